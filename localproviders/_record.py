@@ -1,0 +1,166 @@
+"""Frozen values: the one decorator and base class behind the public dataclasses.
+
+Python 3.8 has no keyword-only dataclasses, and every public value needs the same four
+promises: keywords only (so that fields can be added), a repr without content, plain
+dictionaries in and out, and pickles without the server's raw record. They stand here once.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Type, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
+        """Stand in for the typing helper, which only checkers need."""
+        return lambda decorator: decorator
+
+
+T = TypeVar("T")
+
+#: A field that holds what a person or a model said: its repr tells the size only.
+CONTENT: Mapping[str, Any] = {"content": True}
+
+#: The server's own record: absent from repr, equality, dictionaries and pickles.
+RAW: Mapping[str, Any] = {"raw": True}
+
+
+def loads(load: Callable[[Any], Any], **more: Any) -> Mapping[str, Any]:
+    """Give field metadata: how `from_dict` turns a plain value back into this field's."""
+    return {"load": load, **more}
+
+
+def loads_each(load: Callable[[Any], Any], **more: Any) -> Mapping[str, Any]:
+    """Give field metadata for a tuple: `load` is applied to each item."""
+    return {"load": lambda items: tuple(load(item) for item in items), **more}
+
+
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
+)
+def record(cls: Type[T]) -> Type[T]:
+    """Make a class a frozen dataclass that takes keywords only, on every Python."""
+    if sys.version_info >= (3, 10):
+        return dataclasses.dataclass(frozen=True, repr=False, kw_only=True)(cls)
+    made = dataclasses.dataclass(frozen=True, repr=False)(cls)
+    init = made.__init__
+
+    @functools.wraps(init)
+    def keywords_only(self: Any, *args: Any, **fields: Any) -> None:
+        if args:
+            raise TypeError(f"{cls.__name__} takes keyword arguments only")
+        init(self, **fields)
+
+    made.__init__ = keywords_only  # type: ignore[method-assign]  # what kw_only does from 3.10 on
+    return made
+
+
+class Record:
+    """Base of the public values: repr, dictionaries, copies and pickles."""
+
+    if TYPE_CHECKING:
+        # Every subclass is a dataclass; checkers cannot see that from here.
+        __dataclass_fields__: Dict[str, "dataclasses.Field[Any]"]
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{field.name}={_shown(field, value)}"
+            for field in dataclasses.fields(self)
+            for value in (getattr(self, field.name),)
+            if "raw" not in field.metadata and value != _default(field)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Give this value as plain JSON types; fields at their default are left out.
+
+        Bytes become base64 text, dates ISO 8601. The server's raw record is not included.
+        `from_dict` takes the result back.
+        """
+        return {
+            field.name: plain(value)
+            for field in dataclasses.fields(self)
+            for value in (getattr(self, field.name),)
+            if "raw" not in field.metadata and value != _default(field)
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Build the value from what `to_dict` gave.
+
+        Raises:
+            ValueError: A key is not a field of this class, or a required one is missing.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for key in data:
+            if key not in fields or "raw" in fields[key].metadata:
+                raise ValueError(
+                    f"{cls.__name__} has no field {key!r}{did_you_mean(key, list(fields))}"
+                )
+        loaded = {key: _loaded(fields[key], value) for key, value in data.items()}
+        try:
+            return cls(**loaded)
+        except TypeError as error:
+            raise ValueError(f"{cls.__name__}: {error}") from None
+
+    def replace(self, **changes: Any) -> Self:
+        """Give a copy with some fields changed; the constructor's checks run again."""
+        return dataclasses.replace(self, **changes)
+
+    def __getstate__(self) -> Dict[str, Any]:
+        raw = {f.name for f in dataclasses.fields(self) if "raw" in f.metadata}
+        return {name: value for name, value in self.__dict__.items() if name not in raw}
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+def did_you_mean(word: str, known: List[str]) -> str:
+    """Give "; did you mean 'x'?" for the nearest of the known words, or nothing."""
+    import difflib  # seldom needed, and slower to load than this module
+
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def plain(value: Any) -> Any:
+    """Turn a value into JSON types, records and containers included."""
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode("ascii")
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def size_of(value: Any) -> str:
+    """Say how much content there is, without saying what."""
+    if value is None:
+        return "None"
+    unit = {str: "characters", bytes: "bytes"}.get(type(value), "items")
+    return f"<{len(value)} {unit}>" if hasattr(value, "__len__") else "<hidden>"
+
+
+def _shown(field: dataclasses.Field[Any], value: Any) -> str:
+    return size_of(value) if "content" in field.metadata else repr(value)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _loaded(field: dataclasses.Field[Any], value: Any) -> Any:
+    load = field.metadata.get("load")
+    return value if load is None or value is None else load(value)
