@@ -1,1 +1,148 @@
-"""localproviders."""
+"""Language models on your own machine: Ollama and LM Studio behind one `ModelProvider`.
+
+Importing this package loads nothing else: each name is fetched at its first use (PEP 562).
+"""
+
+from typing import TYPE_CHECKING, Any, List
+
+from localproviders._version import __version__
+
+if TYPE_CHECKING:
+    from localproviders import errors, types
+    from localproviders._http.stream import Stream
+    from localproviders.engine import LocalEngine
+    from localproviders.errors import (
+        AnswerError,
+        AnswerTooLargeError,
+        AuthenticationError,
+        BusyError,
+        CancelledError,
+        CapabilityError,
+        CertificateError,
+        ConfigurationError,
+        ContextOverflowError,
+        DependencyError,
+        EmbeddingError,
+        LimitError,
+        LinkError,
+        LocalityError,
+        ModelError,
+        ModelLoadError,
+        ModelNotFoundError,
+        ProtocolError,
+        ProviderError,
+        RequestRejectedError,
+        ServerError,
+        StreamInterruptedError,
+        ToolCallError,
+        UnreachableError,
+        UnsupportedError,
+        WrongModelError,
+    )
+    from localproviders.lmstudio import LMStudioProvider
+    from localproviders.ollama import OllamaProvider
+    from localproviders.openai_compatible import OpenAICompatibleProvider
+    from localproviders.provider import ModelProvider
+    from localproviders.secret import SecretString
+    from localproviders.settings import Settings
+    from localproviders.telemetry import CallEvent
+    from localproviders.types import (
+        CancelToken,
+        CompletionChunk,
+        CompletionRequest,
+        CompletionResponse,
+        EmbeddingRequest,
+        EmbeddingResponse,
+        Fact,
+        Image,
+        Limits,
+        Message,
+        ModelCapabilities,
+        ModelInfo,
+        ServerTimings,
+        Timings,
+        TokenLogprob,
+        Tool,
+        ToolCall,
+        Usage,
+    )
+
+# Which room each name lives in.
+_ROOMS = {
+    "localproviders._http.stream": ("Stream",),
+    "localproviders.engine": ("LocalEngine",),
+    "localproviders.errors": (
+        "AnswerError",
+        "AnswerTooLargeError",
+        "AuthenticationError",
+        "BusyError",
+        "CancelledError",
+        "CapabilityError",
+        "CertificateError",
+        "ConfigurationError",
+        "ContextOverflowError",
+        "DependencyError",
+        "EmbeddingError",
+        "LimitError",
+        "LinkError",
+        "LocalityError",
+        "ModelError",
+        "ModelLoadError",
+        "ModelNotFoundError",
+        "ProtocolError",
+        "ProviderError",
+        "RequestRejectedError",
+        "ServerError",
+        "StreamInterruptedError",
+        "ToolCallError",
+        "UnreachableError",
+        "UnsupportedError",
+        "WrongModelError",
+    ),
+    "localproviders.lmstudio": ("LMStudioProvider",),
+    "localproviders.ollama": ("OllamaProvider",),
+    "localproviders.openai_compatible": ("OpenAICompatibleProvider",),
+    "localproviders.provider": ("ModelProvider",),
+    "localproviders.secret": ("SecretString",),
+    "localproviders.settings": ("Settings",),
+    "localproviders.telemetry": ("CallEvent",),
+    "localproviders.types": (
+        "CancelToken",
+        "CompletionChunk",
+        "CompletionRequest",
+        "CompletionResponse",
+        "EmbeddingRequest",
+        "EmbeddingResponse",
+        "Fact",
+        "Image",
+        "Limits",
+        "Message",
+        "ModelCapabilities",
+        "ModelInfo",
+        "ServerTimings",
+        "Timings",
+        "TokenLogprob",
+        "Tool",
+        "ToolCall",
+        "Usage",
+    ),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = ["__version__", "errors", "types", *sorted(_HOME)]  # all are text
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in ("errors", "types"):
+        return import_module(f"localproviders.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'localproviders' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> List[str]:
+    return sorted({*globals(), *__all__})

@@ -67,7 +67,7 @@ class Record:
 
     if TYPE_CHECKING:
         # Every subclass is a dataclass; checkers cannot see that from here.
-        __dataclass_fields__: Dict[str, "dataclasses.Field[Any]"]
+        __dataclass_fields__: Dict[str, dataclasses.Field[Any]]
 
     def __repr__(self) -> str:
         shown = [

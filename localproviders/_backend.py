@@ -1,0 +1,329 @@
+"""What every provider over HTTP shares: settings, transport, and the road of a call."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from array import array
+from math import isfinite
+from typing import Any, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence, Tuple
+
+from localproviders._http.deadline import Call
+from localproviders._http.framing import NDJSONDecoder, SSEDecoder
+from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
+from localproviders._http.transport import Transport, encode
+from localproviders.errors import (
+    ConfigurationError,
+    EmbeddingError,
+    ProtocolError,
+    ProviderError,
+    UnsupportedError,
+)
+from localproviders.provider import ModelProvider, Texts
+from localproviders.settings import Settings
+from localproviders.telemetry import Span
+from localproviders.types.answer import (
+    CompletionChunk,
+    CompletionResponse,
+    EmbeddingResponse,
+    ServerTimings,
+    Usage,
+)
+from localproviders.types.cancel import CancelToken
+from localproviders.types.limits import LISTING_TOTAL_S, Timeout, resolve
+from localproviders.types.model import ModelInfo
+from localproviders.types.request import CompletionRequest, EmbeddingRequest
+
+
+class Vectors(NamedTuple):
+    """What an embedding answer held, in our words."""
+
+    rows: List[Sequence[float]]
+    model: str
+    usage: Usage
+    server_timings: ServerTimings
+
+
+class HTTPProvider(ModelProvider):
+    """Base of the providers; a subclass says what its server's paths and dialect are."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._transport = Transport(settings, self._explain)
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.settings.endpoint.url!r}, name={self.name!r})"
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {"settings": self.settings}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        HTTPProvider.__init__(self, state["settings"])
+
+    def close(self) -> None:
+        self._transport.close()
+
+    # --- what a dialect says --------------------------------------------------------------
+
+    @abstractmethod
+    def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
+        """Read an error answer."""
+
+    @abstractmethod
+    def _question(
+        self, request: CompletionRequest, model: str
+    ) -> Tuple[str, Dict[str, Any], ChunkParser]:
+        """Give path, JSON and parser for a request."""
+
+    @abstractmethod
+    def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
+        """Send an embedding request; give what came, and how often it was sent."""
+
+    @abstractmethod
+    def _check_answer(
+        self, request: CompletionRequest, model: str, chunk: CompletionChunk
+    ) -> Optional[str]:
+        """Look at a chunk: raise if it breaks a promise, or give a warning."""
+
+    #: Request fields that this server cannot take, with what to do instead.
+    _unsupported: Mapping[str, str] = {}
+    _accept = "text/event-stream"
+
+    def _before_sending(self, model: str, call: Call) -> None:
+        """Check that the prompt may go to this model. Nothing to check by default."""
+
+    # --- the road of a call ---------------------------------------------------------------
+
+    def stream_completion(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> Stream:
+        model = self._model(request.model)
+        request, warnings = self._fit(request)
+        call = self._call(timeout, cancel)
+        span = self._span("stream", model)
+        try:
+            self._before_sending(model, call)
+            path, payload, parser = self._question(request, model)
+            body = encode(payload)
+            del payload  # a traceback with locals shows no prompt
+            answer = self._transport.open("POST", path, call=call, body=body, accept=self._accept)
+        except ProviderError as error:
+            raise self._failed(error, model, span) from error.__cause__
+        decoder, parser = self._reading(answer.content_type, parser)
+        return Stream(
+            answer,
+            decoder,
+            parser,
+            inspect=_Inspector(self, request, model, warnings),
+            conclude=lambda summary: self._conclude(summary, model, tuple(warnings), span),
+            explain=lambda error: self._failed(error, model, span),
+        )
+
+    def embed(
+        self,
+        texts: Texts,
+        *,
+        model: Optional[str] = None,
+        dimensions: Optional[int] = None,
+        truncate: bool = False,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> EmbeddingResponse:
+        if isinstance(texts, EmbeddingRequest):
+            request = texts
+        else:
+            request = EmbeddingRequest(
+                texts=texts if isinstance(texts, str) else tuple(texts),  # type: ignore[arg-type]  # the request wraps a single text
+                model=model,
+                dimensions=dimensions,
+                truncate=truncate,
+            )
+        del texts  # a traceback with locals shows no text
+        chosen = self._model(request.model)
+        call = self._call(timeout, cancel)
+        span = self._span("embed", chosen)
+        try:
+            self._before_sending(chosen, call)
+            found, attempts = self._embed(request, chosen, call)
+            response = self._pack(request, found, attempts)
+        except ProviderError as error:
+            raise self._failed(error, chosen, span) from error.__cause__
+        finally:
+            call.over()
+        span.finished(prompt_tokens=response.usage.prompt_tokens, attempts=attempts)
+        return response
+
+    def supports_model(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> bool:
+        return self._find(model, self.list_models(timeout=timeout, cancel=cancel)) is not None
+
+    def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
+        return next((info for info in listed if info.name == model), None)
+
+    # --- pieces of it ---------------------------------------------------------------------
+
+    def _model(self, asked: Optional[str]) -> str:
+        """Give the model to use: the request's, else the provider's, never a guess."""
+        model = asked or self.settings.model
+        if model:
+            return model
+        names = [info.name for info in self.list_models()]
+        raise ConfigurationError(
+            "no model was named",
+            hint=f"pass model=...; the server has: {', '.join(names) or 'none'}",
+            provider=self.name,
+            endpoint=self.settings.endpoint.url,
+        )
+
+    def _call(
+        self, timeout: Timeout, cancel: Optional[CancelToken], total_s: Optional[float] = None
+    ) -> Call:
+        return Call(resolve(timeout, self.settings.limits, total_s), cancel)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        payload: Optional[Mapping[str, Any]] = None,
+    ) -> Any:
+        """Ask the server about itself or its models: one small JSON answer."""
+        call = self._call(timeout, cancel, LISTING_TOTAL_S)
+        try:
+            body = None if payload is None else encode(payload)
+            return self._transport.json(method, path, call=call, body=body)
+        finally:
+            call.over()
+
+    def _fit(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
+        """Refuse what the server cannot take, or leave it out with a warning."""
+        warnings = []
+        for name, instead in self._unsupported.items():
+            value = getattr(request, name)
+            if value is None or value == ():
+                continue
+            message = f"{self.name} cannot take {name}"
+            if request.strict:
+                raise UnsupportedError(
+                    message, hint=f"{instead}; or pass strict=False", provider=self.name
+                )
+            warnings.append(f"{message}; it was left out")
+            request = request.replace(**{name: () if value == () else None})
+        return request, warnings
+
+    def _reading(self, content_type: str, parser: ChunkParser) -> Tuple[Decoder, ChunkParser]:
+        limit = self.settings.max_line_bytes
+        if content_type == "text/event-stream":
+            return SSEDecoder(limit), parser
+        return NDJSONDecoder(limit), parser
+
+    def _conclude(
+        self, summary: Summary, model: str, warnings: Tuple[str, ...], span: Span
+    ) -> CompletionResponse:
+        response = summary.response(provider=self.name, model=model, warnings=warnings)
+        span.finished(
+            first_token_s=response.timings.first_token_s,
+            prompt_tokens=response.usage.prompt_tokens,
+            completion_tokens=response.usage.completion_tokens,
+            finish_reason=response.finish_reason,
+            attempts=response.attempts,
+        )
+        return response
+
+    def _span(self, operation: str, model: Optional[str]) -> Span:
+        settings = self.settings
+        return Span(
+            settings.listeners,
+            operation=operation,
+            provider=self.name,
+            model=model,
+            endpoint=settings.endpoint.url,
+        )
+
+    def _failed(self, error: ProviderError, model: str, span: Span) -> ProviderError:
+        error = self._transport.locate(error)
+        error.add_context(model=model)
+        span.failed(error)
+        return error
+
+    def _pack(self, request: EmbeddingRequest, found: Vectors, attempts: int) -> EmbeddingResponse:
+        vectors = check_vectors(found.rows, len(request.texts), request.dimensions)
+        return EmbeddingResponse(
+            vectors=vectors,
+            model=found.model,
+            provider=self.name,
+            usage=found.usage,
+            server_timings=found.server_timings,
+            attempts=attempts,
+        )
+
+
+class _Inspector:
+    """Lets the provider look at each chunk, and keeps a warning once."""
+
+    def __init__(
+        self, provider: HTTPProvider, request: CompletionRequest, model: str, warnings: List[str]
+    ) -> None:
+        self._provider, self._request, self._model = provider, request, model
+        self._warnings = warnings
+
+    def __call__(self, chunk: CompletionChunk) -> None:
+        warning = self._provider._check_answer(self._request, self._model, chunk)
+        if warning is not None and warning not in self._warnings:
+            self._warnings.append(warning)
+
+
+def check_vectors(
+    rows: Sequence[Sequence[float]], expected: int, dimensions: Optional[int]
+) -> Tuple[array[float], ...]:
+    """Pack vectors after checking their number, length and values.
+
+    Raises:
+        EmbeddingError: A vector is missing or surplus, misshapen, or not finite.
+    """
+    if len(rows) != expected:
+        raise EmbeddingError(f"{expected} texts were sent, and {len(rows)} vectors came back")
+    packed: Dict[int, array[float]] = {}
+    failures: Dict[int, str] = {}
+    length = dimensions or len(rows[0])
+    for index, row in enumerate(rows):
+        try:
+            vector = row if isinstance(row, array) else array("f", row)
+        except (TypeError, OverflowError):
+            failures[index] = "not a list of numbers"
+            continue
+        if len(vector) != length or not length:
+            failures[index] = f"{len(vector)} values instead of {length}"
+        elif not all(map(isfinite, vector)):
+            failures[index] = "a value is not finite"
+        else:
+            packed[index] = vector
+    if failures:
+        first = min(failures)
+        raise EmbeddingError(
+            f"{len(failures)} of {expected} vectors are unusable; vector {first}: {failures[first]}",
+            failures=failures,
+            embedded=packed,
+        )
+    return tuple(packed[index] for index in range(expected))
+
+
+def unexpected(what: str) -> NoReturn:
+    """Refuse an answer whose shape is not this server's.
+
+    Raises:
+        ProtocolError: Always.
+    """
+    raise ProtocolError(
+        f"the answer has no {what}", hint="is this the right kind of server at this address?"
+    )

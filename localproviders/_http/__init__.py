@@ -1,0 +1,1 @@
+"""The only rooms that know requests, urllib3 and sockets."""

@@ -1,0 +1,215 @@
+"""An open answer: it owns its connection and lets go of it exactly once."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import zlib
+from typing import Any, Mapping, Optional
+
+import requests
+
+from localproviders._http.connection import BoundedSocket
+from localproviders._http.deadline import Call, Stop
+from localproviders._http.translate import translate
+from localproviders.errors import AnswerTooLargeError, ProtocolError
+
+_PIECE = 64 * 1024
+
+# gzip and zlib headers are told apart by zlib itself.
+_INFLATE = 32 + zlib.MAX_WBITS
+
+
+class Answer:
+    """The status, the headers, and the body, read piece by piece.
+
+    Args:
+        response: What requests gave.
+        parsed: http.client's own response, or None where the answer came from a mock.
+        call: The call whose limits bound the reading.
+        attempts: How often the request was sent.
+    """
+
+    def __init__(
+        self,
+        response: requests.Response,
+        parsed: Optional[http.client.HTTPResponse],
+        call: Call,
+        attempts: int,
+    ) -> None:
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.attempts = attempts
+        self.call = call
+        self._response = response
+        self._parsed = parsed
+        self._left = getattr(parsed, "length", None)
+        self._inflate = _inflater(self.headers.get("Content-Encoding", ""))
+        self._lock = threading.Lock()  # held while reading: closing waits for the reader
+        self._open = True
+        self._ended = False
+
+    @property
+    def content_type(self) -> str:
+        """The media type, lower case, without parameters."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    def read(self) -> bytes:
+        """Give the next piece of the body, as soon as there is one; empty at its end.
+
+        Raises:
+            ProviderError: A limit fired, the call was cancelled, or the connection broke.
+                The connection is closed.
+        """
+        try:
+            with self._lock:
+                if not self._open:
+                    raise Stop
+                piece = self._decoded()
+        except Exception as error:
+            self.close()
+            raise translate(error, self.call) from None
+        except BaseException:
+            self.close()
+            raise
+        return piece
+
+    def _decoded(self) -> bytes:
+        while True:
+            if self._inflate is None:
+                return self._piece()
+            if self._inflate.unconsumed_tail:
+                piece: bytes = self._inflate.decompress(self._inflate.unconsumed_tail, _PIECE)
+            else:
+                raw = self._piece()
+                if not raw:
+                    if not self._inflate.eof:
+                        raise http.client.IncompleteRead(b"")
+                    return b""
+                piece = self._inflate.decompress(raw, _PIECE)
+            self.call.left()  # a bomb inflates without touching the socket
+            if piece:
+                return piece
+
+    def _piece(self) -> bytes:
+        if self._ended:
+            return b""
+        if self._parsed is None:
+            piece: bytes = self._response.raw.read(_PIECE, decode_content=False)
+            return piece
+        size = _PIECE if self._left is None else min(_PIECE, self._left)
+        # A body of known length ends without a read: one more could wait for ever.
+        piece = self._parsed.read1(size) if size else b""
+        if self._left is not None:
+            self._left -= len(piece)
+            if not piece and self._left:
+                raise http.client.IncompleteRead(b"", self._left)
+        self._ended = not piece or self._left == 0
+        return piece
+
+    def read_all(self, max_bytes: int) -> bytes:
+        """Give the whole body and release the connection.
+
+        Raises:
+            AnswerTooLargeError: The body is larger than allowed.
+            ProviderError: As `read`.
+        """
+        pieces, size = [], 0
+        while True:
+            piece = self.read()
+            if not piece:
+                break
+            if not pieces:
+                self.call.answering()
+            pieces.append(piece)
+            size += len(piece)
+            if size > max_bytes:
+                self.close()
+                raise AnswerTooLargeError(
+                    f"the answer is larger than {max_bytes:,} bytes",
+                    hint="raise max_body_bytes if that is expected",
+                )
+        self.release()
+        return b"".join(pieces)
+
+    def finish(self) -> None:
+        """After the last record: keep the connection if the body ends here, else close it."""
+        try:
+            with self._lock:
+                self.call.draining()
+                clean = self._open and not self._decoded()
+        except Exception:
+            clean = False
+        except BaseException:
+            self.close()
+            raise
+        self._let_go(keep=clean)
+
+    def release(self) -> None:
+        """Give the connection back, unless more than this answer has come on it."""
+        self._let_go(keep=True)
+
+    def close(self) -> None:
+        """Close the connection; the server stops generating. May be called from any thread."""
+        if self._open:
+            self.call.cancel()
+        self._let_go(keep=False)
+
+    def _let_go(self, keep: bool) -> None:
+        # A reader in another thread holds the lock; it has been woken and will close.
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            was_open, self._open = self._open, False
+            if was_open:
+                self._part(keep)
+        finally:
+            self._lock.release()
+
+    def _part(self, keep: bool) -> None:
+        sock = self._bounded_socket()
+        keep = keep and not self._has_more(sock)
+        self.call.over()
+        if self._parsed is not None and keep:
+            self._parsed.close()
+        if keep:
+            self._response.raw.release_conn()
+        else:
+            self._abort()
+
+    def _abort(self) -> None:
+        raw = self._response.raw
+        connection: Any = getattr(raw, "_connection", None)
+        if connection is not None:
+            connection.close()
+        if self._parsed is not None:
+            self._parsed.close()
+        self._response.close()
+
+    def _bounded_socket(self) -> Optional[BoundedSocket]:
+        connection: Any = getattr(self._response.raw, "_connection", None)
+        sock = getattr(connection, "sock", None)
+        return sock if isinstance(sock, BoundedSocket) else None
+
+    def _has_more(self, sock: Optional[BoundedSocket]) -> bool:
+        """Whether bytes of something else are in the buffer already."""
+        reader: Any = getattr(self._parsed, "fp", None)
+        if sock is None or reader is None:
+            return False
+        sock.quiet = True
+        try:
+            return bool(reader.peek(1))
+        finally:
+            sock.quiet = False
+
+
+def _inflater(encoding: str) -> Any:
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return None
+    if name in ("gzip", "x-gzip", "deflate"):
+        return zlib.decompressobj(_INFLATE)
+    raise ProtocolError(
+        f"the answer is encoded as {name!r}, which was not asked for",
+        hint="a proxy in between may do this: switch its compression off",
+    )

@@ -1,0 +1,286 @@
+"""Connections whose every read and write asks the call how long it may take.
+
+urllib3 and http.client do the talking; after they have connected, their socket is
+replaced by a thin wrapper that ignores their timeouts and obeys the call's limits.
+Mechanism and traps: docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import threading
+from typing import Any, Callable, Optional
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from localproviders._http import resolve
+from localproviders._http.deadline import Call, Stop
+
+_SEND_STEP = 64 * 1024
+_READ_SIZE = 64 * 1024
+
+# Status line and headers together; a flood of "100 Continue" ends here too.
+_MAX_HEAD_BYTES = 1024 * 1024
+
+
+class HeadTooLarge(Exception):  # noqa: N818  # translated like Stop, and like it no OSError
+    """The status line and headers never end."""
+
+
+class Current(threading.local):
+    """The call that this thread is sending, and where it may go."""
+
+    call: Optional[Call] = None
+    policy: resolve.Policy = resolve.Policy("loopback")
+    response: Optional[http.client.HTTPResponse] = None
+
+
+current = Current()
+
+
+def current_call() -> Call:
+    """Give the call of this thread; a connection is never used without one."""
+    call = current.call
+    assert call is not None  # noqa: S101  # the adapter sets it around every send
+    return call
+
+
+class _RawReader(io.RawIOBase):
+    """The unbuffered reading end of a bounded socket."""
+
+    def __init__(self, owner: BoundedSocket) -> None:
+        self._owner = owner
+        self._raw = owner.real.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Optional[int]:
+        owner = self._owner
+        if owner.quiet:
+            return None  # nothing without reading: what is buffered can be looked at
+        count = owner.bounded(lambda: self._raw.readinto(buffer))
+        if count:
+            owner.count_head(count)
+        elif owner.call.cancelled:
+            raise Stop  # a cancelled body that ends by closing would look complete
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class BoundedSocket:
+    """A real socket, plain or TLS, under the limits of whichever call uses it."""
+
+    def __init__(self, real: Any, call: Call) -> None:
+        self.real = real
+        self.call = call
+        self.quiet = False
+        self._head_left: Optional[int] = None
+        self._timeout: Optional[float] = -1.0
+
+    def begin(self, call: Call) -> None:
+        """Serve this call from now on.
+
+        Raises:
+            Stop: The call was cancelled before.
+        """
+        self.call = call
+        self.quiet = False
+        self._head_left = _MAX_HEAD_BYTES
+        call.attach(self.real)
+
+    def head_is_over(self) -> None:
+        """Stop counting: what comes now is the body."""
+        self._head_left = None
+
+    def count_head(self, count: int) -> None:
+        """Note received bytes.
+
+        Raises:
+            HeadTooLarge: The head of the answer is too long.
+        """
+        self.call.got_bytes = True
+        if self._head_left is not None:
+            self._head_left -= count
+            if self._head_left < 0:
+                raise HeadTooLarge
+
+    def bounded(self, step: Callable[[], Any]) -> Any:
+        """Do one system call within what the limits leave.
+
+        Raises:
+            Stop: A limit fired, or the call was cancelled.
+        """
+        left = self.call.left()
+        if left != self._timeout:
+            self.real.settimeout(left)
+            self._timeout = left
+        try:
+            return step()
+        except socket.timeout:
+            raise self.call.timed_out() from None
+        except OSError:
+            if self.call.cancelled:
+                raise Stop from None
+            raise
+
+    def sendall(self, data: Any) -> None:
+        """Send everything, a step at a time."""
+        view = memoryview(data).cast("B")
+        while view:
+            piece = view[:_SEND_STEP]
+            view = view[self.bounded(lambda piece=piece: self.real.send(piece)) :]
+
+    def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:
+        """Give the buffered reader that http.client reads from."""
+        return io.BufferedReader(_RawReader(self), _READ_SIZE)
+
+    def settimeout(self, value: Optional[float]) -> None:
+        """Ignore urllib3's timeouts: the call knows better."""
+
+    def gettimeout(self) -> Optional[float]:
+        """Give no timeout. It must never raise: ssl asks while it adopts a descriptor."""
+        return None
+
+    def close(self) -> None:
+        """Close the real socket."""
+        self.call.detach(self.real)
+        self.real.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+class _HTTPResponse(http.client.HTTPResponse):
+    """http.client's response, handed to the call that reads its body."""
+
+    def begin(self) -> None:
+        super().begin()
+        current.response = self
+
+
+class _Bounded:
+    """What both kinds of connection do differently from urllib3's."""
+
+    # Set by urllib3's classes.
+    sock: Any
+    host: str
+    port: int
+    response_class = _HTTPResponse
+    _served = False
+
+    def _new_conn(self) -> socket.socket:
+        call = current_call()
+        host = getattr(self, "_dns_host", self.host)
+        real = resolve.connect(host, self.port, call, current.policy)
+        real.settimeout(call.left())
+        return real
+
+    def connect(self) -> None:
+        call = current_call()
+        connected = _Handshake(call)
+        current_new_conn = self._new_conn
+        self._new_conn = lambda: connected.watch(current_new_conn())  # type: ignore[method-assign]  # for this one connect
+        try:
+            super().connect()  # type: ignore[misc]  # HTTPConnection comes next in the MRO
+        except socket.timeout:
+            raise call.timed_out() from None
+        except OSError:
+            if call.cancelled:
+                raise Stop from None
+            raise
+        finally:
+            del self._new_conn
+            connected.unwatch()
+        call.left()
+        self.sock = BoundedSocket(self.sock, call)
+        self._served = False
+
+    def _tunnel(self) -> None:
+        """Talk to the proxy under the limits too."""
+        plain = self.sock
+        self.sock = BoundedSocket(plain, current_call())
+        self.sock.begin(current_call())
+        try:
+            super()._tunnel()  # type: ignore[misc]  # as above
+        finally:
+            current_call().detach(plain)
+            self.sock = plain
+        plain.settimeout(current_call().left())
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        # Here and not in putrequest: closing there upsets http.client's own bookkeeping.
+        if current_call().fresh and self._served and not getattr(self, "_tunnel_host", None):
+            self.close()  # type: ignore[attr-defined]  # HTTPConnection's
+        return super().request(*args, **kwargs)  # type: ignore[misc]  # as above
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> Any:
+        call = current_call()
+        if self.sock is None:
+            self.connect()
+        call.reused = self._served
+        self._served = True
+        self.sock.begin(call)
+        call.sending()
+        return super().putrequest(*args, **kwargs)  # type: ignore[misc]  # as above
+
+    def getresponse(self, *args: Any, **kwargs: Any) -> Any:
+        sock = self.sock
+        if sock is not None:
+            current_call().awaiting()
+        response = super().getresponse(*args, **kwargs)  # type: ignore[misc]  # as above
+        if sock is not None:
+            sock.head_is_over()
+        return response
+
+
+class _Handshake:
+    """Lets a call be cancelled while TLS is agreed on.
+
+    The ssl module moves the descriptor into a new object; a duplicate still names the
+    same connection, so shutting it down wakes the handshake.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._twin: Optional[socket.socket] = None
+
+    def watch(self, real: socket.socket) -> socket.socket:
+        self._twin = real.dup()
+        try:
+            self._call.attach(self._twin)
+        except Stop:
+            real.close()
+            raise
+        return real
+
+    def unwatch(self) -> None:
+        if self._twin is not None:
+            self._call.detach(self._twin)
+            self._twin.close()
+
+
+class _PlainConnection(_Bounded, HTTPConnection):
+    """HTTP under limits."""
+
+
+class _TLSConnection(_Bounded, HTTPSConnection):
+    """HTTPS under limits."""
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+POOLS = {"http": _PlainPool, "https": _TLSPool}

@@ -1,0 +1,182 @@
+"""How long a call may still take, and how it is ended from outside.
+
+One `Call` is made for each public call. The socket asks it before every read and write;
+nothing here waits, and no thread is needed (transport-facts: late by 11 ms at the most).
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+import time
+from typing import Callable, Optional
+
+from localproviders.types.cancel import CancelToken
+from localproviders.types.limits import Limits
+
+# After the last record, the end of the body is awaited so long that the connection can be
+# kept; closing costs a millisecond, so waiting longer would not pay.
+DRAIN_S = 0.05
+
+
+class Stop(Exception):  # noqa: N818  # not an error of ours: the reason a read ends
+    """A limit fired, or the call was cancelled.
+
+    A plain exception on purpose: urllib3 and requests rewrap OSErrors and their own.
+
+    Attributes:
+        limit: Name of the limit, or None for a cancelled call.
+        limit_s: Its value.
+    """
+
+    def __init__(self, limit: Optional[str] = None, limit_s: float = 0.0) -> None:
+        super().__init__(limit, limit_s)
+        self.limit = limit
+        self.limit_s = limit_s
+
+
+class Call:
+    """The clock and the switch of one call.
+
+    Args:
+        limits: The five limits.
+        cancel: A token that ends the call, or None.
+        clock: Seconds that never run backwards; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        cancel: Optional[CancelToken] = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.started = clock()
+        self.cancelled = False
+        #: Set for a repetition on a fresh connection, after a kept one had died.
+        self.fresh = False
+        #: Whether there was a connection, it had served before, and any byte came on it.
+        self.connected = False
+        self.reused = False
+        self.got_bytes = False
+        #: What else `cancel` is to do: set while no socket can be woken.
+        self.on_cancel: Optional[Callable[[], None]] = None
+        self._token = cancel
+        self._lock = threading.RLock()  # a signal handler may cancel while it is held
+        self._sockets: set[socket.socket] = set()
+        self._ends = {"total_s": self.started + limits.total_s}
+        self._values = {"total_s": limits.total_s}
+        self._step: Optional[float] = None
+        if cancel is not None:
+            cancel._subscribe(self.cancel)
+
+    # --- phases ---------------------------------------------------------------------------
+
+    def connecting(self) -> None:
+        """Start the clock of `connect_s`."""
+        self._phase("connect_s", self.limits.connect_s)
+
+    def sending(self) -> None:
+        """Bound silence while the request goes out: there is a connection now."""
+        self.connected = True
+        self._phase(None, math.inf, step=self.limits.idle_s)
+
+    def awaiting(self) -> None:
+        """Start the clock of the first token; loading counts into it."""
+        self._phase("first_token_s", self.limits.load_s + self.limits.first_token_s)
+
+    def answering(self) -> None:
+        """From now on bound the silence between two pieces."""
+        self._phase(None, math.inf, step=self.limits.idle_s)
+
+    def draining(self) -> None:
+        """Wait a moment for the end of the body, no longer."""
+        self._phase("drain", DRAIN_S)
+
+    def _phase(self, name: Optional[str], seconds: float, step: Optional[float] = None) -> None:
+        total = self._ends["total_s"]
+        self._ends, self._values = {"total_s": total}, {"total_s": self.limits.total_s}
+        self._step = step
+        if name is not None:
+            self._ends[name] = self.clock() + seconds
+            self._values[name] = seconds
+
+    # --- asking ---------------------------------------------------------------------------
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the call began."""
+        return self.clock() - self.started
+
+    def left(self) -> Optional[float]:
+        """Give the seconds that the next wait may take; None is for ever.
+
+        Raises:
+            Stop: A limit has passed already, or the call was cancelled.
+        """
+        if self.cancelled:
+            raise Stop
+        now = self.clock()
+        name = min(self._ends, key=lambda limit: self._ends[limit])
+        left = self._ends[name] - now
+        if left <= 0:
+            raise Stop(name, self._values[name])
+        if self._step is not None and self._step < left:
+            left = self._step
+        return None if math.isinf(left) else left
+
+    def timed_out(self) -> Stop:
+        """Say which limit ended a wait that was bounded by `left`."""
+        if self.cancelled:
+            return Stop()
+        name = min(self._ends, key=lambda limit: self._ends[limit])
+        # The wait ended because of the silence if the nearest clock is still running.
+        if self._step is not None and self._ends[name] - self.clock() > 0.001:
+            return Stop("idle_s", self._step)
+        return Stop(name, self._values[name])
+
+    # --- ending from outside --------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """End the call from any thread: its sockets are shut down, so its reader wakes."""
+        with self._lock:
+            self.cancelled = True
+            for sock in self._sockets:
+                shut_down(sock)
+            wake = self.on_cancel
+        if wake is not None:
+            wake()
+
+    def attach(self, sock: socket.socket) -> None:
+        """Name a socket that `cancel` is to wake.
+
+        Raises:
+            Stop: The call was cancelled before.
+        """
+        with self._lock:
+            self._sockets.add(sock)
+            if self.cancelled:
+                shut_down(sock)
+                raise Stop
+
+    def detach(self, sock: Optional[socket.socket] = None) -> None:
+        """Forget a socket, or all: it is about to serve somebody else."""
+        with self._lock:
+            self._sockets.difference_update(self._sockets.copy() if sock is None else {sock})
+
+    def over(self) -> None:
+        """Say that the call has ended: the token lets go of it."""
+        self.detach()
+        if self._token is not None:
+            self._token._unsubscribe(self.cancel)
+
+
+def shut_down(sock: socket.socket) -> None:
+    """Wake whoever waits on this socket; closing it would not."""
+    try:
+        # Not sock.shutdown(): on an SSLSocket that drops the TLS object under the reader.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        pass  # not connected any more: nobody waits

@@ -1,0 +1,205 @@
+"""Bytes to records: lines, NDJSON, server-sent events, JSON. Pure: no I/O.
+
+Python's own splitters are not used: `iter_lines` is quadratic in a line's length and cuts
+CRLF apart, and text splitting ends lines at U+2028 and U+0085, which are ordinary
+characters in an answer.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from typing import Any, List, NoReturn, Optional
+
+from localproviders.errors import AnswerTooLargeError, ProtocolError
+
+# Longer runs of digits are no number of this protocol, and cost quadratic time.
+_MAX_DIGITS = 400
+_TOO_MANY_DIGITS = re.compile(r"[0-9]{%d}" % (_MAX_DIGITS + 1))
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+class LineSplitter:
+    """Cuts pieces of bytes into lines at LF, CR or CRLF.
+
+    Args:
+        max_line_bytes: Longest line.
+    """
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self._limit = max_line_bytes
+        self._parts: List[bytes] = []
+        self._held = 0
+        self._after_cr = False
+
+    def feed(self, piece: bytes) -> List[bytes]:
+        """Give the lines that this piece completes.
+
+        Raises:
+            AnswerTooLargeError: A line is longer than allowed.
+        """
+        if self._after_cr and piece:
+            # The CR has ended its line already; an LF right behind it belongs to it.
+            self._after_cr = False
+            if piece[:1] == b"\n":
+                piece = piece[1:]
+        if not piece:
+            return []
+        self._after_cr = piece[-1:] == b"\r"
+        if b"\n" not in piece and b"\r" not in piece:
+            self._hold(piece)
+            return []
+        lines = piece.split(b"\n") if b"\r" not in piece else _LINE_END.split(piece)
+        lines[0] = b"".join([*self._parts, lines[0]])
+        self._parts, self._held = [], 0
+        self._hold(lines.pop())
+        for line in lines:
+            self._check(len(line))
+        return lines
+
+    def rest(self) -> bytes:
+        """Give what followed the last line end."""
+        return b"".join(self._parts)
+
+    def _hold(self, part: bytes) -> None:
+        if part:
+            self._parts.append(part)
+            self._held += len(part)
+            self._check(self._held)
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise AnswerTooLargeError(
+                f"a line of the answer is longer than {self._limit:,} bytes",
+                hint="raise max_line_bytes if that is expected",
+            )
+
+
+class NDJSONDecoder:
+    """Newline-delimited JSON: one record a line, blank lines skipped."""
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self._lines = LineSplitter(max_line_bytes)
+
+    def feed(self, piece: bytes) -> List[str]:
+        """Give the records that this piece completes, as text.
+
+        Raises:
+            AnswerTooLargeError: A line is longer than allowed.
+            ProtocolError: A line is no UTF-8.
+        """
+        return [decode(line) for line in self._lines.feed(piece) if line.strip()]
+
+    def end(self) -> List[str]:
+        """Give the record after the last line end; a whole one needs none."""
+        rest = self._lines.rest().strip()
+        return [decode(rest)] if rest else []
+
+
+class SSEDecoder:
+    """Server-sent events, as the WHATWG specification reads them.
+
+    Gives the data of each event. Its name is given up: both servers repeat it inside the
+    data (lmstudio-api §3.1), and an error is recognised by its shape.
+    """
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self._lines = LineSplitter(max_line_bytes)
+        self._limit = max_line_bytes
+        self._data: List[str] = []
+        self._size = 0
+        self._first = True
+
+    def feed(self, piece: bytes) -> List[str]:
+        """Give the data of the events that this piece completes.
+
+        Raises:
+            AnswerTooLargeError: A line or an event is longer than allowed.
+            ProtocolError: A line is no UTF-8.
+        """
+        events = []
+        for line in self._lines.feed(piece):
+            event = self._take(line)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def end(self) -> List[str]:
+        """Give the event that lacks only its blank line.
+
+        The specification drops it; here the dialect's own last record decides whether an
+        answer is whole, so nothing that came is thrown away.
+        """
+        self._take(self._lines.rest())
+        event = self._take(b"")
+        return [] if event is None else [event]
+
+    def _take(self, line: bytes) -> Optional[str]:
+        if self._first and (line or self._data):
+            self._first = False
+            if line.startswith(codecs.BOM_UTF8):
+                line = line[len(codecs.BOM_UTF8) :]
+        if not line:
+            event = "\n".join(self._data) if self._data else None
+            self._data, self._size = [], 0
+            return event
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._size += len(value)
+            if self._size > self._limit:
+                raise AnswerTooLargeError(f"an event is longer than {self._limit:,} bytes")
+            self._data.append(decode(value[1:] if value[:1] == b" " else value))
+        return None
+
+
+def decode(line: bytes) -> str:
+    """Decode UTF-8, strictly.
+
+    Raises:
+        ProtocolError: The bytes are no UTF-8.
+    """
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"the answer is no UTF-8 at byte {error.start}") from None
+
+
+def parse_json(text: str, max_depth: int) -> Any:
+    """Read one JSON value.
+
+    Raises:
+        ProtocolError: The text is no JSON, or holds NaN, an infinity, or a number of more
+            than 400 digits.
+        AnswerTooLargeError: It is nested deeper than allowed.
+    """
+    if text.count("{") + text.count("[") > max_depth and _depth(text) > max_depth:
+        raise AnswerTooLargeError(f"the answer's JSON is nested deeper than {max_depth} levels")
+    # Two steps, because digits are common in texts and in the base64 of vectors.
+    if _TOO_MANY_DIGITS.search(text) and _TOO_MANY_DIGITS.search(_without_strings(text)):
+        raise ProtocolError(f"the answer has a number of more than {_MAX_DIGITS} digits")
+    try:
+        return _DECODER.decode(text)
+    except ValueError as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise ProtocolError(f"the answer is no JSON: {reason}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+
+
+def _without_strings(text: str) -> str:
+    return _STRING.sub('""', text)
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for mark in re.findall(r"[\[\]{}]", _without_strings(text)):
+        depth += 1 if mark in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest

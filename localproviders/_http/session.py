@@ -1,0 +1,137 @@
+"""The session of one provider in one process, over `HTTPAdapter`.
+
+This module is loaded when the first request is sent, because it loads requests.
+"""
+
+from __future__ import annotations
+
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Dict, Mapping, Optional
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from localproviders._http import connection
+from localproviders._http.answer import Answer
+from localproviders._http.deadline import Call
+from localproviders._http.resolve import Policy
+from localproviders._http.translate import translate
+from localproviders.errors import ProviderError, StreamInterruptedError
+from localproviders.settings import Settings
+
+# As many threads as may share a provider without opening a connection for each call.
+_POOL_SIZE = 128
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter over bounded connections; the call arrives as `timeout`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__(pool_connections=4, pool_maxsize=_POOL_SIZE, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call]  # requests' stubs leave it open
+        self.poolmanager.pool_classes_by_scheme = connection.POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)  # type: ignore[no-untyped-call]  # as above
+        manager.pool_classes_by_scheme = connection.POOLS
+        return manager
+
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        call = kwargs["timeout"]
+        assert isinstance(call, Call)  # noqa: S101  # only Session below sends through here
+        settings = self._settings
+        in_the_clear = settings.endpoint.scheme == "http" and settings.api_key is not None
+        current = connection.current
+        current.call, current.response = call, None
+        current.policy = Policy(
+            settings.locality,
+            needs_loopback=in_the_clear and not settings.allow_plaintext_key,
+            proxied=bool(kwargs.get("proxies")),
+        )
+        try:
+            return super().send(request, *args, **{**kwargs, "timeout": None})
+        finally:
+            current.call = None
+
+
+class Session:
+    """Sends requests for one provider; shared by threads, not by processes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session = requests.Session()
+        self._session.trust_env = False  # neither .netrc nor proxies nor CA variables
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.adapters.clear()
+        adapter = _Adapter(settings)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, adapter)
+        self._proxies = self._choose_proxies()
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Optional[bytes],
+        call: Call,
+    ) -> Answer:
+        """Send a request; once more if a kept connection had died before any answer.
+
+        The server of LM Studio closes a kept connection after five seconds (lmstudio-api
+        §1.1); a request that meets the closing was not looked at.
+
+        Raises:
+            ProviderError: Whatever happened, translated.
+        """
+        request = requests.Request(method, url, headers=dict(headers), data=body).prepare()
+        for attempt in (1, 2):
+            call.connected = call.reused = call.got_bytes = False
+            try:
+                response = self._send(request, call)
+                return Answer(response, connection.current.response, call, attempt)
+            except Exception as error:
+                failure = translate(error, call)
+            # Raised out here, so that requests' exception, which holds the request and
+            # with it key and prompt, is not the context of ours.
+            if attempt == 2 or not _died_between_calls(failure, call):
+                call.over()
+                raise failure
+            call.fresh = True
+        raise AssertionError  # the second attempt has returned or raised
+
+    def _send(self, request: requests.PreparedRequest, call: Call) -> requests.Response:
+        settings = self._settings
+        return self._session.send(
+            request,
+            stream=True,
+            timeout=call,  # type: ignore[arg-type]  # requests hands it on unchanged
+            verify=settings.ca_bundle or True,
+            cert=settings.client_cert,
+            proxies=self._proxies,
+            allow_redirects=False,
+        )
+
+    def _choose_proxies(self) -> Dict[str, str]:
+        settings = self._settings
+        if not settings.proxies or settings.endpoint.is_loopback:
+            return {}
+        if settings.proxies == "environment":
+            found: Dict[str, str] = requests.utils.get_environ_proxies(settings.endpoint.url)
+            return found
+        assert not isinstance(settings.proxies, str)  # noqa: S101  # the settings checked it
+        return dict(settings.proxies)
+
+    def close(self) -> None:
+        """Close the kept connections; those in use end with their answers."""
+        self._session.close()
+
+
+def _died_between_calls(failure: ProviderError, call: Call) -> bool:
+    return isinstance(failure, StreamInterruptedError) and call.reused and not call.got_bytes

@@ -1,0 +1,257 @@
+"""A streamed answer in the hands of its consumer."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Deque,
+    Iterator,
+    List,
+    Optional,
+    Protocol,
+    Tuple,
+)
+
+from localproviders.errors import CancelledError, ProviderError, StreamInterruptedError
+from localproviders.types.answer import (
+    CompletionChunk,
+    CompletionResponse,
+    ServerTimings,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
+from localproviders.types.message import ToolCall
+
+if TYPE_CHECKING:
+    from localproviders._http.answer import Answer
+
+
+class Decoder(Protocol):
+    """Bytes to records; see `framing`."""
+
+    def feed(self, piece: bytes) -> List[str]:
+        """Give the records that a piece completes."""
+        ...
+
+    def end(self) -> List[str]:
+        """Give the record that the end of the body completes."""
+        ...
+
+
+class ChunkParser(Protocol):
+    """Records to chunks, in one server's dialect.
+
+    Attributes:
+        ended: Whether the last record of a whole answer has been seen.
+    """
+
+    ended: bool
+
+    def parse(self, record: str) -> Optional[CompletionChunk]:
+        """Read one record; None where it says nothing.
+
+        Raises:
+            ProviderError: The record is an error, or none that this server sends.
+        """
+        ...
+
+
+class Stream:
+    """An answer as it comes: iterate over its chunks, in a ``with`` block.
+
+    The request has been sent and accepted when this object exists. Leaving the block,
+    `close`, or forgetting the object closes the connection at once, and the server stops
+    generating; after the last chunk the connection is kept for the next call.
+
+    One consumer: only `close` may be called from other threads.
+
+    Raises while iterating:
+        LimitError: A limit ended the answer.
+        StreamInterruptedError: The answer stopped before its last record.
+        CancelledError: It was closed or cancelled before its end.
+        ProviderError: The server reported an error, or the answer breaks a promise.
+
+    Each error's `partial` has the text so far.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        decoder: Decoder,
+        parser: ChunkParser,
+        *,
+        inspect: Callable[[CompletionChunk], None],
+        conclude: Callable[[Summary], CompletionResponse],
+        explain: Callable[[ProviderError], ProviderError],
+    ) -> None:
+        self._answer = answer
+        self._decoder = decoder
+        self._parser = parser
+        self._inspect = inspect
+        self._conclude = conclude
+        self._explain = explain
+        self._records: Deque[str] = deque()
+        self._summary = Summary(answer.attempts)
+        self._body_over = False
+        self._closed = False
+        self._failure: Optional[ProviderError] = None
+        self._result: Optional[CompletionResponse] = None
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._summary.texts)
+
+    @property
+    def thinking(self) -> str:
+        """The reasoning so far."""
+        return "".join(self._summary.thoughts)
+
+    def __iter__(self) -> Iterator[CompletionChunk]:
+        return self
+
+    def __next__(self) -> CompletionChunk:
+        if self._result is not None:
+            raise StopIteration
+        if self._failure is not None:
+            raise self._failure
+        try:
+            chunk = self._pull()
+            if chunk is None:
+                self._result = self._conclude(self._summary)
+        except ProviderError as error:
+            raise self._fail(error) from error.__cause__
+        except BaseException:
+            self.close()
+            raise
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def result(self) -> CompletionResponse:
+        """Read to the end, and give the whole answer. May be called again.
+
+        Raises:
+            ProviderError: As while iterating.
+        """
+        for _ in self:
+            pass
+        assert self._result is not None  # noqa: S101  # iteration ends no other way
+        return self._result
+
+    def close(self) -> None:
+        """Close the connection, if it is still open; the server stops generating.
+
+        May be called at any time, again, and from another thread: the consumer's
+        iteration then ends with `CancelledError`.
+        """
+        self._closed = True
+        self._answer.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # Half-made objects (an error in the constructor) have no answer.
+        if getattr(self, "_answer", None) is not None:
+            self.close()
+
+    def __repr__(self) -> str:
+        ended = self._result is not None
+        state = "ended" if ended else "failed" if self._failure else "open"
+        return f"<Stream {state}, {len(self.text)} characters so far>"
+
+    def _pull(self) -> Optional[CompletionChunk]:
+        """Give the next chunk, or None after the last."""
+        while not self._parser.ended:
+            if self._closed:
+                raise CancelledError("the stream was closed before its end")
+            if not self._records:
+                self._read_on()
+            chunk = self._parser.parse(self._records.popleft())
+            if self._parser.ended:
+                self._summary.total_s = self._answer.call.elapsed_s
+                self._answer.finish()
+            if chunk is not None:
+                self._note(chunk)
+                return chunk
+        return None
+
+    def _read_on(self) -> None:
+        while not self._records:
+            if self._body_over:
+                raise StreamInterruptedError("the answer ended before its last record")
+            piece = self._answer.read()
+            self._body_over = not piece
+            self._records.extend(self._decoder.feed(piece) if piece else self._decoder.end())
+
+    def _note(self, chunk: CompletionChunk) -> None:
+        self._inspect(chunk)
+        if chunk.says_something and self._summary.first_token_s is None:
+            self._summary.first_token_s = self._answer.call.elapsed_s
+            self._answer.call.answering()
+        self._summary.add(chunk)
+
+    def _fail(self, error: ProviderError) -> ProviderError:
+        self._answer.close()
+        error.add_context(partial=self.text)
+        self._failure = self._explain(error)
+        return self._failure
+
+
+class Summary:
+    """What the chunks add up to."""
+
+    def __init__(self, attempts: int) -> None:
+        self.attempts = attempts
+        self.texts: List[str] = []
+        self.thoughts: List[str] = []
+        self.tool_calls: List[ToolCall] = []
+        self.logprobs: List[TokenLogprob] = []
+        self.first_token_s: Optional[float] = None
+        self.total_s: Optional[float] = None
+        self.last = CompletionChunk()
+        self.model: Optional[str] = None
+        self.finish_reason: Optional[str] = None
+        self.usage: Optional[Usage] = None
+        self.server_timings: Optional[ServerTimings] = None
+
+    def add(self, chunk: CompletionChunk) -> None:
+        """Add one chunk; what the server repeats later counts."""
+        if chunk.text:
+            self.texts.append(chunk.text)
+        if chunk.thinking:
+            self.thoughts.append(chunk.thinking)
+        self.tool_calls.extend(chunk.tool_calls)
+        self.logprobs.extend(chunk.logprobs)
+        self.last = chunk
+        self.model = chunk.model or self.model
+        self.finish_reason = chunk.finish_reason or self.finish_reason
+        self.usage = chunk.usage or self.usage
+        self.server_timings = chunk.server_timings or self.server_timings
+
+    def response(
+        self, *, provider: str, model: str, warnings: Tuple[str, ...]
+    ) -> CompletionResponse:
+        """Give the whole answer."""
+        return CompletionResponse(
+            text="".join(self.texts),
+            thinking="".join(self.thoughts),
+            tool_calls=tuple(self.tool_calls),
+            model=self.model or model,
+            provider=provider,
+            finish_reason=self.finish_reason,
+            usage=self.usage or Usage(),
+            timings=Timings(first_token_s=self.first_token_s, total_s=self.total_s),
+            server_timings=self.server_timings or ServerTimings(),
+            logprobs=tuple(self.logprobs),
+            warnings=warnings,
+            attempts=self.attempts,
+            raw=self.last.raw,
+        )

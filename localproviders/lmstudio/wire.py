@@ -1,0 +1,169 @@
+"""What LM Studio says in its own words. Pure; the dialect is in `openai_compatible.wire`."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from localproviders._http.rejection import Rule, rule
+from localproviders.capabilities import Evidence, detect
+from localproviders.errors import (
+    AuthenticationError,
+    BusyError,
+    CapabilityError,
+    ContextOverflowError,
+    ModelLoadError,
+    ModelNotFoundError,
+    RequestRejectedError,
+    UnsupportedError,
+)
+from localproviders.openai_compatible.wire import RULES as DIALECT_RULES
+from localproviders.types.model import ModelInfo
+
+# Parts of the server's sentences (lmstudio-api §4.3); its wording changes with versions.
+RULES: Tuple[Rule, ...] = (
+    rule(
+        r"Unexpected endpoint or method",
+        UnsupportedError,
+        "this version lacks it, or the address has a path too many",
+    ),
+    rule(
+        r"keep the first \d+ tokens|tokens to keep from the initial prompt"
+        r"|Context size has been exceeded",
+        ContextOverflowError,
+        "shorten the prompt, or load the model with a larger context",
+    ),
+    rule(r"API token", AuthenticationError, "set LM_API_TOKEN, or pass api_key=..."),
+    rule(
+        r"No models loaded|Multiple models are loaded",
+        ModelNotFoundError,
+        "load a model in LM Studio, or switch on Just in Time Model Loading",
+    ),
+    rule(r"Invalid model identifier|model_not_found", ModelNotFoundError),
+    rule(r"Failed to load model|has crashed|Model is unloaded|Model reloaded", ModelLoadError),
+    rule(r"does not support images|Vision add-on", CapabilityError),
+    rule(r"must be a base64 encoded image", RequestRejectedError, "send PNG or JPEG"),
+    rule(r"server is starting", BusyError),
+    *DIALECT_RULES,
+)
+
+
+class Entry(NamedTuple):
+    """One model of a list, with every name that it answers under.
+
+    Attributes:
+        info: The model.
+        names: Key, variants and loaded instances.
+    """
+
+    info: ModelInfo
+    names: Tuple[str, ...]
+
+
+def parse_models(data: Mapping[str, Any], provider: str) -> Optional[List[Entry]]:
+    """Read ``/api/v1/models``; None where this is no such list (lmstudio-api §2.11)."""
+    models = data.get("models")
+    if not isinstance(models, list):
+        return None
+    return [_v1_entry(model, provider) for model in models if isinstance(model, dict)]
+
+
+def _v1_entry(data: Mapping[str, Any], provider: str) -> Entry:
+    key = str(data.get("key") or "")
+    instances = [item for item in data.get("loaded_instances") or [] if isinstance(item, dict)]
+    quantization = data.get("quantization") or {}
+    info = ModelInfo(
+        name=key,
+        provider=provider,
+        size_bytes=_whole(data.get("size_bytes")),
+        architecture=data.get("architecture") or None,
+        parameter_size=data.get("params_string") or None,
+        quantization=quantization.get("name") if isinstance(quantization, dict) else None,
+        format=data.get("format") or None,
+        loaded=bool(instances),
+        capabilities=detect(key, _v1_evidence(data, instances)),
+        raw=data,
+    )
+    variants = [str(name) for name in data.get("variants") or []]
+    return Entry(info, (key, *variants, *(str(item.get("id")) for item in instances)))
+
+
+def _v1_evidence(data: Mapping[str, Any], instances: List[Dict[str, Any]]) -> Evidence:
+    kind = data.get("type")
+    said = data.get("capabilities")
+    said = said if isinstance(said, dict) else {}
+    flags = {
+        "chat": kind == "llm",
+        "embeddings": kind == "embedding",
+        "vision": said.get("vision"),
+        "tools": said.get("trained_for_tool_use"),
+        "thinking": bool(said.get("reasoning")) or None,
+    }
+    config = instances[0].get("config") if instances else None
+    loaded = config.get("context_length") if isinstance(config, dict) else None
+    return Evidence(
+        detail="GET /api/v1/models",
+        can=frozenset(name for name, flag in flags.items() if flag is True),
+        cannot=frozenset(name for name, flag in flags.items() if flag is False),
+        numbers={
+            "max_context_length": _whole(data.get("max_context_length")),
+            "loaded_context_length": _whole(loaded),
+        },
+    )
+
+
+def parse_old_models(data: Mapping[str, Any], provider: str) -> Optional[List[Entry]]:
+    """Read ``/api/v0/models``; None where this is no such list (lmstudio-api §2.8)."""
+    models = data.get("data")
+    if not isinstance(models, list):
+        return None
+    return [_v0_entry(model, provider) for model in models if isinstance(model, dict)]
+
+
+def _v0_entry(data: Mapping[str, Any], provider: str) -> Entry:
+    name = str(data.get("id") or "")
+    kind = data.get("type")
+    chats = kind in ("llm", "vlm")
+    # The list of an embedding model can name tool_use (§5.1): its kind counts first.
+    tools = chats and "tool_use" in (data.get("capabilities") or [])
+    can = {
+        "chat": chats,
+        "vision": kind == "vlm",
+        "embeddings": kind == "embeddings",
+        "tools": tools,
+    }
+    evidence = Evidence(
+        detail="GET /api/v0/models",
+        can=frozenset(ability for ability, flag in can.items() if flag),
+        # Where tool_use is missing, the server falls back to a prompt: that denies nothing.
+        cannot=frozenset(a for a, flag in can.items() if not flag and a != "tools")
+        if kind
+        else frozenset(),
+        numbers={
+            "max_context_length": _whole(data.get("max_context_length")),
+            "loaded_context_length": _whole(data.get("loaded_context_length")),
+        },
+    )
+    info = ModelInfo(
+        name=name,
+        provider=provider,
+        architecture=data.get("arch") or None,
+        quantization=data.get("quantization") or None,
+        format=data.get("compatibility_type") or None,
+        loaded=data.get("state") == "loaded" if "state" in data else None,
+        capabilities=detect(name, evidence),
+        raw=data,
+    )
+    return Entry(info, (name,))
+
+
+def same_entry(entries: List[Entry], asked: str, served: str) -> bool:
+    """Whether one model of the list goes by both names."""
+    return any(
+        asked.lower() in names and served.lower() in names
+        for entry in entries
+        for names in ({name.lower() for name in entry.names},)
+    )
+
+
+def _whole(value: Any) -> Optional[int]:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,5 @@
+"""Ollama, through its native API."""
+
+from localproviders.ollama.provider import OllamaProvider
+
+__all__ = ["OllamaProvider"]

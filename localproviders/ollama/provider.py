@@ -1,0 +1,187 @@
+"""`OllamaProvider`: what to call."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from localproviders._backend import HTTPProvider, Vectors
+from localproviders._http.address import Endpoint, parse_endpoint
+from localproviders._http.deadline import Call
+from localproviders._http.stream import ChunkParser
+from localproviders._http.transport import encode
+from localproviders.errors import ModelNotFoundError, ProviderError, WrongModelError
+from localproviders.ollama import wire
+from localproviders.ollama.names import is_cloud, same_model, split_source
+from localproviders.settings import ApiKey, Settings, first_variable, make_settings
+from localproviders.types.answer import CompletionChunk
+from localproviders.types.cancel import CancelToken
+from localproviders.types.limits import Timeout
+from localproviders.types.model import ModelCapabilities, ModelInfo
+from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality
+
+_PORT = 11434
+_CLOUD_HOST = "ollama.com"
+
+# A model can become a remote one only when somebody pulls or creates it anew; every
+# answer is looked at as well, so this only saves a question for each call.
+_KNOWN_LOCAL_S = 60.0
+
+
+class OllamaProvider(HTTPProvider):
+    """An Ollama server, through its native API.
+
+    Args:
+        host: Address in any form that ``OLLAMA_HOST`` takes; None takes that variable,
+            else ``http://127.0.0.1:11434``.
+        model: The model for calls that name none.
+        name: The provider's name in answers, errors and events.
+        api_key: Sent as a Bearer token. ``OLLAMA_API_KEY`` is taken only for
+            ``https://ollama.com``: a local server needs no key, and another one is not
+            whom it was meant for.
+        timeout: Seconds for a whole call, or `Limits`.
+        locality: Where prompts may go; None takes ``LOCALPROVIDERS_LOCALITY``, else
+            ``loopback``. Cloud models need ``any``.
+        settings: A whole `Settings` value instead of everything above.
+        **connection: ``ca_bundle``, ``client_cert``, ``proxies``, ``listeners``,
+            ``allow_plaintext_key`` and the sizes, as in `Settings`.
+
+    Raises:
+        ConfigurationError: A value is impossible. Nothing is sent here.
+    """
+
+    _accept = "application/x-ndjson"
+    _unsupported: Mapping[str, str] = {"tool_choice": "Ollama has no such switch; leave it out"}
+
+    def __init__(
+        self,
+        host: Optional[str] = None,
+        *,
+        model: Optional[str] = None,
+        name: str = "ollama",
+        api_key: ApiKey = None,
+        timeout: Timeout = None,
+        locality: Optional[Locality] = None,
+        settings: Optional[Settings] = None,
+        **connection: Any,
+    ) -> None:
+        if settings is None:
+            endpoint, origin = _endpoint(host)
+            if api_key is None and endpoint.host == _CLOUD_HOST and endpoint.scheme == "https":
+                api_key = first_variable("OLLAMA_API_KEY")
+            settings = make_settings(
+                endpoint=endpoint,
+                endpoint_origin=origin,
+                name=name,
+                model=model,
+                api_key=api_key,
+                timeout=timeout,
+                locality=locality,
+                **connection,
+            )
+        super().__init__(settings)
+        self._known_local: Dict[str, float] = {}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        OllamaProvider.__init__(self, settings=state["settings"])
+
+    # --- models ---------------------------------------------------------------------------
+
+    def list_models(
+        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> List[ModelInfo]:
+        """List the installed models, most recently changed first (ollama-api §2.2).
+
+        Cloud models are listed where a stub was pulled; their `remote_host` says so.
+        """
+        data = self._ask("GET", "/api/tags", timeout=timeout, cancel=cancel)
+        return wire.parse_models(data, self.name)
+
+    def model_capabilities(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> ModelCapabilities:
+        """Say what a model can do, from ``/api/show`` (ollama-api §6).
+
+        Raises:
+            ModelNotFoundError: The server has no such model.
+            ProviderError: As for `list_models`.
+        """
+        payload = {"model": model}
+        data = self._ask("POST", "/api/show", timeout=timeout, cancel=cancel, payload=payload)
+        return wire.capabilities(model, show=wire.checked(data))
+
+    def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
+        return next((info for info in listed if same_model(info.name, model)), None)
+
+    # --- the dialect ----------------------------------------------------------------------
+
+    def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
+        return wire.explain_answer(status, text, headers)
+
+    def _question(
+        self, request: CompletionRequest, model: str
+    ) -> Tuple[str, Dict[str, Any], ChunkParser]:
+        path, payload = wire.completion_payload(request, model)
+        return path, payload, wire.ChunkParser(self.settings.max_json_depth)
+
+    def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
+        body = encode(wire.embed_payload(request, model))
+        answer = self._transport.open("POST", "/api/embed", call=call, body=body)
+        data = self._transport.parse(answer)
+        self._check_host(model, wire.remote_host(wire.checked(data)))
+        return wire.parse_vectors(data), answer.attempts
+
+    # --- locality and the served model ----------------------------------------------------
+
+    def _before_sending(self, model: str, call: Call) -> None:
+        """Refuse a cloud model before the prompt is sent (ollama-api §6.5)."""
+        locality = self.settings.locality
+        if locality == "any":
+            return
+        if is_cloud(model):
+            raise wire.refuse_cloud(model, None, locality)
+        if self._known_local.get(model, 0.0) > time.monotonic():
+            return
+        listed = wire.parse_models(self._transport.json("GET", "/api/tags", call=call), self.name)
+        info = self._find(split_source(model)[0], listed)
+        if info is None:
+            raise ModelNotFoundError(
+                f"the server has no model {model!r}",
+                hint=f"get it first: ollama pull {model}",
+                available=tuple(item.name for item in listed),
+            )
+        self._check_host(model, info.remote_host)
+        self._known_local[model] = time.monotonic() + _KNOWN_LOCAL_S
+
+    def _check_host(self, model: str, host: Optional[str]) -> None:
+        if host is not None and self.settings.locality != "any":
+            raise wire.refuse_cloud(model, host, self.settings.locality)
+
+    def _check_answer(
+        self, request: CompletionRequest, model: str, chunk: CompletionChunk
+    ) -> Optional[str]:
+        self._check_host(model, wire.remote_host(chunk.raw))
+        served = chunk.model
+        if served is None or _same_answer(model, served) or request.allow_other_model:
+            return None
+        raise WrongModelError(
+            f"{model!r} was asked for, and {served!r} answers",
+            hint="pass allow_other_model=True to accept that",
+            requested=model,
+            served=served,
+        )
+
+
+def _same_answer(asked: str, served: str) -> bool:
+    """Whether the names agree; an answer from the cloud has lost its suffix (§2.24)."""
+    return same_model(asked, served) or same_model(split_source(asked)[0], served)
+
+
+def _endpoint(host: Optional[str]) -> Tuple[Endpoint, str]:
+    if host is not None:
+        return parse_endpoint(host, default_port=_PORT), "the host argument"
+    variable = os.environ.get("OLLAMA_HOST", "")
+    # The variable is the server's too, and it takes a default for a bad port.
+    endpoint = parse_endpoint(variable, default_port=_PORT, lenient=True)
+    return endpoint, "OLLAMA_HOST" if variable.strip() else "the default"

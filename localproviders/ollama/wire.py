@@ -1,0 +1,455 @@
+"""Ollama's JSON, there and back. Pure; no spelling of the server leaves this module."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from localproviders._backend import Vectors, unexpected
+from localproviders._http.framing import parse_json
+from localproviders._http.rejection import Rule, explain, from_words, read_words, rule
+from localproviders.capabilities import Evidence, detect
+from localproviders.errors import (
+    AuthenticationError,
+    BusyError,
+    CapabilityError,
+    ContextOverflowError,
+    EmbeddingError,
+    LocalityError,
+    ModelLoadError,
+    ModelNotFoundError,
+    ProtocolError,
+    ProviderError,
+    RequestRejectedError,
+    StreamInterruptedError,
+    ToolCallError,
+    UnsupportedError,
+)
+from localproviders.types.answer import CompletionChunk, ServerTimings, TokenLogprob, Usage
+from localproviders.types.message import Message, ToolCall
+from localproviders.types.model import ModelCapabilities, ModelInfo
+from localproviders.types.request import CompletionRequest, EmbeddingRequest
+
+# --- requests -----------------------------------------------------------------------------
+
+# Our fields, and where they stand in `options` (ollama-api §4.2).
+_OPTIONS = {
+    "max_tokens": "num_predict",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "seed": "seed",
+    "repeat_penalty": "repeat_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "context_length": "num_ctx",
+}
+
+# Our fields, and their names beside `options` (ollama-api §2.5).
+_TOP_LEVEL = {
+    "thinking": "think",
+    "response_schema": "format",
+    "logprobs": "logprobs",
+    "top_logprobs": "top_logprobs",
+}
+
+
+def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[str, Any]]:
+    """Give path and JSON for a request: a chat, or plain text to continue."""
+    payload: Dict[str, Any] = {"model": model, "stream": True}
+    if request.prompt is None:
+        path = "/api/chat"
+        payload["messages"] = [message_payload(message) for message in request.messages]
+    else:
+        path = "/api/generate"
+        payload["prompt"] = request.prompt
+        # A suffix needs the model's own template around the gap; otherwise no template.
+        payload.update({"raw": True} if request.suffix is None else {"suffix": request.suffix})
+    payload.update(_settings_payload(request))
+    return path, merged(payload, request.extra_body)
+
+
+def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
+    top = {wire: getattr(request, ours) for ours, wire in _TOP_LEVEL.items()}
+    options = {wire: getattr(request, ours) for ours, wire in _OPTIONS.items()}
+    if request.top_logprobs and request.logprobs is None:
+        top["logprobs"] = True  # alternatives without it are not given (§3.7)
+    top["options"] = {name: value for name, value in options.items() if value is not None}
+    if request.stop:
+        top["options"]["stop"] = list(request.stop)
+    if request.tools:
+        top["tools"] = [
+            {
+                "type": "function",
+                "function": {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": tool.parameters,
+                },
+            }
+            for tool in request.tools
+        ]
+    if request.keep_alive is not None:
+        top["keep_alive"] = keep_alive(request.keep_alive)
+    # Unasked, the server drops the oldest messages in silence (§4.7).
+    top["truncate"] = {"error": False, "truncate": True, "allow": None}[request.overflow]
+    return {name: value for name, value in top.items() if value is not None and value != {}}
+
+
+def keep_alive(seconds: float) -> float:
+    """Give the wire's number: negative is for ever (§4.5)."""
+    return -1 if seconds == float("inf") else seconds
+
+
+def message_payload(message: Message) -> Dict[str, Any]:
+    """Give one message (§2.5)."""
+    payload: Dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.thinking:
+        payload["thinking"] = message.thinking
+    if message.images:
+        payload["images"] = [image.base64 for image in message.images]
+    if message.tool_calls:
+        payload["tool_calls"] = [
+            {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_name is not None:
+        payload["tool_name"] = message.tool_name
+    if message.tool_call_id is not None:
+        payload["tool_call_id"] = message.tool_call_id
+    return payload
+
+
+def merged(payload: Dict[str, Any], extra: Mapping[str, Any]) -> Dict[str, Any]:
+    """Add a user's own fields; objects such as `options` are merged one level deep."""
+    for name, value in extra.items():
+        mine = payload.get(name)
+        both = isinstance(mine, dict) and isinstance(value, Mapping)
+        payload[name] = {**mine, **value} if both and mine is not None else value
+    return payload
+
+
+def embed_payload(request: EmbeddingRequest, model: str) -> Dict[str, Any]:
+    """Give the JSON of an embedding request (§2.7)."""
+    payload: Dict[str, Any] = {
+        "model": model,
+        "input": list(request.texts),
+        "truncate": request.truncate,
+    }
+    if request.dimensions is not None:
+        payload["dimensions"] = request.dimensions
+    if request.keep_alive is not None:
+        payload["keep_alive"] = keep_alive(request.keep_alive)
+    return payload
+
+
+# --- answers ------------------------------------------------------------------------------
+
+
+class ChunkParser:
+    """NDJSON records of a chat or a plain completion, to chunks (§3)."""
+
+    def __init__(self, max_json_depth: int) -> None:
+        self._max_depth = max_json_depth
+        self._calls = 0
+        self.ended = False
+
+    def parse(self, record: str) -> CompletionChunk:
+        """Read one record.
+
+        Raises:
+            ProviderError: The record is an error, or no answer's.
+        """
+        data = parse_json(record, self._max_depth)
+        words = read_words(data)  # before anything else, whatever keys stand beside (§3.9)
+        if words is not None:
+            raise from_words(words, RULES)
+        if not isinstance(data, dict) or not isinstance(data.get("done"), bool):
+            unexpected("'done' field")
+        message = data.get("message")
+        source: Any = message if isinstance(message, dict) else data
+        self._check_end(data)
+        text = source.get("content") if source is message else data.get("response")
+        return CompletionChunk(
+            text=_text(text),
+            thinking=_text(source.get("thinking")),
+            tool_calls=self._tool_calls(source.get("tool_calls")),
+            logprobs=_logprobs(data.get("logprobs")),
+            model=data.get("model") if isinstance(data.get("model"), str) else None,
+            finish_reason=_reason(data.get("done_reason")),
+            usage=_usage(data) if self.ended else None,
+            server_timings=_timings(data) if self.ended else None,
+            raw=data,
+        )
+
+    def _check_end(self, data: Mapping[str, Any]) -> None:
+        self.ended = data["done"] is True
+        if self.ended and data.get("done_reason") in ("load", "unload"):
+            raise ProtocolError("the server loaded the model instead of answering")
+
+    def _tool_calls(self, calls: Any) -> Tuple[ToolCall, ...]:
+        """Read calls, which are always whole (§3.6)."""
+        if not calls:
+            return ()
+        if not isinstance(calls, list):
+            raise ToolCallError("the tool calls of the answer are no list")
+        return tuple(self._tool_call(call) for call in calls)
+
+    def _tool_call(self, call: Any) -> ToolCall:
+        function = call.get("function") if isinstance(call, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if not isinstance(function, dict) or not isinstance(name, str) or not name:
+            raise ToolCallError("a tool call of the answer has no name")
+        arguments = function.get("arguments")
+        if not isinstance(arguments, dict) and arguments is not None:
+            raise ToolCallError(f"the arguments of the call of {name!r} are no object")
+        self._calls += 1
+        return ToolCall(
+            id=str(call.get("id") or f"call_{self._calls}"), name=name, arguments=arguments or {}
+        )
+
+
+def remote_host(data: Optional[Mapping[str, Any]]) -> Optional[str]:
+    """Give where a record says that the model really runs; None is here (§6.5)."""
+    host = (data or {}).get("remote_host")
+    return str(host) if host else None
+
+
+def remote_model(data: Optional[Mapping[str, Any]]) -> Optional[str]:
+    """Give the name that a remote model has where it really runs."""
+    name = (data or {}).get("remote_model")
+    return str(name) if name else None
+
+
+def parse_vectors(data: Any) -> Vectors:
+    """Read an embedding answer (§2.7).
+
+    Raises:
+        ProviderError: It is an error, or has no vectors.
+    """
+    rows = checked(data).get("embeddings")
+    if not isinstance(rows, list):
+        unexpected("'embeddings' list")
+    if not all(isinstance(row, list) for row in rows):
+        raise EmbeddingError("a vector of the answer is no list")
+    return Vectors(rows, _text(data.get("model")), _usage(data), _timings(data))
+
+
+def parse_models(data: Any, provider: str) -> List[ModelInfo]:
+    """Read the list of installed models (§2.2).
+
+    Raises:
+        ProviderError: It is an error, or no list.
+    """
+    models = checked(data).get("models")
+    if not isinstance(models, list):
+        unexpected("'models' list")
+    return [_model_info(model, provider) for model in models if isinstance(model, dict)]
+
+
+def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
+    details = data.get("details") if isinstance(data.get("details"), dict) else {}
+    assert details is not None  # noqa: S101  # for the type checker
+    name = _text(data.get("name") or data.get("model"))
+    return ModelInfo(
+        name=name,
+        provider=provider,
+        size_bytes=_whole(data.get("size")),
+        digest=data.get("digest") or None,
+        modified_at=parse_date(data.get("modified_at")),
+        architecture=details.get("family") or None,
+        parameter_size=details.get("parameter_size") or None,
+        quantization=details.get("quantization_level") or None,
+        format=details.get("format") or None,
+        remote_host=remote_host(data),
+        capabilities=capabilities(name, tags=data),
+        raw=data,
+    )
+
+
+# The server's words for what a model can do, and ours (§6.1).
+_ABILITIES = {
+    "completion": ("chat", "completion"),
+    "tools": ("tools",),
+    "insert": ("insert",),
+    "vision": ("vision",),
+    "audio": ("audio",),
+    "embedding": ("embeddings",),
+    "thinking": ("thinking",),
+}
+
+
+def capabilities(
+    name: str,
+    *,
+    tags: Optional[Mapping[str, Any]] = None,
+    show: Optional[Mapping[str, Any]] = None,
+) -> ModelCapabilities:
+    """Say what a model can do from its entry in the list, or from its details.
+
+    The list's shortcut can lack abilities that the details have (§6.2): only the details
+    deny anything.
+    """
+    evidence = []
+    if tags is not None:
+        details = tags.get("details") or {}
+        evidence.append(_evidence("GET /api/tags", tags, details, "", denies=False))
+    if show is not None:
+        info = show.get("model_info") or {}
+        prefix = f"{info.get('general.architecture')}."
+        evidence.append(_evidence("POST /api/show", show, info, prefix, denies=True))
+    return detect(name, *evidence)
+
+
+def _evidence(
+    detail: str, data: Mapping[str, Any], numbers: Mapping[str, Any], prefix: str, denies: bool
+) -> Evidence:
+    words = data.get("capabilities")
+    known = words if isinstance(words, list) else []
+    can = frozenset(ours for word in known for ours in _ABILITIES.get(word, ()))
+    every = frozenset(ours for several in _ABILITIES.values() for ours in several)
+    return Evidence(
+        detail=detail,
+        can=can,
+        cannot=every - can if denies and known else frozenset(),
+        numbers={
+            "max_context_length": _whole(numbers.get(prefix + "context_length")),
+            "embedding_length": _whole(numbers.get(prefix + "embedding_length")),
+        },
+    )
+
+
+def checked(data: Any) -> Mapping[str, Any]:
+    """Give an answer that is an object and no error.
+
+    Raises:
+        ProviderError: It is an error, or no object.
+    """
+    words = read_words(data)
+    if words is not None:
+        raise from_words(words, RULES)
+    if not isinstance(data, dict):
+        unexpected("JSON object")
+    return data
+
+
+def parse_date(text: Any) -> Optional[datetime]:
+    """Read RFC 3339 with any number of decimals, on every Python; None for nonsense (§8)."""
+    found = re.fullmatch(
+        r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", str(text or "")
+    )
+    if not found:
+        return None
+    seconds, fraction, zone = found.groups()
+    offset = "+00:00" if zone == "Z" else zone
+    try:
+        return datetime.fromisoformat(f"{seconds}.{(fraction or '0')[:6]:0<6}{offset}")
+    except ValueError:
+        return None
+
+
+def _usage(data: Mapping[str, Any]) -> Usage:
+    return Usage(
+        prompt_tokens=_whole(data.get("prompt_eval_count")),
+        completion_tokens=_whole(data.get("eval_count")),
+    )
+
+
+def _timings(data: Mapping[str, Any]) -> ServerTimings:
+    return ServerTimings(
+        load_s=_seconds(data.get("load_duration")),
+        prompt_s=_seconds(data.get("prompt_eval_duration")),
+        generation_s=_seconds(data.get("eval_duration")),
+        total_s=_seconds(data.get("total_duration")),
+    )
+
+
+def _logprobs(items: Any) -> Tuple[TokenLogprob, ...]:
+    if not isinstance(items, list):
+        return ()
+    return tuple(_logprob(item) for item in items if isinstance(item, dict))
+
+
+def _logprob(item: Mapping[str, Any]) -> TokenLogprob:
+    data = item.get("bytes")
+    try:
+        return TokenLogprob(
+            token=_text(item.get("token")),
+            logprob=float(item["logprob"]),
+            data=bytes(data) if isinstance(data, list) else None,
+            top=_logprobs(item.get("top_logprobs")),
+        )
+    except (KeyError, TypeError, ValueError):
+        unexpected("readable log-probability")
+
+
+def _reason(value: Any) -> Optional[str]:
+    return value if isinstance(value, str) and value else None
+
+
+def _seconds(nanoseconds: Any) -> Optional[float]:
+    whole = _whole(nanoseconds)
+    return None if whole is None else whole / 1e9
+
+
+def _whole(value: Any) -> Optional[int]:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ProtocolError(f"the answer has a {type(value).__name__} where text should be")
+    return value
+
+
+# --- errors -------------------------------------------------------------------------------
+
+_PULL = "get it first: ollama pull <model>"
+
+# The server's words, from ollama-api §5.3; a status can be wrong where they are right.
+RULES: Tuple[Rule, ...] = (
+    rule(
+        r"exceed_context_size|exceeds? the available context|longer than the context length"
+        r"|input length.*exceeds|exceeds maximum context length",
+        ContextOverflowError,
+        "shorten the prompt, raise context_length, or accept the loss with overflow='truncate'",
+    ),
+    rule(r"contains NaN or Inf", EmbeddingError),
+    rule(
+        r"does not support|support image|support embeddings|support (insert|vision|audio)",
+        CapabilityError,
+        "choose a model that can: model_capabilities(name) tells",
+    ),
+    rule(r"model .*not found|file does not exist", ModelNotFoundError, _PULL),
+    rule(
+        r"terminated|no longer running|out-of-memory|unable to load|requires .* available"
+        r"|timed out waiting for llama-server|may be incompatible|unexpectedly stopped",
+        ModelLoadError,
+    ),
+    rule(r"encountered while running the model", StreamInterruptedError),
+    rule(r"server busy", BusyError, "more requests are waiting than OLLAMA_MAX_QUEUE allows"),
+    rule(r"ollama cloud is disabled|cannot run this remote model", LocalityError),
+    rule(r"unauthorized|authorization details", AuthenticationError),
+    rule(r"tool call", ToolCallError),
+    rule(r"^404 page not found|^405 method", UnsupportedError, "this server is too old, or none"),
+    rule(r"option .* must be|invalid format", RequestRejectedError),
+)
+
+
+def explain_answer(status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
+    """Make the error for a status that is not 2xx."""
+    return explain(status, text, headers, RULES)
+
+
+def refuse_cloud(name: str, host: Optional[str], locality: str) -> LocalityError:
+    """Make the error for a model that would run, or ran, elsewhere."""
+    where = f" at {host}" if host else ""
+    return LocalityError(
+        f'the model {name!r} runs in the cloud{where}, and locality is "{locality}"',
+        hint='to allow it, pass locality="any" or set LOCALPROVIDERS_LOCALITY=any',
+        model=name,
+    )

@@ -1,0 +1,162 @@
+"""`OpenAICompatibleProvider`: what to call on any server of the OpenAI dialect."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from localproviders._backend import HTTPProvider, Vectors
+from localproviders._http.address import parse_endpoint
+from localproviders._http.deadline import Call
+from localproviders._http.rejection import Rule, not_found
+from localproviders._http.stream import ChunkParser
+from localproviders._http.transport import encode
+from localproviders.errors import ConfigurationError, ProviderError, UnsupportedError
+from localproviders.openai_compatible import wire
+from localproviders.settings import ApiKey, Settings, make_settings
+from localproviders.types.answer import CompletionChunk
+from localproviders.types.cancel import CancelToken
+from localproviders.types.limits import Timeout
+from localproviders.types.model import ModelCapabilities, ModelInfo
+from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality
+
+
+class OpenAICompatibleProvider(HTTPProvider):
+    """A server that speaks OpenAI's dialect: llama.cpp, vLLM, or a service elsewhere.
+
+    Args:
+        base_url: Address up to and with the version, such as ``http://127.0.0.1:8080/v1``.
+        model: The model for calls that name none.
+        name: The provider's name in answers, errors and events.
+        api_key: Sent as a Bearer token to this address only. No variable is read for it:
+            pass ``SecretString.from_env("...")``.
+        timeout: Seconds for a whole call, or `Limits`.
+        locality: Where prompts may go; None takes ``LOCALPROVIDERS_LOCALITY``, else
+            ``loopback``. A service on the internet needs ``any``.
+        settings: A whole `Settings` value instead of everything above.
+        **connection: ``ca_bundle``, ``client_cert``, ``proxies``, ``listeners``,
+            ``allow_plaintext_key`` and the sizes, as in `Settings`.
+
+    Raises:
+        ConfigurationError: A value is impossible. Nothing is sent here.
+    """
+
+    _rules: Tuple[Rule, ...] = wire.RULES
+    _unsupported: Mapping[str, str] = {
+        "context_length": "the window is chosen when the server is started",
+        "keep_alive": "this kind of server keeps its model",
+    }
+
+    def __init__(
+        self,
+        base_url: Optional[str] = None,
+        *,
+        model: Optional[str] = None,
+        name: str = "openai-compatible",
+        api_key: ApiKey = None,
+        timeout: Timeout = None,
+        locality: Optional[Locality] = None,
+        settings: Optional[Settings] = None,
+        **connection: Any,
+    ) -> None:
+        if settings is None:
+            if not base_url:
+                raise ConfigurationError(
+                    "no address was given", hint='pass base_url="http://127.0.0.1:8080/v1"'
+                )
+            settings = make_settings(
+                endpoint=parse_endpoint(base_url, default_port=80),
+                endpoint_origin="the base_url argument",
+                name=name,
+                model=model,
+                api_key=api_key,
+                timeout=timeout,
+                locality=locality,
+                **connection,
+            )
+        super().__init__(settings)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        type(self).__init__(self, settings=state["settings"])
+
+    # --- models ---------------------------------------------------------------------------
+
+    def list_models(
+        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> List[ModelInfo]:
+        """List the models, in the server's order."""
+        data = self._ask("GET", self._path("/models"), timeout=timeout, cancel=cancel)
+        return wire.parse_models(data, self.name, self._rules)
+
+    def model_capabilities(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> ModelCapabilities:
+        """Say what a model can do. This dialect tells little: most is inferred or assumed.
+
+        Raises:
+            ModelNotFoundError: The server has no such model.
+            ProviderError: As for `list_models`.
+        """
+        listed = self.list_models(timeout=timeout, cancel=cancel)
+        info = self._find(model, listed)
+        if info is None:
+            raise self._transport.locate(
+                not_found(model, available=tuple(item.name for item in listed))
+            )
+        return info.capabilities
+
+    # --- the dialect ----------------------------------------------------------------------
+
+    def _path(self, path: str) -> str:
+        """Give where a path of the dialect stands below the endpoint."""
+        return path
+
+    def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
+        return wire.explain_answer(status, text, headers, self._rules)
+
+    def _question(
+        self, request: CompletionRequest, model: str
+    ) -> Tuple[str, Dict[str, Any], ChunkParser]:
+        path, payload = wire.completion_payload(request, model)
+        return (
+            self._path(path),
+            payload,
+            wire.ChunkParser(self.settings.max_json_depth, self._rules),
+        )
+
+    def _fit(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
+        request, warnings = super()._fit(request)
+        if request.overflow == "truncate":
+            warnings.extend(self._refuse("overflow='truncate'", "shorten the prompt", request))
+        if isinstance(request.thinking, bool):
+            level = self._thinking_level(request.thinking)
+            if level is None:
+                hint = "pass a level such as 'low', or the server's own switch in extra_body"
+                warnings.extend(self._refuse("thinking as True or False", hint, request))
+            request = request.replace(thinking=level)
+        return request, warnings
+
+    def _refuse(self, what: str, hint: str, request: CompletionRequest) -> Sequence[str]:
+        message = f"{self.name} cannot take {what}"
+        if request.strict:
+            raise UnsupportedError(
+                message, hint=f"{hint}; or pass strict=False", provider=self.name
+            )
+        return [f"{message}; it was left out"]
+
+    def _thinking_level(self, wanted: bool) -> Optional[str]:
+        """Give the level that switches reasoning on or off; None where there is none."""
+        return None
+
+    def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
+        body = encode(wire.embed_payload(request, model))
+        answer = self._transport.open("POST", self._path("/embeddings"), call=call, body=body)
+        found = wire.parse_vectors(self._transport.parse(answer), self._rules)
+        return found, answer.attempts
+
+    def _check_answer(
+        self, request: CompletionRequest, model: str, chunk: CompletionChunk
+    ) -> Optional[str]:
+        """Warn of another model: such a server may name its one model as it likes."""
+        if chunk.model is None or chunk.model == model or request.allow_other_model:
+            return None
+        return f"{model!r} was asked for, and {chunk.model!r} answered"

@@ -1,0 +1,78 @@
+"""Whole tool calls out of their pieces. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, List, Mapping, Tuple
+
+from localproviders.errors import ToolCallError
+from localproviders.types.message import ToolCall
+
+
+class ToolCallAssembler:
+    """Joins the pieces of one answer's calls, by their index (lmstudio-api §3.3).
+
+    The first id and name that say something hold; arguments are joined in the order they
+    come. A call is whole only when the answer is.
+    """
+
+    def __init__(self) -> None:
+        self._ids: Dict[Any, str] = {}
+        self._names: Dict[Any, str] = {}
+        self._arguments: Dict[Any, List[str]] = {}
+
+    def add(self, pieces: Any) -> None:
+        """Take the pieces of one record.
+
+        Raises:
+            ToolCallError: They are no list of objects.
+        """
+        if not pieces:
+            return
+        if not isinstance(pieces, list) or not all(isinstance(piece, dict) for piece in pieces):
+            raise ToolCallError("the tool calls of the answer are no list of objects")
+        for position, piece in enumerate(pieces):
+            self._add_one(piece.get("index", position), piece)
+
+    def _add_one(self, key: Any, piece: Mapping[str, Any]) -> None:
+        function = piece.get("function") or {}
+        if not isinstance(function, dict) or not isinstance(key, int):
+            raise ToolCallError("a tool call of the answer is no object with an index")
+        held = self._arguments.setdefault(key, [])
+        for store, value in ((self._ids, piece.get("id")), (self._names, function.get("name"))):
+            if value and isinstance(value, str):
+                store.setdefault(key, value)
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):
+            arguments = json.dumps(arguments)
+        if arguments is not None:
+            if not isinstance(arguments, str):
+                raise ToolCallError("the arguments of a tool call are no text")
+            held.append(arguments)
+
+    def whole(self, finish_reason: object) -> Tuple[ToolCall, ...]:
+        """Give the calls, now that the answer is whole.
+
+        Raises:
+            ToolCallError: A call has no name, or its arguments are no JSON object.
+        """
+        return tuple(
+            self._whole(number, key, finish_reason)
+            for number, key in enumerate(sorted(self._arguments), start=1)
+        )
+
+    def _whole(self, number: int, key: int, finish_reason: object) -> ToolCall:
+        name = self._names.get(key)
+        if not name:
+            raise ToolCallError("a tool call of the answer has no name")
+        text = "".join(self._arguments[key]).strip()
+        try:
+            arguments = json.loads(text) if text else {}
+        except (ValueError, RecursionError):
+            arguments = None
+        if not isinstance(arguments, dict):
+            raise ToolCallError(
+                f"the call of {name!r} is incomplete: its arguments are no JSON object",
+                hint="raise max_tokens" if finish_reason == "length" else None,
+            )
+        return ToolCall(id=self._ids.get(key) or f"call_{number}", name=name, arguments=arguments)

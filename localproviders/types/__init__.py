@@ -1,0 +1,54 @@
+"""What users hold: requests, messages, answers, models, limits.
+
+All values are frozen and take keywords only; fields are only ever added. Content (what a
+person or a model said) is never in a repr. `to_dict` and `from_dict` give and take plain
+JSON types; pickles work, without the server's raw record.
+"""
+
+from localproviders.types.answer import (
+    CompletionChunk,
+    CompletionResponse,
+    EmbeddingResponse,
+    ServerTimings,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
+from localproviders.types.cancel import CancelToken
+from localproviders.types.limits import Limits, Timeout
+from localproviders.types.message import Image, Message, Messages, Tool, ToolCall
+from localproviders.types.model import Fact, ModelCapabilities, ModelInfo, Source
+from localproviders.types.request import (
+    CompletionRequest,
+    EmbeddingRequest,
+    Locality,
+    Overflow,
+    RequestFields,
+)
+
+__all__ = [
+    "CancelToken",
+    "CompletionChunk",
+    "CompletionRequest",
+    "CompletionResponse",
+    "EmbeddingRequest",
+    "EmbeddingResponse",
+    "Fact",
+    "Image",
+    "Limits",
+    "Locality",
+    "Message",
+    "Messages",
+    "ModelCapabilities",
+    "ModelInfo",
+    "Overflow",
+    "RequestFields",
+    "ServerTimings",
+    "Source",
+    "Timeout",
+    "Timings",
+    "TokenLogprob",
+    "Tool",
+    "ToolCall",
+    "Usage",
+]

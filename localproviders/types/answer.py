@@ -1,0 +1,287 @@
+"""What a model answers: chunks, whole answers, vectors, and the numbers beside them."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import field
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from localproviders._record import (
+    CONTENT,
+    RAW,
+    Record,
+    loads,
+    loads_each,
+    plain,
+    record,
+    size_of,
+)
+from localproviders.errors import DependencyError
+from localproviders.types.message import Message, ToolCall
+
+if TYPE_CHECKING:
+    import numpy
+
+
+@record
+class Usage(Record):
+    """Numbers of tokens, all the server's own; None where it gave none.
+
+    Attributes:
+        prompt_tokens: Length of the prompt.
+        completion_tokens: Length of the answer, thinking included.
+        thinking_tokens: The part of the answer that was thinking.
+        cached_tokens: The part of the prompt that the server still knew.
+    """
+
+    prompt_tokens: Optional[int] = None
+    completion_tokens: Optional[int] = None
+    thinking_tokens: Optional[int] = None
+    cached_tokens: Optional[int] = None
+
+    @property
+    def total_tokens(self) -> Optional[int]:
+        """Prompt and answer together; None unless both are known."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        return self.prompt_tokens + self.completion_tokens
+
+
+@record
+class Timings(Record):
+    """What we measured, in seconds.
+
+    Attributes:
+        first_token_s: From the start of the call to the first text, thinking or tool
+            call; None where there was none.
+        total_s: From the start of the call to its last record.
+    """
+
+    first_token_s: Optional[float] = None
+    total_s: Optional[float] = None
+
+
+@record
+class ServerTimings(Record):
+    """What the server measured, in seconds; None where it said nothing.
+
+    Attributes:
+        load_s: Loading the model.
+        prompt_s: Reading the prompt.
+        generation_s: Writing the answer.
+        total_s: All of it.
+    """
+
+    load_s: Optional[float] = None
+    prompt_s: Optional[float] = None
+    generation_s: Optional[float] = None
+    total_s: Optional[float] = None
+
+
+@record
+class TokenLogprob(Record):
+    """How likely one token was.
+
+    Attributes:
+        token: Its text; a token can be a part of a character, then see `data`.
+        logprob: Natural logarithm of its probability.
+        data: Its bytes, where the server gives them.
+        top: The likeliest alternatives, the token itself perhaps among them.
+    """
+
+    token: str = field(metadata=CONTENT)
+    logprob: float
+    data: Optional[bytes] = field(default=None, metadata=CONTENT)
+    top: Tuple[TokenLogprob, ...] = field(default=(), metadata=CONTENT)
+
+
+class CompletionChunk:
+    """One piece of a streamed answer. `text` and `thinking` are never None.
+
+    A slotted class, not a dataclass: one is made for every token.
+
+    Attributes:
+        text: The piece of the answer, perhaps empty.
+        thinking: The piece of the reasoning, perhaps empty.
+        tool_calls: Calls that became whole with this piece.
+        logprobs: Log-probabilities of the tokens of this piece, where asked for.
+        model: The model that answers, in the server's words; None where it does not say.
+        finish_reason: Why the answer ended, in the server's words; None before that, and
+            where it gives none.
+        usage: Numbers of tokens, on the last piece.
+        server_timings: The server's durations, on the last piece.
+        raw: The server's own record.
+    """
+
+    __slots__ = (
+        "finish_reason",
+        "logprobs",
+        "model",
+        "raw",
+        "server_timings",
+        "text",
+        "thinking",
+        "tool_calls",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        *,
+        text: str = "",
+        thinking: str = "",
+        tool_calls: Tuple[ToolCall, ...] = (),
+        logprobs: Tuple[TokenLogprob, ...] = (),
+        model: Optional[str] = None,
+        finish_reason: Optional[str] = None,
+        usage: Optional[Usage] = None,
+        server_timings: Optional[ServerTimings] = None,
+        raw: Optional[Mapping[str, Any]] = None,
+    ) -> None:
+        self.text = text
+        self.thinking = thinking
+        self.tool_calls = tool_calls
+        self.logprobs = logprobs
+        self.model = model
+        self.finish_reason = finish_reason
+        self.usage = usage
+        self.server_timings = server_timings
+        self.raw = raw
+
+    @property
+    def says_something(self) -> bool:
+        """Whether this piece has text, thinking or a tool call."""
+        return bool(self.text or self.thinking or self.tool_calls)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Give the piece as plain JSON types, without empty fields and the raw record."""
+        return {
+            name: plain(getattr(self, name))
+            for name in self.__slots__
+            if name != "raw" and getattr(self, name) not in ("", (), None)
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"CompletionChunk(text={size_of(self.text)}, thinking={size_of(self.thinking)}, "
+            f"tool_calls={len(self.tool_calls)}, finish_reason={self.finish_reason!r})"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CompletionChunk):
+            return NotImplemented
+        return self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # a mutable value has no hash
+
+    def __reduce__(self) -> Tuple[Any, Tuple[Any, ...]]:
+        names = [name for name in self.__slots__ if name != "raw"]
+        return (_make_chunk, ({name: getattr(self, name) for name in names},))
+
+
+def _make_chunk(state: Dict[str, Any]) -> CompletionChunk:
+    return CompletionChunk(**state)
+
+
+@record
+class CompletionResponse(Record):
+    """A whole answer.
+
+    Attributes:
+        text: What the model answered.
+        thinking: What it reasoned before; empty where there was nothing.
+        tool_calls: The tools that it asks to call.
+        model: The model that answered, in the server's words.
+        provider: Name of the provider.
+        finish_reason: Why the answer ended, in the server's words; None where it gave no
+            reason.
+        usage: Numbers of tokens, the server's.
+        timings: Durations, ours.
+        server_timings: Durations, the server's.
+        logprobs: Log-probabilities of the tokens, where asked for.
+        warnings: What the caller should know: a parameter left out under
+            ``strict=False``, another model than asked for.
+        attempts: How often the request was sent; 2 means that a kept connection had
+            died and was replaced.
+        raw: The server's last record.
+    """
+
+    text: str = field(metadata=CONTENT)
+    thinking: str = field(default="", metadata=CONTENT)
+    tool_calls: Tuple[ToolCall, ...] = field(default=(), metadata=loads_each(ToolCall.from_dict))
+    model: str
+    provider: str
+    finish_reason: Optional[str] = None
+    usage: Usage = field(default_factory=Usage, metadata=loads(Usage.from_dict))
+    timings: Timings = field(default_factory=Timings, metadata=loads(Timings.from_dict))
+    server_timings: ServerTimings = field(
+        default_factory=ServerTimings, metadata=loads(ServerTimings.from_dict)
+    )
+    logprobs: Tuple[TokenLogprob, ...] = field(default=(), metadata=CONTENT)
+    warnings: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
+    attempts: int = 1
+    raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)
+
+    @property
+    def message(self) -> Message:
+        """The answer as a message, for the history of the conversation."""
+        return Message(
+            role="assistant",
+            content=self.text,
+            thinking=self.thinking,
+            tool_calls=self.tool_calls,
+        )
+
+
+def _load_vectors(rows: Sequence[Sequence[float]]) -> Tuple[array[float], ...]:
+    return tuple(array("f", row) for row in rows)
+
+
+@record
+class EmbeddingResponse(Record):
+    """Vectors, one for each text, in the order of the texts.
+
+    Attributes:
+        vectors: The vectors as packed 32-bit floats.
+        model: The model that made them, in the server's words.
+        provider: Name of the provider.
+        usage: Numbers of tokens, the server's; None where it counts none.
+        server_timings: Durations, the server's.
+        warnings: What the caller should know.
+        attempts: How often the request was sent.
+        raw: Unused by embeddings; None, because it would hold the vectors twice.
+    """
+
+    vectors: Tuple[array[float], ...] = field(metadata=loads(_load_vectors, **CONTENT))
+    model: str
+    provider: str
+    usage: Usage = field(default_factory=Usage, metadata=loads(Usage.from_dict))
+    server_timings: ServerTimings = field(
+        default_factory=ServerTimings, metadata=loads(ServerTimings.from_dict)
+    )
+    warnings: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
+    attempts: int = 1
+
+    @property
+    def dimensions(self) -> int:
+        """Length of each vector."""
+        return len(self.vectors[0])
+
+    @property
+    def embeddings(self) -> List[List[float]]:
+        """The vectors as lists of floats, made anew at each use."""
+        return [list(vector) for vector in self.vectors]
+
+    def to_numpy(self) -> numpy.ndarray[Any, Any]:
+        """Give the vectors as one float32 matrix, a row for each text.
+
+        Raises:
+            DependencyError: numpy is not installed.
+        """
+        try:
+            import numpy as np
+        except ImportError:
+            raise DependencyError(
+                "to_numpy needs numpy, which is not installed", hint="python -m pip install numpy"
+            ) from None
+        return np.array([np.frombuffer(vector, dtype=np.float32) for vector in self.vectors])

@@ -1,0 +1,104 @@
+"""What is known about a model, and how."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from datetime import datetime
+from typing import Any, Dict, Literal, Mapping, Optional
+
+from localproviders._record import RAW, Record, loads, record
+
+#: How a fact is known: the server said so; it follows from something the server said;
+#: or nothing speaks against it.
+Source = Literal["reported", "inferred", "assumed"]
+
+
+@record
+class Fact(Record):
+    """Where one capability's value comes from.
+
+    Attributes:
+        source: ``reported``, ``inferred`` or ``assumed``.
+        detail: In words: which answer of the server, or which conclusion.
+    """
+
+    source: Source
+    detail: str
+
+
+def _load_evidence(data: Mapping[str, Any]) -> Dict[str, Fact]:
+    return {name: Fact.from_dict(fact) for name, fact in data.items()}
+
+
+@record
+class ModelCapabilities(Record):
+    """What a model can do. None means that nobody knows.
+
+    Attributes:
+        chat: Answers conversations.
+        completion: Continues plain text.
+        tools: Was trained to call tools.
+        vision: Takes images.
+        audio: Takes sound.
+        thinking: Reasons apart from its answer.
+        insert: Fills a gap between prompt and suffix.
+        embeddings: Turns texts into vectors.
+        structured_output: Can be held to a JSON Schema.
+        max_context_length: Longest context it was trained for, in tokens.
+        loaded_context_length: Context allocated now, in tokens; None if not loaded.
+        embedding_length: Length of its vectors.
+        evidence: For each field above that is not None, how it is known.
+    """
+
+    chat: Optional[bool] = None
+    completion: Optional[bool] = None
+    tools: Optional[bool] = None
+    vision: Optional[bool] = None
+    audio: Optional[bool] = None
+    thinking: Optional[bool] = None
+    insert: Optional[bool] = None
+    embeddings: Optional[bool] = None
+    structured_output: Optional[bool] = None
+    max_context_length: Optional[int] = None
+    loaded_context_length: Optional[int] = None
+    embedding_length: Optional[int] = None
+    evidence: Mapping[str, Fact] = field(default_factory=dict, metadata=loads(_load_evidence))
+
+
+@record
+class ModelInfo(Record):
+    """One model as a server lists it. None means that the server did not say.
+
+    Attributes:
+        name: The name to pass as `model`.
+        provider: Name of the provider that listed it.
+        size_bytes: Size of its files.
+        digest: Digest of its manifest, hexadecimal (Ollama).
+        modified_at: When it was last changed, with time zone.
+        architecture: Such as ``llama`` or ``gemma3``.
+        parameter_size: Number of parameters in the server's words, such as ``8.0B``.
+        quantization: Such as ``Q4_K_M``.
+        format: Such as ``gguf``, ``safetensors`` or ``mlx``.
+        loaded: Whether it is in memory now.
+        remote_host: Where a model that only looks local really runs; None if it is local.
+        capabilities: What it can do, as far as the listing tells.
+        raw: The server's own record.
+    """
+
+    name: str
+    provider: str
+    size_bytes: Optional[int] = None
+    digest: Optional[str] = None
+    modified_at: Optional[datetime] = field(
+        default=None, metadata=loads(lambda text: datetime.fromisoformat(text))
+    )
+    architecture: Optional[str] = None
+    parameter_size: Optional[str] = None
+    quantization: Optional[str] = None
+    format: Optional[str] = None
+    loaded: Optional[bool] = None
+    remote_host: Optional[str] = None
+    capabilities: ModelCapabilities = field(
+        default_factory=ModelCapabilities, metadata=loads(ModelCapabilities.from_dict)
+    )
+    raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)

@@ -1,0 +1,208 @@
+"""What is asked of a model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import field, fields
+from typing import Any, Literal, Mapping, Optional, Sequence, Tuple, TypedDict, Union
+
+from localproviders._record import CONTENT, Record, did_you_mean, loads, loads_each, record
+from localproviders.types.message import Message, Tool
+
+#: Where prompts may go: this machine, private networks, or anywhere.
+Locality = Literal["loopback", "private", "any"]
+
+#: What becomes of a prompt longer than the context window: an error, the server's own
+#: silent cutting of the oldest part, or whatever the server does unasked.
+Overflow = Literal["error", "truncate", "allow"]
+
+LOCALITIES: Tuple[str, ...] = ("loopback", "private", "any")
+OVERFLOWS: Tuple[str, ...] = ("error", "truncate", "allow")
+
+
+def _tuple_of_text(value: Union[str, Sequence[str]]) -> Tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@record
+class CompletionRequest(Record):
+    """One question to a model, with everything that shapes the answer.
+
+    A field that is None is not sent: the model's or the server's own default holds. A
+    field that the server cannot take is an `UnsupportedError` before anything is sent,
+    or, with ``strict=False``, a line in the response's `warnings`.
+
+    Attributes:
+        model: Name of the model as the server knows it; None takes the provider's.
+        messages: The conversation; either this or `prompt`.
+        prompt: Text to continue, without any chat template (with `suffix`: the text
+            before the gap).
+        suffix: Text after the gap that is to be filled; goes with `prompt`.
+        tools: Tools that the model may call.
+        tool_choice: ``auto``, ``none``, ``required``, or a tool's name.
+        response_schema: JSON Schema that the answer's text shall follow.
+        thinking: True or False to switch reasoning, or a level such as ``"high"``.
+        max_tokens: Longest answer, in tokens.
+        temperature: Randomness; 0 always takes the likeliest token.
+        top_p: Sample among the likeliest tokens that make up this share.
+        top_k: Sample among so many of the likeliest tokens.
+        min_p: Sample among tokens at least this likely, relative to the likeliest.
+        seed: Seed of the random numbers.
+        stop: Texts that end the answer.
+        repeat_penalty: Factor against repetition; 1 is none.
+        presence_penalty: Amount against tokens that occurred.
+        frequency_penalty: Amount against tokens, for each time they occurred.
+        logprobs: True to get the log-probability of each token.
+        top_logprobs: How many alternatives to get for each token.
+        context_length: Context window in tokens; a server may have to reload the model.
+        keep_alive: Seconds to keep the model loaded after the call; infinity is for ever.
+        overflow: What becomes of a prompt that does not fit the context window.
+        strict: False turns a parameter that the server cannot take into a warning.
+        allow_other_model: True accepts an answer from another model than asked for.
+        extra_body: Further fields for the server's JSON, unchanged and unchecked.
+    """
+
+    model: Optional[str] = None
+    messages: Tuple[Message, ...] = field(default=(), metadata=loads_each(Message.from_dict))
+    prompt: Optional[str] = field(default=None, metadata=CONTENT)
+    suffix: Optional[str] = field(default=None, metadata=CONTENT)
+    tools: Tuple[Tool, ...] = field(default=(), metadata=loads_each(Tool.from_dict))
+    tool_choice: Optional[str] = None
+    response_schema: Optional[Mapping[str, Any]] = None
+    thinking: Union[bool, str, None] = None
+    max_tokens: Optional[int] = None
+    temperature: Optional[float] = None
+    top_p: Optional[float] = None
+    top_k: Optional[int] = None
+    min_p: Optional[float] = None
+    seed: Optional[int] = None
+    stop: Tuple[str, ...] = field(default=(), metadata=loads(_tuple_of_text, **CONTENT))
+    repeat_penalty: Optional[float] = None
+    presence_penalty: Optional[float] = None
+    frequency_penalty: Optional[float] = None
+    logprobs: Optional[bool] = None
+    top_logprobs: Optional[int] = None
+    context_length: Optional[int] = None
+    keep_alive: Optional[float] = None
+    overflow: Overflow = "error"
+    strict: bool = True
+    allow_other_model: bool = False
+    extra_body: Mapping[str, Any] = field(default_factory=dict, metadata=CONTENT)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", _tuple_of_text(self.stop))
+        for name in ("messages", "tools"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._check_question()
+        self._check_numbers()
+
+    def _check_question(self) -> None:
+        if bool(self.messages) == (self.prompt is not None):
+            raise ValueError("a request has either messages or a prompt, and not both")
+        if self.prompt == "":
+            # An empty prompt would be taken as an order to load the model (ollama-api §2.6).
+            raise ValueError("prompt is empty; there is nothing to continue")
+        if self.suffix is not None and self.prompt is None:
+            raise ValueError("suffix goes with prompt, the text before the gap")
+        if self.overflow not in OVERFLOWS:
+            raise ValueError(f"overflow is {self.overflow!r}; choose one of {', '.join(OVERFLOWS)}")
+        if not all(isinstance(tool, Tool) for tool in self.tools):
+            raise ValueError("tools takes Tool values: Tool(name=..., parameters=...)")
+
+    def _check_numbers(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
+                raise ValueError(f"{name} is {value!r}, and must be a number of at least {least}")
+            if math.isnan(value) or (math.isinf(value) and name != "keep_alive"):
+                raise ValueError(f"{name} is {value!r}, which cannot be sent as JSON")
+
+
+# The least value with a meaning, for each number.
+_LEAST: Mapping[str, float] = {
+    "max_tokens": 1,
+    "temperature": 0,
+    "top_p": 0,
+    "top_k": 0,
+    "min_p": 0,
+    "seed": -(2**63),
+    "repeat_penalty": 0,
+    "presence_penalty": -math.inf,
+    "frequency_penalty": -math.inf,
+    "top_logprobs": 0,
+    "context_length": 1,
+    "keep_alive": 0,
+}
+
+
+class RequestFields(TypedDict, total=False):
+    """The fields of `CompletionRequest` that `chat` and `stream` take as keywords.
+
+    A test keeps them equal to the request's own.
+    """
+
+    tool_choice: Optional[str]
+    response_schema: Optional[Mapping[str, Any]]
+    thinking: Union[bool, str, None]
+    max_tokens: Optional[int]
+    temperature: Optional[float]
+    top_p: Optional[float]
+    top_k: Optional[int]
+    min_p: Optional[float]
+    seed: Optional[int]
+    stop: Union[str, Sequence[str]]
+    repeat_penalty: Optional[float]
+    presence_penalty: Optional[float]
+    frequency_penalty: Optional[float]
+    logprobs: Optional[bool]
+    top_logprobs: Optional[int]
+    context_length: Optional[int]
+    keep_alive: Optional[float]
+    overflow: Overflow
+    strict: bool
+    allow_other_model: bool
+    extra_body: Mapping[str, Any]
+
+
+def check_field_names(given: Mapping[str, Any]) -> None:
+    """Refuse keywords that are no request field, naming the nearest right one.
+
+    Raises:
+        TypeError: A name is unknown.
+    """
+    known = [f.name for f in fields(CompletionRequest)]
+    for name in given:
+        if name not in RequestFields.__annotations__:
+            raise TypeError(f"there is no request field {name!r}{did_you_mean(name, known)}")
+
+
+@record
+class EmbeddingRequest(Record):
+    """Texts to turn into vectors.
+
+    Attributes:
+        texts: The texts, at least one; none of them empty.
+        model: Name of the model; None takes the provider's.
+        dimensions: Length that the vectors shall be cut to; None keeps the model's.
+        truncate: True lets the server cut a text that is too long; False makes that an
+            error where the server can say so.
+        keep_alive: Seconds to keep the model loaded after the call.
+    """
+
+    texts: Tuple[str, ...] = field(metadata=loads(_tuple_of_text, **CONTENT))
+    model: Optional[str] = None
+    dimensions: Optional[int] = None
+    truncate: bool = False
+    keep_alive: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", _tuple_of_text(self.texts))
+        if not self.texts:
+            raise ValueError("there is no text to embed")
+        for index, text in enumerate(self.texts):
+            if not isinstance(text, str) or not text:
+                raise ValueError(f"text {index} is empty or no text; a model cannot embed it")
+        if self.dimensions is not None and self.dimensions < 1:
+            raise ValueError(f"dimensions is {self.dimensions!r}, and must be at least 1")
