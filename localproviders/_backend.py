@@ -311,7 +311,8 @@ def check_vectors(
     if failures:
         first = min(failures)
         raise EmbeddingError(
-            f"{len(failures)} of {expected} vectors are unusable; vector {first}: {failures[first]}",
+            f"{len(failures)} of {expected} vectors are unusable; "
+            f"vector {first}: {failures[first]}",
             failures=failures,
             embedded=packed,
         )

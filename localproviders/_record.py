@@ -11,8 +11,9 @@ import base64
 import dataclasses
 import functools
 import sys
+from array import array
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Type, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, List, Mapping, Type, TypeVar
 
 if TYPE_CHECKING:
     from typing_extensions import Self, dataclass_transform
@@ -58,7 +59,7 @@ def record(cls: Type[T]) -> Type[T]:
             raise TypeError(f"{cls.__name__} takes keyword arguments only")
         init(self, **fields)
 
-    made.__init__ = keywords_only  # type: ignore[method-assign]  # what kw_only does from 3.10 on
+    made.__init__ = keywords_only
     return made
 
 
@@ -67,7 +68,7 @@ class Record:
 
     if TYPE_CHECKING:
         # Every subclass is a dataclass; checkers cannot see that from here.
-        __dataclass_fields__: Dict[str, dataclasses.Field[Any]]
+        __dataclass_fields__: ClassVar[Dict[str, dataclasses.Field[Any]]]
 
     def __repr__(self) -> str:
         shown = [
@@ -136,7 +137,7 @@ def plain(value: Any) -> Any:
         return value.to_dict()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple, set, frozenset, array)):
         return [plain(item) for item in value]
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode("ascii")
@@ -147,7 +148,8 @@ def size_of(value: Any) -> str:
     """Say how much content there is, without saying what."""
     if value is None:
         return "None"
-    unit = {str: "characters", bytes: "bytes"}.get(type(value), "items")
+    units: Mapping[type, str] = {str: "characters", bytes: "bytes"}
+    unit = units.get(type(value), "items")
     return f"<{len(value)} {unit}>" if hasattr(value, "__len__") else "<hidden>"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import zlib
-from typing import Any, Mapping, Optional
+from typing import Any, List, Mapping, Optional
 
 import requests
 
@@ -114,7 +114,8 @@ class Answer:
             AnswerTooLargeError: The body is larger than allowed.
             ProviderError: As `read`.
         """
-        pieces, size = [], 0
+        pieces: List[bytes] = []
+        size = 0
         while True:
             piece = self.read()
             if not piece:

@@ -62,7 +62,7 @@ class _RawReader(io.RawIOBase):
         owner = self._owner
         if owner.quiet:
             return None  # nothing without reading: what is buffered can be looked at
-        count = owner.bounded(lambda: self._raw.readinto(buffer))
+        count: Optional[int] = owner.bounded(self._raw.readinto, buffer)
         if count:
             owner.count_head(count)
         elif owner.call.cancelled:
@@ -112,7 +112,7 @@ class BoundedSocket:
             if self._head_left < 0:
                 raise HeadTooLarge
 
-    def bounded(self, step: Callable[[], Any]) -> Any:
+    def bounded(self, step: Callable[[Any], Any], data: Any) -> Any:
         """Do one system call within what the limits leave.
 
         Raises:
@@ -123,7 +123,7 @@ class BoundedSocket:
             self.real.settimeout(left)
             self._timeout = left
         try:
-            return step()
+            return step(data)
         except socket.timeout:
             raise self.call.timed_out() from None
         except OSError:
@@ -135,8 +135,7 @@ class BoundedSocket:
         """Send everything, a step at a time."""
         view = memoryview(data).cast("B")
         while view:
-            piece = view[:_SEND_STEP]
-            view = view[self.bounded(lambda piece=piece: self.real.send(piece)) :]
+            view = view[self.bounded(self.real.send, view[:_SEND_STEP]) :]
 
     def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:
         """Give the buffered reader that http.client reads from."""
@@ -173,7 +172,7 @@ class _Bounded:
     sock: Any
     host: str
     port: int
-    response_class = _HTTPResponse
+    response_class: Any = _HTTPResponse
     _served = False
 
     def _new_conn(self) -> socket.socket:

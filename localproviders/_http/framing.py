@@ -16,7 +16,7 @@ from localproviders.errors import AnswerTooLargeError, ProtocolError
 
 # Longer runs of digits are no number of this protocol, and cost quadratic time.
 _MAX_DIGITS = 400
-_TOO_MANY_DIGITS = re.compile(r"[0-9]{%d}" % (_MAX_DIGITS + 1))
+_TOO_MANY_DIGITS = re.compile(f"[0-9]{{{_MAX_DIGITS + 1}}}")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -131,7 +131,9 @@ class SSEDecoder:
         The specification drops it; here the dialect's own last record decides whether an
         answer is whole, so nothing that came is thrown away.
         """
-        self._take(self._lines.rest())
+        rest = self._lines.rest()
+        if rest:
+            self._take(rest)
         event = self._take(b"")
         return [] if event is None else [event]
 

@@ -145,10 +145,7 @@ def explain(
 def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None) -> ProviderError:
     """Make the error that a server's words and perhaps its status mean."""
     said = words.text
-    if words.kind == "" or words.kind in said:
-        searched = said
-    else:
-        searched = f"{words.kind}: {said}"
+    searched = f"{words.kind}: {said}" if words.kind else said
     found = next((rule for rule in rules if rule.pattern.search(searched)), None)
     cls = found.error if found else _by_status(status)
     message = f"the server says: {said[:500]}" if said else "the server gives no reason"

@@ -31,11 +31,11 @@ class _Adapter(HTTPAdapter):
         super().__init__(pool_connections=4, pool_maxsize=_POOL_SIZE, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call]  # requests' stubs leave it open
+        super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = connection.POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)  # type: ignore[no-untyped-call]  # as above
+        manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = connection.POOLS
         return manager
 

@@ -33,7 +33,7 @@ def parse_name(name: str) -> ModelName:
     """
     base, source = split_source(name.strip().lower())
     base = base.partition("://")[2] or base
-    head, slash, last = base.rpartition("/")
+    head, _, last = base.rpartition("/")
     model, _, tag = last.partition(":")
     host, _, namespace = head.rpartition("/")
     return ModelName(host or _HOST, namespace or "library", model, tag or "latest", source)

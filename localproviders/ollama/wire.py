@@ -169,7 +169,7 @@ class ChunkParser:
         if not isinstance(data, dict) or not isinstance(data.get("done"), bool):
             unexpected("'done' field")
         message = data.get("message")
-        source: Any = message if isinstance(message, dict) else data
+        source: Mapping[str, Any] = message if isinstance(message, dict) else data
         self._check_end(data)
         text = source.get("content") if source is message else data.get("response")
         return CompletionChunk(
