@@ -15,9 +15,10 @@ from localproviders.testing.scripted import chunks
 DATA = Path(__file__).parent / "data"
 
 # LM Studio's published samples are not ours to copy: they are read beside the project.
-LMSTUDIO = Path(
-    os.environ.get("LOCALPROVIDERS_WIRE", str(Path(__file__).parents[2] / "shared" / "wire"))
-) / "lmstudio"
+LMSTUDIO = (
+    Path(os.environ.get("LOCALPROVIDERS_WIRE", str(Path(__file__).parents[2] / "shared" / "wire")))
+    / "lmstudio"
+)
 
 needs_lmstudio_samples = pytest.mark.skipif(
     not LMSTUDIO.is_dir(), reason="LM Studio's published samples are not in this checkout"

@@ -126,7 +126,9 @@ def test_a_tool_call_cut_short_is_an_error() -> None:
     head, _, body = answer.partition(b"\r\n\r\n")
     # The last piece of the arguments goes missing, the end of the answer does not.
     events = body.split(b'"arguments":"')
-    broken = b'"arguments":"'.join(events[:-1]) + b'"arguments":"' + events[-1].replace(b"}", b" ", 1)
+    broken = (
+        b'"arguments":"'.join(events[:-1]) + b'"arguments":"' + events[-1].replace(b"}", b" ", 1)
+    )
     with ScriptedServer(head + b"\r\n\r\n" + broken) as server:
         with provider_of(server) as provider, pytest.raises((ToolCallError, ProviderError)):
             ask(provider, "tool_call_stream")

@@ -219,7 +219,9 @@ def test_embeddings(one_byte: bool) -> None:
         with OllamaProvider(server.url, model="all-minilm") as provider:
             response = provider.embed(["hello", "world"], dimensions=4)
 
-    assert response.embeddings[0] == pytest.approx([-0.48198256, 0.42086026, 0.39831147, 0.65720415])
+    assert response.embeddings[0] == pytest.approx(
+        [-0.48198256, 0.42086026, 0.39831147, 0.65720415]
+    )
     assert (response.dimensions, response.usage.prompt_tokens) == (4, 6)
     assert server.exchanges[-1].json == {
         "model": "all-minilm", "input": ["hello", "world"], "truncate": False, "dimensions": 4,
@@ -237,12 +239,16 @@ def test_model_list(one_byte: bool) -> None:
     tags = recordings.ollama_answer("tags")
     with serve(b"", one_byte, tags) as server, OllamaProvider(server.url) as provider:
         models = {info.name: info for info in provider.list_models()}
-        supported = [provider.supports_model(name) for name in ("ALL-MINILM", "gemma3", "gemma3:270M")]
+        supported = [
+            provider.supports_model(name) for name in ("ALL-MINILM", "gemma3", "gemma3:270M")
+        ]
 
     assert supported == [True, False, True]
     minilm = models["all-minilm:latest"]
     assert (minilm.size_bytes, minilm.quantization, minilm.format) == (46223540, "F16", "gguf")
-    assert minilm.modified_at and minilm.modified_at.isoformat() == "2026-11-22T07:27:12.191345+00:00"
+    assert (
+        minilm.modified_at and minilm.modified_at.isoformat() == "2026-11-22T07:27:12.191345+00:00"
+    )
     assert minilm.capabilities.embeddings is True
     assert minilm.capabilities.max_context_length == 512
     assert models["gemma3-tools:270m"].capabilities.tools is True

@@ -1,0 +1,23 @@
+"""No server installed? Run a small real model in a process of its own.
+
+First: python -m localproviders engine install
+Usage: python examples/local_engine.py
+"""
+
+from localproviders import LocalEngine
+
+
+def main() -> None:
+    with LocalEngine("chat") as provider:
+        with provider.stream("What is the capital of France?", max_tokens=40) as stream:
+            for chunk in stream:
+                print(chunk.text, end="", flush=True)
+        print()
+
+    with LocalEngine("embedding") as provider:
+        response = provider.embed(["one text", "another text"])
+        print(f"{len(response.vectors)} vectors of {response.dimensions} numbers")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The `localproviders` command: parses arguments and prints."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import List, Optional
+
+from localproviders._version import __version__
+from localproviders.errors import ProviderError
+
+_INTERRUPTED = 130
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command line, and give its exit status.
+
+    A `ProviderError` becomes a line on standard error, its hint another, and its
+    `exit_code` the status; an interrupt gives 130.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except ProviderError as error:
+        print(f"localproviders: {type(error).__name__}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has gone; Python would complain again while it closes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="localproviders", description="Language models on your own machine."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    demo = commands.add_parser("demo", help="let a real small model answer, here and now")
+    demo.add_argument("question", nargs="?", default="What is the capital of France?")
+    demo.add_argument("--install", action="store_true", help="install the engine if it is missing")
+    demo.set_defaults(run=_demo)
+
+    engine = commands.add_parser("engine", help="the embedded engine")
+    verbs = engine.add_subparsers(metavar="verb", required=True)
+    install = verbs.add_parser("install", help="install the engine and its two small models")
+    install.add_argument(
+        "--if-supported", action="store_true", help="succeed where the engine cannot run at all"
+    )
+    install.set_defaults(run=_install)
+    return parser
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from localproviders.cli.demo import run  # loads the engine
+
+    run(arguments.question, install_missing=arguments.install)
+    return 0
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    import subprocess
+
+    from localproviders.engine import install, why_unsupported
+
+    unsupported = why_unsupported()
+    if unsupported and arguments.if_supported:
+        print(f"skipped: {unsupported}")
+        return 0
+    try:
+        install()
+    except subprocess.CalledProcessError as error:
+        print(f"localproviders: pip ended with status {error.returncode}", file=sys.stderr)
+        return 1
+    return 0

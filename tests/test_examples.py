@@ -1,0 +1,119 @@
+"""Every example runs as a script, against a loopback server."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from typing import Iterator, List
+
+import pytest
+
+from tests.docs_support import ROOT, Loopback
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+# The examples and the arguments to run them with; a test below keeps this complete.
+ARGUMENTS = {
+    "cancel_from_thread.py": ["0.2"],
+    "cloud_switch.py": [],
+    "embeddings_nearest.py": [],
+    "lmstudio_chat.py": [],
+    "ollama_chat.py": ["llama3.2"],
+    "stream_to_file.py": ["answer.txt", "Why is the sky blue?"],
+}
+
+EXPECTED = {
+    "cancel_from_thread.py": "cancelled; the text so far has",
+    "cloud_switch.py": "ollama / llama3.2: The sky scatters blue.",
+    "embeddings_nearest.py": "Either party may end this contract",
+    "lmstudio_chat.py": "The sky scatters blue.\n[3 tokens in",
+    "ollama_chat.py": "The sky scatters blue.\n[llama3.2, 12 tokens, end: stop]",
+    "stream_to_file.py": "",
+}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[Loopback]:
+    monkeypatch.chdir(str(tmp_path))
+    for name in ("CHAT_BASE_URL", "CHAT_MODEL", "LOCALPROVIDERS_LOCALITY", "LM_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with Loopback() as loopback:
+        monkeypatch.setenv("OLLAMA_HOST", loopback.url)
+        monkeypatch.setattr("localproviders.lmstudio.provider._PORT", loopback.port)
+        yield loopback
+
+
+def run(name: str, arguments: List[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    path = str(ROOT / "examples" / name)
+    monkeypatch.setattr(sys, "argv", [path, *arguments])
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.name for path in EXAMPLES} == {*ARGUMENTS, "local_engine.py"}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_short_and_has_a_main(path: object) -> None:
+    text = path.read_text(encoding="utf-8")  # type: ignore[attr-defined]
+    assert len(text.splitlines()) < 41
+    assert "\ndef main() -> " in text
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_example(
+    name: str,
+    server: Loopback,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(name, ARGUMENTS[name], monkeypatch) == 0
+    assert EXPECTED[name] in capsys.readouterr().out
+
+
+def test_the_file_is_whole_and_the_unfinished_one_gone(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    assert run("stream_to_file.py", ["out.txt", "Why?"], monkeypatch) == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {  # type: ignore[attr-defined]
+        "out.txt": "The sky scatters blue."
+    }
+
+
+def test_cron_gets_the_exit_code_of_the_error(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")  # nobody listens there
+    assert run("stream_to_file.py", ["out.txt", "Why?"], monkeypatch) == 5
+    assert "cannot be reached" in capsys.readouterr().err
+
+
+def test_the_environment_switches_to_a_service(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CHAT_BASE_URL", server.url + "/v1")
+    monkeypatch.setenv("CHAT_MODEL", "some-model")
+    monkeypatch.setenv("CHAT_API_KEY", "a-test-key")
+    assert run("cloud_switch.py", [], monkeypatch) == 0
+    assert "openai-compatible / some-model: The sky scatters blue." in capsys.readouterr().out
+    (path, headers, body), *_ = server.seen
+    assert path == "/v1/chat/completions"
+    assert headers["Authorization"] == "Bearer a-test-key"
+    assert body["model"] == "some-model"
+
+
+@pytest.mark.engine
+def test_the_engine_example(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from localproviders import DependencyError
+
+    try:
+        assert run("local_engine.py", [], monkeypatch) == 0
+    except DependencyError as error:
+        pytest.skip(str(error))
+    assert "2 vectors of 384 numbers" in capsys.readouterr().out
