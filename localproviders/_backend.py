@@ -5,7 +5,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from array import array
 from math import isfinite
-from typing import Any, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 from localproviders._http.deadline import Call
 from localproviders._http.framing import NDJSONDecoder, SSEDecoder
@@ -32,6 +44,9 @@ from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Timeout, resolve
 from localproviders.types.model import ModelInfo
 from localproviders.types.request import CompletionRequest, EmbeddingRequest
+
+
+T = TypeVar("T")
 
 
 class Vectors(NamedTuple):
@@ -192,16 +207,19 @@ class HTTPProvider(ModelProvider):
         self,
         method: str,
         path: str,
+        read: Callable[[Any], T],
         *,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         payload: Optional[Mapping[str, Any]] = None,
-    ) -> Any:
-        """Ask the server about itself or its models: one small JSON answer."""
+    ) -> T:
+        """Ask the server about itself or its models, and read its one JSON answer."""
         call = self._call(timeout, cancel, LISTING_TOTAL_S)
         try:
             body = None if payload is None else encode(payload)
-            return self._transport.json(method, path, call=call, body=body)
+            return read(self._transport.json(method, path, call=call, body=body))
+        except ProviderError as error:
+            raise self._transport.locate(error) from error.__cause__
         finally:
             call.over()
 

@@ -135,8 +135,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.stalls:
             self.server.stopping.wait(30)
         if "million" in _said(body):
-            while not self.server.stopping.is_set():
-                time.sleep(0.01)
+            # Long enough to be cancelled, and with an end: a test must not hang.
+            until = time.monotonic() + 5
+            while time.monotonic() < until and not self.server.stopping.wait(0.01):
                 yield " more"
 
     def _begin(self, content_type: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Dict, Optional, Type
 import pytest
 
 from localproviders import (
+    AuthenticationError,
     BusyError,
     CapabilityError,
     CompletionRequest,
@@ -23,7 +24,6 @@ from localproviders import (
     RequestRejectedError,
     StreamInterruptedError,
     UnsupportedError,
-    AuthenticationError,
 )
 from localproviders.testing import Exchange, ScriptedServer, http_answer
 from tests import recordings

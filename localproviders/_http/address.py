@@ -94,6 +94,12 @@ def parse_endpoint(
     text = text.strip().strip("\"'").strip()
     if text == "ollama.com":
         return Endpoint(scheme="https", host="ollama.com", port=443)
+    # Looked for everywhere: a slash in a password would make the rest of it a path.
+    if "@" in text:
+        raise ConfigurationError(
+            "the address holds credentials, which would show in logs",
+            hint="write the address without them and pass api_key=...",
+        )
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "http", text
@@ -104,11 +110,6 @@ def parse_endpoint(
     scheme = scheme.lower()
     fallback = _DEFAULT_PORTS[scheme] if separator else default_port
     authority, _, path = rest.partition("/")
-    if "@" in authority:
-        raise ConfigurationError(
-            "the address holds credentials, which would show in logs",
-            hint="write the address without them and pass api_key=...",
-        )
     host, port = _split_port(authority, fallback, lenient)
     return Endpoint(scheme=scheme, host=host, port=port, path=_clean_path(path, api_suffixes))
 

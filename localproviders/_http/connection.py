@@ -170,8 +170,8 @@ class _Bounded:
 
     # Set by urllib3's classes.
     sock: Any
-    host: str
-    port: int
+    host: Any
+    port: Any
     response_class: Any = _HTTPResponse
     _served = False
 
@@ -226,7 +226,8 @@ class _Bounded:
             self.connect()
         call.reused = self._served
         self._served = True
-        self.sock.begin(call)
+        sock: Any = self.sock  # connect() has set it
+        sock.begin(call)
         call.sending()
         return super().putrequest(*args, **kwargs)  # type: ignore[misc]  # as above
 
@@ -275,11 +276,11 @@ class _TLSConnection(_Bounded, HTTPSConnection):
 
 
 class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
+    ConnectionCls: Any = _PlainConnection
 
 
 class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
+    ConnectionCls: Any = _TLSConnection
 
 
 POOLS = {"http": _PlainPool, "https": _TLSPool}

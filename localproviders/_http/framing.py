@@ -182,7 +182,7 @@ def parse_json(text: str, max_depth: int) -> Any:
         raise ProtocolError(f"the answer has a number of more than {_MAX_DIGITS} digits")
     try:
         return _DECODER.decode(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise ProtocolError(f"the answer is no JSON: {reason}") from None
 

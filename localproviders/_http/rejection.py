@@ -53,11 +53,11 @@ _STATUSES: Mapping[int, Type[ProviderError]] = {
 
 _NUMBERS = (
     # request (3010 tokens) exceeds the available context size (1024 tokens)
-    re.compile(r"\((?P<prompt>\d+) tokens\).*?\((?P<window>\d+) tokens\)"),
+    re.compile(r"\((?P<prompt>\d{1,18}) tokens\).*?\((?P<window>\d{1,18}) tokens\)"),
     # n_keep: 13055>= n_ctx: 4096
-    re.compile(r"n_keep:\s*(?P<prompt>\d+)\s*>=\s*n_ctx:\s*(?P<window>\d+)"),
+    re.compile(r"n_keep:\s*(?P<prompt>\d{1,18})\s*>=\s*n_ctx:\s*(?P<window>\d{1,18})"),
     # Trying to keep the first 5000 tokens ... context length of only 4096 tokens
-    re.compile(r"first (?P<prompt>\d+) tokens .* of only (?P<window>\d+) tokens"),
+    re.compile(r"first (?P<prompt>\d{1,18}) tokens .* of only (?P<window>\d{1,18}) tokens"),
 )
 
 
@@ -202,7 +202,7 @@ def retry_after(value: Optional[str]) -> Optional[float]:
         return float(value)
     try:
         until = parsedate_to_datetime(value)
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
     if until.tzinfo is None:
         until = until.replace(tzinfo=timezone.utc)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from localproviders._backend import Vectors, unexpected
 from localproviders._http.address import parse_endpoint
@@ -125,18 +125,23 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     def _entries(self, timeout: Timeout, cancel: Optional[CancelToken]) -> List[wire.Entry]:
         """Ask for the list of 0.4, else of 0.3; what is missing answers 200 (§1, fact 1)."""
-        for path, parse in (
-            ("/api/v1/models", wire.parse_models),
-            ("/api/v0/models", wire.parse_old_models),
-        ):
-            try:
-                data = self._ask("GET", path, timeout=timeout, cancel=cancel)
-                found = parse(checked(data, self._rules), self.name)
-            except UnsupportedError as error:
-                missing = self._transport.locate(error)
-                continue
+        try:
+            return self._list("/api/v1/models", wire.parse_models, timeout, cancel)
+        except UnsupportedError:
+            return self._list("/api/v0/models", wire.parse_old_models, timeout, cancel)
+
+    def _list(
+        self,
+        path: str,
+        parse: Callable[[Mapping[str, Any], str], Optional[List[wire.Entry]]],
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+    ) -> List[wire.Entry]:
+        def read(data: Any) -> List[wire.Entry]:
+            found = parse(checked(data, self._rules), self.name)
             return unexpected("list of models") if found is None else found
-        raise missing
+
+        return self._ask("GET", path, read, timeout=timeout, cancel=cancel)
 
     # --- the dialect ----------------------------------------------------------------------
 

@@ -95,8 +95,13 @@ class OllamaProvider(HTTPProvider):
 
         Cloud models are listed where a stub was pulled; their `remote_host` says so.
         """
-        data = self._ask("GET", "/api/tags", timeout=timeout, cancel=cancel)
-        return wire.parse_models(data, self.name)
+        return self._ask(
+            "GET",
+            "/api/tags",
+            lambda data: wire.parse_models(data, self.name),
+            timeout=timeout,
+            cancel=cancel,
+        )
 
     def model_capabilities(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -107,9 +112,14 @@ class OllamaProvider(HTTPProvider):
             ModelNotFoundError: The server has no such model.
             ProviderError: As for `list_models`.
         """
-        payload = {"model": model}
-        data = self._ask("POST", "/api/show", timeout=timeout, cancel=cancel, payload=payload)
-        return wire.capabilities(model, show=wire.checked(data))
+        return self._ask(
+            "POST",
+            "/api/show",
+            lambda data: wire.capabilities(model, show=wire.checked(data)),
+            timeout=timeout,
+            cancel=cancel,
+            payload={"model": model},
+        )
 
     def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
         return next((info for info in listed if same_model(info.name, model)), None)

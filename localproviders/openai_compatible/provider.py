@@ -84,8 +84,13 @@ class OpenAICompatibleProvider(HTTPProvider):
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
         """List the models, in the server's order."""
-        data = self._ask("GET", self._path("/models"), timeout=timeout, cancel=cancel)
-        return wire.parse_models(data, self.name, self._rules)
+        return self._ask(
+            "GET",
+            self._path("/models"),
+            lambda data: wire.parse_models(data, self.name, self._rules),
+            timeout=timeout,
+            cancel=cancel,
+        )
 
     def model_capabilities(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None

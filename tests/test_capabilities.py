@@ -1,0 +1,168 @@
+"""What a model can do, and how that is known."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, FrozenSet, Tuple
+
+import pytest
+
+from localproviders.capabilities import ABILITIES, Evidence, detect
+from localproviders.types.model import ModelCapabilities
+
+
+def _says(can: str = "", cannot: str = "", detail: str = "list", **numbers: Any) -> Evidence:
+    words: Tuple[FrozenSet[str], ...] = (frozenset(can.split()), frozenset(cannot.split()))
+    return Evidence(detail=detail, can=words[0], cannot=words[1], numbers=numbers)
+
+
+# name, evidence, and what follows: the value and its source for each fact
+_TABLE: Dict[str, Tuple[str, Tuple[Evidence, ...], Dict[str, Tuple[Any, str]]]] = {
+    "nothing is said": (
+        "llama3.2",
+        (),
+        {
+            "embeddings": (False, "inferred"),
+            "chat": (True, "assumed"),
+            "completion": (True, "inferred"),
+            "structured_output": (True, "assumed"),
+        },
+    ),
+    "only the name tells": (
+        "nomic-embed-text",
+        (),
+        {
+            "embeddings": (True, "inferred"),
+            "chat": (False, "assumed"),
+            "completion": (False, "inferred"),
+            "structured_output": (False, "assumed"),
+        },
+    ),
+    "the server beats the name": (
+        "my-embedder",
+        (_says("chat completion", "embeddings"),),
+        {
+            "embeddings": (False, "reported"),
+            "chat": (True, "reported"),
+            "completion": (True, "reported"),
+            "structured_output": (True, "assumed"),
+        },
+    ),
+    "chat alone is said": (
+        "m",
+        (_says("chat tools"),),
+        {
+            "chat": (True, "reported"),
+            "tools": (True, "reported"),
+            "embeddings": (False, "inferred"),
+            "completion": (True, "inferred"),
+            "structured_output": (True, "assumed"),
+        },
+    ),
+    "embeddings alone are said": (
+        "m",
+        (_says("embeddings"),),
+        {
+            "embeddings": (True, "reported"),
+            "chat": (False, "inferred"),
+            "completion": (False, "inferred"),
+            "structured_output": (False, "assumed"),
+        },
+    ),
+    "a denial is a report": (
+        "m",
+        (_says("chat", "vision tools"),),
+        {
+            "chat": (True, "reported"),
+            "vision": (False, "reported"),
+            "tools": (False, "reported"),
+            "embeddings": (False, "inferred"),
+            "completion": (True, "inferred"),
+            "structured_output": (True, "assumed"),
+        },
+    ),
+    "the later wins": (
+        "m",
+        (_says("chat", "vision", max_context_length=1), _says("vision", max_context_length=2)),
+        {
+            "chat": (True, "reported"),
+            "vision": (True, "reported"),
+            "max_context_length": (2, "reported"),
+            "embeddings": (False, "inferred"),
+            "completion": (True, "inferred"),
+            "structured_output": (True, "assumed"),
+        },
+    ),
+    "numbers that are missing or zero say nothing": (
+        "m",
+        (
+            _says("chat", max_context_length=4096, embedding_length=7),
+            _says(max_context_length=0, embedding_length=None, loaded_context_length=5, other=9),
+        ),
+        {
+            "chat": (True, "reported"),
+            "max_context_length": (4096, "reported"),
+            "embedding_length": (7, "reported"),
+            "loaded_context_length": (5, "reported"),
+            "embeddings": (False, "inferred"),
+            "completion": (True, "inferred"),
+            "structured_output": (True, "assumed"),
+        },
+    ),
+    "structured output is said": (
+        "m",
+        (_says("chat", "structured_output"),),
+        {
+            "chat": (True, "reported"),
+            "structured_output": (False, "reported"),
+            "embeddings": (False, "inferred"),
+            "completion": (True, "inferred"),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", _TABLE)
+def test_facts_follow_from_the_evidence(case: str) -> None:
+    name, evidence, expected = _TABLE[case]
+    found = detect(name, *evidence)
+    facts = {key: value for key, value in found.to_dict().items() if key != "evidence"}
+    assert facts == {key: value for key, (value, _) in expected.items()}
+    sources = {key: fact.source for key, fact in found.evidence.items()}
+    assert sources == {key: source for key, (_, source) in expected.items()}
+    assert ModelCapabilities.from_dict(found.to_dict()) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "embeds"),
+    [
+        ("nomic-embed-text", True),
+        ("text-embedding-nomic-embed-text-v1.5", True),
+        ("mxbai-EMBED-large", True),
+        ("bge-m3", True),
+        ("BAAI/bge-small", True),
+        ("all-minilm:22m", True),
+        ("intfloat/e5", True),
+        ("gte", True),
+        ("llama3.2", False),
+        ("gemma3:270m", False),
+        ("badge-7b", False),
+        ("bgeneral", False),
+    ],
+)
+def test_a_name_hints_at_an_embedding_model(name: str, embeds: bool) -> None:
+    assert detect(name).embeddings is embeds
+
+
+def test_a_fact_names_the_answer_that_it_comes_from() -> None:
+    facts = detect("m", _says("chat", detail="GET /a"), _says("vision", detail="POST /b")).evidence
+    assert (facts["chat"].detail, facts["vision"].detail) == ("GET /a", "POST /b")
+    assert "'m'" in detect("m").evidence["embeddings"].detail
+
+
+def test_every_ability_is_a_field() -> None:
+    assert set(ABILITIES) <= set(ModelCapabilities.__dataclass_fields__)
+
+
+def test_a_name_alone_denies_no_special_ability() -> None:
+    found = detect("m")
+    assert [found.tools, found.vision, found.audio, found.thinking, found.insert] == [None] * 5

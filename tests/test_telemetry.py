@@ -1,0 +1,74 @@
+"""Events reach whoever listens, and hurt nobody."""
+
+from __future__ import annotations
+
+import logging
+from typing import List
+
+import pytest
+
+from localproviders import telemetry
+from localproviders.errors import BusyError
+from localproviders.telemetry import CallEvent, Span
+
+_FACTS = {"operation": "chat", "provider": "p", "endpoint": "http://h:1"}
+
+
+def test_a_call_tells_its_start_and_its_end() -> None:
+    heard: List[CallEvent] = []
+    span = Span((heard.append,), model="m", **_FACTS)
+    assert [event.kind for event in heard] == ["started"]
+    span.finished(prompt_tokens=3, finish_reason="stop")
+    assert [event.kind for event in heard] == ["started", "finished"]
+    event = heard[1]
+    assert (event.operation, event.provider, event.endpoint) == ("chat", "p", "http://h:1")
+    assert (event.model, event.prompt_tokens, event.finish_reason) == ("m", 3, "stop")
+    assert event.error is None
+    assert heard[0].elapsed_s <= event.elapsed_s < 60
+
+
+def test_a_failed_call_tells_the_class_and_no_words() -> None:
+    heard: List[CallEvent] = []
+    Span((heard.append,), **_FACTS).failed(BusyError("private words", partial="private"))
+    assert (heard[1].kind, heard[1].error) == ("failed", "BusyError")
+    assert "private" not in f"{heard[1]!r}{heard[1].to_dict()}"
+
+
+def test_a_listener_that_raises_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    heard: List[CallEvent] = []
+
+    def broken(event: CallEvent) -> None:
+        raise RuntimeError("listener")
+
+    with caplog.at_level(logging.DEBUG, logger="localproviders"):
+        Span((broken, heard.append), **_FACTS).finished()
+    assert [event.kind for event in heard] == ["started", "finished"]
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "DEBUG"]
+
+
+def test_a_listener_may_still_be_interrupted() -> None:
+    def interrupted(event: CallEvent) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Span((interrupted,), **_FACTS)
+
+
+def test_no_event_is_made_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(**facts: object) -> None:
+        raise AssertionError("an event was made")
+
+    monkeypatch.setattr(telemetry, "CallEvent", never)
+    span = Span((), **_FACTS)
+    span.finished()
+    span.failed(BusyError("m"))
+
+
+def test_the_package_logs_nothing_unasked() -> None:
+    handlers = logging.getLogger("localproviders").handlers
+    assert any(isinstance(handler, logging.NullHandler) for handler in handlers)
+
+
+def test_an_event_goes_to_a_dictionary_and_back() -> None:
+    event = CallEvent(kind="finished", attempts=2, elapsed_s=1.5, **_FACTS)
+    assert CallEvent.from_dict(event.to_dict()) == event
