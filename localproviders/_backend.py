@@ -45,7 +45,6 @@ from localproviders.types.limits import LISTING_TOTAL_S, Timeout, resolve
 from localproviders.types.model import ModelInfo
 from localproviders.types.request import CompletionRequest, EmbeddingRequest
 
-
 T = TypeVar("T")
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional, Tuple, Type
 
+from localproviders._record import plain
+
 _SERVER_TEXT_LIMIT = 2_000
 
 
@@ -76,7 +78,9 @@ class ProviderError(Exception):
 
     def to_dict(self) -> Dict[str, Any]:
         """Give the error as plain JSON types: its class name, and the facts that are known."""
-        facts = {name: value for name, value in self.__dict__.items() if value not in (None, "")}
+        facts = {
+            name: plain(value) for name, value in self.__dict__.items() if value not in (None, "")
+        }
         return {"error": type(self).__name__, "retryable": self.retryable, **facts}
 
     def __reduce__(self) -> Tuple[Any, Tuple[Type[ProviderError], Dict[str, Any]]]:

@@ -45,8 +45,8 @@ class Settings(Record):
     """
 
     endpoint: Endpoint
-    endpoint_origin: str = "default"
     name: str
+    endpoint_origin: str = "default"
     model: Optional[str] = None
     api_key: Optional[SecretString] = None
     allow_plaintext_key: bool = False

@@ -41,8 +41,8 @@ class CallEvent(Record):
     kind: str
     operation: str
     provider: str
-    model: Optional[str] = None
     endpoint: str
+    model: Optional[str] = None
     elapsed_s: float = 0.0
     first_token_s: Optional[float] = None
     prompt_tokens: Optional[int] = None

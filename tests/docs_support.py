@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -209,10 +210,8 @@ class Loopback(ThreadingHTTPServer):
         self.shutdown()
         self._thread.join()
         for sock in self._socks:
-            try:
+            with contextlib.suppress(OSError):  # closed already
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # closed already
         self.server_close()
 
 

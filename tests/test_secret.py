@@ -119,7 +119,9 @@ def test_a_value_that_no_header_carries_is_refused_unquoted(value: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         SecretString(value)
     assert "hunter2" not in f"{caught.value}{caught.value!r}{caught.value.to_dict()}"
-    assert "hunter2" not in "".join(traceback.format_exception_only(type(caught.value), caught.value))
+    assert "hunter2" not in "".join(
+        traceback.format_exception_only(type(caught.value), caught.value)
+    )
 
 
 @pytest.mark.parametrize("value", ["k", "a b", "é-key", "~!@#$%^&*()"])

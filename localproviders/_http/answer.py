@@ -210,7 +210,20 @@ def _inflater(encoding: str) -> Any:
         return None
     if name in ("gzip", "x-gzip", "deflate"):
         return zlib.decompressobj(_INFLATE)
-    raise ProtocolError(
-        f"the answer is encoded as {name!r}, which was not asked for",
-        hint="a proxy in between may do this: switch its compression off",
-    )
+    return _UnknownEncoding(name)
+
+
+class _UnknownEncoding:
+    """Refuses at the first read, when somebody is there to close the connection."""
+
+    unconsumed_tail = b""
+    eof = False
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def decompress(self, *_: object) -> bytes:
+        raise ProtocolError(
+            f"the answer is encoded as {self._name!r}, which was not asked for",
+            hint="a proxy in between may do this: switch its compression off",
+        )

@@ -168,7 +168,7 @@ class _HTTPResponse(http.client.HTTPResponse):
 class _Bounded:
     """What both kinds of connection do differently from urllib3's."""
 
-    # Set by urllib3's classes.
+    # urllib3's classes set these; whether as attribute or property depends on its version.
     sock: Any
     host: Any
     port: Any
@@ -267,11 +267,11 @@ class _Handshake:
             self._twin.close()
 
 
-class _PlainConnection(_Bounded, HTTPConnection):
+class _PlainConnection(_Bounded, HTTPConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """HTTP under limits."""
 
 
-class _TLSConnection(_Bounded, HTTPSConnection):
+class _TLSConnection(_Bounded, HTTPSConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """HTTPS under limits."""
 
 

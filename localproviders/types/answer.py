@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from array import array
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -91,8 +92,10 @@ class TokenLogprob(Record):
 
     token: str = field(metadata=CONTENT)
     logprob: float
-    data: Optional[bytes] = field(default=None, metadata=CONTENT)
-    top: Tuple[TokenLogprob, ...] = field(default=(), metadata=CONTENT)
+    data: Optional[bytes] = field(default=None, metadata=loads(base64.b64decode, **CONTENT))
+    top: Tuple[TokenLogprob, ...] = field(
+        default=(), metadata=loads_each(lambda item: TokenLogprob.from_dict(item), **CONTENT)
+    )
 
 
 class CompletionChunk:
@@ -207,17 +210,19 @@ class CompletionResponse(Record):
     """
 
     text: str = field(metadata=CONTENT)
-    thinking: str = field(default="", metadata=CONTENT)
-    tool_calls: Tuple[ToolCall, ...] = field(default=(), metadata=loads_each(ToolCall.from_dict))
     model: str
     provider: str
+    thinking: str = field(default="", metadata=CONTENT)
+    tool_calls: Tuple[ToolCall, ...] = field(default=(), metadata=loads_each(ToolCall.from_dict))
     finish_reason: Optional[str] = None
     usage: Usage = field(default_factory=Usage, metadata=loads(Usage.from_dict))
     timings: Timings = field(default_factory=Timings, metadata=loads(Timings.from_dict))
     server_timings: ServerTimings = field(
         default_factory=ServerTimings, metadata=loads(ServerTimings.from_dict)
     )
-    logprobs: Tuple[TokenLogprob, ...] = field(default=(), metadata=CONTENT)
+    logprobs: Tuple[TokenLogprob, ...] = field(
+        default=(), metadata=loads_each(TokenLogprob.from_dict, **CONTENT)
+    )
     warnings: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
     attempts: int = 1
     raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)

@@ -106,6 +106,8 @@ class CompletionRequest(Record):
             raise ValueError("suffix goes with prompt, the text before the gap")
         if self.overflow not in OVERFLOWS:
             raise ValueError(f"overflow is {self.overflow!r}; choose one of {', '.join(OVERFLOWS)}")
+        if not all(isinstance(message, Message) for message in self.messages):
+            raise ValueError("messages takes Message values: Message.user(text)")
         if not all(isinstance(tool, Tool) for tool in self.tools):
             raise ValueError("tools takes Tool values: Tool(name=..., parameters=...)")
 

@@ -1,0 +1,238 @@
+"""Every block of README and docs does what it says; every link leads somewhere."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+from pathlib import Path
+from typing import Iterator, List
+
+import pytest
+
+from localproviders import DependencyError, errors
+from localproviders.cli import main as command
+from localproviders.types import Limits
+from tests.docs_support import PAGES, ROOT, Block, Loopback, blocks
+
+PYTHON = blocks("python")
+SHELL = blocks("sh")
+
+# What a page writes for a real server, and the environment around it.
+ADDRESSES = ("https://api.example.com", "http://127.0.0.1:8080")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Loopback]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report.txt").write_text("Nothing happened.", encoding="utf-8")
+    with Loopback() as loopback:
+        monkeypatch.setenv("OLLAMA_HOST", loopback.url)
+        monkeypatch.setenv("EXAMPLE_API_KEY", "a-test-key")
+        monkeypatch.delenv("DEPLOYED", raising=False)
+        monkeypatch.setattr("localproviders.lmstudio.provider._PORT", loopback.port)
+        yield loopback
+
+
+def run(block: Block, server: Loopback, old: str = "", new: str = "") -> None:
+    """Execute a block as a script, at the line where it stands in its page."""
+    assert old in block.text
+    text = block.text.replace(old, new) if old else block.text
+    for address in ADDRESSES:
+        text = text.replace(address, server.url)
+    code = compile("\n" * block.line + text, str(block.page), "exec")
+    exec(code, {"__name__": "__main__"})
+
+
+def the_block(words: str) -> Block:
+    (found,) = [block for block in PYTHON if words in block.text]
+    return found
+
+
+def test_there_are_blocks_in_every_page_that_shows_how() -> None:
+    assert {block.page.name for block in PYTHON} >= {"README.md", "setup.md", "reliability.md"}
+    fences = sum(len(re.findall(r"^ *```\w", p.read_text("utf-8"), re.MULTILINE)) for p in PAGES)
+    assert fences == len(PYTHON) + len(SHELL) + len(INDENTED)
+
+
+# Shell blocks inside lists.
+INDENTED = [
+    match.group(1)
+    for page in PAGES
+    for match in re.finditer(r"^ +```sh\n(.*?)^ +```$", page.read_text("utf-8"), re.M | re.S)
+]
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in PYTHON if "LocalEngine" not in block.text], ids=str
+)
+def test_block_runs(block: Block, server: Loopback) -> None:
+    run(block, server)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    "block", [block for block in PYTHON if "LocalEngine" in block.text], ids=str
+)
+def test_block_runs_with_the_engine(block: Block, server: Loopback) -> None:
+    try:
+        run(block, server)
+    except DependencyError as error:
+        pytest.skip(str(error))
+
+
+# --- what the blocks claim beside running --------------------------------------------------
+
+
+def test_the_first_block_prints_the_answer_twice(
+    server: Loopback, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("vectors = ollama.embed"), server)
+    assert capsys.readouterr().out == "The sky scatters blue.\nThe sky scatters blue."
+
+
+def test_the_deployed_block_asks_the_service_with_its_key(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEPLOYED", "1")
+    run(the_block("DEPLOYED"), server)
+    ((path, headers, _),) = server.seen
+    assert path == "/v1/chat/completions"
+    assert headers["Authorization"] == "Bearer a-test-key"
+
+
+def test_an_overlong_report_gives_both_numbers(
+    server: Loopback, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.txt").write_text("word " * 3000, encoding="utf-8")
+    run(the_block("ContextOverflowError"), server)
+    assert capsys.readouterr().out == "3010 tokens do not fit into 1024\n"
+
+
+def test_a_limit_keeps_the_text_so_far(
+    server: Loopback, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.stalls = True
+    run(the_block("LimitError"), server, "idle_s=30", "idle_s=0.3")
+    said = capsys.readouterr().out
+    assert said == "idle_s of 0.3 s ran out; so far: The sky scatters blue.\n"
+
+
+def test_another_error_ends_with_its_exit_code(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")  # nobody listens there
+    with pytest.raises(SystemExit) as caught:
+        run(the_block("LimitError"), server)
+    assert caught.value.code == 5
+
+
+def test_a_refused_place_prints_the_line_that_allows_it(
+    server: Loopback, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("192.0.2.7"), server)
+    assert 'pass locality="any"' in capsys.readouterr().out
+    assert server.seen == []
+
+
+# --- tables --------------------------------------------------------------------------------
+
+
+def test_the_table_of_limits_is_true() -> None:
+    rows = re.findall(r"^\| `(\w+_s)` \| (\d+) s \|", _page("reliability.md"), re.MULTILINE)
+    assert {name: float(value) for name, value in rows} == vars(Limits())
+
+
+def test_the_table_of_exit_codes_is_true_and_complete() -> None:
+    told = {}
+    for line in _page("reliability.md").splitlines():
+        match = re.match(r"^\| (`\w+Error`.*?) \| .* \| (\d+) \|$", line)
+        if match:
+            told.update({n: int(match.group(2)) for n in re.findall(r"`(\w+)`", match.group(1))})
+    roots = {"ProviderError", "LinkError", "ServerError", "ModelError", "AnswerError"}
+    real = {
+        name: value.exit_code
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.ProviderError)
+    }
+    assert told == {name: code for name, code in real.items() if name not in roots}
+
+
+def test_every_room_of_the_table_exists_and_none_is_missing() -> None:
+    table = [line for line in _page("architecture.md").splitlines() if re.match(r"\| \d", line)]
+    told = {name for line in table for name in re.findall(r"`([\w/.]+)`", line.split("|")[2])}
+    package = ROOT / "localproviders"
+    real = {path.name for path in package.glob("*.py")} - {"__init__.py", "__main__.py"}
+    real |= {path.parent.name + "/" for path in package.glob("*/__init__.py")}
+    assert told == real
+
+
+def test_every_module_of_http_is_described() -> None:
+    names = {path.name for path in (ROOT / "localproviders" / "_http").glob("*.py")}
+    page = _page("architecture.md")
+    assert [name for name in sorted(names - {"__init__.py"}) if f"`{name}`" not in page] == []
+
+
+# --- shell blocks and links ----------------------------------------------------------------
+
+
+def _page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def _commands() -> List[List[str]]:
+    """Each command of a shell block or of the running text, as words."""
+    texts = [block.text for block in SHELL] + INDENTED
+    texts += [
+        found for p in PAGES for found in re.findall(r"`(python -m [^`]+)`", p.read_text("utf-8"))
+    ]
+    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+    return [shlex.split(part) for line in lines for part in line.split(" && ")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [words for words in _commands() if words[:3] == ["python", "-m", "localproviders"]],
+    ids=" ".join,
+)
+def test_command_exists(words: List[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command([*words[3:], "--help"])  # parses everything before it
+    assert caught.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_the_extras_exist() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    named = {
+        extra
+        for words in _commands()
+        for word in words
+        for extra in re.findall(r"\.\[(\w+)\]", word)
+    }
+    assert named == {"test"}
+    assert named <= set(setup["options.extras_require"])
+
+
+def test_other_commands_are_well_known() -> None:
+    known = {"python", "ollama", "lms", "export"}
+    assert {words[0] for words in _commands()} <= known
+
+
+def _anchors(text: str) -> List[str]:
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"\w+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        if not target.exists() or (anchor and anchor not in _anchors(target.read_text("utf-8"))):
+            broken.append(link)
+    assert broken == []

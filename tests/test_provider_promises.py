@@ -1,0 +1,532 @@
+"""What the providers promise beside the right answer: place, keys, models, connections."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import threading
+import traceback
+from typing import Any, Dict, List
+
+import pytest
+import requests
+import responses
+
+from localproviders import (
+    AuthenticationError,
+    CompletionRequest,
+    ConfigurationError,
+    EmbeddingError,
+    Image,
+    LMStudioProvider,
+    LocalityError,
+    Message,
+    ModelNotFoundError,
+    ModelProvider,
+    OllamaProvider,
+    OpenAICompatibleProvider,
+    ProtocolError,
+    ProviderError,
+    SecretString,
+    StreamInterruptedError,
+    UnreachableError,
+    UnsupportedError,
+    WrongModelError,
+)
+from localproviders._http import resolve
+from localproviders.testing import Exchange, ScriptedServer, http_answer
+from localproviders.types import Tool
+
+PNG = b"\x89PNG\r\n\x1a\nrest"
+
+
+def sse(*records: str, done: bool = True) -> bytes:
+    events = "".join(f"data: {record}\n\n" for record in (*records, *(["[DONE]"] if done else [])))
+    return http_answer(events, content_type="text/event-stream", chunked=True)
+
+
+def said(text: str = "Hi", model: str = "m") -> bytes:
+    chunk = '{"model":"%s","choices":[{"delta":{"content":"%s"},"finish_reason":"stop"}]}'
+    return sse(chunk % (model, text))
+
+
+def ollama_said(model: str = "m", **extra: Any) -> bytes:
+    record = {"model": model, "message": {"content": "Hi"}, "done": True, "done_reason": "stop"}
+    return http_answer({**record, **extra}, content_type="application/x-ndjson", chunked=True)
+
+
+def ollama_server(*models: Dict[str, Any], answer: bytes = b"") -> ScriptedServer:
+    tags = http_answer({"models": list(models) or [{"name": "m:latest"}]})
+    said = answer or ollama_said()
+    return ScriptedServer(lambda exchange: [tags if exchange.path == "/api/tags" else said])
+
+
+def dialect(server: ScriptedServer, **options: Any) -> OpenAICompatibleProvider:
+    return OpenAICompatibleProvider(server.url + "/v1", model="m", **options)
+
+
+# --- the place ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["93.184.216.34", "[2001:db8::1]", "100.64.0.1", "192.168.1.5"])
+def test_nothing_leaves_the_machine_unasked(host: str) -> None:
+    with OllamaProvider(f"http://{host}:9") as provider, pytest.raises(LocalityError) as caught:
+        provider.list_models()
+
+    assert 'locality="' in str(caught.value.hint)
+
+
+def test_the_place_is_that_of_the_resolved_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
+        return [(2, 1, 6, "", ("127.0.0.1", port)), (2, 1, 6, "", ("93.184.216.34", port))]
+
+    monkeypatch.setattr(resolve.socket, "getaddrinfo", elsewhere)
+    with OllamaProvider("http://looks-local:9") as provider:
+        with pytest.raises(LocalityError, match=r"looks-local \(93.184.216.34\)"):
+            provider.list_models()
+
+
+def test_a_name_that_leads_to_loopback_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ollama_server() as server:
+        address = [(2, 1, 6, "", ("127.0.0.1", server.port))]
+        monkeypatch.setattr(resolve.socket, "getaddrinfo", lambda *_, **__: address)
+        with OllamaProvider(f"http://my-machine:{server.port}") as provider:
+            assert provider.chat("Hi", model="m").text == "Hi"
+
+
+def test_the_environment_widens_and_the_argument_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALPROVIDERS_LOCALITY", "private")
+
+    assert OllamaProvider().settings.locality == "private"
+    assert OllamaProvider(locality="loopback").settings.locality == "loopback"
+
+
+@pytest.mark.parametrize("model", ["gpt-oss:20b-cloud", "x:cloud", "stub"])
+def test_cloud_models_get_no_prompt(model: str) -> None:
+    stub = {"name": "stub:latest", "remote_host": "https://ollama.com:443"}
+    with ollama_server(stub) as server, OllamaProvider(server.url) as provider:
+        with pytest.raises(LocalityError, match="cloud"):
+            provider.chat("secret", model=model)
+        with pytest.raises(LocalityError, match="cloud"):
+            provider.embed("secret", model=model)
+
+    assert {exchange.path for exchange in server.exchanges} <= {"/api/tags"}
+
+
+def test_an_answer_from_the_cloud_is_refused() -> None:
+    answer = ollama_said(remote_host="https://ollama.com:443")
+    with ollama_server(answer=answer) as server, OllamaProvider(server.url) as provider:
+        with pytest.raises(LocalityError):
+            provider.chat("Hi", model="m")
+
+
+def test_loopback_traffic_meets_no_proxy_and_no_netrc(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login me password hunter2\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with ScriptedServer(b"") as proxy, ollama_server() as server:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        with OllamaProvider(server.url) as provider:
+            provider.chat("Hi", model="m")
+
+    assert proxy.exchanges == []
+    assert all("authorization" not in exchange.headers for exchange in server.exchanges)
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
+def test_redirects_are_not_followed(status: str) -> None:
+    with ScriptedServer(said()) as elsewhere:
+        answer = http_answer(status=status, headers=[("Location", elsewhere.url)])
+        with ScriptedServer(answer) as server, dialect(server) as provider:
+            with pytest.raises(ProtocolError, match="redirect"):
+                provider.chat("Hi")
+
+    assert elsewhere.exchanges == []
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+def test_a_key_goes_out_and_shows_nowhere() -> None:
+    key = "sk-very-secret-value"
+    refusal = http_answer({"error": f"bad key {key[:10]}****"}, status="401 Unauthorized")
+    with ScriptedServer(refusal) as server, dialect(server, api_key=key) as provider:
+        with pytest.raises(AuthenticationError) as caught:
+            provider.chat("my prompt")
+    shown = "".join(
+        traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    )
+    # The frames of this test hold key and prompt; ours must not.
+    ours = shown[shown.index("localproviders/provider.py") :]
+
+    assert server.exchanges[0].headers["authorization"] == f"Bearer {key}"
+    assert key not in repr(provider) + repr(provider.settings) + str(caught.value)
+    assert key[:10] not in str(caught.value) + str(caught.value.server_message)
+    assert key not in ours
+    assert "my prompt" not in ours
+
+
+def test_a_key_does_not_travel_in_the_clear() -> None:
+    provider = OpenAICompatibleProvider("http://10.0.0.1/v1", api_key="k" * 20, locality="private")
+    with provider, pytest.raises(ConfigurationError, match="in the clear"):
+        provider.list_models()
+
+
+def test_ollamas_variable_is_for_its_own_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_API_KEY", "k" * 20)
+
+    assert OllamaProvider().settings.api_key is None
+    assert OllamaProvider("https://ollama.com", locality="any").settings.api_key is not None
+
+
+def test_lmstudios_variables_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LMSTUDIO_API_TOKEN", "second")
+    second = LMStudioProvider().settings.api_key
+    monkeypatch.setenv("LM_API_TOKEN", "first")
+    first = LMStudioProvider().settings.api_key
+
+    assert first and second
+    assert (first.reveal(), second.reveal()) == ("first", "second")
+
+
+# --- the model ------------------------------------------------------------------------------
+
+
+def test_no_model_is_never_guessed() -> None:
+    with ollama_server({"name": "a:1"}, {"name": "b:2"}) as server:
+        with OllamaProvider(server.url) as provider:
+            with pytest.raises(ConfigurationError, match=r"a:1, b:2"):
+                provider.chat("Hi")
+
+
+def test_ollama_says_what_it_has() -> None:
+    with ollama_server({"name": "a:1"}) as server, OllamaProvider(server.url) as provider:
+        with pytest.raises(ModelNotFoundError) as caught:
+            provider.chat("Hi", model="b")
+
+    assert caught.value.available == ("a:1",)
+
+
+def test_another_models_answer_is_an_error() -> None:
+    with ollama_server(answer=ollama_said("other")) as server:
+        with OllamaProvider(server.url) as provider:
+            with pytest.raises(WrongModelError) as caught:
+                provider.chat("Hi", model="m")
+            accepted = provider.chat("Hi", model="m", allow_other_model=True)
+
+    assert (caught.value.requested, caught.value.served) == ("m", "other")
+    assert accepted.text == "Hi"
+
+
+LIST = {
+    "models": [
+        {
+            "type": "llm",
+            "key": "qwen/qwen3-4b",
+            "variants": ["qwen/qwen3-4b@4bit"],
+            "loaded_instances": [{"id": "my-qwen", "config": {"context_length": 4096}}],
+            "max_context_length": 262144,
+            "capabilities": {"vision": False, "trained_for_tool_use": True},
+        },
+        {"type": "embedding", "key": "text-embedding-nomic"},
+    ]
+}
+
+
+def lmstudio_server(answer: bytes, listing: Any = LIST) -> ScriptedServer:
+    missing = http_answer({"error": "Unexpected endpoint or method. (GET /x)"})
+
+    def script(exchange: Exchange) -> List[bytes]:
+        if exchange.path == "/api/v1/models":
+            return [missing if listing is None else http_answer(listing)]
+        return [answer if exchange.method == "POST" else missing]
+
+    return ScriptedServer(script)
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "same"),
+    [
+        ("qwen/qwen3-4b", "my-qwen", True),
+        ("qwen/qwen3-4b@4bit", "qwen/qwen3-4b", True),
+        ("Qwen/Qwen3-4B", "qwen/qwen3-4b", True),
+        ("not-a-model", "qwen/qwen3-4b", False),
+        ("text-embedding-nomic", "my-qwen", False),
+    ],
+)
+def test_lmstudios_names_of_one_model(asked: str, served: str, same: bool) -> None:
+    with lmstudio_server(said(model=served)) as server, LMStudioProvider(server.url) as provider:
+        if same:
+            assert provider.chat("Hi", model=asked).model == served
+        else:
+            with pytest.raises(WrongModelError):
+                provider.chat("Hi", model=asked)
+
+
+def test_lmstudios_error_under_status_200() -> None:
+    unknown = http_answer({"error": "Unexpected endpoint or method. (POST /v1/chat/completions)"})
+    with lmstudio_server(unknown, None) as server, LMStudioProvider(server.url) as provider:
+        with pytest.raises(UnsupportedError):
+            provider.chat("Hi", model="m")
+        with pytest.raises(UnsupportedError):
+            provider.list_models()
+
+
+def test_lmstudios_list() -> None:
+    with lmstudio_server(b"") as server, LMStudioProvider(server.url + "/v1") as provider:
+        chat, embedding = provider.list_models()
+        assert provider.supports_model("my-qwen")
+        assert not provider.supports_model("nope")
+
+    assert (chat.loaded, chat.capabilities.tools) == (True, True)
+    assert chat.capabilities.loaded_context_length == 4096
+    assert (embedding.capabilities.embeddings, embedding.capabilities.chat) == (True, False)
+
+
+# --- parameters -----------------------------------------------------------------------------
+
+REFUSED = [
+    (OllamaProvider, {"tool_choice": "auto"}),
+    (LMStudioProvider, {"context_length": 100}),
+    (LMStudioProvider, {"logprobs": True}),
+    (LMStudioProvider, {"overflow": "truncate"}),
+    (LMStudioProvider, {"keep_alive": 0}),
+    (LMStudioProvider, {"tool_choice": "my_tool"}),
+    (OpenAICompatibleProvider, {"keep_alive": 5}),
+    (OpenAICompatibleProvider, {"thinking": True}),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields"), REFUSED)
+def test_what_a_server_cannot_take_is_refused(kind: Any, fields: Dict[str, Any]) -> None:
+    with ScriptedServer(b"") as server, kind(server.url, model="m") as provider:
+        with pytest.raises(UnsupportedError, match=next(iter(fields))):
+            provider.chat("Hi", **fields)
+
+    assert server.exchanges == []
+
+
+def test_or_left_out_with_a_warning() -> None:
+    with ollama_server() as server, OllamaProvider(server.url, model="m") as provider:
+        response = provider.chat("Hi", tool_choice="auto", strict=False)
+
+    assert "tool_choice" in response.warnings[0]
+    assert "tool_choice" not in server.exchanges[-1].json
+
+
+def test_lmstudio_gets_its_own_words() -> None:
+    with lmstudio_server(said()) as server, LMStudioProvider(server.url, model="m") as provider:
+        provider.chat("Hi", thinking=False, keep_alive=60)
+
+    body = server.exchanges[-1].json
+    assert (body["reasoning_effort"], body["ttl"]) == ("none", 60)
+
+
+def test_images_and_tools_go_out() -> None:
+    tool = Tool(name="f", description="d")
+    message = Message.user("look", images=[Image.from_bytes(PNG)])
+    with ollama_server() as server, OllamaProvider(server.url, model="m") as provider:
+        provider.chat(message, tools=[tool])
+    with ScriptedServer(said()) as other, dialect(other) as provider:
+        provider.chat(message, tools=[tool])
+
+    sent = server.exchanges[-1].json
+    assert sent["messages"][0]["images"] == ["iVBORw0KGgpyZXN0"]
+    assert sent["tools"] == other.exchanges[0].json["tools"]
+    part = other.exchanges[0].json["messages"][0]["content"][1]
+    assert part["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgpyZXN0"
+
+
+# --- connections ----------------------------------------------------------------------------
+
+
+def test_a_kept_connection_that_died_is_replaced_once() -> None:
+    def script(exchange: Exchange) -> List[Any]:
+        if exchange.connection == 1 and len(server.exchanges) > 1:
+            exchange.close()
+        return [said()]
+
+    with ScriptedServer(script) as server, dialect(server) as provider:
+        first, second = provider.chat("Hi"), provider.chat("Hi")
+
+    assert (first.attempts, second.attempts, second.text) == (1, 2, "Hi")
+
+
+def test_a_fresh_connection_that_dies_is_not_tried_again() -> None:
+    with ScriptedServer(lambda exchange: exchange.close()) as server, dialect(server) as provider:
+        with pytest.raises(StreamInterruptedError):
+            provider.chat("Hi")
+
+    assert len(server.exchanges) == 1
+
+
+def test_a_second_answer_on_the_connection_is_not_taken_for_the_next() -> None:
+    with ScriptedServer(said("one") + said("stray")) as server, dialect(server) as provider:
+        texts = [provider.chat("Hi").text for _ in range(3)]
+
+    assert texts == ["one"] * 3
+
+
+def test_an_abandoned_stream_closes_its_connection() -> None:
+    seen: List[Exchange] = []
+    chunk = b'data: {"model":"m","choices":[{"delta":{"content":"Hi"}}]}\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+    def script(exchange: Exchange) -> List[Any]:
+        seen.append(exchange)
+        return [head + chunk, lambda exchange: exchange.hold()]
+
+    with ScriptedServer(script) as server, dialect(server) as provider:
+        for _ in provider.stream("Hi"):
+            break
+
+        assert seen[0].client_gone.wait(5)
+
+
+def test_thirty_two_threads_share_a_provider() -> None:
+    texts: List[str] = []
+    with ScriptedServer(said()) as server, dialect(server) as provider:
+
+        def work() -> None:
+            texts.extend(provider.chat("Hi").text for _ in range(5))
+
+        threads = [threading.Thread(target=work) for _ in range(32)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert texts == ["Hi"] * 160
+    assert len({exchange.connection for exchange in server.exchanges}) <= 32
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_opens_its_own_connection() -> None:
+    with ScriptedServer(said()) as server, dialect(server) as provider:
+        provider.chat("Hi")
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if provider.chat("Hi").text == "Hi" else 1)
+        _, status = os.waitpid(child, 0)
+        provider.chat("Hi")
+
+    assert status == 0
+    assert [exchange.connection for exchange in server.exchanges] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("kind", [OllamaProvider, LMStudioProvider, OpenAICompatibleProvider])
+def test_providers_pickle_and_close_twice(kind: Any) -> None:
+    provider: ModelProvider = kind("127.0.0.1:1", model="m")
+    again = pickle.loads(pickle.dumps(provider))
+    copied = copy.deepcopy(provider)
+    for one in (provider, again, copied):
+        one.close()
+        one.close()
+        with pytest.raises(UnreachableError) as caught:
+            one.list_models()
+        assert isinstance(pickle.loads(pickle.dumps(caught.value)), UnreachableError)
+
+    assert again.settings == provider.settings == copied.settings
+
+
+def test_a_literal_key_does_not_pickle() -> None:
+    provider = OpenAICompatibleProvider("127.0.0.1:1", api_key="sk-literal-key")
+    data = pickle.dumps(provider)
+
+    assert b"sk-literal-key" not in data
+    with pytest.raises(ConfigurationError, match="pickling"):
+        pickle.loads(data).list_models()
+
+
+def test_a_key_from_the_environment_pickles_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-from-environment")
+    provider = OpenAICompatibleProvider("127.0.0.1:1", api_key=SecretString.from_env("MY_KEY"))
+
+    assert b"sk-from-environment" not in pickle.dumps(provider)
+    assert pickle.loads(pickle.dumps(provider)).settings.api_key.reveal() == "sk-from-environment"
+
+
+# --- answers that are none ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (sse(done=False), StreamInterruptedError),
+        (sse('{"model":"m","choices":[{"delta":{"content":"Hi"}}]}', done=False), StreamInterruptedError),
+        (sse('{"error":{"message":"Compute error."},"message":"Compute error."}'), ProviderError),
+        (sse("{not json"), ProtocolError),
+        (sse("[1,2]"), ProtocolError),
+        (sse('{"choices":[{"delta":{"content":7}}]}'), ProtocolError),
+        (http_answer("<html>hello</html>", content_type="text/html"), ProtocolError),
+        (http_answer(b"\xff\xfe", content_type="application/json"), ProtocolError),
+        (http_answer({}, headers=[("Content-Encoding", "br")]), ProtocolError),
+        (b"nonsense\r\n\r\n", ProtocolError),
+    ],
+)
+def test_no_answer_is_never_taken_for_one(answer: bytes, error: Any) -> None:
+    with ScriptedServer(lambda _: [answer, lambda e: e.close()]) as server:
+        with dialect(server) as provider, pytest.raises(error):
+            provider.chat("Hi")
+
+
+def test_vectors_are_checked() -> None:
+    rows = [[1.0, 2.0], [1.0], [float("1e39"), 0.0]]
+    data = [{"index": index, "embedding": row} for index, row in enumerate(rows)]
+    with ScriptedServer(http_answer({"data": data, "model": "m"})) as server:
+        with dialect(server) as provider, pytest.raises(EmbeddingError) as caught:
+            provider.embed(["a", "b", "c"])
+
+    assert set(caught.value.failures) == {1, 2}
+    assert list(caught.value.embedded) == [0]
+
+
+# --- telemetry, and users' own mocks --------------------------------------------------------
+
+
+def test_listeners_hear_of_a_call_without_its_content() -> None:
+    events: List[Any] = []
+    with ScriptedServer(said("the answer")) as server:
+        with dialect(server, listeners=[events.append]) as provider:
+            provider.chat("the question")
+            provider.embed  # noqa: B018  # only looked at: no event without a call
+
+    assert [event.kind for event in events] == ["started", "finished"]
+    assert events[1].finish_reason == "stop"
+    assert "the answer" not in repr(events) and "the question" not in repr(events)
+
+
+@responses.activate
+def test_users_may_mock_with_responses() -> None:
+    url = "http://127.0.0.1:11434"
+    record = '{"model":"m","message":{"content":"Hi"},"done":true,"done_reason":"stop"}\n'
+    responses.add(responses.GET, f"{url}/api/tags", json={"models": [{"name": "m:latest"}]})
+    responses.add(responses.POST, f"{url}/api/chat", body=record, content_type="application/x-ndjson")
+
+    assert OllamaProvider(model="m").chat("Hello").text == "Hi"
+
+
+@responses.activate
+def test_a_mocked_failure_is_translated() -> None:
+    url = "http://127.0.0.1:11434/api/tags"
+    responses.add(responses.GET, url, body=requests.ConnectionError("no"))
+
+    with pytest.raises(UnreachableError):
+        OllamaProvider().list_models()
+
+
+def test_plain_prompts_are_untemplated() -> None:
+    with ollama_server(answer=ollama_said(response="x", message=None)) as server:
+        with OllamaProvider(server.url, model="m") as provider:
+            provider.complete(CompletionRequest(prompt="Once"))
+            provider.complete(CompletionRequest(prompt="def f(", suffix="return"))
+
+    bodies = [exchange.json for exchange in server.exchanges if exchange.method == "POST"]
+    assert bodies[0]["raw"] is True
+    assert (bodies[1].get("raw"), bodies[1]["suffix"]) == (None, "return")

@@ -1,0 +1,140 @@
+"""A real llama.cpp with real models: what recordings cannot show."""
+
+from __future__ import annotations
+
+import math
+from typing import Iterator
+
+import pytest
+
+from localproviders import (
+    ContextOverflowError,
+    LMStudioProvider,
+    OpenAICompatibleProvider,
+    ProviderError,
+    UnsupportedError,
+)
+from localproviders.engine import LocalEngine, why_missing, why_unsupported
+
+_REASON = why_unsupported() or why_missing()
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(_REASON is not None, reason=str(_REASON)),
+]
+
+
+@pytest.fixture(scope="module")
+def chat() -> Iterator[OpenAICompatibleProvider]:
+    with LocalEngine("chat", context_length=512) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def embedding() -> Iterator[OpenAICompatibleProvider]:
+    with LocalEngine("embedding") as provider:
+        yield provider
+
+
+def test_a_blocking_answer_with_the_servers_numbers(chat: OpenAICompatibleProvider) -> None:
+    response = chat.chat("What is the capital of France?", temperature=0, max_tokens=20)
+
+    assert "Paris" in response.text
+    assert response.finish_reason == "stop"
+    assert response.usage.prompt_tokens and response.usage.prompt_tokens > 50
+    assert response.usage.completion_tokens and response.usage.completion_tokens < 20
+    assert response.warnings == ()
+
+
+def test_a_streamed_answer_comes_in_pieces(chat: OpenAICompatibleProvider) -> None:
+    letters = {"grammar": 'root ::= "a b c d e f g h i j k l m n o p q r s t"'}
+    with chat.stream("Letters.", temperature=0, max_tokens=8, extra_body=letters) as stream:
+        pieces = [chunk.text for chunk in stream if chunk.text]
+
+    assert len(pieces) > 2
+    response = stream.result()
+    assert response.text == "".join(pieces)
+    assert response.finish_reason == "length"
+    assert response.timings.first_token_s is not None
+    assert response.timings.total_s is not None
+    assert response.timings.first_token_s < response.timings.total_s
+
+
+def test_closing_early_makes_the_server_stop() -> None:
+    """One request at a time is served: the second is answered only when the first has ended."""
+    endless = {"grammar": 'root ::= "a"+'}
+    with LocalEngine("chat", context_length=8192) as provider:
+        stream = provider.stream("Say a.", extra_body=endless, max_tokens=8000)
+        assert next(stream) is not None
+        stream.close()
+
+        # 8,000 tokens take minutes; the limit fires long before they are through.
+        response = provider.chat("Say hello.", temperature=0, max_tokens=4, timeout=20)
+
+    assert response.text
+
+
+def test_an_exact_text_survives(chat: OpenAICompatibleProvider) -> None:
+    text = "你好 😀 é\u2028end"
+    grammar = {"grammar": f'root ::= "{text}"'}
+
+    assert chat.chat("Go.", extra_body=grammar, max_tokens=40).text == text
+
+
+def test_an_overlong_prompt_names_both_numbers(chat: OpenAICompatibleProvider) -> None:
+    with pytest.raises(ContextOverflowError) as caught:
+        chat.chat("word " * 2000)
+
+    assert caught.value.context_length == 512
+    assert caught.value.prompt_tokens and caught.value.prompt_tokens > 2000
+
+
+def test_a_thinking_model_thinks_apart() -> None:
+    with LocalEngine("thinking") as provider:
+        response = provider.chat("What is the capital of France?", temperature=0, max_tokens=60)
+
+    assert response.thinking
+    assert response.thinking not in response.text
+
+
+def test_the_model_is_listed(chat: OpenAICompatibleProvider) -> None:
+    assert [info.name for info in chat.list_models()] == ["chat"]
+    assert chat.supports_model("chat")
+    assert chat.model_capabilities("chat").loaded_context_length == 512
+
+
+def test_an_unknown_route_is_unsupported(chat: OpenAICompatibleProvider) -> None:
+    settings = chat.settings
+    wrong = settings.replace(endpoint=settings.endpoint.replace(path="/nowhere"))
+    with OpenAICompatibleProvider(settings=wrong) as provider, pytest.raises(UnsupportedError):
+        provider.chat("Hi")
+
+
+def test_the_nearest_sentence_is_the_right_one(embedding: OpenAICompatibleProvider) -> None:
+    texts = ["A dog runs in the park.", "A puppy plays outside.", "The invoice is overdue."]
+    first, near, far = embedding.embed(texts).embeddings
+
+    def cosine(other: "list[float]") -> float:
+        return sum(a * b for a, b in zip(first, other)) / math.hypot(*first) / math.hypot(*other)
+
+    assert len(first) == 384
+    assert cosine(near) > cosine(far) + 0.2
+
+
+def test_embedding_with_another_length_is_no_silent_success(
+    embedding: OpenAICompatibleProvider,
+) -> None:
+    with pytest.raises(ProviderError):
+        embedding.embed(["one"], dimensions=7)
+
+
+def test_lmstudio_speaks_the_dialect_and_misses_its_own_routes(
+    chat: OpenAICompatibleProvider,
+) -> None:
+    endpoint = chat.settings.endpoint
+    with LMStudioProvider(endpoint.origin, model="chat", api_key=chat.settings.api_key) as lmstudio:
+        response = lmstudio.chat("What is the capital of France?", temperature=0, max_tokens=20)
+        with pytest.raises(UnsupportedError):
+            lmstudio.list_models()
+
+    assert "Paris" in response.text
