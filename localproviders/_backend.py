@@ -20,7 +20,7 @@ from typing import (
 )
 
 from localproviders._http.deadline import Call
-from localproviders._http.framing import NDJSONDecoder, SSEDecoder
+from localproviders._http.framing import NDJSONDecoder, SSEDecoder, WholeDecoder
 from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
 from localproviders._http.transport import Transport, encode
 from localproviders.errors import (
@@ -46,6 +46,13 @@ from localproviders.types.model import ModelInfo
 from localproviders.types.request import CompletionRequest, EmbeddingRequest
 
 T = TypeVar("T")
+
+_FRAMINGS: Mapping[str, Callable[[int], Decoder]] = {
+    "application/json": WholeDecoder,
+    "application/x-ndjson": NDJSONDecoder,
+    "text/event-stream": SSEDecoder,
+    "text/html": WholeDecoder,  # a proxy's page: refused with these words, not as a cut stream
+}
 
 
 class Vectors(NamedTuple):
@@ -130,10 +137,9 @@ class HTTPProvider(ModelProvider):
             answer = self._transport.open("POST", path, call=call, body=body, accept=self._accept)
         except ProviderError as error:
             raise self._failed(error, model, span) from error.__cause__
-        decoder, parser = self._reading(answer.content_type, parser)
         return Stream(
             answer,
-            decoder,
+            self._decoder(answer.content_type),
             parser,
             inspect=_Inspector(self, request, model, warnings),
             conclude=lambda summary: self._conclude(summary, model, tuple(warnings), span),
@@ -238,11 +244,14 @@ class HTTPProvider(ModelProvider):
             request = request.replace(**{name: () if value == () else None})
         return request, warnings
 
-    def _reading(self, content_type: str, parser: ChunkParser) -> Tuple[Decoder, ChunkParser]:
-        limit = self.settings.max_line_bytes
-        if content_type == "text/event-stream":
-            return SSEDecoder(limit), parser
-        return NDJSONDecoder(limit), parser
+    def _decoder(self, content_type: str) -> Decoder:
+        """Choose the framing that the answer says it has, else the one that was asked for."""
+        framing = content_type if content_type in _FRAMINGS else self._accept
+        decoder = _FRAMINGS[framing]
+        settings = self.settings
+        return decoder(
+            settings.max_body_bytes if decoder is WholeDecoder else settings.max_line_bytes
+        )
 
     def _conclude(
         self, summary: Summary, model: str, warnings: Tuple[str, ...], span: Span

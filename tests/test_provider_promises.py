@@ -459,7 +459,10 @@ def test_a_key_from_the_environment_pickles_by_name(monkeypatch: pytest.MonkeyPa
     ("answer", "error"),
     [
         (sse(done=False), StreamInterruptedError),
-        (sse('{"model":"m","choices":[{"delta":{"content":"Hi"}}]}', done=False), StreamInterruptedError),
+        (
+            sse('{"model":"m","choices":[{"delta":{"content":"Hi"}}]}', done=False),
+            StreamInterruptedError,
+        ),
         (sse('{"error":{"message":"Compute error."},"message":"Compute error."}'), ProviderError),
         (sse("{not json"), ProtocolError),
         (sse("[1,2]"), ProtocolError),
@@ -507,7 +510,9 @@ def test_users_may_mock_with_responses() -> None:
     url = "http://127.0.0.1:11434"
     record = '{"model":"m","message":{"content":"Hi"},"done":true,"done_reason":"stop"}\n'
     responses.add(responses.GET, f"{url}/api/tags", json={"models": [{"name": "m:latest"}]})
-    responses.add(responses.POST, f"{url}/api/chat", body=record, content_type="application/x-ndjson")
+    responses.add(
+        responses.POST, f"{url}/api/chat", body=record, content_type="application/x-ndjson"
+    )
 
     assert OllamaProvider(model="m").chat("Hello").text == "Hi"
 

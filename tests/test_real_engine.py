@@ -114,7 +114,7 @@ def test_the_nearest_sentence_is_the_right_one(embedding: OpenAICompatibleProvid
     texts = ["A dog runs in the park.", "A puppy plays outside.", "The invoice is overdue."]
     first, near, far = embedding.embed(texts).embeddings
 
-    def cosine(other: "list[float]") -> float:
+    def cosine(other: list[float]) -> float:
         return sum(a * b for a, b in zip(first, other)) / math.hypot(*first) / math.hypot(*other)
 
     assert len(first) == 384

@@ -46,7 +46,11 @@ class Outer(Record):
 
 
 _OUTER = Outer(
-    name="n", said="private", inner=Inner(number=1), several=(Inner(), Inner(number=2)), raw={"a": 1}
+    name="n",
+    said="private",
+    inner=Inner(number=1),
+    several=(Inner(), Inner(number=2)),
+    raw={"a": 1},
 )
 
 
@@ -156,6 +160,8 @@ def test_a_size_tells_nothing_else(value: Any, said: str) -> None:
     assert size_of(value) == said
 
 
-@pytest.mark.parametrize(("word", "said"), [("temprature", "; did you mean 'temperature'?"), ("q", "")])
+@pytest.mark.parametrize(
+    ("word", "said"), [("temprature", "; did you mean 'temperature'?"), ("q", "")]
+)
 def test_the_nearest_word_is_named(word: str, said: str) -> None:
     assert did_you_mean(word, ["temperature", "top_p"]) == said

@@ -155,6 +155,43 @@ class SSEDecoder:
         return None
 
 
+class WholeDecoder:
+    """A body that is one record, over as many lines as it likes.
+
+    What a server sends that does not stream, or refuses with status 200; LM Studio spreads
+    such a body over many lines (lmstudio-api §4.1).
+    """
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self._limit = max_body_bytes
+        self._parts: List[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> List[str]:
+        """Keep the piece; the record comes at the end.
+
+        Raises:
+            AnswerTooLargeError: The body is larger than allowed.
+        """
+        self._parts.append(piece)
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise AnswerTooLargeError(
+                f"the answer is larger than {self._limit:,} bytes",
+                hint="raise max_body_bytes if that is expected",
+            )
+        return []
+
+    def end(self) -> List[str]:
+        """Give the body as text, or nothing if it was blank.
+
+        Raises:
+            ProtocolError: It is no UTF-8.
+        """
+        body = b"".join(self._parts).strip()
+        return [decode(body)] if body else []
+
+
 def decode(line: bytes) -> str:
     """Decode UTF-8, strictly.
 

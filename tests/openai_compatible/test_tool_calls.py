@@ -13,9 +13,7 @@ from localproviders.openai_compatible.tool_calls import ToolCallAssembler
 from localproviders.types import ToolCall
 
 
-def _piece(
-    index: Any = None, name: Any = None, arguments: Any = None, call_id: Any = None
-) -> Any:
+def _piece(index: Any = None, name: Any = None, arguments: Any = None, call_id: Any = None) -> Any:
     function = {"name": name, "arguments": arguments}
     piece = {"index": index, "id": call_id, "function": {k: v for k, v in function.items() if v}}
     return {key: value for key, value in piece.items() if value is not None}
@@ -58,22 +56,35 @@ _WHOLE: List[Tuple[str, Tuple[Any, ...], Tuple[ToolCall, ...]]] = [
         ([_piece(9, "g", '{"y":"é"}', "b")], [_piece(3, "f", '{"x":1}', "a")]),
         (_F, _G),
     ),
-    ("no index", ([_piece(None, "f", '{"x":1}', "a"), _piece(None, "g", '{"y":"é"}', "b")],), (_F, _G)),
+    (
+        "no index",
+        ([_piece(None, "f", '{"x":1}', "a"), _piece(None, "g", '{"y":"é"}', "b")],),
+        (_F, _G),
+    ),
     ("arguments as an object", ([_piece(0, "f", {"x": 1}, "a")],), (_F,)),
     ("no arguments", ([_piece(0, "f", None, "a")],), (ToolCall(id="a", name="f"),)),
     ("blank arguments", ([_piece(0, "f", "  ", "a")],), (ToolCall(id="a", name="f"),)),
-    ("no id", ([_piece(5, "f", "{}"), _piece(7, "g")],), (
-        ToolCall(id="call_1", name="f"), ToolCall(id="call_2", name="g"))),
+    (
+        "no id",
+        ([_piece(5, "f", "{}"), _piece(7, "g")],),
+        (ToolCall(id="call_1", name="f"), ToolCall(id="call_2", name="g")),
+    ),
     (
         "id and name said again",
-        ([_piece(0, "f", '{"x":', "a")], [_piece(0, "f", "1}", "a")], [_piece(0, "other", "", "z")]),
+        (
+            [_piece(0, "f", '{"x":', "a")],
+            [_piece(0, "f", "1}", "a")],
+            [_piece(0, "other", "", "z")],
+        ),
         (_F,),
     ),
     ("id and name late", ([_piece(0, "", '{"x":1}', "")], [_piece(0, "f", None, "a")]), (_F,)),
 ]
 
 
-@pytest.mark.parametrize(("records", "calls"), [row[1:] for row in _WHOLE], ids=[r[0] for r in _WHOLE])
+@pytest.mark.parametrize(
+    ("records", "calls"), [row[1:] for row in _WHOLE], ids=[r[0] for r in _WHOLE]
+)
 def test_pieces_become_whole_calls(records: Any, calls: Tuple[ToolCall, ...]) -> None:
     assert _join(*records) == calls
 
@@ -121,9 +132,11 @@ def test_a_malformed_piece_is_an_error(pieces: Any) -> None:
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["index", "id", "function", "name", "arguments"]), inner, max_size=4
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["index", "id", "function", "name", "arguments"]), inner, max_size=4
+        )
     ),
     max_leaves=10,
 )

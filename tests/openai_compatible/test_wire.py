@@ -275,7 +275,10 @@ def test_a_whole_answer_ends_at_once() -> None:
         (_delta({"content": 5}), errors.ProtocolError),
         (_delta({}, logprobs={"content": [{"token": "a"}]}), errors.ProtocolError),
         ({"error": "odd"}, errors.ServerError),
-        ({"error": {"message": "m", "type": "exceed_context_size_error"}}, errors.ContextOverflowError),
+        (
+            {"error": {"message": "m", "type": "exceed_context_size_error"}},
+            errors.ContextOverflowError,
+        ),
         ({"error": {"message": "m", "code": "model_not_found"}}, errors.ModelNotFoundError),
         ({"error": {"message": "Loading model"}}, errors.BusyError),
         ({"error": {"message": "m", "type": "not_supported_error"}}, errors.CapabilityError),
@@ -359,27 +362,32 @@ def test_what_is_no_list_of_models_is_a_typed_error(data: Any) -> None:
         wire.parse_models(data, "p", ())
 
 
-_KEYS = (
-    "choices delta message content text tool_calls index function name arguments id usage "
-    "timings prompt_ms logprobs token logprob bytes top_logprobs finish_reason error model data "
-    "embedding meta prompt_tokens prompt_tokens_details object"
-).split()
+_KEYS = ["choices", "delta", "message", "content", "text", "tool_calls", "index", "function", "name", "arguments", "id", "usage", "timings", "prompt_ms", "logprobs", "token", "logprob", "bytes", "top_logprobs", "finish_reason", "error", "model", "data", "embedding", "meta", "prompt_tokens", "prompt_tokens_details", "object"]
 _SCALARS = (
-    st.none() | st.booleans() | st.integers(-2, 300) | st.just(10**399) | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(["", "a", "chat"])
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 300)
+    | st.just(10**399)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "a", "chat"])
 )
 _ODD = st.recursive(
     _SCALARS,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 _CHOICE = st.fixed_dictionaries(
-    {}, optional={key: _ODD for key in ("delta", "message", "text", "logprobs", "finish_reason")}
+    {}, optional=dict.fromkeys(("delta", "message", "text", "logprobs", "finish_reason"), _ODD)
 )
 
 
 @given(
-    st.fixed_dictionaries({"choices": st.lists(_CHOICE, max_size=2)}, optional={key: _ODD for key in ("usage", "timings", "model")})
+    st.fixed_dictionaries(
+        {"choices": st.lists(_CHOICE, max_size=2)},
+        optional=dict.fromkeys(("usage", "timings", "model"), _ODD),
+    )
     | _ODD
 )
 def test_any_record_is_a_chunk_or_one_typed_error(data: Any) -> None:
@@ -389,7 +397,9 @@ def test_any_record_is_a_chunk_or_one_typed_error(data: Any) -> None:
         pass
 
 
-@given(st.fixed_dictionaries({"data": _ODD | st.lists(st.dictionaries(st.sampled_from(_KEYS), _ODD))}))
+@given(
+    st.fixed_dictionaries({"data": _ODD | st.lists(st.dictionaries(st.sampled_from(_KEYS), _ODD))})
+)
 def test_any_body_is_a_list_or_one_typed_error(data: Any) -> None:
     for parse in (
         lambda: wire.parse_models(data, "p", wire.RULES),

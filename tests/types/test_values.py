@@ -82,7 +82,10 @@ _VALUES: List[Record] = [
     ),
     Fact(source="reported", detail="d"),
     ModelCapabilities(
-        chat=True, vision=False, max_context_length=5, evidence={"chat": Fact(source="assumed", detail="d")}
+        chat=True,
+        vision=False,
+        max_context_length=5,
+        evidence={"chat": Fact(source="assumed", detail="d")},
     ),
     ModelInfo(
         name="m",
@@ -226,7 +229,9 @@ def test_a_chunk_says_something_if_it_holds_text_thinking_or_a_call(
 @pytest.mark.parametrize(
     ("prompt", "completion", "total"), [(1, 2, 3), (None, 2, None), (1, None, None), (0, 0, 0)]
 )
-def test_the_total_is_known_only_if_both_parts_are(prompt: Any, completion: Any, total: Any) -> None:
+def test_the_total_is_known_only_if_both_parts_are(
+    prompt: Any, completion: Any, total: Any
+) -> None:
     assert Usage(prompt_tokens=prompt, completion_tokens=completion).total_tokens == total
 
 

@@ -1,0 +1,115 @@
+"""The command line: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any, List
+
+import pytest
+
+import localproviders
+from localproviders import DependencyError, cli
+from localproviders.cli import demo
+from localproviders.engine import why_missing, why_unsupported
+
+_REASON = why_unsupported() or why_missing()
+engine_package = sys.modules["localproviders.engine"]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.strip() == localproviders.__version__
+
+
+def test_an_unknown_command_is_two(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["nope"])
+
+    assert caught.value.code == 2
+    assert "nope" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "shown"),
+    [
+        (DependencyError("gone", hint="do this"), 2, "gone"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_errors_become_a_line_and_a_status(
+    raised: BaseException, status: int, shown: str, monkeypatch: Any, capsys: Any
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(demo, "run", fail)
+
+    assert cli.main(["demo"]) == status
+    assert shown in capsys.readouterr().err
+
+
+def test_install_is_skipped_where_it_makes_no_sense(monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(engine_package, "why_unsupported", lambda: "too old")
+    monkeypatch.setattr(
+        sys.modules["localproviders.engine.install"], "why_unsupported", lambda: "too old"
+    )
+
+    assert cli.main(["engine", "install", "--if-supported"]) == 0
+    assert "skipped: too old" in capsys.readouterr().out
+    assert cli.main(["engine", "install"]) == 2
+
+
+def test_install_tells_of_pips_failure(monkeypatch: Any, capsys: Any) -> None:
+    def fail() -> None:
+        raise subprocess.CalledProcessError(3, ["pip"])
+
+    monkeypatch.setattr(engine_package, "why_unsupported", lambda: None)
+    monkeypatch.setattr(engine_package, "install", fail)
+
+    assert cli.main(["engine", "install"]) == 1
+    assert "status 3" in capsys.readouterr().err
+
+
+def test_install_installs(monkeypatch: Any) -> None:
+    done: List[bool] = []
+    monkeypatch.setattr(engine_package, "why_unsupported", lambda: None)
+    monkeypatch.setattr(engine_package, "install", lambda: done.append(True))
+
+    assert cli.main(["engine", "install"]) == 0
+    assert done == [True]
+
+
+def test_demo_installs_only_what_is_missing(monkeypatch: Any, capsys: Any) -> None:
+    done: List[str] = []
+    monkeypatch.setattr(demo, "install", lambda: done.append("install"))
+    monkeypatch.setattr(demo, "why_missing", lambda: "something")
+    monkeypatch.setattr(demo, "_answer", done.append)
+    monkeypatch.setattr(demo, "_compare", lambda: done.append("compare"))
+
+    assert cli.main(["demo", "Why?", "--install"]) == 0
+    assert done == ["install", "Why?", "compare"]
+    assert "docs/setup.md" in capsys.readouterr().out
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(_REASON is not None, reason=str(_REASON))
+def test_the_real_demo() -> None:
+    command = [sys.executable, "-W", "error", "-m", "localproviders", "demo", "Say hello."]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    out = done.stdout.decode()
+
+    assert done.returncode == 0, done.stderr.decode()
+    assert "Hello" in out
+    assert "finish reason: stop" in out
+    assert out.count("A puppy plays outside.") == 1
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(_REASON is not None, reason=str(_REASON))
+def test_the_demo_in_this_process(capsys: Any) -> None:
+    assert cli.main(["demo"]) == 0
+    assert "Paris" in capsys.readouterr().out
