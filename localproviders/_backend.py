@@ -135,8 +135,11 @@ class HTTPProvider(ModelProvider):
             body = encode(payload)
             del payload  # a traceback with locals shows no prompt
             answer = self._transport.open("POST", path, call=call, body=body, accept=self._accept)
-        except ProviderError as error:
-            raise self._failed(error, model, span) from error.__cause__
+        except BaseException as error:
+            call.over()
+            if isinstance(error, ProviderError):
+                raise self._failed(error, model, span) from error.__cause__
+            raise
         return Stream(
             answer,
             self._decoder(answer.content_type),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import os
 import pickle
+import signal
 import threading
 import traceback
+import zlib
 from typing import Any, Dict, List
 
 import pytest
@@ -14,11 +17,16 @@ import requests
 import responses
 
 from localproviders import (
+    AnswerTooLargeError,
     AuthenticationError,
+    CancelledError,
+    CancelToken,
     CompletionRequest,
     ConfigurationError,
     EmbeddingError,
     Image,
+    LimitError,
+    Limits,
     LMStudioProvider,
     LocalityError,
     Message,
@@ -535,3 +543,210 @@ def test_plain_prompts_are_untemplated() -> None:
     bodies = [exchange.json for exchange in server.exchanges if exchange.method == "POST"]
     assert bodies[0]["raw"] is True
     assert (bodies[1].get("raw"), bodies[1]["suffix"]) == (None, "return")
+
+
+# --- one call, several requests -------------------------------------------------------------
+
+
+def test_a_token_reaches_the_second_request_of_a_call() -> None:
+    """Ollama is asked for its list first; cancelling must still end the chat behind it."""
+    token = CancelToken()
+    tags = http_answer({"models": [{"name": "m:latest"}]})
+
+    def script(exchange: Exchange) -> List[Any]:
+        if exchange.path == "/api/tags":
+            return [tags]
+        return [lambda _: token.cancel(), lambda exchange: exchange.hold()]
+
+    with ScriptedServer(script) as server, OllamaProvider(server.url, model="m") as provider:
+        with pytest.raises(CancelledError):
+            provider.chat("Hi", cancel=token, timeout=10)
+
+
+@pytest.mark.parametrize("ask", ["chat", "embed", "list"])
+def test_a_token_is_let_go_after_the_call(ask: str) -> None:
+    token = CancelToken()
+    vectors = http_answer({"model": "m", "embeddings": [[1.0]]})
+    with ollama_server(answer=vectors if ask == "embed" else b"") as server:
+        with OllamaProvider(server.url, model="m") as provider:
+            calls: Dict[str, Any] = {
+                "chat": lambda: provider.chat("Hi", cancel=token),
+                "embed": lambda: provider.embed("Hi", cancel=token),
+                "list": lambda: provider.list_models(cancel=token),
+            }
+            calls[ask]()
+            with pytest.raises(ProviderError):
+                provider.chat("Hi", model="nope", cancel=token)
+
+    assert not token._listeners
+
+
+def test_a_key_is_not_shown_to_a_proxy() -> None:
+    with ScriptedServer(said()) as proxy:
+        provider = OpenAICompatibleProvider(
+            "http://example.invalid/v1",
+            model="m",
+            api_key="k" * 20,
+            locality="any",
+            proxies={"http": proxy.url},
+        )
+        with provider, pytest.raises(ConfigurationError, match="in the clear"):
+            provider.chat("Hi")
+
+    assert proxy.exchanges == []
+
+
+def test_a_proxy_is_used_where_it_is_given() -> None:
+    with ScriptedServer(said()) as proxy:
+        provider = OpenAICompatibleProvider(
+            "http://example.invalid/v1", model="m", locality="any", proxies={"http": proxy.url}
+        )
+        with provider:
+            assert provider.chat("Hi").text == "Hi"
+
+    assert proxy.exchanges[0].path == "http://example.invalid:80/v1/chat/completions"
+
+
+def test_a_tunnel_is_bounded_too() -> None:
+    with ScriptedServer(lambda exchange: [lambda e: e.hold()]) as proxy:
+        provider = OpenAICompatibleProvider(
+            "https://example.invalid/v1", model="m", locality="any", proxies={"https": proxy.url}
+        )
+        with provider, pytest.raises(LimitError):
+            provider.chat("Hi", timeout=0.4)
+
+    assert proxy.exchanges[0].method == "CONNECT"
+
+
+def test_proxies_from_the_environment_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(said()) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        provider = OpenAICompatibleProvider(
+            "http://example.invalid/v1", model="m", locality="any", proxies="environment"
+        )
+        with provider:
+            assert provider.chat("Hi").text == "Hi"
+
+
+def test_a_resolver_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def hang(*_: Any, **__: Any) -> Any:
+        release.wait(20)
+        return []
+
+    monkeypatch.setattr(resolve.socket, "getaddrinfo", hang)
+    token = CancelToken()
+    with OllamaProvider("http://slow-name") as provider:
+        with pytest.raises(LimitError) as caught:
+            provider.list_models(timeout=Limits(connect_s=0.2))
+        threading.Timer(0.1, token.cancel).start()
+        with pytest.raises(CancelledError):
+            provider.list_models(timeout=Limits(connect_s=20), cancel=token)
+    release.set()
+
+    assert caught.value.limit == "connect_s"
+
+
+@pytest.mark.parametrize("host", ["no-such-name", "a..b"])
+def test_a_name_that_leads_nowhere(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise UnicodeError("label") if ".." in host else resolve.socket.gaierror(-2, "unknown")
+
+    monkeypatch.setattr(resolve.socket, "getaddrinfo", fail)
+    with OllamaProvider(f"http://{host}") as provider, pytest.raises(ProviderError):
+        provider.list_models()
+
+
+# --- bodies ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_compressed_answer_is_read(encoding: str) -> None:
+    plain = b'{"data":[{"id":"m"}]}'
+    data = gzip.compress(plain) if encoding == "gzip" else zlib.compress(plain)
+    answer = http_answer(data, headers=[("Content-Encoding", encoding)])
+    with ScriptedServer(answer) as server, dialect(server) as provider:
+        assert [info.name for info in provider.list_models()] == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (gzip.compress(b" " * 50_000_000), AnswerTooLargeError),
+        (gzip.compress(b'{"data":[]}')[:-9], StreamInterruptedError),
+        (b"not gzip at all", ProtocolError),
+    ],
+    ids=["bomb", "cut", "false"],
+)
+def test_a_compressed_answer_that_is_none(data: bytes, error: Any) -> None:
+    answer = http_answer(data, headers=[("Content-Encoding", "gzip")])
+    with ScriptedServer(answer) as server:
+        with dialect(server, max_body_bytes=1_000_000) as provider, pytest.raises(error):
+            provider.list_models()
+
+
+def test_a_body_too_large_is_left() -> None:
+    with ScriptedServer(http_answer(b" " * 100_000)) as server:
+        with dialect(server, max_body_bytes=1_000) as provider:
+            with pytest.raises(AnswerTooLargeError):
+                provider.list_models()
+
+
+def test_a_line_too_long_is_left() -> None:
+    with ScriptedServer(sse("x" * 100_000)) as server:
+        with dialect(server, max_line_bytes=1_000) as provider, pytest.raises(AnswerTooLargeError):
+            provider.chat("Hi")
+
+
+def test_headers_without_end_are_left() -> None:
+    lines = b"HTTP/1.1 100 Continue\r\n\r\n" * 60_000
+    with ScriptedServer(lines) as server, dialect(server) as provider:
+        with pytest.raises(AnswerTooLargeError):
+            provider.chat("Hi")
+
+
+def test_a_body_shorter_than_announced_is_an_error() -> None:
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"data":[]}'
+    with ScriptedServer(lambda _: [answer, lambda e: e.close()]) as server:
+        with dialect(server) as provider, pytest.raises(StreamInterruptedError):
+            provider.list_models()
+
+
+# --- streams --------------------------------------------------------------------------------
+
+
+def test_a_stream_closed_early_says_so() -> None:
+    with ScriptedServer(said()) as server, dialect(server) as provider:
+        with provider.stream("Hi") as stream:
+            pass
+        with pytest.raises(CancelledError):
+            stream.result()
+        assert "failed" in repr(stream)
+
+
+def test_a_stream_remembers_its_end_and_its_failure() -> None:
+    with ScriptedServer(said()) as server, dialect(server) as provider:
+        stream = provider.stream("Hi")
+        assert stream.result() is stream.result()
+        assert (stream.text, stream.thinking, list(stream)) == ("Hi", "", [])
+    with ScriptedServer(sse("{bad")) as server, dialect(server) as provider:
+        stream = provider.stream("Hi")
+        for _ in range(2):
+            with pytest.raises(ProtocolError):
+                next(stream)
+
+
+def test_an_interrupt_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: List[Exchange] = []
+
+    def script(exchange: Exchange) -> List[Any]:
+        seen.append(exchange)
+        os.kill(os.getpid(), signal.SIGINT)
+        return [lambda exchange: exchange.hold()]
+
+    with ScriptedServer(script) as server, dialect(server) as provider:
+        with pytest.raises(KeyboardInterrupt):
+            provider.chat("Hi", timeout=20)
+            seen[0].client_gone.wait(20)  # the signal may come late to this thread
+        assert seen[0].client_gone.wait(5)

@@ -170,7 +170,7 @@ class Answer:
     def _part(self, keep: bool) -> None:
         sock = self._bounded_socket()
         keep = keep and not self._has_more(sock)
-        self.call.over()
+        self.call.detach()
         if self._parsed is not None and keep:
             self._parsed.close()
         if keep:

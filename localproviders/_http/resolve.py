@@ -112,10 +112,9 @@ def _resolve_name(host: str, port: int, call: Call) -> List[Target]:
 
 
 def _check_place(host: str, text: str, policy: Policy) -> None:
-    if policy.proxied:
-        return
     address = literal(text)
-    place = "any" if address is None else place_of(address)
+    # What a proxy does with a request is anybody's guess, wherever the proxy stands.
+    place = "any" if address is None or policy.proxied else place_of(address)
     if not allows(policy.locality, place):
         where = host if host == text else f"{host} ({text})"
         raise LocalityError(

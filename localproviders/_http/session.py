@@ -101,7 +101,7 @@ class Session:
             # Raised out here, so that requests' exception, which holds the request and
             # with it key and prompt, is not the context of ours.
             if attempt == 2 or not _died_between_calls(failure, call):
-                call.over()
+                call.detach()
                 raise failure
             call.fresh = True
         raise AssertionError  # the second attempt has returned or raised

@@ -150,6 +150,7 @@ class Stream:
         """
         self._closed = True
         self._answer.close()
+        self._answer.call.over()
 
     def __enter__(self) -> Stream:
         return self
@@ -178,6 +179,7 @@ class Stream:
             if self._parser.ended:
                 self._summary.total_s = self._answer.call.elapsed_s
                 self._answer.finish()
+                self._answer.call.over()
             if chunk is not None:
                 self._note(chunk)
                 return chunk
@@ -200,6 +202,7 @@ class Stream:
 
     def _fail(self, error: ProviderError) -> ProviderError:
         self._answer.close()
+        self._answer.call.over()
         error.add_context(partial=self.text)
         self._failure = self._explain(error)
         return self._failure

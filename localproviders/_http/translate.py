@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import zlib
 from typing import Callable, List, Optional, Tuple, Type
 
 import requests
@@ -71,6 +72,10 @@ def _garbled(error: BaseException, _: Call) -> ProviderError:
     return ProtocolError(f"what came is not HTTP: {type(error).__name__}")
 
 
+def _not_compressed(*_: object) -> ProviderError:
+    return ProtocolError("the answer is not compressed in the way that it says")
+
+
 def _too_large(*_: object) -> ProviderError:
     return AnswerTooLargeError("the headers of the answer never end")
 
@@ -89,6 +94,7 @@ _TABLE: List[Tuple[Tuple[Type[BaseException], ...], _Maker]] = [
     ((http.client.IncompleteRead, http.client.RemoteDisconnected), _cut),
     ((ConnectionResetError, ConnectionAbortedError, BrokenPipeError), _cut),
     ((http.client.HTTPException,), _garbled),
+    ((zlib.error,), _not_compressed),
     ((requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL), _bad_request),
     ((urllib3.exceptions.ProtocolError,), _cut),
 ]

@@ -381,7 +381,7 @@ def _logprob(item: Mapping[str, Any]) -> TokenLogprob:
             data=bytes(data) if isinstance(data, list) else None,
             top=_logprobs(item.get("top_logprobs")),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         unexpected("readable log-probability")
 
 
@@ -391,7 +391,8 @@ def _reason(value: Any) -> Optional[str]:
 
 def _seconds(nanoseconds: Any) -> Optional[float]:
     whole = _whole(nanoseconds)
-    return None if whole is None else whole / 1e9
+    # A number past every float is no duration.
+    return None if whole is None or whole.bit_length() > 1000 else whole / 1e9
 
 
 def _whole(value: Any) -> Optional[int]:

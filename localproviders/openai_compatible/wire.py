@@ -192,6 +192,8 @@ class ChunkParser:
             unexpected("readable choice")
         whole = choice.get("message")
         source = whole if isinstance(whole, dict) else choice.get("delta") or {}
+        if not isinstance(source, dict):
+            unexpected("readable delta")
         self._calls.add(source.get("tool_calls"))
         self._reason = choice.get("finish_reason") or self._reason
         # A body that holds a message is the whole answer (asked to stream or not).
@@ -221,7 +223,7 @@ def parse_vectors(data: Any, rules: Sequence[Rule]) -> Vectors:
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         unexpected("'data' list")
     order = [item.get("index", position) for position, item in enumerate(items)]
-    if sorted(map(str, order)) != sorted(map(str, range(len(items)))):
+    if sorted(map(repr, order)) != sorted(map(repr, range(len(items)))):
         raise EmbeddingError("the vectors of the answer have doubtful positions")
     rows = [_vector(item.get("embedding")) for _, item in sorted(zip(order, items), key=_first)]
     return Vectors(
@@ -328,13 +330,13 @@ def _logprob(item: Mapping[str, Any]) -> TokenLogprob:
             data=bytes(data) if isinstance(data, list) else None,
             top=tuple(_logprob(other) for other in item.get("top_logprobs") or ()),
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         unexpected("readable log-probability")
 
 
 def _seconds(milliseconds: Any) -> Optional[float]:
     number = isinstance(milliseconds, (int, float)) and not isinstance(milliseconds, bool)
-    return milliseconds / 1000 if number else None
+    return milliseconds / 1000 if number and abs(milliseconds) < 1e300 else None
 
 
 def _whole(value: Any) -> Optional[int]:

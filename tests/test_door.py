@@ -1,0 +1,92 @@
+"""The package's door: opening it costs nothing, and every name behind it is there."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+
+import localproviders
+from localproviders import errors
+
+_PARENT = Path(localproviders.__file__).parent.parent
+
+# Without site, so that nothing is loaded before; the hook sees all that Python itself does.
+_CHILD = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+read, events = [], []
+plain = type(os.environ).__getitem__
+def spy(self, key):
+    read.append(str(key))
+    return plain(self, key)
+type(os.environ).__getitem__ = spy
+before = set(sys.modules)
+sys.addaudithook(lambda event, args: events.append((event, str(args[0]) if args else "")))
+exec(sys.argv[2])
+seen = list(events)
+print(json.dumps({"modules": sorted(set(sys.modules) - before), "events": seen, "read": read}))
+"""
+_HEAVY = {"requests", "urllib3", "ssl", "socket", "asyncio", "concurrent", "subprocess", "http"}
+
+
+def _run(code: str) -> Dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", _CHILD, str(_PARENT), code],
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=60,
+    )
+    return dict(json.loads(done.stdout))
+
+
+def test_importing_the_package_loads_nothing_heavy_and_touches_nothing() -> None:
+    seen = _run("import localproviders")
+    assert "localproviders" in seen["modules"]
+    assert not _HEAVY & {name.split(".")[0] for name in seen["modules"]}
+    assert seen["read"] == []
+    opened = [path for event, path in seen["events"] if event == "open"]
+    assert [p for p in opened if not p.endswith((".py", ".pyc", ".so", ".pyd"))] == []
+    kinds = ("socket.", "subprocess.", "os.fork", "os.system", "_thread.")
+    assert [event for event, _ in seen["events"] if event.startswith(kinds)] == []
+
+
+@pytest.mark.parametrize("name", ["OllamaProvider", "LMStudioProvider"])
+def test_making_a_provider_loads_no_requests_and_opens_no_socket(name: str) -> None:
+    seen = _run(f"import localproviders; localproviders.{name}()")
+    assert not {"requests", "urllib3"} & set(seen["modules"])
+    connecting = ("socket.connect", "socket.getaddrinfo", "socket.__new__")
+    assert [event for event, _ in seen["events"] if event.startswith(connecting)] == []
+
+
+@pytest.mark.parametrize("name", localproviders.__all__)
+def test_every_name_at_the_door_leads_somewhere(name: str) -> None:
+    assert getattr(localproviders, name) is not None
+    assert name in dir(localproviders)
+
+
+def test_the_names_for_type_checkers_are_those_at_the_door() -> None:
+    tree = ast.parse(Path(localproviders.__file__).read_text("utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {a.name for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    assert seen | {"__version__"} == set(localproviders.__all__)
+
+
+def test_every_error_is_at_the_door() -> None:
+    every = {
+        name
+        for name, cls in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(cls, errors.ProviderError)
+    }
+    assert every <= set(localproviders.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Olama'"):
+        localproviders.Olama  # noqa: B018  # looking is the test

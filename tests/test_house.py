@@ -1,0 +1,142 @@
+"""The floors of the house, read from the syntax trees."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Set, Tuple
+
+import pytest
+
+import localproviders
+
+_ROOT = Path(localproviders.__file__).parent
+_FLOORS = {
+    "errors": 0, "secret": 0, "_record": 0, "_version": 0, "types": 0,
+    "_http": 1, "settings": 1, "telemetry": 1,
+    "provider": 2, "capabilities": 2, "_backend": 2,
+    "ollama": 3, "openai_compatible": 3, "lmstudio": 3,
+    "engine": 4,
+    "cli": 5, "testing": 5, "__main__": 5,
+}  # fmt: skip
+# Imports inside functions, which the design names: requests at first use, the command's own.
+_LAZY = {("localproviders._http.transport", "localproviders._http.session")}
+_LAZY_ROOMS = ("localproviders.cli", "localproviders.__main__")
+_NETWORK = {"requests", "urllib3", "socket", "ssl", "http"}
+_NETWORK_ROOMS = {"_http", "testing", "engine"}
+
+
+def _name(path: Path) -> str:
+    parts = ["localproviders", *path.relative_to(_ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+_TREES = {_name(path): ast.parse(path.read_text("utf-8")) for path in _ROOT.rglob("*.py")}
+_PATHS = {_name(path): path for path in _ROOT.rglob("*.py")}
+_MODULES = sorted(set(_TREES) - {"localproviders"})
+
+
+def _room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def _imports(tree: ast.AST, inside: bool = False, typing: bool = False) -> Iterator[Tuple[str, bool, bool]]:
+    """Give each imported module, whether inside a function, and whether for checkers only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, inside, typing
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield (full if full in _TREES else str(node.module)), inside, typing
+        else:
+            function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+            yield from _imports(node, inside or function, typing or checking)
+
+
+def _ours(module: str) -> List[Tuple[str, bool, bool]]:
+    return [found for found in _imports(_TREES[module]) if found[0] in _MODULES]
+
+
+@pytest.mark.parametrize("module", _MODULES)
+def test_a_module_lives_on_a_known_floor_and_imports_nothing_from_above(module: str) -> None:
+    floor = _FLOORS[_room(module)]
+    above = {name for name, _, _ in _ours(module) if _FLOORS[_room(name)] > floor}
+    assert above == set()
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {
+        module: {n for n, inside, typing in _ours(module) if not inside and not typing}
+        for module in _MODULES
+    }
+    done: Set[str] = set()
+
+    def walk(module: str, road: Tuple[str, ...]) -> None:
+        assert module not in road, " -> ".join((*road, module))
+        if module not in done:
+            for name in sorted(graph[module]):
+                walk(name, (*road, module))
+            done.add(module)
+
+    for module in _MODULES:
+        walk(module, ())
+
+
+@pytest.mark.parametrize("module", _MODULES)
+def test_own_modules_are_imported_inside_functions_only_where_listed(module: str) -> None:
+    hidden = {(module, name) for name, inside, _ in _ours(module) if inside}
+    if not module.startswith(_LAZY_ROOMS):
+        assert hidden <= _LAZY
+
+
+@pytest.mark.parametrize("module", sorted(_TREES))
+def test_only_the_rooms_of_the_network_know_the_network(module: str) -> None:
+    if module != "localproviders" and _room(module) in _NETWORK_ROOMS:
+        return
+    assert not {n for n, _, _ in _imports(_TREES[module]) if n.split(".")[0] in _NETWORK}
+
+
+@pytest.mark.parametrize("module", sorted(_TREES))
+def test_no_module_is_longer_than_four_hundred_lines(module: str) -> None:
+    assert len(_PATHS[module].read_text("utf-8").splitlines()) <= 400
+
+
+_CLASSES: Dict[str, ast.ClassDef] = {
+    node.name: node
+    for tree in _TREES.values()
+    for node in ast.walk(tree)
+    if isinstance(node, ast.ClassDef)
+}
+
+
+def _documented_above(cls: ast.ClassDef, method: str) -> bool:
+    for base in cls.bases:
+        above = _CLASSES.get(getattr(base, "id", getattr(base, "attr", "")))
+        if above is None:
+            continue
+        own: List[Any] = [n for n in above.body if getattr(n, "name", "") == method]
+        if any(ast.get_docstring(node) for node in own) or _documented_above(above, method):
+            return True
+    return False
+
+
+def _bare(node: Any, where: str) -> Iterator[str]:
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    for child in node.body:
+        if not isinstance(child, kinds) or child.name.startswith("_"):
+            continue
+        inherited = isinstance(node, ast.ClassDef) and _documented_above(node, child.name)
+        if not ast.get_docstring(child) and not inherited:
+            yield f"{where}.{child.name}"
+        if isinstance(child, ast.ClassDef):
+            yield from _bare(child, f"{where}.{child.name}")
+
+
+@pytest.mark.parametrize("module", sorted(_TREES))
+def test_every_public_thing_has_a_docstring(module: str) -> None:
+    assert ast.get_docstring(_TREES[module])
+    assert list(_bare(_TREES[module], module)) == []
