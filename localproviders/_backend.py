@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from array import array
+from functools import partial
 from math import isfinite
 from typing import (
     Any,
@@ -62,6 +63,7 @@ class Vectors(NamedTuple):
     model: str
     usage: Usage
     server_timings: ServerTimings
+    warnings: Tuple[str, ...] = ()
 
 
 class HTTPProvider(ModelProvider):
@@ -105,12 +107,16 @@ class HTTPProvider(ModelProvider):
 
     @abstractmethod
     def _check_answer(
-        self, request: CompletionRequest, model: str, chunk: CompletionChunk
+        self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
     ) -> Optional[str]:
         """Look at a chunk: raise if it breaks a promise, or give a warning."""
 
     #: Request fields that this server cannot take, with what to do instead.
     _unsupported: Mapping[str, str] = {}
+    #: Request fields that it cannot take with a prompt.
+    _chat_only: Tuple[str, ...] = ("tools", "tool_choice")
+    #: The same for embedding requests.
+    _embed_unsupported: Mapping[str, str] = {}
     _accept = "text/event-stream"
 
     def _before_sending(self, model: str, call: Call) -> None:
@@ -125,7 +131,9 @@ class HTTPProvider(ModelProvider):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> Stream:
-        model = self._model(request.model)
+        if not isinstance(request, CompletionRequest):
+            raise TypeError("this takes a CompletionRequest; chat and stream take a text")
+        model = self._model(request.model, timeout, cancel)
         request, warnings = self._fit(request)
         call = self._call(timeout, cancel)
         span = self._span("stream", model)
@@ -144,7 +152,7 @@ class HTTPProvider(ModelProvider):
             answer,
             self._decoder(answer.content_type),
             parser,
-            inspect=_Inspector(self, request, model, warnings),
+            inspect=_Inspector(self, request, model, warnings, call),
             conclude=lambda summary: self._conclude(summary, model, tuple(warnings), span),
             explain=lambda error: self._failed(error, model, span),
         )
@@ -169,7 +177,8 @@ class HTTPProvider(ModelProvider):
                 truncate=truncate,
             )
         del texts  # a traceback with locals shows no text
-        chosen = self._model(request.model)
+        self._check_embedding(request)
+        chosen = self._model(request.model, timeout, cancel)
         call = self._call(timeout, cancel)
         span = self._span("embed", chosen)
         try:
@@ -193,12 +202,12 @@ class HTTPProvider(ModelProvider):
 
     # --- pieces of it ---------------------------------------------------------------------
 
-    def _model(self, asked: Optional[str]) -> str:
+    def _model(self, asked: Optional[str], timeout: Timeout, cancel: Optional[CancelToken]) -> str:
         """Give the model to use: the request's, else the provider's, never a guess."""
         model = asked or self.settings.model
         if model:
             return model
-        names = [info.name for info in self.list_models()]
+        names = [info.name for info in self.list_models(timeout=timeout, cancel=cancel)]
         raise ConfigurationError(
             "no model was named",
             hint=f"pass model=...; the server has: {', '.join(names) or 'none'}",
@@ -234,7 +243,10 @@ class HTTPProvider(ModelProvider):
     def _fit(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
         """Refuse what the server cannot take, or leave it out with a warning."""
         warnings = []
-        for name, instead in self._unsupported.items():
+        unsupported = dict(self._unsupported)
+        if request.prompt is not None:
+            unsupported.update(dict.fromkeys(self._chat_only, "pass messages instead of prompt"))
+        for name, instead in unsupported.items():
             value = getattr(request, name)
             if value is None or value == ():
                 continue
@@ -246,6 +258,13 @@ class HTTPProvider(ModelProvider):
             warnings.append(f"{message}; it was left out")
             request = request.replace(**{name: () if value == () else None})
         return request, warnings
+
+    def _check_embedding(self, request: EmbeddingRequest) -> None:
+        for name, instead in self._embed_unsupported.items():
+            if getattr(request, name):
+                raise UnsupportedError(
+                    f"{self.name} cannot take {name}", hint=instead, provider=self.name
+                )
 
     def _decoder(self, content_type: str) -> Decoder:
         """Choose the framing that the answer says it has, else the one that was asked for."""
@@ -293,6 +312,7 @@ class HTTPProvider(ModelProvider):
             provider=self.name,
             usage=found.usage,
             server_timings=found.server_timings,
+            warnings=found.warnings,
             attempts=attempts,
         )
 
@@ -301,13 +321,18 @@ class _Inspector:
     """Lets the provider look at each chunk, and keeps a warning once."""
 
     def __init__(
-        self, provider: HTTPProvider, request: CompletionRequest, model: str, warnings: List[str]
+        self,
+        provider: HTTPProvider,
+        request: CompletionRequest,
+        model: str,
+        warnings: List[str],
+        call: Call,
     ) -> None:
-        self._provider, self._request, self._model = provider, request, model
+        self._check = partial(provider._check_answer, request, model, call=call)
         self._warnings = warnings
 
     def __call__(self, chunk: CompletionChunk) -> None:
-        warning = self._provider._check_answer(self._request, self._model, chunk)
+        warning = self._check(chunk)
         if warning is not None and warning not in self._warnings:
             self._warnings.append(warning)
 

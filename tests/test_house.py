@@ -40,7 +40,9 @@ def _room(module: str) -> str:
     return module.split(".")[1]
 
 
-def _imports(tree: ast.AST, inside: bool = False, typing: bool = False) -> Iterator[Tuple[str, bool, bool]]:
+def _imports(
+    tree: ast.AST, inside: bool = False, typing: bool = False
+) -> Iterator[Tuple[str, bool, bool]]:
     """Give each imported module, whether inside a function, and whether for checkers only."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):

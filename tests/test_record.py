@@ -33,8 +33,8 @@ class Inner(Record):
 
 @record
 class Outer(Record):
+    name: str
     optional: Optional[str] = None
-    name: str  # after a default: only keywords make that possible
     said: str = field(default="", metadata=CONTENT)
     inner: Inner = field(default_factory=Inner, metadata=loads(Inner.from_dict))
     several: Tuple[Inner, ...] = field(default=(), metadata=loads_each(Inner.from_dict))

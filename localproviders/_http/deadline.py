@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import socket
 import threading
 import time
@@ -64,7 +65,8 @@ class Call:
         self.got_bytes = False
         #: What else `cancel` is to do: set while no socket can be woken.
         self.on_cancel: Optional[Callable[[], None]] = None
-        self._token = cancel
+        self.token = cancel
+        self._process = os.getpid()
         self._lock = threading.RLock()  # a signal handler may cancel while it is held
         self._sockets: set[socket.socket] = set()
         self._ends = {"total_s": self.started + limits.total_s}
@@ -72,6 +74,11 @@ class Call:
         self._step: Optional[float] = None
         if cancel is not None:
             cancel._subscribe(self.cancel)
+
+    def limits_left(self) -> Limits:
+        """Give the limits of a question asked while this call goes on: what is left of them."""
+        left = max(self._ends["total_s"] - self.clock(), 0.001)
+        return self.limits.replace(total_s=left)
 
     # --- phases ---------------------------------------------------------------------------
 
@@ -144,8 +151,10 @@ class Call:
         """End the call from any thread: its sockets are shut down, so its reader wakes."""
         with self._lock:
             self.cancelled = True
-            for sock in self._sockets:
-                shut_down(sock)
+            # In a forked child the connection is still the parent's.
+            if self._process == os.getpid():
+                for sock in self._sockets:
+                    shut_down(sock)
             wake = self.on_cancel
         if wake is not None:
             wake()
@@ -170,8 +179,8 @@ class Call:
     def over(self) -> None:
         """Say that the call has ended: the token lets go of it."""
         self.detach()
-        if self._token is not None:
-            self._token._unsubscribe(self.cancel)
+        if self.token is not None:
+            self.token._unsubscribe(self.cancel)
 
 
 def shut_down(sock: socket.socket) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import selectors
 import socket
 import threading
@@ -161,7 +162,7 @@ class _Race:
             if status == 0:
                 return sock
             if status not in _IN_PROGRESS:
-                raise OSError(status, f"connect: {errno.errorcode.get(status, status)}")
+                raise OSError(status, os.strerror(status))
             self._selector.register(sock, selectors.EVENT_WRITE)
             self._call.attach(sock)
         except OSError as error:
@@ -192,7 +193,7 @@ class _Race:
         if status == 0:
             return sock
         sock.close()
-        self._error = OSError(status, f"connect: {errno.errorcode.get(status, status)}")
+        self._error = OSError(status, os.strerror(status))
         return None
 
     def _abandon(self) -> None:

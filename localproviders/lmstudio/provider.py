@@ -13,7 +13,6 @@ from localproviders.lmstudio import wire
 from localproviders.openai_compatible import OpenAICompatibleProvider
 from localproviders.openai_compatible.wire import checked
 from localproviders.settings import ApiKey, Settings, first_variable, make_settings
-from localproviders.types.answer import CompletionChunk
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
 from localproviders.types.model import ModelCapabilities, ModelInfo
@@ -52,6 +51,12 @@ class LMStudioProvider(OpenAICompatibleProvider):
         "logprobs": "LM Studio accepts it and gives none (lmstudio-api §6.6)",
         "top_logprobs": "LM Studio accepts it and gives none (lmstudio-api §6.6)",
         "suffix": "LM Studio cannot fill gaps",
+    }
+
+    _embed_unsupported: Mapping[str, str] = {
+        "truncate": "cut the texts yourself",
+        "dimensions": "LM Studio accepts it and ignores it (lmstudio-api §2.5)",
+        "keep_alive": "load the model with a time to live",
     }
 
     def __init__(
@@ -171,30 +176,19 @@ class LMStudioProvider(OpenAICompatibleProvider):
         return request.replace(keep_alive=None, extra_body=extra)
 
     def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
-        if request.dimensions is not None:
-            # It is accepted and ignored (lmstudio-api §2.5).
-            raise UnsupportedError(f"{self.name} cannot take dimensions", hint="leave it out")
         found, attempts = super()._embed(request, model, call)
-        self._check_model(model, found.model)
         # Its counts are always zero, which is no number (§2.5).
         return found._replace(usage=type(found.usage)()), attempts
 
     # --- the served model -----------------------------------------------------------------
 
-    def _check_answer(
-        self, request: CompletionRequest, model: str, chunk: CompletionChunk
-    ) -> Optional[str]:
-        if chunk.model is not None and not request.allow_other_model:
-            self._check_model(model, chunk.model)
-        return None
-
-    def _check_model(self, asked: str, served: str) -> None:
+    def _check_model(self, asked: str, served: str, call: Call) -> Optional[str]:
         """Refuse another model's answer (lmstudio-api §4.4), after one look at the list."""
         if served.lower() == asked.lower() or (asked, served) in self._aliases:
-            return
-        if wire.same_entry(self._entries(None, None), asked, served):
+            return None
+        if wire.same_entry(self._entries(call.limits_left(), call.token), asked, served):
             self._aliases.add((asked, served))
-            return
+            return None
         raise WrongModelError(
             f"{asked!r} was asked for, and {served!r} answers",
             hint="LM Studio lets its one loaded model answer for unknown names; "

@@ -140,7 +140,10 @@ class OllamaProvider(HTTPProvider):
         answer = self._transport.open("POST", "/api/embed", call=call, body=body)
         data = self._transport.parse(answer)
         self._check_host(model, wire.remote_host(wire.checked(data)))
-        return wire.parse_vectors(data), answer.attempts
+        found = wire.parse_vectors(data)
+        if found.model:
+            _check_model(model, found.model)
+        return found, answer.attempts
 
     # --- locality and the served model ----------------------------------------------------
 
@@ -169,12 +172,16 @@ class OllamaProvider(HTTPProvider):
             raise wire.refuse_cloud(model, host, self.settings.locality)
 
     def _check_answer(
-        self, request: CompletionRequest, model: str, chunk: CompletionChunk
+        self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
     ) -> Optional[str]:
         self._check_host(model, wire.remote_host(chunk.raw))
-        served = chunk.model
-        if served is None or _same_answer(model, served) or request.allow_other_model:
-            return None
+        if chunk.model is not None and not request.allow_other_model:
+            _check_model(model, chunk.model)
+        return None
+
+
+def _check_model(model: str, served: str) -> None:
+    if not _same_answer(model, served):
         raise WrongModelError(
             f"{model!r} was asked for, and {served!r} answers",
             hint="pass allow_other_model=True to accept that",

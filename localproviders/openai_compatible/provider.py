@@ -45,6 +45,11 @@ class OpenAICompatibleProvider(HTTPProvider):
         "context_length": "the window is chosen when the server is started",
         "keep_alive": "this kind of server keeps its model",
     }
+    _chat_only = ("tools", "tool_choice", "response_schema", "thinking")
+    _embed_unsupported: Mapping[str, str] = {
+        "truncate": "cut the texts yourself",
+        "keep_alive": "this kind of server keeps its model",
+    }
 
     def __init__(
         self,
@@ -156,12 +161,16 @@ class OpenAICompatibleProvider(HTTPProvider):
         body = encode(wire.embed_payload(request, model))
         answer = self._transport.open("POST", self._path("/embeddings"), call=call, body=body)
         found = wire.parse_vectors(self._transport.parse(answer), self._rules)
-        return found, answer.attempts
+        warning = self._check_model(model, found.model, call) if found.model else None
+        return found._replace(warnings=(warning,) if warning else ()), answer.attempts
 
     def _check_answer(
-        self, request: CompletionRequest, model: str, chunk: CompletionChunk
+        self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
     ) -> Optional[str]:
-        """Warn of another model: such a server may name its one model as it likes."""
-        if chunk.model is None or chunk.model == model or request.allow_other_model:
+        if chunk.model is None or request.allow_other_model:
             return None
-        return f"{model!r} was asked for, and {chunk.model!r} answered"
+        return self._check_model(model, chunk.model, call)
+
+    def _check_model(self, asked: str, served: str, call: Call) -> Optional[str]:
+        """Warn of another model: such a server may name its one model as it likes."""
+        return None if served == asked else f"{asked!r} was asked for, and {served!r} answered"

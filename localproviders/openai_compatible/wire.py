@@ -360,7 +360,7 @@ def _text(value: Any) -> str:
 RULES: Tuple[Rule, ...] = (
     rule(
         r"exceed_context_size|context_length_exceeded|exceeds? the available context"
-        r"|maximum context length",
+        r"|maximum context length|too large to process",
         ContextOverflowError,
         "shorten the prompt, or start the server with a larger context",
     ),

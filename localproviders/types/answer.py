@@ -254,7 +254,6 @@ class EmbeddingResponse(Record):
         server_timings: Durations, the server's.
         warnings: What the caller should know.
         attempts: How often the request was sent.
-        raw: Unused by embeddings; None, because it would hold the vectors twice.
     """
 
     vectors: Tuple[array[float], ...] = field(metadata=loads(_load_vectors, **CONTENT))

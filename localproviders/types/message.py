@@ -198,6 +198,8 @@ def as_messages(messages: Messages, system: Optional[str] = None) -> Tuple[Messa
     Raises:
         ValueError: There is no message, or one is malformed.
     """
+    if messages == "":
+        raise ValueError("the text is empty; there is nothing to answer")
     if isinstance(messages, (str, Message)):
         messages = (messages,) if isinstance(messages, Message) else (Message.user(messages),)
     head = () if system is None else (Message.system(system),)

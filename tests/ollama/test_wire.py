@@ -7,7 +7,7 @@ import math
 from typing import Any, Dict
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from localproviders import errors
@@ -152,12 +152,14 @@ _KEYS = "message content thinking tool_calls function name arguments id logprobs
 _KEYS += "token logprob bytes done_reason response error model eval_count".split()
 _ODD = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 300) | st.sampled_from(["", "a"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(_KEYS), _ODD), st.booleans())
 def test_any_record_is_a_chunk_or_one_typed_error(data: Any, done: bool) -> None:
     try:

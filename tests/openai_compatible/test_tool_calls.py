@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, List, Optional, Tuple
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from localproviders.errors import ProviderError, ToolCallError
@@ -142,6 +142,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_JSON, _JSON)
 def test_any_pieces_are_calls_or_one_typed_error(one: Any, two: Any) -> None:
     try:

@@ -8,7 +8,7 @@ from array import array
 from typing import Any, Dict, Type
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from localproviders import errors
@@ -362,7 +362,36 @@ def test_what_is_no_list_of_models_is_a_typed_error(data: Any) -> None:
         wire.parse_models(data, "p", ())
 
 
-_KEYS = ["choices", "delta", "message", "content", "text", "tool_calls", "index", "function", "name", "arguments", "id", "usage", "timings", "prompt_ms", "logprobs", "token", "logprob", "bytes", "top_logprobs", "finish_reason", "error", "model", "data", "embedding", "meta", "prompt_tokens", "prompt_tokens_details", "object"]
+_KEYS = [
+    "choices",
+    "delta",
+    "message",
+    "content",
+    "text",
+    "tool_calls",
+    "index",
+    "function",
+    "name",
+    "arguments",
+    "id",
+    "usage",
+    "timings",
+    "prompt_ms",
+    "logprobs",
+    "token",
+    "logprob",
+    "bytes",
+    "top_logprobs",
+    "finish_reason",
+    "error",
+    "model",
+    "data",
+    "embedding",
+    "meta",
+    "prompt_tokens",
+    "prompt_tokens_details",
+    "object",
+]
 _SCALARS = (
     st.none()
     | st.booleans()
@@ -383,6 +412,7 @@ _CHOICE = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.fixed_dictionaries(
         {"choices": st.lists(_CHOICE, max_size=2)},
@@ -397,6 +427,7 @@ def test_any_record_is_a_chunk_or_one_typed_error(data: Any) -> None:
         pass
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.fixed_dictionaries({"data": _ODD | st.lists(st.dictionaries(st.sampled_from(_KEYS), _ODD))})
 )

@@ -1,151 +1,20 @@
-"""Ollama's JSON, there and back. Pure; no spelling of the server leaves this module."""
+"""From Ollama's JSON to our answers."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Tuple
 
 from localproviders._backend import Vectors, unexpected
 from localproviders._http.framing import parse_json
-from localproviders._http.rejection import Rule, explain, from_words, read_words, rule
+from localproviders._http.rejection import from_words, read_words
 from localproviders.capabilities import Evidence, detect
-from localproviders.errors import (
-    AuthenticationError,
-    BusyError,
-    CapabilityError,
-    ContextOverflowError,
-    EmbeddingError,
-    LocalityError,
-    ModelLoadError,
-    ModelNotFoundError,
-    ProtocolError,
-    ProviderError,
-    RequestRejectedError,
-    StreamInterruptedError,
-    ToolCallError,
-    UnsupportedError,
-)
+from localproviders.errors import EmbeddingError, ProtocolError, ToolCallError
+from localproviders.ollama.wire.errors import RULES
 from localproviders.types.answer import CompletionChunk, ServerTimings, TokenLogprob, Usage
-from localproviders.types.message import Message, ToolCall
+from localproviders.types.message import ToolCall
 from localproviders.types.model import ModelCapabilities, ModelInfo
-from localproviders.types.request import CompletionRequest, EmbeddingRequest
-
-# --- requests -----------------------------------------------------------------------------
-
-# Our fields, and where they stand in `options` (ollama-api §4.2).
-_OPTIONS = {
-    "max_tokens": "num_predict",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "seed": "seed",
-    "repeat_penalty": "repeat_penalty",
-    "presence_penalty": "presence_penalty",
-    "frequency_penalty": "frequency_penalty",
-    "context_length": "num_ctx",
-}
-
-# Our fields, and their names beside `options` (ollama-api §2.5).
-_TOP_LEVEL = {
-    "thinking": "think",
-    "response_schema": "format",
-    "logprobs": "logprobs",
-    "top_logprobs": "top_logprobs",
-}
-
-
-def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[str, Any]]:
-    """Give path and JSON for a request: a chat, or plain text to continue."""
-    payload: Dict[str, Any] = {"model": model, "stream": True}
-    if request.prompt is None:
-        path = "/api/chat"
-        payload["messages"] = [message_payload(message) for message in request.messages]
-    else:
-        path = "/api/generate"
-        payload["prompt"] = request.prompt
-        # A suffix needs the model's own template around the gap; otherwise no template.
-        payload.update({"raw": True} if request.suffix is None else {"suffix": request.suffix})
-    payload.update(_settings_payload(request))
-    return path, merged(payload, request.extra_body)
-
-
-def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
-    top = {wire: getattr(request, ours) for ours, wire in _TOP_LEVEL.items()}
-    options = {wire: getattr(request, ours) for ours, wire in _OPTIONS.items()}
-    if request.top_logprobs and request.logprobs is None:
-        top["logprobs"] = True  # alternatives without it are not given (§3.7)
-    top["options"] = {name: value for name, value in options.items() if value is not None}
-    if request.stop:
-        top["options"]["stop"] = list(request.stop)
-    if request.tools:
-        top["tools"] = [
-            {
-                "type": "function",
-                "function": {
-                    "name": tool.name,
-                    "description": tool.description,
-                    "parameters": tool.parameters,
-                },
-            }
-            for tool in request.tools
-        ]
-    if request.keep_alive is not None:
-        top["keep_alive"] = keep_alive(request.keep_alive)
-    # Unasked, the server drops the oldest messages in silence (§4.7).
-    top["truncate"] = {"error": False, "truncate": True, "allow": None}[request.overflow]
-    return {name: value for name, value in top.items() if value is not None and value != {}}
-
-
-def keep_alive(seconds: float) -> float:
-    """Give the wire's number: negative is for ever (§4.5)."""
-    return -1 if seconds == float("inf") else seconds
-
-
-def message_payload(message: Message) -> Dict[str, Any]:
-    """Give one message (§2.5)."""
-    payload: Dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.thinking:
-        payload["thinking"] = message.thinking
-    if message.images:
-        payload["images"] = [image.base64 for image in message.images]
-    if message.tool_calls:
-        payload["tool_calls"] = [
-            {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    if message.tool_name is not None:
-        payload["tool_name"] = message.tool_name
-    if message.tool_call_id is not None:
-        payload["tool_call_id"] = message.tool_call_id
-    return payload
-
-
-def merged(payload: Dict[str, Any], extra: Mapping[str, Any]) -> Dict[str, Any]:
-    """Add a user's own fields; objects such as `options` are merged one level deep."""
-    for name, value in extra.items():
-        mine = payload.get(name)
-        both = isinstance(mine, dict) and isinstance(value, Mapping)
-        payload[name] = {**mine, **value} if both and mine is not None else value
-    return payload
-
-
-def embed_payload(request: EmbeddingRequest, model: str) -> Dict[str, Any]:
-    """Give the JSON of an embedding request (§2.7)."""
-    payload: Dict[str, Any] = {
-        "model": model,
-        "input": list(request.texts),
-        "truncate": request.truncate,
-    }
-    if request.dimensions is not None:
-        payload["dimensions"] = request.dimensions
-    if request.keep_alive is not None:
-        payload["keep_alive"] = keep_alive(request.keep_alive)
-    return payload
-
-
-# --- answers ------------------------------------------------------------------------------
 
 
 class ChunkParser:
@@ -405,52 +274,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ProtocolError(f"the answer has a {type(value).__name__} where text should be")
     return value
-
-
-# --- errors -------------------------------------------------------------------------------
-
-_PULL = "get it first: ollama pull <model>"
-
-# The server's words, from ollama-api §5.3; a status can be wrong where they are right.
-RULES: Tuple[Rule, ...] = (
-    rule(
-        r"exceed_context_size|exceeds? the available context|longer than the context length"
-        r"|input length.*exceeds|exceeds maximum context length",
-        ContextOverflowError,
-        "shorten the prompt, raise context_length, or accept the loss with overflow='truncate'",
-    ),
-    rule(r"contains NaN or Inf", EmbeddingError),
-    rule(
-        r"does not support|support image|support embeddings|support (insert|vision|audio)",
-        CapabilityError,
-        "choose a model that can: model_capabilities(name) tells",
-    ),
-    rule(r"model .*not found|file does not exist", ModelNotFoundError, _PULL),
-    rule(
-        r"terminated|no longer running|out-of-memory|unable to load|requires .* available"
-        r"|timed out waiting for llama-server|may be incompatible|unexpectedly stopped",
-        ModelLoadError,
-    ),
-    rule(r"encountered while running the model", StreamInterruptedError),
-    rule(r"server busy", BusyError, "more requests are waiting than OLLAMA_MAX_QUEUE allows"),
-    rule(r"ollama cloud is disabled|cannot run this remote model", LocalityError),
-    rule(r"unauthorized|authorization details", AuthenticationError),
-    rule(r"tool call", ToolCallError),
-    rule(r"^404 page not found|^405 method", UnsupportedError, "this server is too old, or none"),
-    rule(r"option .* must be|invalid format", RequestRejectedError),
-)
-
-
-def explain_answer(status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
-    """Make the error for a status that is not 2xx."""
-    return explain(status, text, headers, RULES)
-
-
-def refuse_cloud(name: str, host: Optional[str], locality: str) -> LocalityError:
-    """Make the error for a model that would run, or ran, elsewhere."""
-    where = f" at {host}" if host else ""
-    return LocalityError(
-        f'the model {name!r} runs in the cloud{where}, and locality is "{locality}"',
-        hint='to allow it, pass locality="any" or set LOCALPROVIDERS_LOCALITY=any',
-        model=name,
-    )

@@ -1,0 +1,72 @@
+"""From Ollama's words to our errors."""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional, Tuple
+
+from localproviders._http.rejection import Rule, explain, rule
+from localproviders.errors import (
+    AuthenticationError,
+    BusyError,
+    CapabilityError,
+    ContextOverflowError,
+    EmbeddingError,
+    LocalityError,
+    ModelLoadError,
+    ModelNotFoundError,
+    ProviderError,
+    RequestRejectedError,
+    StreamInterruptedError,
+    ToolCallError,
+    UnsupportedError,
+)
+
+_PULL = "get it first: ollama pull <model>"
+
+# The server's words, from ollama-api §5.3; a status can be wrong where they are right.
+RULES: Tuple[Rule, ...] = (
+    rule(
+        r"exceed_context_size|exceeds? the available context|longer than the context length"
+        r"|input length.*exceeds|exceeds maximum context length",
+        ContextOverflowError,
+        "shorten the prompt, raise context_length, or accept the loss with overflow='truncate'",
+    ),
+    rule(r"contains NaN or Inf", EmbeddingError),
+    rule(
+        r"does not support|support image|support embeddings|support (insert|vision|audio)",
+        CapabilityError,
+        "choose a model that can: model_capabilities(name) tells",
+    ),
+    rule(r"model .*not found|file does not exist", ModelNotFoundError, _PULL),
+    rule(
+        r"terminated|no longer running|out-of-memory|unable to load|requires .* available"
+        r"|timed out waiting for llama-server|may be incompatible|unexpectedly stopped",
+        ModelLoadError,
+    ),
+    rule(r"encountered while running the model", StreamInterruptedError),
+    rule(r"server busy", BusyError, "more requests are waiting than OLLAMA_MAX_QUEUE allows"),
+    rule(r"ollama cloud is disabled|cannot run this remote model", LocalityError),
+    rule(r"unauthorized|authorization details", AuthenticationError),
+    rule(r"tool call", ToolCallError),
+    rule(
+        r"^404 page not found|^405 method|^file not found|^not found$",
+        UnsupportedError,
+        "this server is too old, or not Ollama",
+    ),
+    rule(r"option .* must be|invalid format", RequestRejectedError),
+)
+
+
+def explain_answer(status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
+    """Make the error for a status that is not 2xx."""
+    return explain(status, text, headers, RULES)
+
+
+def refuse_cloud(name: str, host: Optional[str], locality: str) -> LocalityError:
+    """Make the error for a model that would run, or ran, elsewhere."""
+    where = f" at {host}" if host else ""
+    return LocalityError(
+        f'the model {name!r} runs in the cloud{where}, and locality is "{locality}"',
+        hint='to allow it, pass locality="any" or set LOCALPROVIDERS_LOCALITY=any',
+        model=name,
+    )
