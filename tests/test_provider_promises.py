@@ -23,7 +23,9 @@ from localproviders import (
     CancelToken,
     CompletionRequest,
     ConfigurationError,
+    ContextOverflowError,
     EmbeddingError,
+    EmbeddingRequest,
     Image,
     LimitError,
     Limits,
@@ -750,3 +752,107 @@ def test_an_interrupt_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> 
             provider.chat("Hi", timeout=20)
             seen[0].client_gone.wait(20)  # the signal may come late to this thread
         assert seen[0].client_gone.wait(5)
+
+
+# --- what newcomers found -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (OllamaProvider, {"tools": (Tool(name="f"),)}),
+        (OpenAICompatibleProvider, {"tools": (Tool(name="f"),)}),
+        (OpenAICompatibleProvider, {"response_schema": {"type": "object"}}),
+        (LMStudioProvider, {"thinking": "low"}),
+    ],
+)
+def test_a_prompt_takes_no_chat_fields(kind: Any, fields: Dict[str, Any]) -> None:
+    with ScriptedServer(b"") as server, kind(server.url, model="m") as provider:
+        with pytest.raises(UnsupportedError, match=next(iter(fields))):
+            provider.complete(CompletionRequest(prompt="Once", **fields))
+
+    assert server.exchanges == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (LMStudioProvider, {"dimensions": 3}),
+        (LMStudioProvider, {"truncate": True}),
+        (OpenAICompatibleProvider, {"truncate": True}),
+        (OpenAICompatibleProvider, {"keep_alive": 5}),
+    ],
+)
+def test_what_embedding_cannot_take_is_refused(kind: Any, fields: Dict[str, Any]) -> None:
+    request = EmbeddingRequest(texts=("a",), **fields)
+    with ScriptedServer(b"") as server, kind(server.url, model="m") as provider:
+        with pytest.raises(UnsupportedError, match=next(iter(fields))):
+            provider.embed(request)
+
+    assert server.exchanges == []
+
+
+def test_vectors_of_another_model() -> None:
+    vectors = http_answer({"model": "other", "embeddings": [[1.0]]})
+    with ollama_server(answer=vectors) as server, OllamaProvider(server.url) as provider:
+        with pytest.raises(WrongModelError):
+            provider.embed("a", model="m")
+    dialect_vectors = http_answer({"model": "other", "data": [{"embedding": [1.0]}]})
+    with ScriptedServer(dialect_vectors) as server, dialect(server) as provider:
+        assert "other" in provider.embed("a").warnings[0]
+    with lmstudio_server(dialect_vectors) as server, LMStudioProvider(server.url) as provider:
+        with pytest.raises(WrongModelError):
+            provider.embed("a", model="m")
+
+
+def test_the_look_at_the_list_keeps_the_calls_limit() -> None:
+    def script(exchange: Exchange) -> List[Any]:
+        return [said(model="x")] if exchange.method == "POST" else [lambda e: e.hold()]
+
+    with ScriptedServer(script) as server, LMStudioProvider(server.url) as provider:
+        with pytest.raises(LimitError):
+            provider.chat("Hi", model="m", timeout=0.5)
+
+
+def test_a_text_too_long_to_embed_names_both_numbers() -> None:
+    said = "input (2002 tokens) is too large to process. increase the physical batch size (current batch size: 512)"
+    answer = http_answer({"error": {"message": said, "type": "server_error"}}, status="500 Oops")
+    with ScriptedServer(answer) as server, dialect(server) as provider:
+        with pytest.raises(ContextOverflowError) as caught:
+            provider.embed("x")
+
+    assert (caught.value.prompt_tokens, caught.value.context_length) == (2002, 512)
+
+
+@pytest.mark.parametrize("empty", ["", []])
+def test_nothing_is_not_sent(empty: Any) -> None:
+    with pytest.raises(ValueError, match=r"nothing to answer|no message"):
+        OllamaProvider("127.0.0.1:1", model="m").chat(empty)
+
+
+def test_complete_names_the_way_for_a_text() -> None:
+    with pytest.raises(TypeError, match="chat"):
+        OllamaProvider("127.0.0.1:1", model="m").complete("Hi")  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_drops_a_stream_leaves_it_to_the_parent() -> None:
+    go = threading.Event()
+    record = b'data: {"model":"m","choices":[{"delta":{"content":"Hi"}}]}\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+    def script(_: Exchange) -> List[Any]:
+        return [head + record, lambda _: go.wait(10), b"data: [DONE]\n\n", lambda e: e.close()]
+
+    with ScriptedServer(script) as server, dialect(server) as provider:
+        stream = provider.stream("Hi")
+        next(stream)
+        child = os.fork()
+        if child == 0:
+            stream.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        go.set()
+
+        assert stream.result().text == "Hi"

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 import trustme
@@ -61,13 +61,13 @@ STALLS: Dict[str, Tuple[List[Any], str]] = {
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tuple[str, ssl.SSLContext]]:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Tuple[str, ssl.SSLContext]:
     made = trustme.CA()
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     made.cert_pem.write_to_path(str(path))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.issue_cert("127.0.0.1").configure_cert(context)
-    yield str(path), context
+    return str(path), context
 
 
 @pytest.fixture(params=["plain", "tls"])

@@ -8,7 +8,6 @@ from localproviders.ollama.wire.answers import (
     parse_models,
     parse_vectors,
     remote_host,
-    remote_model,
 )
 from localproviders.ollama.wire.errors import RULES, explain_answer, refuse_cloud
 from localproviders.ollama.wire.requests import (
@@ -35,5 +34,4 @@ __all__ = [
     "parse_vectors",
     "refuse_cloud",
     "remote_host",
-    "remote_model",
 ]

@@ -86,12 +86,6 @@ def remote_host(data: Optional[Mapping[str, Any]]) -> Optional[str]:
     return str(host) if host else None
 
 
-def remote_model(data: Optional[Mapping[str, Any]]) -> Optional[str]:
-    """Give the name that a remote model has where it really runs."""
-    name = (data or {}).get("remote_model")
-    return str(name) if name else None
-
-
 def parse_vectors(data: Any) -> Vectors:
     """Read an embedding answer (§2.7).
 
