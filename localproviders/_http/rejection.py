@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Mapping, NamedTuple, Optional, Pattern, Sequence, Type
 
+from localproviders._values import whole
 from localproviders.errors import (
     AuthenticationError,
     BusyError,
@@ -109,7 +110,7 @@ def _inside(text: str) -> Optional[Words]:
 def _from_object(error: Mapping[str, Any], fallback: str) -> Words:
     text = _text(error.get("message")) or fallback or json.dumps(error)
     kind = " ".join(filter(None, (_text(error.get("type")), _text(error.get("code")))))
-    return Words(text, kind, _whole(error.get("n_prompt_tokens")), _whole(error.get("n_ctx")))
+    return Words(text, kind, whole(error.get("n_prompt_tokens")), whole(error.get("n_ctx")))
 
 
 def explain(
@@ -218,7 +219,3 @@ def not_found(model: str, **facts: Any) -> ModelNotFoundError:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
-
-
-def _whole(value: Any) -> Optional[int]:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

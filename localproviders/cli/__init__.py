@@ -22,6 +22,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
+        sys.stdout.flush()  # here a reader that has gone is still ours to handle
     except ProviderError as error:
         print(f"localproviders: {type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code

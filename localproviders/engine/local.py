@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import secrets
-import select
+import selectors
 import sys
 import tempfile
 import time
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _SIGILL = 4
 _STDERR_TAIL = 800
+_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 class LocalEngine:
@@ -72,11 +73,17 @@ class LocalEngine:
         self._scratch: Optional[tempfile.TemporaryDirectory[str]] = None
         self._log: Optional[IO[bytes]] = None
         self._provider: Optional[OpenAICompatibleProvider] = None
+        self._base_url: Optional[str] = None
 
     @property
     def pid(self) -> Optional[int]:
         """Number of the engine's process; None while it does not run."""
         return self._process.pid if self._process else None
+
+    @property
+    def base_url(self) -> Optional[str]:
+        """Address of the engine, such as ``http://127.0.0.1:4711/v1``; None while it is off."""
+        return self._base_url
 
     def start(self) -> OpenAICompatibleProvider:
         """Start the engine, wait until the model is loaded, and give its provider.
@@ -96,18 +103,18 @@ class LocalEngine:
         try:
             self._scratch = tempfile.TemporaryDirectory(prefix="localproviders-")
             self._launch(key)
-            address = self._await_address()
+            self._base_url = f"{self._await_address()}/v1"
+            self._provider = OpenAICompatibleProvider(
+                self._base_url, model=self._name, name=f"engine:{self._name}", api_key=key
+            )
         except BaseException:
             self.stop()
             raise
-        self._provider = OpenAICompatibleProvider(
-            f"{address}/v1", model=self._name, name=f"engine:{self._name}", api_key=key
-        )
         return self._provider
 
     def stop(self) -> None:
         """Close the provider and end the process. May be called again."""
-        provider, self._provider = self._provider, None
+        provider, self._provider, self._base_url = self._provider, None, None
         if provider is not None:
             provider.close()
         process, self._process = self._process, None
@@ -141,6 +148,8 @@ class LocalEngine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            # "-m" looks there first: the user's folder may hold a json.py of its own.
+            cwd=str(_PACKAGE_ROOT),
             bufsize=0,
         )
         assert self._process.stdin is not None  # noqa: S101  # asked for above
@@ -172,7 +181,7 @@ class LocalEngine:
         line = b""
         while not line.endswith(b"\n"):
             left = started + self._start_timeout_s - time.monotonic()
-            if left <= 0 or not select.select([pipe], [], [], left)[0]:
+            if left <= 0 or not _readable(pipe, left):
                 raise LimitError(
                     f"the engine did not start within {self._start_timeout_s:g} s",
                     limit="load_s",
@@ -200,3 +209,10 @@ class LocalEngine:
             server_message=said or None,
             model=self._name,
         )
+
+
+def _readable(pipe: IO[bytes], timeout_s: float) -> bool:
+    """Wait for bytes or the end; a selector, because `select` refuses high descriptors."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        return bool(selector.select(timeout_s))

@@ -62,7 +62,10 @@ def cache_folder(environment: Mapping[str, str], platform: str = sys.platform) -
     elif platform == "darwin":
         base = f"{home}/Library/Caches" if home else None
     else:
-        base = environment.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else None)
+        given = environment.get("XDG_CACHE_HOME", "")
+        # The standard says to pass over a relative one.
+        fallback = f"{home}/.cache" if home else None
+        base = given if os.path.isabs(given) else fallback
     return Path(base) / "localproviders" if base else None
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
 
 from localproviders._http.rejection import Rule, rule
+from localproviders._values import mapping, mappings, whole, word, words
 from localproviders.capabilities import Evidence, detect
 from localproviders.errors import (
     AuthenticationError,
@@ -64,33 +65,32 @@ def parse_models(data: Mapping[str, Any], provider: str) -> Optional[List[Entry]
     models = data.get("models")
     if not isinstance(models, list):
         return None
-    return [_v1_entry(model, provider) for model in models if isinstance(model, dict)]
+    return [_v1_entry(model, provider) for model in mappings(models)]
 
 
 def _v1_entry(data: Mapping[str, Any], provider: str) -> Entry:
     key = str(data.get("key") or "")
-    instances = [item for item in data.get("loaded_instances") or [] if isinstance(item, dict)]
-    quantization = data.get("quantization") or {}
+    instances = mappings(data.get("loaded_instances"))
+    quantization = mapping(data.get("quantization"))
     info = ModelInfo(
         name=key,
         provider=provider,
-        size_bytes=_whole(data.get("size_bytes")),
-        architecture=data.get("architecture") or None,
-        parameter_size=data.get("params_string") or None,
-        quantization=quantization.get("name") if isinstance(quantization, dict) else None,
-        format=data.get("format") or None,
+        size_bytes=whole(data.get("size_bytes")),
+        architecture=word(data.get("architecture")),
+        parameter_size=word(data.get("params_string")),
+        quantization=word(quantization.get("name")),
+        format=word(data.get("format")),
         loaded=bool(instances),
         capabilities=detect(key, _v1_evidence(data, instances)),
         raw=data,
     )
-    variants = [str(name) for name in data.get("variants") or []]
+    variants = words(data.get("variants"))
     return Entry(info, (key, *variants, *(str(item.get("id")) for item in instances)))
 
 
-def _v1_evidence(data: Mapping[str, Any], instances: List[Dict[str, Any]]) -> Evidence:
+def _v1_evidence(data: Mapping[str, Any], instances: List[Mapping[str, Any]]) -> Evidence:
     kind = data.get("type")
-    said = data.get("capabilities")
-    said = said if isinstance(said, dict) else {}
+    said = mapping(data.get("capabilities"))
     flags = {
         "chat": kind == "llm",
         "embeddings": kind == "embedding",
@@ -105,8 +105,8 @@ def _v1_evidence(data: Mapping[str, Any], instances: List[Dict[str, Any]]) -> Ev
         can=frozenset(name for name, flag in flags.items() if flag is True),
         cannot=frozenset(name for name, flag in flags.items() if flag is False),
         numbers={
-            "max_context_length": _whole(data.get("max_context_length")),
-            "loaded_context_length": _whole(loaded),
+            "max_context_length": whole(data.get("max_context_length")),
+            "loaded_context_length": whole(loaded),
         },
     )
 
@@ -116,7 +116,7 @@ def parse_old_models(data: Mapping[str, Any], provider: str) -> Optional[List[En
     models = data.get("data")
     if not isinstance(models, list):
         return None
-    return [_v0_entry(model, provider) for model in models if isinstance(model, dict)]
+    return [_v0_entry(model, provider) for model in mappings(models)]
 
 
 def _v0_entry(data: Mapping[str, Any], provider: str) -> Entry:
@@ -124,7 +124,7 @@ def _v0_entry(data: Mapping[str, Any], provider: str) -> Entry:
     kind = data.get("type")
     chats = kind in ("llm", "vlm")
     # The list of an embedding model can name tool_use (§5.1): its kind counts first.
-    tools = chats and "tool_use" in (data.get("capabilities") or [])
+    tools = chats and "tool_use" in words(data.get("capabilities"))
     can = {
         "chat": chats,
         "vision": kind == "vlm",
@@ -139,16 +139,16 @@ def _v0_entry(data: Mapping[str, Any], provider: str) -> Entry:
         if kind
         else frozenset(),
         numbers={
-            "max_context_length": _whole(data.get("max_context_length")),
-            "loaded_context_length": _whole(data.get("loaded_context_length")),
+            "max_context_length": whole(data.get("max_context_length")),
+            "loaded_context_length": whole(data.get("loaded_context_length")),
         },
     )
     info = ModelInfo(
         name=name,
         provider=provider,
-        architecture=data.get("arch") or None,
-        quantization=data.get("quantization") or None,
-        format=data.get("compatibility_type") or None,
+        architecture=word(data.get("arch")),
+        quantization=word(data.get("quantization")),
+        format=word(data.get("compatibility_type")),
         loaded=data.get("state") == "loaded" if "state" in data else None,
         capabilities=detect(name, evidence),
         raw=data,
@@ -163,7 +163,3 @@ def same_entry(entries: List[Entry], asked: str, served: str) -> bool:
         for entry in entries
         for names in ({name.lower() for name in entry.names},)
     )
-
-
-def _whole(value: Any) -> Optional[int]:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from localproviders._backend import Vectors, unexpected
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import Rule, explain, from_words, read_words, rule
+from localproviders._values import mapping, mappings, text, whole, word
 from localproviders.capabilities import Evidence, detect
 from localproviders.errors import (
     AuthenticationError,
@@ -20,7 +21,6 @@ from localproviders.errors import (
     ContextOverflowError,
     EmbeddingError,
     ModelNotFoundError,
-    ProtocolError,
     ProviderError,
     RequestRejectedError,
     UnsupportedError,
@@ -190,22 +190,21 @@ class ChunkParser:
         choice = data["choices"][0] if data["choices"] else {}
         if not isinstance(choice, dict):
             unexpected("readable choice")
-        whole = choice.get("message")
-        source = whole if isinstance(whole, dict) else choice.get("delta") or {}
+        message = choice.get("message")
+        source = message if isinstance(message, dict) else choice.get("delta") or {}
         if not isinstance(source, dict):
             unexpected("readable delta")
         self._calls.add(source.get("tool_calls"))
         self._reason = choice.get("finish_reason") or self._reason
         # A body that holds a message is the whole answer (asked to stream or not).
-        self.ended = isinstance(whole, dict)
-        text = source.get("content") if "text" not in choice else choice["text"]
+        self.ended = isinstance(message, dict)
         return CompletionChunk(
-            text=_text(text),
-            thinking=_text(source.get("reasoning_content") or source.get("reasoning")),
+            text=text(choice["text"] if "text" in choice else source.get("content")),
+            thinking=text(source.get("reasoning_content") or source.get("reasoning")),
             tool_calls=self._calls.whole(self._reason) if self.ended else (),
             logprobs=_logprobs(choice.get("logprobs")),
-            model=data.get("model") if isinstance(data.get("model"), str) else None,
-            finish_reason=_word(choice.get("finish_reason")),
+            model=word(data.get("model")),
+            finish_reason=word(choice.get("finish_reason")),
             usage=_usage(data.get("usage")),
             server_timings=_timings(data.get("timings")),
             raw=data,
@@ -227,7 +226,7 @@ def parse_vectors(data: Any, rules: Sequence[Rule]) -> Vectors:
         raise EmbeddingError("the vectors of the answer have doubtful positions")
     rows = [_vector(item.get("embedding")) for _, item in sorted(zip(order, items), key=_first)]
     return Vectors(
-        rows, _text(data.get("model")), _usage(data.get("usage")) or Usage(), ServerTimings()
+        rows, text(data.get("model")), _usage(data.get("usage")) or Usage(), ServerTimings()
     )
 
 
@@ -258,22 +257,21 @@ def parse_models(data: Any, provider: str, rules: Sequence[Rule]) -> List[ModelI
     data = checked(data, rules)
     if "data" not in data or not isinstance(data["data"] or [], list):
         unexpected("'data' list")
-    return [_model_info(model, provider) for model in data["data"] or [] if isinstance(model, dict)]
+    return [_model_info(model, provider) for model in mappings(data["data"])]
 
 
 def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
-    meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
-    assert meta is not None  # noqa: S101  # for the type checker
-    name = _text(data.get("id"))
+    meta = mapping(data.get("meta"))
+    name = text(data.get("id"))
     numbers = {
-        "max_context_length": _whole(meta.get("n_ctx_train")) or _whole(data.get("max_model_len")),
-        "loaded_context_length": _whole(meta.get("n_ctx")),
-        "embedding_length": _whole(meta.get("n_embd")),
+        "max_context_length": whole(meta.get("n_ctx_train")) or whole(data.get("max_model_len")),
+        "loaded_context_length": whole(meta.get("n_ctx")),
+        "embedding_length": whole(meta.get("n_embd")),
     }
     return ModelInfo(
         name=name,
         provider=provider,
-        size_bytes=_whole(meta.get("size")),
+        size_bytes=whole(meta.get("size")),
         capabilities=detect(name, Evidence(detail="GET /v1/models", numbers=numbers)),
         raw=data,
     )
@@ -299,11 +297,11 @@ def _usage(data: Any) -> Optional[Usage]:
     prompt = data.get("prompt_tokens_details")
     completion = data.get("completion_tokens_details")
     return Usage(
-        prompt_tokens=_whole(data.get("prompt_tokens")),
-        completion_tokens=_whole(data.get("completion_tokens")),
-        cached_tokens=_whole(prompt.get("cached_tokens")) if isinstance(prompt, dict) else None,
+        prompt_tokens=whole(data.get("prompt_tokens")),
+        completion_tokens=whole(data.get("completion_tokens")),
+        cached_tokens=whole(prompt.get("cached_tokens")) if isinstance(prompt, dict) else None,
         thinking_tokens=(
-            _whole(completion.get("reasoning_tokens")) if isinstance(completion, dict) else None
+            whole(completion.get("reasoning_tokens")) if isinstance(completion, dict) else None
         ),
     )
 
@@ -317,15 +315,14 @@ def _timings(data: Any) -> Optional[ServerTimings]:
 
 
 def _logprobs(data: Any) -> Tuple[TokenLogprob, ...]:
-    items = data.get("content") if isinstance(data, dict) else None
-    return tuple(_logprob(item) for item in items or () if isinstance(item, dict))
+    return tuple(_logprob(item) for item in mappings(mapping(data).get("content")))
 
 
 def _logprob(item: Mapping[str, Any]) -> TokenLogprob:
     data = item.get("bytes")
     try:
         return TokenLogprob(
-            token=_text(item.get("token")),
+            token=text(item.get("token")),
             logprob=float(item["logprob"]),
             data=bytes(data) if isinstance(data, list) else None,
             top=tuple(_logprob(other) for other in item.get("top_logprobs") or ()),
@@ -337,22 +334,6 @@ def _logprob(item: Mapping[str, Any]) -> TokenLogprob:
 def _seconds(milliseconds: Any) -> Optional[float]:
     number = isinstance(milliseconds, (int, float)) and not isinstance(milliseconds, bool)
     return milliseconds / 1000 if number and abs(milliseconds) < 1e300 else None
-
-
-def _whole(value: Any) -> Optional[int]:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _word(value: Any) -> Optional[str]:
-    return value if isinstance(value, str) and value else None
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ProtocolError(f"the answer has a {type(value).__name__} where text should be")
-    return value
 
 
 # --- errors -------------------------------------------------------------------------------

@@ -203,10 +203,15 @@ def as_messages(messages: Messages, system: Optional[str] = None) -> Tuple[Messa
     if isinstance(messages, (str, Message)):
         messages = (messages,) if isinstance(messages, Message) else (Message.user(messages),)
     head = () if system is None else (Message.system(system),)
-    made = tuple(
-        message if isinstance(message, Message) else Message.from_dict(message)
-        for message in messages
-    )
+    made = tuple(_as_message(message) for message in messages)
     if not made:
         raise ValueError("there is no message to answer: pass a text or at least one Message")
     return head + made
+
+
+def _as_message(value: Any) -> Message:
+    if isinstance(value, Message):
+        return value
+    if isinstance(value, Mapping):
+        return Message.from_dict(value)
+    raise ValueError(f"a message is a Message or a dictionary, and not {type(value).__name__}")

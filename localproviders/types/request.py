@@ -118,7 +118,8 @@ class CompletionRequest(Record):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
                 raise ValueError(f"{name} is {value!r}, and must be a number of at least {least}")
-            if math.isnan(value) or (math.isinf(value) and name != "keep_alive"):
+            finite = isinstance(value, int) or math.isfinite(value)
+            if not (finite or (value == math.inf and name == "keep_alive")):
                 raise ValueError(f"{name} is {value!r}, which cannot be sent as JSON")
 
 

@@ -95,6 +95,23 @@ def test_demo_installs_only_what_is_missing(monkeypatch: Any, capsys: Any) -> No
     assert "docs/setup.md" in capsys.readouterr().out
 
 
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    script = (
+        "import sys; from localproviders import cli; from localproviders.cli import demo\n"
+        "demo.run = lambda *_, **__: print('unread')\n"
+        "sys.stdin.read(); sys.exit(cli.main(['demo']))"
+    )
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-W", "error", "-c", script]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdout.close()
+        process.stdin.close()
+
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 @pytest.mark.engine
 @pytest.mark.skipif(_REASON is not None, reason=str(_REASON))
 def test_the_real_demo() -> None:

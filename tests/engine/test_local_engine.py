@@ -6,14 +6,25 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, List
+from unittest import mock
 
 import pytest
 
 from localproviders import ConfigurationError, DependencyError, LimitError, ModelLoadError
-from localproviders.engine import LocalEngine, install, local, models, why_missing, why_unsupported
+from localproviders.engine import (
+    LocalEngine,
+    install,
+    local,
+    models,
+    serve,
+    why_missing,
+    why_unsupported,
+)
 from localproviders.engine import install as install_function
 from localproviders.engine.convert import tensor_name, token_text
 from localproviders.engine.models import Recipe, cache_folder, model_file
@@ -54,11 +65,13 @@ class TestProcess:
             pid = engine.pid
             assert pid is not None
             assert engine.start() is provider
+            assert engine.base_url == f"{provider.settings.endpoint.origin}/v1"
             assert len(provider.embed("hello").vectors[0]) == 384
         engine.stop()
 
         assert gone(pid)
         assert engine.pid is None
+        assert engine.base_url is None
 
     def test_two_owners_do_not_meet(self) -> None:
         with LocalEngine("embedding") as one, LocalEngine("embedding") as other:
@@ -102,6 +115,14 @@ class TestProcess:
     def test_any_gguf_file_is_served(self, tmp_path: Path) -> None:
         path = model_file(models.RECIPES["embedding"], tmp_path)
         with LocalEngine(path, embedding=True) as provider:
+            assert provider.embed("hello").dimensions == 384
+
+    def test_the_users_folder_is_not_searched_for_modules(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "json.py").write_text("raise SystemExit('not the json you want')")
+        monkeypatch.chdir(tmp_path)
+        with LocalEngine("embedding") as provider:
             assert provider.embed("hello").dimensions == 384
 
     def test_it_works_without_a_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +212,7 @@ def test_one_step_installs_everything(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"HOME": "/h"}, "linux", "/h/.cache/localproviders"),
         ({"HOME": "/h", "XDG_CACHE_HOME": "/c"}, "linux", "/c/localproviders"),
         ({"HOME": "/h"}, "darwin", "/h/Library/Caches/localproviders"),
+        ({"HOME": "/h", "XDG_CACHE_HOME": "c"}, "linux", "/h/.cache/localproviders"),
         ({"LOCALAPPDATA": "/l"}, "win32", "/l/localproviders"),
         ({}, "linux", None),
         ({}, "darwin", None),
@@ -256,3 +278,68 @@ def test_token_texts() -> None:
 
 def test_starting_is_lazy() -> None:
     assert local.LocalEngine("chat").pid is None
+
+
+def test_importing_is_light() -> None:
+    script = (
+        "import sys, localproviders.engine, localproviders.cli\n"
+        "heavy = {'requests', 'urllib3', 'subprocess', 'xllamacpp', 'gguf', 'numpy'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, check=False)
+
+    assert done.stderr == b""
+    assert done.returncode == 0
+
+
+# --- the server's own process, seen from inside ---------------------------------------------
+
+
+def settings(template: Any) -> Any:
+    return {
+        "path": "/m.gguf", "name": "m", "context_length": 64, "embedding": False,
+        "api_key": "k", "template": template,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("template", [None, "{{ messages }}"])
+def test_the_server_is_private_and_uses_one_thread(template: Any) -> None:
+    library = mock.Mock()
+    library.CommonParams.return_value = mock.Mock(chat_template="")
+    parameters = serve.server_parameters(library, settings(template))
+
+    assert parameters.hostnames == ["127.0.0.1"]
+    assert parameters.port == 0
+    assert parameters.api_keys == ["k"]
+    assert parameters.cpuparams.n_threads == parameters.cpuparams_batch.n_threads == 1
+    assert parameters.chat_template == (template or "")
+
+
+def test_a_server_without_an_owner_does_not_start() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "localproviders.engine.serve"],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert b"the owner has gone" in done.stderr
+
+
+def test_two_at_once_make_one_whole_file(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(models.metadata, "version", lambda name: "1.0")
+    both_are_making = threading.Barrier(2, timeout=20)
+
+    def make(path: Path) -> None:
+        path.write_text("whole")
+        both_are_making.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        twins = [pool.submit(model_file, Recipe("package", make), tmp_path) for _ in range(2)]
+        paths = {twin.result() for twin in twins}
+
+    (path,) = paths
+    assert path.read_text() == "whole"
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]

@@ -9,6 +9,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 from localproviders._backend import Vectors, unexpected
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import from_words, read_words
+from localproviders._values import mapping, mappings, text, whole, word, words
 from localproviders.capabilities import Evidence, detect
 from localproviders.errors import EmbeddingError, ProtocolError, ToolCallError
 from localproviders.ollama.wire.errors import RULES
@@ -32,22 +33,21 @@ class ChunkParser:
             ProviderError: The record is an error, or no answer's.
         """
         data = parse_json(record, self._max_depth)
-        words = read_words(data)  # before anything else, whatever keys stand beside (§3.9)
-        if words is not None:
-            raise from_words(words, RULES)
+        error = read_words(data)  # before anything else, whatever keys stand beside (§3.9)
+        if error is not None:
+            raise from_words(error, RULES)
         if not isinstance(data, dict) or not isinstance(data.get("done"), bool):
             unexpected("'done' field")
         message = data.get("message")
         source: Mapping[str, Any] = message if isinstance(message, dict) else data
         self._check_end(data)
-        text = source.get("content") if source is message else data.get("response")
         return CompletionChunk(
-            text=_text(text),
-            thinking=_text(source.get("thinking")),
+            text=text(source.get("content" if source is message else "response")),
+            thinking=text(source.get("thinking")),
             tool_calls=self._tool_calls(source.get("tool_calls")),
             logprobs=_logprobs(data.get("logprobs")),
-            model=data.get("model") if isinstance(data.get("model"), str) else None,
-            finish_reason=_reason(data.get("done_reason")),
+            model=word(data.get("model")),
+            finish_reason=word(data.get("done_reason")),
             usage=_usage(data) if self.ended else None,
             server_timings=_timings(data) if self.ended else None,
             raw=data,
@@ -97,7 +97,7 @@ def parse_vectors(data: Any) -> Vectors:
         unexpected("'embeddings' list")
     if not all(isinstance(row, list) for row in rows):
         raise EmbeddingError("a vector of the answer is no list")
-    return Vectors(rows, _text(data.get("model")), _usage(data), _timings(data))
+    return Vectors(rows, text(data.get("model")), _usage(data), _timings(data))
 
 
 def parse_models(data: Any, provider: str) -> List[ModelInfo]:
@@ -109,23 +109,22 @@ def parse_models(data: Any, provider: str) -> List[ModelInfo]:
     models = checked(data).get("models")
     if not isinstance(models, list):
         unexpected("'models' list")
-    return [_model_info(model, provider) for model in models if isinstance(model, dict)]
+    return [_model_info(model, provider) for model in mappings(models)]
 
 
 def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
-    details = data.get("details") if isinstance(data.get("details"), dict) else {}
-    assert details is not None  # noqa: S101  # for the type checker
-    name = _text(data.get("name") or data.get("model"))
+    details = mapping(data.get("details"))
+    name = text(data.get("name") or data.get("model"))
     return ModelInfo(
         name=name,
         provider=provider,
-        size_bytes=_whole(data.get("size")),
-        digest=data.get("digest") or None,
+        size_bytes=whole(data.get("size")),
+        digest=word(data.get("digest")),
         modified_at=parse_date(data.get("modified_at")),
-        architecture=details.get("family") or None,
-        parameter_size=details.get("parameter_size") or None,
-        quantization=details.get("quantization_level") or None,
-        format=details.get("format") or None,
+        architecture=word(details.get("family")),
+        parameter_size=word(details.get("parameter_size")),
+        quantization=word(details.get("quantization_level")),
+        format=word(details.get("format")),
         remote_host=remote_host(data),
         capabilities=capabilities(name, tags=data),
         raw=data,
@@ -157,10 +156,10 @@ def capabilities(
     """
     evidence = []
     if tags is not None:
-        details = tags.get("details") or {}
+        details = mapping(tags.get("details"))
         evidence.append(_evidence("GET /api/tags", tags, details, "", denies=False))
     if show is not None:
-        info = show.get("model_info") or {}
+        info = mapping(show.get("model_info"))
         prefix = f"{info.get('general.architecture')}."
         evidence.append(_evidence("POST /api/show", show, info, prefix, denies=True))
     return detect(name, *evidence)
@@ -169,17 +168,16 @@ def capabilities(
 def _evidence(
     detail: str, data: Mapping[str, Any], numbers: Mapping[str, Any], prefix: str, denies: bool
 ) -> Evidence:
-    words = data.get("capabilities")
-    known = words if isinstance(words, list) else []
-    can = frozenset(ours for word in known for ours in _ABILITIES.get(word, ()))
+    known = words(data.get("capabilities"))
+    can = frozenset(ours for ability in known for ours in _ABILITIES.get(ability, ()))
     every = frozenset(ours for several in _ABILITIES.values() for ours in several)
     return Evidence(
         detail=detail,
         can=can,
         cannot=every - can if denies and known else frozenset(),
         numbers={
-            "max_context_length": _whole(numbers.get(prefix + "context_length")),
-            "embedding_length": _whole(numbers.get(prefix + "embedding_length")),
+            "max_context_length": whole(numbers.get(prefix + "context_length")),
+            "embedding_length": whole(numbers.get(prefix + "embedding_length")),
         },
     )
 
@@ -190,9 +188,9 @@ def checked(data: Any) -> Mapping[str, Any]:
     Raises:
         ProviderError: It is an error, or no object.
     """
-    words = read_words(data)
-    if words is not None:
-        raise from_words(words, RULES)
+    error = read_words(data)
+    if error is not None:
+        raise from_words(error, RULES)
     if not isinstance(data, dict):
         unexpected("JSON object")
     return data
@@ -215,8 +213,8 @@ def parse_date(text: Any) -> Optional[datetime]:
 
 def _usage(data: Mapping[str, Any]) -> Usage:
     return Usage(
-        prompt_tokens=_whole(data.get("prompt_eval_count")),
-        completion_tokens=_whole(data.get("eval_count")),
+        prompt_tokens=whole(data.get("prompt_eval_count")),
+        completion_tokens=whole(data.get("eval_count")),
     )
 
 
@@ -239,7 +237,7 @@ def _logprob(item: Mapping[str, Any]) -> TokenLogprob:
     data = item.get("bytes")
     try:
         return TokenLogprob(
-            token=_text(item.get("token")),
+            token=text(item.get("token")),
             logprob=float(item["logprob"]),
             data=bytes(data) if isinstance(data, list) else None,
             top=_logprobs(item.get("top_logprobs")),
@@ -248,23 +246,7 @@ def _logprob(item: Mapping[str, Any]) -> TokenLogprob:
         unexpected("readable log-probability")
 
 
-def _reason(value: Any) -> Optional[str]:
-    return value if isinstance(value, str) and value else None
-
-
 def _seconds(nanoseconds: Any) -> Optional[float]:
-    whole = _whole(nanoseconds)
+    count = whole(nanoseconds)
     # A number past every float is no duration.
-    return None if whole is None or whole.bit_length() > 1000 else whole / 1e9
-
-
-def _whole(value: Any) -> Optional[int]:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ProtocolError(f"the answer has a {type(value).__name__} where text should be")
-    return value
+    return None if count is None or count.bit_length() > 1000 else count / 1e9

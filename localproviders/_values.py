@@ -1,0 +1,49 @@
+"""Lenient readers of what a server's JSON may hold: another type is read as nothing.
+
+Servers grow faster than SDKs, and a surprise in a side fact must not cost the answer. Only
+where the answer itself stands is a surprise an error (`text`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping, Optional
+
+from localproviders.errors import ProtocolError
+
+
+def whole(value: Any) -> Optional[int]:
+    """Give a whole number, or None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def word(value: Any) -> Optional[str]:
+    """Give a text that says something, or None."""
+    return value if isinstance(value, str) and value else None
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Give an object; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def mappings(value: Any) -> List[Mapping[str, Any]]:
+    """Give the objects of a list; none for anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def words(value: Any) -> List[str]:
+    """Give the texts of a list; none for anything else."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def text(value: Any) -> str:
+    """Give a piece of an answer; null is the empty text.
+
+    Raises:
+        ProtocolError: It is no text.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ProtocolError(f"the answer has a {type(value).__name__} where text should be")
+    return value
