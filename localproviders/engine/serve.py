@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from importlib import import_module
 from typing import Any, Mapping
 
 # How often to look whether the owner has been replaced as parent.
@@ -61,8 +62,8 @@ def main() -> None:
     """Serve until the owner lets go."""
     settings = json.loads(_first_line())
     leave_with_owner(settings["owner"])
-    import xllamacpp  # an optional package; loaded once somebody watches over us
-
+    # An optional package without types; loaded once somebody watches over us.
+    xllamacpp: Any = import_module("xllamacpp")
     server = xllamacpp.Server(server_parameters(xllamacpp, settings))
     sys.stdout.write(json.dumps({"address": server.listening_address}) + "\n")
     sys.stdout.flush()
