@@ -157,7 +157,7 @@ class LimitError(LinkError, TimeoutError):
 
     Attributes:
         limit: The limit that fired: ``connect_s``, ``first_token_s``, ``idle_s`` or
-            ``total_s``.
+            ``total_s``; ``load_s`` where the embedded engine did not start in time.
         limit_s: Its value in seconds (for ``first_token_s``: with ``load_s`` added where
             the model might not have been loaded).
         elapsed_s: Seconds since the call began.

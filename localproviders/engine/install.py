@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import metadata
 from importlib.util import find_spec
@@ -24,6 +25,8 @@ def why_unsupported() -> Optional[str]:
     """Say why the engine can never run here; None where it can."""
     if sys.version_info < (3, 10):
         return f"the embedded engine needs Python 3.10, and this is {sys.version.split()[0]}"
+    if os.name == "nt":
+        return "the embedded engine does not run on Windows yet"  # it waits on pipes
     if not _has_avx2():
         return "the embedded engine needs a processor with AVX2"
     return None
