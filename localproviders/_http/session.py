@@ -90,11 +90,11 @@ class Session:
         Raises:
             ProviderError: Whatever happened, translated.
         """
-        request = requests.Request(method, url, headers=dict(headers), data=body).prepare()
         for attempt in (1, 2):
             call.connected = call.reused = call.got_bytes = False
             try:
-                response = self._send(request, call)
+                request = requests.Request(method, url, headers=dict(headers), data=body)
+                response = self._send(request.prepare(), call)
                 return Answer(response, connection.current.response, call, attempt)
             except Exception as error:
                 failure = translate(error, call)
