@@ -135,8 +135,8 @@ class HTTPProvider(ModelProvider):
             raise TypeError("this takes a CompletionRequest; chat and stream take a text")
         model = self._model(request.model, timeout, cancel)
         request, warnings = self._fit(request)
-        call = self._call(timeout, cancel)
         span = self._span("stream", model)
+        call = self._call(timeout, cancel)
         try:
             self._before_sending(model, call)
             path, payload, parser = self._question(request, model)
@@ -148,9 +148,11 @@ class HTTPProvider(ModelProvider):
             if isinstance(error, ProviderError):
                 raise self._failed(error, model, span) from error.__cause__
             raise
+        decoder = self._decoder(answer.content_type)
+        parser.whole = isinstance(decoder, WholeDecoder)
         return Stream(
             answer,
-            self._decoder(answer.content_type),
+            decoder,
             parser,
             inspect=_Inspector(self, request, model, warnings, call),
             conclude=lambda summary: self._conclude(summary, model, tuple(warnings), span),
@@ -179,8 +181,8 @@ class HTTPProvider(ModelProvider):
         del texts  # a traceback with locals shows no text
         self._check_embedding(request)
         chosen = self._model(request.model, timeout, cancel)
-        call = self._call(timeout, cancel)
         span = self._span("embed", chosen)
+        call = self._call(timeout, cancel)
         try:
             self._before_sending(chosen, call)
             found, attempts = self._embed(request, chosen, call)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import json
 import os
 import pickle
 import signal
@@ -866,3 +867,95 @@ def test_an_address_that_cannot_be_sent_to(host: str) -> None:
 
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+# --- what a hostile reviewer found ----------------------------------------------------------
+
+
+def _formatted(error: BaseException) -> str:
+    made = traceback.TracebackException.from_exception(error, capture_locals=True)
+    return "".join(made.format())
+
+
+_KEY = "KEY" * 3
+
+
+def _leaks(error: BaseException) -> bool:
+    return _KEY in _formatted(error)
+
+
+@pytest.mark.parametrize("how", ["refused", "place", "reset", "garbage", "bad header"])
+def test_no_failure_of_the_link_shows_the_key(how: str) -> None:
+    key = SecretString(_KEY)
+    answers: Dict[str, Any] = {
+        "reset": [lambda e: e.close()],
+        "garbage": [b"garbage\r\n\r\n"],
+        "bad header": [b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"],
+    }
+    with ScriptedServer(lambda _: answers[how]) as server:
+        urls = {"refused": "http://127.0.0.1:1", "place": "http://10.0.0.1:9"}
+        provider = OpenAICompatibleProvider(urls.get(how, server.url), model="m", api_key=key)
+        with provider, pytest.raises(ProviderError) as caught:
+            provider.chat("x")
+
+    assert not _leaks(caught.value)
+    assert not isinstance(caught.value, ConfigurationError) or how == "place"
+
+
+@pytest.mark.parametrize("value", [float("nan"), object()])
+def test_what_cannot_be_written_is_said_without_the_prompt(value: Any) -> None:
+    provider = OllamaProvider("127.0.0.1:1", model="m", locality="any")
+    question = "".join(["the ", "prompt"])
+    with provider, pytest.raises(ConfigurationError, match="JSON") as caught:
+        provider.chat(question, extra_body={"a": value})
+    shown = _formatted(caught.value)
+
+    assert "the prompt" not in shown[shown.index("localproviders/provider.py") :]
+
+
+def test_two_calls_under_one_index_are_two() -> None:
+    def piece(identity: str, name: str) -> str:
+        call = {"index": 0, "id": identity, "function": {"name": name, "arguments": "{}"}}
+        return json.dumps({"choices": [{"delta": {"tool_calls": [call]}}]})
+
+    with ScriptedServer(sse(piece("c", "f"), piece("d", "g"))) as server:
+        with dialect(server) as provider:
+            calls = provider.chat("Hi").tool_calls
+
+    assert [(call.id, call.name) for call in calls] == [("c", "f"), ("d", "g")]
+
+
+def test_several_choices_are_not_mixed() -> None:
+    first = '{"choices":[{"index":0,"delta":{"content":"A"}}]}'
+    second = '{"choices":[{"index":1,"delta":{"content":"B"}}]}'
+    with ScriptedServer(sse(first, second)) as server, dialect(server) as provider:
+        with pytest.raises(ProtocolError, match="several choices"):
+            provider.chat("Hi", extra_body={"n": 2})
+
+
+def test_a_whole_plain_completion_is_whole() -> None:
+    answer = http_answer({"model": "m", "choices": [{"text": "whole", "finish_reason": "stop"}]})
+    with ScriptedServer(answer) as server, dialect(server) as provider:
+        assert provider.complete(CompletionRequest(prompt="x")).text == "whole"
+
+
+@pytest.mark.parametrize("seconds", [1e7, 1e300, float("inf")])
+def test_very_long_limits_are_limits(seconds: float) -> None:
+    limits = Limits(
+        **dict.fromkeys(("connect_s", "load_s", "first_token_s", "idle_s", "total_s"), seconds)
+    )
+    with ScriptedServer(said()) as server, dialect(server, timeout=limits) as provider:
+        assert provider.chat("Hi").text == "Hi"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), 10**400, True, "5"])
+def test_impossible_limits_are_refused(seconds: Any) -> None:
+    with pytest.raises(ValueError, match="total_s"):
+        OllamaProvider("127.0.0.1:1", model="m").chat("Hi", timeout=seconds)
+
+
+def test_a_strange_redirect_is_a_redirect() -> None:
+    answer = http_answer(status="302 Found", headers=[("Location", "http://[::1")])
+    with ScriptedServer(answer) as server, dialect(server) as provider:
+        with pytest.raises(ProtocolError, match="redirect"):
+            provider.chat("Hi")

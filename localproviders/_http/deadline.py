@@ -21,6 +21,9 @@ from localproviders.types.limits import Limits
 # kept; closing costs a millisecond, so waiting longer would not pay.
 DRAIN_S = 0.05
 
+# The system's calls take no more than 2**31 milliseconds.
+_LONGEST_WAIT_S = 2_000_000.0
+
 
 class Stop(Exception):  # noqa: N818  # not an error of ours: the reason a read ends
     """A limit fired, or the call was cancelled.
@@ -133,7 +136,7 @@ class Call:
             raise Stop(name, self._values[name])
         if self._step is not None and self._step < left:
             left = self._step
-        return None if math.isinf(left) else left
+        return None if math.isinf(left) else min(left, _LONGEST_WAIT_S)
 
     def timed_out(self) -> Stop:
         """Say which limit ended a wait that was bounded by `left`."""

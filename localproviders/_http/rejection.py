@@ -56,7 +56,7 @@ _NUMBERS = (
     # request (3010 tokens) exceeds the available context size (1024 tokens)
     re.compile(r"\((?P<prompt>\d{1,18}) tokens\).*?\((?P<window>\d{1,18}) tokens\)"),
     # input (2002 tokens) is too large to process. ... (current batch size: 512)
-    re.compile(r"\((?P<prompt>\d+) tokens\) is too large.*batch size: (?P<window>\d+)"),
+    re.compile(r"\((?P<prompt>\d{1,18}) tokens\) is too large.*batch size: (?P<window>\d{1,18})"),
     # n_keep: 13055>= n_ctx: 4096
     re.compile(r"n_keep:\s*(?P<prompt>\d{1,18})\s*>=\s*n_ctx:\s*(?P<window>\d{1,18})"),
     # Trying to keep the first 5000 tokens ... context length of only 4096 tokens

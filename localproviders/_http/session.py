@@ -67,6 +67,8 @@ class Session:
         self._session = requests.Session()
         self._session.trust_env = False  # neither .netrc nor proxies nor CA variables
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Redirects are not followed; unasked, requests still prepares the next request.
+        self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]  # its own hook
         self._session.adapters.clear()
         adapter = _Adapter(settings)
         for scheme in ("http://", "https://"):

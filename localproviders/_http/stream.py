@@ -46,9 +46,11 @@ class ChunkParser(Protocol):
 
     Attributes:
         ended: Whether the last record of a whole answer has been seen.
+        whole: Set where the body is one record: then that one is the last.
     """
 
     ended: bool
+    whole: bool
 
     def parse(self, record: str) -> Optional[CompletionChunk]:
         """Read one record; None where it says nothing.

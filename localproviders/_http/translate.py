@@ -80,7 +80,9 @@ def _too_large(*_: object) -> ProviderError:
     return AnswerTooLargeError("the headers of the answer never end")
 
 
-def _bad_request(error: BaseException, _: Call) -> ProviderError:
+def _bad_header(error: BaseException, call: Call) -> ProviderError:
+    if call.got_bytes:
+        return _garbled(error, call)  # it was a header of the answer
     # Its text may quote a header, and with it the key.
     return ConfigurationError(f"the request cannot be sent: {type(error).__name__}")
 
@@ -95,7 +97,7 @@ _TABLE: List[Tuple[Tuple[Type[BaseException], ...], _Maker]] = [
     ((ConnectionResetError, ConnectionAbortedError, BrokenPipeError), _cut),
     ((http.client.HTTPException,), _garbled),
     ((zlib.error,), _not_compressed),
-    ((requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL), _bad_request),
+    ((requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL), _bad_header),
     ((urllib3.exceptions.ProtocolError,), _cut),
 ]
 
@@ -110,11 +112,14 @@ def translate(error: BaseException, call: Call) -> ProviderError:
         error: What was raised.
         call: The call that it ended.
     """
+    chain = _inwards(error)
+    for link in chain:
+        # The frames of urllib3 hold the headers, and with them the key.
+        link.__traceback__ = None
     if isinstance(error, ProviderError):
         return error
     if isinstance(error, Stop):
         return stopped(error, call)
-    chain = _inwards(error)
     ours = next((link for link in chain if isinstance(link, ProviderError)), None)
     if ours is not None:
         return ours

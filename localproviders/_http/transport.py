@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NoReturn, Optional
 
 from localproviders._http.deadline import Call
 from localproviders._http.framing import decode, parse_json
 from localproviders._version import __version__
-from localproviders.errors import LinkError, ProviderError, UnreachableError
+from localproviders.errors import ConfigurationError, LinkError, ProviderError, UnreachableError
 from localproviders.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,13 +31,28 @@ class Body(bytes):
         return f"<body of {len(self)} bytes>"
 
 
+class Payload(Dict[str, Any]):
+    """The JSON of a request; its repr shows no prompt, because it is a local variable too."""
+
+    def __repr__(self) -> str:
+        return f"<payload of {len(self)} fields>"
+
+
 def encode(payload: Mapping[str, Any]) -> Body:
     """Write JSON for the wire.
 
     Raises:
-        ValueError: A number in it is not finite.
+        ConfigurationError: A value in it cannot be written, such as NaN or an object.
     """
-    text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    payload = Payload(payload)
+    try:
+        text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = str(error)
+    else:
+        reason = ""
+    if reason:  # raised out here: the frames of json hold the prompt
+        raise ConfigurationError(f"the request cannot be written as JSON: {reason}")
     # A lone surrogate cannot be sent; the replacement mark is what every reader makes of it.
     return Body(text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode("utf-8"))
 
@@ -142,12 +157,7 @@ class Transport:
         )
 
     def _refuse(self, answer: Answer) -> NoReturn:
-        try:
-            text = answer.read_all(_MAX_ERROR_BYTES).decode("utf-8", "replace")
-        except LinkError:
-            # The status has said what matters; a stalled or broken body must not hide it.
-            text = ""
-        raise self._explain(answer.status, text, answer.headers)
+        raise self._explain(answer.status, _error_text(answer), answer.headers)
 
     def _current_session(self) -> Session:
         process = os.getpid()
@@ -161,6 +171,13 @@ class Transport:
 
                 self._session = Session(self._settings)
             return self._session
+
+
+def _error_text(answer: Answer) -> str:
+    try:
+        return answer.read_all(_MAX_ERROR_BYTES).decode("utf-8", "replace")
+    except LinkError:
+        return ""  # the status has said what matters; a broken body must not hide it
 
 
 class Headers(dict):  # type: ignore[type-arg]  # 3.8 cannot subscript dict at run time

@@ -10,7 +10,7 @@ from localproviders._backend import HTTPProvider, Vectors
 from localproviders._http.address import Endpoint, parse_endpoint
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
-from localproviders._http.transport import encode
+from localproviders._http.transport import Payload, encode
 from localproviders.errors import ModelNotFoundError, ProviderError, WrongModelError
 from localproviders.ollama import wire
 from localproviders.ollama.names import is_cloud, same_model, split_source
@@ -133,7 +133,7 @@ class OllamaProvider(HTTPProvider):
         self, request: CompletionRequest, model: str
     ) -> Tuple[str, Dict[str, Any], ChunkParser]:
         path, payload = wire.completion_payload(request, model)
-        return path, payload, wire.ChunkParser(self.settings.max_json_depth)
+        return path, Payload(payload), wire.ChunkParser(self.settings.max_json_depth)
 
     def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
         body = encode(wire.embed_payload(request, model))

@@ -9,7 +9,7 @@ from localproviders._http.address import parse_endpoint
 from localproviders._http.deadline import Call
 from localproviders._http.rejection import Rule, not_found
 from localproviders._http.stream import ChunkParser
-from localproviders._http.transport import encode
+from localproviders._http.transport import Payload, encode
 from localproviders.errors import ConfigurationError, ProviderError, UnsupportedError
 from localproviders.openai_compatible import wire
 from localproviders.settings import ApiKey, Settings, make_settings
@@ -129,7 +129,7 @@ class OpenAICompatibleProvider(HTTPProvider):
         path, payload = wire.completion_payload(request, model)
         return (
             self._path(path),
-            payload,
+            Payload(payload),
             wire.ChunkParser(self.settings.max_json_depth, self._rules),
         )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, Mapping, Tuple
 
-from localproviders.errors import ToolCallError
+from localproviders._http.framing import parse_json
+from localproviders._values import whole
+from localproviders.errors import ProviderError, ToolCallError
 from localproviders.types.message import ToolCall
 
 
@@ -13,10 +15,16 @@ class ToolCallAssembler:
     """Joins the pieces of one answer's calls, by their index (lmstudio-api §3.3).
 
     The first id and name that say something hold; arguments are joined in the order they
-    come. A call is whole only when the answer is.
+    come. A new id with a name begins another call, even under an index that was used. A
+    call is whole only when the answer is.
+
+    Args:
+        max_json_depth: Deepest nesting of a call's arguments.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_json_depth: int = 100) -> None:
+        self._max_depth = max_json_depth
+        self._latest: Dict[int, int] = {}
         self._ids: Dict[Any, str] = {}
         self._names: Dict[Any, str] = {}
         self._arguments: Dict[Any, List[str]] = {}
@@ -34,10 +42,11 @@ class ToolCallAssembler:
         for position, piece in enumerate(pieces):
             self._add_one(piece.get("index", position), piece)
 
-    def _add_one(self, key: Any, piece: Mapping[str, Any]) -> None:
+    def _add_one(self, index: Any, piece: Mapping[str, Any]) -> None:
         function = piece.get("function") or {}
-        if not isinstance(function, dict) or not isinstance(key, int):
+        if not isinstance(function, dict) or whole(index) is None:
             raise ToolCallError("a tool call of the answer is no object with an index")
+        key = self._key(index, piece.get("id"), function.get("name"))
         held = self._arguments.setdefault(key, [])
         for store, value in ((self._ids, piece.get("id")), (self._names, function.get("name"))):
             if value and isinstance(value, str):
@@ -50,6 +59,14 @@ class ToolCallAssembler:
                 raise ToolCallError("the arguments of a tool call are no text")
             held.append(arguments)
 
+    def _key(self, index: int, new_id: Any, name: Any) -> Tuple[int, int]:
+        """Give the call that a piece belongs to: the latest one under its index."""
+        key = (index, self._latest.get(index, 0))
+        if name and new_id and self._ids.get(key, new_id) != new_id:
+            self._latest[index] = key[1] + 1
+            return (index, key[1] + 1)
+        return key
+
     def whole(self, finish_reason: object) -> Tuple[ToolCall, ...]:
         """Give the calls, now that the answer is whole.
 
@@ -61,14 +78,14 @@ class ToolCallAssembler:
             for number, key in enumerate(sorted(self._arguments), start=1)
         )
 
-    def _whole(self, number: int, key: int, finish_reason: object) -> ToolCall:
+    def _whole(self, number: int, key: Tuple[int, int], finish_reason: object) -> ToolCall:
         name = self._names.get(key)
         if not name:
             raise ToolCallError("a tool call of the answer has no name")
         text = "".join(self._arguments[key]).strip()
         try:
-            arguments = json.loads(text) if text else {}
-        except (ValueError, RecursionError):
+            arguments = parse_json(text, self._max_depth) if text else {}
+        except ProviderError:
             arguments = None
         if not isinstance(arguments, dict):
             raise ToolCallError(

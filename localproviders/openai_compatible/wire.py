@@ -21,6 +21,7 @@ from localproviders.errors import (
     ContextOverflowError,
     EmbeddingError,
     ModelNotFoundError,
+    ProtocolError,
     ProviderError,
     RequestRejectedError,
     UnsupportedError,
@@ -164,9 +165,10 @@ class ChunkParser:
     def __init__(self, max_json_depth: int, rules: Sequence[Rule]) -> None:
         self._max_depth = max_json_depth
         self._rules = rules
-        self._calls = ToolCallAssembler()
+        self._calls = ToolCallAssembler(max_json_depth)
         self._reason: Optional[str] = None
         self.ended = False
+        self.whole = False
 
     def parse(self, record: str) -> Optional[CompletionChunk]:
         """Read one record.
@@ -190,6 +192,11 @@ class ChunkParser:
         choice = data["choices"][0] if data["choices"] else {}
         if not isinstance(choice, dict):
             unexpected("readable choice")
+        if len(data["choices"]) > 1 or choice.get("index") not in (None, 0):
+            raise ProtocolError(
+                "the answer has several choices, which would be mixed into one text",
+                hint="leave n out of extra_body",
+            )
         message = choice.get("message")
         source = message if isinstance(message, dict) else choice.get("delta") or {}
         if not isinstance(source, dict):
@@ -197,7 +204,7 @@ class ChunkParser:
         self._calls.add(source.get("tool_calls"))
         self._reason = choice.get("finish_reason") or self._reason
         # A body that holds a message is the whole answer (asked to stream or not).
-        self.ended = isinstance(message, dict)
+        self.ended = self.whole or isinstance(message, dict)
         return CompletionChunk(
             text=text(choice["text"] if "text" in choice else source.get("content")),
             thinking=text(source.get("reasoning_content") or source.get("reasoning")),

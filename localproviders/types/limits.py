@@ -8,6 +8,9 @@ from typing import Optional, Union
 
 from localproviders._record import Record, record
 
+# More seconds than this no float can hold.
+_MOST_BITS = 1000
+
 
 @record
 class Limits(Record):
@@ -38,6 +41,8 @@ class Limits(Record):
             value = getattr(self, limit.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"{limit.name} is {value!r}, and must be a number of seconds")
+            if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+                raise ValueError(f"{limit.name} is past every clock; math.inf is no limit")
             # A model that is known to be loaded needs no time to load.
             if not (value > 0 or (value == 0 and limit.name == "load_s")):
                 raise ValueError(

@@ -74,7 +74,7 @@ _WHOLE: List[Tuple[str, Tuple[Any, ...], Tuple[ToolCall, ...]]] = [
         (
             [_piece(0, "f", '{"x":', "a")],
             [_piece(0, "f", "1}", "a")],
-            [_piece(0, "other", "", "z")],
+            [_piece(0, "other", "", "a")],
         ),
         (_F,),
     ),

@@ -25,6 +25,7 @@ class ChunkParser:
         self._max_depth = max_json_depth
         self._calls = 0
         self.ended = False
+        self.whole = False
 
     def parse(self, record: str) -> CompletionChunk:
         """Read one record.
