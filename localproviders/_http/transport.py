@@ -45,12 +45,11 @@ def encode(payload: Mapping[str, Any]) -> Body:
         ConfigurationError: A value in it cannot be written, such as NaN or an object.
     """
     payload = Payload(payload)
+    text, reason = "", ""
     try:
         text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
-    else:
-        reason = ""
     if reason:  # raised out here: the frames of json hold the prompt
         raise ConfigurationError(f"the request cannot be written as JSON: {reason}")
     # A lone surrogate cannot be sent; the replacement mark is what every reader makes of it.
