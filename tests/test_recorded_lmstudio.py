@@ -14,6 +14,7 @@ from localproviders import (
     LMStudioProvider,
     ModelLoadError,
     ModelNotFoundError,
+    OpenAICompatibleProvider,
     ProviderError,
     RequestRejectedError,
     ServerError,
@@ -92,6 +93,86 @@ def test_answer_comes_out_right(name: str, one_byte: bool) -> None:
     assert (response.finish_reason, response.usage.prompt_tokens) == (finish, prompt)
 
 
+# Text as it stands in the sample; they were answers of /api/v0, in the dialect's shape.
+WHOLE = ("v0-chat-completions-docs.json", "v0-chat-standard-response-phplmstudio.json")
+
+
+@both_ways
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_answer_of_the_old_api(name: str, one_byte: bool) -> None:
+    sample = json.loads((LMSTUDIO / name).read_text())
+    with serve(answer(name), one_byte) as server, LMStudioProvider(server.url) as provider:
+        response = provider.chat("Hi", model=sample["model"])
+
+    assert response.text == sample["choices"][0]["message"]["content"]
+    assert response.finish_reason == sample["choices"][0]["finish_reason"]
+    assert response.usage.total_tokens == sample["usage"]["total_tokens"]
+
+
+# Answers of routes whose verbs come later: given to a chat, none is taken for an answer.
+LATER = (
+    "lmstudio-greeting.json",
+    "openai-responses-plain-rlmstudio.json",
+    "v1-chat-event-chat-end-docs.json",
+    "v1-chat-event-chat-start-docs.json",
+    "v1-chat-event-error-docs.json",
+    "v1-chat-event-message-delta-docs.json",
+    "v1-chat-event-model_load-progress-docs.json",
+    "v1-chat-event-prompt_processing-progress-docs.json",
+    "v1-chat-event-reasoning-delta-docs.json",
+    "v1-chat-event-tool_call-start-docs.json",
+    "v1-chat-event-tool_call-success-docs.json",
+    "v1-chat-response-stateful-docs.json",
+    "v1-chat-stored-rlmstudio-0.4.25.json",
+    "v1-chat-stream-cold-load-reasoning-abbrev-anubis.sse",
+    "v1-models-download-docs.json",
+    "v1-models-download-status-docs.json",
+    "v1-models-load-docs.json",
+    "v1-models-unload-docs.json",
+)
+
+
+@both_ways
+@pytest.mark.parametrize("name", LATER)
+def test_answers_of_other_routes_are_no_answer(name: str, one_byte: bool) -> None:
+    with serve(answer(name), one_byte) as server, LMStudioProvider(server.url) as provider:
+        with pytest.raises(ProviderError) as caught:
+            provider.chat("Hi", model="m")
+
+    assert caught.value.partial == ""
+
+
+def test_the_dialects_list() -> None:
+    name = "openai-models-list-2-models.json"
+    with ScriptedServer(answer(name)) as server:
+        with OpenAICompatibleProvider(server.url + "/v1") as provider:
+            chat, embedding = provider.list_models()
+
+    assert (chat.name, chat.capabilities.embeddings) == ("qwen/qwen3.5-9b", False)
+    assert embedding.capabilities.embeddings is True
+    assert embedding.capabilities.evidence["embeddings"].source == "inferred"
+
+
+LISTS = (
+    "v1-models-list-one-loaded-rlmstudio-2026-03.json",
+    "v1-models-list-docs.json",
+    "v0-models-list-docs.json",
+    "v0-models-empty-jit-off-bugtracker-816.json",
+    "v0-models-loaded-vs-max-2026-08-plowshare.json",
+)
+SPECIAL = {
+    "openai-chat-stream-tail-no-usage-bugtracker-676.txt",
+    "openai-chat-unknown-model-answered-by-loaded-rlmstudio.json",
+    "openai-models-list-2-models.json",
+}
+
+
+def test_every_sample_is_used() -> None:
+    there = {path.name for path in LMSTUDIO.iterdir()} - {"README.md"}
+
+    assert there == {*ANSWERS, *WHOLE, *ERRORS, *LATER, *LISTS, *SPECIAL}
+
+
 ERRORS: Dict[str, Tuple[str, Type[ProviderError]]] = {
     "error-200-unexpected-endpoint-bugtracker-618.http": ("", UnsupportedError),
     "error-200-unexpected-endpoint-ollama-tags-garage.json": ("200 OK", UnsupportedError),
@@ -148,17 +229,9 @@ def test_stream_tail_without_usage() -> None:
     assert (response.finish_reason, response.usage.prompt_tokens) == ("stop", None)
 
 
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [
-        ("v1-models-list-one-loaded-rlmstudio-2026-03.json", "/api/v1/models"),
-        ("v1-models-list-docs.json", "/api/v1/models"),
-        ("v0-models-list-docs.json", "/api/v0/models"),
-        ("v0-models-empty-jit-off-bugtracker-816.json", "/api/v0/models"),
-        ("v0-models-loaded-vs-max-2026-08-plowshare.json", "/api/v0/models"),
-    ],
-)
-def test_lists(name: str, path: str) -> None:
+@pytest.mark.parametrize("name", LISTS)
+def test_lists(name: str) -> None:
+    path = f"/api/{name[:2]}/models"
     sample = answer(name)
     missing = answer("error-200-unexpected-endpoint-ollama-tags-garage.json")
 
