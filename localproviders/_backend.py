@@ -136,7 +136,7 @@ class HTTPProvider(ModelProvider):
         model = self._model(request.model, timeout, cancel)
         request, warnings = self._fit(request)
         span = self._span("stream", model)
-        call = self._call(timeout, cancel)
+        call = self._call(timeout, cancel, span=span)
         try:
             self._before_sending(model, call)
             path, payload, parser = self._question(request, model)
@@ -182,7 +182,7 @@ class HTTPProvider(ModelProvider):
         self._check_embedding(request)
         chosen = self._model(request.model, timeout, cancel)
         span = self._span("embed", chosen)
-        call = self._call(timeout, cancel)
+        call = self._call(timeout, cancel, span=span)
         try:
             self._before_sending(chosen, call)
             found, attempts = self._embed(request, chosen, call)
@@ -218,9 +218,17 @@ class HTTPProvider(ModelProvider):
         )
 
     def _call(
-        self, timeout: Timeout, cancel: Optional[CancelToken], total_s: Optional[float] = None
+        self,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+        *,
+        total_s: Optional[float] = None,
+        span: Optional[Span] = None,
     ) -> Call:
-        return Call(resolve(timeout, self.settings.limits, total_s), cancel)
+        call = Call(resolve(timeout, self.settings.limits, total_s), cancel)
+        if span is not None:
+            call.on_retry = span.retried
+        return call
 
     def _ask(
         self,
@@ -233,7 +241,7 @@ class HTTPProvider(ModelProvider):
         payload: Optional[Mapping[str, Any]] = None,
     ) -> T:
         """Ask the server about itself or its models, and read its one JSON answer."""
-        call = self._call(timeout, cancel, LISTING_TOTAL_S)
+        call = self._call(timeout, cancel, total_s=LISTING_TOTAL_S)
         try:
             body = None if payload is None else encode(payload)
             return read(self._transport.json(method, path, call=call, body=body))

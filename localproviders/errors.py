@@ -157,7 +157,8 @@ class LimitError(LinkError, TimeoutError):
 
     Attributes:
         limit: The limit that fired: ``connect_s``, ``first_token_s``, ``idle_s`` or
-            ``total_s``; ``load_s`` where the embedded engine did not start in time.
+            ``total_s``; ``load_s`` where a server went on saying that it loads its model, or
+            the embedded engine did not start in time.
         limit_s: Its value in seconds (for ``first_token_s``: with ``load_s`` added where
             the model might not have been loaded).
         elapsed_s: Seconds since the call began.
@@ -188,15 +189,22 @@ class BusyError(ServerError):
 
     Attributes:
         retry_after_s: Seconds the server asks to wait, or None where it does not say.
+        loading: True where the reason is that the server is loading its model.
     """
 
     retryable = True
 
     def __init__(
-        self, message: str, *, retry_after_s: Optional[float] = None, **facts: Any
+        self,
+        message: str,
+        *,
+        retry_after_s: Optional[float] = None,
+        loading: bool = False,
+        **facts: Any,
     ) -> None:
         super().__init__(message, **facts)
         self.retry_after_s = retry_after_s
+        self.loading = loading
 
 
 class RequestRejectedError(ServerError):

@@ -16,6 +16,7 @@ from localproviders.errors import ConfigurationError
 from localproviders.secret import SecretString
 from localproviders.types.limits import Limits, Timeout, resolve
 from localproviders.types.request import LOCALITIES
+from localproviders.types.retry import RetryPolicy
 
 ApiKey = Union[str, SecretString, None]
 Proxies = Union[Mapping[str, str], str, None]
@@ -33,6 +34,7 @@ class Settings(Record):
         api_key: Sent as a Bearer token to this endpoint, and nowhere else.
         allow_plaintext_key: Send the key over plain HTTP beyond loopback.
         limits: Time limits for calls that give none.
+        retry: What is sent again, and how often.
         locality: Where prompts may go: ``loopback``, ``private`` or ``any``.
         ca_bundle: Path of the certificates to trust, instead of the bundled ones.
         client_cert: Path of a client certificate with its key, or both paths.
@@ -51,6 +53,7 @@ class Settings(Record):
     api_key: Optional[SecretString] = None
     allow_plaintext_key: bool = False
     limits: Limits = field(default_factory=Limits)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     locality: str = "loopback"
     ca_bundle: Optional[str] = None
     client_cert: Union[str, Tuple[str, str], None] = None

@@ -24,7 +24,7 @@ class CallEvent(Record):
     """Something that happened to a call.
 
     Attributes:
-        kind: ``started``, ``finished`` or ``failed``.
+        kind: ``started``, ``retried``, ``finished`` or ``failed``.
         operation: The public method, such as ``stream`` or ``embed``.
         provider: Name of the provider.
         model: The model asked for, or None.
@@ -34,8 +34,9 @@ class CallEvent(Record):
         prompt_tokens: Length of the prompt, where the server counted it.
         completion_tokens: Length of the answer, where the server counted it.
         finish_reason: Why the answer ended, in the server's words.
-        attempts: How often the request was sent.
-        error: Class name of the error, on ``failed``.
+        attempts: How often the request was sent so far.
+        wait_s: Seconds before the next attempt, on ``retried``.
+        error: Class name of the error, on ``retried`` and ``failed``.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class CallEvent(Record):
     completion_tokens: Optional[int] = None
     finish_reason: Optional[str] = None
     attempts: int = 1
+    wait_s: Optional[float] = None
     error: Optional[str] = None
 
 
@@ -60,6 +62,10 @@ class Span:
         self._facts: Dict[str, Any] = facts
         self._started = time.monotonic()
         self._emit("started")
+
+    def retried(self, error: ProviderError, attempts: int, wait_s: float) -> None:
+        """Say that an attempt failed, and that another will follow."""
+        self._emit("retried", error=type(error).__name__, attempts=attempts, wait_s=wait_s)
 
     def finished(self, **facts: Any) -> None:
         """Say that the call ended in a whole answer."""

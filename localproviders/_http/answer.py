@@ -27,7 +27,6 @@ class Answer:
         response: What requests gave.
         parsed: http.client's own response, or None where the answer came from a mock.
         call: The call whose limits bound the reading.
-        attempts: How often the request was sent.
     """
 
     def __init__(
@@ -35,11 +34,11 @@ class Answer:
         response: requests.Response,
         parsed: Optional[http.client.HTTPResponse],
         call: Call,
-        attempts: int,
     ) -> None:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self.attempts = attempts
+        #: How often the request was sent.
+        self.attempts = 1
         self.call = call
         self._response = response
         self._parsed = parsed

@@ -14,8 +14,9 @@ import threading
 import time
 from typing import Callable, Optional
 
+from localproviders.errors import CancelledError, LimitError, ProviderError
 from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import Limits
+from localproviders.types.limits import Limits, describe
 
 # After the last record, the end of the body is awaited so long that the connection can be
 # kept; closing costs a millisecond, so waiting longer would not pay.
@@ -60,6 +61,8 @@ class Call:
         self.clock = clock
         self.started = clock()
         self.cancelled = False
+        #: Told of a failed attempt: its error, its number, the seconds before the next one.
+        self.on_retry: Optional[Callable[[ProviderError, int, float], None]] = None
         #: Set for a repetition on a fresh connection, after a kept one had died.
         self.fresh = False
         #: Whether there was a connection, it had served before, and any byte came on it.
@@ -148,6 +151,32 @@ class Call:
             return Stop("idle_s", self._step)
         return Stop(name, self._values[name])
 
+    # --- waiting without a socket ---------------------------------------------------------
+
+    def wait_for(self, event: threading.Event, seconds: float = math.inf) -> bool:
+        """Wait for an event, so long at the most; say whether it came.
+
+        Raises:
+            Stop: A limit fired, or the call was cancelled.
+        """
+        self.on_cancel = event.set
+        try:
+            left = self.left()
+            came = event.wait(min(seconds, _LONGEST_WAIT_S if left is None else left))
+            self.left()  # raises where it was the cancelling that woke us
+        finally:
+            self.on_cancel = None
+        return came
+
+    def pause(self, seconds: float) -> None:
+        """Do nothing for a while; only the total and cancelling end it earlier.
+
+        Raises:
+            Stop: The total is over, or the call was cancelled.
+        """
+        self._phase(None, math.inf)
+        self.wait_for(threading.Event(), seconds)
+
     # --- ending from outside --------------------------------------------------------------
 
     def cancel(self) -> None:
@@ -184,6 +213,23 @@ class Call:
         self.detach()
         if self.token is not None:
             self.token._unsubscribe(self.cancel)
+
+
+def stopped(stop: Stop, call: Call) -> ProviderError:
+    """Say that a limit or the caller ended the call."""
+    if stop.limit is None:
+        return CancelledError("the call was cancelled")
+    hint = f"raise it with timeout=Limits({stop.limit}=...)"
+    message = f"{stop.limit} of {describe(stop.limit_s)} ran out after {call.elapsed_s:.3g} s"
+    if stop.limit == "first_token_s":
+        hint = "a cold model needs time to load: raise load_s or first_token_s"
+        message = (
+            f"no token within {describe(stop.limit_s)} (load_s {describe(call.limits.load_s)}"
+            f" and first_token_s {describe(call.limits.first_token_s)})"
+        )
+    return LimitError(
+        message, hint=hint, limit=stop.limit, limit_s=stop.limit_s, elapsed_s=call.elapsed_s
+    )
 
 
 def shut_down(sock: socket.socket) -> None:

@@ -29,16 +29,20 @@ class Rule(NamedTuple):
         pattern: Searched in the words, case ignored.
         error: The class it means.
         hint: What to try, or None.
+        facts: Further arguments for the class.
     """
 
     pattern: Pattern[str]
     error: Type[ProviderError]
     hint: Optional[str] = None
+    facts: Mapping[str, Any] = {}
 
 
-def rule(pattern: str, error: Type[ProviderError], hint: Optional[str] = None) -> Rule:
+def rule(
+    pattern: str, error: Type[ProviderError], hint: Optional[str] = None, **facts: Any
+) -> Rule:
     """Make a `Rule` out of a regular expression."""
-    return Rule(re.compile(pattern, re.IGNORECASE), error, hint)
+    return Rule(re.compile(pattern, re.IGNORECASE), error, hint, facts)
 
 
 # What a status means where the words say nothing.
@@ -159,6 +163,7 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
         hint=found.hint if found else _HINTS.get(status or 0),
         status=status,
         server_message=said or None,
+        **(found.facts if found else {}),
     )
     if isinstance(error, ContextOverflowError):
         _add_numbers(error, words)

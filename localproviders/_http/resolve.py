@@ -100,13 +100,8 @@ def _resolve_name(host: str, port: int, call: Call) -> List[Target]:
             done.set()
 
     threading.Thread(target=ask, name="localproviders-resolver", daemon=True).start()
-    call.on_cancel = done.set
-    try:
-        if not done.wait(call.left()):
-            raise call.timed_out()
-        call.left()  # raises where it was the cancelling that woke us
-    finally:
-        call.on_cancel = None
+    if not call.wait_for(done):
+        raise call.timed_out()
     if failed:
         raise failed[0]
     return found

@@ -16,7 +16,6 @@ from localproviders._http.answer import Answer
 from localproviders._http.deadline import Call
 from localproviders._http.resolve import Policy
 from localproviders._http.translate import translate
-from localproviders.errors import ProviderError, StreamInterruptedError
 from localproviders.settings import Settings
 
 # As many threads as may share a provider without opening a connection for each call.
@@ -84,29 +83,22 @@ class Session:
         body: Optional[bytes],
         call: Call,
     ) -> Answer:
-        """Send a request; once more if a kept connection had died before any answer.
-
-        The server of LM Studio closes a kept connection after five seconds (lmstudio-api
-        §1.1); a request that meets the closing was not looked at.
+        """Send a request, once.
 
         Raises:
             ProviderError: Whatever happened, translated.
         """
-        for attempt in (1, 2):
-            call.connected = call.reused = call.got_bytes = False
-            try:
-                request = requests.Request(method, url, headers=dict(headers), data=body)
-                response = self._send(request.prepare(), call)
-                return Answer(response, connection.current.response, call, attempt)
-            except Exception as error:
-                failure = translate(error, call)
-            # Raised out here, so that requests' exception, which holds the request and
-            # with it key and prompt, is not the context of ours.
-            if attempt == 2 or not _died_between_calls(failure, call):
-                call.detach()
-                raise failure
-            call.fresh = True
-        raise AssertionError  # the second attempt has returned or raised
+        call.connected = call.reused = call.got_bytes = False
+        try:
+            request = requests.Request(method, url, headers=dict(headers), data=body)
+            response = self._send(request.prepare(), call)
+            return Answer(response, connection.current.response, call)
+        except Exception as error:
+            failure = translate(error, call)
+        call.detach()
+        # Raised out here, so that requests' exception, which holds the request and with it
+        # key and prompt, is not the context of ours.
+        raise failure
 
     def _send(self, request: requests.PreparedRequest, call: Call) -> requests.Response:
         settings = self._settings
@@ -133,7 +125,3 @@ class Session:
     def close(self) -> None:
         """Close the kept connections; those in use end with their answers."""
         self._session.close()
-
-
-def _died_between_calls(failure: ProviderError, call: Call) -> bool:
-    return isinstance(failure, StreamInterruptedError) and call.reused and not call.got_bytes

@@ -12,39 +12,19 @@ import requests
 import urllib3
 
 from localproviders._http.connection import HeadTooLarge
-from localproviders._http.deadline import Call, Stop
+from localproviders._http.deadline import Call, Stop, stopped
 from localproviders.errors import (
     AnswerTooLargeError,
-    CancelledError,
     CertificateError,
     ConfigurationError,
-    LimitError,
     LinkError,
     ProtocolError,
     ProviderError,
     StreamInterruptedError,
     UnreachableError,
 )
-from localproviders.types.limits import describe
 
 _Maker = Callable[[BaseException, Call], ProviderError]
-
-
-def stopped(stop: Stop, call: Call) -> ProviderError:
-    """Say that a limit or the caller ended the call."""
-    if stop.limit is None:
-        return CancelledError("the call was cancelled")
-    hint = f"raise it with timeout=Limits({stop.limit}=...)"
-    message = f"{stop.limit} of {describe(stop.limit_s)} ran out after {call.elapsed_s:.3g} s"
-    if stop.limit == "first_token_s":
-        hint = "a cold model needs time to load: raise load_s or first_token_s"
-        message = (
-            f"no token within {describe(stop.limit_s)} (load_s {describe(call.limits.load_s)}"
-            f" and first_token_s {describe(call.limits.first_token_s)})"
-        )
-    return LimitError(
-        message, hint=hint, limit=stop.limit, limit_s=stop.limit_s, elapsed_s=call.elapsed_s
-    )
 
 
 def _cut(_: BaseException, call: Call) -> ProviderError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NoReturn, Option
 
 from localproviders._http.deadline import Call
 from localproviders._http.framing import decode, parse_json
+from localproviders._http.retry import Attempts
 from localproviders._version import __version__
 from localproviders.errors import ConfigurationError, LinkError, ProviderError, UnreachableError
 from localproviders.settings import Settings
@@ -82,25 +83,26 @@ class Transport:
         body: Optional[Body] = None,
         accept: str = "application/json",
     ) -> Answer:
-        """Send a request and give the open answer, whose status is 2xx.
+        """Send a request, again where the policy says so, and give the open 2xx answer.
 
         Raises:
             ProviderError: Nothing could be sent, nothing came, or the status says no. No
                 connection is left behind.
         """
-        try:
-            answer = self._current_session().send(
-                method,
-                self._settings.endpoint.url + path,
-                headers=self._headers(body, accept),
-                body=body,
-                call=call,
-            )
-            if not 200 <= answer.status < 300:
-                self._refuse(answer)
-            return answer
-        except ProviderError as error:
-            raise self.locate(error) from error.__cause__
+        attempts = Attempts(self._settings.retry, call)
+        call.fresh = False
+        while True:
+            try:
+                answer = self._send(method, path, call, body, accept)
+                answer.attempts = attempts.number
+                return answer
+            except ProviderError as error:
+                wait_s = attempts.wait_before_next(error)
+                if wait_s is None:
+                    raise self.locate(error) from error.__cause__
+                attempts.pause(wait_s, error)
+            # What a kept connection died of, the others may have died of too.
+            call.fresh = True
 
     def json(self, method: str, path: str, *, call: Call, body: Optional[Body] = None) -> Any:
         """Send a request and give its JSON answer; the connection is given back.
@@ -142,6 +144,20 @@ class Transport:
         session, self._session = self._session, None
         if session is not None and self._process == os.getpid():
             session.close()
+
+    def _send(
+        self, method: str, path: str, call: Call, body: Optional[Body], accept: str
+    ) -> Answer:
+        answer = self._current_session().send(
+            method,
+            self._settings.endpoint.url + path,
+            headers=self._headers(body, accept),
+            body=body,
+            call=call,
+        )
+        if not 200 <= answer.status < 300:
+            self._refuse(answer)
+        return answer
 
     def _headers(self, body: Optional[Body], accept: str) -> Mapping[str, str]:
         key = self._settings.api_key

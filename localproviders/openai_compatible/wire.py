@@ -363,7 +363,12 @@ RULES: Tuple[Rule, ...] = (
         CapabilityError,
         "choose a model, or start the server, so that it can",
     ),
-    rule(r"unavailable_error|loading model", BusyError, "the server is loading its model"),
+    rule(
+        r"unavailable_error|loading model",
+        BusyError,
+        "the server is loading its model",
+        loading=True,
+    ),
     rule(r"not_found_error.*(file|path|url) not found|^404 page not found", UnsupportedError),
     rule(r"invalid_request_error", RequestRejectedError),
 )

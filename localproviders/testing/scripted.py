@@ -118,6 +118,7 @@ class ScriptedServer:
         script: Chooses the steps for a request; or bytes, sent to every request.
         tls: Context to serve TLS with, or None.
         one_byte_writes: Send every answer a byte at a time.
+        port: The port to listen on; 0 takes a free one.
     """
 
     def __init__(
@@ -126,12 +127,13 @@ class ScriptedServer:
         *,
         tls: Optional[ssl.SSLContext] = None,
         one_byte_writes: bool = False,
+        port: int = 0,
     ) -> None:
         self._script: Script = (lambda _: [script]) if isinstance(script, bytes) else script
         self._tls = tls
         self._one_byte_writes = one_byte_writes
         self._stopping = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         #: The port that it listens on.
         self.port: int = self._listener.getsockname()[1]
         self._threads: List[threading.Thread] = []

@@ -25,6 +25,7 @@ from localproviders.types.request import (
     Overflow,
     RequestFields,
 )
+from localproviders.types.retry import RetryPolicy
 
 __all__ = [
     "CancelToken",
@@ -43,6 +44,7 @@ __all__ = [
     "ModelInfo",
     "Overflow",
     "RequestFields",
+    "RetryPolicy",
     "ServerTimings",
     "Source",
     "Timeout",

@@ -204,8 +204,7 @@ class CompletionResponse(Record):
         logprobs: Log-probabilities of the tokens, where asked for.
         warnings: What the caller should know: a parameter left out under
             ``strict=False``, another model than asked for.
-        attempts: How often the request was sent; 2 means that a kept connection had
-            died and was replaced.
+        attempts: How often the request was sent; see `RetryPolicy`.
         raw: The server's last record.
     """
 

@@ -1,0 +1,110 @@
+"""Whether a failed request is sent again, and how long to wait before that."""
+
+from __future__ import annotations
+
+import random
+from typing import Callable, Optional
+
+from localproviders._http.deadline import Call, Stop, stopped
+from localproviders.errors import (
+    BusyError,
+    LimitError,
+    ProviderError,
+    StreamInterruptedError,
+    UnreachableError,
+)
+from localproviders.types.limits import describe
+from localproviders.types.retry import RetryPolicy
+
+# A server that is loading its model is asked this often at least.
+_LOADING_WAIT_S = 2.0
+
+
+class Attempts:
+    """The sendings of one request.
+
+    Args:
+        policy: What is repeated, and how often.
+        call: The call that they all belong to.
+        rand: Gives the jitter, from 0 up to 1; tests pass their own.
+    """
+
+    def __init__(
+        self, policy: RetryPolicy, call: Call, rand: Callable[[], float] = random.random
+    ) -> None:
+        self._policy = policy
+        self._call = call
+        self._rand = rand
+        self._loading_since: Optional[float] = None
+        #: How often the request has been sent, the running attempt included.
+        self.number = 1
+
+    def wait_before_next(self, error: ProviderError) -> Optional[float]:
+        """Give the seconds to wait before the next attempt; None if there is to be none.
+
+        Raises:
+            LimitError: The server has been loading its model for `load_s`.
+        """
+        if self._policy.attempts == 1 or isinstance(error, LimitError):
+            return None
+        if isinstance(error, BusyError) and error.loading:
+            return self._fitting(min(self._backoff_s(), self._loading_wait_s(error)))
+        if self.number >= self._policy.attempts:
+            return None
+        if isinstance(error, StreamInterruptedError):
+            # The request met the closing of a kept connection: nobody has looked at it.
+            return 0.0 if self._call.reused and not self._call.got_bytes else None
+        if isinstance(error, UnreachableError):
+            return self._fitting(self._backoff_s())
+        if isinstance(error, BusyError):
+            return self._fitting(self._busy_s(error))
+        return None
+
+    def pause(self, seconds: float, error: ProviderError) -> None:
+        """Wait, tell whoever listens, and count the next attempt.
+
+        Raises:
+            CancelledError: The call was cancelled meanwhile.
+            LimitError: The total ran out.
+        """
+        call = self._call
+        if call.on_retry is not None:
+            call.on_retry(error, self.number, seconds)
+        self.number += 1
+        try:
+            call.pause(seconds)
+        except Stop as stop:
+            raise stopped(stop, call) from None
+
+    def _backoff_s(self) -> float:
+        # The exponent is bounded because a loading server may be asked very often.
+        longest_s = self._policy.first_wait_s * 2.0 ** min(self.number - 1, 30)
+        return min(longest_s, self._policy.longest_wait_s) * (1 - self._rand() / 2)
+
+    def _busy_s(self, error: BusyError) -> float:
+        if error.retry_after_s is None:
+            return self._backoff_s()
+        # Not earlier than asked for, and not all callers at the same moment.
+        return error.retry_after_s * (1 + self._rand() / 10)
+
+    def _loading_wait_s(self, error: ProviderError) -> float:
+        call = self._call
+        now = call.clock()
+        if self._loading_since is None:
+            self._loading_since = now
+        load_s = call.limits.load_s
+        if now - self._loading_since >= load_s:
+            raise LimitError(
+                f"the server was still loading its model after {describe(load_s)}",
+                hint="raise it with timeout=Limits(load_s=...)",
+                limit="load_s",
+                limit_s=load_s,
+                elapsed_s=call.elapsed_s,
+                server_message=error.server_message,
+            )
+        return _LOADING_WAIT_S
+
+    def _fitting(self, seconds: float) -> Optional[float]:
+        left = self._call.limits.total_s - self._call.elapsed_s
+        # The jitter on top of a server's wish may pass the longest wait.
+        return seconds if seconds <= self._policy.longest_wait_s * 1.1 and seconds < left else None
