@@ -15,6 +15,7 @@ from localproviders import (
     Message,
     OpenAICompatibleProvider,
     ProviderError,
+    RetryPolicy,
     RequestRejectedError,
     StreamInterruptedError,
     ToolCallError,
@@ -56,7 +57,8 @@ SPECIAL = {"models", "embeddings_base64", "embeddings_float"}
 
 
 def provider_of(server: ScriptedServer) -> OpenAICompatibleProvider:
-    return OpenAICompatibleProvider(server.url + "/v1", model="gemma3-270m", timeout=60)
+    once = RetryPolicy(attempts=1)  # a recording of a loading server loads for ever
+    return OpenAICompatibleProvider(server.url + "/v1", model="gemma3-270m", timeout=60, retry=once)
 
 
 def ask(provider: OpenAICompatibleProvider, name: str) -> Any:
