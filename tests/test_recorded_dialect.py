@@ -15,8 +15,8 @@ from localproviders import (
     Message,
     OpenAICompatibleProvider,
     ProviderError,
-    RetryPolicy,
     RequestRejectedError,
+    RetryPolicy,
     StreamInterruptedError,
     ToolCallError,
 )

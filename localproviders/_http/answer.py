@@ -40,13 +40,22 @@ class Answer:
         #: How often the request was sent.
         self.attempts = 1
         self.call = call
-        self._response = response
+        self._response: Optional[requests.Response] = response
         self._parsed = parsed
         self._left = getattr(parsed, "length", None)
+        #: Whether nothing but the end of the connection tells where the body ends.
+        self.ends_by_closing = (
+            parsed is not None and self._left is None and not getattr(parsed, "chunked", False)
+        )
         self._inflate = _inflater(self.headers.get("Content-Encoding", ""))
         self._lock = threading.Lock()  # held while reading: closing waits for the reader
         self._open = True
         self._ended = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still owns its connection."""
+        return self._open
 
     @property
     def content_type(self) -> str:
@@ -94,11 +103,15 @@ class Answer:
         if self._ended:
             return b""
         if self._parsed is None:
+            assert self._response is not None  # noqa: S101  # the answer is open
             piece: bytes = self._response.raw.read(_PIECE, decode_content=False)
             return piece
         size = _PIECE if self._left is None else min(_PIECE, self._left)
         # A body of known length ends without a read: one more could wait for ever.
         piece = self._parsed.read1(size) if size else b""
+        chunk_left = getattr(self._parsed, "chunk_left", None)
+        if isinstance(chunk_left, int) and chunk_left < 0:
+            raise http.client.IncompleteRead(b"")  # http.client believes a negative size
         if self._left is not None:
             self._left -= len(piece)
             if not piece and self._left:
@@ -167,40 +180,26 @@ class Answer:
             self._lock.release()
 
     def _part(self, keep: bool) -> None:
-        sock = self._bounded_socket()
-        keep = keep and not self._has_more(sock)
+        response, parsed = self._response, self._parsed
+        assert response is not None  # noqa: S101  # the answer was open until now
+        # An error that is kept somewhere holds this answer; it need not hold the pool too.
+        self._response = self._parsed = None
+        connection: Any = getattr(response.raw, "_connection", None)
+        sock = getattr(connection, "sock", None)
         self.call.detach()
-        if self._parsed is not None and keep:
-            self._parsed.close()
         if keep:
-            self._response.raw.release_conn()
-        else:
-            self._abort()
-
-    def _abort(self) -> None:
-        raw = self._response.raw
-        connection: Any = getattr(raw, "_connection", None)
+            if parsed is not None:
+                parsed.close()
+            # Closing the reader has shown whether more than this answer had come.
+            keep = not (isinstance(sock, BoundedSocket) and sock.dirty)
+        if keep:
+            response.raw.release_conn()
+            return
         if connection is not None:
             connection.close()
-        if self._parsed is not None:
-            self._parsed.close()
-        self._response.close()
-
-    def _bounded_socket(self) -> Optional[BoundedSocket]:
-        connection: Any = getattr(self._response.raw, "_connection", None)
-        sock = getattr(connection, "sock", None)
-        return sock if isinstance(sock, BoundedSocket) else None
-
-    def _has_more(self, sock: Optional[BoundedSocket]) -> bool:
-        """Whether bytes of something else are in the buffer already."""
-        reader: Any = getattr(self._parsed, "fp", None)
-        if sock is None or reader is None:
-            return False
-        sock.quiet = True
-        try:
-            return bool(reader.peek(1))
-        finally:
-            sock.quiet = False
+        if parsed is not None:
+            parsed.close()
+        response.close()
 
 
 def _inflater(encoding: str) -> Any:

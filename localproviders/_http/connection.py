@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import http.client
 import io
+import selectors
 import socket
+import ssl
 import threading
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Tuple
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -61,7 +63,7 @@ class _RawReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> Optional[int]:
         owner = self._owner
         if owner.quiet:
-            return None  # nothing without reading: what is buffered can be looked at
+            return None
         count: Optional[int] = owner.bounded(self._raw.readinto, buffer)
         if count:
             owner.count_head(count)
@@ -75,13 +77,36 @@ class _RawReader(io.RawIOBase):
         super().close()
 
 
+class _Reader(io.BufferedReader):
+    """What http.client reads one answer from; at its end it tells of bytes left over."""
+
+    def __init__(self, owner: BoundedSocket) -> None:
+        super().__init__(_RawReader(owner), _READ_SIZE)
+        self._owner = owner
+
+    def close(self) -> None:
+        if not self.closed:
+            self._owner.dirty |= self._has_more()
+        super().close()
+
+    def _has_more(self) -> bool:
+        self._owner.quiet = True
+        try:
+            return bool(self.peek(1))
+        finally:
+            self._owner.quiet = False
+
+
 class BoundedSocket:
     """A real socket, plain or TLS, under the limits of whichever call uses it."""
 
     def __init__(self, real: Any, call: Call) -> None:
         self.real = real
         self.call = call
+        #: Set while only what is buffered may be looked at.
         self.quiet = False
+        #: Whether bytes have come, or are still to go, that belong to no later call.
+        self.dirty = False
         self._head_left: Optional[int] = None
         self._timeout: Optional[float] = -1.0
 
@@ -132,14 +157,38 @@ class BoundedSocket:
             raise
 
     def sendall(self, data: Any) -> None:
-        """Send everything, a step at a time."""
+        """Send everything, a step at a time.
+
+        Raises:
+            BrokenPipeError: The server has stopped listening, and may have answered: what
+                it said can still be read.
+            Stop: A limit fired, or the call was cancelled.
+        """
         view = memoryview(data).cast("B")
+        # What fits into one step is sent before an answer could be noticed. A TLS socket
+        # can be readable without an answer: the session's tickets come first.
+        looks = len(view) > _SEND_STEP and not isinstance(self.real, ssl.SSLSocket)
         while view:
-            view = view[self.bounded(self.real.send, view[:_SEND_STEP]) :]
+            try:
+                if looks and not self._has_room():
+                    raise BrokenPipeError
+                view = view[self.bounded(self.real.send, view[:_SEND_STEP]) :]
+            except (BrokenPipeError, ConnectionResetError):
+                self.dirty = True
+                raise BrokenPipeError from None
+
+    def _has_room(self) -> bool:
+        """Wait until more can be sent; False where the server says something before that."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.real, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            ready = selector.select(self.call.left())
+        if not ready or self.call.cancelled:
+            raise self.call.timed_out()
+        return not ready[0][1] & selectors.EVENT_READ
 
     def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:
         """Give the buffered reader that http.client reads from."""
-        return io.BufferedReader(_RawReader(self), _READ_SIZE)
+        return _Reader(self)
 
     def settimeout(self, value: Optional[float]) -> None:
         """Ignore urllib3's timeouts: the call knows better."""
@@ -159,6 +208,14 @@ class BoundedSocket:
 
 class _HTTPResponse(http.client.HTTPResponse):
     """http.client's response, handed to the call that reads its body."""
+
+    def _read_status(self) -> Tuple[str, int, str]:
+        # http.client passes over 100 only, and would take 103 for the answer.
+        while True:
+            found: Tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # private there
+            if not 102 <= found[1] < 200:
+                return found
+            http.client.parse_headers(self.fp)
 
     def begin(self) -> None:
         super().begin()

@@ -105,6 +105,10 @@ class Call:
         """From now on bound the silence between two pieces."""
         self._phase(None, math.inf, step=self.limits.idle_s)
 
+    def refusing(self) -> None:
+        """Bound the whole body of a refusal: it is a sentence, not a stream."""
+        self._phase("idle_s", self.limits.idle_s)
+
     def draining(self) -> None:
         """Wait a moment for the end of the body, no longer."""
         self._phase("drain", DRAIN_S)

@@ -152,6 +152,9 @@ class SSEDecoder:
             if self._size > self._limit:
                 raise AnswerTooLargeError(f"an event is longer than {self._limit:,} bytes")
             self._data.append(decode(value[1:] if value[:1] == b" " else value))
+        elif not name.isascii() or b"\x00" in name:
+            # Other fields are passed over, but this is none: text may be lost in it.
+            raise ProtocolError("the answer is no stream of events in UTF-8")
         return None
 
 
@@ -217,6 +220,8 @@ def parse_json(text: str, max_depth: int) -> Any:
     # Two steps, because digits are common in texts and in the base64 of vectors.
     if _TOO_MANY_DIGITS.search(text) and _TOO_MANY_DIGITS.search(_without_strings(text)):
         raise ProtocolError(f"the answer has a number of more than {_MAX_DIGITS} digits")
+    if "\\u" in text:
+        text = _ESCAPES.sub(_without_halves, text)
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
@@ -224,8 +229,25 @@ def parse_json(text: str, max_depth: int) -> Any:
         raise ProtocolError(f"the answer is no JSON: {reason}") from None
 
 
+def looks_cut(text: str) -> bool:
+    """Whether a text that is no JSON began as an answer does."""
+    return text.lstrip()[:1] in ("{", "[")
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+# An escape with what belongs to it: a pair of surrogates, half a pair, anything else.
+_ESCAPES = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+
+
+def _without_halves(escape: re.Match[str]) -> str:
+    """Replace half a surrogate pair: such text can be neither printed nor sent."""
+    return "\\ufffd" if escape.group("half") else escape.group()
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

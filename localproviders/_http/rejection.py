@@ -131,6 +131,10 @@ def explain(
         headers: The answer's headers.
         rules: The dialect's texts, the first that fits decides.
     """
+    if status < 200:
+        return ProtocolError(
+            f"the server switches to another protocol (status {status}), unasked", status=status
+        )
     if 300 <= status < 400:
         return ProtocolError(
             f"the server redirects (status {status}), which is not followed",

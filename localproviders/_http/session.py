@@ -38,6 +38,16 @@ class _Adapter(HTTPAdapter):
         manager.pool_classes_by_scheme = connection.POOLS
         return manager
 
+    def close(self) -> None:
+        # urllib3 2 closes a pool's connections when nobody holds the pool any more, and
+        # the traceback of an error may.
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  # no mapping, though it has keys()
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()
+
     def send(
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
     ) -> requests.Response:

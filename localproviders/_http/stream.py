@@ -14,7 +14,13 @@ from typing import (
     Tuple,
 )
 
-from localproviders.errors import CancelledError, ProviderError, StreamInterruptedError
+from localproviders._http.framing import looks_cut
+from localproviders.errors import (
+    CancelledError,
+    ProtocolError,
+    ProviderError,
+    StreamInterruptedError,
+)
 from localproviders.types.answer import (
     CompletionChunk,
     CompletionResponse,
@@ -177,7 +183,7 @@ class Stream:
                 raise CancelledError("the stream was closed before its end")
             if not self._records:
                 self._read_on()
-            chunk = self._parser.parse(self._records.popleft())
+            chunk = self._parse(self._records.popleft())
             if self._parser.ended:
                 self._summary.total_s = self._answer.call.elapsed_s
                 self._answer.finish()
@@ -186,6 +192,15 @@ class Stream:
                 self._note(chunk)
                 return chunk
         return None
+
+    def _parse(self, record: str) -> Optional[CompletionChunk]:
+        try:
+            return self._parser.parse(record)
+        except ProtocolError:
+            # Nothing but the end of the body ended this record.
+            if self._body_over and not self._parser.whole and looks_cut(record):
+                raise StreamInterruptedError("the answer ended within a record") from None
+            raise
 
     def _read_on(self) -> None:
         while not self._records:

@@ -8,10 +8,18 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NoReturn, Optional
 
 from localproviders._http.deadline import Call
-from localproviders._http.framing import decode, parse_json
+from localproviders._http.framing import decode, looks_cut, parse_json
 from localproviders._http.retry import Attempts
 from localproviders._version import __version__
-from localproviders.errors import ConfigurationError, LinkError, ProviderError, UnreachableError
+from localproviders.errors import (
+    ConfigurationError,
+    LinkError,
+    ProtocolError,
+    ProviderError,
+    ServerError,
+    StreamInterruptedError,
+    UnreachableError,
+)
 from localproviders.settings import Settings
 
 if TYPE_CHECKING:
@@ -121,7 +129,12 @@ class Transport:
         settings = self._settings
         try:
             text = decode(answer.read_all(settings.max_body_bytes))
-            return parse_json(text, settings.max_json_depth)
+            try:
+                return parse_json(text, settings.max_json_depth)
+            except ProtocolError:
+                if answer.ends_by_closing and looks_cut(text):
+                    raise StreamInterruptedError("the answer ended within its JSON") from None
+                raise
         except ProviderError as error:
             raise self.locate(error) from error.__cause__
 
@@ -172,6 +185,8 @@ class Transport:
         )
 
     def _refuse(self, answer: Answer) -> NoReturn:
+        if answer.status < 200:
+            answer.close()  # what follows is no HTTP any more
         raise self._explain(answer.status, _error_text(answer), answer.headers)
 
     def _current_session(self) -> Session:
@@ -189,9 +204,12 @@ class Transport:
 
 
 def _error_text(answer: Answer) -> str:
+    if not answer.is_open:
+        return ""
+    answer.call.refusing()
     try:
         return answer.read_all(_MAX_ERROR_BYTES).decode("utf-8", "replace")
-    except LinkError:
+    except (LinkError, ServerError):
         return ""  # the status has said what matters; a broken body must not hide it
 
 

@@ -167,6 +167,7 @@ class ChunkParser:
         self._rules = rules
         self._calls = ToolCallAssembler(max_json_depth)
         self._reason: Optional[str] = None
+        self._began = False
         self.ended = False
         self.whole = False
 
@@ -177,6 +178,8 @@ class ChunkParser:
             ProviderError: The record is an error, or no answer's.
         """
         if record.strip() == _END:
+            if not self._began:
+                raise ProtocolError("the answer ended before it had begun")
             self.ended = True
             calls = self._calls.whole(self._reason)
             return CompletionChunk(tool_calls=calls) if calls else None
@@ -201,6 +204,7 @@ class ChunkParser:
         source = message if isinstance(message, dict) else choice.get("delta") or {}
         if not isinstance(source, dict):
             unexpected("readable delta")
+        self._began = True
         self._calls.add(source.get("tool_calls"))
         self._reason = choice.get("finish_reason") or self._reason
         # A body that holds a message is the whole answer (asked to stream or not).

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import select
 import socket
 import ssl
+import struct
 import threading
+import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Optional,
+    Set,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 #: What a script may do: send bytes, or call a function with the exchange (to wait for an
 #: event, to close, to drip).
@@ -17,7 +32,12 @@ Step = Union[bytes, Callable[["Exchange"], None]]
 #: Chooses the script for a request.
 Script = Callable[["Exchange"], Iterable[Step]]
 
+Self = TypeVar("Self", bound="ScriptedServer")
+
 _PIECE = 64 * 1024
+
+# How often a silent script looks whether the client is still there.
+_LOOK_S = 0.02
 
 
 @dataclass
@@ -28,19 +48,22 @@ class Exchange:
         method: Such as ``POST``.
         path: Path of the request, with its query.
         headers: Headers, names in lower case.
-        body: The whole body.
         connection: Number of the connection, from 1; a kept one has the same again.
+        body: The body, as far as it has been read.
         client_gone: Set when the client has closed or reset the connection.
+        answered: Set when the whole answer has been handed to the system.
     """
 
     method: str
     path: str
     headers: Dict[str, str]
-    body: bytes
     connection: int
+    sock: Any
+    reader: Any
+    stopping: threading.Event
+    body: bytes = b""
     client_gone: threading.Event = field(default_factory=threading.Event)
-    sock: Any = None
-    stopping: Optional[threading.Event] = None
+    answered: threading.Event = field(default_factory=threading.Event)
 
     @property
     def json(self) -> Any:
@@ -49,28 +72,44 @@ class Exchange:
 
     def drip(self, piece: bytes, every_s: float) -> None:
         """Send a piece again and again until the client goes or the server stops."""
-        assert self.stopping is not None  # noqa: S101  # set by the server
         while not self.stopping.wait(every_s):
             self.sock.sendall(piece)
 
-    def hold(self) -> None:
-        """Say nothing until the client goes or the server stops."""
-        assert self.stopping is not None  # noqa: S101  # set by the server
-        self.sock.settimeout(0.05)
-        while not self.stopping.is_set():
-            try:
-                if not self.sock.recv(_PIECE):
-                    raise ConnectionResetError
-            except socket.timeout:
-                continue
+    def hold(self, seconds: float = math.inf) -> None:
+        """Say nothing for so long, or until the client goes or the server stops."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self.stopping.wait(_LOOK_S):
+            if _hung_up(self.sock):
+                raise ConnectionResetError
 
     def close(self) -> None:
         """Close the connection here, in the middle of whatever was said."""
-        raise _ScriptEndsError
+        raise ScriptEndsError
+
+    def reset(self) -> None:
+        """Break the connection off: the client's next step fails instead of ending."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise _ResetError
+
+    def read_body(self, piece_bytes: int = _PIECE, every_s: float = 0.0) -> None:
+        """Read the rest of the request's body, slowly if asked to."""
+        missing = int(self.headers.get("content-length", "0")) - len(self.body)
+        while missing > 0 and not self.stopping.is_set():
+            if every_s:
+                self.hold(every_s)
+            piece = self.reader.read(min(piece_bytes, missing))
+            if not piece:
+                raise ConnectionResetError
+            self.body += piece
+            missing -= len(piece)
 
 
-class _ScriptEndsError(Exception):
+class ScriptEndsError(Exception):
     """The script closes the connection."""
+
+
+class _ResetError(ScriptEndsError):
+    """The script breaks the connection off."""
 
 
 def http_answer(
@@ -109,7 +148,7 @@ def chunks(data: bytes, size: int) -> bytes:
 
 
 class ScriptedServer:
-    """An HTTP server on a free loopback port; use it in a ``with`` block.
+    """An HTTP server on a loopback port; use it in a ``with`` block.
 
     For each request the script gives steps: bytes that are sent as they are, or functions
     that are called with the `Exchange`. After its steps the connection is kept.
@@ -132,73 +171,113 @@ class ScriptedServer:
         self._script: Script = (lambda _: [script]) if isinstance(script, bytes) else script
         self._tls = tls
         self._one_byte_writes = one_byte_writes
-        self._stopping = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", port))
-        #: The port that it listens on.
-        self.port: int = self._listener.getsockname()[1]
-        self._threads: List[threading.Thread] = []
-        self._socks: List[socket.socket] = []
-        self._lock = threading.Lock()
+        self._connections = 0
+        self._socks: Set[socket.socket] = set()
+        self._lock = threading.Condition()
         #: Every request, in the order in which they were read.
         self.exchanges: List[Exchange] = []
+        self._listen(port)
+
+    def _listen(self, port: int) -> None:
+        self._stopping = threading.Event()
+        self._threads: List[threading.Thread] = []
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        #: The port that it listens on.
+        self.port: int = self._listener.getsockname()[1]
 
     @property
     def url(self) -> str:
         """Its address, without a path."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> ScriptedServer:
-        self._start(self._accept)
-        return self
+    @property
+    def open_connections(self) -> int:
+        """How many connections clients have left open."""
+        return len(self._socks)
 
-    def __exit__(self, *_: object) -> None:
+    def wait_for_connections(self, count: int, timeout_s: float = 5.0) -> bool:
+        """Wait until no more than so many connections are open; say whether that came."""
+        with self._lock:
+            return self._lock.wait_for(lambda: len(self._socks) <= count, timeout_s)
+
+    def start(self) -> None:
+        """Begin to accept connections; again, after `stop`, on the same port."""
+        if self._stopping.is_set():
+            self._listen(self.port)
+        self._start(self._accept)
+
+    def stop(self) -> None:
+        """Break every connection off and refuse new ones."""
         self._stopping.set()
         with self._lock:
             for sock in [self._listener, *self._socks]:
                 _shut(sock)
-        for thread in self._threads:
+        for thread in list(self._threads):
             thread.join(10)
         self._listener.close()
 
+    def __enter__(self: Self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def _start(self, work: Callable[..., None], *args: Any) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True)
-        self._threads.append(thread)
+        self._threads = [old for old in self._threads if old.is_alive()] + [thread]
         thread.start()
 
     def _accept(self) -> None:
-        number = 0
-        while not self._stopping.is_set():
+        listener, stopping = self._listener, self._stopping
+        while not stopping.is_set():
             try:
-                sock, _ = self._listener.accept()
+                sock, _ = listener.accept()
             except OSError:
                 return
-            number += 1
+            self._connections += 1
             with self._lock:
-                self._socks.append(sock)
-            self._start(self._serve, sock, number)
+                self._socks.add(sock)
+            self._start(self._serve, sock, self._connections, stopping)
 
-    def _serve(self, sock: socket.socket, number: int) -> None:
+    def _serve(self, raw: socket.socket, number: int, stopping: threading.Event) -> None:
+        sock = raw
         exchange: Optional[Exchange] = None
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
+                self._swap(raw, sock)
             with sock.makefile("rb") as reader:
-                while not self._stopping.is_set():
-                    exchange = _read_request(reader, number)
-                    if exchange is None:
-                        return
-                    exchange.sock, exchange.stopping = sock, self._stopping
+                while not stopping.is_set():
+                    following = _read_head(reader, number, sock, stopping)
+                    if following is None:
+                        raise ConnectionResetError
+                    exchange = following
                     self.exchanges.append(exchange)
+                    self._before_body(exchange)
+                    exchange.read_body()
                     self._play(exchange)
-        except _ScriptEndsError:
-            pass
+                    exchange.answered.set()
+        except ScriptEndsError as end:
+            if not isinstance(end, _ResetError):
+                _shut(sock)
         except (OSError, ValueError):
             if exchange is not None:
                 exchange.client_gone.set()
         finally:
-            _shut(sock)
             sock.close()
+            self._swap(sock, None)
+
+    def _swap(self, old: socket.socket, new: Optional[socket.socket]) -> None:
+        with self._lock:
+            self._socks.discard(old)
+            if new is not None:
+                self._socks.add(new)
+            self._lock.notify_all()
+
+    def _before_body(self, exchange: Exchange) -> None:
+        """Do something when only the head of a request has been read. Nothing by default."""
 
     def _play(self, exchange: Exchange) -> None:
         for step in self._script(exchange):
@@ -211,10 +290,12 @@ class ScriptedServer:
                 exchange.sock.sendall(step)
 
 
-def _read_request(reader: Any, number: int) -> Optional[Exchange]:
+def _read_head(
+    reader: Any, number: int, sock: Any, stopping: threading.Event
+) -> Optional[Exchange]:
+    if not reader.peek(1)[:1].isalpha():
+        return None  # the end of the connection, or TLS on a plain port
     line = reader.readline()
-    if not line.strip():
-        return None
     method, path, _ = line.decode("latin-1").split(" ", 2)
     headers: Dict[str, str] = {}
     while True:
@@ -223,8 +304,19 @@ def _read_request(reader: Any, number: int) -> Optional[Exchange]:
             break
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()
-    body = reader.read(int(headers.get("content-length", "0")))
-    return Exchange(method, path, headers, body, number)
+    return Exchange(method, path, headers, number, sock, reader, stopping)
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    """Whether the other side has closed; what it sent before stays unread."""
+    if hasattr(select, "POLLRDHUP"):
+        poller = select.poll()
+        poller.register(sock, select.POLLRDHUP)
+        return bool(poller.poll(0))
+    # Elsewhere unread bytes hide the end, and TLS sockets cannot look without taking.
+    readable = bool(select.select([sock], [], [], 0)[0])
+    tls = isinstance(sock, ssl.SSLSocket)
+    return readable and not tls and not sock.recv(1, socket.MSG_PEEK)
 
 
 def _shut(sock: socket.socket) -> None:

@@ -252,8 +252,16 @@ def test_a_stream_ends_with_its_mark_and_gives_its_calls_there() -> None:
     assert parser.ended
 
 
-def test_the_mark_alone_gives_no_chunk() -> None:
-    assert _parser().parse("[DONE]") is None
+def test_the_mark_gives_no_chunk() -> None:
+    parser = _parser()
+    parser.parse('{"choices": [{"delta": {"content": "Hi"}}]}')
+    assert parser.parse("[DONE]") is None
+    assert parser.ended
+
+
+def test_the_mark_alone_is_no_answer() -> None:
+    with pytest.raises(errors.ProtocolError, match="before it had begun"):
+        _parser().parse("[DONE]")
 
 
 def test_a_whole_answer_ends_at_once() -> None:

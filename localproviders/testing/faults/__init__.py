@@ -1,0 +1,42 @@
+"""What a server can do wrong, as named values: run a script of yours against each of them."""
+
+from __future__ import annotations
+
+from typing import Dict, Tuple, Union
+
+from localproviders._record import did_you_mean
+from localproviders.testing.faults.bodies import BODY_FAULTS
+from localproviders.testing.faults.fault import KINDS, Fault
+from localproviders.testing.faults.heads import HEADS
+from localproviders.testing.faults.records import RECORD_FAULTS
+from localproviders.testing.faults.statuses import STATUS_FAULTS
+from localproviders.testing.faults.streams import STREAM_FAULTS
+from localproviders.testing.faults.vectors import VECTOR_FAULTS
+
+#: All of them, in an order that tells: head, body, records, streams, statuses, vectors.
+FAULTS: Tuple[Fault, ...] = (
+    *HEADS,
+    *BODY_FAULTS,
+    *RECORD_FAULTS,
+    *STREAM_FAULTS,
+    *STATUS_FAULTS,
+    *VECTOR_FAULTS,
+)
+
+_BY_NAME: Dict[str, Fault] = {fault.name: fault for fault in FAULTS}
+
+
+def find_fault(fault: Union[Fault, str]) -> Fault:
+    """Give the fault of a name; a fault is given back as it is.
+
+    Raises:
+        ValueError: There is no fault of this name.
+    """
+    if isinstance(fault, Fault):
+        return fault
+    if fault not in _BY_NAME:
+        raise ValueError(f"there is no fault {fault!r}{did_you_mean(fault, list(_BY_NAME))}")
+    return _BY_NAME[fault]
+
+
+__all__ = ["FAULTS", "KINDS", "Fault", "find_fault"]

@@ -1,0 +1,178 @@
+"""A server that behaves like LM Studio (the sections are those of lmstudio-api)."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+from localproviders.testing.answers import Answer
+from localproviders.testing.openai_compatible import FakeOpenAICompatible, RefusedError
+from localproviders.testing.scripted import Exchange
+from localproviders.testing.values import FakeModel
+
+
+class FakeLMStudio(FakeOpenAICompatible):
+    """A server that behaves like LM Studio, for tests; use it in a ``with`` block.
+
+    It answers unknown paths with status 200 and an error, lets its one loaded model answer
+    for unknown names, loads a model at its first request, and ignores ``dimensions`` and
+    ``encoding_format``.
+
+    Args:
+        models: Names, or `FakeModel` values.
+        generation: ``0.4`` has both of LM Studio's own lists, ``0.3`` only the older one.
+        jit: Whether a request loads the model that it names.
+        **options: Those of `FakeServer`.
+    """
+
+    default_models: Sequence[Union[str, FakeModel]] = (
+        "qwen/qwen3-4b",
+        "text-embedding-nomic-embed-text-v1.5",
+    )
+
+    def __init__(
+        self,
+        models: Optional[Sequence[Union[str, FakeModel]]] = None,
+        *,
+        generation: str = "0.4",
+        jit: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(models, **options)
+        self.generation = generation
+        self.jit = jit
+
+    def routes(self) -> Dict[Tuple[str, str], Callable[[Exchange], Answer]]:
+        """Give what answers which method and path."""
+        routes = super().routes()
+        del routes["GET", "/health"]
+        routes["GET", "/lmstudio-greeting"] = lambda _: self.json({"lmstudio": True})
+        routes["GET", "/v1/models"] = self._ids
+        routes["GET", "/api/v0/models"] = self._old_list
+        if self.generation != "0.3":
+            routes["GET", "/api/v1/models"] = self._list
+        return routes
+
+    def unknown(self, exchange: Exchange) -> Answer:
+        """Answer a request for a path that is not there: with status 200 (§0, fact 1)."""
+        where = f"({exchange.method} {exchange.path})"
+        return self.json({"error": f"Unexpected endpoint or method. {where}"})
+
+    def wrong_key(self, given: str) -> RefusedError:
+        """Make the refusal of a missing or malformed key (§1.3)."""
+        offered = given.partition(" ")[2]
+        message = (
+            f"Malformed LM Studio API token provided: {offered[:10]}**********"
+            if offered
+            else "An LM Studio API token is required to make requests to this server"
+        )
+        error = {"type": "invalid_request", "code": "invalid_api_key", "message": message}
+        return RefusedError({"error": error}, "401 Unauthorized")
+
+    def choose(self, name: Optional[str], ability: str) -> FakeModel:
+        """Resolve a name as LM Studio does (§4.4)."""
+        able = [model for model in self.models if model.can(ability)]
+        known = next((model for model in able if name in _names(model)), None)
+        loaded = [model for model in able if model.name in self.loaded]
+        if known is not None and (self.jit or known in loaded):
+            return known
+        if len(loaded) == 1:
+            return loaded[0]
+        code: Optional[str] = "model_not_found"
+        if not self.jit and not loaded:
+            message = "No models loaded. Please load a model in the developer page"
+            code = None
+        else:
+            message = f'Invalid model identifier "{name}". Please specify a valid downloaded model'
+        kind = "invalid_request_error"
+        error = {"message": message, "type": kind, "param": "model", "code": code}
+        raise RefusedError({"error": error})
+
+    def overflow(self, tokens: int, window: int) -> RefusedError:
+        """Make the refusal of a prompt that does not fit (§4.3)."""
+        return RefusedError(
+            {
+                "error": "The number of tokens to keep from the initial prompt is greater than "
+                f"the context length (n_keep: {tokens}>= n_ctx: {window})"
+            }
+        )
+
+    def vector(self, values: List[float], encoding: Any) -> Any:
+        """Write a vector as floats, whatever was asked for (§2.5)."""
+        return values
+
+    def embedding_usage(self, tokens: int) -> Dict[str, int]:
+        """Say nothing: its counts are always zero (§2.5)."""
+        return {"prompt_tokens": 0, "total_tokens": 0}
+
+    # --- lists ----------------------------------------------------------------------------
+
+    def _visible(self) -> List[FakeModel]:
+        """Give the models of the older lists: the loaded ones if nothing loads by itself."""
+        return [model for model in self.models if self.jit or model.name in self.loaded]
+
+    def _ids(self, _: Exchange) -> Answer:
+        rows = [
+            {"id": model.name, "object": "model", "owned_by": "organization_owner"}
+            for model in self._visible()
+        ]
+        return self.json({"object": "list", "data": rows}, kind="list")
+
+    def _old_list(self, _: Exchange) -> Answer:
+        return self.json(
+            {"object": "list", "data": [self._old_entry(model) for model in self._visible()]},
+            kind="list",
+        )
+
+    def _old_entry(self, model: FakeModel) -> Dict[str, Any]:
+        window = self.loaded.get(model.name)
+        kind = "vlm" if model.can("vision") else "llm"
+        return {
+            "id": model.name,
+            "object": "model",
+            "type": "embeddings" if model.can("embeddings") else kind,
+            "publisher": "somebody",
+            "arch": "qwen3",
+            "compatibility_type": "gguf",
+            "quantization": "Q4_K_M",
+            "state": "loaded" if window else "not-loaded",
+            "max_context_length": model.max_context_length,
+            **({"loaded_context_length": window} if window else {}),
+            **({"capabilities": ["tool_use"]} if model.can("tools") else {}),
+        }
+
+    def _list(self, _: Exchange) -> Answer:
+        return self.json({"models": [self._entry(model) for model in self.models]}, kind="list")
+
+    def _entry(self, model: FakeModel) -> Dict[str, Any]:
+        window = self.loaded.get(model.name)
+        config = {"context_length": window, "parallel": 4}
+        instance = {"id": model.instance or model.name, "config": config}
+        embeds = model.can("embeddings")
+        entry = {
+            "type": "embedding" if embeds else "llm",
+            "publisher": "somebody",
+            "key": model.name,
+            "display_name": model.name,
+            "quantization": {"name": "Q4_K_M", "bits_per_weight": 4},
+            "size_bytes": 2279145003,
+            "params_string": "4B",
+            "loaded_instances": [instance] if window else [],
+            "max_context_length": model.max_context_length,
+            "format": "gguf",
+        }
+        return entry if embeds else {**entry, **_about(model)}
+
+
+def _about(model: FakeModel) -> Dict[str, Any]:
+    """Give the keys that embedding models lack (§2.11)."""
+    said: Dict[str, Any] = {
+        "vision": model.can("vision"),
+        "trained_for_tool_use": model.can("tools"),
+    }
+    if model.can("thinking"):
+        said["reasoning"] = {"allowed_options": ["off", "on"], "default": "on"}
+    return {"architecture": "qwen3", "capabilities": said, "description": None}
+
+
+def _names(model: FakeModel) -> Tuple[Optional[str], ...]:
+    return (model.name, model.instance or model.name)

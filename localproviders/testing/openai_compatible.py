@@ -1,0 +1,294 @@
+"""A server of the OpenAI dialect, and the ground under the fake LM Studio."""
+
+from __future__ import annotations
+
+import base64
+from array import array
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from localproviders.testing.answers import Answer, as_event, dumps
+from localproviders.testing.fake import FakeServer, count_tokens, vector_of
+from localproviders.testing.scripted import Exchange
+from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
+
+_CREATED = 1795333923
+
+
+class RefusedError(Exception):
+    """A request is refused with this JSON and this status."""
+
+    def __init__(self, body: Any, status: str = "400 Bad Request") -> None:
+        super().__init__(status)
+        self.body = body
+        self.status = status
+
+
+class FakeOpenAICompatible(FakeServer):
+    """A server of the OpenAI dialect, like llama.cpp's, for tests.
+
+    Use it in a ``with`` block, and its `base_url` for `OpenAICompatibleProvider`. Any name
+    is answered by its first model of the right kind, as such servers do. Its arguments are
+    those of `FakeServer`.
+    """
+
+    default_models: Sequence[Union[str, FakeModel]] = ("some-model", "some-embedding-model")
+    kinds = ("events", "vectors", "list")
+    work_paths = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+
+    @property
+    def base_url(self) -> str:
+        """The address with the version, as clients of this dialect want it."""
+        return self.url + "/v1"
+
+    def answer(self, exchange: Exchange) -> Answer:
+        """Give the good answer to a request."""
+        try:
+            self._check_key(exchange)
+            route = self.routes().get((exchange.method, exchange.path.partition("?")[0]))
+            return self.unknown(exchange) if route is None else route(exchange)
+        except RefusedError as refused:
+            return self.json(refused.body, refused.status)
+
+    def routes(self) -> Dict[Tuple[str, str], Callable[[Exchange], Answer]]:
+        """Give what answers which method and path."""
+        return {
+            ("GET", "/health"): lambda _: self.json({"status": "ok"}),
+            ("GET", "/v1/models"): self._models,
+            ("POST", "/v1/chat/completions"): self._chat,
+            ("POST", "/v1/completions"): self._complete,
+            ("POST", "/v1/embeddings"): self._embeddings,
+        }
+
+    # --- what LM Studio does otherwise ------------------------------------------------------
+
+    def unknown(self, exchange: Exchange) -> Answer:
+        """Answer a request for a path that is not there."""
+        error = {"code": 404, "message": "File Not Found", "type": "not_found_error"}
+        return self.json({"error": error}, "404 Not Found")
+
+    def wrong_key(self, given: str) -> RefusedError:
+        """Make the refusal of a missing or wrong key."""
+        error = {"message": "Invalid API Key", "type": "authentication_error", "code": 401}
+        return RefusedError({"error": error}, "401 Unauthorized")
+
+    def choose(self, name: Optional[str], ability: str) -> FakeModel:
+        """Give the model that answers for a name."""
+        able = [model for model in self.models if model.can(ability)]
+        found = next((model for model in able if model.name == name), able[0] if able else None)
+        if found is None:
+            error = {"message": f"no model supports {ability}", "type": "not_supported_error"}
+            raise RefusedError({"error": {**error, "code": 501}}, "501 Not Implemented")
+        return found
+
+    def overflow(self, tokens: int, window: int) -> RefusedError:
+        """Make the refusal of a prompt that does not fit."""
+        error = {
+            "code": 400,
+            "message": f"request ({tokens} tokens) exceeds the available context size "
+            f"({window} tokens), try increasing it",
+            "type": "exceed_context_size_error",
+            "n_prompt_tokens": tokens,
+            "n_ctx": window,
+        }
+        return RefusedError({"error": error})
+
+    def vector(self, values: List[float], encoding: Any) -> Any:
+        """Write a vector as it was asked for."""
+        if encoding != "base64":
+            return values
+        return base64.b64encode(array("f", values).tobytes()).decode("ascii")
+
+    def embedding_usage(self, tokens: int) -> Dict[str, int]:
+        """Say how many tokens were embedded."""
+        return {"prompt_tokens": tokens, "total_tokens": tokens}
+
+    # --- answers --------------------------------------------------------------------------
+
+    def json(self, value: Any, status: str = "200 OK", kind: str = "other") -> Answer:
+        """Make an answer of one JSON body."""
+        media = "application/json; charset=utf-8"
+        return Answer([dumps(value)], kind=kind, content_type=media, status=status)
+
+    def _check_key(self, exchange: Exchange) -> None:
+        given = exchange.headers.get("authorization", "")
+        if self.api_key is not None and given != f"Bearer {self.api_key}":
+            raise self.wrong_key(given)
+
+    def _models(self, _: Exchange) -> Answer:
+        rows = [
+            {
+                "id": model.name,
+                "object": "model",
+                "created": _CREATED,
+                "owned_by": "llamacpp",
+                "meta": {
+                    "n_ctx_train": model.max_context_length,
+                    "n_ctx": model.context_length,
+                    "n_embd": model.dimensions,
+                    "size": 253105408,
+                },
+            }
+            for model in self.models
+        ]
+        return self.json({"object": "list", "data": rows}, kind="list")
+
+    def _chat(self, exchange: Exchange) -> Answer:
+        body = self._body(exchange)
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise RefusedError({"error": "'messages' field is required"})
+        said = " ".join(_words(message.get("content")) for message in messages)
+        return self._text_answer(exchange, body, said, chat=True)
+
+    def _complete(self, exchange: Exchange) -> Answer:
+        body = self._body(exchange)
+        return self._text_answer(exchange, body, str(body.get("prompt")), chat=False)
+
+    def _text_answer(
+        self, exchange: Exchange, body: Mapping[str, Any], said: str, *, chat: bool
+    ) -> Answer:
+        model = self.choose(body.get("model"), "chat")
+        self.load(model, exchange)
+        tokens, window = count_tokens(said), self.loaded[model.name]
+        if tokens > window:
+            raise self.overflow(tokens, window)
+        reply = self.next_reply(exchange)
+        if isinstance(reply, Refusal):
+            return self.refusal(reply)
+        answer = _TextAnswer(reply, reply.model or model.instance or model.name, body, chat)
+        usage = {
+            "prompt_tokens": tokens,
+            "completion_tokens": answer.tokens,
+            "total_tokens": tokens + answer.tokens,
+        }
+        if not body.get("stream"):
+            return self.json({**answer.whole(), "usage": usage})
+        return answer.stream(usage)
+
+    def _embeddings(self, exchange: Exchange) -> Answer:
+        body = self._body(exchange)
+        given = body.get("input")
+        texts = [given] if isinstance(given, str) else given
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise RefusedError({"error": "'input' field must be a string or an array of strings"})
+        model = self.choose(body.get("model"), "embeddings")
+        self.load(model, exchange)
+        rows = [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": self.vector(
+                    vector_of(text, model.dimensions), body.get("encoding_format")
+                ),
+            }
+            for index, text in enumerate(texts)
+        ]
+        answer = {
+            "object": "list",
+            "data": rows,
+            "model": model.instance or model.name,
+            "usage": self.embedding_usage(sum(map(count_tokens, texts))),
+        }
+        return self.json(answer, kind="vectors")
+
+    def _body(self, exchange: Exchange) -> Mapping[str, Any]:
+        try:
+            body = exchange.json
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise RefusedError({"error": "the request is no JSON object"})
+        return body
+
+
+class _TextAnswer:
+    """A reply in this dialect, whole or as a stream."""
+
+    def __init__(self, reply: Reply, model: str, body: Mapping[str, Any], chat: bool) -> None:
+        self._reply = reply
+        self._chat = chat
+        self._body = body
+        pieces = words_of(reply.text)
+        most = body.get("max_tokens")
+        cut = isinstance(most, int) and 0 <= most < len(pieces)
+        self._pieces = pieces[:most] if cut else pieces
+        usual = "tool_calls" if reply.tool_calls else reply.finish_reason
+        self._finish = "length" if cut else usual
+        self._thoughts = words_of(reply.thinking)
+        self.tokens = len(self._pieces) + len(self._thoughts)
+        self._base = {
+            "id": "chatcmpl-" + "x" * 21 if chat else "cmpl-" + "x" * 21,
+            "object": "chat.completion" if chat else "text_completion",
+            "created": _CREATED,
+            "model": model,
+            "system_fingerprint": model,
+        }
+
+    def whole(self) -> Dict[str, Any]:
+        text = "".join(self._pieces)
+        message = {
+            "role": "assistant",
+            "content": text,
+            "reasoning_content": "".join(self._thoughts),
+            "tool_calls": self._calls(),
+        }
+        return self._record({"message": message} if self._chat else {"text": text}, self._finish)
+
+    def stream(self, usage: Mapping[str, int]) -> Answer:
+        if self._chat:
+            self._base["object"] = "chat.completion.chunk"
+        records = [self._delta({"reasoning_content": piece}) for piece in self._thoughts]
+        records += [
+            self._delta({"content": piece}) if self._chat else self._record({"text": piece})
+            for piece in self._pieces
+        ]
+        records += [self._delta({"tool_calls": [call]}) for call in self._call_pieces()]
+        end: Dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
+        records.append(self._record(end, self._finish))
+        if (self._body.get("stream_options") or {}).get("include_usage"):
+            records.append({**self._base, "choices": [], "usage": usage})
+        return Answer(
+            [*map(dumps, records), "[DONE]"],
+            kind="events",
+            frame=as_event,
+            begun=len(self._thoughts) + 1,
+            content_type="text/event-stream",
+            headers=[("Cache-Control", "no-cache")],
+            pause_s=self._reply.pause_s,
+        )
+
+    def _delta(self, delta: Mapping[str, Any]) -> Dict[str, Any]:
+        return self._record({"delta": {"role": "assistant", **delta}})
+
+    def _record(self, content: Mapping[str, Any], finish: Optional[str] = None) -> Dict[str, Any]:
+        choice = {"index": 0, **content, "logprobs": None, "finish_reason": finish}
+        return {**self._base, "choices": [choice]}
+
+    def _calls(self) -> List[Dict[str, Any]]:
+        return [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": dumps(dict(call.arguments))},
+            }
+            for call in self._reply.tool_calls
+        ]
+
+    def _call_pieces(self) -> List[Dict[str, Any]]:
+        """Give the calls as pieces: first the name, then the arguments in two halves."""
+        pieces: List[Dict[str, Any]] = []
+        for index, call in enumerate(self._calls()):
+            text = call["function"]["arguments"]
+            first = {**call, "index": index}
+            first["function"] = {"name": call["function"]["name"], "arguments": ""}
+            pieces.append(first)
+            for part in (text[: len(text) // 2], text[len(text) // 2 :]):
+                function = {"arguments": part}
+                pieces.append({"index": index, "type": "function", "function": function})
+        return pieces
+
+
+def _words(content: Any) -> str:
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return str(content or "")
