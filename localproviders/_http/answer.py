@@ -191,7 +191,7 @@ class Answer:
             if parsed is not None:
                 parsed.close()
             # Closing the reader has shown whether more than this answer had come.
-            keep = not (isinstance(sock, BoundedSocket) and sock.dirty)
+            keep = not (isinstance(sock, BoundedSocket) and (sock.dirty or sock.unsent))
         if keep:
             response.raw.release_conn()
             return

@@ -7,11 +7,14 @@ Mechanism and traps: docs/architecture.md.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
+import os
 import selectors
 import socket
 import ssl
+import struct
 import threading
 from typing import Any, Callable, Optional, Tuple
 
@@ -22,6 +25,9 @@ from localproviders._http import resolve
 from localproviders._http.deadline import Call, Stop
 
 _SEND_STEP = 64 * 1024
+
+# "Linger no second": closing then breaks the connection off instead of ending it.
+_AT_ONCE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 _READ_SIZE = 64 * 1024
 
 # Status line and headers together; a flood of "100 Continue" ends here too.
@@ -38,6 +44,7 @@ class Current(threading.local):
     call: Optional[Call] = None
     policy: resolve.Policy = resolve.Policy("loopback")
     response: Optional[http.client.HTTPResponse] = None
+    connection: Any = None
 
 
 current = Current()
@@ -48,6 +55,13 @@ def current_call() -> Call:
     call = current.call
     assert call is not None  # noqa: S101  # the adapter sets it around every send
     return call
+
+
+def abandon() -> None:
+    """Close what this thread's failed call has opened: not every urllib3 does."""
+    for thing in (current.connection, current.response):
+        if thing is not None:
+            thing.close()
 
 
 class _RawReader(io.RawIOBase):
@@ -105,8 +119,10 @@ class BoundedSocket:
         self.call = call
         #: Set while only what is buffered may be looked at.
         self.quiet = False
-        #: Whether bytes have come, or are still to go, that belong to no later call.
+        #: Whether bytes have come that belong to no later call.
         self.dirty = False
+        #: Whether a part of the request is still to go.
+        self.unsent = False
         self._head_left: Optional[int] = None
         self._timeout: Optional[float] = -1.0
 
@@ -168,14 +184,15 @@ class BoundedSocket:
         # What fits into one step is sent before an answer could be noticed. A TLS socket
         # can be readable without an answer: the session's tickets come first.
         looks = len(view) > _SEND_STEP and not isinstance(self.real, ssl.SSLSocket)
+        self.unsent = True
         while view:
             try:
                 if looks and not self._has_room():
                     raise BrokenPipeError
                 view = view[self.bounded(self.real.send, view[:_SEND_STEP]) :]
             except (BrokenPipeError, ConnectionResetError):
-                self.dirty = True
                 raise BrokenPipeError from None
+        self.unsent = False
 
     def _has_room(self) -> bool:
         """Wait until more can be sent; False where the server says something before that."""
@@ -200,6 +217,10 @@ class BoundedSocket:
     def close(self) -> None:
         """Close the real socket."""
         self.call.detach(self.real)
+        if self.unsent:
+            # The end would wait behind what a server does not read, and never reach it.
+            with contextlib.suppress(OSError):
+                self.real.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.real.close()
 
     def __getattr__(self, name: str) -> Any:
@@ -281,6 +302,7 @@ class _Bounded:
         call = current_call()
         if self.sock is None:
             self.connect()
+        current.connection = self
         call.reused = self._served
         self._served = True
         sock: Any = self.sock  # connect() has set it

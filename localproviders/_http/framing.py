@@ -152,7 +152,7 @@ class SSEDecoder:
             if self._size > self._limit:
                 raise AnswerTooLargeError(f"an event is longer than {self._limit:,} bytes")
             self._data.append(decode(value[1:] if value[:1] == b" " else value))
-        elif not name.isascii() or b"\x00" in name:
+        elif b"\x00" in name:
             # Other fields are passed over, but this is none: text may be lost in it.
             raise ProtocolError("the answer is no stream of events in UTF-8")
         return None

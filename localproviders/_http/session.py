@@ -56,7 +56,7 @@ class _Adapter(HTTPAdapter):
         settings = self._settings
         in_the_clear = settings.endpoint.scheme == "http" and settings.api_key is not None
         current = connection.current
-        current.call, current.response = call, None
+        current.call, current.response, current.connection = call, None, None
         current.policy = Policy(
             settings.locality,
             needs_loopback=in_the_clear and not settings.allow_plaintext_key,
@@ -64,8 +64,11 @@ class _Adapter(HTTPAdapter):
         )
         try:
             return super().send(request, *args, **{**kwargs, "timeout": None})
+        except BaseException:
+            connection.abandon()
+            raise
         finally:
-            current.call = None
+            current.call = current.connection = None
 
 
 class Session:
@@ -102,7 +105,8 @@ class Session:
         try:
             request = requests.Request(method, url, headers=dict(headers), data=body)
             response = self._send(request.prepare(), call)
-            return Answer(response, connection.current.response, call)
+            parsed, connection.current.response = connection.current.response, None
+            return Answer(response, parsed, call)
         except Exception as error:
             failure = translate(error, call)
         call.detach()

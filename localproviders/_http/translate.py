@@ -77,7 +77,14 @@ _TABLE: List[Tuple[Tuple[Type[BaseException], ...], _Maker]] = [
     ((ConnectionResetError, ConnectionAbortedError, BrokenPipeError), _cut),
     ((http.client.HTTPException,), _garbled),
     ((zlib.error,), _not_compressed),
-    ((requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL), _bad_header),
+    (
+        (
+            requests.exceptions.InvalidHeader,
+            requests.exceptions.InvalidURL,
+            urllib3.exceptions.InvalidHeader,
+        ),
+        _bad_header,
+    ),
     ((urllib3.exceptions.ProtocolError,), _cut),
 ]
 

@@ -170,8 +170,8 @@ def certificates() -> Certificates:
 
 
 def _expired() -> ssl.SSLContext:
-    past = datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc)
-    return certificates().serve("127.0.0.1", not_before=past, not_after=past.replace(year=2002))
+    past = datetime.datetime(2002, 1, 1, tzinfo=datetime.timezone.utc)
+    return certificates().serve("127.0.0.1", not_after=past)
 
 
 TLS: Dict[str, Callable[[], ssl.SSLContext]] = {
