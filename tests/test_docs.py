@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Iterator, List
 
@@ -13,7 +15,7 @@ import pytest
 from localproviders import DependencyError, errors
 from localproviders.cli import main as command
 from localproviders.types import Limits
-from tests.docs_support import PAGES, ROOT, Block, Loopback, blocks
+from tests.docs_support import PAGES, ROOT, Block, Servers, blocks, running
 
 PYTHON = blocks("python")
 SHELL = blocks("sh")
@@ -23,23 +25,23 @@ ADDRESSES = ("https://api.example.com", "http://127.0.0.1:8080")
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Loopback]:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "report.txt").write_text("Nothing happened.", encoding="utf-8")
-    with Loopback() as loopback:
-        monkeypatch.setenv("OLLAMA_HOST", loopback.url)
+    with running() as servers:
+        monkeypatch.setenv("OLLAMA_HOST", servers.ollama.url)
         monkeypatch.setenv("EXAMPLE_API_KEY", "a-test-key")
         monkeypatch.delenv("DEPLOYED", raising=False)
-        monkeypatch.setattr("localproviders.lmstudio.provider._PORT", loopback.port)
-        yield loopback
+        monkeypatch.setattr("localproviders.lmstudio.provider._PORT", servers.lmstudio.port)
+        yield servers
 
 
-def run(block: Block, server: Loopback, old: str = "", new: str = "") -> None:
+def run(block: Block, server: Servers, old: str = "", new: str = "") -> None:
     """Execute a block as a script, at the line where it stands in its page."""
     assert old in block.text
     text = block.text.replace(old, new) if old else block.text
     for address in ADDRESSES:
-        text = text.replace(address, server.url)
+        text = text.replace(address, server.openai.url)
     code = compile("\n" * block.line + text, str(block.page), "exec")
     exec(code, {"__name__": "__main__"})
 
@@ -66,7 +68,7 @@ INDENTED = [
 @pytest.mark.parametrize(
     "block", [block for block in PYTHON if "LocalEngine" not in block.text], ids=str
 )
-def test_block_runs(block: Block, server: Loopback) -> None:
+def test_block_runs(block: Block, server: Servers) -> None:
     run(block, server)
 
 
@@ -74,52 +76,60 @@ def test_block_runs(block: Block, server: Loopback) -> None:
 @pytest.mark.parametrize(
     "block", [block for block in PYTHON if "LocalEngine" in block.text], ids=str
 )
-def test_block_runs_with_the_engine(block: Block, server: Loopback) -> None:
+def test_block_runs_with_the_engine(block: Block, server: Servers) -> None:
     try:
         run(block, server)
     except DependencyError as error:
         pytest.skip(str(error))
 
 
+@pytest.mark.parametrize("block", [b for b in PYTHON if "\ndef test_" in b.text], ids=str)
+def test_block_is_a_test_that_passes(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "test_block.py").write_text(block.text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, cwd=str(tmp_path), timeout=120)
+    said = done.stdout.decode()
+    assert done.returncode == 0, said
+    assert re.search(r"\d+ passed", said)
+
+
 # --- what the blocks claim beside running --------------------------------------------------
 
 
 def test_the_first_block_prints_the_answer_twice(
-    server: Loopback, capsys: pytest.CaptureFixture[str]
+    server: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(the_block("vectors = ollama.embed"), server)
     assert capsys.readouterr().out == "The sky scatters blue.\nThe sky scatters blue."
 
 
 def test_the_deployed_block_asks_the_service_with_its_key(
-    server: Loopback, monkeypatch: pytest.MonkeyPatch
+    server: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEPLOYED", "1")
     run(the_block("DEPLOYED"), server)
-    ((path, headers, _),) = server.seen
-    assert path == "/v1/chat/completions"
-    assert headers["Authorization"] == "Bearer a-test-key"
+    (exchange,) = server.openai.exchanges
+    assert exchange.path == "/v1/chat/completions"
+    assert exchange.headers["authorization"] == "Bearer a-test-key"
 
 
 def test_an_overlong_report_gives_both_numbers(
-    server: Loopback, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Servers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "report.txt").write_text("word " * 3000, encoding="utf-8")
+    (tmp_path / "report.txt").write_text("word " * 5000, encoding="utf-8")
     run(the_block("ContextOverflowError"), server)
-    assert capsys.readouterr().out == "3010 tokens do not fit into 1024\n"
+    assert capsys.readouterr().out == "5002 tokens do not fit into 4096\n"
 
 
-def test_a_limit_keeps_the_text_so_far(
-    server: Loopback, capsys: pytest.CaptureFixture[str]
-) -> None:
-    server.stalls = True
+def test_a_limit_keeps_the_text_so_far(server: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    server.ollama.break_next("body stalled")
     run(the_block("LimitError"), server, "idle_s=30", "idle_s=0.3")
     said = capsys.readouterr().out
-    assert said == "idle_s of 0.3 s ran out; so far: The sky scatters blue.\n"
+    assert said == "idle_s of 0.3 s ran out; so far: The\n"
 
 
 def test_another_error_ends_with_its_exit_code(
-    server: Loopback, monkeypatch: pytest.MonkeyPatch
+    server: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")  # nobody listens there
     with pytest.raises(SystemExit) as caught:
@@ -128,11 +138,11 @@ def test_another_error_ends_with_its_exit_code(
 
 
 def test_a_refused_place_prints_the_line_that_allows_it(
-    server: Loopback, capsys: pytest.CaptureFixture[str]
+    server: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(the_block("192.0.2.7"), server)
     assert 'pass locality="any"' in capsys.readouterr().out
-    assert server.seen == []
+    assert server.ollama.exchanges == []
 
 
 # --- tables --------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Iterator, List
 
 import pytest
 
-from tests.docs_support import ROOT, Loopback
+from tests.docs_support import ROOT, Servers, running
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
@@ -26,21 +26,21 @@ EXPECTED = {
     "cancel_from_thread.py": "cancelled; the text so far has",
     "cloud_switch.py": "ollama / llama3.2: The sky scatters blue.",
     "embeddings_nearest.py": "Either party may end this contract",
-    "lmstudio_chat.py": "The sky scatters blue.\n[3 tokens in",
-    "ollama_chat.py": "The sky scatters blue.\n[llama3.2, 12 tokens, end: stop]",
+    "lmstudio_chat.py": "The sky scatters blue.\n[4 tokens in",
+    "ollama_chat.py": "The sky scatters blue.\n[llama3.2, 11 tokens, end: stop]",
     "stream_to_file.py": "",
 }
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[Loopback]:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[Servers]:
     monkeypatch.chdir(str(tmp_path))
     for name in ("CHAT_BASE_URL", "CHAT_MODEL", "LOCALPROVIDERS_LOCALITY", "LM_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    with Loopback() as loopback:
-        monkeypatch.setenv("OLLAMA_HOST", loopback.url)
-        monkeypatch.setattr("localproviders.lmstudio.provider._PORT", loopback.port)
-        yield loopback
+    with running() as servers:
+        monkeypatch.setenv("OLLAMA_HOST", servers.ollama.url)
+        monkeypatch.setattr("localproviders.lmstudio.provider._PORT", servers.lmstudio.port)
+        yield servers
 
 
 def run(name: str, arguments: List[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -67,7 +67,7 @@ def test_an_example_is_short_and_has_a_main(path: object) -> None:
 @pytest.mark.parametrize("name", sorted(ARGUMENTS))
 def test_example(
     name: str,
-    server: Loopback,
+    server: Servers,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -76,7 +76,7 @@ def test_example(
 
 
 def test_the_file_is_whole_and_the_unfinished_one_gone(
-    server: Loopback, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    server: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     assert run("stream_to_file.py", ["out.txt", "Why?"], monkeypatch) == 0
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ def test_the_file_is_whole_and_the_unfinished_one_gone(
 
 
 def test_cron_gets_the_exit_code_of_the_error(
-    server: Loopback, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")  # nobody listens there
     assert run("stream_to_file.py", ["out.txt", "Why?"], monkeypatch) == 5
@@ -93,17 +93,17 @@ def test_cron_gets_the_exit_code_of_the_error(
 
 
 def test_the_environment_switches_to_a_service(
-    server: Loopback, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("CHAT_BASE_URL", server.url + "/v1")
+    monkeypatch.setenv("CHAT_BASE_URL", server.openai.base_url)
     monkeypatch.setenv("CHAT_MODEL", "some-model")
     monkeypatch.setenv("CHAT_API_KEY", "a-test-key")
     assert run("cloud_switch.py", [], monkeypatch) == 0
     assert "openai-compatible / some-model: The sky scatters blue." in capsys.readouterr().out
-    (path, headers, body), *_ = server.seen
-    assert path == "/v1/chat/completions"
-    assert headers["Authorization"] == "Bearer a-test-key"
-    assert body["model"] == "some-model"
+    exchange = server.openai.exchanges[0]
+    assert exchange.path == "/v1/chat/completions"
+    assert exchange.headers["authorization"] == "Bearer a-test-key"
+    assert exchange.json["model"] == "some-model"
 
 
 @pytest.mark.engine

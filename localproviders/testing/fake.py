@@ -52,6 +52,8 @@ class FakeServer(ScriptedServer):
             model if isinstance(model, FakeModel) else self.make_model(model) for model in given
         ]
         self.api_key = api_key
+        #: What it answers when nothing is scripted.
+        self.usual: Scripted = Reply()
         #: The windows of the models in memory, by name.
         self.loaded: Dict[str, int] = {m.name: m.context_length for m in self.models if m.loaded}
         self._replies: Deque[Scripted] = deque()
@@ -67,7 +69,7 @@ class FakeServer(ScriptedServer):
         return FakeModel(name=name)
 
     def reply_with(self, *replies: Scripted) -> None:
-        """Answer the next requests for text so, in this order; then as usual again."""
+        """Answer the next requests for text so, in this order; then as `usual` again."""
         self._replies.extend(replies)
 
     def break_next(
@@ -113,7 +115,7 @@ class FakeServer(ScriptedServer):
 
     def next_reply(self, exchange: Exchange) -> Union[Reply, Refusal]:
         """Give what the script says next."""
-        scripted: Any = self._replies.popleft() if self._replies else Reply()
+        scripted: Any = self._replies.popleft() if self._replies else self.usual
         if callable(scripted):
             scripted = scripted(exchange)
         return Reply(text=scripted) if isinstance(scripted, str) else scripted

@@ -124,7 +124,7 @@ class Replayer(ScriptedServer):
     """
 
     def __init__(self, path: Union[str, Path]) -> None:
-        super().__init__(self._recorded)
+        # Before anything listens: a file that is no recording leaves nothing behind.
         self._answers: Dict[Tuple[str, str, str], List[bytes]] = {}
         for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), start=1):
             try:
@@ -133,6 +133,7 @@ class Replayer(ScriptedServer):
                 self._answers.setdefault(key, []).append(_from_text(entry["answer"]))
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path}, line {number}: no recording ({error})") from None
+        super().__init__(self._recorded)
 
     def _recorded(self, exchange: Exchange) -> List[Step]:
         body = exchange.body.decode("utf-8", "surrogateescape")

@@ -259,6 +259,8 @@ class ScriptedServer:
                     exchange.read_body()
                     self._play(exchange)
                     exchange.answered.set()
+                    if exchange.headers.get("connection", "").lower() == "close":
+                        exchange.close()
         except ScriptEndsError as end:
             if not isinstance(end, _ResetError):
                 _shut(sock)
