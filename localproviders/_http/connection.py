@@ -14,7 +14,6 @@ import threading
 from typing import Any, Callable, Optional
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from localproviders._http import resolve
 from localproviders._http.deadline import Call, Stop
@@ -178,9 +177,7 @@ class _Bounded:
     def _new_conn(self) -> socket.socket:
         call = current_call()
         host = getattr(self, "_dns_host", self.host)
-        real = resolve.connect(host, self.port, call, current.policy)
-        real.settimeout(call.left())
-        return real
+        return resolve.connect(host, self.port, call, current.policy)
 
     def connect(self) -> None:
         call = current_call()
@@ -253,10 +250,11 @@ class _Handshake:
         self._twin: Optional[socket.socket] = None
 
     def watch(self, real: socket.socket) -> socket.socket:
-        self._twin = real.dup()
         try:
+            self._twin = real.dup()
             self._call.attach(self._twin)
-        except Stop:
+            real.settimeout(self._call.left())
+        except BaseException:
             real.close()
             raise
         return real
@@ -267,20 +265,9 @@ class _Handshake:
             self._twin.close()
 
 
-class _PlainConnection(_Bounded, HTTPConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+class PlainConnection(_Bounded, HTTPConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """HTTP under limits."""
 
 
-class _TLSConnection(_Bounded, HTTPSConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+class TLSConnection(_Bounded, HTTPSConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """HTTPS under limits."""
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls: Any = _PlainConnection
-
-
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls: Any = _TLSConnection
-
-
-POOLS = {"http": _PlainPool, "https": _TLSPool}

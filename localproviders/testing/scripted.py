@@ -181,6 +181,8 @@ class ScriptedServer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
+                with self._lock:
+                    self._socks.append(sock)  # the one before is an empty shell now
             with sock.makefile("rb") as reader:
                 while not self._stopping.is_set():
                     exchange = _read_request(reader, number)
