@@ -70,7 +70,7 @@ def main(url: str, ending: str, count: str) -> None:
     def some(number: int) -> None:
         for index in range(number):
             end(provider.stream("Hi"))
-            if index % 100 == 99:
+            if index % 250 == 249:
                 gc.collect()
 
     some(50)
