@@ -1,13 +1,12 @@
 """Where idle connections wait for the next call.
 
 urllib3's pools, with three differences: their store has no lock, closing one spoils no call
-that is about to use it, and a forgotten one closes its connections (urllib3 2 does so too).
+that is about to use it, and a forgotten one closes its connections.
 """
 
 from __future__ import annotations
 
 import queue
-import weakref
 from collections import deque
 from typing import Any, Deque, Optional
 
@@ -51,6 +50,10 @@ class _Store:
             if connection is not None:
                 connection.close()
 
+    def __del__(self) -> None:
+        # urllib3 2 has a finalizer, which does not run any more where a program ends.
+        self.close_all()
+
 
 class _Pool:
     """What both kinds of pool do differently from urllib3's."""
@@ -59,10 +62,6 @@ class _Pool:
     pool: Any
     QueueCls: Any = _Store
     _closed = False
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        weakref.finalize(self, self.pool.close_all)
 
     def _put_conn(self, conn: Any) -> None:
         super()._put_conn(conn)  # type: ignore[misc]  # HTTPConnectionPool comes next in the MRO

@@ -6,6 +6,7 @@ from typing import List
 
 import pytest
 
+from localproviders import OpenAICompatibleProvider
 from tests.life.child import PRELUDE, Child, program
 from tests.life.serving import (
     CHUNKED,
@@ -73,3 +74,14 @@ wait()
             assert server.comes_to(0)
             child.tell()
             assert child.ends() == 0
+
+
+def test_a_closed_provider_keeps_no_connection_of_a_stream_that_is_still_held() -> None:
+    with CountingServer(spoken("Hi")) as server:
+        with OpenAICompatibleProvider(server.url, model="m") as provider:
+            stream = provider.stream("Hi")
+            response = stream.result()
+            assert server.comes_to(1)
+        assert server.comes_to(0)
+
+    assert stream.result() is response
