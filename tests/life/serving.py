@@ -67,12 +67,12 @@ def close(exchange: Exchange) -> None:
     exchange.close()
 
 
-def event(text: str, end: bool = False) -> bytes:
+def event(text: str, end: bool = False, model: str = "m") -> bytes:
     """One piece of an answer in OpenAI's dialect, as a chunk of the body."""
     choice: Dict[str, Any] = {"delta": {"content": text}}
     if end:
         choice["finish_reason"] = "stop"
-    return chunk(b"data: %s\n\n" % json.dumps({"model": "m", "choices": [choice]}).encode())
+    return chunk(b"data: %s\n\n" % json.dumps({"model": model, "choices": [choice]}).encode())
 
 
 def chunk(data: bytes) -> bytes:
@@ -98,8 +98,9 @@ def echo(exchange: Exchange) -> List[bytes]:
 
 
 def _echo_chat(exchange: Exchange) -> List[bytes]:
-    words = reply_words(question(exchange))
-    return [CHUNKED, *map(event, words), event("", end=True), DONE]
+    model = exchange.json["model"]
+    pieces = [event(word, model=model) for word in reply_words(question(exchange))]
+    return [CHUNKED, *pieces, event("", end=True, model=model), DONE]
 
 
 def reply_words(asked: str) -> List[str]:
@@ -120,11 +121,13 @@ def _echo_vectors(exchange: Exchange) -> List[bytes]:
 
 
 def _ollama_chat(exchange: Exchange) -> List[bytes]:
+    model = exchange.json["model"]
     records = [
-        {"model": "m", "message": {"content": word}, "done": False}
+        {"model": model, "message": {"content": word}, "done": False}
         for word in reply_words(question(exchange))
     ]
-    records.append({"model": "m", "message": {"content": ""}, "done": True, "done_reason": "stop"})
+    last = {"message": {"content": ""}, "done": True, "done_reason": "stop"}
+    records.append({"model": model, **last})
     body = "".join(json.dumps(record) + "\n" for record in records)
     return [http_answer(body, content_type="application/x-ndjson", chunked=True, chunk_size=30)]
 
