@@ -50,6 +50,8 @@ def current_call() -> Call:
 class _RawReader(io.RawIOBase):
     """The unbuffered reading end of a bounded socket."""
 
+    _raw: Any = None  # until it is made: an interrupt can leave half an object to close
+
     def __init__(self, owner: BoundedSocket) -> None:
         self._owner = owner
         self._raw = owner.real.makefile("rb", buffering=0)
@@ -69,7 +71,7 @@ class _RawReader(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        if not self.closed:
+        if not self.closed and self._raw is not None:
             self._raw.close()
         super().close()
 
@@ -158,6 +160,8 @@ class BoundedSocket:
 
 class _HTTPResponse(http.client.HTTPResponse):
     """http.client's response, handed to the call that reads its body."""
+
+    fp: Any = None  # as above
 
     def begin(self) -> None:
         super().begin()

@@ -52,7 +52,8 @@ class _Store:
 
     def __del__(self) -> None:
         # urllib3 2 has a finalizer, which does not run any more where a program ends.
-        self.close_all()
+        if hasattr(self, "_waiting"):  # an interrupt can leave half an object
+            self.close_all()
 
 
 class _Pool:

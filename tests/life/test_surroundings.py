@@ -33,7 +33,10 @@ _ENVIRONMENTS: Dict[str, Mapping[str, str]] = {
     "certificates that do not exist": dict.fromkeys(
         ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"), _NOWHERE
     ),
-    "dead proxies": dict.fromkeys(("HTTP_PROXY", "ALL_PROXY", "http_proxy"), "http://127.0.0.1:1"),
+    "dead proxies": dict.fromkeys(
+        ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"),
+        "http://127.0.0.1:1",
+    ),
 }
 
 _FLAGS: Dict[str, Sequence[str]] = {
@@ -106,14 +109,15 @@ def test_a_folder_that_nobody_may_write_does_not_matter(tmp_path: Path) -> None:
     _check("as nobody", cwd=str(tmp_path))
 
 
-def test_a_certificate_with_a_name_beyond_ascii_is_found_in_the_c_locale(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["C locale", "certificates that do not exist", "dead proxies"])
+def test_a_certificate_with_a_name_beyond_ascii_is_found(name: str, tmp_path: Path) -> None:
     made = trustme.CA()
     path = tmp_path / "größe" / "世界.pem"
     path.parent.mkdir()
     made.cert_pem.write_to_path(str(path))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.issue_cert("127.0.0.1").configure_cert(context)
-    _check(str(path), tls=context, env={**_BARE, **_C_LOCALE})
+    _check(str(path), tls=context, env={**_BARE, **_ENVIRONMENTS[name]})
 
 
 _COMMAND = """
