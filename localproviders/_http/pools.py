@@ -7,6 +7,7 @@ that is about to use it, and a forgotten one closes its connections.
 from __future__ import annotations
 
 import queue
+import weakref
 from collections import deque
 from typing import Any, Deque, Optional
 
@@ -51,7 +52,7 @@ class _Store:
                 connection.close()
 
     def __del__(self) -> None:
-        # urllib3 2 has a finalizer, which does not run any more where a program ends.
+        # For what is given back while a program ends, when no finalizer runs any more.
         if hasattr(self, "_waiting"):  # an interrupt can leave half an object
             self.close_all()
 
@@ -63,6 +64,12 @@ class _Pool:
     pool: Any
     QueueCls: Any = _Store
     _closed = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # urllib3 2 does so too. In a circle of garbage the store alone could come too late:
+        # its sockets may be finalized before it, and complain.
+        weakref.finalize(self, self.pool.close_all)
 
     def _put_conn(self, conn: Any) -> None:
         super()._put_conn(conn)  # type: ignore[misc]  # HTTPConnectionPool comes next in the MRO
