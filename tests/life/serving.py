@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from typing import Any, Callable, Dict, List
 
@@ -28,10 +27,10 @@ class CountingServer(ScriptedServer):
         super().__enter__()
         return self
 
-    def _serve(self, sock: socket.socket, number: int) -> None:
+    def _serve(self, *connection: Any) -> None:
         self._count(1)
         try:
-            super()._serve(sock, number)
+            super()._serve(*connection)
         finally:
             self._count(-1)
 
