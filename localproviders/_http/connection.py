@@ -19,7 +19,6 @@ import threading
 from typing import Any, Callable, Optional, Tuple
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from localproviders._http import resolve
 from localproviders._http.deadline import Call, Stop
@@ -67,6 +66,8 @@ def abandon() -> None:
 class _RawReader(io.RawIOBase):
     """The unbuffered reading end of a bounded socket."""
 
+    _raw: Any = None  # until it is made: an interrupt can leave half an object to close
+
     def __init__(self, owner: BoundedSocket) -> None:
         self._owner = owner
         self._raw = owner.real.makefile("rb", buffering=0)
@@ -86,7 +87,7 @@ class _RawReader(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        if not self.closed:
+        if not self.closed and self._raw is not None:
             self._raw.close()
         super().close()
 
@@ -230,6 +231,8 @@ class BoundedSocket:
 class _HTTPResponse(http.client.HTTPResponse):
     """http.client's response, handed to the call that reads its body."""
 
+    fp: Any = None  # as above
+
     def _read_status(self) -> Tuple[str, int, str]:
         # http.client passes over 100 only, and would take 103 for the answer.
         while True:
@@ -256,9 +259,7 @@ class _Bounded:
     def _new_conn(self) -> socket.socket:
         call = current_call()
         host = getattr(self, "_dns_host", self.host)
-        real = resolve.connect(host, self.port, call, current.policy)
-        real.settimeout(call.left())
-        return real
+        return resolve.connect(host, self.port, call, current.policy)
 
     def connect(self) -> None:
         call = current_call()
@@ -332,10 +333,11 @@ class _Handshake:
         self._twin: Optional[socket.socket] = None
 
     def watch(self, real: socket.socket) -> socket.socket:
-        self._twin = real.dup()
         try:
+            self._twin = real.dup()
             self._call.attach(self._twin)
-        except Stop:
+            real.settimeout(self._call.left())
+        except BaseException:
             real.close()
             raise
         return real
@@ -346,20 +348,9 @@ class _Handshake:
             self._twin.close()
 
 
-class _PlainConnection(_Bounded, HTTPConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+class PlainConnection(_Bounded, HTTPConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """HTTP under limits."""
 
 
-class _TLSConnection(_Bounded, HTTPSConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+class TLSConnection(_Bounded, HTTPSConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     """HTTPS under limits."""
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls: Any = _PlainConnection
-
-
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls: Any = _TLSConnection
-
-
-POOLS = {"http": _PlainPool, "https": _TLSPool}

@@ -185,12 +185,13 @@ class Call:
 
     def cancel(self) -> None:
         """End the call from any thread: its sockets are shut down, so its reader wakes."""
+        if self._is_the_parents:
+            self.cancelled = True
+            return
         with self._lock:
             self.cancelled = True
-            # In a forked child the connection is still the parent's.
-            if self._process == os.getpid():
-                for sock in self._sockets:
-                    shut_down(sock)
+            for sock in self._sockets:
+                shut_down(sock)
             wake = self.on_cancel
         if wake is not None:
             wake()
@@ -209,6 +210,8 @@ class Call:
 
     def detach(self, sock: Optional[socket.socket] = None) -> None:
         """Forget a socket, or all: it is about to serve somebody else."""
+        if self._is_the_parents:
+            return
         with self._lock:
             self._sockets.difference_update(self._sockets.copy() if sock is None else {sock})
 
@@ -217,6 +220,14 @@ class Call:
         self.detach()
         if self.token is not None:
             self.token._unsubscribe(self.cancel)
+
+    @property
+    def _is_the_parents(self) -> bool:
+        """Whether this is a forked child: the connection is not its own.
+
+        The lock may be held by a thread that the child does not have.
+        """
+        return self._process != os.getpid()
 
 
 def stopped(stop: Stop, call: Call) -> ProviderError:

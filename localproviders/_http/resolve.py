@@ -99,12 +99,21 @@ def _resolve_name(host: str, port: int, call: Call) -> List[Target]:
         finally:
             done.set()
 
-    threading.Thread(target=ask, name="localproviders-resolver", daemon=True).start()
+    if not _starts(threading.Thread(target=ask, name="localproviders-resolver", daemon=True)):
+        raise OSError("no thread for the resolver can be started")
     if not call.wait_for(done):
         raise call.timed_out()
     if failed:
         raise failed[0]
     return found
+
+
+def _starts(thread: threading.Thread) -> bool:
+    try:
+        thread.start()
+    except RuntimeError:  # there are too many, or Python 3.12 is about to end
+        return False
+    return True
 
 
 def _check_place(host: str, text: str, policy: Policy) -> None:

@@ -14,6 +14,7 @@ from requests.adapters import HTTPAdapter
 from localproviders._http import connection
 from localproviders._http.answer import Answer
 from localproviders._http.deadline import Call
+from localproviders._http.pools import POOLS
 from localproviders._http.resolve import Policy
 from localproviders._http.translate import translate
 from localproviders.settings import Settings
@@ -27,22 +28,24 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._closed = False
         super().__init__(pool_connections=4, pool_maxsize=_POOL_SIZE, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = connection.POOLS
+        self.poolmanager.pool_classes_by_scheme = POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = connection.POOLS
+        manager.pool_classes_by_scheme = POOLS
         return manager
 
     def close(self) -> None:
-        # urllib3 2 closes a pool's connections when nobody holds the pool any more, and
-        # the traceback of an error may.
+        self._closed = True
+        # urllib3 2 leaves this to the garbage collector, and a finished stream that somebody
+        # still holds would keep the connections open.
         for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for key in manager.pools.keys():  # noqa: SIM118  # no mapping, though it has keys()
+            for key in list(manager.pools.keys()):
                 pool = manager.pools.get(key)
                 if pool is not None:
                     pool.close()
@@ -69,6 +72,8 @@ class _Adapter(HTTPAdapter):
             raise
         finally:
             current.call = current.connection = None
+            if self._closed:  # meanwhile: what this call has opened is not kept
+                self.close()
 
 
 class Session:

@@ -11,6 +11,7 @@ from typing import (
     List,
     Optional,
     Protocol,
+    Set,
     Tuple,
 )
 
@@ -33,6 +34,11 @@ from localproviders.types.message import ToolCall
 
 if TYPE_CHECKING:
     from localproviders._http.answer import Answer
+
+
+# The open answers of streams. In a circle of garbage a socket can be finalized before the
+# stream that would close it, and complains; what is named here is no garbage.
+_held: Set[Answer] = set()
 
 
 class Decoder(Protocol):
@@ -107,6 +113,7 @@ class Stream:
         self._closed = False
         self._failure: Optional[ProviderError] = None
         self._result: Optional[CompletionResponse] = None
+        _held.add(answer)
 
     @property
     def text(self) -> str:
@@ -158,7 +165,7 @@ class Stream:
         """
         self._closed = True
         self._answer.close()
-        self._answer.call.over()
+        self._let_go()
 
     def __enter__(self) -> Stream:
         return self
@@ -187,7 +194,7 @@ class Stream:
             if self._parser.ended:
                 self._summary.total_s = self._answer.call.elapsed_s
                 self._answer.finish()
-                self._answer.call.over()
+                self._let_go()
             if chunk is not None:
                 self._note(chunk)
                 return chunk
@@ -219,10 +226,14 @@ class Stream:
 
     def _fail(self, error: ProviderError) -> ProviderError:
         self._answer.close()
-        self._answer.call.over()
+        self._let_go()
         error.add_context(partial=self.text)
         self._failure = self._explain(error)
         return self._failure
+
+    def _let_go(self) -> None:
+        self._answer.call.over()
+        _held.discard(self._answer)
 
 
 class Summary:

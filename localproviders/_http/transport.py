@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NoReturn, Optional
 
 from localproviders._http.deadline import Call
@@ -78,9 +77,9 @@ class Transport:
     def __init__(self, settings: Settings, explain: Explain) -> None:
         self._settings = settings
         self._explain = explain
-        self._session: Optional[Session] = None
-        self._process = 0
-        self._lock = threading.Lock()
+        # By process: after a fork the connections belong to the parent. There is no lock,
+        # because a thread that the child does not have could hold it.
+        self._sessions: Dict[int, Session] = {}
 
     def open(
         self,
@@ -154,8 +153,9 @@ class Transport:
 
     def close(self) -> None:
         """Close the kept connections. The next call opens new ones."""
-        session, self._session = self._session, None
-        if session is not None and self._process == os.getpid():
+        sessions, self._sessions = self._sessions, {}
+        session = sessions.get(os.getpid())
+        if session is not None:
             session.close()
 
     def _send(
@@ -190,17 +190,16 @@ class Transport:
         raise self._explain(answer.status, _error_text(answer), answer.headers)
 
     def _current_session(self) -> Session:
-        process = os.getpid()
-        if process != self._process:
-            # After a fork the connections belong to the parent, and its lock may be held.
-            self._lock = threading.Lock()
-            self._session, self._process = None, process
-        with self._lock:
-            if self._session is None:
-                from localproviders._http.session import Session  # loads requests
+        process, sessions = os.getpid(), self._sessions
+        session = sessions.get(process)
+        if session is None:
+            from localproviders._http.session import Session  # loads requests
 
-                self._session = Session(self._settings)
-            return self._session
+            for parent in set(sessions) - {process}:
+                sessions.pop(parent, None)
+            # One step for Python: where threads meet here, all get the session of the first.
+            session = sessions.setdefault(process, Session(self._settings))
+        return session
 
 
 def _error_text(answer: Answer) -> str:

@@ -20,11 +20,12 @@ def main(argv: Optional[List[str]] = None) -> int:
     `exit_code` the status; an interrupt gives 130.
     """
     arguments = _parser().parse_args(argv)
+    _show_every_letter()
     try:
         status: int = arguments.run(arguments)
-        sys.stdout.flush()  # here a reader that has gone is still ours to handle
+        print(end="", flush=True)  # here a reader that has gone is still ours to handle
     except ProviderError as error:
-        print(f"localproviders: {type(error).__name__}: {error}", file=sys.stderr)
+        _complain(f"localproviders: {type(error).__name__}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -33,6 +34,18 @@ def main(argv: Optional[List[str]] = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status
+
+
+def _show_every_letter() -> None:
+    """Write what the locale has no letter for as an escape, instead of failing."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _complain(text: str) -> None:
+    if sys.stderr is not None:  # without one, print would take the standard output
+        print(text, file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +89,6 @@ def _install(arguments: argparse.Namespace) -> int:
     try:
         install()
     except subprocess.CalledProcessError as error:
-        print(f"localproviders: pip ended with status {error.returncode}", file=sys.stderr)
+        _complain(f"localproviders: pip ended with status {error.returncode}")
         return 1
     return 0

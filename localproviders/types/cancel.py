@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Callable, Set
 
 
@@ -14,8 +13,9 @@ class CancelToken:
     """
 
     def __init__(self) -> None:
-        # Reentrant: a signal handler can interrupt a thread that holds the lock.
-        self._lock = threading.RLock()
+        # No lock, because a signal handler or a fork can come while it is held. It goes
+        # without: whoever subscribes looks at the mark afterwards, and whoever throws looks
+        # at the listeners afterwards, so that one of the two sees the other.
         self._cancelled = False
         self._listeners: Set[Callable[[], None]] = set()
 
@@ -26,19 +26,14 @@ class CancelToken:
 
     def cancel(self) -> None:
         """End the calls: each raises `CancelledError` with its text so far."""
-        with self._lock:
-            self._cancelled = True
-            listeners = list(self._listeners)
-        for listener in listeners:
+        self._cancelled = True
+        for listener in list(self._listeners):
             listener()
 
     def _subscribe(self, listener: Callable[[], None]) -> None:
-        with self._lock:
-            self._listeners.add(listener)
-            cancelled = self._cancelled
-        if cancelled:
+        self._listeners.add(listener)
+        if self._cancelled:
             listener()
 
     def _unsubscribe(self, listener: Callable[[], None]) -> None:
-        with self._lock:
-            self._listeners.discard(listener)
+        self._listeners.discard(listener)
