@@ -183,6 +183,13 @@ def test_every_module_of_http_is_described() -> None:
     assert [name for name in sorted(names - {"__init__.py"}) if f"`{name}`" not in page] == []
 
 
+def test_the_tests_that_hold_a_promise_exist_and_hold_something() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)`", _page("reliability.md"))
+    assert len(named) > 10
+    for name in named:
+        assert "\ndef test_" in (ROOT / name).read_text(encoding="utf-8"), name
+
+
 # --- shell blocks and links ----------------------------------------------------------------
 
 

@@ -19,8 +19,12 @@ _FLOORS = {
     "engine": 4,
     "cli": 5, "testing": 5, "__main__": 5,
 }  # fmt: skip
-# Imports inside functions, which the design names: requests at first use, the command's own.
-_LAZY = {("localproviders._http.transport", "localproviders._http.session")}
+# Imports inside functions, which the design names: requests at first use, the command's own,
+# and the fake servers, which every run of pytest would load otherwise.
+_LAZY = {
+    ("localproviders._http.transport", "localproviders._http.session"),
+    ("localproviders.testing.plugin", "localproviders.testing"),
+}
 _LAZY_ROOMS = ("localproviders.cli", "localproviders.__main__")
 _NETWORK = {"requests", "urllib3", "socket", "ssl", "http"}
 _NETWORK_ROOMS = {"_http", "testing", "engine"}

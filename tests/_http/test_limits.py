@@ -204,3 +204,98 @@ def test_no_thread_is_left_or_made(serve: Any) -> None:
         before = set(threading.enumerate())
         assert provider.chat("Hi").text == "Hi"
         assert set(threading.enumerate()) <= before
+
+
+# --- cancelled at every phase ---------------------------------------------------------------
+
+# A cancelled call ends at once; this is what a shared machine may add to that.
+AT_ONCE_S = 0.25 + GRACE_S
+
+
+def _ended_after_cancel(
+    provider: OpenAICompatibleProvider, reached: threading.Event, prompt: str = "Hi"
+) -> float:
+    """Cancel a call when it has come so far; give the seconds from there to its end."""
+    token = CancelToken()
+    thrown: List[float] = []
+
+    def cancel() -> None:
+        assert reached.wait(10)
+        thrown.append(time.monotonic())
+        token.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with pytest.raises(CancelledError):
+        provider.chat(prompt, cancel=token, timeout=30)
+    thread.join()
+    return time.monotonic() - thrown[0]
+
+
+def test_cancel_while_connecting() -> None:
+    """Every place in the listener's queue is taken: nobody answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(address)
+        reached = threading.Event()
+        reached.set()
+        limits = Limits(connect_s=30)
+        url = f"http://127.0.0.1:{address[1]}"
+        with OpenAICompatibleProvider(url, model="m", timeout=limits) as provider:
+            assert _ended_after_cancel(provider, reached) < AT_ONCE_S
+        for sock in waiting:
+            sock.close()
+
+
+def test_cancel_within_a_handshake(authority: Tuple[str, ssl.SSLContext]) -> None:
+    reached, accepted = threading.Event(), []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            accepted.append(listener.accept()[0])
+            accepted[0].recv(1)  # the first byte of the client's hello
+            reached.set()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        limits = Limits(connect_s=30)
+        with OpenAICompatibleProvider(
+            url, model="m", ca_bundle=authority[0], timeout=limits
+        ) as provider:
+            assert _ended_after_cancel(provider, reached) < AT_ONCE_S
+        thread.join()
+        accepted[0].settimeout(GRACE_S)
+        while accepted[0].recv(65536):
+            pass  # the rest of the hello, and then the end: the server sees it
+        accepted[0].close()
+
+
+@pytest.mark.parametrize("over", ["plain", "tls"])
+def test_cancel_while_sending(over: str, authority: Tuple[str, ssl.SSLContext]) -> None:
+    reached = threading.Event()
+    gone: List[Exchange] = []
+
+    class Deaf(ScriptedServer):
+        def _before_body(self, exchange: Exchange) -> None:
+            gone.append(exchange)
+            reached.set()
+            exchange.hold()
+
+    tls = authority[1] if over == "tls" else None
+    extra: Dict[str, Any] = {"ca_bundle": authority[0]} if tls else {}
+    with Deaf(b"", tls=tls) as server, limited(server, extra, idle_s=30) as provider:
+        assert _ended_after_cancel(provider, reached, "x" * 30_000_000) < AT_ONCE_S
+        assert gone[0].client_gone.wait(GRACE_S)
+
+
+def test_cancel_while_waiting_for_another_attempt() -> None:
+    reached = threading.Event()
+    busy = http_answer(status="503 Busy", headers=[("Retry-After", "20")])
+    with ScriptedServer(busy) as server:
+        listeners = [lambda event: event.kind == "retried" and reached.set()]
+        with OpenAICompatibleProvider(server.url, model="m", listeners=listeners) as provider:
+            assert _ended_after_cancel(provider, reached) < AT_ONCE_S
