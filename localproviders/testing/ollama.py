@@ -176,23 +176,17 @@ class FakeOllama(FakeServer):
         if isinstance(reply, Refusal):
             return self.refusal(reply)
         pieces, finish = _limited(words_of(reply.text), reply.finish_reason, body)
-        calls = _calls(reply)
-        base: Dict[str, Any] = {"model": reply.model or body["model"]}
-        if reply.remote_host or model.remote_host:
-            base["remote_host"] = reply.remote_host or model.remote_host
-        base["created_at"] = _DATE
-        thoughts = words_of(reply.thinking)
-        parts: List[Tuple[str, str, List[Any]]] = [("", thought, []) for thought in thoughts] + [
-            (text, "", []) for text in pieces
-        ]
-        parts += [("", "", calls)] if calls else []
-        records = [{**base, **fields(*part), "done": False} for part in parts]
+        thoughts, calls = words_of(reply.thinking), _calls(reply)
+        base = _base(body, model, reply)
         last = {**base, **fields("", "", []), "done": True}
         last.update({"done_reason": finish} if finish else {})
         last.update(_metrics(prompt_tokens, len(pieces) + len(thoughts), load_s))
         if body.get("stream") is False:
-            whole = fields("".join(pieces), "".join(thoughts), calls)
-            return _json({**last, **whole})
+            return _json({**last, **fields("".join(pieces), "".join(thoughts), calls)})
+        parts: List[Tuple[str, str, List[Any]]] = [("", thought, []) for thought in thoughts]
+        parts += [(text, "", []) for text in pieces]
+        parts += [("", "", calls)] if calls else []
+        records = [{**base, **fields(*part), "done": False} for part in parts]
         return Answer(
             [dumps(record) for record in [*records, last]],
             kind="lines",
@@ -283,6 +277,13 @@ def _limited(
     if most is None or most < 0 or most >= len(pieces):
         return pieces, finish
     return pieces[:most], "length"
+
+
+def _base(body: Mapping[str, Any], model: FakeModel, reply: Reply) -> Dict[str, Any]:
+    """Give what every record of an answer begins with."""
+    remote = reply.remote_host or model.remote_host
+    named = {"model": reply.model or body["model"]}
+    return {**named, **({"remote_host": remote} if remote else {}), "created_at": _DATE}
 
 
 def _calls(reply: Reply) -> List[Dict[str, Any]]:
