@@ -1,0 +1,106 @@
+"""Runs the table of faults over each client, and prints the comparison."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+from localproviders.testing import ScriptedServer
+from tests.faults.bench import BACKENDS
+
+from . import report
+from .cases import PROXY_ANSWER, Case, cases, good_answers, surroundings
+from .judge import judge
+from .session import CACHE, CLIENTS, ROOT, Client, Session, install
+
+PAGE = ROOT / "docs" / "comparison.md"
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    """Run everything that was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
+    parser.add_argument("clients", nargs="*", metavar="client", help=", ".join(CLIENTS))
+    parser.add_argument("--python", default="python3.11", help="the Python of the clients")
+    parser.add_argument("--only", default="", help="only rows whose name has this in it")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
+    asked = parser.parse_args(arguments)
+    unknown = set(asked.clients) - set(CLIENTS)
+    if unknown:
+        parser.error(f"no such client: {', '.join(sorted(unknown))}")
+    CACHE.mkdir(exist_ok=True)
+    runs = []
+    for name in asked.clients or CLIENTS:
+        started = time.monotonic()
+        run = run_client(CLIENTS[name], asked.python, asked.only)
+        runs.append(run)
+        _keep(run)
+        took_s = time.monotonic() - started
+        print(f"{name}: {len(run.lines)} cases in {took_s:.0f} s", file=sys.stderr)
+    text = report.everything(runs)
+    print(text)
+    if asked.write:
+        write(text)
+
+
+def run_client(client: Client, python: str, only: str = "") -> report.Run:
+    """Run every case over one client."""
+    executable = install(client, python)
+    lines: List[report.Line] = []
+    about: Dict[str, str] = {}
+    with ScriptedServer(PROXY_ANSWER) as proxy:
+        todo = cases(client.backend, not client.module.startswith("own"), proxy)
+        todo = [case for case in todo if only in case.row]
+        for group in _by_environment(todo):
+            with surroundings(group[0].environment, proxy) as extra:
+                with Session(client, executable, extra) as session:
+                    lines += [_line(session, case, not extra) for case in group]
+                    about = about or session.about
+    return report.Run(client.name, about, lines)
+
+
+def _by_environment(todo: Sequence[Case]) -> Iterator[List[Case]]:
+    for name in dict.fromkeys(case.environment for case in todo):
+        yield [case for case in todo if case.environment == name]
+
+
+def _line(session: Session, case: Case, warm: bool) -> report.Line:
+    backend = BACKENDS[session.client.backend]
+    with backend.start() as server:
+        good = good_answers(server)
+        if warm and not session.running:
+            # What a client loads at its first call is no part of the case.
+            session.connect(server.url)
+            for form in good:
+                session.call(form)
+    seen = case.run(session, backend, case.form)
+    return report.Line(case, seen, judge(case, seen, good))
+
+
+def _keep(run: report.Run) -> None:
+    """Leave every case in a file beside the environments, to look up."""
+    found: List[Any] = [
+        {
+            "family": line.case.family,
+            "row": line.case.row,
+            "form": line.case.form,
+            "wanted": "an error" if line.case.outcome.error else "the answer",
+            "verdict": line.verdict._asdict(),
+            "came": line.seen.came._asdict(),
+            "after": line.seen.after and line.seen.after._asdict(),
+        }
+        for line in run.lines
+    ]
+    text = json.dumps({"about": run.about, "cases": found}, indent=1)
+    (CACHE / f"{run.name}.json").write_text(text, encoding="utf-8")
+
+
+def write(text: str, page: Path = PAGE) -> None:
+    """Put the tables between the marks of the page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
