@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -56,10 +57,11 @@ def run_client(client: Client, python: str, only: str = "") -> report.Run:
         todo = cases(client.backend, not client.module.startswith("own"), proxy)
         todo = [case for case in todo if only in case.row]
         for group in _by_environment(todo):
-            with surroundings(group[0].environment, proxy) as extra:
-                with Session(client, executable, extra) as session:
-                    lines += [_line(session, case, not extra) for case in group]
-                    about = about or session.about
+            with contextlib.ExitStack() as stack:
+                extra = stack.enter_context(surroundings(group[0].environment, proxy))
+                session = stack.enter_context(Session(client, executable, extra))
+                lines += [_line(session, case, not extra) for case in group]
+                about = about or session.about
     return report.Run(client.name, about, lines)
 
 

@@ -43,7 +43,9 @@ def attempt(module: Any, client: Any, order: Dict[str, Any]) -> Dict[str, Any]:
     pieces: List[str] = []
     started = time.monotonic()
     try:
-        came: Dict[str, Any] = {"answer": call(module, client, order["form"], order["large"], pieces)}
+        came: Dict[str, Any] = {
+            "answer": call(module, client, order["form"], order["large"], pieces)
+        }
     except Exception as error:
         came = {
             "error": f"{type(error).__module__}.{type(error).__qualname__}",

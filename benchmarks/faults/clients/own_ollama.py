@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from clients.own import ONCE, TYPED, VERSION, beside, complete, embed, list_models, stream
+
 from localproviders import OllamaProvider
 
 BESIDE = beside()
-__all__ = ["BESIDE", "TYPED", "VERSION", "connect", "complete", "embed", "list_models", "stream"]
+__all__ = ["BESIDE", "TYPED", "VERSION", "complete", "connect", "embed", "list_models", "stream"]
 
 
 def connect(url: str, authority: Optional[str], limit_s: float) -> Any:
