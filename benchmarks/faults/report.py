@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from .cases import ANOTHER, FAMILIES, VARIABLES, Case, Seen
-from .judge import Verdict
+from .judge import WRONG, Verdict
 
 
 class Line(NamedTuple):
@@ -145,8 +145,6 @@ def everything(runs: Sequence[Run]) -> str:
     """Give all tables."""
     about = "; ".join(f"`{run.name}` over {run.about['beside']}" for run in runs)
     python = runs[0].about["python"]
-    from .judge import WRONG
-
     return "\n\n".join(
         [
             f"Python {python}; {about}.",
