@@ -134,6 +134,7 @@ class BoundedSocket:
     def sendall(self, data: Any) -> None:
         """Send everything, a step at a time."""
         view = memoryview(data).cast("B")
+        del data  # a traceback with locals shows no key
         while view:
             view = view[self.bounded(self.real.send, view[:_SEND_STEP]) :]
 
@@ -162,6 +163,9 @@ class _HTTPResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
+        # What is no header urllib3 would log, and it may be a piece of an answer.
+        self.headers.defects.clear()
+        self.headers.set_payload("")
         current.response = self
 
 
@@ -173,6 +177,7 @@ class _Bounded:
     host: Any
     port: Any
     response_class: Any = _HTTPResponse
+    debuglevel = 0  # whoever raises http.client's own would see keys and prompts printed
     _served = False
 
     def _new_conn(self) -> socket.socket:

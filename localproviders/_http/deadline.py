@@ -21,6 +21,9 @@ from localproviders.types.limits import Limits
 # kept; closing costs a millisecond, so waiting longer would not pay.
 DRAIN_S = 0.05
 
+# A refusal is known by its status; its reason may take so long, and no longer.
+REASON_S = 5.0
+
 # The system's calls take no more than 2**31 milliseconds.
 _LONGEST_WAIT_S = 2_000_000.0
 
@@ -101,6 +104,10 @@ class Call:
     def answering(self) -> None:
         """From now on bound the silence between two pieces."""
         self._phase(None, math.inf, step=self.limits.idle_s)
+
+    def explaining(self) -> None:
+        """Wait for the reason of a refusal, not long."""
+        self._phase("reason", REASON_S)
 
     def draining(self) -> None:
         """Wait a moment for the end of the body, no longer."""
