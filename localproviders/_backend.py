@@ -18,6 +18,7 @@ from typing import (
     Sequence,
     Tuple,
     TypeVar,
+    Union,
 )
 
 from localproviders._http.deadline import Call
@@ -31,7 +32,7 @@ from localproviders.errors import (
     ProviderError,
     UnsupportedError,
 )
-from localproviders.provider import ModelProvider, Texts
+from localproviders.provider import ModelProvider, Texts, bare
 from localproviders.settings import Settings
 from localproviders.telemetry import Span
 from localproviders.types.answer import (
@@ -44,9 +45,15 @@ from localproviders.types.answer import (
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Timeout, resolve
 from localproviders.types.model import ModelInfo
-from localproviders.types.request import CompletionRequest, EmbeddingRequest
+from localproviders.types.request import (
+    CompletionRequest,
+    EmbeddingRequest,
+    as_embedding_request,
+    texts_of,
+)
 
 T = TypeVar("T")
+_Request = Union[CompletionRequest, EmbeddingRequest]
 
 _FRAMINGS: Mapping[str, Callable[[int], Decoder]] = {
     "application/json": WholeDecoder,
@@ -146,7 +153,7 @@ class HTTPProvider(ModelProvider):
         except BaseException as error:
             call.over()
             if isinstance(error, ProviderError):
-                raise self._failed(error, model, span) from error.__cause__
+                raise self._failed(error, request, model, span) from error.__cause__
             raise
         decoder = self._decoder(answer.content_type)
         parser.whole = isinstance(decoder, WholeDecoder)
@@ -154,9 +161,10 @@ class HTTPProvider(ModelProvider):
             answer,
             decoder,
             parser,
+            max_bytes=self.settings.max_body_bytes,
             inspect=_Inspector(self, request, model, warnings, call),
             conclude=lambda summary: self._conclude(summary, model, tuple(warnings), span),
-            explain=lambda error: self._failed(error, model, span),
+            explain=lambda error: self._failed(error, request, model, span),
         )
 
     def embed(
@@ -169,16 +177,12 @@ class HTTPProvider(ModelProvider):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> EmbeddingResponse:
-        if isinstance(texts, EmbeddingRequest):
-            request = texts
-        else:
-            request = EmbeddingRequest(
-                texts=texts if isinstance(texts, str) else tuple(texts),  # type: ignore[arg-type]  # the request wraps a single text
-                model=model,
-                dimensions=dimensions,
-                truncate=truncate,
-            )
-        del texts  # a traceback with locals shows no text
+        try:
+            request = as_embedding_request(texts, model, dimensions, truncate)
+        except (TypeError, ValueError) as error:
+            raise bare(error) from None
+        finally:
+            del texts  # a traceback with locals shows no text
         self._check_embedding(request)
         chosen = self._model(request.model, timeout, cancel)
         span = self._span("embed", chosen)
@@ -188,7 +192,7 @@ class HTTPProvider(ModelProvider):
             found, attempts = self._embed(request, chosen, call)
             response = self._pack(request, found, attempts)
         except ProviderError as error:
-            raise self._failed(error, chosen, span) from error.__cause__
+            raise self._failed(error, request, chosen, span) from error.__cause__
         finally:
             call.over()
         span.finished(prompt_tokens=response.usage.prompt_tokens, attempts=attempts)
@@ -308,8 +312,10 @@ class HTTPProvider(ModelProvider):
             endpoint=settings.endpoint.url,
         )
 
-    def _failed(self, error: ProviderError, model: str, span: Span) -> ProviderError:
-        error = self._transport.locate(error)
+    def _failed(
+        self, error: ProviderError, request: _Request, model: str, span: Span
+    ) -> ProviderError:
+        error = self._transport.locate(error, texts_of(request))
         error.add_context(model=model)
         span.failed(error)
         return error

@@ -179,8 +179,12 @@ class ModelProvider(ABC):
             TypeError: There is no such field.
             ProviderError: As for `complete`.
         """
-        request = _chat_request(messages, model, system, tools, fields)
-        del messages, system, fields  # a traceback with locals shows no prompt of ours
+        try:
+            request = _chat_request(messages, model, system, tools, fields)
+        except (TypeError, ValueError) as error:
+            raise bare(error) from None
+        finally:
+            del messages, system, fields  # a traceback with locals shows no prompt of ours
         return self.complete(request, timeout=timeout, cancel=cancel)
 
     def stream(
@@ -203,8 +207,12 @@ class ModelProvider(ABC):
             TypeError: There is no such field.
             ProviderError: As for `stream_completion`.
         """
-        request = _chat_request(messages, model, system, tools, fields)
-        del messages, system, fields  # as above
+        try:
+            request = _chat_request(messages, model, system, tools, fields)
+        except (TypeError, ValueError) as error:
+            raise bare(error) from None
+        finally:
+            del messages, system, fields  # as above
         return self.stream_completion(request, timeout=timeout, cancel=cancel)
 
     def __enter__(self) -> Self:
@@ -228,3 +236,9 @@ def _chat_request(
         tools=tuple(tools),
         **fields,  # type: ignore[arg-type]  # `stop` may be one text, which the request wraps
     )
+
+
+def bare(error: Exception) -> Exception:
+    """Take the frames off an error about arguments: they hold the prompt."""
+    error.__context__ = None
+    return error.with_traceback(None)

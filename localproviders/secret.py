@@ -65,6 +65,14 @@ class SecretString:
             )
         return self._value
 
+    def as_bearer(self) -> str:
+        """Give the value of an ``Authorization`` header, whose repr is redacted.
+
+        Raises:
+            ConfigurationError: As `reveal`.
+        """
+        return _Unseen(f"Bearer {self.reveal()}")
+
     def scrub(self, text: str) -> str:
         """Give the text with the secret, and long beginnings of it, redacted."""
         value = self._value or ""
@@ -104,6 +112,15 @@ class SecretString:
 
     def __reduce__(self) -> Tuple[object, Tuple[Optional[str]]]:
         return (_unpickle, (self._origin,))
+
+
+class _Unseen(str):
+    """Text for the wire: requests and urllib3 carry it in dictionaries, whose repr shows it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(_REDACTED)
 
 
 def _unpickle(origin: Optional[str]) -> SecretString:

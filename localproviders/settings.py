@@ -11,7 +11,7 @@ from dataclasses import field
 from typing import Any, Callable, Mapping, Optional, Tuple, Union
 
 from localproviders._http.address import Endpoint
-from localproviders._record import Record, did_you_mean, record
+from localproviders._record import CONTENT, Record, did_you_mean, record
 from localproviders.errors import ConfigurationError
 from localproviders.secret import SecretString
 from localproviders.types.limits import Limits, Timeout, resolve
@@ -36,8 +36,11 @@ class Settings(Record):
         limits: Time limits for calls that give none.
         retry: What is sent again, and how often.
         locality: Where prompts may go: ``loopback``, ``private`` or ``any``.
-        ca_bundle: Path of the certificates to trust, instead of the bundled ones.
-        client_cert: Path of a client certificate with its key, or both paths.
+        ca_bundle: Path of the certificates to trust, instead of the bundled ones; or
+            ``environment`` to take the first of ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``,
+            ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` that is set when the first call is made.
+        client_cert: Path of a client certificate with its key, or both paths. The key must
+            not be under a password.
         proxies: URL by scheme, or ``environment`` to take the usual variables. Needs
             ``locality="any"``; loopback never uses a proxy.
         listeners: Called with each telemetry event.
@@ -57,7 +60,7 @@ class Settings(Record):
     locality: str = "loopback"
     ca_bundle: Optional[str] = None
     client_cert: Union[str, Tuple[str, str], None] = None
-    proxies: Proxies = None
+    proxies: Proxies = field(default=None, metadata=CONTENT)  # it may hold a password
     listeners: Tuple[Callable[[Any], None], ...] = ()
     max_line_bytes: int = 32 * 1024 * 1024
     max_body_bytes: int = 256 * 1024 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from typing import Mapping, Optional, Tuple, Union
 
 from localproviders._record import Record, record
@@ -50,8 +51,8 @@ class Endpoint(Record):
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port as a URL."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """Scheme, host and port as a URL, where the mark of a zone is escaped (RFC 6874)."""
+        host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
     @property
@@ -65,7 +66,7 @@ class Endpoint(Record):
     @property
     def is_loopback(self) -> bool:
         """Whether the host is written as this machine: a loopback address or localhost."""
-        address = literal(self.host)
+        address = _old_spelling(self.host) or literal(self.host)
         return is_localhost(self.host) if address is None else place_of(address) == "loopback"
 
 
@@ -123,7 +124,11 @@ def _split_port(authority: str, fallback: int, lenient: bool) -> Tuple[str, int]
     else:
         name, colon, number = authority.partition(":")
         host, port = name, (number if colon else None)
-    if not re.fullmatch(r"[^\s/?#\\\[\]]*", host) or (":" in host and literal(host) is None):
+    # A zone stands in a URL as %25, and behind an address only; an escape elsewhere would
+    # hide from us what requests reads.
+    host = host.replace("%25", "%")
+    is_name = re.fullmatch(r"[^\s/?#\\\[\]:%]*", host)
+    if not is_name and (":" not in host or literal(host) is None):
         raise ConfigurationError(f"{authority!r} is no host; write host, host:port or [IPv6]:port")
     return _BIND_ADDRESSES.get(host, host), _port(port, fallback, lenient)
 
@@ -152,6 +157,16 @@ def literal(host: str) -> Optional[Address]:
     try:
         return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
+        return None
+
+
+def _old_spelling(host: str) -> Optional[Address]:
+    """Read the spellings that only C's `inet_aton` knows: 127.1, 0x7f.1, 2130706433."""
+    if not re.fullmatch(r"(0[xX][0-9a-fA-F]+|[0-9]+)(\.(0[xX][0-9a-fA-F]+|[0-9]+)){0,3}", host):
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
         return None
 
 

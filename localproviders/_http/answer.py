@@ -73,14 +73,16 @@ class Answer:
             with self._lock:
                 if not self._open:
                     raise Stop
-                piece = self._decoded()
+                return self._decoded()
         except Exception as error:
-            self.close()
-            raise translate(error, self.call) from None
+            failure = translate(error, self.call)
         except BaseException:
             self.close()
             raise
-        return piece
+        self.close()
+        # Out here, so that the foreign exception, which may hold a piece of the answer, is
+        # not the context of ours.
+        raise failure
 
     def _decoded(self) -> bytes:
         while True:

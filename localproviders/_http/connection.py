@@ -100,9 +100,11 @@ class _Reader(io.BufferedReader):
         self._owner = owner
 
     def close(self) -> None:
-        if not self.closed:
-            self._owner.dirty |= self._has_more()
-        super().close()
+        try:
+            if not self.closed:
+                self._owner.dirty |= self._has_more()
+        finally:
+            super().close()
 
     def _has_more(self) -> bool:
         self._owner.quiet = True
@@ -182,6 +184,7 @@ class BoundedSocket:
             Stop: A limit fired, or the call was cancelled.
         """
         view = memoryview(data).cast("B")
+        del data  # a traceback with locals shows no key
         # What fits into one step is sent before an answer could be noticed. A TLS socket
         # can be readable without an answer: the session's tickets come first.
         looks = len(view) > _SEND_STEP and not isinstance(self.real, ssl.SSLSocket)
@@ -243,6 +246,9 @@ class _HTTPResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
+        # What is no header urllib3 would log, and it may be a piece of an answer.
+        self.headers.defects.clear()
+        self.headers.set_payload("")
         current.response = self
 
 
@@ -254,6 +260,7 @@ class _Bounded:
     host: Any
     port: Any
     response_class: Any = _HTTPResponse
+    debuglevel = 0  # whoever raises http.client's own would see keys and prompts printed
     _served = False
 
     def _new_conn(self) -> socket.socket:

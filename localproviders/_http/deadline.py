@@ -22,6 +22,9 @@ from localproviders.types.limits import Limits, describe
 # kept; closing costs a millisecond, so waiting longer would not pay.
 DRAIN_S = 0.05
 
+# A refusal is known by its status; its reason may take so long, and no longer.
+REASON_S = 5.0
+
 # The system's calls take no more than 2**31 milliseconds.
 _LONGEST_WAIT_S = 2_000_000.0
 
@@ -105,9 +108,9 @@ class Call:
         """From now on bound the silence between two pieces."""
         self._phase(None, math.inf, step=self.limits.idle_s)
 
-    def refusing(self) -> None:
-        """Bound the whole body of a refusal: it is a sentence, not a stream."""
-        self._phase("idle_s", self.limits.idle_s)
+    def explaining(self) -> None:
+        """Wait for the reason of a refusal, not long."""
+        self._phase("reason", REASON_S)
 
     def draining(self) -> None:
         """Wait a moment for the end of the body, no longer."""

@@ -148,7 +148,7 @@ class SSEDecoder:
             return event
         name, _, value = line.partition(b":")
         if name == b"data":
-            self._size += len(value)
+            self._size += len(value) or 1  # empty ones without end are too much, too
             if self._size > self._limit:
                 raise AnswerTooLargeError(f"an event is longer than {self._limit:,} bytes")
             self._data.append(decode(value[1:] if value[:1] == b" " else value))

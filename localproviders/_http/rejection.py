@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Mapping, NamedTuple, Optional, Pattern, Sequence, Type
 
+from localproviders._http.framing import parse_json
 from localproviders._values import whole
 from localproviders.errors import (
     AuthenticationError,
@@ -55,6 +56,12 @@ _STATUSES: Mapping[int, Type[ProviderError]] = {
     503: BusyError,
     504: BusyError,
 }
+
+# A reason is a sentence; the patterns take quadratic time in its length.
+_LONGEST_REASON = 4_000
+
+# Nobody nests an error deeper.
+_DEPTH = 100
 
 _NUMBERS = (
     # request (3010 tokens) exceeds the available context size (1024 tokens)
@@ -106,8 +113,8 @@ def _inside(text: str) -> Optional[Words]:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        return read_words(json.loads(text))
-    except (ValueError, RecursionError):
+        return read_words(parse_json(text, _DEPTH))
+    except ProviderError:
         return None
 
 
@@ -142,8 +149,10 @@ def explain(
             status=status,
         )
     try:
-        words = read_words(json.loads(text))
-    except (ValueError, RecursionError):
+        body = parse_json(text, _DEPTH)
+        words = read_words(body)
+        text = json.dumps(body, ensure_ascii=False)  # so that a quotation is recognised
+    except ProviderError:
         words = None
     if words is None and re.match(r"\s*<", text):
         words = Words("the answer is a web page")
@@ -155,8 +164,9 @@ def explain(
 
 def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None) -> ProviderError:
     """Make the error that a server's words and perhaps its status mean."""
-    said = words.text
-    searched = f"{words.kind}: {said}" if words.kind else said
+    said = words.text[:_LONGEST_REASON]
+    kind = words.kind[:_LONGEST_REASON]
+    searched = f"{kind}: {said}" if kind else said
     found = next((rule for rule in rules if rule.pattern.search(searched)), None)
     cls = found.error if found else _by_status(status)
     message = f"the server says: {said[:500]}" if said else "the server gives no reason"
@@ -170,7 +180,7 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
         **(found.facts if found else {}),
     )
     if isinstance(error, ContextOverflowError):
-        _add_numbers(error, words)
+        _add_numbers(error, words._replace(text=said))
     if isinstance(error, CapabilityError):
         error.evidence = said
     return error

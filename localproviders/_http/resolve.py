@@ -69,7 +69,7 @@ def resolve(host: str, port: int, call: Call) -> List[Target]:
     if is_localhost(host):
         return [*_numeric("127.0.0.1", port), *_numeric("::1", port)]
     if literal(host) is not None:
-        return _numeric(host, port)
+        return _numeric(host.replace("%25", "%"), port)  # urllib3 leaves a zone escaped
     return _resolve_name(host, port, call)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Dict, Mapping, Optional
 import requests
 from requests.adapters import HTTPAdapter
 
-from localproviders._http import connection
+from localproviders._http import certificates, connection
 from localproviders._http.answer import Answer
 from localproviders._http.deadline import Call
 from localproviders._http.pools import POOLS
@@ -76,11 +76,20 @@ class _Adapter(HTTPAdapter):
                 self.close()
 
 
+class _Proxies(Dict[str, str]):
+    """Proxies by scheme; the repr shows no password, because they are local variables."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} proxies>"
+
+
 class Session:
     """Sends requests for one provider; shared by threads, not by processes."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._verify = certificates.trusted(settings.ca_bundle) or True
+        certificates.check_client(settings.client_cert)
         self._session = requests.Session()
         self._session.trust_env = False  # neither .netrc nor proxies nor CA variables
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -125,21 +134,20 @@ class Session:
             request,
             stream=True,
             timeout=call,  # type: ignore[arg-type]  # requests hands it on unchanged
-            verify=settings.ca_bundle or True,
+            verify=self._verify,
             cert=settings.client_cert,
             proxies=self._proxies,
             allow_redirects=False,
         )
 
-    def _choose_proxies(self) -> Dict[str, str]:
+    def _choose_proxies(self) -> _Proxies:
         settings = self._settings
         if not settings.proxies or settings.endpoint.is_loopback:
-            return {}
+            return _Proxies()
         if settings.proxies == "environment":
-            found: Dict[str, str] = requests.utils.get_environ_proxies(settings.endpoint.url)
-            return found
+            return _Proxies(requests.utils.get_environ_proxies(settings.endpoint.url))
         assert not isinstance(settings.proxies, str)  # noqa: S101  # the settings checked it
-        return dict(settings.proxies)
+        return _Proxies(settings.proxies)
 
     def close(self) -> None:
         """Close the kept connections; those in use end with their answers."""

@@ -17,6 +17,7 @@ from typing import (
 
 from localproviders._http.framing import looks_cut
 from localproviders.errors import (
+    AnswerTooLargeError,
     CancelledError,
     ProtocolError,
     ProviderError,
@@ -97,6 +98,7 @@ class Stream:
         decoder: Decoder,
         parser: ChunkParser,
         *,
+        max_bytes: int,
         inspect: Callable[[CompletionChunk], None],
         conclude: Callable[[Summary], CompletionResponse],
         explain: Callable[[ProviderError], ProviderError],
@@ -104,6 +106,7 @@ class Stream:
         self._answer = answer
         self._decoder = decoder
         self._parser = parser
+        self._bytes_left = max_bytes
         self._inspect = inspect
         self._conclude = conclude
         self._explain = explain
@@ -213,8 +216,14 @@ class Stream:
         while not self._records:
             if self._body_over:
                 raise StreamInterruptedError("the answer ended before its last record")
+            if self._bytes_left < 0:
+                raise AnswerTooLargeError(
+                    "the answer is larger than max_body_bytes allows",
+                    hint="raise max_body_bytes if that is expected",
+                )
             piece = self._answer.read()
             self._body_over = not piece
+            self._bytes_left -= len(piece)
             self._records.extend(self._decoder.feed(piece) if piece else self._decoder.end())
 
     def _note(self, chunk: CompletionChunk) -> None:

@@ -33,15 +33,18 @@ def _cut(_: BaseException, call: Call) -> ProviderError:
     return StreamInterruptedError("the server closed the connection without an answer")
 
 
-def _tls(error: BaseException, _: Call) -> ProviderError:
+def _tls(error: BaseException, call: Call) -> ProviderError:
+    if call.got_bytes:
+        return _cut(error, call)  # what was agreed on was broken later
     if "WRONG_VERSION_NUMBER" in str(error) or "UNKNOWN_PROTOCOL" in str(error):
         return CertificateError(
             "the server does not speak TLS", hint="write http:// in its address"
         )
-    return CertificateError(
-        f"TLS failed: {getattr(error, 'verify_message', '') or _words(error)}",
-        hint="trust a certificate authority of your own with ca_bundle=<path>",
-    )
+    hint = "trust a certificate authority of your own with ca_bundle=<path>"
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.CertificateError):
+        hint = "does the server speak TLS, and want a certificate of yours? client_cert=<path>"
+    words = getattr(error, "verify_message", "") or _words(error)
+    return CertificateError(f"TLS failed: {words}", hint=hint)
 
 
 def _unreachable(error: BaseException, _: Call) -> ProviderError:
@@ -49,7 +52,10 @@ def _unreachable(error: BaseException, _: Call) -> ProviderError:
 
 
 def _garbled(error: BaseException, _: Call) -> ProviderError:
-    return ProtocolError(f"what came is not HTTP: {type(error).__name__}")
+    return ProtocolError(
+        f"what came is not HTTP: {type(error).__name__}",
+        hint="is this the right port, and does it want https:// in its address?",
+    )
 
 
 def _not_compressed(*_: object) -> ProviderError:
@@ -67,33 +73,32 @@ def _bad_header(error: BaseException, call: Call) -> ProviderError:
     return ConfigurationError(f"the request cannot be sent: {type(error).__name__}")
 
 
+# An address or a header that cannot be written. requests derives these from OSError too.
+_IMPOSSIBLE = (
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.InvalidURL,
+    urllib3.exceptions.InvalidHeader,
+)
+
+# urllib3 1.26 may compare the names itself, and then only its own class tells.
+_TLS = (ssl.SSLError, urllib3.exceptions.SSLError)
+
 # Read from the top; the first class that fits decides. The exceptions are looked at from
 # the innermost outwards, because the outer ones only say "connection error".
 _TABLE: List[Tuple[Tuple[Type[BaseException], ...], _Maker]] = [
     ((HeadTooLarge,), _too_large),
-    ((ssl.SSLError, ssl.CertificateError), _tls),
+    (_TLS, _tls),
     ((urllib3.exceptions.NewConnectionError, socket.gaierror), _unreachable),
     ((http.client.IncompleteRead, http.client.RemoteDisconnected), _cut),
     ((ConnectionResetError, ConnectionAbortedError, BrokenPipeError), _cut),
     ((http.client.HTTPException,), _garbled),
     ((zlib.error,), _not_compressed),
-    (
-        (
-            requests.exceptions.InvalidHeader,
-            requests.exceptions.InvalidURL,
-            urllib3.exceptions.InvalidHeader,
-        ),
-        _bad_header,
-    ),
     ((urllib3.exceptions.ProtocolError,), _cut),
 ]
 
 
 def translate(error: BaseException, call: Call) -> ProviderError:
-    """Give our error for a foreign one, with the innermost cause attached.
-
-    requests' own exceptions are not attached: they hold the request, and with it the key
-    and the prompt.
+    """Give our error for a foreign one, with the system's own error as its cause.
 
     Args:
         error: What was raised.
@@ -111,22 +116,26 @@ def translate(error: BaseException, call: Call) -> ProviderError:
     if ours is not None:
         return ours
     made = _look_up(chain, call)
-    made.__cause__ = next(
-        (
-            link
-            for link in chain
-            if isinstance(link, (OSError, http.client.HTTPException))
-            and not isinstance(link, requests.RequestException)
-        ),
-        None,
-    )
-    made.__suppress_context__ = True
+    made.__cause__ = next((link for link in chain if _may_be_seen(link)), None)
+    if made.__cause__ is not None:
+        made.__cause__.__context__ = None  # what was wrapped on the way, or the caller's own
     return made
 
 
+def _may_be_seen(link: BaseException) -> bool:
+    """Whether an exception holds the system's words only.
+
+    requests' hold the request, http.client's what came from the server.
+    """
+    return isinstance(link, OSError) and not isinstance(link, requests.RequestException)
+
+
 def _look_up(chain: List[BaseException], call: Call) -> ProviderError:
+    impossible = next((link for link in chain if isinstance(link, _IMPOSSIBLE)), None)
+    if impossible is not None:
+        return _bad_header(impossible, call)
     if not call.connected and any(isinstance(link, OSError) for link in chain):
-        tls = next((link for link in chain if isinstance(link, ssl.SSLError)), None)
+        tls = next((link for link in chain if isinstance(link, _TLS)), None)
         return _tls(tls, call) if tls else _unreachable(chain[0], call)
     for link in chain:
         for classes, maker in _TABLE:
@@ -136,7 +145,11 @@ def _look_up(chain: List[BaseException], call: Call) -> ProviderError:
 
 
 def _inwards(error: BaseException) -> List[BaseException]:
-    """List an exception and those inside it, innermost first."""
+    """List an exception and those that it says it came from, innermost first.
+
+    Not its context: that may be an error which the caller is just handling, with a call of
+    ours as the remedy. requests and urllib3 hand on what they wrap as an argument.
+    """
     chain: List[BaseException] = []
     seen = set()
     todo: List[Optional[BaseException]] = [error]
@@ -147,7 +160,7 @@ def _inwards(error: BaseException) -> List[BaseException]:
         seen.add(id(link))
         chain.insert(0, link)
         todo.extend(a for a in link.args if isinstance(a, BaseException))
-        todo.extend([getattr(link, "reason", None), link.__cause__, link.__context__])
+        todo.extend([getattr(link, "reason", None), link.__cause__])
         todo = [item for item in todo if isinstance(item, BaseException)]
     return chain
 
@@ -156,4 +169,6 @@ def _words(error: BaseException) -> str:
     """Give the system's words for an error, without the objects around them."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    # With a single argument, ssl's errors would show it as a tuple.
+    only = error.args[0] if len(error.args) == 1 else None
+    return only if isinstance(only, str) else str(error) or type(error).__name__

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Mapping, NoReturn, Optional, Tuple
 
 from localproviders._http.deadline import Call
 from localproviders._http.framing import decode, looks_cut, parse_json
+from localproviders._http.quotes import without_quotes
 from localproviders._http.retry import Attempts
 from localproviders._version import __version__
 from localproviders.errors import (
+    CancelledError,
     ConfigurationError,
-    LinkError,
     ProtocolError,
     ProviderError,
-    ServerError,
     StreamInterruptedError,
     UnreachableError,
 )
@@ -46,20 +46,30 @@ class Payload(Dict[str, Any]):
         return f"<payload of {len(self)} fields>"
 
 
+def write_json(value: Any, *, separators: Optional[Tuple[str, str]] = None) -> str:
+    """Write a part of a request, or all of it, as JSON text.
+
+    Raises:
+        ConfigurationError: A value in it cannot be written, such as NaN or an object.
+    """
+    text, reason = "", ""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=separators)
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = str(error)
+    if reason:  # raised out here: the frames of json hold the prompt
+        del value
+        raise ConfigurationError(f"the request cannot be written as JSON: {reason}")
+    return text
+
+
 def encode(payload: Mapping[str, Any]) -> Body:
     """Write JSON for the wire.
 
     Raises:
         ConfigurationError: A value in it cannot be written, such as NaN or an object.
     """
-    payload = Payload(payload)
-    text, reason = "", ""
-    try:
-        text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        reason = str(error)
-    if reason:  # raised out here: the frames of json hold the prompt
-        raise ConfigurationError(f"the request cannot be written as JSON: {reason}")
+    text = write_json(Payload(payload), separators=(",", ":"))
     # A lone surrogate cannot be sent; the replacement mark is what every reader makes of it.
     return Body(text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode("utf-8"))
 
@@ -125,31 +135,50 @@ class Transport:
         Raises:
             ProviderError: As `json`.
         """
-        settings = self._settings
         try:
-            text = decode(answer.read_all(settings.max_body_bytes))
-            try:
-                return parse_json(text, settings.max_json_depth)
-            except ProtocolError:
-                if answer.ends_by_closing and looks_cut(text):
-                    raise StreamInterruptedError("the answer ended within its JSON") from None
-                raise
+            return self._read(answer)
         except ProviderError as error:
             raise self.locate(error) from error.__cause__
 
-    def locate(self, error: ProviderError) -> ProviderError:
-        """Fill in who and where, and take the key out of what a server said."""
+    def _read(self, answer: Answer) -> Any:
+        """Read it in a frame of its own: one that holds what came is not shown."""
+        settings = self._settings
+        text = decode(answer.read_all(settings.max_body_bytes))
+        try:
+            return parse_json(text, settings.max_json_depth)
+        except ProtocolError:
+            if answer.ends_by_closing and looks_cut(text):
+                raise StreamInterruptedError("the answer ended within its JSON") from None
+            raise
+
+    def locate(self, error: ProviderError, texts: Iterable[str] = ()) -> ProviderError:
+        """Fill in who and where, and take out what an error must not show.
+
+        Args:
+            error: What went wrong.
+            texts: What was said in the request, and is not to be quoted.
+        """
+        # The frames below, and Python's own errors about text, hold what the server said; it
+        # may quote the prompt or the key.
+        error.__traceback__ = error.__context__ = None
         settings = self._settings
         error.add_context(provider=settings.name, endpoint=settings.endpoint.url)
-        if settings.api_key is not None and error.server_message:
-            error.server_message = settings.api_key.scrub(error.server_message)
-            error.message = settings.api_key.scrub(error.message)
-            error.args = (error.message,)
+        self._hide(error, texts)
         if isinstance(error, UnreachableError) and error.hint is None:
             error.hint = (
                 f"is the server running? This address came from: {settings.endpoint_origin}"
             )
         return error
+
+    def _hide(self, error: ProviderError, texts: Iterable[str]) -> None:
+        said = list(texts) if error.server_message else ()
+        key = self._settings.api_key
+        for name in ("message", "server_message", "evidence"):
+            words = getattr(error, name, None)
+            if words:
+                words = without_quotes(words, said)
+                setattr(error, name, words if key is None else key.scrub(words))
+        error.args = (error.message,)
 
     def close(self) -> None:
         """Close the kept connections. The next call opens new ones."""
@@ -180,7 +209,7 @@ class Transport:
                 "Accept": accept,
                 "Accept-Encoding": "identity",
                 **({"Content-Type": "application/json"} if body is not None else {}),
-                **({"Authorization": f"Bearer {key.reveal()}"} if key is not None else {}),
+                **({"Authorization": key.as_bearer()} if key is not None else {}),
             }
         )
 
@@ -203,13 +232,24 @@ class Transport:
 
 
 def _error_text(answer: Answer) -> str:
+    """Read a refusal's body, or as much of it as comes: its status has said what matters."""
     if not answer.is_open:
         return ""
-    answer.call.refusing()
+    text = bytearray()
+    answer.call.explaining()
     try:
-        return answer.read_all(_MAX_ERROR_BYTES).decode("utf-8", "replace")
-    except (LinkError, ServerError):
-        return ""  # the status has said what matters; a broken body must not hide it
+        while len(text) < _MAX_ERROR_BYTES:
+            piece = answer.read()
+            if not piece:
+                answer.release()
+                break
+            text += piece
+    except CancelledError:
+        raise
+    except ProviderError:
+        pass  # it is closed
+    answer.close()
+    return text.decode("utf-8", "replace")
 
 
 class Headers(dict):  # type: ignore[type-arg]  # 3.8 cannot subscript dict at run time

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import sys
 from array import array
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -12,6 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from localproviders._backend import Vectors, unexpected
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import Rule, explain, from_words, read_words, rule
+from localproviders._http.transport import write_json
 from localproviders._values import mapping, mappings, text, whole, word
 from localproviders.capabilities import Evidence, detect
 from localproviders.errors import (
@@ -121,7 +121,7 @@ def message_payload(message: Message) -> Dict[str, Any]:
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": dump(call.arguments)},
+                "function": {"name": call.name, "arguments": write_json(call.arguments)},
             }
             for call in message.tool_calls
         ]
@@ -130,11 +130,6 @@ def message_payload(message: Message) -> Dict[str, Any]:
     if message.thinking:
         payload["reasoning_content"] = message.thinking
     return payload
-
-
-def dump(arguments: Mapping[str, Any]) -> str:
-    """Write a call's arguments as the JSON text that this dialect wants."""
-    return json.dumps(arguments, ensure_ascii=False)
 
 
 def embed_payload(request: EmbeddingRequest, model: str) -> Dict[str, Any]:

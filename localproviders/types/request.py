@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import field, fields
-from typing import Any, Literal, Mapping, Optional, Sequence, Tuple, TypedDict, Union
+from typing import Any, Iterator, Literal, Mapping, Optional, Sequence, Tuple, TypedDict, Union
 
 from localproviders._record import CONTENT, Record, did_you_mean, loads, loads_each, record
 from localproviders.types.message import Message, Tool
@@ -169,6 +170,19 @@ class RequestFields(TypedDict, total=False):
     extra_body: Mapping[str, Any]
 
 
+def texts_of(request: Union[CompletionRequest, EmbeddingRequest]) -> Iterator[str]:
+    """Give what a person or a model said in a request: what no error may repeat."""
+    if isinstance(request, EmbeddingRequest):
+        yield from request.texts
+        return
+    yield from filter(None, (request.prompt, request.suffix))
+    for message in request.messages:
+        yield from (message.content, message.thinking)
+        yield from (image.base64 for image in message.images)
+        for call in message.tool_calls:
+            yield json.dumps(call.arguments, ensure_ascii=False, default=str)
+
+
 def check_field_names(given: Mapping[str, Any]) -> None:
     """Refuse keywords that are no request field, naming the nearest right one.
 
@@ -209,3 +223,21 @@ class EmbeddingRequest(Record):
                 raise ValueError(f"text {index} is empty or no text; a model cannot embed it")
         if self.dimensions is not None and self.dimensions < 1:
             raise ValueError(f"dimensions is {self.dimensions!r}, and must be at least 1")
+
+
+def as_embedding_request(
+    texts: Union[str, Sequence[str], EmbeddingRequest],
+    model: Optional[str],
+    dimensions: Optional[int],
+    truncate: bool,
+) -> EmbeddingRequest:
+    """Turn what `embed` takes into a request; a request stays as it is.
+
+    Raises:
+        ValueError: There is no text, or an empty one.
+    """
+    if isinstance(texts, EmbeddingRequest):
+        return texts
+    return EmbeddingRequest(
+        texts=_tuple_of_text(texts), model=model, dimensions=dimensions, truncate=truncate
+    )

@@ -133,7 +133,7 @@ def test_the_longest_suffix_is_listed_first_and_goes_whole(suffix: str) -> None:
 
 @pytest.mark.parametrize(
     ("host", "origin"),
-    [("h", "http://h:1"), ("::1", "http://[::1]:1"), ("fe80::1%eth0", "http://[fe80::1%eth0]:1")],
+    [("h", "http://h:1"), ("::1", "http://[::1]:1"), ("fe80::1%eth0", "http://[fe80::1%25eth0]:1")],
 )
 def test_an_origin_brackets_ipv6(host: str, origin: str) -> None:
     endpoint = Endpoint(scheme="http", host=host, port=1, path="/p")
@@ -156,7 +156,14 @@ def test_an_origin_brackets_ipv6(host: str, origin: str) -> None:
         ("notlocalhost", False),
         ("127.0.0.1.example.com", False),
         ("::ffff:8.8.8.8", False),
-        ("2130706433", False),
+        ("2130706433", True),
+        ("0x7f.1", True),
+        ("127.1", True),
+        ("0177.0.0.1", True),
+        ("2130706434", True),
+        ("134744072", False),
+        ("0127.0.0.1", False),
+        ("08.0.0.1", False),
     ],
 )
 def test_an_endpoint_knows_whether_it_is_written_as_loopback(host: str, loopback: bool) -> None:
