@@ -9,7 +9,6 @@ import os
 import pickle
 import signal
 import threading
-import traceback
 import zlib
 from typing import Any, Dict, List
 
@@ -19,7 +18,6 @@ import responses
 
 from localproviders import (
     AnswerTooLargeError,
-    AuthenticationError,
     CancelledError,
     CancelToken,
     CompletionRequest,
@@ -39,7 +37,6 @@ from localproviders import (
     OpenAICompatibleProvider,
     ProtocolError,
     ProviderError,
-    SecretString,
     StreamInterruptedError,
     UnreachableError,
     UnsupportedError,
@@ -88,16 +85,6 @@ def test_nothing_leaves_the_machine_unasked(host: str) -> None:
     assert 'locality="' in str(caught.value.hint)
 
 
-def test_the_place_is_that_of_the_resolved_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    def elsewhere(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
-        return [(2, 1, 6, "", ("127.0.0.1", port)), (2, 1, 6, "", ("93.184.216.34", port))]
-
-    monkeypatch.setattr(resolve.socket, "getaddrinfo", elsewhere)
-    with OllamaProvider("http://looks-local:9") as provider:
-        with pytest.raises(LocalityError, match=r"looks-local \(93.184.216.34\)"):
-            provider.list_models()
-
-
 def test_a_name_that_leads_to_loopback_works(monkeypatch: pytest.MonkeyPatch) -> None:
     with ollama_server() as server:
         address = [(2, 1, 6, "", ("127.0.0.1", server.port))]
@@ -130,79 +117,6 @@ def test_an_answer_from_the_cloud_is_refused() -> None:
     with ollama_server(answer=answer) as server, OllamaProvider(server.url) as provider:
         with pytest.raises(LocalityError):
             provider.chat("Hi", model="m")
-
-
-def test_loopback_traffic_meets_no_proxy_and_no_netrc(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    netrc = tmp_path / ".netrc"
-    netrc.write_text("machine 127.0.0.1 login me password hunter2\n")
-    netrc.chmod(0o600)
-    monkeypatch.setenv("NETRC", str(netrc))
-    with ScriptedServer(b"") as proxy, ollama_server() as server:
-        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
-            monkeypatch.setenv(name, proxy.url)
-        with OllamaProvider(server.url) as provider:
-            provider.chat("Hi", model="m")
-
-    assert proxy.exchanges == []
-    assert all("authorization" not in exchange.headers for exchange in server.exchanges)
-
-
-@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
-def test_redirects_are_not_followed(status: str) -> None:
-    with ScriptedServer(said()) as elsewhere:
-        answer = http_answer(status=status, headers=[("Location", elsewhere.url)])
-        with ScriptedServer(answer) as server, dialect(server) as provider:
-            with pytest.raises(ProtocolError, match="redirect"):
-                provider.chat("Hi")
-
-    assert elsewhere.exchanges == []
-
-
-# --- keys -----------------------------------------------------------------------------------
-
-
-def test_a_key_goes_out_and_shows_nowhere() -> None:
-    key = "sk-very-secret-value"
-    refusal = http_answer({"error": f"bad key {key[:10]}****"}, status="401 Unauthorized")
-    with ScriptedServer(refusal) as server, dialect(server, api_key=key) as provider:
-        with pytest.raises(AuthenticationError) as caught:
-            provider.chat("my prompt")
-    shown = "".join(
-        traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
-    )
-    # The frames of this test hold key and prompt; ours must not.
-    ours = shown[shown.index("localproviders/provider.py") :]
-
-    assert server.exchanges[0].headers["authorization"] == f"Bearer {key}"
-    assert key not in repr(provider) + repr(provider.settings) + str(caught.value)
-    assert key[:10] not in str(caught.value) + str(caught.value.server_message)
-    assert key not in ours
-    assert "my prompt" not in ours
-
-
-def test_a_key_does_not_travel_in_the_clear() -> None:
-    provider = OpenAICompatibleProvider("http://10.0.0.1/v1", api_key="k" * 20, locality="private")
-    with provider, pytest.raises(ConfigurationError, match="in the clear"):
-        provider.list_models()
-
-
-def test_ollamas_variable_is_for_its_own_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OLLAMA_API_KEY", "k" * 20)
-
-    assert OllamaProvider().settings.api_key is None
-    assert OllamaProvider("https://ollama.com", locality="any").settings.api_key is not None
-
-
-def test_lmstudios_variables_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LMSTUDIO_API_TOKEN", "second")
-    second = LMStudioProvider().settings.api_key
-    monkeypatch.setenv("LM_API_TOKEN", "first")
-    first = LMStudioProvider().settings.api_key
-
-    assert first and second
-    assert (first.reveal(), second.reveal()) == ("first", "second")
 
 
 # --- the model ------------------------------------------------------------------------------
@@ -446,23 +360,6 @@ def test_providers_pickle_and_close_twice(kind: Any) -> None:
     assert again.settings == provider.settings == copied.settings
 
 
-def test_a_literal_key_does_not_pickle() -> None:
-    provider = OpenAICompatibleProvider("127.0.0.1:1", api_key="sk-literal-key")
-    data = pickle.dumps(provider)
-
-    assert b"sk-literal-key" not in data
-    with pytest.raises(ConfigurationError, match="pickling"):
-        pickle.loads(data).list_models()
-
-
-def test_a_key_from_the_environment_pickles_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_KEY", "sk-from-environment")
-    provider = OpenAICompatibleProvider("127.0.0.1:1", api_key=SecretString.from_env("MY_KEY"))
-
-    assert b"sk-from-environment" not in pickle.dumps(provider)
-    assert pickle.loads(pickle.dumps(provider)).settings.api_key.reveal() == "sk-from-environment"
-
-
 # --- answers that are none ------------------------------------------------------------------
 
 
@@ -584,53 +481,6 @@ def test_a_token_is_let_go_after_the_call(ask: str) -> None:
     assert not token._listeners
 
 
-def test_a_key_is_not_shown_to_a_proxy() -> None:
-    with ScriptedServer(said()) as proxy:
-        provider = OpenAICompatibleProvider(
-            "http://example.invalid/v1",
-            model="m",
-            api_key="k" * 20,
-            locality="any",
-            proxies={"http": proxy.url},
-        )
-        with provider, pytest.raises(ConfigurationError, match="in the clear"):
-            provider.chat("Hi")
-
-    assert proxy.exchanges == []
-
-
-def test_a_proxy_is_used_where_it_is_given() -> None:
-    with ScriptedServer(said()) as proxy:
-        provider = OpenAICompatibleProvider(
-            "http://example.invalid/v1", model="m", locality="any", proxies={"http": proxy.url}
-        )
-        with provider:
-            assert provider.chat("Hi").text == "Hi"
-
-    assert proxy.exchanges[0].path == "http://example.invalid:80/v1/chat/completions"
-
-
-def test_a_tunnel_is_bounded_too() -> None:
-    with ScriptedServer(lambda exchange: [lambda e: e.hold()]) as proxy:
-        provider = OpenAICompatibleProvider(
-            "https://example.invalid/v1", model="m", locality="any", proxies={"https": proxy.url}
-        )
-        with provider, pytest.raises(LimitError):
-            provider.chat("Hi", timeout=0.4)
-
-    assert proxy.exchanges[0].method == "CONNECT"
-
-
-def test_proxies_from_the_environment_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    with ScriptedServer(said()) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.url)
-        provider = OpenAICompatibleProvider(
-            "http://example.invalid/v1", model="m", locality="any", proxies="environment"
-        )
-        with provider:
-            assert provider.chat("Hi").text == "Hi"
-
-
 def test_a_resolver_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
@@ -649,16 +499,6 @@ def test_a_resolver_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     release.set()
 
     assert caught.value.limit == "connect_s"
-
-
-@pytest.mark.parametrize("host", ["no-such-name", "a..b"])
-def test_a_name_that_leads_nowhere(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise UnicodeError("label") if ".." in host else resolve.socket.gaierror(-2, "unknown")
-
-    monkeypatch.setattr(resolve.socket, "getaddrinfo", fail)
-    with OllamaProvider(f"http://{host}") as provider, pytest.raises(ProviderError):
-        provider.list_models()
 
 
 # --- bodies ---------------------------------------------------------------------------------
@@ -689,23 +529,9 @@ def test_a_compressed_answer_that_is_none(data: bytes, error: Any) -> None:
             provider.list_models()
 
 
-def test_a_body_too_large_is_left() -> None:
-    with ScriptedServer(http_answer(b" " * 100_000)) as server:
-        with dialect(server, max_body_bytes=1_000) as provider:
-            with pytest.raises(AnswerTooLargeError):
-                provider.list_models()
-
-
 def test_a_line_too_long_is_left() -> None:
     with ScriptedServer(sse("x" * 100_000)) as server:
         with dialect(server, max_line_bytes=1_000) as provider, pytest.raises(AnswerTooLargeError):
-            provider.chat("Hi")
-
-
-def test_headers_without_end_are_left() -> None:
-    lines = b"HTTP/1.1 100 Continue\r\n\r\n" * 60_000
-    with ScriptedServer(lines) as server, dialect(server) as provider:
-        with pytest.raises(AnswerTooLargeError):
             provider.chat("Hi")
 
 
@@ -872,47 +698,6 @@ def test_an_address_that_cannot_be_sent_to(host: str) -> None:
 # --- what a hostile reviewer found ----------------------------------------------------------
 
 
-def _formatted(error: BaseException) -> str:
-    made = traceback.TracebackException.from_exception(error, capture_locals=True)
-    return "".join(made.format())
-
-
-_KEY = "KEY" * 3
-
-
-def _leaks(error: BaseException) -> bool:
-    return _KEY in _formatted(error)
-
-
-@pytest.mark.parametrize("how", ["refused", "place", "reset", "garbage", "bad header"])
-def test_no_failure_of_the_link_shows_the_key(how: str) -> None:
-    key = SecretString(_KEY)
-    answers: Dict[str, Any] = {
-        "reset": [lambda e: e.close()],
-        "garbage": [b"garbage\r\n\r\n"],
-        "bad header": [b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"],
-    }
-    with ScriptedServer(lambda _: answers[how]) as server:
-        urls = {"refused": "http://127.0.0.1:1", "place": "http://10.0.0.1:9"}
-        provider = OpenAICompatibleProvider(urls.get(how, server.url), model="m", api_key=key)
-        with provider, pytest.raises(ProviderError) as caught:
-            provider.chat("x")
-
-    assert not _leaks(caught.value)
-    assert not isinstance(caught.value, ConfigurationError) or how == "place"
-
-
-@pytest.mark.parametrize("value", [float("nan"), object()])
-def test_what_cannot_be_written_is_said_without_the_prompt(value: Any) -> None:
-    provider = OllamaProvider("127.0.0.1:1", model="m", locality="any")
-    question = "".join(["the ", "prompt"])
-    with provider, pytest.raises(ConfigurationError, match="JSON") as caught:
-        provider.chat(question, extra_body={"a": value})
-    shown = _formatted(caught.value)
-
-    assert "the prompt" not in shown[shown.index("localproviders/provider.py") :]
-
-
 def test_two_calls_under_one_index_are_two() -> None:
     def piece(identity: str, name: str) -> str:
         call = {"index": 0, "id": identity, "function": {"name": name, "arguments": "{}"}}
@@ -952,10 +737,3 @@ def test_very_long_limits_are_limits(seconds: float) -> None:
 def test_impossible_limits_are_refused(seconds: Any) -> None:
     with pytest.raises(ValueError, match="total_s"):
         OllamaProvider("127.0.0.1:1", model="m").chat("Hi", timeout=seconds)
-
-
-def test_a_strange_redirect_is_a_redirect() -> None:
-    answer = http_answer(status="302 Found", headers=[("Location", "http://[::1")])
-    with ScriptedServer(answer) as server, dialect(server) as provider:
-        with pytest.raises(ProtocolError, match="redirect"):
-            provider.chat("Hi")

@@ -58,7 +58,6 @@ def write_json(value: Any, *, separators: Optional[Tuple[str, str]] = None) -> s
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
     if reason:  # raised out here: the frames of json hold the prompt
-        del value
         raise ConfigurationError(f"the request cannot be written as JSON: {reason}")
     return text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -17,9 +18,9 @@ from localproviders import (
     CancelToken,
     CompletionRequest,
     EmbeddingRequest,
+    LinkError,
     Message,
     ProviderError,
-    StreamInterruptedError,
     ToolCall,
 )
 from localproviders._http import connection
@@ -299,12 +300,12 @@ def test_nor_one_that_is_cancelled(kind: str) -> None:
 def test_nor_one_that_breaks_while_it_is_sent(
     kind: str, ask: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def reset(*_: Any) -> Any:
-        raise ConnectionResetError(104, "Connection reset by peer")
+    def lost(*_: Any) -> Any:
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
 
-    monkeypatch.setattr(BoundedSocket, "bounded", reset)
+    monkeypatch.setattr(BoundedSocket, "bounded", lost)
     with ScriptedServer(good) as server, make(kind, server, api_key=KEY) as provider:
-        with pytest.raises(StreamInterruptedError) as caught:
+        with pytest.raises(LinkError) as caught:
             CALLS[ask](provider)
     _assert_clean(caught.value)
 
