@@ -29,6 +29,7 @@ PROVIDERS: Mapping[str, Callable[..., HTTPProvider]] = {
 }
 
 ONCE = RetryPolicy(attempts=1)
+AGAIN = RetryPolicy(first_wait_s=0)
 
 KEY = "sk-hunter2-0123456789abcdef"
 PROMPT = "Mr Smith of Harrow has a tumour"

@@ -19,7 +19,7 @@ from localproviders._http.deadline import Call
 from localproviders._http.resolve import Target
 from localproviders.testing import Exchange, ScriptedServer
 from localproviders.types import Limits
-from tests.locality.support import CALLS, ONCE, PROVIDERS, good, make
+from tests.locality.support import AGAIN, CALLS, ONCE, PROVIDERS, good, make
 
 _ELSEWHERE = "93.184.216.34"
 _REAL = socket.getaddrinfo
@@ -146,7 +146,7 @@ def test_the_repetition_on_a_fresh_connection_is_checked_too(
 
     asked = resolver(["127.0.0.1"], [_ELSEWHERE])
     with ScriptedServer(script) as server:
-        with make(kind, f"http://my-machine:{server.port}") as provider:
+        with make(kind, f"http://my-machine:{server.port}", retry=AGAIN) as provider:
             provider.list_models()
             with pytest.raises(LocalityError):
                 provider.list_models()

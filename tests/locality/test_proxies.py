@@ -13,7 +13,7 @@ import pytest
 
 from localproviders import LimitError, OpenAICompatibleProvider
 from localproviders.testing import ScriptedServer, http_answer
-from tests.locality.support import CALLS, KEY, PROVIDERS, Authority, Nobody, good, make
+from tests.locality.support import CALLS, KEY, ONCE, PROVIDERS, Authority, Nobody, good, make
 
 _ROOT = Path(__file__).parents[2]
 _NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -232,6 +232,7 @@ def test_proxies_of_the_environment_are_taken_only_when_asked_for(
             model="m",
             locality="any",
             proxies="environment" if asked else None,
+            retry=ONCE,
         ) as provider:
             if asked:
                 provider.chat("Hi")

@@ -23,7 +23,7 @@ from localproviders._http.rejection import explain, from_words, read_words
 from localproviders.lmstudio.wire import RULES as LM_STUDIO
 from localproviders.ollama.wire.errors import RULES as OLLAMA
 from localproviders.testing import Exchange, ScriptedServer, http_answer
-from tests.locality.support import ANSWER, CALLS, PROVIDERS, make, only_asking
+from tests.locality.support import AGAIN, ANSWER, CALLS, PROVIDERS, make, only_asking
 
 GRACE_S = 2.0
 _LISTING = ("list_models", "supports_model", "model_capabilities")
@@ -270,7 +270,7 @@ _BODIES: Mapping[str, bytes] = {
 @pytest.mark.parametrize("body", _BODIES)
 def test_the_body_of_a_refusal_hides_nothing_and_costs_little(kind: str, body: str) -> None:
     with ScriptedServer(lambda _: [_BODIES[body], lambda e: e.close()]) as server:
-        with make(kind, server) as provider:
+        with make(kind, server, retry=AGAIN) as provider:
             for ask in ("list_models", "chat"):
                 started = time.monotonic()
                 with pytest.raises(RequestRejectedError) as caught:
