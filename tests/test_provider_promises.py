@@ -22,6 +22,7 @@ from localproviders import (
     AuthenticationError,
     CancelledError,
     CancelToken,
+    CapabilityError,
     CompletionRequest,
     ConfigurationError,
     ContextOverflowError,
@@ -180,6 +181,16 @@ def test_a_key_goes_out_and_shows_nowhere() -> None:
     assert key[:10] not in str(caught.value) + str(caught.value.server_message)
     assert key not in ours
     assert "my prompt" not in ours
+
+
+def test_a_quoted_key_is_taken_out_of_the_evidence_too() -> None:
+    key = "sk-very-secret-value"
+    refusal = http_answer({"error": f"{key} does not support tools"}, status="400 Bad Request")
+    with ScriptedServer(refusal) as server, dialect(server, api_key=key) as provider:
+        with pytest.raises(CapabilityError) as caught:
+            provider.chat("Hi")
+
+    assert caught.value.evidence == "********** does not support tools"
 
 
 def test_a_key_does_not_travel_in_the_clear() -> None:

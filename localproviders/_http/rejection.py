@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Mapping, NamedTuple, Optional, Pattern, Sequence, Type
 
+from localproviders._http.framing import parse_json
 from localproviders._values import whole
 from localproviders.errors import (
     AuthenticationError,
@@ -51,6 +52,11 @@ _STATUSES: Mapping[int, Type[ProviderError]] = {
     503: BusyError,
     504: BusyError,
 }
+
+# A refusal is a sentence. The patterns take quadratic time, so they see no more than that of
+# what may be a page, or an echo of the prompt.
+_LONGEST_SENTENCE = 5_000
+_DEEPEST_REFUSAL = 100
 
 _NUMBERS = (
     # request (3010 tokens) exceeds the available context size (1024 tokens)
@@ -99,11 +105,13 @@ def read_words(body: Any) -> Optional[Words]:
 
 
 def _inside(text: str) -> Optional[Words]:
-    if not text.lstrip().startswith("{"):
-        return None
+    return _read_text(text) if text.lstrip().startswith("{") else None
+
+
+def _read_text(text: str) -> Optional[Words]:
     try:
-        return read_words(json.loads(text))
-    except (ValueError, RecursionError):
+        return read_words(parse_json(text, _DEEPEST_REFUSAL))
+    except ProviderError:
         return None
 
 
@@ -133,10 +141,7 @@ def explain(
             hint="write the final address of the server",
             status=status,
         )
-    try:
-        words = read_words(json.loads(text))
-    except (ValueError, RecursionError):
-        words = None
+    words = _read_text(text)
     if words is None and re.match(r"\s*<", text):
         words = Words("the answer is a web page")
     error = from_words(words or Words(text.strip()), rules, status)
@@ -148,7 +153,7 @@ def explain(
 def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None) -> ProviderError:
     """Make the error that a server's words and perhaps its status mean."""
     said = words.text
-    searched = f"{words.kind}: {said}" if words.kind else said
+    searched = (f"{words.kind}: {said}" if words.kind else said)[:_LONGEST_SENTENCE]
     found = next((rule for rule in rules if rule.pattern.search(searched)), None)
     cls = found.error if found else _by_status(status)
     message = f"the server says: {said[:500]}" if said else "the server gives no reason"
@@ -163,7 +168,7 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     if isinstance(error, ContextOverflowError):
         _add_numbers(error, words)
     if isinstance(error, CapabilityError):
-        error.evidence = said
+        error.evidence = error.server_message
     return error
 
 
@@ -185,7 +190,7 @@ def _by_status(status: Optional[int]) -> Type[ProviderError]:
 def _add_numbers(error: ContextOverflowError, words: Words) -> None:
     error.prompt_tokens, error.context_length = words.prompt_tokens, words.context_length
     for pattern in _NUMBERS:
-        found = pattern.search(words.text)
+        found = pattern.search(words.text[:_LONGEST_SENTENCE])
         if found and error.prompt_tokens is None:
             error.prompt_tokens = int(found.group("prompt"))
             error.context_length = int(found.group("window"))

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NoReturn, Option
 from localproviders._http.deadline import Call
 from localproviders._http.framing import decode, parse_json
 from localproviders._version import __version__
-from localproviders.errors import ConfigurationError, LinkError, ProviderError, UnreachableError
+from localproviders.errors import (
+    CapabilityError,
+    ConfigurationError,
+    LinkError,
+    ProviderError,
+    UnreachableError,
+)
 from localproviders.settings import Settings
 
 if TYPE_CHECKING:
@@ -131,6 +137,8 @@ class Transport:
             error.server_message = settings.api_key.scrub(error.server_message)
             error.message = settings.api_key.scrub(error.message)
             error.args = (error.message,)
+            if isinstance(error, CapabilityError):
+                error.evidence = error.server_message
         if isinstance(error, UnreachableError) and error.hint is None:
             error.hint = (
                 f"is the server running? This address came from: {settings.endpoint_origin}"
