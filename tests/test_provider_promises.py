@@ -873,9 +873,10 @@ def test_a_child_that_drops_a_stream_leaves_it_to_the_parent() -> None:
 @pytest.mark.parametrize("host", ["http://*example", "http://é" + "x" * 70])
 def test_an_address_that_cannot_be_sent_to(host: str) -> None:
     provider = OpenAICompatibleProvider(host, api_key="k" * 20, locality="any")
-    with provider, pytest.raises(ProviderError) as caught:
+    with provider, pytest.raises(ConfigurationError, match="InvalidURL") as caught:
         provider.list_models()
 
+    assert not caught.value.retryable
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 

@@ -87,6 +87,9 @@ def _bad_header(error: BaseException, call: Call) -> ProviderError:
     return ConfigurationError(f"the request cannot be sent: {type(error).__name__}")
 
 
+# These are OSErrors too, and would look like a server that is away.
+_UNSENDABLE = (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL)
+
 # Read from the top; the first class that fits decides. The exceptions are looked at from
 # the innermost outwards, because the outer ones only say "connection error".
 _TABLE: List[Tuple[Tuple[Type[BaseException], ...], _Maker]] = [
@@ -97,7 +100,7 @@ _TABLE: List[Tuple[Tuple[Type[BaseException], ...], _Maker]] = [
     ((ConnectionResetError, ConnectionAbortedError, BrokenPipeError), _cut),
     ((http.client.HTTPException,), _garbled),
     ((zlib.error,), _not_compressed),
-    ((requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL), _bad_header),
+    ((*_UNSENDABLE, urllib3.exceptions.InvalidHeader), _bad_header),
     ((urllib3.exceptions.ProtocolError,), _cut),
 ]
 
@@ -138,6 +141,8 @@ def translate(error: BaseException, call: Call) -> ProviderError:
 
 
 def _look_up(chain: List[BaseException], call: Call) -> ProviderError:
+    if not call.connected and any(isinstance(link, _UNSENDABLE) for link in chain):
+        return _bad_header(chain[-1], call)
     if not call.connected and any(isinstance(link, OSError) for link in chain):
         tls = next((link for link in chain if isinstance(link, ssl.SSLError)), None)
         return _tls(tls, call) if tls else _unreachable(chain[0], call)
