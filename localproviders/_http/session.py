@@ -58,6 +58,12 @@ class _Adapter(HTTPAdapter):
         finally:
             current.call = None
 
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        # requests trips over a charset without a value; nobody here asks for the charset.
+        if "Content-Type" in resp.headers:
+            resp.headers["Content-Type"] = resp.headers["Content-Type"].partition(";")[0]
+        return super().build_response(req, resp)
+
 
 class Session:
     """Sends requests for one provider; shared by threads, not by processes."""
