@@ -16,6 +16,16 @@ def whole(value: Any) -> Optional[int]:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def number(value: Any) -> Optional[float]:
+    """Give a number that a float can hold, or None; a text such as "nan" is no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
 def word(value: Any) -> Optional[str]:
     """Give a text that says something, or None."""
     return value if isinstance(value, str) and value else None

@@ -79,7 +79,8 @@ class SecretString:
         if value:
             text = text.replace(value, _REDACTED)
         if len(value) > _TELLING_PREFIX and value[:_TELLING_PREFIX] in text:
-            for length in range(len(value) - 1, _TELLING_PREFIX - 1, -1):
+            longest = min(len(value) - 1, len(text))
+            for length in range(longest, _TELLING_PREFIX - 1, -1):
                 text = text.replace(value[:length], _REDACTED)
         return text
 

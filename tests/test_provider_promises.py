@@ -20,6 +20,7 @@ from localproviders import (
     AnswerTooLargeError,
     CancelledError,
     CancelToken,
+    CapabilityError,
     CompletionRequest,
     ConfigurationError,
     ContextOverflowError,
@@ -117,6 +118,16 @@ def test_an_answer_from_the_cloud_is_refused() -> None:
     with ollama_server(answer=answer) as server, OllamaProvider(server.url) as provider:
         with pytest.raises(LocalityError):
             provider.chat("Hi", model="m")
+
+
+def test_a_quoted_key_is_taken_out_of_the_evidence_too() -> None:
+    key = "sk-very-secret-value"
+    refusal = http_answer({"error": f"{key} does not support tools"}, status="400 Bad Request")
+    with ScriptedServer(refusal) as server, dialect(server, api_key=key) as provider:
+        with pytest.raises(CapabilityError) as caught:
+            provider.chat("Hi")
+
+    assert caught.value.evidence == "********** does not support tools"
 
 
 # --- the model ------------------------------------------------------------------------------
@@ -688,9 +699,10 @@ def test_a_child_that_drops_a_stream_leaves_it_to_the_parent() -> None:
 @pytest.mark.parametrize("host", ["http://*example", "http://é" + "x" * 70])
 def test_an_address_that_cannot_be_sent_to(host: str) -> None:
     provider = OpenAICompatibleProvider(host, api_key="k" * 20, locality="any")
-    with provider, pytest.raises(ProviderError) as caught:
+    with provider, pytest.raises(ConfigurationError, match="InvalidURL") as caught:
         provider.list_models()
 
+    assert not caught.value.retryable
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 

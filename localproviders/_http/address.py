@@ -144,6 +144,12 @@ def _port(text: Optional[str], fallback: int, lenient: bool) -> int:
 
 
 def _clean_path(path: str, api_suffixes: Tuple[str, ...]) -> str:
+    # The API's own paths follow: a query would swallow them. It may hold a key: not quoted.
+    if re.search(r"[\s?#\\\"']", path):
+        raise ConfigurationError(
+            "the path of the address holds a blank, a quote, ?, # or a backslash",
+            hint="write scheme, host, port and a plain path",
+        )
     path = path.strip("/")
     for suffix in api_suffixes:
         if path == suffix or path.endswith("/" + suffix):

@@ -96,7 +96,8 @@ class Answer:
                     if not self._inflate.eof:
                         raise http.client.IncompleteRead(b"")
                     return b""
-                piece = self._inflate.decompress(raw, _PIECE)
+                # zlib would keep all that follows its end, and copy it anew for each piece.
+                piece = b"" if self._inflate.eof else self._inflate.decompress(raw, _PIECE)
             self.call.left()  # a bomb inflates without touching the socket
             if piece:
                 return piece

@@ -10,13 +10,13 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from typing import Any, List, NoReturn, Optional
+from math import isinf
+from typing import Any, Iterator, List, NoReturn, Optional
 
 from localproviders.errors import AnswerTooLargeError, ProtocolError
 
 # Longer runs of digits are no number of this protocol, and cost quadratic time.
 _MAX_DIGITS = 400
-_TOO_MANY_DIGITS = re.compile(f"[0-9]{{{_MAX_DIGITS + 1}}}")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -33,11 +33,11 @@ class LineSplitter:
         self._held = 0
         self._after_cr = False
 
-    def feed(self, piece: bytes) -> List[bytes]:
-        """Give the lines that this piece completes.
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Give the lines that this piece completes, one after the other.
 
         Raises:
-            AnswerTooLargeError: A line is longer than allowed.
+            AnswerTooLargeError: A line is longer than allowed; those before it were given.
         """
         if self._after_cr and piece:
             # The CR has ended its line already; an LF right behind it belongs to it.
@@ -45,18 +45,19 @@ class LineSplitter:
             if piece[:1] == b"\n":
                 piece = piece[1:]
         if not piece:
-            return []
+            return
         self._after_cr = piece[-1:] == b"\r"
         if b"\n" not in piece and b"\r" not in piece:
             self._hold(piece)
-            return []
+            return
         lines = piece.split(b"\n") if b"\r" not in piece else _LINE_END.split(piece)
         lines[0] = b"".join([*self._parts, lines[0]])
         self._parts, self._held = [], 0
-        self._hold(lines.pop())
+        rest = lines.pop()
         for line in lines:
             self._check(len(line))
-        return lines
+            yield line
+        self._hold(rest)
 
     def rest(self) -> bytes:
         """Give what followed the last line end."""
@@ -82,14 +83,14 @@ class NDJSONDecoder:
     def __init__(self, max_line_bytes: int) -> None:
         self._lines = LineSplitter(max_line_bytes)
 
-    def feed(self, piece: bytes) -> List[str]:
-        """Give the records that this piece completes, as text.
+    def feed(self, piece: bytes) -> Iterator[str]:
+        """Give the records that this piece completes, as text, one after the other.
 
         Raises:
             AnswerTooLargeError: A line is longer than allowed.
             ProtocolError: A line is no UTF-8.
         """
-        return [decode(line) for line in self._lines.feed(piece) if line.strip()]
+        return (decode(line) for line in self._lines.feed(piece) if line.strip())
 
     def end(self) -> List[str]:
         """Give the record after the last line end; a whole one needs none."""
@@ -111,19 +112,17 @@ class SSEDecoder:
         self._size = 0
         self._first = True
 
-    def feed(self, piece: bytes) -> List[str]:
-        """Give the data of the events that this piece completes.
+    def feed(self, piece: bytes) -> Iterator[str]:
+        """Give the data of the events that this piece completes, one after the other.
 
         Raises:
             AnswerTooLargeError: A line or an event is longer than allowed.
             ProtocolError: A line is no UTF-8.
         """
-        events = []
         for line in self._lines.feed(piece):
             event = self._take(line)
             if event is not None:
-                events.append(event)
-        return events
+                yield event
 
     def end(self) -> List[str]:
         """Give the event that lacks only its blank line.
@@ -138,7 +137,7 @@ class SSEDecoder:
         return [] if event is None else [event]
 
     def _take(self, line: bytes) -> Optional[str]:
-        if self._first and (line or self._data):
+        if self._first:
             self._first = False
             if line.startswith(codecs.BOM_UTF8):
                 line = line[len(codecs.BOM_UTF8) :]
@@ -148,7 +147,7 @@ class SSEDecoder:
             return event
         name, _, value = line.partition(b":")
         if name == b"data":
-            self._size += len(value) or 1  # empty ones without end are too much, too
+            self._size += len(value) + bool(self._data)  # the LF that joins it counts
             if self._size > self._limit:
                 raise AnswerTooLargeError(f"an event is longer than {self._limit:,} bytes")
             self._data.append(decode(value[1:] if value[:1] == b" " else value))
@@ -211,15 +210,12 @@ def parse_json(text: str, max_depth: int) -> Any:
     """Read one JSON value.
 
     Raises:
-        ProtocolError: The text is no JSON, or holds NaN, an infinity, or a number of more
-            than 400 digits.
+        ProtocolError: The text is no JSON, or holds NaN, an infinity, a number past every
+            float, or one of more than 400 digits.
         AnswerTooLargeError: It is nested deeper than allowed.
     """
-    if text.count("{") + text.count("[") > max_depth and _depth(text) > max_depth:
-        raise AnswerTooLargeError(f"the answer's JSON is nested deeper than {max_depth} levels")
-    # Two steps, because digits are common in texts and in the base64 of vectors.
-    if _TOO_MANY_DIGITS.search(text) and _TOO_MANY_DIGITS.search(_without_strings(text)):
-        raise ProtocolError(f"the answer has a number of more than {_MAX_DIGITS} digits")
+    if text.count("{") + text.count("[") > max_depth:
+        _check_depth(text, max_depth)
     if "\\u" in text:
         text = _ESCAPES.sub(_without_halves, text)
     try:
@@ -250,17 +246,37 @@ def _without_halves(escape: re.Match[str]) -> str:
     return "\\ufffd" if escape.group("half") else escape.group()
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+def _whole(digits: str) -> int:
+    if len(digits) - digits.startswith("-") > _MAX_DIGITS:
+        raise ProtocolError(f"the answer has a number of more than {_MAX_DIGITS} digits")
+    return int(digits)
 
 
-def _without_strings(text: str) -> str:
-    return _STRING.sub('""', text)
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if isinf(number):  # json would make an infinity of it, which nobody sent
+        raise ProtocolError("the answer has a number that is past every float")
+    return number
 
 
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for mark in re.findall(r"[\[\]{}]", _without_strings(text)):
-        depth += 1 if mark in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_whole, parse_float=_finite)
+_MARK = re.compile(r'[\\"\[\]{}]')
+
+
+def _check_depth(text: str, max_depth: int) -> None:
+    """Look at brackets outside of strings; one mark after the other, so in little memory."""
+    depth, inside, escaped = 0, False, -1
+    for found in _MARK.finditer(text):
+        mark, place = found.group(), found.start()
+        if place == escaped:
+            continue
+        if mark == "\\":
+            escaped = place + 1
+        elif mark == '"':
+            inside = not inside
+        elif not inside:
+            depth += 1 if mark in "[{" else -1
+            if depth > max_depth:
+                raise AnswerTooLargeError(
+                    f"the answer's JSON is nested deeper than {max_depth} levels"
+                )

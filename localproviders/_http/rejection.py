@@ -110,8 +110,10 @@ def read_words(body: Any) -> Optional[Words]:
 
 
 def _inside(text: str) -> Optional[Words]:
-    if not text.lstrip().startswith("{"):
-        return None
+    return _read_text(text) if text.lstrip().startswith("{") else None
+
+
+def _read_text(text: str) -> Optional[Words]:
     try:
         return read_words(parse_json(text, _DEPTH))
     except ProviderError:
@@ -182,7 +184,7 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     if isinstance(error, ContextOverflowError):
         _add_numbers(error, words._replace(text=said))
     if isinstance(error, CapabilityError):
-        error.evidence = said
+        error.evidence = error.server_message
     return error
 
 

@@ -75,6 +75,12 @@ class _Adapter(HTTPAdapter):
             if self._closed:  # meanwhile: what this call has opened is not kept
                 self.close()
 
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        # requests trips over a charset without a value; nobody here asks for the charset.
+        if "Content-Type" in resp.headers:
+            resp.headers["Content-Type"] = resp.headers["Content-Type"].partition(";")[0]
+        return super().build_response(req, resp)
+
 
 class _Proxies(Dict[str, str]):
     """Proxies by scheme; the repr shows no password, because they are local variables."""

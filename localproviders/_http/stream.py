@@ -7,6 +7,7 @@ from typing import (
     TYPE_CHECKING,
     Callable,
     Deque,
+    Iterable,
     Iterator,
     List,
     Optional,
@@ -45,8 +46,8 @@ _held: Set[Answer] = set()
 class Decoder(Protocol):
     """Bytes to records; see `framing`."""
 
-    def feed(self, piece: bytes) -> List[str]:
-        """Give the records that a piece completes."""
+    def feed(self, piece: bytes) -> Iterable[str]:
+        """Give the records that a piece completes, those before a bad one too."""
         ...
 
     def end(self) -> List[str]:
@@ -112,6 +113,7 @@ class Stream:
         self._explain = explain
         self._records: Deque[str] = deque()
         self._summary = Summary(answer.attempts)
+        self._unread: Optional[ProviderError] = None
         self._body_over = False
         self._closed = False
         self._failure: Optional[ProviderError] = None
@@ -214,6 +216,8 @@ class Stream:
 
     def _read_on(self) -> None:
         while not self._records:
+            if self._unread is not None:
+                raise self._unread
             if self._body_over:
                 raise StreamInterruptedError("the answer ended before its last record")
             if self._bytes_left < 0:
@@ -224,7 +228,11 @@ class Stream:
             piece = self._answer.read()
             self._body_over = not piece
             self._bytes_left -= len(piece)
-            self._records.extend(self._decoder.feed(piece) if piece else self._decoder.end())
+            try:
+                self._records.extend(self._decoder.feed(piece) if piece else self._decoder.end())
+            except ProviderError as error:
+                # What came before it counts, however the bytes were cut.
+                self._unread = error.with_traceback(None)
 
     def _note(self, chunk: CompletionChunk) -> None:
         self._inspect(chunk)

@@ -12,7 +12,7 @@ from localproviders._backend import Vectors, unexpected
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import Rule, explain, from_words, read_words, rule
 from localproviders._http.transport import write_json
-from localproviders._values import mapping, mappings, text, whole, word
+from localproviders._values import mapping, mappings, number, text, whole, word
 from localproviders.capabilities import Evidence, detect
 from localproviders.errors import (
     AuthenticationError,
@@ -325,21 +325,23 @@ def _logprobs(data: Any) -> Tuple[TokenLogprob, ...]:
 
 
 def _logprob(item: Mapping[str, Any]) -> TokenLogprob:
-    data = item.get("bytes")
+    data, logprob = item.get("bytes"), number(item.get("logprob"))
+    if logprob is None:
+        unexpected("readable log-probability")
     try:
         return TokenLogprob(
             token=text(item.get("token")),
-            logprob=float(item["logprob"]),
+            logprob=logprob,
             data=bytes(data) if isinstance(data, list) else None,
             top=tuple(_logprob(other) for other in item.get("top_logprobs") or ()),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    except (TypeError, ValueError, AttributeError, OverflowError):
         unexpected("readable log-probability")
 
 
 def _seconds(milliseconds: Any) -> Optional[float]:
-    number = isinstance(milliseconds, (int, float)) and not isinstance(milliseconds, bool)
-    return milliseconds / 1000 if number and abs(milliseconds) < 1e300 else None
+    count = number(milliseconds)
+    return None if count is None else count / 1000
 
 
 # --- errors -------------------------------------------------------------------------------

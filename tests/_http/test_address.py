@@ -106,6 +106,13 @@ def test_credentials_are_refused_without_being_quoted(text: str, lenient: bool) 
     assert "hunter2" not in f"{caught.value}{caught.value!r}"
 
 
+@pytest.mark.parametrize("path", ["v1?key=hunter2", "v1#hunter2", "a b", "v1'/", 'a"b', "a\\b"])
+def test_a_path_that_no_request_can_follow_is_refused_without_being_quoted(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="path of the address") as caught:
+        parse_endpoint(f"http://h/{path}", default_port=1)
+    assert "hunter2" not in f"{caught.value}{caught.value!r}"
+
+
 _LM_STUDIO = ("v1", "api/v1", "api/v0")
 
 

@@ -116,13 +116,13 @@ def test_sse_events_are_the_same_however_they_are_cut(data: bytes, events: List[
 
 def test_a_record_is_given_as_soon_as_its_line_ends() -> None:
     decoder = NDJSONDecoder(_ROOM)
-    assert decoder.feed(b'{"a":') == []
-    assert decoder.feed(b"1}\r") == ['{"a":1}']
-    assert decoder.feed(b"\n{}\n") == ["{}"]
+    assert list(decoder.feed(b'{"a":')) == []
+    assert list(decoder.feed(b"1}\r")) == ['{"a":1}']
+    assert list(decoder.feed(b"\n{}\n")) == ["{}"]
     events = SSEDecoder(_ROOM)
-    assert events.feed(b"data: a\r\n") == []
-    assert events.feed(b"\r") == ["a"]
-    assert events.feed(b"\ndata: b\n\n") == ["b"]
+    assert list(events.feed(b"data: a\r\n")) == []
+    assert list(events.feed(b"\r")) == ["a"]
+    assert list(events.feed(b"\ndata: b\n\n")) == ["b"]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
@@ -148,9 +148,9 @@ def test_an_event_of_many_lines_is_bounded_too() -> None:
 
 def test_a_long_line_is_refused_before_its_end_has_come() -> None:
     splitter = LineSplitter(10)
-    splitter.feed(b"1234567890")
+    list(splitter.feed(b"1234567890"))
     with pytest.raises(AnswerTooLargeError):
-        splitter.feed(b"1")
+        list(splitter.feed(b"1"))
 
 
 @pytest.mark.parametrize(

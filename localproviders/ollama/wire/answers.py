@@ -9,7 +9,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 from localproviders._backend import Vectors, unexpected
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import from_words, read_words
-from localproviders._values import mapping, mappings, text, whole, word, words
+from localproviders._values import mapping, mappings, number, text, whole, word, words
 from localproviders.capabilities import Evidence, detect
 from localproviders.errors import EmbeddingError, ProtocolError, ToolCallError
 from localproviders.ollama.wire.errors import RULES
@@ -235,19 +235,20 @@ def _logprobs(items: Any) -> Tuple[TokenLogprob, ...]:
 
 
 def _logprob(item: Mapping[str, Any]) -> TokenLogprob:
-    data = item.get("bytes")
+    data, logprob = item.get("bytes"), number(item.get("logprob"))
+    if logprob is None:
+        unexpected("readable log-probability")
     try:
         return TokenLogprob(
             token=text(item.get("token")),
-            logprob=float(item["logprob"]),
+            logprob=logprob,
             data=bytes(data) if isinstance(data, list) else None,
             top=_logprobs(item.get("top_logprobs")),
         )
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         unexpected("readable log-probability")
 
 
 def _seconds(nanoseconds: Any) -> Optional[float]:
-    count = whole(nanoseconds)
-    # A number past every float is no duration.
-    return None if count is None or count.bit_length() > 1000 else count / 1e9
+    count = number(whole(nanoseconds))
+    return None if count is None else count / 1e9

@@ -1,0 +1,205 @@
+"""Inputs on which a quadratic reader would not come back; run as a script, under a hard stop.
+
+python -m tests.fuzz.long_inputs "<case>"
+"""
+
+from __future__ import annotations
+
+import gzip
+import resource
+import sys
+from typing import Any, Callable, Dict, Iterable
+
+from localproviders import OpenAICompatibleProvider, ProviderError, SecretString
+from localproviders._http.address import parse_endpoint
+from localproviders._http.framing import (
+    LineSplitter,
+    NDJSONDecoder,
+    SSEDecoder,
+    WholeDecoder,
+    parse_json,
+)
+from localproviders._http.rejection import Words, explain, from_words, retry_after
+from localproviders.capabilities import detect
+from localproviders.lmstudio import wire as studio
+from localproviders.ollama import wire as ollama
+from localproviders.ollama.names import parse_name
+from localproviders.openai_compatible import wire as dialect
+from localproviders.openai_compatible.tool_calls import ToolCallAssembler
+from localproviders.testing import ScriptedServer, http_answer
+
+SIZES = (500_000, 2_000_000)
+ROOM = 1 << 30
+_MOST_MEMORY = 2 << 30
+
+#: Families of cases by their names; each case is called with a size, and with four times that.
+FAMILIES: Dict[str, Dict[str, Callable[[int], Any]]] = {}
+
+
+def case(name: str, *args: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Name a case; it gets the size and these arguments."""
+
+    def enter(work: Callable[..., Any]) -> Callable[..., Any]:
+        family = FAMILIES.setdefault(work.__name__, {})
+        family[name] = lambda size: work(size, *args)
+        return work
+
+    return enter
+
+
+def tolerate(read: Callable[..., Any], *args: Any, **options: Any) -> None:
+    """Read something of which only the time matters."""
+    try:
+        read(*args, **options)
+    except ProviderError:
+        pass
+
+
+# --- framing --------------------------------------------------------------------------------
+
+
+@case("a line in tiny pieces: lines", LineSplitter, b"x" * 16, 4)
+@case("a line in tiny pieces: NDJSON", NDJSONDecoder, b"x" * 16, 4)
+@case("a line in tiny pieces: events", SSEDecoder, b"x" * 16, 4)
+@case("a body in tiny pieces", WholeDecoder, b"x" * 16, 4)
+@case("empty lines: NDJSON", NDJSONDecoder, b"\n\r\n\r" * 4, 20)
+@case("empty lines: events", SSEDecoder, b"\n\r\n\r" * 4, 20)
+@case("an event of many lines", SSEDecoder, b"data: x\ndata\n:\n", 8)
+def feed(size: int, make: Callable[[int], Any], piece: bytes, fewer: int) -> None:
+    decoder = make(ROOM)
+    for _ in range(size // fewer):
+        for _ in decoder.feed(piece):
+            pass
+    rest = decoder.rest if make is LineSplitter else decoder.end
+    rest()
+
+
+# --- JSON -----------------------------------------------------------------------------------
+
+
+@case("nesting", lambda n: "[" * n)
+@case("nesting that ends", lambda n: "[" * n + "]" * n)
+@case("brackets in a string", lambda n: '["' + "[{" * (2 * n) + '"]')
+@case("brackets side by side", lambda n: "[" + "[]," * (n // 2) + "1]")
+@case("a long integer", lambda n: "9" * n)
+@case("a long fraction", lambda n: "0." + "9" * n)
+@case("a long exponent", lambda n: "1e" + "9" * n)
+@case("many long integers", lambda n: "[" + ",".join(["9" * 400] * (n // 400)) + "]")
+@case("escapes", lambda n: '["' + "\\n\\u00e9" * n + '"' + ",[]" * 200 + "]")
+@case("backslashes", lambda n: "[" * 200 + '"' + "\\\\" * n)
+@case("an open string", lambda n: "[" * 50 + '"' + "a" * (16 * n) + "[" * 200)
+@case("quotes", lambda n: "[" * 50 + '""' * n)
+@case("blanks", lambda n: " " * n + "[" + " " * n)
+def json(size: int, text: Callable[[int], str]) -> None:
+    tolerate(parse_json, text(size), 100)
+
+
+# --- refusals -------------------------------------------------------------------------------
+
+RULES = [*ollama.RULES, *studio.RULES]
+
+
+@case("a refusal: model", "model ")
+@case("a refusal: input length", "input length ")
+@case("a refusal: requires", "requires ")
+@case("a refusal: option", "option ")
+@case("a refusal: not found", "not_found_error")
+@case("a refusal: numbers", "exceed_context_size first 1 tokens ")
+@case("a refusal: sizes", "exceed_context_size (1 tokens) is too large ")
+@case("a refusal: blanks", "exceed_context_size n_keep: 1 " + " " * 1000)
+@case("a refusal: digits", '{"error": ' + "9" * 500)
+@case("a refusal: brackets", '{"error": ' + "[" * 500)
+def refusal(size: int, words: str) -> None:
+    text = words * (size // len(words))
+    for rules in (ollama.RULES, dialect.RULES, studio.RULES):
+        explain(400, text, {}, rules)
+        from_words(Words(text, kind=text), rules)
+
+
+@case("a refusal: one number", 0)
+def one_number(size: int, _: int) -> None:
+    explain(400, '{"error": %s}' % ("9" * size), {}, ollama.RULES)
+
+
+@case("a wait: blanks", " ")
+@case("a wait: digits", "1")
+@case("a wait: colons", "Mon, 1 Jan 2026 1:")
+@case("a wait: words", "Jan ")
+def wait(size: int, text: str) -> None:
+    retry_after(text * (size // len(text)))
+
+
+# --- names and addresses --------------------------------------------------------------------
+
+
+@case("an address: brackets", "[")
+@case("an address: colons", ":")
+@case("an address: slashes", "/")
+@case("an address: dots", "1.")
+@case("an address: quotes", "\"'")
+@case("an address: blanks", "a\t")
+def address(size: int, text: str) -> None:
+    for more in ("", "http://", "http://[::1]:", "http://h/"):
+        tolerate(parse_endpoint, more + text * size, default_port=1, api_suffixes=("v1",))
+
+
+@case("a name: dashes", "-")
+@case("a name: hints", "-bge")
+@case("a name: colons", ":cloud")
+def name(size: int, text: str) -> None:
+    named = text * (size // len(text))
+    detect(named)
+    parse_name(named)
+    ollama.parse_date("2026-01-02T03:04:05." + "1" * size)
+
+
+@case("a long key", "a" * 2_000)
+@case("a long key, quoted in part", "aaaaaa+" * 280)
+def scrub(size: int, text: str) -> None:
+    SecretString("a" * size).scrub(text)
+
+
+# --- whole answers --------------------------------------------------------------------------
+
+
+@case("a call in tiny pieces", '{"x": "', "y" * 16, '"}')
+def tool_call(size: int, start: str, middle: str, end: str) -> None:
+    assembler = ToolCallAssembler()
+    assembler.add([{"index": 0, "function": {"name": "f", "arguments": start}}])
+    for _ in range(size // 4):
+        assembler.add([{"index": 0, "function": {"arguments": middle}}])
+    assembler.add([{"index": 0, "function": {"arguments": end}}])
+    assembler.whole(None)
+
+
+def answer(data: bytes) -> Any:
+    with ScriptedServer(data) as server:
+        with OpenAICompatibleProvider(server.url + "/v1", model="m") as provider:
+            return provider.chat("Hello")
+
+
+@case("an answer of many chunks", b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n')
+def chunks(size: int, event: bytes) -> None:
+    data = event % (b"Hi" * 50) * (size // 20) + b"data: [DONE]\n\n"
+    answer(http_answer(data, content_type="text/event-stream"))
+
+
+@case("bytes after a compressed answer", b'{"choices": [{"message": {"content": "Hi"}}]}')
+def junk(size: int, body: bytes) -> None:
+    data = gzip.compress(body) + b"x" * (size * 150)
+    answer(http_answer(data, headers=[("Content-Encoding", "gzip")]))
+
+
+def main(arguments: Iterable[str]) -> None:
+    if hasattr(sys, "set_int_max_str_digits"):
+        sys.set_int_max_str_digits(0)  # as on a Python that does not know this bound
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    for family in arguments:
+        for name, work in FAMILIES[family].items():
+            print(name, flush=True)  # noqa: T201  # a run that is stopped tells where it was
+            for size in SIZES:
+                work(size)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,28 @@
+"""Four times the input takes about four times as long: nothing here is quadratic.
+
+No time is compared. The sizes are such that linear work ends in seconds and quadratic work in
+minutes or hours, and the hard stop lies between. Memory has a hard stop too.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.long_inputs import FAMILIES
+
+_STOP_S = 20
+_ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_long_inputs_are_read_in_time(family: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "tests.fuzz.long_inputs", family],
+        cwd=str(_ROOT),
+        timeout=_STOP_S,
+        check=True,
+    )

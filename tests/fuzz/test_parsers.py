@@ -1,0 +1,187 @@
+"""Any JSON, and good records with something wrong in them: promised types, or a typed error."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any, Callable, List, Sequence
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from localproviders._backend import Vectors, check_vectors
+from localproviders.errors import ProviderError, ToolCallError
+from localproviders.lmstudio import wire as studio
+from localproviders.ollama import wire as ollama
+from localproviders.openai_compatible import wire as dialect
+from localproviders.openai_compatible.tool_calls import ToolCallAssembler
+from localproviders.openai_compatible.wire import RULES
+from localproviders.types import EmbeddingResponse, ServerTimings, Usage
+from tests.fuzz import records
+from tests.fuzz.pieces import as_json, examples, json_values, mutated
+from tests.fuzz.promises import check, fits, fits_vectors, outcome
+
+# --- chunks ---------------------------------------------------------------------------------
+
+
+def read_all(parser: Any, lines: Sequence[str]) -> None:
+    """Read records as a stream does: until the last one, or an error."""
+    for line in lines:
+        chunk = outcome(parser.parse, line)
+        if isinstance(chunk, ProviderError):
+            return
+        if chunk is not None:
+            check(chunk)
+        if parser.ended:
+            return
+
+
+def several(good: List[Any]) -> st.SearchStrategy[List[str]]:
+    return st.lists(mutated(good).map(as_json) | st.sampled_from(good).map(as_json), max_size=4)
+
+
+_NAN = {"token": "a", "logprob": "nan"}
+
+
+@examples(120)
+@given(lines=several(records.OLLAMA_CHUNKS))
+@example([as_json({"message": {}, "logprobs": [_NAN], "done": False})])
+def test_ollamas_chunks(lines: List[str]) -> None:
+    read_all(ollama.ChunkParser(100), lines)
+
+
+@examples(120)
+@given(lines=several(records.DIALECT_CHUNKS))
+@example([as_json({"choices": [{"delta": {}, "logprobs": {"content": [_NAN]}}]})])
+def test_the_dialects_chunks(lines: List[str]) -> None:
+    read_all(dialect.ChunkParser(100, RULES), [*lines, "[DONE]"])
+
+
+@examples(120)
+@given(data=mutated(records.DIALECT_CHUNKS))
+def test_the_dialects_whole_answer(data: Any) -> None:
+    parser = dialect.ChunkParser(100, RULES)
+    parser.whole = True
+    read_all(parser, [as_json(data)])
+
+
+@examples(120)
+@given(pieces=st.lists(mutated(records.PIECES) | st.sampled_from(records.PIECES), max_size=4))
+def test_tool_calls_are_whole_or_none_is_given(pieces: List[Any]) -> None:
+    assembler = ToolCallAssembler()
+    for piece in pieces:
+        if outcome(assembler.add, piece) is not None:
+            return
+    calls = outcome(assembler.whole, "length")
+    if not isinstance(calls, ToolCallError):
+        for call in calls:
+            check(call)
+            assert call.name and call.id
+
+
+# --- vectors --------------------------------------------------------------------------------
+
+
+def pack(found: Vectors, texts: int) -> None:
+    """Check and pack vectors as a call does, and look at the answer."""
+    packed = outcome(check_vectors, found.rows, texts, None)
+    if isinstance(packed, ProviderError):
+        return
+    answer = EmbeddingResponse(
+        vectors=packed,
+        model=found.model,
+        provider="p",
+        usage=found.usage,
+        server_timings=found.server_timings,
+    )
+    assert fits_vectors(answer, texts)
+    for value in (answer, answer.usage, answer.server_timings):
+        check(value)
+
+
+def parse_dialect(data: Any) -> Any:
+    return dialect.parse_vectors(data, RULES)
+
+
+@pytest.mark.parametrize(
+    ("read", "good"),
+    [(ollama.parse_vectors, records.OLLAMA_VECTORS), (parse_dialect, records.DIALECT_VECTORS)],
+    ids=["ollama", "dialect"],
+)
+@examples(120)
+@given(data=st.data())
+def test_vectors(read: Callable[[Any], Any], good: List[Any], data: Any) -> None:
+    found = outcome(read, data.draw(mutated(good)))
+    if not isinstance(found, ProviderError):
+        pack(found, 2)
+
+
+@examples(120)
+@given(st.lists(st.lists(json_values, max_size=2) | st.just([0.5, 1]), min_size=1, max_size=2))
+@example([[1e300]])
+@example([[10**399]])
+@example([[]])
+def test_rows_of_anything(rows: List[Any]) -> None:
+    pack(Vectors(rows, "m", Usage(), ServerTimings()), len(rows))
+
+
+# --- models ---------------------------------------------------------------------------------
+
+
+def parse_studio(read: Callable[..., Any]) -> Callable[[Any], Any]:
+    def entries(data: Any) -> Any:
+        found = read(dialect.checked(data, studio.RULES), "p")
+        assert all(fits(name, str) for entry in found or () for name in entry.names)
+        return [entry.info for entry in found or ()]
+
+    return entries
+
+
+LISTS = {
+    "ollama": (lambda data: ollama.parse_models(data, "p"), records.OLLAMA_MODELS),
+    "dialect": (lambda data: dialect.parse_models(data, "p", RULES), records.DIALECT_MODELS),
+    "lmstudio": (parse_studio(studio.parse_models), records.STUDIO_MODELS),
+    "lmstudio, old": (parse_studio(studio.parse_old_models), records.STUDIO_OLD_MODELS),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+@examples(120)
+@given(data=st.data())
+def test_lists_of_models(name: str, data: Any) -> None:
+    read, good = LISTS[name]
+    found = outcome(read, data.draw(mutated(good)))
+    if not isinstance(found, ProviderError):
+        for info in found:
+            check(info)
+
+
+@examples(120)
+@given(name=st.text(), show=mutated(records.OLLAMA_SHOW), tags=mutated(records.OLLAMA_MODELS))
+def test_capabilities(name: str, show: Any, tags: Any) -> None:
+    for options in ({"show": show}, {"tags": tags}, {"show": show, "tags": tags}):
+        # Callers look first whether these are objects.
+        if all(isinstance(value, dict) for value in options.values()):
+            check(ollama.capabilities(name, **options))
+
+
+_ZONES = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+_DATES = st.datetimes(timezones=_ZONES).map(datetime.isoformat)
+
+
+@examples(120)
+@given(
+    json_values
+    | _DATES
+    | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", fullmatch=True)
+)
+@example("２026-01-02T03:04:05Z")
+@example("0001-01-01T00:00:00+23:59")
+def test_dates(value: Any) -> None:
+    found = ollama.parse_date(value)
+    if found is not None:
+        assert found.tzinfo is not None
+        assert datetime.fromisoformat(found.isoformat()) == found
+
+
+# --- what was refused -------------------------------------------------------------------------
