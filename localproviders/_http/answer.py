@@ -166,7 +166,11 @@ class Answer:
         self._let_go(keep=True)
 
     def close(self) -> None:
-        """Close the connection; the server stops generating. May be called from any thread."""
+        """Close the connection; the server stops generating."""
+        self._let_go(keep=False)
+
+    def cancel(self) -> None:
+        """End the call, from any thread: whoever reads is woken, and closes."""
         if self._open:
             self.call.cancel()
         self._let_go(keep=False)

@@ -109,7 +109,9 @@ class _Reader(io.BufferedReader):
     def _has_more(self) -> bool:
         self._owner.quiet = True
         try:
-            return bool(self.peek(1))
+            # TLS decrypts whole records: what was not asked for waits where no select sees it.
+            pending = getattr(self._owner.real, "pending", None)
+            return bool(self.peek(1)) or bool(pending is not None and pending())
         finally:
             self._owner.quiet = False
 

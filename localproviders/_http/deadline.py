@@ -72,6 +72,8 @@ class Call:
         self.connected = False
         self.reused = False
         self.got_bytes = False
+        #: When the whole request was out; None before that.
+        self.sent_at: Optional[float] = None
         #: What else `cancel` is to do: set while no socket can be woken.
         self.on_cancel: Optional[Callable[[], None]] = None
         self.token = cancel
@@ -102,6 +104,7 @@ class Call:
 
     def awaiting(self) -> None:
         """Start the clock of the first token; loading counts into it."""
+        self.sent_at = self.clock()
         self._phase("first_token_s", self.limits.load_s + self.limits.first_token_s)
 
     def answering(self) -> None:

@@ -16,8 +16,12 @@ from localproviders.errors import (
 from localproviders.types.limits import describe
 from localproviders.types.retry import RetryPolicy
 
-# A server that is loading its model is asked this often at least.
-_LOADING_WAIT_S = 2.0
+# A server that is loading its model is asked neither more nor less often than so.
+_LOADING_WAITS_S = (0.05, 2.0)
+
+# A kept connection that the server had closed breaks at once. One that breaks later may
+# have been used for work.
+_AT_ONCE_S = 1.0
 
 
 class Attempts:
@@ -36,6 +40,7 @@ class Attempts:
         self._call = call
         self._rand = rand
         self._loading_since: Optional[float] = None
+        self._polls = 0
         #: How often the request has been sent, the running attempt included.
         self.number = 1
 
@@ -48,12 +53,12 @@ class Attempts:
         if self._policy.attempts == 1 or isinstance(error, LimitError):
             return None
         if isinstance(error, BusyError) and error.loading:
-            return self._fitting(min(self._backoff_s(), self._loading_wait_s(error)))
-        if self.number >= self._policy.attempts:
+            self._polls += 1
+            return self._fitting(self._loading_wait_s(error))
+        if self.number - self._polls >= self._policy.attempts:
             return None
         if isinstance(error, StreamInterruptedError):
-            # The request met the closing of a kept connection: nobody has looked at it.
-            return 0.0 if self._call.reused and not self._call.got_bytes else None
+            return 0.0 if self._met_the_closing() else None
         if isinstance(error, UnreachableError):
             return self._fitting(self._backoff_s())
         if isinstance(error, BusyError):
@@ -76,6 +81,12 @@ class Attempts:
         except Stop as stop:
             raise stopped(stop, call) from None
 
+    def _met_the_closing(self) -> bool:
+        """Whether the server had closed this kept connection before the request came."""
+        call = self._call
+        late = call.sent_at is not None and call.clock() - call.sent_at > _AT_ONCE_S
+        return call.reused and not call.got_bytes and not late
+
     def _backoff_s(self) -> float:
         # The exponent is bounded because a loading server may be asked very often.
         longest_s = self._policy.first_wait_s * 2.0 ** min(self.number - 1, 30)
@@ -87,7 +98,7 @@ class Attempts:
         # Not earlier than asked for, and not all callers at the same moment.
         return error.retry_after_s * (1 + self._rand() / 10)
 
-    def _loading_wait_s(self, error: ProviderError) -> float:
+    def _loading_wait_s(self, error: BusyError) -> float:
         call = self._call
         now = call.clock()
         if self._loading_since is None:
@@ -102,7 +113,8 @@ class Attempts:
                 elapsed_s=call.elapsed_s,
                 server_message=error.server_message,
             )
-        return _LOADING_WAIT_S
+        least_s, most_s = _LOADING_WAITS_S
+        return max(least_s, min(self._busy_s(error), most_s))
 
     def _fitting(self, seconds: float) -> Optional[float]:
         left = self._call.limits.total_s - self._call.elapsed_s

@@ -122,6 +122,7 @@ class Session:
             ProviderError: Whatever happened, translated.
         """
         call.connected = call.reused = call.got_bytes = False
+        call.sent_at = None
         try:
             request = requests.Request(method, url, headers=dict(headers), data=body)
             response = self._send(request.prepare(), call)

@@ -169,7 +169,7 @@ class Stream:
         iteration then ends with `CancelledError`.
         """
         self._closed = True
-        self._answer.close()
+        self._answer.cancel()
         self._let_go()
 
     def __enter__(self) -> Stream:

@@ -35,6 +35,8 @@ class FakeServer(ScriptedServer):
     kinds: Tuple[str, ...] = ()
     #: Paths of the requests that ask a model to work: those that faults strike by default.
     work_paths: Tuple[str, ...] = ()
+    #: Paths of the requests that ask for its models.
+    list_paths: Tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -69,7 +71,14 @@ class FakeServer(ScriptedServer):
         return FakeModel(name=name)
 
     def reply_with(self, *replies: Scripted) -> None:
-        """Answer the next requests for text so, in this order; then as `usual` again."""
+        """Answer the next requests for text so, in this order; then as `usual` again.
+
+        Raises:
+            TypeError: One is no text, `Reply`, `Refusal` or function.
+        """
+        for reply in replies:
+            if not (isinstance(reply, (str, Reply, Refusal)) or callable(reply)):
+                raise TypeError(f"{reply!r} is no reply: pass a text, Reply, Refusal or function")
         self._replies.extend(replies)
 
     def break_next(
@@ -81,15 +90,19 @@ class FakeServer(ScriptedServer):
             fault: One of `FAULTS`, or its name.
             times: How many requests it strikes; None strikes until `heal`.
             path: Begin of the path of the requests that it strikes; empty takes those that
-                ask a model to work.
+                ask a model to work, and for a fault of lists those that ask for the list.
 
         Raises:
-            ValueError: There is no fault of this name, or this server cannot have it.
+            ValueError: There is no fault of this name, this server cannot have it, or
+                `times` is below one.
         """
+        if times is not None and times < 1:
+            raise ValueError(f"times is {times}, and must be at least 1; None strikes until heal()")
         found = find_fault(fault)
         if not set(found.kinds) & set(self.kinds):
             raise ValueError(f"{type(self).__name__} sends nothing that {found.name!r} can spoil")
-        self._armed.append(_Armed(found, times, (path,) if path else self.work_paths))
+        usual = self.list_paths if found.kinds == ("list",) else self.work_paths
+        self._armed.append(_Armed(found, times, (path,) if path else usual))
 
     def heal(self) -> None:
         """Forget all faults and replies that have not been used."""
@@ -145,9 +158,12 @@ class FakeServer(ScriptedServer):
 
     # --- serving --------------------------------------------------------------------------
 
-    def _fault_for(self, exchange: Exchange, early: bool) -> Optional[Fault]:
+    def _fault_for(self, exchange: Exchange, kind: Optional[str]) -> Optional[Fault]:
+        """Give the fault for an answer of this kind; for no kind yet, one that comes early."""
         for armed in self._armed:
-            if armed.strikes(exchange) and (armed.fault.early is not None) == early:
+            early = armed.fault.early is not None
+            fits = early if kind is None else not early and kind in (*armed.fault.kinds, "other")
+            if fits and armed.strikes(exchange):
                 armed.use()
                 if armed.times == 0:
                     self._armed.remove(armed)
@@ -155,14 +171,14 @@ class FakeServer(ScriptedServer):
         return None
 
     def _before_body(self, exchange: Exchange) -> None:
-        fault = self._fault_for(exchange, early=True)
+        fault = self._fault_for(exchange, None)
         if fault is not None and fault.early is not None:
             fault.early(exchange)
 
     def _answer_steps(self, exchange: Exchange) -> Sequence[Step]:
         # The loading of a model comes before the fault, as it would.
         answer = self.answer(exchange)
-        fault = self._fault_for(exchange, early=False)
+        fault = self._fault_for(exchange, answer.kind)
         return answer.steps() if fault is None else list(fault.steps(answer))
 
 

@@ -36,6 +36,7 @@ class FakeOllama(FakeServer):
     default_models: Sequence[Union[str, FakeModel]] = ("llama3.2", "nomic-embed-text")
     kinds = ("lines", "vectors", "list")
     work_paths = ("/api/chat", "/api/generate", "/api/embed")
+    list_paths = ("/api/tags",)
     #: What ``GET /api/version`` answers.
     version = "0.32.6"
 

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Tuple, Union
 from urllib.parse import urlsplit
 
-from localproviders.testing.scripted import Exchange, ScriptedServer, Step, http_answer
+from localproviders.testing.scripted import (
+    LOOK_S,
+    Exchange,
+    ScriptedServer,
+    Step,
+    http_answer,
+    hung_up,
+)
 
 _REDACTED = "**********"
 
@@ -30,6 +37,9 @@ _SECRET_HEADERS = (
     "api-key",
 )
 
+# A shorter key, such as "test", is a placeholder, and stands in ordinary words.
+_SHORTEST_SECRET = 8
+
 # Headers that are about one connection, or that would compress the recording.
 _OWN_HEADERS = ("connection", "keep-alive", "accept-encoding", "host", "content-length")
 
@@ -41,7 +51,8 @@ class Recorder(ScriptedServer):
 
     Use it in a ``with`` block, and its `url` in the place of the real address. Each
     exchange is appended to the file when its answer has ended; one that was broken off is
-    kept as far as it went. Keys, tokens and cookies are replaced wherever they stand.
+    kept as far as it went. Keys, tokens and cookies are replaced wherever they stand; one of
+    less than eight characters only in its header.
 
     Args:
         path: The file; it is made, or added to.
@@ -65,8 +76,14 @@ class Recorder(ScriptedServer):
         try:
             with self._connect() as sock:
                 sock.sendall(self._request(exchange))
-                while True:
-                    piece = sock.recv(_PIECE)
+                sock.settimeout(LOOK_S)
+                while not exchange.stopping.is_set():
+                    try:
+                        piece = sock.recv(_PIECE)
+                    except socket.timeout:
+                        if hung_up(exchange.sock):
+                            raise ConnectionResetError from None
+                        continue
                     if not piece:
                         break
                     pieces.append(piece)
@@ -118,12 +135,14 @@ class Replayer(ScriptedServer):
 
     Args:
         path: The file.
+        secrets: The texts that the `Recorder` was told to take out.
 
     Raises:
         ValueError: The file holds no recording.
     """
 
-    def __init__(self, path: Union[str, Path]) -> None:
+    def __init__(self, path: Union[str, Path], *, secrets: Iterable[str] = ()) -> None:
+        self._secrets = tuple(secrets)
         # Before anything listens: a file that is no recording leaves nothing behind.
         self._answers: Dict[Tuple[str, str, str], List[bytes]] = {}
         for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), start=1):
@@ -136,8 +155,11 @@ class Replayer(ScriptedServer):
         super().__init__(self._recorded)
 
     def _recorded(self, exchange: Exchange) -> List[Step]:
-        body = exchange.body.decode("utf-8", "surrogateescape")
-        answers = self._answers.get(_key(exchange.method, exchange.path, body))
+        # What is compared has lost its secrets, as the recording has.
+        secrets = [*self._secrets, *_secrets_of(exchange.headers)]
+        body = _redact(exchange.body.decode("utf-8", "surrogateescape"), secrets)
+        path = _redact(exchange.path, secrets)
+        answers = self._answers.get(_key(exchange.method, path, body))
         if answers is None:
             said = f"{exchange.method} {exchange.path} with this body was not recorded"
             return [http_answer({"error": said}, status="501 Not Implemented")]
@@ -154,7 +176,8 @@ def _key(method: str, path: str, body: str) -> Tuple[str, str, str]:
 
 def _secrets_of(headers: Mapping[str, str]) -> List[str]:
     found = [value for name, value in headers.items() if name in _SECRET_HEADERS]
-    return [*found, *(value.partition(" ")[2] for value in found)]
+    found += [value.partition(" ")[2] for value in found]
+    return [secret for secret in found if len(secret) >= _SHORTEST_SECRET]
 
 
 def _redact(text: str, secrets: Iterable[str]) -> str:

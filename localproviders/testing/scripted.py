@@ -37,7 +37,7 @@ Self = TypeVar("Self", bound="ScriptedServer")
 _PIECE = 64 * 1024
 
 # How often a silent script looks whether the client is still there.
-_LOOK_S = 0.02
+LOOK_S = 0.02
 
 
 @dataclass
@@ -78,8 +78,8 @@ class Exchange:
     def hold(self, seconds: float = math.inf) -> None:
         """Say nothing for so long, or until the client goes or the server stops."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until and not self.stopping.wait(_LOOK_S):
-            if _hung_up(self.sock):
+        while time.monotonic() < until and not self.stopping.wait(LOOK_S):
+            if hung_up(self.sock):
                 raise ConnectionResetError
 
     def close(self) -> None:
@@ -93,6 +93,9 @@ class Exchange:
 
     def read_body(self, piece_bytes: int = _PIECE, every_s: float = 0.0) -> None:
         """Read the rest of the request's body, slowly if asked to."""
+        if self.headers.get("transfer-encoding", "").lower() == "chunked":
+            self._read_chunks()
+            return
         missing = int(self.headers.get("content-length", "0")) - len(self.body)
         while missing > 0 and not self.stopping.is_set():
             if every_s:
@@ -102,6 +105,14 @@ class Exchange:
                 raise ConnectionResetError
             self.body += piece
             missing -= len(piece)
+
+    def _read_chunks(self) -> None:
+        while not self.stopping.is_set():
+            size = int(self.reader.readline().partition(b";")[0].strip() or b"0", 16)
+            self.body += self.reader.read(size)
+            self.reader.readline()
+            if not size:
+                return
 
 
 class ScriptEndsError(Exception):
@@ -264,7 +275,7 @@ class ScriptedServer:
         except ScriptEndsError as end:
             if not isinstance(end, _ResetError):
                 _shut(sock)
-        except (OSError, ValueError):
+        except OSError:
             if exchange is not None:
                 exchange.client_gone.set()
         finally:
@@ -297,8 +308,10 @@ def _read_head(
 ) -> Optional[Exchange]:
     if not reader.peek(1)[:1].isalpha():
         return None  # the end of the connection, or TLS on a plain port
-    line = reader.readline()
-    method, path, _ = line.decode("latin-1").split(" ", 2)
+    words = reader.readline().decode("latin-1").split(" ", 2)
+    if len(words) != 3:
+        return None
+    method, path, _ = words
     headers: Dict[str, str] = {}
     while True:
         line = reader.readline().strip()
@@ -309,7 +322,7 @@ def _read_head(
     return Exchange(method, path, headers, number, sock, reader, stopping)
 
 
-def _hung_up(sock: socket.socket) -> bool:
+def hung_up(sock: socket.socket) -> bool:
     """Whether the other side has closed; what it sent before stays unread."""
     if hasattr(select, "POLLRDHUP"):
         poller = select.poll()

@@ -11,10 +11,10 @@ from localproviders._record import Record, record
 class RetryPolicy(Record):
     """When a failed request is sent again, inside the call's `total_s`.
 
-    Only these are repeated: nobody accepted the connection; a kept connection broke before
-    the first byte of an answer; status 408, 429, 502, 503 and 504, Ollama's full queue
-    among them (ollama-api §5.2). After the first byte of an answer, after a limit and
-    after a refusal nothing is repeated: dropping a connection aborts the load that it
+    Only these are repeated: nobody accepted the connection; a kept connection broke within a
+    second, before the first byte of an answer; status 408, 429, 502, 503 and 504, Ollama's
+    full queue among them (ollama-api §5.2). After the first byte of an answer, after a limit
+    and after a refusal nothing is repeated: dropping a connection aborts the load that it
     waited for (ollama-api §3.8), so a timed-out load would never succeed.
 
     The waits double from `first_wait_s`, each shortened by up to half at random, so that

@@ -319,3 +319,23 @@ def test_a_refused_key_is_not_offered_again() -> None:
 def test_an_impossible_policy_is_refused(bad: Any) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         RetryPolicy(**bad)
+
+
+def test_a_connection_that_breaks_late_may_have_been_used() -> None:
+    clock = [0.0]
+    call = Call(Limits(), clock=lambda: clock[0])
+    call.reused = True
+    call.awaiting()
+    attempts = Attempts(RetryPolicy(), call)
+
+    assert attempts.wait_before_next(StreamInterruptedError("x")) == 0.0
+    clock[0] = 1.5
+    assert attempts.wait_before_next(StreamInterruptedError("x")) is None
+
+
+def test_asking_a_loading_server_costs_no_attempt() -> None:
+    script = iter([LOADING] * 5 + [refusal("503 Busy")] * 2)
+    with ScriptedServer(lambda _: [next(script, LIST)]) as server, dialect(server) as provider:
+        provider.list_models()
+
+    assert len(server.exchanges) == 8

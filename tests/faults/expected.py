@@ -139,6 +139,7 @@ BODIES: Dict[str, Outcomes] = {
         fails(ProtocolError),
     ),
     "a second answer behind the first": good(kept=False),
+    "a second answer in one piece with the body": good(kept=False),
     "rubbish behind the answer": good(kept=False),
     "a bad chunk size": CUT,
     "a negative chunk size": CUT,
@@ -165,7 +166,7 @@ BODIES: Dict[str, Outcomes] = {
     "a gzip bomb": fails(AnswerTooLargeError),
     "an unknown encoding": fails(ProtocolError),
     "gzip twice": fails(ProtocolError),
-    "blank lines without end": by_kind(times_out(), fails(AnswerTooLargeError)),
+    "blank lines without end": fails(AnswerTooLargeError),
     "blanks without end": fails(AnswerTooLargeError),
     "a line of 50 MB": fails(AnswerTooLargeError),
     "white space around the body": good(),
@@ -324,6 +325,7 @@ STATUSES: Dict[str, Outcomes] = {
         "lmstudio embed": fails(UnsupportedError, kept=True),
         "lmstudio list": good(),  # the older list serves instead
     },
+    "a busy server whose words are cut": fails(BusyError),
     "a full queue": _BUSY,
     "a model that loads": {  # Ollama loads in silence, and never says so
         "*": Outcome(LimitError, kept=True, limit="load_s"),

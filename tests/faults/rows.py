@@ -269,14 +269,19 @@ AROUND: List[Row] = [
         Outcome(check=attempted(2), sent=3),
         struck_at_first("reset without an answer", 1, warm=True),
     ),
+    Row(
+        "a busy server whose words are cut, then fine",
+        _TRIED_TWICE,
+        struck_at_first("a busy server whose words are cut", 1),
+    ),
     Row("a full queue, then free", _TRIED_TWICE, struck_at_first("a full queue", 1)),
     Row(
         "a model that loads, then ready",
         {
-            "*": Outcome(check=attempted(6), sent=6),
+            "*": Outcome(check=attempted(3), sent=3),
             "ollama": Outcome(BusyError, kept=True, sent=3),  # it never says that it loads
         },
-        struck_at_first("a model that loads", 5),
+        struck_at_first("a model that loads", 2),
     ),
     Row(
         "too many requests, then fine",
@@ -308,6 +313,7 @@ AROUND: List[Row] = [
             ("body stalled", STALLED),
             ("closed without an answer", EXPECTED["closed without an answer"]),
             ("a second answer behind the first", good(kept=False)),
+            ("a second answer in one piece with the body", good(kept=False)),
         )
     ),
     *(

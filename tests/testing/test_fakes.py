@@ -14,6 +14,7 @@ from localproviders import (
     CapabilityError,
     CompletionRequest,
     ContextOverflowError,
+    EmbeddingError,
     LimitError,
     Limits,
     LMStudioProvider,
@@ -21,6 +22,7 @@ from localproviders import (
     ModelNotFoundError,
     OllamaProvider,
     OpenAICompatibleProvider,
+    ProtocolError,
     RetryPolicy,
     Tool,
     ToolCall,
@@ -345,3 +347,34 @@ def test_many_clients_at_once(fake_ollama: FakeOllama) -> None:
             thread.join()
 
     assert sorted(texts) == sorted(f"number {n}" for n in range(16))
+
+
+@pytest.mark.parametrize("times", [0, -1])
+def test_a_fault_strikes_at_least_once(fake_ollama: FakeOllama, times: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        fake_ollama.break_next("silence", times=times)
+
+
+@pytest.mark.parametrize("reply", [None, 42, b"bytes"])
+def test_what_is_no_reply_is_refused_at_once(fake_ollama: FakeOllama, reply: Any) -> None:
+    with pytest.raises(TypeError, match="is no reply"):
+        fake_ollama.reply_with(reply)
+
+
+def test_a_fault_waits_for_what_it_can_spoil(fake_ollama: FakeOllama) -> None:
+    with OllamaProvider(model="llama3.2", retry=ONCE, locality="any") as provider:
+        fake_ollama.break_next("a number for the list")
+        fake_ollama.break_next("too few vectors")
+        assert provider.complete(CompletionRequest(prompt="x")).text == "Hello there, friend."
+        with pytest.raises(EmbeddingError):
+            provider.embed(["a", "b"], model="nomic-embed-text")
+        with pytest.raises(ProtocolError):
+            provider.list_models()
+
+
+def test_a_body_in_chunks_is_read(fake_ollama: FakeOllama) -> None:
+    pieces = iter([b'{"model": "llama3.2", "messages": [{"role": "user", ', b'"content": "Hi"}]}'])
+    answer = get(fake_ollama.url + "/api/chat", method="POST", data=pieces)
+
+    assert answer.status_code == 200
+    assert fake_ollama.exchanges[-1].json["messages"][0]["content"] == "Hi"

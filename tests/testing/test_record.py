@@ -10,6 +10,7 @@ import requests
 
 from localproviders import (
     AuthenticationError,
+    LimitError,
     LMStudioProvider,
     OllamaProvider,
     ProviderError,
@@ -106,3 +107,23 @@ def test_a_real_server_that_is_down_is_no_answer(tmp_path: Path) -> None:
     with Recorder(tmp_path / "traffic.jsonl", "http://127.0.0.1:1") as server:
         with OllamaProvider(server.url) as provider, pytest.raises(ProviderError):
             provider.list_models()
+
+
+@pytest.mark.parametrize("key", ["test", "a-longer-key"])
+def test_a_key_that_stands_in_the_prompt_is_replayed(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "traffic.jsonl"
+    with FakeOllama() as real, Recorder(file, real.url, secrets=["Bob"]) as server:
+        with OllamaProvider(server.url, model="llama3.2", api_key=key) as provider:
+            text = provider.chat(f"this is a {key} of Bob").text
+    with Replayer(file, secrets=["Bob"]) as server:
+        with OllamaProvider(server.url, model="llama3.2", api_key=key) as provider:
+            assert provider.chat(f"this is a {key} of Bob").text == text
+
+
+def test_a_client_that_leaves_lets_the_real_server_go(tmp_path: Path) -> None:
+    with FakeOllama() as real, Recorder(tmp_path / "traffic.jsonl", real.url) as server:
+        real.break_next("silence")
+        with OllamaProvider(server.url, model="llama3.2") as provider:
+            with pytest.raises(LimitError):
+                provider.chat("Hi", timeout=0.3)
+        assert real.exchanges[-1].client_gone.wait(5)

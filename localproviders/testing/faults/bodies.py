@@ -18,7 +18,7 @@ from localproviders.testing.faults.fault import (
     hold,
     reset,
 )
-from localproviders.testing.scripted import Step
+from localproviders.testing.scripted import Exchange, Step
 
 _CHUNKED = "Transfer-Encoding: chunked"
 
@@ -58,6 +58,11 @@ def _by_bytes(answer: Answer) -> Iterable[Step]:
     return [bytes((byte,)) for byte in whole]
 
 
+def _a_moment(exchange: Exchange) -> None:
+    """Let the client read what it has before more comes."""
+    exchange.hold(0.05)
+
+
 def _cut_short(answer: Answer) -> Iterable[Step]:
     """Send a length that cuts the body within its last record."""
     return [_length(answer, -12) + answer.body, hold]
@@ -80,6 +85,10 @@ BODY_FAULTS: Tuple[Fault, ...] = (
     Fault("shorter than announced, then silence", lambda a: [_length(a, 100) + a.body, hold]),
     Fault("longer than announced", _cut_short),
     Fault("a second answer behind the first", lambda a: [a.start() + a.rest() + a.start()]),
+    Fault(
+        "a second answer in one piece with the body",
+        lambda a: [a.head(), _a_moment, a.framed(a.body) + a.end + a.start()],
+    ),
     Fault("rubbish behind the answer", lambda a: [a.start() + a.rest() + b"rubbish\r\n"]),
     Fault("a bad chunk size", _then(b"zz\r\nhello\r\n", hold)),
     Fault("a negative chunk size", _then(b"-5\r\nhello\r\n", hold)),

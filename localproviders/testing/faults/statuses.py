@@ -120,6 +120,10 @@ STATUS_FAULTS: Tuple[Fault, ...] = (
         ),
     ),
     Fault(
+        "a busy server whose words are cut",
+        lambda _: [b"HTTP/1.1 503 Busy\r\nContent-Length: 99\r\n\r\n{", close],
+    ),
+    Fault(
         "a full queue",
         _status(
             "503 Service Unavailable",
