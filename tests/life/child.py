@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -73,13 +74,14 @@ class Child:
             stderr=subprocess.PIPE,
             env=None if env is None else dict(env),
             cwd=cwd,
+            start_new_session=True,
             **extra,
         )
         self._lines: Any = self.process.stdout
         if reading is not None and writing is not None:
             os.close(writing)
             self._lines = os.fdopen(reading, "rb")
-        self._watch = threading.Timer(_LONGEST_S, self.process.kill)
+        self._watch = threading.Timer(_LONGEST_S, self._kill)
         self._watch.start()
 
     def __enter__(self) -> Child:
@@ -87,9 +89,17 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         self._watch.cancel()
-        self.process.kill()
+        self._kill()
         self.process.communicate()
         self._lines.close()
+
+    def _kill(self) -> None:
+        if self.process.poll() is not None:
+            return
+        if os.name != "posix":
+            self.process.kill()
+            return
+        os.killpg(self.process.pid, signal.SIGKILL)  # its own children hold our pipes too
 
     def hear(self) -> Any:
         """Give what it says next."""

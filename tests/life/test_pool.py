@@ -34,7 +34,7 @@ def _refusal(status: str, message: str, **more: Any) -> bytes:
 
 _TOO_LONG = "request (3010 tokens) exceeds the available context size (1024 tokens)"
 _FAULTS: Dict[str, Steps] = {
-    "busy": [_refusal("503 Busy", "no room", headers=[("Retry-After", "7")])],
+    "busy": [_refusal("503 Busy", "no room", headers=[("Retry-After", "86400")])],
     "cut": [CHUNKED, event("so far"), close],
     "missing": [_refusal("404 Not Found", "model 'm' not found")],
     "too long": [_refusal("400 Bad Request", _TOO_LONG)],
