@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -95,20 +94,12 @@ class Child:
         self._lines.close()
 
     def _kill(self) -> None:
-<<<<<<< HEAD
         if self.process.poll() is not None:
             return
         if os.name != "posix":
             self.process.kill()
             return
         os.killpg(self.process.pid, signal.SIGKILL)  # its own children hold our pipes too
-=======
-        if os.name != "posix":
-            self.process.kill()
-            return
-        with contextlib.suppress(ProcessLookupError):  # all have ended
-            os.killpg(self.process.pid, signal.SIGKILL)  # its own children hold our pipes too
->>>>>>> 97a2795 (End a child with the processes that it started)
 
     def hear(self) -> Any:
         """Give what it says next."""
