@@ -45,9 +45,8 @@ def cut(data: bytes, at: List[int]) -> List[bytes]:
 
 # --- JSON -----------------------------------------------------------------------------------
 
-# Lone surrogates, because JSON's escapes can write them.
 _texts = st.text(max_size=6) | st.sampled_from(
-    ["", "m", "nan", "1", "-1e5", "\ud800", "\ude00\x00", "stop", "load", "tool_calls", "e5",
+    ["", "m", "nan", "1", "-1e5", "\x00", "stop", "load", "tool_calls", "e5",
      "2026-01-02T03:04:05.678Z", "9999-12-31T23:59:59-23:59", "AAAAAA==", "AACAfw==", "{", "{}",
      '{"error": {"message": "exceed_context_size"}}', "model x not found", "https://x:1"]
 )  # fmt: skip
