@@ -95,25 +95,34 @@ class _RawReader(io.RawIOBase):
 class _Reader(io.BufferedReader):
     """What http.client reads one answer from; at its end it tells of bytes left over."""
 
+    _owner: Optional[BoundedSocket] = None  # as above
+
     def __init__(self, owner: BoundedSocket) -> None:
         super().__init__(_RawReader(owner), _READ_SIZE)
         self._owner = owner
 
     def close(self) -> None:
+        owner = self._owner
+        if owner is None:
+            with contextlib.suppress(ValueError):
+                super().close()
+            return
         try:
-            if not self.closed:
-                self._owner.dirty |= self._has_more()
+            if not self.closed and self._has_more(owner):
+                owner.dirty = True
         finally:
             super().close()
 
-    def _has_more(self) -> bool:
-        self._owner.quiet = True
+    def _has_more(self, owner: BoundedSocket) -> bool:
+        owner.quiet = True
         try:
             # TLS decrypts whole records: what was not asked for waits where no select sees it.
-            pending = getattr(self._owner.real, "pending", None)
+            pending = getattr(owner.real, "pending", None)
             return bool(self.peek(1)) or bool(pending is not None and pending())
+        except ValueError:
+            return False  # the socket was closed before its reader
         finally:
-            self._owner.quiet = False
+            owner.quiet = False
 
 
 class BoundedSocket:
