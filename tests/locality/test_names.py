@@ -127,7 +127,7 @@ def test_the_prompt_stays_where_the_look_at_the_list_went(
 
     resolver(["127.0.0.1"], [_ELSEWHERE])
     with ScriptedServer(script) as server:
-        with make("ollama", f"http://my-machine:{server.port}") as provider:
+        with make("ollama", f"http://my-machine:{server.port}", retry=AGAIN) as provider:
             with pytest.raises(LocalityError):
                 provider.chat("A secret.")
 
