@@ -9,11 +9,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from localproviders import ConfigurationError, OpenAICompatibleProvider, ProviderError
+from localproviders import (
+    ConfigurationError,
+    OpenAICompatibleProvider,
+    ProviderError,
+    RetryPolicy,
+)
 from localproviders._http import resolve
 from localproviders._http.address import Endpoint, parse_endpoint
 from tests.fuzz.pieces import examples
 from tests.fuzz.promises import check, check_error
+
+ONCE = RetryPolicy(attempts=1)
 
 _PARTS = ["http://", "https://", "HTTP://", "ftp://", "://", "/", "//", ":", "::", "::1", "[", "]",
           "127.0.0.1", "0.0.0.0", "localhost", "h", "ü", "%", "%25", "@", "?", "#", " ", "\t", "'",
@@ -60,7 +67,7 @@ def nowhere() -> Iterator[None]:
 @example("\ud800")
 def test_any_address_that_leads_nowhere_is_one_typed_error(text: str) -> None:
     try:
-        provider = OpenAICompatibleProvider(text, model="m", timeout=5)
+        provider = OpenAICompatibleProvider(text, model="m", timeout=5, retry=ONCE)
     except ConfigurationError:
         return
     with provider, pytest.raises(ProviderError) as caught:
