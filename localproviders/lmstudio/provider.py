@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from localproviders._backend import Vectors, unexpected
 from localproviders._http.address import parse_endpoint
 from localproviders._http.deadline import Call
 from localproviders._http.rejection import Rule, not_found
+from localproviders._wire import Vectors, checked, unexpected
 from localproviders.errors import UnsupportedError, WrongModelError
 from localproviders.lmstudio import wire
 from localproviders.openai_compatible import OpenAICompatibleProvider
-from localproviders.openai_compatible.wire import checked
 from localproviders.settings import ApiKey, Settings, first_variable, make_settings
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout

@@ -6,11 +6,12 @@ import os
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from localproviders._backend import HTTPProvider, Vectors
+from localproviders._backend import HTTPProvider
 from localproviders._http.address import Endpoint, parse_endpoint
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload, encode
+from localproviders._wire import Vectors
 from localproviders.errors import ModelNotFoundError, ProviderError, WrongModelError
 from localproviders.ollama import wire
 from localproviders.ollama.names import is_cloud, same_model, split_source

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from localproviders._backend import HTTPProvider, Vectors
+from localproviders._backend import HTTPProvider
 from localproviders._http.address import parse_endpoint
 from localproviders._http.deadline import Call
 from localproviders._http.rejection import Rule, not_found
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload, encode
+from localproviders._wire import Vectors
 from localproviders.errors import ConfigurationError, ProviderError, UnsupportedError
 from localproviders.openai_compatible import wire
 from localproviders.settings import ApiKey, Settings, make_settings

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from localproviders._backend import Vectors, check_vectors
+from localproviders._backend.embedding import check_vectors
+from localproviders._wire import Vectors, checked
 from localproviders.errors import ProviderError, ToolCallError
 from localproviders.lmstudio import wire as studio
 from localproviders.ollama import wire as ollama
@@ -130,7 +131,7 @@ def test_rows_of_anything(rows: List[Any]) -> None:
 
 def parse_studio(read: Callable[..., Any]) -> Callable[[Any], Any]:
     def entries(data: Any) -> Any:
-        found = read(dialect.checked(data, studio.RULES), "p")
+        found = read(checked(data, studio.RULES), "p")
         assert all(fits(name, str) for entry in found or () for name in entry.names)
         return [entry.info for entry in found or ()]
 

@@ -6,14 +6,15 @@ import re
 from datetime import datetime
 from typing import Any, List, Mapping, Optional, Tuple
 
-from localproviders._backend import Vectors, unexpected
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import from_words, read_words
 from localproviders._values import mapping, mappings, number, text, whole, word, words
+from localproviders._wire import Vectors, parse_logprobs, unexpected
+from localproviders._wire import checked as _checked
 from localproviders.capabilities import Evidence, detect
 from localproviders.errors import EmbeddingError, ProtocolError, ToolCallError
 from localproviders.ollama.wire.errors import RULES
-from localproviders.types.answer import CompletionChunk, ServerTimings, TokenLogprob, Usage
+from localproviders.types.answer import CompletionChunk, ServerTimings, Usage
 from localproviders.types.message import ToolCall
 from localproviders.types.model import ModelCapabilities, ModelInfo
 
@@ -46,7 +47,7 @@ class ChunkParser:
             text=text(source.get("content" if source is message else "response")),
             thinking=text(source.get("thinking")),
             tool_calls=self._tool_calls(source.get("tool_calls")),
-            logprobs=_logprobs(data.get("logprobs")),
+            logprobs=parse_logprobs(data.get("logprobs")),
             model=word(data.get("model")),
             finish_reason=word(data.get("done_reason")),
             usage=_usage(data) if self.ended else None,
@@ -189,12 +190,7 @@ def checked(data: Any) -> Mapping[str, Any]:
     Raises:
         ProviderError: It is an error, or no object.
     """
-    error = read_words(data)
-    if error is not None:
-        raise from_words(error, RULES)
-    if not isinstance(data, dict):
-        unexpected("JSON object")
-    return data
+    return _checked(data, RULES)
 
 
 def parse_date(text: Any) -> Optional[datetime]:
@@ -226,27 +222,6 @@ def _timings(data: Mapping[str, Any]) -> ServerTimings:
         generation_s=_seconds(data.get("eval_duration")),
         total_s=_seconds(data.get("total_duration")),
     )
-
-
-def _logprobs(items: Any) -> Tuple[TokenLogprob, ...]:
-    if not isinstance(items, list):
-        return ()
-    return tuple(_logprob(item) for item in items if isinstance(item, dict))
-
-
-def _logprob(item: Mapping[str, Any]) -> TokenLogprob:
-    data, logprob = item.get("bytes"), number(item.get("logprob"))
-    if logprob is None:
-        unexpected("readable log-probability")
-    try:
-        return TokenLogprob(
-            token=text(item.get("token")),
-            logprob=logprob,
-            data=bytes(data) if isinstance(data, list) else None,
-            top=_logprobs(item.get("top_logprobs")),
-        )
-    except (TypeError, ValueError, OverflowError):
-        unexpected("readable log-probability")
 
 
 def _seconds(nanoseconds: Any) -> Optional[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Tuple
 
+from localproviders._wire import tool_payloads
 from localproviders.types.message import Message
 from localproviders.types.request import CompletionRequest, EmbeddingRequest
 
@@ -54,17 +55,7 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
     if request.stop:
         top["options"]["stop"] = list(request.stop)
     if request.tools:
-        top["tools"] = [
-            {
-                "type": "function",
-                "function": {
-                    "name": tool.name,
-                    "description": tool.description,
-                    "parameters": tool.parameters,
-                },
-            }
-            for tool in request.tools
-        ]
+        top["tools"] = tool_payloads(request.tools)
     if request.keep_alive is not None:
         top["keep_alive"] = keep_alive(request.keep_alive)
     # Unasked, the server drops the oldest messages in silence (§4.7).

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from array import array
 from functools import partial
-from math import isfinite
 from typing import (
     Any,
     Callable,
     Dict,
     List,
     Mapping,
-    NamedTuple,
-    NoReturn,
     Optional,
     Sequence,
     Tuple,
@@ -21,14 +17,14 @@ from typing import (
     Union,
 )
 
+from localproviders._backend.embedding import check_vectors
 from localproviders._http.deadline import Call
 from localproviders._http.framing import NDJSONDecoder, SSEDecoder, WholeDecoder
 from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
 from localproviders._http.transport import Transport, encode
+from localproviders._wire import Vectors
 from localproviders.errors import (
     ConfigurationError,
-    EmbeddingError,
-    ProtocolError,
     ProviderError,
     UnsupportedError,
 )
@@ -39,8 +35,6 @@ from localproviders.types.answer import (
     CompletionChunk,
     CompletionResponse,
     EmbeddingResponse,
-    ServerTimings,
-    Usage,
 )
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Timeout, resolve
@@ -61,16 +55,6 @@ _FRAMINGS: Mapping[str, Callable[[int], Decoder]] = {
     "text/event-stream": SSEDecoder,
     "text/html": WholeDecoder,  # a proxy's page: refused with these words, not as a cut stream
 }
-
-
-class Vectors(NamedTuple):
-    """What an embedding answer held, in our words."""
-
-    rows: List[Sequence[float]]
-    model: str
-    usage: Usage
-    server_timings: ServerTimings
-    warnings: Tuple[str, ...] = ()
 
 
 class HTTPProvider(ModelProvider):
@@ -351,50 +335,3 @@ class _Inspector:
         warning = self._check(chunk)
         if warning is not None and warning not in self._warnings:
             self._warnings.append(warning)
-
-
-def check_vectors(
-    rows: Sequence[Sequence[float]], expected: int, dimensions: Optional[int]
-) -> Tuple[array[float], ...]:
-    """Pack vectors after checking their number, length and values.
-
-    Raises:
-        EmbeddingError: A vector is missing or surplus, misshapen, or not finite.
-    """
-    if len(rows) != expected:
-        raise EmbeddingError(f"{expected} texts were sent, and {len(rows)} vectors came back")
-    packed: Dict[int, array[float]] = {}
-    failures: Dict[int, str] = {}
-    length = dimensions or len(rows[0])
-    for index, row in enumerate(rows):
-        try:
-            vector = row if isinstance(row, array) else array("f", row)
-        except (TypeError, OverflowError):
-            failures[index] = "not a list of numbers"
-            continue
-        if len(vector) != length or not length:
-            failures[index] = f"{len(vector)} values instead of {length}"
-        elif not all(map(isfinite, vector)):
-            failures[index] = "a value is not finite"
-        else:
-            packed[index] = vector
-    if failures:
-        first = min(failures)
-        raise EmbeddingError(
-            f"{len(failures)} of {expected} vectors are unusable; "
-            f"vector {first}: {failures[first]}",
-            failures=failures,
-            embedded=packed,
-        )
-    return tuple(packed[index] for index in range(expected))
-
-
-def unexpected(what: str) -> NoReturn:
-    """Refuse an answer whose shape is not this server's.
-
-    Raises:
-        ProtocolError: Always.
-    """
-    raise ProtocolError(
-        f"the answer has no {what}", hint="is this the right kind of server at this address?"
-    )

@@ -1,0 +1,20 @@
+"""The OpenAI dialect's JSON, there and back. Pure; no spelling leaves this room."""
+
+from localproviders.openai_compatible.wire.answers import ChunkParser, parse_models, parse_vectors
+from localproviders.openai_compatible.wire.errors import RULES, explain_answer
+from localproviders.openai_compatible.wire.requests import (
+    completion_payload,
+    embed_payload,
+    message_payload,
+)
+
+__all__ = [
+    "RULES",
+    "ChunkParser",
+    "completion_payload",
+    "embed_payload",
+    "explain_answer",
+    "message_payload",
+    "parse_models",
+    "parse_vectors",
+]

@@ -1,0 +1,183 @@
+"""From the dialect's JSON to our answers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sys
+from array import array
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
+
+from localproviders._http.framing import parse_json
+from localproviders._http.rejection import Rule, from_words, read_words
+from localproviders._values import mapping, mappings, number, text, whole, word
+from localproviders._wire import Vectors, checked, parse_logprobs, unexpected
+from localproviders.capabilities import Evidence, detect
+from localproviders.errors import EmbeddingError, ProtocolError
+from localproviders.openai_compatible.tool_calls import ToolCallAssembler
+from localproviders.types.answer import CompletionChunk, ServerTimings, Usage
+from localproviders.types.model import ModelInfo
+
+#: The last record of a stream.
+_END = "[DONE]"
+
+
+class ChunkParser:
+    """The records of a chat or a plain completion, to chunks.
+
+    A whole answer in one JSON body, from a server that does not stream, is read as one
+    record.
+    """
+
+    def __init__(self, max_json_depth: int, rules: Sequence[Rule]) -> None:
+        self._max_depth = max_json_depth
+        self._rules = rules
+        self._calls = ToolCallAssembler(max_json_depth)
+        self._reason: Optional[str] = None
+        self._began = False
+        self.ended = False
+        self.whole = False
+
+    def parse(self, record: str) -> Optional[CompletionChunk]:
+        """Read one record.
+
+        Raises:
+            ProviderError: The record is an error, or no answer's.
+        """
+        if record.strip() == _END:
+            if not self._began:
+                raise ProtocolError("the answer ended before it had begun")
+            self.ended = True
+            calls = self._calls.whole(self._reason)
+            return CompletionChunk(tool_calls=calls) if calls else None
+        data = parse_json(record, self._max_depth)
+        words = read_words(data)  # before anything else (lmstudio-api §3.8)
+        if words is not None:
+            raise from_words(words, self._rules)
+        if not isinstance(data, dict) or not isinstance(data.get("choices"), list):
+            unexpected("'choices' list")
+        return self._chunk(data)
+
+    def _chunk(self, data: Mapping[str, Any]) -> CompletionChunk:
+        choice = data["choices"][0] if data["choices"] else {}
+        if not isinstance(choice, dict):
+            unexpected("readable choice")
+        if len(data["choices"]) > 1 or choice.get("index") not in (None, 0):
+            raise ProtocolError(
+                "the answer has several choices, which would be mixed into one text",
+                hint="leave n out of extra_body",
+            )
+        message = choice.get("message")
+        source = message if isinstance(message, dict) else choice.get("delta") or {}
+        if not isinstance(source, dict):
+            unexpected("readable delta")
+        self._began = True
+        self._calls.add(source.get("tool_calls"))
+        self._reason = choice.get("finish_reason") or self._reason
+        # A body that holds a message is the whole answer (asked to stream or not).
+        self.ended = self.whole or isinstance(message, dict)
+        return CompletionChunk(
+            text=text(choice["text"] if "text" in choice else source.get("content")),
+            thinking=text(source.get("reasoning_content") or source.get("reasoning")),
+            tool_calls=self._calls.whole(self._reason) if self.ended else (),
+            logprobs=parse_logprobs(mapping(choice.get("logprobs")).get("content")),
+            model=word(data.get("model")),
+            finish_reason=word(choice.get("finish_reason")),
+            usage=_usage(data.get("usage")),
+            server_timings=_timings(data.get("timings")),
+            raw=data,
+        )
+
+
+def parse_vectors(data: Any, rules: Sequence[Rule]) -> Vectors:
+    """Read an embedding answer; each vector is base64 or a list, in the order of `index`.
+
+    Raises:
+        ProviderError: It is an error, or has no vectors.
+    """
+    data = checked(data, rules)
+    items = data.get("data")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        unexpected("'data' list")
+    order = [item.get("index", position) for position, item in enumerate(items)]
+    if sorted(map(repr, order)) != sorted(map(repr, range(len(items)))):
+        raise EmbeddingError("the vectors of the answer have doubtful positions")
+    rows = [_vector(item.get("embedding")) for _, item in sorted(zip(order, items), key=_first)]
+    return Vectors(
+        rows, text(data.get("model")), _usage(data.get("usage")) or Usage(), ServerTimings()
+    )
+
+
+def _first(pair: Tuple[int, Any]) -> int:
+    return pair[0]
+
+
+def _vector(value: Any) -> Sequence[float]:
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str):
+        raise EmbeddingError("a vector of the answer is neither a list nor base64")
+    try:
+        packed = array("f", base64.b64decode(value, validate=True))
+    except (binascii.Error, ValueError):
+        raise EmbeddingError("the base64 of a vector is broken") from None
+    if sys.byteorder == "big":
+        packed.byteswap()  # the wire is little-endian
+    return packed
+
+
+def parse_models(data: Any, provider: str, rules: Sequence[Rule]) -> List[ModelInfo]:
+    """Read the list of models; `data` is null where there is none (ollama-api §2.20).
+
+    Raises:
+        ProviderError: It is an error, or no list.
+    """
+    data = checked(data, rules)
+    if "data" not in data or not isinstance(data["data"] or [], list):
+        unexpected("'data' list")
+    return [_model_info(model, provider) for model in mappings(data["data"])]
+
+
+def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
+    meta = mapping(data.get("meta"))
+    name = text(data.get("id"))
+    numbers = {
+        "max_context_length": whole(meta.get("n_ctx_train")) or whole(data.get("max_model_len")),
+        "loaded_context_length": whole(meta.get("n_ctx")),
+        "embedding_length": whole(meta.get("n_embd")),
+    }
+    return ModelInfo(
+        name=name,
+        provider=provider,
+        size_bytes=whole(meta.get("size")),
+        capabilities=detect(name, Evidence(detail="GET /v1/models", numbers=numbers)),
+        raw=data,
+    )
+
+
+def _usage(data: Any) -> Optional[Usage]:
+    if not isinstance(data, dict):
+        return None
+    prompt = data.get("prompt_tokens_details")
+    completion = data.get("completion_tokens_details")
+    return Usage(
+        prompt_tokens=whole(data.get("prompt_tokens")),
+        completion_tokens=whole(data.get("completion_tokens")),
+        cached_tokens=whole(prompt.get("cached_tokens")) if isinstance(prompt, dict) else None,
+        thinking_tokens=(
+            whole(completion.get("reasoning_tokens")) if isinstance(completion, dict) else None
+        ),
+    )
+
+
+def _timings(data: Any) -> Optional[ServerTimings]:
+    """Read llama.cpp's own durations, in milliseconds."""
+    if not isinstance(data, dict):
+        return None
+    prompt, generation = _seconds(data.get("prompt_ms")), _seconds(data.get("predicted_ms"))
+    return ServerTimings(prompt_s=prompt, generation_s=generation)
+
+
+def _seconds(milliseconds: Any) -> Optional[float]:
+    count = number(milliseconds)
+    return None if count is None else count / 1000
