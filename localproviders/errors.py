@@ -302,6 +302,23 @@ class AnswerError(ProviderError):
     exit_code = 10
 
 
+class SchemaError(AnswerError):
+    """The model's answer does not follow the schema, however often it was asked.
+
+    Attributes:
+        reasons: Why the last answer does not fit, each with its place in the answer.
+    """
+
+    def __init__(self, message: str, *, reasons: Tuple[str, ...] = (), **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.reasons = reasons
+
+    @property
+    def text(self) -> str:
+        """The model's last answer, as it came: the same as `partial`."""
+        return self.partial
+
+
 class ToolCallError(AnswerError):
     """A tool call in the answer is incomplete or no valid JSON; it must not be acted on."""
 

@@ -25,6 +25,7 @@ _OWN: Dict[str, Dict[str, Any]] = {
     "CapabilityError": {"evidence": "the server says so"},
     "ContextOverflowError": {"prompt_tokens": 9, "context_length": 5},
     "WrongModelError": {"requested": "a", "served": "b"},
+    "SchemaError": {"reasons": ("answer.n: is missing",)},
     "EmbeddingError": {"failures": {1: "not finite"}, "embedded": {0: array("f", [1.0])}},
 }
 _COMMON: Dict[str, Any] = {

@@ -15,6 +15,7 @@ _FLOORS = {
     "errors": 0, "secret": 0, "_record": 0, "_values": 0, "_version": 0, "types": 0,
     "_http": 1, "settings": 1, "telemetry": 1,
     "provider": 2, "capabilities": 2, "_backend": 2, "_wire": 2,
+    "structured": 2, "tool_loop": 2,
     "ollama": 3, "openai_compatible": 3, "lmstudio": 3,
     "engine": 4,
     "cli": 5, "testing": 5, "__main__": 5,
@@ -135,7 +136,10 @@ def _bare(node: Any, where: str) -> Iterator[str]:
     for child in node.body:
         if not isinstance(child, kinds) or child.name.startswith("_"):
             continue
-        inherited = isinstance(node, ast.ClassDef) and _documented_above(node, child.name)
+        overload = any(getattr(d, "id", "") == "overload" for d in child.decorator_list)
+        inherited = overload or (
+            isinstance(node, ast.ClassDef) and _documented_above(node, child.name)
+        )
         if not ast.get_docstring(child) and not inherited:
             yield f"{where}.{child.name}"
         if isinstance(child, ast.ClassDef):

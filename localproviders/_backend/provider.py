@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from functools import partial
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     Dict,
@@ -21,7 +22,7 @@ from localproviders._backend.embedding import check_vectors
 from localproviders._http.deadline import Call
 from localproviders._http.framing import NDJSONDecoder, SSEDecoder, WholeDecoder
 from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
-from localproviders._http.transport import Transport, encode
+from localproviders._http.transport import Body, Transport, encode
 from localproviders._wire import Vectors
 from localproviders.errors import (
     ConfigurationError,
@@ -37,7 +38,7 @@ from localproviders.types.answer import (
     EmbeddingResponse,
 )
 from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import LISTING_TOTAL_S, Timeout, resolve
+from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout, resolve
 from localproviders.types.model import ModelInfo
 from localproviders.types.request import (
     CompletionRequest,
@@ -45,6 +46,9 @@ from localproviders.types.request import (
     as_embedding_request,
     texts_of,
 )
+
+if TYPE_CHECKING:
+    from localproviders._http.answer import Answer
 
 T = TypeVar("T")
 _Request = Union[CompletionRequest, EmbeddingRequest]
@@ -76,6 +80,9 @@ class HTTPProvider(ModelProvider):
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         HTTPProvider.__init__(self, state["settings"])
+
+    def limits(self, timeout: Timeout = None) -> Limits:
+        return resolve(timeout, self.settings.limits)
 
     def close(self) -> None:
         self._transport.close()
@@ -113,6 +120,10 @@ class HTTPProvider(ModelProvider):
     def _before_sending(self, model: str, call: Call) -> None:
         """Check that the prompt may go to this model. Nothing to check by default."""
 
+    def _revive(self, error: ProviderError, model: str, call: Call) -> bool:
+        """Bring back a model that left memory between calls; say whether to send again."""
+        return False
+
     # --- the road of a call ---------------------------------------------------------------
 
     def stream_completion(
@@ -133,7 +144,7 @@ class HTTPProvider(ModelProvider):
             path, payload, parser = self._question(request, model)
             body = encode(payload)
             del payload  # a traceback with locals shows no prompt
-            answer = self._transport.open("POST", path, call=call, body=body, accept=self._accept)
+            answer = self._send_to_model(model, path, body, call)
         except BaseException as error:
             call.over()
             if isinstance(error, ProviderError):
@@ -181,6 +192,15 @@ class HTTPProvider(ModelProvider):
             call.over()
         span.finished(prompt_tokens=response.usage.prompt_tokens, attempts=attempts)
         return response
+
+    def _send_to_model(self, model: str, path: str, body: Body, call: Call) -> Answer:
+        """Send a question; once more if the model had left memory, and could be reloaded."""
+        try:
+            return self._transport.open("POST", path, call=call, body=body, accept=self._accept)
+        except ProviderError as error:
+            if not self._revive(error, model, call):
+                raise
+        return self._transport.open("POST", path, call=call, body=body, accept=self._accept)
 
     def supports_model(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None

@@ -269,6 +269,8 @@ class Summary:
         self.finish_reason: Optional[str] = None
         self.usage: Optional[Usage] = None
         self.server_timings: Optional[ServerTimings] = None
+        self.response_id: Optional[str] = None
+        self.thinking_inferred = False
 
     def add(self, chunk: CompletionChunk) -> None:
         """Add one chunk; what the server repeats later counts."""
@@ -283,6 +285,8 @@ class Summary:
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.usage = chunk.usage or self.usage
         self.server_timings = chunk.server_timings or self.server_timings
+        self.response_id = chunk.response_id or self.response_id
+        self.thinking_inferred = chunk.thinking_inferred or self.thinking_inferred
 
     def response(
         self, *, provider: str, model: str, warnings: Tuple[str, ...]
@@ -291,6 +295,7 @@ class Summary:
         return CompletionResponse(
             text="".join(self.texts),
             thinking="".join(self.thoughts),
+            thinking_inferred=self.thinking_inferred,
             tool_calls=tuple(self.tool_calls),
             model=self.model or model,
             provider=provider,
@@ -299,6 +304,7 @@ class Summary:
             timings=Timings(first_token_s=self.first_token_s, total_s=self.total_s),
             server_timings=self.server_timings or ServerTimings(),
             logprobs=tuple(self.logprobs),
+            response_id=self.response_id,
             warnings=warnings,
             attempts=self.attempts,
             raw=self.last.raw,

@@ -14,7 +14,7 @@ from localproviders.openai_compatible import OpenAICompatibleProvider
 from localproviders.settings import ApiKey, Settings, first_variable, make_settings
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
-from localproviders.types.model import ModelCapabilities, ModelInfo
+from localproviders.types.model import ModelInfo
 from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality
 
 _PORT = 1234
@@ -108,10 +108,10 @@ class LMStudioProvider(OpenAICompatibleProvider):
         """Say whether the server has this model, under its key, a variant, or as loaded."""
         return self._entry(model, self._entries(timeout, cancel)) is not None
 
-    def model_capabilities(
+    def model_info(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
-    ) -> ModelCapabilities:
-        """Say what a model can do, from LM Studio's own list (lmstudio-api §5.1).
+    ) -> ModelInfo:
+        """Say what LM Studio's own list tells about one model (lmstudio-api §5.1).
 
         Raises:
             ModelNotFoundError: The server has no such model.
@@ -122,7 +122,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         if entry is None:
             names = tuple(item.info.name for item in entries)
             raise self._transport.locate(not_found(model, available=names))
-        return entry.info.capabilities
+        return entry.info
 
     def _entry(self, model: str, entries: Sequence[wire.Entry]) -> Optional[wire.Entry]:
         return next((entry for entry in entries if model in entry.names), None)

@@ -19,7 +19,7 @@ from localproviders.settings import ApiKey, Settings, first_variable, make_setti
 from localproviders.types.answer import CompletionChunk
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
-from localproviders.types.model import ModelCapabilities, ModelInfo
+from localproviders.types.model import ModelInfo
 from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality
 
 _PORT = 11434
@@ -104,10 +104,10 @@ class OllamaProvider(HTTPProvider):
             cancel=cancel,
         )
 
-    def model_capabilities(
+    def model_info(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
-    ) -> ModelCapabilities:
-        """Say what a model can do, from ``/api/show`` (ollama-api §6).
+    ) -> ModelInfo:
+        """Say what ``/api/show`` tells about one model (ollama-api §2.4, §6).
 
         Raises:
             ModelNotFoundError: The server has no such model.
@@ -116,7 +116,7 @@ class OllamaProvider(HTTPProvider):
         return self._ask(
             "POST",
             "/api/show",
-            lambda data: wire.capabilities(model, show=wire.checked(data)),
+            lambda data: wire.parse_details(data, model, self.name),
             timeout=timeout,
             cancel=cancel,
             payload={"model": model},

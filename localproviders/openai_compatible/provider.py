@@ -17,7 +17,7 @@ from localproviders.settings import ApiKey, Settings, make_settings
 from localproviders.types.answer import CompletionChunk
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
-from localproviders.types.model import ModelCapabilities, ModelInfo
+from localproviders.types.model import ModelInfo
 from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality
 
 
@@ -98,10 +98,10 @@ class OpenAICompatibleProvider(HTTPProvider):
             cancel=cancel,
         )
 
-    def model_capabilities(
+    def model_info(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
-    ) -> ModelCapabilities:
-        """Say what a model can do. This dialect tells little: most is inferred or assumed.
+    ) -> ModelInfo:
+        """Say what the list tells about one model, which is little: most is inferred.
 
         Raises:
             ModelNotFoundError: The server has no such model.
@@ -113,7 +113,7 @@ class OpenAICompatibleProvider(HTTPProvider):
             raise self._transport.locate(
                 not_found(model, available=tuple(item.name for item in listed))
             )
-        return info.capabilities
+        return info
 
     # --- the dialect ----------------------------------------------------------------------
 

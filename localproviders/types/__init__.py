@@ -16,8 +16,10 @@ from localproviders.types.answer import (
 )
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Limits, Timeout
-from localproviders.types.message import Image, Message, Messages, Tool, ToolCall
-from localproviders.types.model import Fact, ModelCapabilities, ModelInfo, Source
+from localproviders.types.message import Image, Message, Messages, Tool, ToolCall, ToolLike
+from localproviders.types.model import Fact, LoadedModel, ModelCapabilities, ModelInfo, Source
+from localproviders.types.outcome import Parsed, ToolRun, ToolStep
+from localproviders.types.progress import OnProgress, Progress
 from localproviders.types.request import (
     CompletionRequest,
     EmbeddingRequest,
@@ -26,31 +28,41 @@ from localproviders.types.request import (
     RequestFields,
 )
 from localproviders.types.retry import RetryPolicy
+from localproviders.types.tokens import CountSource, TokenCount
 
 __all__ = [
     "CancelToken",
     "CompletionChunk",
     "CompletionRequest",
     "CompletionResponse",
+    "CountSource",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "Fact",
     "Image",
     "Limits",
+    "LoadedModel",
     "Locality",
     "Message",
     "Messages",
     "ModelCapabilities",
     "ModelInfo",
+    "OnProgress",
     "Overflow",
+    "Parsed",
+    "Progress",
     "RequestFields",
     "RetryPolicy",
     "ServerTimings",
     "Source",
     "Timeout",
     "Timings",
+    "TokenCount",
     "TokenLogprob",
     "Tool",
     "ToolCall",
+    "ToolLike",
+    "ToolRun",
+    "ToolStep",
     "Usage",
 ]

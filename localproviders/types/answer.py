@@ -19,6 +19,7 @@ from localproviders._record import (
 )
 from localproviders.errors import DependencyError
 from localproviders.types.message import Message, ToolCall
+from localproviders.types.progress import Progress
 
 if TYPE_CHECKING:
     import numpy
@@ -113,6 +114,11 @@ class CompletionChunk:
             where it gives none.
         usage: Numbers of tokens, on the last piece.
         server_timings: The server's durations, on the last piece.
+        progress: How far loading or reading the prompt is, on pieces without text that
+            say so (`LMStudioProvider.stateful_stream`).
+        response_id: Under which id the server keeps this answer, on the last piece.
+        thinking_inferred: Whether the reasoning was taken out of the text by us, because
+            it stood in a leading ``<think>`` block.
         raw: The server's own record.
     """
 
@@ -120,10 +126,13 @@ class CompletionChunk:
         "finish_reason",
         "logprobs",
         "model",
+        "progress",
         "raw",
+        "response_id",
         "server_timings",
         "text",
         "thinking",
+        "thinking_inferred",
         "tool_calls",
         "usage",
     )
@@ -139,6 +148,9 @@ class CompletionChunk:
         finish_reason: Optional[str] = None,
         usage: Optional[Usage] = None,
         server_timings: Optional[ServerTimings] = None,
+        progress: Optional[Progress] = None,
+        response_id: Optional[str] = None,
+        thinking_inferred: bool = False,
         raw: Optional[Mapping[str, Any]] = None,
     ) -> None:
         self.text = text
@@ -149,6 +161,9 @@ class CompletionChunk:
         self.finish_reason = finish_reason
         self.usage = usage
         self.server_timings = server_timings
+        self.progress = progress
+        self.response_id = response_id
+        self.thinking_inferred = thinking_inferred
         self.raw = raw
 
     @property
@@ -161,7 +176,7 @@ class CompletionChunk:
         return {
             name: plain(getattr(self, name))
             for name in self.__slots__
-            if name != "raw" and getattr(self, name) not in ("", (), None)
+            if name != "raw" and getattr(self, name) not in ("", (), None, False)
         }
 
     def __repr__(self) -> str:
@@ -193,6 +208,8 @@ class CompletionResponse(Record):
     Attributes:
         text: What the model answered.
         thinking: What it reasoned before; empty where there was nothing.
+        thinking_inferred: True where the server gave the reasoning as a leading
+            ``<think>`` block of the text, and we took it apart.
         tool_calls: The tools that it asks to call.
         model: The model that answered, in the server's words.
         provider: Name of the provider.
@@ -202,6 +219,8 @@ class CompletionResponse(Record):
         timings: Durations, ours.
         server_timings: Durations, the server's.
         logprobs: Log-probabilities of the tokens, where asked for.
+        response_id: Under which id the server keeps this answer, to go on from there;
+            None where it keeps none (`LMStudioProvider.stateful_chat`).
         warnings: What the caller should know: a parameter left out under
             ``strict=False``, another model than asked for.
         attempts: How often the request was sent; see `RetryPolicy`.
@@ -212,6 +231,7 @@ class CompletionResponse(Record):
     model: str
     provider: str
     thinking: str = field(default="", metadata=CONTENT)
+    thinking_inferred: bool = False
     tool_calls: Tuple[ToolCall, ...] = field(default=(), metadata=loads_each(ToolCall.from_dict))
     finish_reason: Optional[str] = None
     usage: Usage = field(default_factory=Usage, metadata=loads(Usage.from_dict))
@@ -222,6 +242,7 @@ class CompletionResponse(Record):
     logprobs: Tuple[TokenLogprob, ...] = field(
         default=(), metadata=loads_each(TokenLogprob.from_dict, **CONTENT)
     )
+    response_id: Optional[str] = None
     warnings: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
     attempts: int = 1
     raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)

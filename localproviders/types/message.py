@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from localproviders._record import CONTENT, Record, loads, loads_each, record
 
@@ -116,6 +116,10 @@ class Tool(Record):
     parameters: Mapping[str, Any] = field(
         default_factory=lambda: {"type": "object", "properties": {}}
     )
+
+
+#: A tool, or a function to make one of.
+ToolLike = Union[Tool, Callable[..., Any]]
 
 
 @record

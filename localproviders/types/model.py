@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from datetime import datetime
-from typing import Any, Dict, Literal, Mapping, Optional
+from typing import Any, Dict, Literal, Mapping, Optional, Tuple
 
 from localproviders._record import RAW, Record, loads, record
 
@@ -101,4 +101,37 @@ class ModelInfo(Record):
     capabilities: ModelCapabilities = field(
         default_factory=ModelCapabilities, metadata=loads(ModelCapabilities.from_dict)
     )
+    raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)
+
+
+@record
+class LoadedModel(Record):
+    """One model in a server's memory. None means that the server did not say.
+
+    Attributes:
+        name: The name of the model, as the server lists it.
+        provider: Name of the provider that told it.
+        instance: What the server calls this copy in memory; LM Studio can hold several
+            copies of one model.
+        context_length: Context allocated for it, in tokens.
+        size_bytes: Memory that it takes.
+        vram_bytes: The part of that on a graphics card.
+        expires_at: When it leaves memory if nobody uses it, with time zone; None also
+            where it stays.
+        load_s: Seconds that loading took, where this call loaded it; 0 where it was there.
+        warnings: What the caller should know: another context length than asked for.
+        raw: The server's own record.
+    """
+
+    name: str
+    provider: str
+    instance: Optional[str] = None
+    context_length: Optional[int] = None
+    size_bytes: Optional[int] = None
+    vram_bytes: Optional[int] = None
+    expires_at: Optional[datetime] = field(
+        default=None, metadata=loads(lambda text: datetime.fromisoformat(text))
+    )
+    load_s: Optional[float] = None
+    warnings: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
     raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)

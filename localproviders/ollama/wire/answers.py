@@ -133,6 +133,28 @@ def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
     )
 
 
+def parse_details(data: Any, model: str, provider: str) -> ModelInfo:
+    """Read the details of one model (§2.4).
+
+    Raises:
+        ProviderError: It is an error, or no object.
+    """
+    data = checked(data)
+    details = mapping(data.get("details"))
+    return ModelInfo(
+        name=model,
+        provider=provider,
+        modified_at=parse_date(data.get("modified_at")),
+        architecture=word(details.get("family")),
+        parameter_size=word(details.get("parameter_size")),
+        quantization=word(details.get("quantization_level")),
+        format=word(details.get("format")),
+        remote_host=remote_host(data),
+        capabilities=capabilities(model, show=data),
+        raw=data,
+    )
+
+
 # The server's words for what a model can do, and ours (§6.1).
 _ABILITIES = {
     "completion": ("chat", "completion"),
