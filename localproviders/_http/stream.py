@@ -61,10 +61,16 @@ class ChunkParser(Protocol):
     Attributes:
         ended: Whether the last record of a whole answer has been seen.
         whole: Set where the body is one record: then that one is the last.
+        held: Text that has come, and whose meaning the next record decides.
     """
 
     ended: bool
     whole: bool
+
+    @property
+    def held(self) -> str:
+        """See above."""
+        ...
 
     def parse(self, record: str) -> Optional[CompletionChunk]:
         """Read one record; None where it says nothing.
@@ -244,7 +250,7 @@ class Stream:
     def _fail(self, error: ProviderError) -> ProviderError:
         self._answer.close()
         self._let_go()
-        error.add_context(partial=self.text)
+        error.add_context(partial=self.text + self._parser.held)
         self._failure = self._explain(error)
         return self._failure
 

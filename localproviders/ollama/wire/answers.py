@@ -8,6 +8,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import from_words, read_words
+from localproviders._thinking import ThinkingSplitter
 from localproviders._values import mapping, mappings, number, text, whole, word, words
 from localproviders._wire import Vectors, parse_logprobs, unexpected
 from localproviders._wire import checked as _checked
@@ -25,6 +26,7 @@ class ChunkParser:
     def __init__(self, max_json_depth: int) -> None:
         self._max_depth = max_json_depth
         self._calls = 0
+        self._thinking = ThinkingSplitter()
         self.ended = False
         self.whole = False
 
@@ -40,12 +42,18 @@ class ChunkParser:
             raise from_words(error, RULES)
         if not isinstance(data, dict) or not isinstance(data.get("done"), bool):
             unexpected("'done' field")
+        self._check_end(data)
         message = data.get("message")
         source: Mapping[str, Any] = message if isinstance(message, dict) else data
-        self._check_end(data)
+        thinking = text(source.get("thinking"))
+        if message is None or thinking:
+            self._thinking.give_up()  # plain text, or a server that keeps reasoning apart
+        said = self._thinking.split(text(source.get("content" if message else "response")))
+        said = self._thinking.and_end(said) if self.ended else said
         return CompletionChunk(
-            text=text(source.get("content" if source is message else "response")),
-            thinking=text(source.get("thinking")),
+            text=said[1],
+            thinking=thinking + said[0],
+            thinking_inferred=self._thinking.found,
             tool_calls=self._tool_calls(source.get("tool_calls")),
             logprobs=parse_logprobs(data.get("logprobs")),
             model=word(data.get("model")),
@@ -54,6 +62,11 @@ class ChunkParser:
             server_timings=_timings(data) if self.ended else None,
             raw=data,
         )
+
+    @property
+    def held(self) -> str:
+        """Text that has come, and whose meaning the next record decides."""
+        return self._thinking.held
 
     def _check_end(self, data: Mapping[str, Any]) -> None:
         self.ended = data["done"] is True
