@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from localproviders.settings import Settings
     from localproviders.telemetry import CallEvent
     from localproviders.types import (
+        Audio,
         CancelToken,
         CompletionChunk,
         CompletionRequest,
@@ -116,6 +117,7 @@ _ROOMS = {
     "localproviders.settings": ("Settings",),
     "localproviders.telemetry": ("CallEvent",),
     "localproviders.types": (
+        "Audio",
         "CancelToken",
         "CompletionChunk",
         "CompletionRequest",
@@ -148,6 +150,7 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = [
     "AnswerError",
     "AnswerTooLargeError",
+    "Audio",
     "AuthenticationError",
     "BusyError",
     "CallEvent",

@@ -19,6 +19,7 @@ from typing import (
 )
 
 from localproviders._backend.embedding import check_vectors
+from localproviders._backend.overflow import WindowWatch
 from localproviders._http.deadline import Call
 from localproviders._http.framing import NDJSONDecoder, SSEDecoder, WholeDecoder
 from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
@@ -67,6 +68,7 @@ class HTTPProvider(ModelProvider):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._transport = Transport(settings, self._explain)
+        self._windows = WindowWatch()
 
     @property
     def name(self) -> str:
@@ -158,7 +160,7 @@ class HTTPProvider(ModelProvider):
             parser,
             max_bytes=self.settings.max_body_bytes,
             inspect=_Inspector(self, request, model, warnings, call),
-            conclude=lambda summary: self._conclude(summary, model, tuple(warnings), span),
+            conclude=lambda summary: self._conclude(summary, request, model, warnings, span, call),
             explain=lambda error: self._failed(error, request, model, span),
         )
 
@@ -208,7 +210,7 @@ class HTTPProvider(ModelProvider):
         return self._find(model, self.list_models(timeout=timeout, cancel=cancel)) is not None
 
     def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
-        return next((info for info in listed if info.name == model), None)
+        return next((info for info in listed if self._is_same(info.name, model)), None)
 
     # --- pieces of it ---------------------------------------------------------------------
 
@@ -294,9 +296,19 @@ class HTTPProvider(ModelProvider):
         )
 
     def _conclude(
-        self, summary: Summary, model: str, warnings: Tuple[str, ...], span: Span
+        self,
+        summary: Summary,
+        request: CompletionRequest,
+        model: str,
+        warnings: List[str],
+        span: Span,
+        call: Call,
     ) -> CompletionResponse:
-        response = summary.response(provider=self.name, model=model, warnings=warnings)
+        response = summary.response(provider=self.name, model=model)
+        lost = self._windows.check(
+            request, model, response.usage, response.text, lambda: self._window(model, call)
+        )
+        response = response.replace(warnings=(*warnings, *([lost] if lost else [])))
         span.finished(
             first_token_s=response.timings.first_token_s,
             prompt_tokens=response.usage.prompt_tokens,
@@ -305,6 +317,18 @@ class HTTPProvider(ModelProvider):
             attempts=response.attempts,
         )
         return response
+
+    def _window(self, model: str, call: Call) -> Optional[int]:
+        """Ask for the window that is allocated for a model; None where nobody can tell."""
+        try:
+            loaded = self.loaded_models(timeout=call.limits_left(), cancel=call.token)
+        except UnsupportedError:
+            return None
+        return next((m.context_length for m in loaded if self._is_same(m.name, model)), None)
+
+    def _is_same(self, listed: str, model: str) -> bool:
+        """Whether a name in the server's list means this model."""
+        return listed == model
 
     def _span(self, operation: str, model: Optional[str]) -> Span:
         settings = self.settings

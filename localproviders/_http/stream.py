@@ -13,7 +13,6 @@ from typing import (
     Optional,
     Protocol,
     Set,
-    Tuple,
 )
 
 from localproviders._http.framing import looks_cut
@@ -294,9 +293,7 @@ class Summary:
         self.response_id = chunk.response_id or self.response_id
         self.thinking_inferred = chunk.thinking_inferred or self.thinking_inferred
 
-    def response(
-        self, *, provider: str, model: str, warnings: Tuple[str, ...]
-    ) -> CompletionResponse:
+    def response(self, *, provider: str, model: str) -> CompletionResponse:
         """Give the whole answer."""
         return CompletionResponse(
             text="".join(self.texts),
@@ -311,7 +308,6 @@ class Summary:
             server_timings=self.server_timings or ServerTimings(),
             logprobs=tuple(self.logprobs),
             response_id=self.response_id,
-            warnings=warnings,
             attempts=self.attempts,
             raw=self.last.raw,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from localproviders._backend import HTTPProvider
 from localproviders._http.address import Endpoint, parse_endpoint
@@ -122,8 +122,8 @@ class OllamaProvider(HTTPProvider):
             payload={"model": model},
         )
 
-    def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
-        return next((info for info in listed if same_model(info.name, model)), None)
+    def _is_same(self, listed: str, model: str) -> bool:
+        return same_model(listed, model)
 
     # --- the dialect ----------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from localproviders.types.answer import (
 )
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Limits, Timeout
-from localproviders.types.message import Image, Message, Messages, Tool, ToolCall, ToolLike
+from localproviders.types.media import Audio, Image
+from localproviders.types.message import Message, Messages, Tool, ToolCall, ToolLike
 from localproviders.types.model import Fact, LoadedModel, ModelCapabilities, ModelInfo, Source
 from localproviders.types.outcome import Parsed, ToolRun, ToolStep
 from localproviders.types.progress import OnProgress, Progress
@@ -31,6 +32,7 @@ from localproviders.types.retry import RetryPolicy
 from localproviders.types.tokens import CountSource, TokenCount
 
 __all__ = [
+    "Audio",
     "CancelToken",
     "CompletionChunk",
     "CompletionRequest",

@@ -178,7 +178,7 @@ def texts_of(request: Union[CompletionRequest, EmbeddingRequest]) -> Iterator[st
     yield from filter(None, (request.prompt, request.suffix))
     for message in request.messages:
         yield from (message.content, message.thinking)
-        yield from (image.base64 for image in message.images)
+        yield from (media.base64 for media in (*message.images, *message.audio))
         for call in message.tool_calls:
             yield json.dumps(call.arguments, ensure_ascii=False, default=str)
 

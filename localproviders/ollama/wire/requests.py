@@ -73,8 +73,8 @@ def message_payload(message: Message) -> Dict[str, Any]:
     payload: Dict[str, Any] = {"role": message.role, "content": message.content}
     if message.thinking:
         payload["thinking"] = message.thinking
-    if message.images:
-        payload["images"] = [image.base64 for image in message.images]
+    if message.images or message.audio:  # one list for both (§4.8)
+        payload["images"] = [media.base64 for media in (*message.images, *message.audio)]
     if message.tool_calls:
         payload["tool_calls"] = [
             {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}}
