@@ -18,6 +18,7 @@ from typing import (
     Union,
 )
 
+from localproviders._backend.abilities import AbilityCheck
 from localproviders._backend.embedding import check_vectors
 from localproviders._backend.overflow import WindowWatch
 from localproviders._http.deadline import Call
@@ -27,6 +28,7 @@ from localproviders._http.transport import Body, Transport, encode
 from localproviders._wire import Vectors
 from localproviders.errors import (
     ConfigurationError,
+    ModelError,
     ProviderError,
     UnsupportedError,
 )
@@ -40,7 +42,7 @@ from localproviders.types.answer import (
 )
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout, resolve
-from localproviders.types.model import ModelInfo
+from localproviders.types.model import ModelCapabilities, ModelInfo
 from localproviders.types.request import (
     CompletionRequest,
     EmbeddingRequest,
@@ -69,6 +71,7 @@ class HTTPProvider(ModelProvider):
         self.settings = settings
         self._transport = Transport(settings, self._explain)
         self._windows = WindowWatch()
+        self._abilities = AbilityCheck()
 
     @property
     def name(self) -> str:
@@ -122,6 +125,10 @@ class HTTPProvider(ModelProvider):
     def _before_sending(self, model: str, call: Call) -> None:
         """Check that the prompt may go to this model. Nothing to check by default."""
 
+    def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
+        """Ask what a model surely can and cannot do. By default nothing is sure, nor asked."""
+        return ModelCapabilities()
+
     def _revive(self, error: ProviderError, model: str, call: Call) -> bool:
         """Bring back a model that left memory between calls; say whether to send again."""
         return False
@@ -143,6 +150,7 @@ class HTTPProvider(ModelProvider):
         call = self._call(timeout, cancel, span=span)
         try:
             self._before_sending(model, call)
+            self._check_abilities(request, model, call)
             path, payload, parser = self._question(request, model)
             body = encode(payload)
             del payload  # a traceback with locals shows no prompt
@@ -194,6 +202,15 @@ class HTTPProvider(ModelProvider):
             call.over()
         span.finished(prompt_tokens=response.usage.prompt_tokens, attempts=attempts)
         return response
+
+    def _check_abilities(self, request: CompletionRequest, model: str, call: Call) -> None:
+        """Refuse what the model surely lacks, before the prompt is sent."""
+        self._abilities.check(
+            request,
+            model,
+            ask=lambda: self._capabilities_of(model, call),
+            listed=lambda: self.list_models(timeout=call.limits_left(), cancel=call.token),
+        )
 
     def _send_to_model(self, model: str, path: str, body: Body, call: Call) -> Answer:
         """Send a question; once more if the model had left memory, and could be reloaded."""
@@ -345,6 +362,8 @@ class HTTPProvider(ModelProvider):
     ) -> ProviderError:
         error = self._transport.locate(error, texts_of(request))
         error.add_context(model=model)
+        if isinstance(error, ModelError):
+            self._abilities.forget(model)
         span.failed(error)
         return error
 

@@ -14,7 +14,7 @@ from localproviders.openai_compatible import OpenAICompatibleProvider
 from localproviders.settings import ApiKey, Settings, first_variable, make_settings
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
-from localproviders.types.model import ModelInfo
+from localproviders.types.model import ModelCapabilities, ModelInfo
 from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality
 
 _PORT = 1234
@@ -182,6 +182,10 @@ class LMStudioProvider(OpenAICompatibleProvider):
         found, attempts = super()._embed(request, model, call)
         # Its counts are always zero, which is no number (§2.5).
         return found._replace(usage=type(found.usage)()), attempts
+
+    def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
+        entry = self._entry(model, self._entries(call.limits_left(), call.token))
+        return ModelCapabilities() if entry is None else entry.info.capabilities
 
     # --- the served model -----------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from localproviders.settings import ApiKey, Settings, first_variable, make_setti
 from localproviders.types.answer import CompletionChunk
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
-from localproviders.types.model import ModelInfo
+from localproviders.types.model import ModelCapabilities, ModelInfo
 from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality
 
 _PORT = 11434
@@ -167,6 +167,11 @@ class OllamaProvider(HTTPProvider):
             )
         self._check_host(model, info.remote_host)
         self._known_local[model] = time.monotonic() + _KNOWN_LOCAL_S
+
+    def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
+        body = encode({"model": model})
+        data = self._transport.json("POST", "/api/show", call=call, body=body)
+        return wire.parse_details(data, model, self.name).capabilities
 
     def _check_host(self, model: str, host: Optional[str]) -> None:
         if host is not None and self.settings.locality != "any":

@@ -84,13 +84,14 @@ _VALUES: List[Record] = [
     ModelCapabilities(
         chat=True,
         vision=False,
+        thinking_levels=("low", "high"),
         max_context_length=5,
+        size_bytes=6,
         evidence={"chat": Fact(source="assumed", detail="d")},
     ),
     ModelInfo(
         name="m",
         provider="p",
-        size_bytes=5,
         modified_at=datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=timezone.utc),
         loaded=True,
         capabilities=ModelCapabilities(chat=True),
@@ -139,7 +140,7 @@ def test_an_unknown_key_is_named(value: Record) -> None:
         (Message, {"role": "user", "contnet": "x"}, "content"),
         (CompletionRequest, {"prompt": "x", "temprature": 1}, "temperature"),
         (Limits, {"idle": 1}, "idle_s"),
-        (ModelInfo, {"name": "x", "provider": "p", "size_byte": 1}, "size_bytes"),
+        (ModelInfo, {"name": "x", "provider": "p", "digst": "1"}, "digest"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(cls: Any, data: Dict[str, Any], near: str) -> None:

@@ -2,14 +2,13 @@
 
 from localproviders.ollama.wire.answers import (
     ChunkParser,
-    capabilities,
     checked,
     parse_date,
     parse_details,
     parse_models,
     parse_vectors,
-    remote_host,
 )
+from localproviders.ollama.wire.capabilities import capabilities, remote_host
 from localproviders.ollama.wire.errors import RULES, explain_answer, refuse_cloud
 from localproviders.ollama.wire.requests import (
     completion_payload,
