@@ -19,7 +19,7 @@ from typing import (
 )
 
 from localproviders._backend.abilities import AbilityCheck
-from localproviders._backend.embedding import check_vectors
+from localproviders._backend.embedding import Embedding
 from localproviders._backend.overflow import WindowWatch
 from localproviders._http.deadline import Call
 from localproviders._http.framing import NDJSONDecoder, SSEDecoder, WholeDecoder
@@ -28,6 +28,7 @@ from localproviders._http.transport import Body, Transport, encode
 from localproviders._wire import Vectors
 from localproviders.errors import (
     ConfigurationError,
+    ContextOverflowError,
     ModelError,
     ProviderError,
     UnsupportedError,
@@ -44,6 +45,8 @@ from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout, resolve
 from localproviders.types.model import ModelCapabilities, ModelInfo
 from localproviders.types.request import (
+    BATCH_CHARACTERS,
+    BATCH_SIZE,
     CompletionRequest,
     EmbeddingRequest,
     as_embedding_request,
@@ -179,11 +182,22 @@ class HTTPProvider(ModelProvider):
         model: Optional[str] = None,
         dimensions: Optional[int] = None,
         truncate: bool = False,
+        keep_alive: Optional[float] = None,
+        batch_size: int = BATCH_SIZE,
+        batch_characters: int = BATCH_CHARACTERS,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> EmbeddingResponse:
         try:
-            request = as_embedding_request(texts, model, dimensions, truncate)
+            request = as_embedding_request(
+                texts,
+                model=model,
+                dimensions=dimensions,
+                truncate=truncate,
+                keep_alive=keep_alive,
+                batch_size=batch_size,
+                batch_characters=batch_characters,
+            )
         except (TypeError, ValueError) as error:
             raise bare(error) from None
         finally:
@@ -192,15 +206,19 @@ class HTTPProvider(ModelProvider):
         chosen = self._model(request.model, timeout, cancel)
         span = self._span("embed", chosen)
         call = self._call(timeout, cancel, span=span)
+        work = Embedding(request, partial(self._embed_batch, chosen, call))
         try:
-            self._before_sending(chosen, call)
-            found, attempts = self._embed(request, chosen, call)
-            response = self._pack(request, found, attempts)
+            response = work.run(self.name)
         except ProviderError as error:
-            raise self._failed(error, request, chosen, span) from error.__cause__
+            self._transport.locate(work.keep_in(error)).add_context(model=chosen)
+            span.failed(error)
+            raise error from error.__cause__
         finally:
             call.over()
-        span.finished(prompt_tokens=response.usage.prompt_tokens, attempts=attempts)
+        span.finished(
+            prompt_tokens=response.usage.prompt_tokens,
+            attempts=response.attempts,
+        )
         return response
 
     def _check_abilities(self, request: CompletionRequest, model: str, call: Call) -> None:
@@ -211,6 +229,30 @@ class HTTPProvider(ModelProvider):
             ask=lambda: self._capabilities_of(model, call),
             listed=lambda: self.list_models(timeout=call.limits_left(), cancel=call.token),
         )
+
+    def _embed_batch(self, model: str, call: Call, batch: EmbeddingRequest) -> Tuple[Vectors, int]:
+        """Send one batch, where it may go; an error shows nothing of it."""
+        try:
+            self._before_sending(model, call)
+            return self._embed_alive(batch, model, call)
+        except ProviderError as error:
+            if (
+                isinstance(error, ContextOverflowError)
+                and "truncate" not in self._embed_unsupported
+            ):
+                error.hint = "shorten the text, or let the server cut it with truncate=True"
+            # Only this batch can be quoted; looking for all texts would take long.
+            self._transport.locate(error, texts_of(batch)).add_context(model=model)
+            raise
+
+    def _embed_alive(self, batch: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
+        """Send one batch; once more if the model had left memory, and could be reloaded."""
+        try:
+            return self._embed(batch, model, call)
+        except ProviderError as error:
+            if not self._revive(error, model, call):
+                raise
+        return self._embed(batch, model, call)
 
     def _send_to_model(self, model: str, path: str, body: Body, call: Call) -> Answer:
         """Send a question; once more if the model had left memory, and could be reloaded."""
@@ -298,7 +340,7 @@ class HTTPProvider(ModelProvider):
 
     def _check_embedding(self, request: EmbeddingRequest) -> None:
         for name, instead in self._embed_unsupported.items():
-            if getattr(request, name):
+            if getattr(request, name) is not None and getattr(request, name) is not False:
                 raise UnsupportedError(
                     f"{self.name} cannot take {name}", hint=instead, provider=self.name
                 )
@@ -366,18 +408,6 @@ class HTTPProvider(ModelProvider):
             self._abilities.forget(model)
         span.failed(error)
         return error
-
-    def _pack(self, request: EmbeddingRequest, found: Vectors, attempts: int) -> EmbeddingResponse:
-        vectors = check_vectors(found.rows, len(request.texts), request.dimensions)
-        return EmbeddingResponse(
-            vectors=vectors,
-            model=found.model,
-            provider=self.name,
-            usage=found.usage,
-            server_timings=found.server_timings,
-            warnings=found.warnings,
-            attempts=attempts,
-        )
 
 
 class _Inspector:

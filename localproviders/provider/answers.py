@@ -7,6 +7,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
+    Iterable,
     Optional,
     Sequence,
     Type,
@@ -25,6 +26,8 @@ from localproviders.types.limits import Timeout
 from localproviders.types.message import Messages, ToolLike, as_messages
 from localproviders.types.outcome import Parsed, ToolRun, ToolStep
 from localproviders.types.request import (
+    BATCH_CHARACTERS,
+    BATCH_SIZE,
     CompletionRequest,
     EmbeddingRequest,
     RequestFields,
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 #: What `embed` takes: one text, several, or a whole request.
-Texts = Union[str, Sequence[str], EmbeddingRequest]
+Texts = Union[str, Iterable[str], EmbeddingRequest]
 
 T = TypeVar("T")
 
@@ -78,24 +81,39 @@ class Answers(Models):
         model: Optional[str] = None,
         dimensions: Optional[int] = None,
         truncate: bool = False,
+        keep_alive: Optional[float] = None,
+        batch_size: int = BATCH_SIZE,
+        batch_characters: int = BATCH_CHARACTERS,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> EmbeddingResponse:
-        """Turn texts into vectors, in one request; their order is kept.
+        """Turn texts into vectors, in batches one after another; their order is kept.
+
+        A batch that is refused for a reason that may lie in one text is halved, and again,
+        down to the bad texts; the others are embedded all the same. Beside the result and
+        the texts, one batch at a time is in memory.
 
         Args:
-            texts: One text, several, or an `EmbeddingRequest`, which then says it all.
+            texts: One text, several, or an `EmbeddingRequest`, which then says it all. Any
+                iterable of texts is read once, before anything is sent.
             model: Name of the model; None takes the provider's.
             dimensions: Length that the vectors shall have; None keeps the model's.
             truncate: True lets the server cut a text that is too long.
-            timeout: See the class.
+            keep_alive: Seconds to keep the model loaded after each batch.
+            batch_size: Most texts in one request.
+            batch_characters: Most characters in one request.
+            timeout: See the class. Its total is that of the whole call; the other limits
+                hold for each batch.
             cancel: See the class.
 
         Raises:
-            ValueError: There is no text, or an empty one.
-            ContextOverflowError: A text is too long, and the server says so.
-            EmbeddingError: A vector is missing, misshapen or not finite.
-            ProviderError: As for `stream_completion`.
+            ValueError: There is no text, an empty one, or an impossible number.
+            EmbeddingError: Some texts could not be embedded; it has their indexes and
+                reasons, and the vectors of all others.
+            ContextOverflowError: No text could be embedded, because it is too long: so for
+                a single one. The same holds for other reasons that all texts share.
+            ProviderError: As for `stream_completion`; `embedded` has the vectors of the
+                texts that had been done.
         """
 
     # --- built on these once --------------------------------------------------------------

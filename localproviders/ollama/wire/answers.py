@@ -10,7 +10,7 @@ from localproviders._http.framing import parse_json
 from localproviders._http.rejection import from_words, read_words
 from localproviders._thinking import ThinkingSplitter
 from localproviders._values import mappings, number, text, whole, word
-from localproviders._wire import Vectors, parse_logprobs, unexpected
+from localproviders._wire import Row, Vectors, parse_logprobs, unexpected
 from localproviders._wire import checked as _checked
 from localproviders.errors import EmbeddingError, ProtocolError, ToolCallError
 from localproviders.ollama.wire.capabilities import capabilities
@@ -107,6 +107,24 @@ def parse_vectors(data: Any) -> Vectors:
     if not all(isinstance(row, list) for row in rows):
         raise EmbeddingError("a vector of the answer is no list")
     return Vectors(rows, text(data.get("model")), _usage(data), _timings(data))
+
+
+def parse_old_vector(data: Any) -> List[float]:
+    """Read the one vector of the superseded route (§2.8).
+
+    Raises:
+        ProviderError: It is an error, or has no vector.
+    """
+    row = checked(data).get("embedding")
+    if not isinstance(row, list):
+        unexpected("'embedding' list")
+    return row
+
+
+def old_vectors(rows: List[Row], model: str) -> Vectors:
+    """Put together what the superseded route gave; it names no model and counts nothing."""
+    warning = "this Ollama is too old for /api/embed; its vectors may differ from length one"
+    return Vectors(rows, model, Usage(), ServerTimings(), (warning,), "none")
 
 
 def parse_models(data: Any, provider: str) -> List[ModelInfo]:
