@@ -27,11 +27,14 @@ class ProviderError(Exception):
         status: HTTP status, or None where there was none.
         partial: The model's text before the call failed; empty where there was none.
         server_message: The server's own words, at most 2,000 characters, or None.
+        run: What `run_tools` had done before this error ended it, a `PartialRun`; None for
+            every other call, and where the model had not answered yet.
         exit_code: What the command line ends with for this class of error.
     """
 
     exit_code = 1
     retryable = False
+    run: Any = None
 
     def __init__(
         self,
@@ -320,7 +323,10 @@ class SchemaError(AnswerError):
 
 
 class ToolCallError(AnswerError):
-    """A tool call in the answer is incomplete or no valid JSON; it must not be acted on."""
+    """A tool call in the answer is incomplete or no valid JSON, or the calls do not end.
+
+    The first must not be acted on; for the second see `run_tools`, and `run`.
+    """
 
 
 class EmbeddingError(AnswerError):
