@@ -7,7 +7,7 @@ import binascii
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
-from localproviders._record import CONTENT, Record, loads, loads_each, record
+from localproviders._record import CONTENT, RAW, Record, loads, loads_each, record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +109,8 @@ class Tool(Record):
         description: What it does, for the model to read.
         parameters: JSON Schema of its arguments, an object schema. Ollama drops
             ``$ref``, ``oneOf``, ``default`` and more (ollama-api §4.6): inline references.
+        function: What runs when the model calls the tool, or None where that is up to you.
+            It is never sent: it is absent from repr, equality, dictionaries and pickles.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Tool(Record):
     parameters: Mapping[str, Any] = field(
         default_factory=lambda: {"type": "object", "properties": {}}
     )
+    function: Optional[Callable[..., Any]] = field(default=None, compare=False, metadata=RAW)
 
 
 #: A tool, or a function to make one of.
