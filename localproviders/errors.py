@@ -31,12 +31,15 @@ class ProviderError(Exception):
         server_message: The server's own words, at most 2,000 characters, or None.
         embedded: For a call of `embed`: the index and the vector of each text that had been
             done; empty otherwise. It is in no message.
+        run: What `run_tools` had done before this error ended it, a `PartialRun`; None for
+            every other call, and where the model had not answered yet.
         exit_code: What the command line ends with for this class of error.
     """
 
     exit_code = 1
     retryable = False
     embedded: Mapping[int, array[float]] = MappingProxyType({})
+    run: Any = None
 
     def __init__(
         self,
@@ -325,7 +328,10 @@ class SchemaError(AnswerError):
 
 
 class ToolCallError(AnswerError):
-    """A tool call in the answer is incomplete or no valid JSON; it must not be acted on."""
+    """A tool call in the answer is incomplete or no valid JSON, or the calls do not end.
+
+    The first must not be acted on; for the second see `run_tools`, and `run`.
+    """
 
 
 class EmbeddingError(AnswerError):
