@@ -19,6 +19,7 @@ from typing import (
 )
 
 from localproviders._backend.embedding import check_vectors
+from localproviders._backend.inspector import Inspector
 from localproviders._backend.overflow import WindowWatch
 from localproviders._http.deadline import Call
 from localproviders._http.framing import NDJSONDecoder, SSEDecoder, WholeDecoder
@@ -122,9 +123,12 @@ class HTTPProvider(ModelProvider):
     def _before_sending(self, model: str, call: Call) -> None:
         """Check that the prompt may go to this model. Nothing to check by default."""
 
-    def _revive(self, error: ProviderError, model: str, call: Call) -> bool:
-        """Bring back a model that left memory between calls; say whether to send again."""
-        return False
+    def _revive(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
+        """Bring back a model that left memory between calls; give the warning that says so.
+
+        None where there was nothing to bring back: the error stands.
+        """
+        return None
 
     # --- the road of a call ---------------------------------------------------------------
 
@@ -139,14 +143,36 @@ class HTTPProvider(ModelProvider):
             raise TypeError("this takes a CompletionRequest; chat and stream take a text")
         model = self._model(request.model, timeout, cancel)
         request, warnings = self._fit(request)
-        span = self._span("stream", model)
+        return self._streamed(
+            "stream",
+            request,
+            model,
+            warnings,
+            lambda call: self._question(request, model),
+            timeout=timeout,
+            cancel=cancel,
+        )
+
+    def _streamed(
+        self,
+        operation: str,
+        request: CompletionRequest,
+        model: str,
+        warnings: List[str],
+        question: Callable[[Call], Tuple[str, Dict[str, Any], ChunkParser]],
+        *,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+    ) -> Stream:
+        """Send a question, in whatever words the dialect puts it, and stream its answer."""
+        span = self._span(operation, model)
         call = self._call(timeout, cancel, span=span)
         try:
             self._before_sending(model, call)
-            path, payload, parser = self._question(request, model)
+            path, payload, parser = question(call)
             body = encode(payload)
             del payload  # a traceback with locals shows no prompt
-            answer = self._send_to_model(model, path, body, call)
+            answer = self._send_to_model(model, path, body, call, warnings)
         except BaseException as error:
             call.over()
             if isinstance(error, ProviderError):
@@ -159,7 +185,7 @@ class HTTPProvider(ModelProvider):
             decoder,
             parser,
             max_bytes=self.settings.max_body_bytes,
-            inspect=_Inspector(self, request, model, warnings, call),
+            inspect=Inspector(partial(self._check_answer, request, model, call=call), warnings),
             conclude=lambda summary: self._conclude(summary, request, model, warnings, span, call),
             explain=lambda error: self._failed(error, request, model, span),
         )
@@ -195,14 +221,20 @@ class HTTPProvider(ModelProvider):
         span.finished(prompt_tokens=response.usage.prompt_tokens, attempts=attempts)
         return response
 
-    def _send_to_model(self, model: str, path: str, body: Body, call: Call) -> Answer:
+    def _send_to_model(
+        self, model: str, path: str, body: Body, call: Call, warnings: List[str]
+    ) -> Answer:
         """Send a question; once more if the model had left memory, and could be reloaded."""
         try:
             return self._transport.open("POST", path, call=call, body=body, accept=self._accept)
         except ProviderError as error:
-            if not self._revive(error, model, call):
+            revived = self._revive(error, model, call)
+            if revived is None:
                 raise
-        return self._transport.open("POST", path, call=call, body=body, accept=self._accept)
+        answer = self._transport.open("POST", path, call=call, body=body, accept=self._accept)
+        answer.attempts += 1
+        warnings.append(revived)
+        return answer
 
     def supports_model(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -359,23 +391,3 @@ class HTTPProvider(ModelProvider):
             warnings=found.warnings,
             attempts=attempts,
         )
-
-
-class _Inspector:
-    """Lets the provider look at each chunk, and keeps a warning once."""
-
-    def __init__(
-        self,
-        provider: HTTPProvider,
-        request: CompletionRequest,
-        model: str,
-        warnings: List[str],
-        call: Call,
-    ) -> None:
-        self._check = partial(provider._check_answer, request, model, call=call)
-        self._warnings = warnings
-
-    def __call__(self, chunk: CompletionChunk) -> None:
-        warning = self._check(chunk)
-        if warning is not None and warning not in self._warnings:
-            self._warnings.append(warning)
