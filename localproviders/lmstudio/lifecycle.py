@@ -98,7 +98,8 @@ class Lifecycle(Listings):
             context_length: Window to allocate, in tokens; None takes what is loaded, or the
                 model's saved setting, which is often 4096. MLX models can ignore it: the
                 server is asked what it gave, and a difference is in `warnings`.
-            keep_alive: None or infinity: this route knows no time to live.
+            keep_alive: This route knows no time to live. Infinity also loads anew a copy
+                that a request has loaded and that would expire; None leaves it as it is.
             on_progress: Told once, when the server says that the model is loaded: it does
                 not report how far it is. `stateful_stream` tells that.
             eval_batch_size: Tokens of a prompt read at once (llama.cpp).
@@ -136,7 +137,10 @@ class Lifecycle(Listings):
             )
         span = self._span("load", model)
         call = self._call(timeout, cancel, span=span)
-        return self._run(call, lambda call: self._load(model, asked, on_progress, call), span)
+        lasting = keep_alive is not None
+        return self._run(
+            call, lambda call: self._load(model, asked, lasting, on_progress, call), span
+        )
 
     def unload(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -167,13 +171,14 @@ class Lifecycle(Listings):
         self,
         model: str,
         asked: Mapping[str, Any],
+        lasting: bool,
         on_progress: Optional[OnProgress],
         call: Call,
     ) -> LoadedModel:
         with self._alone(model, call):
             entries = self._entries_with("load", "0.4", call)
             copies = _copies(model, entries)
-            found = next((copy for copy in copies if self._fits(copy, asked)), None)
+            found = next((copy for copy in copies if self._fits(copy, asked, lasting)), None)
             if found is not None:
                 loaded = self._as_it_is(found, asked)
             else:
@@ -206,8 +211,10 @@ class Lifecycle(Listings):
             ) from None
         return wire.parse_loaded(data, name, self.name, asked)
 
-    def _fits(self, copy: LoadedModel, asked: Mapping[str, Any]) -> bool:
+    def _fits(self, copy: LoadedModel, asked: Mapping[str, Any], lasting: bool) -> bool:
         """Whether a copy is as asked for; or as it became when the same was asked before."""
+        if lasting and copy.expires_at is not None:
+            return False
         wish = self._wishes.get(copy.instance or "")
         again = wish is not None and wish.asked == asked
         if again and wish is not None and wish.loaded.context_length == copy.context_length:
@@ -273,7 +280,7 @@ class Lifecycle(Listings):
             return None
         if call.on_retry is not None:
             call.on_retry(error, 1, 0.0)
-        loaded = self._load(wish.loaded.name, wish.asked, None, call)
+        loaded = self._load(wish.loaded.name, wish.asked, False, None, call)
         if isinstance(error, ContextOverflowError) and loaded.load_s == 0:
             return None  # it had never left: the prompt is too long
         return _LOADED_AGAIN
