@@ -6,6 +6,8 @@ where the answer itself stands is a surprise an error (`text`).
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Any, List, Mapping, Optional
 
 from localproviders.errors import ProtocolError
@@ -14,6 +16,13 @@ from localproviders.errors import ProtocolError
 def whole(value: Any) -> Optional[int]:
     """Give a whole number, or None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def count(value: Any) -> Optional[int]:
+    """Give a whole number, or None; one written as 7.0 counts (lmstudio-api §7, 41)."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return whole(value)
 
 
 def number(value: Any) -> Optional[float]:
@@ -57,3 +66,18 @@ def text(value: Any) -> str:
     if not isinstance(value, str):
         raise ProtocolError(f"the answer has a {type(value).__name__} where text should be")
     return value
+
+
+def parse_date(text: Any) -> Optional[datetime]:
+    """Read RFC 3339 with any number of decimals, on every Python; None for nonsense."""
+    found = re.fullmatch(
+        r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", str(text or "")
+    )
+    if not found:
+        return None
+    seconds, fraction, zone = found.groups()
+    offset = "+00:00" if zone == "Z" else zone
+    try:
+        return datetime.fromisoformat(f"{seconds}.{(fraction or '0')[:6]:0<6}{offset}")
+    except ValueError:
+        return None

@@ -163,6 +163,10 @@ class Call:
 
     # --- waiting without a socket ---------------------------------------------------------
 
+    def waiting(self) -> None:
+        """Wait for something else than the server: only the total bounds that."""
+        self._phase(None, math.inf)
+
     def wait_for(self, event: threading.Event, seconds: float = math.inf) -> bool:
         """Wait for an event, so long at the most; say whether it came.
 
@@ -184,7 +188,7 @@ class Call:
         Raises:
             Stop: The total is over, or the call was cancelled.
         """
-        self._phase(None, math.inf)
+        self.waiting()
         self.wait_for(threading.Event(), seconds)
 
     # --- ending from outside --------------------------------------------------------------

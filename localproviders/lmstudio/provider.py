@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Set, Tuple
+import math
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 from localproviders._http.address import parse_endpoint
 from localproviders._http.deadline import Call
-from localproviders._http.rejection import Rule, not_found
-from localproviders._wire import Vectors, checked, unexpected
+from localproviders._wire import Vectors
 from localproviders.errors import UnsupportedError, WrongModelError
 from localproviders.lmstudio import wire
-from localproviders.openai_compatible import OpenAICompatibleProvider
+from localproviders.lmstudio.downloads import Downloads
+from localproviders.lmstudio.lifecycle import Lifecycle
+from localproviders.lmstudio.listings import find_entry
+from localproviders.lmstudio.stateful import Stateful
 from localproviders.settings import ApiKey, Settings, first_variable, make_settings
-from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
-from localproviders.types.model import ModelCapabilities, ModelInfo
+from localproviders.types.model import ModelCapabilities
 from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality
 
 _PORT = 1234
@@ -22,9 +24,11 @@ _PORT = 1234
 # Below one origin stand three APIs; a user may name any of them (lmstudio-api §1.1).
 _API_ROOTS = ("api/v1", "api/v0", "v1")
 
+_NO_WHILE = "load the model without a time to live, or unload it"
 
-class LMStudioProvider(OpenAICompatibleProvider):
-    """An LM Studio server (0.3.6 and newer).
+
+class LMStudioProvider(Lifecycle, Downloads, Stateful):
+    """An LM Studio server (0.3.6 and newer; `generation` says which).
 
     Args:
         host: Address of the server, with or without ``/v1``; None is
@@ -44,7 +48,6 @@ class LMStudioProvider(OpenAICompatibleProvider):
         ConfigurationError: A value is impossible. Nothing is sent here.
     """
 
-    _rules: Tuple[Rule, ...] = wire.RULES
     _unsupported: Mapping[str, str] = {
         "context_length": "load the model with the window that you want",
         "logprobs": "LM Studio accepts it and gives none (lmstudio-api §6.6)",
@@ -59,7 +62,6 @@ class LMStudioProvider(OpenAICompatibleProvider):
     _embed_unsupported: Mapping[str, str] = {
         "truncate": "cut the texts yourself",
         "dimensions": "LM Studio accepts it and ignores it (lmstudio-api §2.5)",
-        "keep_alive": "load the model with a time to live",
     }
 
     def __init__(
@@ -75,7 +77,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         **connection: Any,
     ) -> None:
         super().__init__(
-            settings=settings
+            settings
             or make_settings(
                 endpoint=parse_endpoint(host or "", default_port=_PORT, api_suffixes=_API_ROOTS),
                 endpoint_origin="the host argument" if host else "the default",
@@ -89,67 +91,6 @@ class LMStudioProvider(OpenAICompatibleProvider):
         )
         #: Pairs of names that the server's list has shown to be one model.
         self._aliases: Set[Tuple[str, str]] = set()
-
-    def _path(self, path: str) -> str:
-        return "/v1" + path
-
-    # --- models ---------------------------------------------------------------------------
-
-    def list_models(
-        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
-    ) -> List[ModelInfo]:
-        """List the models on disk; an old server with JIT loading off lists the loaded ones.
-
-        Raises:
-            UnsupportedError: The server has none of LM Studio's own lists.
-            ProviderError: As for every provider.
-        """
-        return [entry.info for entry in self._entries(timeout, cancel)]
-
-    def supports_model(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
-    ) -> bool:
-        """Say whether the server has this model, under its key, a variant, or as loaded."""
-        return self._entry(model, self._entries(timeout, cancel)) is not None
-
-    def model_info(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
-    ) -> ModelInfo:
-        """Say what LM Studio's own list tells about one model (lmstudio-api §5.1).
-
-        Raises:
-            ModelNotFoundError: The server has no such model.
-            ProviderError: As for `list_models`.
-        """
-        entries = self._entries(timeout, cancel)
-        entry = self._entry(model, entries)
-        if entry is None:
-            names = tuple(item.info.name for item in entries)
-            raise self._transport.locate(not_found(model, available=names))
-        return entry.info
-
-    def _entry(self, model: str, entries: Sequence[wire.Entry]) -> Optional[wire.Entry]:
-        return next((entry for entry in entries if model in entry.names), None)
-
-    def _entries(self, timeout: Timeout, cancel: Optional[CancelToken]) -> List[wire.Entry]:
-        """Ask for the list of 0.4, else of 0.3; what is missing answers 200 (§1, fact 1)."""
-        try:
-            return self._list("/api/v1/models", wire.parse_models, timeout, cancel)
-        except UnsupportedError:
-            return self._list("/api/v0/models", wire.parse_old_models, timeout, cancel)
-
-    def _list(
-        self,
-        path: str,
-        parse: Callable[[Mapping[str, Any], str], Optional[List[wire.Entry]]],
-        timeout: Timeout,
-        cancel: Optional[CancelToken],
-    ) -> List[wire.Entry]:
-        def read(data: Any) -> List[wire.Entry]:
-            found = parse(checked(data, self._rules), self.name)
-            return unexpected("list of models") if found is None else found
-
-        return self._ask("GET", path, read, timeout=timeout, cancel=cancel)
 
     # --- the dialect ----------------------------------------------------------------------
 
@@ -169,14 +110,25 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     def _with_ttl(self, request: CompletionRequest, warnings: List[str]) -> CompletionRequest:
         """Say `keep_alive` as this server does: whole seconds, for a model it loads now."""
-        seconds = request.keep_alive
         extra = request.extra_body
-        if seconds is None or seconds == float("inf") or seconds < 1:
-            hint = "load the model without a time to live, or unload it"
-            warnings.extend(self._refuse(f"keep_alive={seconds}", hint, request))
+        if _is_a_while(request.keep_alive):
+            extra = {**_ttl(request), **extra}
         else:
-            extra = {"ttl": int(seconds), **extra}
+            what = f"keep_alive={request.keep_alive}"
+            warnings.extend(self._refuse(what, _NO_WHILE, request))
         return request.replace(keep_alive=None, extra_body=extra)
+
+    def _check_embedding(self, request: EmbeddingRequest) -> None:
+        super()._check_embedding(request)
+        if request.keep_alive is not None and not _is_a_while(request.keep_alive):
+            raise UnsupportedError(
+                f"{self.name} cannot take keep_alive={request.keep_alive}",
+                hint=_NO_WHILE,
+                provider=self.name,
+            )
+
+    def _embed_payload(self, request: EmbeddingRequest, model: str) -> Dict[str, Any]:
+        return {**super()._embed_payload(request, model), **_ttl(request)}
 
     def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
         found, attempts = super()._embed(request, model, call)
@@ -184,7 +136,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         return found._replace(usage=type(found.usage)()), attempts
 
     def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
-        entry = self._entry(model, self._entries(call.limits_left(), call.token))
+        entry = find_entry(model, self._entries(call))
         return ModelCapabilities() if entry is None else entry.info.capabilities
 
     # --- the served model -----------------------------------------------------------------
@@ -193,7 +145,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
         """Refuse another model's answer (lmstudio-api §4.4), after one look at the list."""
         if served.lower() == asked.lower() or (asked, served) in self._aliases:
             return None
-        if wire.same_entry(self._entries(call.limits_left(), call.token), asked, served):
+        entries = self._look(self._entries, call.limits_left(), call.token)
+        if wire.same_entry(entries, asked, served):
             self._aliases.add((asked, served))
             return None
         raise WrongModelError(
@@ -203,3 +156,13 @@ class LMStudioProvider(OpenAICompatibleProvider):
             requested=asked,
             served=served,
         )
+
+
+def _is_a_while(seconds: Optional[float]) -> bool:
+    """Whether the server can keep a model so long: whole seconds, and not for ever (§1.6)."""
+    return seconds is not None and 1 <= seconds < math.inf
+
+
+def _ttl(request: Union[CompletionRequest, EmbeddingRequest]) -> Dict[str, int]:
+    """Give the time to live that goes with a request: for a model that it loads (§1.6)."""
+    return {} if request.keep_alive is None else {"ttl": int(request.keep_alive)}

@@ -174,11 +174,15 @@ class OpenAICompatibleProvider(HTTPProvider):
         return None
 
     def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
-        body = encode(wire.embed_payload(request, model))
+        body = encode(self._embed_payload(request, model))
         answer = self._transport.open("POST", self._path("/embeddings"), call=call, body=body)
         found = wire.parse_vectors(self._transport.parse(answer), self._rules)
         warning = self._check_model(model, found.model, call) if found.model else None
         return found._replace(warnings=(warning,) if warning else ()), answer.attempts
+
+    def _embed_payload(self, request: EmbeddingRequest, model: str) -> Dict[str, Any]:
+        """Give the JSON of an embedding request."""
+        return wire.embed_payload(request, model)
 
     def _check_answer(
         self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call

@@ -33,7 +33,7 @@ class FakeOpenAICompatible(FakeServer):
 
     default_models: Sequence[Union[str, FakeModel]] = ("some-model", "some-embedding-model")
     kinds = ("events", "vectors", "list")
-    work_paths = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+    work_paths: Tuple[str, ...] = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
     list_paths = ("/v1/models", "/api/v1/models", "/api/v0/models")
 
     @property

@@ -26,6 +26,8 @@ class FakeModel(Record):
         loaded: Whether it is in memory when the server starts.
         remote_host: Where it really runs, for a stub of a cloud model (Ollama).
         instance: Name of the loaded instance where it differs from `name` (LM Studio).
+        format: Its files; ``mlx`` ignores the window that a load asks for (LM Studio).
+        load_error: Why it cannot be loaded; None where it can (LM Studio).
     """
 
     name: str
@@ -37,6 +39,8 @@ class FakeModel(Record):
     loaded: bool = False
     remote_host: Optional[str] = None
     instance: Optional[str] = None
+    format: str = "gguf"
+    load_error: Optional[str] = None
 
     def can(self, ability: str) -> bool:
         """Say whether it has this ability."""

@@ -15,6 +15,7 @@ from localproviders.types.answer import (
     Usage,
 )
 from localproviders.types.cancel import CancelToken
+from localproviders.types.download import DownloadJob
 from localproviders.types.limits import Limits, Timeout
 from localproviders.types.media import Audio, Image
 from localproviders.types.message import Message, Messages, Tool, ToolCall, ToolLike
@@ -38,6 +39,7 @@ __all__ = [
     "CompletionRequest",
     "CompletionResponse",
     "CountSource",
+    "DownloadJob",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "Fact",

@@ -1,10 +1,10 @@
 """Ollama's JSON, there and back. Pure; no spelling of the server leaves this room."""
 
+from localproviders._values import parse_date
 from localproviders.ollama.wire.answers import (
     ChunkParser,
     checked,
     old_vectors,
-    parse_date,
     parse_details,
     parse_models,
     parse_old_vector,

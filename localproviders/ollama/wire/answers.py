@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
 from typing import Any, List, Mapping, Optional, Tuple
 
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import from_words, read_words
 from localproviders._thinking import ThinkingSplitter
-from localproviders._values import mappings, number, text, whole, word
+from localproviders._values import (
+    mappings,
+    number,
+    parse_date,
+    text,
+    whole,
+    word,
+)
 from localproviders._wire import Row, Vectors, parse_logprobs, unexpected
 from localproviders._wire import checked as _checked
 from localproviders.errors import EmbeddingError, ProtocolError, ToolCallError
@@ -174,21 +179,6 @@ def checked(data: Any) -> Mapping[str, Any]:
         ProviderError: It is an error, or no object.
     """
     return _checked(data, RULES)
-
-
-def parse_date(text: Any) -> Optional[datetime]:
-    """Read RFC 3339 with any number of decimals, on every Python; None for nonsense (§8)."""
-    found = re.fullmatch(
-        r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", str(text or "")
-    )
-    if not found:
-        return None
-    seconds, fraction, zone = found.groups()
-    offset = "+00:00" if zone == "Z" else zone
-    try:
-        return datetime.fromisoformat(f"{seconds}.{(fraction or '0')[:6]:0<6}{offset}")
-    except ValueError:
-        return None
 
 
 def _usage(data: Mapping[str, Any]) -> Usage:

@@ -121,6 +121,8 @@ def _replace_text(new: Any) -> Callable[[Any], Any]:
         changed: Dict[str, Any] = json.loads(json.dumps(record))
         if "message" in changed:
             changed["message"]["content"] = new
+        elif "content" in changed:  # an event of LM Studio's own chat
+            changed["content"] = new
         else:
             changed["choices"][0]["delta"]["content"] = new
         return changed

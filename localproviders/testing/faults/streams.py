@@ -64,7 +64,12 @@ def _named_error(answer: Answer) -> Iterable[Step]:
 
 
 def _from(model: str) -> Callable[[Any], Any]:
-    return lambda record: {**record, "model": model} if "model" in record else record
+    def change(record: Any) -> Any:
+        named = {key: model for key in ("model", "model_instance_id") if key in record}
+        whole = {"result": change(record["result"])} if "result" in record else {}
+        return {**record, **named, **whole}
+
+    return change
 
 
 def _with_calls(*calls: Any) -> Steps:

@@ -5,21 +5,26 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 from localproviders.testing.answers import Answer
-from localproviders.testing.openai_compatible import FakeOpenAICompatible, RefusedError
+from localproviders.testing.lmstudio.chat import REASONING, StatefulChat
+from localproviders.testing.lmstudio.downloads import Downloads
+from localproviders.testing.openai_compatible import RefusedError
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel
 
 
-class FakeLMStudio(FakeOpenAICompatible):
+class FakeLMStudio(Downloads, StatefulChat):
     """A server that behaves like LM Studio, for tests; use it in a ``with`` block.
 
     It answers unknown paths with status 200 and an error, lets its one loaded model answer
     for unknown names, loads a model at its first request, and ignores ``dimensions`` and
-    ``encoding_format``.
+    ``encoding_format``. What its version has, it does: it loads and unloads copies of models,
+    downloads as `download_script` says, and keeps conversations. `generation` may be changed
+    while it runs, as by an update.
 
     Args:
         models: Names, or `FakeModel` values.
-        generation: ``0.4`` has both of LM Studio's own lists, ``0.3`` only the older one.
+        generation: ``0.4`` has all of LM Studio's own routes, ``0.3`` only its older list,
+            ``0.3.5`` none of them.
         jit: Whether a request loads the model that it names.
         **options: Those of `FakeServer`.
     """
@@ -28,6 +33,8 @@ class FakeLMStudio(FakeOpenAICompatible):
         "qwen/qwen3-4b",
         "text-embedding-nomic-embed-text-v1.5",
     )
+
+    work_paths = (*Downloads.work_paths, "/api/v1/chat")
 
     def __init__(
         self,
@@ -47,13 +54,23 @@ class FakeLMStudio(FakeOpenAICompatible):
         del routes["GET", "/health"]
         routes["GET", "/lmstudio-greeting"] = lambda _: self.json({"lmstudio": True})
         routes["GET", "/v1/models"] = self._ids
-        routes["GET", "/api/v0/models"] = self._old_list
-        if self.generation != "0.3":
+        if self.generation != "0.3.5":
+            routes["GET", "/api/v0/models"] = self._old_list
+        if self._is_new:
             routes["GET", "/api/v1/models"] = self._list
+            routes.update(self.memory_routes())
+            routes.update(self.download_routes())
+            routes.update(self.chat_routes())
         return routes
+
+    @property
+    def _is_new(self) -> bool:
+        return not self.generation.startswith("0.3")
 
     def unknown(self, exchange: Exchange) -> Answer:
         """Answer a request for a path that is not there: with status 200 (§0, fact 1)."""
+        if self._is_new:
+            self.unknown_job(exchange)
         where = f"({exchange.method} {exchange.path})"
         return self.json({"error": f"Unexpected endpoint or method. {where}"})
 
@@ -71,7 +88,7 @@ class FakeLMStudio(FakeOpenAICompatible):
     def choose(self, name: Optional[str], ability: str) -> FakeModel:
         """Resolve a name as LM Studio does (§4.4)."""
         able = [model for model in self.models if model.can(ability)]
-        known = next((model for model in able if name in _names(model)), None)
+        known = next((model for model in able if name in self._names(model)), None)
         loaded = [model for model in able if model.name in self.loaded]
         if known is not None and (self.jit or known in loaded):
             return known
@@ -86,6 +103,10 @@ class FakeLMStudio(FakeOpenAICompatible):
         kind = "invalid_request_error"
         error = {"message": message, "type": kind, "param": "model", "code": code}
         raise RefusedError({"error": error})
+
+    def _names(self, model: FakeModel) -> Tuple[str, ...]:
+        copies = (copy.id for copy in self.in_memory(model))
+        return (model.name, model.instance or model.name, *copies)
 
     def overflow(self, tokens: int, window: int) -> RefusedError:
         """Make the refusal of a prompt that does not fit (§4.3)."""
@@ -144,9 +165,6 @@ class FakeLMStudio(FakeOpenAICompatible):
         return self.json({"models": [self._entry(model) for model in self.models]}, kind="list")
 
     def _entry(self, model: FakeModel) -> Dict[str, Any]:
-        window = self.loaded.get(model.name)
-        config = {"context_length": window, "parallel": 4}
-        instance = {"id": model.instance or model.name, "config": config}
         embeds = model.can("embeddings")
         entry = {
             "type": "embedding" if embeds else "llm",
@@ -156,9 +174,9 @@ class FakeLMStudio(FakeOpenAICompatible):
             "quantization": {"name": "Q4_K_M", "bits_per_weight": 4},
             "size_bytes": 2279145003,
             "params_string": "4B",
-            "loaded_instances": [instance] if window else [],
+            "loaded_instances": [copy.entry() for copy in self.in_memory(model)],
             "max_context_length": model.max_context_length,
-            "format": "gguf",
+            "format": model.format,
         }
         return entry if embeds else {**entry, **_about(model)}
 
@@ -170,9 +188,5 @@ def _about(model: FakeModel) -> Dict[str, Any]:
         "trained_for_tool_use": model.can("tools"),
     }
     if model.can("thinking"):
-        said["reasoning"] = {"allowed_options": ["off", "on"], "default": "on"}
+        said["reasoning"] = REASONING
     return {"architecture": "qwen3", "capabilities": said, "description": None}
-
-
-def _names(model: FakeModel) -> Tuple[Optional[str], ...]:
-    return (model.name, model.instance or model.name)

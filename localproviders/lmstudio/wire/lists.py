@@ -1,52 +1,13 @@
-"""What LM Studio says in its own words. Pure; the dialect is in `openai_compatible.wire`."""
+"""What LM Studio lists: its models, by all their names."""
 
 from __future__ import annotations
 
 from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
 
-from localproviders._http.rejection import Rule, rule
 from localproviders._values import mappings, words
 from localproviders.capabilities import detect
-from localproviders.errors import (
-    AuthenticationError,
-    BusyError,
-    CapabilityError,
-    ContextOverflowError,
-    ModelLoadError,
-    ModelNotFoundError,
-    RequestRejectedError,
-    UnsupportedError,
-)
-from localproviders.lmstudio import evidence
-from localproviders.openai_compatible.wire import RULES as DIALECT_RULES
+from localproviders.lmstudio.wire import evidence
 from localproviders.types.model import ModelInfo
-
-# Parts of the server's sentences (lmstudio-api §4.3); its wording changes with versions.
-RULES: Tuple[Rule, ...] = (
-    rule(
-        r"Unexpected endpoint or method",
-        UnsupportedError,
-        "this version lacks it, or the address has a path too many",
-    ),
-    rule(
-        r"keep the first \d+ tokens|tokens to keep from the initial prompt"
-        r"|Context size has been exceeded",
-        ContextOverflowError,
-        "shorten the prompt, or load the model with a larger context",
-    ),
-    rule(r"API token", AuthenticationError, "set LM_API_TOKEN, or pass api_key=..."),
-    rule(
-        r"No models loaded|Multiple models are loaded",
-        ModelNotFoundError,
-        "load a model in LM Studio, or switch on Just in Time Model Loading",
-    ),
-    rule(r"Invalid model identifier|model_not_found", ModelNotFoundError),
-    rule(r"Failed to load model|has crashed|Model is unloaded|Model reloaded", ModelLoadError),
-    rule(r"does not support images|Vision add-on", CapabilityError),
-    rule(r"must be a base64 encoded image", RequestRejectedError, "send PNG or JPEG"),
-    rule(r"server is starting", BusyError),
-    *DIALECT_RULES,
-)
 
 
 class Entry(NamedTuple):
