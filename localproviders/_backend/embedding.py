@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from math import isfinite
 from typing import (
     Callable,
@@ -174,9 +175,10 @@ class Embedding:
         return None
 
     def _take(self, rows: Sequence[Row], start: int) -> None:
+        length = self._length or _usual_length(rows)
         for index, row in enumerate(rows, start):
             try:
-                vector = pack(row, self._length)
+                vector = pack(row, length)
             except ProviderError as error:
                 self._blame(index, _bare(error))
                 continue
@@ -238,6 +240,12 @@ class Embedding:
             failures={index: error.message for index, error in errors.items()},
             errors=errors,
         )
+
+
+def _usual_length(rows: Sequence[Row]) -> Optional[int]:
+    """Give the length that most vectors of the first batch have: one of them may be the bad one."""
+    lengths = Counter(len(row) for row in rows if isinstance(row, (list, array)))
+    return lengths.most_common(1)[0][0] or None if lengths else None
 
 
 def _bare(error: ProviderError) -> ProviderError:
