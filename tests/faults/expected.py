@@ -85,6 +85,11 @@ WHOLE_WITHOUT_END = by_kind(good(kept=False), fails(StreamInterruptedError))
 NO_ANSWER = by_kind(fails(ProtocolError), fails(ProtocolError, kept=True))
 TOO_DEEP = by_kind(fails(AnswerTooLargeError), fails(AnswerTooLargeError, kept=True))
 SAID_NO = fails(ServerError, kept=True)
+# The total runs out at the reason; the search for the bad text does not begin any more.
+_NO_REASON: Mapping[str, Outcome] = {
+    "*": Outcome(ServerError, kept=False, limited=True),
+    "embed": Outcome(LimitError, kept=False, limited=True),
+}
 IN_MID_STREAM = fails(ServerError, partial=FIRST)
 
 HEADS: Dict[str, Outcomes] = {
@@ -315,8 +320,8 @@ STATUSES: Dict[str, Outcomes] = {
     "a cookie": good(),
     "a login page": by_kind(fails(ProtocolError), fails(ProtocolError, kept=True)),
     "a challenge": fails(AuthenticationError, kept=True),
-    "an error body stalled": Outcome(ServerError, kept=False, limited=True),
-    "an error body dripped": Outcome(ServerError, kept=False, limited=True),
+    "an error body stalled": _NO_REASON,
+    "an error body dripped": _NO_REASON,
     "an error body without end": fails(ServerError),
     "an error body cut": fails(ServerError),
     "an error body that is no UTF-8": SAID_NO,
