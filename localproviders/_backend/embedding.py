@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from math import isfinite
 from typing import (
     Callable,
@@ -174,9 +175,10 @@ class Embedding:
         return None
 
     def _take(self, rows: Sequence[Row], start: int) -> None:
+        length = self._length or _usual_length(rows)
         for index, row in enumerate(rows, start):
             try:
-                vector = pack(row, self._length)
+                vector = pack(row, length)
             except ProviderError as error:
                 self._blame(index, _bare(error))
                 continue
@@ -203,14 +205,19 @@ class Embedding:
         """After a row of failures ask for two other texts; if they fail too, end the call."""
         if self._failed_in_a_row < self._patience:
             return
-        for index in self._witnesses():
-            error = self._errors.get(index) or self._try(index, index + 1)
-            error = error or self._errors.get(index)  # refused by our own checks
-            if error is None:
-                self._failed_in_a_row, self._patience = 0, self._patience * 2
-                return
-            self._errors.setdefault(index, error)
-        raise self._in_short(self._errors[index])
+        errors = [self._error_of(index) for index in self._witnesses()]
+        if errors[0] is not None and errors[1] is not None:
+            raise self._in_short(errors[0])
+        self._failed_in_a_row, self._patience = 0, self._patience * 2
+
+    def _error_of(self, index: int) -> Optional[ProviderError]:
+        """Give why a text fails alone; None where it does not."""
+        if index not in self._errors:
+            error = self._try(index, index + 1)
+            if error is not None:
+                self._blame(index, error)
+                return error
+        return self._errors.get(index)
 
     def _witnesses(self) -> Tuple[int, int]:
         """Choose the shortest text, which fits if any does, and one of usual length."""
@@ -238,6 +245,12 @@ class Embedding:
             failures={index: error.message for index, error in errors.items()},
             errors=errors,
         )
+
+
+def _usual_length(rows: Sequence[Row]) -> Optional[int]:
+    """Give the length that most vectors of the first batch have: one of them may be the bad one."""
+    lengths = Counter(len(row) for row in rows if isinstance(row, (list, array)))
+    return lengths.most_common(1)[0][0] or None if lengths else None
 
 
 def _bare(error: ProviderError) -> ProviderError:

@@ -364,7 +364,7 @@ def test_what_is_no_reply_is_refused_at_once(fake_ollama: FakeOllama, reply: Any
 def test_a_fault_waits_for_what_it_can_spoil(fake_ollama: FakeOllama) -> None:
     with OllamaProvider(model="llama3.2", retry=ONCE, locality="any") as provider:
         fake_ollama.break_next("a number for the list")
-        fake_ollama.break_next("too few vectors")
+        fake_ollama.break_next("too few vectors", times=None)
         assert provider.complete(CompletionRequest(prompt="x")).text == "Hello there, friend."
         with pytest.raises(EmbeddingError):
             provider.embed(["a", "b"], model="nomic-embed-text")
