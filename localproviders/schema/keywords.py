@@ -29,7 +29,8 @@ def _is_known_dialect(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return type_of(value) == "number" and value >= 0 and float(value).is_integer()
+    whole = isinstance(value, int) or (type_of(value) == "number" and value.is_integer())
+    return whole and not isinstance(value, bool) and bool(value >= 0)
 
 
 def _is_number(value: Any) -> bool:

@@ -55,7 +55,10 @@ REFUSED_FILES: Dict[str, str] = {
 #: Groups in the other files whose schema is refused.
 REFUSED_GROUPS: Dict[Tuple[str, str], str] = {
     ("defs.json", "validate definition against metaschema"): _REMOTE,
-    ("not.json", "collect annotations inside a 'not', even if collection is disabled"): _UNEVALUATED,
+    (
+        "not.json",
+        "collect annotations inside a 'not', even if collection is disabled",
+    ): _UNEVALUATED,
     ("ref.json", "remote ref, containing refs itself"): _REMOTE,
     ("ref.json", "Recursive references between schemas"): _REMOTE,
     ("ref.json", "ref creates new scope when adjacent to keywords"): _UNEVALUATED,

@@ -45,7 +45,9 @@ def _everything() -> Tuple[Any, Dict[str, Sample]]:
     samples = {f"p{index}": sample for index, sample in enumerate(SAMPLES)}
     names = ", ".join(samples)
     space: Dict[str, Any] = {}
-    exec(f"def everything(*, {names}): return dict({', '.join(f'{n}={n}' for n in samples)})", space)
+    exec(
+        f"def everything(*, {names}): return dict({', '.join(f'{n}={n}' for n in samples)})", space
+    )
     function = space["everything"]
     function.__annotations__ = {name: sample.annotation for name, sample in samples.items()}
     assert len(get_type_hints(function)) == len(SAMPLES)
