@@ -6,7 +6,18 @@ import dataclasses
 import functools
 import pickle
 from datetime import date
-from typing import TYPE_CHECKING, Any, Callable, Dict, FrozenSet, List, Optional, Set, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    List,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+)
 
 import pytest
 from typing_extensions import Annotated, Literal
@@ -14,7 +25,7 @@ from typing_extensions import Annotated, Literal
 from localproviders.errors import ConfigurationError
 from localproviders.schema import arguments_for, as_tools, tool_from
 from localproviders.types import Tool
-from tests.schema.samples import Color, Pair, Point, Shape
+from tests.schema.samples import Color, Pair, Point, Shape, Whole
 
 if TYPE_CHECKING:
     from somewhere import Unknown  # type: ignore[import-not-found]  # there is none, on purpose
@@ -160,6 +171,10 @@ class Initial:
     seed: dataclasses.InitVar[int]
 
 
+class Listed(NamedTuple):
+    all: List[int]
+
+
 class Bare:
     pass
 
@@ -197,6 +212,15 @@ def of_keys(x: Dict[int, str]) -> None: ...
 
 
 def of_set(x: Set[List[int]]) -> None: ...
+
+
+def of_data_set(x: Set[Shape]) -> None: ...
+
+
+def of_dict_set(x: Set[Whole]) -> None: ...
+
+
+def of_pair_set(x: Set[Listed]) -> None: ...
 
 
 def of_any_set(x: set) -> None: ...  # type: ignore[type-arg]  # the mistake under test
@@ -237,6 +261,9 @@ def of_initial(x: Initial) -> None: ...
         (of_class, "of_class(): parameter 'x': Bare has no form in JSON", "use str, int, float"),
         (of_keys, "the keys of a JSON object are texts, and not int", "take Dict[str, ...]"),
         (of_set, "a set holds only what can be hashed", "such as Set[str]"),
+        (of_data_set, "a set holds only what can be hashed", "such as Set[str]"),
+        (of_dict_set, "a set holds only what can be hashed", "such as Set[str]"),
+        (of_pair_set, "a set holds only what can be hashed", "such as Set[str]"),
         (of_any_set, "a set holds only what can be hashed", "such as Set[str]"),
         (of_tuple, "a tuple says nothing about what is in it", "Tuple[str, ...]"),
         (of_choice, "the choice b'a' has no form in JSON", "choose among texts"),
