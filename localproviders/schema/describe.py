@@ -114,6 +114,8 @@ def _enum(cls: Any, place: Place) -> Kind:
 
 def _choice(pairs: List[Tuple[Any, Any]], place: Place) -> Kind:
     """Give the kind of a list of JSON values, each standing for a Python value."""
+    if not pairs:
+        raise place.refuse("there is nothing to choose from", "give it at least one member")
     for plain, _ in pairs:
         if type_of(plain) in (None, "array", "object"):
             raise place.refuse(

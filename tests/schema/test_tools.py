@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import pickle
 from datetime import date
@@ -175,6 +176,10 @@ class Listed(NamedTuple):
     all: List[int]
 
 
+class Nothing(enum.Enum):
+    pass
+
+
 class Bare:
     pass
 
@@ -232,6 +237,9 @@ def of_tuple(x: tuple) -> None: ...  # type: ignore[type-arg]  # the mistake und
 def of_choice(x: Literal[b"a"]) -> None: ...
 
 
+def of_nothing(x: Nothing) -> None: ...
+
+
 def of_node(x: Node) -> None: ...
 
 
@@ -267,6 +275,7 @@ def of_initial(x: Initial) -> None: ...
         (of_any_set, "a set holds only what can be hashed", "such as Set[str]"),
         (of_tuple, "a tuple says nothing about what is in it", "Tuple[str, ...]"),
         (of_choice, "the choice b'a' has no form in JSON", "choose among texts"),
+        (of_nothing, "of_nothing(): parameter 'x': Nothing: there is nothing to choose", "member"),
         (of_node, "field 'children' of Node: Node contains itself (Node -> Node)", "nested levels"),
         (of_circle, "Left contains itself (Left -> Right -> Left)", "a JSON Schema of yours"),
         (of_initial, "of_initial(): parameter 'x': Initial takes 'seed' to be made, which is no "
