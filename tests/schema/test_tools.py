@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import functools
@@ -176,6 +177,22 @@ class Listed(NamedTuple):
     all: List[int]
 
 
+Untyped = collections.namedtuple("Untyped", "a b")  # the mistake under test
+
+
+@dataclasses.dataclass
+class Unresolved:
+    what: Unknown
+
+
+def _unreadable() -> Any:
+    def function(x: int) -> None:
+        """Nothing."""
+
+    function.__signature__ = "x"  # type: ignore[attr-defined]  # the mistake under test
+    return function
+
+
 class Nothing(enum.Enum):
     pass
 
@@ -237,6 +254,12 @@ def of_tuple(x: tuple) -> None: ...  # type: ignore[type-arg]  # the mistake und
 def of_choice(x: Literal[b"a"]) -> None: ...
 
 
+def of_untyped(x: Untyped) -> None: ...
+
+
+def of_unresolved(x: Unresolved) -> None: ...
+
+
 def of_nothing(x: Nothing) -> None: ...
 
 
@@ -276,6 +299,10 @@ def of_initial(x: Initial) -> None: ...
         (of_tuple, "a tuple says nothing about what is in it", "Tuple[str, ...]"),
         (of_choice, "the choice b'a' has no form in JSON", "choose among texts"),
         (of_nothing, "of_nothing(): parameter 'x': Nothing: there is nothing to choose", "member"),
+        (of_untyped, "field 'a' of Untyped has no annotation", "a typing.NamedTuple"),
+        (of_unresolved, "parameter 'x': Unresolved: the annotation cannot be resolved: name 'Unknown'",
+         "at the top of the module"),
+        (_unreadable(), "function(): it has no signature that Python can read", "wrap it"),
         (of_node, "field 'children' of Node: Node contains itself (Node -> Node)", "nested levels"),
         (of_circle, "Left contains itself (Left -> Right -> Left)", "a JSON Schema of yours"),
         (of_initial, "of_initial(): parameter 'x': Initial takes 'seed' to be made, which is no "
