@@ -26,6 +26,11 @@ def inlined(schema: Mapping[str, Any]) -> Dict[str, Any]:
     return _Inliner(schema).whole()
 
 
+def refers_to_itself(schema: Mapping[str, Any]) -> bool:
+    """Tell whether a well-made schema has references that inlining must leave."""
+    return bool(_circular(schema))
+
+
 class _Inliner:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.root = root
@@ -128,7 +133,7 @@ def _references_in(root: Any, schema: Any) -> List[str]:
     open_ones: List[Tuple[str, Any]] = [("", schema)]
     while open_ones:
         _, inner = open_ones.pop()
-        if not isinstance(inner, dict):
+        if isinstance(inner, bool):
             continue
         if "$ref" in inner:
             found.append(inner["$ref"])
