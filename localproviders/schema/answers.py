@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping
 
-from localproviders.schema.check import check
+from localproviders.schema.checker import check
 from localproviders.schema.describe import read
 from localproviders.schema.inline import inlined
 from localproviders.schema.kinds import Kind, Place, as_it_is, name_of
+from localproviders.schema.models import is_model, kind_of_model
 
 
 def schema_of(response_type: Any) -> Dict[str, Any]:
@@ -56,4 +57,5 @@ def build(response_type: Any, value: Any) -> Any:
 def _kind_of(response_type: Any) -> Kind:
     if isinstance(response_type, Mapping):
         return Kind(inlined(response_type), as_it_is)
-    return read(response_type, Place(f"the type {name_of(response_type)}"))
+    place = Place(f"the type {name_of(response_type)}")
+    return (kind_of_model if is_model(response_type) else read)(response_type, place)

@@ -9,11 +9,11 @@ from datetime import date
 from enum import Enum
 from typing import Any, Callable, Dict, List, Literal, Mapping, Optional, Sequence, Tuple, Union
 
-from localproviders.schema import models
-from localproviders.schema.check import fits, same_as
+from localproviders.schema.checker import fits, same_as
 from localproviders.schema.dates import DATES
 from localproviders.schema.docstrings import docstring_of
 from localproviders.schema.kinds import PLAIN, Kind, Make, Place, as_it_is, name_of
+from localproviders.schema.models import is_model, kind_of_inner_model
 from localproviders.schema.shapes import MISSING, SHAPES, Part, Parts, unwrapped
 from localproviders.schema.words import item, key, type_of
 
@@ -310,12 +310,8 @@ def _object(cls: Any, kinds: Mapping[str, Kind]) -> Make:
     return make
 
 
-def _model(cls: Any, place: Place) -> Kind:
-    return Kind(models.schema_of_model(cls, place), models.maker(cls), hashable=False)
-
-
 _CLASSES: Tuple[Tuple[Callable[[Any], bool], Reader], ...] = (
-    (models.is_model, _model),
+    (is_model, kind_of_inner_model),
     (lambda cls: issubclass(cls, Enum), _enum),
     *((known, _shape(parts_of)) for known, parts_of in SHAPES),
 )

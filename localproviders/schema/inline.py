@@ -26,6 +26,11 @@ def inlined(schema: Mapping[str, Any]) -> Dict[str, Any]:
     return _Inliner(schema).whole()
 
 
+def refers_to_itself(schema: Mapping[str, Any]) -> bool:
+    """Tell whether a well-made schema has references that inlining must leave."""
+    return bool(_circular(schema))
+
+
 class _Inliner:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.root = root

@@ -24,8 +24,13 @@ class Keyword(NamedTuple):
     inside: Callable[[Any], List[Tuple[str, Any]]] = lambda value: []
 
 
+def _is_known_dialect(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.match(r"https?://json-schema\.org/", value))
+
+
 def _is_count(value: Any) -> bool:
-    return type_of(value) == "number" and value >= 0 and float(value).is_integer()
+    whole = isinstance(value, int) or (type_of(value) == "number" and value.is_integer())
+    return whole and not isinstance(value, bool) and bool(value >= 0)
 
 
 def _is_number(value: Any) -> bool:
@@ -85,6 +90,7 @@ _MAP = Keyword(
 
 #: The keywords with a meaning here.
 KEYWORDS: Mapping[str, Keyword] = {
+    "$schema": Keyword(_is_known_dialect, "a draft's address at json-schema.org, or left out"),
     "$ref": Keyword(lambda value: isinstance(value, str), "a text"),
     "$defs": _MAP,
     "definitions": _MAP,  # its name until draft 7, which pydantic 1 and others still use

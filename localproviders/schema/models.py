@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, List
 
-from localproviders.schema.inline import inlined
-from localproviders.schema.kinds import Make, Place
+from localproviders.schema.inline import inlined, refers_to_itself
+from localproviders.schema.kinds import Kind, Make, Place
 from localproviders.schema.words import item, key
 
 # Version 2's name of a thing, then version 1's.
@@ -21,8 +21,8 @@ def is_model(cls: Any) -> bool:
     )
 
 
-def schema_of_model(cls: Any, place: Place) -> Dict[str, Any]:
-    """Give the model's own schema, references inlined.
+def kind_of_model(cls: Any, place: Place) -> Kind:
+    """Give the kind of a model: its own schema, references inlined, and its own validation.
 
     Raises:
         ConfigurationError: The model has no schema, or one that cannot be checked here.
@@ -34,12 +34,25 @@ def schema_of_model(cls: Any, place: Place) -> Dict[str, Any]:
             f"{cls.__name__} has no JSON Schema: {type(error).__name__}: {error}",
             "use types that pydantic can describe",
         ) from None
-    return inlined(schema)
+    return Kind(inlined(schema), _maker(cls), hashable=False)
 
 
-def maker(cls: Any) -> Make:
-    """Give what makes an instance: the model's own validation."""
+def kind_of_inner_model(cls: Any, place: Place) -> Kind:
+    """Give the kind of a model inside another type, where no reference could stay.
 
+    Raises:
+        ConfigurationError: As above, or the model contains itself.
+    """
+    kind = kind_of_model(cls, place)
+    if refers_to_itself(kind.schema):
+        raise place.refuse(
+            f"{cls.__name__} contains itself, and references are inlined",
+            "ask for the model alone, or give nested levels types of their own",
+        )
+    return kind
+
+
+def _maker(cls: Any) -> Make:
     def make(value: Any, path: str) -> Any:
         try:
             return _method(cls, _VALIDATE)(value)

@@ -173,21 +173,29 @@ def _check_parameter(parameter: inspect.Parameter, hints: Dict[str, Any], place:
 
 
 def _of_dataclass(cls: Any, place: Place) -> List[Part]:
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    _check_constructor(cls, [field.name for field in fields], place)
     hints = _hints_of_class(cls, place)
-    for name, held in cls.__dataclass_fields__.items():
-        if type(hints.get(name)).__name__ == "InitVar" or held._field_type.name == "_FIELD_INITVAR":
-            raise place.refuse(
-                f"field {name!r} of {cls.__name__} is an InitVar, which the made value does "
-                "not keep",
-                "make it a field, or describe a class without it",
-            )
     words = docstring_of(cls).parameters
     return [
-        Part(field.name, hints[field.name], _is_required(field), field.default,
-             words.get(field.name, ""))
-        for field in dataclasses.fields(cls)
-        if field.init
-    ]  # fmt: skip
+        Part(
+            field.name,
+            hints[field.name],
+            _is_required(field),
+            field.default,
+            words.get(field.name, ""),
+        )
+        for field in fields
+    ]
+
+
+def _check_constructor(cls: Any, names: List[str], place: Place) -> None:
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if name not in names and parameter.kind not in _KINDS:
+            raise place.refuse(
+                f"{cls.__name__} takes {name!r} to be made, which is no field (an InitVar?)",
+                "make it a field, or describe a class without it",
+            )
 
 
 def _is_required(field: Any) -> bool:

@@ -6,7 +6,7 @@ import inspect
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
 
 from localproviders.errors import ConfigurationError
-from localproviders.schema.check import check
+from localproviders.schema.checker import check
 from localproviders.schema.describe import object_schema, read_parts
 from localproviders.schema.docstrings import docstring_of
 from localproviders.schema.kinds import Kind, Place

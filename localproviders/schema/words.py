@@ -45,8 +45,9 @@ def item(path: str, index: int) -> str:
 
 
 def quoted(text: str) -> str:
-    """Give a text between quotes, cut where it is long."""
-    return json.dumps(cut(text), ensure_ascii=False)
+    """Give a text between quotes, cut where it is long, such as can be printed anywhere."""
+    whole = cut(text).encode("utf-8", "replace").decode("utf-8")  # no half of a character
+    return json.dumps(whole, ensure_ascii=False)
 
 
 def cut(text: str) -> str:

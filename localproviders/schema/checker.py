@@ -23,10 +23,12 @@ from localproviders.schema.words import (
 _MOST_REASONS = 20
 # Steps into a value and its schema; two frames each, so that Python's own limit is far.
 _DEEPEST = 200
+# A schema that tries itself twice on each level doubles the work with each.
+_MOST_STEPS = 2_000_000
 
 
-class _TooDeepError(Exception):
-    """The value or the schema is nested deeper than a check goes."""
+class _TooMuchError(Exception):
+    """The value or the schema is nested deeper, or takes longer, than a check goes."""
 
 
 def check(value: Any, schema: Mapping[str, Any], *, name: str = "answer") -> List[str]:
@@ -41,8 +43,8 @@ def check(value: Any, schema: Mapping[str, Any], *, name: str = "answer") -> Lis
     Returns:
         Reasons, each with the path of the value it is about, such as ``answer.items[2].price:
         is "x", and must be a number``; at most 20, and how many more. None if the value
-        fits. Texts of the value are cut to 60 characters. A value nested deeper than about
-        100 levels does not fit.
+        fits. Texts of the value are cut to 60 characters. What takes more than 200 steps
+        inwards (a level of the value takes one to four) or 2,000,000 in all does not fit.
 
     Raises:
         ConfigurationError: The schema is malformed, refers to itself without end, or uses a
@@ -52,8 +54,8 @@ def check(value: Any, schema: Mapping[str, Any], *, name: str = "answer") -> Lis
     verify(schema)
     try:
         reasons = _Check(schema).evaluate(value, schema, name)
-    except _TooDeepError:
-        return [f"{name}: is nested too deeply to be checked"]
+    except _TooMuchError:
+        return [f"{name}: is nested too deeply, or too large, to be checked"]
     rest = len(reasons) - _MOST_REASONS
     return reasons[:_MOST_REASONS] + ([f"{name}: {rest} more reasons"] if rest > 0 else [])
 
@@ -62,7 +64,7 @@ def fits(value: Any, schema: Mapping[str, Any]) -> bool:
     """Tell whether a value fits a schema that is known to be well made."""
     try:
         return not _Check(schema).evaluate(value, schema, "")
-    except _TooDeepError:
+    except _TooMuchError:
         return False
 
 
@@ -72,15 +74,17 @@ class _Check:
     def __init__(self, root: Any) -> None:
         self.root = root
         self._depth = 0
+        self._steps = 0
         self._open_references: Set[Tuple[str, str]] = set()
 
     def evaluate(self, value: Any, schema: Any, path: str) -> List[str]:
         """Give the reasons why a value does not fit one schema."""
         if isinstance(schema, bool):
             return [] if schema else [f"{path}: is {shown(value)}, and nothing may be here"]
-        if self._depth >= _DEEPEST:
-            raise _TooDeepError
         self._depth += 1
+        self._steps += 1
+        if self._depth > _DEEPEST or self._steps > _MOST_STEPS:
+            raise _TooMuchError
         reasons: List[str] = []
         for keyword in schema:
             rule = _RULES.get(keyword)
@@ -103,7 +107,7 @@ class _Check:
 def same_as(value: Any, depth: int = 0) -> Any:
     """Give something hashable that is equal for equal JSON values: 1 and 1.0, not 1 and true."""
     if depth > _DEEPEST:
-        raise _TooDeepError
+        raise _TooMuchError
     if isinstance(value, dict):
         pairs = frozenset((name, same_as(each, depth + 1)) for name, each in value.items())
         return ("object", pairs)
