@@ -27,8 +27,8 @@ class ProviderError(Exception):
         status: HTTP status, or None where there was none.
         partial: The model's text before the call failed; empty where there was none.
         server_message: The server's own words, at most 2,000 characters, or None.
-        run: What `run_tools` had done before this error ended it, a `PartialRun`; None for
-            every other call, and where the model had not answered yet.
+        run: What `run_tools` had done before this error ended it, a `PartialRun`; None
+            where the error came out of another call.
         exit_code: What the command line ends with for this class of error.
     """
 
