@@ -31,8 +31,8 @@ class ProviderError(Exception):
         server_message: The server's own words, at most 2,000 characters, or None.
         embedded: For a call of `embed`: the index and the vector of each text that had been
             done; empty otherwise. It is in no message.
-        run: What `run_tools` had done before this error ended it, a `PartialRun`; None for
-            every other call, and where the model had not answered yet.
+        run: What `run_tools` had done before this error ended it, a `PartialRun`; None
+            where the error came out of another call.
         exit_code: What the command line ends with for this class of error.
     """
 

@@ -179,13 +179,13 @@ class _Loop:
         try:
             yield
         except ProviderError as error:
-            if self._responses:
-                error.add_context(model=self._request.model or self._responses[-1].model)
-                error.run = PartialRun(
-                    added=(*self._added, *map(_unanswered, self._open)),
-                    responses=tuple(self._responses),
-                    steps=tuple(self._steps),
-                )
+            served = self._responses[-1].model if self._responses else None
+            error.add_context(model=self._request.model or served)
+            error.run = PartialRun(
+                added=(*self._added, *map(_unanswered, self._open)),
+                responses=tuple(self._responses),
+                steps=tuple(self._steps),
+            )
             raise
 
 

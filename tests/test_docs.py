@@ -43,7 +43,8 @@ def run(block: Block, server: Servers, old: str = "", new: str = "") -> None:
     text = block.text.replace(old, new) if old else block.text
     for address in ADDRESSES:
         text = text.replace(address, server.openai.url)
-    code = compile("\n" * block.line + text, str(block.page), "exec")
+    # As a user's own file: not with what this one imports from __future__.
+    code = compile("\n" * block.line + text, str(block.page), "exec", dont_inherit=True)
     exec(code, {"__name__": "__main__"})
 
 
@@ -53,7 +54,13 @@ def the_block(words: str) -> Block:
 
 
 def test_there_are_blocks_in_every_page_that_shows_how() -> None:
-    assert {block.page.name for block in PYTHON} >= {"README.md", "setup.md", "reliability.md"}
+    assert {block.page.name for block in PYTHON} >= {
+        "README.md",
+        "reliability.md",
+        "setup.md",
+        "structured.md",
+        "tools.md",
+    }
     fences = sum(len(re.findall(r"^ *```\w", p.read_text("utf-8"), re.MULTILINE)) for p in PAGES)
     assert fences == len(PYTHON) + len(SHELL) + len(INDENTED)
 
@@ -102,6 +109,45 @@ def test_the_first_block_prints_the_answer_twice(
 ) -> None:
     run(the_block("vectors = ollama.embed"), server)
     assert capsys.readouterr().out == "The sky scatters blue.\nThe sky scatters blue."
+
+
+def test_the_block_with_tools_prints_answer_and_results(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("print(run.text, [step"), server)
+    assert capsys.readouterr().out == "The sky scatters blue. ['12 degrees and rain in Oslo']\n"
+
+
+def test_the_block_with_a_value_prints_its_fields(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("class City"), server)
+    assert capsys.readouterr().out == "Oslo 7\n"
+
+
+def test_a_loop_that_was_stopped_goes_on_with_what_it_has(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("Answer with what you have."), server)
+    assert capsys.readouterr().out == "0 calls were run\nThe sky scatters blue.\n"
+
+
+def test_the_loop_by_hand_runs_its_tool(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("arguments_for"), server)
+    assert capsys.readouterr().out == "The sky scatters blue.\n"
+    assert "Oslo is gone" in str(server.ollama.exchanges[-1].json)
+
+
+def test_a_value_that_never_fits_shows_reasons_and_text(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.ollama.usual = '{"age": -1}'
+    run(the_block("SchemaError"), server)
+    said = capsys.readouterr().out
+    assert said.startswith("no answer followed the schema in 2 attempts ('answer.age: is -1")
+    assert said.endswith('{"age": -1}\n')
 
 
 def test_the_deployed_block_asks_the_service_with_its_key(

@@ -25,11 +25,15 @@ from localproviders.types import (
     Message,
     ModelCapabilities,
     ModelInfo,
+    Parsed,
+    PartialRun,
     ServerTimings,
     Timings,
     TokenLogprob,
     Tool,
     ToolCall,
+    ToolRun,
+    ToolStep,
     Usage,
 )
 
@@ -38,6 +42,9 @@ _CALL = ToolCall(id="c1", name="f", arguments={"x": "needle"})
 _TOP = TokenLogprob(token="needle", logprob=-2.0)
 _LOGPROB = TokenLogprob(token="needle", logprob=-1.0, data=b"needle", top=(_TOP,))
 _USAGE = Usage(prompt_tokens=1, completion_tokens=2, thinking_tokens=1, cached_tokens=0)
+
+_STEP = ToolStep(call=_CALL, content="needle", error="needle", elapsed_s=0.5, round=2)
+_RESPONSE = CompletionResponse(text="needle", tool_calls=(_CALL,), model="m", provider="p")
 
 # Wherever a person or a model spoke, the word is "needle".
 _VALUES: List[Record] = [
@@ -97,6 +104,10 @@ _VALUES: List[Record] = [
         capabilities=ModelCapabilities(chat=True),
     ),
     Limits(total_s=5.0),
+    Parsed(value={"x": "needle"}, response=_RESPONSE, attempts=2),
+    _STEP,
+    ToolRun(messages=(Message.user("needle"),), responses=(_RESPONSE,), steps=(_STEP,)),
+    PartialRun(added=(Message.tool("needle", _CALL),), responses=(_RESPONSE,), steps=(_STEP,)),
 ]
 _IDS = [f"{type(value).__name__}{number}" for number, value in enumerate(_VALUES)]
 
