@@ -20,10 +20,12 @@ from typing import (
 
 from localproviders._backend.abilities import AbilityCheck
 from localproviders._backend.embedding import check_vectors
+from localproviders._backend.inspector import Inspector
 from localproviders._http.deadline import Call
 from localproviders._http.framing import NDJSONDecoder, SSEDecoder, WholeDecoder
 from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
 from localproviders._http.transport import Body, Transport, encode
+from localproviders._tokens import Calibration
 from localproviders._wire import Vectors
 from localproviders.errors import (
     ConfigurationError,
@@ -48,6 +50,7 @@ from localproviders.types.request import (
     as_embedding_request,
     texts_of,
 )
+from localproviders.types.tokens import TokenCount
 
 if TYPE_CHECKING:
     from localproviders._http.answer import Answer
@@ -70,6 +73,7 @@ class HTTPProvider(ModelProvider):
         self.settings = settings
         self._transport = Transport(settings, self._explain)
         self._abilities = AbilityCheck()
+        self._calibration = Calibration()
 
     @property
     def name(self) -> str:
@@ -123,6 +127,16 @@ class HTTPProvider(ModelProvider):
     def _before_sending(self, model: str, call: Call) -> None:
         """Check that the prompt may go to this model. Nothing to check by default."""
 
+    def _count_exactly(
+        self,
+        request: CompletionRequest,
+        model: str,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+    ) -> Optional[TokenCount]:
+        """Let the server count a conversation; None where it has no way, as by default."""
+        return None
+
     def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
         """Ask what a model surely can and cannot do. By default nothing is sure, nor asked."""
         return ModelCapabilities()
@@ -165,8 +179,8 @@ class HTTPProvider(ModelProvider):
             decoder,
             parser,
             max_bytes=self.settings.max_body_bytes,
-            inspect=_Inspector(self, request, model, warnings, call),
-            conclude=lambda summary: self._conclude(summary, model, tuple(warnings), span),
+            inspect=Inspector(partial(self._check_answer, request, model, call=call), warnings),
+            conclude=lambda summary: self._conclude(summary, request, model, warnings, span),
             explain=lambda error: self._failed(error, request, model, span),
         )
 
@@ -209,6 +223,13 @@ class HTTPProvider(ModelProvider):
             ask=lambda: self._capabilities_of(model, call),
             listed=lambda: self.list_models(timeout=call.limits_left(), cancel=call.token),
         )
+
+    def _count(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> TokenCount:
+        model = self._model(request.model, timeout, cancel)
+        exact = self._count_exactly(request, model, timeout, cancel)
+        return self._calibration.count(model, request) if exact is None else exact
 
     def _send_to_model(self, model: str, path: str, body: Body, call: Call) -> Answer:
         """Send a question; once more if the model had left memory, and could be reloaded."""
@@ -311,9 +332,15 @@ class HTTPProvider(ModelProvider):
         )
 
     def _conclude(
-        self, summary: Summary, model: str, warnings: Tuple[str, ...], span: Span
+        self,
+        summary: Summary,
+        request: CompletionRequest,
+        model: str,
+        warnings: List[str],
+        span: Span,
     ) -> CompletionResponse:
-        response = summary.response(provider=self.name, model=model, warnings=warnings)
+        response = summary.response(provider=self.name, model=model, warnings=tuple(warnings))
+        self._calibration.learn(model, request, response.usage.prompt_tokens)
         span.finished(
             first_token_s=response.timings.first_token_s,
             prompt_tokens=response.usage.prompt_tokens,
@@ -354,23 +381,3 @@ class HTTPProvider(ModelProvider):
             warnings=found.warnings,
             attempts=attempts,
         )
-
-
-class _Inspector:
-    """Lets the provider look at each chunk, and keeps a warning once."""
-
-    def __init__(
-        self,
-        provider: HTTPProvider,
-        request: CompletionRequest,
-        model: str,
-        warnings: List[str],
-        call: Call,
-    ) -> None:
-        self._check = partial(provider._check_answer, request, model, call=call)
-        self._warnings = warnings
-
-    def __call__(self, chunk: CompletionChunk) -> None:
-        warning = self._check(chunk)
-        if warning is not None and warning not in self._warnings:
-            self._warnings.append(warning)

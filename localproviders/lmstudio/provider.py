@@ -45,6 +45,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     """
 
     _rules: Tuple[Rule, ...] = wire.RULES
+    _counts = False  # it has no such path (lmstudio-api §2.1)
     _unsupported: Mapping[str, str] = {
         "context_length": "load the model with the window that you want",
         "logprobs": "LM Studio accepts it and gives none (lmstudio-api §6.6)",

@@ -44,7 +44,12 @@ class FakeLMStudio(FakeOpenAICompatible):
     def routes(self) -> Dict[Tuple[str, str], Callable[[Exchange], Answer]]:
         """Give what answers which method and path."""
         routes = super().routes()
-        del routes["GET", "/health"]
+        for method, path in (
+            ("GET", "/health"),
+            ("POST", "/apply-template"),
+            ("POST", "/tokenize"),
+        ):
+            del routes[method, path]
         routes["GET", "/lmstudio-greeting"] = lambda _: self.json({"lmstudio": True})
         routes["GET", "/v1/models"] = self._ids
         routes["GET", "/api/v0/models"] = self._old_list
