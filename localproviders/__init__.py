@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from localproviders.settings import Settings
     from localproviders.telemetry import CallEvent
     from localproviders.types import (
+        Audio,
         CancelToken,
         CompletionChunk,
         CompletionRequest,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         ModelCapabilities,
         ModelInfo,
         Parsed,
+        PartialRun,
         Progress,
         RetryPolicy,
         ServerTimings,
@@ -116,6 +118,7 @@ _ROOMS = {
     "localproviders.settings": ("Settings",),
     "localproviders.telemetry": ("CallEvent",),
     "localproviders.types": (
+        "Audio",
         "CancelToken",
         "CompletionChunk",
         "CompletionRequest",
@@ -130,6 +133,7 @@ _ROOMS = {
         "ModelCapabilities",
         "ModelInfo",
         "Parsed",
+        "PartialRun",
         "Progress",
         "RetryPolicy",
         "ServerTimings",
@@ -148,6 +152,7 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = [
     "AnswerError",
     "AnswerTooLargeError",
+    "Audio",
     "AuthenticationError",
     "BusyError",
     "CallEvent",
@@ -183,6 +188,7 @@ __all__ = [
     "OllamaProvider",
     "OpenAICompatibleProvider",
     "Parsed",
+    "PartialRun",
     "Progress",
     "ProtocolError",
     "ProviderError",

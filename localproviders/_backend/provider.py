@@ -19,8 +19,9 @@ from typing import (
 )
 
 from localproviders._backend.abilities import AbilityCheck
-from localproviders._backend.embedding import check_vectors
+from localproviders._backend.embedding import Embedding
 from localproviders._backend.inspector import Inspector
+from localproviders._backend.overflow import WindowWatch
 from localproviders._http.deadline import Call
 from localproviders._http.framing import NDJSONDecoder, SSEDecoder, WholeDecoder
 from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
@@ -29,6 +30,7 @@ from localproviders._tokens import Calibration
 from localproviders._wire import Vectors
 from localproviders.errors import (
     ConfigurationError,
+    ContextOverflowError,
     ModelError,
     ProviderError,
     UnsupportedError,
@@ -45,6 +47,8 @@ from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout, resolve
 from localproviders.types.model import ModelCapabilities, ModelInfo
 from localproviders.types.request import (
+    BATCH_CHARACTERS,
+    BATCH_SIZE,
     CompletionRequest,
     EmbeddingRequest,
     as_embedding_request,
@@ -72,6 +76,7 @@ class HTTPProvider(ModelProvider):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._transport = Transport(settings, self._explain)
+        self._windows = WindowWatch()
         self._abilities = AbilityCheck()
         self._calibration = Calibration()
 
@@ -180,7 +185,7 @@ class HTTPProvider(ModelProvider):
             parser,
             max_bytes=self.settings.max_body_bytes,
             inspect=Inspector(partial(self._check_answer, request, model, call=call), warnings),
-            conclude=lambda summary: self._conclude(summary, request, model, warnings, span),
+            conclude=lambda summary: self._conclude(summary, request, model, warnings, span, call),
             explain=lambda error: self._failed(error, request, model, span),
         )
 
@@ -191,11 +196,22 @@ class HTTPProvider(ModelProvider):
         model: Optional[str] = None,
         dimensions: Optional[int] = None,
         truncate: bool = False,
+        keep_alive: Optional[float] = None,
+        batch_size: int = BATCH_SIZE,
+        batch_characters: int = BATCH_CHARACTERS,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> EmbeddingResponse:
         try:
-            request = as_embedding_request(texts, model, dimensions, truncate)
+            request = as_embedding_request(
+                texts,
+                model=model,
+                dimensions=dimensions,
+                truncate=truncate,
+                keep_alive=keep_alive,
+                batch_size=batch_size,
+                batch_characters=batch_characters,
+            )
         except (TypeError, ValueError) as error:
             raise bare(error) from None
         finally:
@@ -204,15 +220,19 @@ class HTTPProvider(ModelProvider):
         chosen = self._model(request.model, timeout, cancel)
         span = self._span("embed", chosen)
         call = self._call(timeout, cancel, span=span)
+        work = Embedding(request, partial(self._embed_batch, chosen, call))
         try:
-            self._before_sending(chosen, call)
-            found, attempts = self._embed(request, chosen, call)
-            response = self._pack(request, found, attempts)
+            response = work.run(self.name)
         except ProviderError as error:
-            raise self._failed(error, request, chosen, span) from error.__cause__
+            self._transport.locate(work.keep_in(error)).add_context(model=chosen)
+            span.failed(error)
+            raise error from error.__cause__
         finally:
             call.over()
-        span.finished(prompt_tokens=response.usage.prompt_tokens, attempts=attempts)
+        span.finished(
+            prompt_tokens=response.usage.prompt_tokens,
+            attempts=response.attempts,
+        )
         return response
 
     def _check_abilities(self, request: CompletionRequest, model: str, call: Call) -> None:
@@ -231,6 +251,30 @@ class HTTPProvider(ModelProvider):
         exact = self._count_exactly(request, model, timeout, cancel)
         return self._calibration.count(model, request) if exact is None else exact
 
+    def _embed_batch(self, model: str, call: Call, batch: EmbeddingRequest) -> Tuple[Vectors, int]:
+        """Send one batch, where it may go; an error shows nothing of it."""
+        try:
+            self._before_sending(model, call)
+            return self._embed_alive(batch, model, call)
+        except ProviderError as error:
+            if (
+                isinstance(error, ContextOverflowError)
+                and "truncate" not in self._embed_unsupported
+            ):
+                error.hint = "shorten the text, or let the server cut it with truncate=True"
+            # Only this batch can be quoted; looking for all texts would take long.
+            self._transport.locate(error, texts_of(batch)).add_context(model=model)
+            raise
+
+    def _embed_alive(self, batch: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
+        """Send one batch; once more if the model had left memory, and could be reloaded."""
+        try:
+            return self._embed(batch, model, call)
+        except ProviderError as error:
+            if not self._revive(error, model, call):
+                raise
+        return self._embed(batch, model, call)
+
     def _send_to_model(self, model: str, path: str, body: Body, call: Call) -> Answer:
         """Send a question; once more if the model had left memory, and could be reloaded."""
         try:
@@ -246,7 +290,7 @@ class HTTPProvider(ModelProvider):
         return self._find(model, self.list_models(timeout=timeout, cancel=cancel)) is not None
 
     def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
-        return next((info for info in listed if info.name == model), None)
+        return next((info for info in listed if self._is_same(info.name, model)), None)
 
     # --- pieces of it ---------------------------------------------------------------------
 
@@ -317,7 +361,7 @@ class HTTPProvider(ModelProvider):
 
     def _check_embedding(self, request: EmbeddingRequest) -> None:
         for name, instead in self._embed_unsupported.items():
-            if getattr(request, name):
+            if getattr(request, name) is not None and getattr(request, name) is not False:
                 raise UnsupportedError(
                     f"{self.name} cannot take {name}", hint=instead, provider=self.name
                 )
@@ -338,8 +382,13 @@ class HTTPProvider(ModelProvider):
         model: str,
         warnings: List[str],
         span: Span,
+        call: Call,
     ) -> CompletionResponse:
-        response = summary.response(provider=self.name, model=model, warnings=tuple(warnings))
+        response = summary.response(provider=self.name, model=model)
+        lost = self._windows.check(
+            request, model, response.usage, response.text, lambda: self._window(model, call)
+        )
+        response = response.replace(warnings=(*warnings, *([lost] if lost else [])))
         self._calibration.learn(model, request, response.usage.prompt_tokens)
         span.finished(
             first_token_s=response.timings.first_token_s,
@@ -349,6 +398,18 @@ class HTTPProvider(ModelProvider):
             attempts=response.attempts,
         )
         return response
+
+    def _window(self, model: str, call: Call) -> Optional[int]:
+        """Ask for the window that is allocated for a model; None where nobody can tell."""
+        try:
+            loaded = self.loaded_models(timeout=call.limits_left(), cancel=call.token)
+        except UnsupportedError:
+            return None
+        return next((m.context_length for m in loaded if self._is_same(m.name, model)), None)
+
+    def _is_same(self, listed: str, model: str) -> bool:
+        """Whether a name in the server's list means this model."""
+        return listed == model
 
     def _span(self, operation: str, model: Optional[str]) -> Span:
         settings = self.settings
@@ -369,15 +430,3 @@ class HTTPProvider(ModelProvider):
             self._abilities.forget(model)
         span.failed(error)
         return error
-
-    def _pack(self, request: EmbeddingRequest, found: Vectors, attempts: int) -> EmbeddingResponse:
-        vectors = check_vectors(found.rows, len(request.texts), request.dimensions)
-        return EmbeddingResponse(
-            vectors=vectors,
-            model=found.model,
-            provider=self.name,
-            usage=found.usage,
-            server_timings=found.server_timings,
-            warnings=found.warnings,
-            attempts=attempts,
-        )

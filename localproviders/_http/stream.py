@@ -13,7 +13,6 @@ from typing import (
     Optional,
     Protocol,
     Set,
-    Tuple,
 )
 
 from localproviders._http.framing import looks_cut
@@ -61,10 +60,16 @@ class ChunkParser(Protocol):
     Attributes:
         ended: Whether the last record of a whole answer has been seen.
         whole: Set where the body is one record: then that one is the last.
+        held: Text that has come, and whose meaning the next record decides.
     """
 
     ended: bool
     whole: bool
+
+    @property
+    def held(self) -> str:
+        """See above."""
+        ...
 
     def parse(self, record: str) -> Optional[CompletionChunk]:
         """Read one record; None where it says nothing.
@@ -244,7 +249,7 @@ class Stream:
     def _fail(self, error: ProviderError) -> ProviderError:
         self._answer.close()
         self._let_go()
-        error.add_context(partial=self.text)
+        error.add_context(partial=self.text + self._parser.held)
         self._failure = self._explain(error)
         return self._failure
 
@@ -288,9 +293,7 @@ class Summary:
         self.response_id = chunk.response_id or self.response_id
         self.thinking_inferred = chunk.thinking_inferred or self.thinking_inferred
 
-    def response(
-        self, *, provider: str, model: str, warnings: Tuple[str, ...]
-    ) -> CompletionResponse:
+    def response(self, *, provider: str, model: str) -> CompletionResponse:
         """Give the whole answer."""
         return CompletionResponse(
             text="".join(self.texts),
@@ -305,7 +308,6 @@ class Summary:
             server_timings=self.server_timings or ServerTimings(),
             logprobs=tuple(self.logprobs),
             response_id=self.response_id,
-            warnings=warnings,
             attempts=self.attempts,
             raw=self.last.raw,
         )

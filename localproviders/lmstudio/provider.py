@@ -53,6 +53,10 @@ class LMStudioProvider(OpenAICompatibleProvider):
         "suffix": "LM Studio cannot fill gaps",
     }
 
+    _refused_media: Mapping[str, str] = {
+        "image/webp": "convert it to PNG or JPEG (lmstudio-api §6.3)",
+        "audio/": "LM Studio takes text and images",
+    }
     _embed_unsupported: Mapping[str, str] = {
         "truncate": "cut the texts yourself",
         "dimensions": "LM Studio accepts it and ignores it (lmstudio-api §2.5)",

@@ -53,6 +53,8 @@ class OpenAICompatibleProvider(HTTPProvider):
         "context_length": "the window is chosen when the server is started",
         "keep_alive": "this kind of server keeps its model",
     }
+    #: Media types that this server cannot read, or their beginnings, and what to do instead.
+    _refused_media: Mapping[str, str] = {}
     _chat_only = ("tools", "tool_choice", "response_schema", "thinking")
     _embed_unsupported: Mapping[str, str] = {
         "truncate": "cut the texts yourself",
@@ -153,6 +155,7 @@ class OpenAICompatibleProvider(HTTPProvider):
 
     def _fit(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
         request, warnings = super()._fit(request)
+        self._check_media(request)
         if request.overflow == "truncate":
             warnings.extend(self._refuse("overflow='truncate'", "shorten the prompt", request))
         if isinstance(request.thinking, bool):
@@ -162,6 +165,18 @@ class OpenAICompatibleProvider(HTTPProvider):
                 warnings.extend(self._refuse("thinking as True or False", hint, request))
             request = request.replace(thinking=level)
         return request, warnings
+
+    def _check_media(self, request: CompletionRequest) -> None:
+        """Refuse a file that the server cannot read; without it the question is another."""
+        for message in request.messages:
+            for media in (*message.images, *message.audio):
+                for kind, instead in self._refused_media.items():
+                    if media.media_type.startswith(kind):
+                        raise UnsupportedError(
+                            f"{self.name} cannot read {media.media_type}",
+                            hint=instead,
+                            provider=self.name,
+                        )
 
     def _refuse(self, what: str, hint: str, request: CompletionRequest) -> Sequence[str]:
         message = f"{self.name} cannot take {what}"

@@ -7,7 +7,7 @@ from array import array
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from localproviders.testing.answers import Answer, as_event, dumps
-from localproviders.testing.fake import FakeServer, count_tokens, vector_of
+from localproviders.testing.fake import FakeServer, count_tokens
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
 
@@ -181,12 +181,18 @@ class FakeOpenAICompatible(FakeServer):
             raise RefusedError({"error": "'input' field must be a string or an array of strings"})
         model = self.choose(body.get("model"), "embeddings")
         self.load(model, exchange)
+        longest = max(map(count_tokens, texts), default=0)
+        if longest > self.loaded[model.name]:
+            raise self.overflow(longest, self.loaded[model.name])
+        refusal = self.refuses(texts)
+        if refusal is not None:
+            return self.refusal(refusal)
         rows = [
             {
                 "object": "embedding",
                 "index": index,
                 "embedding": self.vector(
-                    vector_of(text, model.dimensions), body.get("encoding_format")
+                    self.vector_of(text, model.dimensions), body.get("encoding_format")
                 ),
             }
             for index, text in enumerate(texts)

@@ -16,9 +16,10 @@ from localproviders.types.answer import (
 )
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Limits, Timeout
-from localproviders.types.message import Image, Message, Messages, Tool, ToolCall, ToolLike
+from localproviders.types.media import Audio, Image
+from localproviders.types.message import Message, Messages, Tool, ToolCall, ToolLike
 from localproviders.types.model import Fact, LoadedModel, ModelCapabilities, ModelInfo, Source
-from localproviders.types.outcome import Parsed, ToolRun, ToolStep
+from localproviders.types.outcome import Parsed, PartialRun, ToolRun, ToolStep
 from localproviders.types.progress import OnProgress, Progress
 from localproviders.types.request import (
     CompletionRequest,
@@ -31,6 +32,7 @@ from localproviders.types.retry import RetryPolicy
 from localproviders.types.tokens import CountSource, TokenCount
 
 __all__ = [
+    "Audio",
     "CancelToken",
     "CompletionChunk",
     "CompletionRequest",
@@ -50,6 +52,7 @@ __all__ = [
     "OnProgress",
     "Overflow",
     "Parsed",
+    "PartialRun",
     "Progress",
     "RequestFields",
     "RetryPolicy",

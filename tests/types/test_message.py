@@ -8,7 +8,7 @@ from typing import Any, Dict
 
 import pytest
 
-from localproviders.types import Image, Message, ToolCall
+from localproviders.types import Audio, Image, Message, ToolCall
 from localproviders.types.message import as_messages
 
 _PNG = b"\x89PNG\r\n\x1a\n...."
@@ -49,6 +49,34 @@ def test_a_file_is_read_only_from_a_path(tmp_path: Path) -> None:
         Image.from_path(str(tmp_path / "a.png"))  # type: ignore[arg-type]  # under test
     with pytest.raises(OSError):
         Image.from_path(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "short"),
+    [
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "audio/wav", "wav"),
+        (b"ID3\x04....", "audio/mpeg", "mp3"),
+        (b"\xff\xfb\x90d", "audio/mpeg", "mp3"),
+    ],
+)
+def test_the_type_of_sound_is_read_from_its_bytes(data: bytes, kind: str, short: str) -> None:
+    sound = Audio.from_bytes(data)
+
+    assert (sound.media_type, sound.format) == (kind, short)
+    assert Audio.from_dict(sound.to_dict()) == sound
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"\xff\xd8\xff", b"OggS", _PNG])
+def test_bytes_of_no_known_sound_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="no WAV or MP3"):
+        Audio.from_bytes(data)
+
+
+def test_sound_is_read_only_from_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"ID3....")
+    assert Audio.from_path(tmp_path / "a.mp3").data == b"ID3...."
+    with pytest.raises(TypeError, match=r"pathlib\.Path"):
+        Audio.from_path(str(tmp_path / "a.mp3"))  # type: ignore[arg-type]  # under test
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from typing import Any, List, Mapping, Optional, Tuple
 
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import from_words, read_words
+from localproviders._thinking import ThinkingSplitter
 from localproviders._values import mappings, number, text, whole, word
-from localproviders._wire import Vectors, parse_logprobs, unexpected
+from localproviders._wire import Row, Vectors, parse_logprobs, unexpected
 from localproviders._wire import checked as _checked
 from localproviders.errors import EmbeddingError, ProtocolError, ToolCallError
 from localproviders.ollama.wire.capabilities import capabilities
@@ -25,6 +26,7 @@ class ChunkParser:
     def __init__(self, max_json_depth: int) -> None:
         self._max_depth = max_json_depth
         self._calls = 0
+        self._thinking = ThinkingSplitter()
         self.ended = False
         self.whole = False
 
@@ -40,12 +42,18 @@ class ChunkParser:
             raise from_words(error, RULES)
         if not isinstance(data, dict) or not isinstance(data.get("done"), bool):
             unexpected("'done' field")
+        self._check_end(data)
         message = data.get("message")
         source: Mapping[str, Any] = message if isinstance(message, dict) else data
-        self._check_end(data)
+        thinking = text(source.get("thinking"))
+        if message is None or thinking:
+            self._thinking.give_up()  # plain text, or a server that keeps reasoning apart
+        said = self._thinking.split(text(source.get("content" if message else "response")))
+        said = self._thinking.and_end(said) if self.ended else said
         return CompletionChunk(
-            text=text(source.get("content" if source is message else "response")),
-            thinking=text(source.get("thinking")),
+            text=said[1],
+            thinking=thinking + said[0],
+            thinking_inferred=self._thinking.found,
             tool_calls=self._tool_calls(source.get("tool_calls")),
             logprobs=parse_logprobs(data.get("logprobs")),
             model=word(data.get("model")),
@@ -54,6 +62,11 @@ class ChunkParser:
             server_timings=_timings(data) if self.ended else None,
             raw=data,
         )
+
+    @property
+    def held(self) -> str:
+        """Text that has come, and whose meaning the next record decides."""
+        return self._thinking.held
 
     def _check_end(self, data: Mapping[str, Any]) -> None:
         self.ended = data["done"] is True
@@ -94,6 +107,24 @@ def parse_vectors(data: Any) -> Vectors:
     if not all(isinstance(row, list) for row in rows):
         raise EmbeddingError("a vector of the answer is no list")
     return Vectors(rows, text(data.get("model")), _usage(data), _timings(data))
+
+
+def parse_old_vector(data: Any) -> List[float]:
+    """Read the one vector of the superseded route (§2.8).
+
+    Raises:
+        ProviderError: It is an error, or has no vector.
+    """
+    row = checked(data).get("embedding")
+    if not isinstance(row, list):
+        unexpected("'embedding' list")
+    return row
+
+
+def old_vectors(rows: List[Row], model: str) -> Vectors:
+    """Put together what the superseded route gave; it names no model and counts nothing."""
+    warning = "this Ollama is too old for /api/embed; its vectors may differ from length one"
+    return Vectors(rows, model, Usage(), ServerTimings(), (warning,), "none")
 
 
 def parse_models(data: Any, provider: str) -> List[ModelInfo]:

@@ -10,6 +10,7 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import Rule, from_words, read_words
+from localproviders._thinking import ThinkingSplitter
 from localproviders._values import mapping, mappings, number, text, whole, word
 from localproviders._wire import Vectors, checked, parse_logprobs, unexpected
 from localproviders.errors import EmbeddingError, ProtocolError
@@ -33,6 +34,7 @@ class ChunkParser:
         self._max_depth = max_json_depth
         self._rules = rules
         self._calls = ToolCallAssembler(max_json_depth)
+        self._thinking = ThinkingSplitter()
         self._reason: Optional[str] = None
         self._began = False
         self.ended = False
@@ -47,9 +49,7 @@ class ChunkParser:
         if record.strip() == _END:
             if not self._began:
                 raise ProtocolError("the answer ended before it had begun")
-            self.ended = True
-            calls = self._calls.whole(self._reason)
-            return CompletionChunk(tool_calls=calls) if calls else None
+            return self._last()
         data = parse_json(record, self._max_depth)
         words = read_words(data)  # before anything else (lmstudio-api §3.8)
         if words is not None:
@@ -57,6 +57,24 @@ class ChunkParser:
         if not isinstance(data, dict) or not isinstance(data.get("choices"), list):
             unexpected("'choices' list")
         return self._chunk(data)
+
+    @property
+    def held(self) -> str:
+        """Text that has come, and whose meaning the next record decides."""
+        return self._thinking.held
+
+    def _last(self) -> Optional[CompletionChunk]:
+        self.ended = True
+        calls = self._calls.whole(self._reason)
+        thinking, said = self._thinking.and_end(("", ""))
+        if not (calls or thinking or said):
+            return None
+        return CompletionChunk(
+            text=said,
+            thinking=thinking,
+            thinking_inferred=self._thinking.found,
+            tool_calls=calls,
+        )
 
     def _chunk(self, data: Mapping[str, Any]) -> CompletionChunk:
         choice = data["choices"][0] if data["choices"] else {}
@@ -76,9 +94,17 @@ class ChunkParser:
         self._reason = choice.get("finish_reason") or self._reason
         # A body that holds a message is the whole answer (asked to stream or not).
         self.ended = self.whole or isinstance(message, dict)
+        thinking = text(source.get("reasoning_content") or source.get("reasoning"))
+        if "text" in choice or thinking:
+            self._thinking.give_up()  # plain text, or a server that keeps reasoning apart
+        said = self._thinking.split(
+            text(choice["text"] if "text" in choice else source.get("content"))
+        )
+        said = self._thinking.and_end(said) if self.ended else said
         return CompletionChunk(
-            text=text(choice["text"] if "text" in choice else source.get("content")),
-            thinking=text(source.get("reasoning_content") or source.get("reasoning")),
+            text=said[1],
+            thinking=thinking + said[0],
+            thinking_inferred=self._thinking.found,
             tool_calls=self._calls.whole(self._reason) if self.ended else (),
             logprobs=parse_logprobs(mapping(choice.get("logprobs")).get("content")),
             model=word(data.get("model")),

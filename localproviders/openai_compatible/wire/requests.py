@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 from localproviders._http.transport import write_json
 from localproviders._wire import tool_payloads
@@ -76,11 +76,8 @@ def _chat_only(request: CompletionRequest) -> Dict[str, Any]:
 def message_payload(message: Message) -> Dict[str, Any]:
     """Give one message."""
     payload: Dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.images:
-        parts: List[Dict[str, Any]] = [
-            {"type": "image_url", "image_url": {"url": image.data_uri}} for image in message.images
-        ]
-        payload["content"] = [{"type": "text", "text": message.content}, *parts]
+    if message.images or message.audio:
+        payload["content"] = [{"type": "text", "text": message.content}, *_media_parts(message)]
     if message.tool_calls:
         payload["tool_calls"] = [
             {
@@ -95,6 +92,16 @@ def message_payload(message: Message) -> Dict[str, Any]:
     if message.thinking:
         payload["reasoning_content"] = message.thinking
     return payload
+
+
+def _media_parts(message: Message) -> Iterator[Dict[str, Any]]:
+    for image in message.images:
+        yield {"type": "image_url", "image_url": {"url": image.data_uri}}
+    for sound in message.audio:
+        yield {
+            "type": "input_audio",
+            "input_audio": {"data": sound.base64, "format": sound.format},
+        }
 
 
 def embed_payload(request: EmbeddingRequest, model: str) -> Dict[str, Any]:

@@ -1,0 +1,114 @@
+"""Reasoning that a server leaves in the text comes apart from it, and says that we did it."""
+
+from __future__ import annotations
+
+from typing import List, Tuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localproviders import (
+    CompletionRequest,
+    OllamaProvider,
+    OpenAICompatibleProvider,
+    StreamInterruptedError,
+)
+from localproviders._thinking import ThinkingSplitter
+from localproviders.testing import FakeOllama, FakeOpenAICompatible, Reply
+
+
+def split(*pieces: str) -> Tuple[str, str]:
+    splitter = ThinkingSplitter()
+    parts = [splitter.split(piece) for piece in pieces]
+    parts.append(splitter.and_end(("", "")))
+    return "".join(part[0] for part in parts), "".join(part[1] for part in parts)
+
+
+CASES: List[Tuple[str, str, str]] = [
+    ("<think>because</think>\n\nYes.", "because", "Yes."),
+    ("\n<think>because</think>Yes.", "because", "Yes."),
+    ("<think>\nbecause", "\nbecause", ""),
+    ("<think>a < b </thin", "a < b </thin", ""),
+    ("<think></think>Yes.", "", "Yes."),
+    ("Yes. <think>no</think>", "", "Yes. <think>no</think>"),
+    ("<thinking>no</thinking>", "", "<thinking>no</thinking>"),
+    ("<thin", "", "<thin"),
+    ("<", "", "<"),
+    ("  ", "", "  "),
+    ("<think>a</think>b<think>c</think>", "a", "b<think>c</think>"),
+    ("", "", ""),
+]
+
+
+@pytest.mark.parametrize(("whole", "thinking", "text"), CASES)
+def test_a_leading_block_is_reasoning(whole: str, thinking: str, text: str) -> None:
+    said = split(whole)
+
+    assert said[0] == thinking
+    assert said[1].lstrip() == text.lstrip()
+
+
+@pytest.mark.parametrize(("whole", "thinking", "text"), CASES)
+def test_it_does_not_matter_how_it_is_cut(whole: str, thinking: str, text: str) -> None:
+    said = split(*whole)
+
+    assert said[0] == thinking
+    assert said[1].lstrip() == text.lstrip()
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "<", "think>", "a", " ", "\n", "</"])))
+def test_cutting_changes_nothing(pieces: List[str]) -> None:
+    whole = split("".join(pieces))
+    cut = split(*"".join(pieces))
+
+    assert cut[0] == whole[0]
+    assert cut[1].lstrip() == whole[1].lstrip()
+
+
+def test_ollamas_text_is_taken_apart() -> None:
+    with FakeOllama() as fake, OllamaProvider(fake.url, model="llama3.2") as ollama:
+        fake.reply_with("<think>It is even.</think>\n\nTwo it is.")
+        answer = ollama.chat("Is two even?")
+
+    assert (answer.thinking, answer.text) == ("It is even.", "Two it is.")
+    assert answer.thinking_inferred
+
+
+def test_the_dialects_text_is_taken_apart() -> None:
+    with FakeOpenAICompatible() as fake:
+        with OpenAICompatibleProvider(fake.base_url, model="some-model") as provider:
+            fake.reply_with("<think>It is even.</think>\n\nTwo it is.")
+            with provider.stream("Is two even?") as stream:
+                chunks = list(stream)
+            answer = stream.result()
+
+    assert (answer.thinking, answer.text) == ("It is even.", "Two it is.")
+    assert any(chunk.thinking_inferred and chunk.thinking for chunk in chunks)
+
+
+def test_a_server_that_keeps_reasoning_apart_is_believed() -> None:
+    with FakeOllama() as fake, OllamaProvider(fake.url, model="llama3.2") as ollama:
+        fake.reply_with(Reply(thinking="It is even.", text="<think> is a tag."))
+        answer = ollama.chat("What is a think tag?")
+
+    assert (answer.thinking, answer.text) == ("It is even.", "<think> is a tag.")
+    assert not answer.thinking_inferred
+
+
+def test_text_to_continue_is_left_alone() -> None:
+    with FakeOllama() as fake, OllamaProvider(fake.url, model="llama3.2") as ollama:
+        fake.reply_with("<think>It is even.</think>")
+        answer = ollama.complete(CompletionRequest(prompt="Tags:"))
+
+    assert answer.text == "<think>It is even.</think>"
+
+
+def test_what_is_held_back_is_in_the_text_of_an_error() -> None:
+    with FakeOllama() as fake, OllamaProvider(fake.url, model="llama3.2") as ollama:
+        fake.reply_with("<th")
+        fake.break_next("no last record")
+        with pytest.raises(StreamInterruptedError) as caught:
+            ollama.chat("Write HTML.")
+
+    assert caught.value.partial == "<th"
