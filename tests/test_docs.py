@@ -201,6 +201,30 @@ def test_another_error_ends_with_its_exit_code(
     assert caught.value.code == 5
 
 
+def test_the_sources_of_facts_are_printed(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("known.evidence"), server)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("tools: POST /api/show: its capabilities are completion, tools")
+    assert "max_context_length = 131072: reported, POST /api/show" in said
+
+
+def test_what_a_model_lacks_is_refused_with_the_servers_fact(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("Think twice."), server)
+    expected = "refused: POST /api/show: its capabilities are completion, tools\n"
+    assert capsys.readouterr().out == expected
+    assert {exchange.path for exchange in server.ollama.exchanges} == {"/api/tags", "/api/show"}
+
+
+def test_a_count_says_who_counted(server: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    run(the_block("count_tokens"), server)
+    expected = "7 exact the server's /apply-template and /tokenize\n"
+    assert capsys.readouterr().out == expected
+
+
 def test_a_refused_place_prints_the_line_that_allows_it(
     server: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:

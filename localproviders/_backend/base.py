@@ -21,6 +21,7 @@ from localproviders._backend.overflow import WindowWatch
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Transport, encode
+from localproviders._tokens import Calibration
 from localproviders._wire import Vectors
 from localproviders.errors import (
     ConfigurationError,
@@ -41,6 +42,7 @@ from localproviders.types.request import (
     EmbeddingRequest,
     texts_of,
 )
+from localproviders.types.tokens import TokenCount
 
 if TYPE_CHECKING:
     pass
@@ -57,6 +59,7 @@ class Backend(ModelProvider):
         self._transport = Transport(settings, self._explain)
         self._windows = WindowWatch()
         self._abilities = AbilityCheck()
+        self._calibration = Calibration()
 
     @property
     def name(self) -> str:
@@ -109,6 +112,16 @@ class Backend(ModelProvider):
 
     def _before_sending(self, model: str, call: Call) -> None:
         """Check that the prompt may go to this model. Nothing to check by default."""
+
+    def _count_exactly(
+        self,
+        request: CompletionRequest,
+        model: str,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+    ) -> Optional[TokenCount]:
+        """Let the server count a conversation; None where it has no way, as by default."""
+        return None
 
     def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
         """Ask what a model surely can and cannot do. By default nothing is sure, nor asked."""

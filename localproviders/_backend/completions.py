@@ -36,6 +36,7 @@ from localproviders.types.request import (
 
 if TYPE_CHECKING:
     from localproviders._http.answer import Answer
+from localproviders.types.tokens import TokenCount
 
 _FRAMINGS: Mapping[str, Callable[[int], Decoder]] = {
     "application/json": WholeDecoder,
@@ -107,6 +108,13 @@ class Completions(Backend):
             explain=lambda error: self._failed(error, request, model, span),
         )
 
+    def _count(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> TokenCount:
+        model = self._model(request.model, timeout, cancel)
+        exact = self._count_exactly(request, model, timeout, cancel)
+        return self._calibration.count(model, request) if exact is None else exact
+
     def _check_abilities(self, request: CompletionRequest, model: str, call: Call) -> None:
         """Refuse what the model surely lacks, before the prompt is sent."""
         self._abilities.check(
@@ -173,6 +181,7 @@ class Completions(Backend):
             request, model, response.usage, response.text, lambda: self._window(model, call)
         )
         response = response.replace(warnings=(*warnings, *([lost] if lost else [])))
+        self._calibration.learn(model, request, response.usage.prompt_tokens)
         span.finished(
             first_token_s=response.timings.first_token_s,
             prompt_tokens=response.usage.prompt_tokens,

@@ -48,6 +48,7 @@ class LMStudioProvider(Lifecycle, Downloads, Stateful):
         ConfigurationError: A value is impossible. Nothing is sent here.
     """
 
+    _counts = False  # it has no such path (lmstudio-api §2.1)
     _unsupported: Mapping[str, str] = {
         "context_length": "load the model with the window that you want",
         "logprobs": "LM Studio accepts it and gives none (lmstudio-api §6.6)",

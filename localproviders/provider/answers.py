@@ -15,7 +15,7 @@ from typing import (
     overload,
 )
 
-from localproviders import structured, tool_loop
+from localproviders import _tokens, structured, tool_loop
 from localproviders._http.stream import Stream
 from localproviders.provider.models import Models
 from localproviders.schema import as_tools
@@ -377,13 +377,36 @@ class Answers(Models):
         """Say how long a prompt is, in tokens, and how that is known.
 
         ``exact`` where the server counts; ``calibrated`` from the prompts of this model
-        that this provider has had answered; else ``rough``, from the number of characters.
+        that this provider has had answered; else ``rough``, from the number of bytes. Only
+        an exact count sends the prompt, to the same server and under the same `locality`.
+
+        Args:
+            messages: A text, a `Message`, or several messages or dictionaries.
+            model: Name of the model; None takes the provider's.
+            system: How the model is to behave; put in front of the messages.
+            tools: Tools that the model may call; their definitions count.
+            timeout: See the class; 30 s in total unless it says otherwise.
+            cancel: See the class.
 
         Raises:
             ValueError: The messages are empty or malformed.
-            ProviderError: As for `list_models`, where the server is asked.
+            ConfigurationError: No model is named, or a tool cannot be written as JSON.
+            ProviderError: As for `list_models`, where the server is asked. A server that
+                has no way to count is no error.
         """
-        raise NotImplementedError
+        try:
+            request = _chat_request(messages, model, system, tools, {})
+        except (TypeError, ValueError) as error:
+            raise bare(error) from None
+        finally:
+            del messages, system  # as above
+        return self._count(request, timeout, cancel)
+
+    def _count(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> TokenCount:
+        """Count the tokens of a conversation; this knows nothing but a rule."""
+        return _tokens.rough(request)
 
 
 def _chat_request(

@@ -181,3 +181,12 @@ def test_dates(value: Any) -> None:
 
 
 # --- what was refused -------------------------------------------------------------------------
+
+
+@given(json_values)
+@example({"prompt": "p", "tokens": [1], "count": 1})
+def test_answers_about_tokens(data: Any) -> None:
+    for read in (dialect.parse_tokens, dialect.parse_count):
+        assert isinstance(outcome(read, data), (int, ProviderError))
+    found = outcome(dialect.templated_payload, data, "m")
+    assert isinstance(found, ProviderError) or isinstance(found["content"], str)
