@@ -12,6 +12,7 @@ import pytest
 
 from localproviders import (
     ContextOverflowError,
+    EmbeddingError,
     LMStudioProvider,
     OpenAICompatibleProvider,
     ProviderError,
@@ -213,6 +214,22 @@ def test_the_nearest_sentence_is_the_right_one(embedding: OpenAICompatibleProvid
 
     assert len(first) == 384
     assert cosine(near) > cosine(far) + 0.2
+
+
+def test_many_texts_have_the_vectors_that_they_have_alone(
+    embedding: OpenAICompatibleProvider,
+) -> None:
+    texts = [f"Sentence number {number}." for number in range(150)]
+    texts[70] = "word " * 3_000  # more than its window
+    with pytest.raises(EmbeddingError) as caught:
+        embedding.embed(texts, timeout=120)
+    error = caught.value
+
+    assert list(error.failures) == [70]
+    assert isinstance(error.errors[70], ContextOverflowError)
+    assert len(error.embedded) == 149
+    alone = embedding.embed(texts[149]).vectors[0]
+    assert list(error.embedded[149]) == pytest.approx(list(alone), abs=0.01)
 
 
 def test_embedding_with_another_length_is_no_silent_success(
