@@ -14,6 +14,7 @@ import pytest
 
 from localproviders import DependencyError, errors
 from localproviders.cli import main as command
+from localproviders.schema.keywords import KEYWORDS
 from localproviders.types import Limits
 from tests.docs_support import PAGES, ROOT, Block, Servers, blocks, running
 
@@ -134,7 +135,7 @@ def test_a_loop_that_was_stopped_goes_on_with_what_it_has(
 def test_the_loop_by_hand_runs_its_tool(
     server: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(the_block("arguments_for"), server)
+    run(the_block("Delete the file"), server)
     assert capsys.readouterr().out == "The sky scatters blue.\n"
     assert "Oslo is gone" in str(server.ollama.exchanges[-1].json)
 
@@ -157,6 +158,23 @@ def test_the_deployed_block_asks_the_service_with_its_key(
     (exchange,) = server.openai.exchanges
     assert exchange.path == "/v1/chat/completions"
     assert exchange.headers["authorization"] == "Bearer a-test-key"
+
+
+def test_the_page_of_schemas_says_what_its_blocks_print(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("schema_of(List[Item])"), server)
+    told = " ".join(_page("schemas.md").split())
+    for line in capsys.readouterr().out.splitlines():
+        assert f"`{line}`" in told
+    run(the_block('name="dice"'), server)
+    assert capsys.readouterr().out == "{'sides': 20}\n" * 2
+
+
+def test_the_page_of_schemas_lists_every_keyword() -> None:
+    told = _page("schemas.md").partition("Draft 2020-12:")[2].partition("It passes")[0]
+    words = set(re.findall(r"`([$\w]+)`", told)) - {"true", "false"}
+    assert words == set(KEYWORDS) - {"$schema", "definitions"}
 
 
 def test_an_overlong_report_gives_both_numbers(

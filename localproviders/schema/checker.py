@@ -54,7 +54,7 @@ def check(value: Any, schema: Mapping[str, Any], *, name: str = "answer") -> Lis
     verify(schema)
     try:
         reasons = _Check(schema).evaluate(value, schema, name)
-    except _TooMuchError:
+    except (_TooMuchError, RecursionError):  # the caller may be deep in already
         return [f"{name}: is nested too deeply, or too large, to be checked"]
     rest = len(reasons) - _MOST_REASONS
     return reasons[:_MOST_REASONS] + ([f"{name}: {rest} more reasons"] if rest > 0 else [])
@@ -64,7 +64,7 @@ def fits(value: Any, schema: Mapping[str, Any]) -> bool:
     """Tell whether a value fits a schema that is known to be well made."""
     try:
         return not _Check(schema).evaluate(value, schema, "")
-    except _TooMuchError:
+    except (_TooMuchError, RecursionError):
         return False
 
 

@@ -15,7 +15,7 @@ from localproviders.schema.docstrings import docstring_of
 from localproviders.schema.kinds import PLAIN, Kind, Make, Place, as_it_is, name_of
 from localproviders.schema.models import is_model, kind_of_inner_model
 from localproviders.schema.shapes import MISSING, SHAPES, Part, Parts, unwrapped
-from localproviders.schema.words import item, key, type_of
+from localproviders.schema.words import item, key, quoted, type_of
 
 #: Reads a type: takes what is between its brackets, or the class itself.
 Reader = Callable[[Any, Place], Kind]
@@ -114,6 +114,8 @@ def _enum(cls: Any, place: Place) -> Kind:
 
 def _choice(pairs: List[Tuple[Any, Any]], place: Place) -> Kind:
     """Give the kind of a list of JSON values, each standing for a Python value."""
+    if not pairs:
+        raise place.refuse("there is nothing to choose from", "give it at least one member")
     for plain, _ in pairs:
         if type_of(plain) in (None, "array", "object"):
             raise place.refuse(
@@ -206,7 +208,7 @@ def _dict(arguments: Sequence[Any], place: Place) -> Kind:
 
     def make(value: Any, path: str) -> Any:
         return {
-            keys.make(name, f"{path}: the key {name!r:.60}"): values.make(each, key(path, name))
+            keys.make(name, f"{path}: the key {quoted(name)}"): values.make(each, key(path, name))
             for name, each in value.items()
         }
 
@@ -234,22 +236,16 @@ def read_parts(parts: Sequence[Part], place: Place, what: str) -> Dict[str, Kind
 
 
 def _read_part(part: Part, place: Place) -> Kind:
-    kind = read(part.annotation, place)
-    if not unwrapped(part.annotation)[1]:
-        kind = kind.described(part.description)
+    bare, words, _ = unwrapped(part.annotation)
+    kind = read(bare, place)
     if part.default is None and not fits(None, kind.schema):
         # The default says that None is allowed; older Pythons read it into the type.
-        words = {name: kind.schema[name] for name in ("description",) if name in kind.schema}
-        kind = union([Kind(_without(kind.schema, words), kind.make, kind.hashable), _NULL])
-        kind = kind.described(words.get("description"))
-    plain = _jsonable(part.default)
-    if plain is MISSING:
+        kind = union([kind, _NULL])
+    kind = kind.described(words or part.description)
+    default = _jsonable(part.default)
+    if default is MISSING:
         return kind
-    return kind._replace(schema={**kind.schema, "default": plain})
-
-
-def _without(schema: Mapping[str, Any], names: Mapping[str, Any]) -> Dict[str, Any]:
-    return {name: value for name, value in schema.items() if name not in names}
+    return kind._replace(schema={**kind.schema, "default": default})
 
 
 def _jsonable(default: Any) -> Any:
@@ -264,13 +260,8 @@ def _jsonable(default: Any) -> Any:
     if isinstance(default, dict) and all(isinstance(name, str) for name in default):
         inner = {name: _jsonable(each) for name, each in default.items()}
         return MISSING if MISSING in inner.values() else inner
-    return (
-        default if type(default) in (str, int, bool, type(None)) or _is_finite(default) else MISSING
-    )
-
-
-def _is_finite(value: Any) -> bool:
-    return type(value) is float and type_of(value) == "number"
+    finite = type(default) is float and type_of(default) == "number"
+    return default if finite or type(default) in (str, int, bool, type(None)) else MISSING
 
 
 def object_schema(kinds: Mapping[str, Kind], parts: Sequence[Part]) -> Dict[str, Any]:

@@ -133,7 +133,7 @@ def _references_in(root: Any, schema: Any) -> List[str]:
     open_ones: List[Tuple[str, Any]] = [("", schema)]
     while open_ones:
         _, inner = open_ones.pop()
-        if not isinstance(inner, dict):
+        if isinstance(inner, bool):
             continue
         if "$ref" in inner:
             found.append(inner["$ref"])

@@ -6,6 +6,7 @@ Unknown words that assert nothing in any draft are annotations, as the standard 
 
 from __future__ import annotations
 
+import collections.abc as abc
 import re
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Tuple
 
@@ -38,7 +39,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_schema(value: Any) -> bool:
-    return isinstance(value, (dict, bool))
+    return isinstance(value, (abc.Mapping, bool))
 
 
 def _are_texts(value: Any) -> bool:
@@ -63,7 +64,7 @@ def _are_schemas(value: Any) -> bool:
 
 
 def _is_map(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_schema(each) for each in value.values())
+    return isinstance(value, abc.Mapping) and all(_is_schema(each) for each in value.values())
 
 
 def _is_pattern_map(value: Any) -> bool:
@@ -71,7 +72,7 @@ def _is_pattern_map(value: Any) -> bool:
 
 
 def _is_needs_map(value: Any) -> bool:
-    return isinstance(value, dict) and all(_are_texts(each) for each in value.values())
+    return isinstance(value, abc.Mapping) and all(_are_texts(each) for each in value.values())
 
 
 _COUNT = Keyword(_is_count, "a whole number of at least 0")

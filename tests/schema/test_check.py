@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+from types import MappingProxyType
 from typing import Any, Dict, List
 
 import pytest
 
 from localproviders.errors import ConfigurationError
-from localproviders.schema import check
+from localproviders.schema import check, schema_of
 
 _ITEMS = {
     "type": "object",
@@ -181,6 +184,22 @@ def test_a_value_nested_without_measure_does_not_fit(schema: Dict[str, Any]) -> 
     assert check(_nested(2000), schema) == [
         "answer: is nested too deeply, or too large, to be checked"
     ]
+
+
+def test_a_check_ends_well_where_the_stack_is_almost_full() -> None:
+    def deeper(frames: int) -> List[str]:
+        return deeper(frames - 1) if frames else check(_nested(150), {"items": {"$ref": "#"}})
+
+    room = sys.getrecursionlimit() - len(inspect.stack(0))
+    assert deeper(room - 200) == ["answer: is nested too deeply, or too large, to be checked"]
+
+
+def test_a_schema_may_be_any_mapping() -> None:
+    schema = MappingProxyType(
+        {"properties": MappingProxyType({"a": MappingProxyType({"type": "null"})})}
+    )
+    assert check({"a": 1}, schema) == ["answer.a: is 1, and must be null"]
+    assert schema_of(schema) == {"properties": {"a": {"type": "null"}}}
 
 
 def test_a_check_that_doubles_at_each_level_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,9 @@ def test_keys_that_are_no_names_are_keys_all_the_same() -> None:
         build(_Odd, {"two words": "x"})
 
 
-@pytest.mark.parametrize("annotation", [_T, _Box[int], typing.Callable[[], int], typing.Type[int]])
+@pytest.mark.parametrize(
+    "annotation", [_T, [int], _Box[int], typing.Callable[[], int], typing.Type[int]]
+)
 def test_what_has_no_form_is_refused_by_name(annotation: Any) -> None:
     with pytest.raises(ConfigurationError, match="has no form in JSON that is known here"):
         schema_of(annotation)

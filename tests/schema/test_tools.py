@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import enum
 import functools
 import pickle
 from datetime import date
-from typing import TYPE_CHECKING, Any, Callable, Dict, FrozenSet, List, Optional, Set, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    List,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+)
 
 import pytest
 from typing_extensions import Annotated, Literal
@@ -14,7 +27,7 @@ from typing_extensions import Annotated, Literal
 from localproviders.errors import ConfigurationError
 from localproviders.schema import arguments_for, as_tools, tool_from
 from localproviders.types import Tool
-from tests.schema.samples import Color, Pair, Point, Shape
+from tests.schema.samples import Color, Pair, Point, Shape, Whole
 
 if TYPE_CHECKING:
     from somewhere import Unknown  # type: ignore[import-not-found]  # there is none, on purpose
@@ -160,6 +173,30 @@ class Initial:
     seed: dataclasses.InitVar[int]
 
 
+class Listed(NamedTuple):
+    all: List[int]
+
+
+Untyped = collections.namedtuple("Untyped", "a b")  # the mistake under test
+
+
+@dataclasses.dataclass
+class Unresolved:
+    what: Unknown
+
+
+def _unreadable() -> Any:
+    def function(x: int) -> None:
+        """Nothing."""
+
+    function.__signature__ = "x"  # type: ignore[attr-defined]  # the mistake under test
+    return function
+
+
+class Nothing(enum.Enum):
+    pass
+
+
 class Bare:
     pass
 
@@ -199,6 +236,15 @@ def of_keys(x: Dict[int, str]) -> None: ...
 def of_set(x: Set[List[int]]) -> None: ...
 
 
+def of_data_set(x: Set[Shape]) -> None: ...
+
+
+def of_dict_set(x: Set[Whole]) -> None: ...
+
+
+def of_pair_set(x: Set[Listed]) -> None: ...
+
+
 def of_any_set(x: set) -> None: ...  # type: ignore[type-arg]  # the mistake under test
 
 
@@ -206,6 +252,15 @@ def of_tuple(x: tuple) -> None: ...  # type: ignore[type-arg]  # the mistake und
 
 
 def of_choice(x: Literal[b"a"]) -> None: ...
+
+
+def of_untyped(x: Untyped) -> None: ...
+
+
+def of_unresolved(x: Unresolved) -> None: ...
+
+
+def of_nothing(x: Nothing) -> None: ...
 
 
 def of_node(x: Node) -> None: ...
@@ -237,9 +292,17 @@ def of_initial(x: Initial) -> None: ...
         (of_class, "of_class(): parameter 'x': Bare has no form in JSON", "use str, int, float"),
         (of_keys, "the keys of a JSON object are texts, and not int", "take Dict[str, ...]"),
         (of_set, "a set holds only what can be hashed", "such as Set[str]"),
+        (of_data_set, "a set holds only what can be hashed", "such as Set[str]"),
+        (of_dict_set, "a set holds only what can be hashed", "such as Set[str]"),
+        (of_pair_set, "a set holds only what can be hashed", "such as Set[str]"),
         (of_any_set, "a set holds only what can be hashed", "such as Set[str]"),
         (of_tuple, "a tuple says nothing about what is in it", "Tuple[str, ...]"),
         (of_choice, "the choice b'a' has no form in JSON", "choose among texts"),
+        (of_nothing, "of_nothing(): parameter 'x': Nothing: there is nothing to choose", "member"),
+        (of_untyped, "field 'a' of Untyped has no annotation", "a typing.NamedTuple"),
+        (of_unresolved, "parameter 'x': Unresolved: the annotation cannot be resolved: name 'Unknown'",
+         "at the top of the module"),
+        (_unreadable(), "function(): it has no signature that Python can read", "wrap it"),
         (of_node, "field 'children' of Node: Node contains itself (Node -> Node)", "nested levels"),
         (of_circle, "Left contains itself (Left -> Right -> Left)", "a JSON Schema of yours"),
         (of_initial, "of_initial(): parameter 'x': Initial takes 'seed' to be made, which is no "
