@@ -135,7 +135,7 @@ def test_a_loop_that_was_stopped_goes_on_with_what_it_has(
 def test_the_loop_by_hand_runs_its_tool(
     server: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(the_block("arguments_for"), server)
+    run(the_block("Delete the file"), server)
     assert capsys.readouterr().out == "The sky scatters blue.\n"
     assert "Oslo is gone" in str(server.ollama.exchanges[-1].json)
 
