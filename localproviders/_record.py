@@ -12,7 +12,8 @@ import dataclasses
 import functools
 import sys
 from array import array
-from datetime import datetime
+from datetime import date, time
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, List, Mapping, Type, TypeVar
 
 if TYPE_CHECKING:
@@ -132,16 +133,34 @@ def did_you_mean(word: str, known: List[str]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Turn a value into JSON types, records and containers included."""
+    """Turn a value into JSON types: records, dataclasses, containers, enums, dates, bytes.
+
+    Bytes become base64 text, dates and times ISO 8601, named tuples objects. What has no
+    such form stays as it is.
+    """
     if hasattr(value, "to_dict"):
         return value.to_dict()
+    if isinstance(value, Enum):
+        return plain(value.value)
+    value = _by_name(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(plain(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset, array)):
         return [plain(item) for item in value]
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode("ascii")
-    return value.isoformat() if isinstance(value, datetime) else value
+    return value.isoformat() if isinstance(value, (date, time)) else value
+
+
+def _by_name(value: Any) -> Any:
+    """Give the fields of a value that has some, by name."""
+    if hasattr(value, "model_dump"):  # pydantic's models
+        return value.model_dump(mode="json")
+    if hasattr(value, "_asdict"):  # named tuples
+        return value._asdict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    return value
 
 
 def size_of(value: Any) -> str:

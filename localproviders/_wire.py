@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, NoReturn, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, NoReturn, Sequence, Tuple, Union
 
 from localproviders._http.rejection import Rule, from_words, read_words
 from localproviders._values import mappings, number, text
-from localproviders.errors import ProtocolError
+from localproviders.errors import ProtocolError, ProviderError
 from localproviders.types.answer import ServerTimings, TokenLogprob, Usage
 from localproviders.types.message import Tool
 
+#: A vector as it came, or the error of the one text that it belongs to.
+Row = Union[Sequence[float], ProviderError]
+
 
 class Vectors(NamedTuple):
-    """What an embedding answer held, in our words."""
+    """What an embedding answer held, in our words; the fields are `EmbeddingResponse`'s."""
 
-    rows: List[Sequence[float]]
+    rows: Sequence[Row]
     model: str
     usage: Usage
     server_timings: ServerTimings
     warnings: Tuple[str, ...] = ()
+    truncation: str = "unknown"
 
 
 def unexpected(what: str) -> NoReturn:

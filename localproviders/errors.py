@@ -7,6 +7,8 @@ a model produced before a call failed is in `partial`, and in no message.
 
 from __future__ import annotations
 
+from array import array
+from types import MappingProxyType
 from typing import Any, Dict, Mapping, Optional, Tuple, Type
 
 from localproviders._record import plain
@@ -27,11 +29,17 @@ class ProviderError(Exception):
         status: HTTP status, or None where there was none.
         partial: The model's text before the call failed; empty where there was none.
         server_message: The server's own words, at most 2,000 characters, or None.
+        embedded: For a call of `embed`: the index and the vector of each text that had been
+            done; empty otherwise. It is in no message.
+        run: What `run_tools` had done before this error ended it, a `PartialRun`; None
+            where the error came out of another call.
         exit_code: What the command line ends with for this class of error.
     """
 
     exit_code = 1
     retryable = False
+    embedded: Mapping[int, array[float]] = MappingProxyType({})
+    run: Any = None
 
     def __init__(
         self,
@@ -320,15 +328,20 @@ class SchemaError(AnswerError):
 
 
 class ToolCallError(AnswerError):
-    """A tool call in the answer is incomplete or no valid JSON; it must not be acted on."""
+    """A tool call in the answer is incomplete or no valid JSON, or the calls do not end.
+
+    The first must not be acted on; for the second see `run_tools`, and `run`.
+    """
 
 
 class EmbeddingError(AnswerError):
-    """Some vectors are missing, misshapen or not finite.
+    """Some texts could not be embedded: refused, or their vectors cannot be used.
 
     Attributes:
-        failures: For each bad input, its index and the reason.
-        embedded: For each good input, its index and its vector.
+        failures: For each bad text, its index and the reason.
+        errors: For each bad text, its index and the error that it would raise alone, such
+            as a `ContextOverflowError` with its numbers.
+        embedded: For each good text, its index and its packed vector.
     """
 
     def __init__(
@@ -336,11 +349,13 @@ class EmbeddingError(AnswerError):
         message: str,
         *,
         failures: Optional[Mapping[int, str]] = None,
+        errors: Optional[Mapping[int, ProviderError]] = None,
         embedded: Optional[Mapping[int, Any]] = None,
         **facts: Any,
     ) -> None:
         super().__init__(message, **facts)
         self.failures = dict(failures or {})
+        self.errors = dict(errors or {})
         self.embedded = dict(embedded or {})
 
 

@@ -12,7 +12,7 @@ from localproviders.types.model import ModelCapabilities
 
 def _says(can: str = "", cannot: str = "", detail: str = "list", **numbers: Any) -> Evidence:
     words: Tuple[FrozenSet[str], ...] = (frozenset(can.split()), frozenset(cannot.split()))
-    return Evidence(detail=detail, can=words[0], cannot=words[1], numbers=numbers)
+    return Evidence(detail=detail, can=words[0], cannot=words[1], facts=numbers)
 
 
 # name, evidence, and what follows: the value and its source for each fact
@@ -25,6 +25,7 @@ _TABLE: Dict[str, Tuple[str, Tuple[Evidence, ...], Dict[str, Tuple[Any, str]]]] 
             "chat": (True, "assumed"),
             "completion": (True, "inferred"),
             "structured_output": (True, "assumed"),
+            "streaming": (True, "inferred"),
         },
     ),
     "only the name tells": (
@@ -35,6 +36,7 @@ _TABLE: Dict[str, Tuple[str, Tuple[Evidence, ...], Dict[str, Tuple[Any, str]]]] 
             "chat": (False, "assumed"),
             "completion": (False, "inferred"),
             "structured_output": (False, "assumed"),
+            "streaming": (False, "inferred"),
         },
     ),
     "the server beats the name": (
@@ -45,6 +47,7 @@ _TABLE: Dict[str, Tuple[str, Tuple[Evidence, ...], Dict[str, Tuple[Any, str]]]] 
             "chat": (True, "reported"),
             "completion": (True, "reported"),
             "structured_output": (True, "assumed"),
+            "streaming": (True, "inferred"),
         },
     ),
     "chat alone is said": (
@@ -56,6 +59,7 @@ _TABLE: Dict[str, Tuple[str, Tuple[Evidence, ...], Dict[str, Tuple[Any, str]]]] 
             "embeddings": (False, "inferred"),
             "completion": (True, "inferred"),
             "structured_output": (True, "assumed"),
+            "streaming": (True, "inferred"),
         },
     ),
     "embeddings alone are said": (
@@ -66,6 +70,7 @@ _TABLE: Dict[str, Tuple[str, Tuple[Evidence, ...], Dict[str, Tuple[Any, str]]]] 
             "chat": (False, "inferred"),
             "completion": (False, "inferred"),
             "structured_output": (False, "assumed"),
+            "streaming": (False, "inferred"),
         },
     ),
     "a denial is a report": (
@@ -78,6 +83,7 @@ _TABLE: Dict[str, Tuple[str, Tuple[Evidence, ...], Dict[str, Tuple[Any, str]]]] 
             "embeddings": (False, "inferred"),
             "completion": (True, "inferred"),
             "structured_output": (True, "assumed"),
+            "streaming": (True, "inferred"),
         },
     ),
     "the later wins": (
@@ -90,22 +96,27 @@ _TABLE: Dict[str, Tuple[str, Tuple[Evidence, ...], Dict[str, Tuple[Any, str]]]] 
             "embeddings": (False, "inferred"),
             "completion": (True, "inferred"),
             "structured_output": (True, "assumed"),
+            "streaming": (True, "inferred"),
         },
     ),
     "numbers that are missing or zero say nothing": (
         "m",
         (
             _says("chat", max_context_length=4096, embedding_length=7),
-            _says(max_context_length=0, embedding_length=None, loaded_context_length=5, other=9),
+            _says(
+                max_context_length=0, embedding_length=None, loaded_context_length=5, size_bytes=9
+            ),
         ),
         {
             "chat": (True, "reported"),
             "max_context_length": (4096, "reported"),
             "embedding_length": (7, "reported"),
             "loaded_context_length": (5, "reported"),
+            "size_bytes": (9, "reported"),
             "embeddings": (False, "inferred"),
             "completion": (True, "inferred"),
             "structured_output": (True, "assumed"),
+            "streaming": (True, "inferred"),
         },
     ),
     "structured output is said": (
@@ -114,6 +125,7 @@ _TABLE: Dict[str, Tuple[str, Tuple[Evidence, ...], Dict[str, Tuple[Any, str]]]] 
         {
             "chat": (True, "reported"),
             "structured_output": (False, "reported"),
+            "streaming": (True, "inferred"),
             "embeddings": (False, "inferred"),
             "completion": (True, "inferred"),
         },

@@ -14,6 +14,7 @@ import pytest
 
 from localproviders import DependencyError, errors
 from localproviders.cli import main as command
+from localproviders.schema.keywords import KEYWORDS
 from localproviders.types import Limits
 from tests.docs_support import PAGES, ROOT, Block, Servers, blocks, running
 
@@ -43,7 +44,8 @@ def run(block: Block, server: Servers, old: str = "", new: str = "") -> None:
     text = block.text.replace(old, new) if old else block.text
     for address in ADDRESSES:
         text = text.replace(address, server.openai.url)
-    code = compile("\n" * block.line + text, str(block.page), "exec")
+    # As a user's own file: not with what this one imports from __future__.
+    code = compile("\n" * block.line + text, str(block.page), "exec", dont_inherit=True)
     exec(code, {"__name__": "__main__"})
 
 
@@ -53,7 +55,13 @@ def the_block(words: str) -> Block:
 
 
 def test_there_are_blocks_in_every_page_that_shows_how() -> None:
-    assert {block.page.name for block in PYTHON} >= {"README.md", "setup.md", "reliability.md"}
+    assert {block.page.name for block in PYTHON} >= {
+        "README.md",
+        "reliability.md",
+        "setup.md",
+        "structured.md",
+        "tools.md",
+    }
     fences = sum(len(re.findall(r"^ *```\w", p.read_text("utf-8"), re.MULTILINE)) for p in PAGES)
     assert fences == len(PYTHON) + len(SHELL) + len(INDENTED)
 
@@ -104,6 +112,45 @@ def test_the_first_block_prints_the_answer_twice(
     assert capsys.readouterr().out == "The sky scatters blue.\nThe sky scatters blue."
 
 
+def test_the_block_with_tools_prints_answer_and_results(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("print(run.text, [step"), server)
+    assert capsys.readouterr().out == "The sky scatters blue. ['12 degrees and rain in Oslo']\n"
+
+
+def test_the_block_with_a_value_prints_its_fields(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("class City"), server)
+    assert capsys.readouterr().out == "Oslo 7\n"
+
+
+def test_a_loop_that_was_stopped_goes_on_with_what_it_has(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("Answer with what you have."), server)
+    assert capsys.readouterr().out == "0 calls were run\nThe sky scatters blue.\n"
+
+
+def test_the_loop_by_hand_runs_its_tool(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("arguments_for"), server)
+    assert capsys.readouterr().out == "The sky scatters blue.\n"
+    assert "Oslo is gone" in str(server.ollama.exchanges[-1].json)
+
+
+def test_a_value_that_never_fits_shows_reasons_and_text(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.ollama.usual = '{"age": -1}'
+    run(the_block("SchemaError"), server)
+    said = capsys.readouterr().out
+    assert said.startswith("no answer followed the schema in 2 attempts ('answer.age: is -1")
+    assert said.endswith('{"age": -1}\n')
+
+
 def test_the_deployed_block_asks_the_service_with_its_key(
     server: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +159,23 @@ def test_the_deployed_block_asks_the_service_with_its_key(
     (exchange,) = server.openai.exchanges
     assert exchange.path == "/v1/chat/completions"
     assert exchange.headers["authorization"] == "Bearer a-test-key"
+
+
+def test_the_page_of_schemas_says_what_its_blocks_print(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("schema_of(List[Item])"), server)
+    told = " ".join(_page("schemas.md").split())
+    for line in capsys.readouterr().out.splitlines():
+        assert f"`{line}`" in told
+    run(the_block('name="dice"'), server)
+    assert capsys.readouterr().out == "{'sides': 20}\n" * 2
+
+
+def test_the_page_of_schemas_lists_every_keyword() -> None:
+    told = _page("schemas.md").partition("Draft 2020-12:")[2].partition("It passes")[0]
+    words = set(re.findall(r"`([$\w]+)`", told)) - {"true", "false"}
+    assert words == set(KEYWORDS) - {"$schema", "definitions"}
 
 
 def test_an_overlong_report_gives_both_numbers(
@@ -136,6 +200,30 @@ def test_another_error_ends_with_its_exit_code(
     with pytest.raises(SystemExit) as caught:
         run(the_block("LimitError"), server)
     assert caught.value.code == 5
+
+
+def test_the_sources_of_facts_are_printed(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("known.evidence"), server)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("tools: POST /api/show: its capabilities are completion, tools")
+    assert "max_context_length = 131072: reported, POST /api/show" in said
+
+
+def test_what_a_model_lacks_is_refused_with_the_servers_fact(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("Think twice."), server)
+    expected = "refused: POST /api/show: its capabilities are completion, tools\n"
+    assert capsys.readouterr().out == expected
+    assert {exchange.path for exchange in server.ollama.exchanges} == {"/api/tags", "/api/show"}
+
+
+def test_a_count_says_who_counted(server: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    run(the_block("count_tokens"), server)
+    expected = "7 exact the server's /apply-template and /tokenize\n"
+    assert capsys.readouterr().out == expected
 
 
 def test_a_refused_place_prints_the_line_that_allows_it(

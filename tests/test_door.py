@@ -57,6 +57,13 @@ def test_importing_the_package_loads_nothing_heavy_and_touches_nothing() -> None
     assert [event for event, _ in seen["events"] if event.startswith(kinds)] == []
 
 
+def test_schemas_are_loaded_when_they_are_needed_and_load_nothing_heavy() -> None:
+    assert "localproviders.schema" not in _run("import localproviders")["modules"]
+    loaded = _run("import localproviders.schema")["modules"]
+    unwanted = {*_HEAVY, "fractions", "decimal", "difflib", "urllib", "pydantic", "jsonschema"}
+    assert not unwanted & {name.split(".")[0] for name in loaded}
+
+
 @pytest.mark.parametrize("name", ["OllamaProvider", "LMStudioProvider"])
 def test_making_a_provider_loads_no_requests_and_opens_no_socket(name: str) -> None:
     seen = _run(f"import localproviders; localproviders.{name}()")

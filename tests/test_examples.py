@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+from pathlib import Path
 from typing import Iterator, List
 
 import pytest
@@ -20,6 +21,8 @@ ARGUMENTS = {
     "lmstudio_chat.py": [],
     "ollama_chat.py": ["llama3.2"],
     "stream_to_file.py": ["answer.txt", "Why is the sky blue?"],
+    "structured.py": ["letter.txt"],
+    "tools.py": [],
 }
 
 EXPECTED = {
@@ -29,6 +32,8 @@ EXPECTED = {
     "lmstudio_chat.py": "The sky scatters blue.\n[4 tokens in",
     "ollama_chat.py": "The sky scatters blue.\n[llama3.2, 11 tokens, end: stop]",
     "stream_to_file.py": "",
+    "structured.py": '{"sender": "Oslo", "date": "Oslo", "topics": ["Oslo"], "wants_answer": true}',
+    "tools.py": "[list_files({'pattern': 'Oslo'}): done]\nThe sky scatters blue.",
 }
 
 
@@ -71,6 +76,7 @@ def test_example(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    Path("letter.txt").write_text("Dear all.", encoding="utf-8")
     assert run(name, ARGUMENTS[name], monkeypatch) == 0
     assert EXPECTED[name] in capsys.readouterr().out
 

@@ -451,7 +451,7 @@ def test_plain_prompts_are_untemplated() -> None:
             provider.complete(CompletionRequest(prompt="Once"))
             provider.complete(CompletionRequest(prompt="def f(", suffix="return"))
 
-    bodies = [exchange.json for exchange in server.exchanges if exchange.method == "POST"]
+    bodies = [exchange.json for exchange in server.exchanges if exchange.path == "/api/generate"]
     assert bodies[0]["raw"] is True
     assert (bodies[1].get("raw"), bodies[1]["suffix"]) == (None, "return")
 

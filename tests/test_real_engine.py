@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Iterator
+import os
+import signal
+from dataclasses import dataclass
+from typing import Iterator, List
 
 import pytest
 
 from localproviders import (
     ContextOverflowError,
+    EmbeddingError,
     LMStudioProvider,
     OpenAICompatibleProvider,
     ProviderError,
+    SchemaError,
+    StreamInterruptedError,
     UnsupportedError,
 )
 from localproviders.engine import LocalEngine, why_missing, why_unsupported
@@ -97,6 +103,95 @@ def test_a_thinking_model_thinks_apart() -> None:
     assert response.thinking not in response.text
 
 
+def test_a_stream_whose_server_dies_is_interrupted_and_keeps_its_text() -> None:
+    letters = {"grammar": 'root ::= "a"+'}
+    engine = LocalEngine("chat", context_length=512)
+    with engine as provider, provider.stream("Say a.", extra_body=letters) as stream:
+        first = next(chunk.text for chunk in stream if chunk.text)
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(StreamInterruptedError) as caught:
+            stream.result()
+
+    assert caught.value.partial.startswith(first)
+
+
+# --- tools and values ------------------------------------------------------------------------
+
+
+def weather(city: str) -> str:
+    """Say the weather in a city."""
+    return f"12 degrees and rain in {city}"
+
+
+@dataclass
+class City:
+    """A city."""
+
+    name: str
+    country: str
+    is_capital: bool
+
+
+_WHERE = "What is the weather in Oslo?"
+
+
+def test_a_function_is_called_with_its_arguments(chat: OpenAICompatibleProvider) -> None:
+    response = chat.chat(
+        _WHERE, tools=[weather], tool_choice="required", temperature=0, max_tokens=60
+    )
+    (call,) = response.tool_calls
+
+    assert (call.name, call.arguments) == ("weather", {"city": "Oslo"})
+    assert call.id
+    assert response.finish_reason == "tool_calls"
+
+
+def test_a_loop_of_tools_ends_in_an_answer_about_the_result(
+    chat: OpenAICompatibleProvider,
+) -> None:
+    seen: List[str] = []
+    run = chat.run_tools(
+        _WHERE,
+        [weather],
+        tool_choice="required",
+        on_step=lambda step: seen.append(step.content),
+        temperature=0,
+        max_tokens=60,
+    )
+
+    assert seen == ["12 degrees and rain in Oslo"]
+    assert "12" in run.text
+    assert run.rounds == 2
+
+
+def test_an_answer_is_an_instance_of_a_dataclass(chat: OpenAICompatibleProvider) -> None:
+    parsed = chat.parse("Give the city of Oslo as JSON.", City, temperature=0, max_tokens=60)
+
+    assert (parsed.value.name, parsed.value.country) == ("Oslo", "Norway")
+    assert type(parsed.value.is_capital) is bool
+    assert parsed.attempts == 1
+
+
+def test_an_answer_that_is_no_object_is_unwrapped(chat: OpenAICompatibleProvider) -> None:
+    numbers = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+    parsed = chat.parse("Give two numbers as JSON.", numbers, temperature=0, max_tokens=40)
+
+    assert len(parsed.value) == 2
+    assert all(type(number) is int for number in parsed.value)
+
+
+def test_a_value_that_is_cut_is_an_error_with_its_beginning(
+    chat: OpenAICompatibleProvider,
+) -> None:
+    with pytest.raises(SchemaError, match="cut before its JSON was whole") as caught:
+        chat.parse("Give the city of Oslo as JSON.", City, temperature=0, max_tokens=5)
+    assert caught.value.text.startswith("{")
+
+
+# --- what else it is --------------------------------------------------------------------------
+
+
 def test_the_model_is_listed(chat: OpenAICompatibleProvider) -> None:
     assert [info.name for info in chat.list_models()] == ["chat"]
     assert chat.supports_model("chat")
@@ -119,6 +214,22 @@ def test_the_nearest_sentence_is_the_right_one(embedding: OpenAICompatibleProvid
 
     assert len(first) == 384
     assert cosine(near) > cosine(far) + 0.2
+
+
+def test_many_texts_have_the_vectors_that_they_have_alone(
+    embedding: OpenAICompatibleProvider,
+) -> None:
+    texts = [f"Sentence number {number}." for number in range(150)]
+    texts[70] = "word " * 3_000  # more than its window
+    with pytest.raises(EmbeddingError) as caught:
+        embedding.embed(texts, timeout=120)
+    error = caught.value
+
+    assert list(error.failures) == [70]
+    assert isinstance(error.errors[70], ContextOverflowError)
+    assert len(error.embedded) == 149
+    alone = embedding.embed(texts[149]).vectors[0]
+    assert list(error.embedded[149]) == pytest.approx(list(alone), abs=0.01)
 
 
 def test_embedding_with_another_length_is_no_silent_success(

@@ -29,7 +29,7 @@ def without_quotes(words: str, texts: Iterable[str]) -> str:
     spellings = list(_spellings(texts))
     words = _cut_out(words, _runs(words, spellings))
     for text in spellings:
-        if len(text) < _RUN:
+        if len(text) < _RUN and text in words:
             words = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", lambda _: _MARK, words)
     return words
 

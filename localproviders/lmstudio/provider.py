@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Set, Tuple, Union
 from localproviders._http.address import parse_endpoint
 from localproviders._http.deadline import Call
 from localproviders._wire import Vectors
-from localproviders.errors import ProviderError, UnsupportedError, WrongModelError
+from localproviders.errors import UnsupportedError, WrongModelError
 from localproviders.lmstudio import wire
 from localproviders.lmstudio.downloads import Downloads
 from localproviders.lmstudio.lifecycle import Lifecycle
@@ -46,6 +46,7 @@ class LMStudioProvider(Lifecycle, Downloads, Stateful):
         ConfigurationError: A value is impossible. Nothing is sent here.
     """
 
+    _counts = False  # it has no such path (lmstudio-api §2.1)
     _unsupported: Mapping[str, str] = {
         "context_length": "load the model with the window that you want",
         "logprobs": "LM Studio accepts it and gives none (lmstudio-api §6.6)",
@@ -129,22 +130,9 @@ class LMStudioProvider(Lifecycle, Downloads, Stateful):
         return {**super()._embed_payload(request, model), **_ttl(request)}
 
     def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
-        found, attempts = self._embed_reviving(request, model, call)
+        found, attempts = super()._embed(request, model, call)
         # Its counts are always zero, which is no number (§2.5).
         return found._replace(usage=type(found.usage)()), attempts
-
-    def _embed_reviving(
-        self, request: EmbeddingRequest, model: str, call: Call
-    ) -> Tuple[Vectors, int]:
-        """Embed; once more if the model had left memory, and could be reloaded."""
-        try:
-            return super()._embed(request, model, call)
-        except ProviderError as error:
-            revived = self._revive(error, model, call)
-            if revived is None:
-                raise
-        found, attempts = super()._embed(request, model, call)
-        return found._replace(warnings=(*found.warnings, revived)), attempts + 1
 
     # --- the served model -----------------------------------------------------------------
 

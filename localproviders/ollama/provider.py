@@ -7,20 +7,31 @@ import time
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from localproviders._backend import HTTPProvider
+from localproviders._backend.embedding import may_lie_in_one_text
 from localproviders._http.address import Endpoint, parse_endpoint
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
-from localproviders._http.transport import Payload, encode
-from localproviders._wire import Vectors
-from localproviders.errors import ModelNotFoundError, ProviderError, WrongModelError
+from localproviders._http.transport import Body, Payload, encode
+from localproviders._wire import Row, Vectors
+from localproviders.errors import (
+    ModelNotFoundError,
+    ProviderError,
+    UnsupportedError,
+    WrongModelError,
+)
 from localproviders.ollama import wire
 from localproviders.ollama.names import is_cloud, same_model, split_source
 from localproviders.settings import ApiKey, Settings, first_variable, make_settings
 from localproviders.types.answer import CompletionChunk
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
-from localproviders.types.model import ModelInfo
-from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality
+from localproviders.types.model import ModelCapabilities, ModelInfo
+from localproviders.types.request import (
+    CompletionRequest,
+    EmbeddingRequest,
+    Locality,
+    texts_of,
+)
 
 _PORT = 11434
 _CLOUD_HOST = "ollama.com"
@@ -83,6 +94,8 @@ class OllamaProvider(HTTPProvider):
             )
         super().__init__(settings)
         self._known_local: Dict[str, float] = {}
+        #: Whether the server has answered the old route for vectors, and lacks the new one.
+        self._embeds_as_of_old = False
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         OllamaProvider.__init__(self, settings=state["settings"])
@@ -137,14 +150,49 @@ class OllamaProvider(HTTPProvider):
         return path, Payload(payload), wire.ChunkParser(self.settings.max_json_depth)
 
     def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
+        if not self._embeds_as_of_old:
+            try:
+                return self._embed_at_once(request, model, call)
+            except UnsupportedError as error:
+                if not wire.lacks_embed(error):
+                    raise
+        return self._embed_one_by_one(request, model, call)
+
+    def _embed_at_once(
+        self, request: EmbeddingRequest, model: str, call: Call
+    ) -> Tuple[Vectors, int]:
         body = encode(wire.embed_payload(request, model))
-        answer = self._transport.open("POST", "/api/embed", call=call, body=body)
-        data = self._transport.parse(answer)
-        self._check_host(model, wire.remote_host(wire.checked(data)))
+        data, attempts = self._embed_post("/api/embed", body, model, call)
         found = wire.parse_vectors(data)
         if found.model:
             _check_model(model, found.model)
-        return found, answer.attempts
+        return found._replace(truncation="allowed" if request.truncate else "none"), attempts
+
+    def _embed_one_by_one(
+        self, request: EmbeddingRequest, model: str, call: Call
+    ) -> Tuple[Vectors, int]:
+        """Ask an old server, which takes one text at a time (ollama-api §2.8)."""
+        wire.check_old_embed(request)
+        rows: List[Row] = []
+        most = 1
+        for index in range(len(request.texts)):
+            body = encode(wire.old_embed_payload(request, index, model))
+            try:
+                data, attempts = self._embed_post("/api/embeddings", body, model, call)
+                rows.append(wire.parse_old_vector(data))
+                most = max(most, attempts)
+            except ProviderError as error:
+                if not may_lie_in_one_text(error):
+                    raise
+                rows.append(self._transport.locate(error, texts_of(request)))
+            self._embeds_as_of_old = True
+        return wire.old_vectors(rows, model), most
+
+    def _embed_post(self, path: str, body: Body, model: str, call: Call) -> Tuple[Any, int]:
+        answer = self._transport.open("POST", path, call=call, body=body)
+        data = wire.checked(self._transport.parse(answer))
+        self._check_host(model, wire.remote_host(data))
+        return data, answer.attempts
 
     # --- locality and the served model ----------------------------------------------------
 
@@ -167,6 +215,11 @@ class OllamaProvider(HTTPProvider):
             )
         self._check_host(model, info.remote_host)
         self._known_local[model] = time.monotonic() + _KNOWN_LOCAL_S
+
+    def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
+        body = encode({"model": model})
+        data = self._transport.json("POST", "/api/show", call=call, body=body)
+        return wire.parse_details(data, model, self.name).capabilities
 
     def _check_host(self, model: str, host: Optional[str]) -> None:
         if host is not None and self.settings.locality != "any":

@@ -13,12 +13,19 @@ from localproviders._http.transport import Payload, encode
 from localproviders._wire import Vectors
 from localproviders.errors import ConfigurationError, ProviderError, UnsupportedError
 from localproviders.openai_compatible import wire
+from localproviders.openai_compatible.counting import ExactCounter
 from localproviders.settings import ApiKey, Settings, make_settings
 from localproviders.types.answer import CompletionChunk
 from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import Timeout
+from localproviders.types.limits import LISTING_TOTAL_S, Timeout
 from localproviders.types.model import ModelInfo
-from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality
+from localproviders.types.request import (
+    CompletionRequest,
+    EmbeddingRequest,
+    Locality,
+    texts_of,
+)
+from localproviders.types.tokens import TokenCount
 
 
 class OpenAICompatibleProvider(HTTPProvider):
@@ -54,6 +61,9 @@ class OpenAICompatibleProvider(HTTPProvider):
         "keep_alive": "this kind of server keeps its model",
     }
 
+    #: Whether servers of this kind may have a way to count tokens.
+    _counts = True
+
     def __init__(
         self,
         base_url: Optional[str] = None,
@@ -82,9 +92,16 @@ class OpenAICompatibleProvider(HTTPProvider):
                 **connection,
             )
         super().__init__(settings)
+        self._counter = ExactCounter(settings, self._explain) if self._counts else None
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         type(self).__init__(self, settings=state["settings"])
+
+    def close(self) -> None:
+        """Close the kept connections. The next call opens new ones."""
+        super().close()
+        if self._counter is not None:
+            self._counter.close()
 
     # --- models ---------------------------------------------------------------------------
 
@@ -183,6 +200,25 @@ class OpenAICompatibleProvider(HTTPProvider):
     def _embed_payload(self, request: EmbeddingRequest, model: str) -> Dict[str, Any]:
         """Give the JSON of an embedding request."""
         return wire.embed_payload(request, model)
+
+    def _count_exactly(
+        self,
+        request: CompletionRequest,
+        model: str,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+    ) -> Optional[TokenCount]:
+        counter = self._counter
+        if counter is None or not counter.can(request):
+            return None
+        call = self._call(timeout, cancel, total_s=LISTING_TOTAL_S)
+        try:
+            self._before_sending(model, call)
+            return counter.count(request, model, call)
+        except ProviderError as error:
+            raise self._transport.locate(error, texts_of(request)) from error.__cause__
+        finally:
+            call.over()
 
     def _check_answer(
         self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call

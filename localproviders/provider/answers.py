@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import (
     TYPE_CHECKING,
     Any,
-    Callable,
+    Iterable,
     Optional,
     Sequence,
     Type,
@@ -15,16 +15,19 @@ from typing import (
     overload,
 )
 
-from localproviders import structured, tool_loop
+from localproviders import _tokens, structured, tool_loop
 from localproviders._http.stream import Stream
 from localproviders.provider.models import Models
-from localproviders.tool_loop import OnToolError, as_tools
+from localproviders.schema import as_tools
+from localproviders.tool_loop import OnStep, OnToolError
 from localproviders.types.answer import CompletionResponse, EmbeddingResponse
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
 from localproviders.types.message import Messages, ToolLike, as_messages
-from localproviders.types.outcome import Parsed, ToolRun, ToolStep
+from localproviders.types.outcome import Parsed, ToolRun
 from localproviders.types.request import (
+    BATCH_CHARACTERS,
+    BATCH_SIZE,
     CompletionRequest,
     EmbeddingRequest,
     RequestFields,
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 #: What `embed` takes: one text, several, or a whole request.
-Texts = Union[str, Sequence[str], EmbeddingRequest]
+Texts = Union[str, Iterable[str], EmbeddingRequest]
 
 T = TypeVar("T")
 
@@ -78,24 +81,39 @@ class Answers(Models):
         model: Optional[str] = None,
         dimensions: Optional[int] = None,
         truncate: bool = False,
+        keep_alive: Optional[float] = None,
+        batch_size: int = BATCH_SIZE,
+        batch_characters: int = BATCH_CHARACTERS,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> EmbeddingResponse:
-        """Turn texts into vectors, in one request; their order is kept.
+        """Turn texts into vectors, in batches one after another; their order is kept.
+
+        A batch that is refused for a reason that may lie in one text is halved, and again,
+        down to the bad texts; the others are embedded all the same. Beside the result and
+        the texts, one batch at a time is in memory.
 
         Args:
-            texts: One text, several, or an `EmbeddingRequest`, which then says it all.
+            texts: One text, several, or an `EmbeddingRequest`, which then says it all. Any
+                iterable of texts is read once, before anything is sent.
             model: Name of the model; None takes the provider's.
             dimensions: Length that the vectors shall have; None keeps the model's.
             truncate: True lets the server cut a text that is too long.
-            timeout: See the class.
+            keep_alive: Seconds to keep the model loaded after each batch.
+            batch_size: Most texts in one request.
+            batch_characters: Most characters in one request.
+            timeout: See the class. Its total is that of the whole call; the other limits
+                hold for each batch.
             cancel: See the class.
 
         Raises:
-            ValueError: There is no text, or an empty one.
-            ContextOverflowError: A text is too long, and the server says so.
-            EmbeddingError: A vector is missing, misshapen or not finite.
-            ProviderError: As for `stream_completion`.
+            ValueError: There is no text, an empty one, or an impossible number.
+            EmbeddingError: Some texts could not be embedded; it has their indexes and
+                reasons, and the vectors of all others.
+            ContextOverflowError: No text could be embedded, because it is too long: so for
+                a single one. The same holds for other reasons that all texts share.
+            ProviderError: As for `stream_completion`; `embedded` has the vectors of the
+                texts that had been done.
         """
 
     # --- built on these once --------------------------------------------------------------
@@ -226,8 +244,15 @@ class Answers(Models):
     ) -> Parsed[Any]:
         """Answer with a value of a type, checked here whatever the server promised.
 
-        The type's JSON Schema is sent in the server's way. An answer that does not follow
-        it is sent back with the reasons, until `max_attempts` answers have come.
+        The type's JSON Schema is sent in the server's way: as a rule the model's tokens are
+        bound to it, but the model does not read it, so say in the prompt what you want
+        (ollama-api §4.4). A schema whose root is no object is sent as an object with one key
+        ``value``. The answer's text is read as JSON, blanks and one Markdown fence around it
+        left aside, and checked. One that does not fit is sent back with the reasons and the
+        schema, until `max_attempts` answers have come; one that was cut
+        (``finish_reason="length"``) before its JSON was whole ends the call at once, because
+        the next would be cut, too. Set `max_tokens`: bound output can run on in blanks
+        (lmstudio-api §6.1).
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
@@ -237,27 +262,34 @@ class Answers(Models):
             system: How the model is to behave; put in front of the messages.
             max_attempts: How many answers to ask for at most.
             timeout: See the class; its total holds for all attempts together.
-            cancel: See the class.
+            cancel: See the class; looked at between attempts, too.
             fields: Further fields of `CompletionRequest`, but not `response_schema`.
 
         Raises:
-            SchemaError: No answer followed the schema; it has the last one, and why.
-            ConfigurationError: The type has no schema that can be sent and checked.
+            SchemaError: No answer followed the schema: `text` is the last one, `reasons`
+                say why not.
+            ConfigurationError: The type has no schema that can be sent and checked. Nothing
+                was sent.
+            UnsupportedError: The server takes no schema; with ``strict=False`` it is left
+                out, and only the check is left.
+            LimitError: A limit ran out; the total names the whole call's.
+            ValueError: As for `chat`; or `max_attempts` is below 1.
             ProviderError: As for `complete`.
         """
         try:
-            return structured.parse(
-                self,
-                _chat_request(messages, model, system, (), fields),
-                response_type,
-                max_attempts=max_attempts,
-                timeout=timeout,
-                cancel=cancel,
-            )
+            request = _chat_request(messages, model, system, (), fields)
         except (TypeError, ValueError) as error:
             raise bare(error) from None
         finally:
             del messages, system, fields  # as above
+        return structured.parse(
+            self,
+            request,
+            response_type,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            cancel=cancel,
+        )
 
     def run_tools(
         self,
@@ -268,49 +300,69 @@ class Answers(Models):
         system: Optional[str] = None,
         max_rounds: int = 8,
         on_tool_error: OnToolError = "report",
-        on_step: Optional[Callable[[ToolStep], None]] = None,
+        on_step: Optional[OnStep] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
     ) -> ToolRun:
         """Let the model call Python functions until it answers.
 
-        Each round asks the model, checks the arguments of its calls against the tools'
-        schemas, runs the functions one after another in this thread, and sends their
-        results back.
+        Each round asks the model, and its calls are dealt with one after another, in this
+        thread and in their order: the tool is found by its name (else by the only one that
+        differs in nothing but case and punctuation, lmstudio-api §6.2), the arguments are
+        checked against its schema and made into the types of its annotations, the function
+        is run, and its result is sent back. A text is sent as it is; anything else as JSON,
+        dataclasses and named tuples as objects, enums as their values, dates as ISO 8601,
+        bytes as base64. An unknown tool, or arguments that do not fit, are told to the model,
+        which may try again.
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
             tools: Functions with annotations, or `Tool` values that have a `function`.
             model: Name of the model; None takes the provider's.
             system: How the model is to behave; put in front of the messages.
-            max_rounds: How often the model is asked at most.
-            on_tool_error: ``report`` sends a tool's error to the model as its result;
-                ``raise`` lets it end the loop.
-            on_step: Told of each call of a tool, when it has been run. What it raises ends
-                the loop.
-            timeout: See the class; its total holds for all rounds and tools together. A
-                tool that is running is not interrupted.
-            cancel: See the class.
-            fields: Further fields of `CompletionRequest`.
+            max_rounds: How often the model is asked at most. What it calls in the last round
+                is not run.
+            on_tool_error: What becomes of an `Exception` that a tool raises, and of a result
+                that is no JSON: ``report`` sends ``TypeName: message`` to the model as the
+                result; ``raise`` lets the exception end the loop, as it is.
+            on_step: Told of each call, as soon as it has been dealt with: before a tool's
+                error ends the loop, too. What it raises ends the loop.
+            timeout: See the class; its total holds for all rounds and tools together. It is
+                looked at behind each tool: one that is running is not interrupted.
+            cancel: See the class; looked at behind each tool, too.
+            fields: Further fields of `CompletionRequest`. A `tool_choice` that makes the
+                model call a tool holds for the first round; the later ones send none, or it
+                would never answer.
 
         Raises:
             ToolCallError: A call is incomplete, or the model still calls tools after
                 `max_rounds`.
-            ProviderError: As for `complete`.
+            LimitError: A limit ran out; the total names the whole call's.
+            CancelledError: The caller ended the call.
+            ValueError: As for `chat`; or a tool has no function, or `max_rounds` is below 1.
+                Nothing was sent.
+            ConfigurationError: A tool cannot be described, or its schema cannot be checked.
+                Nothing was sent.
+            ProviderError: As for `complete`. Each of these errors has in `run` what had been
+                done before it.
+            Exception: What a tool raised, with ``on_tool_error="raise"``.
         """
         try:
-            return tool_loop.run_tools(
-                self,
-                _chat_request(messages, model, system, tools, fields),
-                max_rounds=max_rounds,
-                on_tool_error=on_tool_error,
-                on_step=on_step,
-                timeout=timeout,
-                cancel=cancel,
-            )
+            request = _chat_request(messages, model, system, tools, fields)
+        except (TypeError, ValueError) as error:
+            raise bare(error) from None
         finally:
             del messages, system, fields  # as above
+        return tool_loop.run_tools(
+            self,
+            request,
+            max_rounds=max_rounds,
+            on_tool_error=on_tool_error,
+            on_step=on_step,
+            timeout=timeout,
+            cancel=cancel,
+        )
 
     def count_tokens(
         self,
@@ -325,13 +377,36 @@ class Answers(Models):
         """Say how long a prompt is, in tokens, and how that is known.
 
         ``exact`` where the server counts; ``calibrated`` from the prompts of this model
-        that this provider has had answered; else ``rough``, from the number of characters.
+        that this provider has had answered; else ``rough``, from the number of bytes. Only
+        an exact count sends the prompt, to the same server and under the same `locality`.
+
+        Args:
+            messages: A text, a `Message`, or several messages or dictionaries.
+            model: Name of the model; None takes the provider's.
+            system: How the model is to behave; put in front of the messages.
+            tools: Tools that the model may call; their definitions count.
+            timeout: See the class; 30 s in total unless it says otherwise.
+            cancel: See the class.
 
         Raises:
             ValueError: The messages are empty or malformed.
-            ProviderError: As for `list_models`, where the server is asked.
+            ConfigurationError: No model is named, or a tool cannot be written as JSON.
+            ProviderError: As for `list_models`, where the server is asked. A server that
+                has no way to count is no error.
         """
-        raise NotImplementedError
+        try:
+            request = _chat_request(messages, model, system, tools, {})
+        except (TypeError, ValueError) as error:
+            raise bare(error) from None
+        finally:
+            del messages, system  # as above
+        return self._count(request, timeout, cancel)
+
+    def _count(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> TokenCount:
+        """Count the tokens of a conversation; this knows nothing but a rule."""
+        return _tokens.rough(request)
 
 
 def _chat_request(

@@ -17,6 +17,12 @@ from localproviders.testing.faults import Fault, find_fault
 from localproviders.testing.scripted import Exchange, ScriptedServer, Step
 from localproviders.testing.values import FakeModel, Refusal, Reply, Scripted
 
+#: How a model fails whose vector holds no number (ollama#15582).
+POISONED = Refusal(
+    status="500 Internal Server Error",
+    body={"error": "failed to encode response: json: unsupported value: NaN"},
+)
+
 
 class FakeServer(ScriptedServer):
     """Base of the fake servers: a real HTTP server on loopback; use it in a ``with`` block.
@@ -58,6 +64,7 @@ class FakeServer(ScriptedServer):
         self.usual: Scripted = Reply()
         #: The windows of the models in memory, by name.
         self.loaded: Dict[str, int] = {m.name: m.context_length for m in self.models if m.loaded}
+        self._poisons: Dict[str, Union[Refusal, Sequence[Any]]] = {}
         self._replies: Deque[Scripted] = deque()
         self._armed: List[_Armed] = []
         self._loading = threading.Lock()
@@ -104,8 +111,19 @@ class FakeServer(ScriptedServer):
         usual = self.list_paths if found.kinds == ("list",) else self.work_paths
         self._armed.append(_Armed(found, times, (path,) if path else usual))
 
+    def poison(self, text: str, how: Union[Refusal, Sequence[Any]] = POISONED) -> None:
+        """Let a model fail at a text, whichever texts it is embedded with, until `heal`.
+
+        Args:
+            text: The whole text.
+            how: How a request with it is refused; or the values of its vector, if the
+                request succeeds.
+        """
+        self._poisons[text] = how
+
     def heal(self) -> None:
-        """Forget all faults and replies that have not been used."""
+        """Forget all poisoned texts, and the faults and replies that have not been used."""
+        self._poisons.clear()
         self._armed.clear()
         self._replies.clear()
 
@@ -143,6 +161,16 @@ class FakeServer(ScriptedServer):
                 exchange.hold(model.load_s)
             self.loaded[model.name] = window
         return model.load_s
+
+    def refuses(self, texts: Sequence[str]) -> Optional[Refusal]:
+        """Give the refusal of the first poisoned text, if there is one."""
+        found = (self._poisons.get(text) for text in texts)
+        return next((how for how in found if isinstance(how, Refusal)), None)
+
+    def vector_of(self, text: str, dimensions: int) -> Any:
+        """Give the vector of a text, or the poisoned one."""
+        how = self._poisons.get(text)
+        return vector_of(text, dimensions) if how is None or isinstance(how, Refusal) else how
 
     def refusal(self, refusal: Refusal) -> Answer:
         """Turn a scripted refusal into an answer."""

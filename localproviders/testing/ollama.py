@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders.ollama.names import parse_name, same_model, split_source
 from localproviders.testing.answers import Answer, as_line, dumps
-from localproviders.testing.fake import FakeServer, count_tokens, vector_of
+from localproviders.testing.fake import FakeServer, count_tokens
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
 
@@ -39,6 +39,8 @@ class FakeOllama(FakeServer):
     list_paths = ("/api/tags",)
     #: What ``GET /api/version`` answers.
     version = "0.32.6"
+    #: True lets it behave as a server from before ``/api/embed``.
+    old_embeddings = False
 
     def answer(self, exchange: Exchange) -> Answer:
         """Give the good answer to a request."""
@@ -51,7 +53,8 @@ class FakeOllama(FakeServer):
             "/api/show": ("POST", self._show),
             "/api/chat": ("POST", self._chat),
             "/api/generate": ("POST", self._generate),
-            "/api/embed": ("POST", self._embed),
+            "/api/embeddings": ("POST", self._embed_one),
+            **({} if self.old_embeddings else {"/api/embed": ("POST", self._embed)}),
         }
         if path not in routes:
             return _text("404 Not Found", "404 page not found")
@@ -229,6 +232,9 @@ class FakeOllama(FakeServer):
         load_s = self.load(model, exchange)
         given = body.get("input") or []
         texts = [given] if isinstance(given, str) else given
+        refusal = self.refuses(texts)
+        if refusal is not None:
+            return self.refusal(refusal)
         if not model.can("embeddings"):
             raise _RefusedError("this model does not support embeddings", "501 Not Implemented")
         tokens = [count_tokens(text) for text in texts]
@@ -237,10 +243,24 @@ class FakeOllama(FakeServer):
         length = body.get("dimensions") or model.dimensions
         answer = {
             "model": body["model"],
-            "embeddings": [vector_of(text, min(length, model.dimensions)) for text in texts],
+            "embeddings": [self.vector_of(text, min(length, model.dimensions)) for text in texts],
             **_metrics(sum(tokens), 0, load_s),
         }
         return _json(answer, kind="vectors")
+
+    def _embed_one(self, exchange: Exchange) -> Answer:
+        """Answer the superseded route (§2.8)."""
+        body = _body(exchange)
+        model = self._find(body.get("model"), 'model "{}" not found, try pulling it first')
+        self.load(model, exchange)
+        text = body.get("prompt") or ""
+        refusal = self.refuses([text])
+        if refusal is not None:
+            return self.refusal(refusal)
+        if count_tokens(text) > self.loaded[model.name]:
+            words = "the input length exceeds the context length"
+            raise _RefusedError(words, "500 Internal Server Error")
+        return _json({"embedding": self.vector_of(text, model.dimensions) if text else []})
 
 
 class _RefusedError(Exception):

@@ -7,7 +7,7 @@ from array import array
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from localproviders.testing.answers import Answer, as_event, dumps
-from localproviders.testing.fake import FakeServer, count_tokens, vector_of
+from localproviders.testing.fake import FakeServer, count_tokens
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
 
@@ -58,6 +58,8 @@ class FakeOpenAICompatible(FakeServer):
             ("POST", "/v1/chat/completions"): self._chat,
             ("POST", "/v1/completions"): self._complete,
             ("POST", "/v1/embeddings"): self._embeddings,
+            ("POST", "/apply-template"): self._apply_template,
+            ("POST", "/tokenize"): self._tokenize,
         }
 
     # --- what LM Studio does otherwise ------------------------------------------------------
@@ -135,11 +137,16 @@ class FakeOpenAICompatible(FakeServer):
 
     def _chat(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages:
-            raise RefusedError({"error": "'messages' field is required"})
-        said = " ".join(_words(message.get("content")) for message in messages)
-        return self._text_answer(exchange, body, said, chat=True)
+        return self._text_answer(exchange, body, _prompt(body), chat=True)
+
+    def _apply_template(self, exchange: Exchange) -> Answer:
+        """Write the prompt of a conversation, as llama.cpp does."""
+        return self.json({"prompt": _prompt(self._body(exchange))})
+
+    def _tokenize(self, exchange: Exchange) -> Answer:
+        """Take a text apart, as llama.cpp does; a body without one is no error."""
+        count = count_tokens(str(self._body(exchange).get("content", "")))
+        return self.json({"tokens": list(range(count))})
 
     def _complete(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
@@ -174,12 +181,18 @@ class FakeOpenAICompatible(FakeServer):
             raise RefusedError({"error": "'input' field must be a string or an array of strings"})
         model = self.choose(body.get("model"), "embeddings")
         self.load(model, exchange)
+        longest = max(map(count_tokens, texts), default=0)
+        if longest > self.loaded[model.name]:
+            raise self.overflow(longest, self.loaded[model.name])
+        refusal = self.refuses(texts)
+        if refusal is not None:
+            return self.refusal(refusal)
         rows = [
             {
                 "object": "embedding",
                 "index": index,
                 "embedding": self.vector(
-                    vector_of(text, model.dimensions), body.get("encoding_format")
+                    self.vector_of(text, model.dimensions), body.get("encoding_format")
                 ),
             }
             for index, text in enumerate(texts)
@@ -287,6 +300,15 @@ class _TextAnswer:
                 function = {"arguments": part}
                 pieces.append({"index": index, "type": "function", "function": function})
         return pieces
+
+
+def _prompt(body: Mapping[str, Any]) -> str:
+    """Give the words of a conversation and of its tools."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise RefusedError({"error": "'messages' field is required"})
+    tools = [dumps(tool) for tool in body.get("tools") or ()]
+    return " ".join([_words(message.get("content")) for message in messages] + tools)
 
 
 def _words(content: Any) -> str:

@@ -20,7 +20,7 @@ from localproviders.types.limits import Limits, Timeout
 from localproviders.types.media import Audio, Image
 from localproviders.types.message import Message, Messages, Tool, ToolCall, ToolLike
 from localproviders.types.model import Fact, LoadedModel, ModelCapabilities, ModelInfo, Source
-from localproviders.types.outcome import Parsed, ToolRun, ToolStep
+from localproviders.types.outcome import Parsed, PartialRun, ToolRun, ToolStep
 from localproviders.types.progress import OnProgress, Progress
 from localproviders.types.request import (
     CompletionRequest,
@@ -54,6 +54,7 @@ __all__ = [
     "OnProgress",
     "Overflow",
     "Parsed",
+    "PartialRun",
     "Progress",
     "RequestFields",
     "RetryPolicy",

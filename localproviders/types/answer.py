@@ -267,18 +267,24 @@ class EmbeddingResponse(Record):
     """Vectors, one for each text, in the order of the texts.
 
     Attributes:
-        vectors: The vectors as packed 32-bit floats.
+        vectors: The vectors as packed 32-bit floats, all of one length.
         model: The model that made them, in the server's words.
         provider: Name of the provider.
-        usage: Numbers of tokens, the server's; None where it counts none.
-        server_timings: Durations, the server's.
-        warnings: What the caller should know.
-        attempts: How often the request was sent.
+        truncation: Whether a text may have been cut: ``none`` where the server refuses what
+            is too long; ``allowed`` where `truncate` was asked for, because no server says
+            whether it has cut; ``unknown`` where it neither takes the switch nor tells.
+        usage: Numbers of tokens, the server's, of all batches together; None where it did
+            not count each.
+        server_timings: Durations, the server's, of all batches together.
+        warnings: What the caller should know, each once.
+        attempts: How often a request was sent: the highest number of any batch, so that
+            more than 1 means a repetition; see `RetryPolicy`.
     """
 
     vectors: Tuple[array[float], ...] = field(metadata=loads(_load_vectors, **CONTENT))
     model: str
     provider: str
+    truncation: str = "unknown"
     usage: Usage = field(default_factory=Usage, metadata=loads(Usage.from_dict))
     server_timings: ServerTimings = field(
         default_factory=ServerTimings, metadata=loads(ServerTimings.from_dict)
@@ -297,7 +303,7 @@ class EmbeddingResponse(Record):
         return [list(vector) for vector in self.vectors]
 
     def to_numpy(self) -> numpy.ndarray[Any, Any]:
-        """Give the vectors as one float32 matrix, a row for each text.
+        """Give the vectors as one float32 matrix, a row for each text: a copy of its own.
 
         Raises:
             DependencyError: numpy is not installed.
@@ -308,4 +314,7 @@ class EmbeddingResponse(Record):
             raise DependencyError(
                 "to_numpy needs numpy, which is not installed", hint="python -m pip install numpy"
             ) from None
-        return np.array([np.frombuffer(vector, dtype=np.float32) for vector in self.vectors])
+        matrix = np.empty((len(self.vectors), self.dimensions), dtype=np.float32)
+        for row, vector in enumerate(self.vectors):
+            matrix[row] = np.frombuffer(vector, dtype=np.float32)
+        return matrix

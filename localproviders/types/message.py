@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
-from localproviders._record import CONTENT, Record, loads_each, record
+from localproviders._record import CONTENT, RAW, Record, loads_each, record
 from localproviders.types.media import Audio, Image
 
 _ROLES = ("system", "user", "assistant", "tool")
@@ -20,6 +20,8 @@ class Tool(Record):
         description: What it does, for the model to read.
         parameters: JSON Schema of its arguments, an object schema. Ollama drops
             ``$ref``, ``oneOf``, ``default`` and more (ollama-api §4.6): inline references.
+        function: What runs when the model calls the tool, or None where that is up to you.
+            It is never sent: it is absent from repr, equality, dictionaries and pickles.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Tool(Record):
     parameters: Mapping[str, Any] = field(
         default_factory=lambda: {"type": "object", "properties": {}}
     )
+    function: Optional[Callable[..., Any]] = field(default=None, compare=False, metadata=RAW)
 
 
 #: A tool, or a function to make one of.

@@ -32,36 +32,63 @@ def _load_evidence(data: Mapping[str, Any]) -> Dict[str, Fact]:
 
 @record
 class ModelCapabilities(Record):
-    """What a model can do. None means that nobody knows.
+    """What is known about a model. None, or an empty tuple, means that nobody knows.
 
     Attributes:
         chat: Answers conversations.
         completion: Continues plain text.
-        tools: Was trained to call tools.
+        streaming: Gives its answer piece by piece.
+        tools: Can be given tools to call.
+        tools_trained: Was trained to call tools. A model that was not can call them all the
+            same where the server explains them in the prompt (lmstudio-api §5.1).
         vision: Takes images.
         audio: Takes sound.
         thinking: Reasons apart from its answer.
+        thinking_levels: What `thinking` can be set to, in the server's words; ``on`` and
+            ``off`` stand for True and False. Without ``off`` it cannot be switched off.
+        thinking_default: The one of them that holds where nothing is said.
         insert: Fills a gap between prompt and suffix.
         embeddings: Turns texts into vectors.
-        structured_output: Can be held to a JSON Schema.
+        structured_output: Is held to a JSON Schema by the server.
         max_context_length: Longest context it was trained for, in tokens.
-        loaded_context_length: Context allocated now, in tokens; None if not loaded.
+        loaded_context_length: Context allocated now, in tokens; None also where the answer
+            that was read does not tell, as Ollama's list and details do not.
         embedding_length: Length of its vectors.
-        evidence: For each field above that is not None, how it is known.
+        architecture: Such as ``llama`` or ``gemma3``.
+        parameter_size: Number of parameters in the server's words, such as ``8.0B``.
+        parameter_count: The same, counted.
+        quantization: Such as ``Q4_K_M``.
+        format: Such as ``gguf``, ``safetensors`` or ``mlx``.
+        size_bytes: Size of its files.
+        remote: Runs on another host than the server, which passes prompts on to it.
+        remote_host: That host, where the server names it.
+        evidence: For each field above that is known, how.
     """
 
     chat: Optional[bool] = None
     completion: Optional[bool] = None
+    streaming: Optional[bool] = None
     tools: Optional[bool] = None
+    tools_trained: Optional[bool] = None
     vision: Optional[bool] = None
     audio: Optional[bool] = None
     thinking: Optional[bool] = None
+    thinking_levels: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
+    thinking_default: Optional[str] = None
     insert: Optional[bool] = None
     embeddings: Optional[bool] = None
     structured_output: Optional[bool] = None
     max_context_length: Optional[int] = None
     loaded_context_length: Optional[int] = None
     embedding_length: Optional[int] = None
+    architecture: Optional[str] = None
+    parameter_size: Optional[str] = None
+    parameter_count: Optional[int] = None
+    quantization: Optional[str] = None
+    format: Optional[str] = None
+    size_bytes: Optional[int] = None
+    remote: Optional[bool] = None
+    remote_host: Optional[str] = None
     evidence: Mapping[str, Fact] = field(default_factory=dict, metadata=loads(_load_evidence))
 
 
@@ -69,39 +96,60 @@ class ModelCapabilities(Record):
 class ModelInfo(Record):
     """One model as a server lists it. None means that the server did not say.
 
+    What it is and can do stands in `capabilities`, each fact once and with its source; the
+    properties here read it from there.
+
     Attributes:
         name: The name to pass as `model`.
         provider: Name of the provider that listed it.
-        size_bytes: Size of its files.
         digest: Digest of its manifest, hexadecimal (Ollama).
         modified_at: When it was last changed, with time zone.
-        architecture: Such as ``llama`` or ``gemma3``.
-        parameter_size: Number of parameters in the server's words, such as ``8.0B``.
-        quantization: Such as ``Q4_K_M``.
-        format: Such as ``gguf``, ``safetensors`` or ``mlx``.
         loaded: Whether it is in memory now.
-        remote_host: Where a model that only looks local really runs; None if it is local.
-        capabilities: What it can do, as far as the listing tells.
+        capabilities: What is known about it, as far as the listing tells.
         raw: The server's own record.
     """
 
     name: str
     provider: str
-    size_bytes: Optional[int] = None
     digest: Optional[str] = None
     modified_at: Optional[datetime] = field(
         default=None, metadata=loads(lambda text: datetime.fromisoformat(text))
     )
-    architecture: Optional[str] = None
-    parameter_size: Optional[str] = None
-    quantization: Optional[str] = None
-    format: Optional[str] = None
     loaded: Optional[bool] = None
-    remote_host: Optional[str] = None
     capabilities: ModelCapabilities = field(
         default_factory=ModelCapabilities, metadata=loads(ModelCapabilities.from_dict)
     )
     raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)
+
+    @property
+    def size_bytes(self) -> Optional[int]:
+        """Size of its files."""
+        return self.capabilities.size_bytes
+
+    @property
+    def architecture(self) -> Optional[str]:
+        """Such as ``llama`` or ``gemma3``."""
+        return self.capabilities.architecture
+
+    @property
+    def parameter_size(self) -> Optional[str]:
+        """Number of parameters in the server's words, such as ``8.0B``."""
+        return self.capabilities.parameter_size
+
+    @property
+    def quantization(self) -> Optional[str]:
+        """Such as ``Q4_K_M``."""
+        return self.capabilities.quantization
+
+    @property
+    def format(self) -> Optional[str]:
+        """Such as ``gguf``, ``safetensors`` or ``mlx``."""
+        return self.capabilities.format
+
+    @property
+    def remote_host(self) -> Optional[str]:
+        """Where a model that only looks local really runs; None if the server names no host."""
+        return self.capabilities.remote_host
 
 
 @record

@@ -5,7 +5,18 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import field, fields
-from typing import Any, Iterator, Literal, Mapping, Optional, Sequence, Tuple, TypedDict, Union
+from typing import (
+    Any,
+    Iterable,
+    Iterator,
+    Literal,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    TypedDict,
+    Union,
+)
 
 from localproviders._record import CONTENT, Record, did_you_mean, loads, loads_each, record
 from localproviders.types.message import Message, Tool
@@ -17,11 +28,16 @@ Locality = Literal["loopback", "private", "any"]
 #: silent cutting of the oldest part, or whatever the server does unasked.
 Overflow = Literal["error", "truncate", "allow"]
 
+#: How much goes into one embedding request. A batch holds one slot of the server, one
+#: first-token limit, and as many parsed numbers in memory.
+BATCH_SIZE = 64
+BATCH_CHARACTERS = 100_000
+
 LOCALITIES: Tuple[str, ...] = ("loopback", "private", "any")
 OVERFLOWS: Tuple[str, ...] = ("error", "truncate", "allow")
 
 
-def _tuple_of_text(value: Union[str, Sequence[str]]) -> Tuple[str, ...]:
+def _tuple_of_text(value: Union[str, Iterable[str]]) -> Tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
@@ -114,14 +130,16 @@ class CompletionRequest(Record):
 
     def _check_numbers(self) -> None:
         for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
-                raise ValueError(f"{name} is {value!r}, and must be a number of at least {least}")
-            finite = isinstance(value, int) or math.isfinite(value)
-            if not (finite or (value == math.inf and name == "keep_alive")):
-                raise ValueError(f"{name} is {value!r}, which cannot be sent as JSON")
+            if getattr(self, name) is not None:
+                _check_number(name, getattr(self, name), least)
+
+
+def _check_number(name: str, value: Any, least: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
+        raise ValueError(f"{name} is {value!r}, and must be a number of at least {least}")
+    finite = isinstance(value, int) or math.isfinite(value)
+    if not (finite or (value == math.inf and name == "keep_alive")):
+        raise ValueError(f"{name} is {value!r}, which cannot be sent as JSON")
 
 
 # The least value with a meaning, for each number.
@@ -199,13 +217,18 @@ def check_field_names(given: Mapping[str, Any]) -> None:
 class EmbeddingRequest(Record):
     """Texts to turn into vectors.
 
+    They are sent in batches, one after another; a batch is full when it has reached one of
+    the two sizes. A text longer than `batch_characters` goes alone.
+
     Attributes:
-        texts: The texts, at least one; none of them empty.
+        texts: The texts, at least one; none of them empty. Any iterable of them is read once.
         model: Name of the model; None takes the provider's.
         dimensions: Length that the vectors shall be cut to; None keeps the model's.
         truncate: True lets the server cut a text that is too long; False makes that an
             error where the server can say so.
-        keep_alive: Seconds to keep the model loaded after the call.
+        keep_alive: Seconds to keep the model loaded after each batch; infinity is for ever.
+        batch_size: Most texts in one request.
+        batch_characters: Most characters in one request.
     """
 
     texts: Tuple[str, ...] = field(metadata=loads(_tuple_of_text, **CONTENT))
@@ -213,6 +236,8 @@ class EmbeddingRequest(Record):
     dimensions: Optional[int] = None
     truncate: bool = False
     keep_alive: Optional[float] = None
+    batch_size: int = BATCH_SIZE
+    batch_characters: int = BATCH_CHARACTERS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "texts", _tuple_of_text(self.texts))
@@ -221,23 +246,30 @@ class EmbeddingRequest(Record):
         for index, text in enumerate(self.texts):
             if not isinstance(text, str) or not text:
                 raise ValueError(f"text {index} is empty or no text; a model cannot embed it")
-        if self.dimensions is not None and self.dimensions < 1:
-            raise ValueError(f"dimensions is {self.dimensions!r}, and must be at least 1")
+        for name, least in _LEAST_TO_EMBED.items():
+            value = getattr(self, name)
+            if value is not None:
+                _check_number(name, value, least)
+                if name != "keep_alive" and not isinstance(value, int):
+                    raise ValueError(f"{name} is {value!r}, and must be a whole number")
+
+
+_LEAST_TO_EMBED: Mapping[str, float] = {
+    "dimensions": 1,
+    "keep_alive": 0,
+    "batch_size": 1,
+    "batch_characters": 1,
+}
 
 
 def as_embedding_request(
-    texts: Union[str, Sequence[str], EmbeddingRequest],
-    model: Optional[str],
-    dimensions: Optional[int],
-    truncate: bool,
+    texts: Union[str, Iterable[str], EmbeddingRequest], **fields: Any
 ) -> EmbeddingRequest:
     """Turn what `embed` takes into a request; a request stays as it is.
 
     Raises:
-        ValueError: There is no text, or an empty one.
+        ValueError: There is no text, an empty one, or an impossible number.
     """
     if isinstance(texts, EmbeddingRequest):
         return texts
-    return EmbeddingRequest(
-        texts=_tuple_of_text(texts), model=model, dimensions=dimensions, truncate=truncate
-    )
+    return EmbeddingRequest(texts=_tuple_of_text(texts), **fields)

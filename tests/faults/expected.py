@@ -22,7 +22,7 @@ from localproviders import (
 )
 from localproviders.testing.faults import statuses
 from localproviders.testing.faults.streams import ERROR_RECORDS
-from tests.faults.bench import FIRST, TEXT, TEXTS, Outcome
+from tests.faults.bench import FIRST, HALVED, TEXT, TEXTS, Outcome
 
 #: An outcome for all, or by what they have in common; the narrowest key decides:
 #: "backend form", "backend streams", a form, "streams" or "bodies", a backend, "*".
@@ -85,6 +85,11 @@ WHOLE_WITHOUT_END = by_kind(good(kept=False), fails(StreamInterruptedError))
 NO_ANSWER = by_kind(fails(ProtocolError), fails(ProtocolError, kept=True))
 TOO_DEEP = by_kind(fails(AnswerTooLargeError), fails(AnswerTooLargeError, kept=True))
 SAID_NO = fails(ServerError, kept=True)
+# The total runs out at the reason; the search for the bad text does not begin any more.
+_NO_REASON: Mapping[str, Outcome] = {
+    "*": Outcome(ServerError, kept=False, limited=True),
+    "embed": Outcome(LimitError, kept=False, limited=True),
+}
 IN_MID_STREAM = fails(ServerError, partial=FIRST)
 
 HEADS: Dict[str, Outcomes] = {
@@ -315,8 +320,8 @@ STATUSES: Dict[str, Outcomes] = {
     "a cookie": good(),
     "a login page": by_kind(fails(ProtocolError), fails(ProtocolError, kept=True)),
     "a challenge": fails(AuthenticationError, kept=True),
-    "an error body stalled": Outcome(ServerError, kept=False, limited=True),
-    "an error body dripped": Outcome(ServerError, kept=False, limited=True),
+    "an error body stalled": _NO_REASON,
+    "an error body dripped": _NO_REASON,
     "an error body without end": fails(ServerError),
     "an error body cut": fails(ServerError),
     "an error body that is no UTF-8": SAID_NO,
@@ -349,7 +354,10 @@ def _failures(*indexes: int) -> Callable[[Any], bool]:
     )
 
 
-_NO_VECTORS = fails(EmbeddingError, kept=True)
+# Which text is to blame is not to be seen in the answer: each is asked for alone.
+_NO_VECTORS = Outcome(EmbeddingError, kept=True, sent=HALVED)
+_BOTH_BAD = fails(EmbeddingError, kept=True, check=_failures(0, 1))
+_GOOD_ALONE = Outcome(kept=True, sent=HALVED)
 _ONE_BAD = fails(EmbeddingError, kept=True, check=_failures(1))
 
 VECTORS: Dict[str, Outcomes] = {
@@ -363,12 +371,12 @@ VECTORS: Dict[str, Outcomes] = {
     "a text in a vector": _ONE_BAD,
     "a list in a vector": _ONE_BAD,
     "a number too large for a vector": _ONE_BAD,
-    "vectors that are not finite": _NO_VECTORS,
+    "vectors that are not finite": {"*": _BOTH_BAD, "ollama": _NO_VECTORS},
     "vectors in broken base64": _NO_VECTORS,
     "vectors in half a number": _NO_VECTORS,
-    "vectors in another order": {"*": good(), "ollama": _NO_VECTORS},
-    "vectors under one index": _NO_VECTORS,
-    "vectors under strange indexes": _NO_VECTORS,
+    "vectors in another order": {"*": good(), "ollama": _GOOD_ALONE},
+    "vectors under one index": _GOOD_ALONE,
+    "vectors under strange indexes": {"*": _NO_VECTORS, "ollama": _GOOD_ALONE},
     "vectors of another model": {
         "*": fails(WrongModelError, kept=True),
         "openai": good(check=_warns),

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, NamedTuple, Tuple
 
 import pytest
 
-from localproviders._backend import HTTPProvider
+from localproviders._backend import embedding
 from localproviders._http import (
     answer,
     connection,
@@ -163,13 +163,13 @@ def _overlook_errors_in_answers(patch: Patch) -> None:
 
 
 def _overlook_bad_vectors(patch: Patch) -> None:
-    patch.setattr(HTTPProvider, "_pack", _pack_unseen)
+    patch.setattr(embedding.Embedding, "_try", _take_unseen)
 
 
-def _pack_unseen(self: Any, request: Any, found: Any, attempts: int) -> Any:
-    from localproviders import EmbeddingResponse
-
-    return EmbeddingResponse(vectors=tuple(found.rows), model="m", provider=self.name)
+def _take_unseen(self: Any, start: int, stop: int) -> None:
+    found, attempts = self._send(self._request.replace(texts=self._request.texts[start:stop]))
+    self._add_up(found, attempts)
+    self._vectors[start:stop] = found.rows
 
 
 def _trust_every_certificate(patch: Patch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from localproviders._backend.embedding import check_vectors
+from localproviders._backend.embedding import Embedding
 from localproviders._wire import Vectors, checked
 from localproviders.errors import ProviderError, ToolCallError
 from localproviders.lmstudio import wire as studio
@@ -17,7 +17,7 @@ from localproviders.ollama import wire as ollama
 from localproviders.openai_compatible import wire as dialect
 from localproviders.openai_compatible.tool_calls import ToolCallAssembler
 from localproviders.openai_compatible.wire import RULES
-from localproviders.types import EmbeddingResponse, ServerTimings, Usage
+from localproviders.types import EmbeddingRequest, EmbeddingResponse, ServerTimings, Usage
 from tests.fuzz import records
 from tests.fuzz.pieces import as_json, examples, json_values, mutated
 from tests.fuzz.promises import check, fits, fits_vectors, outcome
@@ -99,16 +99,11 @@ def test_tool_calls_are_whole_or_none_is_given(pieces: List[Any]) -> None:
 
 def pack(found: Vectors, texts: int) -> None:
     """Check and pack vectors as a call does, and look at the answer."""
-    packed = outcome(check_vectors, found.rows, texts, None)
-    if isinstance(packed, ProviderError):
+    request = EmbeddingRequest(texts=["x"] * texts)
+    answer = outcome(Embedding(request, lambda _: (found, 1)).run, "p")
+    if isinstance(answer, ProviderError):
         return
-    answer = EmbeddingResponse(
-        vectors=packed,
-        model=found.model,
-        provider="p",
-        usage=found.usage,
-        server_timings=found.server_timings,
-    )
+    assert isinstance(answer, EmbeddingResponse)
     assert fits_vectors(answer, texts)
     for value in (answer, answer.usage, answer.server_timings):
         check(value)
@@ -237,3 +232,12 @@ def test_downloads(data: Any) -> None:
 
 
 # --- what was refused -------------------------------------------------------------------------
+
+
+@given(json_values)
+@example({"prompt": "p", "tokens": [1], "count": 1})
+def test_answers_about_tokens(data: Any) -> None:
+    for read in (dialect.parse_tokens, dialect.parse_count):
+        assert isinstance(outcome(read, data), (int, ProviderError))
+    found = outcome(dialect.templated_payload, data, "m")
+    assert isinstance(found, ProviderError) or isinstance(found["content"], str)

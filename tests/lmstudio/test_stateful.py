@@ -38,6 +38,7 @@ from tests.lmstudio.support import MODEL, studio
 
 PATH = "/api/v1/chat"
 PNG = Image.from_bytes(b"\x89PNG\r\n\x1a\n....")
+SEER = FakeModel(name=MODEL, abilities=("chat", "vision"), loaded=True)
 THINKER = FakeModel(name=MODEL, abilities=("chat", "thinking"), loaded=True)
 
 
@@ -80,7 +81,7 @@ def test_every_field_is_sent_under_its_name() -> None:
 
 
 def test_texts_and_images_keep_their_order() -> None:
-    with studio() as pair:
+    with studio([SEER]) as pair:
         pair.provider.stateful_chat(["This", PNG, "and this"], images=[PNG])
 
         image = {"type": "image", "data_url": PNG.data_uri}
@@ -93,7 +94,7 @@ def test_texts_and_images_keep_their_order() -> None:
 
 
 def test_one_text_with_an_image_makes_two_items() -> None:
-    with studio() as pair:
+    with studio([SEER]) as pair:
         pair.provider.stateful_chat("Look", images=[PNG])
 
         assert [item["type"] for item in pair.sent(PATH)["input"]] == ["text", "image"]
@@ -158,6 +159,14 @@ def test_a_model_without_on_takes_its_usual_level() -> None:
             provider.stateful_chat("Hi", thinking=True)
 
     assert server.exchanges[-1].json["reasoning"] == "low"
+
+
+def test_a_model_that_cannot_see_gets_no_image() -> None:
+    with studio() as pair:
+        with pytest.raises(CapabilityError, match="see images"):
+            pair.provider.stateful_chat("Look", images=[PNG])
+
+        assert "POST /api/v1/chat" not in pair.asked()
 
 
 # --- back -------------------------------------------------------------------------------------

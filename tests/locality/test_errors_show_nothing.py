@@ -42,7 +42,17 @@ from tests.locality.support import (
 )
 
 _LISTING = ("list_models", "supports_model", "model_capabilities")
-_ASKING = ("chat", "stream", "complete", "embed")
+_ASKING = ("chat", "stream", "complete", "embed", "parse", "run_tools")
+_CALLS: Mapping[str, Callable[..., Any]] = {
+    **CALLS,
+    "parse": lambda provider: provider.parse(PROMPT, {"type": "object"}),
+    "run_tools": lambda provider: provider.run_tools(PROMPT, [_look_up]),
+}
+
+
+def _look_up(name: str) -> str:
+    """Look somebody up."""
+    return name
 
 
 def _assert_clean(error: BaseException) -> None:
@@ -145,13 +155,13 @@ def test_no_error_of_any_call_shows_them(kind: str, server_that: str) -> None:
         with make(kind, server, api_key=KEY, timeout=0.2, max_body_bytes=100_000) as provider:
             for ask in _LISTING:
                 with pytest.raises(ProviderError) as caught:
-                    CALLS[ask](provider)
+                    _CALLS[ask](provider)
                 _assert_clean(caught.value)
     with ScriptedServer(lambda e: only_asking(failing(e))(e)) as server:
         with make(kind, server, api_key=KEY, timeout=0.2, max_body_bytes=100_000) as provider:
             for ask in _ASKING:
                 with pytest.raises(ProviderError) as caught:
-                    CALLS[ask](provider)
+                    _CALLS[ask](provider)
                 _assert_clean(caught.value)
 
 
@@ -199,7 +209,7 @@ def test_nor_does_an_error_in_mid_stream(kind: str, record: str) -> None:
         with make(kind, server, api_key=KEY, max_line_bytes=100_000) as provider:
             for ask in ("chat", "stream"):
                 with pytest.raises(ProviderError) as caught:
-                    CALLS[ask](provider)
+                    _CALLS[ask](provider)
                 _assert_clean(caught.value)
                 assert caught.value.partial == "so far "
 
@@ -222,7 +232,7 @@ def test_nor_does_an_error_in_mid_stream(kind: str, record: str) -> None:
 )
 def test_nor_does_a_call_that_is_not_sent(kind: str, url: str, options: Any) -> None:
     with make(kind, url, api_key=KEY, **options) as provider:
-        for call in CALLS.values():
+        for call in _CALLS.values():
             with pytest.raises(ProviderError) as caught:
                 call(provider)
             _assert_clean(caught.value)
@@ -234,7 +244,7 @@ def test_nor_one_that_ends_in_the_handshake(kind: str, tls: str, authority: Auth
     with ScriptedServer(good, tls=authority.context()) as server:
         url = server.url if tls == "untrusted" else server.url.replace("https", "http")
         with make(kind, url, api_key=KEY, timeout=5) as provider:
-            for call in CALLS.values():
+            for call in _CALLS.values():
                 with pytest.raises(ProviderError) as caught:
                     call(provider)
                 _assert_clean(caught.value)
@@ -296,7 +306,7 @@ def test_nor_one_that_is_cancelled(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", PROVIDERS)
-@pytest.mark.parametrize("ask", CALLS)
+@pytest.mark.parametrize("ask", _CALLS)
 def test_nor_one_that_breaks_while_it_is_sent(
     kind: str, ask: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,7 +316,7 @@ def test_nor_one_that_breaks_while_it_is_sent(
     monkeypatch.setattr(BoundedSocket, "bounded", lost)
     with ScriptedServer(good) as server, make(kind, server, api_key=KEY) as provider:
         with pytest.raises(LinkError) as caught:
-            CALLS[ask](provider)
+            _CALLS[ask](provider)
     _assert_clean(caught.value)
 
 
@@ -315,7 +325,7 @@ def _interrupted(*_: Any, **__: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", PROVIDERS)
-@pytest.mark.parametrize("ask", CALLS)
+@pytest.mark.parametrize("ask", _CALLS)
 @pytest.mark.parametrize("where", ["connecting", "sending", "waiting", "reading"])
 def test_nor_the_frames_of_an_interrupt(
     kind: str, ask: str, where: str, monkeypatch: pytest.MonkeyPatch
@@ -331,7 +341,7 @@ def test_nor_the_frames_of_an_interrupt(
         monkeypatch.setattr(connection._HTTPResponse, "read1", _interrupted)
     with ScriptedServer(good) as server, make(kind, server, api_key=KEY) as provider:
         with pytest.raises(KeyboardInterrupt) as caught:
-            CALLS[ask](provider)
+            _CALLS[ask](provider)
         # Those of http.client hold the very bytes; they are not ours to mend.
         frames = "\n".join(frames_of(caught.value, "/localproviders/"))
 

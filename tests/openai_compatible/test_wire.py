@@ -356,7 +356,7 @@ def test_a_list_of_models_is_read_with_what_llama_cpp_adds() -> None:
     found = first.capabilities
     assert found.max_context_length == 4096
     assert (found.loaded_context_length, found.embedding_length) == (1024, 640)
-    assert second.capabilities.max_context_length == 7
+    assert second.capabilities.loaded_context_length == 7
 
 
 @pytest.mark.parametrize(("data", "count"), [({"data": None}, 0), ({"data": []}, 0)])

@@ -25,11 +25,15 @@ from localproviders.types import (
     Message,
     ModelCapabilities,
     ModelInfo,
+    Parsed,
+    PartialRun,
     ServerTimings,
     Timings,
     TokenLogprob,
     Tool,
     ToolCall,
+    ToolRun,
+    ToolStep,
     Usage,
 )
 
@@ -38,6 +42,9 @@ _CALL = ToolCall(id="c1", name="f", arguments={"x": "needle"})
 _TOP = TokenLogprob(token="needle", logprob=-2.0)
 _LOGPROB = TokenLogprob(token="needle", logprob=-1.0, data=b"needle", top=(_TOP,))
 _USAGE = Usage(prompt_tokens=1, completion_tokens=2, thinking_tokens=1, cached_tokens=0)
+
+_STEP = ToolStep(call=_CALL, content="needle", error="needle", elapsed_s=0.5, round=2)
+_RESPONSE = CompletionResponse(text="needle", tool_calls=(_CALL,), model="m", provider="p")
 
 # Wherever a person or a model spoke, the word is "needle".
 _VALUES: List[Record] = [
@@ -84,18 +91,23 @@ _VALUES: List[Record] = [
     ModelCapabilities(
         chat=True,
         vision=False,
+        thinking_levels=("low", "high"),
         max_context_length=5,
+        size_bytes=6,
         evidence={"chat": Fact(source="assumed", detail="d")},
     ),
     ModelInfo(
         name="m",
         provider="p",
-        size_bytes=5,
         modified_at=datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=timezone.utc),
         loaded=True,
         capabilities=ModelCapabilities(chat=True),
     ),
     Limits(total_s=5.0),
+    Parsed(value={"x": "needle"}, response=_RESPONSE, attempts=2),
+    _STEP,
+    ToolRun(messages=(Message.user("needle"),), responses=(_RESPONSE,), steps=(_STEP,)),
+    PartialRun(added=(Message.tool("needle", _CALL),), responses=(_RESPONSE,), steps=(_STEP,)),
 ]
 _IDS = [f"{type(value).__name__}{number}" for number, value in enumerate(_VALUES)]
 
@@ -139,7 +151,7 @@ def test_an_unknown_key_is_named(value: Record) -> None:
         (Message, {"role": "user", "contnet": "x"}, "content"),
         (CompletionRequest, {"prompt": "x", "temprature": 1}, "temperature"),
         (Limits, {"idle": 1}, "idle_s"),
-        (ModelInfo, {"name": "x", "provider": "p", "size_byte": 1}, "size_bytes"),
+        (ModelInfo, {"name": "x", "provider": "p", "digst": "1"}, "digest"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(cls: Any, data: Dict[str, Any], near: str) -> None:

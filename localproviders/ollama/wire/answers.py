@@ -8,23 +8,21 @@ from localproviders._http.framing import parse_json
 from localproviders._http.rejection import from_words, read_words
 from localproviders._thinking import ThinkingSplitter
 from localproviders._values import (
-    mapping,
     mappings,
     number,
     parse_date,
     text,
     whole,
     word,
-    words,
 )
-from localproviders._wire import Vectors, parse_logprobs, unexpected
+from localproviders._wire import Row, Vectors, parse_logprobs, unexpected
 from localproviders._wire import checked as _checked
-from localproviders.capabilities import Evidence, detect
 from localproviders.errors import EmbeddingError, ProtocolError, ToolCallError
+from localproviders.ollama.wire.capabilities import capabilities
 from localproviders.ollama.wire.errors import RULES
 from localproviders.types.answer import CompletionChunk, ServerTimings, Usage
 from localproviders.types.message import ToolCall
-from localproviders.types.model import ModelCapabilities, ModelInfo
+from localproviders.types.model import ModelInfo
 
 
 class ChunkParser:
@@ -102,12 +100,6 @@ class ChunkParser:
         )
 
 
-def remote_host(data: Optional[Mapping[str, Any]]) -> Optional[str]:
-    """Give where a record says that the model really runs; None is here (§6.5)."""
-    host = (data or {}).get("remote_host")
-    return str(host) if host else None
-
-
 def parse_vectors(data: Any) -> Vectors:
     """Read an embedding answer (§2.7).
 
@@ -120,6 +112,24 @@ def parse_vectors(data: Any) -> Vectors:
     if not all(isinstance(row, list) for row in rows):
         raise EmbeddingError("a vector of the answer is no list")
     return Vectors(rows, text(data.get("model")), _usage(data), _timings(data))
+
+
+def parse_old_vector(data: Any) -> List[float]:
+    """Read the one vector of the superseded route (§2.8).
+
+    Raises:
+        ProviderError: It is an error, or has no vector.
+    """
+    row = checked(data).get("embedding")
+    if not isinstance(row, list):
+        unexpected("'embedding' list")
+    return row
+
+
+def old_vectors(rows: List[Row], model: str) -> Vectors:
+    """Put together what the superseded route gave; it names no model and counts nothing."""
+    warning = "this Ollama is too old for /api/embed; its vectors may differ from length one"
+    return Vectors(rows, model, Usage(), ServerTimings(), (warning,), "none")
 
 
 def parse_models(data: Any, provider: str) -> List[ModelInfo]:
@@ -135,19 +145,12 @@ def parse_models(data: Any, provider: str) -> List[ModelInfo]:
 
 
 def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
-    details = mapping(data.get("details"))
     name = text(data.get("name") or data.get("model"))
     return ModelInfo(
         name=name,
         provider=provider,
-        size_bytes=whole(data.get("size")),
         digest=word(data.get("digest")),
         modified_at=parse_date(data.get("modified_at")),
-        architecture=word(details.get("family")),
-        parameter_size=word(details.get("parameter_size")),
-        quantization=word(details.get("quantization_level")),
-        format=word(details.get("format")),
-        remote_host=remote_host(data),
         capabilities=capabilities(name, tags=data),
         raw=data,
     )
@@ -160,69 +163,12 @@ def parse_details(data: Any, model: str, provider: str) -> ModelInfo:
         ProviderError: It is an error, or no object.
     """
     data = checked(data)
-    details = mapping(data.get("details"))
     return ModelInfo(
         name=model,
         provider=provider,
         modified_at=parse_date(data.get("modified_at")),
-        architecture=word(details.get("family")),
-        parameter_size=word(details.get("parameter_size")),
-        quantization=word(details.get("quantization_level")),
-        format=word(details.get("format")),
-        remote_host=remote_host(data),
         capabilities=capabilities(model, show=data),
         raw=data,
-    )
-
-
-# The server's words for what a model can do, and ours (§6.1).
-_ABILITIES = {
-    "completion": ("chat", "completion"),
-    "tools": ("tools",),
-    "insert": ("insert",),
-    "vision": ("vision",),
-    "audio": ("audio",),
-    "embedding": ("embeddings",),
-    "thinking": ("thinking",),
-}
-
-
-def capabilities(
-    name: str,
-    *,
-    tags: Optional[Mapping[str, Any]] = None,
-    show: Optional[Mapping[str, Any]] = None,
-) -> ModelCapabilities:
-    """Say what a model can do from its entry in the list, or from its details.
-
-    The list's shortcut can lack abilities that the details have (§6.2): only the details
-    deny anything.
-    """
-    evidence = []
-    if tags is not None:
-        details = mapping(tags.get("details"))
-        evidence.append(_evidence("GET /api/tags", tags, details, "", denies=False))
-    if show is not None:
-        info = mapping(show.get("model_info"))
-        prefix = f"{info.get('general.architecture')}."
-        evidence.append(_evidence("POST /api/show", show, info, prefix, denies=True))
-    return detect(name, *evidence)
-
-
-def _evidence(
-    detail: str, data: Mapping[str, Any], numbers: Mapping[str, Any], prefix: str, denies: bool
-) -> Evidence:
-    known = words(data.get("capabilities"))
-    can = frozenset(ours for ability in known for ours in _ABILITIES.get(ability, ()))
-    every = frozenset(ours for several in _ABILITIES.values() for ours in several)
-    return Evidence(
-        detail=detail,
-        can=can,
-        cannot=every - can if denies and known else frozenset(),
-        numbers={
-            "max_context_length": whole(numbers.get(prefix + "context_length")),
-            "embedding_length": whole(numbers.get(prefix + "embedding_length")),
-        },
     )
 
 

@@ -31,7 +31,10 @@ RULES: Tuple[Rule, ...] = (
         ContextOverflowError,
         "shorten the prompt, raise context_length, or accept the loss with overflow='truncate'",
     ),
-    rule(r"contains NaN or Inf", EmbeddingError),
+    rule(
+        r"contains NaN or Inf|unsupported value: ([+-]?Inf|NaN)",  # the latter with status 500
+        EmbeddingError,
+    ),
     rule(
         r"does not support|support image|support embeddings|support (insert|vision|audio)",
         CapabilityError,
@@ -60,6 +63,11 @@ RULES: Tuple[Rule, ...] = (
 def explain_answer(status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
     """Make the error for a status that is not 2xx."""
     return explain(status, text, headers, RULES)
+
+
+def lacks_embed(error: UnsupportedError) -> bool:
+    """Whether a server answers as one that does not know the path (§5.2)."""
+    return error.status == 404
 
 
 def refuse_cloud(name: str, host: Optional[str], locality: str) -> LocalityError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, Mapping, Tuple
 
 from localproviders._wire import tool_payloads
+from localproviders.errors import UnsupportedError
 from localproviders.types.message import Message
 from localproviders.types.request import CompletionRequest, EmbeddingRequest
 
@@ -93,6 +94,27 @@ def merged(payload: Dict[str, Any], extra: Mapping[str, Any]) -> Dict[str, Any]:
         mine = payload.get(name)
         both = isinstance(mine, dict) and isinstance(value, Mapping)
         payload[name] = {**mine, **value} if both and mine is not None else value
+    return payload
+
+
+def check_old_embed(request: EmbeddingRequest) -> None:
+    """Refuse what the superseded route cannot do (§2.8).
+
+    Raises:
+        UnsupportedError: The request asks for it.
+    """
+    for name in ("dimensions", "truncate"):
+        if getattr(request, name):
+            raise UnsupportedError(
+                f"this Ollama cannot take {name}: it has no /api/embed", hint="update the server"
+            )
+
+
+def old_embed_payload(request: EmbeddingRequest, index: int, model: str) -> Dict[str, Any]:
+    """Give the JSON that asks the superseded route for one of the texts (§2.8)."""
+    payload: Dict[str, Any] = {"model": model, "prompt": request.texts[index]}
+    if request.keep_alive is not None:
+        payload["keep_alive"] = keep_alive(request.keep_alive)
     return payload
 
 

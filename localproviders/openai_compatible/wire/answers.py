@@ -13,9 +13,9 @@ from localproviders._http.rejection import Rule, from_words, read_words
 from localproviders._thinking import ThinkingSplitter
 from localproviders._values import mapping, mappings, number, text, whole, word
 from localproviders._wire import Vectors, checked, parse_logprobs, unexpected
-from localproviders.capabilities import Evidence, detect
 from localproviders.errors import EmbeddingError, ProtocolError
 from localproviders.openai_compatible.tool_calls import ToolCallAssembler
+from localproviders.openai_compatible.wire.capabilities import capabilities
 from localproviders.types.answer import CompletionChunk, ServerTimings, Usage
 from localproviders.types.model import ModelInfo
 
@@ -165,20 +165,8 @@ def parse_models(data: Any, provider: str, rules: Sequence[Rule]) -> List[ModelI
 
 
 def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
-    meta = mapping(data.get("meta"))
     name = text(data.get("id"))
-    numbers = {
-        "max_context_length": whole(meta.get("n_ctx_train")) or whole(data.get("max_model_len")),
-        "loaded_context_length": whole(meta.get("n_ctx")),
-        "embedding_length": whole(meta.get("n_embd")),
-    }
-    return ModelInfo(
-        name=name,
-        provider=provider,
-        size_bytes=whole(meta.get("size")),
-        capabilities=detect(name, Evidence(detail="GET /v1/models", numbers=numbers)),
-        raw=data,
-    )
+    return ModelInfo(name=name, provider=provider, capabilities=capabilities(name, data), raw=data)
 
 
 def _usage(data: Any) -> Optional[Usage]:

@@ -51,7 +51,12 @@ class FakeLMStudio(Downloads, StatefulChat):
     def routes(self) -> Dict[Tuple[str, str], Callable[[Exchange], Answer]]:
         """Give what answers which method and path."""
         routes = super().routes()
-        del routes["GET", "/health"]
+        for method, path in (
+            ("GET", "/health"),
+            ("POST", "/apply-template"),
+            ("POST", "/tokenize"),
+        ):
+            del routes[method, path]
         routes["GET", "/lmstudio-greeting"] = lambda _: self.json({"lmstudio": True})
         routes["GET", "/v1/models"] = self._ids
         if self.generation != "0.3.5":

@@ -39,6 +39,9 @@ def _facts(error: ProviderError) -> Dict[str, Any]:
     facts = dict(vars(error))
     if isinstance(error, LimitError):
         facts = {name: value for name, value in facts.items() if name not in _OWN_TIMES}
+    for name, value in facts.items():
+        if name == "errors":  # of single texts
+            facts[name] = {index: _facts(inner) for index, inner in value.items()}
     return {"class": type(error), "code": error.exit_code, **facts}
 
 
