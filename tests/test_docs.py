@@ -34,6 +34,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]
         monkeypatch.setenv("EXAMPLE_API_KEY", "a-test-key")
         monkeypatch.delenv("DEPLOYED", raising=False)
         monkeypatch.setattr("localproviders.lmstudio.provider._PORT", servers.lmstudio.port)
+        monkeypatch.setattr("localproviders.lmstudio.downloads.WAITS_S", (0.01, 0.01))
         yield servers
 
 

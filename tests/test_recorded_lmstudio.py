@@ -22,6 +22,7 @@ from localproviders import (
     WrongModelError,
 )
 from localproviders.testing import Exchange, ScriptedServer, http_answer
+from tests.lmstudio.test_samples import USED as OWN_ROUTES
 from tests.recordings import LMSTUDIO, needs_lmstudio_samples
 
 pytestmark = needs_lmstudio_samples
@@ -109,31 +110,16 @@ def test_whole_answer_of_the_old_api(name: str, one_byte: bool) -> None:
     assert response.usage.total_tokens == sample["usage"]["total_tokens"]
 
 
-# Answers of routes whose verbs come later: given to a chat, none is taken for an answer.
+# Answers of routes that no verb asks: given to a chat, none is taken for an answer. Those of
+# the routes that have a verb are given to a chat, too, beside their own test.
 LATER = (
     "lmstudio-greeting.json",
     "openai-responses-plain-rlmstudio.json",
-    "v1-chat-event-chat-end-docs.json",
-    "v1-chat-event-chat-start-docs.json",
-    "v1-chat-event-error-docs.json",
-    "v1-chat-event-message-delta-docs.json",
-    "v1-chat-event-model_load-progress-docs.json",
-    "v1-chat-event-prompt_processing-progress-docs.json",
-    "v1-chat-event-reasoning-delta-docs.json",
-    "v1-chat-event-tool_call-start-docs.json",
-    "v1-chat-event-tool_call-success-docs.json",
-    "v1-chat-response-stateful-docs.json",
-    "v1-chat-stored-rlmstudio-0.4.25.json",
-    "v1-chat-stream-cold-load-reasoning-abbrev-anubis.sse",
-    "v1-models-download-docs.json",
-    "v1-models-download-status-docs.json",
-    "v1-models-load-docs.json",
-    "v1-models-unload-docs.json",
 )
 
 
 @both_ways
-@pytest.mark.parametrize("name", LATER)
+@pytest.mark.parametrize("name", [*LATER, *sorted(OWN_ROUTES)])
 def test_answers_of_other_routes_are_no_answer(name: str, one_byte: bool) -> None:
     with serve(answer(name), one_byte) as server, LMStudioProvider(server.url) as provider:
         with pytest.raises(ProviderError) as caught:
@@ -170,7 +156,7 @@ SPECIAL = {
 def test_every_sample_is_used() -> None:
     there = {path.name for path in LMSTUDIO.iterdir()} - {"README.md"}
 
-    assert there == {*ANSWERS, *WHOLE, *ERRORS, *LATER, *LISTS, *SPECIAL}
+    assert there == {*ANSWERS, *WHOLE, *ERRORS, *LATER, *LISTS, *SPECIAL, *OWN_ROUTES}
 
 
 ERRORS: Dict[str, Tuple[str, Type[ProviderError]]] = {

@@ -18,7 +18,7 @@ from localproviders.settings import Settings
 from localproviders.telemetry import Span
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Timeout
-from localproviders.types.model import ModelInfo
+from localproviders.types.model import ModelCapabilities, ModelInfo
 from localproviders.types.request import CompletionRequest, EmbeddingRequest
 
 T = TypeVar("T")
@@ -113,6 +113,10 @@ class Listings(OpenAICompatibleProvider):
         entries = self._list(_GENERATIONS[-1], call)
         self._generation = _GENERATIONS[-1]
         return entries
+
+    def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
+        entry = find_entry(model, self._entries(call))
+        return ModelCapabilities() if entry is None else entry.info.capabilities
 
     def _list(self, generation: str, call: Call) -> List[wire.Entry]:
         if generation == "older":

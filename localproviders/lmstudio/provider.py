@@ -12,11 +12,9 @@ from localproviders.errors import UnsupportedError, WrongModelError
 from localproviders.lmstudio import wire
 from localproviders.lmstudio.downloads import Downloads
 from localproviders.lmstudio.lifecycle import Lifecycle
-from localproviders.lmstudio.listings import find_entry
 from localproviders.lmstudio.stateful import Stateful
 from localproviders.settings import ApiKey, Settings, first_variable, make_settings
 from localproviders.types.limits import Timeout
-from localproviders.types.model import ModelCapabilities
 from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality
 
 _PORT = 1234
@@ -135,10 +133,6 @@ class LMStudioProvider(Lifecycle, Downloads, Stateful):
         found, attempts = super()._embed(request, model, call)
         # Its counts are always zero, which is no number (§2.5).
         return found._replace(usage=type(found.usage)()), attempts
-
-    def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
-        entry = find_entry(model, self._entries(call))
-        return ModelCapabilities() if entry is None else entry.info.capabilities
 
     # --- the served model -----------------------------------------------------------------
 

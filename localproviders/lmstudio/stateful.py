@@ -21,7 +21,7 @@ from localproviders._http.transport import Payload
 from localproviders._record import did_you_mean
 from localproviders.errors import ConfigurationError
 from localproviders.lmstudio import wire
-from localproviders.lmstudio.listings import Listings, find_entry
+from localproviders.lmstudio.listings import Listings
 from localproviders.provider import bare
 from localproviders.types.answer import CompletionChunk, CompletionResponse
 from localproviders.types.cancel import CancelToken
@@ -175,9 +175,8 @@ class Stateful(Listings):
         """Put `thinking` in the server's word, where the model's entry allows it."""
         if request.thinking is None:
             return request
-        entry = find_entry(model, self._entries(call))
-        info = None if entry is None else entry.info
-        return request.replace(thinking=wire.reasoning(request.thinking, info))
+        known = self._capabilities_of(model, call)
+        return request.replace(thinking=wire.reasoning(request.thinking, known))
 
     def _check_answer(
         self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call

@@ -54,11 +54,12 @@ class DownloadJob(Record):
     @property
     def progress(self) -> Progress:
         """The same as `pull` tells it; `fraction` is ours, out of the server's two numbers."""
-        known = self.completed_bytes is not None and self.total_bytes
+        done, size = self.completed_bytes, self.total_bytes
+        known = done is not None and size is not None and 0 <= done <= size and size > 0
         return Progress(
             status=self.status,
-            completed_bytes=self.completed_bytes,
-            total_bytes=self.total_bytes,
-            fraction=(self.completed_bytes or 0) / (self.total_bytes or 1) if known else None,
+            completed_bytes=done,
+            total_bytes=size,
+            fraction=(done or 0) / (size or 1) if known else None,
             raw=self.raw,
         )

@@ -120,7 +120,9 @@ STUDIO_MODELS: List[Record] = [
                 "quantization": {"name": "Q4", "bits_per_weight": 4},
                 "size_bytes": 5,
                 "params_string": "8B",
-                "loaded_instances": [{"id": "m:2", "config": {"context_length": 8}}],
+                "loaded_instances": [
+                    {"id": "m:2", "config": {"context_length": 8}, "remaining_ttl_seconds": 3600}
+                ],
                 "max_context_length": 9,
                 "format": "gguf",
                 "capabilities": {"vision": True, "trained_for_tool_use": False, "reasoning": {}},
@@ -128,6 +130,52 @@ STUDIO_MODELS: List[Record] = [
             }
         ]
     }
+]
+STUDIO_EVENTS: List[Record] = [
+    {"type": "chat.start", "model_instance_id": "m"},
+    {"type": "model_load.progress", "model_instance_id": "m", "progress": 0.5},
+    {"type": "model_load.end", "model_instance_id": "m", "load_time_seconds": 2.5},
+    {"type": "prompt_processing.progress", "progress": 1},
+    {"type": "reasoning.delta", "content": "hm"},
+    {"type": "message.delta", "content": "hello"},
+    {"type": "tool_call.start", "tool": "f"},
+    {"type": "error", "error": {"type": "unknown", "message": "it broke"}},
+    {
+        "type": "chat.end",
+        "result": {
+            "model_instance_id": "m",
+            "output": [{"type": "message", "content": "hello"}],
+            "stats": {
+                "input_tokens": 3,
+                "total_output_tokens": 2,
+                "reasoning_output_tokens": 0,
+                "model_load_time_seconds": 2.5,
+            },
+            "response_id": "resp_1",
+        },
+    },
+]
+STUDIO_LOADED: List[Record] = [
+    {
+        "type": "llm",
+        "instance_id": "m:2",
+        "load_time_seconds": 2.5,
+        "status": "loaded",
+        "load_config": {"context_length": 8},
+    }
+]
+STUDIO_JOBS: List[Record] = [
+    {
+        "job_id": "job_1",
+        "status": "downloading",
+        "total_size_bytes": 9,
+        "downloaded_bytes": 5,
+        "bytes_per_second": 2.5,
+        "started_at": "2025-10-03T15:33:23.496Z",
+        "estimated_completion": "2025-10-03T15:43:23Z",
+    },
+    {"status": "already_downloaded"},
+    {"job_id": "job_1", "status": "failed", "error": {"message": "no space"}},
 ]
 STUDIO_OLD_MODELS: List[Record] = [
     {

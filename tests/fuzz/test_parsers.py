@@ -59,6 +59,20 @@ def test_the_dialects_chunks(lines: List[str]) -> None:
 
 
 @examples(120)
+@given(lines=several(records.STUDIO_EVENTS))
+def test_lmstudios_events(lines: List[str]) -> None:
+    read_all(studio.EventParser(100, studio.RULES), lines)
+
+
+@examples(120)
+@given(data=mutated([records.STUDIO_EVENTS[-1]["result"]]))
+def test_lmstudios_whole_answer(data: Any) -> None:
+    parser = studio.EventParser(100, studio.RULES)
+    parser.whole = True
+    read_all(parser, [as_json(data)])
+
+
+@examples(120)
 @given(data=mutated(records.DIALECT_CHUNKS))
 def test_the_dialects_whole_answer(data: Any) -> None:
     parser = dialect.ChunkParser(100, RULES)
@@ -178,6 +192,43 @@ def test_dates(value: Any) -> None:
     if found is not None:
         assert found.tzinfo is not None
         assert datetime.fromisoformat(found.isoformat()) == found
+
+
+# --- what LM Studio does with models -----------------------------------------------------------
+
+_NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
+
+
+@examples(120)
+@given(data=mutated([*records.STUDIO_MODELS, *records.STUDIO_OLD_MODELS]))
+def test_models_in_memory(data: Any) -> None:
+    for read in (studio.parse_models, studio.parse_old_models):
+        entries = outcome(lambda: read(checked(data, studio.RULES), "p"))  # noqa: B023  # called at once
+        if isinstance(entries, list):
+            for entry in entries:
+                for model in studio.loaded_models(entry.info, _NOW):
+                    check(model)
+                    studio.fits(model, {"context_length": 7})
+
+
+@examples(120)
+@given(data=mutated(records.STUDIO_LOADED))
+def test_what_was_loaded(data: Any) -> None:
+    def read() -> Any:
+        return studio.parse_loaded(checked(data, studio.RULES), "m", "p", {"context_length": 7})
+
+    found = outcome(read)
+    if not isinstance(found, ProviderError):
+        check(found)
+
+
+@examples(120)
+@given(data=mutated(records.STUDIO_JOBS))
+def test_downloads(data: Any) -> None:
+    found = outcome(studio.parse_job, data, studio.RULES)
+    if not isinstance(found, ProviderError):
+        check(found)
+        check(found.progress)
 
 
 # --- what was refused -------------------------------------------------------------------------

@@ -54,6 +54,7 @@ RULES: Tuple[Rule, ...] = (
         r"Unrecognized key", RequestRejectedError, "this version of the server takes other fields"
     ),
     *DIALECT_RULES,
+    rule(r"^invalid_request\b", RequestRejectedError),  # the kind, where no status says so
 )
 
 # A model was there, and is not any more: the request itself has done nothing.

@@ -6,12 +6,12 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import Rule, from_words, read_words
-from localproviders._values import count, mapping, mappings, number, text, word, words
+from localproviders._values import count, mapping, mappings, number, text, word
 from localproviders._wire import unexpected
 from localproviders.errors import CapabilityError, ConfigurationError, ServerError
 from localproviders.types.answer import CompletionChunk, ServerTimings, Usage
 from localproviders.types.message import Message
-from localproviders.types.model import ModelInfo
+from localproviders.types.model import ModelCapabilities
 from localproviders.types.progress import Progress
 from localproviders.types.request import CompletionRequest
 
@@ -53,22 +53,20 @@ def check_fields(request: CompletionRequest) -> None:
         )
 
 
-def reasoning(wanted: Any, info: Optional[ModelInfo]) -> str:
+def reasoning(wanted: Any, known: ModelCapabilities) -> str:
     """Give the server's word for what was wanted.
 
     Args:
         wanted: True, False or a level.
-        info: The model, whose entry may name the words that it takes (§2.11).
+        known: What the model's entry tells; it may name the words that it takes (§2.11).
 
     Raises:
         CapabilityError: The model does not take it.
     """
-    said = mapping(mapping(mapping(info and info.raw).get("capabilities")).get("reasoning"))
-    allowed = words(said.get("allowed_options"))
+    allowed, usual = known.thinking_levels, known.thinking_default
     level = {True: "on", False: "off"}.get(wanted, wanted)
     if not allowed or level in allowed:
         return str(level)
-    usual = word(said.get("default"))
     if wanted is True and usual in allowed and usual != "off":
         return str(usual)
     evidence = f"reasoning takes {', '.join(allowed)}"

@@ -1,0 +1,489 @@
+"""Models in memory: loading, unloading, and what becomes of one that leaves."""
+
+from __future__ import annotations
+
+import math
+import threading
+from datetime import datetime, timedelta, timezone
+from typing import Any, Dict, List
+
+import pytest
+
+from localproviders import (
+    AuthenticationError,
+    CancelledError,
+    CancelToken,
+    ConfigurationError,
+    ContextOverflowError,
+    EmbeddingRequest,
+    Limits,
+    LMStudioProvider,
+    ModelLoadError,
+    ModelNotFoundError,
+    Progress,
+    ProtocolError,
+    ProviderError,
+    ServerError,
+    UnsupportedError,
+)
+from localproviders.telemetry import CallEvent
+from localproviders.testing import Exchange, FakeModel, ScriptedServer, http_answer
+from tests.lmstudio.support import MODEL, studio
+
+LIST = "GET /api/v1/models"
+LOAD = "POST /api/v1/models/load"
+UNLOAD = "POST /api/v1/models/unload"
+
+
+# --- what is there ----------------------------------------------------------------------------
+
+
+def test_what_a_request_has_loaded_expires() -> None:
+    with studio() as pair:
+        pair.provider.chat("Hi", keep_alive=60)
+        before = datetime.now(timezone.utc)
+        (loaded,) = pair.provider.loaded_models()
+
+    assert (loaded.name, loaded.instance, loaded.context_length) == (MODEL, MODEL, 4096)
+    assert loaded.expires_at is not None
+    assert timedelta(seconds=60) <= loaded.expires_at - before < timedelta(seconds=90)
+
+
+def test_an_embedding_can_say_how_long_its_model_stays() -> None:
+    request = EmbeddingRequest(texts=("one",), model="text-embedding-x", keep_alive=90)
+    with studio(["text-embedding-x"]) as pair:
+        pair.provider.embed(request)
+
+        assert pair.sent("/v1/embeddings")["ttl"] == 90
+        (loaded,) = pair.provider.loaded_models()
+    assert loaded.expires_at is not None
+
+
+@pytest.mark.parametrize("keep_alive", [0, 0.5, math.inf])
+def test_an_embedding_cannot_keep_its_model_for_ever_or_for_no_time(keep_alive: float) -> None:
+    request = EmbeddingRequest(texts=("one",), model="text-embedding-x", keep_alive=keep_alive)
+    with studio(["text-embedding-x"]) as pair:
+        with pytest.raises(UnsupportedError, match="keep_alive"):
+            pair.provider.embed(request)
+
+        assert pair.asked() == []
+
+
+def test_the_older_list_tells_windows() -> None:
+    models = [FakeModel(name=MODEL, loaded=True, context_length=8192), FakeModel(name="b")]
+    with studio(models, generation="0.3") as pair:
+        (loaded,) = pair.provider.loaded_models()
+
+    assert (loaded.name, loaded.context_length, loaded.expires_at) == (MODEL, 8192, None)
+
+
+# --- loading ----------------------------------------------------------------------------------
+
+
+def test_load_lists_first_then_loads_and_reads_back() -> None:
+    told: List[Progress] = []
+    with studio() as pair:
+        loaded = pair.provider.load(MODEL, context_length=8192, on_progress=told.append)
+
+        assert pair.sent("/api/v1/models/load") == {
+            "model": MODEL,
+            "context_length": 8192,
+            "echo_load_config": True,
+        }
+        assert pair.asked() == [LIST, LOAD]
+        assert pair.server.loaded == {MODEL: 8192}
+    assert (loaded.instance, loaded.context_length, loaded.load_s) == (MODEL, 8192, 0.5)
+    assert loaded.warnings == ()
+    assert [(report.status, report.fraction) for report in told] == [("loaded", None)]
+
+
+def test_every_setting_is_sent_under_its_name() -> None:
+    settings: Dict[str, Any] = {
+        "eval_batch_size": 256,
+        "flash_attention": False,
+        "num_experts": 4,
+        "offload_kv_cache_to_gpu": False,
+        "parallel": 2,
+    }
+    with studio() as pair:
+        loaded = pair.provider.load(MODEL, **settings)
+
+        assert pair.sent("/api/v1/models/load") == {
+            "model": MODEL,
+            **settings,
+            "echo_load_config": True,
+        }
+        assert loaded.warnings == ()
+        pair.asked()
+        assert pair.provider.load(MODEL, **settings).load_s == 0
+        assert pair.asked() == [LIST]
+
+
+@pytest.mark.parametrize("window", [None, 4096])
+def test_a_model_that_is_there_is_left_as_it_is(window: Any) -> None:
+    with studio([FakeModel(name=MODEL, loaded=True)]) as pair:
+        loaded = pair.provider.load(MODEL, context_length=window)
+
+        assert pair.asked() == [LIST]
+    assert (loaded.context_length, loaded.load_s) == (4096, 0)
+
+
+@pytest.mark.parametrize("name", [MODEL, "my-qwen"])
+def test_another_window_takes_the_place_of_the_old_one(name: str) -> None:
+    with studio([FakeModel(name=MODEL, loaded=True, instance="my-qwen")]) as pair:
+        loaded = pair.provider.load(name, context_length=8192)
+
+        assert pair.sent("/api/v1/models/unload") == {"instance_id": "my-qwen"}
+        assert pair.sent("/api/v1/models/load")["model"] == MODEL
+        assert pair.asked() == [LIST, UNLOAD, LOAD]
+        assert (pair.server.loaded, pair.server.copies) == ({MODEL: 8192}, {})
+    assert loaded.context_length == 8192
+
+
+def test_another_setting_counts_as_another_window_does() -> None:
+    with studio([FakeModel(name=MODEL, loaded=True)]) as pair:
+        pair.provider.load(MODEL, flash_attention=False)
+
+        assert pair.asked() == [LIST, UNLOAD, LOAD]
+
+
+def test_a_window_that_the_engine_ignores_is_a_warning_and_not_tried_again() -> None:
+    mlx = FakeModel(name=MODEL, format="mlx", max_context_length=131072)
+    with studio([mlx]) as pair:
+        first = pair.provider.load(MODEL, context_length=8192)
+        assert pair.asked() == [LIST, LOAD]
+        second = pair.provider.load(MODEL, context_length=8192)
+        assert pair.asked() == [LIST]
+
+    assert first.context_length == second.context_length == 131072
+    assert first.warnings == ("context_length is 131072, and 8192 was asked for",)
+    assert second.warnings == first.warnings
+
+
+def test_a_setting_that_the_server_does_not_show_is_a_warning() -> None:
+    with studio([FakeModel(name=MODEL, format="mlx")]) as pair:
+        loaded = pair.provider.load(MODEL, eval_batch_size=256)
+
+    assert loaded.warnings == ("the server does not say whether eval_batch_size is 256",)
+
+
+def test_for_ever_loads_anew_what_would_expire() -> None:
+    with studio() as pair:
+        pair.provider.chat("Hi")
+        pair.asked()
+        assert pair.provider.load(MODEL).expires_at is not None
+        assert pair.provider.load(MODEL, keep_alive=math.inf).expires_at is None
+
+        assert pair.asked() == [LIST, LIST, UNLOAD, LOAD]
+        (loaded,) = pair.provider.loaded_models()
+    assert loaded.expires_at is None
+
+
+@pytest.mark.parametrize("keep_alive", [0, 60, math.nan])
+def test_load_knows_no_time_to_live(keep_alive: float) -> None:
+    with studio() as pair:
+        with pytest.raises(UnsupportedError, match="keep_alive") as caught:
+            pair.provider.load(MODEL, keep_alive=keep_alive)
+
+        assert pair.asked() == []
+    assert "chat" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"context_length": 0}, {"parallel": True}, {"num_experts": 1.5}, {"flash_attention": 1}],
+    ids=str,
+)
+def test_an_impossible_setting_is_refused_here(setting: Dict[str, Any]) -> None:
+    with studio() as pair:
+        with pytest.raises(ConfigurationError, match=next(iter(setting))):
+            pair.provider.load(MODEL, **setting)
+
+        assert pair.asked() == []
+
+
+def test_an_unknown_model_names_those_there_are() -> None:
+    with studio() as pair:
+        with pytest.raises(ModelNotFoundError) as caught:
+            pair.provider.load("nobody/nothing")
+
+    assert caught.value.available == (MODEL,)
+    assert caught.value.endpoint
+
+
+def test_a_model_that_cannot_be_loaded_says_why() -> None:
+    model = FakeModel(name=MODEL, load_error="not enough memory")
+    with studio([model]) as pair:
+        with pytest.raises(ModelLoadError, match="not enough memory"):
+            pair.provider.load(MODEL)
+
+
+def scripted(answer: bytes) -> ScriptedServer:
+    listing = http_answer({"models": [{"type": "llm", "key": MODEL, "loaded_instances": []}]})
+
+    def script(exchange: Exchange) -> List[bytes]:
+        return [listing if exchange.method == "GET" else answer]
+
+    return ScriptedServer(script)
+
+
+INTERNAL = {"error": {"type": "internal_error", "message": "it broke"}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (http_answer(INTERNAL, status="500 Internal Server Error"), ModelLoadError),
+        (http_answer(INTERNAL), ModelLoadError),
+        (http_answer({"status": "failed", "instance_id": "x"}), ModelLoadError),
+        (http_answer({"status": "loaded"}), ProtocolError),
+        (http_answer({"error": "API token"}, status="401 Unauthorized"), AuthenticationError),
+    ],
+)
+def test_a_load_that_fails_has_its_class(answer: bytes, error: Any) -> None:
+    with scripted(answer) as server, LMStudioProvider(server.url) as provider:
+        with pytest.raises(error):
+            provider.load(MODEL)
+
+
+def test_a_slow_load_meets_the_limit_of_loading() -> None:
+    limits = Limits(load_s=0.2, first_token_s=0.1)
+    with studio([FakeModel(name=MODEL, load_s=30)]) as pair:
+        with pytest.raises(ProviderError) as caught:
+            pair.provider.load(MODEL, timeout=limits)
+
+        assert pair.server.exchanges[-1].client_gone.wait(5)
+        assert pair.server.loaded == {}
+    assert getattr(caught.value, "limit", "") == "first_token_s"
+    assert getattr(caught.value, "limit_s", 0) == pytest.approx(0.3)
+
+
+def in_threads(*works: Any) -> None:
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_threads_that_load_one_model_make_one_copy() -> None:
+    with studio([FakeModel(name=MODEL, load_s=0.2)]) as pair:
+        in_threads(*[lambda: pair.provider.load(MODEL, context_length=8192)] * 6)
+
+        assert (pair.server.loaded, pair.server.copies) == ({MODEL: 8192}, {})
+        assert pair.asked().count(LOAD) == 1
+
+
+def test_who_waits_for_another_threads_load_can_be_cancelled() -> None:
+    listing = http_answer({"models": [{"key": MODEL, "loaded_instances": []}]})
+    loaded = http_answer({"instance_id": MODEL, "status": "loaded"})
+    begun, go_on, token = threading.Event(), threading.Event(), CancelToken()
+    ends: List[Any] = []
+
+    def hold(_: Exchange) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    def script(exchange: Exchange) -> List[Any]:
+        return [listing] if exchange.method == "GET" else [hold, loaded]
+
+    def wait() -> None:
+        begun.wait(20)
+        try:
+            provider.load(MODEL, cancel=token)
+        except CancelledError as error:
+            ends.append(error)
+        go_on.set()
+
+    def cancel() -> None:
+        begun.wait(20)
+        while not any(provider._loading.values()):  # until the other waits
+            threading.Event().wait(0.01)
+        token.cancel()
+
+    with ScriptedServer(script) as server, LMStudioProvider(server.url) as provider:
+        in_threads(lambda: ends.append(provider.load(MODEL)), wait, cancel)
+
+    assert [type(end).__name__ for end in ends] == ["CancelledError", "LoadedModel"]
+
+
+# --- unloading --------------------------------------------------------------------------------
+
+
+def two_copies(pair: Any) -> None:
+    pair.provider.load(MODEL)
+    pair.provider._post("/api/v1/models/load", {"model": MODEL}, pair.provider._call(None, None))
+    assert [m.instance for m in pair.provider.loaded_models()] == [MODEL, f"{MODEL}:2"]
+    pair.asked()
+
+
+def test_a_models_name_unloads_every_copy() -> None:
+    with studio() as pair:
+        two_copies(pair)
+        pair.provider.unload(MODEL)
+
+        assert pair.asked() == [LIST, UNLOAD, UNLOAD]
+        assert pair.provider.loaded_models() == []
+
+
+def test_a_copys_name_unloads_that_one() -> None:
+    with studio() as pair:
+        two_copies(pair)
+        pair.provider.unload(f"{MODEL}:2")
+
+        assert [m.instance for m in pair.provider.loaded_models()] == [MODEL]
+
+
+@pytest.mark.parametrize("name", [MODEL, "nobody/nothing"])
+def test_nothing_happens_where_nothing_is_loaded(name: str) -> None:
+    with studio() as pair:
+        pair.provider.unload(name)
+
+        assert pair.asked() == [LIST]
+
+
+def test_a_copy_that_leaves_by_itself_meanwhile_is_no_error() -> None:
+    gone = {"error": {"type": "model_not_found", "message": "Model ... is not loaded."}}
+    listing = http_answer({"models": [{"key": MODEL, "loaded_instances": [{"id": MODEL}]}]})
+
+    def script(exchange: Exchange) -> List[bytes]:
+        return [listing if exchange.method == "GET" else http_answer(gone, status="404 Not Found")]
+
+    with ScriptedServer(script) as server, LMStudioProvider(server.url) as provider:
+        provider.unload(MODEL)
+
+    assert [exchange.method for exchange in server.exchanges] == ["GET", "POST"]
+
+
+def test_an_answer_that_is_no_unloading_is_an_error() -> None:
+    listing = {"models": [{"key": MODEL, "loaded_instances": [{"id": MODEL}]}]}
+    with ScriptedServer(http_answer(listing)) as server, LMStudioProvider(server.url) as provider:
+        with pytest.raises(ProtocolError, match="instance_id"):
+            provider.unload(MODEL)
+
+
+def test_resident_loads_for_a_block() -> None:
+    with studio() as pair:
+        with pair.provider.resident(MODEL, context_length=8192) as loaded:
+            assert pair.server.loaded == {MODEL: 8192}
+            assert loaded.context_length == 8192
+
+        assert pair.server.loaded == {}
+
+
+def test_resident_unloads_behind_an_error() -> None:
+    with studio() as pair:
+        with pytest.raises(ZeroDivisionError):
+            with pair.provider.resident(MODEL):
+                raise ZeroDivisionError
+
+        assert pair.server.loaded == {}
+
+
+# --- a model that leaves ----------------------------------------------------------------------
+
+AGAIN = "the model had left memory, and was loaded again as it had been"
+
+
+def test_a_model_that_left_is_loaded_again_as_it_was() -> None:
+    events: List[CallEvent] = []
+    with studio(jit=False, listeners=(events.append,)) as pair:
+        pair.provider.load(MODEL, context_length=8192, parallel=2)
+        pair.server.evict(MODEL)
+        del events[:]
+        response = pair.provider.chat("Hi")
+
+        assert pair.sent("/api/v1/models/load")["parallel"] == 2
+        assert pair.server.loaded == {MODEL: 8192}
+    assert response.text
+    assert (response.warnings, response.attempts) == ((AGAIN,), 2)
+    assert [event.kind for event in events] == ["started", "retried", "finished"]
+    assert events[1].error == "ModelNotFoundError"
+
+
+def test_embedding_loads_it_again_too() -> None:
+    with studio(["text-embedding-x"], jit=False) as pair:
+        pair.provider.load("text-embedding-x")
+        pair.server.evict("text-embedding-x")
+        response = pair.provider.embed("one", model="text-embedding-x")
+
+    assert (response.warnings, response.attempts) == ((AGAIN,), 2)
+
+
+def test_a_model_that_came_back_smaller_is_loaded_again() -> None:
+    with studio() as pair:
+        pair.provider.load(MODEL, context_length=8192)
+        pair.server.evict(MODEL)
+        pair.provider.chat("Hi")  # the server loads it with its usual window
+        response = pair.provider.chat("word " * 5000)
+
+        assert pair.server.loaded == {MODEL: 8192}
+    assert response.warnings == (AGAIN,)
+
+
+def test_a_prompt_that_is_too_long_all_the_same_is_an_error() -> None:
+    with studio() as pair:
+        pair.provider.load(MODEL, context_length=4096)
+        pair.asked()
+        with pytest.raises(ContextOverflowError):
+            pair.provider.chat("word " * 5000)
+
+        assert pair.asked() == ["POST /v1/chat/completions"]
+
+
+@pytest.mark.parametrize("how", ["never loaded", "unloaded"])
+def test_what_this_provider_does_not_hold_is_not_loaded_again(how: str) -> None:
+    with studio(jit=False) as pair:
+        if how == "unloaded":
+            pair.provider.load(MODEL)
+            pair.provider.unload(MODEL)
+        pair.asked()
+        with pytest.raises(ModelNotFoundError):
+            pair.provider.chat("Hi")
+
+        assert pair.asked() == ["POST /v1/chat/completions"]
+
+
+def test_it_is_loaded_again_once_only() -> None:
+    refusal = {"error": "Model is unloaded."}
+    listing = http_answer({"models": [{"key": MODEL, "loaded_instances": []}]})
+    loaded = http_answer({"instance_id": MODEL, "status": "loaded", "load_config": {}})
+
+    def script(exchange: Exchange) -> List[bytes]:
+        if exchange.path.endswith("/load"):
+            return [loaded]
+        chat = http_answer(refusal, status="400 Bad Request")
+        return [listing if exchange.method == "GET" else chat]
+
+    with ScriptedServer(script) as server, LMStudioProvider(server.url, model=MODEL) as provider:
+        provider.load(MODEL)
+        with pytest.raises(ModelLoadError, match="unloaded"):
+            provider.chat("Hi")
+
+    assert [exchange.path for exchange in server.exchanges][2:] == [
+        "/v1/chat/completions",
+        "/api/v1/models",
+        "/api/v1/models/load",
+        "/v1/chat/completions",
+    ]
+
+
+def test_what_the_new_load_says_is_the_error() -> None:
+    with studio(jit=False) as pair:
+        pair.provider.load(MODEL)
+        pair.server.evict(MODEL)
+        pair.server.models[0] = FakeModel(name=MODEL, load_error="not enough memory")
+        with pytest.raises(ModelLoadError, match="not enough memory"):
+            pair.provider.chat("Hi")
+
+
+def test_another_failure_loads_nothing() -> None:
+    with studio() as pair:
+        pair.provider.load(MODEL)
+        pair.server.break_next("status 500 with HTML")
+        pair.asked()
+        with pytest.raises(ServerError):
+            pair.provider.chat("Hi")
+
+        assert pair.asked() == ["POST /v1/chat/completions"]
