@@ -13,7 +13,7 @@ from localproviders._http.transport import Payload, encode
 from localproviders.errors import ProviderError, UnsupportedError
 from localproviders.ollama import wire
 from localproviders.ollama.details import ModelDetails
-from localproviders.ollama.names import display_name
+from localproviders.ollama.names import display_name, listed_name
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout
 from localproviders.types.model import ModelInfo
@@ -124,7 +124,7 @@ class Inventory(HTTPProvider):
         body = encode(wire.show_payload(model, verbose))
         data = self._transport.json("POST", "/api/show", call=call, body=body)
         shown = wire.parse_details(data, display_name(model), self.name)
-        listed = self._find(model, self._listed(call))
+        listed = self._find(listed_name(model), self._listed(call))
         return wire.parse_show(data, wire.joined(shown, listed))
 
     def _seen_quickly(self, model: str, call: Call) -> ModelInfo:

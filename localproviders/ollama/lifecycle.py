@@ -14,7 +14,7 @@ from localproviders.errors import (
 )
 from localproviders.ollama import wire
 from localproviders.ollama.inventory import Inventory
-from localproviders.ollama.names import is_cloud, same_model, split_source
+from localproviders.ollama.names import is_cloud, listed_name, same_model
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
 from localproviders.types.model import LoadedModel
@@ -179,9 +179,7 @@ class Lifecycle(Inventory):
 
     def _in_memory(self, model: str, call: Call) -> Optional[LoadedModel]:
         data = self._transport.json("GET", "/api/ps", call=call)
-        base, source = split_source(model.strip())
-        name = base if source == "local" else model
-        loaded = wire.parse_loaded(data, self.name)
+        loaded, name = wire.parse_loaded(data, self.name), listed_name(model)
         return next((item for item in loaded if same_model(item.name, name)), None)
 
 

@@ -82,6 +82,12 @@ def is_cloud(name: str) -> bool:
     return split_source(name.strip())[1] == "cloud"
 
 
+def listed_name(name: str) -> str:
+    """Take ``:local`` off a name: no list has it. Other names are given back as they are."""
+    base, source = split_source(name.strip())
+    return base if source == "local" else name
+
+
 def display_name(name: str) -> str:
     """Give the shortest form, always with a tag, as the server lists it (§7.3).
 
