@@ -148,7 +148,7 @@ class Inventory(HTTPProvider):
         timeout: Timeout,
         cancel: Optional[CancelToken],
         total_s: Optional[float] = None,
-        texts: Iterable[str] = (),
+        texts: Callable[[], Iterable[str]] = tuple,
     ) -> T:
         """Do something under one call, with its events, and its errors made ours.
 
@@ -159,7 +159,8 @@ class Inventory(HTTPProvider):
             timeout: As the method got it.
             cancel: As the method got it.
             total_s: A total for this verb, where the caller said nothing; infinity is none.
-            texts: What was said in the request, and is not to be quoted.
+            texts: Gives what was said in the request, and is not to be quoted; a function,
+                because a traceback with locals shows no prompt.
         """
         span = self._span(operation, model)
         call = Call(self._limits_of(timeout, total_s), cancel)
@@ -167,7 +168,7 @@ class Inventory(HTTPProvider):
         try:
             done = work(call)
         except ProviderError as error:
-            error = self._transport.locate(error, texts)
+            error = self._transport.locate(error, texts())
             error.add_context(model=model)
             span.failed(error)
             raise error from error.__cause__

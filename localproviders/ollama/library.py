@@ -181,7 +181,7 @@ class Library(Inventory):
             self._transferring("create", body, on_progress, resumes=False)(call)
             return self._seen_quickly(model, call)
 
-        return self._change("create", model, work, timeout, cancel, texts=recipe.texts)
+        return self._change("create", model, work, timeout, cancel, texts=lambda: recipe.texts)
 
     def copy(
         self,
@@ -250,7 +250,7 @@ class Library(Inventory):
         cancel: Optional[CancelToken],
         *,
         total_s: float = math.inf,
-        texts: Iterable[str] = (),
+        texts: Callable[[], Iterable[str]] = tuple,
     ) -> T:
         """Do something after which what was known of models may be wrong, done or not."""
         try:

@@ -184,7 +184,12 @@ def test_a_report_of_a_file_has_its_fraction() -> None:
     found = progress(status="pulling ab", digest="sha256:ab", total=200, completed=50)
     assert (found.status, found.digest, found.fraction) == ("pulling ab", "sha256:ab", 0.25)
     assert (found.completed_bytes, found.total_bytes) == (50, 200)
-    assert found.raw == {"status": "pulling ab", "digest": "sha256:ab", "total": 200, "completed": 50}
+    assert found.raw == {
+        "status": "pulling ab",
+        "digest": "sha256:ab",
+        "total": 200,
+        "completed": 50,
+    }
     assert wire.transfers(found)
 
 
@@ -212,7 +217,9 @@ def test_the_servers_own_work_is_no_transfer() -> None:
     assert not wire.transfers(progress(status="quantizing", digest="sha256:" + "0" * 64, total=9))
 
 
-@pytest.mark.parametrize("record", ["{}", '{"status": ""}', '{"status": 7}', "[]", "null", "<html>"])
+@pytest.mark.parametrize(
+    "record", ["{}", '{"status": ""}', '{"status": 7}', "[]", "null", "<html>"]
+)
 def test_what_is_no_report_is_refused(record: str) -> None:
     with pytest.raises(ProtocolError):
         wire.parse_progress(record, 100)
