@@ -1,0 +1,273 @@
+"""The verbs beside chat, embed and list: what can go wrong with each, and how it is to end.
+
+The great table holds each call form against the whole catalogue. These verbs share their
+roads, so a short list of faults, one for each thing on the road, is enough for each.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Type
+
+import pytest
+
+from localproviders import (
+    AnswerTooLargeError,
+    AuthenticationError,
+    BusyError,
+    LimitError,
+    LMStudioProvider,
+    OllamaProvider,
+    OpenAICompatibleProvider,
+    ProtocolError,
+    ProviderError,
+    RequestRejectedError,
+    RetryPolicy,
+    ServerError,
+    StreamInterruptedError,
+    ToolCall,
+)
+from localproviders.testing import (
+    FakeLMStudio,
+    FakeModel,
+    FakeOllama,
+    FakeOpenAICompatible,
+    FakeServer,
+    Reply,
+)
+from tests.faults.bench import GRACE_S, LIMIT_S, LIMITS, MAX_BYTES, PROMPT
+
+Errors = Tuple[Type[ProviderError], ...]
+
+#: Faults, and the classes of the errors that are right for them.
+FAULTS: Dict[str, Errors] = {
+    "silence": (LimitError,),
+    "headers dripped": (LimitError,),
+    "silence after the headers": (LimitError,),
+    "closed without an answer": (StreamInterruptedError,),
+    "reset without an answer": (StreamInterruptedError,),
+    "headers without end": (ProtocolError,),
+    "no HTTP": (ProtocolError,),
+    "redirect 307": (ProtocolError,),
+    "status 400 with JSON": (RequestRejectedError,),
+    "status 401 with JSON": (AuthenticationError,),
+    "status 500 with text": (ServerError,),
+    "status 503 with JSON": (BusyError,),
+    "an error body stalled": (ServerError,),
+    "a login page": (ProtocolError,),
+}
+#: The same for faults of a body: answers without one cannot have them.
+BODY_FAULTS: Dict[str, Errors] = {
+    "body stalled": (LimitError,),
+    "body dripped": (LimitError,),
+    "body cut": (StreamInterruptedError,),
+    "body reset": (StreamInterruptedError,),
+    "a bad chunk size": (StreamInterruptedError,),
+    "no JSON": (ProtocolError,),
+    "an empty object": (ProtocolError,),
+    "a list at the top": (ProtocolError,),
+    "nested too deep": (AnswerTooLargeError,),
+    "a gzip bomb": (AnswerTooLargeError,),
+    "a line of 50 MB": (AnswerTooLargeError,),
+}
+
+
+class Verb(NamedTuple):
+    """One verb of one provider.
+
+    Attributes:
+        name: The method.
+        backend: ``ollama``, ``lmstudio`` or ``openai``.
+        path: Begin of the paths that the faults strike.
+        call: Calls it.
+        prepare: Brings the fake server into the state that the call wants.
+        without: Faults that do not apply, each because the answer has no such part.
+        named: Whether an error has the model's name.
+    """
+
+    name: str
+    backend: str
+    path: str
+    call: Callable[[Any], Any]
+    prepare: Callable[[Any], None] = lambda fake: None
+    without: Tuple[str, ...] = ()
+    named: bool = True
+
+    @property
+    def id(self) -> str:
+        return f"{self.backend} {self.name}"
+
+
+BACKENDS: Dict[str, Tuple[Callable[..., FakeServer], Callable[..., Any], str]] = {
+    "ollama": (FakeOllama, OllamaProvider, ""),
+    "lmstudio": (FakeLMStudio, LMStudioProvider, ""),
+    "openai": (FakeOpenAICompatible, OpenAICompatibleProvider, "/v1"),
+}
+
+
+def check(verb: Verb, fault: str) -> None:
+    """Let a fault strike each attempt of a verb, then call it again without the fault."""
+    server, provider_of, suffix = BACKENDS[verb.backend]
+    errors = {**FAULTS, **BODY_FAULTS}[fault]
+    limited = errors == (LimitError,) or fault == "an error body stalled"
+    limits = LIMITS.replace(total_s=LIMIT_S if limited else 20.0)
+    options = {"max_line_bytes": MAX_BYTES, "max_body_bytes": MAX_BYTES, "timeout": limits}
+    models = [FakeModel(name=_CHAT), FakeModel(name="vector-model", abilities=("embeddings",))]
+    with server(models) as fake, provider_of(fake.url + suffix, **options) as provider:
+        object.__setattr__(
+            provider, "settings", provider.settings.replace(retry=RetryPolicy(first_wait_s=0))
+        )
+        verb.prepare(fake)
+        fake.break_next(fault, times=None, path=verb.path)
+        _check_failure(verb, provider, errors)
+        fake.heal()
+        verb.prepare(fake)
+        object.__setattr__(provider, "settings", provider.settings.replace(limits=LIMITS))
+        verb.call(provider)
+        provider.close()
+        assert fake.wait_for_connections(0), "a connection was left open"
+
+
+def _check_failure(verb: Verb, provider: Any, errors: Errors) -> None:
+    started = time.monotonic()
+    with pytest.raises(errors) as caught:
+        verb.call(provider)
+    took_s, error = time.monotonic() - started, caught.value
+    assert took_s < (LIMIT_S + GRACE_S if errors == (LimitError,) else 10.0)
+    assert error.provider == provider.name
+    assert error.endpoint == provider.settings.endpoint.url
+    assert error.model is not None or not verb.named
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.__dict__) == (type(error), error.__dict__)
+    assert PROMPT not in f"{error} {error!r} {error.to_dict()}"
+
+
+# --- what the calls need --------------------------------------------------------------------
+
+_CHAT, _NAMES = "chat-model", ("chat-model", "vector-model")
+
+
+def _double(number: int) -> int:
+    """Double a number.
+
+    Args:
+        number: The number.
+    """
+    return 2 * number
+
+
+def _loaded(fake: Any) -> None:
+    fake.models[0] = fake.models[0].replace(loaded=True)
+    fake.loaded[_CHAT] = 4096
+
+
+def _unloaded(fake: Any) -> None:
+    fake.loaded.clear()
+
+
+def _there(fake: Any) -> None:
+    fake.models[:] = [fake.make_model(name) for name in _NAMES]
+
+
+def _pushing(fake: Any) -> None:
+    _there(fake)
+    fake.models.append(fake.make_model("me/model"))
+
+
+def _calls_a_tool(fake: Any) -> None:
+    fake.reply_with(Reply(tool_calls=(ToolCall(id="c", name="_double", arguments={"number": 2}),)))
+
+
+def _answers_json(fake: Any) -> None:
+    fake.reply_with('{"value": 4}')
+
+
+def _everywhere(provider: Any) -> Any:
+    """Give a provider that may push, which leaves the machine."""
+    settings = provider.settings.replace(locality="any")
+    object.__setattr__(provider, "settings", settings)
+    return provider
+
+
+def _downloading(fake: Any) -> None:
+    fake.poll_s = 0.01
+
+
+# An answer without a body has none of the faults of one.
+_NO_BODY = tuple(BODY_FAULTS)
+# These are the good answer of such a verb, or say nothing about it.
+_ANY_OBJECT = ("an empty object",)
+_ONE_RECORD = ("a list at the top", "an empty object")
+
+VERBS: List[Verb] = [
+    Verb("version", "ollama", "/api/version", lambda p: p.version(), named=False),
+    Verb(
+        "cloud_disabled",
+        "ollama",
+        "/api/status",
+        lambda p: p.cloud_disabled(),
+        without=_ANY_OBJECT,
+        named=False,
+    ),
+    Verb("loaded_models", "ollama", "/api/ps", lambda p: p.loaded_models(), named=False),
+    Verb("model_info", "ollama", "/api/show", lambda p: p.model_info(_CHAT), without=_ANY_OBJECT),
+    Verb("show", "ollama", "/api/show", lambda p: p.show(_CHAT), without=_ANY_OBJECT),
+    Verb("load", "ollama", "/api/chat", lambda p: p.load(_CHAT), _unloaded),
+    Verb("unload", "ollama", "/api/chat", lambda p: p.unload(_CHAT), _loaded),
+    Verb("pull", "ollama", "/api/pull", lambda p: p.pull("qwen3:0.6b"), _there),
+    Verb("push", "ollama", "/api/push", lambda p: _everywhere(p).push("me/model"), _pushing),
+    Verb("create", "ollama", "/api/create", lambda p: p.create("made", from_model=_CHAT), _there),
+    Verb("copy", "ollama", "/api/copy", lambda p: p.copy(_CHAT, "copied"), _there, _NO_BODY),
+    Verb("delete", "ollama", "/api/delete", lambda p: p.delete(_CHAT), _there, _NO_BODY),
+    Verb("loaded_models", "lmstudio", "/api/v1/models", lambda p: p.loaded_models(), named=False),
+    Verb("generation", "lmstudio", "/api/v1/models", lambda p: p.generation(), named=False),
+    Verb("load", "lmstudio", "/api/v1/models/load", lambda p: p.load(_CHAT), _unloaded),
+    Verb("unload", "lmstudio", "/api/v1/models/unload", lambda p: p.unload(_CHAT), _loaded),
+    Verb("download", "lmstudio", "/api/v1/models/download", lambda p: p.download("qwen/qwen3-4b")),
+    Verb("pull", "lmstudio", "/api/v1/models/download", lambda p: p.pull("qwen/qwen3-4b")),
+    Verb(
+        "stateful_chat",
+        "lmstudio",
+        "/api/v1/chat",
+        lambda p: p.stateful_chat(PROMPT, model=_CHAT),
+    ),
+    Verb(
+        "count_tokens",
+        "openai",
+        "/tokenize",
+        lambda p: p.count_tokens(PROMPT, model=_CHAT),
+    ),
+    *(
+        Verb(
+            "run_tools",
+            backend,
+            path,
+            lambda p: p.run_tools(PROMPT, [_double], model=_CHAT),
+            _calls_a_tool,
+        )
+        for backend, path in (
+            ("ollama", "/api/chat"),
+            ("lmstudio", "/v1/chat"),
+            ("openai", "/v1/chat"),
+        )
+    ),
+    *(
+        Verb("parse", backend, path, lambda p: p.parse(PROMPT, int, model=_CHAT), _answers_json)
+        for backend, path in (
+            ("ollama", "/api/chat"),
+            ("lmstudio", "/v1/chat"),
+            ("openai", "/v1/chat"),
+        )
+    ),
+]
+
+
+def cases() -> List[Tuple[str, str]]:
+    """Every verb with every fault that it can have."""
+    return [
+        (verb.id, fault)
+        for verb in VERBS
+        for fault in (*FAULTS, *BODY_FAULTS)
+        if fault not in verb.without
+    ]
