@@ -19,6 +19,7 @@ ARGUMENTS = {
     "embeddings_nearest.py": [],
     "lmstudio_chat.py": [],
     "ollama_chat.py": ["llama3.2"],
+    "pull_with_progress.py": ["qwen3:0.6b"],
     "stream_to_file.py": ["answer.txt", "Why is the sky blue?"],
 }
 
@@ -28,6 +29,7 @@ EXPECTED = {
     "embeddings_nearest.py": "Either party may end this contract",
     "lmstudio_chat.py": "The sky scatters blue.\n[4 tokens in",
     "ollama_chat.py": "The sky scatters blue.\n[llama3.2, 11 tokens, end: stop]",
+    "pull_with_progress.py": "] 100%\nverifying sha256 digest",
     "stream_to_file.py": "",
 }
 
