@@ -24,6 +24,7 @@ from localproviders import (
     RequestRejectedError,
     RetryPolicy,
     StreamInterruptedError,
+    UnreachableError,
 )
 from localproviders._http.upload import PIECE, Upload
 from localproviders.testing import Exchange, FakeOllama
@@ -249,7 +250,9 @@ class Mine(Exception):  # noqa: N818  # what a caller's function raises
 
 
 @pytest.mark.parametrize("at", ["reading", "uploading"])
-@pytest.mark.parametrize("raised", [Mine("x"), OSError("x"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "raised", [Mine("x"), OSError("x"), UnreachableError("x"), KeyboardInterrupt()]
+)
 def test_what_a_listener_raises_comes_out_as_it_is(
     server: FakeOllama, ollama: OllamaProvider, tmp_path: Path, at: str, raised: BaseException
 ) -> None:
@@ -263,6 +266,7 @@ def test_what_a_listener_raises_comes_out_as_it_is(
         ollama.create("mine", files=tmp_path / "a.gguf", on_progress=fail)
     assert caught.value is raised
     assert server.blobs == {}
+    assert len(uploads(server)) == (at == "uploading")
     del caught
     assert server.wait_for_connections(0 if at == "uploading" else 1)
 
