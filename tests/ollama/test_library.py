@@ -260,6 +260,14 @@ def test_no_error_shows_what_a_model_was_to_say(
     assert PROMPT not in str(caught.value)
 
 
+def test_a_server_that_quotes_what_a_model_was_to_say_is_not_quoted() -> None:
+    refusal = http_answer({"error": f"template error: {PROMPT}"}, status="400 Bad Request")
+    with ScriptedServer(refusal) as server, OllamaProvider(server.url) as provider:
+        with pytest.raises(RequestRejectedError, match="template error") as caught:
+            provider.create("mine", from_model="m", system=PROMPT)
+    assert PROMPT not in str(caught.value) + str(caught.value.server_message)
+
+
 @pytest.mark.parametrize("messages", ["", [], [7], [{"role": "user"}, "x"]])
 def test_messages_that_are_none_are_refused(ollama: OllamaProvider, messages: Any) -> None:
     with pytest.raises((TypeError, ValueError)):

@@ -229,6 +229,26 @@ def test_a_server_that_starts_anew_is_waited_for(
     assert pulls(server) == 2
 
 
+def test_a_server_that_takes_its_time_to_start_anew_is_waited_for(server: FakeOllama) -> None:
+    refusals: List[str] = []
+
+    def stop(report: Progress) -> None:
+        if report.fraction and not refusals:
+            server.stop()
+
+    def start(event: CallEvent) -> None:
+        if event.error == "UnreachableError":
+            refusals.append(event.kind)
+        if len(refusals) == 3:  # more than one request is sent again
+            server.start()
+
+    server.report_pause_s = 0.02
+    policy = RetryPolicy(first_wait_s=0)
+    with OllamaProvider(server.url, retry=policy, listeners=(start,)) as provider:
+        assert provider.pull("llama3.2", on_progress=stop).name == "llama3.2:latest"
+    assert len(refusals) == 3
+
+
 # --- errors ---------------------------------------------------------------------------------
 
 FAILURES: Any = {

@@ -297,6 +297,23 @@ def test_a_total_bounds_reading_and_sending(
     assert caught.value.limit == "total_s"
 
 
+def test_reading_a_second_file_is_not_the_servers_silence(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.gguf", 100)
+    # The clock is looked at for each piece: the second comes behind the wait.
+    write(tmp_path / "b.gguf", 2 * PIECE)
+
+    def slow(report: Progress) -> None:
+        if report.status == "reading b.gguf":
+            time.sleep(0.6)
+
+    files = {name: tmp_path / name for name in ("a.gguf", "b.gguf")}
+    limits = Limits(load_s=0.2, first_token_s=0.2)
+    ollama.create("mine", files=files, on_progress=slow, timeout=limits)
+    assert len(server.blobs) == 2
+
+
 def test_an_upload_closes_its_file_and_says_only_its_size(tmp_path: Path) -> None:
     write(tmp_path / "a.gguf", 10)
     upload = Upload(str(tmp_path / "a.gguf"), 10, lambda sent: None)
