@@ -29,6 +29,7 @@ ADDRESSES = ("https://api.example.com", "http://127.0.0.1:8080")
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "report.txt").write_text("Nothing happened.", encoding="utf-8")
+    (tmp_path / "model.gguf").write_bytes(b"GGUF and more")
     with running() as servers:
         monkeypatch.setenv("OLLAMA_HOST", servers.ollama.url)
         monkeypatch.setenv("EXAMPLE_API_KEY", "a-test-key")
@@ -57,6 +58,7 @@ def the_block(words: str) -> Block:
 def test_there_are_blocks_in_every_page_that_shows_how() -> None:
     assert {block.page.name for block in PYTHON} >= {
         "README.md",
+        "models.md",
         "reliability.md",
         "setup.md",
         "structured.md",
@@ -232,6 +234,36 @@ def test_a_refused_place_prints_the_line_that_allows_it(
     run(the_block("192.0.2.7"), server)
     assert 'pass locality="any"' in capsys.readouterr().out
     assert server.ollama.exchanges == []
+
+
+def test_the_bar_of_a_pull_is_drawn(server: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    run(the_block("def bar(report)"), server)
+    said = capsys.readouterr().out
+    assert f"[{'#' * 40}]" in said and f"[{'#' * 10:<40}]" in said
+    assert "\nsuccess\nqwen3:0.6b: " in said
+
+
+def test_a_missing_model_is_told_with_a_hint(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("def bar(report)"), server, "qwen3:0.6b", "nope")
+    assert "the registry has no such model" in capsys.readouterr().out
+
+
+def test_a_push_without_leave_prints_the_line_that_allows_it(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("ollama.push"), server)
+    assert capsys.readouterr().out.count('pass locality="any"') == 1
+    assert server.ollama.pushed == ["me/mine:latest"]
+
+
+def test_a_resident_model_is_gone_behind_its_block(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("provider.resident"), server)
+    said = capsys.readouterr().out
+    assert said.startswith("2048 ") and said.endswith("\n[]\n")
 
 
 # --- tables --------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ ERRORS: Dict[str, Any] = {
     "chat_load": ("gemma3:270m", ProtocolError, None),
     "chat_unload": ("gemma3:270m", ProtocolError, None),
     "generate_load": ("gemma3:270m", ProtocolError, None),
-    # answers of verbs that come later, given to a chat: never taken for an answer
+    # answers of other verbs, given to a chat: never taken for an answer
     "create_from": ("gemma3:270m", ProtocolError, None),
     "pull_ok": ("gemma3:270m", ProtocolError, None),
     "copy": ("gemma3:270m", StreamInterruptedError, None),

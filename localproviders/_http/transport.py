@@ -129,6 +129,8 @@ class Transport:
                 answer.attempts = attempts.number
                 return answer
             except ProviderError as error:
+                if isinstance(body, Upload) and error is body.failure:
+                    raise  # no fault of the line: whoever reads the file said so
                 wait_s = attempts.wait_before_next(error)
                 if wait_s is None:
                     raise self.locate(error) from error.__cause__

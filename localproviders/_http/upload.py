@@ -38,6 +38,7 @@ class Upload:
         """Begin again at the first byte: each attempt sends the whole file."""
         self.close()
         self._sent = 0
+        self.failure = None
 
     def close(self) -> None:
         """Close the file."""

@@ -164,7 +164,14 @@ class Inventory(HTTPProvider):
         """
         span = self._span(operation, model)
         call = Call(self._limits_of(timeout, total_s), cancel)
-        call.on_retry = span.retried
+        attempts = 1
+
+        def retried(error: ProviderError, _: int, wait_s: float) -> None:
+            nonlocal attempts
+            span.retried(error, attempts, wait_s)
+            attempts += 1
+
+        call.on_retry = retried
         try:
             done = work(call)
         except ProviderError as error:
@@ -174,7 +181,7 @@ class Inventory(HTTPProvider):
             raise error from error.__cause__
         finally:
             call.over()
-        span.finished()
+        span.finished(attempts=attempts)
         return done
 
     def _limits_of(self, timeout: Timeout, total_s: Optional[float]) -> Limits:

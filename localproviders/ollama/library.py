@@ -24,7 +24,8 @@ T = TypeVar("T")
 class Library(Inventory):
     """The part of `OllamaProvider` that changes which models there are.
 
-    A transfer has no total limit unless `timeout` gives one (a `Limits` always does). Bytes
+    A transfer has no total limit unless `timeout` gives one (a `Limits` always does): the
+    provider's own total is for its other calls. Bytes
     that stand still for `idle_s` end it; work that the server does in silence, such as
     checking a digest, may take `load_s` (ollama-api §3.5). What `on_progress` raises ends the
     call and closes the connection.

@@ -6,12 +6,13 @@ import contextlib
 from typing import Dict, Generator, Optional, Tuple
 
 from localproviders._http.deadline import Call, rest
-from localproviders._http.framing import NDJSONDecoder
+from localproviders._http.framing import NDJSONDecoder, looks_cut
 from localproviders._http.retry import backoff_s
 from localproviders._http.transport import Body, Transport
 from localproviders.errors import (
     BusyError,
     LimitError,
+    ProtocolError,
     ProviderError,
     ServerError,
     StreamInterruptedError,
@@ -117,7 +118,7 @@ class Transfer:
                 piece = answer.read()
                 ended = not piece
                 for record in decoder.end() if ended else decoder.feed(piece):
-                    progress = wire.parse_progress(record, self._settings.max_json_depth)
+                    progress = self._parse(record, ended)
                     if progress.status == wire.SUCCESS:
                         answer.finish()
                         yield progress
@@ -127,6 +128,15 @@ class Transfer:
             raise StreamInterruptedError("the server stopped reporting before it said success")
         finally:
             answer.close()
+
+    def _parse(self, record: str, at_end: bool) -> Progress:
+        try:
+            return wire.parse_progress(record, self._settings.max_json_depth)
+        except ProtocolError:
+            # Nothing but the end of the body ended this record.
+            if at_end and looks_cut(record):
+                raise StreamInterruptedError("the reports ended within a record") from None
+            raise
 
     def _bound(self, progress: Progress) -> None:
         if not self._watch.moved(progress):

@@ -22,6 +22,10 @@ class RetryPolicy(Record):
     it gives one. A wait that does not fit into what is left of `total_s` is not begun: the
     server's error is raised at once.
 
+    A download or upload of a model that the server makes for itself (`pull`, `push` on Ollama)
+    is asked for again after it broke off or stood still, because it goes on where it stopped.
+    There `attempts` counts those in a row that brought no byte more than any before.
+
     A server that says that it is loading its model is asked until `load_s` is over,
     however often that is.
 

@@ -12,6 +12,7 @@ from localproviders import (
     EmbeddingError,
     LimitError,
     LocalityError,
+    ModelNotFoundError,
     ProtocolError,
     RequestRejectedError,
     ServerError,
@@ -238,6 +239,11 @@ WRONG_MODEL: Mapping[str, Outcome] = {
     "openai": good(check=_warns),
 }
 
+
+def _stood_still(error: Any) -> bool:
+    return bool(error.limit == "idle_s" and error.retryable)
+
+
 STREAMS: Dict[str, Outcomes] = {
     **dict.fromkeys(
         (
@@ -389,5 +395,33 @@ VECTORS: Dict[str, Outcomes] = {
     "models without a name": good(),
 }
 
+#: How a transfer is to end that never gets further than the fault.
+TRANSFERS: Dict[str, Outcomes] = {
+    "a transfer that stands still": fails(LimitError, check=_stood_still),
+    "a transfer that goes to and fro": fails(LimitError, check=_stood_still),
+    "a transfer that goes back": good(),
+    "a transfer without success": Outcome(StreamInterruptedError),
+    "a transfer without success, then closed": fails(StreamInterruptedError),
+    "silent work": fails(LimitError, check=lambda error: error.limit == "load_s"),
+    "slow work": good(),
+    "a report without a status": fails(ProtocolError),
+    "a transfer that fails: no such model": Outcome(ModelNotFoundError),
+    "a transfer that fails: a server too old": Outcome(UnsupportedError),
+    "a transfer that fails: no right": Outcome(AuthenticationError),
+    "a transfer that fails: another platform": Outcome(UnsupportedError),
+    **{
+        f"a transfer that fails: {what}": Outcome(ServerError, check=lambda error: error.retryable)
+        for what in ("a corrupt file", "a bad line", "no line")
+    },
+}
+
 #: Every fault of the catalogue; a test keeps it complete.
-EXPECTED: Dict[str, Outcomes] = {**HEADS, **BODIES, **RECORDS, **STREAMS, **STATUSES, **VECTORS}
+EXPECTED: Dict[str, Outcomes] = {
+    **HEADS,
+    **BODIES,
+    **RECORDS,
+    **STREAMS,
+    **STATUSES,
+    **VECTORS,
+    **TRANSFERS,
+}

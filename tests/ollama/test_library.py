@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 from typing import Any, Iterator, List
 
 import pytest
+import responses
 
 from localproviders import (
     AuthenticationError,
@@ -258,6 +260,14 @@ def test_no_error_shows_what_a_model_was_to_say(
     assert PROMPT not in str(caught.value)
 
 
+def test_a_server_that_quotes_what_a_model_was_to_say_is_not_quoted() -> None:
+    refusal = http_answer({"error": f"template error: {PROMPT}"}, status="400 Bad Request")
+    with ScriptedServer(refusal) as server, OllamaProvider(server.url) as provider:
+        with pytest.raises(RequestRejectedError, match="template error") as caught:
+            provider.create("mine", from_model="m", system=PROMPT)
+    assert PROMPT not in str(caught.value) + str(caught.value.server_message)
+
+
 @pytest.mark.parametrize("messages", ["", [], [7], [{"role": "user"}, "x"]])
 def test_messages_that_are_none_are_refused(ollama: OllamaProvider, messages: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
@@ -269,3 +279,19 @@ def test_a_file_has_a_relative_name(server: FakeOllama, ollama: OllamaProvider, 
     with pytest.raises(ConfigurationError, match="relative"):
         ollama.create("mine", files={name: Path("x")})
     assert server.exchanges == []
+
+
+@responses.activate
+def test_mocked_answers_work_for_the_verbs(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:11434"
+    stream = '{"status":"pulling manifest"}\n{"status":"success"}\n'
+    for verb in ("pull", "create"):
+        responses.post(f"{url}/api/{verb}", body=stream, content_type="application/x-ndjson")
+    responses.post(f"{url}/api/show", json={"capabilities": ["completion"]})
+    responses.get(f"{url}/api/tags", json={"models": []})
+    responses.head(re.compile(f"{url}/api/blobs/.*"), status=404)
+    responses.post(re.compile(f"{url}/api/blobs/.*"), status=201)
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    with OllamaProvider(url) as provider:
+        assert provider.pull("m").name == "m:latest"
+        assert provider.create("n", files=tmp_path / "a.gguf").name == "n:latest"

@@ -27,7 +27,7 @@ from localproviders import (
 from localproviders._http.deadline import Call
 from localproviders.ollama.progress import Watch
 from localproviders.telemetry import CallEvent
-from localproviders.testing import FakeModel, FakeOllama
+from localproviders.testing import FakeModel, FakeOllama, ScriptedServer
 
 GRACE_S = 2.0
 IDLE_S = 0.3
@@ -97,6 +97,7 @@ HALTS = [
     "a transfer that fails: a corrupt file",
     "body stalled",
     "body cut",
+    "HTTP/1.0 cut",
     "body reset",
 ]
 
@@ -138,6 +139,15 @@ def test_only_success_is_success(server: FakeOllama, ollama: OllamaProvider, end
     server.heal()
     server.break_next(end, times=2)
     assert ollama.pull("llama3.2").name == "llama3.2:latest"
+
+
+def test_half_a_report_at_the_end_of_the_body_is_a_cut() -> None:
+    head = b"HTTP/1.0 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"
+    halves = [b'{"status":"pulling manifest"}\n{"status":"pul', lambda exchange: exchange.close()]
+    with ScriptedServer(lambda _: [head, *halves]) as server:
+        with OllamaProvider(server.url, retry=RetryPolicy(attempts=1)) as provider:
+            with pytest.raises(StreamInterruptedError, match="within a record"):
+                provider.pull("m")
 
 
 def test_the_error_says_that_it_stood_still(server: FakeOllama, ollama: OllamaProvider) -> None:
@@ -217,6 +227,26 @@ def test_a_server_that_starts_anew_is_waited_for(
 
     assert ollama.pull("llama3.2", on_progress=stop).name == "llama3.2:latest"
     assert pulls(server) == 2
+
+
+def test_a_server_that_takes_its_time_to_start_anew_is_waited_for(server: FakeOllama) -> None:
+    refusals: List[str] = []
+
+    def stop(report: Progress) -> None:
+        if report.fraction and not refusals:
+            server.stop()
+
+    def start(event: CallEvent) -> None:
+        if event.error == "UnreachableError":
+            refusals.append(event.kind)
+        if len(refusals) == 3:  # more than one request is sent again
+            server.start()
+
+    server.report_pause_s = 0.02
+    policy = RetryPolicy(first_wait_s=0)
+    with OllamaProvider(server.url, retry=policy, listeners=(start,)) as provider:
+        assert provider.pull("llama3.2", on_progress=stop).name == "llama3.2:latest"
+    assert len(refusals) == 3
 
 
 # --- errors ---------------------------------------------------------------------------------
@@ -315,7 +345,7 @@ def test_listeners_hear_of_each_attempt(server: FakeOllama) -> None:
     with OllamaProvider(server.url, retry=policy, listeners=(events.append,)) as provider:
         provider.pull("llama3.2")
     assert [(event.kind, event.attempts) for event in events] == [
-        ("started", 1), ("retried", 1), ("retried", 2), ("finished", 1),
+        ("started", 1), ("retried", 1), ("retried", 2), ("finished", 3),
     ]  # fmt: skip
 
 

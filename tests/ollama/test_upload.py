@@ -24,6 +24,7 @@ from localproviders import (
     RequestRejectedError,
     RetryPolicy,
     StreamInterruptedError,
+    UnreachableError,
 )
 from localproviders._http.upload import PIECE, Upload
 from localproviders.testing import Exchange, FakeOllama
@@ -249,7 +250,9 @@ class Mine(Exception):  # noqa: N818  # what a caller's function raises
 
 
 @pytest.mark.parametrize("at", ["reading", "uploading"])
-@pytest.mark.parametrize("raised", [Mine("x"), OSError("x"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "raised", [Mine("x"), OSError("x"), UnreachableError("x"), KeyboardInterrupt()]
+)
 def test_what_a_listener_raises_comes_out_as_it_is(
     server: FakeOllama, ollama: OllamaProvider, tmp_path: Path, at: str, raised: BaseException
 ) -> None:
@@ -263,6 +266,7 @@ def test_what_a_listener_raises_comes_out_as_it_is(
         ollama.create("mine", files=tmp_path / "a.gguf", on_progress=fail)
     assert caught.value is raised
     assert server.blobs == {}
+    assert len(uploads(server)) == (at == "uploading")
     del caught
     assert server.wait_for_connections(0 if at == "uploading" else 1)
 
@@ -291,6 +295,23 @@ def test_a_total_bounds_reading_and_sending(
     with pytest.raises(LimitError) as caught:
         ollama.create("mine", files=tmp_path / "a.gguf", on_progress=slow, timeout=0.3)
     assert caught.value.limit == "total_s"
+
+
+def test_reading_a_second_file_is_not_the_servers_silence(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.gguf", 100)
+    # The clock is looked at for each piece: the second comes behind the wait.
+    write(tmp_path / "b.gguf", 2 * PIECE)
+
+    def slow(report: Progress) -> None:
+        if report.status == "reading b.gguf":
+            time.sleep(0.6)
+
+    files = {name: tmp_path / name for name in ("a.gguf", "b.gguf")}
+    limits = Limits(load_s=0.2, first_token_s=0.2)
+    ollama.create("mine", files=files, on_progress=slow, timeout=limits)
+    assert len(server.blobs) == 2
 
 
 def test_an_upload_closes_its_file_and_says_only_its_size(tmp_path: Path) -> None:
