@@ -136,7 +136,7 @@ def test_a_loop_that_was_stopped_goes_on_with_what_it_has(
 def test_the_loop_by_hand_runs_its_tool(
     server: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(the_block("arguments_for"), server)
+    run(the_block("Delete the file"), server)
     assert capsys.readouterr().out == "The sky scatters blue.\n"
     assert "Oslo is gone" in str(server.ollama.exchanges[-1].json)
 
@@ -182,7 +182,7 @@ def test_an_overlong_report_gives_both_numbers(
     server: Servers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "report.txt").write_text("word " * 5000, encoding="utf-8")
-    run(the_block("ContextOverflowError"), server)
+    run(the_block("tokens do not fit into"), server)
     assert capsys.readouterr().out == "5002 tokens do not fit into 4096\n"
 
 

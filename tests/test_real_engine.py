@@ -245,7 +245,10 @@ def test_lmstudio_speaks_the_dialect_and_misses_its_own_routes(
     endpoint = chat.settings.endpoint
     with LMStudioProvider(endpoint.origin, model="chat", api_key=chat.settings.api_key) as lmstudio:
         response = lmstudio.chat("What is the capital of France?", temperature=0, max_tokens=20)
-        with pytest.raises(UnsupportedError):
-            lmstudio.list_models()
+        names = [info.name for info in lmstudio.list_models()]
+        with pytest.raises(UnsupportedError, match=r"0\.4\.0"):
+            lmstudio.load("chat")
+        generation = lmstudio.generation()
 
     assert "Paris" in response.text
+    assert (generation, names) == ("older", ["chat"])

@@ -263,7 +263,7 @@ def test_capabilities_from_show(one_byte: bool) -> None:
 
     assert (found.chat, found.tools, found.embeddings) == (True, False, False)
     assert (found.max_context_length, found.embedding_length) == (32768, 640)
-    assert server.exchanges[-1].json == {"model": "gemma3:270m"}
+    assert server.exchanges[0].json == {"model": "gemma3:270m"}
 
 
 # --- Ollama's own OpenAI dialect ------------------------------------------------------------

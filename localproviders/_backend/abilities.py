@@ -35,6 +35,7 @@ _WORDS = {
     "completion": "continue text",
     "tools": "call tools",
     "vision": "see images",
+    "audio": "hear sound",
     "thinking": "think apart from its answer",
     "insert": "fill a gap before a suffix",
 }
@@ -45,6 +46,7 @@ def needs_of(request: CompletionRequest) -> Tuple[str, ...]:
     needed = {
         "tools": bool(request.tools),
         "vision": any(message.images for message in request.messages),
+        "audio": any(message.audio for message in request.messages),
         "thinking": request.thinking not in _NO_THINKING,
         "insert": request.suffix is not None,
     }
@@ -96,9 +98,12 @@ class AbilityCheck:
             evidence=fact,
         )
 
-    def forget(self, model: str) -> None:
-        """Ask again next time: it may be another one by now."""
-        self._known.pop(model, None)
+    def forget(self, model: Optional[str] = None) -> None:
+        """Ask again next time: the model, or for None any model, may be another by now."""
+        if model is None:
+            self._known.clear()
+        else:
+            self._known.pop(model, None)
 
     def _about(self, model: str, ask: Callable[[], ModelCapabilities]) -> ModelCapabilities:
         until, found = self._known.get(model, (0.0, None))

@@ -111,6 +111,24 @@ class Call:
         """From now on bound the silence between two pieces."""
         self._phase(None, math.inf, step=self.limits.idle_s)
 
+    def moving(self) -> None:
+        """Bound the time until something moves on: what says nothing new stops no clock."""
+        self._phase("idle_s", self.limits.idle_s)
+
+    def working(self) -> None:
+        """Bound what the server does on its own, in silence: it takes as long as a load."""
+        self._phase("load_s", self.limits.load_s)
+
+    def alone(self) -> None:
+        """Bound by nothing but the total what this side does, while no server is waited for."""
+        self._phase(None, math.inf)
+
+    def outside(self, seconds: float) -> None:
+        """Take what the caller did meanwhile off the running clocks, but for the total."""
+        for name in self._ends:
+            if name != "total_s":
+                self._ends[name] += seconds
+
     def explaining(self) -> None:
         """Wait for the reason of a refusal, not long."""
         self._phase("reason", REASON_S)
@@ -163,10 +181,6 @@ class Call:
 
     # --- waiting without a socket ---------------------------------------------------------
 
-    def waiting(self) -> None:
-        """Wait for something else than the server: only the total bounds that."""
-        self._phase(None, math.inf)
-
     def wait_for(self, event: threading.Event, seconds: float = math.inf) -> bool:
         """Wait for an event, so long at the most; say whether it came.
 
@@ -188,7 +202,7 @@ class Call:
         Raises:
             Stop: The total is over, or the call was cancelled.
         """
-        self.waiting()
+        self.alone()
         self.wait_for(threading.Event(), seconds)
 
     # --- ending from outside --------------------------------------------------------------
@@ -238,6 +252,19 @@ class Call:
         The lock may be held by a thread that the child does not have.
         """
         return self._process != os.getpid()
+
+
+def rest(call: Call, seconds: float) -> None:
+    """Wait so long.
+
+    Raises:
+        CancelledError: The call was cancelled meanwhile.
+        LimitError: The total ran out.
+    """
+    try:
+        call.pause(seconds)
+    except Stop as stop:
+        raise stopped(stop, call) from None
 
 
 def stopped(stop: Stop, call: Call) -> ProviderError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Callable, Optional
 
-from localproviders._http.deadline import Call, Stop, stopped
+from localproviders._http.deadline import Call, rest
 from localproviders.errors import (
     BusyError,
     LimitError,
@@ -76,10 +76,7 @@ class Attempts:
         if call.on_retry is not None:
             call.on_retry(error, self.number, seconds)
         self.number += 1
-        try:
-            call.pause(seconds)
-        except Stop as stop:
-            raise stopped(stop, call) from None
+        rest(call, seconds)
 
     def _met_the_closing(self) -> bool:
         """Whether the server had closed this kept connection before the request came."""
@@ -88,9 +85,7 @@ class Attempts:
         return call.reused and not call.got_bytes and not late
 
     def _backoff_s(self) -> float:
-        # The exponent is bounded because a loading server may be asked very often.
-        longest_s = self._policy.first_wait_s * 2.0 ** min(self.number - 1, 30)
-        return min(longest_s, self._policy.longest_wait_s) * (1 - self._rand() / 2)
+        return backoff_s(self._policy, self.number, self._rand)
 
     def _busy_s(self, error: BusyError) -> float:
         if error.retry_after_s is None:
@@ -120,3 +115,10 @@ class Attempts:
         left = self._call.limits.total_s - self._call.elapsed_s
         # The jitter on top of a server's wish may pass the longest wait.
         return seconds if seconds <= self._policy.longest_wait_s * 1.1 and seconds < left else None
+
+
+def backoff_s(policy: RetryPolicy, number: int, rand: Callable[[], float] = random.random) -> float:
+    """Give the seconds to wait behind the attempt of this number, from 1."""
+    # The exponent is bounded because a loading server may be asked very often.
+    longest_s = policy.first_wait_s * 2.0 ** min(number - 1, 30)
+    return min(longest_s, policy.longest_wait_s) * (1 - rand() / 2)

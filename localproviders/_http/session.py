@@ -6,7 +6,7 @@ This module is loaded when the first request is sent, because it loads requests.
 from __future__ import annotations
 
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Union
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -17,6 +17,7 @@ from localproviders._http.deadline import Call
 from localproviders._http.pools import POOLS
 from localproviders._http.resolve import Policy
 from localproviders._http.translate import translate
+from localproviders._http.upload import Upload
 from localproviders.settings import Settings
 
 # As many threads as may share a provider without opening a connection for each call.
@@ -113,23 +114,26 @@ class Session:
         url: str,
         *,
         headers: Mapping[str, str],
-        body: Optional[bytes],
+        body: Union[bytes, Upload, None],
         call: Call,
     ) -> Answer:
         """Send a request, once.
 
         Raises:
             ProviderError: Whatever happened, translated.
+            Exception: Whatever broke the reading of the body on our side, as it is.
         """
         call.connected = call.reused = call.got_bytes = False
         call.sent_at = None
         try:
-            request = requests.Request(method, url, headers=dict(headers), data=body)
+            data: Any = body  # requests reads an upload like a file
+            request = requests.Request(method, url, headers=dict(headers), data=data)
             response = self._send(request.prepare(), call)
             parsed, connection.current.response = connection.current.response, None
             return Answer(response, parsed, call)
         except Exception as error:
-            failure = translate(error, call)
+            ours = body.failure if isinstance(body, Upload) else None
+            failure = ours or translate(error, call)
         call.detach()
         # Raised out here, so that requests' exception, which holds the request and with it
         # key and prompt, is not the context of ours.

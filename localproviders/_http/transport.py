@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Mapping, NoReturn, Optional, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Mapping,
+    NoReturn,
+    Optional,
+    Tuple,
+    Union,
+)
 
 from localproviders._http.deadline import Call
 from localproviders._http.framing import decode, looks_cut, parse_json
 from localproviders._http.quotes import without_quotes
 from localproviders._http.retry import Attempts
+from localproviders._http.upload import Upload
 from localproviders._version import __version__
 from localproviders.errors import (
     CancelledError,
@@ -34,6 +46,8 @@ _MAX_ERROR_BYTES = 1024 * 1024
 
 class Body(bytes):
     """A request's body. It is a local variable in our frames, so its repr says its size."""
+
+    media = "application/json"
 
     def __repr__(self) -> str:
         return f"<body of {len(self)} bytes>"
@@ -96,10 +110,12 @@ class Transport:
         path: str,
         *,
         call: Call,
-        body: Optional[Body] = None,
+        body: Union[Body, Upload, None] = None,
         accept: str = "application/json",
     ) -> Answer:
         """Send a request, again where the policy says so, and give the open 2xx answer.
+
+        An `Upload` is read anew for each attempt.
 
         Raises:
             ProviderError: Nothing could be sent, nothing came, or the status says no. No
@@ -187,27 +203,33 @@ class Transport:
             session.close()
 
     def _send(
-        self, method: str, path: str, call: Call, body: Optional[Body], accept: str
+        self, method: str, path: str, call: Call, body: Union[Body, Upload, None], accept: str
     ) -> Answer:
-        answer = self._current_session().send(
-            method,
-            self._settings.endpoint.url + path,
-            headers=self._headers(body, accept),
-            body=body,
-            call=call,
-        )
+        if isinstance(body, Upload):
+            body.rewind()
+        try:
+            answer = self._current_session().send(
+                method,
+                self._settings.endpoint.url + path,
+                headers=self._headers(body, accept),
+                body=body,
+                call=call,
+            )
+        finally:
+            if isinstance(body, Upload):
+                body.close()
         if not 200 <= answer.status < 300:
             self._refuse(answer)
         return answer
 
-    def _headers(self, body: Optional[Body], accept: str) -> Mapping[str, str]:
+    def _headers(self, body: Union[Body, Upload, None], accept: str) -> Mapping[str, str]:
         key = self._settings.api_key
         return Headers(
             {
                 "User-Agent": f"localproviders/{__version__}",
                 "Accept": accept,
                 "Accept-Encoding": "identity",
-                **({"Content-Type": "application/json"} if body is not None else {}),
+                **({"Content-Type": body.media} if body is not None else {}),
                 **({"Authorization": key.as_bearer()} if key is not None else {}),
             }
         )

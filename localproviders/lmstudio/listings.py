@@ -189,7 +189,7 @@ class Listings(OpenAICompatibleProvider):
             LimitError: The total ran out.
         """
         try:
-            call.waiting()
+            call.alone()
             call.wait_for(event, seconds)
         except Stop as stop:
             raise stopped(stop, call) from None

@@ -1,5 +1,10 @@
-"""Ollama, through its native API."""
+"""Ollama, through its native API.
 
+`OllamaProvider` is what to call; `ModelDetails` is what its `show` gives. The names of its
+models are read and compared by `localproviders.ollama.names`.
+"""
+
+from localproviders.ollama.details import ModelDetails
 from localproviders.ollama.provider import OllamaProvider
 
-__all__ = ["OllamaProvider"]
+__all__ = ["ModelDetails", "OllamaProvider"]

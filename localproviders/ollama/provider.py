@@ -6,7 +6,6 @@ import os
 import time
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from localproviders._backend import HTTPProvider
 from localproviders._backend.embedding import may_lie_in_one_text
 from localproviders._http.address import Endpoint, parse_endpoint
 from localproviders._http.deadline import Call
@@ -20,12 +19,13 @@ from localproviders.errors import (
     WrongModelError,
 )
 from localproviders.ollama import wire
+from localproviders.ollama.library import Library
+from localproviders.ollama.lifecycle import Lifecycle
 from localproviders.ollama.names import is_cloud, same_model, split_source
 from localproviders.settings import ApiKey, Settings, first_variable, make_settings
 from localproviders.types.answer import CompletionChunk
-from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
-from localproviders.types.model import ModelCapabilities, ModelInfo
+from localproviders.types.model import ModelCapabilities
 from localproviders.types.request import (
     CompletionRequest,
     EmbeddingRequest,
@@ -41,7 +41,7 @@ _CLOUD_HOST = "ollama.com"
 _KNOWN_LOCAL_S = 60.0
 
 
-class OllamaProvider(HTTPProvider):
+class OllamaProvider(Library, Lifecycle):
     """An Ollama server, through its native API.
 
     Args:
@@ -102,41 +102,12 @@ class OllamaProvider(HTTPProvider):
 
     # --- models ---------------------------------------------------------------------------
 
-    def list_models(
-        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
-    ) -> List[ModelInfo]:
-        """List the installed models, most recently changed first (ollama-api §2.2).
-
-        Cloud models are listed where a stub was pulled; their `remote_host` says so.
-        """
-        return self._ask(
-            "GET",
-            "/api/tags",
-            lambda data: wire.parse_models(data, self.name),
-            timeout=timeout,
-            cancel=cancel,
-        )
-
-    def model_info(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
-    ) -> ModelInfo:
-        """Say what ``/api/show`` tells about one model (ollama-api §2.4, §6).
-
-        Raises:
-            ModelNotFoundError: The server has no such model.
-            ProviderError: As for `list_models`.
-        """
-        return self._ask(
-            "POST",
-            "/api/show",
-            lambda data: wire.parse_details(data, model, self.name),
-            timeout=timeout,
-            cancel=cancel,
-            payload={"model": model},
-        )
-
     def _is_same(self, listed: str, model: str) -> bool:
         return same_model(listed, model)
+
+    def _forget(self) -> None:
+        self._known_local.clear()
+        self._abilities.forget()
 
     # --- the dialect ----------------------------------------------------------------------
 
@@ -205,7 +176,7 @@ class OllamaProvider(HTTPProvider):
             raise wire.refuse_cloud(model, None, locality)
         if self._known_local.get(model, 0.0) > time.monotonic():
             return
-        listed = wire.parse_models(self._transport.json("GET", "/api/tags", call=call), self.name)
+        listed = self._listed(call)
         info = self._find(split_source(model)[0], listed)
         if info is None:
             raise ModelNotFoundError(

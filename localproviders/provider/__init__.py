@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from localproviders.provider.answers import Answers, Texts, bare
+from localproviders.provider.answers import Texts, bare
+from localproviders.provider.conversations import Conversations
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelProvider", "Texts", "bare"]
 
 
-class ModelProvider(Answers):
+class ModelProvider(Conversations):
     """A server of language models on this machine, or wherever its policy allows.
 
     Every method that talks takes `timeout` (seconds for the whole call, a `Limits`, or

@@ -43,6 +43,8 @@ class FakeServer(ScriptedServer):
     work_paths: Tuple[str, ...] = ()
     #: Paths of the requests that ask for its models.
     list_paths: Tuple[str, ...] = ()
+    #: Paths of the requests that move models: pull, push and the like.
+    transfer_paths: Tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -97,7 +99,8 @@ class FakeServer(ScriptedServer):
             fault: One of `FAULTS`, or its name.
             times: How many requests it strikes; None strikes until `heal`.
             path: Begin of the path of the requests that it strikes; empty takes those that
-                ask a model to work, and for a fault of lists those that ask for the list.
+                ask a model to work; for a fault of lists those that ask for the list, and
+                for a fault of transfers those that move models.
 
         Raises:
             ValueError: There is no fault of this name, this server cannot have it, or
@@ -108,7 +111,11 @@ class FakeServer(ScriptedServer):
         found = find_fault(fault)
         if not set(found.kinds) & set(self.kinds):
             raise ValueError(f"{type(self).__name__} sends nothing that {found.name!r} can spoil")
-        usual = self.list_paths if found.kinds == ("list",) else self.work_paths
+        special: Dict[Tuple[str, ...], Tuple[str, ...]] = {
+            ("list",): self.list_paths,
+            ("progress",): self.transfer_paths,
+        }
+        usual = special.get(found.kinds, self.work_paths)
         self._armed.append(_Armed(found, times, (path,) if path else usual))
 
     def poison(self, text: str, how: Union[Refusal, Sequence[Any]] = POISONED) -> None:

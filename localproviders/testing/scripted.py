@@ -81,6 +81,8 @@ class Exchange:
         while time.monotonic() < until and not self.stopping.wait(LOOK_S):
             if hung_up(self.sock):
                 raise ConnectionResetError
+        if self.stopping.is_set():
+            raise ScriptEndsError  # what follows would race with the end of the connection
 
     def close(self) -> None:
         """Close the connection here, in the middle of whatever was said."""

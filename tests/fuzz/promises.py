@@ -7,7 +7,17 @@ import json
 import math
 import pickle
 from array import array
-from typing import Any, Callable, Dict, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from localproviders._record import Record
 from localproviders.errors import ProviderError
@@ -65,12 +75,14 @@ def hints(cls: Any) -> Dict[str, Any]:
 def fits(value: Any, hint: Any) -> bool:
     """Say whether a value is of an annotated type; True is no number here."""
     kind, inner = get_origin(hint), get_args(hint)
-    if hint is Any:
+    if hint is Any or isinstance(hint, TypeVar):
         return True
     if kind is Union:
         return any(fits(value, one) for one in inner)
     if kind is Literal:
         return value in inner
+    if kind is collections.abc.Callable:
+        return callable(value)
     if kind is tuple:
         return isinstance(value, tuple) and all(fits(item, inner[0]) for item in value)
     if kind in (dict, collections.abc.Mapping):

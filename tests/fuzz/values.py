@@ -6,7 +6,7 @@ import collections.abc
 import dataclasses
 from array import array
 from datetime import datetime, timedelta, timezone
-from typing import Any, Dict, List, Literal, Mapping, Type, Union, get_args, get_origin
+from typing import Any, Dict, List, Literal, Mapping, Type, TypeVar, Union, get_args, get_origin
 
 from hypothesis import strategies as st
 
@@ -64,7 +64,11 @@ _number = st.integers(0, 9) | _share
 _SPECIAL: Dict[Type[Record], Dict[str, Draw]] = {
     Message: {"role": st.sampled_from(["system", "user", "assistant", "tool"])},
     TokenLogprob: {"top": st.builds(TokenLogprob, token=_text, logprob=_real).map(lambda leaf: (leaf,))},
-    EmbeddingRequest: {"texts": st.lists(_words, min_size=1, max_size=3).map(tuple)},
+    EmbeddingRequest: {
+        "texts": st.lists(_words, min_size=1, max_size=3).map(tuple),
+        **dict.fromkeys(["batch_size", "batch_characters"], st.integers(1, 9)),
+        "keep_alive": st.floats(0, 1e9),
+    },
     Limits: {field.name: _seconds for field in dataclasses.fields(Limits)},
     RetryPolicy: dict.fromkeys(["first_wait_s", "longest_wait_s"], st.floats(0, 1e9)),
     EmbeddingResponse: {
@@ -92,7 +96,7 @@ def value(cls: Type[Record]) -> Draw:
         **{name: of_hint(hint) for name, hint in hints(cls).items() if name not in special},
         **special,
     }
-    drawn.pop("raw", None)
+    drawn = {name: one for name, one in drawn.items() if "raw" not in fields[name].metadata}
     optional = {n: one for n, one in drawn.items() if _has_default(fields[n])}
     required = {n: one for n, one in drawn.items() if n not in optional}
     made = st.fixed_dictionaries(required, optional=optional)
@@ -104,6 +108,8 @@ def of_hint(hint: Any) -> Draw:
     kind, inner = get_origin(hint), get_args(hint)
     if hint in _KINDS:
         return _KINDS[hint]
+    if isinstance(hint, TypeVar):
+        return json_values
     if kind is Union:
         return st.one_of(*map(of_hint, inner))
     if kind is Literal:

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localproviders.ollama.names import ModelName, is_cloud, parse_name, same_model, split_source
+from localproviders.ollama.names import (
+    ModelName,
+    display_name,
+    is_cloud,
+    listed_name,
+    parse_name,
+    same_model,
+    split_source,
+    valid_name,
+)
 
 _LIBRARY = ("registry.ollama.ai", "library")
 
@@ -93,3 +102,56 @@ def test_a_source_is_split_off(name: str, split: object) -> None:
 def test_any_name_means_itself(name: str) -> None:
     assert same_model(name, name)
     assert isinstance(is_cloud(name), bool)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("llama3", "llama3:latest"),
+        ("LLaMA3:8B", "LLaMA3:8B"),
+        ("library/llama3", "llama3:latest"),
+        ("registry.ollama.ai/library/llama3:8b", "llama3:8b"),
+        ("registry.ollama.ai/me/m", "me/m:latest"),
+        ("me/m:x", "me/m:x"),
+        ("hf.co/library/m", "hf.co/library/m:latest"),
+        ("https://hf.co/me/M:Q4", "hf.co/me/M:Q4"),
+        ("m:local", "m:latest"),
+        ("m:8b:local", "m:8b"),
+        ("m:cloud", "m:cloud"),
+        ("m:20b:cloud", "m:20b-cloud"),
+        ("m:20b-cloud", "m:20b-cloud"),
+    ],
+)
+def test_a_name_is_shown_as_the_server_lists_it(name: str, shown: str) -> None:
+    assert display_name(name) == shown
+
+
+@given(st.from_regex(r"[a-z0-9]{1,9}(/[a-z0-9]{1,9}){0,2}(:[a-z0-9]{1,9})?", fullmatch=True))
+def test_a_shown_name_means_the_same_model_and_stays_as_it_is(name: str) -> None:
+    shown = display_name(name)
+    assert same_model(shown, listed_name(name))
+    assert display_name(shown) == shown
+    assert valid_name(shown)
+
+
+@pytest.mark.parametrize(
+    "name", ["m", " m:x ", "me/m", "h:5000/me/m:x", "http://h/me/m", "_m", "m.1-2", "a" * 80]
+)
+def test_a_good_name_is_valid(name: str) -> None:
+    assert valid_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "m:", "/m", "a//m", "m@sha256", "localhost:5000/m", "a.b/m", "-m", "m:-x", "é",
+        "m m", "a/b/c/m", "m:cloud:local", "m:20b-cloud:local", "a" * 81, "m:" + "t" * 81,
+    ],
+)  # fmt: skip
+def test_a_bad_name_is_not_valid(name: str) -> None:
+    assert not valid_name(name)
+
+
+def test_only_the_source_local_is_in_no_list() -> None:
+    assert listed_name("m:8b:local") == "m:8b"
+    assert listed_name("m:cloud") == "m:cloud"

@@ -40,6 +40,7 @@ from localproviders.testing import (
     Reply,
 )
 from localproviders.testing.fake import vector_of
+from localproviders.testing.faults import KINDS
 from localproviders.testing.values import words_of
 
 ONCE = RetryPolicy(attempts=1)
@@ -227,13 +228,13 @@ def test_a_server_of_the_dialect() -> None:
 
 # --- scripts --------------------------------------------------------------------------------
 
-KINDS: List[Any] = [
+SERVERS: List[Any] = [
     (FakeOllama, OllamaProvider, "llama3.2"),
     (FakeLMStudio, LMStudioProvider, "qwen/qwen3-4b"),
 ]
 
 
-@pytest.mark.parametrize(("fake_class", "provider_class", "model"), KINDS)
+@pytest.mark.parametrize(("fake_class", "provider_class", "model"), SERVERS)
 def test_replies_come_in_order(fake_class: Any, provider_class: Any, model: str) -> None:
     call = ToolCall(id="one", name="f", arguments={"a": [1, "ü"]})
     with fake_class() as fake, provider_class(fake.url, model=model, retry=ONCE) as provider:
@@ -261,7 +262,7 @@ def test_replies_come_in_order(fake_class: Any, provider_class: Any, model: str)
     assert caught.value.retry_after_s == 7
 
 
-@pytest.mark.parametrize(("fake_class", "provider_class", "model"), KINDS)
+@pytest.mark.parametrize(("fake_class", "provider_class", "model"), SERVERS)
 def test_pieces_come_one_by_one(fake_class: Any, provider_class: Any, model: str) -> None:
     with fake_class() as fake, provider_class(fake.url, model=model) as provider:
         fake.reply_with(Reply(text="one two three", pause_s=0.01))
@@ -325,7 +326,7 @@ def test_a_fault_that_cannot_strike_is_refused(fake_ollama: FakeOllama) -> None:
 
 
 def test_every_fault_says_what_it_spoils() -> None:
-    assert all(set(fault.kinds) <= {"lines", "events", "vectors", "list"} for fault in FAULTS)
+    assert all(set(fault.kinds) <= set(KINDS) for fault in FAULTS)
     assert repr(FAULTS[0]) == f"<Fault {FAULTS[0].name!r}>"
 
 

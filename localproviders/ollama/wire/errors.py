@@ -16,6 +16,7 @@ from localproviders.errors import (
     ModelNotFoundError,
     ProviderError,
     RequestRejectedError,
+    ServerError,
     StreamInterruptedError,
     ToolCallError,
     UnsupportedError,
@@ -23,8 +24,65 @@ from localproviders.errors import (
 
 _PULL = "get it first: ollama pull <model>"
 
+# Texts of pull, push and create (ollama-api §5.3). They come in mid-stream, where the status
+# of their cause is lost.
+_LIBRARY_RULES: Tuple[Rule, ...] = (
+    rule(
+        r"manifest: .*(file does not exist|\b404\b)",
+        ModelNotFoundError,
+        "the registry has no such model: check owner, name and tag",
+    ),
+    rule(
+        r"manifests\b.*(no such file|cannot find)",
+        ModelNotFoundError,
+        "list_models() tells which models the server has",
+    ),
+    rule(
+        r"manifest: 412\b|newer version of ollama",
+        UnsupportedError,
+        "update Ollama on the machine where it runs",
+    ),
+    rule(r"requires MLX support", UnsupportedError, "this model needs another machine"),
+    rule(
+        r"access denied|manifest: 40[13]\b",
+        AuthenticationError,
+        "sign in where Ollama runs, with: ollama signin; a push needs a name of yours, such as"
+        " me/model",
+    ),
+    rule(
+        r"digest mismatch, expected",
+        RequestRejectedError,
+        "the file changed while it was being sent: run it again when nobody writes to it",
+    ),
+    rule(
+        r"digest mismatch|max retries exceeded",
+        ServerError,
+        "the server's line to its registry is bad: run it again, it goes on where it stopped",
+        retryable=True,
+    ),
+    rule(
+        r"manifest: .*x509",
+        ServerError,
+        "Ollama does not trust the registry's certificate: a proxy's own authority must be"
+        " known to the machine where Ollama runs",
+    ),
+    rule(
+        r"manifest: .*(dial tcp|proxyconnect|timeout|deadline exceeded|EOF|reset by peer)",
+        ServerError,
+        "Ollama cannot reach the registry; a proxy is set where Ollama runs, with HTTPS_PROXY",
+        retryable=True,
+    ),
+    rule(
+        r"neither 'from' or 'files'|unknown type|not in GGUF format|only one adapter|bad remote"
+        r"|template error|info field|invalid digest format|must be relative|requires a DRAFT"
+        r"|DRAFT cannot|invalid model name|unsupported quantiz|unknown quantiz",
+        RequestRejectedError,
+    ),
+)
+
 # The server's words, from ollama-api §5.3; a status can be wrong where they are right.
 RULES: Tuple[Rule, ...] = (
+    *_LIBRARY_RULES,
     rule(
         r"exceed_context_size|exceeds? the available context|longer than the context length"
         r"|input length.*exceeds|exceeds maximum context length",

@@ -11,9 +11,11 @@ from localproviders.testing.faults.heads import HEADS
 from localproviders.testing.faults.records import RECORD_FAULTS
 from localproviders.testing.faults.statuses import STATUS_FAULTS
 from localproviders.testing.faults.streams import STREAM_FAULTS
+from localproviders.testing.faults.transfers import TRANSFER_FAULTS
 from localproviders.testing.faults.vectors import VECTOR_FAULTS
 
-#: All of them, in an order that tells: head, body, records, streams, statuses, vectors.
+#: All of them, in an order that tells: head, body, records, streams, statuses, vectors,
+#: transfers.
 FAULTS: Tuple[Fault, ...] = (
     *HEADS,
     *BODY_FAULTS,
@@ -21,6 +23,7 @@ FAULTS: Tuple[Fault, ...] = (
     *STREAM_FAULTS,
     *STATUS_FAULTS,
     *VECTOR_FAULTS,
+    *TRANSFER_FAULTS,
 )
 
 _BY_NAME: Dict[str, Fault] = {fault.name: fault for fault in FAULTS}

@@ -8,8 +8,8 @@ from localproviders.testing.answers import Answer
 from localproviders.testing.scripted import Exchange, Step
 
 #: The kinds of answers: records as lines (Ollama) or events (LM Studio), one body with
-#: vectors, one body with a list of models.
-KINDS = ("lines", "events", "vectors", "list")
+#: vectors, one body with a list of models, reports of how far a transfer is.
+KINDS = ("lines", "events", "vectors", "list", "progress")
 STREAMS = ("lines", "events")
 BODIES = ("vectors", "list")
 

@@ -3,51 +3,64 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from localproviders.ollama.names import parse_name, same_model, split_source
 from localproviders.testing.answers import Answer, as_line, dumps
-from localproviders.testing.fake import FakeServer, count_tokens
+from localproviders.testing.fake import count_tokens
+from localproviders.testing.ollama.answers import (
+    DATE,
+    RefusedError,
+    as_listed,
+    body_of,
+    json_answer,
+    text_answer,
+)
+from localproviders.testing.ollama.library import FakeLibrary
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
 
-# Our words for what a model can do, and the server's (§6.1).
-_ABILITIES = {
-    "chat": "completion",
-    "tools": "tools",
-    "insert": "insert",
-    "vision": "vision",
-    "audio": "audio",
-    "embeddings": "embedding",
-    "thinking": "thinking",
-}
 
-_DATE = "2026-11-24T07:35:50.811290692Z"
-
-
-class FakeOllama(FakeServer):
+class FakeOllama(FakeLibrary):
     """A server that behaves like Ollama, for tests; use it in a ``with`` block.
 
     It lists, shows, loads, chats, completes and embeds as Ollama does, with its errors:
     unknown models, abilities that a model lacks, prompts that do not fit (tokens are
-    words). Its arguments are those of `FakeServer`.
+    words). It pulls what stands in its `registry`, pushes, makes, copies and deletes. Its
+    arguments are those of `FakeServer`.
     """
 
     default_models: Sequence[Union[str, FakeModel]] = ("llama3.2", "nomic-embed-text")
-    kinds = ("lines", "vectors", "list")
+    kinds = ("lines", "vectors", "list", "progress")
     work_paths = ("/api/chat", "/api/generate", "/api/embed")
     list_paths = ("/api/tags",)
+    transfer_paths = ("/api/pull", "/api/push", "/api/create")
     #: What ``GET /api/version`` answers.
     version = "0.32.6"
     #: True lets it behave as a server from before ``/api/embed``.
     old_embeddings = False
+    #: What ``GET /api/status`` answers; None is a server too old to have it.
+    cloud_disabled: Optional[bool] = False
+    #: Seconds that a model stays in memory where a request does not say.
+    keep_alive_s: float = 300.0
+    #: Seconds that a model stays listed after it was told to leave.
+    unload_s: float = 0.0
+    #: How much of each model is on a graphics card.
+    vram_bytes: int = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        #: When each model leaves memory, by name.
+        self.expires: Dict[str, datetime] = {}
 
     def answer(self, exchange: Exchange) -> Answer:
         """Give the good answer to a request."""
         path = exchange.path.partition("?")[0]
+        if path.startswith("/api/blobs/"):
+            path = "/api/blobs/"
         routes: Mapping[str, Tuple[str, Callable[[Exchange], Answer]]] = {
-            "/": ("GET HEAD", lambda _: _text("200 OK", "Ollama is running")),
-            "/api/version": ("GET HEAD", lambda _: _json({"version": self.version})),
+            "/": ("GET HEAD", lambda _: text_answer("200 OK", "Ollama is running")),
+            "/api/version": ("GET HEAD", lambda _: json_answer({"version": self.version})),
             "/api/tags": ("GET HEAD", self._tags),
             "/api/ps": ("GET", self._ps),
             "/api/show": ("POST", self._show),
@@ -55,89 +68,71 @@ class FakeOllama(FakeServer):
             "/api/generate": ("POST", self._generate),
             "/api/embeddings": ("POST", self._embed_one),
             **({} if self.old_embeddings else {"/api/embed": ("POST", self._embed)}),
+            "/api/status": ("GET", self._status),
+            "/api/pull": ("POST", self._pull),
+            "/api/push": ("POST", self._push),
+            "/api/create": ("POST", self._create),
+            "/api/copy": ("POST", self._copy),
+            "/api/delete": ("DELETE", self._delete),
+            "/api/blobs/": ("HEAD POST", self._blob),
         }
         if path not in routes:
-            return _text("404 Not Found", "404 page not found")
+            return text_answer("404 Not Found", "404 page not found")
         methods, make = routes[path]
         if exchange.method not in methods.split():
-            return _text("405 Method Not Allowed", "405 method not allowed")
+            return text_answer("405 Method Not Allowed", "405 method not allowed")
         try:
             return make(exchange)
-        except _RefusedError as refused:
-            return _json({"error": refused.text}, refused.status)
+        except RefusedError as refused:
+            return json_answer({"error": refused.text}, refused.status)
 
-    # --- models ---------------------------------------------------------------------------
+    # --- memory ---------------------------------------------------------------------------
 
-    def _tags(self, _: Exchange) -> Answer:
-        return _json({"models": [self._entry(model) for model in self.models]}, kind="list")
+    def load(self, model: FakeModel, exchange: Exchange, window: Optional[int] = None) -> float:
+        """Bring a model into memory as `FakeServer` does, and start its timer (§4.5)."""
+        self._evict()
+        asked = None if window is None else min(window, model.max_context_length)
+        load_s = super().load(model, exchange, asked)
+        kept_s = exchange.json.get("keep_alive")
+        self.expires[model.name] = self._expiry(self.keep_alive_s if kept_s is None else kept_s)
+        return load_s
 
-    def _entry(self, model: FakeModel) -> Dict[str, Any]:
-        name = _listed(model.name)
-        remote = {"remote_host": model.remote_host, "remote_model": model.name}
-        return {
-            "name": name,
-            "model": name,
-            **(remote if model.remote_host else {}),
-            "modified_at": _DATE,
-            "size": 384 if model.remote_host else 2019393189,
-            "digest": "a80c4f17acd5" + "0" * 52,
-            "details": {
-                **self._details(),
-                "context_length": model.max_context_length,
-                "embedding_length": model.dimensions,
-            },
-            "capabilities": _capabilities(model),
-        }
+    def _expiry(self, seconds: float) -> datetime:
+        now = datetime.now(timezone.utc)
+        return now + (timedelta(days=292 * 365) if seconds < 0 else timedelta(seconds=seconds))
 
-    def _details(self) -> Dict[str, Any]:
-        return {
-            "parent_model": "",
-            "format": "gguf",
-            "family": "llama",
-            "families": ["llama"],
-            "parameter_size": "3.2B",
-            "quantization_level": "Q4_K_M",
-        }
+    def _evict(self) -> None:
+        """Take what has outlived its timer out of memory."""
+        now = datetime.now(timezone.utc)
+        for name in [name for name, until in self.expires.items() if until <= now]:
+            self.loaded.pop(name, None)
+            self.expires.pop(name, None)
 
     def _ps(self, _: Exchange) -> Answer:
+        self._evict()
         running = [
-            {**self._entry(model), "size_vram": 0, "expires_at": _DATE, "context_length": window}
+            {
+                **self._entry(model),
+                "size_vram": self.vram_bytes,
+                "expires_at": self.expires.get(model.name, self._expiry(-1)).isoformat(),
+                "context_length": window,
+            }
             for model in self.models
             for window in [self.loaded.get(model.name)]
             if window
         ]
-        return _json({"models": running})
+        return json_answer({"models": running})
 
-    def _show(self, exchange: Exchange) -> Answer:
-        body = _body(exchange)
-        model = self._find(body.get("model") or body.get("name"), "model {!r} not found")
-        info = {
-            "general.architecture": "llama",
-            "llama.context_length": model.max_context_length,
-            "llama.embedding_length": model.dimensions,
-        }
-        return _json(
-            {
-                "details": self._details(),
-                "model_info": info,
-                "capabilities": _capabilities(model),
-                "modified_at": _DATE,
-            }
-        )
-
-    def _find(self, name: Any, missing: str) -> FakeModel:
-        if not name:
-            raise _RefusedError("model is required", "400 Bad Request")
-        base = split_source(str(name))[0]
-        for model in self.models:
-            if same_model(model.name, str(name)) or same_model(model.name, base):
-                return model
-        raise _RefusedError(missing.format(_listed(str(name))), "404 Not Found")
+    def _status(self, _: Exchange) -> Answer:
+        if self.cloud_disabled is None:
+            return text_answer("404 Not Found", "404 page not found")
+        source = "env" if self.cloud_disabled else "none"
+        return json_answer({"cloud": {"disabled": self.cloud_disabled, "source": source}})
 
     # --- text -----------------------------------------------------------------------------
 
     def _chat(self, exchange: Exchange) -> Answer:
-        body = _body(exchange)
+        body = body_of(exchange)
         model = self._find(body.get("model"), "model {!r} not found")
         if not body.get("messages"):
             return self._load_only(exchange, body, model)
@@ -145,7 +140,7 @@ class FakeOllama(FakeServer):
         return self._text_answer(exchange, body, model, said, _as_message)
 
     def _generate(self, exchange: Exchange) -> Answer:
-        body = _body(exchange)
+        body = body_of(exchange)
         model = self._find(body.get("model"), "model {!r} not found")
         if not body.get("prompt"):
             return self._load_only(exchange, body, model)
@@ -157,13 +152,17 @@ class FakeOllama(FakeServer):
     def _load_only(self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel) -> Answer:
         """Load or unload: a request without a prompt does nothing else (§2.5)."""
         if body.get("keep_alive") == 0:
-            self.loaded.pop(model.name, None)
+            if model.name in self.loaded:
+                self.expires[model.name] = self._expiry(self.unload_s)
+            self._evict()
             reason = "unload"
         else:
+            _need(model, "chat", '"{}" does not support chat')
             self.load(model, exchange, _window(body))
             reason = "load"
-        record = {"model": body["model"], "created_at": _DATE, "done": True}
-        return _json({**record, "done_reason": reason, **_as_message("", "", [])})
+        record = {"model": body["model"], "created_at": DATE, "done": True}
+        remote = {"remote_host": model.remote_host} if model.remote_host else {}
+        return json_answer({**record, **remote, "done_reason": reason, **_as_message("", "", [])})
 
     def _text_answer(
         self,
@@ -186,7 +185,7 @@ class FakeOllama(FakeServer):
         last.update({"done_reason": finish} if finish else {})
         last.update(_metrics(prompt_tokens, len(pieces) + len(thoughts), load_s))
         if body.get("stream") is False:
-            return _json({**last, **fields("".join(pieces), "".join(thoughts), calls)})
+            return json_answer({**last, **fields("".join(pieces), "".join(thoughts), calls)})
         parts: List[Tuple[str, str, List[Any]]] = [("", thought, []) for thought in thoughts]
         parts += [(text, "", []) for text in pieces]
         parts += [("", "", calls)] if calls else []
@@ -222,12 +221,12 @@ class FakeOllama(FakeServer):
             "n_prompt_tokens": tokens,
             "n_ctx": window,
         }
-        raise _RefusedError(json.dumps({"error": error}), "400 Bad Request")
+        raise RefusedError(json.dumps({"error": error}), "400 Bad Request")
 
     # --- vectors --------------------------------------------------------------------------
 
     def _embed(self, exchange: Exchange) -> Answer:
-        body = _body(exchange)
+        body = body_of(exchange)
         model = self._find(body.get("model"), 'model "{}" not found, try pulling it first')
         load_s = self.load(model, exchange)
         given = body.get("input") or []
@@ -236,21 +235,21 @@ class FakeOllama(FakeServer):
         if refusal is not None:
             return self.refusal(refusal)
         if not model.can("embeddings"):
-            raise _RefusedError("this model does not support embeddings", "501 Not Implemented")
+            raise RefusedError("this model does not support embeddings", "501 Not Implemented")
         tokens = [count_tokens(text) for text in texts]
         if body.get("truncate") is False and max(tokens, default=0) > self.loaded[model.name]:
-            raise _RefusedError("the input length exceeds the context length", "400 Bad Request")
+            raise RefusedError("the input length exceeds the context length", "400 Bad Request")
         length = body.get("dimensions") or model.dimensions
         answer = {
             "model": body["model"],
             "embeddings": [self.vector_of(text, min(length, model.dimensions)) for text in texts],
             **_metrics(sum(tokens), 0, load_s),
         }
-        return _json(answer, kind="vectors")
+        return json_answer(answer, kind="vectors")
 
     def _embed_one(self, exchange: Exchange) -> Answer:
         """Answer the superseded route (§2.8)."""
-        body = _body(exchange)
+        body = body_of(exchange)
         model = self._find(body.get("model"), 'model "{}" not found, try pulling it first')
         self.load(model, exchange)
         text = body.get("prompt") or ""
@@ -259,32 +258,13 @@ class FakeOllama(FakeServer):
             return self.refusal(refusal)
         if count_tokens(text) > self.loaded[model.name]:
             words = "the input length exceeds the context length"
-            raise _RefusedError(words, "500 Internal Server Error")
-        return _json({"embedding": self.vector_of(text, model.dimensions) if text else []})
-
-
-class _RefusedError(Exception):
-    def __init__(self, text: str, status: str) -> None:
-        super().__init__(text)
-        self.text = text
-        self.status = status
-
-
-def _body(exchange: Exchange) -> Mapping[str, Any]:
-    if not exchange.body:
-        raise _RefusedError("missing request body", "400 Bad Request")
-    try:
-        body = exchange.json
-    except ValueError as error:
-        raise _RefusedError(str(error), "400 Bad Request") from None
-    if not isinstance(body, dict):
-        raise _RefusedError("json: cannot unmarshal into Go value", "400 Bad Request")
-    return body
+            raise RefusedError(words, "500 Internal Server Error")
+        return json_answer({"embedding": self.vector_of(text, model.dimensions) if text else []})
 
 
 def _need(model: FakeModel, ability: str, words: str) -> None:
     if not model.can(ability):
-        raise _RefusedError(words.format(_listed(model.name)), "400 Bad Request")
+        raise RefusedError(words.format(as_listed(model.name)), "400 Bad Request")
 
 
 def _window(body: Mapping[str, Any]) -> Optional[int]:
@@ -304,7 +284,7 @@ def _base(body: Mapping[str, Any], model: FakeModel, reply: Reply) -> Dict[str, 
     """Give what every record of an answer begins with."""
     remote = reply.remote_host or model.remote_host
     named = {"model": reply.model or body["model"]}
-    return {**named, **({"remote_host": remote} if remote else {}), "created_at": _DATE}
+    return {**named, **({"remote_host": remote} if remote else {}), "created_at": DATE}
 
 
 def _calls(reply: Reply) -> List[Dict[str, Any]]:
@@ -338,23 +318,3 @@ def _metrics(prompt_tokens: int, answer_tokens: int, load_s: float) -> Dict[str,
     }
     # Zero numbers are left out (§8).
     return {name: number for name, number in numbers.items() if number}
-
-
-def _capabilities(model: FakeModel) -> List[str]:
-    return [theirs for ours, theirs in _ABILITIES.items() if model.can(ours)]
-
-
-def _listed(name: str) -> str:
-    """Give the shortest form, always with a tag (§7.3)."""
-    found = parse_name(name)
-    owner = "" if found.namespace == "library" else f"{found.namespace}/"
-    return f"{owner}{found.model}:{found.tag}"
-
-
-def _json(value: Any, status: str = "200 OK", kind: str = "other") -> Answer:
-    media = "application/json; charset=utf-8"
-    return Answer([dumps(value)], kind=kind, content_type=media, status=status)
-
-
-def _text(status: str, text: str) -> Answer:
-    return Answer([text], content_type="text/plain", status=status)

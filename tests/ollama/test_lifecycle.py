@@ -1,0 +1,277 @@
+"""Models in the fake server's memory: loading, renewing, unloading."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import Any, Iterator, List
+
+import pytest
+
+from localproviders import (
+    CancelledError,
+    CancelToken,
+    ConfigurationError,
+    LimitError,
+    Limits,
+    LocalityError,
+    ModelLoadError,
+    ModelNotFoundError,
+    OllamaProvider,
+    ProviderError,
+    UnsupportedError,
+)
+from localproviders.telemetry import CallEvent
+from localproviders.testing import Exchange, FakeModel, FakeOllama, ScriptedServer, http_answer
+
+GRACE_S = 2.0
+
+
+@pytest.fixture
+def server() -> Iterator[FakeOllama]:
+    models = [
+        FakeModel(name="m", max_context_length=8192),
+        FakeModel(name="e", abilities=("embeddings",)),
+        FakeModel(name="stub", remote_host="https://ollama.com:443"),
+    ]
+    with FakeOllama(models) as fake:
+        yield fake
+
+
+@pytest.fixture
+def ollama(server: FakeOllama) -> Iterator[OllamaProvider]:
+    with OllamaProvider(server.url, timeout=20) as provider:
+        yield provider
+
+
+def asked(server: ScriptedServer) -> List[str]:
+    """The paths that were asked, but for the looks at lists."""
+    return [e.path for e in server.exchanges if e.path not in ("/api/tags", "/api/ps")]
+
+
+def test_nothing_is_loaded_at_first(ollama: OllamaProvider) -> None:
+    assert ollama.loaded_models() == []
+
+
+def test_a_model_is_loaded_with_the_window_asked_for(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    found = ollama.load("M:latest", context_length=2048, keep_alive=90)
+    assert (found.name, found.provider, found.context_length) == ("m:latest", "ollama", 2048)
+    assert found.load_s and found.load_s > 0
+    assert found.warnings == ()
+    assert found.expires_at and 80 < found.expires_at.timestamp() - time.time() < 100
+    assert [item.name for item in ollama.loaded_models()] == ["m:latest"]
+    (exchange,) = [e for e in server.exchanges if e.path == "/api/chat"]
+    assert exchange.json == {
+        "model": "M:latest", "messages": [], "stream": False,
+        "options": {"num_ctx": 2048}, "keep_alive": 90,
+    }  # fmt: skip
+
+
+def test_a_model_that_stays_for_ever_has_no_end(ollama: OllamaProvider) -> None:
+    assert ollama.load("m", keep_alive=math.inf).expires_at is None
+
+
+@pytest.mark.parametrize("window", [None, 2048])
+def test_a_resident_model_is_left_as_it_is(
+    server: FakeOllama, ollama: OllamaProvider, window: Any
+) -> None:
+    ollama.load("m", context_length=2048)
+    before = asked(server)
+    found = ollama.load("m:local", context_length=window)
+    assert (found.load_s, found.context_length) == (0.0, 2048)
+    assert asked(server) == before
+
+
+def test_keep_alive_renews_the_timer_without_another_window(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.load("m", context_length=2048, keep_alive=60)
+    found = ollama.load("m", keep_alive=3600)
+    assert (found.load_s, found.context_length) == (0.0, 2048)
+    assert found.expires_at and found.expires_at.timestamp() - time.time() > 3000
+    renewal = [e for e in server.exchanges if e.path == "/api/chat"][-1].json
+    assert (renewal["options"], renewal["keep_alive"]) == ({"num_ctx": 2048}, 3600)
+
+
+def test_another_window_loads_anew(server: FakeOllama, ollama: OllamaProvider) -> None:
+    ollama.load("m", context_length=2048)
+    assert ollama.load("m", context_length=4096).context_length == 4096
+    assert len(asked(server)) == 2
+
+
+def test_a_window_that_is_cut_down_is_said(ollama: OllamaProvider) -> None:
+    found = ollama.load("m", context_length=100_000)
+    assert found.context_length == 8192
+    assert found.warnings == ("a window of 100000 tokens was asked for, and 8192 are allocated",)
+
+
+def test_an_embedding_model_is_loaded_by_an_empty_embedding(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    assert ollama.load("e").name == "e:latest"
+    assert asked(server) == ["/api/chat", "/api/embed"]
+    ollama.unload("e")
+    assert ollama.loaded_models() == []
+
+
+def test_a_missing_model_is_not_found(ollama: OllamaProvider) -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
+        ollama.load("nope")
+    assert caught.value.model == "nope"
+
+
+@pytest.mark.parametrize("name", ["m:cloud", "m:8b-cloud", "stub"])
+def test_a_cloud_model_is_refused_like_its_prompts(
+    server: FakeOllama, ollama: OllamaProvider, name: str
+) -> None:
+    with pytest.raises(LocalityError, match="runs in the cloud"):
+        ollama.load(name)
+    assert asked(server) == []
+
+
+@pytest.mark.parametrize("name", ["m:cloud", "stub"])
+def test_a_cloud_model_cannot_be_loaded_even_where_it_may_be_asked(
+    server: FakeOllama, name: str
+) -> None:
+    with OllamaProvider(server.url, locality="any") as provider:
+        with pytest.raises(UnsupportedError, match="nothing to load here"):
+            provider.load(name)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"context_length": 0}, {"context_length": 2.5}, {"context_length": True},
+        {"keep_alive": 0}, {"keep_alive": 0.5}, {"keep_alive": -1}, {"keep_alive": math.nan},
+        {"keep_alive": "5m"}, {"keep_alive": True},
+    ],
+)  # fmt: skip
+def test_an_impossible_value_is_refused_before_anything_is_sent(
+    server: FakeOllama, ollama: OllamaProvider, fields: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(fields))):
+        ollama.load("m", **fields)
+    assert server.exchanges == []
+
+
+def test_a_cold_load_ends_in_time(server: FakeOllama) -> None:
+    server.models[:] = [FakeModel(name="m", load_s=30)]
+    limits = Limits(load_s=0.1, first_token_s=0.1)
+    with OllamaProvider(server.url, timeout=limits) as provider:
+        began = time.monotonic()
+        with pytest.raises(LimitError) as caught:
+            provider.load("m")
+    assert caught.value.limit == "first_token_s"
+    assert time.monotonic() - began < 0.2 + GRACE_S
+    assert server.exchanges[-1].client_gone.wait(5)
+
+
+def test_a_load_can_be_cancelled(server: FakeOllama, ollama: OllamaProvider) -> None:
+    server.models[:] = [FakeModel(name="m", load_s=30)]
+    token = CancelToken()
+    timer = threading.Timer(0.1, token.cancel)
+    timer.start()
+    with pytest.raises(CancelledError):
+        ollama.load("m", cancel=token)
+    timer.join()
+    assert server.exchanges[-1].client_gone.wait(5)
+
+
+def test_a_load_that_leaves_nothing_in_memory_is_an_error() -> None:
+    def script(exchange: Exchange) -> Any:
+        lists = {"/api/tags": {"models": [{"name": "m"}]}, "/api/ps": {"models": []}}
+        usual = {"model": "m", "done": True, "done_reason": "load"}
+        return [http_answer(lists.get(exchange.path, usual))]
+
+    with ScriptedServer(script) as server, OllamaProvider(server.url) as provider:
+        with pytest.raises(ModelLoadError, match="does not have it in memory"):
+            provider.load("m")
+
+
+# --- unloading ------------------------------------------------------------------------------
+
+
+def test_unloading_waits_until_the_model_is_gone(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    server.unload_s = 0.3
+    ollama.load("m")
+    ollama.unload("m")
+    assert server.loaded == {}
+    assert server.exchanges[-1].path == "/api/ps"
+    assert asked(server) == ["/api/chat", "/api/chat"]
+    assert [e for e in server.exchanges if e.path == "/api/chat"][-1].json["keep_alive"] == 0
+
+
+def test_unloading_what_is_not_loaded_asks_for_nothing(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.unload("m")
+    ollama.unload("nope")
+    assert asked(server) == []
+
+
+def test_a_model_that_does_not_leave_is_an_error_in_time(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    server.unload_s = 60
+    ollama.load("m")
+    began = time.monotonic()
+    with pytest.raises(LimitError) as caught:
+        ollama.unload("m", timeout=0.5)
+    assert caught.value.limit == "total_s"
+    assert caught.value.model == "m"
+    assert time.monotonic() - began < 0.5 + GRACE_S
+
+
+def test_a_wait_for_memory_can_be_cancelled(server: FakeOllama, ollama: OllamaProvider) -> None:
+    server.unload_s = 60
+    ollama.load("m")
+    token = CancelToken()
+    timer = threading.Timer(0.2, token.cancel)
+    timer.start()
+    with pytest.raises(CancelledError):
+        ollama.unload("m", cancel=token)
+    timer.join()
+
+
+def test_a_resident_model_leaves_behind_the_block(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    with ollama.resident("m", context_length=1024) as model:
+        assert (model.name, model.context_length) == ("m:latest", 1024)
+        assert list(server.loaded) == ["m"]
+    assert server.loaded == {}
+
+
+def test_a_resident_model_leaves_when_the_block_raises(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        with ollama.resident("m"):
+            raise KeyError("mine")
+    assert server.loaded == {}
+
+
+def test_an_error_of_the_block_wins_over_one_of_unloading(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        with ollama.resident("m"):
+            server.break_next("closed without an answer", times=None, path="/api")
+            raise KeyError("mine")
+
+
+def test_listeners_hear_of_it(server: FakeOllama) -> None:
+    events: List[CallEvent] = []
+    with OllamaProvider(server.url, listeners=(events.append,)) as provider:
+        provider.load("m")
+        with pytest.raises(ProviderError):
+            provider.load("nope")
+    assert [(e.kind, e.operation, e.model) for e in events] == [
+        ("started", "load", "m"), ("finished", "load", "m"),
+        ("started", "load", "nope"), ("failed", "load", "nope"),
+    ]  # fmt: skip

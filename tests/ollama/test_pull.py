@@ -1,0 +1,385 @@
+"""Downloads of the fake server: reports, standing still, going on, ending."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Iterator, List, Optional, Type
+
+import pytest
+
+from localproviders import (
+    AuthenticationError,
+    CancelledError,
+    CancelToken,
+    LimitError,
+    Limits,
+    ModelNotFoundError,
+    OllamaProvider,
+    Progress,
+    ProtocolError,
+    ProviderError,
+    RetryPolicy,
+    ServerError,
+    StreamInterruptedError,
+    UnsupportedError,
+)
+from localproviders._http.deadline import Call
+from localproviders.ollama.progress import Watch
+from localproviders.telemetry import CallEvent
+from localproviders.testing import FakeModel, FakeOllama
+
+GRACE_S = 2.0
+IDLE_S = 0.3
+QUICK = Limits(load_s=5, first_token_s=5, idle_s=IDLE_S, total_s=30)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeOllama]:
+    with FakeOllama([]) as fake:
+        yield fake
+
+
+@pytest.fixture
+def ollama(server: FakeOllama) -> Iterator[OllamaProvider]:
+    with OllamaProvider(server.url, timeout=QUICK, retry=RetryPolicy(first_wait_s=0)) as provider:
+        yield provider
+
+
+def pulls(server: FakeOllama) -> int:
+    return sum(exchange.path == "/api/pull" for exchange in server.exchanges)
+
+
+def test_a_model_is_pulled_with_reports_of_each_file(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    reports: List[Progress] = []
+    info = ollama.pull("LLaMA3.2", on_progress=reports.append)
+    assert (info.name, info.size_bytes) == ("llama3.2:latest", 2019393189)
+    assert info.capabilities.chat is True
+    assert reports[0].status == "pulling manifest"
+    assert reports[-1].status == "success"
+    first = [r for r in reports if r.digest == reports[1].digest]
+    assert [r.fraction for r in first] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert len({r.digest for r in reports if r.digest}) == 3
+    assert server.exchanges[0].json == {"model": "LLaMA3.2", "stream": True}
+    assert len({exchange.connection for exchange in server.exchanges}) == 1
+
+
+def test_what_is_there_is_reported_once(server: FakeOllama, ollama: OllamaProvider) -> None:
+    ollama.pull("llama3.2")
+    reports: List[Progress] = []
+    ollama.pull("llama3.2", insecure=True, on_progress=reports.append)
+    assert [r.fraction for r in reports if r.digest] == [1.0, 1.0, 1.0]
+    assert [e for e in server.exchanges if e.path == "/api/pull"][-1].json["insecure"] is True
+
+
+def test_a_cloud_model_is_stored_as_a_stub(ollama: OllamaProvider) -> None:
+    assert ollama.pull("gpt-oss:120b-cloud").remote_host == "https://ollama.com:443"
+
+
+def test_what_was_known_of_a_model_is_forgotten(server: FakeOllama, ollama: OllamaProvider) -> None:
+    server.models.append(FakeModel(name="llama3.2"))
+    ollama.chat("Hi", model="llama3.2")
+    server.registry[0] = FakeModel(name="llama3.2", remote_host="https://ollama.com:443")
+    ollama.pull("llama3.2")
+    with pytest.raises(ProviderError, match="runs in the cloud"):
+        ollama.chat("Hi", model="llama3.2")
+    assert sum(exchange.path == "/api/chat" for exchange in server.exchanges) == 1
+
+
+# --- coming to a halt -----------------------------------------------------------------------
+
+HALTS = [
+    "a transfer that stands still",
+    "a transfer that goes to and fro",
+    "a transfer that fails: a bad line",
+    "a transfer that fails: a corrupt file",
+    "body stalled",
+    "body cut",
+    "body reset",
+]
+
+
+@pytest.mark.parametrize("halt", HALTS)
+def test_a_pull_that_halts_goes_on_as_long_as_it_gets_further(
+    server: FakeOllama, ollama: OllamaProvider, halt: str
+) -> None:
+    # Five halts, each behind the last: more than may come in a row without a byte.
+    server.break_next(halt, times=5, path="/api/pull")
+    reports: List[Progress] = []
+    assert ollama.pull("llama3.2", on_progress=reports.append).name == "llama3.2:latest"
+    assert pulls(server) == 6
+    assert reports[-1].status == "success"
+
+
+@pytest.mark.parametrize("halt", HALTS)
+def test_a_pull_that_halts_at_the_same_byte_ends(
+    server: FakeOllama, ollama: OllamaProvider, halt: str
+) -> None:
+    server.keeps_parts = False
+    server.break_next(halt, times=None, path="/api/pull")
+    with pytest.raises(ProviderError) as caught:
+        ollama.pull("llama3.2")
+    # The first gets further than nothing; then three in a row do not.
+    assert pulls(server) == 4
+    assert caught.value.model == "llama3.2"
+    assert server.wait_for_connections(1)
+
+
+@pytest.mark.parametrize("end", ["a transfer without success", "body cut before the final chunk"])
+def test_only_success_is_success(server: FakeOllama, ollama: OllamaProvider, end: str) -> None:
+    server.break_next(end, times=None, path="/api/pull")
+    if end.startswith("body"):  # it was said, and what follows does not matter
+        assert ollama.pull("llama3.2").name == "llama3.2:latest"
+        return
+    with pytest.raises(StreamInterruptedError, match="before it said success"):
+        ollama.pull("llama3.2")
+    server.heal()
+    server.break_next(end, times=2)
+    assert ollama.pull("llama3.2").name == "llama3.2:latest"
+
+
+def test_the_error_says_that_it_stood_still(server: FakeOllama, ollama: OllamaProvider) -> None:
+    server.keeps_parts = False
+    server.break_next("a transfer that stands still", times=None)
+    began = time.monotonic()
+    with pytest.raises(LimitError, match=r"stood still for 0\.3 s") as caught:
+        ollama.pull("llama3.2")
+    assert (caught.value.limit, caught.value.limit_s) == ("idle_s", IDLE_S)
+    assert caught.value.retryable
+    assert "idle_s" in str(caught.value.hint)
+    assert time.monotonic() - began < 4 * IDLE_S + GRACE_S
+
+
+def test_a_policy_of_one_attempt_repeats_nothing(server: FakeOllama) -> None:
+    server.break_next("body cut", path="/api/pull")
+    with OllamaProvider(server.url, retry=RetryPolicy(attempts=1)) as provider:
+        with pytest.raises(StreamInterruptedError):
+            provider.pull("llama3.2")
+    assert pulls(server) == 1
+
+
+def test_bytes_that_are_counted_down_and_up_again_are_no_movement_but_no_error(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    server.break_next("a transfer that goes back")
+    reports: List[Progress] = []
+    ollama.pull("llama3.2", on_progress=reports.append)
+    done = [r.completed_bytes or 0 for r in reports if r.digest == reports[1].digest]
+    assert done != sorted(done)
+    assert pulls(server) == 1
+
+
+def test_silent_work_may_take_as_long_as_a_load(server: FakeOllama, ollama: OllamaProvider) -> None:
+    server.break_next("slow work")  # longer than idle_s
+    ollama.pull("llama3.2")
+    assert pulls(server) == 1
+
+
+def test_silent_work_without_end_is_an_error(server: FakeOllama) -> None:
+    server.break_next("silent work")
+    limits = QUICK.replace(load_s=0.4)
+    with OllamaProvider(server.url, timeout=limits) as provider:
+        began = time.monotonic()
+        with pytest.raises(LimitError) as caught:
+            provider.pull("llama3.2")
+    assert (caught.value.limit, pulls(server)) == ("load_s", 1)
+    assert time.monotonic() - began < 0.4 + GRACE_S
+
+
+def test_a_slow_listener_is_not_the_servers_silence(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    slept: List[float] = []
+
+    def sleep_once(report: Progress) -> None:
+        if report.fraction and not slept:
+            slept.append(2 * IDLE_S)
+            time.sleep(slept[0])
+
+    server.report_pause_s = 0.01
+    ollama.pull("llama3.2", on_progress=sleep_once)
+    assert slept and pulls(server) == 1
+
+
+def test_a_server_that_starts_anew_is_waited_for(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    gone = threading.Event()
+    server.report_pause_s = 0.02
+
+    def stop(report: Progress) -> None:
+        if report.fraction and not gone.is_set():
+            gone.set()
+            with server.down():
+                pass
+
+    assert ollama.pull("llama3.2", on_progress=stop).name == "llama3.2:latest"
+    assert pulls(server) == 2
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+FAILURES: Any = {
+    "no such model": (ModelNotFoundError, 1),
+    "a server too old": (UnsupportedError, 1),
+    "no right": (AuthenticationError, 1),
+    "another platform": (UnsupportedError, 1),
+    "no line": (ServerError, 4),
+}
+
+
+@pytest.mark.parametrize("what", FAILURES)
+def test_what_the_registry_says_is_an_error(
+    server: FakeOllama, ollama: OllamaProvider, what: str
+) -> None:
+    expected, times = FAILURES[what]
+    server.keeps_parts = False
+    server.break_next(f"a transfer that fails: {what}", times=None)
+    error: Type[ProviderError] = expected
+    with pytest.raises(error) as caught:
+        ollama.pull("llama3.2")
+    assert type(caught.value) is error
+    assert caught.value.server_message
+    assert pulls(server) == times
+    assert server.models == []
+
+
+def test_an_unknown_model_is_not_found(server: FakeOllama, ollama: OllamaProvider) -> None:
+    with pytest.raises(ModelNotFoundError, match="file does not exist") as caught:
+        ollama.pull("nope")
+    assert "registry" in str(caught.value.hint)
+    assert pulls(server) == 1
+
+
+def test_a_report_without_a_status_is_no_report(server: FakeOllama, ollama: OllamaProvider) -> None:
+    server.break_next("a report without a status")
+    with pytest.raises(ProtocolError):
+        ollama.pull("llama3.2")
+    assert pulls(server) == 1
+
+
+class Mine(BaseException):
+    """Whatever a caller's function raises."""
+
+
+@pytest.mark.parametrize("raised", [Mine("x"), KeyboardInterrupt(), StreamInterruptedError("x")])
+def test_what_a_listener_raises_ends_the_call_and_the_connection(
+    server: FakeOllama, ollama: OllamaProvider, raised: BaseException
+) -> None:
+    server.report_pause_s = 0.02
+
+    def fail(report: Progress) -> None:
+        raise raised
+
+    with pytest.raises(type(raised)):
+        ollama.pull("llama3.2", on_progress=fail)
+    assert server.wait_for_connections(0)
+    assert pulls(server) == 1
+
+
+def test_a_pull_can_be_cancelled(server: FakeOllama, ollama: OllamaProvider) -> None:
+    server.break_next("a transfer that stands still")
+    token = CancelToken()
+
+    def cancel(report: Progress) -> None:
+        if report.fraction:
+            token.cancel()
+
+    with pytest.raises(CancelledError):
+        ollama.pull("llama3.2", on_progress=cancel, cancel=token)
+    assert server.wait_for_connections(0)
+
+
+def test_a_total_ends_a_pull_that_moves(server: FakeOllama, ollama: OllamaProvider) -> None:
+    server.report_pause_s = 0.1
+    server.layers = (1_000_000_000,) * 50
+    began = time.monotonic()
+    with pytest.raises(LimitError) as caught:
+        ollama.pull("llama3.2", timeout=QUICK.replace(total_s=0.5))
+    assert caught.value.limit == "total_s"
+    assert time.monotonic() - began < 0.5 + GRACE_S
+
+
+def test_the_providers_total_does_not_end_a_pull(server: FakeOllama) -> None:
+    server.report_pause_s = 0.05
+    with OllamaProvider(server.url, timeout=0.4) as provider:
+        assert provider.pull("llama3.2").name == "llama3.2:latest"
+
+
+def test_listeners_hear_of_each_attempt(server: FakeOllama) -> None:
+    server.break_next("body cut", times=2, path="/api/pull")
+    events: List[CallEvent] = []
+    policy = RetryPolicy(first_wait_s=0)
+    with OllamaProvider(server.url, retry=policy, listeners=(events.append,)) as provider:
+        provider.pull("llama3.2")
+    assert [(event.kind, event.attempts) for event in events] == [
+        ("started", 1), ("retried", 1), ("retried", 2), ("finished", 1),
+    ]  # fmt: skip
+
+
+# --- what counts as movement ----------------------------------------------------------------
+
+
+def report(done: Optional[int], digest: Optional[str] = "sha256:a", status: str = "p") -> Progress:
+    return Progress(status=status, digest=digest, completed_bytes=done, total_bytes=100)
+
+
+def moves(watch: Watch, *dones: Optional[int]) -> List[bool]:
+    return [watch.moved(report(done)) for done in dones]
+
+
+def test_only_more_bytes_are_movement() -> None:
+    assert moves(Watch(), 0, 0, 5, 5, 3, 4, 5, 6) == [
+        True, False, True, False, False, False, False, True,
+    ]  # fmt: skip
+
+
+def test_another_file_and_another_phase_are_movement_once() -> None:
+    watch = Watch()
+    assert watch.moved(report(9)) and watch.moved(report(1, "sha256:b"))
+    assert watch.moved(report(None, None, "verifying"))
+    assert not watch.moved(report(None, None, "verifying"))
+    assert not watch.moved(report(9))
+
+
+def test_an_attempt_gets_further_only_past_all_before_it() -> None:
+    watch = Watch()
+    watch.begin()
+    assert moves(watch, 0, 50) and watch.got_further
+    watch.begin()
+    assert moves(watch, 40, 45, 50) == [True, True, True]
+    assert not watch.got_further
+    watch.begin()
+    assert moves(watch, 51) and watch.got_further
+
+
+def test_a_file_that_was_never_begun_is_not_further() -> None:
+    watch = Watch()
+    watch.begin()
+    assert watch.moved(report(0)) and watch.moved(report(None, None))
+    assert not watch.got_further
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_clock_of_silence_begins_anew_with_each_movement_only() -> None:
+    clock = Clock()
+    call = Call(Limits(idle_s=10, load_s=60, total_s=1000), clock=clock)
+    call.moving()
+    clock.now = 9
+    assert call.left() == 1  # a report without a new byte leaves it so
+    call.moving()
+    assert call.left() == 10
+    call.outside(5)
+    assert call.left() == 15
+    call.working()
+    assert call.left() == 60
+    call.alone()
+    assert call.left() == 991

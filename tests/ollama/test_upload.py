@@ -1,0 +1,314 @@
+"""Files on their way to the server: in pieces, with their digest, again from the start."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from localproviders import (
+    CancelledError,
+    CancelToken,
+    ConfigurationError,
+    LimitError,
+    Limits,
+    OllamaProvider,
+    Progress,
+    ProviderError,
+    RequestRejectedError,
+    RetryPolicy,
+    StreamInterruptedError,
+)
+from localproviders._http.upload import PIECE, Upload
+from localproviders.testing import Exchange, FakeOllama
+from localproviders.testing.answers import Answer
+from localproviders.testing.ollama.answers import RefusedError
+
+GRACE_S = 2.0
+MB = 1024 * 1024
+
+
+def write(path: Path, size: int) -> str:
+    """Write a file that begins like a GGUF file; give its digest."""
+    data = b"GGUF" + os.urandom(min(size, MB))
+    found = hashlib.sha256()
+    with path.open("wb") as file:
+        while size > 0:
+            piece = data[: min(size, len(data))]
+            file.write(piece)
+            found.update(piece)
+            size -= len(piece)
+    return f"sha256:{found.hexdigest()}"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeOllama]:
+    with FakeOllama(["llama3.2"]) as fake:
+        yield fake
+
+
+@pytest.fixture
+def ollama(server: FakeOllama) -> Iterator[OllamaProvider]:
+    with OllamaProvider(server.url, timeout=20, retry=RetryPolicy(first_wait_s=0)) as provider:
+        yield provider
+
+
+def uploads(server: FakeOllama) -> List[Exchange]:
+    return [e for e in server.exchanges if e.path.startswith("/api/blobs/") and e.method == "POST"]
+
+
+def test_a_file_is_uploaded_under_its_digest(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    digest = write(tmp_path / "my model.gguf", 2 * PIECE + 7)
+    reports: List[Progress] = []
+    info = ollama.create("mine", files=tmp_path / "my model.gguf", on_progress=reports.append)
+    assert info.name == "mine:latest"
+    assert list(server.blobs) == [digest]
+    (upload,) = uploads(server)
+    assert upload.path == f"/api/blobs/{digest}"
+    assert upload.headers["content-type"] == "application/octet-stream"
+    assert server.made["mine:latest"]["files"] == {"my model.gguf": digest}
+    size = 2 * PIECE + 7
+    for status in ("reading my model.gguf", "uploading my model.gguf"):
+        told = [r for r in reports if r.status == status]
+        assert [r.completed_bytes for r in told] == [PIECE, 2 * PIECE, size]
+        assert {r.total_bytes for r in told} == {size}
+        assert told[-1].fraction == 1.0
+    assert reports[-1].status == "success"
+    assert len({e.connection for e in server.exchanges}) == 1
+
+
+def test_a_file_that_the_server_has_is_not_sent(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.gguf", 100)
+    ollama.create("one", files=str(tmp_path / "a.gguf"))
+    ollama.create("two", files={"renamed.gguf": tmp_path / "a.gguf"})
+    assert len(uploads(server)) == 1
+    assert list(server.made["two:latest"]["files"]) == ["renamed.gguf"]
+
+
+def test_an_adapter_is_uploaded_too(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    digest = write(tmp_path / "lora.gguf", 100)
+    ollama.create("mine", from_model="llama3.2", adapters=tmp_path / "lora.gguf")
+    assert server.made["mine:latest"]["adapters"] == {"lora.gguf": digest}
+    assert "files" not in server.made["mine:latest"]
+
+
+def test_a_large_file_takes_little_memory(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    ollama.version()  # loads requests
+    write(tmp_path / "a.gguf", 64 * MB)
+    tracemalloc.start()
+    try:
+        ollama.create("mine", files=tmp_path / "a.gguf")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * MB
+
+
+def test_what_is_no_gguf_file_is_rejected(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(RequestRejectedError, match="not in GGUF format"):
+        ollama.create("mine", files=tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.touch()])
+def test_a_file_that_cannot_be_sent_is_refused(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "a.gguf"
+    make(path)
+    with pytest.raises(ConfigurationError, match=r"a\.gguf"):
+        ollama.create("mine", files=path)
+    assert server.exchanges == []
+
+
+# --- a file that changes --------------------------------------------------------------------
+
+
+def test_a_file_that_shrinks_while_it_is_sent_is_an_error(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.gguf"
+    write(path, 3 * PIECE)
+
+    def shrink(report: Progress) -> None:
+        if report.status.startswith("uploading"):
+            os.truncate(path, PIECE)
+
+    with pytest.raises(ConfigurationError, match="changed while it was being sent"):
+        ollama.create("mine", files=path, on_progress=shrink)
+    assert server.blobs == {}
+    assert server.wait_for_connections(0)
+
+
+def test_a_file_whose_bytes_change_is_an_error(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.gguf"
+    write(path, 100)
+
+    def change(report: Progress) -> None:
+        path.write_bytes(b"GGUF" + b"x" * 96)
+
+    with pytest.raises(RequestRejectedError, match="digest mismatch") as caught:
+        ollama.create("mine", files=path, on_progress=change)
+    assert "changed" in str(caught.value.hint)
+
+
+# --- a line that breaks ---------------------------------------------------------------------
+
+
+class Busy(FakeOllama):
+    """Reads the first upload, and then is too busy to take it."""
+
+    refused = 0
+
+    def _blob(self, exchange: Exchange) -> Answer:
+        if exchange.method == "POST" and not self.refused:
+            self.refused += 1
+            raise RefusedError("server busy", "503 Service Unavailable")
+        return super()._blob(exchange)
+
+
+def test_an_upload_is_sent_again_from_its_first_byte(tmp_path: Path) -> None:
+    digest = write(tmp_path / "a.gguf", 3 * PIECE)
+    reports: List[Progress] = []
+    policy = RetryPolicy(first_wait_s=0)
+    with Busy() as server, OllamaProvider(server.url, retry=policy) as provider:
+        provider.create("mine", files=tmp_path / "a.gguf", on_progress=reports.append)
+        assert list(server.blobs) == [digest]
+        assert server.refused == 1
+    sent = [r.completed_bytes for r in reports if r.status.startswith("uploading")]
+    assert sent == [PIECE, 2 * PIECE, 3 * PIECE] * 2
+
+
+def test_a_server_that_does_not_read_ends_the_upload_in_time(tmp_path: Path) -> None:
+    write(tmp_path / "a.gguf", 48 * MB)
+    limits = Limits(idle_s=0.3, total_s=20)
+
+    class Deaf(FakeOllama):
+        def _before_body(self, exchange: Exchange) -> None:
+            if exchange.method == "POST" and exchange.path.startswith("/api/blobs"):
+                exchange.hold()
+
+    with Deaf() as deaf, OllamaProvider(deaf.url, timeout=limits) as provider:
+        began = time.monotonic()
+        with pytest.raises(LimitError) as caught:
+            provider.create("mine", files=tmp_path / "a.gguf")
+        assert caught.value.limit == "idle_s"
+        assert time.monotonic() - began < 10 + GRACE_S
+
+
+def test_a_refusal_in_the_middle_of_an_upload_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.gguf", 48 * MB)
+
+    class Refusing(FakeOllama):
+        def _before_body(self, exchange: Exchange) -> None:
+            if exchange.method == "POST" and exchange.path.startswith("/api/blobs"):
+                body = b'{"error": "no room"}'
+                head = b"HTTP/1.1 507 No\r\nContent-Length: %d\r\n\r\n" % len(body)
+                exchange.sock.sendall(head + body)
+                exchange.hold()
+
+    with Refusing() as server, OllamaProvider(server.url, timeout=20) as provider:
+        with pytest.raises(ProviderError, match="no room"):
+            provider.create("mine", files=tmp_path / "a.gguf")
+
+
+def test_a_connection_that_breaks_in_an_upload_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "a.gguf", 32 * MB)
+
+    class Breaking(FakeOllama):
+        def _before_body(self, exchange: Exchange) -> None:
+            if exchange.method == "POST" and exchange.path.startswith("/api/blobs"):
+                exchange.reader.read(PIECE)
+                exchange.reset()
+
+    with Breaking() as server, OllamaProvider(server.url, timeout=20) as provider:
+        with pytest.raises(StreamInterruptedError):
+            provider.create("mine", files=tmp_path / "a.gguf")
+
+
+class Mine(Exception):  # noqa: N818  # what a caller's function raises
+    pass
+
+
+@pytest.mark.parametrize("at", ["reading", "uploading"])
+@pytest.mark.parametrize("raised", [Mine("x"), OSError("x"), KeyboardInterrupt()])
+def test_what_a_listener_raises_comes_out_as_it_is(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path, at: str, raised: BaseException
+) -> None:
+    write(tmp_path / "a.gguf", 3 * PIECE)
+
+    def fail(report: Progress) -> None:
+        if report.status.startswith(at):
+            raise raised
+
+    with pytest.raises(type(raised)) as caught:
+        ollama.create("mine", files=tmp_path / "a.gguf", on_progress=fail)
+    assert caught.value is raised
+    assert server.blobs == {}
+    del caught
+    assert server.wait_for_connections(0 if at == "uploading" else 1)
+
+
+def test_an_upload_can_be_cancelled(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.gguf", 3 * PIECE)
+    token = CancelToken()
+    with pytest.raises(CancelledError):
+        ollama.create(
+            "mine", files=tmp_path / "a.gguf", on_progress=lambda _: token.cancel(), cancel=token
+        )
+    assert [e.path for e in server.exchanges] == []
+
+
+def test_a_total_bounds_reading_and_sending(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.gguf", 3 * PIECE)
+    waited = threading.Event()
+
+    def slow(report: Progress) -> None:
+        waited.wait(0.2)
+
+    with pytest.raises(LimitError) as caught:
+        ollama.create("mine", files=tmp_path / "a.gguf", on_progress=slow, timeout=0.3)
+    assert caught.value.limit == "total_s"
+
+
+def test_an_upload_closes_its_file_and_says_only_its_size(tmp_path: Path) -> None:
+    write(tmp_path / "a.gguf", 10)
+    upload = Upload(str(tmp_path / "a.gguf"), 10, lambda sent: None)
+    assert repr(upload) == "<upload of 10 bytes>"
+    assert b"".join(upload) == (tmp_path / "a.gguf").read_bytes()
+    assert upload.tell() == 10
+    upload.rewind()
+    assert (upload.tell(), len(upload.read())) == (0, 10)
+    upload.close()
+
+
+def test_nothing_is_left_open(server: FakeOllama, ollama: OllamaProvider, tmp_path: Path) -> None:
+    folder: Any = Path("/proc/self/fd")
+    if not folder.is_dir():
+        pytest.skip("this system does not list open files")
+    write(tmp_path / "a.gguf", 3 * PIECE)
+    ollama.create("mine", files=tmp_path / "a.gguf")
+    open_files = [os.readlink(f) for f in folder.iterdir() if f.exists()]
+    assert str(tmp_path / "a.gguf") not in open_files
