@@ -186,11 +186,18 @@ class Downloads(Listings):
 
 
 class _Following(Call):
-    """A call that asks again and again: no model is waited for, so silence is silence."""
+    """A call that asks again and again, perhaps for hours.
+
+    No model is waited for. So each question is to be answered within `idle_s`, whatever the
+    server drips.
+    """
 
     def awaiting(self) -> None:
         super().awaiting()
-        self.answering()
+        self._phase("idle_s", self.limits.idle_s)
+
+    def answering(self) -> None:
+        """Go on as while waiting."""
 
 
 class _Standstill:

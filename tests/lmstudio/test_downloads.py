@@ -209,9 +209,10 @@ def test_the_providers_own_total_does_not_bound_a_transfer() -> None:
             assert provider.pull(NAME).name == NAME
 
 
-def test_silence_within_an_answer_is_silence() -> None:
+@pytest.mark.parametrize("fault", ["body stalled", "silence", "headers dripped", "body dripped"])
+def test_silence_of_the_server_is_silence(fault: str) -> None:
     with studio() as pair:
-        pair.server.break_next("body stalled", path="/api/v1/models/download/status")
+        pair.server.break_next(fault, path="/api/v1/models/download/status")
         with pytest.raises(LimitError) as caught:
             pair.provider.pull(NAME, timeout=Limits(idle_s=0.2))
 

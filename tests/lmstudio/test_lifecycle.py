@@ -27,7 +27,7 @@ from localproviders import (
     UnsupportedError,
 )
 from localproviders.telemetry import CallEvent
-from localproviders.testing import Exchange, FakeModel, ScriptedServer, http_answer
+from localproviders.testing import Exchange, FakeModel, Refusal, ScriptedServer, http_answer
 from tests.lmstudio.support import MODEL, studio
 
 LIST = "GET /api/v1/models"
@@ -430,6 +430,19 @@ def test_a_prompt_that_is_too_long_all_the_same_is_an_error() -> None:
             pair.provider.chat("word " * 5000)
 
         assert pair.asked() == ["POST /v1/chat/completions"]
+
+
+def test_a_prompt_too_long_for_its_share_of_a_window_is_not_sent_again() -> None:
+    # Requests at one time share the window of a copy (lmstudio-api §7, 45).
+    said = "The number of tokens to keep (n_keep: 3000>= n_ctx: 2048)"
+    refused = {"error": f"{said}: tokens to keep from the initial prompt"}
+    with studio() as pair:
+        pair.provider.load(MODEL, context_length=8192)
+        pair.server.reply_with(Refusal(status="400 Bad Request", body=refused))
+        with pytest.raises(ContextOverflowError):
+            pair.provider.chat("Hi")
+
+        assert pair.asked().count("POST /v1/chat/completions") == 1
 
 
 @pytest.mark.parametrize("how", ["never loaded", "unloaded"])
