@@ -65,7 +65,7 @@ class Downloads(Listings):
             self._need("download", "0.4", call)
             return self._start(model, quantization, call)
 
-        return self._look(start, timeout, cancel)
+        return self._look(start, timeout, cancel, model)
 
     def download_status(
         self, job_id: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -134,7 +134,7 @@ class Downloads(Listings):
             self._follow(model, job, on_progress, call)
             return self._downloaded(model, before, call)
 
-        return self._run(call, follow, span)
+        return self._run(call, follow, model, span)
 
     # --- pieces of it -----------------------------------------------------------------------
 

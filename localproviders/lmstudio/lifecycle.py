@@ -139,7 +139,7 @@ class Lifecycle(Listings):
         call = self._call(timeout, cancel, span=span)
         lasting = keep_alive is not None
         return self._run(
-            call, lambda call: self._load(model, asked, lasting, on_progress, call), span
+            call, lambda call: self._load(model, asked, lasting, on_progress, call), model, span
         )
 
     def unload(
@@ -163,7 +163,7 @@ class Lifecycle(Listings):
             for copy in _copies(model, entries):
                 self._unload_copy(copy, call)
 
-        self._look(work, timeout, cancel)
+        self._look(work, timeout, cancel, model)
 
     # --- loading ----------------------------------------------------------------------------
 

@@ -88,7 +88,7 @@ class Listings(OpenAICompatibleProvider):
                 raise not_found(model, available=names_of(entries))
             return entry.info
 
-        return self._look(find, timeout, cancel)
+        return self._look(find, timeout, cancel, model)
 
     # --- the lists --------------------------------------------------------------------------
 
@@ -162,16 +162,27 @@ class Listings(OpenAICompatibleProvider):
         return "/v1" + path
 
     def _look(
-        self, work: Callable[[Call], T], timeout: Timeout, cancel: Optional[CancelToken]
+        self,
+        work: Callable[[Call], T],
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+        model: Optional[str] = None,
     ) -> T:
-        """Ask the server about itself, with the limits of a listing."""
-        return self._run(self._call(timeout, cancel, total_s=LISTING_TOTAL_S), work)
+        """Ask the server about itself, or about a model, with the limits of a listing."""
+        return self._run(self._call(timeout, cancel, total_s=LISTING_TOTAL_S), work, model)
 
-    def _run(self, call: Call, work: Callable[[Call], T], span: Optional[Span] = None) -> T:
+    def _run(
+        self,
+        call: Call,
+        work: Callable[[Call], T],
+        model: Optional[str] = None,
+        span: Optional[Span] = None,
+    ) -> T:
         """Let one verb ask all its questions on one call, which ends with them."""
         try:
             done = work(call)
         except ProviderError as error:
+            error.add_context(model=model)
             if span is not None:
                 span.failed(error)
             raise self._noted(self._transport.locate(error)) from error.__cause__

@@ -216,6 +216,7 @@ class OpenAICompatibleProvider(HTTPProvider):
             self._before_sending(model, call)
             return counter.count(request, model, call)
         except ProviderError as error:
+            error.add_context(model=model)
             raise self._transport.locate(error, texts_of(request)) from error.__cause__
         finally:
             call.over()
