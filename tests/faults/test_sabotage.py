@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, NamedTuple, Tuple
 
 import pytest
 
+from localproviders import _wire
 from localproviders._backend import embedding
 from localproviders._http import (
     answer,
@@ -158,7 +159,7 @@ def _keep_no_connection(patch: Patch) -> None:
 
 
 def _overlook_errors_in_answers(patch: Patch) -> None:
-    for module in (ollama_wire.answers, dialect_wire):
+    for module in (ollama_wire.answers, dialect_wire.answers, _wire):
         patch.setattr(module, "read_words", lambda data: None)
 
 
