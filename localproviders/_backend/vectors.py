@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import (
-    TYPE_CHECKING,
-    Optional,
-    Tuple,
-)
+from typing import TYPE_CHECKING, Optional, Tuple
 
 from localproviders._backend.base import Backend
 from localproviders._backend.embedding import Embedding
 from localproviders._http.deadline import Call
 from localproviders._wire import Vectors
-from localproviders.errors import (
-    ContextOverflowError,
-    ProviderError,
-    UnsupportedError,
-)
+from localproviders.errors import ContextOverflowError, ProviderError, UnsupportedError
 from localproviders.provider import Texts, bare
-from localproviders.types.answer import (
-    EmbeddingResponse,
-)
+from localproviders.types.answer import EmbeddingResponse
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
 from localproviders.types.request import (

@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import (
-    TYPE_CHECKING,
-    Callable,
-    Deque,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Protocol,
-    Set,
-)
+from typing import TYPE_CHECKING, Callable, Deque, Iterable, Iterator, List, Optional, Protocol, Set
 
 from localproviders._http.framing import looks_cut
 from localproviders.errors import (

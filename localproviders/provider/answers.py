@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import (
-    TYPE_CHECKING,
-    Iterable,
-    Optional,
-    Sequence,
-    Union,
-)
+from typing import TYPE_CHECKING, Iterable, Optional, Sequence, Union
 
 from localproviders import _tokens
 from localproviders._http.stream import Stream

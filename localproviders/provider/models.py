@@ -67,7 +67,11 @@ class Models(ABC):
         return self.model_info(model, timeout=timeout, cancel=cancel).capabilities
 
     def limits(self, timeout: Timeout = None) -> Limits:
-        """Give the limits of a call with this `timeout`."""
+        """Give the limits of a call with this `timeout`.
+
+        Raises:
+            ValueError: It is not a number of seconds above zero.
+        """
         return resolve(timeout, Limits())
 
     # --- models in memory -----------------------------------------------------------------
