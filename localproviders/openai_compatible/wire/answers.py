@@ -14,8 +14,8 @@ from localproviders._thinking import ThinkingSplitter
 from localproviders._values import mapping, mappings, number, text, whole, word
 from localproviders._wire import Vectors, checked, parse_logprobs, unexpected
 from localproviders.errors import EmbeddingError, ProtocolError
-from localproviders.openai_compatible.tool_calls import ToolCallAssembler
 from localproviders.openai_compatible.wire.capabilities import capabilities
+from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.types.answer import CompletionChunk, ServerTimings, Usage
 from localproviders.types.model import ModelInfo
 
