@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator, List
+from typing import Dict, Iterator, List, Set
 
 import pytest
 
@@ -298,10 +298,21 @@ def test_every_room_of_the_table_exists_and_none_is_missing() -> None:
     assert told == real
 
 
-def test_every_module_of_http_is_described() -> None:
-    names = {path.name for path in (ROOT / "localproviders" / "_http").glob("*.py")}
-    page = _page("architecture.md")
-    assert [name for name in sorted(names - {"__init__.py"}) if f"`{name}`" not in page] == []
+def _folders() -> Dict[str, Set[str]]:
+    package = ROOT / "localproviders"
+    found: Dict[str, Set[str]] = {}
+    for path in package.glob("*/**/*.py"):
+        if path.name != "__init__.py":
+            room = f"{path.parent.relative_to(package).as_posix()}/"
+            found.setdefault(room, set()).add(path.name)
+    return found
+
+
+@pytest.mark.parametrize("room", sorted(_folders()))
+def test_every_module_of_a_room_is_described(room: str) -> None:
+    lines = _page("architecture.md").splitlines()
+    (row,) = [line for line in lines if line.startswith(f"| `{room}` |")]
+    assert set(re.findall(r"`(\w+\.py)`", row)) == _folders()[room]
 
 
 def test_the_tests_that_hold_a_promise_exist_and_hold_something() -> None:
