@@ -170,6 +170,9 @@ def test_the_page_of_schemas_says_what_its_blocks_print(
     told = " ".join(_page("schemas.md").split())
     for line in capsys.readouterr().out.splitlines():
         assert f"`{line}`" in told
+    run(the_block("tool_from(weather)"), server)
+    expected = "weather Tell the weather of today. ['city']\n20 °C in Oslo\n"
+    assert capsys.readouterr().out == expected
     run(the_block('name="dice"'), server)
     assert capsys.readouterr().out == "{'sides': 20}\n" * 2
 
@@ -264,6 +267,15 @@ def test_a_resident_model_is_gone_behind_its_block(
     run(the_block("provider.resident"), server)
     said = capsys.readouterr().out
     assert said.startswith("2048 ") and said.endswith("\n[]\n")
+
+
+def test_a_model_is_downloaded_and_kept_for_a_block(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("resident(info.name"), server)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2].startswith("qwen3:0.6b ") and said[-1] == "The sky scatters blue."
+    assert server.ollama.loaded == {}
 
 
 # --- tables --------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ class Lifecycle(Listings):
             parallel: Requests at a time; undocumented, but taken and given back
                 (lmstudio-api §2.12).
             timeout: See the class; loading may take `load_s` and `first_token_s` together.
-            cancel: See the class.
+            cancel: See the class. Whether the server then goes on loading is not documented.
 
         Raises:
             ModelNotFoundError: The server has no such model; `available` names those it has.
