@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import Optional, Tuple
 
 from localproviders._backend.base import Backend
 from localproviders._backend.embedding import Embedding
@@ -21,9 +21,6 @@ from localproviders.types.request import (
     as_embedding_request,
     texts_of,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 class Vectorizing(Backend):
