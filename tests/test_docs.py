@@ -15,6 +15,7 @@ import pytest
 from localproviders import DependencyError, errors
 from localproviders.cli import main as command
 from localproviders.schema.keywords import KEYWORDS
+from localproviders.testing import FakeModel
 from localproviders.types import Limits
 from tests.docs_support import PAGES, ROOT, Block, Servers, blocks, running
 
@@ -325,6 +326,24 @@ def test_every_module_of_a_room_is_described(room: str) -> None:
     lines = _page("architecture.md").splitlines()
     (row,) = [line for line in lines if line.startswith(f"| `{room}` |")]
     assert set(re.findall(r"`(\w+\.py)`", row)) == _folders()[room]
+
+
+def test_every_knob_of_the_fakes_exists(server: Servers) -> None:
+    section = _page("testing.md").split("## Knobs")[1].split("\n## ")[0]
+    things = {
+        "all": server.openai,
+        "FakeOllama": server.ollama,
+        "FakeLMStudio": server.lmstudio,
+        "FakeModel": FakeModel(name="m"),
+    }
+    here, seen = things["all"], []
+    for line in [line for line in section.splitlines() if line.startswith("|")][2:]:
+        _, name, knobs, _ = line.split("|", 3)
+        here = things.get(name.strip(" `"), here)
+        found = re.findall(r"`(\w+)", knobs)
+        assert [knob for knob in found if not hasattr(here, knob)] == []
+        seen += found
+    assert len(seen) > 20
 
 
 def test_the_tests_that_hold_a_promise_exist_and_hold_something() -> None:

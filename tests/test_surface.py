@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -17,8 +18,12 @@ from localproviders import (
     ModelProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
+    Settings,
     errors,
+    testing,
+    types,
 )
+from localproviders.ollama import ModelDetails
 from tests.docs_support import ROOT
 
 _ROOT = Path(localproviders.__file__).parent
@@ -30,7 +35,7 @@ _LAST = ["timeout", "cancel"]
 
 
 def _verbs(cls: type) -> List[str]:
-    return [n for n in dir(cls) if not n.startswith("_") and n not in _QUIET and n != "settings"]
+    return [n for n in dir(cls) if not n.startswith("_") and n not in _QUIET]
 
 
 _EVERY_VERB = [(cls, verb) for cls in _CLASSES for verb in _verbs(cls)]
@@ -144,6 +149,28 @@ def test_docstrings_name_only_errors_that_exist(path: Path) -> None:
     for node in ast.walk(_TREES[path]):
         text = (ast.get_docstring(node) or "") if isinstance(node, _DOCUMENTED) else ""
         assert set(_entries(_section(text, "Raises"))) <= _ERRORS
+
+
+# --- units ---------------------------------------------------------------------------------
+
+_RECORDS = [
+    value
+    for value in (*vars(types).values(), *vars(testing).values(), ModelDetails, Settings)
+    if isinstance(value, type) and dataclasses.is_dataclass(value)
+]
+
+
+@pytest.mark.parametrize("record", _RECORDS)
+def test_a_moment_says_at_and_a_duration_its_unit(record: type) -> None:
+    hints: Dict[str, str] = {
+        # As written: what it means at run time, old Pythons cannot always say.
+        name: hint
+        for cls in record.__mro__
+        for name, hint in vars(cls).get("__annotations__", {}).items()
+    }
+    moments = {name for name, hint in hints.items() if "datetime" in hint}
+    assert all(name.endswith("_at") for name in moments)
+    assert not [name for name in hints if re.search("_(seconds|ms|ns|mb|kb|gb)$", name)]
 
 
 # --- the door ------------------------------------------------------------------------------

@@ -83,6 +83,7 @@ class Stream:
         LimitError: A limit ended the answer.
         StreamInterruptedError: The answer stopped before its last record.
         CancelledError: It was closed or cancelled before its end.
+        ContextOverflowError: At the end: prompt and answer had gone past the window.
         ProviderError: The server reported an error, or the answer breaks a promise.
 
     Each error's `partial` has the text so far.

@@ -190,7 +190,7 @@ def parse_job(data: Any, rules: Sequence[Rule]) -> DownloadJob:
         total_bytes=count(data.get("total_size_bytes")),
         bytes_per_second=number(data.get("bytes_per_second")),
         started_at=parse_date(data.get("started_at")),
-        estimated_completion=parse_date(data.get("estimated_completion")),
+        expected_at=parse_date(data.get("estimated_completion")),
         completed_at=parse_date(data.get("completed_at")),
         reason=words.text[:2000] if words and words.text else None,
         raw=data,
