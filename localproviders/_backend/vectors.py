@@ -54,6 +54,12 @@ class Vectorizing(Backend):
         finally:
             del texts  # a traceback with locals shows no text
         self._check_embedding(request)
+        return self._embed_all(request, timeout, cancel)
+
+    def _embed_all(
+        self, request: EmbeddingRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> EmbeddingResponse:
+        """Send all batches on one call, with its events; an error keeps what was done."""
         chosen = self._model(request.model, timeout, cancel)
         span = self._span("embed", chosen)
         call = self._call(timeout, cancel, span=span)
@@ -66,10 +72,7 @@ class Vectorizing(Backend):
             raise error from error.__cause__
         finally:
             call.over()
-        span.finished(
-            prompt_tokens=response.usage.prompt_tokens,
-            attempts=response.attempts,
-        )
+        span.finished(prompt_tokens=response.usage.prompt_tokens, attempts=response.attempts)
         return response
 
     def _embed_batch(self, model: str, call: Call, batch: EmbeddingRequest) -> Tuple[Vectors, int]:
