@@ -188,8 +188,8 @@ def test_an_overlong_report_gives_both_numbers(
     server: Servers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "report.txt").write_text("word " * 5000, encoding="utf-8")
-    run(the_block("tokens do not fit into"), server)
-    assert capsys.readouterr().out == "5002 tokens do not fit into 4096\n"
+    run(the_block("too long: a prompt of"), server)
+    assert capsys.readouterr().out == "too long: a prompt of 5002, a window of 4096\n"
 
 
 def test_a_limit_keeps_the_text_so_far(server: Servers, capsys: pytest.CaptureFixture[str]) -> None:
