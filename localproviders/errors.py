@@ -114,7 +114,8 @@ class ConfigurationError(ProviderError, ValueError):
 class UnsupportedError(ConfigurationError):
     """This server has no such thing: a parameter or a verb that it cannot take.
 
-    Raised before anything is sent, instead of dropping the parameter in silence.
+    Raised instead of dropping a parameter in silence, and before anything is sent wherever
+    that is known.
     """
 
 
@@ -265,7 +266,10 @@ class CapabilityError(ModelError):
 
 
 class ContextOverflowError(ModelError):
-    """The prompt does not fit into the context window; nothing was cut away.
+    """The prompt, or prompt and answer together, do not fit into the context window.
+
+    A prompt that the server refused was not answered. Where an answer went past the window,
+    `partial` has it whole, and the model had lost the oldest part on the way.
 
     Attributes:
         prompt_tokens: Length of the prompt as the server counted it, or None.

@@ -8,13 +8,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator, List
+from typing import Dict, Iterator, List, Set
 
 import pytest
 
 from localproviders import DependencyError, errors
 from localproviders.cli import main as command
 from localproviders.schema.keywords import KEYWORDS
+from localproviders.testing import FakeModel
 from localproviders.types import Limits
 from tests.docs_support import PAGES, ROOT, Block, Servers, blocks, running
 
@@ -170,6 +171,9 @@ def test_the_page_of_schemas_says_what_its_blocks_print(
     told = " ".join(_page("schemas.md").split())
     for line in capsys.readouterr().out.splitlines():
         assert f"`{line}`" in told
+    run(the_block("tool_from(weather)"), server)
+    expected = "weather Tell the weather of today. ['city']\n20 °C in Oslo\n"
+    assert capsys.readouterr().out == expected
     run(the_block('name="dice"'), server)
     assert capsys.readouterr().out == "{'sides': 20}\n" * 2
 
@@ -184,8 +188,8 @@ def test_an_overlong_report_gives_both_numbers(
     server: Servers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "report.txt").write_text("word " * 5000, encoding="utf-8")
-    run(the_block("tokens do not fit into"), server)
-    assert capsys.readouterr().out == "5002 tokens do not fit into 4096\n"
+    run(the_block("too long: a prompt of"), server)
+    assert capsys.readouterr().out == "too long: a prompt of 5002, a window of 4096\n"
 
 
 def test_a_limit_keeps_the_text_so_far(server: Servers, capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,6 +270,15 @@ def test_a_resident_model_is_gone_behind_its_block(
     assert said.startswith("2048 ") and said.endswith("\n[]\n")
 
 
+def test_a_model_is_downloaded_and_kept_for_a_block(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("resident(info.name"), server)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2].startswith("qwen3:0.6b ") and said[-1] == "The sky scatters blue."
+    assert server.ollama.loaded == {}
+
+
 # --- tables --------------------------------------------------------------------------------
 
 
@@ -298,10 +311,39 @@ def test_every_room_of_the_table_exists_and_none_is_missing() -> None:
     assert told == real
 
 
-def test_every_module_of_http_is_described() -> None:
-    names = {path.name for path in (ROOT / "localproviders" / "_http").glob("*.py")}
-    page = _page("architecture.md")
-    assert [name for name in sorted(names - {"__init__.py"}) if f"`{name}`" not in page] == []
+def _folders() -> Dict[str, Set[str]]:
+    package = ROOT / "localproviders"
+    found: Dict[str, Set[str]] = {}
+    for path in package.glob("*/**/*.py"):
+        if path.name != "__init__.py":
+            room = f"{path.parent.relative_to(package).as_posix()}/"
+            found.setdefault(room, set()).add(path.name)
+    return found
+
+
+@pytest.mark.parametrize("room", sorted(_folders()))
+def test_every_module_of_a_room_is_described(room: str) -> None:
+    lines = _page("architecture.md").splitlines()
+    (row,) = [line for line in lines if line.startswith(f"| `{room}` |")]
+    assert set(re.findall(r"`(\w+\.py)`", row)) == _folders()[room]
+
+
+def test_every_knob_of_the_fakes_exists(server: Servers) -> None:
+    section = _page("testing.md").split("## Knobs")[1].split("\n## ")[0]
+    things = {
+        "all": server.openai,
+        "FakeOllama": server.ollama,
+        "FakeLMStudio": server.lmstudio,
+        "FakeModel": FakeModel(name="m"),
+    }
+    here, seen = things["all"], []
+    for line in [line for line in section.splitlines() if line.startswith("|")][2:]:
+        _, name, knobs, _ = line.split("|", 3)
+        here = things.get(name.strip(" `"), here)
+        found = re.findall(r"`(\w+)", knobs)
+        assert [knob for knob in found if not hasattr(here, knob)] == []
+        seen += found
+    assert len(seen) > 20
 
 
 def test_the_tests_that_hold_a_promise_exist_and_hold_something() -> None:

@@ -16,9 +16,11 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # The examples and the arguments to run them with; a test below keeps this complete.
 ARGUMENTS = {
     "cancel_from_thread.py": ["0.2"],
+    "choose_model.py": ["tools"],
     "cloud_switch.py": [],
     "embeddings_nearest.py": [],
     "lmstudio_chat.py": [],
+    "lmstudio_conversation.py": [],
     "ollama_chat.py": ["llama3.2"],
     "pull_with_progress.py": ["qwen3:0.6b"],
     "stream_to_file.py": ["answer.txt", "Why is the sky blue?"],
@@ -28,9 +30,11 @@ ARGUMENTS = {
 
 EXPECTED = {
     "cancel_from_thread.py": "cancelled; the text so far has",
+    "choose_model.py": "llama3.2:latest: tools=True (reported: POST /api/show",
     "cloud_switch.py": "ollama / llama3.2: The sky scatters blue.",
     "embeddings_nearest.py": "Either party may end this contract",
     "lmstudio_chat.py": "The sky scatters blue.\n[4 tokens in",
+    "lmstudio_conversation.py": "> And how high is it?\nThe sky scatters blue.",
     "ollama_chat.py": "The sky scatters blue.\n[llama3.2, 11 tokens, end: stop]",
     "pull_with_progress.py": "] 100%\nverifying sha256 digest",
     "stream_to_file.py": "",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from typing import (
-    TYPE_CHECKING,
     Any,
     Callable,
     Dict,
@@ -23,29 +22,16 @@ from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Transport, encode
 from localproviders._tokens import Calibration
 from localproviders._wire import Vectors
-from localproviders.errors import (
-    ConfigurationError,
-    ModelError,
-    ProviderError,
-)
+from localproviders.errors import ConfigurationError, ModelError, ProviderError
 from localproviders.provider import ModelProvider
 from localproviders.settings import Settings
 from localproviders.telemetry import Span
-from localproviders.types.answer import (
-    CompletionChunk,
-)
+from localproviders.types.answer import CompletionChunk
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout, resolve
 from localproviders.types.model import ModelCapabilities, ModelInfo
-from localproviders.types.request import (
-    CompletionRequest,
-    EmbeddingRequest,
-    texts_of,
-)
+from localproviders.types.request import CompletionRequest, EmbeddingRequest, texts_of
 from localproviders.types.tokens import TokenCount
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 _Request = Union[CompletionRequest, EmbeddingRequest]

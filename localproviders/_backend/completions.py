@@ -3,16 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Dict,
-    List,
-    Mapping,
-    Optional,
-    Tuple,
-)
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from localproviders._backend.base import Backend
 from localproviders._backend.inspector import Inspector
@@ -20,23 +11,16 @@ from localproviders._http.deadline import Call
 from localproviders._http.framing import NDJSONDecoder, SSEDecoder, WholeDecoder
 from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
 from localproviders._http.transport import Body, encode
-from localproviders.errors import (
-    ProviderError,
-    UnsupportedError,
-)
+from localproviders.errors import ProviderError, UnsupportedError
 from localproviders.telemetry import Span
-from localproviders.types.answer import (
-    CompletionResponse,
-)
+from localproviders.types.answer import CompletionResponse
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
-from localproviders.types.request import (
-    CompletionRequest,
-)
+from localproviders.types.request import CompletionRequest
+from localproviders.types.tokens import TokenCount
 
 if TYPE_CHECKING:
     from localproviders._http.answer import Answer
-from localproviders.types.tokens import TokenCount
 
 _FRAMINGS: Mapping[str, Callable[[int], Decoder]] = {
     "application/json": WholeDecoder,

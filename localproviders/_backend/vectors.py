@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import (
-    TYPE_CHECKING,
-    Optional,
-    Tuple,
-)
+from typing import Optional, Tuple
 
 from localproviders._backend.base import Backend
 from localproviders._backend.embedding import Embedding
 from localproviders._http.deadline import Call
 from localproviders._wire import Vectors
-from localproviders.errors import (
-    ContextOverflowError,
-    ProviderError,
-    UnsupportedError,
-)
+from localproviders.errors import ContextOverflowError, ProviderError, UnsupportedError
 from localproviders.provider import Texts, bare
-from localproviders.types.answer import (
-    EmbeddingResponse,
-)
+from localproviders.types.answer import EmbeddingResponse
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
 from localproviders.types.request import (
@@ -31,9 +21,6 @@ from localproviders.types.request import (
     as_embedding_request,
     texts_of,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 class Vectorizing(Backend):
@@ -67,6 +54,12 @@ class Vectorizing(Backend):
         finally:
             del texts  # a traceback with locals shows no text
         self._check_embedding(request)
+        return self._embed_all(request, timeout, cancel)
+
+    def _embed_all(
+        self, request: EmbeddingRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> EmbeddingResponse:
+        """Send all batches on one call, with its events; an error keeps what was done."""
         chosen = self._model(request.model, timeout, cancel)
         span = self._span("embed", chosen)
         call = self._call(timeout, cancel, span=span)
@@ -79,10 +72,7 @@ class Vectorizing(Backend):
             raise error from error.__cause__
         finally:
             call.over()
-        span.finished(
-            prompt_tokens=response.usage.prompt_tokens,
-            attempts=response.attempts,
-        )
+        span.finished(prompt_tokens=response.usage.prompt_tokens, attempts=response.attempts)
         return response
 
     def _embed_batch(self, model: str, call: Call, batch: EmbeddingRequest) -> Tuple[Vectors, int]:

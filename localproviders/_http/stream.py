@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import (
-    TYPE_CHECKING,
-    Callable,
-    Deque,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Protocol,
-    Set,
-)
+from typing import TYPE_CHECKING, Callable, Deque, Iterable, Iterator, List, Optional, Protocol, Set
 
 from localproviders._http.framing import looks_cut
 from localproviders.errors import (
@@ -93,6 +83,7 @@ class Stream:
         LimitError: A limit ended the answer.
         StreamInterruptedError: The answer stopped before its last record.
         CancelledError: It was closed or cancelled before its end.
+        ContextOverflowError: At the end: prompt and answer had gone past the window.
         ProviderError: The server reported an error, or the answer breaks a promise.
 
     Each error's `partial` has the text so far.

@@ -15,12 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Dict, Optional, Union
 
 from localproviders.engine.install import require
 from localproviders.engine.models import RECIPES, model_file
-from localproviders.errors import (
-    ConfigurationError,
-    DependencyError,
-    LimitError,
-    ModelLoadError,
-)
+from localproviders.errors import ConfigurationError, DependencyError, LimitError, ModelLoadError
 from localproviders.openai_compatible import OpenAICompatibleProvider
 
 if TYPE_CHECKING:

@@ -93,8 +93,8 @@ class Downloads(Listings):
         self,
         model: str,
         *,
-        quantization: Optional[str] = None,
         on_progress: Optional[OnProgress] = None,
+        quantization: Optional[str] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> ModelInfo:
@@ -110,8 +110,8 @@ class Downloads(Listings):
 
         Args:
             model: As for `download`.
-            quantization: As for `download`.
             on_progress: Told of each answer of the server; ``paused`` is among them.
+            quantization: As for `download`.
             timeout: See the class.
             cancel: See the class.
 

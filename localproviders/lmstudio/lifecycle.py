@@ -109,7 +109,7 @@ class Lifecycle(Listings):
             parallel: Requests at a time; undocumented, but taken and given back
                 (lmstudio-api §2.12).
             timeout: See the class; loading may take `load_s` and `first_token_s` together.
-            cancel: See the class.
+            cancel: See the class. Whether the server then goes on loading is not documented.
 
         Raises:
             ModelNotFoundError: The server has no such model; `available` names those it has.
@@ -180,7 +180,7 @@ class Lifecycle(Listings):
             copies = _copies(model, entries)
             found = next((copy for copy in copies if self._fits(copy, asked, lasting)), None)
             if found is not None:
-                loaded = self._as_it_is(found, asked)
+                loaded = found.replace(load_s=0.0, warnings=wire.differences(found, asked))
             else:
                 for copy in copies:
                     self._unload_copy(copy, call)
@@ -220,11 +220,6 @@ class Lifecycle(Listings):
         if again and wish is not None and wish.loaded.context_length == copy.context_length:
             return True
         return wire.fits(copy, asked)
-
-    def _as_it_is(self, copy: LoadedModel, asked: Mapping[str, Any]) -> LoadedModel:
-        config = (copy.raw or {}).get("config")
-        warnings = wire.differences(config if isinstance(config, dict) else {}, asked)
-        return copy.replace(load_s=0.0, warnings=warnings)
 
     def _unload_copy(self, copy: LoadedModel, call: Call) -> None:
         payload = wire.unload_payload(copy.instance or copy.name)

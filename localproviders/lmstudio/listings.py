@@ -61,14 +61,23 @@ class Listings(OpenAICompatibleProvider):
     ) -> List[ModelInfo]:
         """List the models on disk; before 0.4, with JIT loading off, only the loaded ones.
 
-        A server before 0.3.6 tells their names only: what they can do is inferred.
+        A server before 0.3.6 tells their names only: what they can do is inferred
+        (lmstudio-api §5.2).
+
+        Raises:
+            UnreachableError: No server answers.
+            ProviderError: The server refused, or gave no list.
         """
         return [entry.info for entry in self._look(self._entries, timeout, cancel)]
 
     def supports_model(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
-        """Say whether the server has this model, under its key, a variant, or as loaded."""
+        """Say whether the server has this model, under its key, a variant, or as loaded.
+
+        Raises:
+            ProviderError: As for `list_models`; a server that is down raises.
+        """
         return find_entry(model, self._look(self._entries, timeout, cancel)) is not None
 
     def model_info(

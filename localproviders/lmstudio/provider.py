@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from localproviders._http.address import parse_endpoint
 from localproviders._http.deadline import Call
@@ -100,26 +99,27 @@ class LMStudioProvider(Lifecycle, Downloads, Stateful):
     def _fit(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
         request, warnings = super()._fit(request)
         if request.keep_alive is not None:
-            request = self._with_ttl(request, warnings)
+            request = self._with_ttl(request, request.keep_alive, warnings)
         if request.tool_choice not in (None, "auto", "none", "required"):
             hint = "send that one tool with tool_choice='required'"
             warnings.extend(self._refuse("a tool's name as tool_choice", hint, request))
             request = request.replace(tool_choice=None)
         return request, warnings
 
-    def _with_ttl(self, request: CompletionRequest, warnings: List[str]) -> CompletionRequest:
+    def _with_ttl(
+        self, request: CompletionRequest, seconds: float, warnings: List[str]
+    ) -> CompletionRequest:
         """Say `keep_alive` as this server does: whole seconds, for a model it loads now."""
         extra = request.extra_body
-        if _is_a_while(request.keep_alive):
-            extra = {**_ttl(request), **extra}
+        if wire.can_keep(seconds):
+            extra = {**wire.ttl_payload(seconds), **extra}
         else:
-            what = f"keep_alive={request.keep_alive}"
-            warnings.extend(self._refuse(what, _NO_WHILE, request))
+            warnings.extend(self._refuse(f"keep_alive={seconds}", _NO_WHILE, request))
         return request.replace(keep_alive=None, extra_body=extra)
 
     def _check_embedding(self, request: EmbeddingRequest) -> None:
         super()._check_embedding(request)
-        if request.keep_alive is not None and not _is_a_while(request.keep_alive):
+        if request.keep_alive is not None and not wire.can_keep(request.keep_alive):
             raise UnsupportedError(
                 f"{self.name} cannot take keep_alive={request.keep_alive}",
                 hint=_NO_WHILE,
@@ -127,7 +127,7 @@ class LMStudioProvider(Lifecycle, Downloads, Stateful):
             )
 
     def _embed_payload(self, request: EmbeddingRequest, model: str) -> Dict[str, Any]:
-        return {**super()._embed_payload(request, model), **_ttl(request)}
+        return {**super()._embed_payload(request, model), **wire.ttl_payload(request.keep_alive)}
 
     def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
         found, attempts = super()._embed(request, model, call)
@@ -151,13 +151,3 @@ class LMStudioProvider(Lifecycle, Downloads, Stateful):
             requested=asked,
             served=served,
         )
-
-
-def _is_a_while(seconds: Optional[float]) -> bool:
-    """Whether the server can keep a model so long: whole seconds, and not for ever (§1.6)."""
-    return seconds is not None and 1 <= seconds < math.inf
-
-
-def _ttl(request: Union[CompletionRequest, EmbeddingRequest]) -> Dict[str, int]:
-    """Give the time to live that goes with a request: for a model that it loads (§1.6)."""
-    return {} if request.keep_alive is None else {"ttl": int(request.keep_alive)}

@@ -60,7 +60,12 @@ class Inventory(HTTPProvider):
     ) -> List[ModelInfo]:
         """List the installed models, most recently changed first (ollama-api §2.2).
 
-        Cloud models are listed where a stub was pulled; their `remote_host` says so.
+        Cloud models are listed where a stub was pulled; their `remote_host` says so. The list
+        can lack abilities that `model_info` knows.
+
+        Raises:
+            UnreachableError: No server answers.
+            ProviderError: The server refused, or gave no list.
         """
         return self._ask(
             "GET",

@@ -25,10 +25,9 @@ class Library(Inventory):
     """The part of `OllamaProvider` that changes which models there are.
 
     A transfer has no total limit unless `timeout` gives one (a `Limits` always does): the
-    provider's own total is for its other calls. Bytes
-    that stand still for `idle_s` end it; work that the server does in silence, such as
-    checking a digest, may take `load_s` (ollama-api §3.5). What `on_progress` raises ends the
-    call and closes the connection.
+    provider's own total is for its other calls. Bytes that stand still for `idle_s` end it;
+    work that the server does in silence, such as checking a digest, may take `load_s`
+    (ollama-api §3.5). What `on_progress` raises ends the call and closes the connection.
     """
 
     def pull(
@@ -50,7 +49,7 @@ class Library(Inventory):
             model: Name in the registry, such as ``llama3.2`` or ``hf.co/owner/model:Q4_K_M``.
                 A cloud model is stored as a stub.
             on_progress: Told of each report: about 16 a second. Fractions are by file, and
-                can fall where the server repeats a part (§8).
+                can fall where the server repeats a part (ollama-api §8).
             insecure: True lets the server use plain HTTP to its registry.
             timeout: See `Library`.
             cancel: See the class. What has been downloaded is kept by the server.
@@ -127,7 +126,7 @@ class Library(Inventory):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> ModelInfo:
-        """Make a model out of another one, or out of files on this machine (§2.11, §2.13).
+        """Make a model out of another one, or out of files on this machine (ollama-api §2.11).
 
         A model of this name that is there already is replaced. Each file is read twice, in
         pieces: for its digest, and to send it, unless the server has it. The creation itself

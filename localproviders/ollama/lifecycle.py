@@ -92,7 +92,7 @@ class Lifecycle(Inventory):
     def unload(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
-        """Take a model out of memory, and wait until it is gone; no matter if it was not there.
+        """Take a model out of memory, and wait until it is gone, if it is there.
 
         The server says yes before the memory is free, and lets a running answer end first
         (ollama-api §2.5, §8): this asks until the model is listed no more, within the total.

@@ -26,12 +26,7 @@ from localproviders.settings import ApiKey, Settings, first_variable, make_setti
 from localproviders.types.answer import CompletionChunk
 from localproviders.types.limits import Timeout
 from localproviders.types.model import ModelCapabilities
-from localproviders.types.request import (
-    CompletionRequest,
-    EmbeddingRequest,
-    Locality,
-    texts_of,
-)
+from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality, texts_of
 
 _PORT = 11434
 _CLOUD_HOST = "ollama.com"
@@ -188,7 +183,7 @@ class OllamaProvider(Library, Lifecycle):
         self._known_local[model] = time.monotonic() + _KNOWN_LOCAL_S
 
     def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
-        body = encode({"model": model})
+        body = encode(wire.show_payload(model, False))
         data = self._transport.json("POST", "/api/show", call=call, body=body)
         return wire.parse_details(data, model, self.name).capabilities
 

@@ -19,12 +19,7 @@ from localproviders.types.answer import CompletionChunk
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Timeout
 from localproviders.types.model import ModelInfo
-from localproviders.types.request import (
-    CompletionRequest,
-    EmbeddingRequest,
-    Locality,
-    texts_of,
-)
+from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality, texts_of
 from localproviders.types.tokens import TokenCount
 
 
@@ -60,7 +55,6 @@ class OpenAICompatibleProvider(HTTPProvider):
         "truncate": "cut the texts yourself",
         "keep_alive": "this kind of server keeps its model",
     }
-
     #: Whether servers of this kind may have a way to count tokens.
     _counts = True
 
@@ -98,7 +92,7 @@ class OpenAICompatibleProvider(HTTPProvider):
         type(self).__init__(self, settings=state["settings"])
 
     def close(self) -> None:
-        """Close the kept connections. The next call opens new ones."""
+        """Close the kept connections. May be called again; the next call opens new ones."""
         super().close()
         if self._counter is not None:
             self._counter.close()
@@ -108,7 +102,12 @@ class OpenAICompatibleProvider(HTTPProvider):
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
-        """List the models, in the server's order."""
+        """List the models, in the server's order.
+
+        Raises:
+            UnreachableError: No server answers.
+            ProviderError: The server refused, or gave no list.
+        """
         return self._ask(
             "GET",
             self._path("/models"),

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import (
-    TYPE_CHECKING,
-    Iterable,
-    Optional,
-    Sequence,
-    Union,
-)
+from typing import TYPE_CHECKING, Iterable, Optional, Sequence, Union
 
 from localproviders import _tokens
 from localproviders._http.stream import Stream
@@ -54,13 +48,15 @@ class Answers(Models):
         connection.
 
         Raises:
+            TypeError: This is no `CompletionRequest`.
             ConfigurationError: The request names no model and the provider has none.
             UnsupportedError: The server cannot take a parameter (unless ``strict=False``).
             LocalityError: The prompt would leave the allowed place. Nothing was sent.
             UnreachableError: No server answers.
             ModelNotFoundError: The server has no such model.
             CapabilityError: The model cannot do what is asked.
-            ContextOverflowError: The prompt does not fit the context window.
+            ContextOverflowError: The prompt does not fit the context window; or, at the end of
+                the stream, the answer has gone past it.
             LimitError: A limit ran out.
             ProviderError: The server refused or failed otherwise.
         """

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Optional,
-    Sequence,
-    Type,
-    TypeVar,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Optional, Sequence, Type, TypeVar, overload
 
 from localproviders import structured, tool_loop
 from localproviders.provider.answers import Answers, bare, chat_request
@@ -19,9 +11,7 @@ from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
 from localproviders.types.message import Messages, ToolLike
 from localproviders.types.outcome import Parsed, ToolRun
-from localproviders.types.request import (
-    RequestFields,
-)
+from localproviders.types.request import RequestFields
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -67,7 +67,11 @@ class Models(ABC):
         return self.model_info(model, timeout=timeout, cancel=cancel).capabilities
 
     def limits(self, timeout: Timeout = None) -> Limits:
-        """Give the limits of a call with this `timeout`."""
+        """Give the limits of a call with this `timeout`.
+
+        Raises:
+            ValueError: It is not a number of seconds above zero.
+        """
         return resolve(timeout, Limits())
 
     # --- models in memory -----------------------------------------------------------------
@@ -106,7 +110,7 @@ class Models(ABC):
                 the server's own default.
             on_progress: Told how far loading is, where the server reports it.
             timeout: See the class; loading alone may take `load_s`.
-            cancel: See the class. A load that is cancelled is dropped by the server.
+            cancel: See the class. Whether the server then drops the load is its own matter.
 
         Raises:
             ModelNotFoundError: The server has no such model.

@@ -12,18 +12,7 @@ import struct
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    Optional,
-    Set,
-    Tuple,
-    TypeVar,
-    Union,
-)
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple, TypeVar, Union
 
 #: What a script may do: send bytes, or call a function with the exchange (to wait for an
 #: event, to close, to drip).

@@ -7,16 +7,7 @@ from array import array
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from localproviders._record import (
-    CONTENT,
-    RAW,
-    Record,
-    loads,
-    loads_each,
-    plain,
-    record,
-    size_of,
-)
+from localproviders._record import CONTENT, RAW, Record, loads, loads_each, plain, record, size_of
 from localproviders.errors import DependencyError
 from localproviders.types.message import Message, ToolCall
 from localproviders.types.progress import Progress
@@ -222,7 +213,8 @@ class CompletionResponse(Record):
         response_id: Under which id the server keeps this answer, to go on from there;
             None where it keeps none (`LMStudioProvider.stateful_chat`).
         warnings: What the caller should know: a parameter left out under
-            ``strict=False``, another model than asked for.
+            ``strict=False``, another model than asked for, a loss that `overflow` allowed, a
+            model that was loaded again.
         attempts: How often the request was sent; see `RetryPolicy`.
         raw: The server's last record.
     """

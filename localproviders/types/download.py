@@ -24,7 +24,7 @@ class DownloadJob(Record):
         total_bytes: How much there is in all; None where it does not say.
         bytes_per_second: How fast it goes, while it goes.
         started_at: When it began, with time zone.
-        estimated_completion: When the server expects it to be done, with time zone.
+        expected_at: When the server expects it to be done, with time zone.
         completed_at: When it was done, with time zone.
         reason: Why it failed, in the server's words; None also where it does not say.
         raw: The server's own record.
@@ -36,7 +36,7 @@ class DownloadJob(Record):
     total_bytes: Optional[int] = None
     bytes_per_second: Optional[float] = None
     started_at: Optional[datetime] = field(default=None, metadata=_DATE)
-    estimated_completion: Optional[datetime] = field(default=None, metadata=_DATE)
+    expected_at: Optional[datetime] = field(default=None, metadata=_DATE)
     completed_at: Optional[datetime] = field(default=None, metadata=_DATE)
     reason: Optional[str] = None
     raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)

@@ -65,6 +65,9 @@ class Message(Record):
         tool_calls: Calls that this (assistant) message asked for.
         tool_call_id: For a tool's result: the call that it answers.
         tool_name: For a tool's result: the tool that gave it.
+
+    Raises:
+        ValueError: The role is unknown, or a part is of the wrong type.
     """
 
     role: str

@@ -73,10 +73,14 @@ class CompletionRequest(Record):
         top_logprobs: How many alternatives to get for each token.
         context_length: Context window in tokens; a server may have to reload the model.
         keep_alive: Seconds to keep the model loaded after the call; infinity is for ever.
-        overflow: What becomes of a prompt that does not fit the context window.
+        overflow: What becomes of a prompt that does not fit the context window, and of an
+            answer that goes past it.
         strict: False turns a parameter that the server cannot take into a warning.
         allow_other_model: True accepts an answer from another model than asked for.
         extra_body: Further fields for the server's JSON, unchanged and unchecked.
+
+    Raises:
+        ValueError: There is nothing to answer or to continue, or a value is impossible.
     """
 
     model: Optional[str] = None
@@ -229,6 +233,9 @@ class EmbeddingRequest(Record):
         keep_alive: Seconds to keep the model loaded after each batch; infinity is for ever.
         batch_size: Most texts in one request.
         batch_characters: Most characters in one request.
+
+    Raises:
+        ValueError: There is no text, an empty one, or an impossible number.
     """
 
     texts: Tuple[str, ...] = field(metadata=loads(_tuple_of_text, **CONTENT))

@@ -25,7 +25,7 @@ from localproviders.lmstudio import wire as studio
 from localproviders.ollama import wire as ollama
 from localproviders.ollama.names import parse_name
 from localproviders.openai_compatible import wire as dialect
-from localproviders.openai_compatible.tool_calls import ToolCallAssembler
+from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.testing import ScriptedServer, http_answer
 
 SIZES = (500_000, 2_000_000)

@@ -15,8 +15,8 @@ from localproviders.errors import ProviderError, ToolCallError
 from localproviders.lmstudio import wire as studio
 from localproviders.ollama import wire as ollama
 from localproviders.openai_compatible import wire as dialect
-from localproviders.openai_compatible.tool_calls import ToolCallAssembler
 from localproviders.openai_compatible.wire import RULES
+from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.types import EmbeddingRequest, EmbeddingResponse, ServerTimings, Usage
 from tests.fuzz import records
 from tests.fuzz.pieces import as_json, examples, json_values, mutated

@@ -13,7 +13,7 @@ from localproviders._http.transport import encode
 from localproviders._record import Record
 from localproviders.ollama import wire as ollama
 from localproviders.openai_compatible import wire as dialect
-from localproviders.openai_compatible.tool_calls import ToolCallAssembler
+from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.types import Message, ToolCall
 from tests.fuzz.pieces import as_json, examples
 from tests.fuzz.promises import check

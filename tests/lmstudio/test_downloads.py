@@ -52,7 +52,7 @@ def test_a_download_begins_and_tells_how_far_it_is() -> None:
         1139572501,
         3870000.5,
     )
-    assert first.estimated_completion is not None
+    assert first.expected_at is not None
     assert not first.is_done
     assert (second.is_done, second.completed_at is not None) == (True, True)
     assert second.progress.fraction == 1

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from localproviders.errors import ProviderError, ToolCallError
-from localproviders.openai_compatible.tool_calls import ToolCallAssembler
+from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.types import ToolCall
 
 

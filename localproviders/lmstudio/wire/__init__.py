@@ -20,6 +20,7 @@ from localproviders.lmstudio.wire.library import (
     unload_payload,
 )
 from localproviders.lmstudio.wire.lists import Entry, parse_models, parse_old_models, same_entry
+from localproviders.lmstudio.wire.requests import can_keep, ttl_payload
 from localproviders.lmstudio.wire.stateful import (
     CHAT_PATH,
     EventParser,
@@ -37,6 +38,7 @@ __all__ = [
     "UNLOAD_PATH",
     "Entry",
     "EventParser",
+    "can_keep",
     "chat_payload",
     "check_fields",
     "check_unloaded",
@@ -57,5 +59,6 @@ __all__ = [
     "same_entry",
     "same_repository",
     "status_path",
+    "ttl_payload",
     "unload_payload",
 ]

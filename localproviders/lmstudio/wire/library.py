@@ -111,16 +111,20 @@ def parse_loaded(
         instance=instance,
         context_length=count(config.get("context_length")),
         load_s=number(data.get("load_time_seconds")),
-        warnings=differences(config, asked),
+        warnings=_differences(config, asked),
         raw=data,
     )
 
 
-def differences(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Tuple[str, ...]:
-    """Say where a model's configuration is not, or may not be, what was asked for.
+def differences(instance: LoadedModel, asked: Mapping[str, Any]) -> Tuple[str, ...]:
+    """Say where a copy in memory is not, or may not be, as asked for.
 
     An engine can ignore a wish without a word (§2.12).
     """
+    return _differences(_configuration_of(instance), asked)
+
+
+def _differences(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Tuple[str, ...]:
     lines = []
     for name, value in asked.items():
         if name not in config:
@@ -132,8 +136,12 @@ def differences(config: Mapping[str, Any], asked: Mapping[str, Any]) -> Tuple[st
 
 def fits(instance: LoadedModel, asked: Mapping[str, Any]) -> bool:
     """Whether a copy in memory contradicts no wish."""
-    config = mapping(mapping(instance.raw).get("config"))
+    config = _configuration_of(instance)
     return all(config.get(name, value) == value for name, value in asked.items())
+
+
+def _configuration_of(instance: LoadedModel) -> Mapping[str, Any]:
+    return mapping(mapping(instance.raw).get("config"))
 
 
 def unload_payload(instance: str) -> Dict[str, Any]:
@@ -182,7 +190,7 @@ def parse_job(data: Any, rules: Sequence[Rule]) -> DownloadJob:
         total_bytes=count(data.get("total_size_bytes")),
         bytes_per_second=number(data.get("bytes_per_second")),
         started_at=parse_date(data.get("started_at")),
-        estimated_completion=parse_date(data.get("estimated_completion")),
+        expected_at=parse_date(data.get("estimated_completion")),
         completed_at=parse_date(data.get("completed_at")),
         reason=words.text[:2000] if words and words.text else None,
         raw=data,

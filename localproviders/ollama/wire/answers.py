@@ -7,14 +7,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import from_words, read_words
 from localproviders._thinking import ThinkingSplitter
-from localproviders._values import (
-    mappings,
-    number,
-    parse_date,
-    text,
-    whole,
-    word,
-)
+from localproviders._values import mappings, number, parse_date, text, whole, word
 from localproviders._wire import Row, Vectors, parse_logprobs, unexpected
 from localproviders._wire import checked as _checked
 from localproviders.errors import EmbeddingError, ProtocolError, ToolCallError

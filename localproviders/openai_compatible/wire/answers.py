@@ -14,8 +14,8 @@ from localproviders._thinking import ThinkingSplitter
 from localproviders._values import mapping, mappings, number, text, whole, word
 from localproviders._wire import Vectors, checked, parse_logprobs, unexpected
 from localproviders.errors import EmbeddingError, ProtocolError
-from localproviders.openai_compatible.tool_calls import ToolCallAssembler
 from localproviders.openai_compatible.wire.capabilities import capabilities
+from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.types.answer import CompletionChunk, ServerTimings, Usage
 from localproviders.types.model import ModelInfo
 
@@ -77,14 +77,7 @@ class ChunkParser:
         )
 
     def _chunk(self, data: Mapping[str, Any]) -> CompletionChunk:
-        choice = data["choices"][0] if data["choices"] else {}
-        if not isinstance(choice, dict):
-            unexpected("readable choice")
-        if len(data["choices"]) > 1 or choice.get("index") not in (None, 0):
-            raise ProtocolError(
-                "the answer has several choices, which would be mixed into one text",
-                hint="leave n out of extra_body",
-            )
+        choice = _only_choice(data["choices"])
         message = choice.get("message")
         source = message if isinstance(message, dict) else choice.get("delta") or {}
         if not isinstance(source, dict):
@@ -94,16 +87,10 @@ class ChunkParser:
         self._reason = choice.get("finish_reason") or self._reason
         # A body that holds a message is the whole answer (asked to stream or not).
         self.ended = self.whole or isinstance(message, dict)
-        thinking = text(source.get("reasoning_content") or source.get("reasoning"))
-        if "text" in choice or thinking:
-            self._thinking.give_up()  # plain text, or a server that keeps reasoning apart
-        said = self._thinking.split(
-            text(choice["text"] if "text" in choice else source.get("content"))
-        )
-        said = self._thinking.and_end(said) if self.ended else said
+        thinking, said = self._said(choice, source)
         return CompletionChunk(
-            text=said[1],
-            thinking=thinking + said[0],
+            text=said,
+            thinking=thinking,
             thinking_inferred=self._thinking.found,
             tool_calls=self._calls.whole(self._reason) if self.ended else (),
             logprobs=parse_logprobs(mapping(choice.get("logprobs")).get("content")),
@@ -113,6 +100,28 @@ class ChunkParser:
             server_timings=_timings(data.get("timings")),
             raw=data,
         )
+
+    def _said(self, choice: Mapping[str, Any], source: Mapping[str, Any]) -> Tuple[str, str]:
+        """Give thinking and text of a record, told apart."""
+        thinking = text(source.get("reasoning_content") or source.get("reasoning"))
+        if "text" in choice or thinking:
+            self._thinking.give_up()  # plain text, or a server that keeps reasoning apart
+        content = choice["text"] if "text" in choice else source.get("content")
+        split = self._thinking.split(text(content))
+        inner, said = self._thinking.and_end(split) if self.ended else split
+        return thinking + inner, said
+
+
+def _only_choice(choices: Sequence[Any]) -> Mapping[str, Any]:
+    choice = choices[0] if choices else {}
+    if not isinstance(choice, dict):
+        unexpected("readable choice")
+    if len(choices) > 1 or choice.get("index") not in (None, 0):
+        raise ProtocolError(
+            "the answer has several choices, which would be mixed into one text",
+            hint="leave n out of extra_body",
+        )
+    return choice
 
 
 def parse_vectors(data: Any, rules: Sequence[Rule]) -> Vectors:

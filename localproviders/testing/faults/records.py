@@ -6,12 +6,7 @@ import json
 from typing import Any, Callable, Dict, Iterable, Mapping, Tuple
 
 from localproviders.testing.answers import Answer, dumps
-from localproviders.testing.faults.fault import (
-    STREAMS,
-    Fault,
-    changing,
-    saying,
-)
+from localproviders.testing.faults.fault import STREAMS, Fault, changing, saying
 from localproviders.testing.scripted import Step
 
 #: Facts beside the answer itself, in both servers' spellings.
