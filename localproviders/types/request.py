@@ -224,11 +224,26 @@ def texts_of(request: Union[CompletionRequest, EmbeddingRequest]) -> Iterator[st
         yield from request.texts
         return
     yield from filter(None, (request.prompt, request.suffix))
+    yield from request.stop
+    yield from _texts_in(request.extra_body)
     for message in request.messages:
         yield from (message.content, message.thinking)
         yield from (media.base64 for media in (*message.images, *message.audio))
         for call in message.tool_calls:
             yield json.dumps(call.arguments, ensure_ascii=False, default=str)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Give the texts anywhere in a JSON value; its keys are the server's words."""
+    todo = [value]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, Mapping):
+            todo.extend(each.values())
+        elif isinstance(each, (list, tuple)):
+            todo.extend(each)
 
 
 def check_field_names(given: Mapping[str, Any]) -> None:
