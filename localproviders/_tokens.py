@@ -76,8 +76,9 @@ def rough(request: CompletionRequest) -> TokenCount:
     Raises:
         ConfigurationError: As `weigh`.
     """
-    images = f"; {_PER_IMAGE} for each image" if _has_images(request) else ""
-    return TokenCount(tokens=weigh(request), source="rough", detail=_RULE + images)
+    images = f"; {_PER_IMAGE} for each image" if _has(request, "images") else ""
+    sound = "; sound not counted" if _has(request, "audio") else ""
+    return TokenCount(tokens=weigh(request), source="rough", detail=_RULE + images + sound)
 
 
 class Calibration:
@@ -89,10 +90,10 @@ class Calibration:
     def learn(self, model: str, request: CompletionRequest, tokens: Optional[int]) -> None:
         """Take what a server counted for a conversation that it answered.
 
-        Images, plain prompts and prompts that the server may have cut teach nothing, nor do
+        Images, sound, plain prompts and prompts that the server may have cut teach nothing, nor do
         counts that cannot be.
         """
-        if not request.messages or request.overflow != "error" or _has_images(request):
+        if not request.messages or request.overflow != "error" or has_media(request):
             return
         size = weigh(request)
         if not tokens or not _can_be(tokens, size):
@@ -108,15 +109,20 @@ class Calibration:
             ConfigurationError: As `weigh`.
         """
         seen = self._seen.get(model)
-        if not seen or _has_images(request):
+        if not seen or has_media(request):
             return rough(request)
         slope, start = _line(seen)
         tokens = max(1, round(start + slope * weigh(request)))
         return TokenCount(tokens=tokens, source="calibrated", detail=_told_by(seen))
 
 
-def _has_images(request: CompletionRequest) -> bool:
-    return any(message.images for message in request.messages)
+def has_media(request: CompletionRequest) -> bool:
+    """Say whether there is more than text, whose tokens no text shows."""
+    return _has(request, "images") or _has(request, "audio")
+
+
+def _has(request: CompletionRequest, kind: str) -> bool:
+    return any(getattr(message, kind) for message in request.messages)
 
 
 def _can_be(tokens: int, size: int) -> bool:

@@ -90,3 +90,12 @@ def test_a_window_that_cannot_be_asked_is_a_warning(side: Side) -> None:
     answer = side.provider.chat(PROMPT)
 
     assert any("unknown" in warning for warning in answer.warnings)
+
+
+def test_a_window_that_has_grown_since_is_no_loss(side: Side) -> None:
+    side.fake.reply_with("word " * 900, LONG)
+    side.provider.chat(PROMPT)
+    side.fake.loaded["m"] = 2 * WINDOW  # another program loads it anew
+
+    assert side.provider.chat(PROMPT).text == LONG
+    assert questions(side) == 2

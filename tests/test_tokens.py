@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import pytest
 
 from localproviders import (
+    Audio,
     CancelledError,
     CancelToken,
     CompletionRequest,
@@ -41,12 +42,17 @@ from localproviders.testing.answers import Answer
 
 SECRET = "Mr Smith of Harrow has a tumour"
 PICTURE = Image.from_bytes(b"\x89PNG\r\n\x1a\nrest")
+SOUND = Audio.from_bytes(b"RIFF\0\0\0\0WAVErest")
 TOOL = Tool(name="weather", description="Says how the weather is.")
 ONCE = RetryPolicy(attempts=1)
 
 
 def _asks(text: str, **fields: Any) -> CompletionRequest:
     return CompletionRequest(messages=(Message.user(text),), **fields)
+
+
+def _heard(text: str) -> CompletionRequest:
+    return CompletionRequest(messages=(Message.user(text, audio=[SOUND]),))
 
 
 # --- the rule -----------------------------------------------------------------------------
@@ -81,6 +87,7 @@ def test_the_rule_counts_messages_tools_calls_and_images() -> None:
     seen = CompletionRequest(messages=(Message.user("a" * 40, images=[PICTURE]),))
     assert weigh(seen) == one + 512
     assert "512 for each image" in rough(seen).detail
+    assert "sound not counted" in rough(_heard("a")).detail
     assert "image" not in rough(_asks("a")).detail
 
 
@@ -141,6 +148,7 @@ def test_a_count_that_cannot_be_teaches_nothing(tokens: Optional[int]) -> None:
         _asks("a" * 400, overflow="truncate"),
         _asks("a" * 400, overflow="allow"),
         CompletionRequest(messages=(Message.user("a" * 400, images=[PICTURE]),)),
+        CompletionRequest(messages=(Message.user("a" * 400, audio=[SOUND]),)),
     ],
 )
 def test_a_prompt_that_tells_nothing_teaches_nothing(request_: CompletionRequest) -> None:
@@ -153,9 +161,10 @@ def test_another_model_is_another_tokenizer() -> None:
     assert _learnt((100, 200)).count("other", _sized(100)).source == "rough"
 
 
-def test_images_are_never_calibrated() -> None:
+def test_images_and_sound_are_never_calibrated() -> None:
     seen = CompletionRequest(messages=(Message.user("a", images=[PICTURE]),))
     assert _learnt((100, 200)).count("m", seen).source == "rough"
+    assert _learnt((100, 200)).count("m", _heard("a")).source == "rough"
 
 
 def test_the_detail_says_from_how_much() -> None:
@@ -262,10 +271,13 @@ def test_what_is_no_count_means_that_there_is_no_way(fault: str) -> None:
             assert len(fake.exchanges) == asked
 
 
-def test_images_are_not_counted_exactly() -> None:
+@pytest.mark.parametrize(
+    "media", [{"images": [PICTURE]}, {"audio": [SOUND]}], ids=["images", "audio"]
+)
+def test_images_and_sound_are_not_counted_exactly(media: Any) -> None:
     with FakeOpenAICompatible() as fake:
         with OpenAICompatibleProvider(fake.base_url, model="m") as provider:
-            found = provider.count_tokens(Message.user("look", images=[PICTURE]))
+            found = provider.count_tokens(Message.user("look", **media))
 
     assert found.source == "rough"
     assert fake.exchanges == []

@@ -25,7 +25,7 @@ _KNOWN_S = 60.0
 
 
 class WindowWatch:
-    """Compares what was counted with the window, which is asked for once a minute."""
+    """Compares what was counted with the window, asked for once a minute and before a verdict."""
 
     def __init__(self) -> None:
         self._known: Dict[Tuple[str, Optional[int]], Tuple[float, int]] = {}
@@ -42,7 +42,7 @@ class WindowWatch:
         if used is None or used < SMALLEST_WINDOW:
             return None
         try:
-            window = self._window((model, request.context_length), ask)
+            window = self._window((model, request.context_length), used, ask)
         except ProviderError as error:
             return f"whether the answer fits the context window is unknown: {error.message}"
         if window is None or used <= window:
@@ -61,9 +61,10 @@ class WindowWatch:
             partial=text,
         )
 
-    def _window(self, key: Tuple[str, Optional[int]], ask: AskWindow) -> Optional[int]:
+    def _window(self, key: Tuple[str, Optional[int]], used: int, ask: AskWindow) -> Optional[int]:
         until, window = self._known.get(key, (0.0, 0))
-        if until > time.monotonic():
+        # One that is too small may have been the window of a model that was loaded anew since.
+        if until > time.monotonic() and used <= window:
             return window
         found = ask()
         if found is not None:

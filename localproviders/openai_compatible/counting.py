@@ -6,6 +6,7 @@ from typing import Callable, Mapping, Optional, Tuple
 
 from localproviders._http.deadline import Call
 from localproviders._http.transport import Explain, Transport, encode
+from localproviders._tokens import has_media
 from localproviders.errors import (
     AuthenticationError,
     BusyError,
@@ -78,8 +79,8 @@ class ExactCounter:
         self._server.close()
 
     def can(self, request: CompletionRequest) -> bool:
-        """Say whether it is worth asking; an image has no tokens that a text shows."""
-        return bool(self._ways) and not any(message.images for message in request.messages)
+        """Say whether it is worth asking; no text shows the tokens of images and sound."""
+        return bool(self._ways) and not has_media(request)
 
     def count(self, request: CompletionRequest, model: str, call: Call) -> Optional[TokenCount]:
         """Give the server's count, or None where it has none for this request.

@@ -82,8 +82,9 @@ class Answers(Models):
         the texts, one batch at a time is in memory.
 
         Args:
-            texts: One text, several, or an `EmbeddingRequest`, which then says it all. Any
-                iterable of texts is read once, before anything is sent.
+            texts: One text, several, or an `EmbeddingRequest`, which then says it all: its
+                fields are not allowed beside it. Any iterable of texts is read once, before
+                anything is sent.
             model: Name of the model; None takes the provider's.
             dimensions: Length that the vectors shall have; None keeps the model's.
             truncate: True lets the server cut a text that is too long.
@@ -95,7 +96,8 @@ class Answers(Models):
             cancel: See the class.
 
         Raises:
-            ValueError: There is no text, an empty one, or an impossible number.
+            ValueError: There is no text, an empty one, or an impossible number; or a field
+                stands beside a request.
             EmbeddingError: Some texts could not be embedded; it has their indexes and
                 reasons, and the vectors of all others.
             ContextOverflowError: No text could be embedded, because it is too long: so for

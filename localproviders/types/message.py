@@ -51,6 +51,12 @@ class ToolCall(Record):
     name: str
     arguments: Dict[str, Any] = field(default_factory=dict, metadata=CONTENT)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.arguments, Mapping):
+            # OpenAI's own JSON has them as text, which would be written as JSON twice.
+            kind = type(self.arguments).__name__
+            raise ValueError(f"arguments is {kind}, and must be a dictionary: json.loads(text)")
+
 
 @record
 class Message(Record):
@@ -82,14 +88,18 @@ class Message(Record):
     def __post_init__(self) -> None:
         if self.role not in _ROLES:
             raise ValueError(f"role is {self.role!r}; the roles are {', '.join(_ROLES)}")
-        if not isinstance(self.content, str):
-            raise ValueError(f"content is {type(self.content).__name__}, and must be text")
+        for name in ("content", "thinking"):
+            if not isinstance(getattr(self, name), str):
+                kind = type(getattr(self, name)).__name__
+                raise ValueError(f"{name} is {kind}, and must be text")
         for name in ("images", "audio", "tool_calls"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not all(isinstance(image, Image) for image in self.images):
             raise ValueError("images takes Image values: Image.from_path(Path(...))")
         if not all(isinstance(sound, Audio) for sound in self.audio):
             raise ValueError("audio takes Audio values: Audio.from_path(Path(...))")
+        if not all(isinstance(call, ToolCall) for call in self.tool_calls):
+            raise ValueError("tool_calls takes ToolCall values, such as those of an answer")
 
     @classmethod
     def system(cls, text: str) -> Message:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import field, fields
+from dataclasses import field
+from dataclasses import fields as dataclass_fields
 from typing import (
     Any,
     Iterable,
@@ -114,8 +115,15 @@ class CompletionRequest(Record):
         object.__setattr__(self, "stop", _tuple_of_text(self.stop))
         for name in ("messages", "tools"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._check_texts()
         self._check_question()
         self._check_numbers()
+
+    def _check_texts(self) -> None:
+        named = [(name, getattr(self, name)) for name in ("model", "prompt", "suffix")]
+        for name, value in (*named, *(("stop", text) for text in self.stop)):
+            if not isinstance(value, str) and (value is not None or name == "stop"):
+                raise ValueError(f"{name} is {type(value).__name__}, and must be text")
 
     def _check_question(self) -> None:
         if bool(self.messages) == (self.prompt is not None):
@@ -136,6 +144,13 @@ class CompletionRequest(Record):
         for name, least in _LEAST.items():
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), least)
+                _check_whole(name, getattr(self, name))
+
+
+def _check_whole(name: str, value: Any) -> None:
+    # Ollama cuts the fraction off without a word.
+    if name in _WHOLE and not isinstance(value, int):
+        raise ValueError(f"{name} is {value!r}, and must be a whole number")
 
 
 def _check_number(name: str, value: Any, least: float) -> None:
@@ -161,6 +176,21 @@ _LEAST: Mapping[str, float] = {
     "context_length": 1,
     "keep_alive": 0,
 }
+
+
+# Those of both requests that count something, or are taken bit by bit.
+_WHOLE = frozenset(
+    {
+        "max_tokens",
+        "top_k",
+        "seed",
+        "top_logprobs",
+        "context_length",
+        "dimensions",
+        "batch_size",
+        "batch_characters",
+    }
+)
 
 
 class RequestFields(TypedDict, total=False):
@@ -198,11 +228,26 @@ def texts_of(request: Union[CompletionRequest, EmbeddingRequest]) -> Iterator[st
         yield from request.texts
         return
     yield from filter(None, (request.prompt, request.suffix))
+    yield from request.stop
+    yield from _texts_in(request.extra_body)
     for message in request.messages:
         yield from (message.content, message.thinking)
         yield from (media.base64 for media in (*message.images, *message.audio))
         for call in message.tool_calls:
             yield json.dumps(call.arguments, ensure_ascii=False, default=str)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Give the texts anywhere in a JSON value; its keys are the server's words."""
+    todo = [value]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, Mapping):
+            todo.extend(each.values())
+        elif isinstance(each, (list, tuple)):
+            todo.extend(each)
 
 
 def check_field_names(given: Mapping[str, Any]) -> None:
@@ -211,7 +256,7 @@ def check_field_names(given: Mapping[str, Any]) -> None:
     Raises:
         TypeError: A name is unknown.
     """
-    known = [f.name for f in fields(CompletionRequest)]
+    known = [f.name for f in dataclass_fields(CompletionRequest)]
     for name in given:
         if name not in RequestFields.__annotations__:
             raise TypeError(f"there is no request field {name!r}{did_you_mean(name, known)}")
@@ -257,8 +302,7 @@ class EmbeddingRequest(Record):
             value = getattr(self, name)
             if value is not None:
                 _check_number(name, value, least)
-                if name != "keep_alive" and not isinstance(value, int):
-                    raise ValueError(f"{name} is {value!r}, and must be a whole number")
+                _check_whole(name, value)
 
 
 _LEAST_TO_EMBED: Mapping[str, float] = {
@@ -275,8 +319,13 @@ def as_embedding_request(
     """Turn what `embed` takes into a request; a request stays as it is.
 
     Raises:
-        ValueError: There is no text, an empty one, or an impossible number.
+        ValueError: There is no text, an empty one, or an impossible number; or a field
+            stands beside a request.
     """
     if isinstance(texts, EmbeddingRequest):
+        own = dataclass_fields(texts)
+        beside = [each.name for each in own if fields.get(each.name, each.default) != each.default]
+        if beside:
+            raise ValueError(f"{', '.join(beside)} beside a request: write request.replace(...)")
         return texts
     return EmbeddingRequest(texts=_tuple_of_text(texts), **fields)

@@ -93,6 +93,15 @@ def test_embed_takes_the_fields_of_its_request() -> None:
     assert keywords - {"self", "timeout", "cancel"} == {f.name for f in fields(EmbeddingRequest)}
 
 
+@pytest.mark.parametrize("field", [{"model": "b"}, {"dimensions": 3}, {"truncate": True}])
+def test_a_keyword_beside_a_request_is_refused_and_not_dropped(field: Dict[str, Any]) -> None:
+    with running("ollama") as (server, provider):
+        with pytest.raises(ValueError, match=rf"{next(iter(field))}.*replace"):
+            provider.embed(EmbeddingRequest(texts=("a",)), **field)
+
+    assert server.exchanges == []
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -214,6 +214,25 @@ def test_nor_does_an_error_in_mid_stream(kind: str, record: str) -> None:
                 assert caught.value.partial == "so far "
 
 
+_BESIDE: Mapping[str, Mapping[str, Any]] = {
+    "stop": {"stop": [PROMPT]},
+    "extra_body": {"extra_body": {"system": PROMPT, "options": {"more": [{"deep": PROMPT}]}}},
+}
+
+
+@pytest.mark.parametrize("kind", PROVIDERS)
+@pytest.mark.parametrize("field", _BESIDE)
+def test_nor_do_the_texts_beside_the_messages(kind: str, field: str) -> None:
+    def echo(exchange: Exchange) -> List[bytes]:
+        return [http_answer({"error": exchange.body.decode()}, status="400 Bad Request")]
+
+    with ScriptedServer(only_asking(echo)) as server:
+        with make(kind, server, api_key=KEY) as provider:
+            with pytest.raises(ProviderError) as caught:
+                provider.chat("Hello", **_BESIDE[field])
+            _assert_clean(caught.value)
+
+
 # --- before anything is sent --------------------------------------------------------------
 
 

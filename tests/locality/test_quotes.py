@@ -91,6 +91,9 @@ def test_every_text_of_a_request_counts() -> None:
     assert {"a system text", "said", "thought", "look", image.base64} <= set(texts_of(chat))
     assert any("Harrow" in text for text in texts_of(chat))
     assert set(texts_of(CompletionRequest(prompt="p", suffix="s"))) == {"p", "s"}
+    extra = {"system": "told", "options": {"stop": ["here", 1], "num_gpu": None}}
+    more = CompletionRequest(prompt="p", stop="end", extra_body=extra)
+    assert set(texts_of(more)) == {"p", "end", "told", "here"}
     assert list(texts_of(EmbeddingRequest(texts=("a", "b")))) == ["a", "b"]
 
 

@@ -150,3 +150,11 @@ def test_any_pieces_are_calls_or_one_typed_error(one: Any, two: Any) -> None:
     except ProviderError:
         return
     assert all(isinstance(call, ToolCall) for call in calls)
+
+
+def test_a_call_cut_before_its_first_argument_is_no_call_without_arguments() -> None:
+    with pytest.raises(ToolCallError, match="incomplete") as caught:
+        _join([_piece(0, "f", None, "a")], reason="length")
+
+    assert caught.value.hint == "raise max_tokens"
+    assert _join([_piece(0, "f", None, "a")], reason="tool_calls")[0].arguments == {}

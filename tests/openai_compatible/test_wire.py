@@ -172,6 +172,13 @@ def _delta(delta: Any, **choice: Any) -> Dict[str, Any]:
     return {"choices": [{"delta": delta, **choice}]}
 
 
+# How a plain completion has them.
+_PLAIN_LOGPROBS = {
+    "tokens": ["a", "c"],
+    "token_logprobs": [-1, -3],
+    "top_logprobs": [{"b": -2.5}, None],
+    "text_offset": [0, 1],
+}
 _LOGPROBS = {
     "content": [
         {
@@ -232,6 +239,15 @@ _LOGPROBS = {
             ),
         ),
         (_delta({}, logprobs=None), "logprobs", ()),
+        (
+            {"choices": [{"text": "a", "logprobs": _PLAIN_LOGPROBS}]},
+            "logprobs",
+            (
+                TokenLogprob(token="a", logprob=-1.0, top=(TokenLogprob(token="b", logprob=-2.5),)),
+                TokenLogprob(token="c", logprob=-3.0),
+            ),
+        ),
+        (_delta({"refusal": "I will not."}), "text", "I will not."),
     ],
 )
 def test_a_record_is_read(data: Any, name: str, value: Any) -> None:
@@ -282,6 +298,8 @@ def test_a_whole_answer_ends_at_once() -> None:
         ({"choices": ["x"]}, errors.ProtocolError),
         (_delta({"content": 5}), errors.ProtocolError),
         (_delta({}, logprobs={"content": [{"token": "a"}]}), errors.ProtocolError),
+        (_delta({}, logprobs={"tokens": ["a"], "token_logprobs": []}), errors.ProtocolError),
+        (_delta({}, logprobs={"tokens": ["a"], "token_logprobs": [None]}), errors.ProtocolError),
         ({"error": "odd"}, errors.ServerError),
         (
             {"error": {"message": "m", "type": "exceed_context_size_error"}},

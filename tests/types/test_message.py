@@ -130,6 +130,8 @@ def test_each_constructor_makes_its_message(made: Message, fields: Dict[str, Any
         ({"role": "user", "images": ["/etc/passwd"]}, "images takes Image"),
         ({"role": "user", "images": [_PNG]}, "images takes Image"),
         ({"role": "user", "images": "a.png"}, "images takes Image"),
+        ({"role": "assistant", "tool_calls": [{"id": "a"}]}, "tool_calls takes ToolCall"),
+        ({"role": "assistant", "thinking": None}, "thinking is NoneType"),
     ],
 )
 def test_an_impossible_message_is_a_value_error(fields: Dict[str, Any], words: str) -> None:
@@ -162,3 +164,8 @@ def test_what_is_no_conversation_is_a_value_error(given: Any) -> None:
 def test_text_that_looks_like_a_path_stays_text() -> None:
     (message,) = as_messages("/etc/passwd")
     assert (message.content, message.images) == ("/etc/passwd", ())
+
+
+def test_the_arguments_of_a_call_are_an_object_and_no_json_text() -> None:
+    with pytest.raises(ValueError, match="arguments is str, and must be a dictionary"):
+        ToolCall(id="a", name="f", arguments='{"x": 1}')  # type: ignore[arg-type]  # the point

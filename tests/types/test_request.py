@@ -65,6 +65,13 @@ def test_only_keep_alive_may_be_infinite(name: str) -> None:
         ({"prompt": "p", "tools": [{"name": "f"}]}, "tools takes Tool values"),
         ({"messages": "hello"}, "messages takes Message values"),
         ({"messages": [{"role": "user"}]}, "messages takes Message values"),
+        ({"prompt": 5}, "prompt is int, and must be text"),
+        ({"prompt": b"p"}, "prompt is bytes, and must be text"),
+        ({"prompt": "p", "suffix": 5}, "suffix is int, and must be text"),
+        ({"prompt": "p", "model": 5}, "model is int, and must be text"),
+        ({"prompt": "p", "stop": ["a", 5]}, "stop is int, and must be text"),
+        ({"prompt": "p", "max_tokens": 1.5}, "max_tokens is 1.5, and must be a whole number"),
+        ({"prompt": "p", "seed": 2.0}, "seed is 2.0, and must be a whole number"),
     ],
 )
 def test_an_impossible_question_is_a_value_error(given: Dict[str, Any], words: str) -> None:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import sys
 from array import array
+from itertools import zip_longest
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._http.framing import parse_json
@@ -16,7 +17,7 @@ from localproviders._wire import Vectors, checked, parse_logprobs, unexpected
 from localproviders.errors import EmbeddingError, ProtocolError
 from localproviders.openai_compatible.wire.capabilities import capabilities
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
-from localproviders.types.answer import CompletionChunk, ServerTimings, Usage
+from localproviders.types.answer import CompletionChunk, ServerTimings, TokenLogprob, Usage
 from localproviders.types.model import ModelInfo
 
 #: The last record of a stream.
@@ -93,7 +94,7 @@ class ChunkParser:
             thinking=thinking,
             thinking_inferred=self._thinking.found,
             tool_calls=self._calls.whole(self._reason) if self.ended else (),
-            logprobs=parse_logprobs(mapping(choice.get("logprobs")).get("content")),
+            logprobs=_logprobs(mapping(choice.get("logprobs"))),
             model=word(data.get("model")),
             finish_reason=word(choice.get("finish_reason")),
             usage=_usage(data.get("usage")),
@@ -106,7 +107,7 @@ class ChunkParser:
         thinking = text(source.get("reasoning_content") or source.get("reasoning"))
         if "text" in choice or thinking:
             self._thinking.give_up()  # plain text, or a server that keeps reasoning apart
-        content = choice["text"] if "text" in choice else source.get("content")
+        content = choice["text"] if "text" in choice else _words_of(source)
         split = self._thinking.split(text(content))
         inner, said = self._thinking.and_end(split) if self.ended else split
         return thinking + inner, said
@@ -122,6 +123,36 @@ def _only_choice(choices: Sequence[Any]) -> Mapping[str, Any]:
             hint="leave n out of extra_body",
         )
     return choice
+
+
+def _words_of(source: Mapping[str, Any]) -> Any:
+    """Give the text; OpenAI's own service has a refusal beside it, which was said all the same."""
+    return source.get("content") or source.get("refusal")
+
+
+def _logprobs(data: Mapping[str, Any]) -> Tuple[TokenLogprob, ...]:
+    """Read log-probabilities of a chat, or those of a plain completion, which lie in columns.
+
+    Raises:
+        ProtocolError: One is misshapen.
+    """
+    tokens, values = data.get("tokens"), data.get("token_logprobs")
+    if not isinstance(tokens, list):
+        return parse_logprobs(data.get("content"))
+    if not isinstance(values, list) or len(values) != len(tokens):
+        unexpected("log-probability for each token")
+    tops = data.get("top_logprobs")
+    tops = tops if isinstance(tops, list) else []
+    return parse_logprobs(
+        [
+            {"token": token, "logprob": value, "top_logprobs": _column(top)}
+            for token, value, top in zip_longest(tokens, values, tops[: len(tokens)])
+        ]
+    )
+
+
+def _column(top: Any) -> List[Mapping[str, Any]]:
+    return [{"token": token, "logprob": value} for token, value in mapping(top).items()]
 
 
 def parse_vectors(data: Any, rules: Sequence[Rule]) -> Vectors:

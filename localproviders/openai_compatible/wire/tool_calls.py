@@ -83,8 +83,10 @@ class ToolCallAssembler:
         if not name:
             raise ToolCallError("a tool call of the answer has no name")
         text = "".join(self._arguments[key]).strip()
+        # No text at all is a call without arguments, unless the answer was cut before them.
+        text = text or ("" if finish_reason == "length" else "{}")
         try:
-            arguments = parse_json(text, self._max_depth) if text else {}
+            arguments = parse_json(text, self._max_depth)
         except ProviderError:
             arguments = None
         if not isinstance(arguments, dict):
