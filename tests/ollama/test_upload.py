@@ -266,6 +266,8 @@ def test_what_a_listener_raises_comes_out_as_it_is(
         ollama.create("mine", files=tmp_path / "a.gguf", on_progress=fail)
     assert caught.value is raised
     assert server.blobs == {}
+    ollama.close()
+    assert server.wait_for_connections(0)  # the server has seen all that was sent
     assert len(uploads(server)) == (at == "uploading")
     del caught
     assert server.wait_for_connections(0 if at == "uploading" else 1)
