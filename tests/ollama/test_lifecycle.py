@@ -191,6 +191,94 @@ def test_a_load_that_leaves_nothing_in_memory_is_an_error() -> None:
             provider.load("m")
 
 
+# --- the window stays -----------------------------------------------------------------------
+
+
+def test_what_is_asked_of_a_loaded_model_does_not_load_it_anew(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.load("m", context_length=2048)
+    ollama.chat("Hi", model="M:latest")
+    assert server.loaded == {"m": 2048}
+    assert server.exchanges[-1].json["options"] == {"num_ctx": 2048}
+
+
+def test_vectors_do_not_load_a_model_anew(server: FakeOllama, ollama: OllamaProvider) -> None:
+    ollama.load("m", context_length=2048)
+    for old in (False, True):
+        server.old_embeddings = old
+        server.models[0] = server.models[0].replace(abilities=("chat", "embeddings"))
+        ollama.embed(["Hi"], model="m")
+        assert server.exchanges[-1].json["options"] == {"num_ctx": 2048}
+
+
+def test_a_model_that_left_comes_back_with_its_window(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.load("m", context_length=2048)
+    server.loaded.clear()
+    ollama.chat("Hi", model="m")
+    assert server.loaded == {"m": 2048}
+
+
+def test_a_window_in_the_request_is_the_one_that_is_sent(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.load("m", context_length=2048)
+    ollama.chat("Hi", model="m", context_length=1024)
+    assert server.exchanges[-1].json["options"] == {"num_ctx": 1024}
+
+
+@pytest.mark.parametrize("end", ["unload", "load"])
+def test_the_window_is_forgotten(server: FakeOllama, ollama: OllamaProvider, end: str) -> None:
+    ollama.load("m", context_length=2048)
+    server.loaded.clear()
+    getattr(ollama, end)("m")
+    ollama.chat("Hi", model="m")
+    assert "options" not in server.exchanges[-1].json
+
+
+# --- models that share their files ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [None, 2048])
+def test_a_copy_shares_the_place_of_its_source_in_memory(
+    server: FakeOllama, ollama: OllamaProvider, window: Any
+) -> None:
+    ollama.copy("m", "me/mine")
+    ollama.load("m", context_length=2048)
+    before = asked(server)
+    found = ollama.load("me/mine", context_length=window)
+    assert (found.name, found.context_length, found.load_s) == ("m:latest", 2048, 0.0)
+    (warning,) = found.warnings
+    assert "'m:latest'" in warning
+    assert asked(server) == [*before, "/api/show", "/api/show"]
+
+
+def test_another_window_of_a_copy_is_warned_of_as_well(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.create("mine", from_model="m")
+    ollama.load("m")
+    assert len(ollama.load("mine", context_length=100_000).warnings) == 2
+
+
+def test_unloading_a_copy_frees_what_it_shares(server: FakeOllama, ollama: OllamaProvider) -> None:
+    ollama.copy("m", "mine")
+    ollama.load("m")
+    with ollama.resident("mine"):
+        pass
+    assert server.loaded == {}
+
+
+def test_another_model_in_memory_is_no_copy(server: FakeOllama, ollama: OllamaProvider) -> None:
+    ollama.load("m")
+    ollama.unload("e")
+    ollama.unload("nope")
+    assert server.loaded == {"m": 4096}
+    assert ollama.load("e").name == "e:latest"
+
+
 # --- unloading ------------------------------------------------------------------------------
 
 

@@ -303,3 +303,11 @@ def test_a_creation_sends_every_field() -> None:
 )  # fmt: skip
 def test_a_transfer_says_insecure_only_where_asked(insecure: bool, more: Dict[str, Any]) -> None:
     assert wire.transfer_payload("m", insecure) == {"model": "m", "stream": True, **more}
+
+
+def test_the_files_of_a_model_are_read_from_its_modelfile() -> None:
+    one, two = "sha256-" + "a" * 64, "sha256-" + "b" * 64
+    lines = f'# FROM x\nFROM /m/blobs/{one}\nTEMPLATE """\nFROM me"""\nADAPTER C:\\m\\{two}\r\n'
+    assert wire.parse_files({"modelfile": lines}) == {one, two}
+    assert wire.parse_files({"modelfile": None}) == frozenset()
+    assert wire.parse_files({"modelfile": "FROM llama3.2\n"}) == frozenset()
