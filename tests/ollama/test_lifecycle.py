@@ -22,6 +22,7 @@ from localproviders import (
     ProviderError,
     UnsupportedError,
 )
+from localproviders.provider import models
 from localproviders.telemetry import CallEvent
 from localproviders.testing import Exchange, FakeModel, FakeOllama, ScriptedServer, http_answer
 
@@ -351,6 +352,30 @@ def test_an_error_of_the_block_wins_over_one_of_unloading(
         with ollama.resident("m"):
             server.break_next("closed without an answer", times=None, path="/api")
             raise KeyError("mine")
+
+
+def test_an_error_of_the_block_does_not_wait_long_for_the_unloading(
+    server: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "LISTING_TOTAL_S", 0.3)
+    with OllamaProvider(server.url) as provider:
+        with pytest.raises(KeyboardInterrupt):
+            with provider.resident("m"):
+                server.unload_s = 3600
+                began = time.monotonic()
+                raise KeyboardInterrupt
+    assert time.monotonic() - began < 0.3 + GRACE_S
+
+
+def test_a_cancelled_block_leaves_nothing_in_memory(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    token = CancelToken()
+    with pytest.raises(CancelledError):
+        with ollama.resident("m", cancel=token):
+            token.cancel()
+            ollama.chat("Hi", model="m", cancel=token)
+    assert server.loaded == {}
 
 
 def test_listeners_hear_of_it(server: FakeOllama) -> None:
