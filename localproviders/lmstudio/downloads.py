@@ -7,12 +7,15 @@ import threading
 from typing import Optional, Set
 
 from localproviders._http.deadline import Call
+from localproviders._http.retry import backoff_s
 from localproviders._wire import unexpected
 from localproviders.errors import (
     ConfigurationError,
     LimitError,
     ModelNotFoundError,
     ServerError,
+    StreamInterruptedError,
+    UnreachableError,
     UnsupportedError,
 )
 from localproviders.lmstudio import wire
@@ -102,8 +105,9 @@ class Downloads(Listings):
 
         The server is asked every second, later every other. There is no total limit unless
         `timeout` gives one; a download whose bytes stand still for `idle_s` is an error,
-        also where it is paused. Whatever ends this call, the download goes on: the server
-        has no route to stop it. To call `pull` again is to follow it again.
+        also where it is paused. A question whose answer breaks off is asked again, up to
+        `RetryPolicy.attempts` times. Whatever ends this call, the download goes on: the
+        server has no route to stop it. To call `pull` again is to follow it again.
 
         The server does not verify what it reports as completed: to be sure, load the model
         (lmstudio-api §7, 46).
@@ -154,7 +158,9 @@ class Downloads(Listings):
         wait_s, most_s = WAITS_S
         while True:
             if on_progress is not None:
+                began = call.clock()
                 on_progress(job.progress)
+                standstill.outside(call.clock() - began)
             if job.is_done:
                 return
             if job.has_failed:
@@ -166,7 +172,22 @@ class Downloads(Listings):
             left_s = standstill.check(job)
             self._wait(call, threading.Event(), min(wait_s, left_s))
             wait_s = min(wait_s * 1.5, most_s)
-            job = self._job(job.job_id or unexpected("'job_id'"), call)
+            job = self._job_surely(job.job_id or unexpected("'job_id'"), call)
+
+    def _job_surely(self, job_id: str, call: Call) -> DownloadJob:
+        """Ask for a job; again if the answer breaks off, because the download goes on."""
+        policy, number = self.settings.retry, 1
+        while True:
+            try:
+                return self._job(job_id, call)
+            except (StreamInterruptedError, UnreachableError) as error:
+                if number >= policy.attempts:
+                    raise
+                wait_s = backoff_s(policy, number)
+                if call.on_retry is not None:
+                    call.on_retry(error, number, wait_s)
+            self._wait(call, threading.Event(), wait_s)
+            number += 1
 
     def _downloaded(self, model: str, before: Set[str], call: Call) -> ModelInfo:
         entries = self._entries(call)
@@ -207,6 +228,10 @@ class _Standstill:
         self._call = call
         self._bytes: Optional[int] = None
         self._since = call.clock()
+
+    def outside(self, seconds: float) -> None:
+        """Take what the caller did meanwhile off the clock."""
+        self._since += seconds
 
     def check(self, job: DownloadJob) -> float:
         """Give the seconds that it may go on standing still.
