@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from datetime import datetime, timedelta, timezone
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 
@@ -135,7 +136,8 @@ def test_another_window_takes_the_place_of_the_old_one(name: str) -> None:
 
         assert pair.sent("/api/v1/models/unload") == {"instance_id": "my-qwen"}
         assert pair.sent("/api/v1/models/load")["model"] == MODEL
-        assert pair.asked() == [LIST, UNLOAD, LOAD]
+        again = [] if name == MODEL else [LIST]  # under its key it may be loading by now
+        assert pair.asked() == [LIST, *again, UNLOAD, LOAD]
         assert (pair.server.loaded, pair.server.copies) == ({MODEL: 8192}, {})
     assert loaded.context_length == 8192
 
@@ -273,6 +275,90 @@ def test_threads_that_load_one_model_make_one_copy() -> None:
 
         assert (pair.server.loaded, pair.server.copies) == ({MODEL: 8192}, {})
         assert pair.asked().count(LOAD) == 1
+
+
+def test_threads_that_load_one_model_under_two_names_make_one_copy() -> None:
+    model = FakeModel(name=MODEL, loaded=True, instance="my-qwen", load_s=0.3)
+    with studio([model]) as pair:
+        in_threads(
+            *(lambda name=name: pair.provider.load(name, context_length=8192)
+              for name in [MODEL, "my-qwen"] * 2)
+        )  # fmt: skip
+
+        assert (pair.server.loaded, pair.server.copies) == ({MODEL: 8192}, {})
+        assert pair.asked().count(LOAD) == 1
+
+
+def test_what_on_progress_raises_leaves_a_model_that_is_known() -> None:
+    def stop(_: Progress) -> None:
+        raise ZeroDivisionError
+
+    with studio(jit=False) as pair:
+        with pytest.raises(ZeroDivisionError):
+            pair.provider.load(MODEL, context_length=8192, on_progress=stop)
+        pair.server.evict(MODEL)
+
+        assert pair.provider.chat("Hi").warnings == (AGAIN,)
+
+
+# --- variants ---------------------------------------------------------------------------------
+
+SMALL, LARGE = f"{MODEL}@q4_k_m", f"{MODEL}@q8_0"
+
+
+@contextlib.contextmanager
+def with_variants(there: List[str]) -> Iterator[Tuple[LMStudioProvider, List[str]]]:
+    """Run a server whose one model has two variants; give what it is told to load."""
+    told: List[str] = []
+
+    def script(exchange: Exchange) -> List[bytes]:
+        if exchange.method == "GET":
+            copies = [{"id": name, "config": {"context_length": 4096}} for name in there]
+            entry = {"key": MODEL, "variants": [SMALL, LARGE], "loaded_instances": copies}
+            return [http_answer({"models": [entry]})]
+        if exchange.path.endswith("/unload"):
+            there.remove(exchange.json["instance_id"])
+            return [http_answer(exchange.json)]
+        if exchange.path.endswith("/load"):
+            told.append(exchange.json["model"])
+            there.append(MODEL)
+            config = {"context_length": 4096}
+            answer = {"instance_id": MODEL, "status": "loaded", "load_config": config}
+            return [http_answer(answer)]
+        return [http_answer({"error": "Model is unloaded."}, status="400 Bad Request")]
+
+    with ScriptedServer(script) as server, LMStudioProvider(server.url) as provider:
+        yield provider, told
+
+
+def test_a_variant_that_left_is_loaded_again_as_that_variant() -> None:
+    there: List[str] = []
+    with with_variants(there) as (provider, told):
+        provider.load(LARGE)
+        there.clear()
+        with pytest.raises(ModelLoadError):
+            provider.chat("Hi", model=LARGE)
+
+    assert told == [LARGE, LARGE]
+
+
+def test_another_variant_than_the_one_that_was_loaded_is_loaded() -> None:
+    with with_variants([]) as (provider, told):
+        provider.load(LARGE)
+        assert provider.load(LARGE).warnings == ()
+        assert provider.load(SMALL).warnings == ()
+        assert provider.load(MODEL).warnings == ()
+
+    assert told == [LARGE, SMALL]
+
+
+def test_which_variant_another_has_loaded_is_unknown() -> None:
+    with with_variants([MODEL]) as (provider, told):
+        for _ in range(2):
+            (warning,) = provider.load(LARGE).warnings
+            assert LARGE in warning
+
+    assert told == []
 
 
 def test_who_waits_for_another_threads_load_can_be_cancelled() -> None:
