@@ -253,7 +253,12 @@ TEXTS: Dict[str, Any] = {
     "file path must be relative": (RequestRejectedError, False, None),
     "invalid model name": (RequestRejectedError, False, None),
     "open /x/manifests/registry.ollama.ai/me/m/latest: no such file or directory": (ModelNotFoundError, False, "list_models"),
-    "write /x/blobs/sha256-a-partial: no space left on device": (ServerError, False, None),
+    "write /x/blobs/sha256-a-partial: no space left on device": (ServerError, False, "room"),
+    "max retries exceeded: write /x/blobs/sha256-a-partial: no space left on device": (ServerError, False, "room"),
+    "write C:\\x: There is not enough space on the disk.": (ServerError, False, "room"),
+    'Head "https://registry.ollama.ai/v2/library/x/blobs/sha256:a": dial tcp: no such host': (ServerError, True, "HTTPS_PROXY"),
+    'Get "https://x.example/registry/v2/blobs/sha256/a": read tcp 192.0.2.1:443: i/o timeout': (ServerError, True, "HTTPS_PROXY"),
+    'Post "https://ollama.com:443/api/chat": dial tcp: no such host': (ServerError, False, None),
 }  # fmt: skip
 
 
