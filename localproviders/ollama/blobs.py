@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import PurePosixPath
-from typing import BinaryIO, Callable, Dict, Iterator, Mapping, Optional, Union
+from typing import Callable, Dict, Mapping, Optional, Union
 
 from localproviders._http.deadline import Call, Stop, stopped
 from localproviders._http.transport import Transport
-from localproviders._http.upload import PIECE, Upload, changed, open_file
+from localproviders._http.upload import PIECE, Upload, changed, open_file, read_piece
 from localproviders.errors import ConfigurationError, ProviderError
 from localproviders.ollama import wire
 from localproviders.types.progress import OnProgress, Progress
@@ -83,7 +83,7 @@ class Blobs:
         found, read = hashlib.sha256(), 0
         self._call.alone()
         with open_file(path) as file:
-            for piece in _pieces(file):
+            for piece in iter(lambda: read_piece(file, path), b""):
                 self._look_at_the_clock()
                 found.update(piece)
                 read += len(piece)
@@ -130,7 +130,3 @@ def _size(path: str) -> int:
     if not size:
         raise ConfigurationError(f"the file {path!r} is empty", hint="pass a GGUF file")
     return size
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: file.read(PIECE), b"")
