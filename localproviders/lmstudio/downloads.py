@@ -105,7 +105,8 @@ class Downloads(Listings):
 
         The server is asked every second, later every other. There is no total limit unless
         `timeout` gives one; a download whose bytes stand still for `idle_s` is an error,
-        also where it is paused. A question whose answer breaks off is asked again, up to
+        also where it is paused. Once all bytes are there, the server may work on them for
+        `load_s`. A question whose answer breaks off is asked again, up to
         `RetryPolicy.attempts` times. Whatever ends this call, the download goes on: the
         server has no route to stop it. To call `pull` again is to follow it again.
 
@@ -122,7 +123,7 @@ class Downloads(Listings):
         Raises:
             ModelNotFoundError: There is no such model to download; or the server lists
                 what it has downloaded under a name that cannot be told from others.
-            LimitError: It stands still, or the total ran out.
+            LimitError: It stands still (``idle_s``, ``load_s``), or the total ran out.
             ServerError: The server has given up; the message says why, if it does.
             UnsupportedError: As for `download`.
             ProviderError: As for `list_models`.
@@ -237,20 +238,23 @@ class _Standstill:
         """Give the seconds that it may go on standing still.
 
         Raises:
-            LimitError: It has stood still for `idle_s`.
+            LimitError: It has stood still for `idle_s`; or for `load_s` where all bytes are
+                there, and the server works on them.
         """
-        now, idle_s = self._call.clock(), self._call.limits.idle_s
+        now, limits = self._call.clock(), self._call.limits
         if job.completed_bytes != self._bytes:
             self._bytes, self._since = job.completed_bytes, now
-        left_s = self._since + idle_s - now
+        whole = self._bytes is not None and self._bytes == job.total_bytes
+        limit, limit_s = ("load_s", limits.load_s) if whole else ("idle_s", limits.idle_s)
+        left_s = self._since + limit_s - now
         if left_s > 0:
             return left_s
         at = "unknown" if self._bytes is None else f"{self._bytes:,}"
         raise LimitError(
-            f"the download is {job.status}, and has stood at {at} bytes for {describe(idle_s)}",
-            hint=f"{_GOES_ON}; raise it with timeout=Limits(idle_s=...)",
-            limit="idle_s",
-            limit_s=idle_s,
+            f"the download is {job.status}, and has stood at {at} bytes for {describe(limit_s)}",
+            hint=f"{_GOES_ON}; raise it with timeout=Limits({limit}=...)",
+            limit=limit,
+            limit_s=limit_s,
             elapsed_s=self._call.elapsed_s,
         )
 

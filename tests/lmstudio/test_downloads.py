@@ -245,6 +245,16 @@ def test_what_the_caller_does_meanwhile_is_no_standing_still() -> None:
     assert standstill.check(DownloadJob(status="downloading")) == 1.0
 
 
+def test_the_work_on_a_whole_file_may_take_as_long_as_a_load() -> None:
+    with studio() as pair:
+        pair.server.download_script = [("downloading", 1.0)]
+        limits = Limits(idle_s=0.1, load_s=0.4)
+        with pytest.raises(LimitError, match="downloading") as caught:
+            pair.provider.pull(NAME, timeout=limits)
+
+    assert (caught.value.limit, caught.value.limit_s) == ("load_s", 0.4)
+
+
 def test_cancelling_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "WAITS_S", (60.0, 60.0))
     token = CancelToken()
