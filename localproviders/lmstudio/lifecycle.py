@@ -27,6 +27,7 @@ from localproviders.types.model import LoadedModel
 from localproviders.types.progress import OnProgress, Progress
 
 _LOADED_AGAIN = "the model had left memory, and was loaded again as it had been"
+_CAME_BACK = "the model had left memory, and was back as it had been"
 
 
 class _Wish(NamedTuple):
@@ -268,17 +269,19 @@ class Lifecycle(Listings):
         """
         key: Tuple[int, str] = (os.getpid(), model)
         waiters: List[threading.Event] = []
-        others = self._loading.setdefault(key, waiters)
-        while others is not waiters:
-            woken = threading.Event()
-            others.append(woken)
-            if self._loading.get(key) is others:  # else its owner may not have seen us
-                self._wait(call, woken)
-            others = self._loading.setdefault(key, waiters)
         try:
+            others = self._loading.setdefault(key, waiters)
+            while others is not waiters:
+                woken = threading.Event()
+                others.append(woken)
+                if self._loading.get(key) is others:  # else its owner may not have seen us
+                    self._wait(call, woken)
+                others = self._loading.setdefault(key, waiters)
             yield
         finally:
-            self._loading.pop(key, None)
+            # An interruption can come anywhere: whose turn it is, the table says.
+            if self._loading.get(key) is waiters:
+                self._loading.pop(key, None)
             for event in waiters:
                 event.set()
 
@@ -308,10 +311,12 @@ class Lifecycle(Listings):
             return None
         if call.on_retry is not None:
             call.on_retry(error, 1, 0.0)
-        loaded = self._load(wish.model, wish.asked, False, None, call)
-        if isinstance(error, ContextOverflowError) and loaded.load_s == 0:
-            return None  # it had never left: the prompt is too long
-        return _LOADED_AGAIN
+        told: List[Progress] = []
+        self._load(wish.model, wish.asked, False, told.append, call)
+        if told:
+            return _LOADED_AGAIN
+        # It is there. Then a prompt that did not fit is too long.
+        return None if isinstance(error, ContextOverflowError) else _CAME_BACK
 
 
 def _has_left(error: ProviderError, loaded: LoadedModel) -> bool:
