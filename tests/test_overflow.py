@@ -90,3 +90,22 @@ def test_a_window_that_cannot_be_asked_is_a_warning(side: Side) -> None:
     answer = side.provider.chat(PROMPT)
 
     assert any("unknown" in warning for warning in answer.warnings)
+
+
+def test_the_window_of_a_copy_is_that_of_the_place_it_shares() -> None:
+    with FakeOllama([FakeModel(name="m", context_length=WINDOW)]) as fake:
+        with OllamaProvider(fake.url) as provider:
+            provider.copy("m", "mine")
+            provider.load("m")
+            fake.reply_with(LONG)
+            with pytest.raises(ContextOverflowError):
+                provider.chat(PROMPT, model="mine")
+
+
+def test_a_window_that_has_grown_meanwhile_is_not_called_too_small(side: Side) -> None:
+    side.provider.load("m", context_length=1800)
+    side.fake.reply_with("word " * 600)
+    side.provider.chat(PROMPT)
+    side.provider.load("m", context_length=4000)
+    side.fake.reply_with(LONG)
+    assert side.provider.chat(PROMPT).text == LONG

@@ -42,7 +42,7 @@ class WindowWatch:
         if used is None or used < SMALLEST_WINDOW:
             return None
         try:
-            window = self._window((model, request.context_length), ask)
+            window = self._window((model, request.context_length), used, ask)
         except ProviderError as error:
             return f"whether the answer fits the context window is unknown: {error.message}"
         if window is None or used <= window:
@@ -61,9 +61,10 @@ class WindowWatch:
             partial=text,
         )
 
-    def _window(self, key: Tuple[str, Optional[int]], ask: AskWindow) -> Optional[int]:
+    def _window(self, key: Tuple[str, Optional[int]], used: int, ask: AskWindow) -> Optional[int]:
         until, window = self._known.get(key, (0.0, 0))
-        if until > time.monotonic():
+        # One that seems too small may have been loaded anew since, with a larger one.
+        if until > time.monotonic() and used <= window:
             return window
         found = ask()
         if found is not None:

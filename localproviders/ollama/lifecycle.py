@@ -227,6 +227,14 @@ class Lifecycle(Inventory):
                 return other.replace(warnings=(f"{shared}: both share its place",))
         return None
 
+    def _window(self, model: str, call: Call) -> Optional[int]:
+        quick = Call(call.limits_left(), call.token)
+        try:
+            found = self._in_memory(model, quick)
+        finally:
+            quick.over()
+        return None if found is None else found.context_length
+
     def _files(self, model: str, call: Call) -> FrozenSet[str]:
         body = encode(wire.show_payload(model))
         try:
