@@ -9,8 +9,9 @@ from localproviders._http.transport import encode
 from localproviders.errors import (
     CapabilityError,
     ConfigurationError,
+    ModelError,
     ModelLoadError,
-    ModelNotFoundError,
+    ServerError,
     UnsupportedError,
 )
 from localproviders.ollama import wire
@@ -239,8 +240,8 @@ class Lifecycle(Inventory):
         body = encode(wire.show_payload(model))
         try:
             data = self._transport.json("POST", "/api/show", call=call, body=body)
-        except ModelNotFoundError:
-            return frozenset()
+        except (ModelError, ServerError):
+            return frozenset()  # it was deleted, or is broken: that is nobody's error here
         return wire.parse_files(data)
 
 

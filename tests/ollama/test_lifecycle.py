@@ -25,6 +25,7 @@ from localproviders import (
 from localproviders.provider import models
 from localproviders.telemetry import CallEvent
 from localproviders.testing import Exchange, FakeModel, FakeOllama, ScriptedServer, http_answer
+from localproviders.testing.ollama.answers import RefusedError
 
 GRACE_S = 2.0
 
@@ -270,6 +271,16 @@ def test_unloading_a_copy_frees_what_it_shares(server: FakeOllama, ollama: Ollam
     with ollama.resident("mine"):
         pass
     assert server.loaded == {}
+
+
+def test_a_broken_model_in_memory_does_not_hinder_another() -> None:
+    class Broken(FakeOllama):
+        def _show(self, exchange: Exchange) -> Any:
+            raise RefusedError("it is broken", "500 Internal Server Error")
+
+    models = [FakeModel(name="m", loaded=True), FakeModel(name="n")]
+    with Broken(models) as server, OllamaProvider(server.url) as provider:
+        assert provider.load("n").name == "n:latest"
 
 
 def test_another_model_in_memory_is_no_copy(server: FakeOllama, ollama: OllamaProvider) -> None:

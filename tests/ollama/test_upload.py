@@ -294,6 +294,19 @@ def test_a_connection_that_breaks_in_an_upload_is_an_error(tmp_path: Path) -> No
             provider.create("mine", files=tmp_path / "a.gguf")
 
 
+def test_a_server_that_has_got_the_file_meanwhile_may_hang_up(tmp_path: Path) -> None:
+    digest = write(tmp_path / "a.gguf", 32 * MB)
+
+    class Overtaken(FakeOllama):
+        def _before_body(self, exchange: Exchange) -> None:
+            if exchange.method == "POST" and exchange.path.startswith("/api/blobs"):
+                self.blobs[digest] = b"GGUF"
+                exchange.reset()
+
+    with Overtaken() as server, OllamaProvider(server.url, timeout=20) as provider:
+        assert provider.create("mine", files=tmp_path / "a.gguf").name == "mine:latest"
+
+
 class Mine(Exception):  # noqa: N818  # what a caller's function raises
     pass
 
