@@ -99,3 +99,13 @@ def test_a_window_that_has_grown_since_is_no_loss(side: Side) -> None:
 
     assert side.provider.chat(PROMPT).text == LONG
     assert questions(side) == 2
+
+
+def test_the_window_of_a_copy_is_that_of_the_place_it_shares() -> None:
+    with FakeOllama([FakeModel(name="m", context_length=WINDOW)]) as fake:
+        with OllamaProvider(fake.url) as provider:
+            provider.copy("m", "mine")
+            provider.load("m")
+            fake.reply_with(LONG)
+            with pytest.raises(ContextOverflowError):
+                provider.chat(PROMPT, model="mine")

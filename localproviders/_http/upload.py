@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from typing import BinaryIO, Callable, Iterator, Optional
 
 from localproviders.errors import ConfigurationError
@@ -66,7 +69,7 @@ class Upload:
             return b""
         if self._file is None:
             self._file = open_file(self.path)
-        piece = self._file.read(min(PIECE, self.len - self._sent))
+        piece = read_piece(self._file, self.path, self.len - self._sent)
         if not piece:
             raise changed(self.path)
         self._sent += len(piece)
@@ -78,15 +81,33 @@ def open_file(path: str) -> BinaryIO:
     """Open a file to read its bytes.
 
     Raises:
+        ConfigurationError: It cannot be read, or is none: opening a pipe could wait for ever.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+        return open(path, "rb")
+    except (OSError, ValueError) as error:  # the latter for a null character
+        raise _unreadable(path, error) from None
+
+
+def read_piece(file: BinaryIO, path: str, most: int = PIECE) -> bytes:
+    """Read the next piece of a file; empty at its end.
+
+    Raises:
         ConfigurationError: It cannot be read.
     """
     try:
-        return open(path, "rb")
+        return file.read(min(PIECE, most))
     except OSError as error:
-        raise ConfigurationError(
-            f"the file {path!r} cannot be read: {error.strerror}",
-            hint="pass the path of a file on this machine",
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"the file {path!r} cannot be read: {getattr(error, 'strerror', None) or error}",
+        hint="pass the path of a file on this machine",
+    )
 
 
 def changed(path: str) -> ConfigurationError:

@@ -7,12 +7,15 @@ import threading
 from typing import Optional, Set
 
 from localproviders._http.deadline import Call
+from localproviders._http.retry import backoff_s
 from localproviders._wire import unexpected
 from localproviders.errors import (
     ConfigurationError,
     LimitError,
     ModelNotFoundError,
     ServerError,
+    StreamInterruptedError,
+    UnreachableError,
     UnsupportedError,
 )
 from localproviders.lmstudio import wire
@@ -102,8 +105,10 @@ class Downloads(Listings):
 
         The server is asked every second, later every other. There is no total limit unless
         `timeout` gives one; a download whose bytes stand still for `idle_s` is an error,
-        also where it is paused. Whatever ends this call, the download goes on: the server
-        has no route to stop it. To call `pull` again is to follow it again.
+        also where it is paused. Once all bytes are there, the server may work on them for
+        `load_s`. A question whose answer breaks off is asked again, up to
+        `RetryPolicy.attempts` times. Whatever ends this call, the download goes on: the
+        server has no route to stop it. To call `pull` again is to follow it again.
 
         The server does not verify what it reports as completed: to be sure, load the model
         (lmstudio-api §7, 46).
@@ -118,7 +123,7 @@ class Downloads(Listings):
         Raises:
             ModelNotFoundError: There is no such model to download; or the server lists
                 what it has downloaded under a name that cannot be told from others.
-            LimitError: It stands still, or the total ran out.
+            LimitError: It stands still (``idle_s``, ``load_s``), or the total ran out.
             ServerError: The server has given up; the message says why, if it does.
             UnsupportedError: As for `download`.
             ProviderError: As for `list_models`.
@@ -154,7 +159,9 @@ class Downloads(Listings):
         wait_s, most_s = WAITS_S
         while True:
             if on_progress is not None:
+                began = call.clock()
                 on_progress(job.progress)
+                standstill.outside(call.clock() - began)
             if job.is_done:
                 return
             if job.has_failed:
@@ -166,7 +173,22 @@ class Downloads(Listings):
             left_s = standstill.check(job)
             self._wait(call, threading.Event(), min(wait_s, left_s))
             wait_s = min(wait_s * 1.5, most_s)
-            job = self._job(job.job_id or unexpected("'job_id'"), call)
+            job = self._job_surely(job.job_id or unexpected("'job_id'"), call)
+
+    def _job_surely(self, job_id: str, call: Call) -> DownloadJob:
+        """Ask for a job; again if the answer breaks off, because the download goes on."""
+        policy, number = self.settings.retry, 1
+        while True:
+            try:
+                return self._job(job_id, call)
+            except (StreamInterruptedError, UnreachableError) as error:
+                if number >= policy.attempts:
+                    raise
+                wait_s = backoff_s(policy, number)
+                if call.on_retry is not None:
+                    call.on_retry(error, number, wait_s)
+            self._wait(call, threading.Event(), wait_s)
+            number += 1
 
     def _downloaded(self, model: str, before: Set[str], call: Call) -> ModelInfo:
         entries = self._entries(call)
@@ -208,24 +230,31 @@ class _Standstill:
         self._bytes: Optional[int] = None
         self._since = call.clock()
 
+    def outside(self, seconds: float) -> None:
+        """Take what the caller did meanwhile off the clock."""
+        self._since += seconds
+
     def check(self, job: DownloadJob) -> float:
         """Give the seconds that it may go on standing still.
 
         Raises:
-            LimitError: It has stood still for `idle_s`.
+            LimitError: It has stood still for `idle_s`; or for `load_s` where all bytes are
+                there, and the server works on them.
         """
-        now, idle_s = self._call.clock(), self._call.limits.idle_s
+        now, limits = self._call.clock(), self._call.limits
         if job.completed_bytes != self._bytes:
             self._bytes, self._since = job.completed_bytes, now
-        left_s = self._since + idle_s - now
+        whole = self._bytes is not None and self._bytes == job.total_bytes
+        limit, limit_s = ("load_s", limits.load_s) if whole else ("idle_s", limits.idle_s)
+        left_s = self._since + limit_s - now
         if left_s > 0:
             return left_s
         at = "unknown" if self._bytes is None else f"{self._bytes:,}"
         raise LimitError(
-            f"the download is {job.status}, and has stood at {at} bytes for {describe(idle_s)}",
-            hint=f"{_GOES_ON}; raise it with timeout=Limits(idle_s=...)",
-            limit="idle_s",
-            limit_s=idle_s,
+            f"the download is {job.status}, and has stood at {at} bytes for {describe(limit_s)}",
+            hint=f"{_GOES_ON}; raise it with timeout=Limits({limit}=...)",
+            limit=limit,
+            limit_s=limit_s,
             elapsed_s=self._call.elapsed_s,
         )
 

@@ -27,11 +27,13 @@ from localproviders.types.model import LoadedModel
 from localproviders.types.progress import OnProgress, Progress
 
 _LOADED_AGAIN = "the model had left memory, and was loaded again as it had been"
+_CAME_BACK = "the model had left memory, and was back as it had been"
 
 
 class _Wish(NamedTuple):
-    """What `load` was asked for, and what came of it."""
+    """What `load` was asked for, in the server's names, and what came of it."""
 
+    model: str
     asked: Mapping[str, Any]
     loaded: LoadedModel
 
@@ -86,7 +88,9 @@ class Lifecycle(Listings):
 
         Asks first what is loaded. A copy that is as asked for is left as it is. One that
         is not is unloaded first: loading again would add a second copy beside it, under
-        another name. Calls of one provider for one model wait for each other.
+        another name. Calls of one provider for one model wait for each other. Which variant
+        a copy is of, the server does not tell: `warnings` says so where one was named and
+        this provider has not loaded it.
 
         A model that was loaded so stays until it is unloaded. If it leaves all the same, by
         another hand or with the server, the next call of this provider that the server
@@ -149,7 +153,7 @@ class Lifecycle(Listings):
 
         Args:
             model: Key or variant, for every copy of the model, or the name of one copy.
-            timeout: See the class.
+            timeout: See the class; its total is 30 s unless it says otherwise.
             cancel: See the class.
 
         Raises:
@@ -177,27 +181,43 @@ class Lifecycle(Listings):
     ) -> LoadedModel:
         with self._alone(model, call):
             entries = self._entries_with("load", "0.4", call)
-            copies = _copies(model, entries)
-            found = next((copy for copy in copies if self._fits(copy, asked, lasting)), None)
-            if found is not None:
-                loaded = found.replace(load_s=0.0, warnings=wire.differences(found, asked))
-            else:
-                for copy in copies:
-                    self._unload_copy(copy, call)
-                loaded = self._load_now(model, asked, entries, call)
-                if on_progress is not None:
-                    on_progress(Progress(status="loaded", raw=loaded.raw))
-            self._remember(model, _Wish(asked, loaded))
-            return loaded
+            entry = find_entry(model, entries)
+            if entry is None or entry.info.name == model:
+                return self._load_alone(model, entries, asked, lasting, on_progress, call)
+            # Another thread may be loading it under its key.
+            with self._alone(entry.info.name, call):
+                entries = self._entries(call)
+                return self._load_alone(model, entries, asked, lasting, on_progress, call)
+
+    def _load_alone(
+        self,
+        model: str,
+        entries: Sequence[wire.Entry],
+        asked: Mapping[str, Any],
+        lasting: bool,
+        on_progress: Optional[OnProgress],
+        call: Call,
+    ) -> LoadedModel:
+        copies, wanted = _copies(model, entries), _loadable(model, entries)
+        for copy in copies:
+            if self._fits(copy, wanted, asked, lasting):
+                loaded = self._as_it_is(copy, wanted, asked)
+                self._remember(model, _Wish(wanted, asked, loaded))
+                return loaded
+        for copy in copies:
+            self._unload_copy(copy, call)
+        loaded = self._load_now(wanted, asked, entries, call)
+        self._remember(model, _Wish(wanted, asked, loaded))
+        if on_progress is not None:
+            on_progress(Progress(status="loaded", raw=loaded.raw))
+        return loaded
 
     def _load_now(
-        self, model: str, asked: Mapping[str, Any], entries: Sequence[wire.Entry], call: Call
+        self, wanted: str, asked: Mapping[str, Any], entries: Sequence[wire.Entry], call: Call
     ) -> LoadedModel:
-        entry = find_entry(model, entries)
-        name = model if entry is None else entry.info.name
-        # The name of a copy is none that could be loaded; that of a variant is.
-        is_copy = any(copy.instance == model for e in entries for copy in _in_memory(e))
-        payload = wire.load_payload(name if is_copy else model, asked)
+        entry = find_entry(wanted, entries)
+        name = wanted if entry is None else entry.info.name
+        payload = wire.load_payload(wanted, asked)
         try:
             data = self._post(wire.LOAD_PATH, payload, call)
         except ModelNotFoundError as error:
@@ -211,15 +231,28 @@ class Lifecycle(Listings):
             ) from None
         return wire.parse_loaded(data, name, self.name, asked)
 
-    def _fits(self, copy: LoadedModel, asked: Mapping[str, Any], lasting: bool) -> bool:
+    def _fits(
+        self, copy: LoadedModel, wanted: str, asked: Mapping[str, Any], lasting: bool
+    ) -> bool:
         """Whether a copy is as asked for; or as it became when the same was asked before."""
         if lasting and copy.expires_at is not None:
             return False
         wish = self._wishes.get(copy.instance or "")
-        again = wish is not None and wish.asked == asked
-        if again and wish is not None and wish.loaded.context_length == copy.context_length:
-            return True
+        if wish is not None and wish.loaded.context_length == copy.context_length:
+            if wanted != copy.name and wish.model not in (wanted, copy.name):
+                return False  # both are variants, and not the same
+            if wish.asked == asked:
+                return True
         return wire.fits(copy, asked)
+
+    def _as_it_is(self, copy: LoadedModel, wanted: str, asked: Mapping[str, Any]) -> LoadedModel:
+        warnings = wire.differences(copy, asked)
+        wish = self._wishes.get(copy.instance or "")
+        unknown = f"the server does not say whether what is in memory is {wanted}"
+        ours = wish is not None and wish.model == wanted and unknown not in wish.loaded.warnings
+        if wanted != copy.name and not ours:
+            warnings = (*warnings, unknown)
+        return copy.replace(load_s=0.0, warnings=warnings)
 
     def _unload_copy(self, copy: LoadedModel, call: Call) -> None:
         payload = wire.unload_payload(copy.instance or copy.name)
@@ -235,17 +268,19 @@ class Lifecycle(Listings):
         """
         key: Tuple[int, str] = (os.getpid(), model)
         waiters: List[threading.Event] = []
-        others = self._loading.setdefault(key, waiters)
-        while others is not waiters:
-            woken = threading.Event()
-            others.append(woken)
-            if self._loading.get(key) is others:  # else its owner may not have seen us
-                self._wait(call, woken)
-            others = self._loading.setdefault(key, waiters)
         try:
+            others = self._loading.setdefault(key, waiters)
+            while others is not waiters:
+                woken = threading.Event()
+                others.append(woken)
+                if self._loading.get(key) is others:  # else its owner may not have seen us
+                    self._wait(call, woken)
+                others = self._loading.setdefault(key, waiters)
             yield
         finally:
-            self._loading.pop(key, None)
+            # An interruption can come anywhere: whose turn it is, the table says.
+            if self._loading.get(key) is waiters:
+                self._loading.pop(key, None)
             for event in waiters:
                 event.set()
 
@@ -275,10 +310,12 @@ class Lifecycle(Listings):
             return None
         if call.on_retry is not None:
             call.on_retry(error, 1, 0.0)
-        loaded = self._load(wish.loaded.name, wish.asked, False, None, call)
-        if isinstance(error, ContextOverflowError) and loaded.load_s == 0:
-            return None  # it had never left: the prompt is too long
-        return _LOADED_AGAIN
+        told: List[Progress] = []
+        self._load(wish.model, wish.asked, False, told.append, call)
+        if told:
+            return _LOADED_AGAIN
+        # It is there. Then a prompt that did not fit is too long.
+        return None if isinstance(error, ContextOverflowError) else _CAME_BACK
 
 
 def _has_left(error: ProviderError, loaded: LoadedModel) -> bool:
@@ -294,6 +331,14 @@ def _has_left(error: ProviderError, loaded: LoadedModel) -> bool:
 
 def _in_memory(entry: wire.Entry) -> List[LoadedModel]:
     return wire.loaded_models(entry.info, datetime.now(timezone.utc))
+
+
+def _loadable(model: str, entries: Sequence[wire.Entry]) -> str:
+    """Give what the server would load: a key or a variant, and not the name of a copy."""
+    entry = find_entry(model, entries)
+    if entry is None or all(copy.instance != model for copy in _in_memory(entry)):
+        return model
+    return entry.info.name
 
 
 def _copies(model: str, entries: Sequence[wire.Entry]) -> List[LoadedModel]:

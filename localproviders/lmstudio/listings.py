@@ -27,6 +27,9 @@ T = TypeVar("T")
 _SINCE: Mapping[str, str] = {"0.4": "0.4.0", "0.3": "0.3.6", "older": ""}
 _GENERATIONS = tuple(_SINCE)
 
+#: A generation, and its list.
+_Found = Tuple[str, List[wire.Entry]]
+
 
 class Listings(OpenAICompatibleProvider):
     """The lists of an LM Studio server, of whatever generation."""
@@ -52,9 +55,7 @@ class Listings(OpenAICompatibleProvider):
         Raises:
             ProviderError: As for `list_models`.
         """
-        if self._generation is None:
-            self._look(self._probe, timeout, cancel)
-        return str(self._generation)
+        return self._generation or self._look(self._probe, timeout, cancel)[0]
 
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -103,25 +104,34 @@ class Listings(OpenAICompatibleProvider):
 
     def _entries(self, call: Call) -> List[wire.Entry]:
         """Ask for the list of the generation that answered last, else find out which does."""
-        if self._generation is not None:
+        return self._newest(call)[1]
+
+    def _newest(self, call: Call) -> _Found:
+        # Read once: another thread may forget it at any moment.
+        generation = self._generation
+        if generation is not None:
             try:
-                return self._list(self._generation, call)
-            except UnsupportedError:
+                return generation, self._list(generation, call)
+            except ProviderError as error:
+                if not _lacks(error):
+                    raise
                 self._generation = None
         return self._probe(call)
 
-    def _probe(self, call: Call) -> List[wire.Entry]:
+    def _probe(self, call: Call) -> _Found:
         """Ask for the lists, newest first; what is missing answers 200 (§1, fact 1)."""
         for generation in _GENERATIONS[:-1]:
             try:
                 entries = self._list(generation, call)
-            except UnsupportedError:
+            except ProviderError as error:
+                if not _lacks(error):
+                    raise
                 continue
             self._generation = generation
-            return entries
+            return generation, entries
         entries = self._list(_GENERATIONS[-1], call)
         self._generation = _GENERATIONS[-1]
-        return entries
+        return _GENERATIONS[-1], entries
 
     def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
         entry = find_entry(model, self._entries(call))
@@ -146,10 +156,10 @@ class Listings(OpenAICompatibleProvider):
         Raises:
             UnsupportedError: The server is too old.
         """
-        entries = self._entries(call)
-        if not self._has(since):
-            entries = self._probe(call)
-        if not self._has(since):
+        generation, entries = self._newest(call)
+        if not _has(generation, since):
+            generation, entries = self._probe(call)
+        if not _has(generation, since):
             raise UnsupportedError(
                 f"{verb} needs LM Studio {_SINCE[since]} or newer; this server is older",
                 hint="update LM Studio; or does another kind of server answer here?",
@@ -159,11 +169,8 @@ class Listings(OpenAICompatibleProvider):
 
     def _need(self, verb: str, since: str, call: Call) -> None:
         """Make sure that the server has a verb, where no list is wanted."""
-        if not self._has(since):
+        if not _has(self._generation, since):
             self._entries_with(verb, since, call)
-
-    def _has(self, since: str) -> bool:
-        return self._generation in _GENERATIONS[: _GENERATIONS.index(since) + 1]
 
     # --- the road of a question -------------------------------------------------------------
 
@@ -233,6 +240,15 @@ class Listings(OpenAICompatibleProvider):
         span: Span,
     ) -> ProviderError:
         return self._noted(super()._failed(error, request, model, span))
+
+
+def _has(generation: Optional[str], since: str) -> bool:
+    return generation in _GENERATIONS[: _GENERATIONS.index(since) + 1]
+
+
+def _lacks(error: ProviderError) -> bool:
+    """Whether a route is missing; a proxy in front may say so in its own words."""
+    return isinstance(error, UnsupportedError) or error.status in (404, 405)
 
 
 def find_entry(model: str, entries: Sequence[wire.Entry]) -> Optional[wire.Entry]:

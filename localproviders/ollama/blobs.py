@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import PurePosixPath
-from typing import BinaryIO, Callable, Dict, Iterator, Mapping, Optional, Union
+from typing import Callable, Dict, Mapping, Optional, Union
 
 from localproviders._http.deadline import Call, Stop, stopped
 from localproviders._http.transport import Transport
-from localproviders._http.upload import PIECE, Upload, changed, open_file
-from localproviders.errors import ConfigurationError, ProviderError
+from localproviders._http.upload import PIECE, Upload, changed, open_file, read_piece
+from localproviders.errors import ConfigurationError, ProviderError, StreamInterruptedError
 from localproviders.ollama import wire
 from localproviders.types.progress import OnProgress, Progress
 
@@ -70,12 +70,17 @@ class Blobs:
         digest = "sha256:" + self._digest(name, path, size)
         if not self._is_there(digest):
             tell = self._teller(f"uploading {name}", digest, size)
-            upload = Upload(path, size, tell)
-            answer = self._transport.open(
-                "POST", wire.blob_path(digest), call=self._call, body=upload
-            )
-            answer.read_all(PIECE)
+            try:
+                self._send(digest, Upload(path, size, tell))
+            except StreamInterruptedError:
+                # A server that has got it from somebody else meanwhile hangs up (§2.13).
+                if not self._is_there(digest):
+                    raise
         return digest
+
+    def _send(self, digest: str, upload: Upload) -> None:
+        path = wire.blob_path(digest)
+        self._transport.open("POST", path, call=self._call, body=upload).read_all(PIECE)
 
     def _digest(self, name: str, path: str, size: int) -> str:
         """Read the file once: the digest stands in the path of the upload."""
@@ -83,7 +88,7 @@ class Blobs:
         found, read = hashlib.sha256(), 0
         self._call.alone()
         with open_file(path) as file:
-            for piece in _pieces(file):
+            for piece in iter(lambda: read_piece(file, path), b""):
                 self._look_at_the_clock()
                 found.update(piece)
                 read += len(piece)
@@ -130,7 +135,3 @@ def _size(path: str) -> int:
     if not size:
         raise ConfigurationError(f"the file {path!r} is empty", hint="pass a GGUF file")
     return size
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: file.read(PIECE), b"")

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional
+from typing import Any, Dict, FrozenSet, List, Optional
 
 from localproviders._http.deadline import Call, rest
 from localproviders._http.transport import encode
 from localproviders.errors import (
     CapabilityError,
     ConfigurationError,
+    ModelError,
     ModelLoadError,
+    ServerError,
     UnsupportedError,
 )
 from localproviders.ollama import wire
 from localproviders.ollama.inventory import Inventory
-from localproviders.ollama.names import is_cloud, listed_name, same_model
+from localproviders.ollama.names import (
+    ModelName,
+    is_cloud,
+    listed_name,
+    parse_name,
+    same_model,
+)
+from localproviders.settings import Settings
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
 from localproviders.types.model import LoadedModel
@@ -26,6 +35,11 @@ _LOOKS_S = (0.05, 1.0)
 
 class Lifecycle(Inventory):
     """The part of `OllamaProvider` that loads and unloads."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        #: The windows that `load` was asked for, by model.
+        self._windows_asked: Dict[ModelName, int] = {}
 
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -61,10 +75,16 @@ class Lifecycle(Inventory):
         none is asked for) is left as it is; with `keep_alive`, its timer is set anew by a
         request that loads nothing. Another window makes the server load it anew.
 
+        Models that are made of the same files share one place in memory, under the name of
+        the one that came first: `name` is then that one, and `warnings` says so.
+
         Args:
             model: Name of the model.
             context_length: Window to allocate, in tokens. The server cuts it down to what
-                the model was trained for: `warnings` then says so.
+                the model was trained for: `warnings` then says so. Until `unload`, or a
+                `load` without one, what this provider asks of the model names this window
+                too, where the request names none: the server would load the model anew with
+                its default one (§8).
             keep_alive: Seconds to keep it after its last use; infinity is for ever, None
                 the server's own default.
             on_progress: Never called: this server loads in silence.
@@ -115,6 +135,8 @@ class Lifecycle(Inventory):
             raise _in_the_cloud(model)
         found = self._in_memory(model, call)
         there = found is not None and window in (None, found.context_length)
+        if window is not None or not there:
+            self._keep_window(model, window)
         if found is not None and there:
             if keep_alive is None:
                 return found.replace(load_s=0.0)
@@ -124,6 +146,17 @@ class Lifecycle(Inventory):
         self._bring(model, window, keep_alive, call)
         took_s = 0.0 if there else call.elapsed_s - started
         return self._brought(model, window, call).replace(load_s=took_s)
+
+    def _keep_window(self, model: str, window: Optional[int]) -> None:
+        name = parse_name(listed_name(model))
+        if window is None:
+            self._windows_asked.pop(name, None)
+        else:
+            self._windows_asked[name] = window
+
+    def _window_asked(self, model: str) -> Optional[int]:
+        """Give the window that `load` was asked for, which requests are to name as well."""
+        return self._windows_asked.get(parse_name(listed_name(model)))
 
     def _bring(
         self, model: str, window: Optional[int], keep_alive: Optional[float], call: Call
@@ -162,25 +195,58 @@ class Lifecycle(Inventory):
             return loaded
         got = loaded.context_length
         told = f"{got} are" if got is not None else "the server does not say how many are"
-        return loaded.replace(
-            warnings=(f"a window of {window} tokens was asked for, and {told} allocated",)
-        )
+        lost = f"a window of {window} tokens was asked for, and {told} allocated"
+        return loaded.replace(warnings=(*loaded.warnings, lost))
 
     def _unload(self, model: str, call: Call) -> None:
-        if self._in_memory(model, call) is None:
+        self._keep_window(model, None)
+        found = self._in_memory(model, call)
+        if found is None:
             return
         body = encode(wire.residence_payload(model, None, 0))
         data = self._transport.json("POST", "/api/chat", call=call, body=body)
         wire.check_residence(data, "unload")
         wait_s, longest_s = _LOOKS_S
-        while self._in_memory(model, call) is not None:
+        while _named(found.name, self._all_in_memory(call)) is not None:
             rest(call, wait_s)
             wait_s = min(wait_s * 2, longest_s)
 
+    def _all_in_memory(self, call: Call) -> List[LoadedModel]:
+        return wire.parse_loaded(self._transport.json("GET", "/api/ps", call=call), self.name)
+
     def _in_memory(self, model: str, call: Call) -> Optional[LoadedModel]:
-        data = self._transport.json("GET", "/api/ps", call=call)
-        loaded, name = wire.parse_loaded(data, self.name), listed_name(model)
-        return next((item for item in loaded if same_model(item.name, name)), None)
+        loaded, name = self._all_in_memory(call), listed_name(model)
+        found = _named(name, loaded)
+        return self._sharing(name, loaded, call) if found is None and loaded else found
+
+    def _sharing(self, model: str, loaded: List[LoadedModel], call: Call) -> Optional[LoadedModel]:
+        """Give what is made of the same files: the server keeps them once, under its name."""
+        files = self._files(model, call)
+        for other in loaded if files else ():
+            if self._files(other.name, call) == files:
+                shared = f"it is made of the same files as {other.name!r}, which is in memory"
+                return other.replace(warnings=(f"{shared}: both share its place",))
+        return None
+
+    def _window(self, model: str, call: Call) -> Optional[int]:
+        quick = Call(call.limits_left(), call.token)
+        try:
+            found = self._in_memory(model, quick)
+        finally:
+            quick.over()
+        return None if found is None else found.context_length
+
+    def _files(self, model: str, call: Call) -> FrozenSet[str]:
+        body = encode(wire.show_payload(model))
+        try:
+            data = self._transport.json("POST", "/api/show", call=call, body=body)
+        except (ModelError, ServerError):
+            return frozenset()  # it was deleted, or is broken: that is nobody's error here
+        return wire.parse_files(data)
+
+
+def _named(name: str, loaded: List[LoadedModel]) -> Optional[LoadedModel]:
+    return next((item for item in loaded if same_model(item.name, name)), None)
 
 
 def _check(context_length: Any, keep_alive: Any) -> None:

@@ -112,6 +112,8 @@ class OllamaProvider(Library, Lifecycle):
     def _question(
         self, request: CompletionRequest, model: str
     ) -> Tuple[str, Dict[str, Any], ChunkParser]:
+        if request.context_length is None:
+            request = request.replace(context_length=self._window_asked(model))
         path, payload = wire.completion_payload(request, model)
         return path, Payload(payload), wire.ChunkParser(self.settings.max_json_depth)
 
@@ -127,7 +129,7 @@ class OllamaProvider(Library, Lifecycle):
     def _embed_at_once(
         self, request: EmbeddingRequest, model: str, call: Call
     ) -> Tuple[Vectors, int]:
-        body = encode(wire.embed_payload(request, model))
+        body = encode(wire.embed_payload(request, model, self._window_asked(model)))
         data, attempts = self._embed_post("/api/embed", body, model, call)
         found = wire.parse_vectors(data)
         if found.model:
@@ -140,9 +142,9 @@ class OllamaProvider(Library, Lifecycle):
         """Ask an old server, which takes one text at a time (ollama-api §2.8)."""
         wire.check_old_embed(request)
         rows: List[Row] = []
-        most = 1
+        most, window = 1, self._window_asked(model)
         for index in range(len(request.texts)):
-            body = encode(wire.old_embed_payload(request, index, model))
+            body = encode(wire.old_embed_payload(request, index, model, window))
             try:
                 data, attempts = self._embed_post("/api/embeddings", body, model, call)
                 rows.append(wire.parse_old_vector(data))

@@ -8,7 +8,7 @@ from typing import Iterator, List, NoReturn, Optional
 
 from localproviders.errors import UnsupportedError
 from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import Limits, Timeout, resolve
+from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout, resolve
 from localproviders.types.model import LoadedModel, ModelCapabilities, ModelInfo
 from localproviders.types.progress import OnProgress
 
@@ -145,8 +145,10 @@ class Models(ABC):
     ) -> Iterator[LoadedModel]:
         """Load a model for the length of a ``with`` block, and unload it behind it.
 
-        The arguments are those of `load`; `timeout` and `cancel` hold for loading and,
-        anew, for unloading. If the block raises, its error goes on, whatever unloading does.
+        The arguments are those of `load`. `timeout` holds for loading and, anew, for
+        unloading; `cancel` for loading only, because a token that ended the block must not
+        leave the model behind. If the block raises, its error goes on, whatever unloading
+        does; it waits 30 s for that at the most.
 
         Raises:
             ProviderError: As for `load` and `unload`.
@@ -162,8 +164,10 @@ class Models(ABC):
         try:
             yield loaded
         except BaseException:
+            limits = self.limits(timeout)
+            soon = limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S))
             with contextlib.suppress(Exception):
-                self.unload(model, timeout=timeout)
+                self.unload(model, timeout=soon)
             raise
         self.unload(model, timeout=timeout)
 

@@ -20,6 +20,7 @@ from localproviders import (
     ProtocolError,
     RequestRejectedError,
     ServerError,
+    StreamInterruptedError,
     UnsupportedError,
 )
 from localproviders.lmstudio import downloads
@@ -217,6 +218,41 @@ def test_silence_of_the_server_is_silence(fault: str) -> None:
             pair.provider.pull(NAME, timeout=Limits(idle_s=0.2))
 
     assert (caught.value.limit, caught.value.limit_s) == ("idle_s", 0.2)
+
+
+@pytest.mark.parametrize("fault", ["closed without an answer", "body cut"])
+def test_a_question_that_breaks_off_does_not_end_the_following(fault: str) -> None:
+    with studio() as pair:
+        pair.server.break_next(fault, path="/api/v1/models/download/status")
+        assert pair.provider.pull(NAME).name == NAME
+
+
+def test_a_server_that_stays_away_does() -> None:
+    with studio() as pair:
+        pair.server.break_next(
+            "closed without an answer", times=None, path="/api/v1/models/download/status"
+        )
+        with pytest.raises(StreamInterruptedError):
+            pair.provider.pull(NAME)
+
+
+def test_what_the_caller_does_meanwhile_is_no_standing_still() -> None:
+    clock = [0.0]
+    call = downloads._Following(Limits(idle_s=1), clock=lambda: clock[0])
+    standstill = downloads._Standstill(call)
+    clock[0] = 5.0
+    standstill.outside(5.0)
+    assert standstill.check(DownloadJob(status="downloading")) == 1.0
+
+
+def test_the_work_on_a_whole_file_may_take_as_long_as_a_load() -> None:
+    with studio() as pair:
+        pair.server.download_script = [("downloading", 1.0)]
+        limits = Limits(idle_s=0.1, load_s=0.4)
+        with pytest.raises(LimitError, match="downloading") as caught:
+            pair.provider.pull(NAME, timeout=limits)
+
+    assert (caught.value.limit, caught.value.limit_s) == ("load_s", 0.4)
 
 
 def test_cancelling_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

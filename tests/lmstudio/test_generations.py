@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List, Optional
 
 import pytest
 
 from localproviders import LMStudioProvider, UnreachableError, UnsupportedError
+from localproviders.testing import Exchange, ScriptedServer, http_answer
 from tests.lmstudio.support import MODEL, studio
 
 V1, V0, IDS = "GET /api/v1/models", "GET /api/v0/models", "GET /v1/models"
@@ -110,3 +111,41 @@ def test_a_pickled_provider_finds_out_for_itself() -> None:
             assert copy.load(MODEL, context_length=8192).load_s == 0
 
         assert pair.asked() == [V1, V1]
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "405 Method Not Allowed"])
+def test_a_proxy_that_lets_only_one_list_through_is_an_old_server(status: str) -> None:
+    def script(exchange: Exchange) -> List[bytes]:
+        if exchange.path == "/v1/models":
+            return [http_answer({"data": [{"id": MODEL}]})]
+        page = b"<html><h1>Nothing here</h1></html>"
+        return [http_answer(page, status=status, content_type="text/html")]
+
+    with ScriptedServer(script) as server, LMStudioProvider(server.url) as provider:
+        assert provider.generation() == "older"
+        assert [info.name for info in provider.list_models()] == [MODEL]
+
+
+class Forgetful(LMStudioProvider):
+    """One whose other threads forget at every moment which generation answers."""
+
+    @property
+    def _generation(self) -> Optional[str]:
+        return None
+
+    @_generation.setter
+    def _generation(self, _: Optional[str]) -> None: ...
+
+
+def test_a_generation_that_another_thread_forgets_is_still_the_answer() -> None:
+    with studio() as pair, Forgetful(pair.server.url) as provider:
+        assert provider.generation() == "0.4"
+        assert provider.load(MODEL).context_length == 4096
+
+
+@pytest.mark.parametrize("copy", [{}, {"id": None}, {"id": 7}])
+def test_a_copy_without_a_name_gives_its_model_none(copy: Any) -> None:
+    listing = http_answer({"models": [{"key": MODEL, "loaded_instances": [copy]}]})
+    with ScriptedServer(listing) as server, LMStudioProvider(server.url) as provider:
+        assert not provider.supports_model(str(copy.get("id")))
+        assert len(provider.loaded_models()) == 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import threading
 from datetime import datetime, timedelta, timezone
-from typing import Any, Dict, List
+from functools import partial
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 
@@ -135,7 +138,8 @@ def test_another_window_takes_the_place_of_the_old_one(name: str) -> None:
 
         assert pair.sent("/api/v1/models/unload") == {"instance_id": "my-qwen"}
         assert pair.sent("/api/v1/models/load")["model"] == MODEL
-        assert pair.asked() == [LIST, UNLOAD, LOAD]
+        again = [] if name == MODEL else [LIST]  # under its key it may be loading by now
+        assert pair.asked() == [LIST, *again, UNLOAD, LOAD]
         assert (pair.server.loaded, pair.server.copies) == ({MODEL: 8192}, {})
     assert loaded.context_length == 8192
 
@@ -273,6 +277,89 @@ def test_threads_that_load_one_model_make_one_copy() -> None:
 
         assert (pair.server.loaded, pair.server.copies) == ({MODEL: 8192}, {})
         assert pair.asked().count(LOAD) == 1
+
+
+def test_what_on_progress_raises_leaves_a_model_that_is_known() -> None:
+    def stop(_: Progress) -> None:
+        raise ZeroDivisionError
+
+    with studio(jit=False) as pair:
+        with pytest.raises(ZeroDivisionError):
+            pair.provider.load(MODEL, context_length=8192, on_progress=stop)
+        pair.server.evict(MODEL)
+
+        assert pair.provider.chat("Hi").warnings == (AGAIN,)
+
+
+# --- variants ---------------------------------------------------------------------------------
+
+SMALL, LARGE = f"{MODEL}@q4_k_m", f"{MODEL}@q8_0"
+
+
+@contextlib.contextmanager
+def with_variants(there: List[str]) -> Iterator[Tuple[LMStudioProvider, List[str]]]:
+    """Run a server whose one model has two variants; give what it is told to load."""
+    told: List[str] = []
+
+    def arrive(exchange: Exchange) -> None:
+        exchange.hold(0.1)
+        there.append(MODEL if MODEL not in there else f"{MODEL}:2")
+
+    def script(exchange: Exchange) -> List[Any]:
+        if exchange.method == "GET":
+            copies = [{"id": name, "config": {"context_length": 4096}} for name in there]
+            entry = {"key": MODEL, "variants": [SMALL, LARGE], "loaded_instances": copies}
+            return [http_answer({"models": [entry]})]
+        if exchange.path.endswith("/unload"):
+            there.remove(exchange.json["instance_id"])
+            return [http_answer(exchange.json)]
+        if exchange.path.endswith("/load"):
+            told.append(exchange.json["model"])
+            config = {"context_length": 4096}
+            answer = {"instance_id": MODEL, "status": "loaded", "load_config": config}
+            return [arrive, http_answer(answer)]
+        return [http_answer({"error": "Model is unloaded."}, status="400 Bad Request")]
+
+    with ScriptedServer(script) as server, LMStudioProvider(server.url) as provider:
+        yield provider, told
+
+
+def test_a_variant_that_left_is_loaded_again_as_that_variant() -> None:
+    there: List[str] = []
+    with with_variants(there) as (provider, told):
+        provider.load(LARGE)
+        there.clear()
+        with pytest.raises(ModelLoadError):
+            provider.chat("Hi", model=LARGE)
+
+    assert told == [LARGE, LARGE]
+
+
+def test_another_variant_than_the_one_that_was_loaded_is_loaded() -> None:
+    with with_variants([]) as (provider, told):
+        provider.load(LARGE)
+        assert provider.load(LARGE).warnings == ()
+        assert provider.load(SMALL).warnings == ()
+        assert provider.load(MODEL).warnings == ()
+
+    assert told == [LARGE, SMALL]
+
+
+def test_threads_that_load_one_model_under_two_names_make_one_copy() -> None:
+    there: List[str] = []
+    with with_variants(there) as (provider, told):
+        in_threads(*(partial(provider.load, name) for name in [MODEL, LARGE] * 2))
+
+    assert (there, len(told)) == ([MODEL], 1)
+
+
+def test_which_variant_another_has_loaded_is_unknown() -> None:
+    with with_variants([MODEL]) as (provider, told):
+        for _ in range(2):
+            (warning,) = provider.load(LARGE).warnings
+            assert LARGE in warning
+
+    assert told == []
 
 
 def test_who_waits_for_another_threads_load_can_be_cancelled() -> None:
@@ -489,6 +576,61 @@ def test_what_the_new_load_says_is_the_error() -> None:
         pair.server.models[0] = FakeModel(name=MODEL, load_error="not enough memory")
         with pytest.raises(ModelLoadError, match="not enough memory"):
             pair.provider.chat("Hi")
+
+
+def test_a_load_that_took_no_time_was_a_load() -> None:
+    windows = [4096]
+    said = "The number of tokens to keep (n_keep: 5000>= n_ctx: 4096): tokens to keep from the"
+    chunk = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+
+    def script(exchange: Exchange) -> List[bytes]:
+        if exchange.method == "GET":
+            copies = [{"id": MODEL, "config": {"context_length": size}} for size in windows]
+            return [http_answer({"models": [{"key": MODEL, "loaded_instances": copies}]})]
+        if exchange.path.endswith("/unload"):
+            windows.clear()
+            return [http_answer(exchange.json)]
+        if exchange.path.endswith("/load"):
+            windows[:] = [8192]
+            config = {"context_length": 8192}
+            answer = {"instance_id": MODEL, "load_time_seconds": 0, "load_config": config}
+            return [http_answer(answer)]
+        if windows == [4096]:
+            said_ = {"error": f"{said} initial prompt"}
+            return [http_answer(said_, status="400 Bad Request")]
+        body = f"data: {json.dumps({'model': MODEL, **chunk})}\n\ndata: [DONE]\n\n"
+        return [http_answer(body, content_type="text/event-stream")]
+
+    with ScriptedServer(script) as server, LMStudioProvider(server.url, model=MODEL) as provider:
+        provider.load(MODEL, context_length=8192)
+        windows[:] = [4096]
+        assert provider.chat("Hi").warnings == (AGAIN,)
+
+
+def test_a_model_that_was_only_exchanged_is_not_said_to_be_loaded() -> None:
+    with studio() as pair:
+        pair.provider.load(MODEL)
+        refusal = Refusal(status="400 Bad Request", body={"error": "Model reloaded."})
+        pair.server.reply_with(refusal)
+        response = pair.provider.chat("Hi")
+
+    assert response.warnings == ("the model had left memory, and was back as it had been",)
+
+
+def test_an_interruption_at_any_moment_leaves_nobody_waiting() -> None:
+    class Interrupting(Dict[Any, Any]):
+        """A table that is interrupted just when a turn has been taken."""
+
+        def setdefault(self, key: Any, default: Any = None) -> Any:
+            super().setdefault(key, default)
+            raise KeyboardInterrupt
+
+    with studio() as pair:
+        provider = pair.provider
+        provider._loading = Interrupting()
+        with pytest.raises(KeyboardInterrupt):
+            provider.load(MODEL)
+        assert provider._loading == {}
 
 
 def test_another_failure_loads_nothing() -> None:

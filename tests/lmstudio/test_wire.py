@@ -92,3 +92,13 @@ def test_what_is_no_list_is_none(data: Any) -> None:
 )
 def test_a_sentence_means_a_class(said: str, name: str) -> None:
     assert type(explain(400, said, {}, wire.RULES)) is getattr(errors, name)
+
+
+def test_whole_numbers_may_come_as_floats() -> None:
+    copies = [{"id": "m", "config": {"context_length": 4096.0}}]
+    entry = {"key": "m", "type": "llm", "max_context_length": 8192.0, "size_bytes": 7.0}
+    found = wire.parse_models({"models": [{**entry, "loaded_instances": copies}]}, "lmstudio")
+    assert found is not None
+    known = found[0].info.capabilities
+    assert known.max_context_length == 8192
+    assert (known.loaded_context_length, known.size_bytes) == (4096, 7)

@@ -22,8 +22,10 @@ from localproviders import (
     ProviderError,
     UnsupportedError,
 )
+from localproviders.provider import models
 from localproviders.telemetry import CallEvent
 from localproviders.testing import Exchange, FakeModel, FakeOllama, ScriptedServer, http_answer
+from localproviders.testing.ollama.answers import RefusedError
 
 GRACE_S = 2.0
 
@@ -191,6 +193,104 @@ def test_a_load_that_leaves_nothing_in_memory_is_an_error() -> None:
             provider.load("m")
 
 
+# --- the window stays -----------------------------------------------------------------------
+
+
+def test_what_is_asked_of_a_loaded_model_does_not_load_it_anew(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.load("m", context_length=2048)
+    ollama.chat("Hi", model="M:latest")
+    assert server.loaded == {"m": 2048}
+    assert server.exchanges[-1].json["options"] == {"num_ctx": 2048}
+
+
+def test_vectors_do_not_load_a_model_anew(server: FakeOllama, ollama: OllamaProvider) -> None:
+    ollama.load("m", context_length=2048)
+    for old in (False, True):
+        server.old_embeddings = old
+        server.models[0] = server.models[0].replace(abilities=("chat", "embeddings"))
+        ollama.embed(["Hi"], model="m")
+        assert server.exchanges[-1].json["options"] == {"num_ctx": 2048}
+
+
+def test_a_model_that_left_comes_back_with_its_window(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.load("m", context_length=2048)
+    server.loaded.clear()
+    ollama.chat("Hi", model="m")
+    assert server.loaded == {"m": 2048}
+
+
+def test_a_window_in_the_request_is_the_one_that_is_sent(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.load("m", context_length=2048)
+    ollama.chat("Hi", model="m", context_length=1024)
+    assert server.exchanges[-1].json["options"] == {"num_ctx": 1024}
+
+
+@pytest.mark.parametrize("end", ["unload", "load"])
+def test_the_window_is_forgotten(server: FakeOllama, ollama: OllamaProvider, end: str) -> None:
+    ollama.load("m", context_length=2048)
+    server.loaded.clear()
+    getattr(ollama, end)("m")
+    ollama.chat("Hi", model="m")
+    assert "options" not in server.exchanges[-1].json
+
+
+# --- models that share their files ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [None, 2048])
+def test_a_copy_shares_the_place_of_its_source_in_memory(
+    server: FakeOllama, ollama: OllamaProvider, window: Any
+) -> None:
+    ollama.copy("m", "me/mine")
+    ollama.load("m", context_length=2048)
+    before = asked(server)
+    found = ollama.load("me/mine", context_length=window)
+    assert (found.name, found.context_length, found.load_s) == ("m:latest", 2048, 0.0)
+    (warning,) = found.warnings
+    assert "'m:latest'" in warning
+    assert asked(server) == [*before, "/api/show", "/api/show"]
+
+
+def test_another_window_of_a_copy_is_warned_of_as_well(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.create("mine", from_model="m")
+    ollama.load("m")
+    assert len(ollama.load("mine", context_length=100_000).warnings) == 2
+
+
+def test_unloading_a_copy_frees_what_it_shares(server: FakeOllama, ollama: OllamaProvider) -> None:
+    ollama.copy("m", "mine")
+    ollama.load("m")
+    with ollama.resident("mine"):
+        pass
+    assert server.loaded == {}
+
+
+def test_a_broken_model_in_memory_does_not_hinder_another() -> None:
+    class Broken(FakeOllama):
+        def _show(self, exchange: Exchange) -> Any:
+            raise RefusedError("it is broken", "500 Internal Server Error")
+
+    models = [FakeModel(name="m", loaded=True), FakeModel(name="n")]
+    with Broken(models) as server, OllamaProvider(server.url) as provider:
+        assert provider.load("n").name == "n:latest"
+
+
+def test_another_model_in_memory_is_no_copy(server: FakeOllama, ollama: OllamaProvider) -> None:
+    ollama.load("m")
+    ollama.unload("e")
+    ollama.unload("nope")
+    assert server.loaded == {"m": 4096}
+    assert ollama.load("e").name == "e:latest"
+
+
 # --- unloading ------------------------------------------------------------------------------
 
 
@@ -263,6 +363,30 @@ def test_an_error_of_the_block_wins_over_one_of_unloading(
         with ollama.resident("m"):
             server.break_next("closed without an answer", times=None, path="/api")
             raise KeyError("mine")
+
+
+def test_an_error_of_the_block_does_not_wait_long_for_the_unloading(
+    server: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "LISTING_TOTAL_S", 0.3)
+    with OllamaProvider(server.url) as provider:
+        with pytest.raises(KeyboardInterrupt):
+            with provider.resident("m"):
+                server.unload_s = 3600
+                began = time.monotonic()
+                raise KeyboardInterrupt
+    assert time.monotonic() - began < 0.3 + GRACE_S
+
+
+def test_a_cancelled_block_leaves_nothing_in_memory(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    token = CancelToken()
+    with pytest.raises(CancelledError):
+        with ollama.resident("m", cancel=token):
+            token.cancel()
+            ollama.chat("Hi", model="m", cancel=token)
+    assert server.loaded == {}
 
 
 def test_listeners_hear_of_it(server: FakeOllama) -> None:

@@ -253,7 +253,12 @@ TEXTS: Dict[str, Any] = {
     "file path must be relative": (RequestRejectedError, False, None),
     "invalid model name": (RequestRejectedError, False, None),
     "open /x/manifests/registry.ollama.ai/me/m/latest: no such file or directory": (ModelNotFoundError, False, "list_models"),
-    "write /x/blobs/sha256-a-partial: no space left on device": (ServerError, False, None),
+    "write /x/blobs/sha256-a-partial: no space left on device": (ServerError, False, "room"),
+    "max retries exceeded: write /x/blobs/sha256-a-partial: no space left on device": (ServerError, False, "room"),
+    "write C:\\x: There is not enough space on the disk.": (ServerError, False, "room"),
+    'Head "https://registry.ollama.ai/v2/library/x/blobs/sha256:a": dial tcp: no such host': (ServerError, True, "HTTPS_PROXY"),
+    'Get "https://x.example/registry/v2/blobs/sha256/a": read tcp 192.0.2.1:443: i/o timeout': (ServerError, True, "HTTPS_PROXY"),
+    'Post "https://ollama.com:443/api/chat": dial tcp: no such host': (ServerError, False, None),
 }  # fmt: skip
 
 
@@ -303,3 +308,11 @@ def test_a_creation_sends_every_field() -> None:
 )  # fmt: skip
 def test_a_transfer_says_insecure_only_where_asked(insecure: bool, more: Dict[str, Any]) -> None:
     assert wire.transfer_payload("m", insecure) == {"model": "m", "stream": True, **more}
+
+
+def test_the_files_of_a_model_are_read_from_its_modelfile() -> None:
+    one, two = "sha256-" + "a" * 64, "sha256-" + "b" * 64
+    lines = f'# FROM x\nFROM /m/blobs/{one}\nTEMPLATE """\nFROM me"""\nADAPTER C:\\m\\{two}\r\n'
+    assert wire.parse_files({"modelfile": lines}) == {one, two}
+    assert wire.parse_files({"modelfile": None}) == frozenset()
+    assert wire.parse_files({"modelfile": "FROM llama3.2\n"}) == frozenset()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import os
 import threading
 import time
 import tracemalloc
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
 
@@ -26,7 +28,9 @@ from localproviders import (
     StreamInterruptedError,
     UnreachableError,
 )
+from localproviders._http import upload
 from localproviders._http.upload import PIECE, Upload
+from localproviders.ollama import blobs
 from localproviders.testing import Exchange, FakeOllama
 from localproviders.testing.answers import Answer
 from localproviders.testing.ollama.answers import RefusedError
@@ -72,9 +76,9 @@ def test_a_file_is_uploaded_under_its_digest(
     info = ollama.create("mine", files=tmp_path / "my model.gguf", on_progress=reports.append)
     assert info.name == "mine:latest"
     assert list(server.blobs) == [digest]
-    (upload,) = uploads(server)
-    assert upload.path == f"/api/blobs/{digest}"
-    assert upload.headers["content-type"] == "application/octet-stream"
+    (sent,) = uploads(server)
+    assert sent.path == f"/api/blobs/{digest}"
+    assert sent.headers["content-type"] == "application/octet-stream"
     assert server.made["mine:latest"]["files"] == {"my model.gguf": digest}
     size = 2 * PIECE + 7
     for status in ("reading my model.gguf", "uploading my model.gguf"):
@@ -127,7 +131,10 @@ def test_what_is_no_gguf_file_is_rejected(
         ollama.create("mine", files=tmp_path / "a.txt")
 
 
-@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.touch()])
+PIPE = getattr(os, "mkfifo", lambda path: None)
+
+
+@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.touch(), PIPE])
 def test_a_file_that_cannot_be_sent_is_refused(
     server: FakeOllama, ollama: OllamaProvider, tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
@@ -136,6 +143,48 @@ def test_a_file_that_cannot_be_sent_is_refused(
     with pytest.raises(ConfigurationError, match=r"a\.gguf"):
         ollama.create("mine", files=path)
     assert server.exchanges == []
+
+
+def test_an_impossible_path_is_refused(server: FakeOllama, ollama: OllamaProvider) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        ollama.create("mine", files="a\0b.gguf")
+    assert server.exchanges == []
+
+
+class Failing(io.BytesIO):
+    """A file on a disk that fails behind so many bytes."""
+
+    good = PIECE
+
+    def fileno(self) -> int:
+        raise AssertionError("nobody may ask")
+
+    def read(self, size: Optional[int] = -1) -> bytes:
+        if self.tell() >= self.good:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size)
+
+
+@pytest.mark.parametrize("at", ["reading", "uploading"])
+def test_a_disk_that_fails_is_an_error_of_ours(
+    server: FakeOllama,
+    ollama: OllamaProvider,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at: str,
+) -> None:
+    path = tmp_path / "a.gguf"
+    write(path, 3 * PIECE)
+    module = {"reading": blobs, "uploading": upload}[at]
+    # The size is looked at with a file of its own, and stays true.
+    usual = upload.open_file
+    opened = iter([usual] if at == "reading" else [])
+    monkeypatch.setattr(
+        module, "open_file", lambda p: next(opened, lambda _: Failing(path.read_bytes()))(p)
+    )
+    with pytest.raises(ConfigurationError, match=r"a\.gguf.*Input/output error"):
+        ollama.create("mine", files=path)
+    assert server.blobs == {}
 
 
 # --- a file that changes --------------------------------------------------------------------
@@ -245,6 +294,19 @@ def test_a_connection_that_breaks_in_an_upload_is_an_error(tmp_path: Path) -> No
             provider.create("mine", files=tmp_path / "a.gguf")
 
 
+def test_a_server_that_has_got_the_file_meanwhile_may_hang_up(tmp_path: Path) -> None:
+    digest = write(tmp_path / "a.gguf", 32 * MB)
+
+    class Overtaken(FakeOllama):
+        def _before_body(self, exchange: Exchange) -> None:
+            if exchange.method == "POST" and exchange.path.startswith("/api/blobs"):
+                self.blobs[digest] = b"GGUF"
+                exchange.reset()
+
+    with Overtaken() as server, OllamaProvider(server.url, timeout=20) as provider:
+        assert provider.create("mine", files=tmp_path / "a.gguf").name == "mine:latest"
+
+
 class Mine(Exception):  # noqa: N818  # what a caller's function raises
     pass
 
@@ -266,9 +328,10 @@ def test_what_a_listener_raises_comes_out_as_it_is(
         ollama.create("mine", files=tmp_path / "a.gguf", on_progress=fail)
     assert caught.value is raised
     assert server.blobs == {}
-    assert len(uploads(server)) == (at == "uploading")
     del caught
+    # Behind the end of the connection, the server has seen all that was sent.
     assert server.wait_for_connections(0 if at == "uploading" else 1)
+    assert len(uploads(server)) == (at == "uploading")
 
 
 def test_an_upload_can_be_cancelled(
@@ -316,13 +379,13 @@ def test_reading_a_second_file_is_not_the_servers_silence(
 
 def test_an_upload_closes_its_file_and_says_only_its_size(tmp_path: Path) -> None:
     write(tmp_path / "a.gguf", 10)
-    upload = Upload(str(tmp_path / "a.gguf"), 10, lambda sent: None)
-    assert repr(upload) == "<upload of 10 bytes>"
-    assert b"".join(upload) == (tmp_path / "a.gguf").read_bytes()
-    assert upload.tell() == 10
-    upload.rewind()
-    assert (upload.tell(), len(upload.read())) == (0, 10)
-    upload.close()
+    sent = Upload(str(tmp_path / "a.gguf"), 10, lambda sent: None)
+    assert repr(sent) == "<upload of 10 bytes>"
+    assert b"".join(sent) == (tmp_path / "a.gguf").read_bytes()
+    assert sent.tell() == 10
+    sent.rewind()
+    assert (sent.tell(), len(sent.read())) == (0, 10)
+    sent.close()
 
 
 def test_nothing_is_left_open(server: FakeOllama, ollama: OllamaProvider, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from localproviders._values import mapping, mappings, whole, word, words
+from localproviders._values import count, mapping, mappings, word, words
 from localproviders.capabilities import Evidence
 
 # What the kind of a model says, in each list; another kind says nothing.
@@ -45,7 +45,7 @@ def of_entry(data: Mapping[str, Any]) -> Evidence:
         said=said,
         follows=_tools(flags),
         facts={
-            "max_context_length": whole(data.get("max_context_length")),
+            "max_context_length": count(data.get("max_context_length")),
             "loaded_context_length": _loaded_window(data),
             "thinking_levels": tuple(words(reasoning.get("allowed_options"))),
             "thinking_default": word(reasoning.get("default")),
@@ -53,7 +53,7 @@ def of_entry(data: Mapping[str, Any]) -> Evidence:
             "parameter_size": word(data.get("params_string")),
             "quantization": word(mapping(data.get("quantization")).get("name")),
             "format": word(data.get("format")),
-            "size_bytes": whole(data.get("size_bytes")),
+            "size_bytes": count(data.get("size_bytes")),
         },
     )
 
@@ -72,8 +72,8 @@ def of_old_entry(data: Mapping[str, Any]) -> Evidence:
         said=said,
         follows=_tools(flags),
         facts={
-            "max_context_length": whole(data.get("max_context_length")),
-            "loaded_context_length": whole(data.get("loaded_context_length")),
+            "max_context_length": count(data.get("max_context_length")),
+            "loaded_context_length": count(data.get("loaded_context_length")),
             "architecture": word(data.get("arch")),
             "quantization": word(data.get("quantization")),
             "format": word(data.get("compatibility_type")),
@@ -100,4 +100,4 @@ def _loaded_window(data: Mapping[str, Any]) -> Optional[int]:
     instances = mappings(data.get("loaded_instances"))
     own = [item for item in instances if item.get("id") == data.get("key")]
     chosen = (own or instances or [{}])[0]
-    return whole(mapping(chosen.get("config")).get("context_length"))
+    return count(mapping(chosen.get("config")).get("context_length"))

@@ -41,7 +41,7 @@ def _v1_entry(data: Mapping[str, Any], provider: str) -> Entry:
         raw=data,
     )
     variants = words(data.get("variants"))
-    return Entry(info, (key, *variants, *(str(item.get("id")) for item in instances)))
+    return Entry(info, (key, *variants, *words([item.get("id") for item in instances])))
 
 
 def parse_old_models(data: Mapping[str, Any], provider: str) -> Optional[List[Entry]]:

@@ -55,6 +55,11 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
         "the file changed while it was being sent: run it again when nobody writes to it",
     ),
     rule(
+        r"no space left|not enough space",
+        ServerError,
+        "make room on the disk where Ollama keeps its models: OLLAMA_MODELS",
+    ),
+    rule(
         r"digest mismatch|max retries exceeded",
         ServerError,
         "the server's line to its registry is bad: run it again, it goes on where it stopped",
@@ -67,7 +72,9 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
         " known to the machine where Ollama runs",
     ),
     rule(
-        r"manifest: .*(dial tcp|proxyconnect|timeout|deadline exceeded|EOF|reset by peer)",
+        # The second form is that of a file's own address, which is asked for its size first.
+        r"(manifest: |^(get|head|post|put|patch) .?https?://.*blobs/)"
+        r".*(dial tcp|proxyconnect|timeout|deadline exceeded|EOF|reset by peer)",
         ServerError,
         "Ollama cannot reach the registry; a proxy is set where Ollama runs, with HTTPS_PROXY",
         retryable=True,

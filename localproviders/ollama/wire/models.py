@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime
-from typing import Any, Dict, List, Mapping, Match, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Match, Optional, Tuple
 
 from localproviders._values import mapping, mappings, parse_date, text, whole, word, words
 from localproviders._wire import unexpected
@@ -13,7 +13,7 @@ from localproviders.errors import ProtocolError
 from localproviders.ollama.details import ModelDetails
 from localproviders.ollama.wire.answers import checked
 from localproviders.ollama.wire.capabilities import capabilities
-from localproviders.ollama.wire.requests import keep_alive
+from localproviders.ollama.wire.requests import residence_fields
 from localproviders.types.message import Message
 from localproviders.types.model import LoadedModel, ModelInfo
 
@@ -81,23 +81,14 @@ def residence_payload(
 ) -> Dict[str, Any]:
     """Give the JSON of a chat that says nothing: it loads, renews or unloads (§2.5)."""
     payload: Dict[str, Any] = {"model": model, "messages": [], "stream": False}
-    return {**payload, **_residence(context_length, keep_alive_s)}
+    return {**payload, **residence_fields(context_length, keep_alive_s)}
 
 
 def embed_residence_payload(
     model: str, context_length: Optional[int], keep_alive_s: Optional[float]
 ) -> Dict[str, Any]:
     """Give the JSON of an embedding of nothing: it loads (§2.7)."""
-    return {"model": model, "input": [], **_residence(context_length, keep_alive_s)}
-
-
-def _residence(context_length: Optional[int], keep_alive_s: Optional[float]) -> Dict[str, Any]:
-    fields: Dict[str, Any] = {}
-    if context_length is not None:
-        fields["options"] = {"num_ctx": context_length}
-    if keep_alive_s is not None:
-        fields["keep_alive"] = keep_alive(keep_alive_s)
-    return fields
+    return {"model": model, "input": [], **residence_fields(context_length, keep_alive_s)}
 
 
 def check_residence(data: Any, reason: str) -> Mapping[str, Any]:
@@ -148,6 +139,18 @@ def joined(shown: ModelInfo, listed: Optional[ModelInfo]) -> ModelInfo:
 def show_payload(model: str, verbose: bool = False) -> Dict[str, Any]:
     """Give the JSON that asks for a model's details (§2.4)."""
     return {"model": model, **({"verbose": True} if verbose else {})}
+
+
+def parse_files(data: Any) -> FrozenSet[str]:
+    """Read which files a model is made of, and is loaded from, as its Modelfile names them.
+
+    Empty for a stub, and where the server does not tell.
+
+    Raises:
+        ProviderError: It is an error, or no object.
+    """
+    lines = word(checked(data).get("modelfile")) or ""
+    return frozenset(re.findall(r"(?m)^(?:FROM|ADAPTER) .*(sha256[-:][0-9a-f]{64})\s*$", lines))
 
 
 def parse_show(data: Any, info: ModelInfo) -> ModelDetails:

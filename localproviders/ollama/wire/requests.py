@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from localproviders._wire import tool_payloads
 from localproviders.errors import UnsupportedError
@@ -110,16 +110,18 @@ def check_old_embed(request: EmbeddingRequest) -> None:
             )
 
 
-def old_embed_payload(request: EmbeddingRequest, index: int, model: str) -> Dict[str, Any]:
+def old_embed_payload(
+    request: EmbeddingRequest, index: int, model: str, window: Optional[int]
+) -> Dict[str, Any]:
     """Give the JSON that asks the superseded route for one of the texts (§2.8)."""
     payload: Dict[str, Any] = {"model": model, "prompt": request.texts[index]}
-    if request.keep_alive is not None:
-        payload["keep_alive"] = keep_alive(request.keep_alive)
-    return payload
+    return {**payload, **residence_fields(window, request.keep_alive)}
 
 
-def embed_payload(request: EmbeddingRequest, model: str) -> Dict[str, Any]:
-    """Give the JSON of an embedding request (§2.7)."""
+def embed_payload(
+    request: EmbeddingRequest, model: str, window: Optional[int] = None
+) -> Dict[str, Any]:
+    """Give the JSON of an embedding request (§2.7); `window` is the one to load with."""
     payload: Dict[str, Any] = {
         "model": model,
         "input": list(request.texts),
@@ -127,6 +129,16 @@ def embed_payload(request: EmbeddingRequest, model: str) -> Dict[str, Any]:
     }
     if request.dimensions is not None:
         payload["dimensions"] = request.dimensions
-    if request.keep_alive is not None:
-        payload["keep_alive"] = keep_alive(request.keep_alive)
-    return payload
+    return {**payload, **residence_fields(window, request.keep_alive)}
+
+
+def residence_fields(
+    context_length: Optional[int], keep_alive_s: Optional[float]
+) -> Dict[str, Any]:
+    """Give the fields that say how a model is to be in memory (§4.2, §4.5)."""
+    fields: Dict[str, Any] = {}
+    if context_length is not None:
+        fields["options"] = {"num_ctx": context_length}
+    if keep_alive_s is not None:
+        fields["keep_alive"] = keep_alive(keep_alive_s)
+    return fields

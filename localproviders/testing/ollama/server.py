@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from localproviders.testing.answers import Answer, as_line, dumps
 from localproviders.testing.fake import count_tokens
@@ -52,6 +52,7 @@ class FakeOllama(FakeLibrary):
         super().__init__(*args, **options)
         #: When each model leaves memory, by name.
         self.expires: Dict[str, datetime] = {}
+        self._with_window: Set[str] = set()
 
     def answer(self, exchange: Exchange) -> Answer:
         """Give the good answer to a request."""
@@ -91,11 +92,28 @@ class FakeOllama(FakeLibrary):
     def load(self, model: FakeModel, exchange: Exchange, window: Optional[int] = None) -> float:
         """Bring a model into memory as `FakeServer` does, and start its timer (§4.5)."""
         self._evict()
-        asked = None if window is None else min(window, model.max_context_length)
+        model = self._runner(model)
+        asked = self._window(model, window)
         load_s = super().load(model, exchange, asked)
         kept_s = exchange.json.get("keep_alive")
         self.expires[model.name] = self._expiry(self.keep_alive_s if kept_s is None else kept_s)
         return load_s
+
+    def _runner(self, model: FakeModel) -> FakeModel:
+        """Give the model whose place in memory this one takes: files are loaded once."""
+        files = self.owner_of_files(model)
+        there = (m for m in self.models if m.name in self.loaded)
+        return next((m for m in there if self.owner_of_files(m) == files), model)
+
+    def _window(self, model: FakeModel, asked: Optional[int]) -> Optional[int]:
+        """Give the window to load with: without a word, one that was asked for is given up."""
+        if asked is not None:
+            self._with_window.add(model.name)
+            return min(asked, model.max_context_length)
+        if model.name not in self._with_window:
+            return None
+        self._with_window.discard(model.name)
+        return model.context_length
 
     def _expiry(self, seconds: float) -> datetime:
         now = datetime.now(timezone.utc)
@@ -152,6 +170,7 @@ class FakeOllama(FakeLibrary):
     def _load_only(self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel) -> Answer:
         """Load or unload: a request without a prompt does nothing else (§2.5)."""
         if body.get("keep_alive") == 0:
+            model = self._runner(model)
             if model.name in self.loaded:
                 self.expires[model.name] = self._expiry(self.unload_s)
             self._evict()
@@ -208,7 +227,7 @@ class FakeOllama(FakeLibrary):
 
     def _fitting(self, body: Mapping[str, Any], model: FakeModel, tokens: int) -> int:
         """Cut a prompt that does not fit, or refuse it in the runner's words (§4.7)."""
-        window = self.loaded[model.name]
+        window = self.loaded[self._runner(model).name]
         if tokens <= window:
             return tokens
         if body.get("truncate") is not False:
@@ -228,7 +247,7 @@ class FakeOllama(FakeLibrary):
     def _embed(self, exchange: Exchange) -> Answer:
         body = body_of(exchange)
         model = self._find(body.get("model"), 'model "{}" not found, try pulling it first')
-        load_s = self.load(model, exchange)
+        load_s = self.load(model, exchange, _window(body))
         given = body.get("input") or []
         texts = [given] if isinstance(given, str) else given
         refusal = self.refuses(texts)
@@ -237,7 +256,10 @@ class FakeOllama(FakeLibrary):
         if not model.can("embeddings"):
             raise RefusedError("this model does not support embeddings", "501 Not Implemented")
         tokens = [count_tokens(text) for text in texts]
-        if body.get("truncate") is False and max(tokens, default=0) > self.loaded[model.name]:
+        if (
+            body.get("truncate") is False
+            and max(tokens, default=0) > self.loaded[self._runner(model).name]
+        ):
             raise RefusedError("the input length exceeds the context length", "400 Bad Request")
         length = body.get("dimensions") or model.dimensions
         answer = {
@@ -251,12 +273,12 @@ class FakeOllama(FakeLibrary):
         """Answer the superseded route (§2.8)."""
         body = body_of(exchange)
         model = self._find(body.get("model"), 'model "{}" not found, try pulling it first')
-        self.load(model, exchange)
+        self.load(model, exchange, _window(body))
         text = body.get("prompt") or ""
         refusal = self.refuses([text])
         if refusal is not None:
             return self.refusal(refusal)
-        if count_tokens(text) > self.loaded[model.name]:
+        if count_tokens(text) > self.loaded[self._runner(model).name]:
             words = "the input length exceeds the context length"
             raise RefusedError(words, "500 Internal Server Error")
         return json_answer({"embedding": self.vector_of(text, model.dimensions) if text else []})
