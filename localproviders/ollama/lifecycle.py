@@ -135,17 +135,17 @@ class Lifecycle(Inventory):
             raise _in_the_cloud(model)
         found = self._in_memory(model, call)
         there = found is not None and window in (None, found.context_length)
-        if window is not None or not there:
-            self._keep_window(model, window)
-        if found is not None and there:
-            if keep_alive is None:
-                return found.replace(load_s=0.0)
-            # Without it the server would load it anew with its default window (§8).
-            window = found.context_length
+        # Without it the server would load it anew with its default window (§8).
+        wanted = found.context_length if found is not None and there else window
         started = call.elapsed_s
-        self._bring(model, window, keep_alive, call)
-        took_s = 0.0 if there else call.elapsed_s - started
-        return self._brought(model, window, call).replace(load_s=took_s)
+        if found is not None and there and keep_alive is None:
+            loaded = found
+        else:
+            self._bring(model, wanted, keep_alive, call)
+            loaded = self._brought(model, wanted, call)
+        if window is not None or not there:
+            self._keep_window(model, window)  # not one that could not be loaded
+        return loaded.replace(load_s=0.0 if there else call.elapsed_s - started)
 
     def _keep_window(self, model: str, window: Optional[int]) -> None:
         name = parse_name(listed_name(model))

@@ -430,8 +430,14 @@ def test_nothing_happens_where_nothing_is_loaded(name: str) -> None:
         assert pair.asked() == [LIST]
 
 
-def test_a_copy_that_leaves_by_itself_meanwhile_is_no_error() -> None:
-    gone = {"error": {"type": "model_not_found", "message": "Model ... is not loaded."}}
+@pytest.mark.parametrize(
+    "gone",
+    [
+        {"error": {"type": "model_not_found", "message": "Model ... is not loaded."}},
+        {"error": "Model with instance identifier 'm:2' is not loaded."},
+    ],
+)
+def test_a_copy_that_leaves_by_itself_meanwhile_is_no_error(gone: Any) -> None:
     listing = http_answer({"models": [{"key": MODEL, "loaded_instances": [{"id": MODEL}]}]})
 
     def script(exchange: Exchange) -> List[bytes]:

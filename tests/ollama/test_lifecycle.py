@@ -240,6 +240,18 @@ def test_the_window_is_forgotten(server: FakeOllama, ollama: OllamaProvider, end
     assert "options" not in server.exchanges[-1].json
 
 
+def test_a_window_that_could_not_be_loaded_is_not_kept(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.load("m", context_length=1024)
+    server.break_next("status 500 with JSON", times=None, path="/api/chat")
+    with pytest.raises(ProviderError):
+        ollama.load("m", context_length=8000)
+    server.heal()
+    ollama.chat("Hi", model="m")
+    assert server.exchanges[-1].json["options"] == {"num_ctx": 1024}
+
+
 # --- models that share their files ------------------------------------------------------------
 
 

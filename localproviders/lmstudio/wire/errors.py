@@ -38,7 +38,10 @@ RULES: Tuple[Rule, ...] = (
         ModelNotFoundError,
         "load a model in LM Studio, or switch on Just in Time Model Loading",
     ),
-    rule(r"Invalid model identifier|model_not_found", ModelNotFoundError),
+    rule(
+        r"Invalid model identifier|model_not_found|instance identifier .* is not loaded",
+        ModelNotFoundError,
+    ),
     rule(r"Failed to load|has crashed|Model is unloaded|Model reloaded", ModelLoadError),
     rule(r"does not support images|Vision add-on", CapabilityError),
     rule(r"must be a base64 encoded image", RequestRejectedError, "send PNG or JPEG"),
