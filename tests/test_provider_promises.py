@@ -44,7 +44,14 @@ from localproviders import (
     WrongModelError,
 )
 from localproviders._http import resolve
-from localproviders.testing import Exchange, ScriptedServer, http_answer
+from localproviders.testing import (
+    Exchange,
+    FakeLMStudio,
+    FakeModel,
+    FakeOllama,
+    ScriptedServer,
+    http_answer,
+)
 from localproviders.types import Tool
 
 PNG = b"\x89PNG\r\n\x1a\nrest"
@@ -749,3 +756,22 @@ def test_very_long_limits_are_limits(seconds: float) -> None:
 def test_impossible_limits_are_refused(seconds: Any) -> None:
     with pytest.raises(ValueError, match="total_s"):
         OllamaProvider("127.0.0.1:1", model="m").chat("Hi", timeout=seconds)
+
+
+@pytest.mark.parametrize(
+    ("server", "provider", "path"),
+    [
+        (FakeOllama, OllamaProvider, "/api/ps"),
+        (FakeLMStudio, LMStudioProvider, "/api/v1/models"),
+    ],
+)
+def test_a_list_that_hangs_within_a_load_is_not_given_the_time_of_a_load(
+    server: Any, provider: Any, path: str
+) -> None:
+    with server([FakeModel(name="m")]) as fake:
+        with provider(fake.url, timeout=Limits(load_s=60, first_token_s=0.3)) as made:
+            fake.break_next("silence", times=None, path=path)
+            with pytest.raises(LimitError) as caught:
+                made.load("m")
+
+    assert (caught.value.limit, caught.value.limit_s) == ("first_token_s", 0.3)

@@ -72,6 +72,8 @@ class Call:
         self.connected = False
         self.reused = False
         self.got_bytes = False
+        #: Whether what is asked may make the server load a model first.
+        self.may_load = True
         #: When the whole request was out; None before that.
         self.sent_at: Optional[float] = None
         #: What else `cancel` is to do: set while no socket can be woken.
@@ -103,9 +105,10 @@ class Call:
         self._phase(None, math.inf, step=self.limits.idle_s)
 
     def awaiting(self) -> None:
-        """Start the clock of the first token; loading counts into it."""
+        """Start the clock of the first token; loading counts into it, where that may be."""
         self.sent_at = self.clock()
-        self._phase("first_token_s", self.limits.load_s + self.limits.first_token_s)
+        load_s = self.limits.load_s if self.may_load else 0.0
+        self._phase("first_token_s", load_s + self.limits.first_token_s)
 
     def answering(self) -> None:
         """From now on bound the silence between two pieces."""

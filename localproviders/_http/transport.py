@@ -138,13 +138,32 @@ class Transport:
             # What a kept connection died of, the others may have died of too.
             call.fresh = True
 
-    def json(self, method: str, path: str, *, call: Call, body: Optional[Body] = None) -> Any:
+    def json(
+        self,
+        method: str,
+        path: str,
+        *,
+        call: Call,
+        body: Optional[Body] = None,
+        loads: bool = False,
+    ) -> Any:
         """Send a request and give its JSON answer; the connection is given back.
+
+        Args:
+            method: HTTP's.
+            path: Below the endpoint.
+            call: The call that this belongs to.
+            body: What is sent.
+            loads: Whether the server may load a model before it answers.
 
         Raises:
             ProviderError: As `open`; the answer is too large or no JSON.
         """
-        return self.parse(self.open(method, path, call=call, body=body))
+        before, call.may_load = call.may_load, loads
+        try:
+            return self.parse(self.open(method, path, call=call, body=body))
+        finally:
+            call.may_load = before
 
     def parse(self, answer: Answer) -> Any:
         """Read an open answer as one JSON value.

@@ -219,7 +219,7 @@ class Lifecycle(Listings):
         name = wanted if entry is None else entry.info.name
         payload = wire.load_payload(wanted, asked)
         try:
-            data = self._post(wire.LOAD_PATH, payload, call)
+            data = self._post(wire.LOAD_PATH, payload, call, loads=True)
         except ModelNotFoundError as error:
             error.available = error.available or names_of(entries)
             raise

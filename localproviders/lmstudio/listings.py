@@ -221,9 +221,12 @@ class Listings(OpenAICompatibleProvider):
         except Stop as stop:
             raise stopped(stop, call) from None
 
-    def _post(self, path: str, payload: Mapping[str, Any], call: Call) -> Mapping[str, Any]:
+    def _post(
+        self, path: str, payload: Mapping[str, Any], call: Call, loads: bool = False
+    ) -> Mapping[str, Any]:
         return checked(
-            self._transport.json("POST", path, call=call, body=encode(payload)), self._rules
+            self._transport.json("POST", path, call=call, body=encode(payload), loads=loads),
+            self._rules,
         )
 
     def _noted(self, error: ProviderError) -> ProviderError:

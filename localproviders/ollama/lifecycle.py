@@ -167,15 +167,18 @@ class Lifecycle(Inventory):
         """
         try:
             payload: Any = wire.residence_payload(model, window, keep_alive)
-            data = self._transport.json("POST", "/api/chat", call=call, body=encode(payload))
+            data = self._ask_to_load("/api/chat", payload, call)
             answer = wire.check_residence(data, "load")
         except CapabilityError:
             payload = wire.embed_residence_payload(model, window, keep_alive)
-            data = self._transport.json("POST", "/api/embed", call=call, body=encode(payload))
+            data = self._ask_to_load("/api/embed", payload, call)
             answer = wire.check_embed_residence(data)
         host = wire.remote_host(answer)
         if host is not None:
             raise self._elsewhere(model, host)
+
+    def _ask_to_load(self, path: str, payload: Any, call: Call) -> Any:
+        return self._transport.json("POST", path, call=call, body=encode(payload), loads=True)
 
     def _elsewhere(self, model: str, host: str) -> Exception:
         locality = self.settings.locality
