@@ -25,7 +25,7 @@ from localproviders.ollama.names import (
 )
 from localproviders.settings import Settings
 from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import Timeout
+from localproviders.types.limits import LISTING_TOTAL_S, Timeout
 from localproviders.types.model import LoadedModel
 from localproviders.types.progress import OnProgress
 
@@ -115,14 +115,20 @@ class Lifecycle(Inventory):
         """Take a model out of memory, and wait until it is gone, if it is there.
 
         The server says yes before the memory is free, and lets a running answer end first
-        (ollama-api §2.5, §8): this asks until the model is listed no more, within the total.
+        (ollama-api §2.5, §8): this asks until the model is listed no more, for 30 s unless
+        `timeout` says otherwise.
 
         Raises:
             LimitError: It was still there when the total ran out; somebody else may use it.
             ProviderError: As for `list_models`.
         """
         self._perform(
-            "unload", model, lambda call: self._unload(model, call), timeout=timeout, cancel=cancel
+            "unload",
+            model,
+            lambda call: self._unload(model, call),
+            timeout=timeout,
+            cancel=cancel,
+            total_s=LISTING_TOTAL_S,
         )
 
     # --- pieces of it ---------------------------------------------------------------------

@@ -126,6 +126,8 @@ class Models(ABC):
     ) -> None:
         """Take a model out of memory, every copy of it; nothing happens if it is not there.
 
+        Its total is 30 s unless `timeout` says otherwise.
+
         Raises:
             UnsupportedError: This kind of server cannot.
             ProviderError: As for `list_models`.
