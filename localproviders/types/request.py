@@ -252,10 +252,13 @@ def check_field_names(given: Mapping[str, Any]) -> None:
     Raises:
         TypeError: A name is unknown.
     """
-    known = [f.name for f in dataclass_fields(CompletionRequest)]
+    known = RequestFields.__annotations__
     for name in given:
-        if name not in RequestFields.__annotations__:
-            raise TypeError(f"there is no request field {name!r}{did_you_mean(name, known)}")
+        if name not in known:
+            more = did_you_mean(name, list(known))
+            if name in ("prompt", "suffix"):
+                more = f"; pass complete(CompletionRequest({name}=...))"
+            raise TypeError(f"there is no request field {name!r}{more}")
 
 
 @record

@@ -101,7 +101,8 @@ def test_the_keywords_of_chat_are_the_fields_of_a_request() -> None:
         ("temprature", "did you mean 'temperature'"),
         ("max_token", "did you mean 'max_tokens'"),
         ("qqq", "no request field 'qqq'"),
-        ("prompt", "no request field 'prompt'"),
+        ("prompt", r"no request field 'prompt'; pass complete\(CompletionRequest\(prompt=...\)\)"),
+        ("qqqq", "no request field .qqqq.$"),
     ],
 )
 def test_an_unknown_keyword_is_a_type_error_with_the_nearest(name: str, words: str) -> None:
