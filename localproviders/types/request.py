@@ -48,7 +48,8 @@ class CompletionRequest(Record):
 
     A field that is None is not sent: the model's or the server's own default holds. A
     field that the server cannot take is an `UnsupportedError` before anything is sent,
-    or, with ``strict=False``, a line in the response's `warnings`.
+    or, with ``strict=False``, a line in the response's `warnings`. Sequences are kept as
+    tuples.
 
     Attributes:
         model: Name of the model as the server knows it; None takes the provider's.
@@ -81,10 +82,10 @@ class CompletionRequest(Record):
     """
 
     model: Optional[str] = None
-    messages: Tuple[Message, ...] = field(default=(), metadata=loads_each(Message.from_dict))
+    messages: Sequence[Message] = field(default=(), metadata=loads_each(Message.from_dict))
     prompt: Optional[str] = field(default=None, metadata=CONTENT)
     suffix: Optional[str] = field(default=None, metadata=CONTENT)
-    tools: Tuple[Tool, ...] = field(default=(), metadata=loads_each(Tool.from_dict))
+    tools: Sequence[Tool] = field(default=(), metadata=loads_each(Tool.from_dict))
     tool_choice: Optional[str] = None
     response_schema: Optional[Mapping[str, Any]] = None
     thinking: Union[bool, str, None] = None
@@ -94,7 +95,7 @@ class CompletionRequest(Record):
     top_k: Optional[int] = None
     min_p: Optional[float] = None
     seed: Optional[int] = None
-    stop: Tuple[str, ...] = field(default=(), metadata=loads(_tuple_of_text, **CONTENT))
+    stop: Sequence[str] = field(default=(), metadata=loads(_tuple_of_text, **CONTENT))
     repeat_penalty: Optional[float] = None
     presence_penalty: Optional[float] = None
     frequency_penalty: Optional[float] = None
@@ -279,7 +280,7 @@ class EmbeddingRequest(Record):
         batch_characters: Most characters in one request.
     """
 
-    texts: Tuple[str, ...] = field(metadata=loads(_tuple_of_text, **CONTENT))
+    texts: Sequence[str] = field(metadata=loads(_tuple_of_text, **CONTENT))
     model: Optional[str] = None
     dimensions: Optional[int] = None
     truncate: bool = False

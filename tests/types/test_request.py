@@ -8,7 +8,7 @@ from typing import Any, Dict
 
 import pytest
 
-from localproviders.types import CompletionRequest, EmbeddingRequest, Message, RequestFields
+from localproviders.types import CompletionRequest, EmbeddingRequest, Message, RequestFields, Tool
 from localproviders.types.request import check_field_names
 
 _NUMBERS = {
@@ -82,6 +82,13 @@ def test_an_impossible_question_is_a_value_error(given: Dict[str, Any], words: s
 @pytest.mark.parametrize(("given", "held"), [("END", ("END",)), (["a", "b"], ("a", "b")), ((), ())])
 def test_stop_is_one_text_or_several(given: Any, held: Any) -> None:
     assert CompletionRequest(prompt="p", stop=given).stop == held
+
+
+def test_lists_are_kept_as_tuples() -> None:
+    request = CompletionRequest(messages=[Message.user("m")], tools=[Tool(name="f")], stop=["s"])
+    assert request.messages == (Message.user("m"),)
+    assert (request.tools, request.stop) == ((Tool(name="f"),), ("s",))
+    assert EmbeddingRequest(texts=["a"]).texts == ("a",)
 
 
 def test_the_keywords_of_chat_are_the_fields_of_a_request() -> None:
