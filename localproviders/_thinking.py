@@ -6,14 +6,17 @@ from typing import Tuple
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
+# A model that is bound to a schema may write blanks without end: who waits shall see them.
+_MOST_BLANKS = 64
+
 
 class ThinkingSplitter:
     """Takes a leading ``<think>`` block out of a text that comes in pieces.
 
     Servers that do not know a model's template leave its reasoning in the text
     (lmstudio-api §3.7). Only a block at the very beginning is taken, whatever stands in
-    the answer later; blanks around it are dropped. A block without an end is reasoning to
-    the last letter.
+    the answer later; blanks around it, up to 64 before it, are dropped. A block without an
+    end is reasoning to the last letter.
 
     Attributes:
         held: The piece of text whose meaning the next piece decides.
@@ -42,15 +45,14 @@ class ThinkingSplitter:
     def _before(self, piece: str) -> Tuple[str, str]:
         text = self.held + piece
         begin = text.lstrip()
-        if begin.startswith(_OPEN):
+        leads = len(text) - len(begin) <= _MOST_BLANKS
+        if leads and begin.startswith(_OPEN):
             self.found, self.held, self._split = True, "", self._inside
             return self._inside(begin[len(_OPEN) :])
-        if begin and _OPEN.startswith(begin):
+        if leads and _OPEN.startswith(begin):
             self.held = text
             return "", ""
-        self.held = ""
-        if begin:
-            self._split = self._behind
+        self.held, self._split = "", self._behind
         return "", text
 
     def _inside(self, piece: str) -> Tuple[str, str]:

@@ -248,7 +248,7 @@ def chat_request(
         model=model,
         messages=as_messages(messages, system),
         tools=as_tools(tools),
-        **fields,  # type: ignore[arg-type]  # `stop` may be one text, which the request wraps
+        **fields,
     )
 
 

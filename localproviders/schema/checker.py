@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import operator
 import re
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Set, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Set,
+    Tuple,
+)
 
 from localproviders.errors import ConfigurationError
 from localproviders.schema.keywords import resolve, verify
@@ -76,6 +88,8 @@ class _Check:
         self._depth = 0
         self._steps = 0
         self._open_references: Set[Tuple[str, str]] = set()
+        #: The choices of each ``enum``, by the identity of its list, which the root keeps.
+        self._choices: Dict[int, FrozenSet[Any]] = {}
 
     def evaluate(self, value: Any, schema: Any, path: str) -> List[str]:
         """Give the reasons why a value does not fit one schema."""
@@ -92,6 +106,13 @@ class _Check:
                 reasons.extend(rule.reasons(self, value, schema, path))
         self._depth -= 1
         return reasons
+
+    def choices(self, values: Any) -> FrozenSet[Any]:
+        """Give the values of an ``enum`` as they are compared: made once, for every value."""
+        made = self._choices.get(id(values))
+        if made is None:
+            made = self._choices[id(values)] = frozenset(map(same_as, values))
+        return made
 
     def follow(self, value: Any, reference: str, path: str) -> List[str]:
         """Go on at the place a reference points to."""
@@ -130,9 +151,8 @@ def _type(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
 
 
 def _enum(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
-    mine = same_as(value)
-    if not any(same_as(each) == mine for each in schema["enum"]):
-        choices = several(shown(each) for each in schema["enum"])
+    if same_as(value) not in self.choices(schema["enum"]):
+        choices = several(schema["enum"], shown)
         yield f"{path}: is {shown(value)}, and must be one of {choices}"
 
 
@@ -181,7 +201,7 @@ def _alternatives(schemas: List[Any]) -> Iterator[str]:
     for number, schema in enumerate(schemas[:10], 1):
         named = schema if isinstance(schema, dict) else {}
         if "enum" in named:
-            yield f"one of {several(shown(each) for each in named['enum'])}"
+            yield f"one of {several(named['enum'], shown)}"
         elif "const" in named:
             yield shown(named["const"])
         elif isinstance(named.get("title"), str):
@@ -228,7 +248,7 @@ def _additional_properties(self: _Check, value: Any, schema: Any, path: str) -> 
         if name in known or any(re.search(pattern, name) for pattern in patterns):
             continue
         if schema["additionalProperties"] is False:
-            allowed = several(quoted(each) for each in known)
+            allowed = several(known, quoted)
             yield f"{key(path, name)}: is not allowed; the keys are {allowed or 'none'}"
         else:
             inner = schema["additionalProperties"]

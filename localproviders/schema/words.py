@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Iterable, Optional
+from itertools import islice
+from typing import Any, Callable, Collection, Iterable, Optional
 
 _LONGEST = 60
 _MOST_VALUES = 10
@@ -73,11 +74,11 @@ def shown(value: Any) -> str:
     return cut(json.dumps(value)) if type_of(value) else cut(repr(value))
 
 
-def several(texts: Iterable[str], most: int = _MOST_VALUES) -> str:
-    """Give texts in a row, and how many more there are."""
-    all_texts = list(texts)
-    rest = len(all_texts) - most
-    return ", ".join(all_texts[:most]) + (f" and {rest} more" if rest > 0 else "")
+def several(values: Collection[Any], say: Callable[[Any], str], most: int = _MOST_VALUES) -> str:
+    """Give the words for the first values in a row, and how many more there are."""
+    rest = len(values) - most
+    said = ", ".join(say(each) for each in islice(values, most))
+    return said + (f" and {rest} more" if rest > 0 else "")
 
 
 def either(texts: Iterable[str]) -> str:

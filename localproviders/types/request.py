@@ -48,7 +48,8 @@ class CompletionRequest(Record):
 
     A field that is None is not sent: the model's or the server's own default holds. A
     field that the server cannot take is an `UnsupportedError` before anything is sent,
-    or, with ``strict=False``, a line in the response's `warnings`.
+    or, with ``strict=False``, a line in the response's `warnings`. Sequences are kept as
+    tuples.
 
     Attributes:
         model: Name of the model as the server knows it; None takes the provider's.
@@ -85,10 +86,10 @@ class CompletionRequest(Record):
     """
 
     model: Optional[str] = None
-    messages: Tuple[Message, ...] = field(default=(), metadata=loads_each(Message.from_dict))
+    messages: Sequence[Message] = field(default=(), metadata=loads_each(Message.from_dict))
     prompt: Optional[str] = field(default=None, metadata=CONTENT)
     suffix: Optional[str] = field(default=None, metadata=CONTENT)
-    tools: Tuple[Tool, ...] = field(default=(), metadata=loads_each(Tool.from_dict))
+    tools: Sequence[Tool] = field(default=(), metadata=loads_each(Tool.from_dict))
     tool_choice: Optional[str] = None
     response_schema: Optional[Mapping[str, Any]] = None
     thinking: Union[bool, str, None] = None
@@ -98,7 +99,7 @@ class CompletionRequest(Record):
     top_k: Optional[int] = None
     min_p: Optional[float] = None
     seed: Optional[int] = None
-    stop: Tuple[str, ...] = field(default=(), metadata=loads(_tuple_of_text, **CONTENT))
+    stop: Sequence[str] = field(default=(), metadata=loads(_tuple_of_text, **CONTENT))
     repeat_penalty: Optional[float] = None
     presence_penalty: Optional[float] = None
     frequency_penalty: Optional[float] = None
@@ -256,10 +257,13 @@ def check_field_names(given: Mapping[str, Any]) -> None:
     Raises:
         TypeError: A name is unknown.
     """
-    known = [f.name for f in dataclass_fields(CompletionRequest)]
+    known = RequestFields.__annotations__
     for name in given:
-        if name not in RequestFields.__annotations__:
-            raise TypeError(f"there is no request field {name!r}{did_you_mean(name, known)}")
+        if name not in known:
+            more = did_you_mean(name, list(known))
+            if name in ("prompt", "suffix"):
+                more = f"; pass complete(CompletionRequest({name}=...))"
+            raise TypeError(f"there is no request field {name!r}{more}")
 
 
 @record
@@ -283,7 +287,7 @@ class EmbeddingRequest(Record):
         ValueError: There is no text, an empty one, or an impossible number.
     """
 
-    texts: Tuple[str, ...] = field(metadata=loads(_tuple_of_text, **CONTENT))
+    texts: Sequence[str] = field(metadata=loads(_tuple_of_text, **CONTENT))
     model: Optional[str] = None
     dimensions: Optional[int] = None
     truncate: bool = False

@@ -26,6 +26,7 @@ from localproviders.ollama import wire as ollama
 from localproviders.ollama.names import parse_name
 from localproviders.openai_compatible import wire as dialect
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
+from localproviders.schema import check
 from localproviders.testing import ScriptedServer, http_answer
 
 SIZES = (500_000, 2_000_000)
@@ -157,6 +158,28 @@ def name(size: int, text: str) -> None:
 @case("a long key, quoted in part", "aaaaaa+" * 280)
 def scrub(size: int, text: str) -> None:
     SecretString("a" * size).scrub(text)
+
+
+def _right(size: int) -> Any:
+    return [f"choice {number}" for number in range(size // 400)], "choice 7"
+
+
+def _wrong(size: int) -> Any:
+    return _right(size)[0], "x"
+
+
+@case("values that are choices", _right)
+@case("values that are no choices", _wrong)
+def choices(size: int, make: Callable[[int], Any]) -> None:
+    among, value = make(size)
+    check([value] * (size // 40), {"items": {"enum": among}})
+
+
+@case("keys that are not allowed")
+def keys(size: int) -> None:
+    known = {f"known {number}": True for number in range(size // 400)}
+    value = dict.fromkeys(map(str, range(size // 40)))
+    check(value, {"properties": known, "additionalProperties": False})
 
 
 # --- whole answers --------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any, Dict
 
 import pytest
 
-from localproviders.types import CompletionRequest, EmbeddingRequest, Message, RequestFields
+from localproviders.types import CompletionRequest, EmbeddingRequest, Message, RequestFields, Tool
 from localproviders.types.request import check_field_names
 
 _NUMBERS = {
@@ -84,6 +84,13 @@ def test_stop_is_one_text_or_several(given: Any, held: Any) -> None:
     assert CompletionRequest(prompt="p", stop=given).stop == held
 
 
+def test_lists_are_kept_as_tuples() -> None:
+    request = CompletionRequest(messages=[Message.user("m")], tools=[Tool(name="f")], stop=["s"])
+    assert request.messages == (Message.user("m"),)
+    assert (request.tools, request.stop) == ((Tool(name="f"),), ("s",))
+    assert EmbeddingRequest(texts=["a"]).texts == ("a",)
+
+
 def test_the_keywords_of_chat_are_the_fields_of_a_request() -> None:
     own = {field.name for field in fields(CompletionRequest)}
     assert set(RequestFields.__annotations__) == own - {
@@ -101,7 +108,8 @@ def test_the_keywords_of_chat_are_the_fields_of_a_request() -> None:
         ("temprature", "did you mean 'temperature'"),
         ("max_token", "did you mean 'max_tokens'"),
         ("qqq", "no request field 'qqq'"),
-        ("prompt", "no request field 'prompt'"),
+        ("prompt", r"no request field 'prompt'; pass complete\(CompletionRequest\(prompt=...\)\)"),
+        ("qqqq", "no request field .qqqq.$"),
     ],
 )
 def test_an_unknown_keyword_is_a_type_error_with_the_nearest(name: str, words: str) -> None:
