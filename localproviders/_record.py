@@ -34,6 +34,10 @@ CONTENT: Mapping[str, Any] = {"content": True}
 RAW: Mapping[str, Any] = {"raw": True}
 
 
+# At Python's own limit the finalizers of whatever is forgotten there fail, too.
+_DEEPEST = 300
+
+
 def loads(load: Callable[[Any], Any], **more: Any) -> Mapping[str, Any]:
     """Give field metadata: how `from_dict` turns a plain value back into this field's."""
     return {"load": load, **more}
@@ -132,21 +136,26 @@ def did_you_mean(word: str, known: List[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:
     """Turn a value into JSON types: records, dataclasses, containers, enums, dates, bytes.
 
     Bytes become base64 text, dates and times ISO 8601, named tuples objects. What has no
     such form stays as it is.
+
+    Raises:
+        ValueError: It is nested more than 300 levels deep, or contains itself.
     """
+    if depth > _DEEPEST:
+        raise ValueError("it is nested too deeply, or contains itself")
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if isinstance(value, Enum):
         return plain(value.value)
-    value = _by_name(value)
+    value, depth = _by_name(value), depth + 1
     if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
+        return {str(plain(key, depth)): plain(item, depth) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset, array)):
-        return [plain(item) for item in value]
+        return [plain(item, depth) for item in value]
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode("ascii")
     return value.isoformat() if isinstance(value, (date, time)) else value

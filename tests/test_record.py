@@ -9,7 +9,7 @@ import pickle
 from array import array
 from dataclasses import field
 from datetime import datetime, timezone
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import pytest
 
@@ -165,3 +165,10 @@ def test_a_size_tells_nothing_else(value: Any, said: str) -> None:
 )
 def test_the_nearest_word_is_named(word: str, said: str) -> None:
     assert did_you_mean(word, ["temperature", "top_p"]) == said
+
+
+def test_what_contains_itself_is_refused_long_before_pythons_own_limit() -> None:
+    circle: List[Any] = []
+    circle.append({"again": circle})
+    with pytest.raises(ValueError, match="contains itself"):
+        plain(circle)
