@@ -109,3 +109,13 @@ def test_the_window_of_a_copy_is_that_of_the_place_it_shares() -> None:
             fake.reply_with(LONG)
             with pytest.raises(ContextOverflowError):
                 provider.chat(PROMPT, model="mine")
+
+
+def test_a_window_that_load_made_smaller_is_noticed_at_once(side: Side) -> None:
+    side.fake.reply_with("word " * 600, "word " * 600)
+    side.provider.load("m", context_length=1900)
+    side.provider.chat(PROMPT)
+    side.provider.load("m", context_length=1400)
+
+    with pytest.raises(ContextOverflowError):
+        side.provider.chat(PROMPT)

@@ -61,6 +61,10 @@ class WindowWatch:
             partial=text,
         )
 
+    def forget(self) -> None:
+        """Ask again next time: a model was loaded or unloaded."""
+        self._known.clear()
+
     def _window(self, key: Tuple[str, Optional[int]], used: int, ask: AskWindow) -> Optional[int]:
         until, window = self._known.get(key, (0.0, 0))
         # One that is too small may have been the window of a model that was loaded anew since.

@@ -295,10 +295,12 @@ class Lifecycle(Listings):
     # --- a model that has left --------------------------------------------------------------
 
     def _remember(self, model: str, wish: _Wish) -> None:
+        self._windows.forget()
         for name in {model, wish.loaded.name, wish.loaded.instance or model}:
             self._wishes[name] = wish
 
     def _forget(self, model: str) -> None:
+        self._windows.forget()
         gone = self._wishes.get(model)
         for name, wish in list(self._wishes.items()):
             if wish is gone:

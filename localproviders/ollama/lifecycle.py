@@ -154,6 +154,7 @@ class Lifecycle(Inventory):
         return loaded.replace(load_s=0.0 if there else call.elapsed_s - started)
 
     def _keep_window(self, model: str, window: Optional[int]) -> None:
+        self._windows.forget()
         name = parse_name(listed_name(model))
         if window is None:
             self._windows_asked.pop(name, None)
