@@ -226,7 +226,7 @@ def test_nor_do_the_texts_beside_the_messages(kind: str, field: str) -> None:
     def echo(exchange: Exchange) -> List[bytes]:
         return [http_answer({"error": exchange.body.decode()}, status="400 Bad Request")]
 
-    with ScriptedServer(only_asking(echo)) as server:
+    with ScriptedServer(lambda e: only_asking(echo(e))(e)) as server:
         with make(kind, server, api_key=KEY) as provider:
             with pytest.raises(ProviderError) as caught:
                 provider.chat("Hello", **_BESIDE[field])
