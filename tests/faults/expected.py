@@ -317,6 +317,14 @@ STATUSES: Dict[str, Outcomes] = {
         for code in statuses.STATUSES
         for kind in statuses.BODY_KINDS
     },
+    **{
+        f"status {code} with {kind}": {
+            "*": fails(_BY_STATUS[code], kept=True),
+            "lmstudio list": good(),  # a list that is not there: the older one serves instead
+        }
+        for code in (404, 405)
+        for kind in statuses.BODY_KINDS
+    },
     **{f"redirect {code}": _MOVED for code in statuses.REDIRECTS},
     "a redirect to nowhere": _MOVED,
     "a redirect to rubbish": _MOVED,
