@@ -1,0 +1,5 @@
+"""Which servers run on this machine, what they are, and what they hold."""
+
+from localproviders.discovery.values import Discovery, FoundServer, Probe
+
+__all__ = ["Discovery", "FoundServer", "Probe"]
