@@ -10,6 +10,7 @@ from localproviders._version import __version__
 if TYPE_CHECKING:
     from localproviders import errors, types
     from localproviders._http.stream import Stream
+    from localproviders.config import Config
     from localproviders.engine import LocalEngine
     from localproviders.errors import (
         AnswerError,
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
 # Which room each name lives in.
 _ROOMS = {
     "localproviders._http.stream": ("Stream",),
+    "localproviders.config": ("Config",),
     "localproviders.engine": ("LocalEngine",),
     "localproviders.errors": (
         "AnswerError",
@@ -165,6 +167,7 @@ __all__ = [
     "CompletionChunk",
     "CompletionRequest",
     "CompletionResponse",
+    "Config",
     "ConfigurationError",
     "ContextOverflowError",
     "DependencyError",
