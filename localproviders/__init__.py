@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from localproviders.config import Config
     from localproviders.engine import LocalEngine
     from localproviders.errors import (
+        AllFailedError,
         AnswerError,
         AnswerTooLargeError,
         AuthenticationError,
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
         WrongModelError,
     )
     from localproviders.lmstudio import LMStudioProvider
+    from localproviders.local import (
+        LocalProvider,
+        create_default_provider,
+        create_fallback_provider,
+    )
     from localproviders.ollama import OllamaProvider
     from localproviders.openai_compatible import OpenAICompatibleProvider
     from localproviders.provider import ModelProvider
@@ -76,6 +82,7 @@ if TYPE_CHECKING:
         ToolCall,
         ToolRun,
         ToolStep,
+        Tried,
         Usage,
     )
 
@@ -85,6 +92,7 @@ _ROOMS = {
     "localproviders.config": ("Config",),
     "localproviders.engine": ("LocalEngine",),
     "localproviders.errors": (
+        "AllFailedError",
         "AnswerError",
         "AnswerTooLargeError",
         "AuthenticationError",
@@ -114,6 +122,11 @@ _ROOMS = {
         "WrongModelError",
     ),
     "localproviders.lmstudio": ("LMStudioProvider",),
+    "localproviders.local": (
+        "LocalProvider",
+        "create_default_provider",
+        "create_fallback_provider",
+    ),
     "localproviders.ollama": ("OllamaProvider",),
     "localproviders.openai_compatible": ("OpenAICompatibleProvider",),
     "localproviders.provider": ("ModelProvider",),
@@ -148,12 +161,14 @@ _ROOMS = {
         "ToolCall",
         "ToolRun",
         "ToolStep",
+        "Tried",
         "Usage",
     ),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "AllFailedError",
     "AnswerError",
     "AnswerTooLargeError",
     "Audio",
@@ -183,6 +198,7 @@ __all__ = [
     "LinkError",
     "LoadedModel",
     "LocalEngine",
+    "LocalProvider",
     "LocalityError",
     "Message",
     "ModelCapabilities",
@@ -215,11 +231,14 @@ __all__ = [
     "ToolCallError",
     "ToolRun",
     "ToolStep",
+    "Tried",
     "UnreachableError",
     "UnsupportedError",
     "Usage",
     "WrongModelError",
     "__version__",
+    "create_default_provider",
+    "create_fallback_provider",
     "errors",
     "types",
 ]

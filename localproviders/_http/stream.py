@@ -184,6 +184,16 @@ class Stream:
         state = "ended" if ended else "failed" if self._failure else "open"
         return f"<Stream {state}, {len(self.text)} characters so far>"
 
+    def _amend(
+        self,
+        response: Callable[[CompletionResponse], CompletionResponse],
+        error: Callable[[ProviderError], ProviderError],
+    ) -> None:
+        """Let whoever hands this on say more in its answer, or in its error."""
+        conclude, explain = self._conclude, self._explain
+        self._conclude = lambda summary: response(conclude(summary))
+        self._explain = lambda failure: error(explain(failure))
+
     def _pull(self) -> Optional[CompletionChunk]:
         """Give the next chunk, or None after the last."""
         while not self._parser.ended:
