@@ -10,6 +10,7 @@ from localproviders._version import __version__
 if TYPE_CHECKING:
     from localproviders import errors, types
     from localproviders._http.stream import Stream
+    from localproviders.discovery import Discovery, FoundServer, Probe, discover
     from localproviders.engine import LocalEngine
     from localproviders.errors import (
         AnswerError,
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
 # Which room each name lives in.
 _ROOMS = {
     "localproviders._http.stream": ("Stream",),
+    "localproviders.discovery": ("Discovery", "FoundServer", "Probe", "discover"),
     "localproviders.engine": ("LocalEngine",),
     "localproviders.errors": (
         "AnswerError",
@@ -168,11 +170,13 @@ __all__ = [
     "ConfigurationError",
     "ContextOverflowError",
     "DependencyError",
+    "Discovery",
     "DownloadJob",
     "EmbeddingError",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "Fact",
+    "FoundServer",
     "Image",
     "LMStudioProvider",
     "LimitError",
@@ -192,6 +196,7 @@ __all__ = [
     "OpenAICompatibleProvider",
     "Parsed",
     "PartialRun",
+    "Probe",
     "Progress",
     "ProtocolError",
     "ProviderError",
@@ -217,6 +222,7 @@ __all__ = [
     "Usage",
     "WrongModelError",
     "__version__",
+    "discover",
     "errors",
     "types",
 ]
