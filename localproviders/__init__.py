@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from localproviders import errors, types
     from localproviders._http.stream import Stream
     from localproviders.config import Config
+    from localproviders.discovery import Discovery, FoundServer, Probe, discover
     from localproviders.engine import LocalEngine
     from localproviders.errors import (
         AllFailedError,
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "localproviders._http.stream": ("Stream",),
     "localproviders.config": ("Config",),
+    "localproviders.discovery": ("Discovery", "FoundServer", "Probe", "discover"),
     "localproviders.engine": ("LocalEngine",),
     "localproviders.errors": (
         "AllFailedError",
@@ -186,11 +188,13 @@ __all__ = [
     "ConfigurationError",
     "ContextOverflowError",
     "DependencyError",
+    "Discovery",
     "DownloadJob",
     "EmbeddingError",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "Fact",
+    "FoundServer",
     "Image",
     "LMStudioProvider",
     "LimitError",
@@ -211,6 +215,7 @@ __all__ = [
     "OpenAICompatibleProvider",
     "Parsed",
     "PartialRun",
+    "Probe",
     "Progress",
     "ProtocolError",
     "ProviderError",
@@ -239,6 +244,7 @@ __all__ = [
     "__version__",
     "create_default_provider",
     "create_fallback_provider",
+    "discover",
     "errors",
     "types",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from datetime import datetime
-from typing import Any, List, Literal, Mapping, Optional, Tuple, Type
+from typing import Any, List, Literal, Mapping, Optional, Tuple
 
 from localproviders._backend import HTTPProvider
 from localproviders._record import Record, loads, loads_each, record
@@ -26,7 +26,7 @@ Outcome = Literal["available", "degraded", "needs a key", "unavailable", "nothin
 
 STATES: Tuple[State, ...] = ("available", "degraded", "needs a key", "unavailable")
 
-_PROVIDERS: Mapping[str, Type[HTTPProvider]] = {
+_PROVIDERS: Mapping[str, Any] = {
     "ollama": OllamaProvider,
     "lmstudio": LMStudioProvider,
     "openai-compatible": OpenAICompatibleProvider,
@@ -94,13 +94,33 @@ class FoundServer(Record):
                 hint="if you know what it is, make its provider yourself",
                 endpoint=self.endpoint,
             )
-        made: Any = _PROVIDERS[self.kind]
-        provider: HTTPProvider = made(self.endpoint, **{"name": self.name, **options})
-        if self.takes_keys or options.get("api_key") or options.get("settings"):
-            return provider
-        # The variable's key is meant for a server that somebody has named.
-        without: HTTPProvider = made(settings=provider.settings.replace(api_key=None))
-        return without
+        if options.get("settings") is not None:
+            made: ModelProvider = _PROVIDERS[self.kind](**options)
+            return made
+        return provider_of(
+            self.kind, self.endpoint, self.takes_keys, **{"name": self.name, **options}
+        )
+
+
+def provider_of(kind: str, endpoint: str, takes_keys: bool, **options: Any) -> HTTPProvider:
+    """Make the provider of a known kind of server.
+
+    Args:
+        kind: The kind.
+        endpoint: The address, as the provider takes it.
+        takes_keys: Whether the environment's key may go there.
+        **options: What the constructor of its class takes.
+
+    Raises:
+        ConfigurationError: An option is impossible.
+    """
+    made: Any = _PROVIDERS[kind]
+    provider: HTTPProvider = made(endpoint, **options)
+    if takes_keys or options.get("api_key"):
+        return provider
+    # The variable's key is meant for a server that somebody has named.
+    without: HTTPProvider = made(settings=provider.settings.replace(api_key=None))
+    return without
 
 
 @record
