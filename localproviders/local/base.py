@@ -7,7 +7,6 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._record import did_you_mean
 from localproviders.config import Config
-from localproviders.discovery import Discovery
 from localproviders.errors import ConfigurationError
 from localproviders.local.breaker import Breaker
 from localproviders.local.routes import STRATEGIES, Aliases, Route, Server, routes_of
@@ -21,7 +20,9 @@ from localproviders.types.model import ModelCapabilities
 from localproviders.types.request import LOCALITIES, Locality
 
 _ABILITIES = [
-    name for name, hint in ModelCapabilities.__annotations__.items() if hint == "Optional[bool]"
+    name
+    for name, hint in ModelCapabilities.__annotations__.items()
+    if hint == "Optional[bool]" and name != "remote"
 ]
 
 #: What an alias stands for: a name, or several in order.
@@ -68,7 +69,8 @@ class Choosing(ModelProvider):
         self._config = config
         self._given = providers is not None
         self._servers: Optional[List[Server]] = None
-        self._found: Optional[Discovery] = None
+        #: Those of the last search; what is still there is not made anew.
+        self._known: Sequence[Server] = ()
         if providers is not None:
             place = locality or os.environ.get("LOCALPROVIDERS_LOCALITY") or "loopback"
             _check_choice("locality", place, LOCALITIES)
@@ -76,6 +78,7 @@ class Choosing(ModelProvider):
 
     @property
     def name(self) -> str:
+        """The name of the whole; answers and events name the server that was asked."""
         return self._name
 
     def __repr__(self) -> str:
@@ -102,6 +105,7 @@ class Choosing(ModelProvider):
         return resolve(timeout, resolve(self._timeout, longest))
 
     def close(self) -> None:
+        """Close all servers' kept connections, and stop engines; the next call opens anew."""
         for server in self._servers or ():
             server.close()
 
@@ -122,11 +126,16 @@ class Choosing(ModelProvider):
         Given providers stay; what is known of their models and failures is forgotten.
         """
         self.close()
-        self._found = None
-        if self._servers is not None and self._given:
-            fresh = [Server(each.provider, self._make_breaker()) for each in self._servers]
-            self._servers = fresh
+        if self._given:
+            self._servers = [
+                Server(each.provider, self._make_breaker()) for each in self._servers or ()
+            ]
         else:
+            self._servers, self._known, self._config = None, (), self._made["config"]
+
+    def _search_again(self) -> None:
+        """Have the next call search for servers: of those that are known, none could."""
+        if not self._given:
             self._servers = None
 
     # --- the servers --------------------------------------------------------------------------
@@ -137,10 +146,12 @@ class Choosing(ModelProvider):
         servers = self._servers
         if servers is None:
             config = self._settled()
-            servers, self._found = found_servers(config, self._listeners, self._make_breaker)
+            servers, found = found_servers(
+                config, self._listeners, self._make_breaker, known=self._known
+            )
             if not servers:
-                raise no_server(self._found, self.name)
-            self._servers = servers
+                raise no_server(found, self.name)
+            self._servers = self._known = servers
         return servers
 
     def _settled(self) -> Config:
@@ -204,6 +215,7 @@ class Choosing(ModelProvider):
             cancel=cancel,
             listeners=self._listeners,
             needs=needs,
+            on_nobody=self._search_again,
         )
 
     def _routes(self, model: str, run: Run) -> List[Route]:

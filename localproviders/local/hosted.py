@@ -27,6 +27,7 @@ class HostedServer(Server):
 
     @property
     def name(self) -> str:
+        """The configured name."""
         return self._config.name
 
     @property

@@ -83,6 +83,19 @@ class LocalProvider(Choosing):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> Stream:
+        """Send a request, to the first server that can take it, and give the answer as it comes.
+
+        Once this has returned, no other server is asked: what ends the stream is its error.
+
+        Raises:
+            TypeError: This is no `CompletionRequest`.
+            ConfigurationError: No model was named, and nothing chooses one.
+            ModelNotFoundError: No server has the model.
+            AllFailedError: Several servers were tried, and none could. Where there was only
+                one to try, its own error is raised.
+            LimitError: A limit ran out; the total names the whole call's.
+            ProviderError: As for `ModelProvider.stream_completion`.
+        """
         if not isinstance(request, CompletionRequest):
             raise TypeError("this takes a CompletionRequest; chat and stream take a text")
         with self._run("stream", timeout, cancel, needs=self._needs) as run:
@@ -121,7 +134,7 @@ class LocalProvider(Choosing):
                 ) as stream:
                     for chunk in stream:
                         run.begun = run.begun or chunk.says_something
-                    return told(stream.result(), route, run)
+                    return told(stream.result(), run)
 
             return run.first(self._chosen(request.model, _task(request), run), work)
 
@@ -175,7 +188,7 @@ class LocalProvider(Choosing):
                 response = route.server.provider.embed(
                     request.replace(model=route.model), timeout=limits, cancel=cancel
                 )
-                return told(response, route, run)
+                return told(response, run)
 
             return run.first(self._chosen(request.model, "embeddings", run), work)
 
@@ -274,6 +287,15 @@ class LocalProvider(Choosing):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> LoadedModel:
+        """Bring a model into the memory of the first server that can; see `ModelProvider.load`.
+
+        Raises:
+            ModelNotFoundError: No server has such a model.
+            ModelLoadError: The only one that has it could not load it.
+            AllFailedError: Several were tried, and none could.
+            LimitError: A limit ran out.
+            ProviderError: As for `list_models`.
+        """
         with self._run("load", timeout, cancel) as run:
 
             def work(route: Route, limits: Limits) -> LoadedModel:

@@ -6,17 +6,17 @@ import time
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 from localproviders._http.deadline import Call, Stop, stopped
+from localproviders._http.stream import Stream
 from localproviders.errors import (
-    AllFailedError,
     CancelledError,
     CapabilityError,
     LimitError,
-    LocalityError,
     ModelNotFoundError,
     ProviderError,
     RequestRejectedError,
     UnsupportedError,
 )
+from localproviders.local import verdict
 from localproviders.local.routes import STRATEGIES, Route
 from localproviders.local.rules import rule_of
 from localproviders.ollama.names import is_cloud
@@ -50,6 +50,7 @@ class Run:
         cancel: A token that ends the call, or None.
         listeners: Who hears that a server was left for another.
         needs: What the model must be able to do, in the words of `ModelCapabilities`.
+        on_nobody: Called where nobody could.
 
     Attributes:
         begun: Whether an answer has begun: no other server is asked any more.
@@ -65,6 +66,7 @@ class Run:
         cancel: Optional[CancelToken] = None,
         listeners: Tuple[Listener, ...] = (),
         needs: Iterable[str] = (),
+        on_nobody: Callable[[], None] = lambda: None,
     ) -> None:
         self.begun = False
         self.call = Call(limits, cancel)
@@ -73,6 +75,7 @@ class Run:
         self._limits_of = limits_of
         self._listeners = listeners
         self._needs = sorted(needs)
+        self._on_nobody = on_nobody
         self._failures: List[Tuple[Route, ProviderError]] = []
         self._missing: List[ProviderError] = []
         self._left_alone: List[Route] = []
@@ -106,10 +109,14 @@ class Run:
             if look and not self._may_ask(route):
                 continue
             try:
-                return work(route, self.limits(route))
+                done = work(route, self.limits(route))
             except ProviderError as error:
                 if not self.goes_on(route, error):
                     raise self.whole(error) from error.__cause__
+                continue
+            if not isinstance(done, Stream):  # of which nobody knows yet how it ends
+                route.server.breaker.succeeded()
+            return done
         raise self._nobody()
 
     def each(self, routes: Sequence[Route], work: Work[T]) -> List[T]:
@@ -126,8 +133,6 @@ class Run:
             except ProviderError as error:
                 if not self.goes_on(route, error):
                     raise self.whole(error) from error.__cause__
-            else:
-                route.server.breaker.succeeded()
         if not found:
             raise self._nobody()
         return found
@@ -212,7 +217,7 @@ class Run:
             route.server.breaker.failed()
         if not isinstance(error, UnsupportedError):
             route.server.seen.pop(route.model, None)
-        if self.begun or not rule.next or self._is_over:
+        if self.begun or error.partial or error.embedded or not rule.next or self._is_over:
             return False
         self._note(route, error)
         return True
@@ -227,7 +232,7 @@ class Run:
         error.add_context(provider=route.server.name, model=route.model)
         bare(error)  # its frames hold this object, which holds the error
         # Such a name can be impossible on another kind of server.
-        lacks = isinstance(error, (ModelNotFoundError, RequestRejectedError))
+        lacks = isinstance(error, (ModelNotFoundError, RequestRejectedError, CapabilityError))
         if lacks and not route.named:
             self._missing.append(error)
         else:
@@ -245,7 +250,7 @@ class Run:
             )
             for route in self._left_alone
         ]
-        return (*alone, *(_tried(route, error) for route, error in self._failures))
+        return (*alone, *(verdict.tried(route, error) for route, error in self._failures))
 
     @property
     def _is_over(self) -> bool:
@@ -270,7 +275,7 @@ class Run:
         if info is None:
             return False
         if falls and (info.capabilities.remote or is_cloud(route.model)):
-            self._note(route, _cloud(route))
+            self._note(route, verdict.cloud(route))
             return False
         return True
 
@@ -286,7 +291,7 @@ class Run:
             return None
         lacking = [need for need in self._needs if not getattr(info.capabilities, need)]
         if lacking:
-            self._note(route, _lacks(route, lacking))
+            self._note(route, verdict.lacks(route, lacking))
         return None if lacking else info
 
     def _is_loaded(self, route: Route, info: ModelInfo) -> Optional[bool]:
@@ -315,66 +320,13 @@ class Run:
         )
 
     def _nobody(self) -> ProviderError:
-        """Say that nobody is left to ask."""
-        errors = [error for _, error in self._failures]
-        if not errors and len(self._missing) != 1:
-            return self._not_found()
-        errors += self._missing
-        if len(errors) == 1:
-            return errors[0]
-        reasons = "; ".join(
-            f"{error.provider}/{error.model}: {type(error).__name__}: {error.message}"
-            for error in errors
-        )
-        return AllFailedError(
-            f"all of {len(errors)} failed: {reasons}",
-            errors=tuple(errors),
-            retryable=any(error.retryable for error in errors),
-            provider=self._name,
-        )
-
-    def _not_found(self) -> ProviderError:
-        model = next((error.model for error in self._missing), None)
-        available = tuple(name for e in self._missing for name in getattr(e, "available", ()))
-        names = ", ".join(error.provider or "" for error in self._missing)
-        return ModelNotFoundError(
-            f"no server has the model {model!r}: {names or 'there is none'} was asked",
-            hint="see list_models() for what there is",
-            available=available,
-            model=model,
-            provider=self._name,
-        )
+        self._on_nobody()
+        failures = [error for _, error in self._failures]
+        return verdict.nobody(self._name, failures, self._missing, self._needs)
 
     def _with_history(self, error: ProviderError) -> ProviderError:
         if self._failures:
-            before = "; ".join(str(_tried(route, each)) for route, each in self._failures)
+            before = "; ".join(str(verdict.tried(route, each)) for route, each in self._failures)
             error.hint = f"{error.hint}; before that: {before}" if error.hint else before
         error.add_context(provider=self._name)
         return error
-
-
-def _tried(route: Route, error: ProviderError) -> Tried:
-    return Tried(
-        provider=route.server.name,
-        model=route.model,
-        error=type(error).__name__,
-        message=error.message,
-    )
-
-
-def _lacks(route: Route, lacking: Sequence[str]) -> CapabilityError:
-    return CapabilityError(
-        f"{route} is not known to have {', '.join(lacking)}",
-        hint="name another model, or take it out of needs",
-        model=route.model,
-        provider=route.server.name,
-    )
-
-
-def _cloud(route: Route) -> LocalityError:
-    return LocalityError(
-        f"{route} is a cloud model, and is never asked in another's place",
-        hint="name it first, if you want it",
-        model=route.model,
-        provider=route.server.name,
-    )

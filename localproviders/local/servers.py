@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from localproviders import discovery
 from localproviders.config import Config, ServerConfig
@@ -16,7 +16,7 @@ from localproviders.ollama import OllamaProvider
 from localproviders.openai_compatible import OpenAICompatibleProvider
 from localproviders.provider import ModelProvider
 from localproviders.telemetry import Listener
-from localproviders.types.request import LOCALITIES
+from localproviders.types.request import LOCALITIES, Locality
 
 MakeBreaker = Callable[[], Breaker]
 
@@ -65,21 +65,26 @@ def _check_locality(provider: ModelProvider, locality: str) -> None:
 
 
 def found_servers(
-    config: Config, listeners: Tuple[Listener, ...], make_breaker: MakeBreaker
+    config: Config,
+    listeners: Tuple[Listener, ...],
+    make_breaker: MakeBreaker,
+    known: Sequence[Server] = (),
 ) -> Tuple[List[Server], Discovery]:
     """Make the configured servers, then search for others on this machine.
 
     Those of `fallback` come first, in its order; then the other configured ones; then what
-    else was found.
+    else was found. A server of an earlier search stays what it was.
     """
     servers = [_configured(each, listeners, make_breaker) for each in config.servers]
-    found = discovery.discover(locality=config.locality)
+    found = discovery.discover(locality=cast("Locality", config.locality), refresh=bool(known))
     taken = {_place(server.endpoint) for server in servers}
     names = {server.name for server in servers}
     for each in found.servers:
         if each.state in _USABLE and each.kind in _KINDS and _place(each.endpoint) not in taken:
             servers.append(_made(each, config, names, listeners, make_breaker))
             names.add(servers[-1].name)
+    same = {(server.name, server.endpoint): server for server in known}
+    servers = [same.get((server.name, server.endpoint), server) for server in servers]
     order = {name: place for place, name in enumerate(config.fallback)}
     return sorted(servers, key=lambda each: order.get(each.name, len(order))), found
 

@@ -13,9 +13,8 @@ from localproviders.types.answer import CompletionResponse, EmbeddingResponse, T
 R = TypeVar("R", CompletionResponse, EmbeddingResponse)
 
 
-def told(response: R, route: Route, run: Run) -> R:
-    """Note that a server did what was asked, and say who was tried before it."""
-    route.server.breaker.succeeded()
+def told(response: R, run: Run) -> R:
+    """Say in an answer who was tried before the server that gave it."""
     tried: Tuple[Tried, ...] = run.tried()
     if tried:
         warnings = (*response.warnings, *(f"tried before: {each}" for each in tried))
@@ -31,5 +30,9 @@ def hand_on(stream: Stream, route: Route, run: Run) -> Stream:
         run.goes_on(route, error)
         return run.whole(error)
 
-    stream._amend(lambda response: told(response, route, run), failed)
+    def ended(response: CompletionResponse) -> CompletionResponse:
+        route.server.breaker.succeeded()
+        return told(response, run)
+
+    stream._amend(ended, failed)
     return stream
