@@ -14,6 +14,8 @@ import pytest
 
 from localproviders import DependencyError, errors
 from localproviders.cli import main as command
+from localproviders.discovery import forget
+from localproviders.discovery.candidates import PORTS, WEBSOCKET_PORTS
 from localproviders.schema.keywords import KEYWORDS
 from localproviders.testing import FakeModel
 from localproviders.types import Limits
@@ -37,6 +39,9 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]
         monkeypatch.delenv("DEPLOYED", raising=False)
         monkeypatch.setattr("localproviders.lmstudio.provider._PORT", servers.lmstudio.port)
         monkeypatch.setattr("localproviders.lmstudio.downloads.WAITS_S", (0.01, 0.01))
+        ports = {servers.lmstudio.port: "LM Studio", servers.openai.port: "somebody"}
+        monkeypatch.setattr("localproviders.discovery.candidates.PORTS", ports)
+        forget()
         yield servers
 
 
@@ -279,12 +284,42 @@ def test_a_model_is_downloaded_and_kept_for_a_block(
     assert server.ollama.loaded == {}
 
 
+def test_the_page_of_discovery_finds_all_servers_and_asks_the_first(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("for server in discover().servers:\n    print("), server)
+    run(the_block("if ready:"), server)
+    run(the_block('print("ready")'), server)
+    told = capsys.readouterr().out.splitlines()
+    names = ["ollama available", "lmstudio available", f"openai-compatible-{server.openai.port} "]
+    assert [line.startswith(name) for line, name in zip(told, names)] == [True] * 3
+    assert told[3:] == ["The sky scatters blue.", "ready"]
+
+
+def test_a_server_that_died_is_forgotten_and_the_next_one_asked(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("for server in discover().servers:\n    print("), server)
+    server.ollama.stop()
+    run(the_block("forget(server.endpoint)"), server)
+    told = capsys.readouterr().out.splitlines()[3:]
+    assert told[0].startswith("ollama the server cannot be reached")
+    assert told[1] == "The sky scatters blue."
+
+
 # --- tables --------------------------------------------------------------------------------
 
 
 def test_the_table_of_limits_is_true() -> None:
     rows = re.findall(r"^\| `(\w+_s)` \| (\d+) s \|", _page("reliability.md"), re.MULTILINE)
     assert {name: float(value) for name, value in rows} == vars(Limits())
+
+
+def test_the_table_of_usual_ports_is_true_and_complete() -> None:
+    page = _page("discovery.md")
+    assert [int(port) for port in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)] == list(PORTS)
+    for port in WEBSOCKET_PORTS:
+        assert str(port) in page
 
 
 def test_the_table_of_exit_codes_is_true_and_complete() -> None:

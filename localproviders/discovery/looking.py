@@ -32,7 +32,8 @@ from localproviders.types.limits import Limits, describe
 from localproviders.types.model import LoadedModel
 from localproviders.types.retry import RetryPolicy
 
-_GREETING_BYTES = 64 * 1024
+# The largest is llama.cpp's /props, with the template of its model.
+_GREETING_BYTES = 1024 * 1024
 _LIST_BYTES = 16 * 1024 * 1024
 _DEPTH = 100
 _ONCE = RetryPolicy(attempts=1)
@@ -202,17 +203,17 @@ class _Look:
         except _OTHER_KIND:
             return None
         except ProviderError as error:
-            worst = next(state for cls, state in _STATES if isinstance(error, cls))
+            fitting: List[State] = [state for cls, state in _STATES if isinstance(error, cls)]
             reason = f"it gave no list of models: {self.words(error)}"
-            return self.seen(worst, reason, kind=kind)
+            return self.seen(fitting[0], reason, kind=kind)
         missing: List[str] = []
         said = self._try(facts, {}, missing)
         loaded: List[LoadedModel] = self._try(
             lambda: provider.loaded_models(timeout=self._left(), cancel=self._token), [], missing
         )
         more = {**said, "models": tuple(models), "loaded": tuple(loaded)}
-        state: State = "degraded" if missing else "available"
-        return self.seen(state, "; ".join(missing), kind=kind, **more)
+        now: State = "degraded" if missing else "available"
+        return self.seen(now, "; ".join(missing), kind=kind, **more)
 
     def _try(self, ask: Callable[[], Any], otherwise: Any, missing: List[str]) -> Any:
         """Ask for what not every version has; another failure is noted."""
