@@ -141,6 +141,8 @@ def plain(value: Any, depth: int = 0) -> Any:
 
     Bytes become base64 text, dates and times ISO 8601, paths text, named tuples objects. What
     has no such form stays as it is.
+    Bytes become base64 text, dates ISO 8601, paths text, named tuples objects. What has no
+    such form stays as it is.
 
     Raises:
         ValueError: It is nested more than 300 levels deep, or contains itself.
