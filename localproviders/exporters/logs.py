@@ -54,7 +54,7 @@ def _details(event: CallEvent) -> List[str]:
         "a prompt of {} tokens": event.prompt_tokens,
         "an answer of {} tokens": event.completion_tokens,
         "a window of {} tokens": event.context_length,
-        "first token after {:.3f} s": event.first_token_s,
+        "first token after {:.3f} s": event.first_token_s if event.kind == "finished" else None,
         "finish reason {}": event.finish_reason,
         "attempt {}": event.attempts if event.attempts > 1 else None,
     }

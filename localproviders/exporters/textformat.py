@@ -43,7 +43,7 @@ def _samples(
         yield (metric.name, tuple(labels.items())), value
         return
     for bound in (*metric.buckets, math.inf):
-        bounded = {**labels, "le": _number(bound)}
+        bounded = {**labels, "le": "+Inf" if math.isinf(bound) else repr(bound)}
         yield (metric.name + "_bucket", tuple(bounded.items())), float(value <= bound)
     yield (metric.name + "_sum", tuple(labels.items())), value
     yield (metric.name + "_count", tuple(labels.items())), 1.0
@@ -76,8 +76,6 @@ def _line(name: str, labels: Labels, value: float) -> str:
 
 
 def _number(value: float) -> str:
-    if math.isinf(value):
-        return "+Inf"
     return str(int(value)) if value == int(value) else repr(value)
 
 
