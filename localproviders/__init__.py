@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, List
 from localproviders._version import __version__
 
 if TYPE_CHECKING:
-    from localproviders import errors, types
+    from localproviders import errors, exporters, types
     from localproviders._http.stream import Stream
     from localproviders.config import Config
     from localproviders.discovery import Discovery, FoundServer, Probe, discover
@@ -246,6 +246,7 @@ __all__ = [
     "create_fallback_provider",
     "discover",
     "errors",
+    "exporters",
     "types",
 ]
 
@@ -253,7 +254,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in ("errors", "types"):
+    if name in ("errors", "exporters", "types"):
         return import_module(f"localproviders.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'localproviders' has no attribute {name!r}")
