@@ -139,8 +139,6 @@ def did_you_mean(word: str, known: List[str]) -> str:
 def plain(value: Any, depth: int = 0) -> Any:
     """Turn a value into JSON types: records, dataclasses, containers, enums, dates, bytes.
 
-    Bytes become base64 text, dates and times ISO 8601, paths text, named tuples objects. What
-    has no such form stays as it is.
     Bytes become base64 text, dates ISO 8601, paths text, named tuples objects. What has no
     such form stays as it is.
 

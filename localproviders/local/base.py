@@ -47,26 +47,26 @@ class Choosing(ModelProvider):
         timeout: Timeout = None,
         make_breaker: MakeBreaker = Breaker,
     ) -> None:
-        self._made: Dict[str, Any] = {
-            "providers": None if providers is None else tuple(providers),
-            "model": model,
-            "aliases": None if aliases is None else _checked_aliases(aliases),
-            "strategy": strategy,
-            "needs": frozenset([needs] if isinstance(needs, str) else needs),
-            "name": name,
-            "config": config,
-            "locality": locality,
-            "listeners": tuple(listeners),
-            "timeout": timeout,
-            "make_breaker": make_breaker,
-        }
+        self._made: Dict[str, Any] = dict(
+            providers=None if providers is None else tuple(providers),
+            model=model,
+            aliases=None if aliases is None else _checked_aliases(aliases),
+            strategy=strategy,
+            needs=frozenset([needs] if isinstance(needs, str) else needs),
+            name=name,
+            config=config,
+            locality=locality,
+            listeners=tuple(listeners),
+            timeout=timeout,
+            make_breaker=make_breaker,
+        )
         _check(self._made)
         self._name = name
         self._timeout = timeout
         self._listeners: Tuple[Listener, ...] = tuple(listeners)
         self._make_breaker = make_breaker
         self._needs = self._made["needs"]
-        self._config = config
+        self._config = self._own_config = config
         self._given = providers is not None
         self._servers: Optional[List[Server]] = None
         #: Those of the last search; what is still there is not made anew.
@@ -131,7 +131,7 @@ class Choosing(ModelProvider):
                 Server(each.provider, self._make_breaker()) for each in self._servers or ()
             ]
         else:
-            self._servers, self._known, self._config = None, (), self._made["config"]
+            self._servers, self._known, self._config = None, (), self._own_config
 
     def _search_again(self) -> None:
         """Have the next call search for servers: of those that are known, none could."""

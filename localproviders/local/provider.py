@@ -250,7 +250,7 @@ class LocalProvider(Choosing):
             ModelNotFoundError: No server has such a model.
             ProviderError: As for `list_models`.
         """
-        with self._run("model_info", timeout, cancel, total_s=LISTING_TOTAL_S) as run:
+        with self._run(self.model_info.__name__, timeout, cancel, total_s=LISTING_TOTAL_S) as run:
 
             def work(route: Route, limits: Limits) -> ModelInfo:
                 return route.server.provider.model_info(route.model, timeout=limits, cancel=cancel)

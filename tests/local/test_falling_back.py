@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import pickle
+import re
 import threading
 import time
+from pathlib import Path
 from typing import Any, Callable, Mapping
 
 import pytest
@@ -28,10 +31,12 @@ from localproviders import (
     UnreachableError,
     errors,
 )
+from localproviders.exporters import LogListener, TextfileExporter
 from localproviders.local.rules import rule_of
 from localproviders.testing import FakeModel, FakeOllama, FakeOpenAICompatible, Reply
 from localproviders.types import CompletionResponse, EmbeddingResponse, Tried
 from tests.asking import assert_shows_no_prompt
+from tests.docs_support import ROOT
 from tests.local.support import ONCE, Pair, pair
 from tests.locality.support import PROMPT
 from tests.test_errors import _make
@@ -385,3 +390,33 @@ def test_a_local_provider_may_stand_in_another() -> None:
             answer = outer.chat("Hi", model="both")
         assert answer.provider == "ollama"
         assert answer.tried[0].error == "AllFailedError"
+
+
+def test_the_page_says_which_errors_move_a_call_on() -> None:
+    page = (ROOT / "docs" / "local.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*`\w+Error`.*) \| (yes|no) \| (yes|no) \|$", page, re.MULTILINE)
+    told = {
+        name: (moves == "yes", counts == "yes")
+        for names, moves, counts in rows
+        for name in re.findall(r"`(\w+Error)`", names)
+    }
+    real = {cls.__name__: tuple(rule_of(_make(cls))) for cls in _CLASSES}
+    bases = {"ProviderError", "LinkError", "ModelError", "AnswerError"}
+    assert told == {name: rule for name, rule in real.items() if name not in bases}
+
+
+def test_log_and_metrics_tell_of_a_fallback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = TextfileExporter(tmp_path / "localproviders.prom")
+    with pair() as made, caplog.at_level(logging.WARNING, "localproviders"):
+        listeners = (LogListener(), metrics)
+        local = LocalProvider(made.local.providers(), listeners=listeners)
+        made.ollama.stop()
+        assert local.chat(PROMPT, model="both").provider == "lmstudio"
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "ollama" in said and "lmstudio" in said and "UnreachableError" in said
+    assert PROMPT not in said
+    text = (tmp_path / "localproviders.prom").read_text("utf-8")
+    (line,) = [x for x in text.splitlines() if x.startswith("localproviders_fallbacks_total{")]
+    assert 'provider="ollama"' in line and line.endswith(" 1")
