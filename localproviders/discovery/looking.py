@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Tuple
 
-from localproviders._http.answer import Answer
 from localproviders._http.deadline import Call
-from localproviders._http.framing import parse_json
 from localproviders._http.transport import Transport
-from localproviders._values import mapping, word
+from localproviders._values import word
 from localproviders.discovery.candidates import WEBSOCKET_PORTS, Candidate
+from localproviders.discovery.shapes import (
+    Reply,
+    beginning,
+    in_one_line,
+    is_list,
+    is_lmstudio,
+    is_loading,
+)
 from localproviders.discovery.values import FoundServer, Outcome, State, provider_of
 from localproviders.errors import (
     AuthenticationError,
-    BusyError,
     CancelledError,
     ConfigurationError,
     LimitError,
@@ -32,14 +37,8 @@ from localproviders.types.limits import Limits, describe
 from localproviders.types.model import LoadedModel
 from localproviders.types.retry import RetryPolicy
 
-# The largest is llama.cpp's /props, with the template of its model.
-_GREETING_BYTES = 1024 * 1024
 _LIST_BYTES = 16 * 1024 * 1024
-_DEPTH = 100
 _ONCE = RetryPolicy(attempts=1)
-
-# Only LM Studio says so, on every path that it does not have (lmstudio-api §1, §4.3).
-_UNEXPECTED = "Unexpected endpoint or method"
 
 # What a list that has another shape, or none, ends in: another kind of server answers.
 _OTHER_KIND = (ProtocolError, UnsupportedError, RequestRejectedError)
@@ -59,27 +58,15 @@ class Seen(NamedTuple):
         candidate: The address.
         outcome: What became of it.
         reason: In words.
-        server: What is there, without its name; None where nobody listens.
+        server: What is there, without its name; None where nothing is to be listed.
+        latency_s: Seconds until the first answer.
     """
 
     candidate: Candidate
     outcome: Outcome
     reason: str
     server: Optional[FoundServer] = None
-
-
-class _Reply(NamedTuple):
-    """The beginning of an answer, or the refusal."""
-
-    text: str = ""
-    error: Optional[ProviderError] = None
-
-    @property
-    def json(self) -> Mapping[str, Any]:
-        try:
-            return mapping(parse_json(self.text, _DEPTH))
-        except ProviderError:
-            return {}
+    latency_s: Optional[float] = None
 
 
 def look(candidate: Candidate, limits: Limits, locality: Optional[str], token: CancelToken) -> Seen:
@@ -91,15 +78,17 @@ def look(candidate: Candidate, limits: Limits, locality: Optional[str], token: C
         CancelledError: The token was thrown.
     """
     if candidate.endpoint.port in WEBSOCKET_PORTS:
-        return _seen(candidate, "not asked", "LM Studio's own SDKs speak WebSocket there")
+        return _left(candidate, "not asked", "LM Studio's own SDKs speak WebSocket there")
     at = _Look(candidate, limits, locality, token)
     try:
         return at.look()
     except CancelledError:
         raise
-    except UnreachableError as error:
-        return _seen(candidate, "nothing", error.message)
     except ProviderError as error:
+        # Where nobody listens, Windows tries for two seconds instead of saying so.
+        late = isinstance(error, LimitError) and not at.is_connected
+        if late or isinstance(error, UnreachableError):
+            return _left(candidate, "nothing", at.words(error))
         return at.seen("unavailable", at.words(error))
     finally:
         at.close()
@@ -124,14 +113,12 @@ def _settings(candidate: Candidate, limits: Limits, locality: Optional[str]) -> 
     )
 
 
-def _seen(
-    candidate: Candidate, outcome: Outcome, reason: str, server: Optional[FoundServer] = None
-) -> Seen:
-    if server is None and candidate.named:
-        url = candidate.endpoint.url
-        server = FoundServer(
-            kind="unknown", name="", endpoint=url, state="unavailable", reason=reason
-        )
+def _left(candidate: Candidate, outcome: Outcome, reason: str) -> Seen:
+    """Tell of an address where nothing was learnt; who named it is to see it listed."""
+    if not candidate.named:
+        return Seen(candidate, outcome, reason)
+    url = candidate.endpoint.url
+    server = FoundServer(kind="unknown", name="", endpoint=url, state="unavailable", reason=reason)
     return Seen(candidate, outcome, reason, server)
 
 
@@ -151,6 +138,11 @@ class _Look:
         #: The object of the last refusal; empty where it was none.
         self._refusal: Mapping[str, Any] = {}
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether anybody has taken a connection."""
+        return self._call.connected or self._latency_s is not None
+
     def close(self) -> None:
         self._call.over()
         self._transport.close()
@@ -160,7 +152,7 @@ class _Look:
     def look(self) -> Seen:
         greeting = self._ask("/lmstudio-greeting")
         self._latency_s = self._call.elapsed_s
-        if _is_loading(greeting.error):
+        if is_loading(greeting.error):
             return self._loading()
         for recognise in (self._as_lmstudio, self._as_ollama):
             found = recognise(greeting)
@@ -168,8 +160,8 @@ class _Look:
                 return found
         return self._as_dialect()
 
-    def _as_lmstudio(self, greeting: _Reply) -> Optional[Seen]:
-        if not _is_lmstudio(greeting):
+    def _as_lmstudio(self, greeting: Reply) -> Optional[Seen]:
+        if not is_lmstudio(greeting):
             return None
         provider = self._provider("lmstudio")
         assert isinstance(provider, LMStudioProvider)  # noqa: S101  # by its kind
@@ -180,14 +172,14 @@ class _Look:
         with provider:
             return self._with_lists("lmstudio", provider, lambda: {"generation": generation()})
 
-    def _as_ollama(self, _: _Reply) -> Optional[Seen]:
+    def _as_ollama(self, _: Reply) -> Optional[Seen]:
         if self._ask("/").text.strip() != "Ollama is running":
             return None
         provider = self._provider("ollama")
         assert isinstance(provider, OllamaProvider)  # noqa: S101  # by its kind
 
         def version() -> Optional[str]:
-            return provider.version(timeout=self._left(), cancel=self._token)
+            return in_one_line(provider.version(timeout=self._left(), cancel=self._token))
 
         with provider:
             return self._with_lists("ollama", provider, lambda: {"version": version()})
@@ -230,7 +222,7 @@ class _Look:
     def _as_dialect(self) -> Seen:
         try:
             data = self._transport.json("GET", "/v1/models", call=self._call)
-            models = dialect.parse_models(data, "", dialect.RULES) if _is_list(data) else None
+            models = dialect.parse_models(data, "", dialect.RULES) if is_list(data) else None
         except CancelledError:
             raise
         except ProviderError as error:
@@ -242,7 +234,7 @@ class _Look:
         )
 
     def _refused(self, error: ProviderError) -> Seen:
-        if _is_loading(error):
+        if is_loading(error):
             return self._loading()
         if error.status == 401:
             kind = "openai-compatible" if self._refuses_as_dialect() else "unknown"
@@ -269,12 +261,12 @@ class _Look:
             except ProviderError:
                 return None  # what counts is there
             if found:
-                return found
+                return in_one_line(found)
         return None
 
     # --- how it is asked --------------------------------------------------------------------
 
-    def _ask(self, path: str) -> _Reply:
+    def _ask(self, path: str) -> Reply:
         """Ask for a greeting; a refusal is an answer, too.
 
         Raises:
@@ -285,11 +277,11 @@ class _Look:
         except ProviderError as error:
             if error.status is None:
                 raise
-            return _Reply(error=error)
-        return _Reply(_beginning(answer))
+            return Reply(error=error)
+        return Reply(beginning(answer))
 
     def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
-        self._refusal = _Reply(text).json
+        self._refusal = Reply(text).json
         return dialect.explain_answer(status, text, headers)
 
     def _provider(self, kind: str) -> Any:
@@ -312,7 +304,7 @@ class _Look:
         """Say what happened, with the limit of the search, and not what was left of it."""
         if not isinstance(error, LimitError):
             hint = error.hint if isinstance(error, AuthenticationError) else None
-            return f"{error.message}; {hint}" if hint else error.message
+            return in_one_line(f"{error.message}; {hint}" if hint else error.message)
         limit = describe(self._limits.connect_s)  # the whole search's
         if self._latency_s is not None or self._call.got_bytes:
             return f"it began to answer, and was not ready within {limit}"
@@ -333,45 +325,5 @@ class _Look:
             takes_keys=candidate.takes_keys,
             **facts,
         )
-        if kind == "unknown" and not candidate.named:
-            return Seen(candidate, state, reason)
-        return Seen(candidate, state, reason, server)
-
-
-def _beginning(answer: Answer) -> str:
-    """Read as much as a greeting can be; the rest of a page is not waited for."""
-    text = bytearray()
-    try:
-        while len(text) < _GREETING_BYTES:
-            piece = answer.read()
-            if not piece:
-                answer.release()
-                break
-            text += piece
-    finally:
-        answer.close()
-    return text.decode("utf-8", "replace")
-
-
-def _is_lmstudio(greeting: _Reply) -> bool:
-    if greeting.error is not None:
-        said = greeting.error.server_message or ""
-        return isinstance(greeting.error, AuthenticationError) and "LM Studio" in said
-    said = word(greeting.json.get("error")) or ""
-    return greeting.json.get("lmstudio") is True or _UNEXPECTED in said
-
-
-def _is_loading(error: Optional[ProviderError]) -> bool:
-    return isinstance(error, BusyError) and error.loading
-
-
-def _is_list(data: Any) -> bool:
-    """Whether this is the dialect's list, and not anybody's object with data in it."""
-    listed = mapping(data)
-    items = listed.get("data")
-    if listed.get("object") == "list" and items is None:
-        return True  # Ollama and others, without models (ollama-api §2.20)
-    if not isinstance(items, list) or not all(word(mapping(item).get("id")) for item in items):
-        return False
-    typed = bool(items) and all(mapping(item).get("object") == "model" for item in items)
-    return listed.get("object") == "list" or typed
+        listed = server if kind != "unknown" or candidate.named else None
+        return Seen(candidate, state, reason, listed, self._latency_s)

@@ -66,17 +66,18 @@ def discover(
     ``OLLAMA_API_KEY`` only to ``https://ollama.com``.
 
     Args:
-        endpoints: Further addresses, such as ``http://127.0.0.1:8081``, asked first. A host
-            alone stands for all usual ports there. Containers and other hosts are asked
-            only if they stand here.
-        timeout_s: Seconds for the whole search.
+        endpoints: Further addresses, such as ``http://127.0.0.1:8081``, asked first; with or
+            without ``/v1``. A host alone stands for all usual ports there. Containers and
+            other hosts are asked only if they stand here.
+        timeout_s: Seconds for the whole search. Loading ``requests``, which the first call of
+            a process does, is not counted.
         refresh: Ask anew, whatever is kept.
         locality: Where questions may go; None takes ``LOCALPROVIDERS_LOCALITY``, else
             ``loopback``. An address beyond it is not asked, and is ``unavailable``.
         cancel: Ends the search from another thread.
 
     Raises:
-        ConfigurationError: An address, the locality or `timeout_s` is impossible.
+        ConfigurationError: An address, ``OLLAMA_HOST``, the locality or `timeout_s` is impossible.
         CancelledError: `cancel` was thrown.
     """
     limits = _limits(timeout_s)
@@ -192,18 +193,19 @@ class _Search:
             thread = threading.Thread(
                 target=self._work, args=(number,), name="localproviders-discovery", daemon=True
             )
+            # Noted before it runs: an interrupt may come in between.
+            self._threads.append(thread)
             try:
                 thread.start()
             except RuntimeError:  # there are too many, or Python is about to end
                 self._work(number)
-            else:
-                self._threads.append(thread)
         self.wait()
 
     def wait(self) -> None:
         """Wait for the threads: each look ends by itself, in time or cancelled."""
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
 
     def seen(self) -> List[Seen]:
         """Give what was seen, in the order of the places."""

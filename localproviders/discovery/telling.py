@@ -40,7 +40,7 @@ def _probe(seen: Seen, twin: Optional[Seen]) -> Probe:
         endpoint=seen.candidate.endpoint.url,
         outcome=seen.outcome,
         reason=reason,
-        latency_s=None if server is None else server.latency_s,
+        latency_s=seen.latency_s,
     )
 
 

@@ -129,8 +129,8 @@ class Probe(Record):
 
     Attributes:
         endpoint: The address that was asked.
-        outcome: A state of `FoundServer`; ``nothing``: nobody listens; ``not asked``: it was
-            left alone.
+        outcome: A state of `FoundServer`; ``nothing``: nobody took a connection; ``not asked``:
+            it was left alone.
         reason: What was found, or why not, in words.
         latency_s: Seconds until the first answer; None if none came.
     """

@@ -215,6 +215,7 @@ def test_what_nobody_named_and_is_no_model_server_is_tried_and_not_listed(
 
     assert found.servers == ()
     assert found.tried[0].outcome == "unavailable"
+    assert found.tried[0].latency_s is not None
 
 
 @pytest.mark.parametrize("port", candidates.WEBSOCKET_PORTS)
@@ -490,6 +491,9 @@ def test_impossible_addresses_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
         discover(["ftp://127.0.0.1"])
     with pytest.raises(ConfigurationError, match="credentials"):
         discover(["http://me:secret@127.0.0.1:8080"])
+    moon: Any = "moon"
+    with pytest.raises(ConfigurationError, match="locality is 'moon'"):
+        discover(["http://127.0.0.1:8080"], locality=moon)
     monkeypatch.setenv("LOCALPROVIDERS_LOCALITY", "moon")
     with pytest.raises(ConfigurationError, match="locality is 'moon'"):
         discover(["http://127.0.0.1:8080"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import sys
 from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional
 
 import pytest
@@ -146,6 +149,11 @@ ROWS: Mapping[str, Row] = {
         "unavailable",
         "JSON",
     ),
+    "words that would draw on the terminal": Row(
+        _everywhere(http_answer("\x1b[2J\r\nall\u202e is\twell", status="500 Oops")),
+        "unavailable",
+        "the server says: [2J all is well",
+    ),
     # --- a key ---
     "a page that wants a password": Row(
         _everywhere(http_answer("<html>", status="401 Unauthorized")), "needs a key", "a web page"
@@ -285,6 +293,31 @@ def test_a_port_that_nobody_serves_is_told_as_silent() -> None:
         assert nobody.came
     assert (found.kind, found.state) == ("unknown", "unavailable")
     assert found.reason == "it accepts connections, and gave no answer within 0.3 s"
+
+
+def test_a_version_is_one_short_line() -> None:
+    paths = {"/v1/models": _LIST, "/props": {"build_info": "\x1b[31mb1\n" * 1000}}
+    with ScriptedServer(_scripted(paths)) as server:
+        version = look_at(server.url).version or ""
+
+    assert version.startswith("[31mb1 [31mb1") and len(version) <= 300
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse what does not fit")
+def test_where_no_connection_comes_about_nobody_listens() -> None:
+    """As on Windows, which tries again where nobody listens."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # more than fit into its queue
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        found, _ = timed(url, timeout_s=0.3)
+
+    assert [(server.kind, server.state) for server in found.servers] == [("unknown", "unavailable")]
+    assert [probe.outcome for probe in found.tried] == ["nothing"]
+    assert found.tried[0].reason == "no connection within 0.3 s"
 
 
 def test_a_server_with_tls_is_told_to_speak_no_plain_http_and_the_other_way_round() -> None:
