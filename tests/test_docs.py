@@ -25,6 +25,7 @@ from tests.docs_support import PAGES, ROOT, Block, Servers, blocks, running
 
 PYTHON = blocks("python")
 SHELL = blocks("sh")
+TOML = blocks("toml")  # tests/config loads them
 
 # What a page writes for a real server, and the environment around it.
 ADDRESSES = ("https://api.example.com", "http://127.0.0.1:8080")
@@ -39,6 +40,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]
         monkeypatch.setenv("OLLAMA_HOST", servers.ollama.url)
         monkeypatch.setenv("EXAMPLE_API_KEY", "a-test-key")
         monkeypatch.delenv("DEPLOYED", raising=False)
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
         monkeypatch.setattr("localproviders.lmstudio.provider._PORT", servers.lmstudio.port)
         monkeypatch.setattr("localproviders.lmstudio.downloads.WAITS_S", (0.01, 0.01))
         ports = {servers.lmstudio.port: "LM Studio", servers.openai.port: "somebody"}
@@ -73,7 +75,7 @@ def test_there_are_blocks_in_every_page_that_shows_how() -> None:
         "tools.md",
     }
     fences = sum(len(re.findall(r"^ *```\w", p.read_text("utf-8"), re.MULTILINE)) for p in PAGES)
-    assert fences == len(PYTHON) + len(SHELL) + len(INDENTED)
+    assert fences == len(PYTHON) + len(SHELL) + len(TOML) + len(INDENTED)
 
 
 # Shell blocks inside lists.
@@ -192,6 +194,14 @@ def test_the_page_of_schemas_lists_every_keyword() -> None:
     told = _page("schemas.md").partition("Draft 2020-12:")[2].partition("It passes")[0]
     words = set(re.findall(r"`([$\w]+)`", told)) - {"true", "false"}
     assert words == set(KEYWORDS) - {"$schema", "definitions"}
+
+
+def test_a_configured_value_says_where_it_stands(
+    server: Servers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("config.origin_of"), server)
+    expected = f"{tmp_path / 'localproviders.toml'}, line 3\n60\n"
+    assert capsys.readouterr().out == expected
 
 
 def test_an_overlong_report_gives_both_numbers(

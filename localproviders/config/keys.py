@@ -15,8 +15,8 @@ STRATEGIES = ("first", "loaded", "largest", "smallest")
 #: The part of a path that stands for a name which the user chooses.
 ANY = "NAME"
 PREFIX = "LOCALPROVIDERS_"
-#: Variables with our prefix that are no keys.
-OTHERS = frozenset({"LOCALPROVIDERS_PROFILE", "LOCALPROVIDERS_FUZZ"})
+#: Variables with our prefix that are no keys: the profile, and those of this project's tests.
+OTHERS = frozenset(PREFIX + name for name in ("PROFILE", "FUZZ", "JSON_SCHEMA_SUITE"))
 
 
 class Key(NamedTuple):
@@ -95,7 +95,7 @@ KEYS: Tuple[Key, ...] = (
     Key((*_SERVER, "kind"), kinds.one_of(*KINDS), "the name, if it is a kind; `gguf` with a file",
         f"What it is: {', '.join(KINDS)}", 'kind = "ollama"'),
     Key((*_SERVER, "endpoint"), kinds.endpoint, "the usual place of its kind",
-        "Its address; `openai-compatible` has no usual place",
+        "Its address. Ollama's usual place is `OLLAMA_HOST`, if set; `openai-compatible` has none",
         'endpoint = "http://127.0.0.1:11434"'),
     Key((*_SERVER, "gguf"), kinds.file, "none",
         "A model file, which the embedded engine serves", 'gguf = "model.gguf"'),

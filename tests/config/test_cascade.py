@@ -202,7 +202,9 @@ def test_only_the_winning_key_is_read(machine: Machine) -> None:
 
 
 def test_an_unknown_origin_names_the_nearest_key(machine: Machine) -> None:
-    with pytest.raises(ValueError, match="no key 'limits.totals'; did you mean 'limits.total_s'"):
+    with pytest.raises(
+        ValueError, match=r"no key 'limits\.totals'; did you mean 'limits\.total_s'"
+    ):
         machine.load().origin_of("limits.totals")
 
 
