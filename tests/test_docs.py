@@ -320,6 +320,8 @@ def test_a_server_that_died_is_forgotten_and_the_next_one_asked(
     told = capsys.readouterr().out.splitlines()[3:]
     assert told[0].startswith("ollama the server cannot be reached")
     assert told[1] == "The sky scatters blue."
+
+
 def test_the_job_that_fails_leaves_its_failure_behind(
     server: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

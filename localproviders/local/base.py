@@ -15,7 +15,7 @@ from localproviders.local.servers import MakeBreaker, found_servers, given_serve
 from localproviders.provider import ModelProvider
 from localproviders.telemetry import Listener
 from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import Limits, Timeout, resolve
+from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout, resolve
 from localproviders.types.model import ModelCapabilities
 from localproviders.types.request import LOCALITIES, Locality
 
@@ -47,7 +47,7 @@ class Choosing(ModelProvider):
         timeout: Timeout = None,
         make_breaker: MakeBreaker = Breaker,
     ) -> None:
-        self._made: Dict[str, Any] = dict(
+        self._made: Dict[str, Any] = dict(  # noqa: C408  # as text, `config` is a server's word
             providers=None if providers is None else tuple(providers),
             model=model,
             aliases=None if aliases is None else _checked_aliases(aliases),
@@ -109,7 +109,9 @@ class Choosing(ModelProvider):
         for server in self._servers or ():
             server.close()
 
-    def providers(self) -> List[ModelProvider]:
+    def providers(
+        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> List[ModelProvider]:
         """Give the providers, in their order; a search finds them first where none were given.
 
         An embedded engine that is configured is started.
@@ -118,7 +120,8 @@ class Choosing(ModelProvider):
             UnreachableError: No server was found; the hint says what was tried, and what to do.
             ConfigurationError: The configuration is impossible.
         """
-        return [server.provider for server in self._all()]
+        with self._run("providers", timeout, cancel, total_s=LISTING_TOTAL_S) as run:
+            return [server.provider for server in self._all(run)]
 
     def refresh(self) -> None:
         """Forget what was found and seen: the next call reads and searches anew.
@@ -140,14 +143,14 @@ class Choosing(ModelProvider):
 
     # --- the servers --------------------------------------------------------------------------
 
-    def _all(self) -> List[Server]:
-        """Give all servers; the first call finds them."""
+    def _all(self, run: Run) -> List[Server]:
+        """Give all servers; the first call finds them, within its limits."""
         # No lock: a fork can come while one is held. Two threads may both search once.
         servers = self._servers
         if servers is None:
             config = self._settled()
             servers, found = found_servers(
-                config, self._listeners, self._make_breaker, known=self._known
+                config, self._listeners, self._make_breaker, run.call, known=self._known
             )
             if not servers:
                 raise no_server(found, self.name)
@@ -220,7 +223,7 @@ class Choosing(ModelProvider):
 
     def _routes(self, model: str, run: Run) -> List[Route]:
         """Give whom to ask for a model, in order."""
-        return run.ranked(routes_of(model, self._all(), self._aliases), self._strategy)
+        return run.ranked(routes_of(model, self._all(run), self._aliases), self._strategy)
 
     def _chosen(self, asked: Optional[str], task: str, run: Run) -> List[Route]:
         """Give whom to ask for text or vectors; without a name, by what was asked for."""
@@ -237,18 +240,18 @@ class Choosing(ModelProvider):
         every = [Route(server, info.name, named=False) for server, info in self._infos(run)]
         return run.ranked(every, self._strategy)
 
-    def _everyone(self) -> List[Route]:
+    def _everyone(self, run: Run) -> List[Route]:
         """Give all servers, for a question that is about no model."""
-        return [Route(server, "", named=True) for server in self._all()]
+        return [Route(server, "", named=True) for server in self._all(run)]
 
-    def _targets(self, model: str) -> List[Route]:
+    def _targets(self, model: str, run: Run) -> List[Route]:
         """Give whom to ask for a model that it may not have yet."""
-        return routes_of(model, self._all(), self._aliases)
+        return routes_of(model, self._all(run), self._aliases)
 
     def _infos(self, run: Run) -> List[Tuple[Server, Any]]:
         """Give every model of every server that answers, but for cloud models."""
         lists = run.each(
-            self._everyone(),
+            self._everyone(run),
             lambda route, limits: [
                 (route.server, info)
                 for info in route.server.provider.list_models(timeout=limits, cancel=run.call.token)

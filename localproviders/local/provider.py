@@ -220,7 +220,7 @@ class LocalProvider(Choosing):
         """
         with self._run("list_models", timeout, cancel, total_s=LISTING_TOTAL_S) as run:
             lists = run.each(
-                self._everyone(),
+                self._everyone(run),
                 lambda route, limits: route.server.provider.list_models(
                     timeout=limits, cancel=cancel
                 ),
@@ -270,7 +270,7 @@ class LocalProvider(Choosing):
         """
         with self._run("loaded_models", timeout, cancel, total_s=LISTING_TOTAL_S) as run:
             lists = run.each(
-                self._everyone(),
+                self._everyone(run),
                 lambda route, limits: route.server.provider.loaded_models(
                     timeout=limits, cancel=cancel
                 ),
@@ -369,7 +369,7 @@ class LocalProvider(Choosing):
                     cancel=cancel,
                 )
 
-            return run.first(self._targets(model), work, look=False)
+            return run.first(self._targets(model, run), work, look=False)
 
 
 def _task(request: CompletionRequest) -> str:

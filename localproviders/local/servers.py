@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from localproviders import discovery
+from localproviders._http.deadline import Call
 from localproviders.config import Config, ServerConfig
 from localproviders.discovery import Discovery, FoundServer
 from localproviders.errors import ConfigurationError, LocalityError, UnreachableError
@@ -25,6 +26,9 @@ _KINDS: Mapping[str, Callable[..., ModelProvider]] = {
     "lmstudio": LMStudioProvider,
     "openai-compatible": OpenAICompatibleProvider,
 }
+#: The longest search, in seconds.
+SEARCH_S = 1.0
+
 _USABLE = ("available", "degraded")
 
 
@@ -68,6 +72,7 @@ def found_servers(
     config: Config,
     listeners: Tuple[Listener, ...],
     make_breaker: MakeBreaker,
+    call: Call,
     known: Sequence[Server] = (),
 ) -> Tuple[List[Server], Discovery]:
     """Make the configured servers, then search for others on this machine.
@@ -76,7 +81,12 @@ def found_servers(
     else was found. A server of an earlier search stays what it was.
     """
     servers = [_configured(each, listeners, make_breaker) for each in config.servers]
-    found = discovery.discover(locality=cast("Locality", config.locality), refresh=bool(known))
+    found = discovery.discover(
+        timeout_s=min(SEARCH_S, call.limits_left().total_s),
+        locality=cast("Locality", config.locality),
+        refresh=bool(known),
+        cancel=call.token,
+    )
     taken = {_place(server.endpoint) for server in servers}
     names = {server.name for server in servers}
     for each in found.servers:
