@@ -6,7 +6,8 @@ import os
 import pickle
 import threading
 from datetime import datetime, timezone
-from typing import Any, List
+from pathlib import Path
+from typing import Any, ClassVar, List
 
 import pytest
 
@@ -16,13 +17,14 @@ from localproviders import (
     FoundServer,
     LocalProvider,
     OllamaProvider,
+    OpenAICompatibleProvider,
     UnreachableError,
     create_default_provider,
     create_fallback_provider,
     discovery,
 )
 from localproviders.config import ServerConfig
-from localproviders.testing import FakeLMStudio, FakeOllama
+from localproviders.testing import FakeLMStudio, FakeOllama, FakeOpenAICompatible
 from tests.local.support import ONCE, pair
 
 NOW = datetime(2025, 1, 1, tzinfo=timezone.utc)
@@ -210,3 +212,45 @@ def test_no_thread_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
         made.ollama.stop()
         assert made.local.chat("Hi", model="both").provider == "lmstudio"
         assert started == []
+
+
+class FakeEngine:
+    """Stands in for the engine: its server is a fake one."""
+
+    running: ClassVar[List[FakeEngine]] = []
+    url = ""
+
+    def __init__(self, model: Path, **_: Any) -> None:
+        self.model = model
+
+    def start(self) -> OpenAICompatibleProvider:
+        self.running.append(self)
+        return OpenAICompatibleProvider(self.url + "/v1", name="engine:m", retry=ONCE)
+
+    def stop(self) -> None:
+        self.running.remove(self)
+
+
+def test_a_model_file_is_served_when_it_is_needed_and_until_close(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("localproviders.local.hosted.LocalEngine", FakeEngine)
+    with FakeOllama(["m"]) as one, FakeOpenAICompatible(["file"]) as engine:
+        monkeypatch.setattr(FakeEngine, "url", engine.url)
+        config = Config(
+            servers=(
+                ServerConfig(name="box", kind="ollama", endpoint=one.url, retry=ONCE),
+                ServerConfig(name="own", kind="gguf", gguf=tmp_path / "file.gguf"),
+            )
+        )
+        with LocalProvider(config=config) as local:
+            assert local.chat("Hi", model="m").provider == "box"
+            assert FakeEngine.running == []
+            assert local.chat("Hi", model="own/file").provider == "own"
+            (started,) = FakeEngine.running
+            assert started.model == tmp_path / "file.gguf"
+            assert local.chat("Hi", model="file").provider == "own"
+            local.close()
+            assert FakeEngine.running == []
+            assert local.chat("Hi", model="own/file").provider == "own"
+        assert FakeEngine.running == []
