@@ -19,7 +19,6 @@ from localproviders.discovery.shapes import (
 from localproviders.discovery.values import FoundServer, Outcome, State, provider_of
 from localproviders.errors import (
     AuthenticationError,
-    CancelledError,
     ConfigurationError,
     LimitError,
     ProtocolError,
@@ -72,18 +71,14 @@ class Seen(NamedTuple):
 def look(candidate: Candidate, limits: Limits, locality: Optional[str], token: CancelToken) -> Seen:
     """Ask an address what it is and what it has, within the limits.
 
-    Only ``GET`` of greetings and lists is sent; the first question carries no key.
-
-    Raises:
-        CancelledError: The token was thrown.
+    Only ``GET`` of greetings and lists is sent; the first question carries no key. Once the
+    token is thrown, every further question ends at once, and what is given tells nothing.
     """
     if candidate.endpoint.port in WEBSOCKET_PORTS:
         return _left(candidate, "not asked", "LM Studio's own SDKs speak WebSocket there")
     at = _Look(candidate, limits, locality, token)
     try:
         return at.look()
-    except CancelledError:
-        raise
     except ProviderError as error:
         # Where nobody listens, Windows tries for two seconds instead of saying so.
         late = isinstance(error, LimitError) and not at.is_connected
@@ -152,8 +147,6 @@ class _Look:
     def look(self) -> Seen:
         greeting = self._ask("/lmstudio-greeting")
         self._latency_s = self._call.elapsed_s
-        if is_loading(greeting.error):
-            return self._loading()
         for recognise in (self._as_lmstudio, self._as_ollama):
             found = recognise(greeting)
             if found is not None:
@@ -190,8 +183,6 @@ class _Look:
         """Let a server's own provider list what there is; None where it has no such lists."""
         try:
             models = provider.list_models(timeout=self._left(), cancel=self._token)
-        except CancelledError:
-            raise
         except _OTHER_KIND:
             return None
         except ProviderError as error:
@@ -211,8 +202,6 @@ class _Look:
         """Ask for what not every version has; another failure is noted."""
         try:
             return ask()
-        except CancelledError:
-            raise
         except _OTHER_KIND:
             return otherwise
         except ProviderError as error:
@@ -223,8 +212,6 @@ class _Look:
         try:
             data = self._transport.json("GET", "/v1/models", call=self._call)
             models = dialect.parse_models(data, "", dialect.RULES) if is_list(data) else None
-        except CancelledError:
-            raise
         except ProviderError as error:
             return self._refused(error)
         if models is None:
@@ -235,7 +222,7 @@ class _Look:
 
     def _refused(self, error: ProviderError) -> Seen:
         if is_loading(error):
-            return self._loading()
+            return self.seen("degraded", "it is loading its model", kind="openai-compatible")
         if error.status == 401:
             kind = "openai-compatible" if self._refuses_as_dialect() else "unknown"
             return self.seen("needs a key", self.words(error), kind=kind)
@@ -248,16 +235,11 @@ class _Look:
             return word(error.get("message")) is not None
         return word(error) is not None and self._version() is not None  # vLLM says one word
 
-    def _loading(self) -> Seen:
-        return self.seen("degraded", "it is loading its model", kind="openai-compatible")
-
     def _version(self) -> Optional[str]:
         """Ask for a version where llama.cpp has it, then where vLLM has it."""
         for path, name in (("/props", "build_info"), ("/version", "version")):
             try:
                 found = word(self._ask(path).json.get(name))
-            except CancelledError:
-                raise
             except ProviderError:
                 return None  # what counts is there
             if found:

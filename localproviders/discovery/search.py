@@ -222,7 +222,5 @@ class _Search:
                 self._locality,
                 self._switch,
             )
-        except CancelledError:
-            pass  # whoever cancelled it knows
         except BaseException as error:  # raised where it is waited for
             self._failures.append(error)

@@ -74,7 +74,7 @@ def is_lmstudio(greeting: Reply) -> bool:
     return greeting.json.get("lmstudio") is True or _UNEXPECTED in said
 
 
-def is_loading(error: Optional[ProviderError]) -> bool:
+def is_loading(error: ProviderError) -> bool:
     """Whether a refusal says that the model is still being loaded, as llama.cpp's does."""
     return isinstance(error, BusyError) and error.loading
 

@@ -425,9 +425,12 @@ def test_where_no_thread_can_be_started_the_caller_looks_alone(
             raise RuntimeError("can't start new thread")
         plain(thread)
 
-    with FakeLMStudio() as studio:
+    silence = ScriptedServer(lambda _: [lambda exchange: exchange.hold()])
+    with FakeLMStudio() as studio, silence as silent:
         monkeypatch.setattr(threading.Thread, "start", start)
         found = discover([ollama.url, studio.url])
+        # The servers need threads of their own, and have them: only ours do not start.
+        timed(*(f"{silent.url}/{number}" for number in range(8)), timeout_s=0.4)
 
     assert [server.kind for server in found.servers] == ["ollama", "lmstudio"]
 

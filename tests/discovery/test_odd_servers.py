@@ -46,8 +46,8 @@ def _everywhere(said: Any) -> _Paths:
     return {"*": said}
 
 
-def _drip(head: bytes, piece: bytes) -> List[Step]:
-    return [head, lambda exchange: exchange.drip(piece, 0.02)]
+def _drip(head: bytes, piece: bytes, every_s: float = 0.02) -> List[Step]:
+    return [head, lambda exchange: exchange.drip(piece, every_s)]
 
 
 _OK = b"HTTP/1.1 200 OK\r\n"
@@ -245,14 +245,20 @@ ROWS: Mapping[str, Row] = {
         "",
         "openai-compatible",
     ),
+    "a list, and another greeting than LM Studio's": Row(
+        {"/v1/models": _LIST, "/lmstudio-greeting": {"lmstudio": "no"}},
+        "available",
+        "",
+        "openai-compatible",
+    ),
     "an empty list": Row(
         {"/v1/models": {"object": "list", "data": None}}, "available", "", "openai-compatible"
     ),
     "a list behind a web page": Row(
         {"/v1/models": _LIST, "*": _HTML}, "available", "", "openai-compatible"
     ),
-    "a list behind a long page": Row(
-        {"/v1/models": _LIST, "/": http_answer("x" * 3_000_000, content_type="text/html")},
+    "a list behind an endless page": Row(
+        {"/v1/models": _LIST, "/": _drip(_ENDLESS, b"x" * 65536, every_s=0)},
         "available",
         "",
         "openai-compatible",
