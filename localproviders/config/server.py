@@ -20,6 +20,9 @@ KINDS: Mapping[str, Optional[str]] = {
     "gguf": None,
 }
 
+# The engine waits on a pipe, which takes no infinity; nothing loads for a day.
+_LONGEST_S = 86_400.0
+
 
 @record
 class ServerConfig(Record):
@@ -67,7 +70,7 @@ class ServerConfig(Record):
         What is not configured is not among them.
         """
         if self.kind == "gguf":
-            return {"model": self.gguf, "start_timeout_s": self.limits.load_s}
+            return {"model": self.gguf, "start_timeout_s": min(self.limits.load_s, _LONGEST_S)}
         found: Dict[str, Any] = {
             str(KINDS[self.kind]): self.endpoint,
             "name": self.name,

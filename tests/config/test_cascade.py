@@ -164,6 +164,11 @@ def test_each_kind_gives_its_provider_what_it_takes(machine: Machine) -> None:
     assert small.options() == {"model": folder / "small.gguf", "start_timeout_s": 600}
 
 
+def test_an_engine_without_a_limit_gets_one_that_a_pipe_can_take(machine: Machine) -> None:
+    found = machine.load(servers={"x": {"gguf": "m.gguf", "limits": {"load_s": math.inf}}})
+    assert found.servers[0].options()["start_timeout_s"] == 86_400
+
+
 def test_a_proxy_is_left_out_where_a_profile_narrows(machine: Machine) -> None:
     machine.user(_EVERY_KIND + "[profiles.secret]\nlocality = 'loopback'\n")
     far = machine.load(profile="secret").servers[2]
