@@ -99,7 +99,9 @@ def test_a_server_that_is_down_might_have_had_the_model() -> None:
 
 @pytest.mark.parametrize("where", ["ollama", "lmstudio"])
 def test_who_has_it_loaded_is_first_with_the_strategy_loaded(where: str) -> None:
-    models = {name: [FakeModel(name="both", loaded=name == where)] for name in _KINDS}
+    models: Dict[str, Any] = {
+        name: [FakeModel(name="both", loaded=name == where)] for name in _KINDS
+    }
     with pair(**models, strategy="loaded") as made:
         assert made.local.chat("Hi", model="both").provider == where
 
