@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, List
 from localproviders._version import __version__
 
 if TYPE_CHECKING:
-    from localproviders import errors, types
+    from localproviders import errors, exporters, types
     from localproviders._http.stream import Stream
+    from localproviders.config import Config
+    from localproviders.discovery import Discovery, FoundServer, Probe, discover
     from localproviders.engine import LocalEngine
     from localproviders.errors import (
+        AllFailedError,
         AnswerError,
         AnswerTooLargeError,
         AuthenticationError,
@@ -41,6 +44,11 @@ if TYPE_CHECKING:
         WrongModelError,
     )
     from localproviders.lmstudio import LMStudioProvider
+    from localproviders.local import (
+        LocalProvider,
+        create_default_provider,
+        create_fallback_provider,
+    )
     from localproviders.ollama import OllamaProvider
     from localproviders.openai_compatible import OpenAICompatibleProvider
     from localproviders.provider import ModelProvider
@@ -75,14 +83,18 @@ if TYPE_CHECKING:
         ToolCall,
         ToolRun,
         ToolStep,
+        Tried,
         Usage,
     )
 
 # Which room each name lives in.
 _ROOMS = {
     "localproviders._http.stream": ("Stream",),
+    "localproviders.config": ("Config",),
+    "localproviders.discovery": ("Discovery", "FoundServer", "Probe", "discover"),
     "localproviders.engine": ("LocalEngine",),
     "localproviders.errors": (
+        "AllFailedError",
         "AnswerError",
         "AnswerTooLargeError",
         "AuthenticationError",
@@ -112,6 +124,11 @@ _ROOMS = {
         "WrongModelError",
     ),
     "localproviders.lmstudio": ("LMStudioProvider",),
+    "localproviders.local": (
+        "LocalProvider",
+        "create_default_provider",
+        "create_fallback_provider",
+    ),
     "localproviders.ollama": ("OllamaProvider",),
     "localproviders.openai_compatible": ("OpenAICompatibleProvider",),
     "localproviders.provider": ("ModelProvider",),
@@ -146,12 +163,14 @@ _ROOMS = {
         "ToolCall",
         "ToolRun",
         "ToolStep",
+        "Tried",
         "Usage",
     ),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "AllFailedError",
     "AnswerError",
     "AnswerTooLargeError",
     "Audio",
@@ -165,14 +184,17 @@ __all__ = [
     "CompletionChunk",
     "CompletionRequest",
     "CompletionResponse",
+    "Config",
     "ConfigurationError",
     "ContextOverflowError",
     "DependencyError",
+    "Discovery",
     "DownloadJob",
     "EmbeddingError",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "Fact",
+    "FoundServer",
     "Image",
     "LMStudioProvider",
     "LimitError",
@@ -180,6 +202,7 @@ __all__ = [
     "LinkError",
     "LoadedModel",
     "LocalEngine",
+    "LocalProvider",
     "LocalityError",
     "Message",
     "ModelCapabilities",
@@ -192,6 +215,7 @@ __all__ = [
     "OpenAICompatibleProvider",
     "Parsed",
     "PartialRun",
+    "Probe",
     "Progress",
     "ProtocolError",
     "ProviderError",
@@ -212,12 +236,17 @@ __all__ = [
     "ToolCallError",
     "ToolRun",
     "ToolStep",
+    "Tried",
     "UnreachableError",
     "UnsupportedError",
     "Usage",
     "WrongModelError",
     "__version__",
+    "create_default_provider",
+    "create_fallback_provider",
+    "discover",
     "errors",
+    "exporters",
     "types",
 ]
 
@@ -225,7 +254,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in ("errors", "types"):
+    if name in ("errors", "exporters", "types"):
         return import_module(f"localproviders.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'localproviders' has no attribute {name!r}")

@@ -139,7 +139,7 @@ def did_you_mean(word: str, known: List[str]) -> str:
 def plain(value: Any, depth: int = 0) -> Any:
     """Turn a value into JSON types: records, dataclasses, containers, enums, dates, bytes.
 
-    Bytes become base64 text, dates and times ISO 8601, named tuples objects. What has no
+    Bytes become base64 text, dates ISO 8601, paths text, named tuples objects. What has no
     such form stays as it is.
 
     Raises:
@@ -158,6 +158,8 @@ def plain(value: Any, depth: int = 0) -> Any:
         return [plain(item, depth) for item in value]
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode("ascii")
+    if hasattr(value, "__fspath__"):
+        return str(value)
     return value.isoformat() if isinstance(value, (date, time)) else value
 
 

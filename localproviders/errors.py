@@ -367,3 +367,25 @@ class CancelledError(ProviderError):
     """The caller ended the call: `CancelToken.cancel()` or `Stream.close()`."""
 
     exit_code = 130
+
+
+# --- several servers --------------------------------------------------------------------
+
+
+class AllFailedError(ProviderError):
+    """Several servers were tried for one call, and each failed before its answer began.
+
+    It is retryable where one of its reasons is.
+
+    Attributes:
+        errors: The reason of each, in the order in which they were tried; `provider` and
+            `model` tell whose it is.
+    """
+
+    exit_code = 11
+
+    def __init__(
+        self, message: str, *, errors: Tuple[ProviderError, ...] = (), **facts: Any
+    ) -> None:
+        super().__init__(message, **facts)
+        self.errors = errors

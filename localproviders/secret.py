@@ -71,7 +71,7 @@ class SecretString:
         Raises:
             ConfigurationError: As `reveal`.
         """
-        return _Unseen(f"Bearer {self.reveal()}")
+        return Unseen(f"Bearer {self.reveal()}")
 
     def scrub(self, text: str) -> str:
         """Give the text with the secret, and long beginnings of it, redacted."""
@@ -115,8 +115,8 @@ class SecretString:
         return (_unpickle, (self._origin,))
 
 
-class _Unseen(str):
-    """Text for the wire: requests and urllib3 carry it in dictionaries, whose repr shows it."""
+class Unseen(str):
+    """Text that is a key, or may hold one, where dictionaries and frames would show its repr."""
 
     __slots__ = ()
 

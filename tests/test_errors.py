@@ -136,6 +136,7 @@ _TREE = {
         "ModelNotFoundError ModelLoadError CapabilityError ContextOverflowError WrongModelError"
     ),
     "AnswerError": "ToolCallError EmbeddingError",
+    "ProviderError": "AllFailedError CancelledError",
 }
 
 
@@ -164,6 +165,7 @@ def test_an_error_hangs_on_its_branch(branch: str, leaf: str) -> None:
         ("ModelNotFoundError", 8),
         ("ContextOverflowError", 9),
         ("AnswerError", 10),
+        ("AllFailedError", 11),
         ("CancelledError", 130),
     ],
 )

@@ -426,8 +426,8 @@ def test_listeners_hear_of_a_call_without_its_content() -> None:
             provider.chat("the question")
             provider.embed  # noqa: B018  # only looked at: no event without a call
 
-    assert [event.kind for event in events] == ["started", "finished"]
-    assert events[1].finish_reason == "stop"
+    assert [event.kind for event in events] == ["started", "connected", "first_token", "finished"]
+    assert events[3].finish_reason == "stop"
     assert "the answer" not in repr(events) and "the question" not in repr(events)
 
 

@@ -15,6 +15,7 @@ import pytest
 import localproviders
 from localproviders import (
     LMStudioProvider,
+    LocalProvider,
     ModelProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
@@ -28,9 +29,9 @@ from tests.docs_support import ROOT
 
 _ROOT = Path(localproviders.__file__).parent
 _PROVIDERS = (OllamaProvider, LMStudioProvider, OpenAICompatibleProvider)
-_CLASSES = (ModelProvider, *_PROVIDERS)
+_CLASSES = (ModelProvider, LocalProvider, *_PROVIDERS)
 # What opens no connection, and so has neither limits nor anything to raise.
-_QUIET = {"name", "close", "limits"}
+_QUIET = {"name", "close", "limits", "refresh"}
 _LAST = ["timeout", "cancel"]
 
 
@@ -39,7 +40,7 @@ def _verbs(cls: type) -> List[str]:
 
 
 _EVERY_VERB = [(cls, verb) for cls in _CLASSES for verb in _verbs(cls)]
-_COMMON = [(cls, verb) for cls in _PROVIDERS for verb in _verbs(ModelProvider)]
+_COMMON = [(cls, verb) for cls in _CLASSES[1:] for verb in _verbs(ModelProvider)]
 _OWN = [(cls, verb) for cls, verb in _EVERY_VERB if not hasattr(ModelProvider, verb)]
 
 

@@ -8,8 +8,8 @@ from typing import List
 import pytest
 
 from localproviders import telemetry
-from localproviders.errors import BusyError
-from localproviders.telemetry import CallEvent, Span
+from localproviders.errors import BusyError, ContextOverflowError
+from localproviders.telemetry import CallEvent, Span, fell_back
 
 _FACTS = {"operation": "chat", "provider": "p", "endpoint": "http://h:1"}
 
@@ -72,3 +72,69 @@ def test_the_package_logs_nothing_unasked() -> None:
 def test_an_event_goes_to_a_dictionary_and_back() -> None:
     event = CallEvent(kind="finished", attempts=2, elapsed_s=1.5, **_FACTS)
     assert CallEvent.from_dict(event.to_dict()) == event
+
+
+def test_an_end_is_told_once() -> None:
+    heard: List[CallEvent] = []
+    span = Span((heard.append,), **_FACTS)
+    span.failed(KeyboardInterrupt("private"))
+    span.failed(BusyError("m"))
+    span.finished()
+    assert [(event.kind, event.error) for event in heard] == [
+        ("started", None),
+        ("failed", "KeyboardInterrupt"),
+    ]
+
+
+def test_an_overflow_is_told_before_the_end() -> None:
+    heard: List[CallEvent] = []
+    error = ContextOverflowError("m", prompt_tokens=9, context_length=8)
+    Span((heard.append,), **_FACTS).failed(error)
+    assert [event.kind for event in heard] == ["started", "overflowed", "failed"]
+    assert (heard[1].prompt_tokens, heard[1].context_length) == (9, 8)
+
+
+def test_all_events_of_a_call_have_its_number() -> None:
+    heard: List[CallEvent] = []
+    spans = [Span((heard.append,), **_FACTS) for _ in range(2)]
+    for span in spans:
+        span.finished()
+    assert heard[0].call == heard[2].call != heard[1].call == heard[3].call
+
+
+def test_an_interrupt_in_a_listener_is_heard_by_the_others_and_ends_the_call() -> None:
+    first: List[str] = []
+    last: List[str] = []
+
+    def interrupted(event: CallEvent) -> None:
+        if event.kind == "started":
+            raise KeyboardInterrupt
+
+    listeners = (
+        lambda event: first.append(event.kind),
+        interrupted,
+        lambda event: last.append(event.kind),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        Span(listeners, **_FACTS)
+    assert first == last == ["started", "failed"]
+
+
+def test_a_fallback_tells_both_providers_and_no_words() -> None:
+    heard: List[CallEvent] = []
+    error = BusyError("private words")
+    fell_back((heard.append,), error, to="q", model="m", elapsed_s=1.5, **_FACTS)
+    (event,) = heard
+    assert (event.kind, event.provider, event.to_provider) == ("fell_back", "p", "q")
+    assert (event.error, event.model, event.elapsed_s) == ("BusyError", "m", 1.5)
+    assert "private" not in repr(event)
+
+
+def test_a_child_of_a_fork_tells_nothing_of_its_parents_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: List[CallEvent] = []
+    span = Span((heard.append,), **_FACTS)
+    monkeypatch.setattr(telemetry.os, "getpid", lambda: -1)
+    span.finished()
+    assert [event.kind for event in heard] == ["started"]

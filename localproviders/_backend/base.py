@@ -25,7 +25,7 @@ from localproviders._wire import Vectors
 from localproviders.errors import ConfigurationError, ModelError, ProviderError
 from localproviders.provider import ModelProvider
 from localproviders.settings import Settings
-from localproviders.telemetry import Span
+from localproviders.telemetry import SILENT, Span
 from localproviders.types.answer import CompletionChunk
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout, resolve
@@ -153,7 +153,7 @@ class Backend(ModelProvider):
     ) -> Call:
         call = Call(resolve(timeout, self.settings.limits, total_s), cancel)
         if span is not None:
-            call.on_retry = span.retried
+            span.follow(call)
         return call
 
     def _ask(
@@ -180,13 +180,16 @@ class Backend(ModelProvider):
         """Whether a name in the server's list means this model."""
         return listed == model
 
-    def _span(self, operation: str, model: Optional[str]) -> Span:
+    def _span(self, operation: str, model: Optional[str], task: Optional[str] = None) -> Span:
         settings = self.settings
+        if not settings.listeners:
+            return SILENT
         return Span(
             settings.listeners,
             operation=operation,
             provider=self.name,
             model=model,
+            task=task,
             endpoint=settings.endpoint.url,
         )
 

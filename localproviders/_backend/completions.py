@@ -66,7 +66,8 @@ class Completions(Backend):
         cancel: Optional[CancelToken],
     ) -> Stream:
         """Send a question, in whatever words the dialect puts it, and stream its answer."""
-        span = self._span(operation, model)
+        task = "chat" if request.prompt is None else "completion"
+        span = self._span(operation, model, task)
         call = self._call(timeout, cancel, span=span)
         try:
             self._before_sending(model, call)
@@ -75,22 +76,27 @@ class Completions(Backend):
             body = encode(payload)
             del payload  # a traceback with locals shows no prompt
             answer = self._send_to_model(model, path, body, call, warnings)
+            decoder = self._decoder(answer.content_type)
+            parser.whole = isinstance(decoder, WholeDecoder)
+            inspector = Inspector(partial(self._check_answer, request, model, call=call), warnings)
+            return Stream(
+                answer,
+                decoder,
+                parser,
+                max_bytes=self.settings.max_body_bytes,
+                inspect=inspector,
+                conclude=lambda summary: self._conclude(
+                    summary, request, model, warnings, span, call
+                ),
+                explain=lambda error: self._failed(error, request, model, span),
+                abandon=span.failed,
+            )
         except BaseException as error:
             call.over()
             if isinstance(error, ProviderError):
                 raise self._failed(error, request, model, span) from error.__cause__
+            span.failed(error)
             raise
-        decoder = self._decoder(answer.content_type)
-        parser.whole = isinstance(decoder, WholeDecoder)
-        return Stream(
-            answer,
-            decoder,
-            parser,
-            max_bytes=self.settings.max_body_bytes,
-            inspect=Inspector(partial(self._check_answer, request, model, call=call), warnings),
-            conclude=lambda summary: self._conclude(summary, request, model, warnings, span, call),
-            explain=lambda error: self._failed(error, request, model, span),
-        )
 
     def _count(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
@@ -162,17 +168,16 @@ class Completions(Backend):
     ) -> CompletionResponse:
         response = summary.response(provider=self.name, model=model)
         lost = self._windows.check(
-            request, model, response.usage, response.text, lambda: self._window(model, call)
+            request,
+            model,
+            response.usage,
+            response.text,
+            ask=lambda: self._window(model, call),
+            on_loss=span.overflowed,
         )
         response = response.replace(warnings=(*warnings, *([lost] if lost else [])))
         self._calibration.learn(model, request, response.usage.prompt_tokens)
-        span.finished(
-            first_token_s=response.timings.first_token_s,
-            prompt_tokens=response.usage.prompt_tokens,
-            completion_tokens=response.usage.completion_tokens,
-            finish_reason=response.finish_reason,
-            attempts=response.attempts,
-        )
+        span.answered(response)
         return response
 
     def _window(self, model: str, call: Call) -> Optional[int]:

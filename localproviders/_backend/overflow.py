@@ -13,6 +13,9 @@ from localproviders.errors import ContextOverflowError, ProviderError
 from localproviders.types.answer import Usage
 from localproviders.types.request import CompletionRequest
 
+#: Told of a loss that the caller allowed: the length of the prompt, and of the window.
+OnLoss = Callable[[Optional[int], int], None]
+
 #: Gives the window allocated for a model, in tokens; None where nobody can tell.
 AskWindow = Callable[[], Optional[int]]
 
@@ -31,7 +34,14 @@ class WindowWatch:
         self._known: Dict[Tuple[str, Optional[int]], Tuple[float, int]] = {}
 
     def check(
-        self, request: CompletionRequest, model: str, usage: Usage, text: str, ask: AskWindow
+        self,
+        request: CompletionRequest,
+        model: str,
+        usage: Usage,
+        text: str,
+        *,
+        ask: AskWindow,
+        on_loss: OnLoss,
     ) -> Optional[str]:
         """Give a warning where something was lost and the caller allowed it.
 
@@ -52,6 +62,7 @@ class WindowWatch:
             "the beginning was lost on the way"
         )
         if request.overflow != "error":
+            on_loss(usage.prompt_tokens, window)
             return message
         raise ContextOverflowError(
             message,

@@ -61,7 +61,7 @@ class Vectorizing(Backend):
     ) -> EmbeddingResponse:
         """Send all batches on one call, with its events; an error keeps what was done."""
         chosen = self._model(request.model, timeout, cancel)
-        span = self._span("embed", chosen)
+        span = self._span("embed", chosen, "embedding")
         call = self._call(timeout, cancel, span=span)
         work = Embedding(request, partial(self._embed_batch, chosen, call))
         try:
@@ -70,9 +70,16 @@ class Vectorizing(Backend):
             self._transport.locate(work.keep_in(error)).add_context(model=chosen)
             span.failed(error)
             raise error from error.__cause__
+        except BaseException as error:
+            span.failed(error)
+            raise
         finally:
             call.over()
-        span.finished(prompt_tokens=response.usage.prompt_tokens, attempts=response.attempts)
+        span.finished(
+            prompt_tokens=response.usage.prompt_tokens,
+            served_model=response.model,
+            attempts=response.attempts,
+        )
         return response
 
     def _embed_batch(self, model: str, call: Call, batch: EmbeddingRequest) -> Tuple[Vectors, int]:

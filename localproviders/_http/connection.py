@@ -327,6 +327,9 @@ class _Bounded:
         sock: Any = self.sock  # connect() has set it
         sock.begin(call)
         call.sending()
+        outer = vars(current).copy()
+        call.tell_connected()
+        vars(current).update(outer)  # a listener may have made a call of its own
         return super().putrequest(*args, **kwargs)  # type: ignore[misc]  # as above
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:

@@ -66,6 +66,10 @@ class Call:
         self.cancelled = False
         #: Told of a failed attempt: its error, its number, the seconds before the next one.
         self.on_retry: Optional[Callable[[ProviderError, int, float], None]] = None
+        #: Told of a connection: the seconds that it took, None where it was kept.
+        self.on_connected: Optional[Callable[[Optional[float]], None]] = None
+        #: Told of the first token: the seconds since the call began.
+        self.on_first_token: Optional[Callable[[float], None]] = None
         #: Set for a repetition on a fresh connection, after a kept one had died.
         self.fresh = False
         #: Whether there was a connection, it had served before, and any byte came on it.
@@ -85,6 +89,7 @@ class Call:
         self._ends = {"total_s": self.started + limits.total_s}
         self._values = {"total_s": limits.total_s}
         self._step: Optional[float] = None
+        self._connecting_since = self.started
         if cancel is not None:
             cancel._subscribe(self.cancel)
 
@@ -98,11 +103,18 @@ class Call:
     def connecting(self) -> None:
         """Start the clock of `connect_s`."""
         self._phase("connect_s", self.limits.connect_s)
+        if self.on_connected is not None:
+            self._connecting_since = self.clock()
 
     def sending(self) -> None:
         """Bound silence while the request goes out: there is a connection now."""
         self.connected = True
         self._phase(None, math.inf, step=self.limits.idle_s)
+
+    def tell_connected(self) -> None:
+        """Tell whoever listens of the connection that `connecting` has led to, or was kept."""
+        if self.on_connected is not None:
+            self.on_connected(None if self.reused else self.clock() - self._connecting_since)
 
     def awaiting(self) -> None:
         """Start the clock of the first token; loading counts into it, where that may be."""

@@ -99,7 +99,13 @@ class Stream:
         inspect: Callable[[CompletionChunk], None],
         conclude: Callable[[Summary], CompletionResponse],
         explain: Callable[[ProviderError], ProviderError],
+        abandon: Callable[[BaseException], None],
     ) -> None:
+        # What `close` looks at comes first: an interrupted constructor leaves half an object.
+        self._result: Optional[CompletionResponse] = None
+        self._failure: Optional[ProviderError] = None
+        self._pulling = False
+        self._abandon = abandon
         self._answer = answer
         self._decoder = decoder
         self._parser = parser
@@ -112,8 +118,6 @@ class Stream:
         self._unread: Optional[ProviderError] = None
         self._body_over = False
         self._closed = False
-        self._failure: Optional[ProviderError] = None
-        self._result: Optional[CompletionResponse] = None
         _held.add(answer)
 
     @property
@@ -134,15 +138,19 @@ class Stream:
             raise StopIteration
         if self._failure is not None:
             raise self._failure
+        self._pulling = True
         try:
             chunk = self._pull()
             if chunk is None:
                 self._result = self._conclude(self._summary)
         except ProviderError as error:
             raise self._fail(error) from error.__cause__
-        except BaseException:
+        except BaseException as error:
             self.close()
+            self._abandon(error)
             raise
+        finally:
+            self._pulling = False
         if chunk is None:
             raise StopIteration
         return chunk
@@ -167,6 +175,9 @@ class Stream:
         self._closed = True
         self._answer.cancel()
         self._let_go()
+        # Whoever is reading finds out, and says so.
+        if self._result is None and self._failure is None and not self._pulling:
+            self._abandon(CancelledError("the stream was closed before its end"))
 
     def __enter__(self) -> Stream:
         return self
@@ -183,6 +194,16 @@ class Stream:
         ended = self._result is not None
         state = "ended" if ended else "failed" if self._failure else "open"
         return f"<Stream {state}, {len(self.text)} characters so far>"
+
+    def _amend(
+        self,
+        response: Callable[[CompletionResponse], CompletionResponse],
+        error: Callable[[ProviderError], ProviderError],
+    ) -> None:
+        """Let whoever hands this on say more in its answer, or in its error."""
+        conclude, explain = self._conclude, self._explain
+        self._conclude = lambda summary: response(conclude(summary))
+        self._explain = lambda failure: error(explain(failure))
 
     def _pull(self) -> Optional[CompletionChunk]:
         """Give the next chunk, or None after the last."""
@@ -235,6 +256,8 @@ class Stream:
         if chunk.says_something and self._summary.first_token_s is None:
             self._summary.first_token_s = self._answer.call.elapsed_s
             self._answer.call.answering()
+            if self._answer.call.on_first_token is not None:
+                self._answer.call.on_first_token(self._summary.first_token_s)
         self._summary.add(chunk)
 
     def _fail(self, error: ProviderError) -> ProviderError:

@@ -216,6 +216,10 @@ class Transport:
                 setattr(error, name, words if key is None else key.scrub(words))
         error.args = (error.message,)
 
+    def prepare(self) -> None:
+        """Load what the first request would load, before any clock runs."""
+        self._current_session()
+
     def close(self) -> None:
         """Close the kept connections. The next call opens new ones."""
         sessions, self._sessions = self._sessions, {}

@@ -131,7 +131,7 @@ class Downloads(Listings):
         _check(model, quantization, self.name)
         span = self._span("pull", model)
         call = _Following(_transfer_limits(timeout, self.settings.limits), cancel)
-        call.on_retry = span.retried
+        span.follow(call)
 
         def follow(call: Call) -> ModelInfo:
             before = set(names_of(self._entries_with("pull", "0.4", call)))

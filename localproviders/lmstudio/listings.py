@@ -15,7 +15,7 @@ from localproviders.lmstudio import wire
 from localproviders.openai_compatible import OpenAICompatibleProvider
 from localproviders.openai_compatible import wire as dialect
 from localproviders.settings import Settings
-from localproviders.telemetry import Span
+from localproviders.telemetry import SILENT, Span
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Timeout
 from localproviders.types.model import ModelCapabilities, ModelInfo
@@ -192,20 +192,21 @@ class Listings(OpenAICompatibleProvider):
         call: Call,
         work: Callable[[Call], T],
         model: Optional[str] = None,
-        span: Optional[Span] = None,
+        span: Span = SILENT,
     ) -> T:
         """Let one verb ask all its questions on one call, which ends with them."""
         try:
             done = work(call)
         except ProviderError as error:
             error.add_context(model=model)
-            if span is not None:
-                span.failed(error)
+            span.failed(error)
             raise self._noted(self._transport.locate(error)) from error.__cause__
+        except BaseException as error:
+            span.failed(error)
+            raise
         finally:
             call.over()
-        if span is not None:
-            span.finished()
+        span.finished()
         return done
 
     def _wait(self, call: Call, event: threading.Event, seconds: float = math.inf) -> None:

@@ -176,6 +176,7 @@ class Inventory(HTTPProvider):
             span.retried(error, attempts, wait_s)
             attempts += 1
 
+        span.follow(call)
         call.on_retry = retried
         try:
             done = work(call)
@@ -184,6 +185,9 @@ class Inventory(HTTPProvider):
             error.add_context(model=model)
             span.failed(error)
             raise error from error.__cause__
+        except BaseException as error:
+            span.failed(error)
+            raise
         finally:
             call.over()
         span.finished(attempts=attempts)

@@ -169,9 +169,13 @@ class Models(ABC):
             limits = self.limits(timeout)
             soon = limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S))
             with contextlib.suppress(Exception):
-                self.unload(model, timeout=soon)
+                self.unload(self._resident_name(loaded, model), timeout=soon)
             raise
-        self.unload(model, timeout=timeout)
+        self.unload(self._resident_name(loaded, model), timeout=timeout)
+
+    def _resident_name(self, loaded: LoadedModel, model: str) -> str:
+        """Give the name under which `unload` finds what `load` has brought."""
+        return model
 
     def pull(
         self,

@@ -12,6 +12,7 @@ from localproviders.types.answer import (
     ServerTimings,
     Timings,
     TokenLogprob,
+    Tried,
     Usage,
 )
 from localproviders.types.cancel import CancelToken
@@ -69,5 +70,6 @@ __all__ = [
     "ToolLike",
     "ToolRun",
     "ToolStep",
+    "Tried",
     "Usage",
 ]

@@ -193,6 +193,28 @@ def _make_chunk(state: Dict[str, Any]) -> CompletionChunk:
 
 
 @record
+class Tried(Record):
+    """A server that was tried before the one that answered. As text it is one line.
+
+    Attributes:
+        provider: Its name.
+        model: The model that it was to ask.
+        error: Class name of its error; None where it was left alone, because it had failed
+            again and again.
+        message: Why, in words.
+    """
+
+    provider: str
+    model: str
+    error: Optional[str] = None
+    message: str = ""
+
+    def __str__(self) -> str:
+        why = f"{self.error}: {self.message}" if self.error else self.message
+        return f"{self.provider}/{self.model}: {why}"
+
+
+@record
 class CompletionResponse(Record):
     """A whole answer.
 
@@ -214,8 +236,9 @@ class CompletionResponse(Record):
             None where it keeps none (`LMStudioProvider.stateful_chat`).
         warnings: What the caller should know: a parameter left out under
             ``strict=False``, another model than asked for, a loss that `overflow` allowed, a
-            model that was loaded again.
+            model that was loaded again; each of `tried`.
         attempts: How often the request was sent; see `RetryPolicy`.
+        tried: The servers that `LocalProvider` tried before this one, in order.
         raw: The server's last record.
     """
 
@@ -237,6 +260,7 @@ class CompletionResponse(Record):
     response_id: Optional[str] = None
     warnings: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
     attempts: int = 1
+    tried: Tuple[Tried, ...] = field(default=(), metadata=loads_each(Tried.from_dict))
     raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)
 
     @property
@@ -271,6 +295,7 @@ class EmbeddingResponse(Record):
         warnings: What the caller should know, each once.
         attempts: How often a request was sent: the highest number of any batch, so that
             more than 1 means a repetition; see `RetryPolicy`.
+        tried: The servers that `LocalProvider` tried before this one, in order.
     """
 
     vectors: Tuple[array[float], ...] = field(metadata=loads(_load_vectors, **CONTENT))
@@ -283,6 +308,7 @@ class EmbeddingResponse(Record):
     )
     warnings: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
     attempts: int = 1
+    tried: Tuple[Tried, ...] = field(default=(), metadata=loads_each(Tried.from_dict))
 
     @property
     def dimensions(self) -> int:

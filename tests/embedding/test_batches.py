@@ -179,7 +179,7 @@ def test_listeners_hear_of_one_call(kind: str) -> None:
     with running(kind, listeners=[events.append]) as (_, provider):
         response = provider.embed(numbered(3), batch_size=1)
 
-    assert [event.kind for event in events] == ["started", "finished"]
+    assert [event.kind for event in events] == ["started", "connected", "finished"]
     assert events[-1].prompt_tokens == response.usage.prompt_tokens
 
 

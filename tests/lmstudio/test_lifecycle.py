@@ -491,8 +491,10 @@ def test_a_model_that_left_is_loaded_again_as_it_was() -> None:
         assert pair.server.loaded == {MODEL: 8192}
     assert response.text
     assert (response.warnings, response.attempts) == ((AGAIN,), 2)
-    assert [event.kind for event in events] == ["started", "retried", "finished"]
-    assert events[1].error == "ModelNotFoundError"
+    assert " ".join(event.kind for event in events) == (
+        "started connected retried connected first_token finished"
+    )
+    assert events[2].error == "ModelNotFoundError"
 
 
 def test_embedding_loads_it_again_too() -> None:

@@ -264,6 +264,8 @@ def test_the_events_of_a_call() -> None:
 
     assert [(event.kind, event.operation) for event in events] == [
         ("started", "stateful_stream"),
+        ("connected", "stateful_stream"),
+        ("first_token", "stateful_stream"),
         ("finished", "stateful_stream"),
     ]
 

@@ -408,6 +408,6 @@ def test_listeners_hear_of_it(server: FakeOllama) -> None:
         with pytest.raises(ProviderError):
             provider.load("nope")
     assert [(e.kind, e.operation, e.model) for e in events] == [
-        ("started", "load", "m"), ("finished", "load", "m"),
-        ("started", "load", "nope"), ("failed", "load", "nope"),
+        ("started", "load", "m"), ("connected", "load", "m"), ("finished", "load", "m"),
+        ("started", "load", "nope"), ("connected", "load", "nope"), ("failed", "load", "nope"),
     ]  # fmt: skip

@@ -345,7 +345,8 @@ def test_listeners_hear_of_each_attempt(server: FakeOllama) -> None:
     with OllamaProvider(server.url, retry=policy, listeners=(events.append,)) as provider:
         provider.pull("llama3.2")
     assert [(event.kind, event.attempts) for event in events] == [
-        ("started", 1), ("retried", 1), ("retried", 2), ("finished", 3),
+        ("started", 1), ("connected", 1), ("retried", 1), ("connected", 2), ("retried", 2),
+        ("connected", 3), ("finished", 3),
     ]  # fmt: skip
 
 

@@ -1,0 +1,222 @@
+"""What OpenTelemetry's own SDK keeps, against its package of conventions."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any, Dict, List, Tuple
+
+import pytest
+
+from localproviders import DependencyError, OllamaProvider
+from localproviders.errors import BusyError, CancelledError, ContextOverflowError
+from localproviders.exporters import OpenTelemetryExporter
+from localproviders.telemetry import fell_back
+from localproviders.testing import FakeOllama
+from tests.exporters.support import FACTS, call
+
+_WHY = "needs opentelemetry-sdk and its package of conventions"
+trace = pytest.importorskip("opentelemetry.sdk.trace", reason=_WHY)
+metrics = pytest.importorskip("opentelemetry.sdk.metrics", reason=_WHY)
+spans = pytest.importorskip("opentelemetry.sdk.trace.export", reason=_WHY)
+memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter", reason=_WHY)
+readers = pytest.importorskip("opentelemetry.sdk.metrics.export", reason=_WHY)
+names = pytest.importorskip(
+    "opentelemetry.semconv._incubating.attributes.gen_ai_attributes", reason=_WHY
+)
+measures = pytest.importorskip(
+    "opentelemetry.semconv._incubating.metrics.gen_ai_metrics", reason=_WHY
+)
+
+
+class _Kept:
+    """An exporter, and what the SDK keeps of it."""
+
+    def __init__(self) -> None:
+        self._spans = memory.InMemorySpanExporter()
+        self._reader = readers.InMemoryMetricReader()
+        self.tracers = trace.TracerProvider()
+        self.tracers.add_span_processor(spans.SimpleSpanProcessor(self._spans))
+        self._meters = metrics.MeterProvider([self._reader])
+        self.exporter = OpenTelemetryExporter(self.tracers, self._meters)
+
+    @property
+    def spans(self) -> List[Any]:
+        return list(self._spans.get_finished_spans())
+
+    @property
+    def span(self) -> Any:
+        (span,) = self.spans
+        return span
+
+    def points(self) -> Dict[str, List[Any]]:
+        """Each metric's points, by its name."""
+        return {name: list(metric.data.data_points) for name, metric in self.metrics().items()}
+
+    def metrics(self) -> Dict[str, Any]:
+        data = self._reader.get_metrics_data()
+        scopes = [s for r in data.resource_metrics for s in r.scope_metrics] if data else []
+        return {metric.name: metric for scope in scopes for metric in scope.metrics}
+
+
+@pytest.fixture
+def kept() -> _Kept:
+    return _Kept()
+
+
+def test_a_chat_is_a_span_with_the_attributes_of_the_conventions(kept: _Kept) -> None:
+    call(kept.exporter)
+    span = kept.span
+    assert (span.name, span.kind.name, span.status.status_code.name) == (
+        "chat m",
+        "CLIENT",
+        "UNSET",
+    )
+    assert dict(span.attributes) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "ollama",
+        "gen_ai.request.model": "m",
+        "gen_ai.request.stream": True,
+        "gen_ai.response.model": "m:latest",
+        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.response.time_to_first_chunk": 0.25,
+        "gen_ai.usage.input_tokens": 7,
+        "gen_ai.usage.output_tokens": 3,
+        "server.address": "127.0.0.1",
+        "server.port": 11434,
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "operation", "name"),
+    [
+        ("chat", "stream", "chat"),
+        ("completion", "stream", "text_completion"),
+        ("embedding", "embed", "embeddings"),
+        (None, "load", "load"),
+    ],
+)
+def test_operations_have_the_names_of_the_conventions(
+    kept: _Kept, task: str, operation: str, name: str
+) -> None:
+    call(kept.exporter, task=task, operation=operation)
+    assert kept.span.attributes["gen_ai.operation.name"] == name
+    if task is None:
+        assert kept.points() == {}  # work on models is no use of a model
+    else:
+        assert name in {value.value for value in names.GenAiOperationNameValues}
+
+
+def test_a_span_lasts_as_long_as_its_call_and_lies_in_the_current_one(kept: _Kept) -> None:
+    tracer = kept.tracers.get_tracer("the script")
+    with FakeOllama() as server:
+        with OllamaProvider(server.url, model="llama3.2", listeners=[kept.exporter]) as ollama:
+            before = time.time_ns()
+            with tracer.start_as_current_span("the script's own"):
+                with ollama.stream("Hi") as stream:
+                    response = stream.result()
+            after = time.time_ns()
+
+    inner, outer = kept.spans
+    assert inner.parent.span_id == outer.context.span_id
+    assert before <= inner.start_time <= inner.end_time <= after
+    assert (inner.end_time - inner.start_time) / 1e9 == pytest.approx(
+        response.timings.total_s, abs=2
+    )
+    assert [event.name for event in inner.events] == [
+        "localproviders.connected",
+        "localproviders.first_token",
+    ]
+
+
+def test_a_failure_has_its_type_and_no_words(kept: _Kept) -> None:
+    call(kept.exporter, error=ContextOverflowError("private words", context_length=8))
+    span = kept.span
+    assert span.status.status_code.name == "ERROR"
+    assert span.attributes["error.type"] == "ContextOverflowError"
+    (duration,) = kept.points()["gen_ai.client.operation.duration"]
+    assert duration.attributes["error.type"] == "ContextOverflowError"
+    overflow = span.events[-1]
+    assert overflow.name == "localproviders.overflowed"
+    assert dict(overflow.attributes) == {"localproviders.context_length": 8}
+    assert "private" not in span.to_json()
+
+
+def test_a_stream_that_was_left_has_a_type_and_no_status(kept: _Kept) -> None:
+    call(kept.exporter, error=CancelledError("m"))
+    assert kept.span.attributes["error.type"] == "CancelledError"
+    assert kept.span.status.status_code.name == "UNSET"
+
+
+def test_a_fallback_is_told_on_the_span_of_the_script(kept: _Kept) -> None:
+    with kept.tracers.get_tracer("the script").start_as_current_span("the script's own"):
+        fell_back((kept.exporter,), BusyError("m"), to="lmstudio", **FACTS)
+    (event,) = kept.span.events
+    assert event.name == "localproviders.fell_back"
+    assert event.attributes["localproviders.to_provider"] == "lmstudio"
+    fell_back((kept.exporter,), BusyError("m"), to="lmstudio", **FACTS)  # no span: no trouble
+
+
+def test_metrics_have_names_units_and_numbers_of_the_conventions(kept: _Kept) -> None:
+    call(kept.exporter)
+    found = kept.metrics()
+    units = {name: metric.unit for name, metric in found.items()}
+    assert units == {
+        "gen_ai.client.operation.duration": "s",
+        "gen_ai.client.operation.time_to_first_chunk": "s",
+        "gen_ai.client.token.usage": "{token}",
+    }
+    points = kept.points()
+    usage = {p.attributes["gen_ai.token.type"]: p.sum for p in points["gen_ai.client.token.usage"]}
+    assert usage == {"input": 7, "output": 3}
+    (first,) = points["gen_ai.client.operation.time_to_first_chunk"]
+    assert (first.sum, first.explicit_bounds[-1]) == (0.25, 81.92)
+    assert points["gen_ai.client.token.usage"][0].explicit_bounds[-1] == 67108864
+
+
+def _known(module: Any) -> Tuple[str, ...]:
+    return tuple(value for name, value in vars(module).items() if name.isupper())
+
+
+def test_every_name_is_one_of_the_conventions(kept: _Kept) -> None:
+    if not hasattr(names, "GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK"):
+        pytest.skip("the conventions that this Python gets are older than these names")
+    server = pytest.importorskip("opentelemetry.semconv.attributes.server_attributes")
+    errors = pytest.importorskip("opentelemetry.semconv.attributes.error_attributes")
+    known = {name for module in (names, server, errors) for name in _known(module)}
+    call(kept.exporter)
+    call(kept.exporter, error=BusyError("m"))
+    used = {name for span in kept.spans for name in span.attributes}
+    points = kept.points()
+    used |= {name for each in points.values() for p in each for name in p.attributes}
+    assert used <= known
+    assert set(points) <= set(_known(measures))
+
+
+def test_calls_leave_nothing_behind_in_the_exporter(kept: _Kept) -> None:
+    for _ in range(3):
+        call(kept.exporter)
+        call(kept.exporter, error=KeyboardInterrupt())
+    assert len(kept.spans) == 6
+    assert kept.exporter._open == {}
+
+
+def test_without_an_sdk_nothing_comes_of_it() -> None:
+    call(OpenTelemetryExporter())
+
+
+def test_without_the_api_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with pytest.raises(DependencyError) as caught:
+        OpenTelemetryExporter()
+    assert 'the extra "opentelemetry"' in str(caught.value.hint)
+
+
+def test_no_content_reaches_a_span_or_a_metric(kept: _Kept) -> None:
+    with FakeOllama() as server:
+        server.usual = "the answer"
+        with OllamaProvider(server.url, model="llama3.2", listeners=[kept.exporter]) as ollama:
+            assert ollama.chat("the question").text == "the answer"
+    told = json.dumps(kept.span.to_json()) + str(kept.points())
+    assert "the question" not in told and "the answer" not in told

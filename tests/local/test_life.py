@@ -1,0 +1,256 @@
+"""Servers that are found, threads, forks, pickles, closing."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, ClassVar, List
+
+import pytest
+
+from localproviders import (
+    Config,
+    Discovery,
+    FoundServer,
+    LocalProvider,
+    OllamaProvider,
+    OpenAICompatibleProvider,
+    UnreachableError,
+    create_default_provider,
+    create_fallback_provider,
+    discovery,
+)
+from localproviders.config import ServerConfig
+from localproviders.testing import FakeLMStudio, FakeOllama, FakeOpenAICompatible
+from tests.local.support import ONCE, pair
+
+NOW = datetime(2025, 1, 1, tzinfo=timezone.utc)
+
+
+class Finder:
+    """Stands in for the search: gives what a test put there, and counts."""
+
+    def __init__(self) -> None:
+        self.servers: List[FoundServer] = []
+        self.asked: List[Any] = []
+
+    def __call__(self, **how: Any) -> Discovery:
+        self.asked.append(how)
+        return Discovery(found_at=NOW, servers=tuple(self.servers))
+
+
+@pytest.fixture
+def finder(monkeypatch: pytest.MonkeyPatch) -> Finder:
+    found = Finder()
+    monkeypatch.setattr(discovery, "discover", found)
+    return found
+
+
+def _found(kind: Any, url: str, **more: Any) -> FoundServer:
+    return FoundServer(kind=kind, name=kind, endpoint=url, **more)
+
+
+def test_making_one_reads_nothing_and_searches_nothing(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Config, "load", _forbidden)
+    with create_default_provider(model="m") as local:
+        assert local.name == "local"
+        assert "not searched" in repr(local)
+        assert local.limits(5).total_s == 5
+    assert finder.asked == []
+
+
+def test_given_providers_have_nothing_read_and_nothing_searched(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Config, "load", _forbidden)
+    with FakeOllama(["m"]) as server:
+        with create_fallback_provider([OllamaProvider(server.url)], model="m") as local:
+            assert local.chat("Hi").provider == "ollama"
+    assert finder.asked == []
+
+
+def _forbidden(*_: Any, **__: Any) -> Any:
+    raise AssertionError("nothing may be read here")
+
+
+def test_servers_are_found_at_the_first_call_and_once(finder: Finder) -> None:
+    with FakeOllama(["here"]) as one, FakeLMStudio(["there"]) as other:
+        finder.servers = [_found("ollama", one.url), _found("lmstudio", other.url)]
+        heard: List[Any] = []
+        with LocalProvider(config=Config(), listeners=(heard.append,)) as local:
+            assert local.chat("Hi", model="there").provider == "lmstudio"
+            assert local.chat("Hi", model="here").provider == "ollama"
+        assert len(finder.asked) == 1
+        assert {event.provider for event in heard} == {"ollama", "lmstudio"}
+
+
+def test_what_cannot_be_used_is_left_out(finder: Finder) -> None:
+    with FakeOllama(["here"]) as one:
+        finder.servers = [
+            _found("unknown", "http://127.0.0.1:9"),
+            _found("lmstudio", "http://127.0.0.1:9", state="unavailable", reason="broken"),
+            _found("ollama", one.url),
+        ]
+        with LocalProvider(config=Config()) as local:
+            assert [each.name for each in local.providers()] == ["ollama"]
+
+
+def test_configured_servers_come_in_the_order_of_fallback_and_are_not_found_twice(
+    finder: Finder,
+) -> None:
+    with FakeOllama(["m"]) as one, FakeLMStudio(["m"]) as other:
+        finder.servers = [_found("ollama", one.url), _found("lmstudio", other.url)]
+        config = Config(
+            servers=(
+                ServerConfig(name="box", kind="ollama", endpoint=one.url, retry=ONCE),
+                ServerConfig(name="studio", kind="lmstudio", endpoint=other.url, retry=ONCE),
+            ),
+            fallback=("studio", "box"),
+            aliases={"fast": ("box/m", "studio/m")},
+            default_model="fast",
+        )
+        with LocalProvider(config=config) as local:
+            assert [each.name for each in local.providers()] == ["studio", "box"]
+            assert local.chat("Hi", model="m").provider == "studio"
+            assert local.chat("Hi").provider == "box"
+
+
+def test_no_server_at_all_says_what_was_tried_and_is_looked_for_again(finder: Finder) -> None:
+    with FakeOllama(["m"]) as one:
+        with LocalProvider(config=Config(), model="m") as local:
+            with pytest.raises(UnreachableError) as caught:
+                local.chat("Hi")
+            assert "ollama serve" in str(caught.value.hint)
+            finder.servers = [_found("ollama", one.url)]
+            assert local.chat("Hi").provider == "ollama"
+
+
+def test_a_search_is_made_again_when_nobody_could(finder: Finder) -> None:
+    with FakeOllama(["m"]) as one, FakeLMStudio(["late"]) as other:
+        finder.servers = [_found("ollama", one.url)]
+        with LocalProvider(config=Config()) as local:
+            assert not local.supports_model("late")
+            (before,) = local.providers()
+            finder.servers.append(_found("lmstudio", other.url))
+            assert not local.supports_model("late")
+            assert local.chat("Hi", model="late").provider == "lmstudio"
+            assert local.providers()[0] is before
+            assert finder.asked[-1]["refresh"] is True
+
+
+def test_refresh_searches_anew(finder: Finder) -> None:
+    with FakeOllama(["m"]) as one:
+        finder.servers = [_found("ollama", one.url)]
+        with LocalProvider(config=Config()) as local:
+            local.list_models()
+            local.refresh()
+            local.list_models()
+        assert len(finder.asked) == 2
+
+
+def test_a_provider_pickles_with_its_providers_settings() -> None:
+    with pair() as made:
+        plain = LocalProvider(made.local.providers(), aliases={"fast": "lmstudio/both"})
+        with pickle.loads(pickle.dumps(plain)) as twin:
+            assert twin.chat("Hi", model="fast").provider == "lmstudio"
+            assert twin.providers()[0].settings == made.local.providers()[0].settings  # type: ignore[attr-defined]  # both are HTTP providers
+
+
+def test_many_threads_share_one_provider_while_a_server_dies() -> None:
+    answers: List[str] = []
+    with pair() as made:
+
+        def ask() -> None:
+            for _ in range(5):
+                answers.append(made.local.chat("Hi", model="both").provider)
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        made.ollama.stop()
+        for thread in threads:
+            thread.join()
+    assert len(answers) == 30
+    assert set(answers) <= {"ollama", "lmstudio"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_falls_back_on_its_own() -> None:
+    with pair() as made:
+        assert made.local.chat("Hi", model="both").provider == "ollama"
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                answer = made.local.chat("Hi", model="qwen/there")
+                code = 0 if answer.provider == "lmstudio" else 2
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0
+        assert made.local.chat("Hi", model="both").provider == "ollama"
+
+
+def test_no_thread_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pair() as made:
+        made.local.chat("Hi", model="both")
+        mine = threading.current_thread()
+        started: List[str] = []
+        plain = threading.Thread.start
+
+        def watched(thread: threading.Thread) -> None:
+            if threading.current_thread() is mine:
+                started.append(thread.name)
+            plain(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", watched)
+        made.ollama.stop()
+        assert made.local.chat("Hi", model="both").provider == "lmstudio"
+        assert started == []
+
+
+class FakeEngine:
+    """Stands in for the engine: its server is a fake one."""
+
+    running: ClassVar[List[FakeEngine]] = []
+    url = ""
+
+    def __init__(self, model: Path, **_: Any) -> None:
+        self.model = model
+
+    def start(self) -> OpenAICompatibleProvider:
+        self.running.append(self)
+        return OpenAICompatibleProvider(self.url + "/v1", name="engine:m", retry=ONCE)
+
+    def stop(self) -> None:
+        self.running.remove(self)
+
+
+def test_a_model_file_is_served_when_it_is_needed_and_until_close(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("localproviders.local.hosted.LocalEngine", FakeEngine)
+    with FakeOllama(["m"]) as one, FakeOpenAICompatible(["file"]) as engine:
+        monkeypatch.setattr(FakeEngine, "url", engine.url)
+        config = Config(
+            servers=(
+                ServerConfig(name="box", kind="ollama", endpoint=one.url, retry=ONCE),
+                ServerConfig(name="own", kind="gguf", gguf=tmp_path / "file.gguf"),
+            )
+        )
+        with LocalProvider(config=config) as local:
+            assert local.chat("Hi", model="m").provider == "box"
+            assert FakeEngine.running == []
+            assert local.chat("Hi", model="own/file").provider == "own"
+            (started,) = FakeEngine.running
+            assert started.model == tmp_path / "file.gguf"
+            assert local.chat("Hi", model="file").provider == "own"
+            local.close()
+            assert FakeEngine.running == []
+            assert local.chat("Hi", model="own/file").provider == "own"
+        assert FakeEngine.running == []
