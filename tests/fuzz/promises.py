@@ -83,7 +83,7 @@ def fits(value: Any, hint: Any) -> bool:
         return value in inner
     if kind is collections.abc.Callable:
         return callable(value)
-    if kind is tuple:
+    if kind in (tuple, collections.abc.Sequence):
         return isinstance(value, tuple) and all(fits(item, inner[0]) for item in value)
     if kind in (dict, collections.abc.Mapping):
         pairs = value.items() if isinstance(value, dict) else [(None, None)]

@@ -114,7 +114,7 @@ def of_hint(hint: Any) -> Draw:
         return st.one_of(*map(of_hint, inner))
     if kind is Literal:
         return st.sampled_from(inner)
-    if kind is tuple:
+    if kind in (tuple, collections.abc.Sequence):
         return st.lists(of_hint(inner[0]), max_size=2).map(tuple)
     if kind in (dict, collections.abc.Mapping):
         return st.dictionaries(_text, of_hint(inner[1]), max_size=3)
