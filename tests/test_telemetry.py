@@ -7,9 +7,9 @@ from typing import List
 
 import pytest
 
-from localproviders import telemetry
+from localproviders import OllamaProvider, telemetry
 from localproviders.errors import BusyError, ContextOverflowError
-from localproviders.telemetry import CallEvent, Span, fell_back
+from localproviders.telemetry import SILENT, CallEvent, Span, fell_back
 
 _FACTS = {"operation": "chat", "provider": "p", "endpoint": "http://h:1"}
 
@@ -62,6 +62,13 @@ def test_no_event_is_made_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) 
     span = Span((), **_FACTS)
     span.finished()
     span.failed(BusyError("m"))
+
+
+def test_a_call_that_nobody_listens_to_has_no_span_and_no_hooks() -> None:
+    provider = OllamaProvider()
+    assert provider._span("chat", "m") is SILENT
+    call = provider._call(None, None, span=SILENT)
+    assert (call.on_retry, call.on_connected, call.on_first_token) == (None, None, None)
 
 
 def test_the_package_logs_nothing_unasked() -> None:

@@ -47,7 +47,8 @@ class OpenTelemetryExporter:
         meter_provider: Optional[MeterProvider] = None,
     ) -> None:
         try:
-            from opentelemetry import metrics, trace
+            # Where the package is absent, pyright takes this very module for it.
+            from opentelemetry import metrics, trace  # pyright: ignore[reportAttributeAccessIssue]
         except ImportError:
             raise DependencyError(
                 "OpenTelemetryExporter needs opentelemetry-api, which is not installed",
