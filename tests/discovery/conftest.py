@@ -7,6 +7,7 @@ from typing import Iterator
 import pytest
 
 from localproviders.discovery import candidates, forget
+from tests.discovery.support import give_ports_back
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +16,4 @@ def _no_usual_ports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget()
     yield
     forget()
+    give_ports_back()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import Any, Tuple
+from typing import Any, List, Tuple
 
 import pytest
 
@@ -43,10 +43,26 @@ class LMStudioOnSix(_OnSix, FakeLMStudio):
     """An LM Studio at ::1."""
 
 
+#: Ports that are taken, so that nobody else can listen there meanwhile.
+_taken: List[socket.socket] = []
+
+
 def closed_port() -> int:
-    """Give a port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Give a port where nobody listens, on either loopback address, until the test ends."""
+    four = socket.socket()
+    _taken.append(four)
+    four.bind(("127.0.0.1", 0))
+    port = int(four.getsockname()[1])
+    if has_ipv6():
+        six = socket.socket(socket.AF_INET6)
+        _taken.append(six)
+        six.bind(("::1", port))
+    return port
+
+
+def give_ports_back() -> None:
+    while _taken:
+        _taken.pop().close()
 
 
 def look_at(url: str, timeout_s: float = 5.0, **options: Any) -> FoundServer:

@@ -37,6 +37,7 @@ from tests.discovery.support import (
     timed,
 )
 
+_PORTS = candidates.PORTS
 _REASON = why_unsupported() or why_missing()
 needs_engine = pytest.mark.skipif(_REASON is not None, reason=str(_REASON))
 
@@ -176,7 +177,7 @@ def test_the_usual_ports_are_asked_on_both_loopback_addresses(
 def test_the_usual_ports_are_those_of_the_documentation_and_none_speaks_websocket(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.undo()
+    monkeypatch.setattr(candidates, "PORTS", _PORTS)
 
     ports = {place.endpoint.port for place in candidates.candidates(None)}
 
