@@ -31,7 +31,7 @@ class WindowWatch:
         self._known: Dict[Tuple[str, Optional[int]], Tuple[float, int]] = {}
 
     def check(
-        self, request: CompletionRequest, model: str, usage: Usage, text: str, ask: AskWindow
+        self, request: CompletionRequest, model: str, usage: Usage, ask: AskWindow
     ) -> Optional[str]:
         """Give a warning where something was lost and the caller allowed it.
 
@@ -58,7 +58,6 @@ class WindowWatch:
             hint="set max_tokens, raise context_length, or accept the loss with overflow='allow'",
             prompt_tokens=usage.prompt_tokens,
             context_length=window,
-            partial=text,
         )
 
     def forget(self) -> None:
