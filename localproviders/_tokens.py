@@ -66,6 +66,8 @@ def _of_message(message: Message) -> float:
 
 
 def _of_text(text: str) -> float:
+    if text.isascii():  # each answered prompt is weighed: most need no second look
+        return len(text) / _BYTES_PER_TOKEN
     cjk = sum(map(len, _CJK.findall(text)))
     return (len(text.encode("utf-8", "surrogatepass")) + cjk) / _BYTES_PER_TOKEN
 

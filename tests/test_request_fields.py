@@ -126,14 +126,20 @@ BARE: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def ask(way: str, request: CompletionRequest) -> Dict[str, Any]:
-    """Send a request, and give what the server received, without model and question."""
+def received_for(way: str, request: CompletionRequest) -> Dict[str, Any]:
+    """Send a request, and give what the server received."""
     model = FakeModel(name="m", abilities=ABILITIES)
     with WAYS[way].server([model]) as fake:
         base = getattr(fake, "base_url", fake.url) if way == "openai" else fake.url
         with WAYS[way].provider(base, model="m") as provider:
             provider.complete(request)
         (received,) = [e.json for e in fake.exchanges if e.path.endswith(_ASKED)]
+    return dict(received)
+
+
+def ask(way: str, request: CompletionRequest) -> Dict[str, Any]:
+    """Send a request, and give what the server received, without model and question."""
+    received = received_for(way, request)
     assert received.pop("model") == "m"
     return {name: value for name, value in received.items() if name != "messages"}
 
@@ -198,14 +204,8 @@ def test_lm_studio_cannot_fill_a_gap() -> None:
 
 def question(way: str, message: Message) -> Dict[str, Any]:
     """Send one message, and give it as the server received it."""
-    model = FakeModel(name="m", abilities=ABILITIES)
-    with WAYS[way].server([model]) as fake:
-        base = getattr(fake, "base_url", fake.url) if way == "openai" else fake.url
-        with WAYS[way].provider(base, model="m") as provider:
-            provider.chat(message)
-        (received,) = [e.json for e in fake.exchanges if e.path.endswith(_ASKED)]
-    found: Dict[str, Any] = received["messages"][0]
-    return found
+    received = received_for(way, CompletionRequest(messages=(message,)))
+    return dict(received["messages"][0])
 
 
 def test_ollama_gets_pictures_and_sound_as_bare_base64() -> None:

@@ -13,7 +13,7 @@ from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
 from localproviders._http.transport import Body, encode
 from localproviders.errors import ProviderError, UnsupportedError
 from localproviders.telemetry import Span
-from localproviders.types.answer import CompletionResponse
+from localproviders.types.answer import CompletionResponse, Usage
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
 from localproviders.types.request import CompletionRequest
@@ -166,16 +166,15 @@ class Completions(Backend):
         span: Span,
         call: Call,
     ) -> CompletionResponse:
-        response = summary.response(provider=self.name, model=model)
         lost = self._windows.check(
             request,
             model,
-            response.usage,
-            response.text,
+            summary.usage or Usage(),
             ask=lambda: self._window(model, call),
             on_loss=span.overflowed,
         )
-        response = response.replace(warnings=(*warnings, *([lost] if lost else [])))
+        told = (*warnings, lost) if lost else tuple(warnings)
+        response = summary.response(provider=self.name, model=model, warnings=told)
         self._calibration.learn(model, request, response.usage.prompt_tokens)
         span.answered(response)
         return response

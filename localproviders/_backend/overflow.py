@@ -38,7 +38,6 @@ class WindowWatch:
         request: CompletionRequest,
         model: str,
         usage: Usage,
-        text: str,
         *,
         ask: AskWindow,
         on_loss: OnLoss,
@@ -69,7 +68,6 @@ class WindowWatch:
             hint="set max_tokens, raise context_length, or accept the loss with overflow='allow'",
             prompt_tokens=usage.prompt_tokens,
             context_length=window,
-            partial=text,
         )
 
     def forget(self) -> None:

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Callable, Deque, Iterable, Iterator, List, Optional, Protocol, Set
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Deque,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Protocol,
+    Set,
+    Tuple,
+)
 
 from localproviders._http.framing import looks_cut
 from localproviders.errors import (
@@ -307,7 +318,9 @@ class Summary:
         self.response_id = chunk.response_id or self.response_id
         self.thinking_inferred = chunk.thinking_inferred or self.thinking_inferred
 
-    def response(self, *, provider: str, model: str) -> CompletionResponse:
+    def response(
+        self, *, provider: str, model: str, warnings: Tuple[str, ...]
+    ) -> CompletionResponse:
         """Give the whole answer."""
         return CompletionResponse(
             text="".join(self.texts),
@@ -322,6 +335,7 @@ class Summary:
             server_timings=self.server_timings or ServerTimings(),
             logprobs=tuple(self.logprobs),
             response_id=self.response_id,
+            warnings=warnings,
             attempts=self.attempts,
             raw=self.last.raw,
         )

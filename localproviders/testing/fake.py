@@ -233,6 +233,20 @@ class _Armed:
             self.times -= 1
 
 
+def overflow_error(tokens: int, window: int) -> Dict[str, Any]:
+    """Make llama.cpp's refusal of a prompt that does not fit; Ollama hands it on as text."""
+    return {
+        "error": {
+            "code": 400,
+            "message": f"request ({tokens} tokens) exceeds the available context size "
+            f"({window} tokens), try increasing it",
+            "type": "exceed_context_size_error",
+            "n_prompt_tokens": tokens,
+            "n_ctx": window,
+        }
+    }
+
+
 def count_tokens(text: str) -> int:
     """Count as the fakes do: words."""
     return len(text.split())

@@ -7,7 +7,7 @@ from array import array
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from localproviders.testing.answers import Answer, as_event, dumps
-from localproviders.testing.fake import FakeServer, count_tokens
+from localproviders.testing.fake import FakeServer, count_tokens, overflow_error
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
 
@@ -85,15 +85,7 @@ class FakeOpenAICompatible(FakeServer):
 
     def overflow(self, tokens: int, window: int) -> RefusedError:
         """Make the refusal of a prompt that does not fit."""
-        error = {
-            "code": 400,
-            "message": f"request ({tokens} tokens) exceeds the available context size "
-            f"({window} tokens), try increasing it",
-            "type": "exceed_context_size_error",
-            "n_prompt_tokens": tokens,
-            "n_ctx": window,
-        }
-        return RefusedError({"error": error})
+        return RefusedError(overflow_error(tokens, window))
 
     def vector(self, values: List[float], encoding: Any) -> Any:
         """Write a vector as it was asked for."""

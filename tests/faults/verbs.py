@@ -17,10 +17,7 @@ from localproviders import (
     AuthenticationError,
     BusyError,
     LimitError,
-    LMStudioProvider,
     ModelLoadError,
-    OllamaProvider,
-    OpenAICompatibleProvider,
     ProtocolError,
     ProviderError,
     RequestRejectedError,
@@ -30,13 +27,10 @@ from localproviders import (
     ToolCall,
 )
 from localproviders.testing import (
-    FakeLMStudio,
     FakeModel,
-    FakeOllama,
-    FakeOpenAICompatible,
-    FakeServer,
     Reply,
 )
+from tests.asking import PROVIDERS
 from tests.faults.bench import GRACE_S, LIMIT_S, LIMITS, MAX_BYTES, PROMPT
 
 Errors = Tuple[Type[ProviderError], ...]
@@ -102,16 +96,9 @@ class Verb(NamedTuple):
         return f"{self.backend} {self.name}"
 
 
-BACKENDS: Dict[str, Tuple[Callable[..., FakeServer], Callable[..., Any], str]] = {
-    "ollama": (FakeOllama, OllamaProvider, ""),
-    "lmstudio": (FakeLMStudio, LMStudioProvider, ""),
-    "openai": (FakeOpenAICompatible, OpenAICompatibleProvider, "/v1"),
-}
-
-
 def check(verb: Verb, fault: str) -> None:
     """Let a fault strike each attempt of a verb, then call it again without the fault."""
-    server, provider_of, suffix = BACKENDS[verb.backend]
+    server, provider_of = PROVIDERS[verb.backend]
     errors = {**FAULTS, **BODY_FAULTS}[fault]
     limited = errors == (LimitError,) or fault == "an error body stalled"
     limits = LIMITS.replace(total_s=LIMIT_S if limited else 20.0)
@@ -123,7 +110,7 @@ def check(verb: Verb, fault: str) -> None:
         "locality": "any" if verb.name == "push" else "loopback",
     }
     models = [FakeModel(name=_CHAT), FakeModel(name="vector-model", abilities=("embeddings",))]
-    with server(models) as fake, provider_of(fake.url + suffix, **options) as provider:
+    with server(models) as fake, provider_of(fake.url, **options) as provider:
         verb.prepare(fake)
         fake.break_next(fault, times=None, path=verb.path)
         _check_failure(verb, provider, errors)

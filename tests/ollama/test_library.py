@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, List
 
 import pytest
 import responses
@@ -28,18 +28,6 @@ from localproviders import (
 from localproviders.testing import FakeModel, FakeOllama, ScriptedServer, http_answer
 
 PROMPT = "A system text that no error may quote"
-
-
-@pytest.fixture
-def server() -> Iterator[FakeOllama]:
-    with FakeOllama(["llama3.2"]) as fake:
-        yield fake
-
-
-@pytest.fixture
-def ollama(server: FakeOllama) -> Iterator[OllamaProvider]:
-    with OllamaProvider(server.url, timeout=20, retry=RetryPolicy(first_wait_s=0)) as provider:
-        yield provider
 
 
 def last(server: FakeOllama, path: str) -> Any:

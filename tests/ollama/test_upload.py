@@ -10,7 +10,7 @@ import threading
 import time
 import tracemalloc
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, List, Optional
 
 import pytest
 
@@ -50,18 +50,6 @@ def write(path: Path, size: int) -> str:
             found.update(piece)
             size -= len(piece)
     return f"sha256:{found.hexdigest()}"
-
-
-@pytest.fixture
-def server() -> Iterator[FakeOllama]:
-    with FakeOllama(["llama3.2"]) as fake:
-        yield fake
-
-
-@pytest.fixture
-def ollama(server: FakeOllama) -> Iterator[OllamaProvider]:
-    with OllamaProvider(server.url, timeout=20, retry=RetryPolicy(first_wait_s=0)) as provider:
-        yield provider
 
 
 def uploads(server: FakeOllama) -> List[Exchange]:

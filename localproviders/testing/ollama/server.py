@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from localproviders.testing.answers import Answer, as_line, dumps
-from localproviders.testing.fake import count_tokens
+from localproviders.testing.fake import count_tokens, overflow_error
 from localproviders.testing.ollama.answers import (
     DATE,
     RefusedError,
@@ -232,15 +232,8 @@ class FakeOllama(FakeLibrary):
             return tokens
         if body.get("truncate") is not False:
             return window
-        error = {
-            "code": 400,
-            "message": f"request ({tokens} tokens) exceeds the available context size "
-            f"({window} tokens), try increasing it",
-            "type": "exceed_context_size_error",
-            "n_prompt_tokens": tokens,
-            "n_ctx": window,
-        }
-        raise RefusedError(json.dumps({"error": error}), "400 Bad Request")
+        words = json.dumps(overflow_error(tokens, window))
+        raise RefusedError(words, "400 Bad Request")
 
     # --- vectors --------------------------------------------------------------------------
 
