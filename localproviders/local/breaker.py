@@ -50,9 +50,9 @@ class Breaker:
         if self._in_a_row >= self._failures:
             self._try_at = self._clock() + self._pause_s
 
-    def failed(self) -> None:
-        """Say that the server failed."""
-        self._in_a_row += 1
+    def failed(self, times: int = 1) -> None:
+        """Say that the server failed, so many times."""
+        self._in_a_row += times
         self.trying()
 
     def succeeded(self) -> None:

@@ -42,7 +42,8 @@ class LocalProvider(Choosing):
     lacks the model or an ability; and only before the answer begins, within the one total of
     the call. A refused request, a locality, an overlong prompt, a bad answer and cancelling
     end the call (``localproviders.local.rules``). A server that failed three times in a row
-    is asked last for 30 s. A cloud model is never asked in another's place.
+    is asked last for 30 s; where nobody listens, each repetition of its own `RetryPolicy`
+    counts. A cloud model is never asked in another's place.
 
     The answer names the server in `provider`, and those before it in `tried` and `warnings`.
 

@@ -16,6 +16,8 @@ from typing import (
     Tuple,
 )
 
+from localproviders.discovery import forget
+from localproviders.errors import ProviderError, UnreachableError
 from localproviders.local.breaker import Breaker
 from localproviders.provider import ModelProvider
 from localproviders.types.model import ModelInfo
@@ -57,6 +59,19 @@ class Server:
         """Its address, or nothing where it tells none."""
         settings = getattr(self._provider, "settings", None)
         return "" if settings is None else str(settings.endpoint.url)
+
+    def blame(self, error: ProviderError) -> None:
+        """Count an error against the server, in its breaker and in what searches have kept."""
+        gone = isinstance(error, UnreachableError)
+        # Its own provider has knocked that often already.
+        self.breaker.failed(self._attempts if gone else 1)
+        if gone and self.endpoint:
+            forget(self.endpoint)
+
+    @property
+    def _attempts(self) -> int:
+        settings = getattr(self._provider, "settings", None)
+        return 1 if settings is None else int(settings.retry.attempts)
 
     def close(self) -> None:
         """Close what it keeps open; the next call opens it again."""

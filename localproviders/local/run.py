@@ -214,7 +214,7 @@ class Run:
         """Note an error, and say whether the next server is to be asked."""
         rule = rule_of(error)
         if rule.counts and not self._is_over:
-            route.server.breaker.failed()
+            route.server.blame(error)
         if not isinstance(error, UnsupportedError):
             route.server.seen.pop(route.model, None)
         if self.begun or error.partial or error.embedded or not rule.next or self._is_over:
@@ -225,7 +225,7 @@ class Run:
     def _passed(self, route: Route, error: ProviderError) -> None:
         """Note what a server said instead of what it knows about a model."""
         if rule_of(error).counts:
-            route.server.breaker.failed()
+            route.server.blame(error)
         self._note(route, error)
 
     def _note(self, route: Route, error: ProviderError) -> None:

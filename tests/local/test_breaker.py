@@ -6,8 +6,16 @@ from typing import List
 
 import pytest
 
-from localproviders import AllFailedError, ModelNotFoundError, StreamInterruptedError
+from localproviders import (
+    AllFailedError,
+    LocalProvider,
+    ModelNotFoundError,
+    OllamaProvider,
+    RetryPolicy,
+    StreamInterruptedError,
+)
 from localproviders.local.breaker import Breaker
+from localproviders.testing import FakeOllama
 from tests.local.support import Clock, Pair, pair
 
 
@@ -75,6 +83,16 @@ def test_the_last_candidate_is_asked_however_often_it_failed() -> None:
         _break_ollama(made)
         made.lmstudio.stop()
         assert _ask(made) == "ollama"
+
+
+def test_repetitions_of_a_provider_that_finds_nobody_count_one_by_one() -> None:
+    quick = RetryPolicy(attempts=3, first_wait_s=0.01)
+    with FakeOllama(["m"]) as dead, FakeOllama(["m"]) as other:
+        first = OllamaProvider(dead.url, name="dead", retry=quick)
+        with LocalProvider([first, OllamaProvider(other.url)], model="m") as local:
+            dead.stop()
+            errors = [local.chat("Hi").tried[0].error for _ in range(2)]
+    assert errors == ["UnreachableError", None]  # left alone from the second call on
 
 
 def test_a_success_in_between_starts_the_count_anew() -> None:
