@@ -88,7 +88,8 @@ class Exchange:
             self._read_chunks()
             return
         missing = int(self.headers.get("content-length", "0")) - len(self.body)
-        while missing > 0 and not self.stopping.is_set():
+        while missing > 0:
+            self._check_stopping()
             if every_s:
                 self.hold(every_s)
             piece = self.reader.read(min(piece_bytes, missing))
@@ -98,12 +99,18 @@ class Exchange:
             missing -= len(piece)
 
     def _read_chunks(self) -> None:
-        while not self.stopping.is_set():
+        while True:
+            self._check_stopping()
             size = int(self.reader.readline().partition(b";")[0].strip() or b"0", 16)
             self.body += self.reader.read(size)
             self.reader.readline()
             if not size:
                 return
+
+    def _check_stopping(self) -> None:
+        """End rather than answer a request of which only a part has come."""
+        if self.stopping.is_set():
+            raise ScriptEndsError
 
 
 class ScriptEndsError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import Any, Dict, List
 
@@ -379,3 +380,21 @@ def test_a_body_in_chunks_is_read(fake_ollama: FakeOllama) -> None:
 
     assert answer.status_code == 200
     assert fake_ollama.exchanges[-1].json["messages"][0]["content"] == "Hi"
+
+
+def test_a_server_that_stops_does_not_answer_a_half_read_request() -> None:
+    class Watched(FakeOllama):
+        reading = threading.Event()
+
+        def _before_body(self, exchange: Exchange) -> None:
+            self.reading.set()
+            exchange.stopping.wait(10)  # the rest of the body comes too late
+
+    server = Watched()
+    server.start()
+    address = server.url.rpartition("/")[2].rpartition(":")
+    with socket.create_connection((address[0], int(address[2]))) as client:
+        client.sendall(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        assert server.reading.wait(10)
+        server.stop()
+        assert client.recv(1024) == b""
