@@ -60,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--install", action="store_true", help="install the engine if it is missing")
     demo.set_defaults(run=_demo)
 
+    discover = commands.add_parser(
+        "discover", help="say which servers run here, and what they have"
+    )
+    discover.add_argument(
+        "address", nargs="*", help="ask there, too, such as http://127.0.0.1:8081"
+    )
+    discover.set_defaults(run=_discover)
+
     engine = commands.add_parser("engine", help="the embedded engine")
     verbs = engine.add_subparsers(metavar="verb", required=True)
     install = verbs.add_parser("install", help="install the engine and its two small models")
@@ -74,6 +82,13 @@ def _demo(arguments: argparse.Namespace) -> int:
     from localproviders.cli.demo import run  # loads the engine
 
     run(arguments.question, install_missing=arguments.install)
+    return 0
+
+
+def _discover(arguments: argparse.Namespace) -> int:
+    from localproviders.cli.found import run  # loads every provider
+
+    run(arguments.address)
     return 0
 
 

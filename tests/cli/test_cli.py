@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import datetime, timezone
 from typing import Any, List
 
 import pytest
 
 import localproviders
-from localproviders import DependencyError, cli
-from localproviders.cli import demo
+from localproviders import DependencyError, Discovery, OllamaProvider, UnreachableError, cli
+from localproviders.cli import demo, found
 from localproviders.engine import why_missing, why_unsupported
+from localproviders.testing import FakeLMStudio, FakeOllama
 
 _REASON = why_unsupported() or why_missing()
 engine_package = sys.modules["localproviders.engine"]
@@ -130,3 +132,27 @@ def test_the_real_demo() -> None:
 def test_the_demo_in_this_process(capsys: Any) -> None:
     assert cli.main(["demo"]) == 0
     assert "Paris" in capsys.readouterr().out
+
+
+def test_discover_names_servers_and_their_models(capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeOllama(["one", "two"]) as ollama, FakeLMStudio(["qwen/three"]) as lmstudio:
+        OllamaProvider(ollama.url).load("two")
+        assert cli.main(["discover", ollama.url, lmstudio.url]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("ollama") and ollama.url in line for line in lines)
+    assert lines[lines.index("Models:") + 1 :] == [
+        "- ollama/one:latest",
+        "- ollama/two:latest, loaded",
+        "- lmstudio/qwen/three",
+    ]
+
+
+def test_discover_that_finds_nothing_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = Discovery(found_at=datetime(2025, 1, 1, tzinfo=timezone.utc))
+    monkeypatch.setattr(found, "discover", lambda addresses: nothing)
+
+    assert cli.main(["discover"]) == UnreachableError.exit_code
+    assert "ollama serve" in capsys.readouterr().err
