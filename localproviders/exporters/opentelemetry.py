@@ -173,7 +173,8 @@ def _fill(span: Span, make: Callable[..., Dict[str, str]], *content: Any) -> Non
     try:
         span.set_attributes(make(*content))
     except BaseException as error:
-        raise error.with_traceback(None)  # the frames that it came through hold what was said
+        # The frames that it came through hold what was said.
+        raise error.with_traceback(None) from None
 
 
 def _identity(event: CallEvent) -> Dict[str, Any]:
