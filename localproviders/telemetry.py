@@ -1,6 +1,8 @@
 """The events of a call, as values, for whoever listens. Nobody listening costs nothing.
 
-Events carry names, numbers and times; never a prompt, an answer or a key.
+Events carry names, numbers and times; never a key. A prompt or an answer is in them only for
+a listener that says so: one whose attribute ``wants_content`` is True. The others get the same
+events without.
 """
 
 from __future__ import annotations
@@ -9,17 +11,23 @@ import itertools
 import logging
 import os
 import time
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Tuple
 
-from localproviders._record import Record, record
+from localproviders._record import RAW, Record, record
 from localproviders.errors import ContextOverflowError, ProviderError
 
 if TYPE_CHECKING:
     from localproviders._http.deadline import Call
     from localproviders.types.answer import CompletionResponse
+    from localproviders.types.request import CompletionRequest
 
 #: Receives each event, in the thread of the call. What it raises is logged and dropped.
+#: Its attribute ``wants_content``, where it is True, asks for `request` and `response`.
 Listener = Callable[["CallEvent"], None]
+
+# The fields of an event that only those get who asked, by name.
+_Content = Dict[str, Any]
 
 _log = logging.getLogger("localproviders")
 _log.addHandler(logging.NullHandler())
@@ -58,6 +66,9 @@ class CallEvent(Record):
         wait_s: Seconds before the next attempt, on ``retried``.
         error: Class name of the error, on ``retried``, ``fell_back`` and ``failed``.
         to_provider: Name of the provider that is asked instead, on ``fell_back``.
+        request: What is asked, on ``started`` of a chat or completion, for a listener that
+            wants content; else None. Absent from repr, equality, dictionaries and pickles.
+        response: What was answered, on ``finished``; otherwise as `request`.
     """
 
     kind: str
@@ -79,16 +90,24 @@ class CallEvent(Record):
     wait_s: Optional[float] = None
     error: Optional[str] = None
     to_provider: Optional[str] = None
+    request: Optional[CompletionRequest] = field(default=None, compare=False, metadata=RAW)
+    response: Optional[CompletionResponse] = field(default=None, compare=False, metadata=RAW)
 
 
 class Span:
     """One call's events on their way to the listeners; makes none where nobody listens.
 
     Its first end is told, and no other. A process forked meanwhile tells nothing: the call
-    is its parent's.
+    is its parent's. The request is told and not kept.
     """
 
-    def __init__(self, listeners: Tuple[Listener, ...], **facts: Any) -> None:
+    def __init__(
+        self,
+        listeners: Tuple[Listener, ...],
+        *,
+        request: Optional[CompletionRequest] = None,
+        **facts: Any,
+    ) -> None:
         self._listeners = listeners
         if not listeners:
             return
@@ -99,7 +118,7 @@ class Span:
         self._ends = [True]
         self._started = time.monotonic()
         try:
-            self._emit("started")
+            self._emit("started", {"request": request})
         except BaseException as error:
             self.failed(error)
             raise
@@ -135,7 +154,9 @@ class Span:
     def answered(self, response: CompletionResponse) -> None:
         """Say that the call ended in a whole answer."""
         if self._listeners:
-            self.finished(
+            self._end(
+                "finished",
+                {"response": response},
                 first_token_s=response.timings.first_token_s,
                 prompt_tokens=response.usage.prompt_tokens,
                 completion_tokens=response.usage.completion_tokens,
@@ -154,21 +175,21 @@ class Span:
             self.overflowed(error.prompt_tokens, error.context_length)
         self._end("failed", error=type(error).__name__)
 
-    def _end(self, kind: str, **facts: Any) -> None:
+    def _end(self, kind: str, content: Optional[_Content] = None, **facts: Any) -> None:
         if not self._listeners:
             return
         try:
             self._ends.pop()  # one step for Python: two threads may end a stream at once
         except IndexError:
             return
-        self._emit(kind, **facts)
+        self._emit(kind, content, **facts)
 
-    def _emit(self, kind: str, **facts: Any) -> None:
+    def _emit(self, kind: str, content: Optional[_Content] = None, **facts: Any) -> None:
         if not self._listeners or self._process != os.getpid():
             return
         elapsed_s = time.monotonic() - self._started
         facts = {"attempts": self._attempts, **self._facts, **facts}
-        _tell(self._listeners, CallEvent(kind=kind, elapsed_s=elapsed_s, **facts))
+        _tell(self._listeners, CallEvent(kind=kind, elapsed_s=elapsed_s, **facts), content)
 
 
 #: The span of every call that nobody listens to.
@@ -215,12 +236,19 @@ def fell_back(
         _tell(listeners, event)
 
 
-def _tell(listeners: Tuple[Listener, ...], event: CallEvent) -> None:
+def _tell(
+    listeners: Tuple[Listener, ...], event: CallEvent, content: Optional[_Content] = None
+) -> None:
     for index, listener in enumerate(listeners):
         try:
-            listener(event)
+            listener(event.replace(**content) if content and _wants(listener) else event)
         except Exception:
             _log.debug("a telemetry listener failed", exc_info=True)
         except BaseException:  # somebody pressed Ctrl+C: the others hear of the event first
-            _tell(listeners[index + 1 :], event)
+            _tell(listeners[index + 1 :], event, content)
             raise
+
+
+def _wants(listener: Listener) -> bool:
+    # Nothing but True counts: a mock, whose every attribute is true, has not asked.
+    return getattr(listener, "wants_content", False) is True

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import List
+import pickle
+from typing import Any, Callable, List
 
 import pytest
 
-from localproviders import OllamaProvider, telemetry
+from localproviders import (
+    CompletionRequest,
+    CompletionResponse,
+    Message,
+    OllamaProvider,
+    ProviderError,
+    telemetry,
+)
 from localproviders.errors import BusyError, ContextOverflowError
 from localproviders.telemetry import SILENT, CallEvent, Span, fell_back
+from localproviders.testing import FakeOllama, Refusal
+from tests.asking import assert_shows_no_prompt
+from tests.locality.support import PROMPT, held
 
 _FACTS = {"operation": "chat", "provider": "p", "endpoint": "http://h:1"}
 
@@ -145,3 +156,90 @@ def test_a_child_of_a_fork_tells_nothing_of_its_parents_call(
     monkeypatch.setattr(telemetry.os, "getpid", lambda: -1)
     span.finished()
     assert [event.kind for event in heard] == ["started"]
+
+
+class _Wanting:
+    """A listener that wants content, or says something else about it."""
+
+    def __init__(self, wants: Any = True) -> None:
+        self.wants_content = wants
+        self.heard: List[CallEvent] = []
+
+    def __call__(self, event: CallEvent) -> None:
+        self.heard.append(event)
+
+
+_REQUEST = CompletionRequest(messages=[Message.user(PROMPT)])
+_RESPONSE = CompletionResponse(text="the answer", model="m", provider="p")
+
+
+def _answer(*listeners: Callable[[CallEvent], None]) -> None:
+    Span(listeners, request=_REQUEST, **_FACTS).answered(_RESPONSE)
+
+
+def test_content_reaches_only_the_listener_that_wants_it() -> None:
+    wanting = _Wanting()
+    others: List[CallEvent] = []
+    _answer(others.append, wanting, others.append)
+    assert [(each.request, each.response) for each in wanting.heard] == [
+        (_REQUEST, None),
+        (None, _RESPONSE),
+    ]
+    assert len(others) == 4
+    assert all(each.request is each.response is None for each in others)
+    assert not {PROMPT, "the answer"} & set(held(others))
+
+
+@pytest.mark.parametrize("wants", [False, None, 1, "yes", object()])
+def test_nothing_but_true_asks_for_content(wants: object) -> None:
+    listener = _Wanting(wants)
+    _answer(listener)
+    assert all(each.request is each.response is None for each in listener.heard)
+
+
+def test_content_leaves_an_event_in_no_other_way() -> None:
+    wanting = _Wanting()
+    _answer(wanting)
+    for event in wanting.heard:
+        again = pickle.loads(pickle.dumps(event))
+        assert again == event and again.request is again.response is None
+        shown = f"{event!r} {event.to_dict()}"
+        assert PROMPT not in shown and "the answer" not in shown
+        assert "request" not in event.to_dict() and "response" not in event.to_dict()
+
+
+def test_a_span_keeps_no_request() -> None:
+    wanting = _Wanting()
+    span = Span((wanting,), request=_REQUEST, **_FACTS)
+    wanting.heard.clear()
+    assert PROMPT not in set(held(span))
+    span.failed(BusyError("m"))
+    assert [(e.request, e.response) for e in wanting.heard] == [(None, None)]
+
+
+def test_vectors_and_work_on_models_have_no_content() -> None:
+    wanting = _Wanting()
+    with FakeOllama() as server:
+        with OllamaProvider(server.url, model="llama3.2", listeners=[wanting]) as ollama:
+            ollama.embed([PROMPT], model="nomic-embed-text")
+            ollama.load("llama3.2")
+    assert len(wanting.heard) > 3
+    assert PROMPT not in set(held(wanting.heard))
+
+
+def test_an_error_shows_no_prompt_where_somebody_wants_content() -> None:
+    kinds: List[str] = []
+
+    class Forgetful:
+        wants_content = True
+
+        def __call__(self, event: CallEvent) -> None:
+            kinds.append(event.kind + (" asked" if event.request else ""))
+
+    with FakeOllama() as server:
+        server.reply_with(Refusal(status="400 Bad Request", body={"error": "no"}))
+        with OllamaProvider(server.url, model="llama3.2", listeners=[Forgetful()]) as ollama:
+            with pytest.raises(ProviderError) as caught:
+                ollama.chat(PROMPT)
+    assert (kinds[0], kinds[-1]) == ("started asked", "failed")
+    assert_shows_no_prompt(caught.value)

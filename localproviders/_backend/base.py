@@ -180,12 +180,19 @@ class Backend(ModelProvider):
         """Whether a name in the server's list means this model."""
         return listed == model
 
-    def _span(self, operation: str, model: Optional[str], task: Optional[str] = None) -> Span:
+    def _span(
+        self,
+        operation: str,
+        model: Optional[str],
+        task: Optional[str] = None,
+        request: Optional[CompletionRequest] = None,
+    ) -> Span:
         settings = self.settings
         if not settings.listeners:
             return SILENT
         return Span(
             settings.listeners,
+            request=request,
             operation=operation,
             provider=self.name,
             model=model,

@@ -67,7 +67,7 @@ class Completions(Backend):
     ) -> Stream:
         """Send a question, in whatever words the dialect puts it, and stream its answer."""
         task = "chat" if request.prompt is None else "completion"
-        span = self._span(operation, model, task)
+        span = self._span(operation, model, task, request)
         call = self._call(timeout, cancel, span=span)
         try:
             self._before_sending(model, call)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
 from urllib.parse import urlsplit
 
 from localproviders._version import __version__
 from localproviders.errors import DependencyError
+from localproviders.exporters import content
 from localproviders.telemetry import CallEvent
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Histogram, MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
-# The last release of the conventions that has these names; all of them are in development.
+# The last release of the conventions that has these names; all of them are in development. They
+# moved to a repository of their own, whose schema no package for Python knows yet.
 _SCHEMA = "https://opentelemetry.io/schemas/1.41.0"
 
 _OPERATIONS = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings"}
@@ -31,11 +33,21 @@ class OpenTelemetryExporter:
     Only OpenTelemetry's API is used: without an SDK, set up by the script, nothing comes of
     it. A span's parent is the span that is current where the call begins. It lasts until the
     answer's last record; a stream that is left early has the error type ``CancelledError``
-    and no status. There is no content, and no switch for it: events carry none.
+    and no status.
+
+    Content is in no span unless `capture_content` is True, and in no metric ever. With it, the
+    span of a chat or completion has the conversation and the tools from its start, so also
+    where the call fails or the stream is left, and the answer if there is a whole one. Of
+    pictures and sound it has type and size. Vectors have no content. Whoever reads the spans
+    reads the prompts.
 
     Args:
         tracer_provider: Makes the spans; None for the global one.
         meter_provider: Makes the metrics; None for the global one.
+        capture_content: True puts prompts and answers into the spans.
+
+    Attributes:
+        wants_content: What `capture_content` said: whether events come with content.
 
     Raises:
         DependencyError: ``opentelemetry-api`` is not installed.
@@ -45,6 +57,8 @@ class OpenTelemetryExporter:
         self,
         tracer_provider: Optional[TracerProvider] = None,
         meter_provider: Optional[MeterProvider] = None,
+        *,
+        capture_content: bool = False,
     ) -> None:
         try:
             # Where the package is absent, pyright takes this very module for it.
@@ -54,6 +68,7 @@ class OpenTelemetryExporter:
                 "OpenTelemetryExporter needs opentelemetry-api, which is not installed",
                 hint='install the extra "opentelemetry": python -m pip install opentelemetry-api',
             ) from None
+        self.wants_content = capture_content is True
         self._trace = trace
         self._tracer = trace.get_tracer("localproviders", __version__, tracer_provider, _SCHEMA)
         meter = metrics.get_meter("localproviders", __version__, meter_provider, _SCHEMA)
@@ -86,11 +101,14 @@ class OpenTelemetryExporter:
     def _start(self, event: CallEvent) -> None:
         attributes = _identity(event)
         name = attributes["gen_ai.operation.name"]
-        self._open[event.call] = self._tracer.start_span(
+        span = self._open[event.call] = self._tracer.start_span(
             f"{name} {event.model}" if event.model else name,
             kind=self._trace.SpanKind.CLIENT,
             attributes={**attributes, **_streaming(event)},
         )
+        # Behind the start: a sampler decides without content, and perhaps against the span.
+        if event.request is not None:
+            _fill(span, content.asked, event.request, event.operation)
 
     def _note(self, event: CallEvent) -> None:
         """Put an event on the span of its call, or of whoever made two calls."""
@@ -111,6 +129,12 @@ class OpenTelemetryExporter:
         span = self._open.pop(event.call, None)
         if span is None:
             return
+        try:
+            self._conclude(span, event)
+        finally:
+            span.end()
+
+    def _conclude(self, span: Span, event: CallEvent) -> None:
         span.set_attributes(
             _known(
                 {
@@ -125,7 +149,8 @@ class OpenTelemetryExporter:
         )
         if event.error and event.error != "CancelledError":
             span.set_status(self._trace.Status(self._trace.StatusCode.ERROR))
-        span.end()
+        if event.response is not None:
+            _fill(span, content.answered, event.response)
 
     def _measure(self, event: CallEvent) -> None:
         if event.task is None:
@@ -139,6 +164,17 @@ class OpenTelemetryExporter:
         for type_, count in counts.items():
             if count is not None:
                 self._usage.record(count, {**common, "gen_ai.token.type": type_})
+
+
+def _fill(span: Span, make: Callable[..., Dict[str, str]], *content: Any) -> None:
+    """Put content on a span, if anybody will see it."""
+    if not span.is_recording():
+        return
+    try:
+        span.set_attributes(make(*content))
+    except BaseException as error:
+        # The frames that it came through hold what was said.
+        raise error.with_traceback(None) from None
 
 
 def _identity(event: CallEvent) -> Dict[str, Any]:

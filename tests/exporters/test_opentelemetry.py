@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from typing import Any, Dict, List, Tuple
 
 import pytest
 
-from localproviders import DependencyError, OllamaProvider
+from localproviders import (
+    CompletionRequest,
+    DependencyError,
+    LMStudioProvider,
+    Message,
+    OllamaProvider,
+    ProviderError,
+    ToolCall,
+)
 from localproviders.errors import BusyError, CancelledError, ContextOverflowError
-from localproviders.exporters import OpenTelemetryExporter
-from localproviders.telemetry import fell_back
-from localproviders.testing import FakeOllama
+from localproviders.exporters import LogListener, OpenTelemetryExporter, content
+from localproviders.telemetry import Span, fell_back
+from localproviders.testing import FakeLMStudio, FakeOllama, Refusal
+from tests.asking import assert_shows_no_prompt
 from tests.exporters.support import FACTS, call
+from tests.locality.support import PROMPT
 
 _WHY = "needs opentelemetry-sdk and its package of conventions"
 trace = pytest.importorskip("opentelemetry.sdk.trace", reason=_WHY)
@@ -33,13 +44,13 @@ measures = pytest.importorskip(
 class _Kept:
     """An exporter, and what the SDK keeps of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self._spans = memory.InMemorySpanExporter()
         self._reader = readers.InMemoryMetricReader()
         self.tracers = trace.TracerProvider()
         self.tracers.add_span_processor(spans.SimpleSpanProcessor(self._spans))
         self._meters = metrics.MeterProvider([self._reader])
-        self.exporter = OpenTelemetryExporter(self.tracers, self._meters)
+        self.exporter = OpenTelemetryExporter(self.tracers, self._meters, **options)
 
     @property
     def spans(self) -> List[Any]:
@@ -190,7 +201,7 @@ def test_every_name_is_one_of_the_conventions(kept: _Kept) -> None:
     used = {name for span in kept.spans for name in span.attributes}
     points = kept.points()
     used |= {name for each in points.values() for p in each for name in p.attributes}
-    assert used <= known
+    assert used | _CONTENT <= known
     assert set(points) <= set(_known(measures))
 
 
@@ -213,10 +224,153 @@ def test_without_the_api_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert 'the extra "opentelemetry"' in str(caught.value.hint)
 
 
-def test_no_content_reaches_a_span_or_a_metric(kept: _Kept) -> None:
+def test_no_content_reaches_a_span_a_metric_or_the_log(
+    kept: _Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    _ask([kept.exporter, LogListener()])
+    told = kept.span.to_json() + str(kept.points()) + str([vars(r) for r in caplog.records])
+    assert "llama3.2" in told
+    assert "the question" not in told and "the answer" not in told
+    assert not [name for name in kept.span.attributes if name in _CONTENT]
+
+
+_CONTENT = {
+    "gen_ai.input.messages",
+    "gen_ai.output.messages",
+    "gen_ai.system_instructions",
+    "gen_ai.tool.definitions",
+}
+
+
+def _ask(listeners: List[Any]) -> None:
     with FakeOllama() as server:
         server.usual = "the answer"
-        with OllamaProvider(server.url, model="llama3.2", listeners=[kept.exporter]) as ollama:
+        with OllamaProvider(server.url, model="llama3.2", listeners=listeners) as ollama:
             assert ollama.chat("the question").text == "the answer"
-    told = json.dumps(kept.span.to_json()) + str(kept.points())
+
+
+@pytest.fixture
+def telling() -> _Kept:
+    return _Kept(capture_content=True)
+
+
+def _said(kept: _Kept) -> Dict[str, Any]:
+    """Give the content on the one span there is."""
+    attributes = kept.span.attributes
+    return {name: json.loads(attributes[name]) for name in _CONTENT if name in attributes}
+
+
+_QUESTION = [{"role": "user", "parts": [{"type": "text", "content": "the question"}]}]
+
+
+def test_a_chat_has_question_and_answer_where_asked_for(telling: _Kept) -> None:
+    _ask([telling.exporter])
+    assert _said(telling) == {
+        "gen_ai.input.messages": _QUESTION,
+        "gen_ai.output.messages": [
+            {
+                "role": "assistant",
+                "parts": [{"type": "text", "content": "the answer"}],
+                "finish_reason": "stop",
+            }
+        ],
+    }
+
+
+def test_content_stays_out_of_metrics_the_log_and_other_listeners(
+    telling: _Kept, kept: _Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    _ask([telling.exporter, kept.exporter, LogListener()])
+    told = kept.span.to_json() + str(telling.points()) + str([vars(r) for r in caplog.records])
     assert "the question" not in told and "the answer" not in told
+
+
+def test_a_failed_call_and_a_stream_that_was_left_have_the_question(telling: _Kept) -> None:
+    with FakeOllama() as server:
+        server.reply_with(
+            Refusal(status="400 Bad Request", body={"error": "no"}), "one two three four"
+        )
+        with OllamaProvider(server.url, model="llama3.2", listeners=[telling.exporter]) as ollama:
+            with pytest.raises(ProviderError) as caught:
+                ollama.chat(PROMPT)
+            with ollama.stream(PROMPT) as stream:
+                next(stream)
+    assert [span.attributes["error.type"] for span in telling.spans] == [
+        type(caught.value).__name__,
+        "CancelledError",
+    ]
+    for span in telling.spans:
+        assert PROMPT in span.attributes["gen_ai.input.messages"]
+        assert "gen_ai.output.messages" not in span.attributes
+    assert_shows_no_prompt(caught.value)
+    assert telling.exporter._open == {}
+
+
+def test_a_system_text_that_went_apart_is_told_apart(telling: _Kept) -> None:
+    with FakeLMStudio() as server:
+        name = server.models[0].name
+        with LMStudioProvider(server.url, model=name, listeners=[telling.exporter]) as studio:
+            studio.stateful_chat("the question", system="Be brief.")
+    said = _said(telling)
+    assert said["gen_ai.system_instructions"] == [{"type": "text", "content": "Be brief."}]
+    assert said["gen_ai.input.messages"] == _QUESTION
+
+
+def test_vectors_have_no_content(telling: _Kept) -> None:
+    with FakeOllama() as server:
+        with OllamaProvider(server.url, listeners=[telling.exporter]) as ollama:
+            ollama.embed([PROMPT], model="nomic-embed-text")
+    assert _said(telling) == {}
+    assert PROMPT not in telling.span.to_json()
+
+
+def test_a_span_that_nobody_records_gets_no_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: List[Any] = []
+    monkeypatch.setattr(content, "asked", lambda *given: written.append(given) or {})
+    exporter = OpenTelemetryExporter(capture_content=True)
+    Span((exporter,), request=_asked(), **FACTS).finished()
+    assert written == []
+
+
+def test_a_span_ends_where_the_answer_cannot_be_written(
+    telling: _Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(content, "answered")
+    _ask([telling.exporter])
+    assert list(_said(telling)) == ["gen_ai.input.messages"]
+
+
+def test_content_that_cannot_be_written_costs_the_span_nothing_else(
+    telling: _Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="localproviders")
+    deep: List[Any] = []
+    for _ in range(400):
+        deep = [deep]
+    called = ToolCall(id="1", name="t", arguments={PROMPT: deep})
+    call(telling.exporter, request=_asked(Message.assistant(PROMPT, [called])))
+    assert telling.span.attributes["gen_ai.response.model"] == "m:latest"
+    assert _said(telling) == {}
+    (record,) = caplog.records
+    assert record.exc_info is not None and record.exc_info[1] is not None
+    assert_shows_no_prompt(record.exc_info[1])
+
+
+def test_an_interrupt_amid_the_content_shows_no_prompt(
+    telling: _Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(content.json, "dumps", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        Span((telling.exporter,), request=_asked(), **FACTS)
+    assert_shows_no_prompt(caught.value)
+    monkeypatch.undo()
+    assert telling.span.attributes["error.type"] == "KeyboardInterrupt"
+
+
+def _asked(*messages: Message) -> CompletionRequest:
+    return CompletionRequest(messages=messages or [Message.user(PROMPT)])
