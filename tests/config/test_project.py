@@ -35,6 +35,20 @@ _HOSTILE = [
     ("[servers.x]\ngguf = '/m.gguf'", 2, ConfigurationError),
     ("[servers.lmstudio]\nendpoint = 'http://127.0.0.1:6666'", 2, ConfigurationError),
     ("[servers.x]\nkind = 'lmstudio'\nendpoint = 'http://127.0.0.1:6666'", 3, ConfigurationError),
+    ("[servers.lmstudio]\nendpoint = 'http://[::1]:1234'", 2, ConfigurationError),
+    ("[servers.lmstudio]\nendpoint = 'http://127.0.0.2:1234'", 2, ConfigurationError),
+    (
+        "[servers.x]\nkind = 'lmstudio'\nendpoint = '127.0.0.1:6666'\n"
+        "[profiles.z.servers.x]\nkind = 'ollama'",
+        3,
+        ConfigurationError,
+    ),
+    (
+        "[servers.lmstudio]\nendpoint = '127.0.0.1:6666'\n"
+        "[profiles.z.servers.lmstudio]\nkind = 'ollama'",
+        2,
+        ConfigurationError,
+    ),
 ]
 _USER = """
 [servers.mine]
