@@ -55,6 +55,8 @@ def text(value: Any, _: Place) -> str:
         raise wrong(value, "a text")
     if not value.strip():
         raise ValueError("must not be empty")
+    if "\0" in value:
+        raise ValueError("must not hold a NUL")
     return str(value)
 
 

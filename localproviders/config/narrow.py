@@ -6,6 +6,7 @@ certificate's trust elsewhere by that.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Iterable, Optional, Set
 
@@ -97,7 +98,8 @@ def _check_gguf(path: KeyPath, entry: Entry, folder: Path) -> None:
     # By the letters first: to look at some paths is to ask a machine elsewhere.
     file = entry.value
     inside = ".." not in file.parts and folder in file.parents
-    if not inside or folder.resolve() not in file.resolve().parents:
+    # Not `Path.resolve`, which has no answer for a link that leads to itself.
+    if not inside or Path(os.path.realpath(folder)) not in Path(os.path.realpath(file)).parents:
         rule = "leaves the directory of the project file, and must not"
         raise fault(entry.origin, path, rule, _HINT)
 

@@ -115,6 +115,12 @@ def test_a_model_file_behind_a_link_that_leads_out_is_refused(machine: Machine) 
         machine.load()
 
 
+def test_a_link_that_leads_to_itself_leads_nowhere(machine: Machine) -> None:
+    (machine.work / "m.gguf").symlink_to("m.gguf")
+    machine.project("[servers.x]\ngguf = 'm.gguf'")
+    assert machine.load().servers[0].gguf == machine.work / "m.gguf"
+
+
 def test_a_project_file_narrows_what_the_user_allows(machine: Machine) -> None:
     machine.user("locality = 'any'\n[servers.ollama]\nlocality = 'any'\n")
     path = machine.project("locality = 'private'\n")

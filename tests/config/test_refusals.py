@@ -62,7 +62,11 @@ _WRONG = [
     ("[profiles]\nnight = 3", 2, "profiles.night must be a table", "[profiles.NAME]"),
     ("[profiles.night]\nlocalty = 'any'", 2, "'profiles.night.localty'; did you mean", "keys here"),
     ("[profiles.night.profiles.x]", 1, "profiles.night holds profiles, and must not", ""),
+    ('[servers.x]\ngguf = "a\\u0000b"', 2, "servers.x.gguf must not hold a NUL", "gguf ="),
+    ('[servers.ollama]\napi_key = {file = "a\\u0000"}', 2, "must not hold a NUL", "api_key ="),
+    ('[servers.ollama]\napi_key = {command = ["a\\u0000"]}', 2, "must not hold a NUL", "api_key ="),
     ("a = 1\nb = = 2", 2, "it is no TOML", "[table]"),
+    ("a." * 200_000 + "a = 1", None, "it is nested too deeply", ""),
     ("x = " + "[" * 20000, None, "it is nested too deeply", ""),
     ("x = " + "1" * 9000, None, "", ""),
 ]  # fmt: skip
@@ -116,6 +120,18 @@ def test_a_wrong_variable_is_refused_by_name(
 def test_a_wrong_argument_is_refused_by_name(machine: Machine) -> None:
     assert "argument modell" in refused(machine, modell="m").message
     assert "argument limits.idle: there is no" in refused(machine, limits={"idle": 3}).message
+    assert (
+        "argument servers.1: servers.1 does not say its"
+        in refused(machine, servers={1: {}}).message
+    )
+    assert "argument limits.1: there is no key" in refused(machine, limits={1: 3}).message
+
+
+def test_a_variable_of_a_server_that_nobody_names_says_so(machine: Machine) -> None:
+    machine.environ["LOCALPROVIDERS_SERVERS_OLLAMA_MODEL"] = "m"
+    error = refused(machine)
+    assert error.message == "there is no variable LOCALPROVIDERS_SERVERS_OLLAMA_MODEL"
+    assert "[servers.NAME]" in str(error.hint)
 
 
 def test_an_unknown_profile_is_told_with_those_there_are(machine: Machine) -> None:
