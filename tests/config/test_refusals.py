@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from localproviders import Config, ConfigurationError, DependencyError
+from localproviders import Config, ConfigurationError, DependencyError, SecretString
 from tests.config.conftest import Machine
 
 
@@ -235,6 +235,22 @@ def test_a_key_file_of_others_is_refused_with_the_line_that_helps(
     error = refused(machine)
     assert ", line 2: others can" in error.message and str(file) in error.message
     assert error.hint == f"chmod 600 {file}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_key_in_the_users_own_file_is_refused_where_others_can_read_it(machine: Machine) -> None:
+    machine.environ["XDG_CONFIG_HOME"] = str(machine.root / "a b")
+    machine.system("[servers.ollama]\napi_key = 'sk-system'\n").chmod(0o644)
+    assert machine.load().servers[0].api_key == SecretString("sk-system")
+    path = machine.write(
+        "a b/localproviders/config.toml", "[servers.ollama]\napi_key = 'hunter2'\n"
+    )
+    path.chmod(0o640)
+    error = refused(machine)
+    assert error.message == f"{path}, line 2: others can read the key in {path}"
+    assert error.hint == f"chmod 600 '{path}'"
+    path.chmod(0o600)
+    assert machine.load().servers[0].api_key == SecretString("hunter2")
 
 
 @pytest.mark.parametrize(
