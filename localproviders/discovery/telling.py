@@ -48,8 +48,10 @@ def _is_same(one: Seen, other: Seen) -> bool:
     """Whether both loopback addresses of a port lead to one server, by what it lists."""
     here, there = one.candidate.endpoint, other.candidate.endpoint
     local = here.is_loopback and there.is_loopback
+    known = one.server is not None and one.server.kind != "unknown"
     return (
         local
+        and known
         and (here.scheme, here.port, here.path) == (there.scheme, there.port, there.path)
         and (_listing(one.server) == _listing(other.server) or _is_shut(one, other))
     )

@@ -169,7 +169,9 @@ class Discovery(Record):
 def _line_of(server: FoundServer) -> str:
     version = server.version or server.generation
     words = [server.name, *([version] if version else []), "at", server.endpoint]
-    told = server.reason or f"{len(server.models)} models, {len(server.loaded)} loaded"
+    # None is not told: not every server says what is in its memory.
+    loaded = f", {len(server.loaded)} loaded" if server.loaded else ""
+    told = server.reason or f"{len(server.models)} models{loaded}"
     return f"{' '.join(words)}: {server.state}; {told}"
 
 
