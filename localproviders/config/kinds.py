@@ -7,6 +7,7 @@ on from the key's name: "must be ...". No text quotes what may be a key or a pas
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple, Union
 
@@ -157,13 +158,19 @@ def key(value: Any, place: Place) -> Union[SecretString, KeySource]:
     if isinstance(value, SecretString):
         return value
     if isinstance(value, str):
+        # As other programs write it; sent as it is, a server would only say that it is wrong.
+        if re.fullmatch(r"\$\{\w+\}|\$[A-Z_][A-Z0-9_]*", value):
+            raise ValueError('is the name of a variable, and must be {env = "NAME"}')
         return SecretString(str(value))
     forms = ("env", "file", "command")
     if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in forms:
         raise ValueError('must be a text, {env = "NAME"}, {file = "path"} or {command = ["..."]}')
     ((form, given),) = value.items()
     if form == "command":
-        return KeySource(form, some_texts(given, place))
+        program, *rest = some_texts(given, place)
+        # Not from the current directory, which may be somebody else's project.
+        found = place.path(program) if os.path.dirname(program) else program
+        return KeySource(form, (found, *rest))
     return KeySource(form, place.path(given) if form == "file" else text(given, place))
 
 

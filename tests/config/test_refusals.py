@@ -55,6 +55,10 @@ _WRONG = [
     ("[servers.ollama]\nclient_cert = ['a']", 2, "must be one path, or two", "client_cert ="),
     ("[servers.ollama]\nallow_plaintext_key = 1", 2, "must be true or false, and is int", "true"),
     ("[servers.ollama]\napi_key = {environ = 'hunter2'}", 2, "must be a text, {env", "api_key ="),
+    ("[servers.ollama]\napi_key = '${hunter2}'", 2, "is the name of a variable, and must be {env",
+     "api_key = {env"),
+    ("[servers.ollama]\napi_key = '$HUNTER2'", 2, "is the name of a variable", "api_key = {env"),
+    ("[servers.ollama]\nendpoint = 'http://${BOX}:1'", 2, "'${BOX}:1' is no host", "endpoint ="),
     ('[servers.ollama]\napi_key = "hunter2\\n"', 2, "blanks at its ends", "api_key ="),
     ("[servers.ollama]\napikey = 'hunter2'", 2, "no key 'servers.ollama.apikey'; did you mean"
      " 'api_key'?", "api_key"),
@@ -222,6 +226,18 @@ def test_a_key_comes_from_where_it_is_said_to_be(machine: Machine) -> None:
     assert key_of(machine, {"file": str(file)}) == "by-file"
     assert key_of(machine, {"file": file}) == "by-file"
     assert key_of(machine, {"command": command}) == "by-command"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="scripts of POSIX")
+@pytest.mark.parametrize("command", ["./key", "~/.config/localproviders/key"])
+def test_a_key_command_begins_where_its_file_is(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    machine.project("#!/bin/sh\necho somebody-elses\n", "key").chmod(0o755)
+    monkeypatch.chdir(machine.work)
+    machine.write("home/.config/localproviders/key", "#!/bin/sh\necho mine\n").chmod(0o755)
+    machine.user(f"[servers.ollama]\napi_key = {{command = ['{command}']}}\n")
+    assert machine.load().servers[0].api_key == SecretString("mine")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
