@@ -15,7 +15,7 @@ from localproviders._http.address import parse_endpoint
 from localproviders._record import did_you_mean
 from localproviders.config.places import Surroundings
 from localproviders.errors import ConfigurationError
-from localproviders.secret import SecretString
+from localproviders.secret import SecretString, Unseen
 from localproviders.types.limits import Limits
 from localproviders.types.retry import RetryPolicy
 
@@ -150,7 +150,8 @@ def proxies(value: Any, place: Place) -> Union[str, Mapping[str, str]]:
         return "environment"
     if not isinstance(value, Mapping) or not value:
         raise ValueError('must be a table of scheme and URL, or "environment"')
-    return {str(scheme): text(url, place) for scheme, url in value.items()}
+    # A URL may hold a password, and `ServerConfig.options` is a plain dictionary.
+    return {str(scheme): Unseen(text(url, place)) for scheme, url in value.items()}
 
 
 def key(value: Any, place: Place) -> Union[SecretString, KeySource]:

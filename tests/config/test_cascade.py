@@ -191,6 +191,7 @@ def test_nothing_of_a_key_or_a_proxy_shows(machine: Machine) -> None:
     for shown in (repr(found), str(found), str(found.to_dict()["servers"][2]["api_key"])):
         assert "sk-1234567890" not in shown
     assert "proxy-word" not in repr(found)
+    assert "proxy-word" not in repr([server.options() for server in found.servers])
 
 
 def test_a_server_goes_through_a_dictionary(machine: Machine) -> None:
