@@ -176,6 +176,28 @@ def test_a_proxy_is_left_out_where_a_profile_narrows(machine: Machine) -> None:
     assert Compatible(**far.options()).settings.locality == "loopback"
 
 
+@pytest.mark.parametrize(
+    ("written", "narrowed"),
+    [
+        ("[servers.ollama]\nlocality = 'any'\n", "[servers.ollama]\nlocality = 'private'\n"),
+        ("locality = 'any'\n[servers.ollama]\n", "locality = 'private'\n"),
+    ],
+)
+def test_whoever_narrows_need_not_know_of_a_proxy(
+    machine: Machine, written: str, narrowed: str
+) -> None:
+    machine.user(written + "proxies = 'environment'\n")
+    assert machine.load().servers[0].options()["proxies"] == "environment"
+    machine.project(narrowed)
+    found = machine.load().servers[0]
+    assert found.locality == "private" and "proxies" not in found.options()
+
+
+def test_a_profile_without_a_name_is_not_in_use_unasked(machine: Machine) -> None:
+    machine.user("[profiles.'']\nstrategy = 'loaded'\n")
+    assert machine.load().strategy == "first"
+
+
 def test_a_configuration_survives_pickling_without_its_keys(machine: Machine) -> None:
     machine.user(_EVERY_KIND)
     found = machine.load()
