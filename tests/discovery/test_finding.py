@@ -325,6 +325,8 @@ def test_a_result_explains_what_was_found(ollama: FakeOllama) -> None:
     assert f"ollama 0.32.6 at {ollama.url}: available; 2 models\n" in told
     warmed = found.replace(servers=(ready.replace(loaded=(warm,)),)).explain()
     assert f"ollama 0.32.6 at {ollama.url}: available; 2 models, 1 loaded\n" in warmed
+    one = found.replace(servers=(ready.replace(models=ready.models[:1]),)).explain()
+    assert f"ollama 0.32.6 at {ollama.url}: available; 1 model\n" in one
     assert f"nobody listens at http://127.0.0.1:{port}" in told
     assert "ollama serve" not in told
 
