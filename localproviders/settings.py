@@ -70,7 +70,7 @@ class Settings(Record):
         if self.locality not in LOCALITIES:
             raise ConfigurationError(
                 f"locality is {self.locality!r}{did_you_mean(self.locality, list(LOCALITIES))}",
-                hint=f"choose one of {', '.join(LOCALITIES)}",
+                hint=f"choose one of {', '.join(LOCALITIES)}, here or in LOCALPROVIDERS_LOCALITY",
             )
         if self.proxies and self.locality != "any":
             # Behind a proxy the address that a name leads to cannot be checked.

@@ -127,7 +127,7 @@ def _split_port(authority: str, fallback: int, lenient: bool) -> Tuple[str, int]
     # A zone stands in a URL as %25, and behind an address only; an escape elsewhere would
     # hide from us what requests reads.
     host = host.replace("%25", "%")
-    is_name = re.fullmatch(r"[^\s/?#\\\[\]:%]*", host)
+    is_name = re.fullmatch(r"[^\s/?#\\\[\]:%${}]*", host)
     if not is_name and (":" not in host or literal(host) is None):
         raise ConfigurationError(f"{authority!r} is no host; write host, host:port or [IPv6]:port")
     return _BIND_ADDRESSES.get(host, host), _port(port, fallback, lenient)

@@ -79,7 +79,8 @@ def _merged(files: List[Layers], variables: Layer, profile: Optional[str], last:
         merged.update(layers.plain)
     merged.update(variables)
     for layers in files:
-        merged.update(layers.profiles.get(profile or "", {}))
+        if profile is not None:
+            merged.update(layers.profiles.get(profile, {}))
     merged.update(last)
     return merged
 
@@ -148,8 +149,9 @@ def _server(name: str, merged: Layer, surroundings: Surroundings) -> ServerConfi
     own = _table(merged, above)
     own.setdefault("kind", "gguf" if "gguf" in own else name)
     _check_together(above, own, merged)
-    locality = locality_of(merged, name).value
-    if "proxies" in own and own.get("locality", locality) != "any":
+    locality = locality_of(merged, name)
+    # Where somebody has narrowed it, the proxy is left out.
+    if "proxies" in own and locality.origin is DEFAULT:
         rule = 'needs locality = "any": behind a proxy nobody can check where a name leads to'
         where = merged[(*above, "proxies")].origin
         raise fault(where, (*above, "proxies"), rule, 'write locality = "any" for this server')
@@ -157,7 +159,7 @@ def _server(name: str, merged: Layer, surroundings: Surroundings) -> ServerConfi
         own["api_key"] = read_key(merged[(*above, "api_key")], surroundings)
     own["limits"] = Limits(**_inherited(merged, above, "limits"))
     own["retry"] = RetryPolicy(**_inherited(merged, above, "retry"))
-    return ServerConfig(**{**own, "name": name, "locality": locality})
+    return ServerConfig(**{**own, "name": name, "locality": locality.value})
 
 
 def _inherited(merged: Layer, above: Tuple[str, ...], table: str) -> Dict[str, Any]:

@@ -76,7 +76,8 @@ class Config(Record):
         Raises:
             ConfigurationError: A file cannot be read or is no TOML; a key is unknown, a
                 value of the wrong type or impossible; there is no such profile; a key
-                cannot be read, or others can read its file; or a project file does more
+                cannot be read, or others can read its file, or the user's file that it
+                stands in; or a project file does more
                 than narrow. It names file and line, variable or argument.
             LocalityError: A project file leads beyond loopback, or widens the locality.
             DependencyError: A file is there, and this Python has no TOML parser.

@@ -16,9 +16,16 @@ from localproviders.secret import Unseen
 
 # No configuration is longer, and a hostile one must not fill the memory.
 _MOST_BYTES = 1024 * 1024
+# A parser takes time and memory by the square of the parts of a dotted key.
+_MOST_STEPS = 10_000_000
 _TABLE = ("tool", "localproviders")
-# Whether a pyproject.toml may have our table; others are not parsed at all.
-_MENTIONED = re.compile(r"""\btool\W*localproviders\b|^\s*["']?localproviders["']?\s*[.=]""", re.M)
+# Whether a pyproject.toml may have our table; others are not parsed at all. It stands behind
+# its full name, or somewhere below [tool]; a dependency of this name does not.
+_OURS = re.compile(
+    rb"""\btool["']?[ \t]*\.[ \t]*["']?localproviders\b"""
+    rb"""|^[ \t]*\[[ \t]*["']?tool["']?[ \t]*\]|^[ \t]*["']?tool["']?[ \t]*=""",
+    re.MULTILINE,
+)
 
 
 class Source:
@@ -66,11 +73,10 @@ def read_trusted(path: Optional[Path]) -> Optional[Source]:
         ConfigurationError: It cannot be read, or is no TOML.
         DependencyError: This Python has no TOML parser.
     """
-    text = None if path is None else _text(path)
-    if path is None or text is None:
+    content = None if path is None else _content(path)
+    if path is None or content is None:
         return None
-    tree, lines = _parsed(path, text)
-    return Source(path, tree, lines, trusted=True)
+    return Source(path, *_parsed(path, content), trusted=True)
 
 
 def read_project(surroundings: Surroundings) -> Optional[Source]:
@@ -94,15 +100,15 @@ def read_project(surroundings: Surroundings) -> Optional[Source]:
 
 
 def _own(path: Path) -> Optional[Source]:
-    text = _text(path)
-    return None if text is None else Source(path, *_parsed(path, text), trusted=False)
+    content = _content(path)
+    return None if content is None else Source(path, *_parsed(path, content), trusted=False)
 
 
 def _shared(path: Path) -> Optional[Source]:
-    text = _text(path)
-    if text is None or not _MENTIONED.search(text):
+    content = _content(path)
+    if content is None or b"localproviders" not in content or not _OURS.search(content):
         return None
-    tree, lines = _parsed(path, text)
+    tree, lines = _parsed(path, content)
     table = tree.get("tool", {})
     table = table.get("localproviders") if isinstance(table, Mapping) else None
     if table is None:
@@ -113,16 +119,23 @@ def _shared(path: Path) -> Optional[Source]:
     return source
 
 
-def _text(path: Path) -> Optional[str]:
-    """Give a file's text; None where there is no such file."""
+def _mode(path: Path) -> Optional[int]:
     try:
-        mode = path.stat().st_mode
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None  # a service may have a home that it must not look into
+
+
+def _content(path: Path) -> Optional[bytes]:
+    """Give what is in a file; None where there is no such file."""
+    try:
+        mode = _mode(path)
+        if mode is None:
+            return None
         if not stat.S_ISREG(mode):  # a pipe would never end
             raise ConfigurationError(f"{path} is no regular file", hint="remove or rename it")
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be read: {error.strerror}",
@@ -130,6 +143,10 @@ def _text(path: Path) -> Optional[str]:
         ) from None
     if len(content) > _MOST_BYTES:
         raise ConfigurationError(f"{path} is longer than 1 MiB, and must be a configuration file")
+    return content
+
+
+def _text(path: Path, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:
@@ -137,9 +154,12 @@ def _text(path: Path) -> Optional[str]:
     raise ConfigurationError(f"{path}, line {line}: it is not UTF-8", hint="save the file as UTF-8")
 
 
-def _parsed(path: Path, text: str) -> Tuple[Dict[str, Any], Dict[Tuple[str, ...], int]]:
+def _parsed(path: Path, content: bytes) -> Tuple[Dict[str, Any], Dict[Tuple[str, ...], int]]:
+    text = _text(path, content)
     loads = _parser(path)
     try:
+        if sum(line.count(".") ** 2 for line in text.split("\n")) > _MOST_STEPS:
+            raise RecursionError
         tree = _unseen(loads(text))
     except RecursionError:
         reason, line = "it is nested too deeply", None

@@ -7,6 +7,7 @@ on from the key's name: "must be ...". No text quotes what may be a key or a pas
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple, Union
 
@@ -14,7 +15,7 @@ from localproviders._http.address import parse_endpoint
 from localproviders._record import did_you_mean
 from localproviders.config.places import Surroundings
 from localproviders.errors import ConfigurationError
-from localproviders.secret import SecretString
+from localproviders.secret import SecretString, Unseen
 from localproviders.types.limits import Limits
 from localproviders.types.retry import RetryPolicy
 
@@ -55,6 +56,8 @@ def text(value: Any, _: Place) -> str:
         raise wrong(value, "a text")
     if not value.strip():
         raise ValueError("must not be empty")
+    if "\0" in value:
+        raise ValueError("must not hold a NUL")
     return str(value)
 
 
@@ -147,7 +150,8 @@ def proxies(value: Any, place: Place) -> Union[str, Mapping[str, str]]:
         return "environment"
     if not isinstance(value, Mapping) or not value:
         raise ValueError('must be a table of scheme and URL, or "environment"')
-    return {str(scheme): text(url, place) for scheme, url in value.items()}
+    # A URL may hold a password, and `ServerConfig.options` is a plain dictionary.
+    return {str(scheme): Unseen(text(url, place)) for scheme, url in value.items()}
 
 
 def key(value: Any, place: Place) -> Union[SecretString, KeySource]:
@@ -155,13 +159,19 @@ def key(value: Any, place: Place) -> Union[SecretString, KeySource]:
     if isinstance(value, SecretString):
         return value
     if isinstance(value, str):
+        # As other programs write it; sent as it is, a server would only say that it is wrong.
+        if re.fullmatch(r"\$\{\w+\}|\$[A-Z_][A-Z0-9_]*", value):
+            raise ValueError('is the name of a variable, and must be {env = "NAME"}')
         return SecretString(str(value))
     forms = ("env", "file", "command")
     if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in forms:
         raise ValueError('must be a text, {env = "NAME"}, {file = "path"} or {command = ["..."]}')
     ((form, given),) = value.items()
     if form == "command":
-        return KeySource(form, some_texts(given, place))
+        program, *rest = some_texts(given, place)
+        # Not from the current directory, which may be somebody else's project.
+        found = place.path(program) if os.path.dirname(program) else program
+        return KeySource(form, (found, *rest))
     return KeySource(form, place.path(given) if form == "file" else text(given, place))
 
 

@@ -87,7 +87,8 @@ def _walk(
     schema: Schema = SCHEMA,
     path: KeyPath = (),
 ) -> Iterator[Tuple[KeyPath, Entry]]:
-    for name, value in table.items():
+    for given, value in table.items():
+        name = str(given)  # an argument's table may have any key
         here, where = (*path, name), origin((*above, *path, name))
         inner = schema.get(ANY, schema.get(name))
         if inner is None:
@@ -162,14 +163,21 @@ def from_variables(surroundings: Surroundings, servers: List[str]) -> Layer:
         origin = Origin(kind="variable", name=name)
         targets = known.get(name)
         if not targets:
-            near = did_you_mean(name, list(known))
-            raise ConfigurationError(f"there is no variable {name}{near}", hint=f"unset {name}")
+            raise _no_variable(name, list(known))
         if len(targets) > 1:
             raise ConfigurationError(f"{name} means two servers", hint="rename one of them")
         ((path, key),) = targets
         value = key.parse(said) if key.parse else said
         layer[path] = checked(key, path, value, origin, Place(surroundings, surroundings.directory))
     return layer
+
+
+def _no_variable(name: str, known: List[str]) -> ConfigurationError:
+    hint, above = f"unset {name}", PREFIX + "SERVERS_"
+    if name.startswith(above):
+        known = [each for each in known if each.startswith(above)]
+        hint += ", or name its server in a file first: [servers.NAME]"
+    return ConfigurationError(f"there is no variable {name}{did_you_mean(name, known)}", hint=hint)
 
 
 def _variables(servers: List[str]) -> Dict[str, List[Tuple[KeyPath, Key]]]:

@@ -6,6 +6,7 @@ certificate's trust elsewhere by that.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Iterable, Optional, Set
 
@@ -20,6 +21,8 @@ _WHERE = ("kind", "endpoint", "gguf")
 # What `LMStudioProvider` reads by itself, and sends to wherever it is told.
 _TOKENS = ("LM_API_TOKEN", "LMSTUDIO_API_TOKEN")
 _USUAL_PORT = 1234
+# Not all of loopback: at ::1, or at 127.0.0.2, anybody on this machine can listen beside it.
+_USUAL_HOSTS = ("127.0.0.1", "localhost")
 _HINT = "write it into your own file, a variable or an argument"
 
 
@@ -95,7 +98,8 @@ def _check_gguf(path: KeyPath, entry: Entry, folder: Path) -> None:
     # By the letters first: to look at some paths is to ask a machine elsewhere.
     file = entry.value
     inside = ".." not in file.parts and folder in file.parents
-    if not inside or folder.resolve() not in file.resolve().parents:
+    # Not `Path.resolve`, which has no answer for a link that leads to itself.
+    if not inside or Path(os.path.realpath(folder)) not in Path(os.path.realpath(file)).parents:
         rule = "leaves the directory of the project file, and must not"
         raise fault(entry.origin, path, rule, _HINT)
 
@@ -109,10 +113,13 @@ _CHECKS = {"endpoint": _check_endpoint, "gguf": _check_gguf}
 
 def _check_tokens(project: Layers) -> None:
     """Refuse another place for LM Studio while the user's token for it would go there."""
-    kinds = {path[1]: entry.value for path, entry in project.all() if path[2:] == ("kind",)}
+    # In any profile: which of them is chosen is not the file's to say.
+    kinds = [(path[1], entry.value) for path, entry in project.all() if path[2:] == ("kind",)]
+    studios = {"lmstudio", *(name for name, kind in kinds if kind == "lmstudio")}
     for path, entry in project.all():
-        if path[2:] != ("endpoint",) or kinds.get(path[1], path[1]) != "lmstudio":
+        if path[2:] != ("endpoint",) or path[1] not in studios:
             continue
-        if parse_endpoint(entry.value, default_port=_USUAL_PORT).port != _USUAL_PORT:
+        place = parse_endpoint(entry.value, default_port=_USUAL_PORT)
+        if place.port != _USUAL_PORT or place.host not in _USUAL_HOSTS:
             rule = f"would get the token of {' or '.join(_TOKENS)}"
             raise fault(entry.origin, path, rule, _HINT)

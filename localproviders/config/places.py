@@ -70,10 +70,12 @@ class Surroundings:
         """Give the directory and those above it, up to and with the home or the root."""
         if self.directory is None:
             return
+        # The current directory is told without links; a home may lie behind one.
+        home = self.home and os.path.realpath(self.home)
         chain: List[Path] = [self.directory, *self.directory.parents]
         for folder in chain:
             yield folder
-            if folder == self.home:
+            if home and os.path.realpath(folder) == home:
                 return
 
     def expand(self, text: str, base: Optional[Path]) -> Path:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Callable, Mapping, Optional, Tuple, Union
 
 from localproviders.config.kinds import KeySource
@@ -24,17 +26,32 @@ def read_key(entry: Entry, surroundings: Surroundings) -> SecretString:
 
     Raises:
         ConfigurationError: The variable is not set; the file cannot be read, or others may
-            read it (not checked on Windows); the command fails, or does not end within a
-            minute; or what came is no key.
+            read it or the user's file that holds the key itself (not checked on Windows);
+            the command fails, or does not end within a minute; or what came is no key.
     """
-    if isinstance(entry.value, SecretString):
-        return entry.value
-    source: KeySource = entry.value
     try:
+        if isinstance(entry.value, SecretString):
+            _check_own_file(entry.origin.file, surroundings)
+            return entry.value
+        source: KeySource = entry.value
         return _FORMS[source.form](source.value, surroundings)
     except ConfigurationError as error:
         message, hint = error.message, error.hint
     raise ConfigurationError(f"{entry.origin}: {message}", hint=hint)
+
+
+def _check_own_file(file: Optional[Path], surroundings: Surroundings) -> None:
+    # A key in the system's file is its administrator's gift to all.
+    if file is not None and file == surroundings.user_file():
+        with suppress(OSError):  # it was there just now
+            _check_mode(file.stat().st_mode, "the key in", file)
+
+
+def _check_mode(mode: int, what: str, place: Path) -> None:
+    if os.name == "posix" and mode & _OTHERS:
+        raise ConfigurationError(
+            f"others can read {what} {place}", hint=f"chmod 600 {quote(str(place))}"
+        )
 
 
 def _from_variable(name: Union[str, Tuple[str, ...]], surroundings: Surroundings) -> SecretString:
@@ -58,8 +75,7 @@ def _from_file(path: Union[str, Tuple[str, ...]], _: Surroundings) -> SecretStri
             f"the key file {place} cannot be read: {error.strerror}",
             hint="write the key into it, for this user only",
         ) from None
-    if os.name == "posix" and mode & _OTHERS:
-        raise ConfigurationError(f"others can read the key file {place}", hint=f"chmod 600 {place}")
+    _check_mode(mode, "the key file", place)
     return _decoded(content, f"the key file {place}")
 
 

@@ -92,8 +92,9 @@ def _from_variable() -> List[Candidate]:
 
 
 def _usual() -> List[Candidate]:
-    # Where the provider itself goes with its key, if nobody says otherwise.
-    own: Settings = LMStudioProvider().settings
+    # Where the provider itself goes with its key, if nobody says otherwise. Ours is never sent:
+    # a bad one in the environment is a matter of LM Studio's alone.
+    own: Settings = LMStudioProvider(api_key="unused").settings
     places = [Endpoint(scheme="http", host=host, port=port) for port in PORTS for host in _FAMILIES]
     return [
         Candidate(place, f"the usual port of {PORTS[place.port]}", False, place == own.endpoint)

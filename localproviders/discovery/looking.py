@@ -21,6 +21,7 @@ from localproviders.errors import (
     AuthenticationError,
     ConfigurationError,
     LimitError,
+    LocalityError,
     ProtocolError,
     ProviderError,
     RequestRejectedError,
@@ -48,6 +49,9 @@ _STATES: Tuple[Tuple[type, State], ...] = (
     (ConfigurationError, "unavailable"),
     (ProviderError, "degraded"),
 )
+
+# What the user can change; the hint says how.
+_WITH_HINT = (AuthenticationError, LocalityError)
 
 
 class Seen(NamedTuple):
@@ -156,7 +160,10 @@ class _Look:
     def _as_lmstudio(self, greeting: Reply) -> Optional[Seen]:
         if not is_lmstudio(greeting):
             return None
-        provider = self._provider("lmstudio")
+        try:
+            provider = self._provider("lmstudio")
+        except ConfigurationError as error:  # the environment's token cannot be sent
+            return self.seen("unavailable", self.words(error), kind="lmstudio")
         assert isinstance(provider, LMStudioProvider)  # noqa: S101  # by its kind
 
         def generation() -> Optional[str]:
@@ -285,7 +292,7 @@ class _Look:
     def words(self, error: ProviderError) -> str:
         """Say what happened, with the limit of the search, and not what was left of it."""
         if not isinstance(error, LimitError):
-            hint = error.hint if isinstance(error, AuthenticationError) else None
+            hint = error.hint if isinstance(error, _WITH_HINT) else None
             return in_one_line(f"{error.message}; {hint}" if hint else error.message)
         limit = describe(self._limits.connect_s)  # the whole search's
         if self._latency_s is not None or self._call.got_bytes:

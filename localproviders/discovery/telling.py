@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Any, List, Optional, Sequence, Set
 
 from localproviders.discovery.looking import Seen
-from localproviders.discovery.values import STATES, Discovery, FoundServer, Probe
+from localproviders.discovery.values import STATES, Discovery, FoundServer, Probe, number_of_models
 
 
 def told(seen: Sequence[Seen]) -> Discovery:
@@ -35,7 +35,7 @@ def _probe(seen: Seen, twin: Optional[Seen]) -> Probe:
         reason = f"the same server as at {twin.candidate.endpoint.url}"
     elif server is not None and not reason:
         words = [server.kind, server.version or server.generation or ""]
-        reason = f"{' '.join(filter(None, words))} with {len(server.models)} models"
+        reason = f"{' '.join(filter(None, words))} with {number_of_models(server)}"
     return Probe(
         endpoint=seen.candidate.endpoint.url,
         outcome=seen.outcome,
@@ -48,8 +48,10 @@ def _is_same(one: Seen, other: Seen) -> bool:
     """Whether both loopback addresses of a port lead to one server, by what it lists."""
     here, there = one.candidate.endpoint, other.candidate.endpoint
     local = here.is_loopback and there.is_loopback
+    known = one.server is not None and one.server.kind != "unknown"
     return (
         local
+        and known
         and (here.scheme, here.port, here.path) == (there.scheme, there.port, there.path)
         and (_listing(one.server) == _listing(other.server) or _is_shut(one, other))
     )

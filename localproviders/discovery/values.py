@@ -166,10 +166,17 @@ class Discovery(Record):
         return "\n".join(lines if usable else [*lines, _WHAT_TO_DO])
 
 
+def number_of_models(server: FoundServer) -> str:
+    """Say how many models a server lists."""
+    return "1 model" if len(server.models) == 1 else f"{len(server.models)} models"
+
+
 def _line_of(server: FoundServer) -> str:
     version = server.version or server.generation
     words = [server.name, *([version] if version else []), "at", server.endpoint]
-    told = server.reason or f"{len(server.models)} models, {len(server.loaded)} loaded"
+    # None is not told: not every server says what is in its memory.
+    loaded = f", {len(server.loaded)} loaded" if server.loaded else ""
+    told = server.reason or f"{number_of_models(server)}{loaded}"
     return f"{' '.join(words)}: {server.state}; {told}"
 
 

@@ -13,6 +13,7 @@ from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._wire import Row, Vectors
 from localproviders.errors import (
+    ConfigurationError,
     ModelNotFoundError,
     ProviderError,
     UnsupportedError,
@@ -221,6 +222,12 @@ def _endpoint(host: Optional[str]) -> Tuple[Endpoint, str]:
     if host is not None:
         return parse_endpoint(host, default_port=_PORT), "the host argument"
     variable = os.environ.get("OLLAMA_HOST", "")
-    # The variable is the server's too, and it takes a default for a bad port.
-    endpoint = parse_endpoint(variable, default_port=_PORT, lenient=True)
-    return endpoint, "OLLAMA_HOST" if variable.strip() else "the default"
+    try:
+        # The variable is the server's too, and it takes a default for a bad port.
+        endpoint = parse_endpoint(variable, default_port=_PORT, lenient=True)
+    except ConfigurationError as error:
+        message, hint = error.message, error.hint
+    else:
+        return endpoint, "OLLAMA_HOST" if variable.strip() else "the default"
+    hint = hint or "export OLLAMA_HOST=127.0.0.1:11434, or unset it"
+    raise ConfigurationError(f"OLLAMA_HOST: {message}", hint=hint)

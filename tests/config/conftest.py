@@ -32,7 +32,9 @@ class Machine:
         return self.write(SYSTEM, text)
 
     def user(self, text: str) -> Path:
-        return self.write(USER, text)
+        path = self.write(USER, text)
+        path.chmod(0o600)  # it may hold a key
+        return path
 
     def project(self, text: str, name: str = "localproviders.toml") -> Path:
         return self.write(f"{PROJECT}/{name}", text)

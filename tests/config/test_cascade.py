@@ -176,6 +176,28 @@ def test_a_proxy_is_left_out_where_a_profile_narrows(machine: Machine) -> None:
     assert Compatible(**far.options()).settings.locality == "loopback"
 
 
+@pytest.mark.parametrize(
+    ("written", "narrowed"),
+    [
+        ("[servers.ollama]\nlocality = 'any'\n", "[servers.ollama]\nlocality = 'private'\n"),
+        ("locality = 'any'\n[servers.ollama]\n", "locality = 'private'\n"),
+    ],
+)
+def test_whoever_narrows_need_not_know_of_a_proxy(
+    machine: Machine, written: str, narrowed: str
+) -> None:
+    machine.user(written + "proxies = 'environment'\n")
+    assert machine.load().servers[0].options()["proxies"] == "environment"
+    machine.project(narrowed)
+    found = machine.load().servers[0]
+    assert found.locality == "private" and "proxies" not in found.options()
+
+
+def test_a_profile_without_a_name_is_not_in_use_unasked(machine: Machine) -> None:
+    machine.user("[profiles.'']\nstrategy = 'loaded'\n")
+    assert machine.load().strategy == "first"
+
+
 def test_a_configuration_survives_pickling_without_its_keys(machine: Machine) -> None:
     machine.user(_EVERY_KIND)
     found = machine.load()
@@ -191,6 +213,7 @@ def test_nothing_of_a_key_or_a_proxy_shows(machine: Machine) -> None:
     for shown in (repr(found), str(found), str(found.to_dict()["servers"][2]["api_key"])):
         assert "sk-1234567890" not in shown
     assert "proxy-word" not in repr(found)
+    assert "proxy-word" not in repr([server.options() for server in found.servers])
 
 
 def test_a_server_goes_through_a_dictionary(machine: Machine) -> None:
@@ -253,6 +276,28 @@ def test_the_search_ends_at_the_home(machine: Machine) -> None:
     assert machine.load().strategy == "smallest"
 
 
+def test_the_search_ends_at_a_home_that_is_a_link(machine: Machine) -> None:
+    machine.write("localproviders.toml", "strategy = 'loaded'\n")
+    (machine.root / "link").symlink_to(machine.root / "home")
+    machine.environ["HOME"] = str(machine.root / "link")
+    assert machine.load().strategy == "first"
+
+
+def test_a_home_that_nobody_may_look_into_says_nothing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.user("strategy = 'loaded'\n")
+    stat = Path.stat
+
+    def denied(self: Path, **options: Any) -> Any:
+        if ".config" in self.parts:
+            raise PermissionError(13, "Permission denied")
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", denied)  # root may look everywhere
+    assert machine.load() == Config()
+
+
 def test_pyproject_is_read_where_it_has_our_table(machine: Machine) -> None:
     machine.project("[project]\nname = 'localproviders-user'\n", "pyproject.toml")
     assert machine.load().strategy == "first"
@@ -265,6 +310,35 @@ def test_pyproject_is_read_where_it_has_our_table(machine: Machine) -> None:
     assert str(found.origin_of("strategy")) == f"{path}, line 6"
 
 
-def test_a_pyproject_that_is_not_about_us_is_not_even_parsed(machine: Machine) -> None:
-    machine.project("this is no TOML", "pyproject.toml")
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"this is no TOML",
+        b"# caf\xe9",
+        b"\n" * 1_000_000,
+        b"\n[tool.poetry.dependencies]\nlocalproviders = '^1'\nthis is no TOML",
+        b"\n[tool.uv.sources]\nlocalproviders = {path = '..'}\nthis is no TOML",
+        b"keywords = ['tool', 'localproviders']\nthis is no TOML",
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_pyproject_that_is_not_about_us_is_not_even_parsed(machine: Machine, text: bytes) -> None:
+    machine.project("", "pyproject.toml").write_bytes(text)
     assert machine.load() == Config()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool.localproviders]\nstrategy = 'loaded'",
+        "['tool' . \"localproviders\"]\nstrategy = 'loaded'",
+        "tool . localproviders.strategy = 'loaded'",
+        "tool = { localproviders = { strategy = 'loaded' } }",
+        "tool = { other = 1, localproviders = { strategy = 'loaded' } }",
+        "[tool]\nother = 1\nlocalproviders.strategy = 'loaded'",
+        "[ \"tool\" ]\nlocalproviders = { strategy = 'loaded' }",
+    ],
+)
+def test_our_table_is_read_however_it_is_written(machine: Machine, text: str) -> None:
+    machine.project(text, "pyproject.toml")
+    assert machine.load().strategy == "loaded"

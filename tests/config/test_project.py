@@ -35,6 +35,20 @@ _HOSTILE = [
     ("[servers.x]\ngguf = '/m.gguf'", 2, ConfigurationError),
     ("[servers.lmstudio]\nendpoint = 'http://127.0.0.1:6666'", 2, ConfigurationError),
     ("[servers.x]\nkind = 'lmstudio'\nendpoint = 'http://127.0.0.1:6666'", 3, ConfigurationError),
+    ("[servers.lmstudio]\nendpoint = 'http://[::1]:1234'", 2, ConfigurationError),
+    ("[servers.lmstudio]\nendpoint = 'http://127.0.0.2:1234'", 2, ConfigurationError),
+    (
+        "[servers.x]\nkind = 'lmstudio'\nendpoint = '127.0.0.1:6666'\n"
+        "[profiles.z.servers.x]\nkind = 'ollama'",
+        3,
+        ConfigurationError,
+    ),
+    (
+        "[servers.lmstudio]\nendpoint = '127.0.0.1:6666'\n"
+        "[profiles.z.servers.lmstudio]\nkind = 'ollama'",
+        2,
+        ConfigurationError,
+    ),
 ]
 _USER = """
 [servers.mine]
@@ -99,6 +113,12 @@ def test_a_model_file_behind_a_link_that_leads_out_is_refused(machine: Machine) 
     machine.project("[servers.x]\ngguf = 'm.gguf'")
     with pytest.raises(ConfigurationError, match="leaves the directory"):
         machine.load()
+
+
+def test_a_link_that_leads_to_itself_leads_nowhere(machine: Machine) -> None:
+    (machine.work / "m.gguf").symlink_to("m.gguf")
+    machine.project("[servers.x]\ngguf = 'm.gguf'")
+    assert machine.load().servers[0].gguf == machine.work / "m.gguf"
 
 
 def test_a_project_file_narrows_what_the_user_allows(machine: Machine) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from localproviders import Config, ConfigurationError, DependencyError
+from localproviders import Config, ConfigurationError, DependencyError, SecretString
 from tests.config.conftest import Machine
 
 
@@ -55,6 +55,10 @@ _WRONG = [
     ("[servers.ollama]\nclient_cert = ['a']", 2, "must be one path, or two", "client_cert ="),
     ("[servers.ollama]\nallow_plaintext_key = 1", 2, "must be true or false, and is int", "true"),
     ("[servers.ollama]\napi_key = {environ = 'hunter2'}", 2, "must be a text, {env", "api_key ="),
+    ("[servers.ollama]\napi_key = '${hunter2}'", 2, "is the name of a variable, and must be {env",
+     "api_key = {env"),
+    ("[servers.ollama]\napi_key = '$HUNTER2'", 2, "is the name of a variable", "api_key = {env"),
+    ("[servers.ollama]\nendpoint = 'http://${BOX}:1'", 2, "'${BOX}:1' is no host", "endpoint ="),
     ('[servers.ollama]\napi_key = "hunter2\\n"', 2, "blanks at its ends", "api_key ="),
     ("[servers.ollama]\napikey = 'hunter2'", 2, "no key 'servers.ollama.apikey'; did you mean"
      " 'api_key'?", "api_key"),
@@ -62,7 +66,11 @@ _WRONG = [
     ("[profiles]\nnight = 3", 2, "profiles.night must be a table", "[profiles.NAME]"),
     ("[profiles.night]\nlocalty = 'any'", 2, "'profiles.night.localty'; did you mean", "keys here"),
     ("[profiles.night.profiles.x]", 1, "profiles.night holds profiles, and must not", ""),
+    ('[servers.x]\ngguf = "a\\u0000b"', 2, "servers.x.gguf must not hold a NUL", "gguf ="),
+    ('[servers.ollama]\napi_key = {file = "a\\u0000"}', 2, "must not hold a NUL", "api_key ="),
+    ('[servers.ollama]\napi_key = {command = ["a\\u0000"]}', 2, "must not hold a NUL", "api_key ="),
     ("a = 1\nb = = 2", 2, "it is no TOML", "[table]"),
+    ("a." * 200_000 + "a = 1", None, "it is nested too deeply", ""),
     ("x = " + "[" * 20000, None, "it is nested too deeply", ""),
     ("x = " + "1" * 9000, None, "", ""),
 ]  # fmt: skip
@@ -116,6 +124,18 @@ def test_a_wrong_variable_is_refused_by_name(
 def test_a_wrong_argument_is_refused_by_name(machine: Machine) -> None:
     assert "argument modell" in refused(machine, modell="m").message
     assert "argument limits.idle: there is no" in refused(machine, limits={"idle": 3}).message
+    assert (
+        "argument servers.1: servers.1 does not say its"
+        in refused(machine, servers={1: {}}).message
+    )
+    assert "argument limits.1: there is no key" in refused(machine, limits={1: 3}).message
+
+
+def test_a_variable_of_a_server_that_nobody_names_says_so(machine: Machine) -> None:
+    machine.environ["LOCALPROVIDERS_SERVERS_OLLAMA_MODEL"] = "m"
+    error = refused(machine)
+    assert error.message == "there is no variable LOCALPROVIDERS_SERVERS_OLLAMA_MODEL"
+    assert "[servers.NAME]" in str(error.hint)
 
 
 def test_an_unknown_profile_is_told_with_those_there_are(machine: Machine) -> None:
@@ -208,6 +228,18 @@ def test_a_key_comes_from_where_it_is_said_to_be(machine: Machine) -> None:
     assert key_of(machine, {"command": command}) == "by-command"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="scripts of POSIX")
+@pytest.mark.parametrize("command", ["./key", "~/.config/localproviders/key"])
+def test_a_key_command_begins_where_its_file_is(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    machine.project("#!/bin/sh\necho somebody-elses\n", "key").chmod(0o755)
+    monkeypatch.chdir(machine.work)
+    machine.write("home/.config/localproviders/key", "#!/bin/sh\necho mine\n").chmod(0o755)
+    machine.user(f"[servers.ollama]\napi_key = {{command = ['{command}']}}\n")
+    assert machine.load().servers[0].api_key == SecretString("mine")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
 def test_a_key_file_of_others_is_refused_with_the_line_that_helps(
@@ -219,6 +251,22 @@ def test_a_key_file_of_others_is_refused_with_the_line_that_helps(
     error = refused(machine)
     assert ", line 2: others can" in error.message and str(file) in error.message
     assert error.hint == f"chmod 600 {file}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_key_in_the_users_own_file_is_refused_where_others_can_read_it(machine: Machine) -> None:
+    machine.environ["XDG_CONFIG_HOME"] = str(machine.root / "a b")
+    machine.system("[servers.ollama]\napi_key = 'sk-system'\n").chmod(0o644)
+    assert machine.load().servers[0].api_key == SecretString("sk-system")
+    path = machine.write(
+        "a b/localproviders/config.toml", "[servers.ollama]\napi_key = 'hunter2'\n"
+    )
+    path.chmod(0o640)
+    error = refused(machine)
+    assert error.message == f"{path}, line 2: others can read the key in {path}"
+    assert error.hint == f"chmod 600 '{path}'"
+    path.chmod(0o600)
+    assert machine.load().servers[0].api_key == SecretString("hunter2")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Tuple
 
 import pytest
 
@@ -14,6 +14,7 @@ from localproviders import (
     ConfigurationError,
     Discovery,
     LMStudioProvider,
+    LoadedModel,
     OllamaProvider,
     OpenAICompatibleProvider,
     UnsupportedError,
@@ -315,9 +316,17 @@ def test_a_result_pickles_and_goes_through_json() -> None:
 def test_a_result_explains_what_was_found(ollama: FakeOllama) -> None:
     port = closed_port()
 
-    told = discover([ollama.url, f"http://127.0.0.1:{port}"]).explain()
+    found = discover([ollama.url, f"http://127.0.0.1:{port}"])
+    told = found.explain()
+    ready = found.servers[0]
+    warm = LoadedModel(name=ready.models[0].name, provider="ollama")
 
-    assert f"ollama 0.32.6 at {ollama.url}: available; 2 models, 0 loaded" in told
+    # Nobody is told that nothing is loaded: not every server says.
+    assert f"ollama 0.32.6 at {ollama.url}: available; 2 models\n" in told
+    warmed = found.replace(servers=(ready.replace(loaded=(warm,)),)).explain()
+    assert f"ollama 0.32.6 at {ollama.url}: available; 2 models, 1 loaded\n" in warmed
+    one = found.replace(servers=(ready.replace(models=ready.models[:1]),)).explain()
+    assert f"ollama 0.32.6 at {ollama.url}: available; 1 model\n" in one
     assert f"nobody listens at http://127.0.0.1:{port}" in told
     assert "ollama serve" not in told
 
@@ -499,5 +508,22 @@ def test_impossible_addresses_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ConfigurationError, match="locality is 'moon'"):
         discover(["http://127.0.0.1:8080"], locality=moon)
     monkeypatch.setenv("LOCALPROVIDERS_LOCALITY", "moon")
-    with pytest.raises(ConfigurationError, match="locality is 'moon'"):
+    with pytest.raises(ConfigurationError, match="locality is 'moon'") as caught:
         discover(["http://127.0.0.1:8080"])
+    assert "LOCALPROVIDERS_LOCALITY" in str(caught.value.hint)
+
+
+def test_an_impossible_variable_of_ollama_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "ftp://box")
+    with pytest.raises(ConfigurationError, match="OLLAMA_HOST: the scheme of the address is 'ftp'"):
+        discover()
+
+
+@pytest.mark.parametrize("urls", [("127.0.0.1", "[::1]"), ("localhost", "127.0.0.1")])
+def test_two_given_addresses_where_nobody_listens_are_both_told(urls: Tuple[str, str]) -> None:
+    port = closed_port()
+
+    found = discover([f"http://{host}:{port}" for host in urls])
+
+    assert [server.endpoint for server in found.servers] == [f"http://{u}:{port}" for u in urls]
+    assert not any("same server" in probe.reason for probe in found.tried)

@@ -85,6 +85,21 @@ def test_a_wrong_token_is_told_and_not_shown() -> None:
     assert TOKEN[:10] not in repr(found)
 
 
+def test_a_token_that_cannot_be_sent_stops_no_other_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LM_API_TOKEN", "blank at the end ")
+    with FakeOllama() as ollama, FakeLMStudio() as studio:
+        monkeypatch.setattr(candidates, "PORTS", {studio.port: "LM Studio"})
+        found = discover([ollama.url, studio.url])
+
+    assert [(server.name, server.state) for server in found.servers] == [
+        ("ollama", "available"),
+        ("lmstudio", "unavailable"),
+    ]
+    assert "the key in LM_API_TOKEN is empty or has blanks" in found.explain()
+
+
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 def test_a_proxy_in_the_environment_changes_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -338,7 +338,8 @@ def test_an_address_beyond_the_locality_is_not_asked() -> None:
     found = look_at("http://192.0.2.7:11434")
 
     assert (found.kind, found.state) == ("unknown", "unavailable")
-    assert found.reason == '192.0.2.7 is not loopback, and locality is "loopback"'
+    assert found.reason.startswith('192.0.2.7 is not loopback, and locality is "loopback"; ')
+    assert found.reason.endswith('pass locality="any" or set LOCALPROVIDERS_LOCALITY=any')
 
 
 def test_a_name_that_does_not_exist_is_told() -> None:
