@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import List
+from typing import Any, List
 
 import pytest
 
-from localproviders import OllamaProvider, telemetry
+from localproviders import LMStudioProvider, OllamaProvider, telemetry
 from localproviders.errors import BusyError, ContextOverflowError
 from localproviders.telemetry import SILENT, CallEvent, Span, fell_back
+from localproviders.testing import FakeLMStudio, FakeOllama
 
 _FACTS = {"operation": "chat", "provider": "p", "endpoint": "http://h:1"}
 
@@ -66,8 +67,8 @@ def test_no_event_is_made_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_call_that_nobody_listens_to_has_no_span_and_no_hooks() -> None:
     provider = OllamaProvider()
-    assert provider._span("chat", "m") is SILENT
-    call = provider._call(None, None, span=SILENT)
+    call = provider._call(None, None)
+    assert provider._span("chat", "m", call) is SILENT
     assert (call.on_retry, call.on_connected, call.on_first_token) == (None, None, None)
 
 
@@ -145,3 +146,14 @@ def test_a_child_of_a_fork_tells_nothing_of_its_parents_call(
     monkeypatch.setattr(telemetry.os, "getpid", lambda: -1)
     span.finished()
     assert [event.kind for event in heard] == ["started"]
+
+
+@pytest.mark.parametrize("make", [FakeOllama, FakeLMStudio])
+@pytest.mark.parametrize("verb", ["chat", "embed", "load", "pull"])
+def test_what_could_not_begin_is_not_told_to_have_begun(make: Any, verb: str) -> None:
+    heard: List[CallEvent] = []
+    kind = OllamaProvider if make is FakeOllama else LMStudioProvider
+    with make(["m"]) as server, kind(server.url, model="m", listeners=[heard.append]) as provider:
+        with pytest.raises(ValueError, match="total_s is -1"):
+            getattr(provider, verb)("m", timeout=-1)
+    assert heard == []

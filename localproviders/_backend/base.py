@@ -149,12 +149,8 @@ class Backend(ModelProvider):
         cancel: Optional[CancelToken],
         *,
         total_s: Optional[float] = None,
-        span: Optional[Span] = None,
     ) -> Call:
-        call = Call(resolve(timeout, self.settings.limits, total_s), cancel)
-        if span is not None:
-            span.follow(call)
-        return call
+        return Call(resolve(timeout, self.settings.limits, total_s), cancel)
 
     def _ask(
         self,
@@ -180,11 +176,14 @@ class Backend(ModelProvider):
         """Whether a name in the server's list means this model."""
         return listed == model
 
-    def _span(self, operation: str, model: Optional[str], task: Optional[str] = None) -> Span:
+    def _span(
+        self, operation: str, model: Optional[str], call: Call, task: Optional[str] = None
+    ) -> Span:
+        """Tell that a call begins; a call with impossible limits has raised, and is not told."""
         settings = self.settings
         if not settings.listeners:
             return SILENT
-        return Span(
+        span = Span(
             settings.listeners,
             operation=operation,
             provider=self.name,
@@ -192,6 +191,8 @@ class Backend(ModelProvider):
             task=task,
             endpoint=settings.endpoint.url,
         )
+        span.follow(call)
+        return span
 
     def _failed(
         self, error: ProviderError, request: _Request, model: str, span: Span

@@ -167,8 +167,8 @@ class Inventory(HTTPProvider):
             texts: Gives what was said in the request, and is not to be quoted; a function,
                 because a traceback with locals shows no prompt.
         """
-        span = self._span(operation, model)
         call = Call(self._limits_of(timeout, total_s), cancel)
+        span = self._span(operation, model, call)
         attempts = 1
 
         def retried(error: ProviderError, _: int, wait_s: float) -> None:
@@ -176,7 +176,6 @@ class Inventory(HTTPProvider):
             span.retried(error, attempts, wait_s)
             attempts += 1
 
-        span.follow(call)
         call.on_retry = retried
         try:
             done = work(call)
