@@ -95,26 +95,28 @@ class Choosing(ModelProvider):
         """Give the limits of a call with this `timeout`.
 
         Where neither it nor the constructor says anything, they are those of the server with
-        the longest total, of those that are known by now.
+        the longest total; before the first search, of those that are configured.
 
         Raises:
+            ConfigurationError: The configuration is impossible.
             ValueError: It is not a number of seconds above zero.
         """
-        own = [each.provider.limits() for each in self._servers or () if each.is_made]
+        own = [each.provider.limits() for each in self._servers or self._known]
+        if not own and timeout is None and self._timeout is None:
+            config = self._configured
+            own = [config.limits, *(server.limits for server in config.servers)]
         longest = max(own, key=lambda each: each.total_s, default=Limits())
         return resolve(timeout, resolve(self._timeout, longest))
 
     def close(self) -> None:
         """Close all servers' kept connections, and stop engines; the next call opens anew."""
-        for server in self._servers or ():
+        for server in self._servers or self._known:
             server.close()
 
     def providers(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelProvider]:
         """Give the providers, in their order; a search finds them first where none were given.
-
-        An embedded engine that is configured is started.
 
         Raises:
             UnreachableError: No server was found; the hint says what was tried, and what to do.
@@ -154,7 +156,10 @@ class Choosing(ModelProvider):
             )
             if not servers:
                 raise no_server(found, self.name)
-            self._servers = self._known = servers
+            for gone in set(self._known).difference(servers):
+                gone.close()
+            # Another thread that was faster has perhaps started an engine already.
+            self._servers = self._known = servers = self._servers or servers
         return servers
 
     def _settled(self) -> Config:

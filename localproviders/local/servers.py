@@ -11,7 +11,7 @@ from localproviders.discovery import Discovery, FoundServer
 from localproviders.errors import ConfigurationError, LocalityError, UnreachableError
 from localproviders.lmstudio import LMStudioProvider
 from localproviders.local.breaker import Breaker
-from localproviders.local.hosted import HostedServer
+from localproviders.local.hosted import HostedProvider
 from localproviders.local.routes import Server
 from localproviders.ollama import OllamaProvider
 from localproviders.openai_compatible import OpenAICompatibleProvider
@@ -103,7 +103,7 @@ def _configured(
     server: ServerConfig, listeners: Tuple[Listener, ...], make_breaker: MakeBreaker
 ) -> Server:
     if server.kind == "gguf":
-        return HostedServer(server, make_breaker())
+        return Server(HostedProvider(server, listeners), make_breaker())
     options = {**server.options(), "listeners": listeners}
     return Server(_KINDS[server.kind](**options), make_breaker())
 
