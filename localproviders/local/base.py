@@ -10,7 +10,7 @@ from localproviders.config import Config
 from localproviders.errors import ConfigurationError
 from localproviders.local.breaker import Breaker
 from localproviders.local.routes import STRATEGIES, Aliases, Route, Server, routes_of
-from localproviders.local.run import Run
+from localproviders.local.run import LOOK_S, Run
 from localproviders.local.servers import MakeBreaker, found_servers, given_servers, no_server
 from localproviders.provider import ModelProvider
 from localproviders.telemetry import Listener
@@ -261,6 +261,7 @@ class Choosing(ModelProvider):
                 (route.server, info)
                 for info in route.server.provider.list_models(timeout=limits, cancel=run.call.token)
             ],
+            most_s=LOOK_S,
         )
         return [pair for each in lists for pair in each if not pair[1].capabilities.remote]
 

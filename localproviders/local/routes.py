@@ -84,8 +84,12 @@ def split(name: str, servers: Sequence[Server]) -> Optional[Route]:
 
 
 def routes_of(name: str, servers: Sequence[Server], aliases: Aliases) -> List[Route]:
-    """Give every server that may answer under a name or an alias, in order."""
-    return [route for each in aliases.get(name, (name,)) for route in _routes(each, servers)]
+    """Give every server that may answer under a name or an alias, in order and once."""
+    found: Dict[Tuple[str, str], Route] = {}
+    for each in aliases.get(name, (name,)):
+        for route in _routes(each, servers):
+            found.setdefault((route.server.name, route.model), route)
+    return list(found.values())
 
 
 def _routes(name: str, servers: Sequence[Server]) -> Iterator[Route]:

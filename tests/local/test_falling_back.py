@@ -420,3 +420,17 @@ def test_log_and_metrics_tell_of_a_fallback(
     text = (tmp_path / "localproviders.prom").read_text("utf-8")
     (line,) = [x for x in text.splitlines() if x.startswith("localproviders_fallbacks_total{")]
     assert 'provider="ollama"' in line and line.endswith(" 1")
+
+
+@pytest.mark.parametrize("strategy", ["first", "loaded", "smallest"])
+def test_each_server_that_was_left_is_told_under_the_verb_of_the_calls(strategy: str) -> None:
+    with pair() as made:
+        dead = [OllamaProvider("127.0.0.1:9", name=name, retry=ONCE) for name in ("one", "two")]
+        local = LocalProvider(
+            [*dead, *made.local.providers()], strategy=strategy, listeners=(made.events.append,)
+        )
+        assert len(local.chat("Hi", model="both").tried) == 2
+    assert [(event.provider, event.operation) for event in made.fallbacks] == [
+        ("one", "stream"),
+        ("two", "stream"),
+    ]

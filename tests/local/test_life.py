@@ -22,6 +22,7 @@ from localproviders import (
     ModelNotFoundError,
     OllamaProvider,
     OpenAICompatibleProvider,
+    StreamInterruptedError,
     UnreachableError,
     create_default_provider,
     create_fallback_provider,
@@ -171,7 +172,10 @@ def test_many_threads_share_one_provider_while_a_server_dies() -> None:
 
         def ask() -> None:
             for _ in range(5):
-                answers.append(made.local.chat("Hi", model="both").provider)
+                try:
+                    answers.append(made.local.chat("Hi", model="both").provider)
+                except StreamInterruptedError as error:
+                    answers.append("ollama" if error.partial else "nobody")  # it died in its middle
 
         threads = [threading.Thread(target=ask) for _ in range(6)]
         for thread in threads:

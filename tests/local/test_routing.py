@@ -298,3 +298,44 @@ def test_a_verb_that_the_only_server_lacks_is_unsupported() -> None:
 class _Plain(OllamaProvider):
     def pull(self, *_: Any, **__: Any) -> Any:
         self._lacks("pull")
+
+
+# --- what a broken server takes from the others ------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["ollama", "lmstudio"])
+def test_a_silent_server_hides_no_others_models(first: str) -> None:
+    with pair(first=first) as made:
+        made.ollama.break_next("silence", times=None, path="/api")
+        assert {info.provider for info in made.local.list_models(timeout=0.8)} == {"lmstudio"}
+        assert made.local.loaded_models(timeout=0.8) == []
+        assert made.local.supports_model("qwen/there", timeout=0.8)
+        assert made.local.chat("Hi", model="both", timeout=5).provider == "lmstudio"
+
+
+def test_a_silent_server_leaves_time_to_choose_another_ones_model() -> None:
+    with pair(needs={"tools"}, lmstudio=[FakeModel(name="able", abilities=TOOLS)]) as made:
+        made.ollama.break_next("silence", times=None, path="/api")
+        answer = made.local.chat("Hi", timeout=3)
+        assert (answer.provider, answer.model) == ("lmstudio", "able")
+
+
+def test_a_server_that_refuses_its_list_hides_no_others_models() -> None:
+    with pair() as made:
+        made.ollama.break_next("status 400 with JSON", times=None, path="/api/tags")
+        assert {info.provider for info in made.local.list_models()} == {"lmstudio"}
+
+
+def test_each_name_is_asked_for_once_on_each_server() -> None:
+    with pair(aliases={"fast": ("ollama/both", "both", "ollama/both")}) as made:
+        made.ollama.break_next("status 500 with JSON", times=None)
+        made.lmstudio.break_next("status 500 with JSON", times=None)
+        with pytest.raises(AllFailedError) as caught:
+            made.local.chat("Hi", model="fast")
+        assert [error.provider for error in caught.value.errors] == ["ollama", "lmstudio"]
+
+
+def test_where_there_is_no_model_at_all_it_says_so() -> None:
+    with pair(ollama=(), lmstudio=(), needs={"tools"}) as made:
+        with pytest.raises(ModelNotFoundError, match="no model to choose from"):
+            made.local.chat("Hi")
