@@ -15,10 +15,11 @@ from localproviders.errors import (
     ModelNotFoundError,
     ProviderError,
     RequestRejectedError,
+    UnreachableError,
     UnsupportedError,
 )
 from localproviders.local import verdict
-from localproviders.local.routes import STRATEGIES, Route
+from localproviders.local.routes import STRATEGIES, Route, Server
 from localproviders.local.rules import rule_of
 from localproviders.ollama.names import is_cloud
 from localproviders.provider import bare
@@ -81,6 +82,7 @@ class Run:
         self._missing: List[ProviderError] = []
         self._left_alone: List[Route] = []
         self._left: List[Tuple[Route, ProviderError]] = []
+        self._unreachable: List[Server] = []
 
     def __enter__(self) -> Run:
         return self
@@ -104,6 +106,8 @@ class Run:
             AllFailedError: Several servers failed.
         """
         for route in self._in_order(routes):
+            if route.server in self._unreachable:  # an alias may name it again
+                continue
             self.check()
             self._tell(route)
             route.server.breaker.trying()
@@ -151,6 +155,8 @@ class Run:
             return list(routes)
         found, rest = [], []
         for route in routes:
+            if route.server in self._unreachable:
+                continue
             if route.server.breaker.is_open:
                 rest.append(route)
                 continue
@@ -256,6 +262,8 @@ class Run:
         else:
             self._failures.append((route, error))
             self._left.append((route, error))
+        if isinstance(error, UnreachableError):
+            self._unreachable.append(route.server)
 
     def tried(self) -> Tuple[Tried, ...]:
         """Give the servers that failed, or were left alone, before the one that answered."""

@@ -434,3 +434,15 @@ def test_each_server_that_was_left_is_told_under_the_verb_of_the_calls(strategy:
         ("one", "stream"),
         ("two", "stream"),
     ]
+
+
+@pytest.mark.parametrize("strategy", ["first", "loaded"])
+def test_a_server_that_cannot_be_reached_is_not_asked_for_the_aliass_next_name(
+    strategy: str,
+) -> None:
+    aliases = {"fast": ("dead/one", "dead/two", "ollama/both")}
+    with pair() as made:
+        dead = OllamaProvider("127.0.0.1:9", name="dead", retry=ONCE)
+        local = LocalProvider([dead, *made.local.providers()], aliases=aliases, strategy=strategy)
+        answer = local.chat("Hi", model="fast")
+    assert [(tried.provider, tried.model) for tried in answer.tried] == [("dead", "one")]
