@@ -330,7 +330,8 @@ def test_threads_that_ask_at_once_start_one_engine(own: ServerConfig) -> None:
         assert len(FakeEngine.running) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_leaves_its_parents_engine_running(own: ServerConfig) -> None:
     with LocalProvider(config=Config(servers=(own,))) as local:
         local.chat("Hi", model="own/file")
