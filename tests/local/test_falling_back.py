@@ -10,17 +10,19 @@ import re
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, List, Mapping
 
 import pytest
 
 from localproviders import (
     AllFailedError,
+    CallEvent,
     CancelledError,
     CancelToken,
     ContextOverflowError,
     LimitError,
     Limits,
+    LMStudioProvider,
     LocalityError,
     LocalProvider,
     OllamaProvider,
@@ -33,7 +35,7 @@ from localproviders import (
 )
 from localproviders.exporters import LogListener, TextfileExporter
 from localproviders.local.rules import rule_of
-from localproviders.testing import FakeModel, FakeOllama, FakeOpenAICompatible, Reply
+from localproviders.testing import FakeLMStudio, FakeModel, FakeOllama, FakeOpenAICompatible, Reply
 from localproviders.types import CompletionResponse, EmbeddingResponse, Tried
 from tests.asking import assert_shows_no_prompt
 from tests.docs_support import ROOT
@@ -446,3 +448,24 @@ def test_a_server_that_cannot_be_reached_is_not_asked_for_the_aliass_next_name(
         local = LocalProvider([dead, *made.local.providers()], aliases=aliases, strategy=strategy)
         answer = local.chat("Hi", model="fast")
     assert [(tried.provider, tried.model) for tried in answer.tried] == [("dead", "one")]
+
+
+def test_finding_the_server_that_has_a_model_is_no_call_and_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heard: List[CallEvent] = []
+    listeners = (heard.append, LogListener())
+    with FakeOllama(["here"]) as ollama, FakeLMStudio(["there"]) as lmstudio:
+        providers = [
+            OllamaProvider(ollama.url, listeners=listeners),
+            LMStudioProvider(lmstudio.url, listeners=listeners),
+        ]
+        with LocalProvider(providers, listeners=listeners) as local:
+            local.chat("Hi", model="there")
+            assert local.supports_model("here") and not local.supports_model("nowhere")
+    assert [(event.kind, event.provider) for event in heard if event.kind != "connected"] == [
+        ("started", "lmstudio"),
+        ("first_token", "lmstudio"),
+        ("finished", "lmstudio"),
+    ]
+    assert [record.getMessage() for record in caplog.records] == []
