@@ -88,11 +88,11 @@ class Exchange:
             self._read_chunks()
             return
         missing = int(self.headers.get("content-length", "0")) - len(self.body)
-        while missing > 0 and not self.stopping.is_set():
+        while missing > 0:
             if every_s:
                 self.hold(every_s)
             piece = self.reader.read(min(piece_bytes, missing))
-            if not piece:
+            if not piece or self.stopping.is_set():  # nobody answers half a request
                 raise ConnectionResetError
             self.body += piece
             missing -= len(piece)

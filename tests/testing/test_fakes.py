@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from typing import Any, Dict, List
 
@@ -41,6 +42,7 @@ from localproviders.testing import (
 )
 from localproviders.testing.fake import vector_of
 from localproviders.testing.faults import KINDS
+from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import words_of
 
 ONCE = RetryPolicy(attempts=1)
@@ -379,3 +381,12 @@ def test_a_body_in_chunks_is_read(fake_ollama: FakeOllama) -> None:
 
     assert answer.status_code == 200
     assert fake_ollama.exchanges[-1].json["messages"][0]["content"] == "Hi"
+
+
+def test_a_server_that_stops_answers_no_half_request() -> None:
+    stopping = threading.Event()
+    stopping.set()
+    headers = {"content-length": "5"}
+    exchange = Exchange("POST", "/api/chat", headers, 1, None, io.BytesIO(b"12345"), stopping)
+    with pytest.raises(ConnectionResetError):
+        exchange.read_body()
