@@ -42,7 +42,6 @@ from localproviders.testing import (
 )
 from localproviders.testing.fake import vector_of
 from localproviders.testing.faults import KINDS
-from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import words_of
 
 ONCE = RetryPolicy(attempts=1)
