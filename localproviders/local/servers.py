@@ -32,6 +32,21 @@ SEARCH_S = 1.0
 _USABLE = ("available", "degraded")
 
 
+def as_providers(providers: Any) -> Tuple[ModelProvider, ...]:
+    """Take what was given for a sequence of providers.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    found = (None,) if isinstance(providers, ModelProvider) else tuple(providers)
+    if not all(isinstance(each, ModelProvider) for each in found):
+        raise ConfigurationError(
+            f"{providers!r} is no sequence of providers",
+            hint="pass [OllamaProvider(), LMStudioProvider()], or nothing to have them found",
+        )
+    return found
+
+
 def given_servers(
     providers: Sequence[ModelProvider], locality: str, make_breaker: MakeBreaker
 ) -> List[Server]:

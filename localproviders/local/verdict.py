@@ -69,7 +69,7 @@ def _not_found(name: str, missing: Sequence[ProviderError]) -> ProviderError:
         )
     asked: List[str] = [error.provider or "" for error in missing]
     return ModelNotFoundError(
-        f"none of the servers has the model: {', '.join(asked)}",
+        f"none of the servers has the model; asked were {', '.join(asked)}",
         hint="list_models() says what there is",
         available=tuple(
             f"{error.provider}/{each}"

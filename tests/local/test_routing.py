@@ -9,6 +9,7 @@ import pytest
 from localproviders import (
     AllFailedError,
     CapabilityError,
+    Config,
     ConfigurationError,
     LocalityError,
     LocalProvider,
@@ -186,6 +187,7 @@ def test_needs_are_for_text_and_not_for_vectors() -> None:
         ({"needs": {"tool"}}, "did you mean 'tools'"),
         ({"needs": {"remote"}}, "a need is 'remote'"),
         ({"aliases": {"fast": ()}}, "the alias 'fast'"),
+        ({"aliases": ["fast"]}, "the aliases are ['fast']"),
         ({"locality": "here"}, "locality is 'here'"),
         ({"timeout": -1}, "total_s is -1"),
     ],
@@ -201,6 +203,21 @@ def test_no_provider_at_all_is_impossible_and_so_are_two_of_one_name() -> None:
         LocalProvider([])
     with pytest.raises(ConfigurationError, match="more than one provider is named 'ollama'"):
         LocalProvider([OllamaProvider(), OllamaProvider("127.0.0.1:9")])
+
+
+def test_what_is_no_sequence_of_providers_is_named() -> None:
+    for providers in (OllamaProvider(), "ollama", ["ollama"], [OllamaProvider]):
+        with pytest.raises(ConfigurationError, match="is no sequence of providers"):
+            LocalProvider(providers)  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_local_provider_inside_another_may_go_no_further_either(given: bool) -> None:
+    wide = OllamaProvider("192.0.2.7", locality="any", name="far")
+    inner = LocalProvider([wide] if given else None, locality="any", config=Config())
+    with pytest.raises(LocalityError):
+        LocalProvider([inner])
+    assert LocalProvider([inner], locality="any").locality == "any"
 
 
 def test_a_provider_that_may_go_further_than_the_whole_is_refused() -> None:
