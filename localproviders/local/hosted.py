@@ -154,7 +154,12 @@ class HostedProvider(ModelProvider):
 
     def _start(self, longest_s: float) -> OpenAICompatibleProvider:
         engine = self._new_engine(longest_s)
-        settings = engine.start().settings
+        try:
+            settings = engine.start().settings
+        except LimitError as error:
+            if error.limit_s == longest_s:
+                error.limit = "total_s"  # what ran out is the call's, not the engine's
+            raise
         self._engine = engine
         self._provider = OpenAICompatibleProvider(
             settings=settings.replace(

@@ -38,7 +38,7 @@ def as_providers(providers: Any) -> Tuple[ModelProvider, ...]:
     Raises:
         ConfigurationError: It is something else.
     """
-    found = (None,) if isinstance(providers, ModelProvider) else tuple(providers)
+    found: Tuple[Any, ...] = (None,) if isinstance(providers, ModelProvider) else tuple(providers)
     if not all(isinstance(each, ModelProvider) for each in found):
         raise ConfigurationError(
             f"{providers!r} is no sequence of providers",

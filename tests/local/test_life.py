@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from localproviders import (
     Config,
     Discovery,
     FoundServer,
+    LimitError,
     Limits,
     LocalProvider,
     ModelNotFoundError,
@@ -316,6 +318,21 @@ def test_the_start_of_an_engine_counts_into_the_total(own: ServerConfig) -> None
         local.chat("Hi", model="own/file", timeout=5)
         (engine,) = FakeEngine.running
         assert engine.start_timeout_s <= 5
+
+
+def test_a_total_that_ends_while_an_engine_starts_is_told_as_the_total(
+    own: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(engine: FakeEngine) -> OpenAICompatibleProvider:
+        limit_s = engine.start_timeout_s
+        time.sleep(limit_s)
+        raise LimitError("slow", limit="load_s", limit_s=limit_s, elapsed_s=limit_s)
+
+    monkeypatch.setattr(FakeEngine, "start", slow)
+    with LocalProvider(config=Config(servers=(own,))) as local:
+        with pytest.raises(LimitError) as caught:
+            local.chat("Hi", model="own/file", timeout=0.05)
+    assert (caught.value.limit, caught.value.limit_s) == ("total_s", 0.05)
 
 
 def test_threads_that_ask_at_once_start_one_engine(own: ServerConfig) -> None:
