@@ -104,14 +104,21 @@ class TextfileExporter:
     def _write(self) -> None:
         try:
             with self._lock, _alone(os.path.dirname(self.path)):
-                samples = self._read()
-                textformat.add(samples, self._pending)
-                _replace(self.path, textformat.write(samples))
-                self._pending = {}
+                self._add_to_file()
         except (OSError, ValueError) as error:
             if not self._warned:
                 self._warned = True
                 _log.warning("%s could not be written: %s", self.path, type(error).__name__)
+
+    def _add_to_file(self) -> None:
+        samples = self._read()
+        pending, self._pending = self._pending, {}
+        try:
+            textformat.add(samples, pending)
+            _replace(self.path, textformat.write(samples))
+        except BaseException:
+            textformat.add(self._pending, pending)
+            raise
 
 
 class PrometheusExporter:

@@ -161,6 +161,23 @@ def test_any_text_can_be_a_label(path: Path) -> None:
         assert _sum(found, "localproviders_calls_total", model=model, script='x"y') == 2
 
 
+def test_what_a_signal_handler_tells_while_the_file_is_written_is_in_the_next_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter, plain = TextfileExporter(path), textformat.write
+    monkeypatch.setattr("localproviders.exporters.prometheus._LOCK_S", 0.01)
+
+    def interrupted(samples: textformat.Samples) -> str:
+        monkeypatch.setattr(textformat, "write", plain)
+        call(exporter)
+        return plain(samples)
+
+    monkeypatch.setattr(textformat, "write", interrupted)
+    call(exporter)
+    call(exporter)
+    assert _sum(_read(path), CALLS.name) == 3
+
+
 def test_a_name_that_utf_8_cannot_write_is_one_sample(path: Path) -> None:
     exporter, registry = TextfileExporter(path, {"script": "\udc80"}), library.CollectorRegistry()
     for _ in range(2):
