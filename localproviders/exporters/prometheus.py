@@ -81,7 +81,7 @@ class TextfileExporter:
                 f"{self.path!r} does not end in .prom", hint="node_exporter reads nothing else"
             )
         try:
-            with _temporary(self.path):
+            with _temporary(os.path.realpath(self.path)):
                 self._read()
         except OSError as error:
             raise ConfigurationError(
@@ -103,7 +103,8 @@ class TextfileExporter:
 
     def _write(self) -> None:
         try:
-            with self._lock, _alone(os.path.dirname(self.path)):
+            # A link's own folder is not the one that others lock.
+            with self._lock, _alone(os.path.dirname(os.path.realpath(self.path))):
                 self._add_to_file()
         except (OSError, ValueError) as error:
             if not self._warned:

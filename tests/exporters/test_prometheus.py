@@ -255,6 +255,18 @@ def test_what_cannot_work_is_refused_at_once(
     assert os.listdir(tmp_path) == ["taken.prom"]
 
 
+def test_a_link_counts_as_the_place_that_it_leads_to(tmp_path: Path, path: Path) -> None:
+    link = tmp_path / "link.prom"
+    link.symlink_to(tmp_path / "nowhere" / "script.prom")
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        TextfileExporter(link)
+    link.unlink()
+    link.symlink_to(path)
+    call(TextfileExporter(link))
+    assert link.is_symlink()
+    assert _sum(_read(path), CALLS.name) == 1
+
+
 def test_a_textfile_travels_with_its_provider(path: Path) -> None:
     provider = OllamaProvider(listeners=[TextfileExporter(path, {"script": "x"})])
     (copied,) = pickle.loads(pickle.dumps(provider)).settings.listeners
