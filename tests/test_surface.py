@@ -31,7 +31,7 @@ _ROOT = Path(localproviders.__file__).parent
 _PROVIDERS = (OllamaProvider, LMStudioProvider, OpenAICompatibleProvider)
 _CLASSES = (ModelProvider, LocalProvider, *_PROVIDERS)
 # What opens no connection, and so has neither limits nor anything to raise.
-_QUIET = {"name", "close", "limits", "refresh"}
+_QUIET = {"name", "close", "limits", "locality", "refresh"}
 _LAST = ["timeout", "cancel"]
 
 

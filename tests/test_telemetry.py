@@ -11,6 +11,7 @@ import pytest
 from localproviders import (
     CompletionRequest,
     CompletionResponse,
+    LMStudioProvider,
     Message,
     OllamaProvider,
     ProviderError,
@@ -18,7 +19,7 @@ from localproviders import (
 )
 from localproviders.errors import BusyError, ContextOverflowError
 from localproviders.telemetry import SILENT, CallEvent, Span, fell_back
-from localproviders.testing import FakeOllama, Refusal
+from localproviders.testing import FakeLMStudio, FakeOllama, Refusal
 from tests.asking import assert_shows_no_prompt
 from tests.locality.support import PROMPT, held
 
@@ -77,8 +78,8 @@ def test_no_event_is_made_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_call_that_nobody_listens_to_has_no_span_and_no_hooks() -> None:
     provider = OllamaProvider()
-    assert provider._span("chat", "m") is SILENT
-    call = provider._call(None, None, span=SILENT)
+    call = provider._call(None, None)
+    assert provider._span("chat", "m", call) is SILENT
     assert (call.on_retry, call.on_connected, call.on_first_token) == (None, None, None)
 
 
@@ -243,3 +244,14 @@ def test_an_error_shows_no_prompt_where_somebody_wants_content() -> None:
                 ollama.chat(PROMPT)
     assert (kinds[0], kinds[-1]) == ("started asked", "failed")
     assert_shows_no_prompt(caught.value)
+
+
+@pytest.mark.parametrize("make", [FakeOllama, FakeLMStudio])
+@pytest.mark.parametrize("verb", ["chat", "embed", "load", "pull"])
+def test_what_could_not_begin_is_not_told_to_have_begun(make: Any, verb: str) -> None:
+    heard: List[CallEvent] = []
+    kind = OllamaProvider if make is FakeOllama else LMStudioProvider
+    with make(["m"]) as server, kind(server.url, model="m", listeners=[heard.append]) as provider:
+        with pytest.raises(ValueError, match="total_s is -1"):
+            getattr(provider, verb)("m", timeout=-1)
+    assert heard == []

@@ -149,12 +149,8 @@ class Backend(ModelProvider):
         cancel: Optional[CancelToken],
         *,
         total_s: Optional[float] = None,
-        span: Optional[Span] = None,
     ) -> Call:
-        call = Call(resolve(timeout, self.settings.limits, total_s), cancel)
-        if span is not None:
-            span.follow(call)
-        return call
+        return Call(resolve(timeout, self.settings.limits, total_s), cancel)
 
     def _ask(
         self,
@@ -184,13 +180,15 @@ class Backend(ModelProvider):
         self,
         operation: str,
         model: Optional[str],
+        call: Call,
         task: Optional[str] = None,
         request: Optional[CompletionRequest] = None,
     ) -> Span:
+        """Tell that a call begins; a call with impossible limits has raised, and is not told."""
         settings = self.settings
         if not settings.listeners:
             return SILENT
-        return Span(
+        span = Span(
             settings.listeners,
             request=request,
             operation=operation,
@@ -199,6 +197,8 @@ class Backend(ModelProvider):
             task=task,
             endpoint=settings.endpoint.url,
         )
+        span.follow(call)
+        return span
 
     def _failed(
         self, error: ProviderError, request: _Request, model: str, span: Span

@@ -67,8 +67,8 @@ class Completions(Backend):
     ) -> Stream:
         """Send a question, in whatever words the dialect puts it, and stream its answer."""
         task = "chat" if request.prompt is None else "completion"
-        span = self._span(operation, model, task, request)
-        call = self._call(timeout, cancel, span=span)
+        call = self._call(timeout, cancel)
+        span = self._span(operation, model, call, task, request)
         try:
             self._before_sending(model, call)
             self._check_abilities(request, model, call)

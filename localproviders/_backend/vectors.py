@@ -61,8 +61,8 @@ class Vectorizing(Backend):
     ) -> EmbeddingResponse:
         """Send all batches on one call, with its events; an error keeps what was done."""
         chosen = self._model(request.model, timeout, cancel)
-        span = self._span("embed", chosen, "embedding")
-        call = self._call(timeout, cancel, span=span)
+        call = self._call(timeout, cancel)
+        span = self._span("embed", chosen, call, "embedding")
         work = Embedding(request, partial(self._embed_batch, chosen, call))
         try:
             response = work.run(self.name)

@@ -124,4 +124,9 @@ def changes(event: CallEvent) -> Iterator[Change]:
 
 
 def _labels(event: CallEvent, metric: Metric) -> Mapping[str, str]:
-    return {name: str(getattr(event, name, None) or "") for name in metric.labels}
+    return {name: writable(str(getattr(event, name, None) or "")) for name in metric.labels}
+
+
+def writable(text: str) -> str:
+    """Give a text that UTF-8 can write: two names may not be one sample in the file only."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Option
 
 from localproviders.errors import ConfigurationError, DependencyError
 from localproviders.exporters import textformat
-from localproviders.exporters.measures import METRICS, changes
+from localproviders.exporters.measures import METRICS, changes, writable
 from localproviders.telemetry import CallEvent
 
 if TYPE_CHECKING:
@@ -50,20 +50,27 @@ class TextfileExporter:
         self, path: Union[str, os.PathLike[str]], labels: Optional[Mapping[str, str]] = None
     ) -> None:
         self.path = os.path.abspath(os.fspath(path))
-        self.labels = dict(labels or {})
-        self._pending: textformat.Samples = {}
-        self._lock = threading.RLock()  # a signal handler may call while it is held
+        _check_labels(labels or {})
+        self.labels = {name: writable(value) for name, value in (labels or {}).items()}
+        self._begin()
         self._warned = False
-        _check_labels(self.labels)
         self._check_path()
 
     def __call__(self, event: CallEvent) -> None:
         """Count an event; at the end of a call, write the file."""
         found = textformat.samples_of(changes(event), self.labels)
+        if self._process != os.getpid():
+            self._begin()
         with self._lock:
             textformat.add(self._pending, found)
         if event.kind in ("finished", "failed", "fell_back"):
             self._write()
+
+    def _begin(self) -> None:
+        # A forked process counts its own; and a lock that was held in the fork stays locked.
+        self._process = os.getpid()
+        self._pending: textformat.Samples = {}
+        self._lock = threading.RLock()  # a signal handler may call while it is held
 
     def __reduce__(self) -> Tuple[Any, ...]:
         return type(self), (self.path, self.labels)
@@ -74,7 +81,7 @@ class TextfileExporter:
                 f"{self.path!r} does not end in .prom", hint="node_exporter reads nothing else"
             )
         try:
-            with _temporary(self.path):
+            with _temporary(os.path.realpath(self.path)):
                 self._read()
         except OSError as error:
             raise ConfigurationError(
@@ -96,15 +103,23 @@ class TextfileExporter:
 
     def _write(self) -> None:
         try:
-            with self._lock, _alone(os.path.dirname(self.path)):
-                samples = self._read()
-                textformat.add(samples, self._pending)
-                _replace(self.path, textformat.write(samples))
-                self._pending = {}
+            # A link's own folder is not the one that others lock.
+            with self._lock, _alone(os.path.dirname(os.path.realpath(self.path))):
+                self._add_to_file()
         except (OSError, ValueError) as error:
             if not self._warned:
                 self._warned = True
                 _log.warning("%s could not be written: %s", self.path, type(error).__name__)
+
+    def _add_to_file(self) -> None:
+        samples = self._read()
+        pending, self._pending = self._pending, {}
+        try:
+            textformat.add(samples, pending)
+            _replace(self.path, textformat.write(samples))
+        except BaseException:
+            textformat.add(self._pending, pending)
+            raise
 
 
 class PrometheusExporter:

@@ -97,6 +97,8 @@ def parse(text: str) -> Samples:
             if match is None or match.group(1) not in _METRIC_OF:
                 raise ValueError(f"line {number} is not one of this package's metrics")
             name, labels, value = match.groups()
+            if not math.isfinite(float(value)):
+                raise ValueError(f"line {number} is no number that could count on")
             samples[name, _parsed(labels or "")] = float(value)
     return samples
 

@@ -129,9 +129,8 @@ class Downloads(Listings):
             ProviderError: As for `list_models`.
         """
         _check(model, quantization, self.name)
-        span = self._span("pull", model)
         call = _Following(_transfer_limits(timeout, self.settings.limits), cancel)
-        span.follow(call)
+        span = self._span("pull", model, call)
 
         def follow(call: Call) -> ModelInfo:
             before = set(names_of(self._entries_with("pull", "0.4", call)))

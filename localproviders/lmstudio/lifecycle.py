@@ -139,8 +139,8 @@ class Lifecycle(Listings):
                 "model with a time to live; or use resident() or unload()",
                 provider=self.name,
             )
-        span = self._span("load", model)
-        call = self._call(timeout, cancel, span=span)
+        call = self._call(timeout, cancel)
+        span = self._span("load", model, call)
         lasting = keep_alive is not None
         return self._run(
             call, lambda call: self._load(model, asked, lasting, on_progress, call), model, span

@@ -10,8 +10,14 @@ from localproviders.config import Config
 from localproviders.errors import ConfigurationError
 from localproviders.local.breaker import Breaker
 from localproviders.local.routes import STRATEGIES, Aliases, Route, Server, routes_of
-from localproviders.local.run import Run
-from localproviders.local.servers import MakeBreaker, found_servers, given_servers, no_server
+from localproviders.local.run import LOOK_S, Run
+from localproviders.local.servers import (
+    MakeBreaker,
+    as_providers,
+    found_servers,
+    given_servers,
+    no_server,
+)
 from localproviders.provider import ModelProvider
 from localproviders.telemetry import Listener
 from localproviders.types.cancel import CancelToken
@@ -48,7 +54,7 @@ class Choosing(ModelProvider):
         make_breaker: MakeBreaker = Breaker,
     ) -> None:
         self._made: Dict[str, Any] = dict(  # noqa: C408  # as text, `config` is a server's word
-            providers=None if providers is None else tuple(providers),
+            providers=None if providers is None else as_providers(providers),
             model=model,
             aliases=None if aliases is None else _checked_aliases(aliases),
             strategy=strategy,
@@ -69,17 +75,28 @@ class Choosing(ModelProvider):
         self._config = self._own_config = config
         self._given = providers is not None
         self._servers: Optional[List[Server]] = None
+        self._place: Optional[str] = None
         #: Those of the last search; what is still there is not made anew.
         self._known: Sequence[Server] = ()
-        if providers is not None:
+        if self._given:
             place = locality or os.environ.get("LOCALPROVIDERS_LOCALITY") or "loopback"
             _check_choice("locality", place, LOCALITIES)
-            self._servers = given_servers(providers, place, make_breaker)
+            self._servers = given_servers(self._made["providers"], place, make_breaker)
+            self._place = place
 
     @property
     def name(self) -> str:
         """The name of the whole; answers and events name the server that was asked."""
         return self._name
+
+    @property
+    def locality(self) -> str:
+        """Where prompts may go, at the furthest.
+
+        Raises:
+            ConfigurationError: The configuration, which is read for this, is impossible.
+        """
+        return self._place or self._settled().locality
 
     def __repr__(self) -> str:
         names = [server.name for server in self._servers or ()]
@@ -95,26 +112,28 @@ class Choosing(ModelProvider):
         """Give the limits of a call with this `timeout`.
 
         Where neither it nor the constructor says anything, they are those of the server with
-        the longest total, of those that are known by now.
+        the longest total; before the first search, of those that are configured.
 
         Raises:
+            ConfigurationError: The configuration is impossible.
             ValueError: It is not a number of seconds above zero.
         """
-        own = [each.provider.limits() for each in self._servers or () if each.is_made]
+        own = [each.provider.limits() for each in self._servers or self._known]
+        if not own and timeout is None and self._timeout is None:
+            config = self._configured
+            own = [config.limits, *(server.limits for server in config.servers)]
         longest = max(own, key=lambda each: each.total_s, default=Limits())
         return resolve(timeout, resolve(self._timeout, longest))
 
     def close(self) -> None:
         """Close all servers' kept connections, and stop engines; the next call opens anew."""
-        for server in self._servers or ():
+        for server in self._servers or self._known:
             server.close()
 
     def providers(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelProvider]:
         """Give the providers, in their order; a search finds them first where none were given.
-
-        An embedded engine that is configured is started.
 
         Raises:
             UnreachableError: No server was found; the hint says what was tried, and what to do.
@@ -154,7 +173,10 @@ class Choosing(ModelProvider):
             )
             if not servers:
                 raise no_server(found, self.name)
-            self._servers = self._known = servers
+            for gone in set(self._known).difference(servers):
+                gone.close()
+            # Another thread that was faster has perhaps started an engine already.
+            self._servers = self._known = servers = self._servers or servers
         return servers
 
     def _settled(self) -> Config:
@@ -256,6 +278,7 @@ class Choosing(ModelProvider):
                 (route.server, info)
                 for info in route.server.provider.list_models(timeout=limits, cancel=run.call.token)
             ],
+            most_s=LOOK_S,
         )
         return [pair for each in lists for pair in each if not pair[1].capabilities.remote]
 
@@ -264,6 +287,7 @@ class Choosing(ModelProvider):
 
 
 _NOTHING = Config()
+_LIKE_THIS = 'write {"fast": ("ollama/llama3.2", "lmstudio/qwen/qwen3-4b")}'
 
 
 def _check(made: Mapping[str, Any]) -> None:
@@ -288,6 +312,8 @@ def _check_choice(what: str, value: str, known: Sequence[str]) -> None:
 
 
 def _checked_aliases(aliases: Mapping[str, AliasOf]) -> Dict[str, Tuple[str, ...]]:
+    if not isinstance(aliases, Mapping):
+        raise ConfigurationError(f"the aliases are {aliases!r}", hint=_LIKE_THIS)
     made = {
         alias: (names,) if isinstance(names, str) else tuple(names)
         for alias, names in aliases.items()
@@ -296,6 +322,6 @@ def _checked_aliases(aliases: Mapping[str, AliasOf]) -> Dict[str, Tuple[str, ...
         if not names or not all(isinstance(each, str) and each for each in names):
             raise ConfigurationError(
                 f"the alias {alias!r} stands for {names!r}",
-                hint='write {"fast": ("ollama/llama3.2", "lmstudio/qwen/qwen3-4b")}',
+                hint=_LIKE_THIS,
             )
     return made

@@ -50,6 +50,10 @@ class Breaker:
         if self._in_a_row >= self._failures:
             self._try_at = self._clock() + self._pause_s
 
+    def undecided(self) -> None:
+        """Say that the call ended without a word about the server: the next one may try."""
+        self._try_at = self._clock()
+
     def failed(self, times: int = 1) -> None:
         """Say that the server failed, so many times."""
         self._in_a_row += times

@@ -127,7 +127,7 @@ class LocalProvider(Choosing):
         """
         if not isinstance(request, CompletionRequest):
             raise TypeError("this takes a CompletionRequest; chat and stream take a text")
-        with self._run("complete", timeout, cancel, needs=self._needs) as run:
+        with self._run("stream", timeout, cancel, needs=self._needs) as run:
 
             def work(route: Route, limits: Limits) -> CompletionResponse:
                 with route.server.provider.stream_completion(
@@ -252,11 +252,13 @@ class LocalProvider(Choosing):
             ProviderError: As for `list_models`.
         """
         with self._run(self.model_info.__name__, timeout, cancel, total_s=LISTING_TOTAL_S) as run:
+            routes = self._routes(model, run)
 
-            def work(route: Route, limits: Limits) -> ModelInfo:
+            def work(route: Route, _: Limits) -> ModelInfo:
+                limits = run.limits(route, run.share_s(len(routes)))
                 return route.server.provider.model_info(route.model, timeout=limits, cancel=cancel)
 
-            return run.first(self._routes(model, run), work, look=False)
+            return run.first(routes, work, look=False)
 
     # --- models in memory ---------------------------------------------------------------------
 

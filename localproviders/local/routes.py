@@ -29,25 +29,15 @@ class Server:
     """One of the servers: its provider, and what was seen of it.
 
     Attributes:
+        provider: Whom to ask.
         breaker: Its failures.
         seen: What it said about models, by the name asked for, and until when that holds.
     """
 
-    def __init__(self, provider: Optional[ModelProvider], breaker: Breaker) -> None:
-        self._provider = provider
+    def __init__(self, provider: ModelProvider, breaker: Breaker) -> None:
+        self.provider = provider
         self.breaker = breaker
         self.seen: Dict[str, Tuple[ModelInfo, float]] = {}
-
-    @property
-    def provider(self) -> ModelProvider:
-        """Whom to ask."""
-        assert self._provider is not None  # noqa: S101  # only a subclass makes it later
-        return self._provider
-
-    @property
-    def is_made(self) -> bool:
-        """Whether there is a provider already."""
-        return self._provider is not None
 
     @property
     def name(self) -> str:
@@ -57,7 +47,7 @@ class Server:
     @property
     def endpoint(self) -> str:
         """Its address, or nothing where it tells none."""
-        settings = getattr(self._provider, "settings", None)
+        settings = getattr(self.provider, "settings", None)
         return "" if settings is None else str(settings.endpoint.url)
 
     def blame(self, error: ProviderError) -> None:
@@ -70,13 +60,12 @@ class Server:
 
     @property
     def _attempts(self) -> int:
-        settings = getattr(self._provider, "settings", None)
+        settings = getattr(self.provider, "settings", None)
         return 1 if settings is None else int(settings.retry.attempts)
 
     def close(self) -> None:
         """Close what it keeps open; the next call opens it again."""
-        if self._provider is not None:
-            self._provider.close()
+        self.provider.close()
 
 
 class Route(NamedTuple):
@@ -110,8 +99,12 @@ def split(name: str, servers: Sequence[Server]) -> Optional[Route]:
 
 
 def routes_of(name: str, servers: Sequence[Server], aliases: Aliases) -> List[Route]:
-    """Give every server that may answer under a name or an alias, in order."""
-    return [route for each in aliases.get(name, (name,)) for route in _routes(each, servers)]
+    """Give every server that may answer under a name or an alias, in order and once."""
+    found: Dict[Tuple[str, str], Route] = {}
+    for each in aliases.get(name, (name,)):
+        for route in _routes(each, servers):
+            found.setdefault((route.server.name, route.model), route)
+    return list(found.values())
 
 
 def _routes(name: str, servers: Sequence[Server]) -> Iterator[Route]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
@@ -14,10 +15,11 @@ from localproviders.errors import (
     ModelNotFoundError,
     ProviderError,
     RequestRejectedError,
+    UnreachableError,
     UnsupportedError,
 )
 from localproviders.local import verdict
-from localproviders.local.routes import STRATEGIES, Route
+from localproviders.local.routes import STRATEGIES, Route, Server
 from localproviders.local.rules import rule_of
 from localproviders.ollama.names import is_cloud
 from localproviders.provider import bare
@@ -79,7 +81,8 @@ class Run:
         self._failures: List[Tuple[Route, ProviderError]] = []
         self._missing: List[ProviderError] = []
         self._left_alone: List[Route] = []
-        self._left: Optional[Tuple[Route, ProviderError]] = None
+        self._left: List[Tuple[Route, ProviderError]] = []
+        self._unreachable: List[Server] = []
 
     def __enter__(self) -> Run:
         return self
@@ -103,6 +106,8 @@ class Run:
             AllFailedError: Several servers failed.
         """
         for route in self._in_order(routes):
+            if route.server in self._unreachable:  # an alias may name it again
+                continue
             self.check()
             self._tell(route)
             route.server.breaker.trying()
@@ -119,20 +124,27 @@ class Run:
             return done
         raise self._nobody()
 
-    def each(self, routes: Sequence[Route], work: Work[T]) -> List[T]:
+    def each(self, routes: Sequence[Route], work: Work[T], *, most_s: float = math.inf) -> List[T]:
         """Do something with every server, and give what those said that could.
+
+        Each may take its share of the time that is left, and `most_s`, so that a silent one
+        leaves some to the next.
 
         Raises:
             ProviderError: None could; as for `first`.
         """
         found = []
-        for route in routes:
+        for number, route in enumerate(routes):
             self.check()
             try:
-                found.append(work(route, self.limits(route)))
+                limits = self.limits(route, min(most_s, self.share_s(len(routes) - number)))
+                found.append(work(route, limits))
+            except CancelledError:
+                raise
             except ProviderError as error:
-                if not self.goes_on(route, error):
+                if self._is_over and not found:
                     raise self.whole(error) from error.__cause__
+                self._passed(route, error)
         if not found:
             raise self._nobody()
         return found
@@ -143,6 +155,8 @@ class Run:
             return list(routes)
         found, rest = [], []
         for route in routes:
+            if route.server in self._unreachable:
+                continue
             if route.server.breaker.is_open:
                 rest.append(route)
                 continue
@@ -169,7 +183,8 @@ class Run:
         known = route.server.seen.get(route.model)
         if known is not None and known[1] > time.monotonic() and not loaded:
             return known[0]
-        provider, limits = route.server.provider, self.limits(route, LOOK_S)
+        provider = route.server.provider
+        limits = self.limits(route, min(LOOK_S, self.share_s(2)))
         info = provider.model_info(route.model, timeout=limits, cancel=self.call.token)
         if loaded and info.loaded is None:
             info = info.replace(loaded=self._is_loaded(route, info))
@@ -178,10 +193,14 @@ class Run:
 
     # --- one clock ---------------------------------------------------------------------------
 
-    def limits(self, route: Route, total_s: float = float("inf")) -> Limits:
+    def limits(self, route: Route, total_s: float = math.inf) -> Limits:
         """Give the server's limits, within what is left of the total."""
         limits, left = self._limits_of(route), self.call.limits_left()
         return limits.replace(total_s=min(limits.total_s, left.total_s, total_s))
+
+    def share_s(self, servers: int) -> float:
+        """Give the seconds that one of so many servers may take for a question."""
+        return self.call.limits_left().total_s / servers
 
     def check(self) -> None:
         """Look at the clock and the switch, between two servers.
@@ -213,8 +232,8 @@ class Run:
     def goes_on(self, route: Route, error: ProviderError) -> bool:
         """Note an error, and say whether the next server is to be asked."""
         rule = rule_of(error)
-        if rule.counts and not self._is_over:
-            route.server.blame(error)
+        if not self._is_over:
+            self._weigh(route, error)
         if not isinstance(error, UnsupportedError):
             route.server.seen.pop(route.model, None)
         if self.begun or error.partial or error.embedded or not rule.next or self._is_over:
@@ -224,9 +243,14 @@ class Run:
 
     def _passed(self, route: Route, error: ProviderError) -> None:
         """Note what a server said instead of what it knows about a model."""
+        self._weigh(route, error)
+        self._note(route, error)
+
+    def _weigh(self, route: Route, error: ProviderError) -> None:
         if rule_of(error).counts:
             route.server.blame(error)
-        self._note(route, error)
+        elif not isinstance(error, CancelledError):
+            route.server.breaker.undecided()
 
     def _note(self, route: Route, error: ProviderError) -> None:
         error.add_context(provider=route.server.name, model=route.model)
@@ -237,7 +261,9 @@ class Run:
             self._missing.append(error)
         else:
             self._failures.append((route, error))
-            self._left = (route, error)
+            self._left.append((route, error))
+        if isinstance(error, UnreachableError):
+            self._unreachable.append(route.server)
 
     def tried(self) -> Tuple[Tried, ...]:
         """Give the servers that failed, or were left alone, before the one that answered."""
@@ -305,19 +331,18 @@ class Run:
     # --- who hears of it ----------------------------------------------------------------------
 
     def _tell(self, route: Route) -> None:
-        if self._left is None:
-            return
-        (before, error), self._left = self._left, None
-        fell_back(
-            self._listeners,
-            error,
-            operation=self._operation,
-            provider=before.server.name,
-            endpoint=before.server.endpoint,
-            to=route.server.name,
-            model=before.model,
-            elapsed_s=self.call.elapsed_s,
-        )
+        left, self._left = self._left, []
+        for before, error in left:
+            fell_back(
+                self._listeners,
+                error,
+                operation=self._operation,
+                provider=before.server.name,
+                endpoint=before.server.endpoint,
+                to=route.server.name,
+                model=before.model,
+                elapsed_s=self.call.elapsed_s,
+            )
 
     def _nobody(self) -> ProviderError:
         self._on_nobody()

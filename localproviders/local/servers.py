@@ -11,7 +11,7 @@ from localproviders.discovery import Discovery, FoundServer
 from localproviders.errors import ConfigurationError, LocalityError, UnreachableError
 from localproviders.lmstudio import LMStudioProvider
 from localproviders.local.breaker import Breaker
-from localproviders.local.hosted import HostedServer
+from localproviders.local.hosted import HostedProvider
 from localproviders.local.routes import Server
 from localproviders.ollama import OllamaProvider
 from localproviders.openai_compatible import OpenAICompatibleProvider
@@ -30,6 +30,21 @@ _KINDS: Mapping[str, Callable[..., ModelProvider]] = {
 SEARCH_S = 1.0
 
 _USABLE = ("available", "degraded")
+
+
+def as_providers(providers: Any) -> Tuple[ModelProvider, ...]:
+    """Take what was given for a sequence of providers.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    found: Tuple[Any, ...] = (None,) if isinstance(providers, ModelProvider) else tuple(providers)
+    if not all(isinstance(each, ModelProvider) for each in found):
+        raise ConfigurationError(
+            f"{providers!r} is no sequence of providers",
+            hint="pass [OllamaProvider(), LMStudioProvider()], or nothing to have them found",
+        )
+    return found
 
 
 def given_servers(
@@ -103,7 +118,7 @@ def _configured(
     server: ServerConfig, listeners: Tuple[Listener, ...], make_breaker: MakeBreaker
 ) -> Server:
     if server.kind == "gguf":
-        return HostedServer(server, make_breaker())
+        return Server(HostedProvider(server, listeners), make_breaker())
     options = {**server.options(), "listeners": listeners}
     return Server(_KINDS[server.kind](**options), make_breaker())
 

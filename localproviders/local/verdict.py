@@ -61,9 +61,15 @@ def _unable(
 
 
 def _not_found(name: str, missing: Sequence[ProviderError]) -> ProviderError:
+    if not missing:
+        return ModelNotFoundError(
+            "there is no model to choose from",
+            hint="get one first, as in pull(...); list_models() says what there is",
+            provider=name,
+        )
     asked: List[str] = [error.provider or "" for error in missing]
     return ModelNotFoundError(
-        f"none of the servers has the model: {', '.join(asked) or 'there is none'}",
+        f"none of the servers has the model; asked were {', '.join(asked)}",
         hint="list_models() says what there is",
         available=tuple(
             f"{error.provider}/{each}"

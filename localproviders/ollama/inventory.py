@@ -14,6 +14,7 @@ from localproviders.errors import ProviderError, UnsupportedError
 from localproviders.ollama import wire
 from localproviders.ollama.details import ModelDetails
 from localproviders.ollama.names import display_name, listed_name
+from localproviders.telemetry import SILENT
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout
 from localproviders.types.model import ModelInfo
@@ -111,7 +112,7 @@ class Inventory(HTTPProvider):
             ProviderError: As for `list_models`.
         """
         return self._perform(
-            "show",
+            None,
             model,
             lambda call: self._shown(model, verbose, call),
             timeout=timeout,
@@ -146,7 +147,7 @@ class Inventory(HTTPProvider):
 
     def _perform(
         self,
-        operation: str,
+        operation: Optional[str],
         model: str,
         work: Callable[[Call], T],
         *,
@@ -158,7 +159,7 @@ class Inventory(HTTPProvider):
         """Do something under one call, with its events, and its errors made ours.
 
         Args:
-            operation: The public method.
+            operation: The public method; None for a question, which is not told.
             model: The model that it is about.
             work: Does it.
             timeout: As the method got it.
@@ -167,8 +168,8 @@ class Inventory(HTTPProvider):
             texts: Gives what was said in the request, and is not to be quoted; a function,
                 because a traceback with locals shows no prompt.
         """
-        span = self._span(operation, model)
         call = Call(self._limits_of(timeout, total_s), cancel)
+        span = SILENT if operation is None else self._span(operation, model, call)
         attempts = 1
 
         def retried(error: ProviderError, _: int, wait_s: float) -> None:
@@ -176,7 +177,6 @@ class Inventory(HTTPProvider):
             span.retried(error, attempts, wait_s)
             attempts += 1
 
-        span.follow(call)
         call.on_retry = retried
         try:
             done = work(call)

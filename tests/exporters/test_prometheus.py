@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import signal
 import threading
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -16,9 +17,10 @@ import pytest
 from localproviders import OllamaProvider
 from localproviders.errors import BusyError, ConfigurationError, DependencyError
 from localproviders.exporters import PrometheusExporter, TextfileExporter, textformat
-from localproviders.exporters.measures import METRICS
+from localproviders.exporters.measures import CALLS, METRICS
+from localproviders.telemetry import Span
 from localproviders.testing import FakeOllama
-from tests.exporters.support import call, everything
+from tests.exporters.support import FACTS, call, everything
 
 library = pytest.importorskip("prometheus_client", reason="needs the extra prometheus")
 parser = pytest.importorskip("prometheus_client.parser", reason="needs the extra prometheus")
@@ -159,6 +161,69 @@ def test_any_text_can_be_a_label(path: Path) -> None:
         assert _sum(found, "localproviders_calls_total", model=model, script='x"y') == 2
 
 
+def test_what_a_signal_handler_tells_while_the_file_is_written_is_in_the_next_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter, plain = TextfileExporter(path), textformat.write
+    monkeypatch.setattr("localproviders.exporters.prometheus._LOCK_S", 0.01)
+
+    def interrupted(samples: textformat.Samples) -> str:
+        monkeypatch.setattr(textformat, "write", plain)
+        call(exporter)
+        return plain(samples)
+
+    monkeypatch.setattr(textformat, "write", interrupted)
+    call(exporter)
+    call(exporter)
+    assert _sum(_read(path), CALLS.name) == 3
+
+
+def test_a_name_that_utf_8_cannot_write_is_one_sample(path: Path) -> None:
+    exporter, registry = TextfileExporter(path, {"script": "\udc80"}), library.CollectorRegistry()
+    for _ in range(2):
+        call(exporter, PrometheusExporter(library.CollectorRegistry()), model="\udc80x")
+    calls = [x for x in path.read_text("utf-8").splitlines() if x.startswith(f"{CALLS.name}{{")]
+    assert len(calls) == 1 and calls[0].endswith(" 2")
+    call(PrometheusExporter(registry), model="\udc80x")
+    assert b'model="?x"' in library.generate_latest(registry)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_waits_for_no_lock_and_counts_its_own(path: Path) -> None:
+    exporter = TextfileExporter(path)
+    Span((exporter,), **FACTS).retried(BusyError("m"), 1, 0.5)  # counted, not yet written
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with exporter._lock:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # a child that hangs is killed
+        call(exporter)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    thread.join()
+    assert status == 0
+    call(exporter)
+    assert _sum(_read(path), "localproviders_calls_total") == 2
+    assert _sum(_read(path), "localproviders_retries_total") == 1
+
+
+@pytest.mark.parametrize("number", ["NaN", "+Inf", "-Inf"])
+def test_a_file_whose_numbers_cannot_count_on_is_refused(path: Path, number: str) -> None:
+    path.write_text(f'localproviders_calls_total{{model="m"}} {number}\n', encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="line 1 is no number"):
+        TextfileExporter(path)
+
+
 def test_a_text_comes_back_as_it_went() -> None:
     samples: textformat.Samples = {
         ("localproviders_calls_total", (("model", "\\n"),)): 1.0,
@@ -188,6 +253,18 @@ def test_what_cannot_work_is_refused_at_once(
         TextfileExporter(tmp_path / name, labels)
     assert (tmp_path / "taken.prom").read_text("utf-8") == taken
     assert os.listdir(tmp_path) == ["taken.prom"]
+
+
+def test_a_link_counts_as_the_place_that_it_leads_to(tmp_path: Path, path: Path) -> None:
+    link = tmp_path / "link.prom"
+    link.symlink_to(tmp_path / "nowhere" / "script.prom")
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        TextfileExporter(link)
+    link.unlink()
+    link.symlink_to(path)
+    call(TextfileExporter(link))
+    assert link.is_symlink()
+    assert _sum(_read(path), CALLS.name) == 1
 
 
 def test_a_textfile_travels_with_its_provider(path: Path) -> None:

@@ -129,3 +129,12 @@ def test_all_open_and_all_dead_is_still_every_reason() -> None:
             with pytest.raises(AllFailedError) as caught:
                 _ask(made)
             assert len(caught.value.errors) == 2
+
+
+def test_a_trial_that_says_nothing_of_the_server_leaves_the_next_one_free_to_try() -> None:
+    with pair() as made:
+        _break_ollama(made)
+        made.clock.now += 30
+        with pytest.raises(ModelNotFoundError):
+            made.local.chat("Hi", model="nowhere")
+        assert _ask(made) == "ollama"

@@ -10,17 +10,19 @@ import re
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, List, Mapping
 
 import pytest
 
 from localproviders import (
     AllFailedError,
+    CallEvent,
     CancelledError,
     CancelToken,
     ContextOverflowError,
     LimitError,
     Limits,
+    LMStudioProvider,
     LocalityError,
     LocalProvider,
     OllamaProvider,
@@ -33,7 +35,7 @@ from localproviders import (
 )
 from localproviders.exporters import LogListener, TextfileExporter
 from localproviders.local.rules import rule_of
-from localproviders.testing import FakeModel, FakeOllama, FakeOpenAICompatible, Reply
+from localproviders.testing import FakeLMStudio, FakeModel, FakeOllama, FakeOpenAICompatible, Reply
 from localproviders.types import CompletionResponse, EmbeddingResponse, Tried
 from tests.asking import assert_shows_no_prompt
 from tests.docs_support import ROOT
@@ -420,3 +422,50 @@ def test_log_and_metrics_tell_of_a_fallback(
     text = (tmp_path / "localproviders.prom").read_text("utf-8")
     (line,) = [x for x in text.splitlines() if x.startswith("localproviders_fallbacks_total{")]
     assert 'provider="ollama"' in line and line.endswith(" 1")
+
+
+@pytest.mark.parametrize("strategy", ["first", "loaded", "smallest"])
+def test_each_server_that_was_left_is_told_under_the_verb_of_the_calls(strategy: str) -> None:
+    with pair() as made:
+        dead = [OllamaProvider("127.0.0.1:9", name=name, retry=ONCE) for name in ("one", "two")]
+        local = LocalProvider(
+            [*dead, *made.local.providers()], strategy=strategy, listeners=(made.events.append,)
+        )
+        assert len(local.chat("Hi", model="both").tried) == 2
+    assert [(event.provider, event.operation) for event in made.fallbacks] == [
+        ("one", "stream"),
+        ("two", "stream"),
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["first", "loaded"])
+def test_a_server_that_cannot_be_reached_is_not_asked_for_the_aliass_next_name(
+    strategy: str,
+) -> None:
+    aliases = {"fast": ("dead/one", "dead/two", "ollama/both")}
+    with pair() as made:
+        dead = OllamaProvider("127.0.0.1:9", name="dead", retry=ONCE)
+        local = LocalProvider([dead, *made.local.providers()], aliases=aliases, strategy=strategy)
+        answer = local.chat("Hi", model="fast")
+    assert [(tried.provider, tried.model) for tried in answer.tried] == [("dead", "one")]
+
+
+def test_finding_the_server_that_has_a_model_is_no_call_and_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heard: List[CallEvent] = []
+    listeners = (heard.append, LogListener())
+    with FakeOllama(["here"]) as ollama, FakeLMStudio(["there"]) as lmstudio:
+        providers = [
+            OllamaProvider(ollama.url, listeners=listeners),
+            LMStudioProvider(lmstudio.url, listeners=listeners),
+        ]
+        with LocalProvider(providers, listeners=listeners) as local:
+            local.chat("Hi", model="there")
+            assert local.supports_model("here") and not local.supports_model("nowhere")
+    assert [(event.kind, event.provider) for event in heard if event.kind != "connected"] == [
+        ("started", "lmstudio"),
+        ("first_token", "lmstudio"),
+        ("finished", "lmstudio"),
+    ]
+    assert [record.getMessage() for record in caplog.records] == []

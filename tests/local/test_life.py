@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, ClassVar, List
+from typing import Any, ClassVar, Iterator, List
 
 import pytest
 
 from localproviders import (
+    CallEvent,
     Config,
     Discovery,
     FoundServer,
+    LimitError,
+    Limits,
     LocalProvider,
+    ModelNotFoundError,
     OllamaProvider,
     OpenAICompatibleProvider,
     StreamInterruptedError,
@@ -242,8 +248,9 @@ class FakeEngine:
     running: ClassVar[List[FakeEngine]] = []
     url = ""
 
-    def __init__(self, model: Path, **_: Any) -> None:
+    def __init__(self, model: Path, start_timeout_s: float) -> None:
         self.model = model
+        self.start_timeout_s = start_timeout_s
 
     def start(self) -> OpenAICompatibleProvider:
         self.running.append(self)
@@ -276,3 +283,101 @@ def test_a_model_file_is_served_when_it_is_needed_and_until_close(
             assert FakeEngine.running == []
             assert local.chat("Hi", model="own/file").provider == "own"
         assert FakeEngine.running == []
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, finder: Finder) -> Iterator[ServerConfig]:
+    """Give the configuration of a model file, whose engine is a fake one."""
+    monkeypatch.setattr("localproviders.local.hosted.LocalEngine", FakeEngine)
+    with FakeOpenAICompatible(["file"]) as engine:
+        monkeypatch.setattr(FakeEngine, "url", engine.url)
+        yield ServerConfig(name="own", kind="gguf", gguf=tmp_path / "file.gguf")
+    assert FakeEngine.running == []
+
+
+def test_no_list_and_no_other_models_name_starts_an_engine(own: ServerConfig) -> None:
+    with LocalProvider(config=Config(servers=(own,))) as local:
+        assert [(i.provider, i.name, i.loaded) for i in local.list_models()] == [
+            ("own", "file", False)
+        ]
+        assert not local.supports_model("another")
+        assert [provider.name for provider in local.providers()] == ["own"]
+        assert FakeEngine.running == []
+        assert local.chat("Hi", model="file").provider == "own"
+        assert [(i.provider, i.name) for i in local.list_models()] == [("own", "file")]
+
+
+def test_close_stops_an_engine_after_a_call_that_nobody_could_answer(own: ServerConfig) -> None:
+    with LocalProvider(config=Config(servers=(own,))) as local:
+        local.chat("Hi", model="own/file")
+        for _ in range(2):
+            with pytest.raises(ModelNotFoundError):
+                local.chat("Hi", model="another")
+        local.chat("Hi", model="own/file")
+        assert len(FakeEngine.running) == 1
+        with pytest.raises(ModelNotFoundError):
+            local.chat("Hi", model="another")
+
+
+def test_the_calls_of_an_engine_are_told_and_have_the_configured_limits(own: ServerConfig) -> None:
+    events: List[CallEvent] = []
+    config = Config(servers=(own.replace(limits=Limits(idle_s=7)),))
+    with LocalProvider(config=config, listeners=(events.append,)) as local:
+        local.chat("Hi", model="own/file")
+        assert local.providers()[0].limits().idle_s == 7
+    assert [(e.kind, e.provider) for e in events if e.kind in ("started", "finished")] == [
+        ("started", "own"),
+        ("finished", "own"),
+    ]
+
+
+def test_the_start_of_an_engine_counts_into_the_total(own: ServerConfig) -> None:
+    with LocalProvider(config=Config(servers=(own,))) as local:
+        local.chat("Hi", model="own/file", timeout=5)
+        (engine,) = FakeEngine.running
+        assert engine.start_timeout_s <= 5
+
+
+def test_a_total_that_ends_while_an_engine_starts_is_told_as_the_total(
+    own: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(engine: FakeEngine) -> OpenAICompatibleProvider:
+        limit_s = engine.start_timeout_s
+        time.sleep(limit_s)
+        raise LimitError("slow", limit="load_s", limit_s=limit_s, elapsed_s=limit_s)
+
+    monkeypatch.setattr(FakeEngine, "start", slow)
+    with LocalProvider(config=Config(servers=(own,))) as local:
+        with pytest.raises(LimitError) as caught:
+            local.chat("Hi", model="own/file", timeout=0.05)
+    assert (caught.value.limit, caught.value.limit_s) == ("total_s", 0.05)
+
+
+def test_threads_that_ask_at_once_start_one_engine(own: ServerConfig) -> None:
+    with LocalProvider(config=Config(servers=(own,))) as local, ThreadPoolExecutor(8) as pool:
+        at_once = threading.Barrier(8)
+
+        def ask(_: int) -> str:
+            at_once.wait(30)
+            return local.chat("Hi", model="own/file").provider or ""
+
+        assert set(pool.map(ask, range(8))) == {"own"}
+        assert len(FakeEngine.running) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_leaves_its_parents_engine_running(own: ServerConfig) -> None:
+    with LocalProvider(config=Config(servers=(own,))) as local:
+        local.chat("Hi", model="own/file")
+        child = os.fork()
+        if child == 0:
+            local.close()
+            os._exit(len(FakeEngine.running))
+        assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 1
+
+
+def test_a_configured_total_holds_for_the_first_call_too(finder: Finder) -> None:
+    config = Config(limits=Limits(total_s=7200))
+    with LocalProvider(config=config) as local:
+        assert local.limits().total_s == 7200

@@ -9,6 +9,7 @@ import pytest
 from localproviders import (
     AllFailedError,
     CapabilityError,
+    Config,
     ConfigurationError,
     LocalityError,
     LocalProvider,
@@ -186,6 +187,7 @@ def test_needs_are_for_text_and_not_for_vectors() -> None:
         ({"needs": {"tool"}}, "did you mean 'tools'"),
         ({"needs": {"remote"}}, "a need is 'remote'"),
         ({"aliases": {"fast": ()}}, "the alias 'fast'"),
+        ({"aliases": ["fast"]}, "the aliases are ['fast']"),
         ({"locality": "here"}, "locality is 'here'"),
         ({"timeout": -1}, "total_s is -1"),
     ],
@@ -201,6 +203,21 @@ def test_no_provider_at_all_is_impossible_and_so_are_two_of_one_name() -> None:
         LocalProvider([])
     with pytest.raises(ConfigurationError, match="more than one provider is named 'ollama'"):
         LocalProvider([OllamaProvider(), OllamaProvider("127.0.0.1:9")])
+
+
+def test_what_is_no_sequence_of_providers_is_named() -> None:
+    for providers in (OllamaProvider(), "ollama", ["ollama"], [OllamaProvider]):
+        with pytest.raises(ConfigurationError, match="is no sequence of providers"):
+            LocalProvider(providers)  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_local_provider_inside_another_may_go_no_further_either(given: bool) -> None:
+    wide = OllamaProvider("192.0.2.7", locality="any", name="far")
+    inner = LocalProvider([wide] if given else None, locality="any", config=Config())
+    with pytest.raises(LocalityError):
+        LocalProvider([inner])
+    assert LocalProvider([inner], locality="any").locality == "any"
 
 
 def test_a_provider_that_may_go_further_than_the_whole_is_refused() -> None:
@@ -298,3 +315,44 @@ def test_a_verb_that_the_only_server_lacks_is_unsupported() -> None:
 class _Plain(OllamaProvider):
     def pull(self, *_: Any, **__: Any) -> Any:
         self._lacks("pull")
+
+
+# --- what a broken server takes from the others ------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["ollama", "lmstudio"])
+def test_a_silent_server_hides_no_others_models(first: str) -> None:
+    with pair(first=first) as made:
+        made.ollama.break_next("silence", times=None, path="/api")
+        assert {info.provider for info in made.local.list_models(timeout=0.8)} == {"lmstudio"}
+        assert made.local.loaded_models(timeout=0.8) == []
+        assert made.local.supports_model("qwen/there", timeout=0.8)
+        assert made.local.chat("Hi", model="both", timeout=5).provider == "lmstudio"
+
+
+def test_a_silent_server_leaves_time_to_choose_another_ones_model() -> None:
+    with pair(needs={"tools"}, lmstudio=[FakeModel(name="able", abilities=TOOLS)]) as made:
+        made.ollama.break_next("silence", times=None, path="/api")
+        answer = made.local.chat("Hi", timeout=3)
+        assert (answer.provider, answer.model) == ("lmstudio", "able")
+
+
+def test_a_server_that_refuses_its_list_hides_no_others_models() -> None:
+    with pair() as made:
+        made.ollama.break_next("status 400 with JSON", times=None, path="/api/tags")
+        assert {info.provider for info in made.local.list_models()} == {"lmstudio"}
+
+
+def test_each_name_is_asked_for_once_on_each_server() -> None:
+    with pair(aliases={"fast": ("ollama/both", "both", "ollama/both")}) as made:
+        made.ollama.break_next("status 500 with JSON", times=None)
+        made.lmstudio.break_next("status 500 with JSON", times=None)
+        with pytest.raises(AllFailedError) as caught:
+            made.local.chat("Hi", model="fast")
+        assert [error.provider for error in caught.value.errors] == ["ollama", "lmstudio"]
+
+
+def test_where_there_is_no_model_at_all_it_says_so() -> None:
+    with pair(ollama=(), lmstudio=(), needs={"tools"}) as made:
+        with pytest.raises(ModelNotFoundError, match="no model to choose from"):
+            made.local.chat("Hi")
