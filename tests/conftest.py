@@ -38,3 +38,5 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*_FOREIGN, *_PROXIES, *(name.lower() for name in _PROXIES)):
         monkeypatch.delenv(name, raising=False)
+    # No test reads what the user of this machine has configured.
+    monkeypatch.setenv("XDG_CONFIG_HOME", os.path.abspath(os.path.join(os.sep, "nowhere")))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Sequence, cast
 
+from localproviders.config import Config
 from localproviders.discovery import Discovery, FoundServer, discover
 from localproviders.errors import UnreachableError
+from localproviders.types.request import Locality
 
 
 def run(addresses: Sequence[str]) -> None:
-    """Search, and print what was found: each model as ``server/model``.
+    """Search, also at the configured addresses, and print each model as ``server/model``.
 
     Raises:
         UnreachableError: No server is ready; the hint says what was tried, and what to do.
-        ConfigurationError: An address is impossible.
+        ConfigurationError: An address or the configuration is impossible.
     """
-    found = discover(addresses)
+    config = Config.load()
+    found = discover([*addresses, *config.endpoints], locality=cast("Locality", config.locality))
     if not any(server.state == "available" for server in found.servers):
         raise UnreachableError("no server of language models is ready", hint=found.explain())
     _print(found)

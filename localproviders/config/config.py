@@ -92,6 +92,11 @@ class Config(Record):
         failure.__cause__ = failure.__context__ = None
         raise failure
 
+    @property
+    def endpoints(self) -> Tuple[str, ...]:
+        """The addresses that are configured, for `discover`; a model file has none."""
+        return tuple(server.endpoint for server in self.servers if server.endpoint)
+
     def origin_of(self, key: str) -> Origin:
         """Say where a value came from.
 

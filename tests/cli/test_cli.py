@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, List
 
 import pytest
@@ -134,10 +135,15 @@ def test_the_demo_in_this_process(capsys: Any) -> None:
     assert "Paris" in capsys.readouterr().out
 
 
-def test_discover_names_servers_and_their_models(capsys: pytest.CaptureFixture[str]) -> None:
+def test_discover_names_given_and_configured_servers_and_their_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with FakeOllama(["one", "two"]) as ollama, FakeLMStudio(["qwen/three"]) as lmstudio:
+        text = f'[servers.lmstudio]\nendpoint = "{lmstudio.url}"\n'
+        (tmp_path / "localproviders.toml").write_text(text, "utf-8")
         OllamaProvider(ollama.url).load("two")
-        assert cli.main(["discover", ollama.url, lmstudio.url]) == 0
+        assert cli.main(["discover", ollama.url]) == 0
 
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("ollama") and ollama.url in line for line in lines)
@@ -152,7 +158,7 @@ def test_discover_that_finds_nothing_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nothing = Discovery(found_at=datetime(2025, 1, 1, tzinfo=timezone.utc))
-    monkeypatch.setattr(found, "discover", lambda addresses: nothing)
+    monkeypatch.setattr(found, "discover", lambda addresses, locality: nothing)
 
     assert cli.main(["discover"]) == UnreachableError.exit_code
     assert "ollama serve" in capsys.readouterr().err
