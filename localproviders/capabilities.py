@@ -8,10 +8,9 @@ later evidence wins over earlier.
 from __future__ import annotations
 
 import re
-from dataclasses import field
 from typing import Any, Dict, FrozenSet, Iterable, Mapping, Optional, Tuple
 
-from localproviders._record import Record, record
+from localproviders._record import Record, field, record
 from localproviders.types.model import Fact, ModelCapabilities, Source
 
 #: What a model can do; the words of the evidence, and fields of `ModelCapabilities`.

@@ -12,7 +12,8 @@ import localproviders
 
 _ROOT = Path(localproviders.__file__).parent
 _FLOORS = {
-    "errors": 0, "secret": 0, "_record": 0, "_values": 0, "_version": 0, "types": 0,
+    "errors": 0, "secret": 0, "_values": 0, "_version": 0, "types": 0,
+    "_record": 0, "_fields": 0, "_twin": 0,
     "_http": 1, "settings": 1, "telemetry": 1, "schema": 1,
     "provider": 2, "capabilities": 2, "_backend": 2, "_wire": 2, "_tokens": 2, "_thinking": 2,
     "structured": 2, "tool_loop": 2, "_asking": 2, "config": 2,
@@ -20,9 +21,10 @@ _FLOORS = {
     "engine": 4, "local": 4, "discovery": 4, "exporters": 4,
     "cli": 5, "testing": 5, "__main__": 5,
 }  # fmt: skip
-# Imports inside functions, which the design names: requests at first use, the command's own,
-# and the fake servers, which every run of pytest would load otherwise.
+# Imports inside functions, which the design names: requests at first use, the machinery of
+# dataclasses, the command's own, and the fake servers, which every run of pytest would load.
 _LAZY = {
+    ("localproviders._fields", "localproviders._twin"),
     ("localproviders._http.transport", "localproviders._http.session"),
     ("localproviders.testing.plugin", "localproviders.testing"),
 }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import field
-from dataclasses import fields as dataclass_fields
 from typing import (
     Any,
     Iterable,
@@ -19,7 +17,8 @@ from typing import (
     Union,
 )
 
-from localproviders._record import CONTENT, Record, did_you_mean, loads, loads_each, record
+from localproviders._fields import fields_of
+from localproviders._record import CONTENT, Record, did_you_mean, field, loads, loads_each, record
 from localproviders.types.message import Message, Tool
 
 #: Where prompts may go: this machine, private networks, or anywhere.
@@ -327,7 +326,7 @@ def as_embedding_request(
             stands beside a request.
     """
     if isinstance(texts, EmbeddingRequest):
-        own = dataclass_fields(texts)
+        own = fields_of(EmbeddingRequest).values()
         beside = [each.name for each in own if fields.get(each.name, each.default) != each.default]
         if beside:
             raise ValueError(f"{', '.join(beside)} beside a request: write request.replace(...)")
