@@ -9,6 +9,7 @@ a twin: a class with the same fields that `dataclasses` makes when somebody asks
 
 from __future__ import annotations
 
+import sys
 from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, Tuple
 
@@ -64,9 +65,7 @@ class Shape:
     def twin(self) -> Any:
         """The same class as `dataclasses` makes it. Threads at once get the same one."""
         if not self._twins:
-            from localproviders._twin import twin_of
-
-            self._twins.append(twin_of(self))
+            self._twins.append(_twin_of(self))
         return self._twins[0]
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -116,9 +115,9 @@ def fields_of(cls: type) -> Mapping[str, Field]:
     found = next(filter(None, map(_stands_on, cls.__mro__)))
     if isinstance(found, Shape):
         return found.fields
-    from localproviders._twin import fields_in
+    import dataclasses  # loaded by whoever made this class
 
-    return fields_in(cls)
+    return {each.name: _ours(each, dataclasses.MISSING) for each in dataclasses.fields(cls)}
 
 
 def _stands_on(cls: type) -> Any:
@@ -199,3 +198,52 @@ def _frozen(shape: Shape) -> Dict[str, Any]:
         super(cls, self).__delattr__(name)
 
     return {"__setattr__": __setattr__, "__delattr__": __delattr__}
+
+
+# --- for who asks what only `dataclasses` knows -------------------------------------------
+
+
+def _twin_of(shape: Shape) -> Any:
+    """Make a dataclass with the fields and the names of a record, and nothing else of it."""
+    import dataclasses
+    import inspect
+
+    cls = shape.cls
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    fields = {name: _theirs(field, dataclasses.field) for name, field in shape.fields.items()}
+    plain = type(cls.__name__, (), {"__annotations__": shape.types, **fields, **names})
+    more = {"kw_only": True} if sys.version_info >= (3, 10) else {}
+    twin: Any = dataclasses.dataclass(frozen=True, repr=False, **more)(plain)
+    given = inspect.signature(twin)
+    keywords = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in given.parameters.values()
+    ]
+    twin.__signature__ = given.replace(parameters=keywords)
+    return twin if more else _without_positions(twin)
+
+
+def _without_positions(twin: Any) -> Any:
+    """Refuse what Python below 3.10 would take by position."""
+    init = twin.__init__
+
+    def keywords_only(self: Any, *args: Any, **fields: Any) -> None:
+        if args:
+            raise TypeError(f"{twin.__name__} takes keyword arguments only")
+        init(self, **fields)
+
+    twin.__init__ = keywords_only
+    return twin
+
+
+def _theirs(field: Field, make: Any) -> Any:
+    facts = {"default": field.default, "default_factory": field.default_factory}
+    given = {name: value for name, value in facts.items() if value is not MISSING}
+    return make(compare=field.compare, metadata=field.metadata, **given)
+
+
+def _ours(field: Any, missing: Any) -> Field:
+    found = Field(compare=field.compare, metadata=field.metadata)
+    for name in ("name", "init", "default", "default_factory"):
+        if getattr(field, name) is not missing:
+            setattr(found, name, getattr(field, name))
+    return found
