@@ -48,7 +48,13 @@ def _name(path: Path) -> str:
 
 
 # Packages whose names are fetched at first use: their imports for checkers tell which rooms.
-_DOORS = ("localproviders", "localproviders.types", "localproviders.ollama.wire")
+_DOORS = (
+    "localproviders",
+    "localproviders.types",
+    "localproviders.ollama.wire",
+    "localproviders.openai_compatible.wire",
+    "localproviders.lmstudio.wire",
+)
 
 _TREES = {_name(path): ast.parse(path.read_text("utf-8")) for path in _ROOT.rglob("*.py")}
 _PATHS = {_name(path): path for path in _ROOT.rglob("*.py")}

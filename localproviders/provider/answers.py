@@ -16,13 +16,14 @@ from localproviders.types.request import (
     BATCH_SIZE,
     CompletionRequest,
     EmbeddingRequest,
-    RequestFields,
     check_field_names,
 )
 from localproviders.types.tokens import TokenCount
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from localproviders.types.keywords import RequestFields
 
 #: What `embed` takes: one text, several, or a whole request.
 Texts = Union[str, Iterable[str], EmbeddingRequest]

@@ -8,12 +8,12 @@ from localproviders.provider.answers import Answers, bare, chat_request
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
 from localproviders.types.message import Messages, ToolLike
-from localproviders.types.request import RequestFields
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from localproviders.tool_loop import OnStep, OnToolError
+    from localproviders.types.keywords import RequestFields
     from localproviders.types.outcome import Parsed, ToolRun
 
 T = TypeVar("T")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from localproviders.types.cancel import CancelToken
     from localproviders.types.download import DownloadJob
+    from localproviders.types.keywords import RequestFields
     from localproviders.types.limits import Limits, Timeout
     from localproviders.types.media import Audio, Image
     from localproviders.types.message import Message, Messages, Tool, ToolCall, ToolLike
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
         EmbeddingRequest,
         Locality,
         Overflow,
-        RequestFields,
     )
     from localproviders.types.retry import RetryPolicy
     from localproviders.types.tokens import CountSource, TokenCount
@@ -94,6 +94,7 @@ __getattr__, __dir__ = door(
         ),
         "localproviders.types.cancel": ("CancelToken",),
         "localproviders.types.download": ("DownloadJob",),
+        "localproviders.types.keywords": ("RequestFields",),
         "localproviders.types.limits": (
             "Limits",
             "Timeout",
@@ -131,7 +132,6 @@ __getattr__, __dir__ = door(
             "EmbeddingRequest",
             "Locality",
             "Overflow",
-            "RequestFields",
         ),
         "localproviders.types.retry": ("RetryPolicy",),
         "localproviders.types.tokens": (
