@@ -13,7 +13,6 @@ if TYPE_CHECKING:
         parse_old_vector,
         parse_vectors,
     )
-    from localproviders.ollama.wire.capabilities import capabilities
     from localproviders.ollama.wire.errors import RULES, explain_answer, lacks_embed, refuse_cloud
     from localproviders.ollama.wire.library import (
         Recipe,
@@ -59,7 +58,6 @@ __all__ = [
     "ChunkParser",
     "Recipe",
     "blob_path",
-    "capabilities",
     "check_done",
     "check_embed_residence",
     "check_old_embed",
@@ -112,7 +110,6 @@ __getattr__, __dir__ = door(
             "parse_old_vector",
             "parse_vectors",
         ),
-        "localproviders.ollama.wire.capabilities": ("capabilities",),
         "localproviders.ollama.wire.errors": (
             "RULES",
             "explain_answer",
