@@ -17,13 +17,14 @@ def door(
 
     Args:
         package: Name of the package.
-        rooms: The names that it offers, by the module they live in.
+        rooms: The names that it offers, by the module they live in. Modules of the package
+            are there by their own names, too, as if they had been loaded.
         modules: Modules of the package that it offers as such.
     """
     home = {name: room for room, names in rooms.items() for name in names}
 
     def look_up(name: str) -> Any:
-        if name in modules:
+        if name in modules or f"{package}.{name}" in rooms:
             return import_module(f"{package}.{name}")
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
