@@ -3,8 +3,9 @@
 Importing this package loads nothing else: each name is fetched at its first use (PEP 562).
 """
 
-from typing import TYPE_CHECKING, Any, List
+from typing import TYPE_CHECKING
 
+from localproviders._doors import door
 from localproviders._version import __version__
 
 if TYPE_CHECKING:
@@ -87,88 +88,6 @@ if TYPE_CHECKING:
         Usage,
     )
 
-# Which room each name lives in.
-_ROOMS = {
-    "localproviders._http.stream": ("Stream",),
-    "localproviders.config": ("Config",),
-    "localproviders.discovery": ("Discovery", "FoundServer", "Probe", "discover"),
-    "localproviders.engine": ("LocalEngine",),
-    "localproviders.errors": (
-        "AllFailedError",
-        "AnswerError",
-        "AnswerTooLargeError",
-        "AuthenticationError",
-        "BusyError",
-        "CancelledError",
-        "CapabilityError",
-        "CertificateError",
-        "ConfigurationError",
-        "ContextOverflowError",
-        "DependencyError",
-        "EmbeddingError",
-        "LimitError",
-        "LinkError",
-        "LocalityError",
-        "ModelError",
-        "ModelLoadError",
-        "ModelNotFoundError",
-        "ProtocolError",
-        "ProviderError",
-        "RequestRejectedError",
-        "SchemaError",
-        "ServerError",
-        "StreamInterruptedError",
-        "ToolCallError",
-        "UnreachableError",
-        "UnsupportedError",
-        "WrongModelError",
-    ),
-    "localproviders.lmstudio": ("LMStudioProvider",),
-    "localproviders.local": (
-        "LocalProvider",
-        "create_default_provider",
-        "create_fallback_provider",
-    ),
-    "localproviders.ollama": ("OllamaProvider",),
-    "localproviders.openai_compatible": ("OpenAICompatibleProvider",),
-    "localproviders.provider": ("ModelProvider",),
-    "localproviders.secret": ("SecretString",),
-    "localproviders.settings": ("Settings",),
-    "localproviders.telemetry": ("CallEvent",),
-    "localproviders.types": (
-        "Audio",
-        "CancelToken",
-        "CompletionChunk",
-        "CompletionRequest",
-        "CompletionResponse",
-        "DownloadJob",
-        "EmbeddingRequest",
-        "EmbeddingResponse",
-        "Fact",
-        "Image",
-        "Limits",
-        "LoadedModel",
-        "Message",
-        "ModelCapabilities",
-        "ModelInfo",
-        "Parsed",
-        "PartialRun",
-        "Progress",
-        "RetryPolicy",
-        "ServerTimings",
-        "Timings",
-        "TokenCount",
-        "TokenLogprob",
-        "Tool",
-        "ToolCall",
-        "ToolRun",
-        "ToolStep",
-        "Tried",
-        "Usage",
-    ),
-}
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
-
 __all__ = [
     "AllFailedError",
     "AnswerError",
@@ -250,18 +169,86 @@ __all__ = [
     "types",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name in ("errors", "exporters", "types"):
-        return import_module(f"localproviders.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module 'localproviders' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> List[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "localproviders._http.stream": ("Stream",),
+        "localproviders.config": ("Config",),
+        "localproviders.discovery": ("Discovery", "FoundServer", "Probe", "discover"),
+        "localproviders.engine": ("LocalEngine",),
+        "localproviders.errors": (
+            "AllFailedError",
+            "AnswerError",
+            "AnswerTooLargeError",
+            "AuthenticationError",
+            "BusyError",
+            "CancelledError",
+            "CapabilityError",
+            "CertificateError",
+            "ConfigurationError",
+            "ContextOverflowError",
+            "DependencyError",
+            "EmbeddingError",
+            "LimitError",
+            "LinkError",
+            "LocalityError",
+            "ModelError",
+            "ModelLoadError",
+            "ModelNotFoundError",
+            "ProtocolError",
+            "ProviderError",
+            "RequestRejectedError",
+            "SchemaError",
+            "ServerError",
+            "StreamInterruptedError",
+            "ToolCallError",
+            "UnreachableError",
+            "UnsupportedError",
+            "WrongModelError",
+        ),
+        "localproviders.lmstudio": ("LMStudioProvider",),
+        "localproviders.local": (
+            "LocalProvider",
+            "create_default_provider",
+            "create_fallback_provider",
+        ),
+        "localproviders.ollama": ("OllamaProvider",),
+        "localproviders.openai_compatible": ("OpenAICompatibleProvider",),
+        "localproviders.provider": ("ModelProvider",),
+        "localproviders.secret": ("SecretString",),
+        "localproviders.settings": ("Settings",),
+        "localproviders.telemetry": ("CallEvent",),
+        "localproviders.types": (
+            "Audio",
+            "CancelToken",
+            "CompletionChunk",
+            "CompletionRequest",
+            "CompletionResponse",
+            "DownloadJob",
+            "EmbeddingRequest",
+            "EmbeddingResponse",
+            "Fact",
+            "Image",
+            "Limits",
+            "LoadedModel",
+            "Message",
+            "ModelCapabilities",
+            "ModelInfo",
+            "Parsed",
+            "PartialRun",
+            "Progress",
+            "RetryPolicy",
+            "ServerTimings",
+            "Timings",
+            "TokenCount",
+            "TokenLogprob",
+            "Tool",
+            "ToolCall",
+            "ToolRun",
+            "ToolStep",
+            "Tried",
+            "Usage",
+        ),
+    },
+    modules=("errors", "exporters", "types"),
+)

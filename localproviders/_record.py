@@ -8,17 +8,20 @@ dictionaries in and out, and pickles without the server's raw record. They stand
 from __future__ import annotations
 
 import base64
-import dataclasses
-import functools
-import sys
 from array import array
 from datetime import date, time
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, List, Mapping, Type, TypeVar
 
+from localproviders._fields import Field, fields_of, make
+
 if TYPE_CHECKING:
+    import dataclasses
+    from dataclasses import field as field
+
     from typing_extensions import Self, dataclass_transform
 else:
+    field = Field
 
     def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
         """Stand in for the typing helper, which only checkers need."""
@@ -48,24 +51,14 @@ def loads_each(load: Callable[[Any], Any], **more: Any) -> Mapping[str, Any]:
     return {"load": lambda items: tuple(load(item) for item in items), **more}
 
 
-@dataclass_transform(
-    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
-)
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def record(cls: Type[T]) -> Type[T]:
-    """Make a class a frozen dataclass that takes keywords only, on every Python."""
-    if sys.version_info >= (3, 10):
-        return dataclasses.dataclass(frozen=True, repr=False, kw_only=True)(cls)
-    made = dataclasses.dataclass(frozen=True, repr=False)(cls)
-    init = made.__init__
+    """Make a class a frozen dataclass that takes keywords only, on every Python.
 
-    @functools.wraps(init)
-    def keywords_only(self: Any, *args: Any, **fields: Any) -> None:
-        if args:
-            raise TypeError(f"{cls.__name__} takes keyword arguments only")
-        init(self, **fields)
-
-    made.__init__ = keywords_only
-    return made
+    Nobody can tell it from one that `dataclasses` made, which is asked only for what needs it.
+    """
+    make(cls)
+    return cls
 
 
 class Record:
@@ -78,9 +71,9 @@ class Record:
     def __repr__(self) -> str:
         shown = [
             f"{field.name}={_shown(field, value)}"
-            for field in dataclasses.fields(self)
+            for field in fields_of(type(self)).values()
             for value in (getattr(self, field.name),)
-            if "raw" not in field.metadata and value != _default(field)
+            if "raw" not in field.metadata and value != field.value()
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -92,9 +85,9 @@ class Record:
         """
         return {
             field.name: plain(value)
-            for field in dataclasses.fields(self)
+            for field in fields_of(type(self)).values()
             for value in (getattr(self, field.name),)
-            if "raw" not in field.metadata and value != _default(field)
+            if "raw" not in field.metadata and value != field.value()
         }
 
     @classmethod
@@ -104,7 +97,7 @@ class Record:
         Raises:
             ValueError: A key is not a field of this class, or a required one is missing.
         """
-        fields = {field.name: field for field in dataclasses.fields(cls)}
+        fields = fields_of(cls)
         for key in data:
             if key not in fields or "raw" in fields[key].metadata:
                 raise ValueError(
@@ -118,10 +111,14 @@ class Record:
 
     def replace(self, **changes: Any) -> Self:
         """Give a copy with some fields changed; the constructor's checks run again."""
-        return dataclasses.replace(self, **changes)
+        fields = fields_of(type(self)).values()
+        now = {each.name: getattr(self, each.name) for each in fields if each.init}
+        return type(self)(**{**now, **changes})
+
+    __replace__ = replace
 
     def __getstate__(self) -> Dict[str, Any]:
-        raw = {f.name for f in dataclasses.fields(self) if "raw" in f.metadata}
+        raw = {f.name for f in fields_of(type(self)).values() if "raw" in f.metadata}
         return {name: value for name, value in self.__dict__.items() if name not in raw}
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
@@ -169,8 +166,8 @@ def _by_name(value: Any) -> Any:
         return value.model_dump(mode="json")
     if hasattr(value, "_asdict"):  # named tuples
         return value._asdict()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if hasattr(type(value), "__dataclass_fields__"):
+        return {name: getattr(value, name) for name in fields_of(type(value))}
     return value
 
 
@@ -183,16 +180,10 @@ def size_of(value: Any) -> str:
     return f"<{len(value)} {unit}>" if hasattr(value, "__len__") else "<hidden>"
 
 
-def _shown(field: dataclasses.Field[Any], value: Any) -> str:
+def _shown(field: Field, value: Any) -> str:
     return size_of(value) if "content" in field.metadata else repr(value)
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
-
-
-def _loaded(field: dataclasses.Field[Any], value: Any) -> Any:
+def _loaded(field: Field, value: Any) -> Any:
     load = field.metadata.get("load")
     return value if load is None or value is None else load(value)

@@ -7,7 +7,6 @@ worst that threads can do to each other is to lose a prompt to learn from.
 from __future__ import annotations
 
 import re
-from statistics import median
 from typing import Dict, Optional, Tuple
 
 from localproviders._http.transport import write_json
@@ -21,7 +20,7 @@ from localproviders.types.tokens import TokenCount
 _BYTES_PER_TOKEN = 4
 _PER_MESSAGE = 4
 _PER_IMAGE = 512
-_CJK = re.compile(
+_CJK = (
     "[\u1100-\u11ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
     "\U00020000-\U0003ffff]+"
 )
@@ -68,7 +67,7 @@ def _of_message(message: Message) -> float:
 def _of_text(text: str) -> float:
     if text.isascii():  # each answered prompt is weighed: most need no second look
         return len(text) / _BYTES_PER_TOKEN
-    cjk = sum(map(len, _CJK.findall(text)))
+    cjk = sum(map(len, re.findall(_CJK, text)))
     return (len(text.encode("utf-8", "surrogatepass")) + cjk) / _BYTES_PER_TOKEN
 
 
@@ -136,6 +135,8 @@ def _line(seen: _Seen) -> Tuple[float, float]:
 
     Medians, because a minority of counts may be wrong.
     """
+    from statistics import median  # slower to load than all of this room
+
     far = max(_LEAST_DIFFERENCE, max(size for size, _ in seen) // 10)
     slopes = [
         (tokens - others) / (size - other)

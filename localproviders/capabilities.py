@@ -8,10 +8,9 @@ later evidence wins over earlier.
 from __future__ import annotations
 
 import re
-from dataclasses import field
 from typing import Any, Dict, FrozenSet, Iterable, Mapping, Optional, Tuple
 
-from localproviders._record import Record, record
+from localproviders._record import Record, field, record
 from localproviders.types.model import Fact, ModelCapabilities, Source
 
 #: What a model can do; the words of the evidence, and fields of `ModelCapabilities`.
@@ -29,12 +28,10 @@ ABILITIES = (
 )
 
 # A name is a hint where the server says nothing of a model's kind.
-_EMBEDDING_NAME = re.compile(
-    r"embed|(^|[-_/])(bge|gte|e5|minilm|all-minilm)([-_.:]|$)", re.IGNORECASE
-)
+_EMBEDDING_NAME = r"embed|(^|[-_/])(bge|gte|e5|minilm|all-minilm)([-_.:]|$)"
 
 # This family always thinks, and knows these levels (ollama-api §4.3, lmstudio-api §2.3).
-_GPT_OSS = re.compile(r"gpt[-_]?oss", re.IGNORECASE)
+_GPT_OSS = r"gpt[-_]?oss"
 _GPT_OSS_LEVELS = ("low", "medium", "high")
 
 _LONGEST_DETAIL = 300
@@ -112,7 +109,7 @@ class _Known:
 def _infer(known: _Known) -> None:
     values = known.values
     if "embeddings" not in values and "chat" not in values:
-        named_so = bool(_EMBEDDING_NAME.search(known.name))
+        named_so = bool(re.search(_EMBEDDING_NAME, known.name, re.IGNORECASE))
         known.add("embeddings", named_so, f"the name {known.name!r}")
         known.add("chat", not named_so, "nothing speaks against it", "assumed")
     if "embeddings" not in values:
@@ -128,7 +125,7 @@ def _infer(known: _Known) -> None:
 
 def _infer_thinking(known: _Known) -> None:
     architecture = known.values.get("architecture")
-    found = _GPT_OSS.search(architecture or known.name)
+    found = re.search(_GPT_OSS, architecture or known.name, re.IGNORECASE)
     if found:
         reason = (
             f"the architecture {architecture!r}" if architecture else f"the name {known.name!r}"

@@ -7,11 +7,10 @@ configuration cascade fills the same value from files.
 from __future__ import annotations
 
 import os
-from dataclasses import field
 from typing import Any, Callable, Mapping, Optional, Tuple, Union
 
 from localproviders._http.address import Endpoint
-from localproviders._record import CONTENT, Record, did_you_mean, record
+from localproviders._record import CONTENT, Record, did_you_mean, field, record
 from localproviders.errors import ConfigurationError
 from localproviders.secret import SecretString
 from localproviders.types.limits import Limits, Timeout, resolve

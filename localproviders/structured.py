@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import field
 from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._asking import Asking
 from localproviders._http.framing import parse_json
-from localproviders._record import CONTENT, Record, record
+from localproviders._record import CONTENT, Record, field, record
 from localproviders.errors import ProviderError, SchemaError
 from localproviders.schema import build, check, schema_of
 from localproviders.types.answer import CompletionResponse

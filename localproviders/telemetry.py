@@ -11,10 +11,9 @@ import itertools
 import logging
 import os
 import time
-from dataclasses import field
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Tuple
 
-from localproviders._record import RAW, Record, record
+from localproviders._record import RAW, Record, field, record
 from localproviders.errors import ContextOverflowError, ProviderError
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import pytest
 from localproviders._http.framing import parse_json
 from localproviders.lmstudio import wire as lmstudio
 from localproviders.ollama import wire as ollama
+from localproviders.ollama.wire.capabilities import capabilities
 from localproviders.openai_compatible import wire as dialect
 from localproviders.types.model import ModelCapabilities
 from tests import recordings
@@ -186,8 +187,8 @@ _VARIANTS: Dict[str, Tuple[Mapping[str, Any], Mapping[str, Any]]] = {
 def test_a_variant_of_the_details(case: str) -> None:
     changes, expected = _VARIANTS[case]
     (data,) = ollama_record("show")
-    before = known(ollama.capabilities("gemma3:270m", show=copy.deepcopy(data)))
-    after = known(ollama.capabilities("gemma3:270m", show={**data, **changes}))
+    before = known(capabilities("gemma3:270m", show=copy.deepcopy(data)))
+    after = known(capabilities("gemma3:270m", show={**data, **changes}))
     wanted = {**before, **expected}
     if "architecture" in wanted and "model_info" in changes and wanted["architecture"]:
         wanted["architecture"] = ("gemma3", R)  # the details have it too
@@ -196,21 +197,21 @@ def test_a_variant_of_the_details(case: str) -> None:
 
 @pytest.mark.parametrize("name", ["m:cloud", "m:20b-cloud", "m:20b:cloud"])
 def test_a_name_of_the_cloud_runs_elsewhere(name: str) -> None:
-    found = ollama.capabilities(name, show={"capabilities": ["completion", "tools"]})
+    found = capabilities(name, show={"capabilities": ["completion", "tools"]})
     assert (found.remote, found.remote_host, found.structured_output) == (True, None, False)
     assert found.evidence["remote"].detail == f"the name {name!r}"
 
 
 def test_a_stub_in_the_list_has_no_size_of_its_own() -> None:
     entry = {"name": "m", "size": 384, "remote_host": "https://h", "details": {"families": None}}
-    found = ollama.capabilities("m", tags=entry)
+    found = capabilities("m", tags=entry)
     assert (found.remote, found.remote_host, found.size_bytes) == (True, "https://h", None)
 
 
 def test_details_add_to_the_list_and_the_loaded_window_to_both() -> None:
     tags = {"size": 9, "capabilities": ["completion"]}
     show = {"capabilities": ["completion", "tools"]}
-    found = ollama.capabilities("m", tags=tags, show=show, ps={"context_length": 4096})
+    found = capabilities("m", tags=tags, show=show, ps={"context_length": 4096})
     assert (found.size_bytes, found.tools, found.loaded_context_length) == (9, True, 4096)
     assert found.evidence["loaded_context_length"].detail == "GET /api/ps"
 

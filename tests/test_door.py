@@ -97,3 +97,9 @@ def test_every_error_is_at_the_door() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Olama'"):
         localproviders.Olama  # noqa: B018  # looking is the test
+
+
+def test_a_module_behind_a_door_is_there_without_an_import_of_its_own() -> None:
+    seen = _run("import localproviders.types; localproviders.types.limits.Limits(total_s=3)")
+    assert "localproviders.types.limits" in seen["modules"]
+    assert "localproviders.types.message" not in seen["modules"]

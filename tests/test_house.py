@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
@@ -12,7 +13,8 @@ import localproviders
 
 _ROOT = Path(localproviders.__file__).parent
 _FLOORS = {
-    "errors": 0, "secret": 0, "_record": 0, "_values": 0, "_version": 0, "types": 0,
+    "errors": 0, "secret": 0, "_values": 0, "_version": 0, "types": 0,
+    "_record": 0, "_fields": 0, "_doors": 0,
     "_http": 1, "settings": 1, "telemetry": 1, "schema": 1,
     "provider": 2, "capabilities": 2, "_backend": 2, "_wire": 2, "_tokens": 2, "_thinking": 2,
     "structured": 2, "tool_loop": 2, "_asking": 2, "config": 2,
@@ -20,10 +22,19 @@ _FLOORS = {
     "engine": 4, "local": 4, "discovery": 4, "exporters": 4,
     "cli": 5, "testing": 5, "__main__": 5,
 }  # fmt: skip
-# Imports inside functions, which the design names: requests at first use, the command's own,
-# and the fake servers, which every run of pytest would load otherwise.
+# Imports inside functions, which the design names: requests at first use, what a plain chat
+# does not need, the command's own, and the fake servers, which every run of pytest would load.
 _LAZY = {
     ("localproviders._http.transport", "localproviders._http.session"),
+    ("localproviders._backend.abilities", "localproviders.capabilities"),
+    ("localproviders._backend.vectors", "localproviders._backend.embedding"),
+    ("localproviders.provider.answers", "localproviders._tokens"),
+    ("localproviders.provider.answers", "localproviders.schema"),
+    ("localproviders.provider.conversations", "localproviders.structured"),
+    ("localproviders.provider.conversations", "localproviders.tool_loop"),
+    ("localproviders.ollama.library", "localproviders.ollama.blobs"),
+    ("localproviders.ollama.library", "localproviders.ollama.progress"),
+    ("localproviders.ollama.provider", "localproviders._backend.embedding"),
     ("localproviders.testing.plugin", "localproviders.testing"),
 }
 _LAZY_ROOMS = ("localproviders.cli", "localproviders.__main__")
@@ -35,6 +46,15 @@ def _name(path: Path) -> str:
     parts = ["localproviders", *path.relative_to(_ROOT).with_suffix("").parts]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
+
+# Packages whose names are fetched at first use: their imports for checkers tell which rooms.
+_DOORS = (
+    "localproviders",
+    "localproviders.types",
+    "localproviders.ollama.wire",
+    "localproviders.openai_compatible.wire",
+    "localproviders.lmstudio.wire",
+)
 
 _TREES = {_name(path): ast.parse(path.read_text("utf-8")) for path in _ROOT.rglob("*.py")}
 _PATHS = {_name(path): path for path in _ROOT.rglob("*.py")}
@@ -76,8 +96,9 @@ def test_a_module_lives_on_a_known_floor_and_imports_nothing_from_above(module: 
 
 
 def test_no_module_imports_itself_through_others() -> None:
+    """Imports at first use count: a circle is one, whenever it closes."""
     graph = {
-        module: {n for n, inside, typing in _ours(module) if not inside and not typing}
+        module: {n for n, _, typing in _ours(module) if not typing or module in _DOORS}
         for module in _MODULES
     }
     done: Set[str] = set()
@@ -98,6 +119,26 @@ def test_own_modules_are_imported_inside_functions_only_where_listed(module: str
     hidden = {(module, name) for name, inside, _ in _ours(module) if inside}
     if not module.startswith(_LAZY_ROOMS):
         assert hidden <= _LAZY
+
+
+def test_every_lazy_import_that_is_listed_is_there() -> None:
+    there = {(module, name) for module in _MODULES for name, inside, _ in _ours(module) if inside}
+    assert there >= _LAZY
+
+
+@pytest.mark.parametrize("package", _DOORS)
+def test_a_door_offers_checkers_and_everybody_else_the_same(package: str) -> None:
+    body: List[Any] = _TREES[package].body  # type: ignore[attr-defined]  # a module has one
+    (door,) = (n.value for n in body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call))
+    rooms = {room: set(names) for room, names in ast.literal_eval(door.args[1]).items()}
+    (block,) = (node for node in body if isinstance(node, ast.If))
+    told = {n.module: {alias.name for alias in n.names} for n in block.body}
+    modules = told.pop(package, set())
+    assert rooms == told
+    offered = set(import_module(package).__all__) - {"__version__"}
+    assert offered == modules.union(*rooms.values())
+    # Python puts a module that was loaded where the door would give the name.
+    assert not {f"{package}.{name}" for name in offered - modules} & {*_TREES}
 
 
 @pytest.mark.parametrize("module", sorted(_TREES))

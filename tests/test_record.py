@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import inspect
 import json
 import pickle
+import threading
 from array import array
-from dataclasses import field
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -18,6 +19,7 @@ from localproviders._record import (
     RAW,
     Record,
     did_you_mean,
+    field,
     loads,
     loads_each,
     plain,
@@ -172,3 +174,112 @@ def test_what_contains_itself_is_refused_long_before_pythons_own_limit() -> None
     circle.append({"again": circle})
     with pytest.raises(ValueError, match="contains itself"):
         plain(circle)
+
+
+# --- as a dataclass -----------------------------------------------------------------------
+
+
+def test_a_record_is_a_dataclass_to_whoever_asks() -> None:
+    assert dataclasses.is_dataclass(Outer)
+    assert [each.name for each in dataclasses.fields(Inner)] == ["number"]
+    assert dataclasses.fields(Inner) is not dataclasses.fields(Outer)
+    assert dataclasses.fields(Outer)[0] is dataclasses.fields(_OUTER)[0]
+    assert dataclasses.asdict(Inner(number=2)) == {"number": 2}
+    assert dataclasses.replace(_OUTER, name="m") == _OUTER.replace(name="m")
+
+
+def test_its_signature_has_every_field_as_a_keyword() -> None:
+    parameters = inspect.signature(Outer).parameters
+    assert list(parameters) == ["name", "optional", "said", "inner", "several", "raw"]
+    assert {each.kind for each in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert parameters["name"].default is inspect.Parameter.empty
+    assert parameters["said"].default == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "missing 1 required"),
+        ({"name": "n", "other": 1}, "unexpected keyword argument 'other'"),
+    ],
+)
+def test_what_is_wrong_with_the_keywords_is_said_in_pythons_words(
+    fields: Dict[str, Any], words: str
+) -> None:
+    with pytest.raises(TypeError, match=words):
+        Outer(**fields)
+
+
+def test_a_missing_field_is_missed_though_an_unknown_one_makes_up_for_it() -> None:
+    with pytest.raises(TypeError):
+        Outer(nmae="n")  # type: ignore[call-arg]  # the mistake under test
+
+
+def test_a_made_default_is_made_anew_each_time() -> None:
+    first, second = Outer(name="n"), Outer(name="n")
+    assert first.inner == second.inner
+    assert first.inner is not second.inner
+
+
+def test_equality_and_hash_leave_out_what_is_not_compared() -> None:
+    assert Outer(name="n", raw={"a": 1}) == Outer(name="n", raw=None)
+    assert hash(Outer(name="n", raw={"a": 1})) == hash(Outer(name="n"))
+    assert Outer(name="n") != Outer(name="m")
+    assert Inner() != 0
+
+
+def test_a_field_cannot_be_deleted() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del _OUTER.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataclass(Inner):
+    """Somebody's dataclass on ours."""
+
+    extra: int = 3
+
+
+class Subclass(Inner):
+    """Somebody's class on ours, with a constructor of its own."""
+
+    def __init__(self, number: int) -> None:
+        object.__setattr__(self, "beside", "something of its own")
+        super().__init__(number=number)
+
+
+def test_a_dataclass_may_derive_from_a_record() -> None:
+    made = Dataclass(number=1, extra=4)
+    assert made.to_dict() == {"number": 1, "extra": 4}
+    assert repr(Dataclass(extra=5)).endswith("extra=5)")
+    assert Dataclass.from_dict(made.to_dict()) == made == pickle.loads(pickle.dumps(made))
+    assert made.replace(extra=5) == Dataclass(number=1, extra=5)
+    assert made != Inner(number=1)
+
+
+def test_a_class_may_derive_from_a_record() -> None:
+    assert Subclass(4).number == 4
+    assert Subclass(4) == Subclass(4)
+    assert Subclass(4) != Inner(number=4)
+    assert list(inspect.signature(Subclass).parameters) == ["number"]
+    assert pickle.loads(pickle.dumps(Subclass(4))) == Subclass(4)
+
+
+def test_threads_that_ask_first_get_the_same_fields() -> None:
+    @record
+    class Fresh(Record):
+        number: int = 0
+
+    start = threading.Barrier(8)
+    found: List[Any] = []
+
+    def ask() -> None:
+        start.wait(10)
+        found.append(dataclasses.fields(Fresh)[0])
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len({id(each) for each in found}) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Callable, Dict, Optional, Sequence, Tuple
 
-from localproviders.capabilities import has, lacks
 from localproviders.errors import (
     CancelledError,
     CapabilityError,
@@ -87,6 +86,8 @@ class AbilityCheck:
         needs = needs_of(request)
         if not needs:
             return
+        from localproviders.capabilities import lacks
+
         known = self._about(model, ask)
         ability = lacks(known, needs)
         if ability is None:
@@ -119,6 +120,8 @@ class AbilityCheck:
 
 
 def _who_can(ability: str, listed: Callable[[], Sequence[ModelInfo]]) -> Optional[str]:
+    from localproviders.capabilities import has
+
     try:
         # One that runs elsewhere is no answer to a local question.
         here = [info for info in listed() if not info.capabilities.remote]

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Optional, Tuple
 
 from localproviders._backend.base import Backend
-from localproviders._backend.embedding import Embedding
 from localproviders._http.deadline import Call
 from localproviders._wire import Vectors
 from localproviders.errors import ContextOverflowError, ProviderError, UnsupportedError
@@ -60,10 +59,12 @@ class Vectorizing(Backend):
         self, request: EmbeddingRequest, timeout: Timeout, cancel: Optional[CancelToken]
     ) -> EmbeddingResponse:
         """Send all batches on one call, with its events; an error keeps what was done."""
+        from localproviders._backend import embedding
+
         chosen = self._model(request.model, timeout, cancel)
         call = self._call(timeout, cancel)
         span = self._span("embed", chosen, call, "embedding")
-        work = Embedding(request, partial(self._embed_batch, chosen, call))
+        work = embedding.Embedding(request, partial(self._embed_batch, chosen, call))
         try:
             response = work.run(self.name)
         except ProviderError as error:

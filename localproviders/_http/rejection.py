@@ -6,9 +6,10 @@ import json
 import re
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, Mapping, NamedTuple, Optional, Pattern, Sequence, Type
+from typing import Any, Mapping, Optional, Sequence, Type
 
 from localproviders._http.framing import parse_json
+from localproviders._record import CONTENT, Record, field, record
 from localproviders._values import whole
 from localproviders.errors import (
     AuthenticationError,
@@ -23,27 +24,29 @@ from localproviders.errors import (
 )
 
 
-class Rule(NamedTuple):
+@record
+class Rule(Record):
     """What a server's words mean.
 
     Attributes:
-        pattern: Searched in the words, case ignored.
+        pattern: Searched in the words, case ignored. It is compiled when a server refuses
+            something: compiling all of them takes 3 ms.
         error: The class it means.
         hint: What to try, or None.
         facts: Further arguments for the class.
     """
 
-    pattern: Pattern[str]
+    pattern: str
     error: Type[ProviderError]
     hint: Optional[str] = None
-    facts: Mapping[str, Any] = {}
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def rule(
     pattern: str, error: Type[ProviderError], hint: Optional[str] = None, **facts: Any
 ) -> Rule:
     """Make a `Rule` out of a regular expression."""
-    return Rule(re.compile(pattern, re.IGNORECASE), error, hint, facts)
+    return Rule(pattern=pattern, error=error, hint=hint, facts=facts)
 
 
 # What a status means where the words say nothing.
@@ -65,17 +68,18 @@ _DEPTH = 100
 
 _NUMBERS = (
     # request (3010 tokens) exceeds the available context size (1024 tokens)
-    re.compile(r"\((?P<prompt>\d{1,18}) tokens\).*?\((?P<window>\d{1,18}) tokens\)"),
+    r"\((?P<prompt>\d{1,18}) tokens\).*?\((?P<window>\d{1,18}) tokens\)",
     # input (2002 tokens) is too large to process. ... (current batch size: 512)
-    re.compile(r"\((?P<prompt>\d{1,18}) tokens\) is too large.*batch size: (?P<window>\d{1,18})"),
+    r"\((?P<prompt>\d{1,18}) tokens\) is too large.*batch size: (?P<window>\d{1,18})",
     # n_keep: 13055>= n_ctx: 4096
-    re.compile(r"n_keep:\s*(?P<prompt>\d{1,18})\s*>=\s*n_ctx:\s*(?P<window>\d{1,18})"),
+    r"n_keep:\s*(?P<prompt>\d{1,18})\s*>=\s*n_ctx:\s*(?P<window>\d{1,18})",
     # Trying to keep the first 5000 tokens ... context length of only 4096 tokens
-    re.compile(r"first (?P<prompt>\d{1,18}) tokens .* of only (?P<window>\d{1,18}) tokens"),
+    r"first (?P<prompt>\d{1,18}) tokens .* of only (?P<window>\d{1,18}) tokens",
 )
 
 
-class Words(NamedTuple):
+@record
+class Words(Record):
     """What a server said.
 
     Attributes:
@@ -85,7 +89,7 @@ class Words(NamedTuple):
         context_length: Length of the window, where it says.
     """
 
-    text: str
+    text: str = field(metadata=CONTENT)
     kind: str = ""
     prompt_tokens: Optional[int] = None
     context_length: Optional[int] = None
@@ -103,10 +107,10 @@ def read_words(body: Any) -> Optional[Words]:
         return None
     error = body["error"]
     if isinstance(error, str):
-        return _inside(error) or Words(error, _text(body.get("type")))
+        return _inside(error) or Words(text=error, kind=_text(body.get("type")))
     if isinstance(error, dict):
         return _from_object(error, fallback=_text(body.get("message")))
-    return Words(str(error))
+    return Words(text=str(error))
 
 
 def _inside(text: str) -> Optional[Words]:
@@ -123,7 +127,12 @@ def _read_text(text: str) -> Optional[Words]:
 def _from_object(error: Mapping[str, Any], fallback: str) -> Words:
     text = _text(error.get("message")) or fallback or json.dumps(error)
     kind = " ".join(filter(None, (_text(error.get("type")), _text(error.get("code")))))
-    return Words(text, kind, whole(error.get("n_prompt_tokens")), whole(error.get("n_ctx")))
+    return Words(
+        text=text,
+        kind=kind,
+        prompt_tokens=whole(error.get("n_prompt_tokens")),
+        context_length=whole(error.get("n_ctx")),
+    )
 
 
 def explain(
@@ -157,8 +166,8 @@ def explain(
     except ProviderError:
         words = None
     if words is None and re.match(r"\s*<", text):
-        words = Words("the answer is a web page")
-    error = from_words(words or Words(text.strip()), rules, status)
+        words = Words(text="the answer is a web page")
+    error = from_words(words or Words(text=text.strip()), rules, status)
     if isinstance(error, BusyError):
         error.retry_after_s = retry_after(headers.get("Retry-After"))
     return error
@@ -169,7 +178,7 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     said = words.text[:_LONGEST_REASON]
     kind = words.kind[:_LONGEST_REASON]
     searched = f"{kind}: {said}" if kind else said
-    found = next((rule for rule in rules if rule.pattern.search(searched)), None)
+    found = next((rule for rule in rules if re.search(rule.pattern, searched, re.IGNORECASE)), None)
     cls = found.error if found else _by_status(status)
     message = f"the server says: {said[:500]}" if said else "the server gives no reason"
     if status is not None and not said:
@@ -182,7 +191,7 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
         **(found.facts if found else {}),
     )
     if isinstance(error, ContextOverflowError):
-        _add_numbers(error, words._replace(text=said))
+        _add_numbers(error, words.replace(text=said))
     if isinstance(error, CapabilityError):
         error.evidence = error.server_message
     return error
@@ -206,7 +215,7 @@ def _by_status(status: Optional[int]) -> Type[ProviderError]:
 def _add_numbers(error: ContextOverflowError, words: Words) -> None:
     error.prompt_tokens, error.context_length = words.prompt_tokens, words.context_length
     for pattern in _NUMBERS:
-        found = pattern.search(words.text)
+        found = re.search(pattern, words.text)
         if found and error.prompt_tokens is None:
             error.prompt_tokens = int(found.group("prompt"))
             error.context_length = int(found.group("window"))

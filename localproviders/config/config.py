@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
-from localproviders._record import CONTENT, Record, did_you_mean, record
+from localproviders._record import CONTENT, Record, did_you_mean, field, record
 from localproviders.config.build import Request, read
 from localproviders.config.keys import ANY, KEYS
 from localproviders.config.origin import DEFAULT, Origin

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from pathlib import Path
 from typing import Optional
 
-from localproviders._record import Record, loads, record
+from localproviders._record import Record, field, loads, record
 
 
 @record

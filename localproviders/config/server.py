@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
-from localproviders._record import CONTENT, Record, loads, record
+from localproviders._record import CONTENT, Record, field, loads, record
 from localproviders.secret import SecretString
 from localproviders.settings import Proxies
 from localproviders.types.limits import Limits

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from datetime import datetime
 from typing import Any, List, Literal, Mapping, Optional, Tuple
 
 from localproviders._backend import HTTPProvider
-from localproviders._record import Record, loads, loads_each, record
+from localproviders._record import Record, field, loads, loads_each, record
 from localproviders.errors import UnsupportedError
 from localproviders.lmstudio import LMStudioProvider
 from localproviders.ollama import OllamaProvider

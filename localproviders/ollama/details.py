@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Any, Mapping, Optional, Tuple
 
-from localproviders._record import CONTENT, RAW, Record, loads, loads_each, record
+from localproviders._record import CONTENT, RAW, Record, field, loads, loads_each, record
 from localproviders.types.message import Message
 from localproviders.types.model import ModelInfo
 

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, TypeVar, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Iterable,
+    Mapping,
+    Optional,
+    Sequence,
+    TypeVar,
+    Union,
+)
 
 from localproviders._http.deadline import Call
 from localproviders._http.transport import Body, Payload, encode
 from localproviders.ollama import wire
-from localproviders.ollama.blobs import Blobs, Files, named_files
 from localproviders.ollama.inventory import Inventory
-from localproviders.ollama.progress import Transfer
 from localproviders.provider import bare
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import LISTING_TOTAL_S, Timeout
 from localproviders.types.message import Messages, as_messages
 from localproviders.types.model import ModelInfo
 from localproviders.types.progress import OnProgress
+
+if TYPE_CHECKING:
+    from localproviders.ollama.blobs import Files
 
 T = TypeVar("T")
 
@@ -171,6 +182,8 @@ class Library(Inventory):
             from_model, template, system, parameters, license, said, quantize, extra_body or {}
         )
         del template, system, parameters, extra_body, said  # as above
+        from localproviders.ollama.blobs import Blobs, named_files
+
         sources = named_files(files, "files"), named_files(adapters, "adapters")
 
         def work(call: Call) -> ModelInfo:
@@ -236,6 +249,8 @@ class Library(Inventory):
         self, verb: str, body: Body, on_progress: Optional[OnProgress], *, resumes: bool = True
     ) -> Callable[[Call], None]:
         def work(call: Call) -> None:
+            from localproviders.ollama.progress import Transfer
+
             transfer = Transfer(self._transport, self.settings, call, resumes=resumes)
             transfer.run(f"/api/{verb}", body, on_progress)
 

@@ -15,11 +15,10 @@ _OWNER = "library"
 _TAG = "latest"
 
 # Two parts are owner and model: a host always needs an owner (§7.1).
-_GRAMMAR = re.compile(
+_GRAMMAR = (
     r"(?:\w+://)?"
     r"(?:(?:[a-z0-9_][a-z0-9_.:-]{0,349}/)?[a-z0-9_][a-z0-9_-]{0,79}/)?"
-    r"[a-z0-9_][a-z0-9_.-]{0,79}(?::[a-z0-9_][a-z0-9_.-]{0,79})?",
-    re.IGNORECASE | re.ASCII,
+    r"[a-z0-9_][a-z0-9_.-]{0,79}(?::[a-z0-9_][a-z0-9_.-]{0,79})?"
 )
 
 
@@ -109,4 +108,4 @@ def valid_name(name: str) -> bool:
     """Whether the server would take this name: its grammar, and at most one source (§7)."""
     base, source = split_source(name.strip())
     twice = bool(source) and bool(split_source(base)[1])
-    return not twice and _GRAMMAR.fullmatch(base) is not None
+    return not twice and re.fullmatch(_GRAMMAR, base, re.IGNORECASE | re.ASCII) is not None

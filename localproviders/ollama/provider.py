@@ -6,7 +6,6 @@ import os
 import time
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from localproviders._backend.embedding import may_lie_in_one_text
 from localproviders._http.address import Endpoint, parse_endpoint
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
@@ -141,6 +140,8 @@ class OllamaProvider(Library, Lifecycle):
         self, request: EmbeddingRequest, model: str, call: Call
     ) -> Tuple[Vectors, int]:
         """Ask an old server, which takes one text at a time (ollama-api §2.8)."""
+        from localproviders._backend.embedding import may_lie_in_one_text
+
         wire.check_old_embed(request)
         rows: List[Row] = []
         most, window = 1, self._window_asked(model)
@@ -174,15 +175,16 @@ class OllamaProvider(Library, Lifecycle):
             raise wire.refuse_cloud(model, None, locality)
         if self._known_local.get(model, 0.0) > time.monotonic():
             return
-        listed = self._listed(call)
-        info = self._find(split_source(model)[0], listed)
-        if info is None:
+        places = wire.parse_places(self._transport.json("GET", "/api/tags", call=call))
+        base = split_source(model)[0]
+        found = next((place for place in places if same_model(place[0], base)), None)
+        if found is None:
             raise ModelNotFoundError(
                 f"the server has no model {model!r}",
                 hint=f"get it first: ollama pull {model}",
-                available=tuple(item.name for item in listed),
+                available=tuple(name for name, _ in places),
             )
-        self._check_host(model, info.remote_host)
+        self._check_host(model, found[1])
         self._known_local[model] = time.monotonic() + _KNOWN_LOCAL_S
 
     def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Iterable, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Iterable, Optional, Sequence, Tuple, Union
 
-from localproviders import _tokens
 from localproviders._http.stream import Stream
 from localproviders.provider.models import Models
-from localproviders.schema import as_tools
 from localproviders.types.answer import CompletionResponse, EmbeddingResponse
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
-from localproviders.types.message import Messages, ToolLike, as_messages
+from localproviders.types.message import Messages, Tool, ToolLike, as_messages
 from localproviders.types.request import (
     BATCH_CHARACTERS,
     BATCH_SIZE,
     CompletionRequest,
     EmbeddingRequest,
-    RequestFields,
     check_field_names,
 )
 from localproviders.types.tokens import TokenCount
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from localproviders.types.keywords import RequestFields
 
 #: What `embed` takes: one text, several, or a whole request.
 Texts = Union[str, Iterable[str], EmbeddingRequest]
@@ -232,7 +231,9 @@ class Answers(Models):
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
     ) -> TokenCount:
         """Count the tokens of a conversation; this knows nothing but a rule."""
-        return _tokens.rough(request)
+        from localproviders._tokens import rough
+
+        return rough(request)
 
 
 def chat_request(
@@ -247,9 +248,15 @@ def chat_request(
     return CompletionRequest(
         model=model,
         messages=as_messages(messages, system),
-        tools=as_tools(tools),
+        tools=() if tools == () else _described(tools),
         **fields,
     )
+
+
+def _described(tools: Sequence[ToolLike]) -> Tuple[Tool, ...]:
+    from localproviders.schema import as_tools
+
+    return as_tools(tools)
 
 
 def bare(error: Exception) -> Exception:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional, Sequence, Type, TypeVar, overload
 
-from localproviders import structured, tool_loop
 from localproviders.provider.answers import Answers, bare, chat_request
-from localproviders.tool_loop import OnStep, OnToolError
 from localproviders.types.cancel import CancelToken
 from localproviders.types.limits import Timeout
 from localproviders.types.message import Messages, ToolLike
-from localproviders.types.outcome import Parsed, ToolRun
-from localproviders.types.request import RequestFields
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from localproviders.tool_loop import OnStep, OnToolError
+    from localproviders.types.keywords import RequestFields
+    from localproviders.types.outcome import Parsed, ToolRun
 
 T = TypeVar("T")
 
@@ -102,6 +102,8 @@ class Conversations(Answers):
             raise bare(error) from None
         finally:
             del messages, system, fields  # as above
+        from localproviders import structured
+
         return structured.parse(
             self,
             request,
@@ -174,6 +176,8 @@ class Conversations(Answers):
             raise bare(error) from None
         finally:
             del messages, system, fields  # as above
+        from localproviders import tool_loop
+
         return tool_loop.run_tools(
             self,
             request,

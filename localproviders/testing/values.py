@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import field
 from typing import Any, Callable, List, Mapping, Optional, Tuple, Union
 
-from localproviders._record import CONTENT, Record, record
+from localproviders._record import CONTENT, Record, field, record
 from localproviders.testing.scripted import Exchange
 from localproviders.types.message import ToolCall
 

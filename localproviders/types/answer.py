@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import base64
 from array import array
-from dataclasses import field
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from localproviders._record import CONTENT, RAW, Record, loads, loads_each, plain, record, size_of
+from localproviders._record import (
+    CONTENT,
+    RAW,
+    Record,
+    field,
+    loads,
+    loads_each,
+    plain,
+    record,
+    size_of,
+)
 from localproviders.errors import DependencyError
 from localproviders.types.message import Message, ToolCall
 from localproviders.types.progress import Progress

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from datetime import datetime
 from typing import Any, Mapping, Optional
 
-from localproviders._record import RAW, Record, loads, record
+from localproviders._record import RAW, Record, field, loads, record
 from localproviders.types.progress import Progress
 
 _DATE = loads(lambda text: datetime.fromisoformat(text))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 from typing import Optional, Union
 
+from localproviders._fields import fields_of
 from localproviders._record import Record, record
 
 # More seconds than this no float can hold.
@@ -37,7 +37,7 @@ class Limits(Record):
     total_s: float = 1800.0
 
     def __post_init__(self) -> None:
-        for limit in fields(self):
+        for limit in fields_of(Limits).values():
             value = getattr(self, limit.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"{limit.name} is {value!r}, and must be a number of seconds")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import field
 from typing import TYPE_CHECKING, Optional
 
-from localproviders._record import CONTENT, Record, loads, record
+from localproviders._record import CONTENT, Record, field, loads, record
 
 if TYPE_CHECKING:
     from pathlib import Path

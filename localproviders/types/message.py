@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
-from localproviders._record import CONTENT, RAW, Record, loads_each, record
+from localproviders._record import CONTENT, RAW, Record, field, loads_each, record
 from localproviders.types.media import Audio, Image
 
 _ROLES = ("system", "user", "assistant", "tool")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from datetime import datetime
 from typing import Any, Dict, Literal, Mapping, Optional, Tuple
 
-from localproviders._record import RAW, Record, loads, record
+from localproviders._record import RAW, Record, field, loads, record
 
 #: How a fact is known: the server said so; it follows from something the server said;
 #: or nothing speaks against it.

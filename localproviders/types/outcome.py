@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Generic, Optional, Tuple, TypeVar
 
-from localproviders._record import CONTENT, Record, loads, loads_each, record
+from localproviders._record import CONTENT, Record, field, loads, loads_each, record
 from localproviders.types.answer import CompletionResponse
 from localproviders.types.message import Message, ToolCall
 

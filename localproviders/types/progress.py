@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Any, Callable, Mapping, Optional
 
-from localproviders._record import RAW, Record, record
+from localproviders._record import RAW, Record, field, record
 
 
 @record

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import field
-from dataclasses import fields as dataclass_fields
 from typing import (
     Any,
     Iterable,
@@ -15,11 +13,11 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
-    TypedDict,
     Union,
 )
 
-from localproviders._record import CONTENT, Record, did_you_mean, loads, loads_each, record
+from localproviders._fields import fields_of
+from localproviders._record import CONTENT, Record, did_you_mean, field, loads, loads_each, record
 from localproviders.types.message import Message, Tool
 
 #: Where prompts may go: this machine, private networks, or anywhere.
@@ -194,35 +192,6 @@ _WHOLE = frozenset(
 )
 
 
-class RequestFields(TypedDict, total=False):
-    """The fields of `CompletionRequest` that `chat` and `stream` take as keywords.
-
-    A test keeps them equal to the request's own.
-    """
-
-    tool_choice: Optional[str]
-    response_schema: Optional[Mapping[str, Any]]
-    thinking: Union[bool, str, None]
-    max_tokens: Optional[int]
-    temperature: Optional[float]
-    top_p: Optional[float]
-    top_k: Optional[int]
-    min_p: Optional[float]
-    seed: Optional[int]
-    stop: Union[str, Sequence[str]]
-    repeat_penalty: Optional[float]
-    presence_penalty: Optional[float]
-    frequency_penalty: Optional[float]
-    logprobs: Optional[bool]
-    top_logprobs: Optional[int]
-    context_length: Optional[int]
-    keep_alive: Optional[float]
-    overflow: Overflow
-    strict: bool
-    allow_other_model: bool
-    extra_body: Mapping[str, Any]
-
-
 def texts_of(request: Union[CompletionRequest, EmbeddingRequest]) -> Iterator[str]:
     """Give what a person or a model said in a request: what no error may repeat."""
     if isinstance(request, EmbeddingRequest):
@@ -251,16 +220,20 @@ def _texts_in(value: Any) -> Iterator[str]:
             todo.extend(each)
 
 
+# What `chat` and `stream` take in another way, or not at all.
+_NO_KEYWORDS = frozenset({"model", "messages", "prompt", "suffix", "tools"})
+
+
 def check_field_names(given: Mapping[str, Any]) -> None:
     """Refuse keywords that are no request field, naming the nearest right one.
 
     Raises:
         TypeError: A name is unknown.
     """
-    known = RequestFields.__annotations__
+    known = [name for name in fields_of(CompletionRequest) if name not in _NO_KEYWORDS]
     for name in given:
         if name not in known:
-            more = did_you_mean(name, list(known))
+            more = did_you_mean(name, known)
             if name in ("prompt", "suffix"):
                 more = f"; pass complete(CompletionRequest({name}=...))"
             raise TypeError(f"there is no request field {name!r}{more}")
@@ -327,7 +300,7 @@ def as_embedding_request(
             stands beside a request.
     """
     if isinstance(texts, EmbeddingRequest):
-        own = dataclass_fields(texts)
+        own = fields_of(EmbeddingRequest).values()
         beside = [each.name for each in own if fields.get(each.name, each.default) != each.default]
         if beside:
             raise ValueError(f"{', '.join(beside)} beside a request: write request.replace(...)")

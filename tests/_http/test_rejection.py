@@ -39,22 +39,22 @@ _RULES = (
         (None, None),
         ({"error": None}, None),
         ([{"error": "a"}, {"error": "b"}], None),
-        ({"error": "a"}, Words("a")),
-        ({"error": ""}, Words("")),
-        ({"error": "a", "type": "t"}, Words("a", "t")),
-        ([{"error": "a"}], Words("a")),
-        ({"error": 5}, Words("5")),
-        ({"error": {"message": "a", "type": "t", "code": 400}}, Words("a", "t 400")),
-        ({"error": {"code": "c"}, "message": "outer"}, Words("outer", "c")),
-        ({"error": {"x": 1}}, Words('{"x": 1}')),
+        ({"error": "a"}, Words(text="a")),
+        ({"error": ""}, Words(text="")),
+        ({"error": "a", "type": "t"}, Words(text="a", kind="t")),
+        ([{"error": "a"}], Words(text="a")),
+        ({"error": 5}, Words(text="5")),
+        ({"error": {"message": "a", "type": "t", "code": 400}}, Words(text="a", kind="t 400")),
+        ({"error": {"code": "c"}, "message": "outer"}, Words(text="outer", kind="c")),
+        ({"error": {"x": 1}}, Words(text='{"x": 1}')),
         (
             {"error": {"message": "a", "n_prompt_tokens": 7, "n_ctx": 5}},
-            Words("a", "", 7, 5),
+            Words(text="a", prompt_tokens=7, context_length=5),
         ),
-        ({"error": '{"error":{"message":"in","code":400}}'}, Words("in", "400")),
-        ({"error": '{"broken'}, Words('{"broken')),
-        ({"error": '{"no": "error"}'}, Words('{"no": "error"}')),
-        ({"error": "a", "done": True, "choices": []}, Words("a")),
+        ({"error": '{"error":{"message":"in","code":400}}'}, Words(text="in", kind="400")),
+        ({"error": '{"broken'}, Words(text='{"broken')),
+        ({"error": '{"no": "error"}'}, Words(text='{"no": "error"}')),
+        ({"error": "a", "done": True, "choices": []}, Words(text="a")),
     ],
 )
 def test_the_error_is_found_in_every_known_shape(body: Any, words: Optional[Words]) -> None:
@@ -105,7 +105,7 @@ def test_a_rule_sees_the_kind_before_the_words() -> None:
 
 
 def test_words_without_a_status_are_a_server_error() -> None:
-    assert type(from_words(Words("odd"), ())) is errors.ServerError
+    assert type(from_words(Words(text="odd"), ())) is errors.ServerError
 
 
 def test_a_redirect_names_the_reason_and_is_not_followed() -> None:

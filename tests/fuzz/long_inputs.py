@@ -114,7 +114,7 @@ def refusal(size: int, words: str) -> None:
     text = words * (size // len(words))
     for rules in (ollama.RULES, dialect.RULES, studio.RULES):
         explain(400, text, {}, rules)
-        from_words(Words(text, kind=text), rules)
+        from_words(Words(text=text, kind=text), rules)
 
 
 @case("a refusal: one number", 0)

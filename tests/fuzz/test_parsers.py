@@ -14,6 +14,7 @@ from localproviders._wire import Vectors, checked
 from localproviders.errors import ProviderError, ToolCallError
 from localproviders.lmstudio import wire as studio
 from localproviders.ollama import wire as ollama
+from localproviders.ollama.wire.capabilities import capabilities
 from localproviders.openai_compatible import wire as dialect
 from localproviders.openai_compatible.wire import RULES
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
@@ -172,7 +173,7 @@ def test_capabilities(name: str, show: Any, tags: Any) -> None:
     for options in ({"show": show}, {"tags": tags}, {"show": show, "tags": tags}):
         # Callers look first whether these are objects.
         if all(isinstance(value, dict) for value in options.values()):
-            check(ollama.capabilities(name, **options))
+            check(capabilities(name, **options))
 
 
 _ZONES = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))

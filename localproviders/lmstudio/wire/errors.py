@@ -61,11 +61,13 @@ RULES: Tuple[Rule, ...] = (
 )
 
 # A model was there, and is not any more: the request itself has done nothing.
-_GONE = re.compile(r"Model is unloaded|Model reloaded", re.IGNORECASE)
+_GONE = r"Model is unloaded|Model reloaded"
 
 
 def left_memory(error: ProviderError) -> bool:
     """Whether an error says that a model which was in memory has left it (§4.3)."""
     if isinstance(error, ModelNotFoundError):
         return True
-    return isinstance(error, ModelLoadError) and bool(_GONE.search(error.server_message or ""))
+    return isinstance(error, ModelLoadError) and bool(
+        re.search(_GONE, error.server_message or "", re.IGNORECASE)
+    )

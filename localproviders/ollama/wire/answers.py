@@ -7,15 +7,13 @@ from typing import Any, List, Mapping, Optional, Tuple
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import from_words, read_words
 from localproviders._thinking import ThinkingSplitter
-from localproviders._values import mappings, number, parse_date, text, whole, word
+from localproviders._values import number, text, whole, word
 from localproviders._wire import Row, Vectors, parse_logprobs, unexpected
 from localproviders._wire import checked as _checked
 from localproviders.errors import EmbeddingError, ProtocolError, ToolCallError
-from localproviders.ollama.wire.capabilities import capabilities
 from localproviders.ollama.wire.errors import RULES
 from localproviders.types.answer import CompletionChunk, ServerTimings, Usage
 from localproviders.types.message import ToolCall
-from localproviders.types.model import ModelInfo
 
 
 class ChunkParser:
@@ -123,46 +121,6 @@ def old_vectors(rows: List[Row], model: str) -> Vectors:
     """Put together what the superseded route gave; it names no model and counts nothing."""
     warning = "this Ollama is too old for /api/embed; its vectors may differ from length one"
     return Vectors(rows, model, Usage(), ServerTimings(), (warning,), "none")
-
-
-def parse_models(data: Any, provider: str) -> List[ModelInfo]:
-    """Read the list of installed models (§2.2).
-
-    Raises:
-        ProviderError: It is an error, or no list.
-    """
-    models = checked(data).get("models")
-    if not isinstance(models, list):
-        unexpected("'models' list")
-    return [_model_info(model, provider) for model in mappings(models)]
-
-
-def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
-    name = text(data.get("name") or data.get("model"))
-    return ModelInfo(
-        name=name,
-        provider=provider,
-        digest=word(data.get("digest")),
-        modified_at=parse_date(data.get("modified_at")),
-        capabilities=capabilities(name, tags=data),
-        raw=data,
-    )
-
-
-def parse_details(data: Any, model: str, provider: str) -> ModelInfo:
-    """Read the details of one model (§2.4).
-
-    Raises:
-        ProviderError: It is an error, or no object.
-    """
-    data = checked(data)
-    return ModelInfo(
-        name=model,
-        provider=provider,
-        modified_at=parse_date(data.get("modified_at")),
-        capabilities=capabilities(model, show=data),
-        raw=data,
-    )
 
 
 def checked(data: Any) -> Mapping[str, Any]:

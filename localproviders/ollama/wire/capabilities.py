@@ -7,6 +7,7 @@ from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
 from localproviders._values import mapping, whole, word, words
 from localproviders.capabilities import Evidence, detect
 from localproviders.ollama.names import is_cloud
+from localproviders.ollama.wire.places import remote_host
 from localproviders.types.model import ModelCapabilities
 
 # The server's words for what a model can do, and ours (§6.1).
@@ -51,12 +52,6 @@ def capabilities(
         facts = {"loaded_context_length": whole(ps.get("context_length"))}
         evidence.append(Evidence(detail="GET /api/ps", facts=facts))
     return detect(name, *evidence)
-
-
-def remote_host(data: Optional[Mapping[str, Any]]) -> Optional[str]:
-    """Give where a record says that the model really runs; None is here (§6.5)."""
-    host = (data or {}).get("remote_host")
-    return str(host) if host else None
 
 
 def _tags(name: str, data: Mapping[str, Any]) -> Evidence:

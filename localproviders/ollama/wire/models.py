@@ -13,6 +13,7 @@ from localproviders.errors import ProtocolError
 from localproviders.ollama.details import ModelDetails
 from localproviders.ollama.wire.answers import checked
 from localproviders.ollama.wire.capabilities import capabilities
+from localproviders.ollama.wire.places import listed, name_of
 from localproviders.ollama.wire.requests import residence_fields
 from localproviders.types.message import Message
 from localproviders.types.model import LoadedModel, ModelInfo
@@ -44,6 +45,43 @@ def parse_cloud_disabled(data: Any) -> Optional[bool]:
 
 
 # --- memory ---------------------------------------------------------------------------------
+
+
+def parse_models(data: Any, provider: str) -> List[ModelInfo]:
+    """Read the list of installed models (§2.2).
+
+    Raises:
+        ProviderError: It is an error, or no list.
+    """
+    return [_model_info(model, provider) for model in listed(data)]
+
+
+def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
+    name = name_of(data)
+    return ModelInfo(
+        name=name,
+        provider=provider,
+        digest=word(data.get("digest")),
+        modified_at=parse_date(data.get("modified_at")),
+        capabilities=capabilities(name, tags=data),
+        raw=data,
+    )
+
+
+def parse_details(data: Any, model: str, provider: str) -> ModelInfo:
+    """Read the details of one model (§2.4).
+
+    Raises:
+        ProviderError: It is an error, or no object.
+    """
+    data = checked(data)
+    return ModelInfo(
+        name=model,
+        provider=provider,
+        modified_at=parse_date(data.get("modified_at")),
+        capabilities=capabilities(model, show=data),
+        raw=data,
+    )
 
 
 def parse_loaded(data: Any, provider: str) -> List[LoadedModel]:

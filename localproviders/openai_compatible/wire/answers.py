@@ -12,13 +12,11 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import Rule, from_words, read_words
 from localproviders._thinking import ThinkingSplitter
-from localproviders._values import mapping, mappings, number, text, whole, word
+from localproviders._values import mapping, number, text, whole, word
 from localproviders._wire import Vectors, checked, parse_logprobs, unexpected
 from localproviders.errors import EmbeddingError, ProtocolError
-from localproviders.openai_compatible.wire.capabilities import capabilities
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.types.answer import CompletionChunk, ServerTimings, TokenLogprob, Usage
-from localproviders.types.model import ModelInfo
 
 #: The last record of a stream.
 _END = "[DONE]"
@@ -190,23 +188,6 @@ def _vector(value: Any) -> Sequence[float]:
     if sys.byteorder == "big":
         packed.byteswap()  # the wire is little-endian
     return packed
-
-
-def parse_models(data: Any, provider: str, rules: Sequence[Rule]) -> List[ModelInfo]:
-    """Read the list of models; `data` is null where there is none (ollama-api §2.20).
-
-    Raises:
-        ProviderError: It is an error, or no list.
-    """
-    data = checked(data, rules)
-    if "data" not in data or not isinstance(data["data"] or [], list):
-        unexpected("'data' list")
-    return [_model_info(model, provider) for model in mappings(data["data"])]
-
-
-def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
-    name = text(data.get("id"))
-    return ModelInfo(name=name, provider=provider, capabilities=capabilities(name, data), raw=data)
 
 
 def _usage(data: Any) -> Optional[Usage]:
