@@ -91,13 +91,10 @@ def _drop_the_total(patch: Patch) -> None:
 
 
 def _follow_redirects(patch: Patch) -> None:
-    send = session.requests.Session.send
+    def spoilt(self: Any, request: Any, call: Any) -> Any:
+        return self._session.send(request, stream=True, timeout=call, proxies=self._proxies)
 
-    def spoilt(self: Any, request: Any, **kwargs: Any) -> Any:
-        vars(self).pop("get_redirect_target", None)
-        return send(self, request, **{**kwargs, "allow_redirects": True})
-
-    patch.setattr(session.requests.Session, "send", spoilt)
+    patch.setattr(session.Session, "_send", spoilt)
 
 
 class _NeverSet:
@@ -174,9 +171,9 @@ def _take_unseen(self: Any, start: int, stop: int) -> None:
 
 
 def _trust_every_certificate(patch: Patch) -> None:
-    send = session.requests.Session.send
+    send = session._Adapter.send
     patch.setattr(
-        session.requests.Session,
+        session._Adapter,
         "send",
         lambda self, request, **more: send(self, request, **{**more, "verify": False}),
     )
