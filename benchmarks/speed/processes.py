@@ -1,0 +1,142 @@
+"""The processes of a run: the fixture server, and one for each client."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+
+from benchmarks.speed.clients import ROOT, Client
+from benchmarks.speed.wire import Shape
+
+
+def surroundings() -> Dict[str, str]:
+    """Give the environment of each process: this clone, no proxy, no look-ups elsewhere."""
+    kept = {n: v for n, v in os.environ.items() if not n.lower().endswith("_proxy")}
+    # litellm asks a host on the internet for its prices otherwise.
+    return {**kept, "PYTHONPATH": str(ROOT), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+
+
+class Process:
+    """A process that talks in lines; it ends with the block."""
+
+    def __init__(self, *words: str) -> None:
+        self._process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=surroundings(),
+            text=True,
+        )
+
+    def line(self) -> str:
+        """Read one line.
+
+        Raises:
+            RuntimeError: The process has ended.
+        """
+        assert self._process.stdout is not None
+        found = self._process.stdout.readline()
+        if not found:
+            raise RuntimeError(f"ended: {' '.join(map(str, self._process.args))}")  # type: ignore[arg-type]
+        return found
+
+    def say(self, line: str) -> None:
+        """Write one line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Fixture(Process):
+    """The fixture server."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.executable, "-m", "benchmarks.speed.server")
+        self._authority = f"127.0.0.1:{int(self.line())}"
+        self._control = http.client.HTTPConnection(self._authority)
+
+    def url(self, shape: Shape) -> str:
+        """Give the address at which answers of this shape come."""
+        return f"http://{self._authority}{shape.prefix}"
+
+    def opened(self) -> int:
+        """Give how many connections it has taken, with the one that asks."""
+        self._control.request("GET", "/connections")
+        return int(self._control.getresponse().read())
+
+    def close(self) -> None:
+        """End it."""
+        self._control.close()
+        super().close()
+
+    def __enter__(self) -> Fixture:
+        return self
+
+
+class Worker(Process):
+    """A client in its process."""
+
+    def __init__(self, client: Client, python: Path) -> None:
+        super().__init__(str(python), "-m", "benchmarks.speed.worker", client.module)
+        #: The versions that run there.
+        self.about: Dict[str, str] = json.loads(self.line())
+
+    def ask(self, order: Mapping[str, Any]) -> Dict[str, Any]:
+        """Have something measured.
+
+        Raises:
+            RuntimeError: The client failed.
+        """
+        self.say(json.dumps(order))
+        found: Dict[str, Any] = json.loads(self.line())
+        return found
+
+    def __enter__(self) -> Worker:
+        return self
+
+
+class Cost(NamedTuple):
+    """What a process has cost, and said."""
+
+    cpu_s: float
+    said: List[str]
+
+
+def run_once(python: Path, program: str, arguments: Sequence[str] = ()) -> Cost:
+    """Run a program from start to end; only its own CPU time counts.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    before = _children_s()
+    done = subprocess.run(
+        [str(python), "-c", program, *arguments],
+        env=surroundings(),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    after = _children_s()
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return Cost(after - before, done.stdout.split())
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
