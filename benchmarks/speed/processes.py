@@ -93,6 +93,7 @@ class Worker(Process):
 
     def __init__(self, client: Client, python: Path) -> None:
         super().__init__(str(python), "-m", "benchmarks.speed.worker", client.module)
+        self._client = client
         #: The versions that run there.
         self.about: Dict[str, str] = json.loads(self.line())
 
@@ -104,6 +105,8 @@ class Worker(Process):
         """
         self.say(json.dumps(order))
         found: Dict[str, Any] = json.loads(self.line())
+        if "error" in found:
+            raise RuntimeError(f"{self._client.name}: {found['error']}")
         return found
 
     def __enter__(self) -> Worker:

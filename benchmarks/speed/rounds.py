@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from benchmarks.speed import wire
 from benchmarks.speed.clients import OWN, Client, python_of
@@ -24,6 +24,8 @@ class Results:
         self._rounds: Dict[str, Dict[str, List[float]]] = {}
         #: What runs where: client, package, version.
         self.versions: Dict[str, Dict[str, str]] = {}
+        #: What a peer could not do, by its name and the scenario's.
+        self.failures: Dict[Tuple[str, str], str] = {}
 
     def add(self, line: str, client: str, number: float) -> None:
         """Note the number of a round."""
@@ -69,20 +71,29 @@ class Bench(contextlib.ExitStack):
         for number in range(-1, rounds):  # the first is to warm up: nothing of it counts
             for scenario in scenarios:
                 if not scenario.long or 0 <= number < self._long_rounds:
-                    self._turn(scenario, number >= 0)
+                    self._turn(scenario, number)
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
         return self.results
 
-    def _turn(self, scenario: Scenario, counts: bool) -> None:
+    def _turn(self, scenario: Scenario, number: int) -> None:
         for client in self.clients:
+            if number >= client.rounds:
+                continue
             if scenario.clients and client.name not in scenario.clients:
                 continue
             if scenario.long and not self._full and client.name != OWN:
                 continue
             if scenario.how != "import" and scenario.dialect not in client.dialects:
                 continue
-            found = self._measured(scenario, client)
-            for line in scenario.lines if counts else ():
+            try:
+                found = self._measured(scenario, client)
+            except RuntimeError as error:
+                if not client.is_peer:
+                    raise
+                # What another client cannot do is no reason to measure nothing.
+                self.results.failures[client.name, scenario.key] = str(error)[:200]
+                continue
+            for line in scenario.lines if number >= 0 else ():
                 self.results.add(line.key, client.name, line.read(found, scenario))
 
     def _measured(self, scenario: Scenario, client: Client) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import List, Optional, Sequence
@@ -40,6 +41,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     pythons = pythons_of(clients, None if asked.here else asked.environments)
     with Bench(clients, pythons, full=asked.peers) as bench:
         text = report.everything(bench.run(scenarios, rounds), clients, rounds)
+        failures = bench.results.failures
+    for (client, scenario), why in failures.items():
+        print(f"{client} failed at {scenario}: {why}", file=sys.stderr)
     print(text)
     if asked.write:
         write(text)

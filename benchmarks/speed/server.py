@@ -116,9 +116,8 @@ def _send(connection: socket.socket, body: bytes) -> None:
 def _chat(connection: socket.socket, request: Request, dialect: str, stream: bool) -> None:
     shape, prompt = request.shape, max(1, len(request.body) // 4)
     if not stream:
-        text = wire.text_of(shape.size) * shape.number
         whole = wire.ollama_last if dialect == "ollama" else wire.openai_whole
-        return _send(connection, whole(shape.number, prompt, text))
+        return _send(connection, whole(shape.number, prompt, wire.text_of(shape)))
     last = wire.ollama_last if dialect == "ollama" else wire.openai_last
     ending = wire.chunk(last(shape.number, prompt)) + wire.LAST_CHUNK
     head = _HEAD % (_TYPES[dialect], _CHUNKED)

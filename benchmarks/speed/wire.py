@@ -43,9 +43,15 @@ def dumps(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def text_of(size: int) -> str:
-    """Give the text of one event."""
-    return (" token" * (size // 6 + 1))[:size]
+def words(size: int) -> Tuple[str, str]:
+    """Give the texts of two events; they take turns, for litellm ends a chat that repeats one."""
+    return (" token" * (size // 6 + 1))[:size], (" stone" * (size // 6 + 1))[:size]
+
+
+def text_of(shape: Shape) -> str:
+    """Give the text of a whole chat."""
+    one, other = words(shape.size)
+    return (one + other) * (shape.number // 2) + one * (shape.number % 2)
 
 
 # --- Ollama ---------------------------------------------------------------------------------
@@ -147,14 +153,17 @@ LAST_CHUNK = b"0\r\n\r\n"
 @lru_cache(maxsize=32)
 def writes(shape: Shape, dialect: str) -> List[bytes]:
     """Give what is written for all events but the last, write by write."""
-    text = text_of(shape.size)
-    record = ollama_record(text) if dialect == "ollama" else openai_record(text)
+    written = ollama_record if dialect == "ollama" else openai_record
+    pair = [written(text) for text in words(shape.size)]
+    if shape.cut != "coalesced":
+        pair = [chunk(record) for record in pair]
     if shape.cut == "tokens":
-        return [chunk(record)] * shape.number
-    frame = chunk(record) if shape.cut == "chunks" else record
-    many = min(shape.number, max(1, _BLOCK // len(frame)))
-    full, rest = divmod(shape.number, many)
-    blocks = [frame * many] * full + [frame * rest] * bool(rest)
+        return (pair * (shape.number // 2 + 1))[: shape.number]
+    many = max(1, _BLOCK // len(pair[0]) // 2)
+    full, rest = divmod(shape.number, 2 * many)
+    blocks = [b"".join(pair) * many] * full
+    if rest:
+        blocks.append(b"".join(pair) * (rest // 2) + pair[0] * (rest % 2))
     if shape.cut == "chunks":
         return blocks
     # The same bytes object many times over: a million events take no memory.

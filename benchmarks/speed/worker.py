@@ -152,6 +152,17 @@ def about(module: Any) -> Found:
     return found
 
 
+def obey(module: Any, clients: Dict[str, Any], order: Order) -> Found:
+    """Measure, with the one client of this address; or say what went wrong."""
+    key = order["dialect"] + order["url"]
+    try:
+        if key not in clients:
+            clients[key] = module.connect(order["url"], order["dialect"])
+        return MEASURES[order["measure"]](module, clients[key], order)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
 def main() -> None:
     """Obey orders until the input ends."""
     out = os.fdopen(os.dup(1), "w")
@@ -162,10 +173,7 @@ def main() -> None:
     out.flush()
     for line in sys.stdin:
         order = json.loads(line)
-        key = order["dialect"] + order["url"]
-        if key not in clients:
-            clients[key] = module.connect(order["url"], order["dialect"])
-        out.write(json.dumps(MEASURES[order["measure"]](module, clients[key], order)) + "\n")
+        out.write(json.dumps(obey(module, clients, order)) + "\n")
         out.flush()
 
 

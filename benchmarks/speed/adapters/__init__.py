@@ -7,6 +7,8 @@ here imports counts as the client's. The functions of each:
 - ``stream(client, prompt)`` gives the text of a chat, event by event.
 - ``chat(client, prompt)`` gives it whole: streamed on the wire, and collected.
 - ``embed(client, texts, packed)`` gives the vectors; as base64 where `packed`.
+
+Those that the tests try have ``close(client)``, too.
 """
 
 MODEL = "bench"

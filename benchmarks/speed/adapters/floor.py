@@ -35,9 +35,19 @@ class Client:
             raise OSError(response.status)
         return response
 
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection = getattr(self._kept, "connection", None)
+        if connection is not None:
+            connection.close()
+
 
 def connect(url: str, dialect: str) -> Client:
     return Client(url, dialect)
+
+
+def close(client: Client) -> None:
+    client.close()
 
 
 def stream(client: Client, prompt: str) -> Iterator[str]:

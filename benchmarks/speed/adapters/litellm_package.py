@@ -5,6 +5,7 @@ from __future__ import annotations
 import litellm
 
 from benchmarks.speed.adapters import MODEL
+from benchmarks.speed.adapters.floor import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,4 +40,6 @@ def chat(client: Dict[str, Any], prompt: str) -> str:
 def embed(client: Dict[str, Any], texts: List[str], packed: bool) -> List[Any]:
     more = {"encoding_format": "base64" if packed else "float"} if "api_key" in client else {}
     answer = litellm.embedding(model=_model(client, "ollama"), input=texts, **more, **client)
+    if more and packed:
+        return unpack(answer.data)  # it hands base64 on
     return [row["embedding"] for row in answer.data]

@@ -18,6 +18,10 @@ def connect(url: str, dialect: str) -> Any:
     return OpenAICompatibleProvider(url + "/v1", model=MODEL)
 
 
+def close(client: Any) -> None:
+    client.close()
+
+
 def stream(client: Any, prompt: str) -> Iterator[str]:
     with client.stream(prompt) as chunks:
         for chunk in chunks:

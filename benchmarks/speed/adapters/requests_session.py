@@ -22,17 +22,21 @@ class Client:
     def __init__(self, url: str, dialect: str) -> None:
         self.url = url
         self.dialect = dialect
-        self._session = requests.Session()
-        self._session.mount("http://", HTTPAdapter(pool_maxsize=32))
+        self.session = requests.Session()
+        self.session.mount("http://", HTTPAdapter(pool_maxsize=32))
 
     def post(self, path: str, body: Any, stream: bool = True) -> requests.Response:
-        response = self._session.post(self.url + path, json=body, stream=stream, timeout=60)
+        response = self.session.post(self.url + path, json=body, stream=stream, timeout=60)
         response.raise_for_status()
         return response
 
 
 def connect(url: str, dialect: str) -> Client:
     return Client(url, dialect)
+
+
+def close(client: Client) -> None:
+    client.session.close()
 
 
 def stream(client: Client, prompt: str) -> Iterator[str]:
