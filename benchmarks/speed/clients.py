@@ -24,6 +24,7 @@ class Client(NamedTuple):
         dialects: The servers that it talks to.
         environment: The name of its environment.
         rounds: At most so many.
+        share: How much of the repetitions of a round it makes.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Client(NamedTuple):
     dialects: Sequence[str] = BOTH
     environment: str = ""
     rounds: int = 1000
+    share: float = 1.0
 
     @property
     def is_peer(self) -> bool:
@@ -49,8 +51,15 @@ CLIENTS: Dict[str, Client] = {
         Client(OWN, "own", ("localproviders",), _BARE, environment="bare"),
         Client("ollama", "ollama_package", ("ollama",), ["ollama==0.6.3"], ["ollama"]),
         Client("openai", "openai_package", ("openai",), ["openai==3.57.0"], ["openai"]),
-        # A round of it takes longer than one of all others, and nothing here is near it.
-        Client("litellm", "litellm_package", ("litellm",), ["litellm==1.110.2"], rounds=3),
+        # All repetitions would take longer than those of all others, and nothing here is near it.
+        Client(
+            "litellm",
+            "litellm_package",
+            ("litellm",),
+            ["litellm==1.110.2"],
+            rounds=3,
+            share=0.1,
+        ),
     )
 }
 

@@ -17,9 +17,18 @@ from benchmarks.speed.wire import Shape
 
 def surroundings() -> Dict[str, str]:
     """Give the environment of each process: this clone, no proxy, no look-ups elsewhere."""
-    kept = {n: v for n, v in os.environ.items() if not n.lower().endswith("_proxy")}
+    kept = {name: value for name, value in os.environ.items() if not _changes_much(name)}
     # litellm asks a host on the internet for its prices otherwise.
     return {**kept, "PYTHONPATH": str(ROOT), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+
+
+def _changes_much(variable: str) -> bool:
+    """Whether a variable is about proxies, or about Python.
+
+    One of those forbids to keep compiled modules: then this clone would be compiled at each
+    start, and what is installed would not.
+    """
+    return variable.startswith("PYTHON") or variable.lower().endswith("_proxy")
 
 
 class Process:

@@ -126,12 +126,12 @@ class Bench(contextlib.ExitStack):
         if scenario.how == "fresh":
             with self._start(client) as worker:
                 warming = scenario._replace(shape=_WARMING._replace(cut=scenario.shape.cut))
-                worker.ask(self._order(warming, {"count": _WARMING.number, "repeat": 1}))
-                return worker.ask(self._order(scenario))
+                worker.ask(self._order(warming, client, {"count": _WARMING.number}))
+                return worker.ask(self._order(scenario, client))
         if client.name not in self._workers:
             self._workers[client.name] = self.enter_context(self._start(client))
         before = self._fixture.opened()
-        found = self._workers[client.name].ask(self._order(scenario))
+        found = self._workers[client.name].ask(self._order(scenario, client))
         return {**found, "opened": self._fixture.opened() - before}
 
     def _start(self, client: Client) -> Worker:
@@ -139,12 +139,15 @@ class Bench(contextlib.ExitStack):
         self.results.versions[client.name] = worker.about
         return worker
 
-    def _order(self, scenario: Scenario, changed: Mapping[str, Any] = {}) -> Dict[str, Any]:
+    def _order(
+        self, scenario: Scenario, client: Client, changed: Mapping[str, Any] = {}
+    ) -> Dict[str, Any]:
         return {
             "measure": scenario.measure,
             "dialect": scenario.dialect,
             "url": self._fixture.url(scenario.shape),
             **scenario.order,
+            "repeat": max(1, int(scenario.order["repeat"] * client.share)),
             **changed,
         }
 
