@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 
@@ -35,11 +36,12 @@ class Process:
     """A process that talks in lines; it ends with the block."""
 
     def __init__(self, *words: str) -> None:
+        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._complaints,
             env=surroundings(),
             text=True,
         )
@@ -53,7 +55,8 @@ class Process:
         assert self._process.stdout is not None
         found = self._process.stdout.readline()
         if not found:
-            raise RuntimeError(f"ended: {' '.join(map(str, self._process.args))}")  # type: ignore[arg-type]
+            self._complaints.seek(0)
+            raise RuntimeError(f"a process has ended: {self._complaints.read()[-500:]}")
         return found
 
     def say(self, line: str) -> None:
@@ -66,6 +69,7 @@ class Process:
         """End it."""
         self._process.kill()
         self._process.communicate()
+        self._complaints.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()
