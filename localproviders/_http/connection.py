@@ -137,7 +137,7 @@ class BoundedSocket:
         self.dirty = False
         #: Whether a part of the request is still to go.
         self.unsent = False
-        #: Set where the head of a request is to wait for its body: one step less of the
+        #: Set where the head of a request is to wait for its body: one step of the
         #: system for each call, and the server wakes once, 25 µs together.
         self.joins = False
         self._waiting = b""

@@ -31,8 +31,8 @@ class _Adapter(HTTPAdapter):
     """requests' adapter over bounded connections; the call arrives as `timeout`.
 
     It serves one endpoint, with one policy and the same proxies always. So what requests
-    would find out anew for each request, about 150 µs of a call, is found out once: the
-    pool, and what stands in the request line.
+    would work out anew for each request is worked out once: the pool, and what stands in the
+    request line. That takes 60 µs off a call.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -97,7 +97,7 @@ class _Adapter(HTTPAdapter):
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
         # requests' own looks for cookies, which nobody here keeps, and for the charset, over
-        # which it trips where it has no value: 60 µs of a call.
+        # which it trips where it has no value: 30 µs of a call.
         response = requests.Response()
         response.status_code, response.reason = resp.status, resp.reason
         response.headers = resp.headers  # they know no case either
@@ -171,8 +171,8 @@ class Session:
     ) -> requests.PreparedRequest:
         """Prepare a request, as a copy of the one before it that differed in its body only.
 
-        What requests checks and works out is the same each time: a copy takes 10 µs, and
-        preparing it 250.
+        What requests checks and works out is the same each time. A copy takes 4 µs, and
+        preparing 60 to 130.
         """
         if isinstance(body, Upload):
             return _prepared(method, url, headers, body)
@@ -180,8 +180,8 @@ class Session:
         pattern = self._patterns.get(key)
         if pattern is None:
             pattern = _prepared(method, url, headers, None if body is None else b"{}")
-            adapter = self._session.get_adapter(url)
             vars(pattern)["target"] = self._adapter.request_url(pattern, self._proxies)
+            vars(pattern)["pairs"] = tuple(pattern.headers.items())
             if len(self._patterns) >= _MOST_PATTERNS:
                 self._patterns = {}
             self._patterns[key] = pattern
@@ -190,8 +190,8 @@ class Session:
     def _send(self, request: requests.PreparedRequest, call: Call) -> requests.Response:
         """Hand a request to the adapter, past `requests.Session.send`.
 
-        That would look for cookies and redirects, which are not wanted here, and takes 100 µs
-        for it. What users put in the place of an adapter gets its requests all the same.
+        That would look for cookies and redirects, which are not wanted here, for 40 µs. What
+        takes the place of `HTTPAdapter.send`, or of the adapter, gets its requests as before.
         """
         assert request.url is not None  # noqa: S101  # it has been prepared
         return self._session.get_adapter(request.url).send(
@@ -235,7 +235,7 @@ def _filled(pattern: requests.PreparedRequest, body: Optional[bytes]) -> request
     """Copy a prepared request, with a body of its own."""
     request = requests.PreparedRequest()
     vars(request).update(vars(pattern))
-    request.headers = _Headers(pattern.headers)
+    request.headers = _Headers(vars(pattern)["pairs"])
     if body is not None:
         request.body = body
         request.headers["Content-Length"] = str(len(body))

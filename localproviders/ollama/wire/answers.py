@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any, List, Mapping, Optional, Tuple
 
 from localproviders._http.framing import parse_json
@@ -100,21 +101,21 @@ def parse_vectors(data: Any) -> Vectors:
         ProviderError: It is an error, or has no vectors.
     """
     rows = checked(data).get("embeddings")
-    if not isinstance(rows, list):
+    if not isinstance(rows, (list, array)):
         unexpected("'embeddings' list")
-    if not all(isinstance(row, list) for row in rows):
+    if not all(isinstance(row, (list, array)) for row in rows):
         raise EmbeddingError("a vector of the answer is no list")
     return Vectors(rows, text(data.get("model")), _usage(data), _timings(data))
 
 
-def parse_old_vector(data: Any) -> List[float]:
+def parse_old_vector(data: Any) -> Row:
     """Read the one vector of the superseded route (§2.8).
 
     Raises:
         ProviderError: It is an error, or has no vector.
     """
     row = checked(data).get("embedding")
-    if not isinstance(row, list):
+    if not isinstance(row, (list, array)):
         unexpected("'embedding' list")
     return row
 

@@ -179,7 +179,7 @@ def _first(pair: Tuple[int, Any]) -> int:
 
 
 def _vector(value: Any) -> Sequence[float]:
-    if isinstance(value, list):
+    if isinstance(value, (list, array)):
         return value
     if not isinstance(value, str):
         raise EmbeddingError("a vector of the answer is neither a list nor base64")
