@@ -138,7 +138,7 @@ class BoundedSocket:
         #: Whether a part of the request is still to go.
         self.unsent = False
         #: Set where the head of a request is to wait for its body: one step of the
-        #: system for each call, and the server wakes once, 25 µs together.
+        #: system for each call, and the server wakes once, 30 µs together.
         self.joins = False
         self._waiting = b""
         self._head_left: Optional[int] = None
