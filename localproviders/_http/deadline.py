@@ -257,7 +257,7 @@ class Call:
 
     def detach(self, sock: Optional[socket.socket] = None) -> None:
         """Forget a socket, or all: it is about to serve somebody else."""
-        if self._is_the_parents:
+        if not self._sockets or self._is_the_parents:
             return
         with self._lock:
             self._sockets.difference_update(self._sockets.copy() if sock is None else {sock})
