@@ -9,6 +9,7 @@ from typing import Any, List, Mapping, Optional
 
 import requests
 
+from localproviders._http.chunks import Unchunker
 from localproviders._http.connection import BoundedSocket
 from localproviders._http.deadline import Call, Stop
 from localproviders._http.translate import translate
@@ -43,6 +44,10 @@ class Answer:
         self._response: Optional[requests.Response] = response
         self._parsed = parsed
         self._left = getattr(parsed, "length", None)
+        chunked = (
+            bool(getattr(parsed, "chunked", False)) and getattr(parsed, "fp", None) is not None
+        )
+        self._unchunker = Unchunker() if chunked else None
         #: Whether nothing but the end of the connection tells where the body ends.
         self.ends_by_closing = (
             parsed is not None and self._left is None and not getattr(parsed, "chunked", False)
@@ -109,18 +114,34 @@ class Answer:
             assert self._response is not None  # noqa: S101  # the answer is open
             piece: bytes = self._response.raw.read(_PIECE, decode_content=False)
             return piece
+        if self._unchunker is not None:
+            return self._unchunked(self._unchunker, self._parsed.fp)
         size = _PIECE if self._left is None else min(_PIECE, self._left)
         # A body of known length ends without a read: one more could wait for ever.
         piece = self._parsed.read1(size) if size else b""
-        chunk_left = getattr(self._parsed, "chunk_left", None)
-        if isinstance(chunk_left, int) and chunk_left < 0:
-            raise http.client.IncompleteRead(b"")  # http.client believes a negative size
         if self._left is not None:
             self._left -= len(piece)
             if not piece and self._left:
                 raise http.client.IncompleteRead(b"", self._left)
         self._ended = not piece or self._left == 0
         return piece
+
+    def _unchunked(self, unchunker: Unchunker, reader: Any) -> bytes:
+        """Read what has come, over the frames of all chunks in it.
+
+        http.client gives one chunk at a time, and a server sends one for each token: 2 to 4
+        µs each. The reader is its own, so nothing that came is missed, and nothing is left
+        behind that it would look for.
+        """
+        while not unchunker.over:
+            data = reader.read1(_PIECE)
+            if not data:
+                raise http.client.IncompleteRead(b"")
+            piece = unchunker.feed(data)
+            if piece:
+                return piece
+        self._ended = True
+        return b""
 
     def read_all(self, max_bytes: int) -> bytes:
         """Give the whole body and release the connection.
@@ -199,6 +220,7 @@ class Answer:
                 parsed.close()
             # Closing the reader has shown whether more than this answer had come.
             keep = not (isinstance(sock, BoundedSocket) and (sock.dirty or sock.unsent))
+            keep = keep and not (self._unchunker is not None and self._unchunker.rest)
         if keep:
             response.raw.release_conn()
             return
