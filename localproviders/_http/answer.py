@@ -134,6 +134,8 @@ class Answer:
         behind that it would look for.
         """
         while not unchunker.over:
+            if unchunker.broken is not None:
+                raise unchunker.broken
             data = reader.read1(_PIECE)
             if not data:
                 raise http.client.IncompleteRead(b"")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 from itertools import repeat
-from typing import Callable, List
+from typing import Callable, List, Optional
 
 # http.client's own bound for a line; here it bounds all trailers together, too.
 _LONGEST_LINE = 65536
@@ -28,24 +28,32 @@ class Unchunker:
     Attributes:
         over: Whether the last chunk and the trailers have been read.
         rest: What came behind them.
+        broken: What is wrong with the frames; what came before it was given. It is an
+            `IncompleteRead` where a chunk has no size or is longer than it says, and a
+            `LineTooLong` where a line in between, or the trailers, never end.
     """
 
     def __init__(self) -> None:
         self.over = False
         self.rest = b""
+        self.broken: Optional[http.client.HTTPException] = None
         self._left = 0
         self._trailers_left = _LONGEST_LINE
         self._step: _Step = self._size
 
     def feed(self, piece: bytes) -> bytes:
-        """Give the part of the body that this piece holds; it may be empty.
-
-        Raises:
-            http.client.IncompleteRead: A chunk has no size, or is longer than it says.
-            http.client.LineTooLong: A line in between, or the trailers, never end.
-        """
+        """Give the part of the body that this piece holds; it may be empty."""
         data = self.rest + piece if self.rest else piece
         found: List[bytes] = []
+        at = 0
+        try:
+            at = self._walk(data, found)
+        except http.client.HTTPException as error:
+            self.broken = error.with_traceback(None)
+        self.rest = data[at:]
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def _walk(self, data: bytes, found: List[bytes]) -> int:
         at, alone = 0, True
         while not self.over:
             if alone and self._step == self._size:
@@ -54,8 +62,7 @@ class Unchunker:
             if behind == at:
                 break
             at = behind
-        self.rest = data[at:]
-        return found[0] if len(found) == 1 else b"".join(found)
+        return at
 
     def _several(self, data: bytes, at: int, found: List[bytes]) -> int:
         """Read all whole chunks that begin here, if they are many and plain.

@@ -245,6 +245,12 @@ class Stream:
                 raise CancelledError("the stream was closed before its end")
             if not self._records:
                 self._read_on()
+                if self._flows:
+                    quick = self._quick(self._records[0])
+                    if quick is not None:
+                        self._records.popleft()
+                        self._summary.add_words(quick)
+                        return quick
             chunk = self._parse(self._records.popleft())
             if self._parser.ended:
                 self._summary.total_s = self._answer.call.elapsed_s
