@@ -91,7 +91,7 @@ class Template:
         found = self._fits(record)
         if found is None:
             return None
-        said = found.group(1)
+        said = found[1]
         if "\\" in said:
             try:
                 said = parse_json(f'"{said}"', self._max_depth)

@@ -10,7 +10,7 @@ from typing import Any, List, Mapping, Optional
 import requests
 
 from localproviders._http.chunks import Unchunker
-from localproviders._http.connection import BoundedSocket
+from localproviders._http.connection import BoundedSocket, Reader
 from localproviders._http.deadline import Call, Stop
 from localproviders._http.translate import translate
 from localproviders.errors import AnswerTooLargeError, ProtocolError
@@ -44,10 +44,10 @@ class Answer:
         self._response: Optional[requests.Response] = response
         self._parsed = parsed
         self._left = getattr(parsed, "length", None)
-        chunked = (
-            bool(getattr(parsed, "chunked", False)) and getattr(parsed, "fp", None) is not None
-        )
-        self._unchunker = Unchunker() if chunked else None
+        reader = getattr(parsed, "fp", None)
+        chunked = isinstance(reader, Reader) and getattr(parsed, "chunked", False)
+        self._reader: Optional[Reader] = reader if chunked else None
+        self._unchunker = Unchunker()
         #: Whether nothing but the end of the connection tells where the body ends.
         self.ends_by_closing = (
             parsed is not None and self._left is None and not getattr(parsed, "chunked", False)
@@ -78,7 +78,7 @@ class Answer:
             with self._lock:
                 if not self._open:
                     raise Stop
-                return self._decoded()
+                return self._decoded() if self._inflate else self._piece()
         except Exception as error:
             failure = translate(error, self.call)
         except BaseException:
@@ -91,8 +91,6 @@ class Answer:
 
     def _decoded(self) -> bytes:
         while True:
-            if self._inflate is None:
-                return self._piece()
             if self._inflate.unconsumed_tail:
                 piece: bytes = self._inflate.decompress(self._inflate.unconsumed_tail, _PIECE)
             else:
@@ -108,14 +106,14 @@ class Answer:
                 return piece
 
     def _piece(self) -> bytes:
+        if self._reader is not None:
+            return self._unchunked(self._reader)
         if self._ended:
             return b""
         if self._parsed is None:
             assert self._response is not None  # noqa: S101  # the answer is open
             piece: bytes = self._response.raw.read(_PIECE, decode_content=False)
             return piece
-        if self._unchunker is not None:
-            return self._unchunked(self._unchunker, self._parsed.fp)
         size = _PIECE if self._left is None else min(_PIECE, self._left)
         # A body of known length ends without a read: one more could wait for ever.
         piece = self._parsed.read1(size) if size else b""
@@ -126,23 +124,22 @@ class Answer:
         self._ended = not piece or self._left == 0
         return piece
 
-    def _unchunked(self, unchunker: Unchunker, reader: Any) -> bytes:
+    def _unchunked(self, reader: Reader) -> bytes:
         """Read what has come, over the frames of all chunks in it.
 
         http.client gives one chunk at a time, and a server sends one for each token: 2 to 4
-        µs each. The reader is its own, so nothing that came is missed, and nothing is left
-        behind that it would look for.
+        µs each. What it would look for behind the body is left to it.
         """
+        unchunker = self._unchunker
         while not unchunker.over:
             if unchunker.broken is not None:
                 raise unchunker.broken
-            data = reader.read1(_PIECE)
+            data = reader.receive(_PIECE)
             if not data:
                 raise http.client.IncompleteRead(b"")
             piece = unchunker.feed(data)
             if piece:
                 return piece
-        self._ended = True
         return b""
 
     def read_all(self, max_bytes: int) -> bytes:
@@ -176,7 +173,7 @@ class Answer:
         try:
             with self._lock:
                 self.call.draining()
-                clean = self._open and not self._decoded()
+                clean = self._open and not (self._decoded() if self._inflate else self._piece())
         except Exception:
             clean = False
         except BaseException:
@@ -213,7 +210,7 @@ class Answer:
         response, parsed = self._response, self._parsed
         assert response is not None  # noqa: S101  # the answer was open until now
         # An error that is kept somewhere holds this answer; it need not hold the pool too.
-        self._response = self._parsed = None
+        self._response = self._parsed = self._reader = None
         connection: Any = getattr(response.raw, "_connection", None)
         sock = getattr(connection, "sock", None)
         self.call.detach()
@@ -222,7 +219,7 @@ class Answer:
                 parsed.close()
             # Closing the reader has shown whether more than this answer had come.
             keep = not (isinstance(sock, BoundedSocket) and (sock.dirty or sock.unsent))
-            keep = keep and not (self._unchunker is not None and self._unchunker.rest)
+            keep = keep and not self._unchunker.rest
         if keep:
             response.raw.release_conn()
             return

@@ -71,7 +71,7 @@ class LineSplitter:
         """
         if self._after_cr or b"\r" in piece or self._held + len(piece) > self._limit:
             return b""
-        return b"".join([*self._parts, piece]) if b"\n" in piece else b""
+        return b"".join([*self._parts, piece]) if self._parts and b"\n" in piece else piece
 
     def forget(self) -> None:
         """Drop what is held: it has been read."""

@@ -148,32 +148,15 @@ class Stream:
         return self
 
     def __next__(self) -> CompletionChunk:
-        """Give the next chunk.
-
-        The usual one, a piece of text like the one before, takes this short way: all that
-        the long one looks at was looked at in the piece before (1.2 µs instead of 6).
-        """
-        try:
-            if self._flows and self._records and not self._closed:
-                quick = self._quick(self._records[0])
-                if quick is not None:
-                    self._records.popleft()
-                    self._summary.add_words(quick)
-                    return quick
-        except BaseException as error:
-            self.close()
-            self._abandon(error)
-            raise
-        return self._next()
-
-    def _next(self) -> CompletionChunk:
         if self._result is not None:
             raise StopIteration
         if self._failure is not None:
             raise self._failure
         self._pulling = True
         try:
-            chunk = self._pull()
+            chunk = self._flow()
+            if chunk is None:
+                chunk = self._pull()
             if chunk is None:
                 self._result = self._conclude(self._summary)
         except ProviderError as error:
@@ -238,6 +221,21 @@ class Stream:
         self._conclude = lambda summary: response(conclude(summary))
         self._explain = lambda failure: error(explain(failure))
 
+    def _flow(self) -> Optional[CompletionChunk]:
+        """Give the next chunk if it is one more piece of text, like the one before it.
+
+        All that `_pull` looks at was looked at in that one: 1.3 µs instead of 6.
+        """
+        if not self._flows or self._closed:
+            return None
+        if not self._records:
+            self._read_on()
+        chunk = self._quick(self._records[0])
+        if chunk is not None:
+            self._records.popleft()
+            self._summary.add_words(chunk)
+        return chunk
+
     def _pull(self) -> Optional[CompletionChunk]:
         """Give the next chunk, or None after the last."""
         while not self._parser.ended:
@@ -245,12 +243,6 @@ class Stream:
                 raise CancelledError("the stream was closed before its end")
             if not self._records:
                 self._read_on()
-                if self._flows:
-                    quick = self._quick(self._records[0])
-                    if quick is not None:
-                        self._records.popleft()
-                        self._summary.add_words(quick)
-                        return quick
             chunk = self._parse(self._records.popleft())
             if self._parser.ended:
                 self._summary.total_s = self._answer.call.elapsed_s
