@@ -10,8 +10,9 @@ from typing import Any, List, Mapping, Optional
 import requests
 
 from localproviders._http.chunks import Unchunker
-from localproviders._http.connection import BoundedSocket, Reader
+from localproviders._http.connection import BoundedSocket
 from localproviders._http.deadline import Call, Stop
+from localproviders._http.reading import Reader
 from localproviders._http.translate import translate
 from localproviders.errors import AnswerTooLargeError, ProtocolError
 

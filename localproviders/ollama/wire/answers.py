@@ -102,9 +102,9 @@ class ChunkParser:
 def _moving(data: Any, kind: str) -> Sequence[Any]:
     """Give the strings in which a record differs from the one before (§3.1)."""
     message = data.get("message")
-    if not isinstance(message, dict):
-        return data.get("created_at"), data.get("thinking" if kind == "thinking" else "response")
-    return data.get("created_at"), message.get("thinking" if kind == "thinking" else "content")
+    source, said = (message, "content") if isinstance(message, dict) else (data, "response")
+    words = source.get("thinking" if kind == "thinking" else said)
+    return (data["created_at"], words) if "created_at" in data else (words,)
 
 
 def parse_vectors(data: Any) -> Vectors:
