@@ -216,11 +216,12 @@ class Answer:
         sock = getattr(connection, "sock", None)
         self.call.detach()
         if keep:
+            if isinstance(sock, BoundedSocket) and self._unchunker.rest:
+                sock.dirty = True
             if parsed is not None:
                 parsed.close()
             # Closing the reader has shown whether more than this answer had come.
             keep = not (isinstance(sock, BoundedSocket) and (sock.dirty or sock.unsent))
-            keep = keep and not self._unchunker.rest
         if keep:
             response.raw.release_conn()
             return

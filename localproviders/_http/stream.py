@@ -246,7 +246,10 @@ class Stream:
             chunk = self._parse(self._records.popleft())
             if self._parser.ended:
                 self._summary.total_s = self._answer.call.elapsed_s
-                self._answer.finish()
+                if self._records:
+                    self._answer.close()  # more than the answer has come
+                else:
+                    self._answer.finish()
                 self._let_go()
             if chunk is not None:
                 self._note(chunk)

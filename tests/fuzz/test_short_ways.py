@@ -236,6 +236,12 @@ def test_a_text_that_stands_twice_in_its_record_makes_no_template(
     assert quick(kind, make(word), make(" you")) is None
 
 
+def test_a_string_that_only_looks_like_the_text_makes_no_template() -> None:
+    record = json.dumps({**_ollama("@", False), "note": "Hi"}).replace("@", "\\u0048i")
+
+    assert quick("ollama", record, record.replace('"Hi"', '"you"')) is None
+
+
 def test_pieces_of_tool_calls_add_up_and_are_read_in_full() -> None:
     record = _dialect("Hi", False)
     record["choices"][0]["delta"]["tool_calls"] = [{"index": 0, "function": {"arguments": "a"}}]
