@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List, Optional, Sequence
 from benchmarks.speed.clients import CLIENTS, FLOOR, OWN, Client
 from benchmarks.speed.goals import GOALS, Goal
 from benchmarks.speed.rounds import Results
-from benchmarks.speed.scenarios import SCENARIOS
+from benchmarks.speed.scenarios import SCENARIOS, Line
 
 
 def everything(results: Results, clients: Sequence[Client], rounds: int) -> str:
@@ -56,8 +56,8 @@ def _asked(goal: Goal) -> str:
 
 
 def verdict(goal: Goal, measured: float) -> str:
-    """Say whether a goal is met, as the numbers are shown."""
-    return "met" if float(number(measured).replace(",", "")) <= goal.at_most else "**missed**"
+    """Say whether a goal is met; by all digits, also those that are not shown."""
+    return "met" if measured <= goal.at_most else "**missed**"
 
 
 def lines(results: Results, clients: Sequence[Client]) -> Iterator[List[str]]:
@@ -66,16 +66,16 @@ def lines(results: Results, clients: Sequence[Client]) -> Iterator[List[str]]:
         for line in scenario.lines:
             if results.clients(line.key):
                 title = f"{line.title}, {line.unit}" if line.unit else line.title
-                cells = [_cell(results, line.key, client.name) for client in clients]
-                yield [title, *cells, _best(results, line.key)]
+                cells = [_cell(results, line, client.name) for client in clients]
+                yield [title, *cells, _best(results, line.key) if line.compared else "–"]
 
 
-def _cell(results: Results, line: str, client: str) -> str:
-    median = results.median(line, client)
-    if median is None:
-        return "–"
-    ratio = None if client == FLOOR else results.ratio(line, client, FLOOR)
-    return number(median) if ratio is None else f"{number(median)} ({number(ratio)})"
+def _cell(results: Results, line: Line, client: str) -> str:
+    median = results.median(line.key, client)
+    ratio = results.ratio(line.key, client, FLOOR)
+    if ratio is None or client == FLOOR or not line.compared:
+        return number(median)
+    return f"{number(median)} ({number(ratio)})"
 
 
 def _best(results: Results, line: str) -> str:

@@ -23,7 +23,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--peers", action="store_true", help="with other clients, at full length")
     parser.add_argument("--only", default="", help="only scenarios with one of these in the name")
-    parser.add_argument("--rounds", type=int, help="3, or 8 with --peers")
+    parser.add_argument("--rounds", type=int, help="3, or 5 with --peers")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
     parser.add_argument("--here", action="store_true", help="install nothing: use this Python")
     parser.add_argument(
@@ -37,7 +37,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     if not scenarios:
         names = ", ".join(each.key for each in SCENARIOS)
         parser.error(f"no such scenario; there are {names}")
-    rounds = asked.rounds or (8 if asked.peers else 3)
+    rounds = asked.rounds or (5 if asked.peers else 3)
     pythons = pythons_of(clients, None if asked.here else asked.environments)
     with Bench(clients, pythons, full=asked.peers) as bench:
         text = report.everything(bench.run(scenarios, rounds), clients, rounds)

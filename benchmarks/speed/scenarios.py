@@ -19,12 +19,14 @@ class Line(NamedTuple):
         title: What it says.
         unit: The unit of its numbers.
         read: Takes the number from what a process found.
+        compared: Whether a ratio to the floor says anything.
     """
 
     key: str
     title: str
     unit: str
     read: Reader
+    compared: bool = True
 
 
 class Scenario(NamedTuple):
@@ -71,7 +73,7 @@ def _cold() -> List[Scenario]:
     lines = [
         Line("import.cpu", "`import`, CPU over bare Python", "ms", _times("cpu_s", 1e3)),
         Line("import.modules", "modules that it loads", "", _times("modules", 1)),
-        Line("import.requests", "whether `requests` is one", "", _times("requests", 1)),
+        Line("import.requests", "whether `requests` is one", "", _times("requests", 1), False),
     ]
     shots = [
         Scenario(
@@ -227,7 +229,13 @@ def _threads() -> List[Scenario]:
                     "µs",
                     _times("cpu_s", 1e6),
                 ),
-                Line(f"threads.{dialect}.opened", "connections opened", "", _times("opened", 1)),
+                Line(
+                    f"threads.{dialect}.opened",
+                    "connections opened",
+                    "",
+                    _times("opened", 1),
+                    False,
+                ),
             ],
             dialect,
             Shape("tokens", 50, 6),
@@ -260,6 +268,7 @@ def _growth() -> List[Scenario]:
                     "its memory at most, beside what was there",
                     "MiB",
                     _times("grown_kib", 1 / 1024),
+                    False,
                 ),
             ],
             dialect,

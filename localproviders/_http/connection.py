@@ -22,12 +22,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from localproviders._http import resolve
 from localproviders._http.deadline import Call, Stop
+from localproviders._http.reading import Reader
 
 _SEND_STEP = 64 * 1024
 
 # "Linger no second": closing then breaks the connection off instead of ending it.
 _AT_ONCE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-_READ_SIZE = 64 * 1024
 
 # Status line and headers together; a flood of "100 Continue" ends here too.
 _MAX_HEAD_BYTES = 1024 * 1024
@@ -61,68 +61,6 @@ def abandon() -> None:
     for thing in (current.connection, current.response):
         if thing is not None:
             thing.close()
-
-
-class _RawReader(io.RawIOBase):
-    """The unbuffered reading end of a bounded socket."""
-
-    _raw: Any = None  # until it is made: an interrupt can leave half an object to close
-
-    def __init__(self, owner: BoundedSocket) -> None:
-        self._owner = owner
-        self._raw = owner.real.makefile("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> Optional[int]:
-        owner = self._owner
-        if owner.quiet:
-            return None
-        count: Optional[int] = owner.bounded(self._raw.readinto, buffer)
-        if count:
-            owner.count_head(count)
-        elif owner.call.cancelled:
-            raise Stop  # a cancelled body that ends by closing would look complete
-        return count
-
-    def close(self) -> None:
-        if not self.closed and self._raw is not None:
-            self._raw.close()
-        super().close()
-
-
-class _Reader(io.BufferedReader):
-    """What http.client reads one answer from; at its end it tells of bytes left over."""
-
-    _owner: Optional[BoundedSocket] = None  # as above
-
-    def __init__(self, owner: BoundedSocket) -> None:
-        super().__init__(_RawReader(owner), _READ_SIZE)
-        self._owner = owner
-
-    def close(self) -> None:
-        owner = self._owner
-        if owner is None:
-            with contextlib.suppress(ValueError):
-                super().close()
-            return
-        try:
-            if not self.closed and self._has_more(owner):
-                owner.dirty = True
-        finally:
-            super().close()
-
-    def _has_more(self, owner: BoundedSocket) -> bool:
-        owner.quiet = True
-        try:
-            # TLS decrypts whole records: what was not asked for waits where no select sees it.
-            pending = getattr(owner.real, "pending", None)
-            return bool(self.peek(1)) or bool(pending is not None and pending())
-        except ValueError:
-            return False  # the socket was closed before its reader
-        finally:
-            owner.quiet = False
 
 
 class BoundedSocket:
@@ -229,7 +167,7 @@ class BoundedSocket:
 
     def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:
         """Give the buffered reader that http.client reads from."""
-        return _Reader(self)
+        return Reader(self)
 
     def settimeout(self, value: Optional[float]) -> None:
         """Ignore urllib3's timeouts: the call knows better."""

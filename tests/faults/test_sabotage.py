@@ -42,15 +42,17 @@ class Sabotage(NamedTuple):
 
 
 def _believe_any_end(patch: Patch) -> None:
-    pull = stream.Stream._pull
+    def spoilt(pull: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def believe(self: Any) -> Any:
+            try:
+                return pull(self)
+            except StreamInterruptedError:
+                return None
 
-    def spoilt(self: Any) -> Any:
-        try:
-            return pull(self)
-        except StreamInterruptedError:
-            return None
+        return believe
 
-    patch.setattr(stream.Stream, "_pull", spoilt)
+    for way in ("_flow", "_pull"):
+        patch.setattr(stream.Stream, way, spoilt(getattr(stream.Stream, way)))
 
 
 def _trust_the_environment(patch: Patch) -> None:
