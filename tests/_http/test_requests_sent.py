@@ -20,7 +20,8 @@ def _answer(_: Exchange) -> List[bytes]:
 
 
 def _provider(url: str) -> OpenAICompatibleProvider:
-    return OpenAICompatibleProvider(f"{url}/v1", model="m", api_key=SecretString("key-1"))
+    key = SecretString("key-1")
+    return OpenAICompatibleProvider(f"{url}/v1", model="m", api_key=key, timeout=5)
 
 
 def test_each_request_has_its_own_body_and_length() -> None:
