@@ -38,6 +38,11 @@ class ThinkingSplitter:
         inside = self._split == self._inside
         return (piece[0] + rest, piece[1]) if inside else (piece[0], piece[1] + rest)
 
+    @property
+    def settled(self) -> bool:
+        """Whether every further piece is text, as it comes."""
+        return self._split == self._behind and not self.held
+
     def give_up(self) -> None:
         """Leave the text alone from now on: the server keeps reasoning apart itself."""
         self._split = self._behind

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Tuple
 
 from localproviders._record import RAW, Record, field, record
 from localproviders.errors import ContextOverflowError, ProviderError
+from localproviders.types.answer import CompletionResponse
+from localproviders.types.request import CompletionRequest
 
 if TYPE_CHECKING:
     from localproviders._http.deadline import Call
-    from localproviders.types.answer import CompletionResponse
-    from localproviders.types.request import CompletionRequest
 
 #: Receives each event, in the thread of the call. What it raises is logged and dropped.
 #: Its attribute ``wants_content``, where it is True, asks for `request` and `response`.

@@ -16,7 +16,7 @@ _FLOORS = {
     "errors": 0, "secret": 0, "_values": 0, "_version": 0, "types": 0,
     "_record": 0, "_fields": 0, "_doors": 0,
     "_http": 1, "settings": 1, "telemetry": 1, "schema": 1,
-    "provider": 2, "capabilities": 2, "_backend": 2, "_wire": 2, "_tokens": 2, "_thinking": 2,
+    "provider": 2, "capabilities": 2, "_backend": 2, "_wire": 2, "_tokens": 2, "_thinking": 2, "_template": 2,
     "structured": 2, "tool_loop": 2, "_asking": 2, "config": 2,
     "ollama": 3, "openai_compatible": 3, "lmstudio": 3,
     "engine": 4, "local": 4, "discovery": 4, "exporters": 4,

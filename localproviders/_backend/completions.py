@@ -9,7 +9,8 @@ from localproviders._backend.base import Backend
 from localproviders._backend.inspector import Inspector
 from localproviders._http.deadline import Call
 from localproviders._http.framing import NDJSONDecoder, SSEDecoder, WholeDecoder
-from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
+from localproviders._http.stream import ChunkParser, Decoder, Stream
+from localproviders._http.summary import Summary
 from localproviders._http.transport import Body, encode
 from localproviders.errors import ProviderError, UnsupportedError
 from localproviders.telemetry import Span

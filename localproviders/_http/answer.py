@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import threading
 import zlib
-from typing import Any, List, Mapping, Optional
+from typing import Any, Callable, List, Mapping, Optional
 
 import requests
 
+from localproviders._http.chunks import Unchunker
 from localproviders._http.connection import BoundedSocket
 from localproviders._http.deadline import Call, Stop
+from localproviders._http.reading import Reader
 from localproviders._http.translate import translate
 from localproviders.errors import AnswerTooLargeError, ProtocolError
 
@@ -43,6 +45,10 @@ class Answer:
         self._response: Optional[requests.Response] = response
         self._parsed = parsed
         self._left = getattr(parsed, "length", None)
+        reader = getattr(parsed, "fp", None)
+        chunked = isinstance(reader, Reader) and getattr(parsed, "chunked", False)
+        self._reader: Optional[Reader] = reader if chunked else None
+        self._unchunker = Unchunker()
         #: Whether nothing but the end of the connection tells where the body ends.
         self.ends_by_closing = (
             parsed is not None and self._left is None and not getattr(parsed, "chunked", False)
@@ -69,11 +75,14 @@ class Answer:
             ProviderError: A limit fired, the call was cancelled, or the connection broke.
                 The connection is closed.
         """
+        return self._guarded(self._decoded if self._inflate else self._piece)
+
+    def _guarded(self, step: Callable[[], bytes]) -> bytes:
         try:
             with self._lock:
                 if not self._open:
                     raise Stop
-                return self._decoded()
+                return step()
         except Exception as error:
             failure = translate(error, self.call)
         except BaseException:
@@ -86,8 +95,6 @@ class Answer:
 
     def _decoded(self) -> bytes:
         while True:
-            if self._inflate is None:
-                return self._piece()
             if self._inflate.unconsumed_tail:
                 piece: bytes = self._inflate.decompress(self._inflate.unconsumed_tail, _PIECE)
             else:
@@ -103,6 +110,8 @@ class Answer:
                 return piece
 
     def _piece(self) -> bytes:
+        if self._reader is not None:
+            return self._unchunked(self._reader)
         if self._ended:
             return b""
         if self._parsed is None:
@@ -112,15 +121,30 @@ class Answer:
         size = _PIECE if self._left is None else min(_PIECE, self._left)
         # A body of known length ends without a read: one more could wait for ever.
         piece = self._parsed.read1(size) if size else b""
-        chunk_left = getattr(self._parsed, "chunk_left", None)
-        if isinstance(chunk_left, int) and chunk_left < 0:
-            raise http.client.IncompleteRead(b"")  # http.client believes a negative size
         if self._left is not None:
             self._left -= len(piece)
             if not piece and self._left:
                 raise http.client.IncompleteRead(b"", self._left)
         self._ended = not piece or self._left == 0
         return piece
+
+    def _unchunked(self, reader: Reader) -> bytes:
+        """Read what has come, over the frames of all chunks in it.
+
+        http.client gives one chunk at a time, and a server sends one for each token: 2 to 4
+        µs each. What it would look for behind the body is left to it.
+        """
+        unchunker = self._unchunker
+        while not unchunker.over:
+            if unchunker.broken is not None:
+                raise unchunker.broken
+            data = reader.receive(_PIECE)
+            if not data:
+                raise http.client.IncompleteRead(b"")
+            piece = unchunker.feed(data)
+            if piece:
+                return piece
+        return b""
 
     def read_all(self, max_bytes: int) -> bytes:
         """Give the whole body and release the connection.
@@ -129,31 +153,65 @@ class Answer:
             AnswerTooLargeError: The body is larger than allowed.
             ProviderError: As `read`.
         """
+        if self._inflate is None and self._parsed is not None and self._left:
+            body = self._read_known(self._left, max_bytes)
+        else:
+            body = self._read_on(max_bytes)
+        self.release()
+        return body
+
+    def _read_known(self, size: int, max_bytes: int) -> bytes:
+        """Read a body of known length into its place.
+
+        Small pieces, and joining them, take as long as receiving them, and twice the memory.
+        """
+        self._check_size(size, max_bytes)
+        self._guarded(self._peek)
+        self.call.answering()
+        return self._guarded(self._rest)
+
+    def _peek(self) -> bytes:
+        """Wait for the first bytes."""
+        assert self._parsed is not None  # noqa: S101  # the answer is open
+        piece: bytes = self._parsed.peek(1)
+        return piece
+
+    def _rest(self) -> bytes:
+        assert self._parsed is not None and self._left is not None  # noqa: S101, PT018  # as above
+        body: bytes = self._parsed.read(self._left)
+        self._left -= len(body)
+        if self._left:
+            raise http.client.IncompleteRead(b"", self._left)
+        self._ended = True
+        return body
+
+    def _read_on(self, max_bytes: int) -> bytes:
         pieces: List[bytes] = []
         size = 0
         while True:
             piece = self.read()
             if not piece:
-                break
+                return b"".join(pieces)
             if not pieces:
                 self.call.answering()
             pieces.append(piece)
             size += len(piece)
-            if size > max_bytes:
-                self.close()
-                raise AnswerTooLargeError(
-                    f"the answer is larger than {max_bytes:,} bytes",
-                    hint="raise max_body_bytes if that is expected",
-                )
-        self.release()
-        return b"".join(pieces)
+            self._check_size(size, max_bytes)
+
+    def _check_size(self, size: int, max_bytes: int) -> None:
+        if size > max_bytes:
+            self.close()
+            raise AnswerTooLargeError(
+                f"the answer is larger than {max_bytes:,} bytes",
+                hint="raise max_body_bytes if that is expected",
+            )
 
     def finish(self) -> None:
         """After the last record: keep the connection if the body ends here, else close it."""
         try:
             with self._lock:
                 self.call.draining()
-                clean = self._open and not self._decoded()
+                clean = self._open and not (self._decoded() if self._inflate else self._piece())
         except Exception:
             clean = False
         except BaseException:
@@ -190,11 +248,13 @@ class Answer:
         response, parsed = self._response, self._parsed
         assert response is not None  # noqa: S101  # the answer was open until now
         # An error that is kept somewhere holds this answer; it need not hold the pool too.
-        self._response = self._parsed = None
+        self._response = self._parsed = self._reader = None
         connection: Any = getattr(response.raw, "_connection", None)
         sock = getattr(connection, "sock", None)
         self.call.detach()
         if keep:
+            if isinstance(sock, BoundedSocket) and self._unchunker.rest:
+                sock.dirty = True
             if parsed is not None:
                 parsed.close()
             # Closing the reader has shown whether more than this answer had come.

@@ -22,12 +22,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from localproviders._http import resolve
 from localproviders._http.deadline import Call, Stop
+from localproviders._http.reading import Reader
 
 _SEND_STEP = 64 * 1024
 
 # "Linger no second": closing then breaks the connection off instead of ending it.
 _AT_ONCE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-_READ_SIZE = 64 * 1024
 
 # Status line and headers together; a flood of "100 Continue" ends here too.
 _MAX_HEAD_BYTES = 1024 * 1024
@@ -63,68 +63,6 @@ def abandon() -> None:
             thing.close()
 
 
-class _RawReader(io.RawIOBase):
-    """The unbuffered reading end of a bounded socket."""
-
-    _raw: Any = None  # until it is made: an interrupt can leave half an object to close
-
-    def __init__(self, owner: BoundedSocket) -> None:
-        self._owner = owner
-        self._raw = owner.real.makefile("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> Optional[int]:
-        owner = self._owner
-        if owner.quiet:
-            return None
-        count: Optional[int] = owner.bounded(self._raw.readinto, buffer)
-        if count:
-            owner.count_head(count)
-        elif owner.call.cancelled:
-            raise Stop  # a cancelled body that ends by closing would look complete
-        return count
-
-    def close(self) -> None:
-        if not self.closed and self._raw is not None:
-            self._raw.close()
-        super().close()
-
-
-class _Reader(io.BufferedReader):
-    """What http.client reads one answer from; at its end it tells of bytes left over."""
-
-    _owner: Optional[BoundedSocket] = None  # as above
-
-    def __init__(self, owner: BoundedSocket) -> None:
-        super().__init__(_RawReader(owner), _READ_SIZE)
-        self._owner = owner
-
-    def close(self) -> None:
-        owner = self._owner
-        if owner is None:
-            with contextlib.suppress(ValueError):
-                super().close()
-            return
-        try:
-            if not self.closed and self._has_more(owner):
-                owner.dirty = True
-        finally:
-            super().close()
-
-    def _has_more(self, owner: BoundedSocket) -> bool:
-        owner.quiet = True
-        try:
-            # TLS decrypts whole records: what was not asked for waits where no select sees it.
-            pending = getattr(owner.real, "pending", None)
-            return bool(self.peek(1)) or bool(pending is not None and pending())
-        except ValueError:
-            return False  # the socket was closed before its reader
-        finally:
-            owner.quiet = False
-
-
 class BoundedSocket:
     """A real socket, plain or TLS, under the limits of whichever call uses it."""
 
@@ -137,6 +75,10 @@ class BoundedSocket:
         self.dirty = False
         #: Whether a part of the request is still to go.
         self.unsent = False
+        #: Set where the head of a request is to wait for its body: one step of the
+        #: system for each call, and the server wakes once, 30 µs together.
+        self.joins = False
+        self._waiting = b""
         self._head_left: Optional[int] = None
         self._timeout: Optional[float] = -1.0
 
@@ -147,7 +89,7 @@ class BoundedSocket:
             Stop: The call was cancelled before.
         """
         self.call = call
-        self.quiet = False
+        self.quiet = self.joins = False
         self._head_left = _MAX_HEAD_BYTES
         call.attach(self.real)
 
@@ -194,6 +136,11 @@ class BoundedSocket:
                 it said can still be read.
             Stop: A limit fired, or the call was cancelled.
         """
+        if self.joins:
+            self.joins, self.unsent, self._waiting = False, True, data
+            return
+        if self._waiting:
+            data, self._waiting = self._waiting + data, b""
         view = memoryview(data).cast("B")
         del data  # a traceback with locals shows no key
         # What fits into one step is sent before an answer could be noticed. A TLS socket
@@ -220,7 +167,7 @@ class BoundedSocket:
 
     def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:
         """Give the buffered reader that http.client reads from."""
-        return _Reader(self)
+        return Reader(self)
 
     def settimeout(self, value: Optional[float]) -> None:
         """Ignore urllib3's timeouts: the call knows better."""
@@ -273,6 +220,7 @@ class _Bounded:
     response_class: Any = _HTTPResponse
     debuglevel = 0  # whoever raises http.client's own would see keys and prompts printed
     _served = False
+    _small_body = False
 
     def _new_conn(self) -> socket.socket:
         call = current_call()
@@ -315,6 +263,8 @@ class _Bounded:
         # Here and not in putrequest: closing there upsets http.client's own bookkeeping.
         if current_call().fresh and self._served and not getattr(self, "_tunnel_host", None):
             self.close()  # type: ignore[attr-defined]  # HTTPConnection's
+        body = kwargs.get("body")
+        self._small_body = isinstance(body, bytes) and 0 < len(body) < _SEND_STEP
         return super().request(*args, **kwargs)  # type: ignore[misc]  # as above
 
     def putrequest(self, *args: Any, **kwargs: Any) -> Any:
@@ -326,10 +276,12 @@ class _Bounded:
         self._served = True
         sock: Any = self.sock  # connect() has set it
         sock.begin(call)
+        sock.joins = self._small_body
         call.sending()
-        outer = vars(current).copy()
-        call.tell_connected()
-        vars(current).update(outer)  # a listener may have made a call of its own
+        if call.on_connected is not None:
+            outer = vars(current).copy()
+            call.tell_connected()
+            vars(current).update(outer)  # a listener may have made a call of its own
         return super().putrequest(*args, **kwargs)  # type: ignore[misc]  # as above
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 
 from localproviders.errors import CancelledError, LimitError, ProviderError
 from localproviders.types.cancel import CancelToken
@@ -43,6 +43,14 @@ class Stop(Exception):  # noqa: N818  # not an error of ours: the reason a read 
         super().__init__(limit, limit_s)
         self.limit = limit
         self.limit_s = limit_s
+
+
+class _Clock(NamedTuple):
+    """A limit that is running, its seconds, and when it ends."""
+
+    limit: str
+    limit_s: float
+    end: float
 
 
 class Call:
@@ -86,8 +94,8 @@ class Call:
         self._process = os.getpid()
         self._lock = threading.RLock()  # a signal handler may cancel while it is held
         self._sockets: set[socket.socket] = set()
-        self._ends = {"total_s": self.started + limits.total_s}
-        self._values = {"total_s": limits.total_s}
+        self._total = _Clock("total_s", limits.total_s, self.started + limits.total_s)
+        self._running = self._nearest = self._total
         self._step: Optional[float] = None
         self._connecting_since = self.started
         if cancel is not None:
@@ -95,7 +103,7 @@ class Call:
 
     def limits_left(self) -> Limits:
         """Give the limits of a question asked while this call goes on: what is left of them."""
-        left = max(self._ends["total_s"] - self.clock(), 0.001)
+        left = max(self._total.end - self.clock(), 0.001)
         return self.limits.replace(total_s=left)
 
     # --- phases ---------------------------------------------------------------------------
@@ -140,9 +148,8 @@ class Call:
 
     def outside(self, seconds: float) -> None:
         """Take what the caller did meanwhile off the running clocks, but for the total."""
-        for name in self._ends:
-            if name != "total_s":
-                self._ends[name] += seconds
+        if self._running is not self._total:
+            self._start(self._running._replace(end=self._running.end + seconds))
 
     def explaining(self) -> None:
         """Wait for the reason of a refusal, not long."""
@@ -153,12 +160,13 @@ class Call:
         self._phase("drain", DRAIN_S)
 
     def _phase(self, name: Optional[str], seconds: float, step: Optional[float] = None) -> None:
-        total = self._ends["total_s"]
-        self._ends, self._values = {"total_s": total}, {"total_s": self.limits.total_s}
         self._step = step
-        if name is not None:
-            self._ends[name] = self.clock() + seconds
-            self._values[name] = seconds
+        self._start(self._total if name is None else _Clock(name, seconds, self.clock() + seconds))
+
+    def _start(self, clock: _Clock) -> None:
+        self._running = clock
+        # Chosen here and not where it is asked for: before each read and write.
+        self._nearest = clock if clock.end < self._total.end else self._total
 
     # --- asking ---------------------------------------------------------------------------
 
@@ -175,24 +183,24 @@ class Call:
         """
         if self.cancelled:
             raise Stop
-        now = self.clock()
-        name = min(self._ends, key=lambda limit: self._ends[limit])
-        left = self._ends[name] - now
+        nearest = self._nearest
+        left = nearest.end - self.clock()
         if left <= 0:
-            raise Stop(name, self._values[name])
+            raise Stop(nearest.limit, nearest.limit_s)
         if self._step is not None and self._step < left:
             left = self._step
-        return None if math.isinf(left) else min(left, _LONGEST_WAIT_S)
+        if left < _LONGEST_WAIT_S:
+            return left
+        return None if left == math.inf else _LONGEST_WAIT_S
 
     def timed_out(self) -> Stop:
         """Say which limit ended a wait that was bounded by `left`."""
         if self.cancelled:
             return Stop()
-        name = min(self._ends, key=lambda limit: self._ends[limit])
         # The wait ended because of the silence if the nearest clock is still running.
-        if self._step is not None and self._ends[name] - self.clock() > 0.001:
+        if self._step is not None and self._nearest.end - self.clock() > 0.001:
             return Stop("idle_s", self._step)
-        return Stop(name, self._values[name])
+        return Stop(self._nearest.limit, self._nearest.limit_s)
 
     # --- waiting without a socket ---------------------------------------------------------
 
@@ -249,7 +257,7 @@ class Call:
 
     def detach(self, sock: Optional[socket.socket] = None) -> None:
         """Forget a socket, or all: it is about to serve somebody else."""
-        if self._is_the_parents:
+        if not self._sockets or self._is_the_parents:
             return
         with self._lock:
             self._sockets.difference_update(self._sockets.copy() if sock is None else {sock})

@@ -163,7 +163,8 @@ class Lifecycle(Inventory):
 
     def _window_asked(self, model: str) -> Optional[int]:
         """Give the window that `load` was asked for, which requests are to name as well."""
-        return self._windows_asked.get(parse_name(listed_name(model)))
+        asked = self._windows_asked
+        return asked.get(parse_name(listed_name(model))) if asked else None
 
     def _bring(
         self, model: str, window: Optional[int], keep_alive: Optional[float], call: Call

@@ -73,7 +73,7 @@ def split_source(name: str) -> Tuple[str, str]:
 
 def same_model(one: str, other: str) -> bool:
     """Whether two names mean the same model: ``llama3`` and ``LLAMA3:latest`` do."""
-    return parse_name(one) == parse_name(other)
+    return one == other or parse_name(one) == parse_name(other)
 
 
 def is_cloud(name: str) -> bool:

@@ -112,8 +112,9 @@ class OllamaProvider(Library, Lifecycle):
     def _question(
         self, request: CompletionRequest, model: str
     ) -> Tuple[str, Dict[str, Any], ChunkParser]:
-        if request.context_length is None:
-            request = request.replace(context_length=self._window_asked(model))
+        window = None if request.context_length is not None else self._window_asked(model)
+        if window is not None:
+            request = request.replace(context_length=window)
         path, payload = wire.completion_payload(request, model)
         return path, Payload(payload), wire.ChunkParser(self.settings.max_json_depth)
 
@@ -160,7 +161,7 @@ class OllamaProvider(Library, Lifecycle):
 
     def _embed_post(self, path: str, body: Body, model: str, call: Call) -> Tuple[Any, int]:
         answer = self._transport.open("POST", path, call=call, body=body)
-        data = wire.checked(self._transport.parse(answer))
+        data = wire.checked(self._transport.parse(answer, packs=True))
         self._check_host(model, wire.remote_host(data))
         return data, answer.attempts
 

@@ -192,7 +192,7 @@ class OpenAICompatibleProvider(HTTPProvider):
     def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
         body = encode(self._embed_payload(request, model))
         answer = self._transport.open("POST", self._path("/embeddings"), call=call, body=body)
-        found = wire.parse_vectors(self._transport.parse(answer), self._rules)
+        found = wire.parse_vectors(self._transport.parse(answer, packs=True), self._rules)
         warning = self._check_model(model, found.model, call) if found.model else None
         return found._replace(warnings=(warning,) if warning else ()), answer.attempts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from array import array
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._record import (
     CONTENT,
@@ -175,7 +175,7 @@ class CompletionChunk:
         """Give the piece as plain JSON types, without empty fields and the raw record."""
         return {
             name: plain(getattr(self, name))
-            for name in self.__slots__
+            for name in CompletionChunk.__slots__
             if name != "raw" and getattr(self, name) not in ("", (), None, False)
         }
 
@@ -193,12 +193,62 @@ class CompletionChunk:
     __hash__ = None  # type: ignore[assignment]  # a mutable value has no hash
 
     def __reduce__(self) -> Tuple[Any, Tuple[Any, ...]]:
-        names = [name for name in self.__slots__ if name != "raw"]
+        names = [name for name in CompletionChunk.__slots__ if name != "raw"]
         return (_make_chunk, ({name: getattr(self, name) for name in names},))
 
 
 def _make_chunk(state: Dict[str, Any]) -> CompletionChunk:
     return CompletionChunk(**state)
+
+
+class LikeChunk(CompletionChunk):
+    """A piece that differs from another one in nothing but its text or thinking.
+
+    Made for nearly every token, so it sets five fields instead of twelve (0.25 µs instead
+    of 0.6), and reads the server's record when somebody asks for it.
+    """
+
+    __slots__ = ("_like", "_read", "_record")
+
+    tool_calls = ()
+    logprobs = ()
+    finish_reason = None
+    usage = None
+    server_timings = None
+    progress = None
+    response_id = None
+
+    def __init__(
+        self,
+        text: str,
+        thinking: str,
+        like: CompletionChunk,
+        record: str,
+        read: Callable[[str], Mapping[str, Any]],
+    ) -> None:
+        self.text = text
+        self.thinking = thinking
+        self._like = like
+        self._record: Any = record
+        self._read = read
+
+    @property
+    def model(self) -> Optional[str]:  # type: ignore[override]  # read-only here
+        """As in the piece that it is like."""
+        return self._like.model
+
+    @property
+    def thinking_inferred(self) -> bool:  # type: ignore[override]  # as above
+        """As in the piece that it is like."""
+        return self._like.thinking_inferred
+
+    @property
+    def raw(self) -> Mapping[str, Any]:  # type: ignore[override]  # as above
+        """The server's own record."""
+        if isinstance(self._record, str):
+            self._record = self._read(self._record)
+        found: Mapping[str, Any] = self._record
+        return found
 
 
 @record

@@ -111,18 +111,20 @@ class CompletionRequest(Record):
     extra_body: Mapping[str, Any] = field(default_factory=dict, metadata=CONTENT)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", _tuple_of_text(self.stop))
+        if type(self.stop) is not tuple:
+            object.__setattr__(self, "stop", _tuple_of_text(self.stop))
         for name in ("messages", "tools"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if type(getattr(self, name)) is not tuple:
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         self._check_texts()
         self._check_question()
         self._check_numbers()
 
     def _check_texts(self) -> None:
-        named = [(name, getattr(self, name)) for name in ("model", "prompt", "suffix")]
-        for name, value in (*named, *(("stop", text) for text in self.stop)):
-            if not isinstance(value, str) and (value is not None or name == "stop"):
-                raise ValueError(f"{name} is {type(value).__name__}, and must be text")
+        for name in ("model", "prompt", "suffix"):
+            _check_text(name, getattr(self, name), optional=True)
+        for text in self.stop:
+            _check_text("stop", text)
 
     def _check_question(self) -> None:
         if bool(self.messages) == (self.prompt is not None):
@@ -141,9 +143,15 @@ class CompletionRequest(Record):
 
     def _check_numbers(self) -> None:
         for name, least in _LEAST.items():
-            if getattr(self, name) is not None:
-                _check_number(name, getattr(self, name), least)
-                _check_whole(name, getattr(self, name))
+            value = getattr(self, name)
+            if value is not None:
+                _check_number(name, value, least)
+                _check_whole(name, value)
+
+
+def _check_text(name: str, value: Any, *, optional: bool = False) -> None:
+    if not isinstance(value, str) and not (optional and value is None):
+        raise ValueError(f"{name} is {type(value).__name__}, and must be text")
 
 
 def _check_whole(name: str, value: Any) -> None:

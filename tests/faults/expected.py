@@ -157,7 +157,7 @@ BODIES: Dict[str, Outcomes] = {
     "chunk extensions": good(),
     "trailers": good(),
     "trailers dripped": by_kind(good(kept=False), times_out()),
-    "trailers without end": by_kind(good(kept=False), times_out()),
+    "trailers without end": by_kind(good(kept=False), fails(ProtocolError)),
     "HTTP/1.0 without a length": good(kept=False),
     "HTTP/1.0 cut": CUT,
     "HTTP/1.0 stalled": STALLED,

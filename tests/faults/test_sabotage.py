@@ -42,15 +42,17 @@ class Sabotage(NamedTuple):
 
 
 def _believe_any_end(patch: Patch) -> None:
-    pull = stream.Stream._pull
+    def spoilt(pull: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def believe(self: Any) -> Any:
+            try:
+                return pull(self)
+            except StreamInterruptedError:
+                return None
 
-    def spoilt(self: Any) -> Any:
-        try:
-            return pull(self)
-        except StreamInterruptedError:
-            return None
+        return believe
 
-    patch.setattr(stream.Stream, "_pull", spoilt)
+    for way in ("_flow", "_pull"):
+        patch.setattr(stream.Stream, way, spoilt(getattr(stream.Stream, way)))
 
 
 def _trust_the_environment(patch: Patch) -> None:
@@ -91,13 +93,10 @@ def _drop_the_total(patch: Patch) -> None:
 
 
 def _follow_redirects(patch: Patch) -> None:
-    send = session.requests.Session.send
+    def spoilt(self: Any, request: Any, call: Any) -> Any:
+        return self._session.send(request, stream=True, timeout=call, proxies=self._proxies)
 
-    def spoilt(self: Any, request: Any, **kwargs: Any) -> Any:
-        vars(self).pop("get_redirect_target", None)
-        return send(self, request, **{**kwargs, "allow_redirects": True})
-
-    patch.setattr(session.requests.Session, "send", spoilt)
+    patch.setattr(session.Session, "_send", spoilt)
 
 
 class _NeverSet:
@@ -174,9 +173,9 @@ def _take_unseen(self: Any, start: int, stop: int) -> None:
 
 
 def _trust_every_certificate(patch: Patch) -> None:
-    send = session.requests.Session.send
+    send = session._Adapter.send
     patch.setattr(
-        session.requests.Session,
+        session._Adapter,
         "send",
         lambda self, request, **more: send(self, request, **{**more, "verify": False}),
     )

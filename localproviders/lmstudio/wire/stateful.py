@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import Rule, from_words, read_words
+from localproviders._template import Template
 from localproviders._values import count, mapping, mappings, number, text, word
 from localproviders._wire import unexpected
 from localproviders.errors import CapabilityError, ConfigurationError, ServerError
@@ -119,6 +120,8 @@ class EventParser:
         self._rules = rules
         self._spoke = {"message": False, "reasoning": False}
         self._load_s: Optional[float] = None
+        self._template = Template(_moving, max_json_depth)
+        self.quick = self._template.read
         self.ended = False
         self.whole = False
         self.held = ""  # reasoning comes apart from the text, so nothing waits
@@ -140,7 +143,10 @@ class EventParser:
         if self.whole or (word(data.get("type")) is None and "output" in data):
             return self._end(data, data)
         kind = word(data.get("type")) or unexpected("'type' of an event")
-        return self._event(kind, data)
+        chunk = self._event(kind, data)
+        if kind in ("message.delta", "reasoning.delta") and chunk is not None:
+            self._template.make(record, chunk)
+        return chunk
 
     def _event(self, kind: str, data: Mapping[str, Any]) -> Optional[CompletionChunk]:
         found = _EVENTS.get(kind)
@@ -196,6 +202,11 @@ class EventParser:
             response_id=word(result.get("response_id")),
             raw=data,
         )
+
+
+def _moving(data: Any, kind: str) -> Sequence[Any]:
+    """Give the string in which a record differs from the one before."""
+    return (mapping(data).get("content"),)
 
 
 def may_be_cut(chunk: CompletionChunk, most: int) -> bool:

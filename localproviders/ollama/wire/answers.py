@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Tuple
+from array import array
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import from_words, read_words
+from localproviders._template import Template
 from localproviders._thinking import ThinkingSplitter
 from localproviders._values import number, text, whole, word
 from localproviders._wire import Row, Vectors, parse_logprobs, unexpected
@@ -23,6 +25,8 @@ class ChunkParser:
         self._max_depth = max_json_depth
         self._calls = 0
         self._thinking = ThinkingSplitter()
+        self._template = Template(_moving, max_json_depth)
+        self.quick = self._template.read
         self.ended = False
         self.whole = False
 
@@ -46,7 +50,7 @@ class ChunkParser:
             self._thinking.give_up()  # plain text, or a server that keeps reasoning apart
         said = self._thinking.split(text(source.get("content" if message else "response")))
         said = self._thinking.and_end(said) if self.ended else said
-        return CompletionChunk(
+        chunk = CompletionChunk(
             text=said[1],
             thinking=thinking + said[0],
             thinking_inferred=self._thinking.found,
@@ -58,6 +62,9 @@ class ChunkParser:
             server_timings=_timings(data) if self.ended else None,
             raw=data,
         )
+        if self._thinking.settled and not self.ended:
+            self._template.make(record, chunk)
+        return chunk
 
     @property
     def held(self) -> str:
@@ -91,6 +98,14 @@ class ChunkParser:
         )
 
 
+def _moving(data: Any, kind: str) -> Sequence[Any]:
+    """Give the strings in which a record differs from the one before (§3.1)."""
+    message = data.get("message")
+    source, said = (message, "content") if isinstance(message, dict) else (data, "response")
+    words = source.get("thinking" if kind == "thinking" else said)
+    return (data["created_at"], words) if "created_at" in data else (words,)
+
+
 def parse_vectors(data: Any) -> Vectors:
     """Read an embedding answer (§2.7).
 
@@ -98,21 +113,21 @@ def parse_vectors(data: Any) -> Vectors:
         ProviderError: It is an error, or has no vectors.
     """
     rows = checked(data).get("embeddings")
-    if not isinstance(rows, list):
+    if not isinstance(rows, (list, array)):
         unexpected("'embeddings' list")
-    if not all(isinstance(row, list) for row in rows):
+    if not all(isinstance(row, (list, array)) for row in rows):
         raise EmbeddingError("a vector of the answer is no list")
     return Vectors(rows, text(data.get("model")), _usage(data), _timings(data))
 
 
-def parse_old_vector(data: Any) -> List[float]:
+def parse_old_vector(data: Any) -> Row:
     """Read the one vector of the superseded route (§2.8).
 
     Raises:
         ProviderError: It is an error, or has no vector.
     """
     row = checked(data).get("embedding")
-    if not isinstance(row, list):
+    if not isinstance(row, (list, array)):
         unexpected("'embedding' list")
     return row
 

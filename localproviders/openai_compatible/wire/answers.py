@@ -11,8 +11,9 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._http.framing import parse_json
 from localproviders._http.rejection import Rule, from_words, read_words
+from localproviders._template import Template
 from localproviders._thinking import ThinkingSplitter
-from localproviders._values import mapping, number, text, whole, word
+from localproviders._values import mapping, mappings, number, text, whole, word
 from localproviders._wire import Vectors, checked, parse_logprobs, unexpected
 from localproviders.errors import EmbeddingError, ProtocolError
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
@@ -34,6 +35,8 @@ class ChunkParser:
         self._rules = rules
         self._calls = ToolCallAssembler(max_json_depth)
         self._thinking = ThinkingSplitter()
+        self._template = Template(_moving, max_json_depth)
+        self.quick = self._template.read
         self._reason: Optional[str] = None
         self._began = False
         self.ended = False
@@ -55,7 +58,10 @@ class ChunkParser:
             raise from_words(words, self._rules)
         if not isinstance(data, dict) or not isinstance(data.get("choices"), list):
             unexpected("'choices' list")
-        return self._chunk(data)
+        chunk = self._chunk(data)
+        if self._thinking.settled and not self.ended and not self._has_calls(data):
+            self._template.make(record, chunk)
+        return chunk
 
     @property
     def held(self) -> str:
@@ -100,6 +106,11 @@ class ChunkParser:
             raw=data,
         )
 
+    @staticmethod
+    def _has_calls(data: Mapping[str, Any]) -> bool:
+        """Whether there are pieces of calls, which add up."""
+        return any("tool_calls" in mapping(choice.get("delta")) for choice in data["choices"])
+
     def _said(self, choice: Mapping[str, Any], source: Mapping[str, Any]) -> Tuple[str, str]:
         """Give thinking and text of a record, told apart."""
         thinking = text(source.get("reasoning_content") or source.get("reasoning"))
@@ -109,6 +120,15 @@ class ChunkParser:
         split = self._thinking.split(text(content))
         inner, said = self._thinking.and_end(split) if self.ended else split
         return thinking + inner, said
+
+
+def _moving(data: Any, kind: str) -> Sequence[Any]:
+    """Give the string in which a record differs from the one before."""
+    choice = next(iter(mappings(data.get("choices"))), {})
+    source = mapping(choice.get("delta"))
+    if kind == "thinking":
+        return (source.get("reasoning_content") or source.get("reasoning"),)
+    return (choice["text"] if "text" in choice else _words_of(source),)
 
 
 def _only_choice(choices: Sequence[Any]) -> Mapping[str, Any]:
@@ -177,7 +197,7 @@ def _first(pair: Tuple[int, Any]) -> int:
 
 
 def _vector(value: Any) -> Sequence[float]:
-    if isinstance(value, list):
+    if isinstance(value, (list, array)):
         return value
     if not isinstance(value, str):
         raise EmbeddingError("a vector of the answer is neither a list nor base64")

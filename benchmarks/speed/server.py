@@ -1,0 +1,156 @@
+"""The fixture server: in a process of its own, as fast as plain sockets allow.
+
+It speaks just enough of both dialects, keeps connections, counts them, and ends with its
+standard input. Whatever it costs is not measured: only the client's CPU time is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import socket
+import sys
+import threading
+import time
+from typing import Any, Dict, Iterator, NamedTuple, Tuple
+
+from benchmarks.speed import wire
+from benchmarks.speed.wire import Shape
+
+_PAUSE_S = 0.001
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n%b\r\n\r\n"
+_CHUNKED = b"Transfer-Encoding: chunked"
+_MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}"
+_TYPES = {"ollama": b"application/x-ndjson", "openai": b"text/event-stream"}
+
+_opened = itertools.count()
+_last_opened = [0]
+
+
+class Request(NamedTuple):
+    """A request, read."""
+
+    path: str
+    shape: Shape
+    body: bytes
+
+    def json(self) -> Dict[str, Any]:
+        """The body as JSON."""
+        value: Dict[str, Any] = json.loads(self.body)
+        return value
+
+
+def serve(listener: socket.socket) -> None:
+    """Take connections until the process ends, each in a thread."""
+    while True:
+        connection, _ = listener.accept()
+        _last_opened[0] = next(_opened) + 1
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=_converse, args=(connection,), daemon=True).start()
+
+
+def _converse(connection: socket.socket) -> None:
+    with connection, contextlib.suppress(ConnectionError):
+        for request in _requests(connection):
+            _answer(connection, request)
+
+
+def _requests(connection: socket.socket) -> Iterator[Request]:
+    held = b""
+    while True:
+        while b"\r\n\r\n" not in held:
+            piece = connection.recv(1 << 18)
+            if not piece:
+                return
+            held += piece
+        head, _, held = held.partition(b"\r\n\r\n")
+        size = _body_size(head)
+        pieces = [held]
+        while len(held) < size:
+            pieces.append(connection.recv(1 << 18))
+            if not pieces[-1]:
+                return
+            held = b"".join(pieces) if sum(map(len, pieces)) >= size else held
+        body, held = held[:size], held[size:]
+        path = head.split(b" ", 2)[1].decode("ascii")
+        yield Request(*_parted(path), body)
+
+
+def _body_size(head: bytes) -> int:
+    _, found, rest = head.lower().partition(b"\r\ncontent-length:")
+    return int(rest.partition(b"\r\n")[0]) if found else 0
+
+
+def _parted(path: str) -> Tuple[str, Shape]:
+    """Tell the path of the dialect from what stands before it."""
+    parts = path.split("?")[0].split("/", 4)
+    if len(parts) == 5 and parts[1] in (*wire.CUTS, wire.FLOATS):
+        return "/" + parts[4], Shape(parts[1], int(parts[2]), int(parts[3]))
+    return path, Shape("coalesced", 1, 1)
+
+
+def _answer(connection: socket.socket, request: Request) -> None:
+    if request.path in wire.FIXED:
+        _send(connection, wire.FIXED[request.path])
+    elif request.path == "/connections":
+        _send(connection, b"%d" % _last_opened[0])
+    elif request.path == "/api/chat":
+        _chat(connection, request, "ollama", request.json().get("stream", True))
+    elif request.path == "/v1/chat/completions":
+        _chat(connection, request, "openai", request.json().get("stream", False))
+    elif request.path == "/api/embed":
+        _send(connection, wire.ollama_vectors(request.shape))
+    elif request.path == "/v1/embeddings":
+        packed = request.json().get("encoding_format") == "base64"
+        packed = packed and request.shape.cut != wire.FLOATS
+        _send(connection, wire.openai_vectors(request.shape, packed))
+    else:
+        connection.sendall(_MISSING)
+
+
+def _send(connection: socket.socket, body: bytes) -> None:
+    connection.sendall(_HEAD % (b"application/json", b"Content-Length: %d" % len(body)) + body)
+
+
+def _chat(connection: socket.socket, request: Request, dialect: str, stream: bool) -> None:
+    shape, prompt = request.shape, max(1, len(request.body) // 4)
+    if not stream:
+        whole = wire.ollama_last if dialect == "ollama" else wire.openai_whole
+        return _send(connection, whole(shape.number, prompt, wire.text_of(shape)))
+    last = wire.ollama_last if dialect == "ollama" else wire.openai_last
+    ending = wire.chunk(last(shape.number, prompt)) + wire.LAST_CHUNK
+    head = _HEAD % (_TYPES[dialect], _CHUNKED)
+    if shape.cut == "paced":
+        return _paced(connection, head, shape.number, dialect, ending)
+    *before, final = wire.writes(shape, dialect)
+    if shape.cut == "tokens":
+        before, final = [*before, final], b""
+    for block in before:
+        connection.sendall(head + block)
+        head = b""
+    return connection.sendall(head + final + ending)
+
+
+def _paced(connection: socket.socket, head: bytes, count: int, dialect: str, ending: bytes) -> None:
+    """Send events a millisecond apart; the text of each is the time at which it is sent."""
+    record = wire.ollama_record if dialect == "ollama" else wire.openai_record
+    before, _, after = record("@").partition(b"@")
+    for _ in range(count):
+        stamped = b"%b%.6f %b" % (before, time.monotonic(), after)
+        connection.sendall(head + wire.chunk(stamped))
+        head = b""
+        time.sleep(_PAUSE_S)
+    connection.sendall(ending)
+
+
+def main() -> None:
+    """Serve; the port is the first line that is printed."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    threading.Thread(target=serve, args=(listener,), daemon=True).start()
+    print(listener.getsockname()[1], flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What is on the wire, and what a mock sees, though requests prepares each kind but once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, List
+
+import pytest
+import responses
+
+from localproviders import OllamaProvider, OpenAICompatibleProvider, SecretString
+from localproviders._http import connection
+from localproviders.testing import Exchange, ScriptedServer, http_answer
+
+_WHOLE = {"choices": [{"message": {"content": "Hello"}}], "model": "m"}
+
+
+def _answer(_: Exchange) -> List[bytes]:
+    return [http_answer(_WHOLE)]
+
+
+def _provider(url: str) -> OpenAICompatibleProvider:
+    key = SecretString("key-1")
+    return OpenAICompatibleProvider(f"{url}/v1", model="m", api_key=key, timeout=5)
+
+
+def test_each_request_has_its_own_body_and_length() -> None:
+    questions = ["Hi", "What is ü?", "x" * 200_000, "Hi"]
+    with ScriptedServer(_answer) as server, _provider(server.url) as provider:
+        for question in questions:
+            assert provider.chat(question).text == "Hello"
+
+        asked = [exchange.json["messages"][0]["content"] for exchange in server.exchanges]
+        lengths = [int(exchange.headers["content-length"]) for exchange in server.exchanges]
+        assert asked == questions
+        assert lengths == [len(exchange.body) for exchange in server.exchanges]
+        first, *others = ({**each.headers, "content-length": ""} for each in server.exchanges)
+        assert all(headers == first for headers in others)
+        assert first["authorization"] == "Bearer key-1"
+
+
+def test_requests_of_different_kinds_do_not_mix() -> None:
+    def script(exchange: Exchange) -> List[bytes]:
+        return [http_answer({"data": []} if exchange.method == "GET" else _WHOLE)]
+
+    with ScriptedServer(script) as server, _provider(server.url) as provider:
+        for _ in range(2):
+            provider.list_models()
+            provider.chat("Hi")
+
+        kinds = [(each.method, each.path, "content-type" in each.headers, bool(each.body))
+                 for each in server.exchanges]  # fmt: skip
+        assert (
+            kinds
+            == [
+                ("GET", "/v1/models", False, False),
+                ("POST", "/v1/chat/completions", True, True),
+            ]
+            * 2
+        )
+
+
+def test_a_small_request_is_one_step_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: List[int] = []
+    bounded = connection.BoundedSocket.bounded
+
+    def counting(self: Any, step: Any, data: Any) -> Any:
+        if step.__name__ == "send":
+            sent.append(len(data))
+        return bounded(self, step, data)
+
+    monkeypatch.setattr(connection.BoundedSocket, "bounded", counting)
+    with ScriptedServer(_answer) as server, _provider(server.url) as provider:
+        for _ in range(3):
+            provider.chat("Hi")
+
+    assert len(sent) == 3
+
+
+@responses.activate
+def test_a_mock_sees_whole_requests_and_its_user_whole_answers() -> None:
+    url = "http://127.0.0.1:1/v1/chat/completions"
+    responses.add(responses.POST, url, json=_WHOLE)
+    with _provider("http://127.0.0.1:1") as provider:
+        for question in ("one", "two"):
+            assert provider.chat(question).text == "Hello"
+
+    for question, call in zip(("one", "two"), responses.calls):
+        assert json.loads(call.request.body or b"")["messages"][0]["content"] == question
+        assert call.request.headers["CONTENT-LENGTH"] == str(len(call.request.body or b""))
+        assert call.request.headers["authorization"] == "Bearer key-1"
+        assert call.request.path_url == "/v1/chat/completions"
+        assert call.response.headers["content-TYPE"] == "application/json"
+        assert call.response.ok
+
+
+@responses.activate
+def test_no_cookie_is_kept_for_the_next_request() -> None:
+    url = "http://127.0.0.1:1/api/version"
+    responses.add(responses.GET, url, json={"version": "1"}, headers={"Set-Cookie": "a=b"})
+    with OllamaProvider("http://127.0.0.1:1") as provider:
+        provider.version()
+        provider.version()
+
+    assert "Cookie" not in responses.calls[1].request.headers
