@@ -18,6 +18,9 @@ from localproviders.errors import AnswerTooLargeError, ProtocolError
 
 _PIECE = 64 * 1024
 
+# A piece of a stream becomes lines and records, each in memory for a while.
+_RECEIVED = 32 * 1024
+
 # gzip and zlib headers are told apart by zlib itself.
 _INFLATE = 32 + zlib.MAX_WBITS
 
@@ -75,7 +78,7 @@ class Answer:
             ProviderError: A limit fired, the call was cancelled, or the connection broke.
                 The connection is closed.
         """
-        return self._guarded(self._decoded if self._inflate else self._piece)
+        return self._guarded(self._next)
 
     def _guarded(self, step: Callable[[], bytes]) -> bytes:
         try:
@@ -93,12 +96,17 @@ class Answer:
         # not the context of ours.
         raise failure
 
+    def _next(self) -> bytes:
+        if self._inflate is not None:
+            return self._decoded()
+        return self._piece() if self._reader is None else self._unchunked(self._reader)
+
     def _decoded(self) -> bytes:
         while True:
             if self._inflate.unconsumed_tail:
                 piece: bytes = self._inflate.decompress(self._inflate.unconsumed_tail, _PIECE)
             else:
-                raw = self._piece()
+                raw = self._piece() if self._reader is None else self._unchunked(self._reader)
                 if not raw:
                     if not self._inflate.eof:
                         raise http.client.IncompleteRead(b"")
@@ -110,8 +118,6 @@ class Answer:
                 return piece
 
     def _piece(self) -> bytes:
-        if self._reader is not None:
-            return self._unchunked(self._reader)
         if self._ended:
             return b""
         if self._parsed is None:
@@ -138,7 +144,7 @@ class Answer:
         while not unchunker.over:
             if unchunker.broken is not None:
                 raise unchunker.broken
-            data = reader.receive(_PIECE)
+            data = reader.receive(_RECEIVED)
             if not data:
                 raise http.client.IncompleteRead(b"")
             piece = unchunker.feed(data)
@@ -211,7 +217,7 @@ class Answer:
         try:
             with self._lock:
                 self.call.draining()
-                clean = self._open and not (self._decoded() if self._inflate else self._piece())
+                clean = self._open and not self._next()
         except Exception:
             clean = False
         except BaseException:

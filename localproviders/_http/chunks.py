@@ -40,13 +40,15 @@ class Unchunker:
         self._left = 0
         self._trailers_left = _LONGEST_LINE
         self._step: _Step = self._size
+        self._between = True  # whether the next byte begins a chunk
 
     def feed(self, piece: bytes) -> bytes:
         """Give the part of the body that this piece holds; it may be empty."""
         # One whole chunk, written as all servers write its size: 0.4 µs instead of 2.
-        size, _, body = piece.partition(b"\r\n")
-        if size == b"%x" % (len(body) - 2) and body[-2:] == b"\r\n" and self._between(body):
-            return body[:-2]
+        if self._between:
+            size, _, body = piece.partition(b"\r\n")
+            if size == b"%x" % (len(body) - 2) and body[-2:] == b"\r\n" and len(body) > 2:
+                return body[:-2]
         data = self.rest + piece if self.rest else piece
         found: List[bytes] = []
         at = 0
@@ -55,11 +57,8 @@ class Unchunker:
         except http.client.HTTPException as error:
             self.broken = error.with_traceback(None)
         self.rest = data[at:]
+        self._between = self._step == self._size and not self.rest and self.broken is None
         return found[0] if len(found) == 1 else b"".join(found)
-
-    def _between(self, body: bytes) -> bool:
-        """Whether a chunk may begin here, and this is not the last."""
-        return len(body) > 2 and not self.rest and self._step == self._size and not self.over
 
     def _walk(self, data: bytes, found: List[bytes]) -> int:
         at, alone = 0, True

@@ -276,6 +276,7 @@ class Stream:
                     "the answer is larger than max_body_bytes allows",
                     hint="raise max_body_bytes if that is expected",
                 )
+            self._summary.fold()
             piece = self._answer.read()
             self._body_over = not piece
             self._bytes_left -= len(piece)

@@ -14,37 +14,32 @@ from localproviders.types.answer import (
 )
 from localproviders.types.message import ToolCall
 
-# A piece of six letters takes 63 bytes in a list: so many are kept apart, a quarter of a
-# megabyte, and then become a part of the text.
-_MOST_PIECES = 4096
+# A piece of six letters takes 63 bytes in a list: so many may be kept apart.
+_MOST_PIECES = 2048
 
 
-class Pieces:
-    """A text that grows at its end."""
+class Pieces(List[str]):
+    """A text that grows at its end: append to it, and let it `fold` now and then."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._whole = ""
-        self._pieces: List[str] = []
-
-    def add(self, piece: str) -> None:
-        """Put a piece behind the others."""
-        self._pieces.append(piece)
-        if len(self._pieces) >= _MOST_PIECES:
-            self._fold()
 
     @property
     def so_far(self) -> str:
         """All pieces, joined."""
-        if self._pieces:
-            self._fold()
+        self.fold(most=0)
         return self._whole
 
-    def _fold(self) -> None:
-        # Nobody else holds this string, so Python grows it in place instead of copying it: a
-        # long answer is never in memory twice.
-        whole, self._whole = self._whole, ""
-        whole += "".join(self._pieces)
-        self._whole, self._pieces = whole, []
+    def fold(self, most: int = _MOST_PIECES) -> None:
+        """Join the pieces if they are many: a long answer takes what its text takes."""
+        if len(self) > most:
+            # Nobody else holds this string, so Python grows it in place instead of copying
+            # it, and it is never in memory twice.
+            whole, self._whole = self._whole, ""
+            whole += "".join(self)
+            self._whole = whole
+            self.clear()
 
 
 class Summary:
@@ -81,10 +76,15 @@ class Summary:
     def add_words(self, chunk: CompletionChunk) -> None:
         """Add one that has nothing new but text or thinking."""
         if chunk.text:
-            self.text.add(chunk.text)
+            self.text.append(chunk.text)
         if chunk.thinking:
-            self.thinking.add(chunk.thinking)
+            self.thinking.append(chunk.thinking)
         self.last = chunk
+
+    def fold(self) -> None:
+        """Make room, where much has been said."""
+        self.text.fold()
+        self.thinking.fold()
 
     def response(
         self, *, provider: str, model: str, warnings: Tuple[str, ...]

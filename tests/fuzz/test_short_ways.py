@@ -269,7 +269,8 @@ def test_a_chunk_of_the_short_way_is_a_chunk() -> None:
 def test_a_text_is_the_sum_of_its_pieces(words: List[str]) -> None:
     text = Growing()
     for number, word in enumerate(words):
-        text.add(word)
+        text.append(word)
+        text.fold(most=3)
         if number % 7 == 0:
             assert text.so_far == "".join(words[: number + 1])
 

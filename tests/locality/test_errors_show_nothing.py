@@ -23,7 +23,7 @@ from localproviders import (
     ProviderError,
     ToolCall,
 )
-from localproviders._http import connection
+from localproviders._http import connection, reading
 from localproviders._http.connection import BoundedSocket
 from localproviders.testing import Exchange, ScriptedServer, http_answer
 from tests.locality.support import (
@@ -355,9 +355,10 @@ def test_nor_the_frames_of_an_interrupt(
     if where == "sending":
         monkeypatch.setattr(BoundedSocket, "bounded", _interrupted)
     if where == "waiting":
-        monkeypatch.setattr(connection._RawReader, "readinto", _interrupted)
+        monkeypatch.setattr(reading._RawReader, "readinto", _interrupted)
     if where == "reading":
         monkeypatch.setattr(connection._HTTPResponse, "read1", _interrupted)
+        monkeypatch.setattr(reading.Reader, "receive", _interrupted)
     with ScriptedServer(good) as server, make(kind, server, api_key=KEY) as provider:
         with pytest.raises(KeyboardInterrupt) as caught:
             _CALLS[ask](provider)
