@@ -27,6 +27,9 @@ _REPEATED = {"text", "thinking", "model", "thinking_inferred"}
 # So often in turn a template may fit nothing, before no more are made.
 _MOST_IN_VAIN = 8
 
+# Before, between and behind the strings: what no decoded text can hold.
+_NOTHING = ("\ud800", "", "")
+
 
 class Template:
     """Reads records that are like the one it was made from.
@@ -40,9 +43,10 @@ class Template:
         self._moving = moving
         self._max_depth = max_json_depth
         self._model: Optional[Tuple[str, CompletionChunk]] = None
-        self._parts: Optional[Tuple[str, str, str]] = None
+        self._parts = _NOTHING
         self._like = CompletionChunk()
         self._is_text = True
+        self._at = 0
         self._in_vain = 0
 
     def make(self, record: str, chunk: CompletionChunk) -> None:
@@ -56,7 +60,7 @@ class Template:
             self._model = record, chunk
 
     def _study(self, record: str, chunk: CompletionChunk) -> None:
-        self._model = None
+        self._model, self._at = None, 0
         if bool(chunk.text) == bool(chunk.thinking) or not set(chunk.to_dict()) <= _REPEATED:
             return
         kind = "text" if chunk.text else "thinking"
@@ -93,34 +97,33 @@ class Template:
         """Give the chunk of a record that is like the one before; None where it is not."""
         if self._model is not None:
             self._study(*self._model)
-        if self._parts is None:
-            return None
         head, middle, tail = self._parts
         begin, end = len(head), len(record) - len(tail)
         if not (record.startswith(head) and record.endswith(tail)):
             return None
         if middle:
-            at = record.find(middle, begin)
-            if at < 0 or not _means_itself(record[begin:at]):
+            # Times are mostly of one length: a look at the place is cheaper than a search.
+            if not record.startswith(middle, self._at):
+                self._at = record.find(middle, begin)
+            moving = record[begin : self._at]
+            if self._at < begin or '"' in moving or "\\" in moving or not moving.isprintable():
                 return None
-            begin = at + len(middle)
-        if begin >= end:
-            return None  # an empty piece may leave the word to another field
+            begin = self._at + len(middle)
         said = record[begin:end]
         if '"' in said or "\\" in said or not said.isprintable():
-            try:
-                said = parse_json(f'"{said}"', self._max_depth)
-            except ProviderError:
-                return None  # the full reading says what is wrong
+            said = self._unescaped(said)
+        if not said:
+            return None  # an empty piece may leave the word to another field
         self._in_vain = 0
         if self._is_text:
             return LikeChunk(said, "", self._like, record, self._raw)
         return LikeChunk("", said, self._like, record, self._raw)
 
+    def _unescaped(self, string: str) -> str:
+        try:
+            return str(parse_json(f'"{string}"', self._max_depth))
+        except ProviderError:
+            return ""  # the full reading says what is wrong
+
     def _raw(self, record: str) -> Any:
         return parse_json(record, self._max_depth)
-
-
-def _means_itself(string: str) -> bool:
-    """Whether these letters, between quotes, are that string in JSON."""
-    return string.isprintable() and '"' not in string and "\\" not in string
