@@ -19,7 +19,7 @@ from typing import (
 
 from localproviders._http.bodies import parse_body
 from localproviders._http.deadline import Call
-from localproviders._http.framing import decode, looks_cut
+from localproviders._http.framing import decode, looks_cut, parse_json
 from localproviders._http.quotes import without_quotes
 from localproviders._http.retry import Attempts
 from localproviders._http.upload import Upload
@@ -196,7 +196,7 @@ class Transport:
         settings = self._settings
         text = decode(answer.read_all(settings.max_body_bytes))
         try:
-            return parse_body(text, settings.max_json_depth, packs=packs)
+            return (parse_body if packs else parse_json)(text, settings.max_json_depth)
         except ProtocolError:
             if answer.ends_by_closing and looks_cut(text):
                 raise StreamInterruptedError("the answer ended within its JSON") from None

@@ -9,6 +9,7 @@ from typing import Any, Iterator
 
 import pytest
 
+from localproviders._http import bodies
 from localproviders._http.bodies import parse_body
 from localproviders._http.framing import parse_json
 from localproviders.errors import ProviderError
@@ -16,6 +17,8 @@ from localproviders.errors import ProviderError
 _DEPTH = 100
 _PAD = ["x" * 20_000]
 _ROWS = [[0.1 * number for number in range(400)] for _ in range(8)]
+
+_LONG_ROW = json.dumps(_ROWS[0])
 
 _GOOD = {
     "a text": '"{}"',
@@ -26,6 +29,12 @@ _GOOD = {
     "half a surrogate": r'["\ud83d", "\ud83d\ude00", "\\ud83d"]',
     "deep": "[" * (_DEPTH - 1) + "]" * (_DEPTH - 1),
     "brackets in a text": json.dumps("[" * 200),
+    "a row in a text": json.dumps(f"see {_LONG_ROW}"),
+    "a row in a text, behind a mark of escape": json.dumps(f"see \\\\{_LONG_ROW} and {_LONG_ROW}"),
+    "a row in a name": json.dumps({_LONG_ROW: [_LONG_ROW]}),
+    "a row with a text in it": f'[{_LONG_ROW[1:-1]}, "]"]',
+    "a row with a row in it": f"[{_LONG_ROW[1:-1]}, {_LONG_ROW}]",
+    "what stands in a row's place": f'[{{"{bodies._MARK}": 0}}, {_LONG_ROW}]',
 }
 _BAD = {
     "infinite in a row": "[[0.5, 1e999]]",
@@ -41,6 +50,8 @@ _BAD = {
     "too deep by objects": '{"a":' * _DEPTH + "1" + "}" * _DEPTH,
     "cut": "[0.5, ",
     "rest": "[0.5]]",
+    "a row that goes deeper": f"[{_LONG_ROW[1:-1]}, {'[' * 100_000}",
+    "a row of something else": f"[{_LONG_ROW[1:-1]}, 0.5 0.5]",
 }
 
 
@@ -48,17 +59,12 @@ def _padded(text: str) -> str:
     return f'{{"it": {text}, "pad": {json.dumps(_PAD)}}}'
 
 
-@pytest.fixture(params=["as it is", "with packed rows"])
-def packs(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param == "with packed rows")
-
-
 @pytest.mark.parametrize("text", _GOOD.values(), ids=_GOOD)
-def test_a_good_body_gives_what_a_record_of_the_same_text_gives(text: str, packs: bool) -> None:
+def test_a_good_body_gives_what_a_record_of_the_same_text_gives(text: str) -> None:
     expected = parse_json(_padded(text), _DEPTH)
-    found = parse_body(_padded(text), _DEPTH, packs=packs)
+    found = parse_body(_padded(text), _DEPTH)
 
-    assert _narrowed(found) == _narrowed(expected) if packs else found == expected
+    assert _narrowed(found) == _narrowed(expected)
 
 
 def _narrowed(value: Any) -> Any:
@@ -74,11 +80,11 @@ def _narrowed(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("text", _BAD.values(), ids=_BAD)
-def test_a_bad_body_is_refused_in_the_same_words(text: str, packs: bool) -> None:
+def test_a_bad_body_is_refused_in_the_same_words(text: str) -> None:
     with pytest.raises(ProviderError) as expected:
         parse_json(_padded(text), _DEPTH)
     with pytest.raises(ProviderError) as found:
-        parse_body(_padded(text), _DEPTH, packs=packs)
+        parse_body(_padded(text), _DEPTH)
 
     assert (type(found.value), found.value.message) == (
         type(expected.value),
@@ -89,7 +95,7 @@ def test_a_bad_body_is_refused_in_the_same_words(text: str, packs: bool) -> None
 @pytest.mark.parametrize("name", ["embeddings", "data"])
 def test_rows_come_packed_where_that_is_asked_for(name: str) -> None:
     rows = _ROWS if name == "embeddings" else [{"index": 0, "embedding": row} for row in _ROWS]
-    found = parse_body(json.dumps({name: rows}), _DEPTH, packs=True)[name]
+    found = parse_body(json.dumps({name: rows}), _DEPTH)[name]
     vectors = found if name == "embeddings" else [item["embedding"] for item in found]
 
     assert vectors == [array("f", row) for row in _ROWS]
@@ -105,6 +111,6 @@ def unlimited() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("unlimited")
-def test_a_program_without_a_limit_to_its_stack_survives_a_deep_body(packs: bool) -> None:
+def test_a_program_without_a_limit_to_its_stack_survives_a_deep_body() -> None:
     with pytest.raises(ProviderError, match="nested deeper"):
-        parse_body("[" * 1_000_000, _DEPTH, packs=packs)
+        parse_body("[" * 1_000_000, _DEPTH)
