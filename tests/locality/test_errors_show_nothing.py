@@ -358,6 +358,7 @@ def test_nor_the_frames_of_an_interrupt(
         monkeypatch.setattr(reading._RawReader, "readinto", _interrupted)
     if where == "reading":
         monkeypatch.setattr(connection._HTTPResponse, "read1", _interrupted)
+        monkeypatch.setattr(connection._HTTPResponse, "read", _interrupted)
         monkeypatch.setattr(reading.Reader, "receive", _interrupted)
     with ScriptedServer(good) as server, make(kind, server, api_key=KEY) as provider:
         with pytest.raises(KeyboardInterrupt) as caught:
