@@ -42,7 +42,7 @@ class Template:
     def __init__(self, moving: Moving, max_json_depth: int) -> None:
         self._moving = moving
         self._max_depth = max_json_depth
-        self._model: Optional[Tuple[str, CompletionChunk]] = None
+        self._model: Optional[Tuple[str, CompletionChunk, Sequence[Any]]] = None
         self._parts = _NOTHING
         self._like = CompletionChunk()
         self._is_text = True
@@ -56,18 +56,24 @@ class Template:
         sure that nothing but the text depends on what came before. The work is left for the
         next record: the first token waits for nothing, and the only one pays nothing.
         """
-        if self._in_vain < _MOST_IN_VAIN:
-            self._model = record, chunk
+        one_kind = bool(chunk.text) != bool(chunk.thinking)
+        if self._in_vain < _MOST_IN_VAIN and one_kind and set(chunk.to_dict()) <= _REPEATED:
+            # A copy: the chunk goes to the caller, who may change it before the next comes.
+            like = CompletionChunk(
+                text=chunk.text,
+                thinking=chunk.thinking,
+                model=chunk.model,
+                thinking_inferred=chunk.thinking_inferred,
+            )
+            kind = "text" if chunk.text else "thinking"
+            self._model = record, like, self._moving(chunk.raw, kind)
 
-    def _study(self, record: str, chunk: CompletionChunk) -> None:
+    def _study(self, record: str, like: CompletionChunk, strings: Sequence[Any]) -> None:
         self._model, self._at = None, 0
-        if bool(chunk.text) == bool(chunk.thinking) or not set(chunk.to_dict()) <= _REPEATED:
-            return
-        kind = "text" if chunk.text else "thinking"
-        parts = self._cut(record, self._moving(chunk.raw, kind), kind)
+        parts = self._cut(record, strings, "text" if like.text else "thinking")
         if parts is not None:
             self._in_vain += 1
-            self._parts, self._like, self._is_text = parts, chunk, kind == "text"
+            self._parts, self._like, self._is_text = parts, like, bool(like.text)
 
     def _cut(
         self, record: str, strings: Sequence[Any], kind: str
@@ -82,7 +88,8 @@ class Template:
                 return None
             parts.append(record[at:begin])
             at = begin + len(string)
-        probes = [f"probe {number}" for number, _ in enumerate(strings)]
+        # No string in a record is as long as the record: a probe is found where it was put.
+        probes = [letter * len(record) for letter in "ab"[: len(strings)]]
         trial = "".join(f"{part}{probe}" for part, probe in zip(parts, probes)) + record[at:]
         try:
             # The proof: other strings in these places are read as those, and nothing else is.

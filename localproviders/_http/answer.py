@@ -49,8 +49,9 @@ class Answer:
         self._parsed = parsed
         self._left = getattr(parsed, "length", None)
         reader = getattr(parsed, "fp", None)
-        chunked = isinstance(reader, Reader) and getattr(parsed, "chunked", False)
-        self._reader: Optional[Reader] = reader if chunked else None
+        # A length there is where no body can be, whatever the headers say (RFC 9112 §6.3).
+        framed = self._left is None and getattr(parsed, "chunked", False)
+        self._reader: Optional[Reader] = reader if framed and isinstance(reader, Reader) else None
         self._unchunker = Unchunker()
         #: Whether nothing but the end of the connection tells where the body ends.
         self.ends_by_closing = (

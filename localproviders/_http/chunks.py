@@ -10,8 +10,10 @@ from typing import Callable, List, Optional
 # http.client's own bound for a line; here it bounds all trailers together, too.
 _LONGEST_LINE = 65536
 
+_MOST_DIGITS = 15
+
 # http.client would believe "-1", "+5", "0x5" and "1_0", too. An extension is passed over.
-_SIZE = re.compile(rb"[ \t]*([0-9a-fA-F]{1,15})[ \t\r]*(?:;.*)?", re.DOTALL)
+_SIZE = re.compile(rb"[ \t]*([0-9a-fA-F]{1,%d})[ \t\r]*(?:;.*)?" % _MOST_DIGITS, re.DOTALL)
 _HEX = b"0123456789abcdefABCDEF"
 
 # Fewer chunks than this in a piece are not worth the splitting.
@@ -83,8 +85,8 @@ class Unchunker:
         parts = data[at:].split(b"\r\n")
         end = (len(parts) - 1) // 2 * 2
         sizes, bodies = parts[:end:2], parts[1:end:2]
-        if b"".join(sizes).translate(None, _HEX):
-            return at  # no digits in there
+        if b"".join(sizes).translate(None, _HEX) or max(map(len, sizes), default=0) > _MOST_DIGITS:
+            return at  # no digits in there, or too many
         try:
             wanted = list(map(int, sizes, repeat(16)))
         except ValueError:

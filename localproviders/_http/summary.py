@@ -66,7 +66,6 @@ class Summary:
         self.add_words(chunk)
         self.tool_calls.extend(chunk.tool_calls)
         self.logprobs.extend(chunk.logprobs)
-        self.model = chunk.model or self.model
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.usage = chunk.usage or self.usage
         self.server_timings = chunk.server_timings or self.server_timings
@@ -74,11 +73,12 @@ class Summary:
         self.thinking_inferred = chunk.thinking_inferred or self.thinking_inferred
 
     def add_words(self, chunk: CompletionChunk) -> None:
-        """Add one that has nothing new but text or thinking."""
+        """Add one that has nothing but text or thinking, and the model they are from."""
         if chunk.text:
             self.text.append(chunk.text)
         if chunk.thinking:
             self.thinking.append(chunk.thinking)
+        self.model = chunk.model or self.model
         self.last = chunk
 
     def fold(self) -> None:

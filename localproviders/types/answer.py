@@ -245,10 +245,10 @@ class LikeChunk(CompletionChunk):
     @property
     def raw(self) -> Mapping[str, Any]:  # type: ignore[override]  # as above
         """The server's own record."""
-        if isinstance(self._record, str):
-            self._record = self._read(self._record)
-        found: Mapping[str, Any] = self._record
-        return found
+        found = self._record  # once: another thread may read it meanwhile
+        if isinstance(found, str):
+            found = self._record = self._read(found)
+        return found  # type: ignore[no-any-return]  # the record was an object
 
 
 @record

@@ -71,6 +71,7 @@ BROKEN = [
     b";a\r\n",
     b"5 5\r\n",
     b"f" * 16 + b"\r\nhello",
+    (b"0" * 15 + b"3\r\nabc\r\n") * 9,
     b"2\r\nxxhello\r\n",
     b"2\r\nxx\n3\r\nabc\r\n",
 ]

@@ -275,3 +275,37 @@ def test_a_text_is_the_sum_of_its_pieces(words: List[str]) -> None:
             assert text.so_far == "".join(words[: number + 1])
 
     assert text.so_far == "".join(words)
+
+
+KEYS = '{"model":"m","message":{"\\u0063ontent":"probe 0","%s":"\\u0063ontent"},"done":false}'
+
+
+def test_a_name_in_a_record_is_not_taken_for_the_text() -> None:
+    assert quick("ollama", KEYS % "content", KEYS % "other") is None
+
+
+@pytest.mark.parametrize("kind", list(PARSERS))
+def test_what_a_caller_does_to_a_chunk_changes_none_that_follow(kind: str) -> None:
+    make, _ = MAKERS[kind]
+    parser = PARSERS[kind][0]()
+    first = parser.parse(json.dumps(make("Hi", False)))
+    assert first is not None
+    model, first.model, first.raw = first.model, "mine", None
+
+    chunk = parser.quick(json.dumps(make(" you", False)))
+
+    assert chunk is not None
+    assert (chunk.text, chunk.model) == (" you", model)
+
+
+def test_the_model_that_spoke_last_is_the_answers() -> None:
+    other = {**_ollama("m m", False), "model": "other", "note": "m m"}
+    ends = {"model": "", "done": True, "message": {"role": "assistant", "content": ""}}
+    records_ = [FIRST, _ollama(" you", False), other, FIRST, ends]
+    body = "".join(json.dumps(record) + "\n" for record in records_).encode()
+    parser, decoder = PARSERS["ollama"]
+
+    assert (
+        walk([body], decoder(1 << 20), parser())[:2]
+        == walk([body], Slow(decoder(1 << 20)), Slow(parser()))[:2]
+    )
