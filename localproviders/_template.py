@@ -53,8 +53,8 @@ class Template:
         """Take a record and the chunk that was read from it as the model of the next.
 
         The record must be one whose next of kin would be read alike: the caller has made
-        sure that nothing but the text depends on what came before. The work is left for the
-        next record: the first token waits for nothing, and the only one pays nothing.
+        sure that nothing but the text depends on what came before. Most of the work is left for
+        the next record: the first token waits less, and the only one does not pay for it.
         """
         one_kind = bool(chunk.text) != bool(chunk.thinking)
         if self._in_vain < _MOST_IN_VAIN and one_kind and set(chunk.to_dict()) <= _REPEATED:

@@ -27,9 +27,8 @@ class Pieces(List[str]):
 
     @property
     def so_far(self) -> str:
-        """All pieces, joined."""
-        self.fold(most=0)
-        return self._whole
+        """All pieces, joined; reading changes nothing."""
+        return self._whole + "".join(self) if self else self._whole
 
     def fold(self, most: int = _MOST_PIECES) -> None:
         """Join the pieces if they are many: a long answer takes what its text takes."""
@@ -90,6 +89,7 @@ class Summary:
         self, *, provider: str, model: str, warnings: Tuple[str, ...]
     ) -> CompletionResponse:
         """Give the whole answer."""
+        self.text.fold(most=0)
         return CompletionResponse(
             text=self.text.so_far,
             thinking=self.thinking.so_far,

@@ -204,19 +204,11 @@ def _make_chunk(state: Dict[str, Any]) -> CompletionChunk:
 class LikeChunk(CompletionChunk):
     """A piece that differs from another one in nothing but its text or thinking.
 
-    Made for nearly every token, so it sets five fields instead of twelve (0.25 µs instead
-    of 0.6), and reads the server's record when somebody asks for it.
+    Made for nearly every token, so it sets six fields instead of twelve (0.3 µs instead of
+    0.6), and finds the others, and the server's record, when somebody asks for them.
     """
 
     __slots__ = ("_like", "_read", "_record")
-
-    tool_calls = ()
-    logprobs = ()
-    finish_reason = None
-    usage = None
-    server_timings = None
-    progress = None
-    response_id = None
 
     def __init__(
         self,
@@ -228,27 +220,18 @@ class LikeChunk(CompletionChunk):
     ) -> None:
         self.text = text
         self.thinking = thinking
+        self.model = like.model
         self._like = like
-        self._record: Any = record
+        self._record = record
         self._read = read
 
-    @property
-    def model(self) -> Optional[str]:  # type: ignore[override]  # read-only here
-        """As in the piece that it is like."""
-        return self._like.model
-
-    @property
-    def thinking_inferred(self) -> bool:  # type: ignore[override]  # as above
-        """As in the piece that it is like."""
-        return self._like.thinking_inferred
-
-    @property
-    def raw(self) -> Mapping[str, Any]:  # type: ignore[override]  # as above
-        """The server's own record."""
-        found = self._record  # once: another thread may read it meanwhile
-        if isinstance(found, str):
-            found = self._record = self._read(found)
-        return found  # type: ignore[no-any-return]  # the record was an object
+    def __getattr__(self, name: str) -> Any:
+        # Called for what has no value yet; a piece that is being copied has nothing at all.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = self._read(self._record) if name == "raw" else getattr(self._like, name)
+        setattr(self, name, value)
+        return value
 
 
 @record

@@ -122,6 +122,9 @@ HEADS: Dict[str, Outcomes] = {
     "a length that is no number": good(kept=False),
     "a negative length": good(kept=False),
     "an unknown transfer coding": good(kept=False),
+    "no content, said to be chunked": by_kind(
+        fails(StreamInterruptedError), fails(ProtocolError, kept=True)
+    ),
     "no content": by_kind(fails(StreamInterruptedError), fails(ProtocolError, kept=True)),
     "refused while the request is sent": fails(RequestRejectedError),
     "refused while the request is sent, then silence": fails(RequestRejectedError),

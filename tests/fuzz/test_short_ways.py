@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any, Callable, Iterable, List, Optional, Tuple
 
@@ -309,3 +310,21 @@ def test_the_model_that_spoke_last_is_the_answers() -> None:
         walk([body], decoder(1 << 20), parser())[:2]
         == walk([body], Slow(decoder(1 << 20)), Slow(parser()))[:2]
     )
+
+
+@pytest.mark.parametrize("kind", list(PARSERS))
+def test_a_caller_may_change_any_chunk(kind: str) -> None:
+    make, _ = MAKERS[kind]
+    parser = PARSERS[kind][0]()
+    assert parser.parse(json.dumps(make("Hi", False))) is not None
+    chunk = parser.quick(json.dumps(make(" you", False)))
+    assert type(chunk) is LikeChunk
+
+    for name in CompletionChunk.__slots__:
+        before = getattr(chunk, name)
+        setattr(chunk, name, "mine")
+        assert getattr(chunk, name) == "mine"
+        setattr(chunk, name, before)
+    assert chunk == copy.copy(chunk) == copy.deepcopy(chunk)
+    with pytest.raises(AttributeError, match="nothing"):
+        getattr(chunk, "nothing")  # noqa: B009  # checkers would not let it pass

@@ -78,6 +78,10 @@ HEADS: Tuple[Fault, ...] = (
         lambda a: [a.head("Transfer-Encoding: magic") + a.body, close],
     ),
     Fault("no content", lambda a: [b"HTTP/1.1 204 No Content\r\n\r\n"]),
+    Fault(
+        "no content, said to be chunked",
+        lambda a: [b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"],
+    ),
     Fault("refused while the request is sent", lambda a: [], _WITH_A_BODY, _refuse_and_close),
     Fault(
         "refused while the request is sent, then silence",
