@@ -53,7 +53,7 @@ _BAD = {
     "cut": "[0.5, ",
     "rest": "[0.5]]",
     "a row that goes deeper": f"[{_LONG_ROW[1:-1]}, {'[' * 100_000}",
-    "a row that goes deeper behind a text": f"[{_LONG_ROW[1:-1]}, \"]\", {'[' * 100_000}",
+    "a row that goes deeper behind a text": f'[{_LONG_ROW[1:-1]}, "]", {"[" * 100_000}',
     "a row of something else": f"[{_LONG_ROW[1:-1]}, 0.5 0.5]",
 }
 
