@@ -27,7 +27,7 @@ _MAX_DIGITS = 400
 _ROW = re.compile(r"\[\s*-?[0-9]")
 
 # Stands, in an object of its own, where a list stood. Inside of a text it is no JSON, because
-# of its quotes; in a body that holds it already, nothing is marked.
+# of its quotes; in a body that holds it already, or may in escapes, nothing is marked.
 _MARK = "packed by localproviders"
 
 
@@ -38,12 +38,17 @@ def parse_body(text: str, max_depth: int) -> Any:
         ProtocolError: As `parse_json`.
         AnswerTooLargeError: As `parse_json`.
     """
-    if _ROW.search(text) is not None and _MARK not in text:
+    if _ROW.search(text) is not None and not _may_hold_mark(text):
         try:
             return _parse_packed(text, max_depth)
         except (ValueError, ProviderError):
             pass
     return parse_json(text, max_depth)
+
+
+def _may_hold_mark(text: str) -> bool:
+    # One letter is found thirty times as fast as two.
+    return _MARK in text or ("\\" in text and "\\u" in text)
 
 
 def pack(numbers: Sequence[float]) -> array[float]:
@@ -82,8 +87,8 @@ def _row(text: str, start: int, end: int) -> array[float]:
     Raises:
         ValueError: It is another list, or a short one.
     """
-    # Something else in it could go deeper than anybody has looked.
-    is_flat = text.find("[", start + 1, end) < 0 and text.find("{", start, end) < 0
+    # Something else in it could go deeper than anybody has looked; behind a text, past `end`.
+    is_flat = all(text.find(mark, start + 1, end) < 0 for mark in '[{"')
     if end - start < _LONG or not is_flat:
         raise ValueError
     numbers: List[Any] = _NUMBERS.raw_decode(text, start)[0]

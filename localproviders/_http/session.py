@@ -5,6 +5,9 @@ This module is loaded when the first request is sent, because it loads requests.
 
 from __future__ import annotations
 
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
+from types import FunctionType
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 import requests
@@ -132,6 +135,10 @@ class Session:
             )
         )
         self._session = requests.Session()
+        self._session.trust_env = False  # neither .netrc nor proxies nor CA variables
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Redirects are not followed; unasked, requests still prepares the next request.
+        self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]  # its own hook
         self._session.adapters.clear()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, self._adapter)
@@ -191,17 +198,21 @@ class Session:
         """Hand a request to the adapter, past `requests.Session.send`.
 
         That would look for cookies and redirects, which are not wanted here, for 50 µs. What
-        takes the place of `HTTPAdapter.send`, or of the adapter, gets its requests as before.
+        takes the place of one of its methods, as a mock or a tracer does, gets its requests.
         """
         assert request.url is not None  # noqa: S101  # it has been prepared
-        return self._session.get_adapter(request.url).send(
+        send: Any = self._session.get_adapter(request.url).send
+        if not _is_requests_own(requests.Session.send):
+            send = partial(self._session.send, allow_redirects=False)
+        response: requests.Response = send(
             request,
             stream=True,
-            timeout=call,  # type: ignore[arg-type]  # requests hands it on unchanged
+            timeout=call,  # requests hands it on unchanged
             verify=self._verify,
             cert=self._settings.client_cert,
             proxies=self._proxies,
         )
+        return response
 
     def _choose_proxies(self) -> _Proxies:
         settings = self._settings
@@ -215,6 +226,12 @@ class Session:
     def close(self) -> None:
         """Close the kept connections; those in use end with their answers."""
         self._session.close()
+
+
+def _is_requests_own(function: Any) -> bool:
+    """Whether nobody has taken a function's place; its names can be copied, its globals not."""
+    own = vars(requests.sessions)
+    return isinstance(function, FunctionType) and function.__globals__ is own
 
 
 class _Headers(CaseInsensitiveDict):  # type: ignore[type-arg]  # 3.8 cannot subscript it

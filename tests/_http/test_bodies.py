@@ -35,6 +35,8 @@ _GOOD = {
     "a row with a text in it": f'[{_LONG_ROW[1:-1]}, "]"]',
     "a row with a row in it": f"[{_LONG_ROW[1:-1]}, {_LONG_ROW}]",
     "what stands in a row's place": f'[{{"{bodies._MARK}": 0}}, {_LONG_ROW}]',
+    "the same with an escape": f'[{{"\\u0070{bodies._MARK[1:]}": 0}}, {_LONG_ROW}]',
+    "the same for no row": f'[{{"\\u0070{bodies._MARK[1:]}": 9}}, {_LONG_ROW}]',
 }
 _BAD = {
     "infinite in a row": "[[0.5, 1e999]]",
@@ -51,6 +53,7 @@ _BAD = {
     "cut": "[0.5, ",
     "rest": "[0.5]]",
     "a row that goes deeper": f"[{_LONG_ROW[1:-1]}, {'[' * 100_000}",
+    "a row that goes deeper behind a text": f'[{_LONG_ROW[1:-1]}, "]", {"[" * 100_000}',
     "a row of something else": f"[{_LONG_ROW[1:-1]}, 0.5 0.5]",
 }
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any, List
 
 import pytest
+import requests
 import responses
 
 from localproviders import OllamaProvider, OpenAICompatibleProvider, SecretString
-from localproviders._http import connection
+from localproviders._http import connection, session
 from localproviders.testing import Exchange, ScriptedServer, http_answer
 
 _WHOLE = {"choices": [{"message": {"content": "Hello"}}], "model": "m"}
@@ -103,3 +105,41 @@ def test_no_cookie_is_kept_for_the_next_request() -> None:
         provider.version()
 
     assert "Cookie" not in responses.calls[1].request.headers
+
+
+def test_what_takes_the_place_of_the_sessions_method_sees_each_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send, seen = requests.Session.send, []
+
+    @functools.wraps(send)
+    def tracing(self: Any, request: Any, **kwargs: Any) -> Any:
+        seen.append(request.url)
+        return send(self, request, **kwargs)
+
+    monkeypatch.setattr(requests.Session, "send", tracing)
+    with ScriptedServer(_answer) as server, _provider(server.url) as provider:
+        for _ in range(2):
+            assert provider.chat("Hi").text == "Hello"
+
+        assert seen == [f"{server.url}/v1/chat/completions"] * 2
+        assert server.open_connections == 1
+
+
+def test_what_differs_in_more_than_the_body_is_prepared_anew() -> None:
+    settings = OllamaProvider("http://127.0.0.1:1").settings
+    sent = session.Session(settings)
+    kinds: List[Any] = [
+        ("POST", "/a", {"Accept": "x"}, b"1"),
+        ("PUT", "/a", {"Accept": "x"}, b"1"),
+        ("POST", "/b", {"Accept": "x"}, b"1"),
+        ("POST", "/a", {"Accept": "y"}, b"1"),
+        ("POST", "/a", {"Accept": "x"}, None),
+    ]
+    for method, path, headers, body in kinds * 2:
+        url = f"http://127.0.0.1:1{path}"
+        request = sent._prepare(method, url, headers, body)
+        fresh = requests.Request(method, url, headers=headers, data=body).prepare()
+        assert (request.method, request.url, request.body) == (method, url, body)
+        assert request.headers == fresh.headers
+    sent.close()
