@@ -342,7 +342,7 @@ _LARGE = 64 * 1024
 # As deep as lists of vectors and of models are.
 _USUAL_DEPTH = 8
 # A piece takes 50 bytes more than its letters: many short ones would take a multiple.
-_SMALL, _LONG_STRING = 1024 * 1024, 64
+_SMALL, _LONG_STRING = 4 * 1024 * 1024, 64
 
 
 def _check_depth(text: str, max_depth: int) -> None:
