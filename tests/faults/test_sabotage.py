@@ -94,6 +94,7 @@ def _drop_the_total(patch: Patch) -> None:
 
 def _follow_redirects(patch: Patch) -> None:
     def spoilt(self: Any, request: Any, call: Any) -> Any:
+        vars(self._session).pop("get_redirect_target", None)
         return self._session.send(request, stream=True, timeout=call, proxies=self._proxies)
 
     patch.setattr(session.Session, "_send", spoilt)
