@@ -8,22 +8,18 @@ is left, a short text, is read exactly. On any doubt `parse_json` reads the whol
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from array import array
 from itertools import chain, zip_longest
 from math import isfinite
-from typing import Any, Dict, List, NoReturn, Sequence
+from typing import Any, Dict, List, Sequence
 
-from localproviders._http.framing import parse_json
+from localproviders._http.framing import new_decoder, parse_json
 from localproviders.errors import ProviderError
 
 # In a shorter list there is nothing to win.
 _LONG = 256
-
-# As in `framing`: longer runs cost quadratic time.
-_MAX_DIGITS = 400
 
 # In so much of a body its first vector begins.
 _BEGINNING = 16 * 1024
@@ -92,6 +88,7 @@ def _row(text: str, start: int, end: int) -> array[float]:
 
     Raises:
         ValueError: It is another list, or a short one.
+        ProtocolError: It has a number of more than 400 digits.
     """
     # Something else in it could go deeper than anybody has looked; behind a text, past `end`.
     is_flat = all(text.find(mark, start + 1, end) < 0 for mark in '[{"')
@@ -104,14 +101,5 @@ def _row(text: str, start: int, end: int) -> array[float]:
     return packed
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise ValueError
-    return int(digits)
-
-
-_NUMBERS = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_whole)
+# Floats are json's own here, and looked at together.
+_NUMBERS = new_decoder(parse_float=float)

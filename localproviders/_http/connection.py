@@ -90,6 +90,7 @@ class BoundedSocket:
         """
         self.call = call
         self.quiet = self.joins = False
+        self._waiting = b""
         self._head_left = _MAX_HEAD_BYTES
         call.attach(self.real)
 

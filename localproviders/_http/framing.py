@@ -290,7 +290,7 @@ def parse_json(
         _check_depth(text, max_depth)
     if "\\" in text and "\\u" in text:  # one letter is found ten times as fast as two
         text = _ESCAPES.sub(_without_halves, text)
-    decoder = _DECODER if object_hook is None else _new_decoder(object_hook=object_hook)
+    decoder = _DECODER if object_hook is None else new_decoder(object_hook=object_hook)
     try:
         return decoder.decode(text)
     except (ValueError, RecursionError) as error:
@@ -332,10 +332,11 @@ def _finite(digits: str) -> float:
     return number
 
 
-_new_decoder = partial(
+#: Makes a decoder that refuses what no JSON has; another hook may take one's place.
+new_decoder = partial(
     json.JSONDecoder, parse_constant=_refuse_constant, parse_int=_whole, parse_float=_finite
 )
-_DECODER = _new_decoder()
+_DECODER = new_decoder()
 _MARK = re.compile(r'[\\"\[\]{}]')
 _NO_BRACKETS = re.compile(r"[^\[\]{}]+")
 _LARGE = 64 * 1024
