@@ -1,1 +1,1 @@
-"""What is measured by hand, outside the tests."""
+"""Benchmarks and comparisons that are run by hand; the tests do not run them."""

@@ -1,4 +1,4 @@
-"""End a call from another thread, and keep what the model had said.
+"""Cancel a call from another thread, and keep the text that had arrived.
 
 Usage: python examples/cancel_from_thread.py [SECONDS]
 """
@@ -12,7 +12,7 @@ from localproviders import CancelledError, CancelToken, OllamaProvider
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
     token = CancelToken()
-    timer = threading.Timer(seconds, token.cancel)  # any thread, or a signal handler
+    timer = threading.Timer(seconds, token.cancel)  # any thread or a signal handler may cancel
     timer.start()
     try:
         with OllamaProvider(model="llama3.2") as ollama:

@@ -1,4 +1,4 @@
-"""See what every model of an Ollama server can do, and which are in memory.
+"""List the models of an Ollama server: whether each has an ability, and its context window.
 
 Usage: python examples/choose_model.py [ABILITY]    such as tools, vision, thinking, embeddings
 """
@@ -14,13 +14,13 @@ def main() -> None:
         with OllamaProvider() as ollama:
             loaded = {model.name: model.context_length for model in ollama.loaded_models()}
             for info in ollama.list_models():
-                # The list can lack what the details know.
-                known = ollama.model_capabilities(info.name)
-                fact = known.evidence.get(ability)
-                how = f"{fact.source}: {fact.detail}" if fact else "nobody knows"
+                # The details of a model have facts that the list may lack.
+                capabilities = ollama.model_capabilities(info.name)
+                fact = capabilities.evidence.get(ability)
+                source = f"{fact.source}: {fact.detail}" if fact else "unknown"
                 window = loaded.get(info.name, "not in memory")
-                value = getattr(known, ability, None)
-                print(f"{info.name}: {ability}={value} ({how}); window: {window}")
+                value = getattr(capabilities, ability, None)
+                print(f"{info.name}: {ability}={value} ({source}); context window: {window}")
     except ProviderError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

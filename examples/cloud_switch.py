@@ -1,7 +1,7 @@
-"""Develop on your own machine, deploy to a service: the environment decides.
+"""Use Ollama on your own machine, or a cloud service if the environment names one.
 
-With CHAT_BASE_URL (such as https://api.example.com/v1) the service is asked, with the key
-in CHAT_API_KEY; without it, the Ollama of this machine. CHAT_MODEL names the model.
+If CHAT_BASE_URL is set (such as https://api.example.com/v1), prompts go to that service, with
+the key in CHAT_API_KEY. Otherwise they go to Ollama on this machine. CHAT_MODEL names the model.
 """
 
 import os
@@ -15,7 +15,7 @@ def make_provider() -> ModelProvider:
     if not base_url:
         return OllamaProvider(model=model)
     key = SecretString.from_env("CHAT_API_KEY")
-    # Prompts leave this machine here, and only here: locality="any" says so.
+    # locality="any" allows prompts to leave this machine; the default does not.
     return OpenAICompatibleProvider(base_url, model=model, api_key=key, locality="any")
 
 

@@ -1,4 +1,4 @@
-"""Find the text that is nearest to a question, with the standard library only.
+"""Rank texts by their similarity to a question, with the standard library only.
 
 Usage: python examples/embeddings_nearest.py ["QUESTION"]
 """
@@ -25,10 +25,10 @@ def main() -> None:
     question = sys.argv[1] if len(sys.argv) > 1 else "How can I get out of the contract?"
     with OllamaProvider(model="nomic-embed-text") as ollama:
         response = ollama.embed([question, *TEXTS])
-    wanted, *vectors = response.vectors  # packed 32-bit floats, in the order of the texts
-    ranked = sorted(zip(TEXTS, vectors), key=lambda pair: cosine(wanted, pair[1]), reverse=True)
+    target, *vectors = response.vectors  # packed 32-bit floats, in the order of the texts
+    ranked = sorted(zip(TEXTS, vectors), key=lambda pair: cosine(target, pair[1]), reverse=True)
     for text, vector in ranked:
-        print(f"{cosine(wanted, vector):.3f}  {text}")
+        print(f"{cosine(target, vector):.3f}  {text}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Chat with LM Studio: list what it has, then ask the first model that chats.
+"""Chat with LM Studio: list its models, then ask the first one that can chat.
 
 Usage: python examples/lmstudio_chat.py
 """
@@ -12,11 +12,11 @@ def main() -> None:
         for info in models:
             window = info.capabilities.max_context_length
             print(f"{info.name}: chat={info.capabilities.chat}, context={window}")
-        chatty = next((info.name for info in models if info.capabilities.chat), None)
-        if chatty is None:
-            raise SystemExit("LM Studio has no model that chats: get one in the app")
+        model = next((info.name for info in models if info.capabilities.chat), None)
+        if model is None:
+            raise SystemExit("LM Studio has no model that can chat: download one in the app")
 
-        with studio.stream("Why is the sky blue?", model=chatty, max_tokens=200) as stream:
+        with studio.stream("Why is the sky blue?", model=model, max_tokens=200) as stream:
             for chunk in stream:
                 print(chunk.text, end="", flush=True)
         answer = stream.result()

@@ -1,4 +1,4 @@
-"""Keep a model in LM Studio's memory, and a conversation on its side (0.4.0 and newer).
+"""Keep a model loaded in LM Studio, and let the server store the conversation (from 0.4.0).
 
 Usage: python examples/lmstudio_conversation.py [MODEL] [QUESTION ...]
 """
@@ -7,17 +7,17 @@ import sys
 
 from localproviders import LMStudioProvider, ProviderError
 
-QUESTIONS = ("Which is the highest mountain of Norway?", "And how high is it?")
+QUESTIONS = ("What is the highest mountain in Norway?", "And how high is it?")
 
 
 def main() -> None:
     model = sys.argv[1] if len(sys.argv) > 1 else "qwen/qwen3-4b"
     last = None
     try:
-        with LMStudioProvider(model=model) as studio, studio.resident(model) as loaded:
+        with LMStudioProvider(model=model) as studio, studio.keep_loaded(model) as loaded:
             print(f"[{loaded.name}: {loaded.context_length} tokens]", *loaded.warnings)
             for question in sys.argv[2:] or QUESTIONS:
-                # Only what is new is sent: the server has kept the rest.
+                # Only the new question is sent, because the server has stored the earlier turns.
                 answer = studio.stateful_chat(question, previous_response_id=last)
                 print(f"> {question}\n{answer.text}")
                 last = answer.response_id

@@ -1,6 +1,6 @@
-"""No server installed? Run a small real model in a process of its own.
+"""Run a small model in a separate process, if no server is installed.
 
-First: python -m localproviders engine install
+First run: python -m localproviders engine install
 Usage: python examples/local_engine.py
 """
 

@@ -1,6 +1,6 @@
-"""Chat with Ollama: a whole answer, then a stream, then a second turn.
+"""Chat with Ollama: a complete answer, then a second turn as a stream.
 
-Usage: python examples/ollama_chat.py [model]
+Usage: python examples/ollama_chat.py [MODEL]
 """
 
 import sys
@@ -14,7 +14,8 @@ def main() -> None:
         question = Message.user("Why is the sky blue? One sentence.")
         first = ollama.chat([question], timeout=120)
         print(first.text)
-        print(f"[{first.model}, {first.usage.total_tokens} tokens, end: {first.finish_reason}]")
+        tokens = first.usage.total_tokens
+        print(f"[{first.model}, {tokens} tokens, finish reason: {first.finish_reason}]")
 
         history = [question, first.message, Message.user("And at sunset?")]
         with ollama.stream(history, max_tokens=200) as stream:

@@ -1,4 +1,4 @@
-"""Download a model with a progress bar, and go on where an earlier try stopped.
+"""Download a model with a progress bar; a new run continues an interrupted download.
 
 Usage: python examples/pull_with_progress.py [MODEL]
 """
@@ -11,7 +11,7 @@ WIDTH = 40
 
 
 def show(report: Progress) -> None:
-    if report.fraction is None:  # the server works on its own
+    if report.fraction is None:  # a step without a known size
         print(f"\n{report.status}", end="", flush=True)
     else:
         done = "#" * round(report.fraction * WIDTH)
@@ -24,7 +24,7 @@ def main() -> None:
         with OllamaProvider() as ollama:
             info = ollama.pull(model, on_progress=show)
     except KeyboardInterrupt:
-        sys.exit("\nstopped; the next run goes on from here")
+        sys.exit("\nstopped; the next run continues from here")
     except ProviderError as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(error.exit_code)

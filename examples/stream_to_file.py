@@ -1,7 +1,7 @@
-"""A job for cron: write an answer to a file, whole or not at all; tell cron how it went.
+"""Write an answer to a file from a cron job; the file appears only if the answer is complete.
 
 Usage: python examples/stream_to_file.py OUTPUT "QUESTION"
-Exit code: 0, or the `exit_code` of the error (docs/reliability.md has the table).
+Exit code: 0, or the `exit_code` of the error (the table is in docs/reliability.md).
 """
 
 import os
@@ -22,7 +22,7 @@ def main() -> int:
             for chunk in stream:
                 file.write(chunk.text)
     except ProviderError as error:
-        print(error, file=sys.stderr)  # the text so far is in the .part file
+        print(error, file=sys.stderr)  # the text so far stays in the .part file
         return error.exit_code
     os.replace(unfinished, output)
     return 0

@@ -1,6 +1,6 @@
-"""Take the facts out of a text: one line of JSON for a letter, or the reason why not.
+"""Extract facts from a letter, and print them as one line of JSON.
 
-Usage: python examples/structured.py letter.txt
+Usage: python examples/structured.py LETTER.txt
 """
 
 import json
@@ -24,7 +24,7 @@ class Letter:
 
 def main() -> None:
     text = Path(sys.argv[1]).read_text(encoding="utf-8")
-    prompt = f"Give sender, date, topics and whether it wants an answer, as JSON:\n\n{text}"
+    prompt = f"Return sender, date, topics and whether it wants an answer, as JSON:\n\n{text}"
     with OllamaProvider(model="llama3.2") as ollama:
         try:
             parsed = ollama.parse(prompt, Letter, temperature=0, max_tokens=500, timeout=300)

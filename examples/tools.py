@@ -1,6 +1,6 @@
-"""Let a model call Python functions: it looks into a folder and tells what it found.
+"""Let a model call a Python function that lists the files of the current folder.
 
-Usage: python examples/tools.py [question]
+Usage: python examples/tools.py [QUESTION]
 """
 
 import sys
@@ -14,10 +14,10 @@ def list_files(pattern: str = "*") -> Dict[str, int]:
     """List the files of the current folder with their sizes in bytes.
 
     Args:
-        pattern: Which names, such as *.txt; all if left out.
+        pattern: A pattern of file names, such as *.txt; all files if left out.
     """
     if "/" in pattern or ".." in pattern:
-        raise ValueError("only names in this folder can be listed")
+        raise ValueError("the pattern must not name another folder")
     return {path.name: path.stat().st_size for path in sorted(Path().glob(pattern))}
 
 
@@ -26,7 +26,7 @@ def show(step: ToolStep) -> None:
 
 
 def main() -> None:
-    question = " ".join(sys.argv[1:]) or "Which file of this folder is the largest?"
+    question = " ".join(sys.argv[1:]) or "Which file in this folder is the largest?"
     with OllamaProvider(model="llama3.2") as ollama:
         try:
             run = ollama.run_tools(question, [list_files], on_step=show, timeout=300)

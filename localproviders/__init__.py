@@ -1,25 +1,108 @@
-"""Language models on your own machine: Ollama and LM Studio behind one `ModelProvider`.
+"""One interface to language models on your own machine.
 
-Importing this package loads nothing else: each name is fetched at its first use (PEP 562).
+    from localproviders import OllamaProvider
+
+    with OllamaProvider(model="llama3.2") as ollama:
+        print(ollama.chat("Why is the sky blue?").text)
+
+For details of a name in these lists, call `help`: ``help(localproviders.OllamaProvider)``.
+
+Providers. Each is a `ModelProvider`, with the methods `chat`, `stream`, `parse`, `run_tools`,
+`embed`, `count_tokens`, `list_models`, `load`, `pull` and more:
+    OllamaProvider            an Ollama server
+    LMStudioProvider          an LM Studio server
+    OpenAICompatibleProvider  llama.cpp, vLLM, or another server with OpenAI's API
+    LocalProvider             several servers; if one fails, the next one is used
+    create_default_provider   returns a LocalProvider for all servers of this machine
+    create_fallback_provider  returns a LocalProvider for the given providers
+    LocalEngine               a llama.cpp server that this process starts and stops
+
+Servers and configuration:
+    discover                  searches this machine for servers; returns a Discovery
+    Discovery, FoundServer    the result of the search, and one server in it
+    Config                    the configuration from files and environment variables
+    kinds                     module: the kinds of servers, and functions to add one
+
+Requests:
+    Message, Image, Audio     a message of a conversation, and the media in a message
+    Tool                      a function that the model may call
+    CompletionRequest         all fields of a request, for `complete`
+    EmbeddingRequest          texts to embed, for `embed`
+    Limits                    time limits of a call, in seconds
+    RetryPolicy               number of attempts, and the waits between them
+    CancelToken               a token with which another thread ends a call
+    SecretString              an API key that no repr or log shows
+
+Responses:
+    CompletionResponse        the response of `chat` and `complete`: text, usage, timings
+    Stream, CompletionChunk   the iterator that `stream` returns, and its items
+    Parsed                    the value that `parse` returns, with its response
+    ToolRun, ToolStep         the result of `run_tools`, and one tool call of a run
+    ToolCall                  a call of a tool, as the model wrote it
+    EmbeddingResponse         the vectors that `embed` returns
+    ModelInfo                 one model of a server's list
+    ModelCapabilities         the abilities of a model
+    LoadedModel               a model in the memory of the server
+    Progress                  a progress report of `load` or `pull`
+    CallEvent                 one telemetry event, for listeners
+
+Errors. Each is a `ProviderError`, with a message, a hint and an exit code:
+    ConfigurationError        a value cannot be used
+        UnsupportedError      the server does not support this parameter or method
+        LocalityError         the prompt would leave the allowed locality
+        AuthenticationError   the server asks for a key, or refuses it
+        DependencyError       an optional package is not installed
+    TransportError            the connection failed
+        UnreachableError      no server accepted the connection
+        CertificateError      the TLS handshake failed
+        StreamInterruptedError    the response ended before its last record
+        LimitError            a time limit expired
+    ServerError               the server failed
+        ServerBusyError       the server is busy, or is loading the model
+        RequestRejectedError  the server refused the request
+        ProtocolError         the response does not have the form of this kind of server
+        AnswerTooLargeError   the response exceeds a size limit
+    ModelError                the call failed because of the model
+        ModelNotFoundError    the server has no such model
+        ModelLoadError        the server could not load the model
+        CapabilityError       the model lacks an ability that the call needs
+        ContextOverflowError  prompt and answer do not fit into the context window
+        WrongModelError       another model answered
+    AnswerError               the response is complete, but cannot be used
+        SchemaError           the text does not follow the schema
+        ToolCallError         a tool call is malformed, or the model does not stop calling
+        EmbeddingError        some texts could not be embedded
+    CancelledError            the caller ended the call
+    AllFailedError            several servers were tried, and all failed
+
+Modules:
+    localproviders.types      the requests and responses, and the types of their fields
+    localproviders.errors     the errors
+    localproviders.exporters  metrics, traces and logs from telemetry events
+    localproviders.schema     JSON Schemas from Python types
+    localproviders.testing    servers for tests: FakeOllama, FakeLMStudio, and others
 """
 
+# The import of this package does not import the modules with these names. Each name is imported
+# when it is first used (PEP 562).
+
+import sys as _sys
 from typing import TYPE_CHECKING
 
-from localproviders._doors import door
+from localproviders._lazy import lazy_names
 from localproviders._version import __version__
 
 if TYPE_CHECKING:
-    from localproviders import errors, exporters, types
+    from localproviders import errors, exporters, kinds, types
     from localproviders._http.stream import Stream
     from localproviders.config import Config
-    from localproviders.discovery import Discovery, FoundServer, Probe, discover
+    from localproviders.discovery import Discovery, FoundServer, discover
     from localproviders.engine import LocalEngine
     from localproviders.errors import (
         AllFailedError,
         AnswerError,
         AnswerTooLargeError,
         AuthenticationError,
-        BusyError,
         CancelledError,
         CapabilityError,
         CertificateError,
@@ -28,7 +111,6 @@ if TYPE_CHECKING:
         DependencyError,
         EmbeddingError,
         LimitError,
-        LinkError,
         LocalityError,
         ModelError,
         ModelLoadError,
@@ -37,9 +119,11 @@ if TYPE_CHECKING:
         ProviderError,
         RequestRejectedError,
         SchemaError,
+        ServerBusyError,
         ServerError,
         StreamInterruptedError,
         ToolCallError,
+        TransportError,
         UnreachableError,
         UnsupportedError,
         WrongModelError,
@@ -54,7 +138,6 @@ if TYPE_CHECKING:
     from localproviders.openai_compatible import OpenAICompatibleProvider
     from localproviders.provider import ModelProvider
     from localproviders.secret import SecretString
-    from localproviders.settings import Settings
     from localproviders.telemetry import CallEvent
     from localproviders.types import (
         Audio,
@@ -62,10 +145,8 @@ if TYPE_CHECKING:
         CompletionChunk,
         CompletionRequest,
         CompletionResponse,
-        DownloadJob,
         EmbeddingRequest,
         EmbeddingResponse,
-        Fact,
         Image,
         Limits,
         LoadedModel,
@@ -73,19 +154,12 @@ if TYPE_CHECKING:
         ModelCapabilities,
         ModelInfo,
         Parsed,
-        PartialRun,
         Progress,
         RetryPolicy,
-        ServerTimings,
-        Timings,
-        TokenCount,
-        TokenLogprob,
         Tool,
         ToolCall,
         ToolRun,
         ToolStep,
-        Tried,
-        Usage,
     )
 
 __all__ = [
@@ -94,7 +168,6 @@ __all__ = [
     "AnswerTooLargeError",
     "Audio",
     "AuthenticationError",
-    "BusyError",
     "CallEvent",
     "CancelToken",
     "CancelledError",
@@ -108,17 +181,14 @@ __all__ = [
     "ContextOverflowError",
     "DependencyError",
     "Discovery",
-    "DownloadJob",
     "EmbeddingError",
     "EmbeddingRequest",
     "EmbeddingResponse",
-    "Fact",
     "FoundServer",
     "Image",
     "LMStudioProvider",
     "LimitError",
     "Limits",
-    "LinkError",
     "LoadedModel",
     "LocalEngine",
     "LocalProvider",
@@ -133,8 +203,6 @@ __all__ = [
     "OllamaProvider",
     "OpenAICompatibleProvider",
     "Parsed",
-    "PartialRun",
-    "Probe",
     "Progress",
     "ProtocolError",
     "ProviderError",
@@ -142,23 +210,18 @@ __all__ = [
     "RetryPolicy",
     "SchemaError",
     "SecretString",
+    "ServerBusyError",
     "ServerError",
-    "ServerTimings",
-    "Settings",
     "Stream",
     "StreamInterruptedError",
-    "Timings",
-    "TokenCount",
-    "TokenLogprob",
     "Tool",
     "ToolCall",
     "ToolCallError",
     "ToolRun",
     "ToolStep",
-    "Tried",
+    "TransportError",
     "UnreachableError",
     "UnsupportedError",
-    "Usage",
     "WrongModelError",
     "__version__",
     "create_default_provider",
@@ -166,22 +229,26 @@ __all__ = [
     "discover",
     "errors",
     "exporters",
+    "kinds",
     "types",
 ]
 
-__getattr__, __dir__ = door(
+_look_up, _names = lazy_names(
     __name__,
     {
         "localproviders._http.stream": ("Stream",),
         "localproviders.config": ("Config",),
-        "localproviders.discovery": ("Discovery", "FoundServer", "Probe", "discover"),
+        "localproviders.discovery": (
+            "Discovery",
+            "FoundServer",
+            "discover",
+        ),
         "localproviders.engine": ("LocalEngine",),
         "localproviders.errors": (
             "AllFailedError",
             "AnswerError",
             "AnswerTooLargeError",
             "AuthenticationError",
-            "BusyError",
             "CancelledError",
             "CapabilityError",
             "CertificateError",
@@ -190,7 +257,6 @@ __getattr__, __dir__ = door(
             "DependencyError",
             "EmbeddingError",
             "LimitError",
-            "LinkError",
             "LocalityError",
             "ModelError",
             "ModelLoadError",
@@ -199,9 +265,11 @@ __getattr__, __dir__ = door(
             "ProviderError",
             "RequestRejectedError",
             "SchemaError",
+            "ServerBusyError",
             "ServerError",
             "StreamInterruptedError",
             "ToolCallError",
+            "TransportError",
             "UnreachableError",
             "UnsupportedError",
             "WrongModelError",
@@ -216,7 +284,6 @@ __getattr__, __dir__ = door(
         "localproviders.openai_compatible": ("OpenAICompatibleProvider",),
         "localproviders.provider": ("ModelProvider",),
         "localproviders.secret": ("SecretString",),
-        "localproviders.settings": ("Settings",),
         "localproviders.telemetry": ("CallEvent",),
         "localproviders.types": (
             "Audio",
@@ -224,10 +291,8 @@ __getattr__, __dir__ = door(
             "CompletionChunk",
             "CompletionRequest",
             "CompletionResponse",
-            "DownloadJob",
             "EmbeddingRequest",
             "EmbeddingResponse",
-            "Fact",
             "Image",
             "Limits",
             "LoadedModel",
@@ -235,20 +300,26 @@ __getattr__, __dir__ = door(
             "ModelCapabilities",
             "ModelInfo",
             "Parsed",
-            "PartialRun",
             "Progress",
             "RetryPolicy",
-            "ServerTimings",
-            "Timings",
-            "TokenCount",
-            "TokenLogprob",
             "Tool",
             "ToolCall",
             "ToolRun",
             "ToolStep",
-            "Tried",
-            "Usage",
         ),
     },
-    modules=("errors", "exporters", "types"),
+    modules=("errors", "exporters", "kinds", "types"),
 )
+
+if not TYPE_CHECKING:  # with `__getattr__`, type checkers would not report misspelt names
+    __getattr__ = _look_up
+
+    def __dir__():
+        # pydoc describes every class that it finds in this list, in 447,446 characters. The
+        # docstring of the package names all classes. So pydoc receives an empty list, and help()
+        # of the package shows only the docstring.
+        caller = _sys._getframe(1)
+        while caller is not None and caller.f_globals.get("__name__") == "inspect":
+            caller = caller.f_back
+        is_help = caller is not None and caller.f_globals.get("__name__") == "pydoc"
+        return [] if is_help else _names()

@@ -1,154 +1,461 @@
-"""Frozen values: the one decorator and base class behind the public dataclasses.
+"""Frozen values: the base class and the decorator of the public dataclasses.
 
-Python 3.8 has no keyword-only dataclasses, and every public value needs the same four
-promises: keywords only (so that fields can be added), a repr without content, plain
-dictionaries in and out, and pickles without the server's raw record. They stand here once.
+Every value is a standard dataclass. This module defines what all values have in common:
+keyword-only constructors, so that fields can be added later; equality and a hash; a repr without
+content; conversion to and from plain dictionaries; and pickles without the server's raw record.
 """
 
 from __future__ import annotations
 
 import base64
+import sys
 from array import array
+from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import field as field
 from datetime import date, time
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, List, Mapping, Type, TypeVar
+from functools import update_wrapper
+from types import CellType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    ClassVar,
+    Collection,
+    Dict,
+    List,
+    Mapping,
+    NoReturn,
+    Tuple,
+    Type,
+    TypeVar,
+)
 
-from localproviders._fields import Field, fields_of, make
+from localproviders._did_you_mean import did_you_mean, name_other_attribute
+from localproviders._redact import each_on_one_line, in_markdown
+from localproviders._signatures import Self, unknown_keyword
+
+#: A function that converts the sealed value of a field to a value that may be shown. For example,
+#: a key becomes a `SecretString`.
+Hide = Callable[[CellType], Any]
+
+
+def seal(cls: Any, names: Collection[str], hides: Mapping[str, Hide]) -> None:
+    """Replace the constructor of a class with one that first hides the secret arguments.
+
+    The plain values must not be in any frame of the package, because a traceback with local
+    variables would show them.
+
+    Args:
+        cls: The class. Its constructor accepts keyword arguments only.
+        names: The names of the fields of the class.
+        hides: For each field that may contain a secret, the function that hides it.
+    """
+    fill = cls.__init__
+
+    def __init__(self: Any, *args: Any, **fields: Any) -> None:  # noqa: N807  # it becomes a method
+        given, args, fields = CellType((args, fields)), (), {}
+        if given.cell_contents[0]:
+            raise TypeError(f"{cls.__name__}() takes keyword arguments only")
+        fill(self, **hidden(cls.__name__, names, hides, CellType(given.cell_contents[1])))
+
+    cls.__init__ = update_wrapper(__init__, fill)  # for signatures and `help`
+
+
+def hidden(
+    what: str, names: Collection[str], hides: Mapping[str, Hide], given: CellType
+) -> Dict[str, Any]:
+    """Return keyword arguments, with the secret ones hidden.
+
+    Args:
+        what: Name of the class or function, for the message.
+        names: The names of the arguments of the class or function.
+        hides: For each argument that may contain a secret, the function that hides it.
+        given: The sealed dictionary of the arguments.
+
+    Raises:
+        TypeError: A name is unknown. Its value is not shown, because a misspelt argument may be
+            a secret.
+    """
+    for name in given.cell_contents:
+        if name not in names:
+            raise unknown_keyword(name, what, names)
+    # The loop is over the names: a loop over the values would have each value in this frame.
+    return {
+        name: hides[name](CellType(given.cell_contents[name]))
+        if name in hides
+        else given.cell_contents[name]
+        for name in given.cell_contents
+    }
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _refuse(self: Any, *_: Any, **__: Any) -> NoReturn:
+    what, copy = ("list", "[*it, item]") if isinstance(self, list) else _DICTIONARY
+    raise TypeError(
+        f"this {what} is part of a frozen value and cannot be changed; make a changed copy with"
+        f" {copy} or from to_dict() of the value, and pass the copy to replace(...) of the value"
+    )
+
+
+_DICTIONARY = ("dictionary", "{**it, key: value}")
+
+
+class FrozenDict(Dict[K, V]):
+    """A dictionary that refuses changes and has a hash.
+
+    It is a subclass of `dict`, not a view of one, so that `json`, `pickle`, `copy` and
+    `dataclasses.asdict` accept it. Calls of the base class, such as `dict.update(it, ...)` or
+    `it.__init__(...)`, can still change it, just as `object.__setattr__` can change any frozen
+    dataclass. `copy()` returns a plain `dict`.
+    """
+
+    # Type checkers see a plain dict; the fields that contain one are annotated as Mapping.
+    if not TYPE_CHECKING:
+        __setitem__ = __delitem__ = __ior__ = _refuse
+        clear = pop = popitem = setdefault = update = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a plain dict has none
+        return hash_of(self)
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        # By default, pickle fills a new dictionary item by item, which this class refuses.
+        return type(self), (dict(self),)
+
+
+class FrozenList(List[V]):
+    """A list that refuses changes and has a hash.
+
+    It is a subclass of `list` and not a tuple, because a tuple never equals a list.
+    """
+
+    if not TYPE_CHECKING:
+        __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+        append = clear = extend = insert = pop = remove = reverse = sort = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a plain list has none
+        return hash_of(self)
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), (list(self),)
+
+
+# Number of levels of containers that are frozen. Servers' JSON may have as many by default.
+_MAX_FROZEN_DEPTH = 100
+# Most values in JSON have these types, and need not be frozen. Looking up the type first saves most
+# of the time.
+_IMMUTABLE_TYPES = frozenset({str, int, float, bool, type(None)})
+
+
+def frozen(value: Any) -> Any:
+    """Return a copy in which the mappings, lists and tuples on all levels cannot be changed.
+
+    Mappings become `FrozenDict`, and lists become `FrozenList`. Other values are not copied.
+    Containers that are nested more than 100 levels deep, or that contain themselves, are not
+    frozen.
+    """
+    return _frozen(value, {}, 0)
+
+
+def _frozen(value: Any, seen: Dict[int, Tuple[Any, Any]], depth: int) -> Any:
+    if type(value) in _IMMUTABLE_TYPES or isinstance(value, (FrozenDict, FrozenList)):
+        return value
+    if depth > _MAX_FROZEN_DEPTH or not _can_freeze(value):
+        return value
+    if id(value) not in seen:
+        # Each container is copied only once. So a container that is used in two places is shared by
+        # the copies, and a container that contains itself does not recurse for ever. `seen` also
+        # keeps the original alive: otherwise Python could use its id for another object.
+        seen[id(value)] = (value, value)
+        seen[id(value)] = (value, _frozen_container(value, seen, depth + 1))
+    return seen[id(value)][1]
+
+
+def _can_freeze(value: Any) -> bool:
+    return isinstance(value, (list, dict, Mapping)) or type(value) is tuple
+
+
+def _frozen_container(value: Any, seen: Dict[int, Tuple[Any, Any]], depth: int) -> Any:
+    if isinstance(value, (dict, Mapping)):  # the check for dict is much faster
+        return FrozenDict({name: _frozen(value[name], seen, depth) for name in value})
+    make = FrozenList if isinstance(value, list) else tuple
+    return make([_frozen(item, seen, depth) for item in value])
+
+
+def thawed(value: Any) -> Any:
+    """Return a copy of a frozen value in which dictionaries and lists can be changed."""
+    if isinstance(value, FrozenDict):
+        return {name: thawed(item) for name, item in value.items()}
+    return [thawed(item) for item in value] if isinstance(value, FrozenList) else value
+
+
+def hash_of(value: Any) -> int:
+    """Return a hash that is consistent with equality, also for lists, dictionaries and sets.
+
+    These containers are hashed by their content, so that equal containers have equal hashes.
+
+    Raises:
+        TypeError: The content has no hash. For example, it contains an `array`.
+    """
+    if isinstance(value, (tuple, list)):
+        return hash(tuple(map(hash_of, value)))
+    if isinstance(value, Mapping):
+        return hash(frozenset((key, hash_of(item)) for key, item in value.items()))
+    if isinstance(value, (set, bytearray)):
+        # A set equals a frozenset, and a bytearray equals bytes, so the hashes must be equal, too.
+        return hash(frozenset(value) if isinstance(value, set) else bytes(value))
+    return hash(value)
+
 
 if TYPE_CHECKING:
-    import dataclasses
-    from dataclasses import field as field
-
-    from typing_extensions import Self, dataclass_transform
+    from typing_extensions import dataclass_transform
 else:
-    field = Field
 
     def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
-        """Stand in for the typing helper, which only checkers need."""
+        """Return a decorator that does nothing: only type checkers need the real one."""
         return lambda decorator: decorator
 
 
 T = TypeVar("T")
 
-#: A field that holds what a person or a model said: its repr tells the size only.
+#: Metadata of a field that contains text of a user or a model. The repr shows only its size.
 CONTENT: Mapping[str, Any] = {"content": True}
 
-#: The server's own record: absent from repr, equality, dictionaries and pickles.
+#: Metadata of a field that repr, dictionaries and pickles leave out, such as the server's own
+#: record. Each such field is also excluded from equality by ``compare=False``.
 RAW: Mapping[str, Any] = {"raw": True}
 
 
-# At Python's own limit the finalizers of whatever is forgotten there fail, too.
-_DEEPEST = 300
+# Maximum nesting of a value that `plain` converts. It is well below Python's recursion limit: at
+# that limit, finalizers that run at this moment would fail, too.
+_MAX_DEPTH = 300
 
 
 def loads(load: Callable[[Any], Any], **more: Any) -> Mapping[str, Any]:
-    """Give field metadata: how `from_dict` turns a plain value back into this field's."""
+    """Return metadata for a field: `from_dict` converts the plain value of the field with `load`.
+
+    Args:
+        load: A function that converts a value from a dictionary to the value of the field.
+        more: Further metadata.
+    """
     return {"load": load, **more}
 
 
 def loads_each(load: Callable[[Any], Any], **more: Any) -> Mapping[str, Any]:
-    """Give field metadata for a tuple: `load` is applied to each item."""
+    """Return metadata for a field with a tuple: `from_dict` converts each item with `load`.
+
+    Args:
+        load: A function that converts an item from a dictionary to an item of the tuple.
+        more: Further metadata.
+    """
     return {"load": lambda items: tuple(load(item) for item in items), **more}
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, eq_default=False, field_specifiers=(field,)
+)
 def record(cls: Type[T]) -> Type[T]:
-    """Make a class a frozen dataclass that takes keywords only, on every Python.
+    """Make a class a frozen dataclass with keyword-only arguments, on every Python version.
 
-    Nobody can tell it from one that `dataclasses` made, which is asked only for what needs it.
+    Equality, hash and repr are inherited from `Record`. Generating them for each class would take
+    time at the start of every script.
     """
-    make(cls)
+    if sys.version_info >= (3, 10):
+        made = dataclass(frozen=True, eq=False, repr=False, kw_only=True)(cls)
+    else:
+        made = _without_positions(dataclass(frozen=True, eq=False, repr=False)(cls))
+    if not _seal(made):
+        _name_misspelt(made)
+    return made
+
+
+def _name_misspelt(cls: Any) -> None:
+    """Make the constructor of a class suggest the right name for a misspelt argument."""
+    fill, names = cls.__init__, cls.__dataclass_fields__
+
+    def __init__(self: Any, **given: Any) -> None:  # noqa: N807  # it becomes a method
+        try:
+            fill(self, **given)
+            return  # a correct call does not search for misspelt names
+        except TypeError:
+            misspelt = [name for name in given if name not in names]
+            if not misspelt:
+                raise
+        finally:
+            given = {}  # a traceback with local variables must not show the content
+        raise unknown_keyword(misspelt[0], cls.__name__, names)
+
+    cls.__init__ = update_wrapper(__init__, fill)  # for signatures and `help`
+
+
+def _without_positions(cls: Any) -> Any:
+    """Make the arguments of a constructor keyword-only.
+
+    It replaces the argument `kw_only` of `dataclass`, which needs Python 3.10.
+    """
+    init = cls.__init__
+    code, defaults = init.__code__, init.__defaults__ or ()
+    names = code.co_varnames[1 : code.co_argcount]
+    init.__code__ = code.replace(co_argcount=1, co_kwonlyargcount=len(names))
+    init.__kwdefaults__ = dict(zip(names[len(names) - len(defaults) :], defaults))
+    init.__defaults__ = None
     return cls
 
 
-class Record:
-    """Base of the public values: repr, dictionaries, copies and pickles."""
+def _seal(cls: Any) -> bool:
+    """Seal the constructor of a class if a field contains a secret; return whether one does."""
+    hides = {f.name: f.metadata["hide"] for f in fields(cls) if "hide" in f.metadata}
+    if hides:
+        cls._hides = hides
+        # The function of `dataclasses` would have the secrets in its frame.
+        cls.__replace__ = Record.replace
+        seal(cls, [f.name for f in fields(cls)], hides)
+    return bool(hides)
 
-    if TYPE_CHECKING:
-        # Every subclass is a dataclass; checkers cannot see that from here.
-        __dataclass_fields__: ClassVar[Dict[str, dataclasses.Field[Any]]]
+
+class Record:
+    """The base class of the public values.
+
+    It defines equality, repr, copies, pickles, and conversion to and from dictionaries.
+    """
+
+    # Every subclass is a dataclass, but type checkers cannot know that here.
+    __dataclass_fields__: ClassVar[Dict[str, Any]]
+
+    _hides: ClassVar[Mapping[str, Hide]] = {}
+
+    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+        __getattr__ = name_other_attribute
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record) or other.__class__ is not self.__class__:
+            return NotImplemented
+        return self._compared() == other._compared()
+
+    def __hash__(self) -> int:
+        return hash_of(self._compared())
+
+    def _compared(self) -> List[Any]:
+        return [getattr(self, each.name) for each in fields(self) if each.compare]
 
     def __repr__(self) -> str:
         shown = [
-            f"{field.name}={_shown(field, value)}"
-            for field in fields_of(type(self)).values()
-            for value in (getattr(self, field.name),)
-            if "raw" not in field.metadata and value != field.value()
+            f"{each.name}={_shown(each, value)}"
+            for each in fields(self)
+            # `MISSING` stands for a field that is not set yet: a debugger may show a value whose
+            # constructor has not finished.
+            for value in (getattr(self, each.name, MISSING),)
+            if value is not MISSING and "raw" not in each.metadata and value != _default(each)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def to_dict(self) -> Dict[str, Any]:
-        """Give this value as plain JSON types; fields at their default are left out.
+        """Return this value as plain JSON types. Fields that have their default are left out.
 
-        Bytes become base64 text, dates ISO 8601. The server's raw record is not included.
-        `from_dict` takes the result back.
+        Bytes become base64 text, and dates become ISO 8601 text. The server's raw record is left
+        out, and secrets are redacted. The dictionaries and lists are copies that may be changed.
+
+        `from_dict` makes an equal value from the result, with two exceptions. Secrets are lost.
+        Inside a dictionary, such as the arguments of a tool call, tuples become lists and dates
+        become text.
         """
         return {
-            field.name: plain(value)
-            for field in fields_of(type(self)).values()
-            for value in (getattr(self, field.name),)
-            if "raw" not in field.metadata and value != field.value()
+            each.name: plain(value)
+            for each in fields(self)
+            for value in (getattr(self, each.name),)
+            if "raw" not in each.metadata and value != _default(each)
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Build the value from what `to_dict` gave.
+        """Build a value from a dictionary that `to_dict` returned.
 
         Raises:
-            ValueError: A key is not a field of this class, or a required one is missing.
+            ValueError: A key is not a field of this class, or a required field is missing.
         """
-        fields = fields_of(cls)
+        known = {each.name: each for each in fields(cls)}
         for key in data:
-            if key not in fields or "raw" in fields[key].metadata:
+            if key not in known or "raw" in known[key].metadata:
                 raise ValueError(
-                    f"{cls.__name__} has no field {key!r}{did_you_mean(key, list(fields))}"
+                    f"{cls.__name__} has no field {key!r}{did_you_mean(key, list(known))}"
                 )
-        loaded = {key: _loaded(fields[key], value) for key, value in data.items()}
+        loaded = {key: _loaded(known[key], value) for key, value in data.items()}
         try:
             return cls(**loaded)
         except TypeError as error:
             raise ValueError(f"{cls.__name__}: {error}") from None
 
     def replace(self, **changes: Any) -> Self:
-        """Give a copy with some fields changed; the constructor's checks run again."""
-        fields = fields_of(type(self)).values()
-        now = {each.name: getattr(self, each.name) for each in fields if each.init}
-        return type(self)(**{**now, **changes})
+        """Return a copy with some fields changed. The checks of the constructor run again.
+
+        Raises:
+            TypeError: The class has no field of this name.
+            ValueError: The constructor refuses a value.
+        """
+        given, changes = CellType(changes), {}
+        now = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        if self._hides:
+            names = [each.name for each in fields(self)]
+            given = CellType(hidden(type(self).__name__, names, self._hides, given))
+        return type(self)(**{**now, **given.cell_contents})
 
     __replace__ = replace
 
     def __getstate__(self) -> Dict[str, Any]:
-        raw = {f.name for f in fields_of(type(self)).values() if "raw" in f.metadata}
+        raw = {each.name for each in fields(self) if "raw" in each.metadata}
         return {name: value for name, value in self.__dict__.items() if name not in raw}
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
         self.__dict__.update(state)
 
+    def _freeze(self, *names: str) -> None:
+        """Replace the mappings in these fields with frozen copies."""
+        for name in names:
+            value = getattr(self, name)
+            # A FrozenDict, such as the default of most fields, is not copied.
+            if not isinstance(value, FrozenDict) and isinstance(value, Mapping):
+                object.__setattr__(self, name, frozen(value))
 
-def did_you_mean(word: str, known: List[str]) -> str:
-    """Give "; did you mean 'x'?" for the nearest of the known words, or nothing."""
-    import difflib  # seldom needed, and slower to load than this module
+    def _keep_as_tuples(self, *names: str) -> None:
+        """Replace the lists in these fields with tuples, because a list never equals a tuple."""
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
 
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    def _put_on_one_line(self, *names: str) -> None:
+        """Make each text in these fields a single line, because it may quote text of a server."""
+        for name in names:
+            object.__setattr__(self, name, each_on_one_line(getattr(self, name)))
+
+
+class Line(Record):
+    """The base class of public values whose `str` is one line. Notebooks show this line, too."""
+
+    def _repr_markdown_(self) -> str:
+        return in_markdown(str(self))
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Turn a value into JSON types: records, dataclasses, containers, enums, dates, bytes.
+    """Convert a value to JSON types.
 
-    Bytes become base64 text, dates ISO 8601, paths text, named tuples objects. What has no
-    such form stays as it is.
+    Records, dataclasses, pydantic models and named tuples become objects. Bytes become base64
+    text, dates become ISO 8601 text, paths become text, and enums become their values. The items
+    of containers are converted. A value of any other type is returned unchanged.
 
     Raises:
-        ValueError: It is nested more than 300 levels deep, or contains itself.
+        ValueError: The value is nested more than 300 levels deep, or contains itself.
     """
-    if depth > _DEEPEST:
-        raise ValueError("it is nested too deeply, or contains itself")
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"the value has more than {_MAX_DEPTH} levels, or contains itself")
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if isinstance(value, Enum):
         return plain(value.value)
-    value, depth = _by_name(value), depth + 1
+    value, depth = _fields_of(value), depth + 1
     if isinstance(value, Mapping):
         return {str(plain(key, depth)): plain(item, depth) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset, array)):
@@ -160,19 +467,19 @@ def plain(value: Any, depth: int = 0) -> Any:
     return value.isoformat() if isinstance(value, (date, time)) else value
 
 
-def _by_name(value: Any) -> Any:
-    """Give the fields of a value that has some, by name."""
-    if hasattr(value, "model_dump"):  # pydantic's models
+def _fields_of(value: Any) -> Any:
+    """Return a dictionary with the fields of a value, or the value itself if it has no fields."""
+    if hasattr(value, "model_dump"):  # pydantic models
         return value.model_dump(mode="json")
     if hasattr(value, "_asdict"):  # named tuples
         return value._asdict()
     if hasattr(type(value), "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in fields_of(type(value))}
+        return {name: getattr(value, name) for name in type(value).__dataclass_fields__}
     return value
 
 
 def size_of(value: Any) -> str:
-    """Say how much content there is, without saying what."""
+    """Return the text that shows only the size of a value in a repr: ``<12 characters>``."""
     if value is None:
         return "None"
     units: Mapping[type, str] = {str: "characters", bytes: "bytes"}
@@ -180,10 +487,15 @@ def size_of(value: Any) -> str:
     return f"<{len(value)} {unit}>" if hasattr(value, "__len__") else "<hidden>"
 
 
-def _shown(field: Field, value: Any) -> str:
-    return size_of(value) if "content" in field.metadata else repr(value)
+def _default(each: Field[Any]) -> Any:
+    """Return the default of a field, or `MISSING` if it has none."""
+    return each.default if each.default_factory is MISSING else each.default_factory()
 
 
-def _loaded(field: Field, value: Any) -> Any:
-    load = field.metadata.get("load")
+def _shown(each: Field[Any], value: Any) -> str:
+    return size_of(value) if "content" in each.metadata else repr(value)
+
+
+def _loaded(each: Field[Any], value: Any) -> Any:
+    load = each.metadata.get("load")
     return value if load is None or value is None else load(value)

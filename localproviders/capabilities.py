@@ -1,8 +1,8 @@
-"""From any server's evidence to `ModelCapabilities`: the one place that knows how to tell.
+"""Conversion of a server's evidence about a model to `ModelCapabilities`.
 
-A provider says what its server told, in the words below; what follows from it, and how
-sure that is, is decided here. What a server said beats what was concluded; apart from that,
-later evidence wins over earlier.
+Each provider translates the responses of its server to `Evidence`. Only this module decides which
+capabilities follow from the evidence, and how certain they are. A fact that a server reported
+overrides an inferred fact. Otherwise, later evidence overrides earlier evidence.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, FrozenSet, Iterable, Mapping, Optional, Tuple
 
-from localproviders._record import Record, field, record
-from localproviders.types.model import Fact, ModelCapabilities, Source
+from localproviders._record import FrozenDict, Record, field, record
+from localproviders.types.models import CapabilityEvidence, ModelCapabilities, Source
 
-#: What a model can do; the words of the evidence, and fields of `ModelCapabilities`.
+#: The abilities that a model may have. `Evidence` uses these names, and `ModelCapabilities` has a
+#: field for each of them.
 ABILITIES = (
     "chat",
     "completion",
@@ -27,46 +28,55 @@ ABILITIES = (
     "structured_output",
 )
 
-# A name is a hint where the server says nothing of a model's kind.
+# A pattern for names of embedding models. It is used only if the server does not report whether a
+# model is an embedding model.
 _EMBEDDING_NAME = r"embed|(^|[-_/])(bge|gte|e5|minilm|all-minilm)([-_.:]|$)"
 
-# This family always thinks, and knows these levels (ollama-api §4.3, lmstudio-api §2.3).
+# A pattern for the models of the family gpt-oss. They always think, and support these levels
+# (docs/reference/ollama.md, "Thinking"; docs/reference/lmstudio.md, "Reasoning").
 _GPT_OSS = r"gpt[-_]?oss"
 _GPT_OSS_LEVELS = ("low", "medium", "high")
 
-_LONGEST_DETAIL = 300
+# Maximum length of the `detail` of a capability. Longer texts are cut.
+_MAX_DETAIL = 300
+# Number of characters at the beginning of a model's name in which the patterns are searched.
+_MAX_NAME = 1_000
 
 
 @record
 class Evidence(Record):
-    """What one answer of a server said about a model.
+    """The information about a model in one response of a server.
 
     Attributes:
-        detail: Which answer, such as ``GET /api/tags``.
-        can: The abilities that it names.
-        cannot: The abilities that it denies.
-        said: For abilities: the server's own words, where they help.
-        facts: Other fields of `ModelCapabilities`, as it gives them; what is empty or zero
-            says nothing.
-        follows: What can be concluded from it, with the reason.
+        detail: The request that was answered, such as ``GET /api/tags``.
+        can: The abilities that the response says the model has.
+        cannot: The abilities that the response says the model lacks.
+        said: The server's own text about an ability, by ability. Some abilities have no text.
+        facts: Values of other fields of `ModelCapabilities`, by field. Empty values and zeros are
+            ignored.
+        follows: Conclusions from the response, by field. Each conclusion is a value and the reason
+            for this value.
     """
 
     detail: str
     can: FrozenSet[str] = frozenset()
     cannot: FrozenSet[str] = frozenset()
-    said: Mapping[str, str] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    follows: Mapping[str, Tuple[Any, str]] = field(default_factory=dict)
+    said: Mapping[str, str] = field(default_factory=FrozenDict)
+    facts: Mapping[str, Any] = field(default_factory=FrozenDict)
+    follows: Mapping[str, Tuple[Any, str]] = field(default_factory=FrozenDict)
+
+    def __post_init__(self) -> None:
+        self._freeze("said", "facts", "follows")
 
 
 def detect(name: str, *evidence: Evidence) -> ModelCapabilities:
-    """Say what a model is and can do, and for each fact how that is known.
+    """Return the capabilities of a model, with the evidence for each fact.
 
     Args:
-        name: The model's name; a hint where the evidence is silent.
-        evidence: What the server told, the better last.
+        name: Name of the model. It is used to infer some facts that the evidence does not contain.
+        evidence: The information from the server. The most reliable evidence comes last.
     """
-    known = _Known(name)
+    known = _KnownFacts(name)
     for item in evidence:
         for ability in ABILITIES:
             if ability in item.can or ability in item.cannot:
@@ -82,48 +92,48 @@ def detect(name: str, *evidence: Evidence) -> ModelCapabilities:
     return ModelCapabilities(**known.values, evidence=known.facts)
 
 
-class _Known:
-    """What has been learnt so far."""
+class _KnownFacts:
+    """The facts about a model that are known so far, with their evidence."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = name[:_MAX_NAME]
         self.values: Dict[str, Any] = {}
-        self.facts: Dict[str, Fact] = {}
+        self.facts: Dict[str, CapabilityEvidence] = {}
 
     def learn(self, what: str, value: Any, source: Source, detail: str) -> None:
-        """Take a fact, whatever was known before."""
+        """Record a fact. It replaces an earlier fact about the same field."""
         self.values[what] = value
-        self.facts[what] = Fact(source=source, detail=detail[:_LONGEST_DETAIL])
+        self.facts[what] = CapabilityEvidence(source=source, detail=detail[:_MAX_DETAIL])
 
     def conclude(self, what: str, value: Any, detail: str, source: Source = "inferred") -> None:
-        """Take a fact that no server reported."""
+        """Record an inferred fact, unless the server reported a fact about the same field."""
         if what not in self.facts or self.facts[what].source != "reported":
             self.learn(what, value, source, detail)
 
     def add(self, what: str, value: Any, detail: str, source: Source = "inferred") -> None:
-        """Take a fact of which nothing is known yet."""
+        """Record a fact, unless a fact about the same field is known."""
         if what not in self.values:
             self.learn(what, value, source, detail)
 
 
-def _infer(known: _Known) -> None:
+def _infer(known: _KnownFacts) -> None:
     values = known.values
     if "embeddings" not in values and "chat" not in values:
-        named_so = bool(re.search(_EMBEDDING_NAME, known.name, re.IGNORECASE))
-        known.add("embeddings", named_so, f"the name {known.name!r}")
-        known.add("chat", not named_so, "nothing speaks against it", "assumed")
+        has_embedding_name = bool(re.search(_EMBEDDING_NAME, known.name, re.IGNORECASE))
+        known.add("embeddings", has_embedding_name, f"the name {known.name!r}")
+        known.add("chat", not has_embedding_name, "no evidence against it", "assumed")
     if "embeddings" not in values:
-        known.add("embeddings", not values["chat"], "a chat model")
-    known.add("chat", not values["embeddings"], "from whether it makes vectors")
-    known.add("completion", values["chat"], "what can chat can continue text")
-    known.add("streaming", values["chat"], "every server here streams what a model says")
-    # All servers here hold the sampler to a grammar, whatever the model.
-    known.add("structured_output", values["chat"], "the server holds to the schema", "assumed")
+        known.add("embeddings", not values["chat"], "a model can either chat or embed")
+    known.add("chat", not values["embeddings"], "a model can either chat or embed")
+    known.add("completion", values["chat"], "a model that can chat can complete text")
+    known.add("streaming", values["chat"], "all supported servers stream answers")
+    # All supported servers can restrict the tokens of any model with a grammar.
+    known.add("structured_output", values["chat"], "the server enforces the schema", "assumed")
     if values["chat"]:
         _infer_thinking(known)
 
 
-def _infer_thinking(known: _Known) -> None:
+def _infer_thinking(known: _KnownFacts) -> None:
     architecture = known.values.get("architecture")
     found = re.search(_GPT_OSS, architecture or known.name, re.IGNORECASE)
     if found:
@@ -135,14 +145,14 @@ def _infer_thinking(known: _Known) -> None:
             known.add("thinking_levels", _GPT_OSS_LEVELS, reason)
 
 
-# --- what is refused before it is sent ----------------------------------------------------
+# --- requests that are refused before they are sent ---------------------------------------
 
 
 def lacks(capabilities: ModelCapabilities, needs: Iterable[str]) -> Optional[str]:
-    """Give the first needed ability that the model surely lacks, or None.
+    """Return the first needed ability that the model certainly does not have, or None.
 
-    It lacks one surely where the server itself said so: what was concluded or assumed, or is
-    not known, is left to the server to refuse.
+    This is certain only if the server itself reported it. In all other cases, the server decides
+    whether to refuse the request.
     """
     for ability in needs:
         fact = capabilities.evidence.get(ability)
@@ -153,7 +163,7 @@ def lacks(capabilities: ModelCapabilities, needs: Iterable[str]) -> Optional[str
 
 
 def has(capabilities: ModelCapabilities, ability: str) -> bool:
-    """Say whether the model surely has this ability: the server said so."""
+    """Return whether the server reported that the model has this ability."""
     fact = capabilities.evidence.get(ability)
     reported = fact is not None and fact.source == "reported"
     return reported and getattr(capabilities, ability) is True

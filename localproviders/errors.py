@@ -1,46 +1,72 @@
-"""What a user catches: one root, and one class for each thing one does about it.
+"""The public errors: one root class, and one subclass for each way to handle a failure.
 
-The same class is raised whether the fault came as a status, inside an answer with
-status 200, or in the middle of a stream. No error carries a prompt or a key; text that
-a model produced before a call failed is in `partial`, and in no message.
+A failure raises the same class whether the server reported it as a status, inside a response with
+status 200, or in the middle of a stream. No error contains a prompt or a key. Text that a model
+wrote before the call failed is in `partial`, never in a message. Messages and hints may quote text
+from servers, models and files. Each of them is one line, with control characters as visible
+escapes.
 """
 
 from __future__ import annotations
 
-from array import array
 from types import MappingProxyType
-from typing import Any, Dict, Mapping, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Type, TypedDict
 
+from localproviders._did_you_mean import name_other_attribute
 from localproviders._record import plain
+from localproviders._redact import each_on_one_line, in_markdown, one_line
+from localproviders._signatures import Unpack, Vector, exact_keywords
 
 _SERVER_TEXT_LIMIT = 2_000
+_ONE_LINE_ATTRIBUTES = ("message", "hint", "evidence", "reasons")
+
+
+class ErrorFacts(TypedDict, total=False):
+    """The keyword arguments that the constructor of every error accepts."""
+
+    hint: Optional[str]
+    retryable: Optional[bool]
+    provider: Optional[str]
+    model: Optional[str]
+    endpoint: Optional[str]
+    status: Optional[int]
+    partial: str
+    server_message: Optional[str]
 
 
 class ProviderError(Exception):
-    """The root of everything this package raises about a call.
+    """The base class of all errors that this package raises for a call.
+
+    Every error that is raised is an instance of a subclass. The `str` of an error is one line,
+    ``message [model ...] [at ...] (hint: ...)``. Each part is shortened if it is long.
 
     Attributes:
-        message: One sentence: what happened.
-        hint: What to try next, or None.
-        retryable: True where the same call may succeed later, unchanged.
+        message: A description of the failure: one sentence on one line.
+        hint: A suggestion for the user, on one line, or None.
+        retryable: True if the same call, unchanged, may succeed later. It is False, unless the
+            docstring of the subclass says otherwise.
         provider: Name of the provider, or None.
         model: Name of the model, or None.
         endpoint: Address of the server, such as ``http://127.0.0.1:11434``, or None.
-        status: HTTP status, or None where there was none.
-        partial: The model's text before the call failed; empty where there was none.
-        server_message: The server's own words, at most 2,000 characters, or None.
-        embedded: For a call of `embed`: the index and the vector of each text that had been
-            done; empty otherwise. It is in no message.
-        run: What `run_tools` had done before this error ended it, a `PartialRun`; None
-            where the error came out of another call.
-        exit_code: What the command line ends with for this class of error.
+        status: HTTP status of the response, or None if no status belongs to the failure.
+        partial: The text that the model wrote before the call failed; empty if there is none.
+        server_message: The server's own error text, at most 2,000 characters, or None. It is not
+            escaped and may contain control characters, so print its ``repr``.
+        embedded: After a failed call of `embed`, the packed vector of each text that was embedded
+            before the failure, by the index of the text. Empty for other calls. No message
+            contains it.
+        run: After a failed call of `run_tools`, a `PartialRun` with the rounds before the
+            failure. None for other calls.
+        exit_code: Exit code of the command line for this class of error: 1, unless the
+            docstring of the subclass names another.
     """
 
-    exit_code = 1
-    retryable = False
-    embedded: Mapping[int, array[float]] = MappingProxyType({})
+    exit_code: int = 1
+    retryable: bool = False
+    embedded: Mapping[int, Vector] = MappingProxyType({})
     run: Any = None
 
+    @exact_keywords
     def __init__(
         self,
         message: str,
@@ -64,28 +90,45 @@ class ProviderError(Exception):
         self.endpoint = endpoint
         self.status = status
         self.partial = partial
-        self.server_message = server_message and server_message[:_SERVER_TEXT_LIMIT]
+        self.server_message: Optional[str] = server_message and server_message[:_SERVER_TEXT_LIMIT]
+
+    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+        __getattr__ = name_other_attribute
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # This is done here and not in the constructor, because these texts also change later: a
+        # hint is added, or a quotation of the prompt is removed.
+        value = each_on_one_line(value) if name in _ONE_LINE_ATTRIBUTES else value
+        super().__setattr__(name, value)
+        if name == "message":
+            self.args: Tuple[Any, ...] = (value,)
 
     def __str__(self) -> str:
-        where = " ".join(
-            f"[{name} {value}]"
-            for name, value in (("model", self.model), ("at", self.endpoint))
-            if value is not None
-        )
-        hint = f"\n  hint: {self.hint}" if self.hint else ""
-        return f"{self.message}{' ' if where else ''}{where}{hint}"
+        # The values are read from `__dict__`, because an interrupted constructor has set only some
+        # of the attributes.
+        forms = (("[model {}]", "model"), ("[at {}]", "endpoint"), ("(hint: {})", "hint"))
+        known = [(form, self.__dict__.get(name)) for form, name in forms]
+        parts = [form.format(each_on_one_line(value)) for form, value in known if value]
+        return one_line(" ".join([str(self.__dict__.get("message", "")), *parts]))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.message!r})"
+        return f"{type(self).__name__}({self.__dict__.get('message', '')!r})"
+
+    def _repr_markdown_(self) -> str:
+        return f"**{type(self).__name__}**: {in_markdown(str(self), 2_000)}"
 
     def add_context(self, **facts: Optional[str]) -> None:
-        """Fill in facts (provider, model, endpoint, partial) that are not yet known."""
+        """Set attributes (provider, model, endpoint, partial) that have no value yet."""
         for name, value in facts.items():
             if value and not getattr(self, name):
                 setattr(self, name, value)
 
     def to_dict(self) -> Dict[str, Any]:
-        """Give the error as plain JSON types: its class name, and the facts that are known."""
+        """Return the error as plain JSON types: its class name, and the attributes with a value.
+
+        The key ``error`` has the class name. Attributes that are None or an empty string are left
+        out. The key ``retryable`` is always there.
+        """
         facts = {
             name: plain(value) for name, value in self.__dict__.items() if value not in (None, "")
         }
@@ -97,86 +140,130 @@ class ProviderError(Exception):
 
 def _unpickle(cls: Type[ProviderError], state: Mapping[str, Any]) -> ProviderError:
     error = cls.__new__(cls, state["message"])
-    error.args = (state["message"],)
-    error.__dict__.update(state)
+    for name, value in state.items():
+        setattr(error, name, value)
     return error
 
 
-# --- what was asked for cannot be done as it stands -------------------------------------
+# --- the call itself is impossible ------------------------------------------------------
 
 
 class ConfigurationError(ProviderError, ValueError):
-    """A value given to this package is impossible; nothing was sent."""
+    """A value in a call, a constructor, a file or an environment variable cannot be used.
+
+    The class itself is raised before a prompt is sent. Its subclasses may also be raised later.
+    Each of these errors is a `ValueError`, too. Not retryable. The exit code is 2.
+    """
 
     exit_code = 2
 
 
 class UnsupportedError(ConfigurationError):
-    """This server has no such thing: a parameter or a verb that it cannot take.
+    """The server does not support a parameter, a value or an operation of the call.
 
-    Raised instead of dropping a parameter in silence, and before anything is sent wherever
-    that is known.
+    The package never ignores such a parameter silently. If it knows in advance that the server
+    does not support the parameter, it sends nothing. Otherwise this error is raised when the
+    server refuses the request. Not retryable. The exit code is 2.
     """
 
 
 class LocalityError(ConfigurationError):
-    """A prompt would have left, or an answer came from outside, the allowed place.
+    """The policy `locality` forbids the place to which a prompt or a model would go.
 
-    The hint is the line that would allow it.
+    It is raised before a prompt is sent to an address that the policy does not allow, or to a
+    model that runs outside of the policy's limit. It is also raised if a response came from such
+    a place, and by `Config.load` if a project's file widens the policy. `hint` says what to do.
+    Not retryable. The exit code is 3.
     """
 
     exit_code = 3
 
 
 class AuthenticationError(ConfigurationError):
-    """The server wants a key, or refuses the one it was given."""
+    """The server demands a key, refuses the key, or does not permit the operation.
+
+    It is raised for a response with status 401 or 403, or with an error text of the same
+    meaning. `status` is None if the text was in a stream, or in a response with status 200. Not
+    retryable. The exit code is 4.
+    """
 
     exit_code = 4
 
 
 class DependencyError(ConfigurationError):
-    """An optional part is not installed or cannot run here; the hint names the command."""
+    """An optional package is not installed, or cannot run on this machine.
+
+    It is raised when the feature is first used. If the package can be installed, `hint` has the
+    command. Not retryable. The exit code is 2.
+    """
 
 
-# --- the line between us and the server -------------------------------------------------
+# --- the connection ---------------------------------------------------------------------
 
 
-class LinkError(ProviderError):
-    """The connection failed; what the server thinks of the request is unknown."""
+class TransportError(ProviderError):
+    """The connection to the server failed, and no subclass describes the failure.
+
+    The server may have received and processed the request. Not retryable, unless a subclass says
+    so. The exit code is 5.
+    """
 
     exit_code = 5
 
 
-class UnreachableError(LinkError, ConnectionError):
-    """Nothing accepted the connection; nothing was sent."""
+class UnreachableError(TransportError, ConnectionError):
+    """No connection to the server could be opened, or a search found no server.
+
+    The server is not running, its name is unknown, or the network refuses the connection. The
+    request of the call was not sent. It is a `ConnectionError`, too. Retryable. The exit code
+    is 5.
+    """
 
     retryable = True
 
 
-class CertificateError(LinkError):
-    """TLS could not be agreed on, or the server's certificate is not trusted."""
+class CertificateError(TransportError):
+    """The TLS handshake failed.
+
+    The server does not speak TLS, its certificate is not trusted, or it demands a client
+    certificate. Not retryable. The exit code is 5.
+    """
 
 
-class StreamInterruptedError(LinkError):
-    """The answer stopped before its last record; `partial` has the text so far."""
+class StreamInterruptedError(TransportError):
+    """The connection closed before the response was complete.
+
+    `partial` has the text that arrived before that, or is empty. The server may have processed
+    the request. Not retryable. The exit code is 5.
+    """
 
 
-class LimitError(LinkError, TimeoutError):
-    """A time limit ended the call.
+class LimitError(TransportError, TimeoutError):
+    """A time limit expired and ended the call.
+
+    `partial` has the text that arrived before that. The error is a `TimeoutError`, too. Not
+    retryable, except for an Ollama transfer that made no progress for ``idle_s``: a repeated
+    transfer continues where it stopped. The exit code is 6.
 
     Attributes:
-        limit: The limit that fired: ``connect_s``, ``first_token_s``, ``idle_s`` or
-            ``total_s``; ``load_s`` where a server went on saying that it loads its model, or
-            the embedded engine did not start in time.
-        limit_s: Its value in seconds (for ``first_token_s``: with ``load_s`` added where
-            the model might not have been loaded).
-        elapsed_s: Seconds since the call began.
+        limit: Name of the limit that expired: ``connect_s``, ``first_token_s``, ``idle_s``,
+            ``total_s`` or ``load_s``. It is ``load_s`` if the server was still loading the model
+            or processing a download, or if the embedded engine did not start in time.
+        limit_s: The value of that limit in seconds. For ``first_token_s`` it includes
+            ``load_s`` if the model might not have been loaded.
+        elapsed_s: Seconds from the start of the call to the error.
     """
 
     exit_code = 6
 
     def __init__(
-        self, message: str, *, limit: str, limit_s: float, elapsed_s: float, **facts: Any
+        self,
+        message: str,
+        *,
+        limit: str,
+        limit_s: float,
+        elapsed_s: float,
+        **facts: Unpack[ErrorFacts],
     ) -> None:
         super().__init__(message, **facts)
         self.limit = limit
@@ -188,17 +275,28 @@ class LimitError(LinkError, TimeoutError):
 
 
 class ServerError(ProviderError):
-    """The server failed while it worked on the request."""
+    """The server failed while it processed the request.
+
+    It is raised for a status of 500 or more, or for an error text in a response or a stream, if
+    no subclass describes the failure. Not retryable, unless a subclass says so. But if a
+    transfer between the server and its registry failed temporarily, `retryable` is True. The exit
+    code is 7.
+    """
 
     exit_code = 7
 
 
-class BusyError(ServerError):
-    """The server has no room for the request now.
+class ServerBusyError(ServerError):
+    """The server cannot process the request now.
+
+    It is raised for the statuses 408, 429, 502, 503, 504, 520 to 524 and 529, and for error texts
+    and codes of the same meaning, after the attempts that `RetryPolicy` allows. Retryable. The
+    exit code is 7.
 
     Attributes:
-        retry_after_s: Seconds the server asks to wait, or None where it does not say.
-        loading: True where the reason is that the server is loading its model.
+        retry_after_s: Seconds that the server asked the client to wait, or None if the server
+            named no time.
+        loading: True if the server is still loading its model.
     """
 
     retryable = True
@@ -209,7 +307,7 @@ class BusyError(ServerError):
         *,
         retry_after_s: Optional[float] = None,
         loading: bool = False,
-        **facts: Any,
+        **facts: Unpack[ErrorFacts],
     ) -> None:
         super().__init__(message, **facts)
         self.retry_after_s = retry_after_s
@@ -217,63 +315,95 @@ class BusyError(ServerError):
 
 
 class RequestRejectedError(ServerError):
-    """The server understood the request and will not take it."""
+    """The server refused the request.
+
+    It is raised for a status from 400 to 499, or for an error text, if no other class describes
+    the refusal. Not retryable. The exit code is 7.
+    """
 
 
 class ProtocolError(ServerError):
-    """What came is not what this kind of server sends: the wrong server, or a broken one."""
+    """The response does not have the form that this kind of server uses.
+
+    It is not HTTP, it is not JSON, it is a redirect, or it lacks a required field. Then the
+    address belongs to another kind of server, or the server is broken. Not retryable. The exit
+    code is 7.
+    """
 
 
 class AnswerTooLargeError(ServerError):
-    """A line, a body or its nesting went past the size that the settings allow."""
+    """The response exceeds a size limit of the package, so the rest of it was not read.
+
+    The limits are ``max_line_bytes`` for a line of a stream, ``max_body_bytes`` for a body,
+    ``max_json_depth`` for the nesting of JSON, and fixed limits for headers and for the number
+    of values. Not retryable. The exit code is 7.
+    """
 
 
 # --- the model --------------------------------------------------------------------------
 
 
 class ModelError(ProviderError):
-    """The model, rather than the server, is the reason."""
+    """The call failed because of the model, not because of the server.
+
+    Every error that is raised is an instance of a subclass. Not retryable. The exit code is 8.
+    """
 
     exit_code = 8
 
 
 class ModelNotFoundError(ModelError):
-    """The server has no such model.
+    """The server does not have the requested model.
+
+    Not retryable. The exit code is 8.
 
     Attributes:
-        available: Names of the models that it has, where they are known.
+        available: Names of the models that the server has, or empty if the names are not known.
     """
 
-    def __init__(self, message: str, *, available: Tuple[str, ...] = (), **facts: Any) -> None:
+    def __init__(
+        self, message: str, *, available: Tuple[str, ...] = (), **facts: Unpack[ErrorFacts]
+    ) -> None:
         super().__init__(message, **facts)
         self.available = available
 
 
 class ModelLoadError(ModelError):
-    """The model could not be loaded, or its process died."""
+    """The model could not be loaded, or the process that runs it ended.
+
+    If the server reported a reason, `server_message` has it. Not retryable. The exit code is 8.
+    """
 
 
 class CapabilityError(ModelError):
-    """The model cannot do this.
+    """The model lacks an ability that the call needs, such as tools or vision.
+
+    If the server reported in advance that the model lacks the ability, the error is raised before
+    the prompt is sent. Otherwise it is raised when the server refuses the request. Not retryable.
+    The exit code is 8.
 
     Attributes:
-        evidence: How that is known, in the server's words, or None.
+        evidence: The server's text that shows that the model lacks the ability, on one line, or
+            None.
     """
 
-    def __init__(self, message: str, *, evidence: Optional[str] = None, **facts: Any) -> None:
+    def __init__(
+        self, message: str, *, evidence: Optional[str] = None, **facts: Unpack[ErrorFacts]
+    ) -> None:
         super().__init__(message, **facts)
         self.evidence = evidence
 
 
 class ContextOverflowError(ModelError):
-    """The prompt, or prompt and answer together, do not fit into the context window.
+    """The prompt, or the prompt and the answer together, exceed the context window.
 
-    A prompt that the server refused was not answered. Where an answer went past the window,
-    `partial` has it whole, and the model had lost the oldest part on the way.
+    If the prompt alone is too long, the server refused it and `partial` is empty. If the answer
+    grew past the window, `partial` has the complete answer, but the model no longer saw the
+    oldest part of the conversation when it wrote the end. Not retryable. The exit code is 9.
 
     Attributes:
-        prompt_tokens: Length of the prompt as the server counted it, or None.
-        context_length: Length of the window in tokens, or None.
+        prompt_tokens: Length of the prompt in tokens, counted by the server, or None.
+        context_length: Length of the context window in tokens, or None.
     """
 
     exit_code = 9
@@ -284,7 +414,7 @@ class ContextOverflowError(ModelError):
         *,
         prompt_tokens: Optional[int] = None,
         context_length: Optional[int] = None,
-        **facts: Any,
+        **facts: Unpack[ErrorFacts],
     ) -> None:
         super().__init__(message, **facts)
         self.prompt_tokens = prompt_tokens
@@ -292,14 +422,19 @@ class ContextOverflowError(ModelError):
 
 
 class WrongModelError(ModelError):
-    """The server answered with another model than the one asked for.
+    """The server answered with another model than the requested one.
+
+    The argument ``allow_other_model=True`` of the call prevents this error. Not retryable. The
+    exit code is 8.
 
     Attributes:
-        requested: The model asked for.
-        served: The model that answered.
+        requested: Name of the requested model.
+        served: Name of the model that answered.
     """
 
-    def __init__(self, message: str, *, requested: str, served: str, **facts: Any) -> None:
+    def __init__(
+        self, message: str, *, requested: str, served: str, **facts: Unpack[ErrorFacts]
+    ) -> None:
         super().__init__(message, **facts)
         self.requested = requested
         self.served = served
@@ -309,43 +444,58 @@ class WrongModelError(ModelError):
 
 
 class AnswerError(ProviderError):
-    """The answer arrived whole and cannot be used."""
+    """The response arrived complete, but its content cannot be used.
+
+    Every error that is raised is an instance of a subclass. Not retryable. The exit code is 10.
+    """
 
     exit_code = 10
 
 
 class SchemaError(AnswerError):
-    """The model's answer does not follow the schema, however often it was asked.
+    """No answer of the model followed the schema in any of the attempts of `parse`.
+
+    If an answer was cut off before its JSON was complete, the error is raised without further
+    attempts. Not retryable. The exit code is 10.
 
     Attributes:
-        reasons: Why the last answer does not fit, each with its place in the answer.
+        reasons: The reasons why the last answer does not follow the schema. Each is one line,
+            with the position in the answer.
     """
 
-    def __init__(self, message: str, *, reasons: Tuple[str, ...] = (), **facts: Any) -> None:
+    def __init__(
+        self, message: str, *, reasons: Tuple[str, ...] = (), **facts: Unpack[ErrorFacts]
+    ) -> None:
         super().__init__(message, **facts)
         self.reasons = reasons
 
     @property
     def text(self) -> str:
-        """The model's last answer, as it came: the same as `partial`."""
+        """The complete text of the model's last answer; equal to `partial`."""
         return self.partial
 
 
 class ToolCallError(AnswerError):
-    """A tool call in the answer is incomplete or no valid JSON, or the calls do not end.
+    """A tool call in the response is malformed, or the model does not stop calling tools.
 
-    The first must not be acted on; for the second see `run_tools`, and `run`.
+    A malformed call is incomplete or has invalid JSON, so do not run it. `run_tools` also raises
+    this error if the model still calls tools after `max_rounds` rounds. The attribute `run` then
+    has every tool call of these rounds. Not retryable. The exit code is 10.
     """
 
 
 class EmbeddingError(AnswerError):
-    """Some texts could not be embedded: refused, or their vectors cannot be used.
+    """Some texts could not be embedded.
+
+    The server refused them, or returned vectors that cannot be used. Not retryable. The exit
+    code is 10.
 
     Attributes:
-        failures: For each bad text, its index and the reason.
-        errors: For each bad text, its index and the error that it would raise alone, such
-            as a `ContextOverflowError` with its numbers.
-        embedded: For each good text, its index and its packed vector.
+        failures: The reason why each failed text could not be embedded, on one line, by the index
+            of the text.
+        errors: The error that each failed text would raise in a call without other texts, such as
+            a `ContextOverflowError` with its numbers, by the index of the text.
+        embedded: The packed vector of each other text, by the index of the text.
     """
 
     def __init__(
@@ -355,16 +505,21 @@ class EmbeddingError(AnswerError):
         failures: Optional[Mapping[int, str]] = None,
         errors: Optional[Mapping[int, ProviderError]] = None,
         embedded: Optional[Mapping[int, Any]] = None,
-        **facts: Any,
+        **facts: Unpack[ErrorFacts],
     ) -> None:
         super().__init__(message, **facts)
-        self.failures = dict(failures or {})
-        self.errors = dict(errors or {})
-        self.embedded = dict(embedded or {})
+        self.failures: Dict[int, str] = {
+            i: each_on_one_line(why) for i, why in (failures or {}).items()
+        }
+        self.errors: Dict[int, ProviderError] = dict(errors or {})
+        self.embedded: Mapping[int, Vector] = dict(embedded or {})
 
 
 class CancelledError(ProviderError):
-    """The caller ended the call: `CancelToken.cancel()` or `Stream.close()`."""
+    """The caller ended the call with `CancelToken.cancel()` or `Stream.close()`.
+
+    `partial` has the text that arrived before that. Not retryable. The exit code is 130.
+    """
 
     exit_code = 130
 
@@ -373,19 +528,19 @@ class CancelledError(ProviderError):
 
 
 class AllFailedError(ProviderError):
-    """Several servers were tried for one call, and each failed before its answer began.
+    """Several servers or models were tried for one call, and none of them began an answer.
 
-    It is retryable where one of its reasons is.
+    Retryable if at least one of `errors` is. The exit code is 11.
 
     Attributes:
-        errors: The reason of each, in the order in which they were tried; `provider` and
-            `model` tell whose it is.
+        errors: The error of each server, in the order in which the servers were tried. The
+            attributes `provider` and `model` of each error say which server and model failed.
     """
 
     exit_code = 11
 
     def __init__(
-        self, message: str, *, errors: Tuple[ProviderError, ...] = (), **facts: Any
+        self, message: str, *, errors: Tuple[ProviderError, ...] = (), **facts: Unpack[ErrorFacts]
     ) -> None:
         super().__init__(message, **facts)
         self.errors = errors

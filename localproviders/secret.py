@@ -1,97 +1,136 @@
-"""A value that must not be seen: API keys and tokens."""
+"""Secret values, such as API keys and tokens, and how they stay out of tracebacks and logs."""
 
 from __future__ import annotations
 
 import os
-from typing import Optional, Tuple
+from functools import wraps
+from types import CellType
+from typing import Any, Callable, Optional, Tuple, TypeVar, cast
 
-from localproviders.errors import ConfigurationError
+from localproviders._signatures import exact_keywords
+from localproviders.errors import ConfigurationError, ProviderError
 
-_REDACTED = "**********"
+__all__ = ["SecretString"]
 
-# A server that quotes an offered key back shortens it (lmstudio-api §1.3); shorter
-# beginnings than this say nothing about a key and occur in ordinary words.
-_TELLING_PREFIX = 6
+_Error = TypeVar("_Error", bound=BaseException)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+#: A container for an argument of any type that may be a secret. Neither a traceback with local
+#: variables nor an error reporter shows the content of a cell. A function that receives secrets
+#: seals them in its first statement, and rebinds its parameters in the same statement. A helper
+#: function cannot do this, because the secret would then be in the frame of the helper.
+Sealed = CellType
+
+#: The text that is shown instead of a secret.
+REDACTED = "**********"
+
+# Minimum length of the beginning of a key that is redacted. A server may quote the beginning of a
+# refused key (docs/reference/lmstudio.md, "Authentication"). Shorter beginnings reveal little, and
+# occur in ordinary words.
+_SHORTEST_PREFIX = 6
 
 
 class SecretString:
-    """A text that shows itself only through `reveal()`.
+    """A secret text, which only `reveal` and `as_bearer` return.
 
-    Its repr, format, JSON form and pickle are redacted. A secret read with `from_env`
-    pickles as the variable's name and is read again where it is unpickled; a literal one
-    comes back empty, and says so when it is used.
+    Its str, repr, format, `to_dict` and pickle are redacted. The pickle of a secret from `from_env`
+    has the name of the variable, which is read again when the pickle is loaded. The pickle of a
+    literal secret does not contain the secret. If such a secret is used after loading, or if the
+    variable was not set during loading, `reveal` raises a `ConfigurationError`.
 
     Args:
         value: The secret. It must be printable Latin-1 text without blanks at its ends,
-            because it travels in a header line.
+            because it is sent in a header line.
 
     Raises:
-        ConfigurationError: The value is empty or cannot stand in a header line. The
-            message does not quote it.
+        ConfigurationError: The value is empty, or cannot be sent in a header line. The message
+            does not quote it.
     """
 
     __slots__ = ("_origin", "_value")
 
+    @exact_keywords
     def __init__(self, value: str, *, _origin: Optional[str] = None) -> None:
-        _check_header_text(value, _origin)
-        self._value: Optional[str] = value
+        given, value = Sealed(value), ""
+        _check_header_text(given, _origin)
+        self._value: Optional[Unseen] = Unseen(given.cell_contents)
         self._origin = _origin
 
     @classmethod
     def from_env(cls, name: str) -> SecretString:
-        """Read the secret from an environment variable, now.
+        """Read the secret from an environment variable, immediately.
+
+        Args:
+            name: Name of the variable.
 
         Raises:
-            ConfigurationError: The variable is unset, empty, or no header text.
+            ConfigurationError: The variable is unset or empty, or its value cannot be sent in a
+                header line. The message does not quote the value.
         """
-        value = os.environ.get(name, "")
+        value = Unseen(os.environ.get(name, ""))
         if not value:
             raise ConfigurationError(
                 f"the environment variable {name} is not set", hint=f"export {name}=..."
             )
         return cls(value, _origin=name)
 
+    def __getattr__(self, name: str) -> Any:
+        # If the constructor was interrupted, the slots are empty. The repr must still work.
+        if name in SecretString.__slots__:
+            return None
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def reveal(self) -> str:
-        """Give the secret itself.
+        """Return the secret itself.
 
         Raises:
-            ConfigurationError: The secret was a literal that has been pickled; pickles do
-                not carry secrets.
+            ConfigurationError: The secret is missing. It was a literal that was pickled or turned
+                into a dictionary, or its variable was not set when the pickle was loaded.
         """
+        if self._value is None and self._origin:
+            raise ConfigurationError(
+                f"the environment variable {self._origin} was not set when this key was unpickled",
+                hint=f"export {self._origin}=... before the pickle is loaded",
+            )
         if self._value is None:
             raise ConfigurationError(
-                "this key was a literal and did not survive pickling",
+                "this key was a literal, so pickles and dictionaries left it out",
                 hint="pass the key again, or use SecretString.from_env(...)",
             )
-        return self._value
+        return str(self._value)
 
     def as_bearer(self) -> str:
-        """Give the value of an ``Authorization`` header, whose repr is redacted.
+        """Return the value for an ``Authorization`` header. Its repr is redacted.
 
         Raises:
-            ConfigurationError: As `reveal`.
+            ConfigurationError: The secret is missing. It was a literal that was pickled or turned
+                into a dictionary, or its variable was not set when the pickle was loaded.
         """
         return Unseen(f"Bearer {self.reveal()}")
 
     def scrub(self, text: str) -> str:
-        """Give the text with the secret, and long beginnings of it, redacted."""
-        value = self._value or ""
+        """Return the text with the secret redacted.
+
+        A quoted beginning of the secret is redacted, too, if it has at least 6 characters.
+        """
+        text = Unseen(text)
+        value = self._value or Unseen()
         if value:
-            text = text.replace(value, _REDACTED)
-        if len(value) > _TELLING_PREFIX and value[:_TELLING_PREFIX] in text:
+            text = Unseen(text.replace(value, REDACTED))
+        if len(value) > _SHORTEST_PREFIX and value[:_SHORTEST_PREFIX] in text:
             longest = min(len(value) - 1, len(text))
-            for length in range(longest, _TELLING_PREFIX - 1, -1):
-                text = text.replace(value[:length], _REDACTED)
-        return text
+            for length in range(longest, _SHORTEST_PREFIX - 1, -1):
+                text = Unseen(text.replace(value[:length], REDACTED))
+        return str(text)
 
     def __repr__(self) -> str:
-        return f"SecretString({self._origin or _REDACTED!r})"
+        return f"SecretString({self._origin or REDACTED!r})"
 
     def __str__(self) -> str:
-        return _REDACTED
+        return REDACTED
 
     def __format__(self, spec: str) -> str:
-        return format(_REDACTED, spec)
+        return format(REDACTED, spec)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SecretString):
@@ -102,8 +141,8 @@ class SecretString:
         return hash((SecretString, self._value, self._origin))
 
     def to_dict(self) -> str:
-        """Give what a dictionary or JSON may hold: the redaction."""
-        return _REDACTED
+        """Return the text that replaces the secret in dictionaries and JSON."""
+        return REDACTED
 
     def __copy__(self) -> SecretString:
         return self
@@ -116,12 +155,15 @@ class SecretString:
 
 
 class Unseen(str):
-    """Text that is a key, or may hold one, where dictionaries and frames would show its repr."""
+    """A string with a redacted repr, for keys and for texts that may contain a key.
+
+    Tracebacks with local variables, and dictionaries that contain the string, show only this repr.
+    """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(_REDACTED)
+        return repr(REDACTED)
 
 
 def _unpickle(origin: Optional[str]) -> SecretString:
@@ -132,12 +174,75 @@ def _unpickle(origin: Optional[str]) -> SecretString:
     return lost
 
 
-def _check_header_text(value: str, origin: Optional[str]) -> None:
+def as_key(given: CellType) -> Optional[SecretString]:
+    """Return the argument `api_key` as a secret, or None if it is None.
+
+    Args:
+        given: The sealed argument. The text that `SecretString.to_dict` returns becomes a secret
+            that raises a `ConfigurationError` when it is used.
+
+    Raises:
+        ConfigurationError: The argument is neither a str nor a `SecretString`, or the text cannot
+            be sent in a header line. The message does not quote it.
+    """
+    if given.cell_contents is None or isinstance(given.cell_contents, SecretString):
+        return given.cell_contents
+    if given.cell_contents == REDACTED:
+        return _unpickle(None)
+    if isinstance(given.cell_contents, str):
+        return SecretString(Unseen(given.cell_contents))
+    raise _not_a_string(given, "the key")
+
+
+def bare(error: _Error) -> _Error:
+    """Remove the traceback, the context and the cause of an error, and return the error.
+
+    The traceback and the other errors may contain the refused value, which may be a secret. An
+    error that is not a `ProviderError`, such as an interrupt, keeps its cause.
+    """
+    error.__context__ = None
+    if isinstance(error, ProviderError):
+        error.__cause__ = None
+    return error.with_traceback(None)
+
+
+def errors_without_frames(function: _Function) -> _Function:
+    """Decorate a function that checks content from the user: a prompt, texts, messages.
+
+    The traceback is removed from each `TypeError` and `ValueError` that the function raises. The
+    frames in it contain the prompt, and a traceback with local variables would show it. Other
+    errors are not changed. The caller of the function must seal the prompt in its own frame.
+    """
+
+    @wraps(function)
+    def checked(*args: Any, **keywords: Any) -> Any:
+        given, args, keywords = Sealed((args, keywords)), (), {}
+        try:
+            return function(*given.cell_contents[0], **given.cell_contents[1])
+        except (TypeError, ValueError) as error:
+            failure = bare(error)
+        raise failure
+
+    return cast("_Function", checked)
+
+
+def _not_a_string(given: CellType, what: str) -> ConfigurationError:
+    kind = type(given.cell_contents).__name__
+    return ConfigurationError(
+        f"{what} must be a str, got {kind}",
+        hint='pass a str, or SecretString.from_env("...")',
+    )
+
+
+def _check_header_text(given: CellType, origin: Optional[str]) -> None:
     where = f"the key in {origin}" if origin else "the key"
-    if not value or value != value.strip():
+    if not isinstance(given.cell_contents, str):
+        raise _not_a_string(given, where)
+    if not given.cell_contents or given.cell_contents != given.cell_contents.strip():
         raise ConfigurationError(f"{where} is empty or has blanks at its ends")
-    if not value.isprintable() or any(ord(letter) > 255 for letter in value):
+    # `max` instead of a loop, because a loop would put each letter of the key into this frame.
+    if not given.cell_contents.isprintable() or max(given.cell_contents) > "\xff":
         raise ConfigurationError(
-            f"{where} has a character that no header line can carry",
-            hint="look for a line break or a typographic quote that was copied along",
+            f"{where} has a character that a header line cannot contain",
+            hint="look for a line break or a typographic quote that was copied with the key",
         )

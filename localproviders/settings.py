@@ -1,86 +1,186 @@
-"""The one frozen value that a provider is built from.
+"""`Settings`: the frozen value from which a provider is made.
 
-The constructors fill it from their arguments and the server's own variables; the
-configuration cascade fills the same value from files.
+The constructor of a provider makes the settings from its arguments and environment variables.
+`Config` makes them from files.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Mapping, Optional, Tuple, Union
+from types import CellType
+from typing import (
+    Any,
+    Callable,
+    Container,
+    Dict,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    TypedDict,
+    Union,
+)
 
-from localproviders._http.address import Endpoint
-from localproviders._record import CONTENT, Record, did_you_mean, field, record
+from localproviders._address import Endpoint, as_proxies
+from localproviders._did_you_mean import did_you_mean, suggest_keyword
+from localproviders._record import CONTENT, Record, field, loads, record
 from localproviders.errors import ConfigurationError
-from localproviders.secret import SecretString
-from localproviders.types.limits import Limits, Timeout, resolve
-from localproviders.types.request import LOCALITIES
-from localproviders.types.retry import RetryPolicy
+from localproviders.secret import Sealed, SecretString, as_key
+from localproviders.telemetry import Listener
+from localproviders.types.limits import Limits, RetryPolicy, Timeout, resolve
+from localproviders.types.requests import LOCALITIES, Locality
 
 ApiKey = Union[str, SecretString, None]
 Proxies = Union[Mapping[str, str], str, None]
 
+#: Metadata of fields that may contain a secret. The constructor hides their values first.
+KEY_FIELD: Mapping[str, Any] = {"hide": as_key}
+PROXIES_FIELD: Mapping[str, Any] = {**CONTENT, "hide": as_proxies}
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """The options of the connection of every provider over HTTP, as in `Settings`."""
+
+    retry: RetryPolicy
+    ca_bundle: Optional[str]
+    client_cert: Union[str, Tuple[str, str], None]
+    proxies: Proxies
+    listeners: Sequence[Listener]
+    allow_plaintext_key: bool
+    max_line_bytes: int
+    max_body_bytes: int
+    max_json_depth: int
+
+
+class ProviderOptions(ConnectionOptions, total=False):
+    """The keyword arguments of the constructor of a provider over HTTP, without the address."""
+
+    model: Optional[str]
+    name: str
+    api_key: ApiKey
+    timeout: Timeout
+    locality: Optional[Locality]
+    settings: Optional[Settings]
+
+
+#: An empty dictionary that no code changes. Constructors set their variable for the options to this
+#: value when they seal the options.
+EMPTY: ConnectionOptions = {}
+
+#: Names of the keywords that every constructor passes to `make_settings` unchanged.
+CONNECTION = frozenset(ConnectionOptions.__annotations__)
+#: Names of all keywords of a constructor, without the address.
+OPTIONS = frozenset(ProviderOptions.__annotations__)
+
+_PASSED_OPTIONS = CONNECTION.union(("model",))
+_HIDE_FUNCTIONS: Mapping[str, Callable[[CellType], Any]] = {
+    "api_key": as_key,
+    "proxies": as_proxies,
+}
+
 
 @record
 class Settings(Record):
-    """Everything a provider needs to know before its first call.
+    """All settings of a provider.
 
     Attributes:
-        endpoint: The server's address.
-        endpoint_origin: Where that address came from, for error messages.
-        name: The provider's name.
-        model: The model for requests that name none.
-        api_key: Sent as a Bearer token to this endpoint, and nowhere else.
-        allow_plaintext_key: Send the key over plain HTTP beyond loopback.
-        limits: Time limits for calls that give none.
-        retry: What is sent again, and how often.
-        locality: Where prompts may go: ``loopback``, ``private`` or ``any``.
-        ca_bundle: Path of the certificates to trust, instead of the bundled ones; or
-            ``environment`` to take the first of ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``,
-            ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` that is set when the first call is made.
-        client_cert: Path of a client certificate with its key, or both paths. The key must
-            not be under a password.
-        proxies: URL by scheme, or ``environment`` to take the usual variables. Needs
-            ``locality="any"``; loopback never uses a proxy.
-        listeners: Called with each telemetry event.
-        max_line_bytes: Longest line of a stream.
-        max_body_bytes: Largest decoded body.
-        max_json_depth: Deepest nesting of a JSON answer.
+        endpoint: The address of the server.
+        endpoint_origin: The source of that address, such as a variable, for error messages.
+        name: The name of the provider in responses, errors and events.
+        model: The model for requests that do not name a model.
+        api_key: The key for this endpoint, sent as a Bearer token. It is not sent to any other
+            address.
+        allow_plaintext_key: True sends the key over plain HTTP to other machines, too.
+        limits: The time limits of calls without a `timeout`.
+        retry: The number of attempts for a request, and the waits between them.
+        locality: The addresses to which prompts may be sent: ``loopback``, ``private`` or
+            ``any``.
+        ca_bundle: The path of the certificates to trust, instead of the bundled ones. The value
+            ``environment`` means the first of the variables ``REQUESTS_CA_BUNDLE``,
+            ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` that is set when the first
+            call is made.
+        client_cert: The path of a file with a client certificate and its key, or the path of the
+            certificate and the path of the key. The key must not be protected by a password.
+        proxies: A proxy URL for each scheme, or ``environment`` for the usual variables. A proxy
+            needs ``locality="any"``, and is not used for loopback addresses. The passwords of the
+            proxies are not in the repr, the dictionary and the pickle.
+        listeners: Functions that are called with each telemetry event.
+        max_line_bytes: Maximum length of a line of a stream, in bytes.
+        max_body_bytes: Maximum size of a decoded response body, in bytes.
+        max_json_depth: Maximum nesting of a JSON response, in levels.
+
+    Raises:
+        ConfigurationError: A value is invalid.
     """
 
-    endpoint: Endpoint
+    endpoint: Endpoint = field(metadata=loads(Endpoint.from_dict))
     name: str
     endpoint_origin: str = "default"
     model: Optional[str] = None
-    api_key: Optional[SecretString] = None
+    api_key: Optional[SecretString] = field(default=None, metadata=KEY_FIELD)
     allow_plaintext_key: bool = False
-    limits: Limits = field(default_factory=Limits)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    limits: Limits = field(default_factory=Limits, metadata=loads(Limits.from_dict))
+    retry: RetryPolicy = field(default_factory=RetryPolicy, metadata=loads(RetryPolicy.from_dict))
     locality: str = "loopback"
     ca_bundle: Optional[str] = None
     client_cert: Union[str, Tuple[str, str], None] = None
-    proxies: Proxies = field(default=None, metadata=CONTENT)  # it may hold a password
+    proxies: Proxies = field(default=None, metadata=PROXIES_FIELD)
     listeners: Tuple[Callable[[Any], None], ...] = ()
     max_line_bytes: int = 32 * 1024 * 1024
     max_body_bytes: int = 256 * 1024 * 1024
     max_json_depth: int = 100
 
     def __post_init__(self) -> None:
+        self._keep_as_tuples("client_cert", "listeners")
+        self._check_types()
         if self.locality not in LOCALITIES:
             raise ConfigurationError(
-                f"locality is {self.locality!r}{did_you_mean(self.locality, list(LOCALITIES))}",
+                f"there is no locality {self.locality!r}"
+                f"{did_you_mean(self.locality, list(LOCALITIES))}",
                 hint=f"choose one of {', '.join(LOCALITIES)}, here or in LOCALPROVIDERS_LOCALITY",
             )
         if self.proxies and self.locality != "any":
-            # Behind a proxy the address that a name leads to cannot be checked.
+            # The proxy looks up the address of the server, so the address cannot be checked here.
             raise ConfigurationError(
-                'a proxy was given, but locality is not "any"', hint='pass locality="any"'
+                f'a proxy needs locality="any", but locality is {self.locality!r}',
+                hint='pass locality="any"',
             )
-        if isinstance(self.proxies, str) and self.proxies != "environment":
-            raise ConfigurationError(
-                f"proxies is {self.proxies!r}",
-                hint='pass {"https": "http://proxy:3128"}, or "environment"',
-            )
+
+    def _check_types(self) -> None:
+        for name, (types, what) in _TYPES.items():
+            value = getattr(self, name)
+            if not isinstance(value, types):
+                raise ConfigurationError(f"{name} must be {what}, not {type(value).__name__}")
+        for name in _SIZE_FIELDS:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                shown = value if isinstance(value, (int, float)) else type(value).__name__
+                raise ConfigurationError(f"{name} must be a whole number above 0, not {shown}")
+
+
+_TEXT = (str, type(None))
+_PATH = (*_TEXT, os.PathLike)
+
+# Types of the settings that are not checked elsewhere, and their names in error messages.
+_TYPES: Mapping[str, Tuple[Any, str]] = {
+    "name": (str, "a string"),
+    "model": (_TEXT, "a string"),
+    "allow_plaintext_key": (bool, "True or False"),
+    "limits": (Limits, "Limits(...)"),
+    "retry": (RetryPolicy, "RetryPolicy(...)"),
+    "ca_bundle": (_PATH, "a path"),
+    "client_cert": ((*_PATH, tuple), "a path or two paths"),
+}
+_SIZE_FIELDS = ("max_line_bytes", "max_body_bytes", "max_json_depth")
+
+
+def _as_listeners(listeners: Any) -> Tuple[Callable[[Any], None], ...]:
+    found: Tuple[Any, ...] = tuple(listeners) if hasattr(listeners, "__iter__") else (None,)
+    if not all(map(callable, found)):
+        raise ConfigurationError(
+            "listeners must be a list of functions", hint="pass listeners=[function]"
+        )
+    return found
 
 
 def make_settings(
@@ -94,14 +194,15 @@ def make_settings(
     listeners: Tuple[Callable[[Any], None], ...] = (),
     **rest: Any,
 ) -> Settings:
-    """Fill the settings from a constructor's arguments and the shared variables.
+    """Make the settings from the arguments of a constructor.
 
-    Reads ``LOCALPROVIDERS_LOCALITY`` where `locality` is None.
+    If `locality` is None, the variable ``LOCALPROVIDERS_LOCALITY`` is read.
 
     Raises:
-        ConfigurationError: A value is impossible, or a proxy is given without
-            ``locality="any"``.
+        ConfigurationError: A value is invalid, or there is a proxy without ``locality="any"``.
+        TypeError: There is no such setting.
     """
+    key, more, api_key, rest = Sealed(api_key), Sealed(rest), None, {}
     try:
         limits = resolve(timeout, Limits())
     except ValueError as error:
@@ -110,15 +211,43 @@ def make_settings(
         endpoint=endpoint,
         endpoint_origin=endpoint_origin,
         name=name,
-        api_key=SecretString(api_key) if isinstance(api_key, str) else api_key,
+        api_key=as_key(key),
         limits=limits,
         locality=locality or os.environ.get("LOCALPROVIDERS_LOCALITY") or "loopback",
-        listeners=tuple(listeners),
-        **rest,
+        listeners=_as_listeners(listeners),
+        **safe_options(more, _PASSED_OPTIONS),
     )
 
 
+def safe_options(given: CellType, known: Container[str] = CONNECTION) -> Dict[str, Any]:
+    """Return the options of a constructor, with the key and the passwords of proxies hidden.
+
+    Args:
+        given: The sealed dictionary of the options.
+        known: The names that an option may have.
+
+    Raises:
+        TypeError: There is no such option. The error does not show the value, because the
+            value of a misspelt option may be an API key.
+        ConfigurationError: The key or the proxies are invalid.
+    """
+    for name in given.cell_contents:
+        if name not in known:
+            raise TypeError(f"there is no option {name!r}{suggest_keyword(name, OPTIONS)}")
+    # The loop is over the names: a loop over the values would have each value in its frame.
+    return {
+        name: _HIDE_FUNCTIONS[name](Sealed(given.cell_contents[name]))
+        if name in _HIDE_FUNCTIONS and given.cell_contents[name]
+        else given.cell_contents[name]
+        for name in given.cell_contents
+    }
+
+
 def first_variable(*names: str) -> Optional[SecretString]:
-    """Give the first of these environment variables that is set, as a secret."""
+    """Return the first of these environment variables that is set, as a secret.
+
+    Raises:
+        ConfigurationError: The value cannot be sent in a header line.
+    """
     found = next((name for name in names if os.environ.get(name)), None)
     return SecretString.from_env(found) if found else None

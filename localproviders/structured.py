@@ -1,33 +1,39 @@
-"""Answers that are values: a schema goes out, a checked instance comes back."""
+"""Structured output: send a JSON schema, and return the answer as a checked Python value."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from localproviders._asking import Asking
-from localproviders._http.framing import parse_json
+from localproviders._http.framing import LARGE, Look, parse_json, weigh
+from localproviders._interrupts import is_injected
 from localproviders._record import CONTENT, Record, field, record
-from localproviders.errors import ProviderError, SchemaError
+from localproviders._shared_deadline import SharedDeadline, SupportsComplete
+from localproviders.errors import (
+    AnswerTooLargeError,
+    ProtocolError,
+    ProviderError,
+    SchemaError,
+)
 from localproviders.schema import build, check, schema_of
-from localproviders.types.answer import CompletionResponse
-from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import Timeout
-from localproviders.types.message import Message
-from localproviders.types.outcome import Parsed
-from localproviders.types.request import CompletionRequest
+from localproviders.types.limits import CancelToken, Timeout
+from localproviders.types.messages import Message
+from localproviders.types.requests import CompletionRequest
+from localproviders.types.responses import CompletionResponse, Parsed
 
-if TYPE_CHECKING:
-    from localproviders.provider.answers import Answers
-
+# Maximum nesting of the JSON in an answer.
 _MAX_DEPTH = 100
-_WRAPPED = "value"
+# Maximum weight of the JSON in an answer, in the unit of `MOST_WEIGHT`. An answer of a hundred
+# thousand tokens weighs less. A value of this weight is checked in about a second.
+_MAX_WEIGHT = 250_000
+# Name of the only property of the object that contains a wrapped value.
+_WRAPPER_KEY = "value"
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
 
 
 def parse(
-    provider: Answers,
+    provider: SupportsComplete,
     request: CompletionRequest,
     response_type: Any,
     *,
@@ -35,35 +41,46 @@ def parse(
     timeout: Timeout,
     cancel: Optional[CancelToken],
 ) -> Parsed[Any]:
-    """Ask until an answer follows the schema; see `ModelProvider.parse`."""
+    """Send a request until an answer follows the schema, at most `max_attempts` times.
+
+    Args:
+        provider: The provider that sends the requests.
+        request: The request, without a schema.
+        response_type: A type, or a JSON schema.
+        max_attempts: The maximum number of requests.
+        timeout: The limits of the call. The total limit covers all requests.
+        cancel: A token that cancels the call, or None.
+
+    Raises:
+        ValueError: An argument is invalid.
+        SchemaError: No answer followed the schema, or an answer was cut off.
+        ProviderError: A request failed.
+    """
     if max_attempts < 1:
-        raise ValueError(f"max_attempts is {max_attempts!r}, and must be at least 1")
-    if request.response_schema is not None:
-        raise ValueError(
-            "parse makes response_schema itself; pass a schema of yours as the response_type"
-        )
+        raise ValueError(f"max_attempts is {max_attempts!r}, but must be at least 1")
     form = _form_of(response_type)
     request = request.replace(response_schema=form.sent)
     attempt = 0
-    with Asking(provider, timeout, cancel) as asking:
+    with SharedDeadline(provider, timeout, cancel) as shared:
         while True:
             attempt += 1
-            response = asking.ask(request)
-            reading = _read(response, form)
+            response = shared.send(request)
+            reading = _read(response, form, shared.check)
+            _check_limits(shared, response)
             if not reading.reasons:
                 return Parsed(value=reading.value, response=response, attempts=attempt)
-            if reading.cut or attempt == max_attempts:
-                raise _refused(reading, response, attempt, request)
-            request = _again(request, response, reading.reasons)
+            if reading.is_cut_off or attempt == max_attempts:
+                raise _schema_error(reading, response, attempt, request)
+            request = _with_correction(request, response, reading.reasons)
 
 
 class _Form(NamedTuple):
-    """What is asked for.
+    """The form that an answer must have.
 
     Attributes:
-        response_type: The type.
-        schema: Its schema.
-        sent: The schema as it is sent: an object at its root.
+        response_type: The type, or the schema, that the caller passed.
+        schema: The schema of the type.
+        sent: The schema in the request, which always describes an object.
     """
 
     response_type: Any
@@ -77,21 +94,25 @@ class _Form(NamedTuple):
 
 def _form_of(response_type: Any) -> _Form:
     schema = schema_of(response_type)
-    # What refers to its root would refer to the wrapper.
-    whole = schema.get("type") == "object" or '"#"' in json.dumps(schema, default=str)
-    return _Form(response_type, schema, schema if whole else _wrapped(schema))
+    # A schema that refers to its own root ("#") is not wrapped, because its references would then
+    # mean the wrapper.
+    is_sendable = schema.get("type") == "object" or '"#"' in json.dumps(schema, default=str)
+    return _Form(response_type, schema, schema if is_sendable else _wrap(schema))
 
 
-def _wrapped(schema: Mapping[str, Any]) -> Dict[str, Any]:
-    """Put a schema into an object's: OpenAI's own service takes nothing else at the root."""
+def _wrap(schema: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the schema of an object whose only property has the given schema.
+
+    It is needed because OpenAI's own service accepts only an object at the root of a schema.
+    """
     inner = dict(schema)
     definitions: Dict[str, Any] = {
         name: inner.pop(name) for name in ("$defs", "definitions") if name in inner
     }
     return {
         "type": "object",
-        "properties": {_WRAPPED: inner},
-        "required": [_WRAPPED],
+        "properties": {_WRAPPER_KEY: inner},
+        "required": [_WRAPPER_KEY],
         "additionalProperties": False,
         **definitions,
     }
@@ -102,29 +123,44 @@ def _wrapped(schema: Mapping[str, Any]) -> Dict[str, Any]:
 
 @record
 class _Reading(Record):
-    """What an answer turned out to be; a record, because a local variable shows its repr.
+    """The result of reading an answer.
+
+    It is a record, because tracebacks with local variables show the repr of a record, which
+    contains no content.
 
     Attributes:
-        value: The value, where there are no reasons.
-        reasons: Why it does not follow the schema.
-        cut: Whether it ended before its JSON was whole, so that asking again helps nothing.
+        value: The value of the answer; meaningless if there are reasons.
+        reasons: The reasons why the answer does not follow the schema; empty if it does.
+        is_cut_off: True if the answer was cut off before its JSON was complete. The answer to
+            another request would be cut off, too.
     """
 
     value: Any = field(default=None, metadata=CONTENT)
     reasons: Tuple[str, ...] = field(default=(), metadata=CONTENT)
-    cut: bool = False
+    is_cut_off: bool = False
 
 
-def _read(response: CompletionResponse, form: _Form) -> _Reading:
-    cut = response.finish_reason == "length"
+def _read(response: CompletionResponse, form: _Form, look: Look) -> _Reading:
+    is_cut_off = response.finish_reason == "length"
     text = _without_fence(response.text)
     if not text:
-        return _Reading(reasons=(_nothing(response),), cut=cut)
+        return _Reading(reasons=(_reason_for_no_text(response),), is_cut_off=is_cut_off)
     try:
-        value = parse_json(text, _MAX_DEPTH)
+        if len(text) > LARGE:
+            weigh(text, most=_MAX_WEIGHT, look=look)
+        value = parse_json(text, _MAX_DEPTH, look=look)
+    except (AnswerTooLargeError, ProtocolError) as error:
+        return _Reading(reasons=(error.message,), is_cut_off=is_cut_off)
+    return _read_value(value, form)
+
+
+def _check_limits(shared: SharedDeadline, response: CompletionResponse) -> None:
+    """Raise an error with the answer's text if a limit expired while the answer was read."""
+    try:
+        shared.check()
     except ProviderError as error:
-        return _Reading(reasons=(error.message,), cut=cut)
-    return _checked(value, form)
+        error.add_context(partial=response.text)
+        raise
 
 
 def _without_fence(text: str) -> str:
@@ -133,65 +169,68 @@ def _without_fence(text: str) -> str:
     return fenced.group(1).strip() if fenced else text
 
 
-def _nothing(response: CompletionResponse) -> str:
+def _reason_for_no_text(response: CompletionResponse) -> str:
     if response.tool_calls:
-        return "answer: is empty, and calls a tool instead"
-    return f"answer: is empty{', and only thinking came' if response.thinking else ''}"
+        return "answer: is empty, because the model called a tool"
+    return f"answer: is empty{'; the model wrote only thinking' if response.thinking else ''}"
 
 
-def _checked(value: Any, form: _Form) -> _Reading:
+def _read_value(value: Any, form: _Form) -> _Reading:
     path = "answer"
-    # A server that ignores the schema may give the value bare.
-    if form.is_wrapped and isinstance(value, dict) and list(value) == [_WRAPPED]:
-        path, value = f"answer.{_WRAPPED}", value[_WRAPPED]
+    # A server that ignores the schema may return the value without the wrapper.
+    if form.is_wrapped and isinstance(value, dict) and list(value) == [_WRAPPER_KEY]:
+        path, value = f"answer.{_WRAPPER_KEY}", value[_WRAPPER_KEY]
     reasons = check(value, form.schema, name=path)
     if reasons:
         return _Reading(reasons=tuple(reasons))
     try:
         return _Reading(value=build(form.response_type, value))
-    except Exception as error:  # the type is the user's, and may raise anything
+    except Exception as error:  # the type may run the user's code, which may raise any error
+        if is_injected(error) or isinstance(error, (MemoryError, RecursionError)):
+            raise  # asking the model again would not help
         refusal = (
             str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         )
-        return _Reading(reasons=(refusal,))
+        return _Reading(reasons=tuple(refusal.split("\n")))  # one reason per line
 
 
-# --- asking again --------------------------------------------------------------------------
+# --- the next attempt ----------------------------------------------------------------------
 
 
-def _again(
+def _with_correction(
     request: CompletionRequest, response: CompletionResponse, reasons: Sequence[str]
 ) -> CompletionRequest:
-    """Give the request with the answer, and why it was no good, behind it."""
-    # The schema is in the words, because the model may not have seen it: Ollama's grammar
-    # works without (ollama-api §4.4).
+    """Return the request with two more messages: the refused answer, and the reasons."""
+    # The message repeats the schema, because the model may not have seen the schema: Ollama makes a
+    # grammar from it and does not show it (docs/reference/ollama.md, "Structured output").
     correction = "\n".join(
         (
-            "This answer is not what was asked for:",
+            "This answer does not follow the schema:",
             *(f"- {reason}" for reason in reasons),
-            "Answer again, with JSON that follows this schema, and nothing else:",
+            "Answer again with nothing but JSON that follows this schema:",
             json.dumps(request.response_schema, ensure_ascii=False, default=str),
         )
     )
-    # Calls would want results.
+    # The tool calls are removed, because servers refuse a conversation with a tool call that has no
+    # result.
     answer = response.message.replace(tool_calls=())
     return request.replace(messages=(*request.messages, answer, Message.user(correction)))
 
 
-def _refused(
+def _schema_error(
     reading: _Reading, response: CompletionResponse, attempts: int, request: CompletionRequest
 ) -> SchemaError:
-    what = (
-        "the answer was cut before its JSON was whole"
-        if reading.cut
+    message = (
+        "the answer was cut off before its JSON was complete"
+        if reading.is_cut_off
         else f"no answer followed the schema in {attempts} "
         f"{'attempt' if attempts == 1 else 'attempts'}"
     )
     return SchemaError(
-        what,
-        hint="raise max_tokens, or the context window"
-        if reading.cut
-        else "error.reasons says why, error.text has the last answer",
+        message,
+        hint="raise max_tokens or context_length"
+        if reading.is_cut_off
+        else "read the reasons in error.reasons, and the last answer in error.text",
         reasons=reading.reasons,
         provider=response.provider,
         model=request.model or response.model,

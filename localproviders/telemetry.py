@@ -1,8 +1,8 @@
-"""The events of a call, as values, for whoever listens. Nobody listening costs nothing.
+"""Telemetry events of calls, as values that are passed to listeners.
 
-Events carry names, numbers and times; never a key. A prompt or an answer is in them only for
-a listener that says so: one whose attribute ``wants_content`` is True. The others get the same
-events without.
+Without listeners, no event is created. Events contain names, numbers and times, and never a key.
+Only listeners whose attribute ``wants_content`` is True receive events with the prompt and the
+answer. All other listeners receive the same events without prompt and answer.
 """
 
 from __future__ import annotations
@@ -11,63 +11,67 @@ import itertools
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
+from localproviders._http.deadline import Call
+from localproviders._interrupts import is_injected
 from localproviders._record import RAW, Record, field, record
 from localproviders.errors import ContextOverflowError, ProviderError
-from localproviders.types.answer import CompletionResponse
-from localproviders.types.request import CompletionRequest
+from localproviders.types.requests import CompletionRequest
+from localproviders.types.responses import CompletionResponse
 
-if TYPE_CHECKING:
-    from localproviders._http.deadline import Call
-
-#: Receives each event, in the thread of the call. What it raises is logged and dropped.
-#: Its attribute ``wants_content``, where it is True, asks for `request` and `response`.
-Listener = Callable[["CallEvent"], None]
-
-# The fields of an event that only those get who asked, by name.
+# The fields of an event that only listeners with `wants_content` receive, by name.
 _Content = Dict[str, Any]
 
 _log = logging.getLogger("localproviders")
 _log.addHandler(logging.NullHandler())
 
-_numbers = itertools.count(1)
+_call_numbers = itertools.count(1)
 
 
 @record
 class CallEvent(Record):
-    """Something that happened to a call.
+    """An event in the life of a call.
 
-    Each call is told as ``started``, then as what happens to it, and last as ``finished`` or
-    ``failed``, exactly once, whatever ends it; only the end of the process is not told.
+    The first event of a call is ``started``. The last event is either ``finished`` or ``failed``.
+    There is always exactly one last event, unless the process ends before the call.
 
     Attributes:
         kind: ``started``, ``connected``, ``first_token``, ``retried``, ``fell_back``,
             ``overflowed``, ``finished`` or ``failed``.
-        operation: The public method, such as ``stream`` or ``embed``.
+        operation: Name of the public method, such as ``stream`` or ``embed``.
         provider: Name of the provider.
-        model: The model asked for, or None.
         endpoint: Address of the server.
-        call: Number of the call in this process: the same in all its events. Zero on
-            ``fell_back``, which lies between two calls.
-        task: ``chat``, ``completion`` (of a plain prompt), ``embedding``, or None for calls
-            about models.
-        elapsed_s: Seconds since the call began.
-        connect_s: Seconds that connecting took, the handshake of TLS included, on
-            ``connected``; None where the connection was kept from an earlier call.
-        first_token_s: Seconds to the first token, on ``first_token`` and ``finished``.
-        prompt_tokens: Length of the prompt, where the server counted it.
-        completion_tokens: Length of the answer, where the server counted it.
-        context_length: Length of the window in tokens, on ``overflowed``, where it is known.
-        finish_reason: Why the answer ended, in the server's words.
-        served_model: The model that answered, by the server's word, on ``finished``.
-        attempts: How often the request was sent so far.
-        wait_s: Seconds before the next attempt, on ``retried``.
-        error: Class name of the error, on ``retried``, ``fell_back`` and ``failed``.
-        to_provider: Name of the provider that is asked instead, on ``fell_back``.
-        request: What is asked, on ``started`` of a chat or completion, for a listener that
-            wants content; else None. Absent from repr, equality, dictionaries and pickles.
-        response: What was answered, on ``finished``; otherwise as `request`.
+        model: Name of the requested model, or None.
+        call: Number of the call in this process, equal in all events of the call. It is 0 on
+            ``fell_back``, which happens between two calls.
+        task: ``chat``, ``completion`` (of a plain prompt) or ``embedding``; None for calls about
+            models.
+        elapsed_s: Seconds from the start of the call to the event.
+        connect_s: On ``connected``, seconds that connecting took, including the TLS handshake, or
+            None if the connection was kept from an earlier call. None on other events.
+        first_token_s: On ``first_token`` and ``finished``, seconds from the start of the call to
+            the first token. None on other events.
+        prompt_tokens: Length of the prompt in tokens, counted by the server, or None.
+        completion_tokens: Length of the completion in tokens, counted by the server, or None.
+        context_length: On ``overflowed``, length of the context window in tokens, or None if it
+            is not known. None on other events.
+        finish_reason: On ``finished``, the server's finish reason, or None if the server reported
+            none. None on other events.
+        served_model: On ``finished``, the name of the model that answered, as the server reported
+            it. None on other events.
+        attempts: Number of times that the request was sent so far.
+        wait_s: On ``retried``, seconds until the next attempt. None on other events.
+        error: On ``retried``, ``fell_back`` and ``failed``, the class name of the error. None on
+            other events.
+        to_provider: On ``fell_back``, the name of the provider that is used next. None on other
+            events.
+        request: On ``started`` of a chat or completion, the request, for listeners with
+            ``wants_content``; otherwise None. Repr, equality, dictionaries and pickles leave it
+            out.
+        response: On ``finished`` of a chat or completion, the response, for listeners with
+            ``wants_content``; otherwise None. Repr, equality, dictionaries and pickles leave it
+            out.
     """
 
     kind: str
@@ -93,11 +97,18 @@ class CallEvent(Record):
     response: Optional[CompletionResponse] = field(default=None, compare=False, metadata=RAW)
 
 
-class Span:
-    """One call's events on their way to the listeners; makes none where nobody listens.
+#: A function that receives each event, in the thread of the call. Its exceptions are logged and
+#: ignored. If it has the attribute ``wants_content`` with the value True, its events have `request`
+#: and `response`.
+Listener = Callable[[CallEvent], None]
 
-    Its first end is told, and no other. A process forked meanwhile tells nothing: the call
-    is its parent's. The request is told and not kept.
+
+class Span:
+    """The sender of the events of one call. Without listeners, it creates no events.
+
+    If the end of the call is reported more than once, only the first report counts. A forked
+    child process reports nothing, because the call belongs to its parent. The request is passed
+    to the listeners, but not stored.
     """
 
     def __init__(
@@ -110,11 +121,11 @@ class Span:
         self._listeners = listeners
         if not listeners:
             return
-        self._facts: Dict[str, Any] = {"call": next(_numbers), **facts}
+        self._facts: Dict[str, Any] = {"call": next(_call_numbers), **facts}
         self._process = os.getpid()
         self._connected = False
         self._attempts = 1
-        self._ends = [True]
+        self._end_token = [True]
         self._started = time.monotonic()
         try:
             self._emit("started", {"request": request})
@@ -123,35 +134,38 @@ class Span:
             raise
 
     def follow(self, call: Call) -> None:
-        """Have a call tell what happens on its way, if anybody listens."""
+        """Let a call report its retries, its connections and its first token to this span."""
         if self._listeners:
             call.on_retry = self.retried
             call.on_connected = self.connected
             call.on_first_token = self.first_token
 
     def connected(self, connect_s: Optional[float]) -> None:
-        """Say that there is a connection: the first, or the first behind a failed attempt."""
+        """Report a connection: the first of the call, or the first after a failed attempt."""
         if self._listeners and not self._connected:
             self._connected = True
             self._emit("connected", connect_s=connect_s)
 
     def first_token(self, first_token_s: float) -> None:
-        """Say that the answer begins."""
+        """Report the first token of the answer."""
         self._emit("first_token", first_token_s=first_token_s)
 
-    def retried(self, error: ProviderError, attempts: int, wait_s: float) -> None:
-        """Say that an attempt failed, and that another will follow."""
+    def retried(self, error: ProviderError, _: int, wait_s: float) -> None:
+        """Report a failed attempt that will be repeated.
+
+        The span counts the attempts itself, because a call may send several requests.
+        """
         if self._listeners:
-            self._connected, self._attempts = False, attempts
+            self._connected = False
             self._emit("retried", error=type(error).__name__, wait_s=wait_s)
-            self._attempts = attempts + 1
+            self._attempts += 1
 
     def overflowed(self, prompt_tokens: Optional[int], context_length: Optional[int]) -> None:
-        """Say that the context window was too small for prompt and answer."""
+        """Report that prompt and answer exceeded the context window."""
         self._emit("overflowed", prompt_tokens=prompt_tokens, context_length=context_length)
 
     def answered(self, response: CompletionResponse) -> None:
-        """Say that the call ended in a whole answer."""
+        """Report the end of a call with a complete response."""
         if self._listeners:
             self._end(
                 "finished",
@@ -165,12 +179,12 @@ class Span:
             )
 
     def finished(self, **facts: Any) -> None:
-        """Say that the call has done what was asked."""
+        """Report the successful end of a call."""
         self._end("finished", **facts)
 
     def failed(self, error: BaseException) -> None:
-        """Say that the call ended without: in an error, or in what a callback raised."""
-        if isinstance(error, ContextOverflowError) and self._listeners and self._ends:
+        """Report that a call ended with an exception, raised by this package or by a callback."""
+        if isinstance(error, ContextOverflowError) and self._listeners and self._end_token:
             self.overflowed(error.prompt_tokens, error.context_length)
         self._end("failed", error=type(error).__name__)
 
@@ -178,7 +192,8 @@ class Span:
         if not self._listeners:
             return
         try:
-            self._ends.pop()  # one step for Python: two threads may end a stream at once
+            # `pop` is atomic: if two threads end a stream at the same time, only one succeeds.
+            self._end_token.pop()
         except IndexError:
             return
         self._emit(kind, content, **facts)
@@ -188,10 +203,10 @@ class Span:
             return
         elapsed_s = time.monotonic() - self._started
         facts = {"attempts": self._attempts, **self._facts, **facts}
-        _tell(self._listeners, CallEvent(kind=kind, elapsed_s=elapsed_s, **facts), content)
+        _notify(self._listeners, CallEvent(kind=kind, elapsed_s=elapsed_s, **facts), content)
 
 
-#: The span of every call that nobody listens to.
+#: The span that is used for calls without listeners.
 SILENT = Span(())
 
 
@@ -207,18 +222,18 @@ def fell_back(
     task: Optional[str] = None,
     elapsed_s: float = 0.0,
 ) -> None:
-    """Say that a provider failed, and that another one is asked instead.
+    """Report that a provider failed and another provider is used instead.
 
     Args:
-        listeners: Who hears it.
-        error: What the failed provider raised; its class name is told.
-        operation: The public method.
+        listeners: The listeners that receive the event.
+        error: The exception of the failed provider. Only its class name is reported.
+        operation: Name of the public method.
         provider: Name of the provider that failed.
-        endpoint: Its address.
-        to: Name of the provider that is asked next.
-        model: The model asked for, or None.
-        task: See `CallEvent`.
-        elapsed_s: Seconds since the caller's call began.
+        endpoint: Address of its server.
+        to: Name of the provider that is used next.
+        model: Name of the requested model, or None.
+        task: ``chat``, ``completion``, ``embedding`` or None.
+        elapsed_s: Seconds since the start of the public call.
     """
     if listeners:
         event = CallEvent(
@@ -232,22 +247,24 @@ def fell_back(
             elapsed_s=elapsed_s,
             error=type(error).__name__,
         )
-        _tell(listeners, event)
+        _notify(listeners, event)
 
 
-def _tell(
+def _notify(
     listeners: Tuple[Listener, ...], event: CallEvent, content: Optional[_Content] = None
 ) -> None:
     for index, listener in enumerate(listeners):
         try:
-            listener(event.replace(**content) if content and _wants(listener) else event)
-        except Exception:
+            listener(event.replace(**content) if content and _wants_content(listener) else event)
+        except BaseException as error:
+            if not isinstance(error, Exception) or is_injected(error):
+                # For example Ctrl+C, or a signal handler: the other listeners are notified first.
+                _notify(listeners[index + 1 :], event, content)
+                raise
             _log.debug("a telemetry listener failed", exc_info=True)
-        except BaseException:  # somebody pressed Ctrl+C: the others hear of the event first
-            _tell(listeners[index + 1 :], event, content)
-            raise
 
 
-def _wants(listener: Listener) -> bool:
-    # Nothing but True counts: a mock, whose every attribute is true, has not asked.
+def _wants_content(listener: Listener) -> bool:
+    # The value is compared with True, because all attributes of a mock are truthy. A mock must not
+    # receive content.
     return getattr(listener, "wants_content", False) is True

@@ -1,4 +1,4 @@
-"""The loop of a model that calls Python functions until it answers."""
+"""The tool loop: run the Python functions that a model calls, until the model answers."""
 
 from __future__ import annotations
 
@@ -7,44 +7,38 @@ import json
 import re
 import time
 from typing import (
-    TYPE_CHECKING,
     Any,
-    Callable,
     Dict,
     Iterator,
     List,
-    Literal,
     Mapping,
     Optional,
     Sequence,
     Tuple,
 )
 
-from localproviders._asking import Asking
+from localproviders._interrupts import is_injected
 from localproviders._record import plain
+from localproviders._shared_deadline import SharedDeadline, SupportsComplete
 from localproviders.errors import ProviderError, ToolCallError
 from localproviders.schema import arguments_for, check
-from localproviders.types.answer import CompletionResponse
-from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import Timeout
-from localproviders.types.message import Message, Tool, ToolCall
-from localproviders.types.outcome import PartialRun, ToolRun, ToolStep
-from localproviders.types.request import CompletionRequest
-
-if TYPE_CHECKING:
-    from localproviders.provider.answers import Answers
-
-#: What becomes of a tool's error: the model is told, or the loop ends.
-OnToolError = Literal["report", "raise"]
+from localproviders.types.limits import CancelToken, Timeout
+from localproviders.types.messages import Message, Tool, ToolCall
+from localproviders.types.requests import CompletionRequest
+from localproviders.types.responses import (
+    CompletionResponse,
+    OnStep,
+    OnToolError,
+    PartialRun,
+    ToolRun,
+    ToolStep,
+)
 
 ON_TOOL_ERROR: Tuple[str, ...] = ("report", "raise")
 
-#: Told of each call of a tool, when it has been dealt with.
-OnStep = Callable[[ToolStep], None]
-
 
 def run_tools(
-    provider: Answers,
+    provider: SupportsComplete,
     request: CompletionRequest,
     *,
     max_rounds: int,
@@ -53,46 +47,61 @@ def run_tools(
     timeout: Timeout,
     cancel: Optional[CancelToken],
 ) -> ToolRun:
-    """Run the loop; see `ModelProvider.run_tools`."""
-    if max_rounds < 1:
-        raise ValueError(f"max_rounds is {max_rounds!r}, and must be at least 1")
-    if on_tool_error not in ON_TOOL_ERROR:
-        raise ValueError(
-            f"on_tool_error is {on_tool_error!r}; choose one of {', '.join(ON_TOOL_ERROR)}"
-        )
-    tools = _runnable(request.tools)
-    with Asking(provider, timeout, cancel) as asking:
-        return _Loop(asking, request, tools, on_tool_error, on_step).run(max_rounds)
+    """Send a request and run the tools that the model calls, until the model answers.
 
-
-def _runnable(tools: Sequence[Tool]) -> Dict[str, Tool]:
-    """Give the tools by name.
+    Args:
+        provider: The provider that sends the requests.
+        request: The request, with its tools.
+        max_rounds: The maximum number of requests.
+        on_tool_error: ``report`` sends the exception of a tool to the model; ``raise`` raises it.
+        on_step: A function that is called after each tool call, or None.
+        timeout: The limits of the call. The total limit covers all requests and tools.
+        cancel: A token that cancels the call, or None.
 
     Raises:
-        ValueError: One has no function, or a schema that arguments cannot be checked against.
+        ValueError: An argument is invalid, or a tool cannot be run.
+        ToolCallError: The model still calls tools after `max_rounds` requests.
+        ProviderError: A request failed.
+    """
+    if max_rounds < 1:
+        raise ValueError(f"max_rounds is {max_rounds!r}, but must be at least 1")
+    if on_tool_error not in ON_TOOL_ERROR:
+        raise ValueError(
+            f"on_tool_error is {on_tool_error!r}, but must be one of {', '.join(ON_TOOL_ERROR)}"
+        )
+    tools = _tools_by_name(request.tools)
+    with SharedDeadline(provider, timeout, cancel) as shared:
+        return _ToolLoop(shared, request, tools, on_tool_error, on_step).run(max_rounds)
+
+
+def _tools_by_name(tools: Sequence[Tool]) -> Dict[str, Tool]:
+    """Check that each tool can be run, and return the tools by name.
+
+    Raises:
+        ValueError: A tool has no function, or its schema cannot be used to check arguments.
     """
     for tool in tools:
         if tool.function is None:
             raise ValueError(
                 f"the tool {tool.name!r} has no function to run; pass Tool(..., function=...), "
-                "or drive the loop yourself with chat"
+                "or call chat and run the tools yourself"
             )
         check({}, tool.parameters)
     return {tool.name: tool for tool in tools}
 
 
-class _Loop:
-    """One run: what has been said and done so far."""
+class _ToolLoop:
+    """The state of one call of `run_tools`: the messages, responses and steps so far."""
 
     def __init__(
         self,
-        asking: Asking,
+        shared: SharedDeadline,
         request: CompletionRequest,
         tools: Mapping[str, Tool],
         on_tool_error: OnToolError,
         on_step: Optional[OnStep],
     ) -> None:
-        self._asking = asking
+        self._shared = shared
         self._request = request
         self._tools = tools
         self._raises = on_tool_error == "raise"
@@ -100,55 +109,68 @@ class _Loop:
         self._added: List[Message] = []
         self._responses: List[CompletionResponse] = []
         self._steps: List[ToolStep] = []
-        #: Calls of the last answer that have no result yet.
-        self._open: List[ToolCall] = []
+        #: Tool calls of the last response that have no result yet.
+        self._open_calls: List[ToolCall] = []
 
     def run(self, max_rounds: int) -> ToolRun:
-        """Ask and run tools until the model answers."""
+        """Send requests and run tools until the model answers."""
         for _ in range(max_rounds):
-            # Whatever was not run when the rounds were over stays open.
+            # The tool calls of a response are run before the next request. So those of the last
+            # round are not run: no request with their results would follow.
             self._run_open_calls()
-            self._ask()
-            if not self._open:
-                return self._whole()
-        with self._keeping():
+            self._send()
+            if not self._open_calls:
+                return self._result()
+        with self._recording_progress():
             raise ToolCallError(
                 f"the model still calls tools after {max_rounds} "
                 f"{'round' if max_rounds == 1 else 'rounds'}; its last calls were not run",
-                hint="raise max_rounds; error.run has every call so far, and what came of it",
-                provider=self._asking.provider.name,
+                hint="raise max_rounds; error.run has every call that was run, with its result",
+                provider=self._shared.provider.name,
                 partial=self._responses[-1].text,
             )
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         request = self._request.replace(messages=(*self._request.messages, *self._added))
         if self._responses and request.tool_choice not in ("auto", "none"):
-            # A model that must call would never answer.
+            # If the model had to call a tool in every round, it would never answer.
             request = request.replace(tool_choice=None)
-        with self._keeping():
-            response = self._asking.ask(request)
+        with self._recording_progress():
+            response = self._shared.send(request)
         self._responses.append(response)
         self._added.append(response.message)
-        self._open = list(response.tool_calls)
+        self._open_calls = list(response.tool_calls)
+
+    @property
+    def _only_tool(self) -> Optional[str]:
+        """The only tool that the last response may call, or None if it may call any tool.
+
+        The value is "none" if the response may call no tool.
+        """
+        choice = self._request.tool_choice
+        is_forced = choice not in (None, "auto", "required") and len(self._responses) == 1
+        return choice if is_forced or choice == "none" else None
 
     def _run_open_calls(self) -> None:
-        while self._open:
-            self._run_one(self._open[0])
-            with self._keeping():
-                self._asking.check()
+        while self._open_calls:
+            self._run_one(self._open_calls[0])
+            with self._recording_progress():
+                self._shared.check()
 
     def _run_one(self, call: ToolCall) -> None:
         started = time.monotonic()
         try:
-            step = self._step(call, started, _run(self._tools, call))
+            step = self._step(call, started, _run(self._tools, call, self._only_tool))
         except _NotRunError as refused:
             step = self._step(call, started, str(refused), failed=True)
-        except Exception as error:  # a tool is the user's, and may raise anything
-            step = self._step(call, started, f"{type(error).__name__}: {error}", failed=True)
+        except Exception as error:  # the tool is the user's code, which may raise any error
+            if is_injected(error):
+                raise  # not an exception of the tool: a signal handler ran in the tool
+            step = self._step(call, started, _error_text(error), failed=True)
             if self._raises:
-                self._take(step)
+                self._add(step)
                 raise
-        self._take(step)
+        self._add(step)
 
     def _step(self, call: ToolCall, started: float, content: str, failed: bool = False) -> ToolStep:
         return ToolStep(
@@ -159,14 +181,14 @@ class _Loop:
             round=len(self._responses),
         )
 
-    def _take(self, step: ToolStep) -> None:
-        self._open.pop(0)
+    def _add(self, step: ToolStep) -> None:
+        self._open_calls.pop(0)
         self._steps.append(step)
         self._added.append(Message.tool(step.content, step.call))
         if self._on_step is not None:
             self._on_step(step)
 
-    def _whole(self) -> ToolRun:
+    def _result(self) -> ToolRun:
         return ToolRun(
             messages=(*self._request.messages, *self._added),
             responses=tuple(self._responses),
@@ -174,39 +196,44 @@ class _Loop:
         )
 
     @contextlib.contextmanager
-    def _keeping(self) -> Iterator[None]:
-        """Give an error that ends the loop what has been done."""
+    def _recording_progress(self) -> Iterator[None]:
+        """Add the messages, responses and steps so far to an error that ends the loop.
+
+        They become the attribute `run` of the error.
+        """
         try:
             yield
         except ProviderError as error:
             served = self._responses[-1].model if self._responses else None
             error.add_context(model=self._request.model or served)
             error.run = PartialRun(
-                added=(*self._added, *map(_unanswered, self._open)),
+                added=(*self._added, *map(_not_run_result, self._open_calls)),
                 responses=tuple(self._responses),
                 steps=tuple(self._steps),
             )
             raise
 
 
-def _unanswered(call: ToolCall) -> Message:
-    # Servers refuse a conversation in which a call has no result.
-    return Message.tool("this call was not run: the loop had ended", call)
+def _not_run_result(call: ToolCall) -> Message:
+    # Servers refuse a conversation with a tool call that has no result.
+    return Message.tool("this call was not run, because the tool loop had ended", call)
 
 
 # --- one call ------------------------------------------------------------------------------
 
 
 class _NotRunError(Exception):
-    """A call cannot be run; the text tells the model why."""
+    """The reason why a call cannot be run, as text for the model."""
 
 
-def _run(tools: Mapping[str, Tool], call: ToolCall) -> str:
-    """Run a tool and give its result as text.
+def _run(tools: Mapping[str, Tool], call: ToolCall, only: Optional[str]) -> str:
+    """Run a tool, and return its result as text.
 
-    No local variable holds arguments or result: a tool's error passes through here.
+    The arguments and the result are not stored in local variables. An error of the tool passes
+    through this frame, and a traceback with local variables would show them.
     """
     tool = _find(tools, call.name)
+    _check_choice(tool, only)
     function: Any = tool.function
     return _as_text(function(**_arguments(tool, call)))
 
@@ -214,15 +241,27 @@ def _run(tools: Mapping[str, Tool], call: ToolCall) -> str:
 def _find(tools: Mapping[str, Tool], name: str) -> Tool:
     if name in tools:
         return tools[name]
-    alike = [tool for tool in tools.values() if _bare(tool.name) == _bare(name)]
-    if len(alike) == 1:
-        return alike[0]
+    # A name without letters and digits becomes empty, and must not match another such name.
+    simple = _simplified(name)
+    similar = [tool for tool in tools.values() if simple and _simplified(tool.name) == simple]
+    if len(similar) == 1:
+        return similar[0]
     names = ", ".join(tools) or "none"
     raise _NotRunError(f"there is no tool {name!r}; the tools are: {names}")
 
 
-def _bare(name: str) -> str:
-    """Give a name as it is compared: LM Studio may change its spelling (lmstudio-api §6.2)."""
+def _check_choice(tool: Tool, only: Optional[str]) -> None:
+    """Refuse a call that `tool_choice` forbids: not all servers and models obey it."""
+    if only == "none":
+        raise _NotRunError("no tool may be called now; answer in words")
+    if only is not None and tool.name != only:
+        raise _NotRunError(f"only the tool {only!r} may be called now")
+
+
+def _simplified(name: str) -> str:
+    """Return only the letters and digits of a tool's name, in lower case."""
+    # Names are compared this way, because LM Studio may change their spelling
+    # (docs/reference/lmstudio.md, "Tools").
     return re.sub(r"[\W_]+", "", name).lower()
 
 
@@ -231,15 +270,28 @@ def _arguments(tool: Tool, call: ToolCall) -> Dict[str, Any]:
     try:
         return arguments_for(tool, call.arguments)
     except ValueError as error:
+        if is_injected(error):
+            raise
         reasons = str(error)
-    raise _NotRunError(f"the tool was not run, because its arguments do not fit:\n{reasons}")
+    raise _NotRunError(f"the tool was not run, because its arguments are invalid:\n{reasons}")
+
+
+def _error_text(error: Exception) -> str:
+    """Return the text that the model receives about an exception of a tool."""
+    kind = type(error).__name__
+    try:
+        return f"{kind}: {error}"
+    except Exception as failure:  # it is the user's class, whose `__str__` may fail, too
+        if is_injected(failure):
+            raise
+        return kind
 
 
 def _as_text(result: Any) -> str:
-    """Give a tool's result as the model reads it.
+    """Return a tool's result as text for the model: a string unchanged, other values as JSON.
 
     Raises:
-        TypeError: It cannot be written as JSON.
+        TypeError: The result cannot be written as JSON.
     """
     if isinstance(result, str):
         return str.__str__(result)
@@ -247,7 +299,9 @@ def _as_text(result: Any) -> str:
     try:
         return json.dumps(plain(result), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
+        if is_injected(error):
+            raise
         reason = str(error)
     finally:
-        del result  # a traceback with locals shows no content
+        del result  # a traceback with local variables must not show the result
     raise TypeError(f"the result of the tool, of type {kind}, cannot be written as JSON: {reason}")

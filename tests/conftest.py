@@ -1,42 +1,68 @@
-"""What every test starts from: a clean environment, and the same examples at each run."""
+"""Fixtures and settings for all tests: a clean environment, default signals, fixed examples."""
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
+import sys
+from typing import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-# Properties are tried on the same examples each time: a run goes red for a reason in the
-# code. To look for new reasons, say how many random examples each of them is to get:
-# LOCALPROVIDERS_FUZZ=20000 python -m pytest tests/fuzz
-SEARCH = int(os.environ.get("LOCALPROVIDERS_FUZZ", "0"))
+from tests.support import depth
+from tests.support.fake_time import FakeTime, fake_time
 
-settings.register_profile(
-    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.register_profile(
-    "search",
-    settings.get_profile("steady"),
-    derandomize=False,
-    print_blob=True,
-    max_examples=max(SEARCH, 1),
-)
-settings.load_profile("search" if SEARCH else "steady")
 
-_FOREIGN = (
-    "OLLAMA_HOST",
-    "OLLAMA_API_KEY",
-    "LM_API_TOKEN",
-    "LMSTUDIO_API_TOKEN",
-    "LOCALPROVIDERS_LOCALITY",
-)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the number of Hypothesis examples, and restore ignored signals."""
+    depth.choose(slow="not slow" not in config.getoption("markexpr"))
+    _restore_signals()
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the collected tests from garbage collection, which some tests run very often."""
+    gc.collect()
+    # The Hypothesis release for Python 3.8 searches for the objects that refer to its random number
+    # generator, and does not find them in a frozen heap.
+    if sys.version_info >= (3, 9):
+        gc.freeze()
+
+
+def _restore_signals() -> None:
+    """Restore the default handlers of signals that this process inherited as ignored or blocked.
+
+    A shell that starts a job with ``&`` ignores SIGINT and SIGQUIT in it, and a supervisor may
+    ignore or block more. Child processes inherit that, so it is undone before the first test
+    starts one. SIGHUP is left alone: a user who starts the tests with ``nohup`` wants them to
+    continue.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    for name in ("SIGINT", "SIGQUIT", "SIGTERM", "SIGALRM", "SIGCHLD"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            own = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+            signal.signal(number, own)
+
+
+_FOREIGN = ("OLLAMA_HOST", "OLLAMA_API_KEY", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN")
+_OURS = "LOCALPROVIDERS_"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*_FOREIGN, *_PROXIES, *(name.lower() for name in _PROXIES)):
+    # The variables that configure the tests themselves were read when the tests were imported.
+    ours = [name for name in os.environ if name.startswith(_OURS)]
+    for name in (*_FOREIGN, *ours, *_PROXIES, *(name.lower() for name in _PROXIES)):
         monkeypatch.delenv(name, raising=False)
-    # No test reads what the user of this machine has configured.
+    # No test reads the configuration of the user of this machine.
     monkeypatch.setenv("XDG_CONFIG_HOME", os.path.abspath(os.path.join(os.sep, "nowhere")))
+
+
+@pytest.fixture
+def fake_clock() -> Iterator[FakeTime]:
+    """Let calls use a clock that advances only while they wait for a silent server."""
+    with fake_time() as clock:
+        yield clock

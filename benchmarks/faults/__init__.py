@@ -1,1 +1,1 @@
-"""The table of faults, run over other clients of the same servers, to compare them."""
+"""Run the table of faults with this package and with other clients, to compare them."""

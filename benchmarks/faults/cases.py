@@ -1,4 +1,4 @@
-"""The cases: what goes wrong, made to happen to a client from outside."""
+"""The cases of the comparison: faults that a server makes while a client calls it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from localproviders.testing import FakeServer, ScriptedServer
 from localproviders.testing.fake import vector_of
 from localproviders.testing.faults import FAULTS
-from tests.faults import expected, rows
-from tests.faults.bench import BACKENDS, FORMS, TEXT, TEXTS, Backend, Outcome
-from tests.faults.expected import outcome_of
+from tests.promises.faults import expected, rows
+from tests.promises.faults.bench import BACKENDS, FORMS, TEXT, TEXTS, Backend, Outcome
+from tests.promises.faults.expected import outcome_of
 
-from .session import Came, Session
+from .session import CallResult, Session
 
 
-class Seen(NamedTuple):
-    """What came of a faulty call, and of the same call after it without the fault."""
+class CaseResult(NamedTuple):
+    """The results of a call with a fault, and of the same call after it without the fault.
 
-    came: Came
-    after: Optional[Came]
+    `leaked` is true if the client contacted the proxy or sent credentials.
+    """
+
+    call: CallResult
+    next_call: Optional[CallResult]
     leaked: bool = False
 
 
-Run = Callable[[Session, Backend, str], Seen]
+Run = Callable[[Session, Backend, str], CaseResult]
 
 
 class Case(NamedTuple):
@@ -40,72 +43,76 @@ class Case(NamedTuple):
     environment: str = ""
 
 
-# --- faults of an answer ----------------------------------------------------------------------
+# --- faults of a response --------------------------------------------------------------------
 
 
-def struck_by(name: str, which: str = "") -> Run:
-    """Let the fault strike one call; over TLS if a certificate is named."""
+def strike(name: str, which: str = "") -> Run:
+    """Return a run in which the server makes this fault; with a certificate, it uses TLS."""
     large = name.startswith("refused while the request is sent")
 
-    def run(session: Session, backend: Backend, form: str) -> Seen:
+    def run(session: Session, backend: Backend, form: str) -> CaseResult:
         context = rows.TLS[which]() if which else None
         with backend.start(tls=context) as server:
             session.connect(server.url, rows.certificates().path if which else None)
             server.break_next(name, times=None, path=path_of(backend, session, form))
-            came = session.call(form, large)
+            result = session.call(form, large)
             server.heal()
-            return Seen(came, _after(session, came, form))
+            return CaseResult(result, _next_call(session, result, form))
 
     return run
 
 
 def path_of(backend: Backend, session: Session, form: str) -> str:
-    """The path that this client asks for this form; empty is the usual one."""
+    """Return the path that this client requests for this form; empty means the usual one."""
     if form != "list":
         return ""
     return "/v1/models" if session.client.module == "openai_package" else backend.list_path
 
 
-def _after(session: Session, came: Came, form: str) -> Optional[Came]:
-    return None if came.hung else session.call(form)
+def _next_call(session: Session, result: CallResult, form: str) -> Optional[CallResult]:
+    return None if result.hung else session.call(form)
 
 
 # --- faults of the connection -----------------------------------------------------------------
 
 
-def refused(session: Session, backend: Backend, form: str) -> Seen:
+def refused(session: Session, backend: Backend, form: str) -> CaseResult:
     with backend.start() as server:
         session.connect(server.url)
         with server.down():
-            came = session.call(form)
-        return Seen(came, _after(session, came, form))
+            result = session.call(form)
+        return CaseResult(result, _next_call(session, result, form))
 
 
-def restarted(session: Session, backend: Backend, form: str) -> Seen:
+def restarted(session: Session, backend: Backend, form: str) -> CaseResult:
     with backend.start() as server:
         session.connect(server.url)
         session.call(form)
         with server.down():
             pass
-        came = session.call(form)
-        return Seen(came, _after(session, came, form))
+        result = session.call(form)
+        return CaseResult(result, _next_call(session, result, form))
 
 
-def nobody_accepts(backlog: int) -> Run:
-    """Let the system answer for a server that does not, or let nobody answer at all."""
+def never_accepted(backlog: int) -> Run:
+    """Return a run in which the server never accepts the connection.
 
-    def run(session: Session, backend: Backend, form: str) -> Seen:
+    With a backlog, the operating system completes the connection, and no response comes. Without
+    one, the queue of the socket is full, so the connection is never completed.
+    """
+
+    def run(session: Session, backend: Backend, form: str) -> CaseResult:
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=backlog))
             address = listener.getsockname()
-            for _ in range(0 if backlog else 4):  # take every place in its queue
+            for _ in range(0 if backlog else 4):  # fill the queue
                 sock = stack.enter_context(socket.socket())
                 sock.setblocking(False)
                 sock.connect_ex(address)
             session.connect(f"http://127.0.0.1:{address[1]}")
-            came = session.call(form)
+            result = session.call(form)
         with backend.start(port=address[1]):
-            return Seen(came, _after(session, came, form))
+            return CaseResult(result, _next_call(session, result, form))
 
     return run
 
@@ -113,38 +120,40 @@ def nobody_accepts(backlog: int) -> Run:
 # --- TLS --------------------------------------------------------------------------------------
 
 
-def certified(which: str) -> Run:
-    """Serve with a certificate."""
+def with_certificate(which: str) -> Run:
+    """Return a run in which the server has this certificate."""
 
-    def run(session: Session, backend: Backend, form: str) -> Seen:
+    def run(session: Session, backend: Backend, form: str) -> CaseResult:
         with backend.start(tls=rows.TLS[which]()) as server:
             session.connect(server.url, rows.certificates().path)
-            came = session.call(form)
-            return Seen(came, _after(session, came, form) if which == "right" else None)
+            result = session.call(form)
+            return CaseResult(
+                result, _next_call(session, result, form) if which == "right" else None
+            )
 
     return run
 
 
 def wrong_scheme(tls: bool) -> Run:
-    """Speak TLS to a plain port, or the reverse."""
+    """Return a run with TLS to a plain port, or with plain HTTP to a TLS port."""
 
-    def run(session: Session, backend: Backend, form: str) -> Seen:
+    def run(session: Session, backend: Backend, form: str) -> CaseResult:
         with backend.start(tls=None if tls else rows.TLS["right"]()) as server:
             url = f"{'https' if tls else 'http'}://127.0.0.1:{server.port}"
             session.connect(url, rows.certificates().path)
-            return Seen(session.call(form), None)
+            return CaseResult(session.call(form), None)
 
     return run
 
 
-# --- the surroundings -------------------------------------------------------------------------
+# --- the environment --------------------------------------------------------------------------
 
 PROXY_ANSWER = b"HTTP/1.1 500 Proxy\r\nContent-Length: 0\r\n\r\n"
 
 
 @contextlib.contextmanager
-def surroundings(name: str, proxy: ScriptedServer) -> Iterator[Mapping[str, str]]:
-    """Give the variables of an environment that must not matter."""
+def environment_variables(name: str, proxy: ScriptedServer) -> Iterator[Mapping[str, str]]:
+    """Yield the variables of an environment that must not change a call to loopback."""
     if name != ".netrc":
         yield {name: proxy.url} if name else {}
         return
@@ -155,23 +164,25 @@ def surroundings(name: str, proxy: ScriptedServer) -> Iterator[Mapping[str, str]
         yield {"HOME": home, "NETRC": str(path)}
 
 
-def surrounded(proxy: ScriptedServer) -> Run:
-    """Make a good call in the environment that the session was started in."""
+def in_environment(proxy: ScriptedServer) -> Run:
+    """Return a run without a fault, which notices a request to the proxy and credentials."""
 
-    def run(session: Session, backend: Backend, form: str) -> Seen:
-        asked = len(proxy.exchanges)
+    def run(session: Session, backend: Backend, form: str) -> CaseResult:
+        requests_before = len(proxy.exchanges)
         with backend.start() as server:
             session.connect(server.url)
-            came = session.call(form)
-            after = _after(session, came, form)
+            result = session.call(form)
+            next_call = _next_call(session, result, form)
             keys = [e.headers.get("authorization", "") for e in server.exchanges]
-        leaked = len(proxy.exchanges) > asked or any(key.startswith("Basic") for key in keys)
-        return Seen(came, after, leaked)
+        leaked = len(proxy.exchanges) > requests_before or any(
+            key.startswith("Basic") for key in keys
+        )
+        return CaseResult(result, next_call, leaked)
 
     return run
 
 
-# --- which ------------------------------------------------------------------------------------
+# --- the list of cases ------------------------------------------------------------------------
 
 _FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "head": expected.HEADS,
@@ -183,41 +194,47 @@ _FAMILIES: Mapping[str, Mapping[str, Any]] = {
 }
 FAMILIES = (*_FAMILIES, "connection", "TLS", "environment")
 
-#: Told in a line of its own: what a client does when another model answers.
+#: Rows in which another model answers; the report has a separate line for them.
 ANOTHER = ("another model", "another model in mid-stream", "vectors of another model")
 
 
-#: What only this package expects, or cannot keep: it packs vectors as 32-bit floats.
-_OURS = (
+#: Rows whose expectation is a rule of this package only. The number is too large for a 32-bit
+#: float, and this package packs vectors as 32-bit floats.
+_OWN_RULES = (
     "an answer from the cloud",
     "models without a name",
     "an unexpected endpoint",
     "a number too large for a vector",
 )
-#: Ollama's vectors have no indexes; there these would be one row three times.
+#: Rows about the indexes of vectors. Ollama sends none, so there these would be one
+#: fault three times.
 _INDEXES = ("vectors in another order", "vectors under one index", "vectors under strange indexes")
 
 
-def left_out(name: str, backend: str) -> bool:
-    """Whether the expectation is of this package only, or the caller's work elsewhere."""
+def is_left_out(name: str, backend: str) -> bool:
+    """Whether a row is left out.
+
+    That is so if its expectation is a rule of this package only, or if it is about tool calls,
+    whose pieces the caller of another client assembles.
+    """
     calls = "tool call" in name or "tool-call" in name
-    return name in _OURS or calls or (backend == "ollama" and name in _INDEXES)
+    return name in _OWN_RULES or calls or (backend == "ollama" and name in _INDEXES)
 
 
-_AROUND: Tuple[Tuple[str, str, Run], ...] = (
+_OTHER_ROWS: Tuple[Tuple[str, str, Run], ...] = (
     ("connection", "refused", refused),
-    ("connection", "unreachable", nobody_accepts(0)),
-    ("connection", "accepted and silent", nobody_accepts(16)),
+    ("connection", "unreachable", never_accepted(0)),
+    ("connection", "accepted and silent", never_accepted(16)),
     ("connection", "restarted between calls", restarted),
-    ("TLS", "TLS", certified("right")),
+    ("TLS", "TLS", with_certificate("right")),
     *(
-        ("TLS", f"a certificate: {which}", certified(which))
+        ("TLS", f"a certificate: {which}", with_certificate(which))
         for which in ("wrong name", "expired", "of another authority")
     ),
     ("TLS", "TLS to a plain port", wrong_scheme(True)),
     ("TLS", "plain to a TLS port", wrong_scheme(False)),
     *(
-        ("TLS", f"TLS: {fault}", struck_by(fault, "right"))
+        ("TLS", f"TLS: {fault}", strike(fault, "right"))
         for fault in (
             "body cut",
             "HTTP/1.0 cut",
@@ -231,46 +248,52 @@ _AROUND: Tuple[Tuple[str, str, Run], ...] = (
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy", ".netrc")
 
 
-def cases(backend: str, whole_bodies: bool, proxy: ScriptedServer) -> List[Case]:
-    """Every case for a server.
+def cases(backend: str, single_bodies: bool, proxy: ScriptedServer) -> List[Case]:
+    """Return all cases for a server.
 
     Args:
         backend: The name of the server.
-        whole_bodies: Whether the client asks for one body where it does not stream.
-        proxy: The proxy of the environments.
+        single_bodies: Whether the client requests a single body for calls that do not stream.
+        proxy: The proxy that the environment variables name.
     """
-    made: List[Case] = []
+    listed: List[Case] = []
     for fault in FAULTS:
-        family = next(name for name, table in _FAMILIES.items() if fault.name in table)
+        family = next((name for name, table in _FAMILIES.items() if fault.name in table), "")
+        if not family:
+            continue  # a fault of a transfer; none of the four calls is one
         for form in FORMS:
-            if not left_out(fault.name, backend) and _applies(fault.kinds, backend, form):
+            if not is_left_out(fault.name, backend) and _applies(fault.kinds, backend, form):
                 outcome = outcome_of(
-                    expected.EXPECTED[fault.name], backend, _judged_as(form, whole_bodies)
+                    expected.EXPECTED[fault.name], backend, _judged_as(form, single_bodies)
                 )
-                made.append(Case(family, fault.name, form, outcome, struck_by(fault.name)))
-    for family, name, run in _AROUND:
+                listed.append(Case(family, fault.name, form, outcome, strike(fault.name)))
+    for family, name, run in _OTHER_ROWS:
         for form in FORMS:
             outcomes = rows.ROWS[name].outcomes
-            outcome = outcome_of(outcomes, backend, _judged_as(form, whole_bodies))
-            made.append(Case(family, name, form, outcome, run))
+            outcome = outcome_of(outcomes, backend, _judged_as(form, single_bodies))
+            listed.append(Case(family, name, form, outcome, run))
     for name in VARIABLES:
         for form in FORMS:
-            made.append(Case("environment", name, form, Outcome(), surrounded(proxy), name))
-    return made
+            listed.append(Case("environment", name, form, Outcome(), in_environment(proxy), name))
+    return listed
 
 
 def _applies(kinds: Tuple[str, ...], backend: str, form: str) -> bool:
-    """Whether a fault can happen; a whole answer takes those of streams and bodies alike."""
+    """Whether a fault can happen in a call of this form.
+
+    For `complete`, some clients stream and others request a single body, so a fault
+    must be possible in both.
+    """
     kind = BACKENDS[backend].kind(form)
     return kind in kinds and (form != "complete" or "vectors" in kinds)
 
 
-def _judged_as(form: str, whole_bodies: bool) -> str:
-    return "embed" if form == "complete" and whole_bodies else form
+def _judged_as(form: str, single_bodies: bool) -> str:
+    return "embed" if form == "complete" and single_bodies else form
 
 
-def good_answers(server: FakeServer) -> Dict[str, Any]:
-    """What each form gives without a fault."""
+def right_answers(server: FakeServer) -> Dict[str, Any]:
+    """Return the right answer of each form."""
     names = [model.name for model in server.models]
     vectors = [vector_of(text, server.models[1].dimensions) for text in TEXTS]
     return {"complete": TEXT, "stream": TEXT, "embed": vectors, "list": names}

@@ -1,24 +1,24 @@
-"""The tables, as Markdown."""
+"""The tables of the comparison, in Markdown."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-from .cases import ANOTHER, FAMILIES, VARIABLES, Case, Seen
+from .cases import ANOTHER, FAMILIES, VARIABLES, Case, CaseResult
 from .judge import WRONG, Verdict
 
 
 class Line(NamedTuple):
-    """A case, what was seen, and what is said of it."""
+    """A case, its result, and the judgement of it."""
 
     case: Case
-    seen: Seen
+    result: CaseResult
     verdict: Verdict
 
 
 class Run(NamedTuple):
-    """All lines of one client."""
+    """All cases of one client."""
 
     name: str
     about: Dict[str, str]
@@ -26,16 +26,16 @@ class Run(NamedTuple):
 
     @property
     def judged(self) -> List[Line]:
-        """Those that count; another model is told apart."""
+        """The lines that count. Cases in which another model answers are reported separately."""
         return [line for line in self.lines if line.case.row not in ANOTHER]
 
 
 def share(values: Iterable[Optional[bool]]) -> str:
-    """Give how many of those that apply are true, in percent."""
+    """Return the share of true values, in percent of those that are not None."""
     known = [value for value in values if value is not None]
     if not known:
         return "–"
-    # Never rounded up to all, nor down to none.
+    # Only exactly all or none shows as 100 % or 0 %: other shares are not rounded to them.
     percent = 100 * sum(known) / len(known)
     shown = min(99, max(1, round(percent))) if 0 < percent < 100 else round(percent)
     return f"{shown} % of {len(known)}"
@@ -48,7 +48,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 _COLUMNS: Tuple[Tuple[str, Callable[[Verdict], Optional[bool]]], ...] = (
     ("in time", lambda v: v.in_time),
-    ("in truth", lambda v: v.in_truth),
+    ("correct", lambda v: v.correct),
     ("typed", lambda v: v.typed),
     ("text kept", lambda v: v.text_kept),
     ("next call works", lambda v: v.next_works),
@@ -56,7 +56,7 @@ _COLUMNS: Tuple[Tuple[str, Callable[[Verdict], Optional[bool]]], ...] = (
 
 
 def summary(runs: Sequence[Run]) -> str:
-    """One line for each client."""
+    """Return the table with one row for each client."""
     head = ["client", "version", "cases", "hung", *(name for name, _ in _COLUMNS)]
     rows = []
     for run in runs:
@@ -68,7 +68,7 @@ def summary(runs: Sequence[Run]) -> str:
 
 
 def families(runs: Sequence[Run]) -> str:
-    """By family of faults: in time, in truth, typed."""
+    """Return the table of results by family of faults: in time, correct, typed."""
     head = ["family", *(f"`{run.name}`" for run in runs)]
     rows = []
     for family in FAMILIES:
@@ -81,22 +81,22 @@ def families(runs: Sequence[Run]) -> str:
     return _table(head, rows)
 
 
-def misses(runs: Sequence[Run]) -> str:
-    """How truth was missed."""
-    counts = {run.name: Counter(line.verdict.missed for line in run.judged) for run in runs}
+def mistakes(runs: Sequence[Run]) -> str:
+    """Return the table of the mistakes."""
+    counts = {run.name: Counter(line.verdict.mistake for line in run.judged) for run in runs}
     kinds = sorted({kind for counter in counts.values() for kind in counter if kind})
     head = ["", *(f"`{run.name}`" for run in runs)]
     return _table(head, [[kind, *(counts[run.name][kind] for run in runs)] for kind in kinds])
 
 
-def wrong_by_form(runs: Sequence[Run], kind: str) -> str:
-    """Where a wrong answer was given as if it were whole: by family and call form."""
+def by_family_and_form(runs: Sequence[Run], kind: str) -> str:
+    """Return the table of one kind of mistake, by family and call form."""
     head = ["family, call", *(f"`{run.name}`" for run in runs)]
     counts = {
         run.name: Counter(
             f"{line.case.family}, {line.case.form}"
             for line in run.judged
-            if line.verdict.missed == kind
+            if line.verdict.mistake == kind
         )
         for run in runs
     }
@@ -104,61 +104,65 @@ def wrong_by_form(runs: Sequence[Run], kind: str) -> str:
     return _table(head, [[place, *(counts[run.name][place] for run in runs)] for place in places])
 
 
-def classes(runs: Sequence[Run]) -> str:
-    """Which classes were raised that are not the client's own."""
+def undocumented(runs: Sequence[Run]) -> str:
+    """Return the table of the exceptions that the clients do not document."""
     rows = []
     for run in runs:
-        raised = [line for line in run.judged if line.seen.came.error]
+        raised = [line for line in run.judged if line.result.call.error]
         others = Counter(
-            line.seen.came.error for line in raised if not line.verdict.typed
+            line.result.call.error for line in raised if not line.verdict.typed
         ).most_common()
         shown = ", ".join(f"`{name}` {count}" for name, count in others) or "none"
         rows.append([f"`{run.name}`", shown])
-    return _table(["client", "raised, and not documented by it"], rows)
+    return _table(["client", "undocumented exceptions"], rows)
 
 
 def environment(runs: Sequence[Run]) -> str:
-    """Whether a call to a loopback address leaves it."""
-    head = ["in the environment", *(f"`{run.name}`" for run in runs)]
+    """Return the table of calls to loopback that contacted a proxy or sent credentials."""
+    head = ["variable or file", *(f"`{run.name}`" for run in runs)]
     rows = []
     for name in VARIABLES:
         cells = []
         for run in runs:
             mine = [line for line in run.lines if line.case.environment == name]
-            leaked = sum(line.seen.leaked for line in mine)
+            leaked = sum(line.result.leaked for line in mine)
             cells.append(f"{leaked} of {len(mine)}")
         rows.append([f"`{name}`", *cells])
     return _table(head, rows)
 
 
-def another_model(runs: Sequence[Run]) -> str:
-    """What happens when another model answers than was asked for."""
-    told = []
+def other_models(runs: Sequence[Run]) -> str:
+    """Return a sentence on the calls in which a model other than the requested one answered."""
+    parts = []
     for run in runs:
         mine = [line for line in run.lines if line.case.row in ANOTHER]
-        raised = sum(bool(line.seen.came.error) for line in mine)
-        told.append(f"`{run.name}` {raised} of {len(mine)}")
-    return "An exception where another model answered than was asked for: " + ", ".join(told) + "."
+        raised = sum(bool(line.result.call.error) for line in mine)
+        parts.append(f"`{run.name}` {raised} of {len(mine)}")
+    return (
+        "Calls that ended in an exception when a model other than the requested one answered: "
+        + ", ".join(parts)
+        + "."
+    )
 
 
-def everything(runs: Sequence[Run]) -> str:
-    """Give all tables."""
-    about = "; ".join(f"`{run.name}` over {run.about['beside']}" for run in runs)
+def all_tables(runs: Sequence[Run]) -> str:
+    """Return all tables, with their captions."""
+    about = "; ".join(f"`{run.name}` with {run.about['transport']}" for run in runs)
     python = runs[0].about["python"]
     return "\n\n".join(
         [
             f"Python {python}; {about}.",
             summary(runs),
-            "By family, in percent: in time · in truth · typed.",
+            "Results by family of faults, in percent: in time · correct · typed:",
             families(runs),
-            "How truth was missed, in cases.",
-            misses(runs),
-            "Where another answer was given as if it were whole, in cases.",
-            wrong_by_form(runs, WRONG),
-            "Exceptions outside the documented ones, with the number of cases.",
-            classes(runs),
-            "A proxy was asked, or a credential added, in calls to a loopback address.",
+            "Mistakes, number of cases:",
+            mistakes(runs),
+            "Wrong or incomplete answers that look complete, by family and call, number of cases:",
+            by_family_and_form(runs, WRONG),
+            "Exceptions that the client does not document, with the number of cases:",
+            undocumented(runs),
+            "Calls to a loopback address in which a proxy was contacted or credentials were sent:",
             environment(runs),
-            another_model(runs),
+            other_models(runs),
         ]
     )

@@ -1,4 +1,4 @@
-"""A client in a process of its own, which is killed when a call does not end."""
+"""The process of a client; it is killed if a call does not end."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent.parent
 CACHE = Path(tempfile.gettempdir()) / "localproviders-benchmarks"
 
-#: The time that each client is told to take at most, and how late it may be.
+#: The time limit that each client gets, and the delay after it that still counts as in time.
 LIMIT_S = 0.5
 GRACE_S = 2.0
 _START_S = 60.0
 
 
 class Client(NamedTuple):
-    """A client that is looked at.
+    """A client that is compared.
 
     Attributes:
-        name: As the tables say.
-        module: Its module in ``clients``.
+        name: The name in the tables.
+        module: The name of its module in ``clients``.
         backend: The name of the server that it talks to.
-        packages: What is installed for it; a path is this package.
+        packages: The packages that are installed for it; ``.`` means this package.
     """
 
     name: str
@@ -51,7 +51,7 @@ CLIENTS: Dict[str, Client] = {
 
 
 def install(client: Client, python: str) -> Path:
-    """Make the environment of a client, or bring it up to date; give its Python."""
+    """Make or update the virtual environment of a client, and return its Python."""
     home = CACHE / client.module
     if not home.exists():
         subprocess.run([python, "-m", "venv", str(home)], check=True)
@@ -63,68 +63,74 @@ def install(client: Client, python: str) -> Path:
 
 
 def _copy(home: Path) -> str:
-    """Copy this package, so that nothing is built inside the repository."""
+    """Copy this package, so that its build leaves no files in the repository."""
     source = home / "source"
     shutil.rmtree(source, ignore_errors=True)
-    source.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    (source / ".ci").mkdir(parents=True)
+    build_backend = ".ci/build_backend.py"
+    for name in ("setup.cfg", "pyproject.toml", build_backend, "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     shutil.copytree(ROOT / "localproviders", source / "localproviders")
     return str(source)
 
 
-class Came(NamedTuple):
-    """What came of a call, as seen from outside.
+class CallResult(NamedTuple):
+    """The result of a call, as its caller sees it.
 
     Attributes:
-        hung: It did not end, and its process was killed.
-        answer: The answer, where one came.
-        error: The class of the exception, where one came.
-        says: Its text.
-        typed: Whether the class is one of the client's own, or Python's for connections.
-        kept: Whether the first piece of text can be found in the exception.
-        took_s: How long it took.
+        hung: Whether the call did not end and its process was killed.
+        answer: The answer, or None if there was none.
+        error: The class of the exception; empty if there was none.
+        message: The text of the exception.
+        typed: Whether the class is one that the client documents, or one of Python's for
+            connections.
+        text_kept: Whether the exception has the first piece of the model's text.
+        duration_s: The duration of the call in seconds.
     """
 
     hung: bool = False
     answer: Any = None
     error: str = ""
-    says: str = ""
+    message: str = ""
     typed: bool = False
-    kept: bool = False
-    took_s: float = 0.0
+    text_kept: bool = False
+    duration_s: float = 0.0
 
 
 class Session:
-    """A process with one client in it; a new one is started after each that hung."""
+    """The process of one client; after a call that hung, a new process is started."""
 
     def __init__(self, client: Client, python: Path, extra: Optional[Mapping[str, str]] = None):
         self.client = client
         self._python = python
         self._extra = dict(extra or {})
         self._process: Optional[subprocess.Popen[str]] = None
-        #: What the client says about itself: its version, that of its transport, of Python.
+        #: The versions of the client, of its transport, and of Python.
         self.about: Dict[str, str] = {}
 
     def connect(self, url: str, authority: Optional[str] = None) -> None:
-        """Make a new client object for this address."""
-        order = {"do": "connect", "url": url, "authority": authority, "limit_s": LIMIT_S}
-        if self._ask(order, _START_S) is None:
-            raise RuntimeError(f"{self.client.name} does not start")
+        """Make a new client object for this address.
 
-    def call(self, form: str, large: bool = False) -> Came:
-        """Make one call; kill the process if it does not end."""
+        Raises:
+            RuntimeError: The process of the client did not answer.
+        """
+        order = {"do": "connect", "url": url, "authority": authority, "limit_s": LIMIT_S}
+        if self._send_order(order, _START_S) is None:
+            raise RuntimeError(f"the process of {self.client.name} did not start")
+
+    def call(self, form: str, large: bool = False) -> CallResult:
+        """Make one call and return its result; kill the process if the call does not end."""
         order = {"do": "call", "form": form, "large": large}
-        came = self._ask(order, LIMIT_S + GRACE_S)
-        return Came(hung=True) if came is None else Came(**came)
+        result = self._send_order(order, LIMIT_S + GRACE_S)
+        return CallResult(hung=True) if result is None else CallResult(**result)
 
     @property
     def running(self) -> bool:
-        """Whether its process runs."""
+        """Whether the process runs."""
         return self._process is not None
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the process."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -136,7 +142,7 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, order: Mapping[str, Any], timeout_s: float) -> Optional[Dict[str, Any]]:
+    def _send_order(self, order: Mapping[str, Any], timeout_s: float) -> Optional[Dict[str, Any]]:
         process = self._process or self._start()
         assert process.stdin is not None
         process.stdin.write(json.dumps(order) + "\n")
@@ -148,10 +154,10 @@ class Session:
 
     def _start(self) -> subprocess.Popen[str]:
         kept = {n: v for n, v in os.environ.items() if not n.lower().endswith("_proxy")}
-        environment = {**kept, "PYTHONPATH": str(HERE), **self._extra}
-        words = [str(self._python), str(HERE / "worker.py"), self.client.module]
+        environment = {**kept, "PYTHONPATH": str(FOLDER), **self._extra}
+        arguments = [str(self._python), str(FOLDER / "worker.py"), self.client.module]
         self._process = process = subprocess.Popen(
-            words,
+            arguments,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -163,7 +169,10 @@ class Session:
         return process
 
     def _read(self, process: subprocess.Popen[str], timeout_s: float) -> Optional[Dict[str, Any]]:
-        """Read one line; the process writes one for each order, so none is ever waiting."""
+        """Read one line, or return None after the timeout.
+
+        The process writes one line for each order, so no older line can be in the pipe.
+        """
         with contextlib.suppress(ValueError, OSError):
             if select.select([process.stdout], [], [], timeout_s)[0]:
                 assert process.stdout is not None

@@ -1,6 +1,7 @@
-"""Runs in the environment of a client: makes the calls that it is told to, and says what came.
+"""Make the calls of one client, in a process of the client's environment.
 
-One JSON object a line, in and out. It knows nothing of faults and judges nothing.
+The process reads an order from each line of its input, and writes a result to a line of its
+output, both as JSON. It does not know which fault the server makes, and it judges no result.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def call(module: Any, client: Any, form: str, large: bool, pieces: List[str]) ->
     return module.list_models(client)
 
 
-def held(error: BaseException) -> str:
-    """Everything that the caller could read off an exception."""
+def readable_text(error: BaseException) -> str:
+    """Return all text that a caller can read from an exception and its response."""
     shown = [str(error), repr(error.args), repr(vars(error))]
     try:
         shown.append(error.response.text)  # type: ignore[attr-defined]
@@ -39,42 +40,44 @@ def held(error: BaseException) -> str:
     return " ".join(shown)
 
 
-def attempt(module: Any, client: Any, order: Dict[str, Any]) -> Dict[str, Any]:
+def run_call(module: Any, client: Any, order: Dict[str, Any]) -> Dict[str, Any]:
     pieces: List[str] = []
     started = time.monotonic()
     try:
-        came: Dict[str, Any] = {
+        result: Dict[str, Any] = {
             "answer": call(module, client, order["form"], order["large"], pieces)
         }
     except Exception as error:
-        came = {
+        result = {
             "error": f"{type(error).__module__}.{type(error).__qualname__}",
-            "says": str(error)[:200],
+            "message": str(error)[:200],
             "typed": isinstance(error, module.TYPED),
-            "kept": "Hello" in held(error),
+            "text_kept": "Hello" in readable_text(error),
         }
-    came["took_s"] = time.monotonic() - started
-    return came
+    result["duration_s"] = time.monotonic() - started
+    return result
 
 
 def main() -> None:
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a client prints is no answer
+    os.dup2(2, 1)  # keeps text that a client prints out of the results
     module = importlib.import_module(f"clients.{sys.argv[1]}")
     client = None
 
-    def say(value: Any) -> None:
+    def send(value: Any) -> None:
         out.write(json.dumps(value, default=repr) + "\n")
         out.flush()
 
-    say({"version": module.VERSION, "beside": module.BESIDE, "python": sys.version.split()[0]})
+    send(
+        {"version": module.VERSION, "transport": module.TRANSPORT, "python": sys.version.split()[0]}
+    )
     for line in sys.stdin:
         order = json.loads(line)
         if order["do"] == "connect":
             client = module.connect(order["url"], order["authority"], order["limit_s"])
-            say({})
+            send({})
         else:
-            say(attempt(module, client, order))
+            send(run_call(module, client, order))
 
 
 if __name__ == "__main__":

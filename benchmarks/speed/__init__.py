@@ -1,1 +1,1 @@
-"""How light and how fast: this package, the bare minimum, and other clients, side by side."""
+"""CPU time and memory of this package, of a minimal baseline, and of other clients."""

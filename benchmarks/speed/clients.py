@@ -1,4 +1,4 @@
-"""The clients that are measured, and an environment for each."""
+"""The clients that are measured, and the virtual environment of each."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Dict, NamedTuple, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-FLOOR, REQUESTS, OWN = "floor", "requests", "localproviders"
+BASELINE, REQUESTS, OWN = "baseline", "requests", "localproviders"
 BOTH = ("ollama", "openai")
 
 
 class Client(NamedTuple):
-    """A client.
+    """A client that is measured.
 
     Attributes:
-        name: As the tables say.
-        module: Its module in ``adapters``.
-        imports: What a user imports for it.
-        packages: What is installed for it. This package itself is taken from this clone.
+        name: The name in the tables.
+        module: The name of its module in ``adapters``.
+        imports: The modules that its user imports.
+        packages: The packages that are installed for it. This package itself is not installed
+            but imported from this clone.
         dialects: The servers that it talks to.
-        environment: The name of its environment.
-        rounds: At most so many.
-        share: How much of the repetitions of a round it makes.
+        environment: The name of its virtual environment; empty means the client's own name.
+        rounds: The largest number of rounds in which it takes part.
+        share: The share of a round's repetitions that it makes.
     """
 
     name: str
@@ -38,20 +39,21 @@ class Client(NamedTuple):
 
     @property
     def is_peer(self) -> bool:
-        """Whether it is another client, as the table of goals counts them."""
-        return self.name not in (FLOOR, REQUESTS, OWN)
+        """Whether this is one of the other clients, to which the goals compare this package."""
+        return self.name not in (BASELINE, REQUESTS, OWN)
 
 
 _BARE = ("requests==2.34.2", "urllib3==2.8.0")
 CLIENTS: Dict[str, Client] = {
     client.name: client
     for client in (
-        Client(FLOOR, "floor", ("http.client", "json"), _BARE, environment="bare"),
+        Client(BASELINE, "baseline", ("http.client", "json"), _BARE, environment="bare"),
         Client(REQUESTS, "requests_session", ("requests",), _BARE, environment="bare"),
         Client(OWN, "own", ("localproviders",), _BARE, environment="bare"),
         Client("ollama", "ollama_package", ("ollama",), ["ollama==0.6.3"], ["ollama"]),
         Client("openai", "openai_package", ("openai",), ["openai==3.57.0"], ["openai"]),
-        # All repetitions would take longer than those of all others, and nothing here is near it.
+        # All its repetitions would take longer than those of all other clients together, and
+        # its figures are so far from all others that fewer repetitions are enough.
         Client(
             "litellm",
             "litellm_package",
@@ -65,15 +67,15 @@ CLIENTS: Dict[str, Client] = {
 
 
 def python_of(client: Client, folder: Path) -> Path:
-    """Make the environment of a client where it is not there yet; give its Python."""
+    """Return the Python of a client's environment; make or update the environment first."""
     home = folder / (client.environment or client.name)
     python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    mark = home / "installed.txt"
-    wanted = "\n".join(client.packages)
-    if not mark.exists() or mark.read_text(encoding="utf-8") != wanted:
+    installed = home / "installed.txt"
+    packages = "\n".join(client.packages)
+    if not installed.exists() or installed.read_text(encoding="utf-8") != packages:
         print(f"installing {' '.join(client.packages)}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
         pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         subprocess.run([*pip, *client.packages], check=True)
-        mark.write_text(wanted, encoding="utf-8")
+        installed.write_text(packages, encoding="utf-8")
     return python

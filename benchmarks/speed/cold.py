@@ -1,7 +1,8 @@
-"""Runs in the environment of a client, once and cold. It imports nothing of its own.
+"""Code for a process that runs once in a client's environment, without any warm-up.
 
-``python -m`` would load machinery that no script of a user loads, so it is started as
-``python -c "import benchmarks.speed.cold"`` with the rest in the arguments.
+It imports no module that would count as the client's. ``python -m`` would import modules that a
+user's script does not import, so the process is started as
+``python -c "from benchmarks.speed.cold import ..."``, with parameters in its arguments.
 """
 
 from __future__ import annotations
@@ -10,30 +11,31 @@ import sys
 
 
 def peak_kib() -> int:
-    """Give this process's greatest memory so far."""
+    """Return the peak memory of this process so far."""
     try:
         with open("/proc/self/status", encoding="ascii") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     except OSError:
         import resource
 
-        # Elsewhere; on Linux it would count the process that started this one.
-        found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return found // 1024 if sys.platform == "darwin" else found
+        # For systems without /proc. On Linux, ru_maxrss would include the memory of the process
+        # that started this one.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak // 1024 if sys.platform == "darwin" else peak
 
 
 def one_shot() -> None:
-    """Make one client and one chat; print the length of its answer, and the peak."""
+    """Make one client and one chat; print the length of the answer and the peak memory."""
     _, name, url, dialect = sys.argv
-    full = "benchmarks.speed.adapters." + name
-    __import__(full)
-    module = sys.modules[full]
+    path = "benchmarks.speed.adapters." + name
+    __import__(path)
+    module = sys.modules[path]
     text = module.chat(module.connect(url, dialect), "Hi")
     print(len(text), peak_kib())
 
 
-def weigh(*modules: str) -> None:
-    """Import modules; print how many that loads, and whether requests is one."""
+def count_modules(*modules: str) -> None:
+    """Import modules; print how many modules that loads, and 1 if `requests` is one of them."""
     before = len(sys.modules)
     for name in modules:
         __import__(name)

@@ -1,4 +1,4 @@
-"""The processes of a run: the fixture server, and one for each client."""
+"""The processes of a run: one for the fixture server, and one for each client."""
 
 from __future__ import annotations
 
@@ -16,84 +16,84 @@ from benchmarks.speed.clients import ROOT, Client
 from benchmarks.speed.wire import Shape
 
 
-def surroundings() -> Dict[str, str]:
-    """Give the environment of each process: this clone, no proxy, no look-ups elsewhere."""
-    kept = {name: value for name, value in os.environ.items() if not _changes_much(name)}
-    # litellm asks a host on the internet for its prices otherwise.
+def child_environment() -> Dict[str, str]:
+    """Return the environment variables of each process: import this clone, use no proxy."""
+    kept = {name: value for name, value in os.environ.items() if not _distorts(name)}
+    # Without this variable, litellm downloads its list of prices from the internet.
     return {**kept, "PYTHONPATH": str(ROOT), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
 
-def _changes_much(variable: str) -> bool:
-    """Whether a variable is about proxies, or about Python.
+def _distorts(variable: str) -> bool:
+    """Whether a variable configures proxies or Python.
 
-    One of those forbids to keep compiled modules: then this clone would be compiled at each
-    start, and what is installed would not.
+    With PYTHONDONTWRITEBYTECODE, the modules of this clone would be compiled at each start, but
+    installed packages would not, so the comparison would be unfair.
     """
     return variable.startswith("PYTHON") or variable.lower().endswith("_proxy")
 
 
 class Process:
-    """A process that talks in lines; it ends with the block."""
+    """A child process that is asked and answers line by line; a `with` block ends it."""
 
-    def __init__(self, *words: str) -> None:
-        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
+    def __init__(self, *arguments: str) -> None:
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self._process = subprocess.Popen(
-            words,
+            arguments,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            env=surroundings(),
+            stderr=self._stderr,
+            env=child_environment(),
             text=True,
         )
 
-    def line(self) -> str:
-        """Read one line.
+    def read_line(self) -> str:
+        """Read one line from the process.
 
         Raises:
-            RuntimeError: The process has ended.
+            RuntimeError: The process has ended without one.
         """
         assert self._process.stdout is not None
         found = self._process.stdout.readline()
         if not found:
-            self._complaints.seek(0)
-            raise RuntimeError(f"a process has ended: {self._complaints.read()[-500:]}")
+            self._stderr.seek(0)
+            raise RuntimeError(f"a benchmark process has ended: {self._stderr.read()[-500:]}")
         return found
 
-    def say(self, line: str) -> None:
-        """Write one line."""
+    def send_line(self, line: str) -> None:
+        """Write one line to the process."""
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 
     def close(self) -> None:
-        """End it."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
-        self._complaints.close()
+        self._stderr.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
 class Fixture(Process):
-    """The fixture server."""
+    """The process of the fixture server."""
 
     def __init__(self) -> None:
         super().__init__(sys.executable, "-m", "benchmarks.speed.server")
-        self._authority = f"127.0.0.1:{int(self.line())}"
+        self._authority = f"127.0.0.1:{int(self.read_line())}"
         self._control = http.client.HTTPConnection(self._authority)
 
     def url(self, shape: Shape) -> str:
-        """Give the address at which answers of this shape come."""
+        """Return the base URL at which the server sends answers of this shape."""
         return f"http://{self._authority}{shape.prefix}"
 
-    def opened(self) -> int:
-        """Give how many connections it has taken, with the one that asks."""
+    def connection_count(self) -> int:
+        """Return how many connections the server has accepted, including that of this method."""
         self._control.request("GET", "/connections")
         return int(self._control.getresponse().read())
 
     def close(self) -> None:
-        """End it."""
+        """Close the control connection and kill the server."""
         self._control.close()
         super().close()
 
@@ -102,22 +102,22 @@ class Fixture(Process):
 
 
 class Worker(Process):
-    """A client in its process."""
+    """The process in which a client is measured."""
 
     def __init__(self, client: Client, python: Path) -> None:
         super().__init__(str(python), "-m", "benchmarks.speed.worker", client.module)
         self._client = client
-        #: The versions that run there.
-        self.about: Dict[str, str] = json.loads(self.line())
+        #: The versions of the packages in the process.
+        self.versions: Dict[str, str] = json.loads(self.read_line())
 
-    def ask(self, order: Mapping[str, Any]) -> Dict[str, Any]:
-        """Have something measured.
+    def measure(self, order: Mapping[str, Any]) -> Dict[str, Any]:
+        """Send a measurement order to the process and return the result.
 
         Raises:
-            RuntimeError: The client failed.
+            RuntimeError: The client failed, or the process has ended.
         """
-        self.say(json.dumps(order))
-        found: Dict[str, Any] = json.loads(self.line())
+        self.send_line(json.dumps(order))
+        found: Dict[str, Any] = json.loads(self.read_line())
         if "error" in found:
             raise RuntimeError(f"{self._client.name}: {found['error']}")
         return found
@@ -127,22 +127,24 @@ class Worker(Process):
 
 
 class Cost(NamedTuple):
-    """What a process has cost, and said."""
+    """The CPU time of a process that has ended, and the words that it printed."""
 
     cpu_s: float
-    said: List[str]
+    output: List[str]
 
 
 def run_once(python: Path, program: str, arguments: Sequence[str] = ()) -> Cost:
-    """Run a program from start to end; only its own CPU time counts.
+    """Run a Python program from start to end, and return its CPU time and output.
+
+    The CPU time of the calling process is not included.
 
     Raises:
-        RuntimeError: It failed.
+        RuntimeError: The program failed.
     """
     before = _children_s()
     done = subprocess.run(
         [str(python), "-c", program, *arguments],
-        env=surroundings(),
+        env=child_environment(),
         check=False,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""The tables, in Markdown."""
+"""The tables of a run, in Markdown."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import os
 import platform
 from typing import Dict, Iterator, List, Optional, Sequence
 
-from benchmarks.speed.clients import CLIENTS, FLOOR, OWN, Client
+from benchmarks.speed.clients import BASELINE, CLIENTS, OWN, Client
 from benchmarks.speed.goals import GOALS, Goal
 from benchmarks.speed.rounds import Results
 from benchmarks.speed.scenarios import SCENARIOS, Line
 
 
-def everything(results: Results, clients: Sequence[Client], rounds: int) -> str:
-    """Give all that the page shows."""
+def all_tables(results: Results, clients: Sequence[Client], rounds: int) -> str:
+    """Return the description of the run and all tables, as the page shows them."""
     return "\n\n".join(
         (
-            about(results, rounds),
-            "Goals.",
-            _table(["what", "at most", "measured", ""], list(goals(results))),
-            "Figures: the median, and in brackets how many times the floor it is.",
+            description(results, rounds),
+            "Goals:",
+            _table(["goal", "at most", "measured", "result"], list(goals(results))),
+            "Medians of all rounds; in brackets, the ratio to the baseline:",
             _table(
-                ["what", *(_named(client.name) for client in clients), "× best peer"],
+                ["figure", *(_heading(client.name) for client in clients), "ours ÷ best peer"],
                 list(lines(results, clients)),
             ),
         )
     )
 
 
-def _named(client: str) -> str:
-    return client if client == FLOOR else f"`{client}`"
+def _heading(client: str) -> str:
+    return client if client == BASELINE else f"`{client}`"
 
 
-def about(results: Results, rounds: int) -> str:
-    """Say what ran where."""
+def description(results: Results, rounds: int) -> str:
+    """Describe the Python, the machine, the package versions and the number of rounds."""
     versions: Dict[str, str] = {}
     for found in results.versions.values():
         versions.update(found)
@@ -44,49 +44,49 @@ def about(results: Results, rounds: int) -> str:
 
 
 def goals(results: Results) -> Iterator[List[str]]:
-    """Give a row for each goal that was measured."""
+    """Yield a table row for each goal whose number was measured."""
     for goal in GOALS:
         measured = goal.measured(results)
         if measured is not None:
-            yield [goal.title, _asked(goal), number(measured), verdict(goal, measured)]
+            yield [goal.title, _limit(goal), number(measured), verdict(goal, measured)]
 
 
-def _asked(goal: Goal) -> str:
+def _limit(goal: Goal) -> str:
     return f"{goal.at_most:g} {goal.unit}"
 
 
 def verdict(goal: Goal, measured: float) -> str:
-    """Say whether a goal is met; by all digits, also those that are not shown."""
+    """Return whether a goal is met. All digits count, also those that the table does not show."""
     return "met" if measured <= goal.at_most else "**missed**"
 
 
 def lines(results: Results, clients: Sequence[Client]) -> Iterator[List[str]]:
-    """Give a row for each line that was measured."""
+    """Yield a table row for each line that was measured."""
     for scenario in SCENARIOS:
         for line in scenario.lines:
             if results.clients(line.key):
                 title = f"{line.title}, {line.unit}" if line.unit else line.title
                 cells = [_cell(results, line, client.name) for client in clients]
-                yield [title, *cells, _best(results, line.key) if line.compared else "–"]
+                yield [title, *cells, _best_peer(results, line.key) if line.compared else "–"]
 
 
 def _cell(results: Results, line: Line, client: str) -> str:
     median = results.median(line.key, client)
-    ratio = results.ratio(line.key, client, FLOOR)
-    if ratio is None or client == FLOOR or not line.compared:
+    ratio = results.ratio(line.key, client, BASELINE)
+    if ratio is None or client == BASELINE or not line.compared:
         return number(median)
     return f"{number(median)} ({number(ratio)})"
 
 
-def _best(results: Results, line: str) -> str:
-    """Compare this package with the best of the other clients."""
+def _best_peer(results: Results, line: str) -> str:
+    """Return the ratio of this package to the best of the other clients, as text."""
     found = [results.ratio(line, OWN, name) for name in CLIENTS if CLIENTS[name].is_peer]
     ratios = [ratio for ratio in found if ratio is not None]
     return number(max(ratios)) if ratios else "–"
 
 
 def number(value: Optional[float]) -> str:
-    """Write a number with three digits, or all that stand before the point."""
+    """Format a number with three digits, or with all digits before the point if there are more."""
     if value is None:
         return "–"
     if value == int(value) or abs(value) >= 100:

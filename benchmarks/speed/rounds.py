@@ -1,4 +1,8 @@
-"""Round after round, each client in its turn: whatever else the machine does hits all alike."""
+"""Run the rounds of a benchmark.
+
+In each round, all clients run one after the other, so that other work on the machine slows
+all of them alike.
+"""
 
 from __future__ import annotations
 
@@ -14,36 +18,37 @@ from benchmarks.speed.processes import Fixture, Worker, run_once
 from benchmarks.speed.scenarios import Scenario
 
 _SHOT = "from benchmarks.speed.cold import one_shot; one_shot()"
-_WARMING = wire.Shape("coalesced", 4, 6)
+_WARM_UP = wire.Shape("coalesced", 4, 6)
 
 
 class Results:
-    """The numbers of all rounds: of each line, of each client."""
+    """The numbers of all rounds, by line and client."""
 
     def __init__(self) -> None:
         self._rounds: Dict[str, Dict[str, List[float]]] = {}
-        #: What runs where: client, package, version.
+        #: Versions by client and package.
         self.versions: Dict[str, Dict[str, str]] = {}
-        #: What a peer could not do, by its name and the scenario's.
+        #: Errors of the other clients, by the name of the client and the key of the scenario.
         self.failures: Dict[Tuple[str, str], str] = {}
 
     def add(self, line: str, client: str, number: float) -> None:
-        """Note the number of a round."""
+        """Add the number of one round."""
         self._rounds.setdefault(line, {}).setdefault(client, []).append(number)
 
     def clients(self, line: str) -> Sequence[str]:
-        """Give who has a number in a line."""
+        """Return the names of the clients that have a number in a line."""
         return list(self._rounds.get(line, ()))
 
     def median(self, line: str, client: str) -> Optional[float]:
-        """Give the median of all rounds; None without one."""
+        """Return the median of all rounds, or None if there is no number."""
         numbers = self._rounds.get(line, {}).get(client)
         return statistics.median(numbers) if numbers else None
 
     def ratio(self, line: str, client: str, other: str) -> Optional[float]:
-        """Give the median of what each round's two numbers make.
+        """Return the median of the ratios of two clients in each round, or None without any.
 
-        They were measured right after each other, so this varies less than the medians do.
+        The two numbers of a round were measured one right after the other. So their ratio varies
+        less than the ratio of the two medians does.
         """
         of = self._rounds.get(line, {})
         pairs = [(a, b) for a, b in zip(of.get(client, ()), of.get(other, ())) if b > 0]
@@ -51,7 +56,7 @@ class Results:
 
 
 class Bench(contextlib.ExitStack):
-    """The fixture server and the clients' processes; all end with the block."""
+    """The fixture server and the processes of the clients; the end of a `with` block ends them."""
 
     def __init__(
         self, clients: Sequence[Client], pythons: Mapping[str, Path], full: bool = False
@@ -67,15 +72,15 @@ class Bench(contextlib.ExitStack):
         self.results = Results()
 
     def run(self, scenarios: Sequence[Scenario], rounds: int) -> Results:
-        """Measure everything, so many times."""
-        for number in range(-1, rounds):  # the first is to warm up: nothing of it counts
+        """Measure all scenarios in this many rounds, after a round that warms up."""
+        for number in range(-1, rounds):  # round -1 warms up and is not counted
             for scenario in scenarios:
                 if not scenario.long or 0 <= number < self._long_rounds:
-                    self._turn(scenario, number)
+                    self._run_clients(scenario, number)
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
         return self.results
 
-    def _turn(self, scenario: Scenario, number: int) -> None:
+    def _run_clients(self, scenario: Scenario, number: int) -> None:
         for client in self.clients:
             if number >= client.rounds:
                 continue
@@ -86,22 +91,23 @@ class Bench(contextlib.ExitStack):
             if scenario.how != "import" and scenario.dialect not in client.dialects:
                 continue
             try:
-                found = self._measured(scenario, client)
+                found = self._measure(scenario, client)
             except RuntimeError as error:
                 if not client.is_peer:
                     raise
-                # What another client cannot do is no reason to measure nothing.
+                # A failure of another client must not end the run: note it and go on.
                 self.results.failures[client.name, scenario.key] = str(error)[:200]
                 continue
             for line in scenario.lines if number >= 0 else ():
                 self.results.add(line.key, client.name, line.read(found, scenario))
 
-    def _measured(self, scenario: Scenario, client: Client) -> Mapping[str, Any]:
+    def _measure(self, scenario: Scenario, client: Client) -> Mapping[str, Any]:
         if scenario.how == "import":
             return self._import(client)
-        found = self._shot(scenario, client) if scenario.how == "shot" else self._ask(
-            scenario, client
-        )  # fmt: skip
+        if scenario.how == "shot":
+            found = self._shot(scenario, client)
+        else:
+            found = self._measure_in_worker(scenario, client)
         check(scenario, client, found)
         return found
 
@@ -111,32 +117,32 @@ class Bench(contextlib.ExitStack):
         cpu_s = run_once(python, f"import {', '.join(client.imports)}").cpu_s - bare
         if client.name not in self._modules:
             names = ", ".join(map(repr, client.imports))
-            program = f"from benchmarks.speed.cold import weigh; weigh({names})"
-            self._modules[client.name] = [int(word) for word in run_once(python, program).said]
+            program = f"from benchmarks.speed.cold import count_modules; count_modules({names})"
+            self._modules[client.name] = [int(word) for word in run_once(python, program).output]
         modules, requests = self._modules[client.name]
         return {"cpu_s": cpu_s, "modules": modules, "requests": requests}
 
     def _shot(self, scenario: Scenario, client: Client) -> Mapping[str, Any]:
-        words = [client.module, self._fixture.url(scenario.shape), scenario.dialect]
-        cost = run_once(self._pythons[client.name], _SHOT, words)
-        size, peak = map(int, cost.said)
+        arguments = [client.module, self._fixture.url(scenario.shape), scenario.dialect]
+        cost = run_once(self._pythons[client.name], _SHOT, arguments)
+        size, peak = map(int, cost.output)
         return {"cpu_s": cost.cpu_s, "size": size, "peak_kib": peak}
 
-    def _ask(self, scenario: Scenario, client: Client) -> Mapping[str, Any]:
+    def _measure_in_worker(self, scenario: Scenario, client: Client) -> Mapping[str, Any]:
         if scenario.how == "fresh":
             with self._start(client) as worker:
-                warming = scenario._replace(shape=_WARMING._replace(cut=scenario.shape.cut))
-                worker.ask(self._order(warming, client, {"count": _WARMING.number}))
-                return worker.ask(self._order(scenario, client))
+                warm_up = scenario._replace(shape=_WARM_UP._replace(cut=scenario.shape.cut))
+                worker.measure(self._order(warm_up, client, {"count": _WARM_UP.number}))
+                return worker.measure(self._order(scenario, client))
         if client.name not in self._workers:
             self._workers[client.name] = self.enter_context(self._start(client))
-        before = self._fixture.opened()
-        found = self._workers[client.name].ask(self._order(scenario, client))
-        return {**found, "opened": self._fixture.opened() - before}
+        before = self._fixture.connection_count()
+        found = self._workers[client.name].measure(self._order(scenario, client))
+        return {**found, "opened": self._fixture.connection_count() - before}
 
     def _start(self, client: Client) -> Worker:
         worker = Worker(client, self._pythons[client.name])
-        self.results.versions[client.name] = worker.about
+        self.results.versions[client.name] = worker.versions
         return worker
 
     def _order(
@@ -153,20 +159,24 @@ class Bench(contextlib.ExitStack):
 
 
 def check(scenario: Scenario, client: Client, found: Mapping[str, Any]) -> None:
-    """Look at what came: a fast wrong answer is worth nothing.
+    """Check that a client received the answer that the server sent.
 
     Raises:
-        RuntimeError: It is not what was sent.
+        RuntimeError: The client received another answer; its speed means nothing then.
     """
     shape = scenario.shape
     if "size" in found and found["size"] != shape.number * shape.size:
-        raise RuntimeError(f"{client.name} lost something of {scenario.key}: {found['size']}")
+        size = shape.number * shape.size
+        raise RuntimeError(
+            f"{client.name} received {found['size']} characters or values in {scenario.key}, "
+            f"but the server sent {size}"
+        )
     if "last" in found and abs(found["last"] - wire.last_value(shape)) > 1e-6:
-        raise RuntimeError(f"{client.name} gives other numbers in {scenario.key}")
+        raise RuntimeError(f"{client.name} returned other vectors than were sent in {scenario.key}")
 
 
 def pythons_of(clients: Sequence[Client], folder: Optional[Path]) -> Dict[str, Path]:
-    """Give the Python of each client; without a folder, this very one."""
+    """Return the Python of each client; without a folder, the running Python for all of them."""
     if folder is None:
         return {client.name: Path(sys.executable) for client in clients}
     return {client.name: python_of(client, folder) for client in clients}

@@ -1,4 +1,4 @@
-"""The command: measures, prints the tables, and writes them to their page."""
+"""Measure the speed and the memory of the clients, and print the tables."""
 
 from __future__ import annotations
 
@@ -19,44 +19,55 @@ FOLDER = Path(tempfile.gettempdir()) / "localproviders-benchmarks" / "speed"
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    """Measure what was asked for."""
+    """Run the benchmark with these command-line arguments."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--peers", action="store_true", help="with other clients, at full length")
-    parser.add_argument("--only", default="", help="only scenarios with one of these in the name")
-    parser.add_argument("--rounds", type=int, help="3, or 5 with --peers")
-    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
-    parser.add_argument("--here", action="store_true", help="install nothing: use this Python")
     parser.add_argument(
-        "--environments", type=Path, default=FOLDER, help="the folder for the clients"
+        "--peers",
+        action="store_true",
+        help="include other clients, and run the long scenarios for all",
     )
-    asked = parser.parse_args(arguments)
-    if asked.here and asked.peers:
-        parser.error("--peers needs environments of its own")
-    clients = [client for client in CLIENTS.values() if asked.peers or not client.is_peer]
-    scenarios = chosen(asked.only)
+    parser.add_argument(
+        "--only", default="", help="run only scenarios with one of these words in their name"
+    )
+    parser.add_argument("--rounds", type=int, help="number of rounds: 3, or 5 with --peers")
+    parser.add_argument("--write", action="store_true", help=f"write the tables to {PAGE.name}")
+    parser.add_argument(
+        "--here", action="store_true", help="install no packages; use the running Python"
+    )
+    parser.add_argument(
+        "--environments",
+        type=Path,
+        default=FOLDER,
+        help="folder for the virtual environments of the clients",
+    )
+    options = parser.parse_args(arguments)
+    if options.here and options.peers:
+        parser.error("--peers needs its own environments: leave out --here")
+    clients = [client for client in CLIENTS.values() if options.peers or not client.is_peer]
+    scenarios = select(options.only)
     if not scenarios:
-        names = ", ".join(each.key for each in SCENARIOS)
-        parser.error(f"no such scenario; there are {names}")
-    rounds = asked.rounds or (5 if asked.peers else 3)
-    pythons = pythons_of(clients, None if asked.here else asked.environments)
-    with Bench(clients, pythons, full=asked.peers) as bench:
-        text = report.everything(bench.run(scenarios, rounds), clients, rounds)
+        names = ", ".join(scenario.key for scenario in SCENARIOS)
+        parser.error(f"no scenario matches {options.only!r}; there are: {names}")
+    rounds = options.rounds or (5 if options.peers else 3)
+    pythons = pythons_of(clients, None if options.here else options.environments)
+    with Bench(clients, pythons, full=options.peers) as bench:
+        text = report.all_tables(bench.run(scenarios, rounds), clients, rounds)
         failures = bench.results.failures
-    for (client, scenario), why in failures.items():
-        print(f"{client} failed at {scenario}: {why}", file=sys.stderr)
+    for (client, scenario), reason in failures.items():
+        print(f"{client} failed in {scenario}: {reason}", file=sys.stderr)
     print(text)
-    if asked.write:
+    if options.write:
         write(text)
 
 
-def chosen(only: str) -> List[Scenario]:
-    """Give the scenarios whose name has one of the words in it."""
+def select(only: str) -> List[Scenario]:
+    """Return the scenarios whose key contains one of these words, separated by commas."""
     words = only.split(",")
-    return [each for each in SCENARIOS if any(word in each.key for word in words)]
+    return [scenario for scenario in SCENARIOS if any(word in scenario.key for word in words)]
 
 
 def write(text: str, page: Path = PAGE) -> None:
-    """Put the tables between the marks of the page."""
+    """Replace the tables between the two markers of the page."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")

@@ -1,13 +1,13 @@
-"""What is measured: one table."""
+"""The scenarios that are measured, and the lines of the table that they fill."""
 
 from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
-from benchmarks.speed.clients import BOTH, FLOOR, OWN, REQUESTS
+from benchmarks.speed.clients import BASELINE, BOTH, OWN, REQUESTS
 from benchmarks.speed.wire import FLOATS, Shape
 
-#: What a process found, and what was asked of it, to the numbers of the tables.
+#: A function that computes a number of the table from the result of a process.
 Reader = Callable[[Mapping[str, Any], "Scenario"], float]
 
 
@@ -15,11 +15,11 @@ class Line(NamedTuple):
     """A line of the table that a scenario fills.
 
     Attributes:
-        key: Unique among all lines.
-        title: What it says.
+        key: A key that no other line has.
+        title: The title in the table.
         unit: The unit of its numbers.
-        read: Takes the number from what a process found.
-        compared: Whether a ratio to the floor says anything.
+        read: Compute the number from the result of a process.
+        compared: Whether the table shows the ratio to the baseline.
     """
 
     key: str
@@ -30,20 +30,21 @@ class Line(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """One thing that every client does.
+    """A task that each client does in each round.
 
     Attributes:
-        key: What ``--only`` looks at.
-        how: ``import``, ``shot`` (a process from start to end), ``warm`` (a process that is
-            kept), ``fresh`` (a process for each, after one small call).
-        lines: The lines that it fills.
-        dialect: The server.
-        shape: What the server sends.
-        measure: The function of the worker.
-        order: What else the worker is told.
-        clients: Who takes part; empty for all.
-        long: It takes long, and varies little: three rounds at most. The developer's own
-            check makes one, of this package alone.
+        key: The name that ``--only`` searches.
+        how: The kind of process: ``import`` (a process that only imports the client), ``shot``
+            (a process that makes one call), ``warm`` (a process that serves all rounds), or
+            ``fresh`` (a new process for each measurement, after one small call).
+        lines: The lines of the table that it fills.
+        dialect: The kind of server, ``ollama`` or ``openai``.
+        shape: The shape of the server's answers.
+        measure: The name of the function in the worker.
+        order: More fields of the order that the worker receives.
+        clients: The names of the clients that take part; empty means all.
+        long: Whether the scenario takes long and varies little. It then runs in three rounds at
+            most. Without ``--peers``, it runs in one round and only for this package.
     """
 
     key: str
@@ -57,11 +58,11 @@ class Scenario(NamedTuple):
     long: bool = False
 
 
-def _times(name: str, factor: float) -> Reader:
+def _scaled(name: str, factor: float) -> Reader:
     return lambda found, _: found[name] * factor
 
 
-def _middle(name: str, factor: float) -> Reader:
+def _median_of(name: str, factor: float) -> Reader:
     return lambda found, _: sorted(found[name])[len(found[name]) // 2] * factor
 
 
@@ -71,21 +72,32 @@ _SERVERS = {"ollama": "Ollama", "openai": "OpenAI"}
 
 def _cold() -> List[Scenario]:
     lines = [
-        Line("import.cpu", "`import`, CPU over bare Python", "ms", _times("cpu_s", 1e3)),
-        Line("import.modules", "modules that it loads", "", _times("modules", 1)),
-        Line("import.requests", "whether `requests` is one", "", _times("requests", 1), False),
+        Line("import.cpu", "`import`, CPU above bare Python", "ms", _scaled("cpu_s", 1e3)),
+        Line("import.modules", "modules that the import loads", "", _scaled("modules", 1)),
+        Line(
+            "import.requests",
+            "`requests` loaded by the import (1 = yes)",
+            "",
+            _scaled("requests", 1),
+            False,
+        ),
     ]
     shots = [
         Scenario(
             f"shot.{dialect}",
             "shot",
             [
-                Line(f"shot.{dialect}.cpu", f"one shot, {server}, CPU", "ms", _times("cpu_s", 1e3)),
+                Line(
+                    f"shot.{dialect}.cpu",
+                    f"one-shot script, {server}, CPU",
+                    "ms",
+                    _scaled("cpu_s", 1e3),
+                ),
                 Line(
                     f"shot.{dialect}.peak",
-                    f"one shot, {server}, peak memory",
+                    f"one-shot script, {server}, peak memory",
                     "MiB",
-                    _times("peak_kib", 1 / 1024),
+                    _scaled("peak_kib", 1 / 1024),
                 ),
             ],
             dialect,
@@ -95,24 +107,38 @@ def _cold() -> List[Scenario]:
     return [Scenario("import", "import", lines), *shots]
 
 
+# Text with a few accents, as in French.
+_ACCENTS = "The café has a menu for every day of the whole week. "
+
+
 def _calls() -> List[Scenario]:
     return [
         Scenario(
             f"call.{size}.{dialect}",
             "warm",
-            [Line(f"call.{size}.{dialect}", f"{title}, {server}, CPU", "µs", _times("cpu_s", 1e6))],
+            [
+                Line(
+                    f"call.{size}.{dialect}", f"{title}, {server}, CPU", "µs", _scaled("cpu_s", 1e6)
+                )
+            ],
             dialect,
             shape,
             "calls",
             order,
         )
         for size, title, shape, order in (
-            ("small", "warm small chat", Shape("coalesced", 16, 6), {"prompt": 40, "repeat": 60}),
+            ("small", "short warm chat", Shape("coalesced", 16, 6), {"prompt": 40, "repeat": 60}),
             (
                 "50kb",
-                "warm chat, 50 KB asked and answered",
+                "warm chat, prompt and answer of 50 KB",
                 Shape("coalesced", 16, 3200),
                 {"prompt": 51_200, "repeat": 30},
+            ),
+            (
+                "accents",
+                "warm chat, prompt of 50 KB with accents",
+                Shape("coalesced", 16, 6),
+                {"prompt": 51_200, "repeat": 30, "letters": _ACCENTS},
             ),
         )
         for dialect, server in _SERVERS.items()
@@ -129,7 +155,7 @@ def _streams() -> List[Scenario]:
                     f"stream.{cut}.{dialect}",
                     f"{_WIRES[dialect]} event, {title}, CPU",
                     "µs",
-                    _times("cpu_s", 1e6),
+                    _scaled("cpu_s", 1e6),
                 )
             ],
             dialect,
@@ -140,8 +166,8 @@ def _streams() -> List[Scenario]:
         for dialect in BOTH
         for cut, title, count in (
             ("coalesced", "coalesced", 4000),
-            ("chunks", "coalesced, each its own chunk", 3000),
-            ("tokens", "one write a token", 2000),
+            ("chunks", "coalesced, one chunk per event", 3000),
+            ("tokens", "one write per event", 2000),
         )
     ] + [_paced(dialect) for dialect in BOTH]
 
@@ -154,12 +180,15 @@ def _paced(dialect: str) -> Scenario:
         [
             Line(
                 f"stream.paced.{dialect}",
-                f"{name} event, paced at 1 ms, CPU",
+                f"{name} event, sent 1 ms apart, CPU",
                 "µs",
-                _times("cpu_s", 1e6),
+                _scaled("cpu_s", 1e6),
             ),
             Line(
-                f"delay.later.{dialect}", f"later {name} events, p50", "µs", _middle("later_s", 1e6)
+                f"delay.later.{dialect}",
+                f"later {name} events, median delay",
+                "µs",
+                _median_of("later_s", 1e6),
             ),
         ],
         dialect,
@@ -177,9 +206,9 @@ def _first() -> List[Scenario]:
             [
                 Line(
                     f"delay.first.{dialect}",
-                    f"first {_WIRES[dialect]} event, p50",
+                    f"first {_WIRES[dialect]} event, median delay",
                     "µs",
-                    _middle("first_s", 1e6),
+                    _median_of("first_s", 1e6),
                 )
             ],
             dialect,
@@ -199,9 +228,9 @@ def _vectors() -> List[Scenario]:
             [
                 Line(
                     f"embed.{form}.{dialect}",
-                    f"256 × 1024 embeddings, {form}, {_SERVERS[dialect]}, CPU",
+                    f"256 embeddings of 1,024 numbers as {form}, {_SERVERS[dialect]}, CPU",
                     "ms",
-                    _times("cpu_s", 1e3),
+                    _scaled("cpu_s", 1e3),
                 ),
             ],
             dialect,
@@ -225,15 +254,15 @@ def _threads() -> List[Scenario]:
             [
                 Line(
                     f"threads.{dialect}.cpu",
-                    f"32 threads, one client, 50 {_WIRES[dialect]} events, CPU a call",
+                    f"32 threads, chat of 50 {_WIRES[dialect]} events, CPU per chat",
                     "µs",
-                    _times("cpu_s", 1e6),
+                    _scaled("cpu_s", 1e6),
                 ),
                 Line(
                     f"threads.{dialect}.opened",
-                    "connections opened",
+                    "32 threads, connections opened",
                     "",
-                    _times("opened", 1),
+                    _scaled("opened", 1),
                     False,
                 ),
             ],
@@ -246,8 +275,9 @@ def _threads() -> List[Scenario]:
     ]
 
 
-#: Characters of an event, and how many events there are.
+#: Characters of an event.
 EVENT_SIZE = 6
+#: Numbers of events in the streams that show how cost grows.
 GROWTH = (100, 10_000, 1_000_000)
 
 
@@ -259,15 +289,15 @@ def _growth() -> List[Scenario]:
             [
                 Line(
                     f"growth.{dialect}.{count}",
-                    f"{_WIRES[dialect]} event of {count:,}, CPU",
+                    f"{_WIRES[dialect]} event in a stream of {count:,}, CPU",
                     "µs",
-                    _times("cpu_s", 1e6),
+                    _scaled("cpu_s", 1e6),
                 ),
                 Line(
                     f"growth.{dialect}.{count}.peak",
-                    "its memory at most, beside what was there",
+                    "memory growth during that stream",
                     "MiB",
-                    _times("grown_kib", 1 / 1024),
+                    _scaled("grown_kib", 1 / 1024),
                     False,
                 ),
             ],
@@ -275,7 +305,7 @@ def _growth() -> List[Scenario]:
             Shape("coalesced", count, EVENT_SIZE),
             "stream",
             {"count": count, "repeat": max(1, 20_000 // count)},
-            (FLOOR, REQUESTS, OWN),
+            (BASELINE, REQUESTS, OWN),
             long=True,
         )
         for dialect in BOTH
@@ -283,8 +313,9 @@ def _growth() -> List[Scenario]:
     ]
 
 
-#: Vectors of 1,024 floats that make about a mebibyte of text.
-_A_MIB = 80
+#: This many vectors of 1,024 floats make about one MiB of JSON.
+_VECTORS_PER_MIB = 80
+#: Sizes of response bodies in MiB.
 BODIES = (1, 4, 16, 64)
 
 
@@ -294,16 +325,16 @@ def _bodies() -> List[Scenario]:
             f"body.{mib}",
             "fresh",
             [
-                Line(f"body.{mib}.cpu", f"a body of {mib} MiB, CPU a MiB", "ms",
+                Line(f"body.{mib}.cpu", f"{mib} MiB response, CPU per MiB", "ms",
                      lambda found, scenario: found["cpu_s"] * 1e3 / _mib(scenario)),
-                Line(f"body.{mib}.peak", "memory at most, in bodies", "×",
+                Line(f"body.{mib}.peak", "memory growth, × the response body", "",
                      lambda found, scenario: found["grown_kib"] / 1024 / _mib(scenario)),
             ],
             "ollama",
-            Shape(FLOATS, mib * _A_MIB, 1024),
+            Shape(FLOATS, mib * _VECTORS_PER_MIB, 1024),
             "embed",
-            {"count": mib * _A_MIB, "repeat": max(1, 8 // mib), "packed": False},
-            (FLOOR, REQUESTS, OWN, "ollama"),
+            {"count": mib * _VECTORS_PER_MIB, "repeat": max(1, 8 // mib), "packed": False},
+            (BASELINE, REQUESTS, OWN, "ollama"),
             long=True,
         )
         for mib in BODIES
@@ -311,7 +342,7 @@ def _bodies() -> List[Scenario]:
 
 
 def _mib(scenario: Scenario) -> float:
-    return scenario.shape.number / _A_MIB
+    return scenario.shape.number / _VECTORS_PER_MIB
 
 
 SCENARIOS: List[Scenario] = [

@@ -1,7 +1,7 @@
-"""The fixture server: in a process of its own, as fast as plain sockets allow.
+"""The fixture server: a separate process that is as fast as plain sockets allow.
 
-It speaks just enough of both dialects, keeps connections, counts them, and ends with its
-standard input. Whatever it costs is not measured: only the client's CPU time is.
+It serves just enough of both dialects, keeps connections alive, counts them, and exits when its
+standard input closes. Its own CPU time is not measured, only the client's.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ _last_opened = [0]
 
 
 class Request(NamedTuple):
-    """A request, read."""
+    """A request that has been read."""
 
     path: str
     shape: Shape
     body: bytes
 
     def json(self) -> Dict[str, Any]:
-        """The body as JSON."""
+        """Return the body, parsed as JSON."""
         value: Dict[str, Any] = json.loads(self.body)
         return value
 
 
 def serve(listener: socket.socket) -> None:
-    """Take connections until the process ends, each in a thread."""
+    """Accept connections until the process ends; serve each in a thread."""
     while True:
         connection, _ = listener.accept()
         _last_opened[0] = next(_opened) + 1
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_converse, args=(connection,), daemon=True).start()
+        threading.Thread(target=_serve_connection, args=(connection,), daemon=True).start()
 
 
-def _converse(connection: socket.socket) -> None:
+def _serve_connection(connection: socket.socket) -> None:
     with connection, contextlib.suppress(ConnectionError):
         for request in _requests(connection):
             _answer(connection, request)
@@ -74,7 +74,7 @@ def _requests(connection: socket.socket) -> Iterator[Request]:
             held = b"".join(pieces) if sum(map(len, pieces)) >= size else held
         body, held = held[:size], held[size:]
         path = head.split(b" ", 2)[1].decode("ascii")
-        yield Request(*_parted(path), body)
+        yield Request(*_split_path(path), body)
 
 
 def _body_size(head: bytes) -> int:
@@ -82,8 +82,8 @@ def _body_size(head: bytes) -> int:
     return int(rest.partition(b"\r\n")[0]) if found else 0
 
 
-def _parted(path: str) -> Tuple[str, Shape]:
-    """Tell the path of the dialect from what stands before it."""
+def _split_path(path: str) -> Tuple[str, Shape]:
+    """Split a path into the path of the dialect and the shape that stands before it."""
     parts = path.split("?")[0].split("/", 4)
     if len(parts) == 5 and parts[1] in (*wire.CUTS, wire.FLOATS):
         return "/" + parts[4], Shape(parts[1], int(parts[2]), int(parts[3]))
@@ -116,8 +116,8 @@ def _send(connection: socket.socket, body: bytes) -> None:
 def _chat(connection: socket.socket, request: Request, dialect: str, stream: bool) -> None:
     shape, prompt = request.shape, max(1, len(request.body) // 4)
     if not stream:
-        whole = wire.ollama_last if dialect == "ollama" else wire.openai_whole
-        return _send(connection, whole(shape.number, prompt, wire.text_of(shape)))
+        completion = wire.ollama_last if dialect == "ollama" else wire.openai_completion
+        return _send(connection, completion(shape.number, prompt, wire.text_of(shape)))
     last = wire.ollama_last if dialect == "ollama" else wire.openai_last
     ending = wire.chunk(last(shape.number, prompt)) + wire.LAST_CHUNK
     head = _HEAD % (_TYPES[dialect], _CHUNKED)
@@ -133,7 +133,7 @@ def _chat(connection: socket.socket, request: Request, dialect: str, stream: boo
 
 
 def _paced(connection: socket.socket, head: bytes, count: int, dialect: str, ending: bytes) -> None:
-    """Send events a millisecond apart; the text of each is the time at which it is sent."""
+    """Send events 1 ms apart; the text of each event is the time at which it is sent."""
     record = wire.ollama_record if dialect == "ollama" else wire.openai_record
     before, _, after = record("@").partition(b"@")
     for _ in range(count):
@@ -145,7 +145,7 @@ def _paced(connection: socket.socket, head: bytes, count: int, dialect: str, end
 
 
 def main() -> None:
-    """Serve; the port is the first line that is printed."""
+    """Print the port, then serve until the standard input closes."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     threading.Thread(target=serve, args=(listener,), daemon=True).start()
     print(listener.getsockname()[1], flush=True)

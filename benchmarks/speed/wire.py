@@ -1,7 +1,8 @@
-"""What the fixture server sends: built once for each path, and kept.
+"""The responses of the fixture server, built once for each path and cached.
 
-A path says what comes: ``/CUT/NUMBER/SIZE`` before the path of the dialect. A chat answers in
-NUMBER events of SIZE characters, cut as CUT says; embeddings are NUMBER vectors of SIZE values.
+A path begins with the shape of the response, ``/CUT/NUMBER/SIZE``, before the path of the
+dialect. A chat has NUMBER events of SIZE characters, divided into chunks and writes as CUT says.
+Embeddings are NUMBER vectors of SIZE values.
 """
 
 from __future__ import annotations
@@ -14,19 +15,23 @@ from functools import lru_cache
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 MODEL = "bench"
-#: Larger than any answer here: the window of the model, and what is written at once.
+#: The context window of the model: larger than any answer here.
 WINDOW = 1 << 22
+#: The most bytes in one write of a coalesced stream.
 _BLOCK = 64 * 1024
 
-#: How an answer is cut: many records in a chunk and a write; a chunk for each record, many in
-#: a write; a chunk and a write for each record; the same, a millisecond apart, stamped.
+#: How a stream is divided.
+#: coalesced: many records in each chunk, one chunk per write.
+#: chunks: one record in each chunk, many chunks per write.
+#: tokens: one record in each chunk, one chunk per write.
+#: paced: like tokens, but 1 ms apart, and the text of each record is the time of its writing.
 CUTS = ("coalesced", "chunks", "tokens", "paced")
-#: The same place in a path, for vectors: of a server that knows no base64.
+#: The CUT of a server that sends vectors as floats even if the request asks for base64.
 FLOATS = "floats"
 
 
 class Shape(NamedTuple):
-    """The beginning of a path, read."""
+    """The shape of a response, as the beginning of a path says it."""
 
     cut: str
     number: int
@@ -34,22 +39,25 @@ class Shape(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """The same as a path."""
+        """Return the shape as the beginning of a path."""
         return f"/{self.cut}/{self.number}/{self.size}"
 
 
 def dumps(value: Any) -> bytes:
-    """Write JSON without blanks, as servers do."""
+    """Return JSON without blanks, as servers write it."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
 def words(size: int) -> Tuple[str, str]:
-    """Give the texts of two events; they take turns, for litellm ends a chat that repeats one."""
+    """Return the texts of two events.
+
+    They alternate, because litellm ends a chat that repeats one text.
+    """
     return (" token" * (size // 6 + 1))[:size], (" stone" * (size // 6 + 1))[:size]
 
 
 def text_of(shape: Shape) -> str:
-    """Give the text of a whole chat."""
+    """Return the complete text of a chat."""
     one, other = words(shape.size)
     return (one + other) * (shape.number // 2) + one * (shape.number % 2)
 
@@ -58,7 +66,7 @@ def text_of(shape: Shape) -> str:
 
 
 def ollama_record(text: str) -> bytes:
-    """One line of a chat."""
+    """Return one line of a streamed chat."""
     return dumps(_ollama(text, False)) + b"\n"
 
 
@@ -73,7 +81,7 @@ def _ollama(text: str, done: bool) -> Dict[str, Any]:
 
 
 def ollama_last(count: int, prompt: int, text: str = "") -> bytes:
-    """The last line of a chat, or the whole answer to one that is not streamed."""
+    """Return the last line of a streamed chat, or the body of a chat that is not streamed."""
     numbers = {
         "done_reason": "stop",
         "total_duration": 300_000_000,
@@ -102,7 +110,7 @@ def _openai(choices: Sequence[Any], **more: Any) -> bytes:
 
 
 def openai_record(text: str) -> bytes:
-    """One event of a chat."""
+    """Return one event of a streamed chat."""
     delta = {"role": "assistant", "content": text}
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
     return _openai([choice])
@@ -117,15 +125,15 @@ def _usage(count: int, prompt: int) -> Dict[str, int]:
 
 
 def openai_last(count: int, prompt: int) -> bytes:
-    """The last events of a chat: the reason, the counts, the mark."""
+    """Return the last events of a chat: the finish reason, the usage, and `[DONE]`."""
     choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}
     return b"".join(
         (_openai([choice]), _openai([], usage=_usage(count, prompt)), b"data: [DONE]\n\n")
     )
 
 
-def openai_whole(count: int, prompt: int, text: str) -> bytes:
-    """The answer to a chat that is not streamed."""
+def openai_completion(count: int, prompt: int, text: str) -> bytes:
+    """Return the body of a chat that is not streamed."""
     message = {"role": "assistant", "content": text}
     return dumps(
         {
@@ -143,7 +151,7 @@ def openai_whole(count: int, prompt: int, text: str) -> bytes:
 
 
 def chunk(body: bytes) -> bytes:
-    """Frame bytes as a chunk of HTTP."""
+    """Return bytes framed as one chunk of the chunked transfer encoding."""
     return b"%x\r\n%b\r\n" % (len(body), body)
 
 
@@ -152,7 +160,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 @lru_cache(maxsize=32)
 def writes(shape: Shape, dialect: str) -> List[bytes]:
-    """Give what is written for all events but the last, write by write."""
+    """Return the bytes of each write of a stream, for all events but the last ones."""
     written = ollama_record if dialect == "ollama" else openai_record
     pair = [written(text) for text in words(shape.size)]
     if shape.cut != "coalesced":
@@ -166,7 +174,7 @@ def writes(shape: Shape, dialect: str) -> List[bytes]:
         blocks.append(b"".join(pair) * (rest // 2) + pair[0] * (rest % 2))
     if shape.cut == "chunks":
         return blocks
-    # The same bytes object many times over: a million events take no memory.
+    # The list repeats the same bytes objects, so a million events take no memory.
     framed = {block: chunk(block) for block in set(blocks)}
     return [framed[block] for block in blocks]
 
@@ -176,20 +184,20 @@ def writes(shape: Shape, dialect: str) -> List[bytes]:
 
 @lru_cache(maxsize=8)
 def numbers(size: int) -> Tuple[str, ...]:
-    """Give values as a model computes them: 32 bits, written with nine digits."""
+    """Return values as a model computes them: 32-bit floats, written with nine digits."""
     source = random.Random(size)
     values = array("f", (source.uniform(-0.2, 0.2) for _ in range(size)))
     return tuple(f"{value:.9g}" for value in values)
 
 
 def _row(index: int, size: int) -> Tuple[str, ...]:
-    """Give one vector: the numbers, begun at another place each time."""
-    turn = index % size
-    return numbers(size)[turn:] + numbers(size)[:turn]
+    """Return one vector: the same numbers in each, rotated by its index."""
+    shift = index % size
+    return numbers(size)[shift:] + numbers(size)[:shift]
 
 
 def last_value(shape: Shape) -> float:
-    """Give the last value of the last vector."""
+    """Return the last value of the last vector."""
     return float(_row(shape.number - 1, shape.size)[-1])
 
 
@@ -204,7 +212,7 @@ def _as_base64(index: int, size: int) -> str:
 
 @lru_cache(maxsize=8)
 def ollama_vectors(shape: Shape) -> bytes:
-    """The answer of Ollama's embed."""
+    """Return the body of Ollama's embeddings response."""
     rows = ",".join(_as_floats(index, shape.size) for index in range(shape.number))
     rest = f'"total_duration":1,"load_duration":1,"prompt_eval_count":{shape.number}'
     return f'{{"model":"{MODEL}","embeddings":[{rows}],{rest}}}'.encode()
@@ -212,7 +220,7 @@ def ollama_vectors(shape: Shape) -> bytes:
 
 @lru_cache(maxsize=8)
 def openai_vectors(shape: Shape, packed: bool) -> bytes:
-    """The answer of the dialect's embeddings, as floats or as base64 of 32 bits each."""
+    """Return the body of an OpenAI embeddings response: floats, or base64 of 32-bit floats."""
     written = _as_base64 if packed else _as_floats
     data = ",".join(
         f'{{"object":"embedding","index":{index},"embedding":{written(index, shape.size)}}}'
@@ -249,7 +257,7 @@ _SHOWN = {
 }
 _CARD = {"id": MODEL, "object": "model", "created": 1_760_000_000, "owned_by": "bench"}
 
-#: The answers that are the same always, by the end of the path.
+#: Responses that never change, by the path of the dialect.
 FIXED: Dict[str, bytes] = {
     path: dumps(value)
     for path, value in {

@@ -1,6 +1,8 @@
-"""Runs in the environment of a client, and measures it: one JSON object a line, in and out.
+"""Measure a client, in a process of the client's environment.
 
-It says what came as well, so that a wrong answer is found, and judges nothing.
+The process reads an order from each line of its input, and writes a result to a line of its
+output, both as JSON. A result also describes the answer that the client received; the parent
+process checks it.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from typing import Any, Callable, Dict, List
 from benchmarks.speed.cold import peak_kib
 
 Order = Dict[str, Any]
-Found = Dict[str, Any]
+Result = Dict[str, Any]
 
 
 def _fresh_peak() -> int:
-    """Forget the greatest memory so far, where the system can; give what is held now."""
+    """Reset the peak memory if the system allows it, and return it in KiB."""
     gc.collect()
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as switch:
         switch.write("5")
@@ -32,13 +34,14 @@ def _fresh_peak() -> int:
 def _timed(work: Callable[[], Any]) -> Any:
     gc.collect()
     started = time.process_time()
-    came = work()
-    return time.process_time() - started, came
+    result = work()
+    return time.process_time() - started, result
 
 
-def calls(module: Any, client: Any, order: Order) -> Found:
-    """Collected chats, one after the other: CPU seconds for each."""
-    prompt, repeat = "x" * order["prompt"], order["repeat"]
+def calls(module: Any, client: Any, order: Order) -> Result:
+    """Measure chats one after the other, each collected: CPU seconds per chat."""
+    letters, repeat = order.get("letters", "x"), order["repeat"]
+    prompt = letters * max(1, order["prompt"] // len(letters))
 
     def work() -> str:
         for _ in range(repeat):
@@ -49,8 +52,8 @@ def calls(module: Any, client: Any, order: Order) -> Found:
     return {"cpu_s": cpu_s / repeat, "size": len(text)}
 
 
-def stream(module: Any, client: Any, order: Order) -> Found:
-    """Streams whose text is thrown away: CPU seconds for each event, and the peak."""
+def stream(module: Any, client: Any, order: Order) -> Result:
+    """Measure streams whose text is discarded: CPU seconds per event, and growth of memory."""
     repeat, count = order["repeat"], order["count"]
 
     def work() -> int:
@@ -69,8 +72,8 @@ def stream(module: Any, client: Any, order: Order) -> Found:
     }
 
 
-def delays(module: Any, client: Any, order: Order) -> Found:
-    """Stamped streams: how long after it was sent each event is in the caller's hands."""
+def delays(module: Any, client: Any, order: Order) -> Result:
+    """Measure streams of time stamps: the delay from sending an event until the caller has it."""
     first: List[float] = []
     later: List[float] = []
 
@@ -87,13 +90,13 @@ def delays(module: Any, client: Any, order: Order) -> Found:
     return {"first_s": first, "later_s": later, "cpu_s": cpu_s / (len(first) + len(later))}
 
 
-def embed(module: Any, client: Any, order: Order) -> Found:
-    """Vectors for many texts: CPU seconds for a call, and the peak."""
+def embed(module: Any, client: Any, order: Order) -> Result:
+    """Measure embeddings of many texts: CPU seconds per call, and growth of memory."""
     texts = [f"text {index}" for index in range(order["count"])]
 
     def work() -> Any:
         for _ in range(order["repeat"]):
-            vectors: Any = None  # the last ones are let go of first, as a caller would
+            vectors: Any = None  # frees the vectors of the call before, as a caller would
             vectors = module.embed(client, texts, order["packed"])
         return len(vectors), len(vectors[-1]), float(vectors[-1][-1])
 
@@ -107,53 +110,56 @@ def embed(module: Any, client: Any, order: Order) -> Found:
     }
 
 
-def threads(module: Any, client: Any, order: Order) -> Found:
-    """Many threads with one client, a new one: CPU seconds for a call."""
+def threads(module: Any, client: Any, order: Order) -> Result:
+    """Measure chats of many threads that share a new client: CPU seconds per call."""
     client = module.connect(order["url"], order["dialect"])
     sizes: List[int] = []
 
     def work() -> None:
         gate = threading.Barrier(order["threads"])
 
-        def talk() -> None:
+        def call() -> None:
             gate.wait()
             for _ in range(order["repeat"]):
                 sizes.append(len(module.chat(client, "Hi")))
 
-        crowd = [threading.Thread(target=talk) for _ in range(order["threads"])]
-        for thread in crowd:
+        all_threads = [threading.Thread(target=call) for _ in range(order["threads"])]
+        for thread in all_threads:
             thread.start()
-        for thread in crowd:
+        for thread in all_threads:
             thread.join()
 
     cpu_s, _ = _timed(work)
     if len(sizes) != order["threads"] * order["repeat"]:
-        raise RuntimeError("a thread has failed")
+        raise RuntimeError("a call failed in one of the threads")
     return {"cpu_s": cpu_s / len(sizes), "size": sizes[0] if len(set(sizes)) == 1 else -1}
 
 
-MEASURES: Dict[str, Callable[[Any, Any, Order], Found]] = {
+MEASURES: Dict[str, Callable[[Any, Any, Order], Result]] = {
     function.__name__: function for function in (calls, stream, delays, embed, threads)
 }
 
 
-def about(module: Any) -> Found:
-    """Say which versions run here."""
+def versions(module: Any) -> Result:
+    """Return the versions of the client's packages."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
+    installed = {}
     for name in module.PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
     if "localproviders" in module.PACKAGES:
-        found["localproviders"] = sys.modules["localproviders"].__version__
-    return found
+        installed["localproviders"] = sys.modules["localproviders"].__version__
+    return installed
 
 
-def obey(module: Any, clients: Dict[str, Any], order: Order) -> Found:
-    """Measure, with the one client of this address; or say what went wrong."""
+def run_order(module: Any, clients: Dict[str, Any], order: Order) -> Result:
+    """Measure the client object for the order's address, making it first if needed.
+
+    An exception becomes a result with the key `error`.
+    """
     key = order["dialect"] + order["url"]
     try:
         if key not in clients:
@@ -164,16 +170,16 @@ def obey(module: Any, clients: Dict[str, Any], order: Order) -> Found:
 
 
 def main() -> None:
-    """Obey orders until the input ends."""
+    """Read and run orders until the input ends."""
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a client prints is no answer
+    os.dup2(2, 1)  # keeps text that a client prints out of the results
     module = importlib.import_module(f"benchmarks.speed.adapters.{sys.argv[1]}")
     clients: Dict[str, Any] = {}
-    out.write(json.dumps(about(module)) + "\n")
+    out.write(json.dumps(versions(module)) + "\n")
     out.flush()
     for line in sys.stdin:
         order = json.loads(line)
-        out.write(json.dumps(obey(module, clients, order)) + "\n")
+        out.write(json.dumps(run_order(module, clients, order)) + "\n")
         out.flush()
 
 

@@ -1,1 +1,1 @@
-"""The only rooms that know requests, urllib3 and sockets."""
+"""HTTP transport: the only package that imports requests and urllib3."""

@@ -1,330 +1,377 @@
-"""Connections whose every read and write asks the call how long it may take.
+"""Connection classes for urllib3 that use bounded sockets.
 
-urllib3 and http.client do the talking; after they have connected, their socket is
-replaced by a thin wrapper that ignores their timeouts and obeys the call's limits.
-Mechanism and traps: docs/architecture.md.
+urllib3 and http.client connect and speak HTTP. After connecting, their socket is replaced with a
+`BoundedSocket`, which ignores their timeouts and obeys the limits of the current call.
+docs/architecture.md, "How a call is bounded", explains the mechanism.
 """
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import io
-import os
-import selectors
+import re
 import socket
-import ssl
-import struct
 import threading
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from localproviders._http import resolve
-from localproviders._http.deadline import Call, Stop
-from localproviders._http.reading import Reader
+from localproviders._http import certificates, resolve
+from localproviders._http.deadline import AWAITING, SENDING, Call, Stop, shut_down
+from localproviders._http.socket import SEND_STEP, BoundedSocket
+from localproviders._interrupts import Carrier, is_callers
+from localproviders.secret import bare
 
-_SEND_STEP = 64 * 1024
+# Limits of http.client: the number of bytes in a header line, and the number of header lines.
+_LONGEST_LINE, _MOST_LINES = 65536, 100
 
-# "Linger no second": closing then breaks the connection off instead of ending it.
-_AT_ONCE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+# Each of these lines ends the headers. An empty line means that the connection ended.
+_BLANK = (b"\r\n", b"\n", b"")
 
-# Status line and headers together; a flood of "100 Continue" ends here too.
-_MAX_HEAD_BYTES = 1024 * 1024
-
-
-class HeadTooLarge(Exception):  # noqa: N818  # translated like Stop, and like it no OSError
-    """The status line and headers never end."""
+# A plain header, which every parser reads in the same way: a name, and a value of printable ASCII
+# characters. Continuation lines, other line ends and other bytes do not match.
+_PLAIN_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~]*[!-~])?)\r\n")
 
 
-class Current(threading.local):
-    """The call that this thread is sending, and where it may go."""
+class CurrentRequest(threading.local):
+    """State of the request that this thread is sending.
+
+    urllib3 creates and uses the connections, and its methods have no parameter for our `Call`.
+    So the adapter stores the call here, and the connection reads it. Threads share a session,
+    but each thread sends one request at a time.
+    """
 
     call: Optional[Call] = None
-    policy: resolve.Policy = resolve.Policy("loopback")
+    policy: resolve.LocalityPolicy = resolve.LocalityPolicy("loopback")
     response: Optional[http.client.HTTPResponse] = None
     connection: Any = None
 
 
-current = Current()
+current = CurrentRequest()
 
 
 def current_call() -> Call:
-    """Give the call of this thread; a connection is never used without one."""
+    """Return the call whose request this thread is sending."""
     call = current.call
     assert call is not None  # noqa: S101  # the adapter sets it around every send
     return call
 
 
 def abandon() -> None:
-    """Close what this thread's failed call has opened: not every urllib3 does."""
-    for thing in (current.connection, current.response):
-        if thing is not None:
-            thing.close()
+    """Close the connection and the response of this thread's failed request.
 
-
-class BoundedSocket:
-    """A real socket, plain or TLS, under the limits of whichever call uses it."""
-
-    def __init__(self, real: Any, call: Call) -> None:
-        self.real = real
-        self.call = call
-        #: Set while only what is buffered may be looked at.
-        self.quiet = False
-        #: Whether bytes have come that belong to no later call.
-        self.dirty = False
-        #: Whether a part of the request is still to go.
-        self.unsent = False
-        #: Set where the head of a request is to wait for its body: one step of the
-        #: system for each call, and the server wakes once, 30 µs together.
-        self.joins = False
-        self._waiting = b""
-        self._head_left: Optional[int] = None
-        self._timeout: Optional[float] = -1.0
-
-    def begin(self, call: Call) -> None:
-        """Serve this call from now on.
-
-        Raises:
-            Stop: The call was cancelled before.
-        """
-        self.call = call
-        self.quiet = self.joins = False
-        self._waiting = b""
-        self._head_left = _MAX_HEAD_BYTES
-        call.attach(self.real)
-
-    def head_is_over(self) -> None:
-        """Stop counting: what comes now is the body."""
-        self._head_left = None
-
-    def count_head(self, count: int) -> None:
-        """Note received bytes.
-
-        Raises:
-            HeadTooLarge: The head of the answer is too long.
-        """
-        self.call.got_bytes = True
-        if self._head_left is not None:
-            self._head_left -= count
-            if self._head_left < 0:
-                raise HeadTooLarge
-
-    def bounded(self, step: Callable[[Any], Any], data: Any) -> Any:
-        """Do one system call within what the limits leave.
-
-        Raises:
-            Stop: A limit fired, or the call was cancelled.
-        """
-        left = self.call.left()
-        if left != self._timeout:
-            self.real.settimeout(left)
-            self._timeout = left
-        try:
-            return step(data)
-        except socket.timeout:
-            raise self.call.timed_out() from None
-        except OSError:
-            if self.call.cancelled:
-                raise Stop from None
-            raise
-
-    def sendall(self, data: Any) -> None:
-        """Send everything, a step at a time.
-
-        Raises:
-            BrokenPipeError: The server has stopped listening, and may have answered: what
-                it said can still be read.
-            Stop: A limit fired, or the call was cancelled.
-        """
-        if self.joins:
-            self.joins, self.unsent, self._waiting = False, True, data
-            return
-        if self._waiting:
-            data, self._waiting = self._waiting + data, b""
-        view = memoryview(data).cast("B")
-        del data  # a traceback with locals shows no key
-        # What fits into one step is sent before an answer could be noticed. A TLS socket
-        # can be readable without an answer: the session's tickets come first.
-        looks = len(view) > _SEND_STEP and not isinstance(self.real, ssl.SSLSocket)
-        self.unsent = True
-        while view:
-            try:
-                if looks and not self._has_room():
-                    raise BrokenPipeError
-                view = view[self.bounded(self.real.send, view[:_SEND_STEP]) :]
-            except (BrokenPipeError, ConnectionResetError):
-                raise BrokenPipeError from None
-        self.unsent = False
-
-    def _has_room(self) -> bool:
-        """Wait until more can be sent; False where the server says something before that."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.real, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            ready = selector.select(self.call.left())
-        if not ready or self.call.cancelled:
-            raise self.call.timed_out()
-        return not ready[0][1] & selectors.EVENT_READ
-
-    def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:
-        """Give the buffered reader that http.client reads from."""
-        return Reader(self)
-
-    def settimeout(self, value: Optional[float]) -> None:
-        """Ignore urllib3's timeouts: the call knows better."""
-
-    def gettimeout(self) -> Optional[float]:
-        """Give no timeout. It must never raise: ssl asks while it adopts a descriptor."""
-        return None
-
-    def close(self) -> None:
-        """Close the real socket."""
-        self.call.detach(self.real)
-        if self.unsent:
-            # The end would wait behind what a server does not read, and never reach it.
-            with contextlib.suppress(OSError):
-                self.real.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-        self.real.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
+    Some versions of urllib3 leave them open.
+    """
+    for opened in (current.connection, current.response):
+        if opened is not None:
+            opened.close()
 
 
 class _HTTPResponse(http.client.HTTPResponse):
-    """http.client's response, handed to the call that reads its body."""
+    """A response of http.client that reads its headers faster.
 
-    fp: Any = None  # as above
+    It stores itself in `current`, because our code reads the body directly from this object and
+    not through urllib3.
+    """
+
+    # A default for `close`: an interrupt in the constructor can leave an object in which this
+    # attribute was not set.
+    fp: Any = None
 
     def _read_status(self) -> Tuple[str, int, str]:
-        # http.client passes over 100 only, and would take 103 for the answer.
+        # http.client skips "100 Continue" only. It would treat other interim responses, such as
+        # "103 Early Hints", as the final response. 101 is a final response, because the protocol
+        # changes after it.
         while True:
-            found: Tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # private there
-            if not 102 <= found[1] < 200:
+            found: Tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # not in the stubs
+            if found[1] == 101 or not 100 <= found[1] < 200:
                 return found
-            http.client.parse_headers(self.fp)
+            http.client.parse_headers(self.fp)  # read and ignore its headers
 
     def begin(self) -> None:
-        super().begin()
-        # What is no header urllib3 would log, and it may be a piece of an answer.
+        """Read the status line and the headers, four times as fast as http.client.
+
+        http.client uses Python's email parser, which takes 40 µs for three headers. That is a
+        noticeable part of a short call.
+        """
+        if self.headers is not None:
+            return
+        try:
+            self._read_head()
+        except BaseException as error:
+            if isinstance(error, Exception) and not is_callers(error):
+                raise
+            # An interrupt such as KeyboardInterrupt. Its traceback would show the frames of the
+            # parser to the caller. They hold response headers, which may quote the key.
+            failure = bare(error)
+        else:
+            current.response = self
+            return
+        try:
+            # Without its frames, the exception looks like one of the connection. `Carrier` marks
+            # it as the caller's.
+            raise Carrier(failure) if isinstance(failure, Exception) else failure
+        finally:
+            del failure
+
+    def _read_head(self) -> None:
+        """Do what `http.client.HTTPResponse.begin` does, with our own header parser."""
+        version, status, reason = self._read_status()
+        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
+        if self.version == 11 and not version.startswith("HTTP/1."):
+            raise http.client.UnknownProtocol(version)
+        self.code = self.status = status
+        self.reason = reason.strip()
+        self.headers = self.msg = read_headers(self.fp)
+        # urllib3 logs lines that are not headers as "defects" or "payload" of the message. Such
+        # a line may be a part of the response text, which must not get into a log.
         self.headers.defects.clear()
         self.headers.set_payload("")
-        current.response = self
+        self._find_body_end()
+
+    def _find_body_end(self) -> None:
+        """Set the attributes that say where the body ends (RFC 9112 §6.3)."""
+        # Blanks around a value do not belong to it (RFC 9112 §5), but http.client keeps those
+        # behind it.
+        self.chunked = self.headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
+        if self.chunked:
+            self.chunk_left = None
+        self.length = None if self.chunked else _length(self.headers.get("Content-Length"))
+        method: str = self._method  # type: ignore[attr-defined]  # not in the stubs
+        if self.status in (204, 304) or self.status < 200 or method == "HEAD":
+            self.length = 0  # such a response has no body, even if its headers announce one
+        # A body with neither chunks nor a length ends where the connection ends.
+        closes: bool = self._check_close()  # type: ignore[attr-defined]  # not in the stubs
+        self.will_close = closes or not (self.chunked or self.length is not None)
 
 
-class _Bounded:
-    """What both kinds of connection do differently from urllib3's."""
+def read_headers(fp: Any) -> http.client.HTTPMessage:
+    """Read header lines up to the blank line; return the same as `http.client.parse_headers`.
 
-    # urllib3's classes set these; whether as attribute or property depends on its version.
+    Plain headers are parsed here. If any line is unusual, http.client parses all lines, so that
+    the two parsers cannot disagree about a difficult line.
+
+    Raises:
+        http.client.LineTooLong: A line has more than 65,536 bytes.
+        http.client.HTTPException: There are more than 100 lines.
+    """
+    lines: List[bytes] = []
+    while not lines or lines[-1] not in _BLANK:
+        lines.append(fp.readline(_LONGEST_LINE + 1))
+        if len(lines[-1]) > _LONGEST_LINE or len(lines) > _MOST_LINES:
+            return _parse_headers(lines)  # raises the right error
+    headers = http.client.HTTPMessage()
+    for line in lines[:-1]:
+        plain = _PLAIN_HEADER.fullmatch(line)
+        if plain is None:
+            return _parse_headers(lines)
+        headers.set_raw(*map(_ascii, plain.groups()))
+    return headers
+
+
+def _parse_headers(lines: List[bytes]) -> http.client.HTTPMessage:
+    return http.client.parse_headers(io.BytesIO(b"".join(lines)))
+
+
+def _ascii(word: bytes) -> str:
+    return word.decode("ascii")
+
+
+def _length(header: Optional[str]) -> Optional[int]:
+    """Return the value of Content-Length, as http.client reads it; None if it is not valid."""
+    try:
+        length = int(header or "")
+    except ValueError:
+        return None
+    return length if length >= 0 else None
+
+
+class _BoundedMixin:
+    """Mixin with our changes to urllib3's connections, for plain and for TLS connections."""
+
+    # urllib3's classes define these. Some of its versions use properties, others attributes.
     sock: Any
     host: Any
     port: Any
     response_class: Any = _HTTPResponse
-    debuglevel = 0  # whoever raises http.client's own would see keys and prompts printed
-    _served = False
-    _small_body = False
+    # If a program sets `HTTPConnection.debuglevel`, http.client prints requests with keys and
+    # prompts. This attribute overrides that level.
+    debuglevel = 0
+    _was_used = False  # whether this connection has carried a request
+    _has_small_body = False
 
     def _new_conn(self) -> socket.socket:
         call = current_call()
+        # `host` has no final dot. The resolver needs the name as it was written: with the dot,
+        # it does not append the search domains. urllib3 keeps that name in `_dns_host`.
         host = getattr(self, "_dns_host", self.host)
         return resolve.connect(host, self.port, call, current.policy)
 
     def connect(self) -> None:
         call = current_call()
-        connected = _Handshake(call)
-        current_new_conn = self._new_conn
-        self._new_conn = lambda: connected.watch(current_new_conn())  # type: ignore[method-assign]  # for this one connect
+        canceller = _HandshakeCanceller(call, is_tls=isinstance(self, HTTPSConnection))
+        # urllib3's method connects and then makes the TLS handshake. The canceller needs the
+        # socket between these two steps, so `_new_conn` is replaced here.
+        new_conn = self._new_conn
+        self._new_conn = lambda: canceller.watch(new_conn())  # type: ignore[method-assign]  # for this one connect
         try:
             super().connect()  # type: ignore[misc]  # HTTPConnection comes next in the MRO
-        except socket.timeout:
-            raise call.timed_out() from None
-        except OSError:
+        except BaseException as error:
+            if not isinstance(error, OSError) or is_callers(error):
+                # Before 3.12, ssl leaves the socket of an interrupted handshake open.
+                canceller.abandon()
+                raise
+            if isinstance(error, socket.timeout):
+                raise call.timed_out() from None
+            # `cancel` shuts the socket down, which makes the handshake fail.
             if call.cancelled:
                 raise Stop from None
             raise
         finally:
-            del self._new_conn
-            connected.unwatch()
+            del self._new_conn  # deletes the instance attribute, which hid the method
+            canceller.unwatch()
+        # Raise if the call was cancelled just as the handshake ended: nothing else has noticed.
         call.left()
         self.sock = BoundedSocket(self.sock, call)
-        self._served = False
+        self._was_used = False
 
     def _tunnel(self) -> None:
-        """Talk to the proxy under the limits too."""
+        """Ask the proxy for a tunnel, under the limits of the call."""
+        # The bounded socket is for the proxy's response only. The TLS handshake that follows
+        # needs the real socket.
         plain = self.sock
         self.sock = BoundedSocket(plain, current_call())
         self.sock.begin(current_call())
         try:
-            super()._tunnel()  # type: ignore[misc]  # as above
+            super()._tunnel()  # type: ignore[misc]  # HTTPConnection's
+            # These bytes came from the proxy. The server has not responded yet.
+            current_call().got_bytes = False
         finally:
             current_call().detach(plain)
             self.sock = plain
         plain.settimeout(current_call().left())
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
-        # Here and not in putrequest: closing there upsets http.client's own bookkeeping.
-        if current_call().fresh and self._served and not getattr(self, "_tunnel_host", None):
+        # If one pooled connection was dead, the others probably are, too: connect again. A
+        # connection through a proxy's tunnel is excluded, because urllib3 2 forgets the target of
+        # the tunnel when it closes the connection. Closing it in `putrequest` instead would leave
+        # http.client in an inconsistent state.
+        if current_call().fresh and self._was_used and not getattr(self, "_tunnel_host", None):
             self.close()  # type: ignore[attr-defined]  # HTTPConnection's
         body = kwargs.get("body")
-        self._small_body = isinstance(body, bytes) and 0 < len(body) < _SEND_STEP
-        return super().request(*args, **kwargs)  # type: ignore[misc]  # as above
+        self._has_small_body = isinstance(body, bytes) and 0 < len(body) < SEND_STEP
+        try:
+            return super().request(*args, **kwargs)  # type: ignore[misc]  # HTTPConnection's
+        except OSError as error:
+            # urllib3 ignores a broken pipe and reads the response.
+            if is_callers(error):
+                raise Carrier(error) from None
+            raise
 
     def putrequest(self, *args: Any, **kwargs: Any) -> Any:
         call = current_call()
         if self.sock is None:
             self.connect()
+        # If the request fails from here on, the state of this connection is unknown. Then
+        # `abandon` closes the connection.
         current.connection = self
-        call.reused = self._served
-        self._served = True
+        call.reused = self._was_used
+        self._was_used = True
         sock: Any = self.sock  # connect() has set it
         sock.begin(call)
-        sock.joins = self._small_body
-        call.sending()
+        sock.awaits_body = self._has_small_body
+        call.enter(SENDING)
         if call.on_connected is not None:
+            # The listener is the user's code. It may make another call in this thread, which
+            # overwrites `current`. So `current` is restored afterwards.
             outer = vars(current).copy()
-            call.tell_connected()
-            vars(current).update(outer)  # a listener may have made a call of its own
-        return super().putrequest(*args, **kwargs)  # type: ignore[misc]  # as above
+            call.report_connected()
+            vars(current).update(outer)
+        return super().putrequest(*args, **kwargs)  # type: ignore[misc]  # HTTPConnection's
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
+        # If the response closes the connection, http.client sets `self.sock` to None, but the
+        # response still reads its body from the socket. So the socket is kept in a variable.
         sock = self.sock
         if sock is not None:
-            current_call().awaiting()
-        response = super().getresponse(*args, **kwargs)  # type: ignore[misc]  # as above
+            current_call().enter(AWAITING)
+        response = super().getresponse(*args, **kwargs)  # type: ignore[misc]  # HTTPConnection's
         if sock is not None:
-            sock.head_is_over()
+            sock.end_head()
         return response
 
 
-class _Handshake:
-    """Lets a call be cancelled while TLS is agreed on.
+class _HandshakeCanceller:
+    """Cancellation of a TLS handshake, through a duplicate of the socket.
 
-    The ssl module moves the descriptor into a new object; a duplicate still names the
-    same connection, so shutting it down wakes the handshake.
+    During the handshake, the ssl module moves the file descriptor into a new socket object,
+    which code outside the module cannot reach yet. The duplicate refers to the same connection,
+    so shutting it down ends the handshake. A plain connection has no handshake and needs no
+    duplicate.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, is_tls: bool) -> None:
         self._call = call
-        self._twin: Optional[socket.socket] = None
+        self._is_tls = is_tls
+        self._duplicate: Optional[socket.socket] = None
 
     def watch(self, real: socket.socket) -> socket.socket:
+        """Register a duplicate of a TLS socket with the call; return the socket itself."""
         try:
-            self._twin = real.dup()
-            self._call.attach(self._twin)
+            if self._is_tls:
+                duplicate = self._duplicate = _duplicate(real)
+                self._call.attach(duplicate)
             real.settimeout(self._call.left())
         except BaseException:
             real.close()
             raise
         return real
 
+    def abandon(self) -> None:
+        """End the connection of a handshake that failed."""
+        if self._duplicate is not None:
+            shut_down(self._duplicate)
+
     def unwatch(self) -> None:
-        if self._twin is not None:
-            self._call.detach(self._twin)
-            self._twin.close()
+        """Unregister and close the duplicate. The connection itself stays open."""
+        if self._duplicate is not None:
+            try:
+                self._call.detach(self._duplicate)
+            finally:
+                self._duplicate.close()
 
 
-class PlainConnection(_Bounded, HTTPConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
-    """HTTP under limits."""
+def _duplicate(real: socket.socket) -> Any:
+    """Return a second socket object, with a descriptor of its own, for the same connection.
+
+    `socket.dup` keeps the new descriptor in a variable before it makes the object, and a signal
+    handler that raises in between would lose the descriptor. Here, C code makes both in one step.
+    """
+    descriptors = map(socket.dup, (real.fileno(),))
+    kind = (real.family,), (real.type,), (real.proto,)
+    return next(map(socket.SocketType, *kind, descriptors))
 
 
-class TLSConnection(_Bounded, HTTPSConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
-    """HTTPS under limits."""
+class PlainConnection(_BoundedMixin, HTTPConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """An HTTP connection under the limits of the current call."""
+
+
+class TLSConnection(_BoundedMixin, HTTPSConnection):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    """An HTTPS connection under the limits of the current call."""
+
+    def connect(self) -> None:
+        """Connect with a new TLS context."""
+        # Some releases of requests pass a shared context, which obeys SSLKEYLOGFILE: that
+        # would write the secrets of the connection into a file.
+        self.ssl_context = certificates.context()
+        super().connect()
+
+    def _connect_tls_proxy(self, hostname: str, *args: Any, **kwargs: Any) -> Any:
+        """Connect to a proxy that speaks TLS, and check the name in its certificate."""
+        made = super()._connect_tls_proxy(hostname, *args, **kwargs)
+        try:
+            certificates.check_name(made, hostname)
+        except BaseException:
+            made.close()
+            raise
+        return made

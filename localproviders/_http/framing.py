@@ -1,8 +1,15 @@
-"""Bytes to records: lines, NDJSON, server-sent events, JSON. Pure: no I/O.
+"""Split response bytes into records, and parse their JSON, within limits.
 
-Python's own splitters are not used: `iter_lines` is quadratic in a line's length and cuts
-CRLF apart, and text splitting ends lines at U+2028 and U+0085, which are ordinary
-characters in an answer.
+A record is a line of NDJSON, a server-sent event, or a complete body. This module does no I/O.
+
+Existing line splitters are not used. `iter_lines` of requests takes quadratic time for a long
+line, and splits between the CR and the LF of a CRLF. `str.splitlines` also ends lines at U+2028
+and U+0085, which are ordinary characters in a response.
+
+A Python value takes up to thirty times the memory of its JSON text, and json does not stop when
+a limit of the call expires. So the values in a JSON text are counted before it is parsed. The
+entries of a list are counted while objects are made from them, and the limits of the call are
+checked at the same time.
 """
 
 from __future__ import annotations
@@ -11,41 +18,232 @@ import codecs
 import json
 import re
 from functools import partial
-from itertools import chain
-from math import isinf
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NoReturn, Optional, Tuple
+from itertools import accumulate, chain
+from math import inf, isinf
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NoReturn, Optional, Tuple, Union
 
+from localproviders._interrupts import is_injected
 from localproviders.errors import AnswerTooLargeError, ProtocolError
 
-# Longer runs of digits are no number of this protocol, and cost quadratic time.
+#: A function that raises an error if a limit of the call has expired, or the call was cancelled.
+Look = Callable[[], None]
+
+#: A text with more characters than this is always weighed. A shorter text cannot take much memory
+#: or time.
+LARGE = 64 * 1024
+
+#: Highest weight of one JSON text, or of all tool calls of one response. Each value weighs 1. Each
+#: object, list and key weighs 3 more. A backslash weighs a quarter. In measurements, parsing a
+#: text of this weight took less than a second, and 150 MB of memory in addition to its strings.
+MOST_WEIGHT = 2_000_000
+_HEAVY, _LIGHT = 3, 4
+
+#: Highest number of models in a list, or in memory. The largest cloud router lists about 1,000.
+MOST_MODELS = 10_000
+#: Highest number of parameters, or of messages, of one model. Models have fewer than a hundred.
+MOST_LINES = 10_000
+#: Highest number of files in a transfer. A file counts again for each state that it goes through.
+MOST_STEPS = 100_000
+#: Highest number of tool calls in one response. A request has at most about a hundred tools.
+MOST_CALLS = 1_000
+#: Highest number of pieces of tool calls in one response. A response of 256 MiB with one piece in
+#: each record has half as many.
+MOST_PIECES = 5_000_000
+#: Highest number of tokens with a log-probability, including alternatives. This is enough for
+#: 47,000 tokens with 20 alternatives each.
+MOST_LOGPROBS = 1_000_000
+
+# The limits of the call are checked each time this many entries were counted. Making an object
+# from an entry takes up to 0.1 ms.
+_BETWEEN = 128
+
+# If the strings in the first `_SAMPLE` characters are longer than this on average, `_jump` skips
+# each string separately. For vectors in base64, this takes half the time of splitting the text at
+# the quotes, and no memory.
+_LONG_STRING, _SAMPLE = 256, 16 * 1024
+
+# Number of characters that are weighed at a time, because a split text takes several times the
+# memory of the text.
+_SLICE = 4 * 1024 * 1024
+# Braces are translated to square brackets, and all other bytes are dropped, so that the nesting can
+# be computed from two kinds of brackets only.
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+# The change of the nesting depth at each bracket.
+_STEPS = {ord("["): 1, ord("]"): -1}
+# Lists of vectors and of models are not nested deeper than this.
+_USUAL_DEPTH = 8
+
+
+def no_look() -> None:
+    """Do nothing. This function is used in place of `Call.look` if there is no call."""
+
+
+class Tally:
+    """Counter of the entries of a response while values are made from them.
+
+    Args:
+        what: Noun for the entries in the error, such as "models".
+        most: Greatest allowed number of entries.
+        look: Checks the limits of the call.
+    """
+
+    def __init__(self, what: str, most: int, look: Look = no_look) -> None:
+        self._what = what
+        self._most = most
+        self._look = look
+        self._found = 0
+
+    def add(self) -> None:
+        """Count one entry, and check the limits of the call at every 128th entry.
+
+        Raises:
+            AnswerTooLargeError: There are more entries than allowed.
+            ProviderError: The call is out of time or cancelled.
+        """
+        self._found += 1
+        if self._found > self._most:
+            raise AnswerTooLargeError(f"the answer has more than {self._most:,} {self._what}")
+        if not self._found % _BETWEEN:
+            self._look()
+
+
+def weigh(
+    text: str, max_depth: float = inf, *, most: int = MOST_WEIGHT, look: Look = no_look
+) -> int:
+    """Return the weight of a JSON text, and check its nesting. `MOST_WEIGHT` defines the weight.
+
+    The weight is computed from the commas, colons and brackets outside strings. For an invalid
+    text, the weight may be too high. It is never lower than the weight of the part that json
+    parses before it finds the error.
+
+    Raises:
+        AnswerTooLargeError: The weight or the nesting exceeds its limit.
+        ProviderError: The call is out of time or cancelled.
+    """
+    weight, depth = 0, 0
+    at, inside = 0, False  # whether the position is inside a string
+    # A negative depth means that there are too many closing brackets. json stops at such a bracket
+    # or before it.
+    while at < len(text) and depth >= 0:
+        look()
+        piece = _slice(text, at)
+        at += len(piece)
+        if "\\" in piece:
+            weight += piece.count("\\") // _LIGHT
+            # After the escapes are removed, each remaining quote begins or ends a string.
+            piece = piece.replace("\\\\", "").replace('\\"', "")
+        has_long = piece.count('"', 0, _SAMPLE) * _LONG_STRING < _SAMPLE < len(piece)
+        parts, inside = (_jump if has_long else _split)(piece, inside)
+        outside = "".join(parts).encode("ascii", "replace")
+        depth = _follow(outside.translate(_SQUARE, _NO_BRACKETS), depth, max_depth)
+        weight += _weight(outside)
+        _check(weight, most)
+    return weight
+
+
+def _split(piece: str, inside: bool) -> Tuple[List[str], bool]:
+    """Return the parts outside strings, and whether the piece ends inside a string."""
+    parts = piece.split('"')
+    return parts[inside::2], inside ^ (len(parts) % 2 == 0)
+
+
+def _jump(piece: str, inside: bool) -> Tuple[List[str], bool]:
+    """Return the same as `_split` without copying the strings; faster if they are long."""
+    parts: List[str] = []
+    at = 0
+    quote = piece.find('"')
+    while quote >= 0:
+        if not inside:
+            parts.append(piece[at:quote])
+        inside = not inside
+        at = quote + 1
+        quote = piece.find('"', at)
+    if not inside:
+        parts.append(piece[at:])
+    return parts, inside
+
+
+def _weight(marks: bytes) -> int:
+    # The first value of a list or object has no comma before it. The weight of the bracket
+    # includes this value.
+    heavy = marks.count(b"{") + marks.count(b"[") + marks.count(b":")
+    return marks.count(b",") + _HEAVY * heavy
+
+
+def _check(weight: int, most: int) -> None:
+    if weight > most:
+        raise AnswerTooLargeError(
+            "the answer's JSON has more values than an answer of this kind can have",
+            hint="check that the right kind of server listens at this address",
+        )
+
+
+def _slice(text: str, at: int) -> str:
+    """Return the next slice of the text. It does not end in the middle of an escape."""
+    piece = text[at : at + _SLICE]
+    is_cut = (len(piece) - len(piece.rstrip("\\"))) % 2
+    return text[at : at + _SLICE + 1] if is_cut else piece
+
+
+def _follow(brackets: bytes, depth: int, max_depth: float) -> int:
+    """Return the nesting depth after these brackets; -1 if there are too many closing brackets.
+
+    Fast path: each `replace` removes the innermost level of lists, in C. Only the remaining
+    brackets are followed one by one. If the removed levels could exceed the limit, all brackets
+    are followed.
+    """
+    rest = brackets
+    for _ in range(_USUAL_DEPTH):
+        rest = rest.replace(b"[]", b"")
+    levels = _levels(rest, depth)
+    if max(levels) + _USUAL_DEPTH > max_depth:
+        levels = _levels(brackets, depth)
+        if max(levels) > max_depth:
+            raise AnswerTooLargeError(f"the answer's JSON is nested deeper than {max_depth} levels")
+    return levels[-1] if min(levels) >= 0 else -1
+
+
+def _levels(brackets: bytes, depth: int) -> List[int]:
+    return list(accumulate(map(_STEPS.__getitem__, brackets), initial=depth))
+
+
+# Highest number of digits of an integer. No server sends longer integers, and `int` takes quadratic
+# time for them.
 _MAX_DIGITS = 400
+# The limits of the call are checked at each number with more characters than this. Parsing such a
+# float may take 30 µs, so parsing 256 MiB of them would take 12 s.
+_LONG_NUMBER = 40
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
-# Records that were read in one go, and the bytes behind or instead of them.
+# The records that a fast path has read, and the bytes that must still be read line by line.
 _Run = Tuple[List[str], bytes]
 
 
 class LineSplitter:
-    """Cuts pieces of bytes into lines at LF, CR or CRLF.
+    """Splitter of bytes into lines that end with LF, CR or CRLF.
 
     Args:
-        max_line_bytes: Longest line.
+        max_line_bytes: Longest allowed line.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
         self._limit = max_line_bytes
-        self._parts: List[bytes] = []
-        self._held = 0
+        # The beginning of an incomplete line. A list of pieces is not used: a server can send two
+        # bytes at a time, and in a list each such piece takes 56 bytes.
+        self._held = bytearray()
         self._after_cr = False
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """Give the lines that this piece completes, one after the other.
+        """Yield the lines that this piece completes, without their line ends.
 
         Raises:
-            AnswerTooLargeError: A line is longer than allowed; those before it were given.
+            AnswerTooLargeError: A line is longer than allowed. The lines before it have been
+                yielded.
         """
         if self._after_cr and piece:
-            # The CR has ended its line already; an LF right behind it belongs to it.
+            # The previous piece ended with a CR, which has ended its line already. If an LF
+            # follows, it belongs to the same line end.
             self._after_cr = False
             if piece[:1] == b"\n":
                 piece = piece[1:]
@@ -56,8 +254,9 @@ class LineSplitter:
             self._hold(piece)
             return
         lines = piece.split(b"\n") if b"\r" not in piece else _LINE_END.split(piece)
-        lines[0] = b"".join([*self._parts, lines[0]])
-        self._parts, self._held = [], 0
+        if self._held:
+            lines[0] = b"".join((self._held, lines[0]))
+            self._held = bytearray()
         rest = lines.pop()
         for line in lines:
             self._check(len(line))
@@ -65,60 +264,63 @@ class LineSplitter:
         self._hold(rest)
 
     def joined(self, piece: bytes) -> bytes:
-        """Give what is held and this piece in one, for who reads many lines in one go.
+        """Return the incomplete line and this piece together, for the fast paths of decoders.
 
-        Nothing is given where a line could be too long, or could end in another way than
-        with LF: that is for `feed`. Nothing is taken before `forget`.
+        The result is empty if a line could be too long, or could end with a CR. In these cases
+        only `feed` reads the piece correctly. The incomplete line is kept until the caller calls
+        `forget`.
         """
-        if self._after_cr or b"\r" in piece or self._held + len(piece) > self._limit:
+        if self._after_cr or b"\r" in piece or len(self._held) + len(piece) > self._limit:
             return b""
-        return b"".join([*self._parts, piece]) if self._parts and b"\n" in piece else piece
+        return b"".join((self._held, piece)) if self._held and b"\n" in piece else piece
 
     def forget(self) -> None:
-        """Drop what is held: it has been read."""
-        self._parts, self._held = [], 0
+        """Drop the incomplete line, because the caller has read it from the result of `joined`."""
+        self._held = bytearray()
 
     def rest(self) -> bytes:
-        """Give what followed the last line end."""
-        return b"".join(self._parts)
+        """Return the bytes after the last line end."""
+        return bytes(self._held)
 
     def _hold(self, part: bytes) -> None:
         if part:
-            self._parts.append(part)
-            self._held += len(part)
-            self._check(self._held)
+            self._held += part
+            self._check(len(self._held))
 
     def _check(self, size: int) -> None:
         if size > self._limit:
             raise AnswerTooLargeError(
                 f"a line of the answer is longer than {self._limit:,} bytes",
-                hint="raise max_line_bytes if that is expected",
+                hint="raise max_line_bytes to allow longer lines",
             )
 
 
 class NDJSONDecoder:
-    """Newline-delimited JSON: one record a line, blank lines skipped."""
+    """Decoder for newline-delimited JSON: each line is a record; blank lines are skipped."""
 
     def __init__(self, max_line_bytes: int) -> None:
         self._lines = LineSplitter(max_line_bytes)
 
     def feed(self, piece: bytes) -> Iterable[str]:
-        """Give the records that this piece completes, as text, one after the other.
+        """Return the records that this piece completes, as text.
 
         Raises:
             AnswerTooLargeError: A line is longer than allowed.
-            ProtocolError: A line is no UTF-8.
+            ProtocolError: A line is not valid UTF-8.
         """
-        records, rest = self._in_one_go(piece)
+        records, rest = self._read_quickly(piece)
+        # The result is lazy, so that the caller uses the records before an invalid line before the
+        # error is raised.
         return chain(records, self._line_by_line(rest)) if rest else records
 
     def _line_by_line(self, piece: bytes) -> Iterator[str]:
         return (decode(line) for line in self._lines.feed(piece) if line.strip())
 
-    def _in_one_go(self, piece: bytes) -> _Run:
-        """Give the records of plain whole lines, and the bytes that are to be read by line.
+    def _read_quickly(self, piece: bytes) -> _Run:
+        """Return the records of all complete lines, and the bytes that remain.
 
-        0.2 µs a line instead of 0.9; where any needs care, none is read here.
+        Fast path: 0.2 µs a line instead of 0.9. If any line is unusual, no records are returned,
+        and the remaining bytes are the unchanged piece.
         """
         data = self._lines.joined(piece)
         end = data.rfind(b"\n")
@@ -127,23 +329,26 @@ class NDJSONDecoder:
         try:
             records = data[:end].decode("utf-8").split("\n")
         except UnicodeDecodeError:
-            return [], piece  # those before the bad one are good
+            return [], piece  # `_line_by_line` returns the records before the invalid line
         if min(records) < "!":
-            return [], piece  # one begins with a blank, and may be nothing else
+            return [], piece  # a line is empty, or begins with a blank and so may be blank
         self._lines.forget()
         return records, data[end + 1 :]
 
     def end(self) -> List[str]:
-        """Give the record after the last line end; a whole one needs none."""
+        """Return the record after the last line end, because the last line end may be missing."""
         rest = self._lines.rest().strip()
         return [decode(rest)] if rest else []
 
 
 class SSEDecoder:
-    """Server-sent events, as the WHATWG specification reads them.
+    """Decoder for server-sent events, as the WHATWG specification defines them.
 
-    Gives the data of each event. Its name is given up: both servers repeat it inside the
-    data (lmstudio-api §3.1), and an error is recognised by its shape.
+    A record is the data of one event. The name of the event is dropped, because servers repeat
+    it inside the data (docs/reference/lmstudio.md, "Streaming"). There are three exceptions, which
+    are returned as a record with an error (docs/dialects.md, "Errors"): an event with the name
+    ``error``, a field ``error``, which llama.cpp sent until autumn 2025, and a line that is JSON
+    with an error instead of a field.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
@@ -151,230 +356,399 @@ class SSEDecoder:
         self._limit = max_line_bytes
         self._data: List[str] = []
         self._size = 0
-        self._first = True
+        self._first = True  # whether the next line is the first one, which may begin with a BOM
+        #: Whether the body ended in the middle of a line, so that the line gave no event.
+        self.is_cut = False
+        # Whether the next line is the first one, or belongs to an event that has begun. The fast
+        # path cannot read such lines.
+        self._open = True
+        self._error: Optional[str] = None  # error text of the current event, if it is one
 
     def feed(self, piece: bytes) -> Iterable[str]:
-        """Give the data of the events that this piece completes, one after the other.
+        """Return the data of the events that this piece completes.
 
         Raises:
             AnswerTooLargeError: A line or an event is longer than allowed.
-            ProtocolError: A line is no UTF-8.
+            ProtocolError: A line is not valid UTF-8.
         """
-        records, rest = self._in_one_go(piece)
+        records, rest = self._read_quickly(piece)
         return chain(records, self._line_by_line(rest)) if rest else records
 
     def _line_by_line(self, piece: bytes) -> Iterator[str]:
         for line in self._lines.feed(piece):
-            event = self._take(line)
+            event = self._add_line(line)
             if event is not None:
                 yield event
 
-    def _in_one_go(self, piece: bytes) -> _Run:
-        """Give the data of whole events of one such line, and the bytes to be read by line.
+    def _read_quickly(self, piece: bytes) -> _Run:
+        """Return the data of all complete events, and the bytes that remain.
 
-        0.3 µs an event instead of 2; where any has another line, none is read here.
+        Fast path for events that consist of one "data" line: 0.3 µs an event instead of 2. If any
+        event has another line, no records are returned, and the remaining bytes are the unchanged
+        piece.
         """
-        data = b"" if self._first or self._data else self._lines.joined(piece)
+        data = b"" if self._open else self._lines.joined(piece)
         end = data.rfind(b"\n\n")
         if end < 0 or not data.startswith(b"data: "):
             return [], piece
         try:
             text = data[6:end].decode("utf-8")
         except UnicodeDecodeError:
-            return [], piece  # those before the bad one are good
+            return [], piece  # `_line_by_line` returns the events before the invalid line
         records = text.split("\n\ndata: ")
+        # Events are separated by two LF. Any other LF means that an event has several lines.
         if text.count("\n") != 2 * (len(records) - 1):
             return [], piece
         self._lines.forget()
         return records, data[end + 2 :]
 
     def end(self) -> List[str]:
-        """Give the event that lacks only its blank line.
+        """Return the last event if only the blank line after it is missing.
 
-        The specification drops it; here the dialect's own last record decides whether an
-        answer is whole, so nothing that came is thrown away.
+        According to the specification, such an event is dropped. Here it is kept, because in
+        each dialect the last record shows whether the response is complete.
         """
         rest = self._lines.rest()
-        if rest:
-            self._take(rest)
-        event = self._take(b"")
-        return [] if event is None else [event]
+        events = [self._add_line(rest) if rest else None, self._add_line(b"")]
+        self.is_cut = bool(rest.strip()) and not (events[1] or "").strip()
+        return [event for event in events if event is not None]
 
-    def _take(self, line: bytes) -> Optional[str]:
+    def _add_line(self, line: bytes) -> Optional[str]:
+        """Add a line to the current event; return its data if the line completes it."""
         if self._first:
             self._first = False
             if line.startswith(codecs.BOM_UTF8):
                 line = line[len(codecs.BOM_UTF8) :]
+        self._open = bool(line)
         if not line:
-            event = "\n".join(self._data) if self._data else None
-            self._data, self._size = [], 0
-            return event
+            return self._take()
         name, _, value = line.partition(b":")
         if name == b"data":
-            self._size += len(value) + bool(self._data)  # the LF that joins it counts
-            if self._size > self._limit:
-                raise AnswerTooLargeError(f"an event is longer than {self._limit:,} bytes")
+            event = self._take_complete(value)
+            self._size += len(value) + bool(self._data)  # the LF between lines counts, too
+            self._check_size()
             self._data.append(decode(value[1:] if value[:1] == b" " else value))
+            return event
+        if name == b"event" and value.strip() == b"error":
+            self._error = self._error or ""
+        elif name in _ERROR_NAMES:
+            self._size += len(line)
+            self._check_size()
+            words = decode(value).strip() if name == b"error" else decode(line)
+            self._error = (self._error or "") + words
         elif b"\x00" in name:
-            # Other fields are passed over, but this is none: text may be lost in it.
-            raise ProtocolError("the answer is no stream of events in UTF-8")
+            # Unknown fields are ignored. But a null byte shows that the stream has another
+            # encoding, such as UTF-16. All its "data" lines would be ignored, too.
+            raise ProtocolError("the answer is not a stream of events in UTF-8")
         return None
+
+    def _check_size(self) -> None:
+        if self._size > self._limit:
+            raise AnswerTooLargeError(f"an event is longer than {self._limit:,} bytes")
+
+    def _take(self) -> Optional[str]:
+        """End the current event; return its data, or None if it has no data."""
+        event = "\n".join(self._data) if self._data else None
+        self._data, self._size = [], 0
+        if self._error is not None:
+            words, self._error = (self._error or event or "").strip(), None
+            is_json = words[-1:] in ("}", "]") and _HAS_ERROR.search(words)
+            event = words if is_json else json.dumps({"error": words})
+        return event
+
+    def _take_complete(self, next_line: bytes) -> Optional[str]:
+        """End the current event if another one follows it without a blank line between them.
+
+        Otherwise, return None. In one JSON value, a line that ends with "}" is never followed by a
+        line that begins with "{", because there must be a comma between two objects.
+        """
+        is_complete = self._data and self._data[-1].rstrip().endswith("}")
+        if not is_complete or not next_line.strip().startswith((b"{", b"[DONE]")):
+            return None
+        return self._take()
+
+
+# JSON that already has the field "error". Any other error text is put into a new object with it.
+_HAS_ERROR = re.compile(r'\A\[?\{.*"error"\s*:\s*["{]', re.DOTALL)
+# Beginnings of a line, up to its first colon, that show an error: the field ``error``, or JSON from
+# a proxy or a framework that wrote no field.
+_ERROR_NAMES = (b"error", b'{"error"', b'[{"error"', b'{"errors"', b'{"detail"', b'{"object"')
 
 
 class WholeDecoder:
-    """A body that is one record, over as many lines as it likes.
+    """Decoder for a body that is a single record, on one or many lines.
 
-    What a server sends that does not stream, or refuses with status 200; LM Studio spreads
-    such a body over many lines (lmstudio-api §4.1).
+    Servers send such a body if they do not stream, or if they report an error with status 200.
+    LM Studio indents some of these bodies (docs/reference/lmstudio.md, "Error bodies").
     """
 
     def __init__(self, max_body_bytes: int) -> None:
         self._limit = max_body_bytes
-        self._parts: List[bytes] = []
-        self._size = 0
+        self._held = bytearray()
 
     def feed(self, piece: bytes) -> List[str]:
-        """Keep the piece; the record comes at the end.
+        """Keep the piece, and return no record, because `end` returns the complete body.
 
         Raises:
             AnswerTooLargeError: The body is larger than allowed.
         """
-        self._parts.append(piece)
-        self._size += len(piece)
-        if self._size > self._limit:
+        self._held += piece
+        if len(self._held) > self._limit:
             raise AnswerTooLargeError(
                 f"the answer is larger than {self._limit:,} bytes",
-                hint="raise max_body_bytes if that is expected",
+                hint="raise max_body_bytes to allow larger answers",
             )
         return []
 
     def end(self) -> List[str]:
-        """Give the body as text, or nothing if it was blank.
+        """Return the body as the only record, or no record if it is blank.
 
         Raises:
-            ProtocolError: It is no UTF-8.
+            ProtocolError: The body is not valid UTF-8.
         """
-        body = b"".join(self._parts).strip()
+        body, self._held = self._held.strip(), bytearray()
         return [decode(body)] if body else []
 
 
-def decode(line: bytes) -> str:
-    """Decode UTF-8, strictly.
+_AnyDecoder = Union[NDJSONDecoder, SSEDecoder, WholeDecoder]
+
+# Beginnings of the lines of an event stream, and the number of bytes that are compared with them.
+_SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_SHOWN = 16
+# Maximum number of blanks after the first line of a body for which the next line is awaited.
+_MOST_BLANKS = 1024
+
+
+class GuessingDecoder:
+    """Decoder for a body whose media type is not the requested one: its first bytes decide.
+
+    Some servers and proxies label a stream as ``application/json`` or ``text/plain``. A body that
+    begins with a field of an event is a stream of events. A body that begins with "<" is a web
+    page. If a body begins with "{", its first line ends with "}", and its next line begins with
+    "{", it is newline-delimited JSON, because it cannot be one JSON value. Any other body that
+    begins with "{" is one JSON value, unless its first line may be a complete record and the media
+    type is that of newline-delimited JSON. In all other cases, the media type decides.
+
+    Args:
+        by_type: Decoder for the media type.
+        sizes: The longest allowed line of a stream, and the largest allowed body.
+        mark: Called before the first record, with whether the body is a single record.
+    """
+
+    def __init__(
+        self, by_type: _AnyDecoder, sizes: Tuple[int, int], mark: Callable[[bool], None]
+    ) -> None:
+        self._by_type = by_type
+        self._max_line, self._max_body = sizes
+        self._mark = mark
+        self._held = bytearray()
+        self._line_end = -1  # index of the first line end in `_held`, or -1
+        self._chosen: Optional[_AnyDecoder] = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the chosen decoder says that the body was cut off."""
+        return getattr(self._chosen, "is_cut", False)
+
+    def feed(self, piece: bytes) -> Iterable[str]:
+        """Return the records that this piece completes, as the chosen decoder returns them."""
+        if self._chosen is not None:
+            return self._chosen.feed(piece)
+        self._held += piece
+        if self._held[:1].isspace():
+            self._held = self._held.lstrip()
+        found = self._choose(len(piece))
+        return self._begin(found) if found is not None else []
+
+    def end(self) -> List[str]:
+        """Return the last records, as the chosen decoder returns them."""
+        if self._chosen is not None:
+            return self._chosen.end()
+        is_json = self._held.startswith(b"{")
+        # A list, because the decoder reads lazily, and must have read these records before its end.
+        first = list(self._begin(self._json_decoder(is_line=True) if is_json else self._by_type))
+        return first + self.end()
+
+    def _begin(self, decoder: _AnyDecoder) -> Iterable[str]:
+        """Choose this decoder, and return its first records."""
+        self._mark(isinstance(decoder, WholeDecoder))
+        self._chosen = decoder
+        held, self._held = bytes(self._held), bytearray()
+        return decoder.feed(held)
+
+    def _choose(self, added: int) -> Optional[_AnyDecoder]:
+        """Return the decoder, or None if more bytes are needed.
+
+        Args:
+            added: Number of bytes that have just been added to `_held`.
+        """
+        begin = bytes(self._held[:_SHOWN])
+        if begin.startswith(b"{"):
+            return self._choose_for_json(added)
+        if begin.startswith(b"<"):
+            return WholeDecoder(self._max_body)  # a web page, whose title is in the error
+        if begin.startswith(codecs.BOM_UTF8):
+            begin = begin[len(codecs.BOM_UTF8) :]
+        if begin.startswith(_SSE_FIELDS):
+            return SSEDecoder(self._max_line)
+        may_follow = any(mark.startswith(begin) for mark in (*_SSE_FIELDS, codecs.BOM_UTF8))
+        return None if may_follow else self._by_type
+
+    def _choose_for_json(self, added: int) -> Optional[_AnyDecoder]:
+        if self._line_end < 0:
+            self._line_end = self._held.find(b"\n", max(0, len(self._held) - added))
+        end = self._line_end
+        if end < 0:
+            is_long = len(self._held) > self._max_line
+            return self._json_decoder(is_line=False) if is_long else None
+        if not self._held[max(0, end - _SHOWN) : end].rstrip().endswith(b"}"):
+            return self._json_decoder(is_line=False)
+        rest = self._held[end : end + _MOST_BLANKS].lstrip()
+        if not rest and len(self._held) - end < _MOST_BLANKS:
+            return None
+        if rest.startswith(b"{"):
+            return NDJSONDecoder(self._max_line)
+        return self._json_decoder(is_line=True)
+
+    def _json_decoder(self, *, is_line: bool) -> _AnyDecoder:
+        """Return the decoder for a body that begins with "{".
+
+        Args:
+            is_line: Whether the first line may be a complete record.
+        """
+        if is_line and isinstance(self._by_type, NDJSONDecoder):
+            return self._by_type
+        return WholeDecoder(self._max_body)
+
+
+def decode(line: Union[bytes, bytearray]) -> str:
+    """Decode UTF-8 bytes strictly.
 
     Raises:
-        ProtocolError: The bytes are no UTF-8.
+        ProtocolError: The bytes are not valid UTF-8.
     """
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ProtocolError(f"the answer is no UTF-8 at byte {error.start}") from None
+        raise ProtocolError(f"the answer is not valid UTF-8 at byte {error.start}") from None
 
 
 def parse_json(
-    text: str, max_depth: int, *, object_hook: Optional[Callable[[Dict[str, Any]], Any]] = None
+    text: str,
+    max_depth: int,
+    *,
+    look: Look = no_look,
+    object_hook: Optional[Callable[[Dict[str, Any]], Any]] = None,
+    constants_as_null: bool = False,
 ) -> Any:
-    """Read one JSON value.
+    """Parse one JSON value.
 
     Args:
-        text: The text of it, and nothing else but blanks.
-        max_depth: Deepest nesting.
-        object_hook: Gives what is to stand in the place of an object.
+        text: JSON text of one value; blanks around it are allowed.
+        max_depth: Deepest allowed nesting.
+        look: Checks the limits of the call. It is called before a large text is parsed, and at
+            each long number in it.
+        object_hook: Called with each object; its result replaces the object.
+        constants_as_null: Whether NaN and infinities are read as null.
 
     Raises:
-        ProtocolError: The text is no JSON, or holds NaN, an infinity, a number past every
-            float, or one of more than 400 digits.
-        AnswerTooLargeError: It is nested deeper than allowed.
+        ProtocolError: The text is not JSON, or has a number that is NaN, infinite or too large for
+            a float, or an integer of more than 400 digits.
+        AnswerTooLargeError: The JSON is nested deeper than allowed, or has more values than
+            `MOST_WEIGHT` allows.
+        ProviderError: The call is out of time or cancelled.
     """
-    # To count in a large text takes as long as to look.
-    if len(text) > _LARGE or text.count("{") + text.count("[") > max_depth:
-        _check_depth(text, max_depth)
-    if "\\" in text and "\\u" in text:  # one letter is found ten times as fast as two
-        text = _ESCAPES.sub(_without_halves, text)
-    decoder = _DECODER if object_hook is None else new_decoder(object_hook=object_hook)
+    # A large text is always weighed. A small text is weighed only if its number of opening
+    # brackets exceeds the allowed depth.
+    if len(text) > LARGE or text.count("{") + text.count("[") > max_depth:
+        weigh(text, max_depth, look=look)
+    # The first test is redundant, but it is ten times as fast as the second one.
+    if "\\" in text and "\\u" in text:
+        text = _without_halves(text)
+        if len(text) > LARGE:
+            look()
+    # Making a decoder takes longer than parsing a record. So one decoder is kept for the usual
+    # case.
+    decoder = _DECODER
+    if object_hook is not None or constants_as_null or (len(text) > LARGE and look is not no_look):
+        decoder = new_decoder(
+            object_hook=object_hook,
+            parse_constant=_null if constants_as_null else _refuse_constant,
+            parse_int=partial(_int, look=look),
+            parse_float=partial(_float, look=look),
+        )
     try:
         return decoder.decode(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        # Either the text is nested deeply, because `max_json_depth` can be high. Then `weigh`
+        # raises an error. Or the stack of the caller was nearly full.
+        weigh(text, SHALLOW)
+        raise
+    except ValueError as error:
+        if is_injected(error):
+            raise
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise ProtocolError(f"the answer is no JSON: {reason}") from None
+        raise ProtocolError(f"the answer is not JSON: {reason}") from None
 
 
 def looks_cut(text: str) -> bool:
-    """Whether a text that is no JSON began as an answer does."""
+    """Return whether an invalid JSON text may be the beginning of a valid text that was cut off."""
     return text.lstrip()[:1] in ("{", "[")
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
-# An escape with what belongs to it: a pair of surrogates, half a pair, anything else.
-_ESCAPES = re.compile(
-    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    r"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
-)
+def _null(name: str) -> None:
+    """Return None for a constant that JSON does not have, such as NaN."""
 
 
-def _without_halves(escape: re.Match[str]) -> str:
-    """Replace half a surrogate pair: such text can be neither printed nor sent."""
-    return "\\ufffd" if escape.group("half") else escape.group()
+# Escapes of half a surrogate pair: a high surrogate without a low surrogate after it, or a low
+# surrogate without a high surrogate before it. Both alternatives begin with the same fixed text,
+# because `re` searches quickly for a fixed text. The pattern is correct only if no backslash
+# before an escape is itself escaped.
+_HIGH = r"[89abAB][0-9a-fA-F]{2}"
+_LOW = r"[c-fC-F][0-9a-fA-F]{2}"
+_HALF = re.compile(rf"\\u[dD](?:{_HIGH}(?!\\u[dD]{_LOW})|(?<!\\u[dD]{_HIGH}\\u[dD]){_LOW})")
 
 
-def _whole(digits: str) -> int:
+def _without_halves(text: str) -> str:
+    """Replace halves of surrogate pairs, because they can be neither printed nor sent.
+
+    The replacement is a string, not a function, because a text may have millions of escapes.
+    """
+    if "\\\\u" in text:
+        # An escaped backslash before a "u" looks like the escape of a character. So each escaped
+        # backslash is written as \u005c, which has the same meaning and is not ambiguous.
+        text = text.replace("\\\\", "\\u005c")
+    return _HALF.sub(r"\\ufffd", text)
+
+
+def _int(digits: str, look: Look = no_look) -> int:
+    """Parse an integer of at most 400 digits."""
+    if len(digits) > _LONG_NUMBER:
+        look()
     if len(digits) - digits.startswith("-") > _MAX_DIGITS:
         raise ProtocolError(f"the answer has a number of more than {_MAX_DIGITS} digits")
     return int(digits)
 
 
-def _finite(digits: str) -> float:
+def _float(digits: str, look: Look = no_look) -> float:
+    """Parse a float, and refuse one that is too large."""
+    if len(digits) > _LONG_NUMBER:
+        look()
     number = float(digits)
-    if isinf(number):  # json would make an infinity of it, which nobody sent
-        raise ProtocolError("the answer has a number that is past every float")
+    if isinf(number):  # json would silently return an infinity, which the server did not send
+        raise ProtocolError("the answer has a number that is too large for a float")
     return number
 
 
-#: Makes a decoder that refuses what no JSON has; another hook may take one's place.
+#: Makes a strict JSON decoder. Each keyword argument replaces one hook.
 new_decoder = partial(
-    json.JSONDecoder, parse_constant=_refuse_constant, parse_int=_whole, parse_float=_finite
+    json.JSONDecoder, parse_constant=_refuse_constant, parse_int=_int, parse_float=_float
 )
 _DECODER = new_decoder()
-_MARK = re.compile(r'[\\"\[\]{}]')
-_NO_BRACKETS = re.compile(r"[^\[\]{}]+")
-_LARGE = 64 * 1024
-# As deep as lists of vectors and of models are.
-_USUAL_DEPTH = 8
-# A piece takes 50 bytes more than its letters: many short ones would take a multiple.
-_SMALL, _LONG_STRING = 4 * 1024 * 1024, 64
 
-
-def _check_depth(text: str, max_depth: int) -> None:
-    """Look at brackets outside of strings; one mark after the other, so in little memory."""
-    if _is_flat(text, min(_USUAL_DEPTH, max_depth)):
-        return
-    depth, inside, escaped = 0, False, -1
-    for found in _MARK.finditer(text):
-        mark, place = found.group(), found.start()
-        if place == escaped:
-            continue
-        if mark == "\\":
-            escaped = place + 1
-        elif mark == '"':
-            inside = not inside
-        elif not inside:
-            depth += 1 if mark in "[{" else -1
-            if depth > max_depth:
-                raise AnswerTooLargeError(
-                    f"the answer's JSON is nested deeper than {max_depth} levels"
-                )
-
-
-def _is_flat(text: str, max_depth: int) -> bool:
-    """Whether a text is easily seen to be good: 256 texts in base64 in 1 ms instead of 8."""
-    many = len(text) > _SMALL and text.count('"') * _LONG_STRING > len(text)
-    if many or "\\" in text:
-        return False
-    # Without escapes every other piece is a string. Then pairs go, a level at a time.
-    brackets = _NO_BRACKETS.sub("", "".join(text.split('"')[::2]))
-    brackets = brackets.replace("{", "[").replace("}", "]")
-    for _ in range(max_depth):
-        brackets = brackets.replace("[]", "")
-    return not brackets
+#: Nesting of JSON that Python can read and write, unless the stack is nearly full.
+SHALLOW = 100

@@ -1,4 +1,4 @@
-"""From a host to connected sockets: resolving, checking the place, connecting in time."""
+"""Resolve a host, check its addresses against the locality, and connect to one of them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,37 @@ import socket
 import threading
 from typing import List, NamedTuple, Optional, Tuple
 
-from localproviders._http.address import allows, is_localhost, literal, place_of
-from localproviders._http.deadline import Call
+from localproviders._address import allowing_hint, allows, is_localhost, literal, place_of
+from localproviders._http.deadline import CONNECTING, Call
+from localproviders._http.socket import wait_ready
+from localproviders._interrupts import is_callers
 from localproviders.errors import ConfigurationError, LocalityError
 
-# A further address is tried so long after the one before, without giving that one up
-# (RFC 8305 recommends a quarter of a second): a dead one must not use up the limit.
+# Seconds after which an attempt at the next address starts, while the earlier attempts continue.
+# So one address that does not respond cannot use up the limit. RFC 8305 recommends a quarter of a
+# second.
 _STAGGER_S = 0.25
 
+# Results of `connect_ex` that are not a failure. 0 means that the socket is connected; the others
+# mean that the attempt continues in the background. Operating systems use different ones.
 _IN_PROGRESS = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
 
 class Target(NamedTuple):
-    """One address to connect to, as the socket module wants it."""
+    """One address to connect to, in the form that the socket module uses."""
 
     family: int
     sockaddr: Tuple[object, ...]
 
 
-class Policy(NamedTuple):
-    """Where a connection may go.
+class LocalityPolicy(NamedTuple):
+    """Rules for the addresses to which a connection may go.
 
     Attributes:
-        locality: The allowed place.
-        needs_loopback: A key would travel in the clear anywhere else.
-        proxied: The connection goes to a proxy, whose place is the user's choice.
+        locality: The widest allowed locality.
+        needs_loopback: Whether only loopback addresses are allowed, because the key would be sent
+            unencrypted.
+        proxied: Whether the connection goes to a proxy.
     """
 
     locality: str
@@ -41,35 +47,44 @@ class Policy(NamedTuple):
     proxied: bool = False
 
 
-def connect(host: str, port: int, call: Call, policy: Policy) -> socket.socket:
-    """Give a connected socket to the first address of the host that answers.
+def connect(host: str, port: int, call: Call, policy: LocalityPolicy) -> socket.socket:
+    """Connect to the host, and return the socket that connected first.
 
-    The addresses that are checked are the ones connected to: the name is resolved once.
+    The name is resolved only once. If it were resolved again after the check, a DNS server could
+    return one address for the check and another one for the connection.
 
     Raises:
-        LocalityError: An address of the host is outside the policy.
-        ConfigurationError: A key would travel in the clear.
-        OSError: No address answers, or the name is unknown.
-        Stop: The time is over, or the call was cancelled.
+        LocalityError: The policy does not allow an address of the host.
+        ConfigurationError: The key would be sent unencrypted.
+        OSError: No address accepts the connection, or the name is unknown.
+        Stop: A limit expired, or the call was cancelled.
     """
-    call.connecting()
+    call.enter(CONNECTING)
     targets = resolve(host, port, call)
+    # All addresses are checked, because any of them may connect first. One address outside the
+    # locality is enough to refuse the host.
     for target in targets:
         _check_place(host, str(target.sockaddr[0]), policy)
     return _Race(targets, call).run()
 
 
 def resolve(host: str, port: int, call: Call) -> List[Target]:
-    """Give the addresses of a host. Only a real name costs a resolver, and a short thread.
+    """Return the addresses of a host.
+
+    Numeric addresses and ``localhost`` are not looked up. Any other name is looked up in a
+    thread.
 
     Raises:
         OSError: The name is unknown.
-        Stop: The resolver takes longer than the call may.
+        Stop: A limit expired before the resolver returned, or the call was cancelled.
     """
     if is_localhost(host):
+        # The name is not looked up, because a hosts file or a DNS server could return an address
+        # of another machine.
         return [*_numeric("127.0.0.1", port), *_numeric("::1", port)]
     if literal(host) is not None:
-        return _numeric(host.replace("%25", "%"), port)  # urllib3 leaves a zone escaped
+        # urllib3 leaves the "%" before an IPv6 zone escaped.
+        return _numeric(host.replace("%25", "%"), port)
     return _resolve_name(host, port, call)
 
 
@@ -78,14 +93,20 @@ def _numeric(host: str, port: int) -> List[Target]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     except socket.gaierror:
+        # For `localhost`, both 127.0.0.1 and ::1 are tried. A machine without IPv6 refuses ::1.
         if host == "::1":
-            return []  # a machine without IPv6
+            return []
         raise
     return [Target(family, address) for family, _, _, _, address in found]
 
 
 def _resolve_name(host: str, port: int, call: Call) -> List[Target]:
-    """Ask the resolver in a thread: it knows no limit and cannot be cancelled."""
+    """Look up a name in a thread, because `getaddrinfo` has no timeout and cannot be cancelled.
+
+    If the call ends first, the thread runs until `getaddrinfo` returns. The thread is a daemon,
+    so it does not keep the program alive.
+    """
+    # The thread adds its result to these lists. After the call has ended, nothing reads them.
     found: List[Target] = []
     failed: List[OSError] = []
     done = threading.Event()
@@ -94,13 +115,13 @@ def _resolve_name(host: str, port: int, call: Call) -> List[Target]:
         try:
             answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             found.extend(Target(family, address) for family, _, _, _, address in answers)
-        except (OSError, UnicodeError) as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: the name is not valid IDNA
             failed.append(error if isinstance(error, OSError) else OSError(str(error)))
         finally:
             done.set()
 
-    if not _starts(threading.Thread(target=ask, name="localproviders-resolver", daemon=True)):
-        raise OSError("no thread for the resolver can be started")
+    if not _start(threading.Thread(target=ask, name="localproviders-resolver", daemon=True)):
+        raise OSError("cannot start a thread to resolve the name")
     if not call.wait_for(done):
         raise call.timed_out()
     if failed:
@@ -108,46 +129,56 @@ def _resolve_name(host: str, port: int, call: Call) -> List[Target]:
     return found
 
 
-def _starts(thread: threading.Thread) -> bool:
+def _start(thread: threading.Thread) -> bool:
+    """Start a thread; return False if no thread can be started."""
     try:
         thread.start()
-    except RuntimeError:  # there are too many, or Python 3.12 is about to end
-        return False
+    except RuntimeError as error:
+        if is_callers(error):
+            raise
+        return False  # too many threads, or the program is ending (Python 3.12 and newer)
     return True
 
 
-def _check_place(host: str, text: str, policy: Policy) -> None:
+def _check_place(host: str, text: str, policy: LocalityPolicy) -> None:
     address = literal(text)
-    # What a proxy does with a request is anybody's guess, wherever the proxy stands.
+    # A proxy may forward the request to any host, so the address of the proxy proves nothing.
     place = "any" if address is None or policy.proxied else place_of(address)
     if not allows(policy.locality, place):
         where = host if host == text else f"{host} ({text})"
         raise LocalityError(
             f'{where} is not {policy.locality}, and locality is "{policy.locality}"',
-            hint=f'to allow it, pass locality="{place}" or set LOCALPROVIDERS_LOCALITY={place}',
+            hint=allowing_hint(place),
         )
     if policy.needs_loopback and place != "loopback":
         raise ConfigurationError(
-            f"a key would travel in the clear to {host}",
+            f"the key would be sent in the clear to {host}",
             hint="use https, or pass allow_plaintext_key=True",
         )
 
 
 class _Race:
-    """Connects to several addresses, each started a moment after the one before."""
+    """Overlapping attempts to connect to several addresses; the first connection is used.
+
+    The attempts start one after the other, 0.25 s apart. If no attempt is running any longer,
+    the next one starts at once. All attempts run in the caller's thread, with non-blocking
+    sockets and a selector.
+    """
 
     def __init__(self, targets: List[Target], call: Call) -> None:
-        self._waiting = list(targets)
+        self._not_started = list(targets)  # addresses without an attempt so far
         self._call = call
         self._selector = selectors.DefaultSelector()
+        self._open: List[socket.socket] = []  # sockets of the attempts that go on
         self._error: Optional[OSError] = None
 
     def run(self) -> socket.socket:
+        """Return the socket that connected first, and close the others."""
         try:
             while True:
-                if self._waiting:
-                    winner = self._start(self._waiting.pop(0))
-                elif self._selector.get_map():
+                if self._not_started:
+                    winner = self._start(self._not_started.pop(0))
+                elif self._open:
                     winner = None
                 else:
                     raise self._error or OSError("the host has no address")
@@ -155,54 +186,73 @@ class _Race:
                 if winner is not None:
                     return winner
         finally:
-            self._abandon()
+            self._close_all()
 
     def _start(self, target: Target) -> Optional[socket.socket]:
+        """Start an attempt; return its socket if it connected at once, as on loopback."""
         sock = socket.socket(target.family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
+            # Requests are sent in few large pieces. So joining small packets (Nagle's algorithm)
+            # would only delay them.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             status = sock.connect_ex(target.sockaddr)
             if status == 0:
                 return sock
             if status not in _IN_PROGRESS:
                 raise OSError(status, os.strerror(status))
+            # A socket becomes writable when its attempt ends, whether it succeeded or failed.
+            self._open.append(sock)
             self._selector.register(sock, selectors.EVENT_WRITE)
             self._call.attach(sock)
-        except OSError as error:
+        except BaseException as error:
             sock.close()
-            self._error = error
-        except BaseException:
-            sock.close()
-            raise
+            if not isinstance(error, OSError) or is_callers(error):
+                raise
+            if sock in self._open:
+                self._open.remove(sock)
+            self._error = error  # only the error of the last address that failed is reported
         return None
 
     def _wait(self) -> Optional[socket.socket]:
+        """Wait until a socket is connected, and return it; None if the next attempt must start."""
         left = self._call.left()
-        if not self._selector.get_map():
-            return None
-        step = left if not self._waiting else min(left or _STAGGER_S, _STAGGER_S)
-        ready = self._selector.select(step)
-        self._call.left()  # a cancelled call wakes its sockets
-        if not ready and not self._waiting:
+        if not self._open:
+            return None  # the attempt has failed already: start the next one
+        # `left` is None if there is no limit.
+        step = left if not self._not_started else min(left or _STAGGER_S, _STAGGER_S)
+        ready = wait_ready(self._selector, step)
+        # Cancelling shuts the sockets down, which makes them ready. In this case `left` raises.
+        self._call.left()
+        if not ready and not self._not_started:
             raise self._call.timed_out()
+        # `map` is lazy: sockets after the first connected one stay registered, and
+        # `_close_all` closes them.
         return next((sock for sock in map(self._settle, ready) if sock is not None), None)
 
     def _settle(self, event: Tuple[selectors.SelectorKey, int]) -> Optional[socket.socket]:
+        """Return the socket of a finished attempt.
+
+        If the attempt failed, store its error and return None.
+        """
         sock = event[0].fileobj
         assert isinstance(sock, socket.socket)  # noqa: S101  # only sockets are registered
-        self._selector.unregister(sock)
         self._call.detach(sock)
+        # This option is the result of a non-blocking connect. Zero means success.
         status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if status == 0:
+            self._open.remove(sock)
             return sock
+        # Only here, because it swallows an `OSError` of a signal handler.
+        self._selector.unregister(sock)
+        self._open.remove(sock)
         sock.close()
         self._error = OSError(status, os.strerror(status))
         return None
 
-    def _abandon(self) -> None:
-        for key in list(self._selector.get_map().values()):
-            assert isinstance(key.fileobj, socket.socket)  # noqa: S101  # as above
-            self._call.detach(key.fileobj)
-            key.fileobj.close()
+    def _close_all(self) -> None:
+        """Close the sockets of all other attempts."""
+        for sock in self._open:
+            self._call.detach(sock)
+            sock.close()
         self._selector.close()

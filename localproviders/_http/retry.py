@@ -1,36 +1,36 @@
-"""Whether a failed request is sent again, and how long to wait before that."""
+"""Decide whether a failed request is sent again, and how long to wait before that."""
 
 from __future__ import annotations
 
 import random
 from typing import Callable, Optional
 
-from localproviders._http.deadline import Call, rest
+from localproviders._http.deadline import Call, sleep
 from localproviders.errors import (
-    BusyError,
     LimitError,
     ProviderError,
+    ServerBusyError,
     StreamInterruptedError,
     UnreachableError,
 )
-from localproviders.types.limits import describe
-from localproviders.types.retry import RetryPolicy
+from localproviders.types.limits import RetryPolicy, describe
 
-# A server that is loading its model is asked neither more nor less often than so.
+# Shortest and longest wait, in seconds, between two requests to a server that is loading its model.
 _LOADING_WAITS_S = (0.05, 2.0)
 
-# A kept connection that the server had closed breaks at once. One that breaks later may
-# have been used for work.
-_AT_ONCE_S = 1.0
+# If the server closed a pooled connection before the request was sent, the connection breaks within
+# this time after sending. If it breaks later, the server may have worked on the request, so the
+# request must not be sent again.
+_BREAKS_WITHIN_S = 1.0
 
 
 class Attempts:
-    """The sendings of one request.
+    """The attempts to send one request.
 
     Args:
-        policy: What is repeated, and how often.
-        call: The call that they all belong to.
-        rand: Gives the jitter, from 0 up to 1; tests pass their own.
+        policy: The retry policy.
+        call: The call to which all attempts belong.
+        rand: Returns a random number from 0 up to 1, for the jitter. Tests pass their own function.
     """
 
     def __init__(
@@ -41,59 +41,65 @@ class Attempts:
         self._rand = rand
         self._loading_since: Optional[float] = None
         self._polls = 0
-        #: How often the request has been sent, the running attempt included.
+        #: Number of the current attempt, from 1.
         self.number = 1
 
     def wait_before_next(self, error: ProviderError) -> Optional[float]:
-        """Give the seconds to wait before the next attempt; None if there is to be none.
+        """Return the seconds to wait before the next attempt; None if there must not be one.
 
         Raises:
             LimitError: The server has been loading its model for `load_s`.
         """
         if self._policy.attempts == 1 or isinstance(error, LimitError):
             return None
-        if isinstance(error, BusyError) and error.loading:
+        # A server that reports that it is loading its model is polled until `load_s` expires.
+        # Polls are not failures, so they do not count against the number of attempts.
+        if isinstance(error, ServerBusyError) and error.loading:
             self._polls += 1
-            return self._fitting(self._loading_wait_s(error))
+            return self._limit_wait(self._loading_wait_s(error))
         if self.number - self._polls >= self._policy.attempts:
             return None
         if isinstance(error, StreamInterruptedError):
-            return 0.0 if self._met_the_closing() else None
+            return 0.0 if self._was_closed_before() else None
         if isinstance(error, UnreachableError):
-            return self._fitting(self._backoff_s())
-        if isinstance(error, BusyError):
-            return self._fitting(self._busy_s(error))
+            return self._limit_wait(self._backoff_s())
+        if isinstance(error, ServerBusyError):
+            return self._limit_wait(self._busy_wait_s(error))
         return None
 
     def pause(self, seconds: float, error: ProviderError) -> None:
-        """Wait, tell whoever listens, and count the next attempt.
+        """Report the failed attempt to the listener, wait, and count the next attempt.
 
         Raises:
-            CancelledError: The call was cancelled meanwhile.
-            LimitError: The total ran out.
+            CancelledError: The call was cancelled during the wait.
+            LimitError: `total_s` expired during the wait.
         """
         call = self._call
         if call.on_retry is not None:
             call.on_retry(error, self.number, seconds)
         self.number += 1
-        rest(call, seconds)
+        sleep(call, seconds)
 
-    def _met_the_closing(self) -> bool:
-        """Whether the server had closed this kept connection before the request came."""
+    def _was_closed_before(self) -> bool:
+        """Return whether the server seems to have closed the connection before the request.
+
+        Only then is it safe to send the request again, because the server has not worked on it.
+        """
         call = self._call
-        late = call.sent_at is not None and call.clock() - call.sent_at > _AT_ONCE_S
+        late = call.sent_at is not None and call.clock() - call.sent_at > _BREAKS_WITHIN_S
         return call.reused and not call.got_bytes and not late
 
     def _backoff_s(self) -> float:
         return backoff_s(self._policy, self.number, self._rand)
 
-    def _busy_s(self, error: BusyError) -> float:
+    def _busy_wait_s(self, error: ServerBusyError) -> float:
         if error.retry_after_s is None:
             return self._backoff_s()
-        # Not earlier than asked for, and not all callers at the same moment.
+        # The jitter only lengthens the wait, because a client must not return before the time
+        # that the server named. It keeps several clients from returning at the same moment.
         return error.retry_after_s * (1 + self._rand() / 10)
 
-    def _loading_wait_s(self, error: BusyError) -> float:
+    def _loading_wait_s(self, error: ServerBusyError) -> float:
         call = self._call
         now = call.clock()
         if self._loading_since is None:
@@ -102,23 +108,29 @@ class Attempts:
         if now - self._loading_since >= load_s:
             raise LimitError(
                 f"the server was still loading its model after {describe(load_s)}",
-                hint="raise it with timeout=Limits(load_s=...)",
+                hint="to allow more time, pass timeout=Limits(load_s=...)",
                 limit="load_s",
                 limit_s=load_s,
                 elapsed_s=call.elapsed_s,
                 server_message=error.server_message,
             )
         least_s, most_s = _LOADING_WAITS_S
-        return max(least_s, min(self._busy_s(error), most_s))
+        return max(least_s, min(self._busy_wait_s(error), most_s))
 
-    def _fitting(self, seconds: float) -> Optional[float]:
+    def _limit_wait(self, seconds: float) -> Optional[float]:
+        """Return the wait; None if it exceeds the rest of the total, or `longest_wait_s`."""
         left = self._call.limits.total_s - self._call.elapsed_s
-        # The jitter on top of a server's wish may pass the longest wait.
+        # `_busy_wait_s` adds a jitter of up to 10 %. So that a `Retry-After` of `longest_wait_s` is
+        # still accepted in spite of its jitter, the limit is 10 % higher.
         return seconds if seconds <= self._policy.longest_wait_s * 1.1 and seconds < left else None
 
 
 def backoff_s(policy: RetryPolicy, number: int, rand: Callable[[], float] = random.random) -> float:
-    """Give the seconds to wait behind the attempt of this number, from 1."""
-    # The exponent is bounded because a loading server may be asked very often.
+    """Return the seconds to wait after an attempt; the first attempt has the number 1.
+
+    The wait doubles with each attempt. A random part, up to one half, is subtracted.
+    """
+    # The exponent is limited, because `number` also counts the polls of a server that is loading
+    # its model. There may be many of them.
     longest_s = policy.first_wait_s * 2.0 ** min(number - 1, 30)
     return min(longest_s, policy.longest_wait_s) * (1 - rand() / 2)

@@ -1,10 +1,11 @@
-"""A streamed answer in the hands of its consumer."""
+"""`Stream`: a streamed completion, and the response that is made from its chunks."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import (
     TYPE_CHECKING,
+    Any,
     Callable,
     Deque,
     Iterable,
@@ -13,10 +14,11 @@ from typing import (
     Optional,
     Protocol,
     Set,
+    Tuple,
 )
 
-from localproviders._http.framing import looks_cut
-from localproviders._http.summary import Summary
+from localproviders._http.deadline import ANSWERING
+from localproviders._http.framing import LARGE, looks_cut
 from localproviders.errors import (
     AnswerTooLargeError,
     CancelledError,
@@ -24,80 +26,250 @@ from localproviders.errors import (
     ProviderError,
     StreamInterruptedError,
 )
-from localproviders.types.answer import CompletionChunk, CompletionResponse
+from localproviders.types.messages import ToolCall
+from localproviders.types.responses import (
+    CompletionChunk,
+    CompletionResponse,
+    ServerTimings,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
+
+# The pieces of a text are joined if there are more than this. Each string in a list takes much
+# memory: 63 bytes for one of six letters.
+_MAX_PIECES = 2048
+
+_LATE_SPLIT = (
+    "the model's thinking was streamed as text, because only the tag at its end was in the "
+    "answer; in the response it is apart"
+)
+
+
+def _keep(text: str) -> None:
+    """Return None: the reader of the complete text for a parser that has none."""
+
+
+class GrowingText(List[str]):
+    """A text that grows at its end, as a list of pieces.
+
+    New pieces are appended to the list. The caller calls `fold` regularly, which joins the
+    pieces to one string. So a long response takes little more memory than its text.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._joined = ""
+
+    @property
+    def so_far(self) -> str:
+        """The text so far. Reading it leaves the stored pieces as they are."""
+        return self._joined + "".join(self) if self else self._joined
+
+    def fold(self, max_pieces: int = _MAX_PIECES) -> None:
+        """Join the pieces if there are more than this number."""
+        if len(self) > max_pieces:
+            # If only one variable refers to a string, Python extends the string in place. So the
+            # attribute is cleared first. Otherwise the text would be in memory twice.
+            text, self._joined = self._joined, ""
+            text += "".join(self)
+            self._joined = text
+            self.clear()
+
+
+class Summary:
+    """The content of all chunks received so far."""
+
+    def __init__(self, attempts: int) -> None:
+        self.attempts = attempts
+        self.text: GrowingText = GrowingText()
+        self.thinking: GrowingText = GrowingText()
+        self.tool_calls: List[ToolCall] = []
+        self.logprobs: List[TokenLogprob] = []
+        self.first_token_s: Optional[float] = None
+        self.total_s: Optional[float] = None
+        self.last: CompletionChunk = CompletionChunk()
+        self.model: Optional[str] = None
+        self.finish_reason: Optional[str] = None
+        self.usage: Optional[Usage] = None
+        self.server_timings: Optional[ServerTimings] = None
+        self.response_id: Optional[str] = None
+        self.thinking_inferred: bool = False
+        # Thinking and text of the response if they are split otherwise than in the chunks.
+        self.split: Optional[Tuple[str, str]] = None
+        self.warnings: Tuple[str, ...] = ()
+
+    def add(self, chunk: CompletionChunk) -> None:
+        """Add one chunk. A later value, such as the usage, replaces an earlier one."""
+        self.add_text(chunk)
+        self.tool_calls.extend(chunk.tool_calls)
+        self.logprobs.extend(chunk.logprobs)
+        self.finish_reason = chunk.finish_reason or self.finish_reason
+        self.usage = chunk.usage or self.usage
+        self.server_timings = chunk.server_timings or self.server_timings
+        self.response_id = chunk.response_id or self.response_id
+        self.thinking_inferred = chunk.thinking_inferred or self.thinking_inferred
+
+    def add_text(self, chunk: CompletionChunk) -> None:
+        """Add a chunk that has only text, thinking and the name of the model."""
+        if chunk.text:
+            self.text.append(chunk.text)
+        if chunk.thinking:
+            self.thinking.append(chunk.thinking)
+        self.model = chunk.model or self.model
+        self.last = chunk
+
+    def fold(self) -> None:
+        """Join the pieces of text and thinking if there are many."""
+        self.text.fold()
+        self.thinking.fold()
+
+    def replace_words(self, thinking: str, text: str, *, is_streamed: bool) -> None:
+        """Set thinking and text of the response, which the chunks could not tell apart."""
+        self.split = self.thinking.so_far + thinking, text
+        self.thinking_inferred = True
+        if is_streamed:
+            self.warnings = (_LATE_SPLIT,)
+
+    def response(
+        self, *, provider: str, model: str, warnings: Tuple[str, ...]
+    ) -> CompletionResponse:
+        """Return the complete response."""
+        self.text.fold(max_pieces=0)
+        thinking, text = self.split or (self.thinking.so_far, self.text.so_far)
+        return CompletionResponse(
+            text=text,
+            thinking=thinking,
+            thinking_inferred=self.thinking_inferred,
+            tool_calls=tuple(self.tool_calls),
+            model=self.model or model,
+            provider=provider,
+            finish_reason=self.finish_reason,
+            usage=self.usage or Usage(),
+            timings=Timings(first_token_s=self.first_token_s, total_s=self.total_s),
+            server_timings=self.server_timings or ServerTimings(),
+            logprobs=tuple(self.logprobs),
+            response_id=self.response_id,
+            warnings=(*warnings, *self.warnings),
+            attempts=self.attempts,
+            raw=self.last.raw,
+        )
+
 
 if TYPE_CHECKING:
-    from localproviders._http.answer import Answer
+    from localproviders._http.response import Answer
+else:
+    Answer = Any  # only needed for type hints; importing the class would load requests
 
 
-# The open answers of streams. In a circle of garbage a socket can be finalized before the
-# stream that would close it, and complains; what is named here is no garbage.
-_held: Set[Answer] = set()
+# The responses of all open streams. If a stream is in a reference cycle, Python may finalize its
+# socket before the stream, and the socket would issue a ResourceWarning. A response in this set
+# stays reachable, so its socket is not finalized before the stream closes it.
+_open_answers: Set[Answer] = set()
 
 
 class Decoder(Protocol):
-    """Bytes to records; see `framing`."""
+    """A decoder of response bytes into records, such as `framing.SSEDecoder`."""
 
     def feed(self, piece: bytes) -> Iterable[str]:
-        """Give the records that a piece completes, those before a bad one too."""
+        """Return the records that this piece completes.
+
+        The result may be lazy, so that the records before an invalid one can be used.
+
+        Raises:
+            ProviderError: A record is invalid; raised after the records before it.
+        """
         ...
 
     def end(self) -> List[str]:
-        """Give the record that the end of the body completes."""
+        """Return the record that the end of the body completes, or no record."""
         ...
 
 
 class ChunkParser(Protocol):
-    """Records to chunks, in one server's dialect.
+    """A parser of records into chunks, for one server's dialect.
 
     Attributes:
-        ended: Whether the last record of a whole answer has been seen.
-        whole: Set where the body is one record: then that one is the last.
-        held: Text that has come, and whose meaning the next record decides.
+        ended: Whether the last record of a complete response has been parsed.
+        is_single_record: Whether the body is a single record, which is then the last record.
+        held: Text that has arrived but is not yet in a chunk, because only the next record
+            shows whether it is text or thinking.
     """
 
     ended: bool
-    whole: bool
+    is_single_record: bool
 
     @property
     def held(self) -> str:
-        """See above."""
+        """Text that has arrived but is not yet in a chunk."""
         ...
 
     @property
     def quick(self) -> Callable[[str], Optional[CompletionChunk]]:
-        """What reads a record that is the one before with another text, None for others.
+        """A faster `parse` for a record that differs from the previous one only in its text.
 
-        It gives what `parse` would, and leaves the parser as `parse` would.
+        For such a record, the function returns the same chunk as `parse`, and leaves the parser
+        in the same state. For any other record, it returns None and changes nothing.
         """
         ...
 
     def parse(self, record: str) -> Optional[CompletionChunk]:
-        """Read one record; None where it says nothing.
+        """Parse one record; return None for a record without content.
 
         Raises:
-            ProviderError: The record is an error, or none that this server sends.
+            ProviderError: The record reports an error, or is invalid in this dialect.
         """
         ...
 
 
+class StreamOwner(Protocol):
+    """The methods that a stream calls on the provider that opened it."""
+
+    def inspect(self, chunk: CompletionChunk) -> None:
+        """Check a chunk before the caller gets it.
+
+        Raises:
+            ProviderError: The chunk is not acceptable; for example, it names another model.
+        """
+
+    def conclude(self, summary: Summary) -> CompletionResponse:
+        """Return the response, after the last chunk.
+
+        Raises:
+            ProviderError: The complete response is not acceptable.
+        """
+        ...
+
+    def explain(self, error: ProviderError) -> ProviderError:
+        """Add the context of the call to an error of the stream, and return the error."""
+        ...
+
+    def abandon(self, error: BaseException) -> None:
+        """Record that the stream ended early, without a `ProviderError` from reading it.
+
+        It was closed, or an exception such as KeyboardInterrupt was raised.
+        """
+
+
 class Stream:
-    """An answer as it comes: iterate over its chunks, in a ``with`` block.
+    """A completion that arrives in chunks. Iterate over it, in a ``with`` block.
 
-    The request has been sent and accepted when this object exists. Leaving the block,
-    `close`, or forgetting the object closes the connection at once, and the server stops
-    generating; after the last chunk the connection is kept for the next call.
+    When a method returns a stream, the server has accepted the request. Leaving the block,
+    calling `close`, or dropping the last reference closes the connection at once. The server
+    then stops generating. After the last chunk, the connection is kept for the next call.
 
-    One consumer: only `close` may be called from other threads.
+    Only one thread may iterate. Other threads may call `close`.
 
     Raises while iterating:
-        LimitError: A limit ended the answer.
-        StreamInterruptedError: The answer stopped before its last record.
-        CancelledError: It was closed or cancelled before its end.
-        ContextOverflowError: At the end: prompt and answer had gone past the window.
-        ProviderError: The server reported an error, or the answer breaks a promise.
+        LimitError: A limit expired.
+        StreamInterruptedError: The response ended before its last record.
+        CancelledError: The stream was closed, or the call cancelled, before the end.
+        ContextOverflowError: Raised at the end: prompt and answer were longer than the context
+            window.
+        ProviderError: The server reported an error, or its response is invalid or comes from
+            another model.
 
-    Each error's `partial` has the text so far.
+    The attribute `partial` of each error holds the text up to the error.
     """
 
     def __init__(
@@ -107,41 +279,39 @@ class Stream:
         parser: ChunkParser,
         *,
         max_bytes: int,
-        inspect: Callable[[CompletionChunk], None],
-        conclude: Callable[[Summary], CompletionResponse],
-        explain: Callable[[ProviderError], ProviderError],
-        abandon: Callable[[BaseException], None],
+        owner: StreamOwner,
     ) -> None:
-        # What `close` looks at comes first: an interrupted constructor leaves half an object.
+        # The attributes that `close` reads are set first. After an interrupt in this
+        # constructor, `__del__` calls `close`, and the other attributes may be missing.
         self._result: Optional[CompletionResponse] = None
         self._failure: Optional[ProviderError] = None
-        self._pulling = False
-        self._abandon = abandon
+        self._is_iterating = False
+        self._owner = owner
         self._answer = answer
         self._decoder = decoder
         self._parser = parser
         self._quick = parser.quick
         self._bytes_left = max_bytes
-        self._inspect = inspect
-        self._conclude = conclude
-        self._explain = explain
         self._records: Deque[str] = deque()
         self._summary = Summary(answer.attempts)
-        self._unread: Optional[ProviderError] = None
-        self._body_over = False
+        # The error of an invalid record, raised after the records before it have been returned.
+        self._late_error: Optional[ProviderError] = None
+        self._is_body_read = False
         self._closed = False
-        # Whether the next record may be read quickly: text has come, and no end.
-        self._flows = False
-        _held.add(answer)
+        # Whether chunks are given to the caller, and not only collected by `result`.
+        self._is_streamed = True
+        # Whether `quick` may parse the next record. There must have been a chunk before it.
+        self._can_be_quick = False
+        _open_answers.add(answer)
 
     @property
     def text(self) -> str:
-        """The text so far."""
+        """The text of all chunks received so far."""
         return self._summary.text.so_far
 
     @property
     def thinking(self) -> str:
-        """The reasoning so far."""
+        """The model's thinking in all chunks received so far."""
         return self._summary.thinking.so_far
 
     def __iter__(self) -> Iterator[CompletionChunk]:
@@ -152,48 +322,62 @@ class Stream:
             raise StopIteration
         if self._failure is not None:
             raise self._failure
-        self._pulling = True
+        self._is_iterating = True
         try:
-            chunk = self._flow()
+            chunk = self._next_quickly()
             if chunk is None:
-                chunk = self._pull()
+                chunk = self._next_chunk()
             if chunk is None:
-                self._result = self._conclude(self._summary)
+                self._reread()
+                self._result = self._owner.conclude(self._summary)
         except ProviderError as error:
             raise self._fail(error) from error.__cause__
         except BaseException as error:
+            # For example KeyboardInterrupt. Parser and decoder may have been interrupted in the
+            # middle of a record, so the stream cannot continue.
             self.close()
-            self._abandon(error)
+            self._owner.abandon(error)
             raise
         finally:
-            self._pulling = False
+            self._is_iterating = False
         if chunk is None:
             raise StopIteration
         return chunk
 
     def result(self) -> CompletionResponse:
-        """Read to the end, and give the whole answer. May be called again.
+        """Read the rest of the stream and return the complete response.
+
+        If this method is called again, it returns the same response.
 
         Raises:
-            ProviderError: As while iterating.
+            LimitError: A limit expired.
+            StreamInterruptedError: The response ended before its last record.
+            CancelledError: The stream was closed, or the call cancelled, before the end.
+            ContextOverflowError: Prompt and answer were longer than the context window.
+            ProviderError: The server reported an error, or its response is invalid or comes
+                from another model.
         """
+        if self._summary.first_token_s is None:
+            self._is_streamed = False
         for _ in self:
             pass
-        assert self._result is not None  # noqa: S101  # iteration ends no other way
+        assert self._result is not None  # noqa: S101  # the loop ends only with a result
         return self._result
 
     def close(self) -> None:
-        """Close the connection, if it is still open; the server stops generating.
+        """Close the connection if it is still open. The server then stops generating.
 
-        May be called at any time, again, and from another thread: the consumer's
-        iteration then ends with `CancelledError`.
+        This method may be called at any time, more than once, and from any thread. If another
+        thread is iterating, its iteration raises `CancelledError`.
         """
+        # Another thread may be iterating. If it still has records to return, it does not read, and
+        # the flag ends its iteration. If it is blocked in a read, `cancel` does.
         self._closed = True
         self._answer.cancel()
-        self._let_go()
-        # Whoever is reading finds out, and says so.
-        if self._result is None and self._failure is None and not self._pulling:
-            self._abandon(CancelledError("the stream was closed before its end"))
+        self._finish_call()
+        # If a thread is in `next()`, that thread reports the end.
+        if self._result is None and self._failure is None and not self._is_iterating:
+            self._owner.abandon(CancelledError("the stream was closed before its end"))
 
     def __enter__(self) -> Stream:
         return self
@@ -202,108 +386,136 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        # Half-made objects (an error in the constructor) have no answer.
+        # After an error in the constructor there may be no `_answer`.
         if getattr(self, "_answer", None) is not None:
             self.close()
 
     def __repr__(self) -> str:
+        if "_summary" not in vars(self):  # an interrupted constructor
+            return "<half-made Stream>"
         ended = self._result is not None
         state = "ended" if ended else "failed" if self._failure else "open"
         return f"<Stream {state}, {len(self.text)} characters so far>"
 
-    def _amend(
-        self,
-        response: Callable[[CompletionResponse], CompletionResponse],
-        error: Callable[[ProviderError], ProviderError],
-    ) -> None:
-        """Let whoever hands this on say more in its answer, or in its error."""
-        conclude, explain = self._conclude, self._explain
-        self._conclude = lambda summary: response(conclude(summary))
-        self._explain = lambda failure: error(explain(failure))
+    def _next_quickly(self) -> Optional[CompletionChunk]:
+        """Return the next chunk if its record differs from the previous one only in its text.
 
-    def _flow(self) -> Optional[CompletionChunk]:
-        """Give the next chunk if it is one more piece of text, like the one before it.
-
-        All that `_pull` looks at was looked at in that one: 1.3 µs instead of 6.
+        Fast path: 1.3 µs instead of 6. The checks of `_next_chunk` are skipped. They passed for
+        the previous record, and the text does not change their result.
         """
-        if not self._flows or self._closed:
+        if not self._can_be_quick or self._closed:
             return None
         if not self._records:
-            self._read_on()
+            self._read_records()
         chunk = self._quick(self._records[0])
         if chunk is not None:
             self._records.popleft()
-            self._summary.add_words(chunk)
+            self._summary.add_text(chunk)
         return chunk
 
-    def _pull(self) -> Optional[CompletionChunk]:
-        """Give the next chunk, or None after the last."""
+    def _next_chunk(self) -> Optional[CompletionChunk]:
+        """Return the next chunk, or None after the last one."""
         while not self._parser.ended:
             if self._closed:
                 raise CancelledError("the stream was closed before its end")
             if not self._records:
-                self._read_on()
+                self._read_records()
             chunk = self._parse(self._records.popleft())
             if self._parser.ended:
                 self._summary.total_s = self._answer.call.elapsed_s
                 if self._records:
-                    self._answer.close()  # more than the answer has come
+                    # More records arrived after the last one, so the connection cannot be used
+                    # for another call.
+                    self._answer.close()
                 else:
                     self._answer.finish()
-                self._let_go()
+                self._finish_call()
             if chunk is not None:
-                self._note(chunk)
+                self._accept(chunk)
                 return chunk
         return None
 
     def _parse(self, record: str) -> Optional[CompletionChunk]:
+        """Parse a record. If it is cut off at the end, raise `StreamInterruptedError`."""
         try:
-            return self._parser.parse(record)
+            chunk = self._parser.parse(record)
+            if len(record) > LARGE:
+                self._answer.call.look()  # json does not stop when a limit expires
+            return chunk
         except ProtocolError:
-            # Nothing but the end of the body ended this record.
-            if self._body_over and not self._parser.whole and looks_cut(record):
-                raise StreamInterruptedError("the answer ended within a record") from None
+            # `Decoder.end` also returns a last record that has no line end. If this record is not
+            # valid JSON, the body was probably cut off in the middle of it.
+            if self._is_body_read and not self._parser.is_single_record and looks_cut(record):
+                raise StreamInterruptedError("the answer ended in the middle of a record") from None
             raise
 
-    def _read_on(self) -> None:
+    def _read_records(self) -> None:
+        """Read from the connection until there is at least one record."""
         while not self._records:
-            if self._unread is not None:
-                raise self._unread
-            if self._body_over:
-                raise StreamInterruptedError("the answer ended before its last record")
+            if self._late_error is not None:
+                raise self._late_error
+            if self._is_body_read:
+                self._records.append(self._implied_end())
+                return
             if self._bytes_left < 0:
                 raise AnswerTooLargeError(
                     "the answer is larger than max_body_bytes allows",
-                    hint="raise max_body_bytes if that is expected",
+                    hint="raise max_body_bytes to allow larger answers",
                 )
             self._summary.fold()
             piece = self._answer.read()
-            self._body_over = not piece
+            self._is_body_read = not piece
             self._bytes_left -= len(piece)
             try:
                 self._records.extend(self._decoder.feed(piece) if piece else self._decoder.end())
             except ProviderError as error:
-                # What came before it counts, however the bytes were cut.
-                self._unread = error.with_traceback(None)
+                # The error is raised after the records before the invalid one have been returned.
+                # So the result does not depend on how the body was split into pieces. The
+                # traceback is removed, because its frames hold the response text.
+                self._late_error = error.with_traceback(None)
 
-    def _note(self, chunk: CompletionChunk) -> None:
-        self._inspect(chunk)
-        if chunk.says_something and self._summary.first_token_s is None:
+    def _implied_end(self) -> str:
+        """Return the missing last record if an earlier record said that the answer is complete.
+
+        Raises:
+            StreamInterruptedError: The body may have been cut off.
+        """
+        # A parser or decoder of another package may lack the attribute.
+        record: Optional[str] = getattr(self._parser, "implied_end", None)
+        is_cut = self._answer.ends_by_closing or getattr(self._decoder, "is_cut", False)
+        if record is None or is_cut:
+            raise StreamInterruptedError("the answer ended before its last record")
+        return record
+
+    def _reread(self) -> None:
+        """Let the parser split the complete text at a closing tag that no opening tag precedes."""
+        # Joined first, so that a long text is not copied.
+        self._summary.text.fold(max_pieces=0)
+        split = getattr(self._parser, "reread", _keep)(self._summary.text.so_far)
+        if split is not None:
+            self._summary.replace_words(*split, is_streamed=self._is_streamed)
+
+    def _accept(self, chunk: CompletionChunk) -> None:
+        """Check a chunk and add it to the summary. The first token ends the phase `AWAITING`."""
+        self._owner.inspect(chunk)
+        if chunk.has_content and self._summary.first_token_s is None:
             self._summary.first_token_s = self._answer.call.elapsed_s
-            self._answer.call.answering()
+            self._answer.call.enter(ANSWERING)
             if self._answer.call.on_first_token is not None:
                 self._answer.call.on_first_token(self._summary.first_token_s)
         self._summary.add(chunk)
-        self._flows = not self._parser.ended
+        self._can_be_quick = not self._parser.ended
 
     def _fail(self, error: ProviderError) -> ProviderError:
-        self._flows = False
+        """Close the connection; return the error with its context. Later calls raise it, too."""
+        self._can_be_quick = False
         self._answer.close()
-        self._let_go()
+        self._finish_call()
         error.add_context(partial=self.text + self._parser.held)
-        self._failure = self._explain(error)
+        self._failure = self._owner.explain(error)
         return self._failure
 
-    def _let_go(self) -> None:
-        self._answer.call.over()
-        _held.discard(self._answer)
+    def _finish_call(self) -> None:
+        """End the call, which no longer uses its connection."""
+        self._answer.call.finish()
+        _open_answers.discard(self._answer)

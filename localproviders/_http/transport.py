@@ -1,4 +1,7 @@
-"""Sending a request and looking at what came back, without loading requests before then."""
+"""Send a request, and read the status and the JSON of its response.
+
+This module does not import requests. `Transport` imports it at the first request.
+"""
 
 from __future__ import annotations
 
@@ -14,39 +17,56 @@ from typing import (
     NoReturn,
     Optional,
     Tuple,
+    Type,
     Union,
 )
 
 from localproviders._http.bodies import parse_body
-from localproviders._http.deadline import Call
-from localproviders._http.framing import decode, looks_cut, parse_json
-from localproviders._http.quotes import without_quotes
+from localproviders._http.deadline import EXPLAINING, Call
+from localproviders._http.framing import SHALLOW, decode, looks_cut, parse_json
 from localproviders._http.retry import Attempts
 from localproviders._http.upload import Upload
+from localproviders._interrupts import is_injected
+from localproviders._redact import without_prompt
 from localproviders._version import __version__
 from localproviders.errors import (
     CancelledError,
     ConfigurationError,
+    DependencyError,
     ProtocolError,
     ProviderError,
     StreamInterruptedError,
     UnreachableError,
 )
+from localproviders.secret import Unseen, bare
 from localproviders.settings import Settings
 
 if TYPE_CHECKING:
-    from localproviders._http.answer import Answer
+    from localproviders._http.response import Answer
     from localproviders._http.session import Session
+else:
+    Answer = Session = Any  # only needed for annotations; importing the classes would load requests
 
-#: Turns a status, its body and its headers into an error; each dialect has its own.
+#: Function of a dialect that makes an error from the status, body and headers of a response.
 Explain = Callable[[int, str, Mapping[str, str]], ProviderError]
 
-# A server's error is a sentence; more than this is somebody's web page.
+# Attributes of an error that may hold text from the server.
+_SERVER_TEXTS = ("message", "server_message", "evidence")
+# Largest size of a response about the server or its models. The list of 2,000 models of a cloud
+# router has 10 MiB.
+_MAX_METADATA_BYTES = 16 * 1024 * 1024
+
+# Highest number of bytes that are read from the body of an error response. The error of a model
+# server is a sentence. A larger body is a web page, for example from a proxy.
 _MAX_ERROR_BYTES = 1024 * 1024
 
 
 class Body(bytes):
-    """A request's body. It is a local variable in our frames, so its repr says its size."""
+    """A request body whose repr shows only its size.
+
+    A body is a local variable in many frames. A traceback with local variables shows their
+    repr, which must not contain the prompt.
+    """
 
     media = "application/json"
 
@@ -55,14 +75,14 @@ class Body(bytes):
 
 
 class Payload(Dict[str, Any]):
-    """The JSON of a request; its repr shows no prompt, because it is a local variable too."""
+    """The JSON object of a request. Its repr shows only the number of fields, not the prompt."""
 
     def __repr__(self) -> str:
         return f"<payload of {len(self)} fields>"
 
 
 def _writer(separators: Optional[Tuple[str, str]] = None) -> Callable[[Any], str]:
-    """Give an encoder that is kept: `json.dumps` would make one for each call, in 3 µs."""
+    """Return the method of a JSON encoder. `json.dumps` would make an encoder each time: 3 µs."""
     return json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=separators).encode
 
 
@@ -70,50 +90,73 @@ _write, _write_tight = _writer(), _writer((",", ":"))
 
 
 def write_json(value: Any, *, tight: bool = False) -> str:
-    """Write a part of a request, or all of it, as JSON text; `tight` is without blanks.
+    """Return a part of a request, or all of it, as JSON text.
+
+    Args:
+        value: The value to write.
+        tight: Whether to leave out the blanks after commas and colons.
 
     Raises:
-        ConfigurationError: A value in it cannot be written, such as NaN or an object.
+        ConfigurationError: The value contains something that JSON cannot express, such as NaN.
     """
     text, reason = "", ""
     try:
         text = (_write_tight if tight else _write)(value)
     except (TypeError, ValueError, RecursionError) as error:
+        is_from_stack = isinstance(error, RecursionError) and not _is_deep(value)
+        if is_from_stack or is_injected(error):
+            raise
         reason = str(error)
-    if reason:  # raised out here: the frames of json hold the prompt
+    # The error is raised outside the except block. Otherwise the error of json would be its
+    # context, and the frames of json hold the prompt.
+    if reason:
         raise ConfigurationError(f"the request cannot be written as JSON: {reason}")
     return text
 
 
+def _is_deep(value: Any) -> bool:
+    """Return whether a value is nested too deeply for JSON, whatever the stack of the caller."""
+    level = [value]
+    for _ in range(SHALLOW):
+        nested = [each for each in level if isinstance(each, (dict, list, tuple))]
+        parts = [each.values() if isinstance(each, dict) else each for each in nested]
+        level = list({id(part): part for each in parts for part in each}.values())
+    return bool(level)
+
+
 def encode(payload: Mapping[str, Any]) -> Body:
-    """Write JSON for the wire.
+    """Return the request body for this JSON object.
 
     Raises:
-        ConfigurationError: A value in it cannot be written, such as NaN or an object.
+        ConfigurationError: The object contains a value that JSON cannot express, such as NaN.
     """
     text = write_json(Payload(payload), tight=True)
-    if text.isascii():
-        return Body(text, "ascii")
-    # A lone surrogate cannot be sent; the replacement mark is what every reader makes of it.
-    return Body(text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode("utf-8"))
+    try:
+        return Body(text, "utf-8")
+    except UnicodeEncodeError:
+        # A lone surrogate cannot be sent, so it is replaced with U+FFFD, as strict readers do.
+        text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return Body(text, "utf-8")
 
 
 class Transport:
-    """The one way from a provider to its server.
+    """The transport of one provider, which sends all its requests to the server.
 
-    Usable from many threads, after a fork, and again after `close`.
+    It may be used by several threads, after a fork, and again after `close`.
 
     Args:
         settings: The provider's settings.
-        explain: The dialect's reading of an error answer.
+        explain: Makes an error from an error response of the provider's dialect.
     """
 
     def __init__(self, settings: Settings, explain: Explain) -> None:
         self._settings = settings
         self._explain = explain
-        # By process: after a fork the connections belong to the parent. There is no lock,
-        # because a thread that the child does not have could hold it.
+        # One session for each process id: after a fork, the connections belong to the parent.
+        # There is no lock, because it could stay locked for ever in a child process: a thread that
+        # holds it at the fork does not exist in the child.
         self._sessions: Dict[int, Session] = {}
+        self._cached_headers: Dict[Tuple[str, Optional[str]], Headers] = {}
 
     def open(
         self,
@@ -124,29 +167,35 @@ class Transport:
         body: Union[Body, Upload, None] = None,
         accept: str = "application/json",
     ) -> Answer:
-        """Send a request, again where the policy says so, and give the open 2xx answer.
+        """Send a request, with retries, and return the open response with a 2xx status.
 
-        An `Upload` is read anew for each attempt.
+        Each attempt reads an `Upload` from its first byte.
 
         Raises:
-            ProviderError: Nothing could be sent, nothing came, or the status says no. No
-                connection is left behind.
+            ProviderError: The request could not be sent, no response arrived, or its status is
+                not 2xx. The connection has been returned to the pool or closed.
         """
         attempts = Attempts(self._settings.retry, call)
+        url, headers = self._settings.endpoint.url + path, self._headers(body, accept)
         call.fresh = False
         while True:
             try:
-                answer = self._send(method, path, call, body, accept)
+                session = self._current_session()
+                answer = session.send(method, url, headers=headers, body=body, call=call)
+                if not 200 <= answer.status < 300:
+                    self._refuse(answer)
                 answer.attempts = attempts.number
                 return answer
             except ProviderError as error:
                 if isinstance(body, Upload) and error is body.failure:
-                    raise  # no fault of the line: whoever reads the file said so
+                    # The file could not be read, or the listener raised an exception. Sending
+                    # again does not help, and the error has nothing to do with the server.
+                    raise
                 wait_s = attempts.wait_before_next(error)
                 if wait_s is None:
-                    raise self.locate(error) from error.__cause__
+                    raise self.finish_error(error) from error.__cause__
                 attempts.pause(wait_s, error)
-            # What a kept connection died of, the others may have died of too.
+            # If the server has closed one pooled connection, it has probably closed the others.
             call.fresh = True
 
     def json(
@@ -157,59 +206,73 @@ class Transport:
         call: Call,
         body: Optional[Body] = None,
         loads: bool = False,
+        large: bool = False,
     ) -> Any:
-        """Send a request and give its JSON answer; the connection is given back.
+        """Send a request, with retries, and return the JSON value of its response.
 
         Args:
-            method: HTTP's.
-            path: Below the endpoint.
-            call: The call that this belongs to.
-            body: What is sent.
-            loads: Whether the server may load a model before it answers.
+            method: HTTP method.
+            path: Path below the endpoint.
+            call: The call to which the request belongs.
+            body: Request body, if any.
+            loads: Whether the server may load a model before it responds. `load_s` is then
+                added to `first_token_s`.
+            large: Whether the response may be as large as `max_body_bytes`. Otherwise the
+                limit is 16 MiB, or `max_body_bytes` if that is less.
 
         Raises:
-            ProviderError: As `open`; the answer is too large or no JSON.
+            ProviderError: The request could not be sent, the server refused it, the response
+                is too large or not JSON, or a limit expired.
         """
         before, call.may_load = call.may_load, loads
         try:
-            return self.parse(self.open(method, path, call=call, body=body))
+            return self.parse(self.open(method, path, call=call, body=body), large=large)
         finally:
             call.may_load = before
 
-    def parse(self, answer: Answer, *, packs: bool = False) -> Any:
-        """Read an open answer as one JSON value.
+    def parse(self, answer: Answer, *, packs: bool = False, large: bool = True) -> Any:
+        """Read the body of an open response as one JSON value, and release its connection.
 
         Args:
-            answer: The answer; its connection is given back.
-            packs: Whether lists of numbers in it may come as ``array('f')``.
+            answer: The open response.
+            packs: Whether long lists of numbers are returned as ``array('f')``.
+            large: Whether the response may be as large as `max_body_bytes`, and not only 16 MiB.
 
         Raises:
-            ProviderError: As `json`.
+            ProviderError: The response is too large or not JSON, the connection broke, or a
+                limit expired.
         """
         try:
-            return self._read(answer, packs)
+            return self._read(answer, packs, large)
         except ProviderError as error:
-            raise self.locate(error) from error.__cause__
+            raise self.finish_error(error) from error.__cause__
 
-    def _read(self, answer: Answer, packs: bool) -> Any:
-        """Read it in a frame of its own: one that holds what came is not shown."""
-        settings = self._settings
-        text = decode(answer.read_all(settings.max_body_bytes))
+    def _read(self, answer: Answer, packs: bool, large: bool) -> Any:
+        """Read and parse the body.
+
+        This is a separate function, so that `parse` can remove its frame from the traceback of
+        an error. The local variables of this frame hold the response text.
+        """
+        settings, look = self._settings, answer.call.look
+        text = decode(_read_body(answer, settings.max_body_bytes, large))
         try:
-            return (parse_body if packs else parse_json)(text, settings.max_json_depth)
+            value = (parse_body if packs else parse_json)(text, settings.max_json_depth, look=look)
+            look()  # json does not stop when a limit expires
+            return value
         except ProtocolError:
+            # A connection that breaks early may look like the regular end of this body.
             if answer.ends_by_closing and looks_cut(text):
-                raise StreamInterruptedError("the answer ended within its JSON") from None
+                raise StreamInterruptedError("the answer ended in the middle of its JSON") from None
             raise
 
-    def locate(self, error: ProviderError, texts: Iterable[str] = ()) -> ProviderError:
-        """Fill in who and where, and take out what an error must not show.
+    def finish_error(self, error: ProviderError, texts: Iterable[str] = ()) -> ProviderError:
+        """Add provider and endpoint to an error, and remove prompt, key and passwords from it.
 
         Args:
-            error: What went wrong.
-            texts: What was said in the request, and is not to be quoted.
+            error: The error. It is changed, and returned without its traceback.
+            texts: Texts of the request, which the server may quote in its message.
         """
-        # The frames below, and Python's own errors about text, hold what the server said; it
+        # The traceback and the context are removed. Their frames hold text from the server, which
         # may quote the prompt or the key.
         error.__traceback__ = error.__context__ = None
         settings = self._settings
@@ -217,87 +280,122 @@ class Transport:
         self._hide(error, texts)
         if isinstance(error, UnreachableError) and error.hint is None:
             error.hint = (
-                f"is the server running? This address came from: {settings.endpoint_origin}"
+                f"check that the server is running; this address came from:"
+                f" {settings.endpoint_origin}"
             )
         return error
 
     def _hide(self, error: ProviderError, texts: Iterable[str]) -> None:
-        said = list(texts) if error.server_message else ()
-        key = self._settings.api_key
-        for name in ("message", "server_message", "evidence"):
-            words = getattr(error, name, None)
-            if words:
-                words = without_quotes(words, said)
-                setattr(error, name, words if key is None else key.scrub(words))
+        """Remove prompt, key and passwords from the texts of an error."""
+        # Searching for all texts takes long, and only a message from the server can quote them.
+        prompts = list(texts) if error.server_message else ()
+        for name in _SERVER_TEXTS:
+            text = Unseen(getattr(error, name, None) or "")
+            if text:
+                setattr(error, name, self._scrub(without_prompt(text, prompts)))
         error.args = (error.message,)
 
+    def _scrub(self, text: str) -> str:
+        """Return text from a server without the key and the passwords of the proxies."""
+        # The repr of an `Unseen` does not show its text. So a traceback does not show the key or
+        # the passwords before they are removed.
+        text = Unseen(text)
+        if self._settings.api_key is not None:
+            text = Unseen(self._settings.api_key.scrub(text))
+        for session in list(self._sessions.values()):
+            text = Unseen(session.scrub(text))
+        return str(text)
+
     def prepare(self) -> None:
-        """Load what the first request would load, before any clock runs."""
+        """Import the modules and make the session for the first request, before a limit runs."""
         self._current_session()
 
     def close(self) -> None:
-        """Close the kept connections. The next call opens new ones."""
+        """Close the idle connections. The next call opens new ones."""
+        # Only the session of this process is closed. The connections of a session from before a
+        # fork belong to the parent process.
         sessions, self._sessions = self._sessions, {}
         session = sessions.get(os.getpid())
         if session is not None:
             session.close()
 
-    def _send(
-        self, method: str, path: str, call: Call, body: Union[Body, Upload, None], accept: str
-    ) -> Answer:
-        if isinstance(body, Upload):
-            body.rewind()
-        try:
-            answer = self._current_session().send(
-                method,
-                self._settings.endpoint.url + path,
-                headers=self._headers(body, accept),
-                body=body,
-                call=call,
-            )
-        finally:
-            if isinstance(body, Upload):
-                body.close()
-        if not 200 <= answer.status < 300:
-            self._refuse(answer)
-        return answer
+    def _headers(self, body: Union[Body, Upload, None], accept: str) -> Headers:
+        """Return the request headers, which depend only on the two media types, from a cache."""
+        media = None if body is None else body.media
+        cached = self._cached_headers.get((accept, media))
+        if cached is None:
+            cached = self._make_headers(media, accept)
+            self._cached_headers[accept, media] = cached
+        return cached
 
-    def _headers(self, body: Union[Body, Upload, None], accept: str) -> Mapping[str, str]:
+    def _make_headers(self, media: Optional[str], accept: str) -> Headers:
         key = self._settings.api_key
         return Headers(
             {
                 "User-Agent": f"localproviders/{__version__}",
                 "Accept": accept,
+                # Compression has no advantage for a local server, and would delay chunks.
                 "Accept-Encoding": "identity",
-                **({"Content-Type": body.media} if body is not None else {}),
+                **({"Content-Type": media} if media is not None else {}),
                 **({"Authorization": key.as_bearer()} if key is not None else {}),
             }
         )
 
     def _refuse(self, answer: Answer) -> NoReturn:
+        """Raise the error for a response whose status is not 2xx."""
         if answer.status < 200:
-            answer.close()  # what follows is no HTTP any more
-        raise self._explain(answer.status, _error_text(answer), answer.headers)
+            answer.close()  # 101: the bytes after this response belong to another protocol
+        failure: BaseException
+        try:
+            failure = self._error_of(answer)
+        except BaseException as error:
+            # This may be an interrupt such as KeyboardInterrupt. The frames of its traceback hold
+            # text from the server, which may quote the key. So the frames are removed.
+            failure = bare(error)
+        raise failure
+
+    def _error_of(self, answer: Answer) -> ProviderError:
+        text = Unseen(self._scrub(_error_text(answer)))
+        error = self._explain(answer.status, text, answer.headers)
+        self._hide(error, ())
+        return error
 
     def _current_session(self) -> Session:
+        """Return the session of this process, and make it if necessary."""
         process, sessions = os.getpid(), self._sessions
         session = sessions.get(process)
         if session is None:
-            from localproviders._http.session import Session  # loads requests
+            make_session = load_session_class()
 
+            # In a forked child, drop the sessions of the parent without closing them.
             for parent in set(sessions) - {process}:
                 sessions.pop(parent, None)
-            # One step for Python: where threads meet here, all get the session of the first.
-            session = sessions.setdefault(process, Session(self._settings))
+            # `setdefault` is atomic. If several threads make a session at the same time, all use
+            # the session that was stored first.
+            session = sessions.setdefault(process, make_session(self._settings))
         return session
 
 
+def _read_body(answer: Answer, max_bytes: int, large: bool) -> bytes:
+    """Read a body to its end, and release the connection."""
+    if large or max_bytes <= _MAX_METADATA_BYTES:
+        return answer.read_all(max_bytes)
+    return answer.read_all(_MAX_METADATA_BYTES, hint=_NO_LIST)
+
+
+_NO_LIST = "no list of models is that large: check that the right kind of server listens there"
+
+
 def _error_text(answer: Answer) -> str:
-    """Read a refusal's body, or as much of it as comes: its status has said what matters."""
+    """Return the body of an error response, or the part of it that arrives in time.
+
+    The status already shows the kind of the error. So no error is raised if the body breaks off
+    or does not end in time.
+    """
     if not answer.is_open:
         return ""
     text = bytearray()
-    answer.call.explaining()
+    answer.call.enter(EXPLAINING)
     try:
         while len(text) < _MAX_ERROR_BYTES:
             piece = answer.read()
@@ -308,13 +406,33 @@ def _error_text(answer: Answer) -> str:
     except CancelledError:
         raise
     except ProviderError:
-        pass  # it is closed
+        pass  # the connection is closed; use the text that has arrived
     answer.close()
     return text.decode("utf-8", "replace")
 
 
 class Headers(dict):  # type: ignore[type-arg]  # 3.8 cannot subscript dict at run time
-    """Request headers; their repr shows no key, because they are local variables."""
+    """Request headers. Their repr shows only their number, because a header holds the key."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} headers>"
+
+
+def load_session_class() -> Type[Session]:
+    """Return the class `Session`. The first call imports requests, which takes some time.
+
+    Raises:
+        DependencyError: The package requests, or one that it needs, is not installed.
+    """
+    try:
+        from localproviders._http.session import Session  # loads requests
+    except ImportError as error:
+        # Only a missing or broken dependency becomes a DependencyError. An import may also fail in
+        # a module of this package, or while Python shuts down. In the latter case, the ImportError
+        # has no name.
+        if (error.name or "").partition(".")[0] in ("", "localproviders"):
+            raise
+        message = f"no request can be sent, because requests cannot be imported: {error}"
+    else:
+        return Session
+    raise DependencyError(message, hint="python -m pip install requests")

@@ -1,10 +1,9 @@
-"""The configuration cascade: defaults, files, variables, a profile, arguments.
+"""The configuration: defaults, files, variables, a profile and arguments, in this order.
 
 Nothing is read until `Config.load` is called.
 """
 
-from localproviders.config.config import Config
-from localproviders.config.origin import Origin
-from localproviders.config.server import ServerConfig
+from localproviders.config.cascade import Config
+from localproviders.config.values import Origin, ServerConfig
 
 __all__ = ["Config", "Origin", "ServerConfig"]

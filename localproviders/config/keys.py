@@ -1,75 +1,372 @@
-"""The table of keys: what can be configured, and by whom. docs/configuration.md follows it."""
+"""The table of configuration keys: their values, defaults, variables and permissions.
+
+A test compares docs/configuration.md with this table. Each type of value has one check. A check
+returns the converted value, or raises a `ValueError` whose text continues a sentence that begins
+with the name of the key: "must be ...". No error text quotes a value that may be an API key or a
+password.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import fields
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+from pathlib import Path
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+    cast,
+)
 
-from localproviders.config import kinds
-from localproviders.config.server import KINDS
-from localproviders.types.limits import Limits
-from localproviders.types.request import LOCALITIES
-from localproviders.types.retry import RetryPolicy
+from localproviders import kinds as registry
+from localproviders._address import parse_endpoint
+from localproviders._did_you_mean import did_you_mean
+from localproviders.config.files import Surroundings
+from localproviders.errors import ConfigurationError
+from localproviders.kinds import KindKey
+from localproviders.secret import SecretString, Unseen
+from localproviders.types.limits import Limits, RetryPolicy
+from localproviders.types.requests import LOCALITIES
+
+# Maximum number of entries of a list. An alias with more entries would cause too many requests,
+# because each of its models may need a request.
+_MOST_TEXTS = 100
+# Maximum length of a string, because an error message may quote it.
+_LONGEST_TEXT = 10_000
+
+
+class Place(NamedTuple):
+    """The directory at which relative paths in a value start, with the surroundings."""
+
+    surroundings: Surroundings
+    base: Optional[Path]
+
+    def path(self, value: Any) -> str:
+        """Return a string as an absolute path."""
+        if not isinstance(value, os.PathLike):
+            value = text(value, self)
+        return str(self.surroundings.expand(os.fspath(value), self.base))
+
+
+Check = Callable[[Any, Place], Any]
+
+
+class KeySource(NamedTuple):
+    """The source of an API key: its form (``env``, ``file`` or ``command``) and its value."""
+
+    form: str
+    value: Union[str, Tuple[str, ...]]
+
+
+def wrong_type(value: Any, expected: str) -> ValueError:
+    """Make the error for a wrong type. The value may be secret, so the error does not quote it."""
+    names = {bool: "true or false", dict: "a table", list: "a list", str: "a string"}
+    found = names.get(type(value), "a string" if isinstance(value, str) else type(value).__name__)
+    return ValueError(f"must be {expected}, but is {found}")
+
+
+def text(value: Any, _: Place) -> str:
+    """Check a string. It must not be blank, contain a NUL character, or be too long."""
+    if not isinstance(value, str):
+        raise wrong_type(value, "a string")
+    if not value.strip():
+        raise ValueError("must not be empty")
+    if "\0" in value:
+        raise ValueError("must not contain a NUL character")
+    if len(value) > _LONGEST_TEXT:
+        raise ValueError(f"has {len(value)} characters, but at most {_LONGEST_TEXT} are allowed")
+    return str(value)
+
+
+def boolean(value: Any, _: Place) -> bool:
+    """Check a boolean."""
+    if not isinstance(value, bool):
+        raise wrong_type(value, "true or false")
+    return value
+
+
+def one_of(*choices: str) -> Check:
+    """Return a check that accepts only the given words."""
+
+    def check(value: Any, place: Place) -> str:
+        word = text(value, place)
+        if word not in choices:
+            near = did_you_mean(word, list(choices))
+            raise ValueError(f"must be one of {', '.join(choices)}, but is {word!r}{near}")
+        return word
+
+    return check
+
+
+def kind(value: Any, place: Place) -> str:
+    """Check the name or an alias of a provider kind; return the main name of the kind."""
+    word = text(value, place)
+    found = registry.find(word)
+    return one_of(*registry.names())(value, place) if found is None else found.name
+
+
+def number(value: Any, _: Place) -> Any:
+    """Check a number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise wrong_type(value, "a number")
+    return value
+
+
+def texts(value: Any, place: Place) -> Tuple[str, ...]:
+    """Check a list of strings."""
+    if not isinstance(value, (list, tuple)):
+        raise wrong_type(value, "a list of strings")
+    if len(value) > _MOST_TEXTS:
+        raise ValueError(f"has {len(value)} entries, but at most {_MOST_TEXTS} are allowed")
+    return tuple(text(each, place) for each in value)
+
+
+def nonempty_texts(value: Any, place: Place) -> Tuple[str, ...]:
+    """Check a list of at least one string."""
+    found = texts(value, place)
+    if not found:
+        raise ValueError("must not be an empty list")
+    return found
+
+
+def limit(name: str) -> Check:
+    """Return a check for a field of `Limits`, in seconds."""
+
+    def check(value: Any, _: Place) -> Any:
+        if isinstance(value, str):
+            raise wrong_type(value, "a number of seconds")
+        return getattr(Limits(**{name: value}), name)
+
+    return check
+
+
+def retry(name: str) -> Check:
+    """Return a check for a field of `RetryPolicy`."""
+
+    def check(value: Any, _: Place) -> Any:
+        if isinstance(value, str):
+            raise wrong_type(value, "a number")
+        return getattr(RetryPolicy(**{name: value}), name)
+
+    return check
+
+
+def endpoint(value: Any, place: Place) -> str:
+    """Check an address by the rules of the providers."""
+    found = text(value, place).strip()
+    parse_endpoint(found, default_port=80)
+    return found
+
+
+def file(value: Any, place: Place) -> Path:
+    """Check a path. The file itself is opened only when it is needed."""
+    return Path(place.path(value))
+
+
+def folders(value: Any, place: Place) -> Tuple[Path, ...]:
+    """Check a list of folders. Refuse relative paths.
+
+    In a variable or an argument, the meaning of a relative path depends on the current directory.
+    """
+    if not isinstance(value, (list, tuple)):
+        raise wrong_type(value, "a list of strings")
+    given = [str(each) if isinstance(each, os.PathLike) else text(each, place) for each in value]
+    for each in given:
+        # On Windows, a path without a drive is not absolute: it depends on the current drive.
+        if not Path(each).is_absolute() and each != "~" and each[:2] not in ("~/", "~\\"):
+            raise ValueError(f"must contain only absolute paths, but contains {each!r}")
+    return tuple(Path(place.path(each)) for each in given)
+
+
+def bundle(value: Any, place: Place) -> str:
+    """Check a path, or the word ``environment``, which stands for the usual variables."""
+    return "environment" if value == "environment" else place.path(value)
+
+
+def certificate(value: Any, place: Place) -> Union[str, Tuple[str, str]]:
+    """Check a path, or a list of two paths."""
+    if not isinstance(value, (list, tuple)):
+        return place.path(value)
+    if len(value) != 2:
+        raise ValueError("must be one path, or a list of two: the certificate and its key")
+    return place.path(value[0]), place.path(value[1])
+
+
+def proxies(value: Any, place: Place) -> Union[str, Mapping[str, str]]:
+    """Check a table of URLs by scheme, or the word ``environment`` for the usual variables."""
+    if value == "environment":
+        return "environment"
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError('must be a table of schemes and URLs, or "environment"')
+    # A URL may contain a password, and the repr of `ServerConfig.options()` must not show it.
+    return {str(scheme): Unseen(text(url, place)) for scheme, url in value.items()}
+
+
+def key(value: Any, place: Place) -> Union[SecretString, KeySource]:
+    """Check an API key, or the table that names the source of the key."""
+    if isinstance(value, SecretString):
+        return value
+    if isinstance(value, str):
+        # Other programs replace ${NAME} with the value of a variable. Without this check, the text
+        # ${NAME} would be sent as the key, and the server would only report a wrong key.
+        if re.fullmatch(r"\$\{\w+\}|\$[A-Z_][A-Z0-9_]*", value):
+            raise ValueError('is the name of a variable: write {env = "NAME"}')
+        return SecretString(str(value))
+    forms = ("env", "file", "command")
+    if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in forms:
+        raise ValueError('must be a string, {env = "NAME"}, {file = "path"} or {command = ["..."]}')
+    ((form, given),) = value.items()
+    if form == "command":
+        program, *rest = nonempty_texts(given, place)
+        # A relative path such as bin/get-key starts at the file's folder, not at the current
+        # directory, which may be another user's project. A name without a folder is not a path:
+        # it is searched in PATH.
+        found = place.path(program) if os.path.dirname(program) else program
+        return KeySource(form, (found, *rest))
+    return KeySource(form, place.path(given) if form == "file" else text(given, place))
+
+
+# --- values of variables -----------------------------------------------------------------
+
+
+def as_text(given: str) -> Any:
+    """Return the text of a variable unchanged."""
+    return given
+
+
+def as_number(given: str) -> Any:
+    """Parse a number. Return any other text unchanged, which the check then refuses."""
+    for convert in (int, float):
+        try:
+            return convert(given)
+        except ValueError:
+            continue
+    return given
+
+
+def as_boolean(given: str) -> Any:
+    """Parse true, false, 1 or 0. Return any other text unchanged, which the check then refuses."""
+    return {"true": True, "1": True, "false": False, "0": False}.get(given.lower(), given)
+
+
+def as_list(given: str) -> Any:
+    """Parse a list whose entries are separated by commas."""
+    return [each.strip() for each in given.split(",") if each.strip()]
+
+
+def as_folders(given: str) -> Any:
+    """Parse a list of folders that is separated like ``PATH``.
+
+    A shell expands ``~`` before this package reads the variable. A ``~`` that remains is therefore
+    part of a name, so the path is relative, and the check refuses it.
+    """
+    parts = [each for each in given.split(os.pathsep) if each]
+    return [os.path.join(os.curdir, each) if each[0] == "~" else each for each in parts]
+
+
+def error_parts(error: ValueError) -> Tuple[str, Optional[str]]:
+    """Return the text of an error that a check raised, and its hint or None."""
+    if isinstance(error, ConfigurationError):
+        return f"is invalid: {error.message}", error.hint
+    return str(error), None
+
 
 STRATEGIES = ("first", "loaded", "largest", "smallest")
-#: The part of a path that stands for a name which the user chooses.
+#: The part of a path that represents a name chosen by the user.
 ANY = "NAME"
 PREFIX = "LOCALPROVIDERS_"
-#: Variables with our prefix that are no keys: the profile, and those of this project's tests.
-OTHERS = frozenset(PREFIX + name for name in ("PROFILE", "FUZZ", "JSON_SCHEMA_SUITE"))
+#: The permissions of a project's file for a key, by the word in `Key.project`. This table is in
+#: docs/configuration.md; the checks are in `project_file.py`.
+PROJECT: Mapping[str, str] = {
+    "yes": "The key may be written.",
+    "no": "The key must not be written.",
+    "narrower": "The locality must not be wider than the locality that applies without this file.",
+    "smaller": "The value is used if it is smaller than the value that applies without this file;"
+    " otherwise it is ignored.",
+    "choose": "The value may name only servers of the other layers, and servers that discovery"
+    " finds on this machine. Outside a trusted folder, it must not name a server whose `locality`"
+    " is wider than the configuration's.",
+    "add": "The rules of `choose` apply to the models of the alias. The name of the alias must not"
+    " contain a slash, and must not be the name of a server, a kind, or an alias of the other"
+    " layers. If a server has a model of this name, the model is used instead of the alias.",
+    "own": "The key may be written only in a trusted folder, only for a server that no other layer"
+    " names, and only within the locality of the other layers.",
+}
+#: Variables with this prefix that are not keys: the profile, and those of this project's tests.
+OTHER_VARIABLES = frozenset(PREFIX + name for name in ("PROFILE", "FUZZ", "JSON_SCHEMA_SUITE"))
 
 
 class Key(NamedTuple):
-    """A key that holds a value.
+    """A configuration key.
 
     Attributes:
-        path: The names that lead to it; `ANY` for a name that the user chooses.
-        check: Takes the value or says what is wrong.
-        default: What counts where nobody says anything, as text for the documentation.
+        path: The names of the tables and of the key; `ANY` for a name that the user chooses.
+        check: Function that converts a value, or raises a `ValueError`.
+        default: The default, as text for the documentation.
         meaning: One sentence for the documentation.
         example: A line of TOML that a user can copy.
-        in_project: Whether a project file may have it at all.
-        parse: Reads the value of a variable; None where no variable sets it.
+        project: The permission of a project's file, a word of `PROJECT`.
+        parse: Function that parses the text of the variable; None if the key has no variable.
     """
 
     path: Tuple[str, ...]
-    check: kinds.Check
+    check: Check
     default: str
     meaning: str
     example: str
-    in_project: bool = True
-    parse: Optional[Callable[[str], Any]] = kinds.as_text
+    project: str = "yes"
+    parse: Optional[Callable[[str], Any]] = as_text
 
     @property
     def dotted(self) -> str:
-        """The path as it is written."""
+        """The path as it is written in a file, with dots."""
         return ".".join(self.path)
 
     @property
     def variable(self) -> Optional[str]:
-        """The variable that sets it, with `ANY` in it where the key has that; or None."""
+        """The name of the variable that sets this key; None if the key has no variable.
+
+        The name contains `ANY` if the path contains it.
+        """
         return None if self.parse is None else variable(self.path)
 
 
 def variable(path: Tuple[str, ...]) -> str:
-    """Give the name of the variable for a path: each letter that no name can have is ``_``."""
+    """Return the variable for a path, with ``_`` for all but ASCII letters and digits."""
     letters = "_".join(path).upper()
     return PREFIX + "".join(c if c.isascii() and c.isalnum() else "_" for c in letters)
 
 
+_WAITS = ("first_wait_s", "longest_wait_s")
+
+
 def _numbers(
-    above: Tuple[str, ...], record: Any, check: Callable[[str], kinds.Check], inherits: bool
+    above: Tuple[str, ...],
+    record: Any,
+    check: Callable[[str], Check],
+    inherits: bool,
 ) -> List[Key]:
-    """Give the keys of `Limits` or `RetryPolicy`, whose fields they are."""
+    """Return one key for each field of `Limits` or `RetryPolicy`."""
     table = above[-1]
     return [
         Key(
             (*above, each.name),
             check(each.name),
-            f"that of `{table}`" if inherits else f"{each.default:g}",
+            f"the value in `[{table}]`" if inherits else f"{each.default:g}",
             f"`{record.__name__}.{each.name}`",
             f"{each.name} = {each.default:g}",
-            parse=kinds.as_number,
+            # Shorter waits between attempts would overload a server, and longer ones would use up
+            # the total limit.
+            "no" if each.name in _WAITS else "smaller",
+            parse=as_number,
         )
         for each in fields(record)
     ]
@@ -77,49 +374,57 @@ def _numbers(
 
 _SERVER = ("servers", ANY)
 KEYS: Tuple[Key, ...] = (
-    Key(("default_model",), kinds.text, "none",
-        "Model, alias or `server/model` for requests that name none", 'default_model = "fast"'),
-    Key(("strategy",), kinds.one_of(*STRATEGIES), "`first`",
-        f"Which server is taken where several have the model: {', '.join(STRATEGIES)}",
+    Key(("default_model",), text, "none",
+        "Model, alias or `server/model` for requests that name no model",
+        'default_model = "fast"', "choose"),
+    Key(("strategy",), one_of(*STRATEGIES), "`first`",
+        f"The server to use if several have the model: {', '.join(STRATEGIES)}",
         'strategy = "loaded"'),
-    Key(("locality",), kinds.one_of(*LOCALITIES), "`loopback`",
-        f"Where prompts may go: {', '.join(LOCALITIES)}. Where it is written, no server goes"
-        " beyond it", 'locality = "private"'),
-    Key(("fallback",), kinds.texts, "all servers, as they are written",
+    Key(("locality",), one_of(*LOCALITIES), "`loopback`",
+        f"Where prompts may be sent: {', '.join(LOCALITIES)}. If this is set, it also limits the"
+        " `locality` of each server", 'locality = "private"', "narrower"),
+    Key(("fallback",), texts, "all servers, in the order of the files",
         "Names of servers in the order in which they are tried",
-        'fallback = ["ollama", "gpu-box"]', parse=kinds.as_list),
-    Key(("aliases", ANY), kinds.some_texts, "none",
-        "What a name stands for, best first", 'fast = ["ollama/llama3.2:3b"]', parse=None),
-    *_numbers(("limits",), Limits, kinds.limit, inherits=False),
-    *_numbers(("retry",), RetryPolicy, kinds.retry, inherits=False),
-    Key((*_SERVER, "kind"), kinds.one_of(*KINDS), "the name, if it is a kind; `gguf` with a file",
-        f"What it is: {', '.join(KINDS)}", 'kind = "ollama"'),
-    Key((*_SERVER, "endpoint"), kinds.endpoint, "the usual place of its kind",
-        "Its address. Ollama's usual place is `OLLAMA_HOST`, if set; `openai-compatible` has none",
-        'endpoint = "http://127.0.0.1:11434"'),
-    Key((*_SERVER, "gguf"), kinds.file, "none",
-        "A model file, which the embedded engine serves", 'gguf = "model.gguf"'),
-    Key((*_SERVER, "model"), kinds.text, "none",
-        "The model for requests that name none", 'model = "llama3.2"'),
-    Key((*_SERVER, "locality"), kinds.one_of(*LOCALITIES), "that of the whole",
-        "Where its prompts may go", 'locality = "any"'),
-    Key((*_SERVER, "api_key"), kinds.key, "none",
-        "Its key, or where that is: a variable, a file, a command",
-        'api_key = {env = "EXAMPLE_API_KEY"}', in_project=False),
-    Key((*_SERVER, "allow_plaintext_key"), kinds.boolean, "`false`",
-        "Send the key over plain HTTP beyond loopback", "allow_plaintext_key = true",
-        in_project=False, parse=kinds.as_boolean),
-    Key((*_SERVER, "ca_bundle"), kinds.bundle, "the certificates of `requests`",
-        "Certificates to trust instead, or `environment`", 'ca_bundle = "ca.pem"',
-        in_project=False),
-    Key((*_SERVER, "client_cert"), kinds.certificate, "none",
-        "A client certificate with its key, or both paths",
-        'client_cert = ["client.pem", "client.key"]', in_project=False),
-    Key((*_SERVER, "proxies"), kinds.proxies, "none",
-        'URL by scheme, or `environment`; needs `locality = "any"`',
-        'proxies = {https = "http://proxy:3128"}', in_project=False),
-    *_numbers((*_SERVER, "limits"), Limits, kinds.limit, inherits=True),
-    *_numbers((*_SERVER, "retry"), RetryPolicy, kinds.retry, inherits=True),
+        'fallback = ["ollama", "gpu-box"]', "choose", as_list),
+    Key(("aliases", ANY), nonempty_texts, "none",
+        "The models that this alias stands for, the preferred one first",
+        'fast = ["ollama/llama3.2:3b"]', "add", None),
+    Key(("trusted_folders",), folders, "none",
+        "Absolute folders. A project's file in them is read even if another user owns it, and"
+        " may define servers. Not allowed in a profile",
+        'trusted_folders = ["/srv/team"]', "no", as_folders),
+    *_numbers(("limits",), Limits, limit, inherits=False),
+    *_numbers(("retry",), RetryPolicy, retry, inherits=False),
+    Key((*_SERVER, "kind"), kind,
+        "the server's name, if it is a kind; else the kind whose required keys are set",
+        "The kind of the server: one of the [kinds](#kinds)", 'kind = "ollama"', "own"),
+    Key((*_SERVER, "endpoint"), endpoint, "the default address of its kind",
+        "The address of the server. Ollama's default is `OLLAMA_HOST`, if that variable is set;"
+        " `openai-compatible` has no default",
+        'endpoint = "http://127.0.0.1:11434"', "own"),
+    Key((*_SERVER, "model"), text, "none",
+        "The model for requests that name no model", 'model = "llama3.2"', "choose"),
+    Key((*_SERVER, "locality"), one_of(*LOCALITIES), "the value of `locality`",
+        "Where prompts may be sent through this server", 'locality = "any"', "narrower"),
+    Key((*_SERVER, "api_key"), key, "none",
+        "The server's API key, or the variable, file or command to read it from",
+        'api_key = {env = "EXAMPLE_API_KEY"}', "no"),
+    Key((*_SERVER, "allow_plaintext_key"), boolean, "`false`",
+        "Whether the API key may be sent over plain HTTP to other machines",
+        "allow_plaintext_key = true", "no", as_boolean),
+    Key((*_SERVER, "ca_bundle"), bundle, "the certificates of `requests`",
+        "File or folder of certificates to trust instead, or `environment` to use a variable such"
+        " as `REQUESTS_CA_BUNDLE`",
+        'ca_bundle = "ca.pem"', "no"),
+    Key((*_SERVER, "client_cert"), certificate, "none",
+        "The client certificate: one file that also contains the private key, or two files",
+        'client_cert = ["client.pem", "client.key"]', "no"),
+    Key((*_SERVER, "proxies"), proxies, "none",
+        'The URL of a proxy for each scheme, or `environment`: the proxies that environment'
+        ' variables name. Needs `locality = "any"`',
+        'proxies = {https = "http://proxy:3128"}', "no"),
+    *_numbers((*_SERVER, "limits"), Limits, limit, inherits=True),
+    *_numbers((*_SERVER, "retry"), RetryPolicy, retry, inherits=True),
 )  # fmt: skip
 
 Schema = Mapping[str, Union[Key, "Schema"]]
@@ -137,3 +442,51 @@ def _schema() -> Schema:
 
 #: The keys as nested tables.
 SCHEMA: Schema = _schema()
+
+#: The keys of each server, a part of `SCHEMA`.
+SERVER: Mapping[str, Any] = cast("Any", SCHEMA)["servers"][ANY]
+
+# The check of a kind's key and the parser of its variable, by the type of the key.
+_TYPES: Mapping[str, Tuple[Check, Callable[[str], Any]]] = {
+    "text": (text, as_text),
+    "number": (number, as_number),
+    "boolean": (boolean, as_boolean),
+    "file": (file, as_text),
+    "list": (texts, as_list),
+}
+
+
+class UncheckedValue(NamedTuple):
+    """A value that is checked only when the kind of its server is known."""
+
+    value: Any
+    place: Place
+
+
+def keys_of_kinds() -> Tuple[Key, ...]:
+    """Return the server keys that only some kinds have. This imports every kind.
+
+    Several kinds can have a key of the same name. If the types differ, its values are stored as
+    `UncheckedValue`. A project's file may contain the key only if all of these kinds allow it.
+    """
+    found: Dict[str, List[KindKey]] = {}
+    for kind in registry.registered():
+        for each in kind.keys:
+            found.setdefault(each.name, []).append(each)
+    return tuple(_merge_rows(keys) for keys in found.values())
+
+
+def _merge_rows(keys: Sequence[KindKey]) -> Key:
+    """Return the row for a key that one or several kinds declare."""
+    row = own_key(keys[0])._replace(
+        project=min((each.in_project for each in keys), key=("no", "own", "yes").index)
+    )
+    have_one_type = len({each.type for each in keys}) == 1
+    return row if have_one_type else row._replace(check=UncheckedValue, parse=as_text)
+
+
+def own_key(key: KindKey) -> Key:
+    """Return the row for a key that one kind declares."""
+    check, parse = _TYPES[key.type]
+    path = (*_SERVER, key.name)
+    return Key(path, check, key.default, key.meaning, key.example, key.in_project, parse)

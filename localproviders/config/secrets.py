@@ -1,98 +1,120 @@
-"""Reading a key from where the configuration says that it is."""
+"""Read API keys from the variables, files and commands in the configuration."""
 
 from __future__ import annotations
 
 import os
-import stat
-from contextlib import suppress
 from pathlib import Path
 from shlex import quote
-from typing import Callable, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Container, Iterable, Iterator, Mapping, Optional
 
-from localproviders.config.kinds import KeySource
+from localproviders._file_owner import opened, why_exposed
+from localproviders._interrupts import is_callers
+from localproviders._redact import one_line
+from localproviders.config.files import Surroundings
+from localproviders.config.keys import KeySource
 from localproviders.config.layers import Entry
-from localproviders.config.places import Surroundings
 from localproviders.errors import ConfigurationError
 from localproviders.secret import SecretString
 
-# A command that asks a person for a password gets the time to type it.
+# Time limit of a command: long enough for a person to type a password that it asks for.
 _COMMAND_S = 60.0
 _MOST_BYTES = 64 * 1024
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def read_key(entry: Entry, surroundings: Surroundings) -> SecretString:
-    """Give the key that an entry holds or points at.
+    """Return the API key that an entry contains or refers to.
+
+    Args:
+        entry: The API key, or its source.
+        surroundings: The environment variables. They also name the home directory and the
+            trusted folders.
 
     Raises:
-        ConfigurationError: The variable is not set; the file cannot be read, or others may
-            read it or the user's file that holds the key itself (not checked on Windows);
-            the command fails, or does not end within a minute; or what came is no key.
+        ConfigurationError: The variable is not set; the file cannot be read, or other users
+            could have written it or can read it; the command is not in an absolute folder of
+            ``PATH``, fails, or does not end within a minute; or the key is not valid.
     """
+    if isinstance(entry.value, SecretString):
+        return entry.value
+    source: KeySource = entry.value
     try:
-        if isinstance(entry.value, SecretString):
-            _check_own_file(entry.origin.file, surroundings)
-            return entry.value
-        source: KeySource = entry.value
-        return _FORMS[source.form](source.value, surroundings)
+        return _FORMS[source.form](source.value, entry, surroundings)
     except ConfigurationError as error:
         message, hint = error.message, error.hint
     raise ConfigurationError(f"{entry.origin}: {message}", hint=hint)
 
 
-def _check_own_file(file: Optional[Path], surroundings: Surroundings) -> None:
-    # A key in the system's file is its administrator's gift to all.
-    if file is not None and file == surroundings.user_file():
-        with suppress(OSError):  # it was there just now
-            _check_mode(file.stat().st_mode, "the key in", file)
+def check_exposed(entries: Iterable[Entry], exposed: Container[Path]) -> None:
+    """Check that files which other users can read contain no API key, in any profile.
+
+    Args:
+        entries: All entries of the files.
+        exposed: Files that must not contain a key, because other users can read them.
+
+    Raises:
+        ConfigurationError: One of the `exposed` files contains an API key.
+    """
+    for entry in entries:
+        file = entry.origin.file
+        if isinstance(entry.value, SecretString) and file is not None and file in exposed:
+            raise ConfigurationError(
+                f"{entry.origin}: other users can read the key in {one_line(str(file))}",
+                hint=f"chmod 600 {quote(str(file))}",
+            )
 
 
-def _check_mode(mode: int, what: str, place: Path) -> None:
-    if os.name == "posix" and mode & _OTHERS:
-        raise ConfigurationError(
-            f"others can read {what} {place}", hint=f"chmod 600 {quote(str(place))}"
-        )
-
-
-def _from_variable(name: Union[str, Tuple[str, ...]], surroundings: Surroundings) -> SecretString:
+def _from_variable(name: Any, _: Entry, surroundings: Surroundings) -> SecretString:
     value = surroundings.environ.get(str(name), "")
     if not value:
         raise ConfigurationError(f"the variable {name} is not set", hint=f"export {name}=...")
     return SecretString(value, _origin=str(name))
 
 
-def _from_file(path: Union[str, Tuple[str, ...]], _: Surroundings) -> SecretString:
+def _from_file(path: Any, _: Entry, surroundings: Surroundings) -> SecretString:
     place = Path(str(path))
+    description = one_line(f"the key file {place}")
     try:
-        if not stat.S_ISREG(place.stat().st_mode):  # a pipe would never end
-            raise ConfigurationError(f"the key file {place} is no regular file")
-        with place.open("rb") as file:
-            # Of the open file: the one behind the name may be another by now.
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(_MOST_BYTES)
+        with opened(place, description) as file:
+            # For the user's own file, the readers are checked before the owner and the writers: the
+            # hint about readers, chmod 600, also removes the others' permission to write. So one
+            # command is enough. For any other file, the owner is checked first.
+            if not file.is_own:
+                file.check_owner(surroundings.trusted_folders)
+            if why_exposed(file.status):
+                raise ConfigurationError(
+                    f"other users can read {description}", hint=f"chmod 600 {quote(str(place))}"
+                )
+            file.check_owner(surroundings.trusted_folders)
+            content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(
-            f"the key file {place} cannot be read: {error.strerror}",
-            hint="write the key into it, for this user only",
+            f"{description} cannot be read: {error.strerror}",
+            hint="write the key into this file, and make it readable for this user only",
         ) from None
-    _check_mode(mode, "the key file", place)
-    return _decoded(content, f"the key file {place}")
+    if len(content) > _MOST_BYTES:
+        raise ConfigurationError(
+            f"{description} is longer than 64 KiB, but must contain only the key"
+        )
+    return _decode_key(content, description)
 
 
-def _from_command(words: Union[str, Tuple[str, ...]], _: Surroundings) -> SecretString:
-    import subprocess  # heavy, and few configurations have such a key
+def _from_command(words: Any, entry: Entry, surroundings: Surroundings) -> SecretString:
+    import subprocess  # slow to import, and few configurations have such a key
 
     problem: Optional[str] = None
     content = b""
     try:
-        content = subprocess.run(  # noqa: S603  # the user's own words, and no shell reads them
-            list(words),
+        content = subprocess.run(  # noqa: S603  # the user chose the command, and no shell is used
+            [_find_program(words[0]), *words[1:]],
+            cwd=_working_directory(entry, surroundings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             timeout=_COMMAND_S,
             check=True,
         ).stdout
     except OSError as error:
+        if is_callers(error):
+            raise
         problem = f"cannot be run: {error.strerror}"
     except subprocess.TimeoutExpired:
         problem = f"did not end within {_COMMAND_S:g} s"
@@ -102,20 +124,59 @@ def _from_command(words: Union[str, Tuple[str, ...]], _: Surroundings) -> Secret
         raise ConfigurationError(
             f"the key command {words[0]} {problem}", hint="try the command in a terminal"
         )
-    return _decoded(content, f"the key command {words[0]}")
+    return _decode_key(content, f"the output of the key command {words[0]}")
 
 
-def _decoded(content: bytes, what: str) -> SecretString:
+def _find_program(name: str) -> str:
+    """Return the absolute path of a command.
+
+    Only absolute folders of ``PATH`` are searched. An empty entry or ``.`` means the current
+    folder, which may be another user's project.
+
+    Raises:
+        ConfigurationError: The command is in none of these folders.
+    """
+    if os.path.isabs(name):
+        return name
+    for path in _possible_paths(name):
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise ConfigurationError(
+        f"the key command {name} cannot be run: No such file in an absolute folder of PATH",
+        hint="write the absolute path of the command",
+    )
+
+
+def _possible_paths(name: str) -> Iterator[str]:
+    endings = os.environ.get("PATHEXT", "").split(os.pathsep) if os.name == "nt" else []
+    for folder in os.get_exec_path():
+        if os.path.isabs(folder):
+            yield from (os.path.join(folder, name + ending) for ending in ["", *endings])
+
+
+def _working_directory(entry: Entry, surroundings: Surroundings) -> str:
+    """Return the folder in which a command is run.
+
+    This is the folder of the configuration file, else the home directory, else the root. It must
+    not be the current folder, because some programs, such as ``python -m``, run files from there.
+    """
+    file, home = entry.origin.file, surroundings.home
+    folder = home if file is None else file.parent
+    known = folder is not None and os.path.isdir(folder)
+    return str(folder) if known else os.path.abspath(os.sep)
+
+
+def _decode_key(content: bytes, description: str) -> SecretString:
     try:
         return SecretString(content.decode("utf-8").rstrip("\r\n"))
     except UnicodeDecodeError:
-        problem, hint = "it is not UTF-8", None
+        problem, hint = "the text is not UTF-8", None
     except ConfigurationError as error:
         problem, hint = error.message, error.hint
-    raise ConfigurationError(f"{what} gave no key: {problem}", hint=hint)
+    raise ConfigurationError(f"{description} does not contain a valid key: {problem}", hint=hint)
 
 
-_FORMS: Mapping[str, Callable[[Union[str, Tuple[str, ...]], Surroundings], SecretString]] = {
+_FORMS: Mapping[str, Callable[[Any, Entry, Surroundings], SecretString]] = {
     "env": _from_variable,
     "file": _from_file,
     "command": _from_command,

@@ -1,6 +1,6 @@
-"""Which servers run on this machine, what they are, and what they hold."""
+"""Search this machine for model servers: their kinds, their states and their models."""
 
+from localproviders.discovery.results import Discovery, FoundServer, Probe
 from localproviders.discovery.search import discover, forget
-from localproviders.discovery.values import Discovery, FoundServer, Probe
 
 __all__ = ["Discovery", "FoundServer", "Probe", "discover", "forget"]

@@ -1,102 +1,153 @@
-"""Where to look: the usual places on this machine, and those that somebody has named."""
+"""Addresses to probe: given addresses, addresses in variables, usual addresses of servers."""
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from localproviders._http.address import Endpoint, parse_endpoint
+from localproviders import kinds
+from localproviders._address import Endpoint, parse_endpoint
+from localproviders.config.values import ConfiguredAddress
 from localproviders.errors import ConfigurationError
-from localproviders.lmstudio import LMStudioProvider
-from localproviders.ollama import OllamaProvider
+from localproviders.kinds import ProviderKind
 from localproviders.settings import Settings
 
-#: Where servers usually listen, by port, and which do so by their own documentation.
-PORTS: Mapping[int, str] = {
-    11434: "Ollama (ollama-api §1.2)",
-    1234: "LM Studio (lmstudio-api §1.1)",
-    8080: "llama.cpp's llama-server, as its --help says",
-    8000: "vLLM, as docs.vllm.ai says of `vllm serve`",
-    1337: "Jan, as jan.ai says of its local API server",
-    5000: "text-generation-webui, as its page about the OpenAI API says",
-}
+# A server may listen only on the IPv4 loopback address, or only on the IPv6 loopback address.
+_LOOPBACK_HOSTS = ("127.0.0.1", "::1")
 
-#: LM Studio's own SDKs speak WebSocket there: left alone (lmstudio-api §1.1).
-WEBSOCKET_PORTS = (41343, 52993, 16141, 39414, 22931)
-
-_FAMILIES = ("127.0.0.1", "::1")
-
-# Below one origin stand several APIs; a user may name any of them (lmstudio-api §1.1).
-_API_ROOTS = ("api/v1", "api/v0", "v1")
-
-_NAMED = "an address that the search was given"
+_NAMED = "an address passed to discover()"
 
 
 class Candidate(NamedTuple):
-    """One address to ask.
+    """An address to probe.
 
     Attributes:
         endpoint: The address, without the path of an API.
-        origin: Where it came from, in words.
-        named: Whether somebody gave it: what became of it is told in any case.
-        takes_keys: Whether the key of a server's kind may go there.
+        origin: The source of the address, in words.
+        is_named: Whether the caller or a variable named exactly this address. It is then listed
+            even if no server was found there.
+        keys_of: The kinds of servers whose API keys from the environment may be sent there.
     """
 
     endpoint: Endpoint
     origin: str
-    named: bool = False
-    takes_keys: bool = False
+    is_named: bool = False
+    keys_of: Tuple[str, ...] = ()
+
+
+def usual_ports() -> Dict[int, str]:
+    """Return the usual ports, each with the name of the server that documents it."""
+    return {port: name for kind in kinds.registered() for port, name in kind.ports}
+
+
+def avoided_ports() -> Dict[int, str]:
+    """Return the ports that are never probed, each with the reason."""
+    return {port: reason for kind in kinds.registered() for port, reason in kind.avoided_ports}
 
 
 def candidates(endpoints: Optional[Sequence[str]]) -> Tuple[Candidate, ...]:
-    """List the addresses to ask, each once: the given ones, ``OLLAMA_HOST``, the usual places.
+    """Return the addresses to probe.
 
-    A host without scheme and port stands for all usual ports there.
+    The given addresses come first, then those in variables such as ``OLLAMA_HOST``, then the usual
+    addresses. Each address is listed once. A host without scheme and port means all usual ports of
+    that host.
 
     Raises:
-        ConfigurationError: One of them is no address, or they are one text.
+        ConfigurationError: A given address or one in a variable is invalid, or `endpoints` is a
+            string instead of a list.
     """
     if isinstance(endpoints, (str, bytes)):
         raise ConfigurationError(
-            "endpoints is one text, and must be a list of them",
+            "endpoints must be a list of addresses, but is a single string",
             hint='write discover(["http://127.0.0.1:8080"])',
         )
     found: Dict[Endpoint, Candidate] = {}
-    for candidate in [*_given(endpoints or ()), *_from_variable(), *_usual()]:
-        found.setdefault(candidate.endpoint, candidate)
+    for candidate in [*_from_arguments(endpoints or ()), *_from_variables(), *_from_usual_ports()]:
+        first = found.setdefault(candidate.endpoint, candidate)
+        keys_of = tuple(dict.fromkeys((*first.keys_of, *candidate.keys_of)))
+        found[candidate.endpoint] = first._replace(keys_of=keys_of)
     return tuple(found.values())
 
 
-def _given(texts: Sequence[str]) -> List[Candidate]:
+def _from_arguments(texts: Sequence[str]) -> List[Candidate]:
     found: List[Candidate] = []
+    # Several APIs share one origin, and a user may pass the address of any of them. Remove the
+    # longest path first: removing "/v1" from "/api/v1" would leave "/api".
+    paths = {path for kind in kinds.registered() for path in kind.api_paths}
+    api_paths = tuple(sorted(paths, key=lambda path: (-len(path), path)))
+    ports = usual_ports() or (80,)
     for text in texts:
         if not isinstance(text, str):
             raise ConfigurationError(
-                f"an endpoint is a {type(text).__name__}, and must be a text",
+                f"an endpoint must be a string, but is a {type(text).__name__}",
                 hint="pass addresses such as http://127.0.0.1:8080",
             )
-        places = dict.fromkeys(_parse(text, port) for port in PORTS or (80,))
-        named = len(places) == 1
-        found += [Candidate(each, _NAMED, named, named) for each in places]
+        places = dict.fromkeys(
+            parse_endpoint(text, default_port=port, api_suffixes=api_paths) for port in ports
+        )
+        is_named = len(places) == 1
+        keys_of = _kinds_with_keys(text) if is_named else ()
+        found += [Candidate(each, _NAMED, is_named, keys_of) for each in places]
     return found
 
 
-def _parse(text: str, port: int) -> Endpoint:
-    return parse_endpoint(text, default_port=port, api_suffixes=_API_ROOTS)
+def _kinds_with_keys(text: str) -> Tuple[str, ...]:
+    """Return the kinds whose keys may be sent to a given address.
+
+    An address from the configuration is limited to its own kind. Any other given address may
+    receive the keys of all kinds.
+    """
+    if isinstance(text, ConfiguredAddress):
+        return text.keys_of
+    return tuple(kind.name for kind in kinds.registered() if kind.key_variables)
 
 
-def _from_variable() -> List[Candidate]:
-    settings = OllamaProvider().settings
-    if settings.endpoint_origin != "OLLAMA_HOST":
-        return []
-    return [Candidate(settings.endpoint, settings.endpoint_origin, True, True)]
+def _from_variables() -> List[Candidate]:
+    found: List[Candidate] = []
+    for kind in kinds.registered():
+        settings = None if kind.address_variable is None else _default_settings(kind)
+        if settings is not None and settings.endpoint_origin == kind.address_variable:
+            place, origin = settings.endpoint, settings.endpoint_origin
+            found.append(Candidate(place, origin, True, (kind.name,)))
+    return found
 
 
-def _usual() -> List[Candidate]:
-    # Where the provider itself goes with its key, if nobody says otherwise. Ours is never sent:
-    # a bad one in the environment is a matter of LM Studio's alone.
-    own: Settings = LMStudioProvider(api_key="unused").settings
-    places = [Endpoint(scheme="http", host=host, port=port) for port in PORTS for host in _FAMILIES]
+def _from_usual_ports() -> List[Candidate]:
+    ports = usual_ports()
+    own = _default_endpoints()
+    places = [
+        Endpoint(scheme="http", host=host, port=port) for port in ports for host in _LOOPBACK_HOSTS
+    ]
     return [
-        Candidate(place, f"the usual port of {PORTS[place.port]}", False, place == own.endpoint)
+        Candidate(
+            place,
+            f"the usual port of {ports[place.port]}",
+            keys_of=tuple(kind for kind, address in own.items() if address == place),
+        )
         for place in places
     ]
+
+
+def _default_endpoints() -> Dict[str, Endpoint]:
+    """Return, for each kind, the address to which its provider sends its key by default."""
+    found: Dict[str, Endpoint] = {}
+    for kind in kinds.registered():
+        if kind.default_address is not None and kind.key_variables and not kind.key_hosts:
+            # The dummy key is never sent. It replaces the key in the variable: an invalid key must
+            # not stop the search for other kinds.
+            settings = _default_settings(kind, api_key="unused")
+            if settings is not None:
+                found[kind.name] = settings.endpoint
+    return found
+
+
+def _default_settings(kind: ProviderKind, **options: str) -> Optional[Settings]:
+    """Return the default settings of a kind's provider; None if the provider has no settings.
+
+    If the provider cannot be imported, None is returned, too, so that the search continues.
+    """
+    try:
+        kind.resolve("provider")
+    except ConfigurationError:
+        return None
+    settings: Optional[Settings] = getattr(kind.make(**options), "settings", None)
+    return settings

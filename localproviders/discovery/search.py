@@ -1,4 +1,7 @@
-"""`discover`: all addresses at once, within one limit; and what is remembered of it."""
+"""`discover`: probe all addresses at once, within one time limit, and cache the result.
+
+Each server is listed once, under a unique name.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +9,149 @@ import math
 import os
 import threading
 import time
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from localproviders._http.address import parse_endpoint
+from localproviders import kinds
+from localproviders._address import parse_endpoint
+from localproviders._interrupts import callers_exception
+from localproviders._signatures import exact_keywords
 from localproviders.discovery.candidates import Candidate, candidates
-from localproviders.discovery.looking import Seen, look, prepare
-from localproviders.discovery.telling import told
-from localproviders.discovery.values import Discovery
+from localproviders.discovery.probe import (
+    ProbeResult,
+    Recogniser,
+    prepare,
+    probe_address,
+    result_without_server,
+)
+from localproviders.discovery.results import STATES, Discovery, FoundServer, Probe, number_of_models
 from localproviders.errors import CancelledError, ConfigurationError
-from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import Limits
-from localproviders.types.request import Locality
+from localproviders.kinds import ProviderKind
+from localproviders.types.limits import CancelToken, Limits
+from localproviders.types.requests import Locality
 
-#: Seconds that the result of a search is kept.
-KEPT_S = 60.0
 
-# More different searches than any program has.
-_MOST_KEPT = 32
+def make_discovery(results: Sequence[ProbeResult]) -> Discovery:
+    """Make the result of a search.
 
-# No time is left for this one, and the error is to say so.
+    Each server is listed once, with a unique name. The best state comes first.
+    """
+    servers: List[FoundServer] = []
+    unique: List[ProbeResult] = []
+    probes: List[Probe] = []
+    names: Set[str] = set()
+    for result in results:
+        twin = next((other for other in unique if _is_same(result, other)), None)
+        probes.append(_probe(result, twin))
+        if result.server is not None and twin is None:
+            unique.append(result)
+            servers.append(_with_unique_name(result, names))
+    return Discovery(
+        found_at=datetime.now(timezone.utc),
+        servers=tuple(sorted(servers, key=lambda server: STATES.index(server.state))),
+        tried=tuple(probes),
+    )
+
+
+def _probe(result: ProbeResult, twin: Optional[ProbeResult]) -> Probe:
+    server = result.server
+    reason = result.reason
+    if twin is not None:
+        reason = f"the same server as at {twin.candidate.endpoint.url}"
+    elif server is not None and not reason:
+        words = [server.kind, server.version or server.generation or ""]
+        reason = f"{' '.join(filter(None, words))} with {number_of_models(server)}"
+    return Probe(
+        endpoint=result.candidate.endpoint.url,
+        outcome=result.outcome,
+        reason=reason,
+        latency_s=result.latency_s,
+    )
+
+
+def _is_same(one: ProbeResult, other: ProbeResult) -> bool:
+    """Return whether two loopback addresses belong to one server: same port, same lists."""
+    here, there = one.candidate.endpoint, other.candidate.endpoint
+    local = here.is_loopback and there.is_loopback
+    known = one.server is not None and one.server.kind != kinds.UNKNOWN
+    return (
+        local
+        and known
+        and (here.scheme, here.port, here.path) == (there.scheme, there.port, there.path)
+        and (_listing(one.server) == _listing(other.server) or _lacks_key(one, other))
+    )
+
+
+def _lacks_key(one: ProbeResult, other: ProbeResult) -> bool:
+    """Return whether two lists differ only because one address was probed without the key."""
+    here, there = one.server, other.server
+    had_no_key = here is not None and here.state == "needs a key" and not here.takes_keys
+    return had_no_key and here is not None and there is not None and here.kind == there.kind
+
+
+def _listing(server: Optional[FoundServer]) -> Any:
+    if server is None:
+        return None
+    return (
+        server.kind,
+        server.state,
+        server.version,
+        server.generation,
+        [(model.name, model.digest) for model in server.models],
+        [(model.name, model.instance) for model in server.loaded],
+    )
+
+
+def _with_unique_name(result: ProbeResult, names: Set[str]) -> FoundServer:
+    """Return the server of a result with a unique name, also as the provider of its models."""
+    server = result.server
+    assert server is not None  # noqa: S101  # the caller has checked this
+    with_port = f"{server.kind}-{result.candidate.endpoint.port}"
+    kind = kinds.find(server.kind)
+    has_default_address = kind is not None and kind.default_address is not None
+    possible = [*([server.kind] if has_default_address else []), with_port]
+    possible += [f"{with_port}-{number}" for number in range(2, len(names) + 3)]
+    name = next(each for each in possible if each not in names)
+    names.add(name)
+    return server.replace(
+        name=name,
+        models=tuple(model.replace(provider=name) for model in server.models),
+        loaded=tuple(model.replace(provider=name) for model in server.loaded),
+    )
+
+
+#: Seconds for which the result of a search is cached.
+CACHED_S = 60.0
+
+# Maximum number of cached searches; no program has that many different ones.
+_MOST_CACHED = 32
+
+# Seconds that a search waits for its threads after the limit. A busy machine needs this time.
+_GRACE_S = 1.0
+
+# Interval in which a waiting search checks whether it was cancelled.
+_STEP_S = 0.05
+
+# Limit of a probe that starts when no time is left. It is not 0, so that the probe ends with
+# the usual error of an expired limit.
 _NO_TIME_S = 0.001
 
 _Key = Tuple[Tuple[Candidate, ...], Optional[str], Optional[str]]
 
 
-class _Kept(NamedTuple):
-    """A result, when it came, and in which process."""
+class _CachedSearch(NamedTuple):
+    """A cached result, with the time of its search and the process that searched."""
 
     at: float
     process: int
     discovery: Discovery
 
 
-_kept: Dict[_Key, _Kept] = {}
+_cache: Dict[_Key, _CachedSearch] = {}
 
 
+@exact_keywords
 def discover(
     endpoints: Optional[Sequence[str]] = None,
     *,
@@ -49,88 +160,99 @@ def discover(
     locality: Optional[Locality] = None,
     cancel: Optional[CancelToken] = None,
 ) -> Discovery:
-    """Find the servers that run here, and say what they are and what they hold.
+    """Find the servers on this machine, with their kinds, states and models.
 
-    Asks the given addresses, ``OLLAMA_HOST``, and the usual ports of Ollama, LM Studio,
-    llama.cpp, vLLM, Jan and text-generation-webui on both loopback addresses, all at once,
-    each in a thread that ends with this call. What a server is, it says itself
-    (lmstudio-api §5.3, ollama-api §2.1); one that answers at both loopback addresses with the
-    same lists counts once. Only greetings and lists are asked for, without proxies. No server
-    at all is a result, too: see `Discovery.explain`.
+    This function probes the given addresses, the address in ``OLLAMA_HOST``, and the usual ports
+    of Ollama, LM Studio, llama.cpp, vLLM, Jan and text-generation-webui on both loopback
+    addresses. All addresses are probed at once, each in a thread. The threads end before this
+    call returns, unless another package's fingerprint never ends.
 
-    A result with a server that is ready, and none that is getting ready, is kept for 60 s in
-    this process, and given again for the same addresses; `localproviders.discovery.forget`
-    corrects it. Every connection is closed at the end.
+    A server is identified by its responses, not by its port. A server that answers at both
+    loopback addresses with the same lists is listed once. The only requests are for greetings and
+    lists, and no proxy is used. If no server is found, no error is raised: `Discovery.explain`
+    then says what to do. Every connection is closed at the end.
 
-    ``LM_API_TOKEN`` goes only to an LM Studio at a given address or at LM Studio's own;
-    ``OLLAMA_API_KEY`` only to ``https://ollama.com``.
+    A result is cached for 60 s in this process if a server is ``available`` and no server is
+    ``degraded``. The next call with the same addresses returns the cached result;
+    `localproviders.discovery.forget` removes it.
+
+    ``LM_API_TOKEN`` is sent only to an LM Studio at a given address or at LM Studio's default
+    address; ``OLLAMA_API_KEY`` is sent only to ``https://ollama.com``.
 
     Args:
-        endpoints: Further addresses, such as ``http://127.0.0.1:8081``, asked first; with or
-            without ``/v1``. A host alone stands for all usual ports there. Containers and
-            other hosts are asked only if they stand here.
-        timeout_s: Seconds for the whole search. Loading ``requests``, which the first call of
-            a process does, is not counted.
-        refresh: Ask anew, whatever is kept.
-        locality: Where questions may go; None takes ``LOCALPROVIDERS_LOCALITY``, else
-            ``loopback``. An address beyond it is not asked, and is ``unavailable``.
-        cancel: Ends the search from another thread.
+        endpoints: Further addresses, such as ``http://127.0.0.1:8081``, with or without
+            ``/v1``. They are probed first. A host alone means all usual ports of that host.
+            Containers and other hosts are probed only if they are listed here.
+        timeout_s: Seconds for the whole search. The first call in a process also imports
+            ``requests``, and this time is not counted.
+        refresh: Search again, even if a cached result exists.
+        locality: Where requests may go; None uses ``LOCALPROVIDERS_LOCALITY``, or
+            ``loopback`` if that variable is not set. An address outside the locality is not
+            probed, and its outcome is ``unavailable``.
+        cancel: Token with which another thread can end the search.
 
     Raises:
-        ConfigurationError: An address, ``OLLAMA_HOST``, the locality or `timeout_s` is impossible.
-        CancelledError: `cancel` was thrown.
+        ConfigurationError: An address, ``OLLAMA_HOST``, the locality or `timeout_s` is invalid.
+        CancelledError: `cancel` was cancelled.
+        DependencyError: requests is not installed.
     """
+    # How a server is recognised: docs/reference/lmstudio.md, "Recognising the server", and
+    # docs/reference/ollama.md, "Versions".
     limits = _limits(timeout_s)
     places = candidates(endpoints)
     key: _Key = (places, locality, os.environ.get("LOCALPROVIDERS_LOCALITY"))
-    kept = _kept.get(key)
-    if kept is not None and not refresh and _is_fresh(kept):
-        return kept.discovery
-    found = told(_look_everywhere(places, limits, locality, cancel))
-    _keep(key, found)
+    cached = _cache.get(key)
+    if cached is not None and not refresh and _is_fresh(cached):
+        return cached.discovery
+    found = make_discovery(_probe_all(places, limits, locality, cancel))
+    _store(key, found)
     return found
 
 
 def forget(endpoint: Optional[str] = None) -> None:
-    """Forget the kept results that have to do with an address; None forgets all.
+    """Remove cached search results that include an address; None removes all.
 
-    For whoever has seen that a server is not any more what it was: the next `discover` asks
-    again. The address is a `FoundServer`'s or an error's ``endpoint``.
+    Call this function if a server has changed: the next `discover` then probes the server again.
+    The address is the ``endpoint`` of a `FoundServer` or of an error.
 
     Raises:
-        ConfigurationError: This is no address.
+        ConfigurationError: The address is invalid.
     """
-    wanted = None if endpoint is None else _origin(endpoint)
-    for key, kept in list(_kept.items()):
-        if wanted is None or wanted in {_origin(probe.endpoint) for probe in kept.discovery.tried}:
-            _kept.pop(key, None)
+    origin = None if endpoint is None else _origin(endpoint)
+    for key, cached in list(_cache.items()):
+        tried = {_origin(probe.endpoint) for probe in cached.discovery.tried}
+        if origin is None or origin in tried:
+            _cache.pop(key, None)
 
 
 def _origin(endpoint: str) -> str:
     return parse_endpoint(endpoint, default_port=80).origin
 
 
-def _is_fresh(kept: _Kept) -> bool:
-    return kept.process == os.getpid() and time.monotonic() - kept.at < KEPT_S
+def _is_fresh(cached: _CachedSearch) -> bool:
+    return cached.process == os.getpid() and time.monotonic() - cached.at < CACHED_S
 
 
-def _keep(key: _Key, found: Discovery) -> None:
+def _store(key: _Key, found: Discovery) -> None:
     states = {server.state for server in found.servers}
-    _kept.pop(key, None)
-    # Who has just started a server, or waits for one, must not be told of the past.
+    _cache.pop(key, None)
+    # Do not cache a search that found no ready server: the user may be starting one just now.
     if "available" in states and "degraded" not in states:
-        if len(_kept) >= _MOST_KEPT:
-            _kept.clear()
-        _kept[key] = _Kept(time.monotonic(), os.getpid(), found)
+        if len(_cache) >= _MOST_CACHED:
+            _cache.clear()
+        _cache[key] = _CachedSearch(time.monotonic(), os.getpid(), found)
 
 
 def _limits(timeout_s: float) -> Limits:
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
-        raise ConfigurationError(f"timeout_s is {timeout_s!r}, and must be a number of seconds")
+        raise ConfigurationError(
+            f"timeout_s must be a number of seconds, but is {timeout_s!r}",
+            hint="pass a number such as timeout_s=1.0",
+        )
     if not 0 < timeout_s < math.inf:
         raise ConfigurationError(
-            f"timeout_s is {timeout_s!r}, and must be above zero and have an end",
-            hint="a second is long for this machine; leave it out",
+            f"timeout_s must be greater than 0 and finite, but is {timeout_s!r}",
+            hint="leave timeout_s out: the default of one second is enough for local servers",
         )
     seconds = float(timeout_s)
     return Limits(
@@ -138,89 +260,127 @@ def _limits(timeout_s: float) -> Limits:
     )
 
 
-# --- all at once -----------------------------------------------------------------------------
+# --- probing all addresses at once -----------------------------------------------------------
 
 
-def _look_everywhere(
+def _probe_all(
     places: Sequence[Candidate],
     limits: Limits,
     locality: Optional[str],
     cancel: Optional[CancelToken],
-) -> List[Seen]:
+) -> List[ProbeResult]:
     if not places:
         return []
-    prepare(places[0])
-    switch = CancelToken()
-    search = _Search(places, limits, locality, switch)
+    recognisers = prepare(places[0])
+    # The search has its own token, which is cancelled if the search fails. This must not cancel
+    # the caller's token.
+    token = CancelToken()
+    search = _Search(places, limits, locality, token, recognisers)
     if cancel is not None:
-        cancel._subscribe(switch.cancel)
+        cancel._subscribe(token.cancel)
     try:
         search.run()
     except BaseException:
-        switch.cancel()
+        token.cancel()
         raise
     finally:
         search.wait()
         if cancel is not None:
-            cancel._unsubscribe(switch.cancel)
-    if switch.cancelled:
+            cancel._unsubscribe(token.cancel)
+    if token.cancelled:
         raise CancelledError("the search was cancelled")
-    return search.seen()
+    return search.results()
 
 
 class _Search:
-    """The threads of one search, and what they have seen."""
+    """The threads of one search, and their results."""
 
     def __init__(
         self,
         places: Sequence[Candidate],
         limits: Limits,
         locality: Optional[str],
-        switch: CancelToken,
+        token: CancelToken,
+        recognisers: Sequence[Recogniser],
     ) -> None:
         self._places = places
         self._limits = limits
         self._locality = locality
-        self._switch = switch
+        self._token = token
+        self._recognisers = recognisers
         self._ends_at = time.monotonic() + limits.total_s
-        self._found: Dict[int, Seen] = {}
+        self._found: Dict[int, ProbeResult] = {}
+        #: The name of the kind whose fingerprint is running, by the number of the address.
+        self._running_kinds: Dict[int, str] = {}
         self._failures: List[BaseException] = []
         self._threads: List[threading.Thread] = []
 
     def run(self) -> None:
-        """Look at every place, and wait until all looks have ended."""
+        """Probe every address, and wait until all probes have ended."""
         for number in range(len(self._places)):
             thread = threading.Thread(
                 target=self._work, args=(number,), name="localproviders-discovery", daemon=True
             )
-            # Noted before it runs: an interrupt may come in between.
+            # The thread is appended before its start, so that an interrupt in between cannot lose
+            # the thread.
             self._threads.append(thread)
             try:
                 thread.start()
-            except RuntimeError:  # there are too many, or Python is about to end
-                self._work(number)
+            except Exception as error:
+                # threading answers an exception of a signal handler with a KeyError.
+                callers = callers_exception(error)
+                if callers is not None:
+                    raise callers from None
+                if not isinstance(error, RuntimeError):
+                    raise
+                self._work(number)  # too many threads, or the interpreter is shutting down
         self.wait()
 
     def wait(self) -> None:
-        """Wait for the threads: each look ends by itself, in time or cancelled."""
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
+        """Wait for the threads, which end at the limit or when the search is cancelled.
 
-    def seen(self) -> List[Seen]:
-        """Give what was seen, in the order of the places."""
+        A fingerprint of another package may never end. Its thread is left running.
+        """
+        for thread in self._threads:
+            while thread.ident is not None and thread.is_alive() and self._wait_s() > 0:
+                thread.join(min(max(self._wait_s(), 0), _STEP_S))
+
+    def _wait_s(self) -> float:
+        now = time.monotonic()
+        if self._token.cancelled:
+            self._ends_at = min(self._ends_at, now)
+        return self._ends_at + _GRACE_S - now
+
+    def results(self) -> List[ProbeResult]:
+        """Return the results, in the order of the addresses."""
         if self._failures:
             raise self._failures[0]
-        return [self._found[number] for number in range(len(self._places))]
+        return [
+            self._found.get(number) or self._late_result(number)
+            for number in range(len(self._places))
+        ]
+
+    def _late_result(self, number: int) -> ProbeResult:
+        kind = self._running_kinds.get(number)
+        reason = f"the fingerprint of the provider kind {kind!r} did not end in time"
+        return result_without_server(self._places[number], "unavailable", reason)
+
+    def _recognise(self, number: int, kind: ProviderKind, recognise: Any, at: Any) -> Any:
+        self._running_kinds[number] = kind.name
+        return recognise(at)
 
     def _work(self, number: int) -> None:
         left_s = max(self._ends_at - time.monotonic(), _NO_TIME_S)
         try:
-            self._found[number] = look(
+            self._found[number] = probe_address(
                 self._places[number],
                 self._limits.replace(total_s=left_s),
                 self._locality,
-                self._switch,
+                self._token,
+                [
+                    (kind, partial(self._recognise, number, kind, recognise))
+                    for kind, recognise in self._recognisers
+                ],
             )
-        except BaseException as error:  # raised where it is waited for
+        except BaseException as error:  # raised again by `results`, in the caller's thread
             self._failures.append(error)

@@ -1,4 +1,4 @@
-"""A real engine in a process of its own, for demo and tests: llama.cpp with a small model."""
+"""The embedded engine: llama.cpp with a small model in a separate process, for demo and tests."""
 
 from localproviders.engine.install import install, why_missing, why_unsupported
 from localproviders.engine.local import LocalEngine

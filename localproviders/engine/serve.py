@@ -1,8 +1,9 @@
-"""The engine's own process: serves one model until its owner lets go.
+"""The program of the engine's process, which serves one model until its owner ends.
 
-Run by `LocalEngine`. The settings come as one line of JSON on standard input, which then
-stays open: its end is the owner's end. One line of JSON with the address goes to standard
-output when the model is loaded.
+The owner is the process whose `LocalEngine` started this process. The owner writes the settings as
+one line of JSON to the standard input of this process, and keeps this pipe open. When the pipe
+closes, the owner has ended. When the model is loaded, this program writes the address of the server
+as one line of JSON to the standard output.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import time
 from importlib import import_module
 from typing import Any, Mapping
 
-# How often to look whether the owner has been replaced as parent.
+# Seconds between two checks whether the owner is still the parent process.
 _WATCH_S = 1.0
 
 
-def leave_with_owner(owner: int) -> None:
+def exit_with_owner(owner: int) -> None:
     """End this process when standard input ends, or when the owner is no longer the parent.
 
-    The second way is for an owner that forked: its child holds the pipe open.
+    The second check is needed if the owner has forked, because its children keep the pipe open.
     """
 
     def watch_pipe() -> None:
@@ -40,16 +41,17 @@ def leave_with_owner(owner: int) -> None:
 
 
 def server_parameters(xllamacpp: Any, settings: Mapping[str, Any]) -> Any:
-    """Give llama.cpp's parameters for our settings."""
+    """Return llama.cpp's parameters for the settings."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = settings["path"]
     parameters.model_alias = {settings["name"]}
     parameters.n_ctx = settings["context_length"]
     parameters.n_parallel = 1
     parameters.hostnames = ["127.0.0.1"]
-    parameters.port = 0  # a free one; the server says which
+    parameters.port = 0  # any free port, which the server reports
     parameters.api_keys = [settings["api_key"]]
-    # More threads spin while they wait, and on a shared machine that costs six times.
+    # Only one thread is used: several threads spin while they wait for each other. This made the
+    # engine six times slower on a shared machine.
     parameters.cpuparams.n_threads = 1
     parameters.cpuparams_batch.n_threads = 1
     parameters.embedding = settings["embedding"]
@@ -59,10 +61,11 @@ def server_parameters(xllamacpp: Any, settings: Mapping[str, Any]) -> Any:
 
 
 def main() -> None:
-    """Serve until the owner lets go."""
+    """Serve the model until the owner ends."""
     settings = json.loads(_first_line())
-    leave_with_owner(settings["owner"])
-    # An optional package without types; loaded once somebody watches over us.
+    exit_with_owner(settings["owner"])
+    # xllamacpp is an optional package without types. It is imported after the threads that watch
+    # the owner have started, so that a slow or hanging import cannot outlive the owner.
     xllamacpp: Any = import_module("xllamacpp")
     server = xllamacpp.Server(server_parameters(xllamacpp, settings))
     sys.stdout.write(json.dumps({"address": server.listening_address}) + "\n")
@@ -71,12 +74,12 @@ def main() -> None:
 
 
 def _first_line() -> bytes:
-    """Read a line from the descriptor itself, so that no buffer takes what follows."""
+    """Read a line byte by byte, so that no buffer takes bytes from `exit_with_owner`."""
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
         if not byte:
-            sys.exit("the owner has gone")
+            sys.exit("the owner has ended")
         line += byte
     return line
 

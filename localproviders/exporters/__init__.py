@@ -1,7 +1,7 @@
-"""Listeners that take the events of calls to logs, Prometheus and OpenTelemetry.
+"""Listeners that export the events of calls to logs, Prometheus and OpenTelemetry.
 
-Pass them to a provider: ``OllamaProvider(listeners=[LogListener()])``. One exporter may
-serve any number of providers and threads.
+Pass a listener to a provider, as in ``OllamaProvider(listeners=[LogListener()])``. Any number of
+providers and threads can use the same listener.
 """
 
 from localproviders.exporters.logs import LogListener

@@ -1,14 +1,15 @@
-"""Events as records of Python's own logging."""
+"""Export of events to Python's own logging."""
 
 from __future__ import annotations
 
 import logging
 from typing import List
 
+from localproviders._redact import each_on_one_line, one_line
 from localproviders.telemetry import CallEvent
 
-# What somebody should look at; all else is DEBUG. A repetition is no reason: a server that
-# is loading its model is asked again and again.
+# The levels of events that need the attention of the user. All other events have the level DEBUG.
+# Retries are among them, because a request is repeated many times while the server loads its model.
 _LEVELS = {
     "fell_back": logging.WARNING,
     "overflowed": logging.WARNING,
@@ -17,45 +18,52 @@ _LEVELS = {
 
 
 class LogListener:
-    """Writes each event to the logger ``localproviders``.
+    """A listener that writes each event to the logger ``localproviders``.
 
-    A call that goes well is told at DEBUG, and so is one that the caller ended. At WARNING
-    stand a call that failed, a fallback, and an overflow of the context window. A record's
-    message is a line for people; its attribute ``call_event`` is `CallEvent.to_dict`, for
-    handlers that write JSON. Neither has content.
+    Failed calls, fallbacks and overflows of the context window have the level WARNING. All other
+    events have the level DEBUG, also the end of a call that the caller cancelled.
+
+    The message of a log record is one line of text. The attribute ``call_event`` of the record is
+    the result of `CallEvent.to_dict`, for handlers that write JSON. Neither of them contains
+    prompts or answers. In both, control characters and direction marks in names from a server are
+    written as escapes, so that a record is always one line of the log.
     """
 
     def __init__(self) -> None:
         self._log = logging.getLogger("localproviders")
 
     def __call__(self, event: CallEvent) -> None:
-        """Write one event."""
+        """Write an event to the logger."""
         level = _LEVELS.get(event.kind, logging.DEBUG)
         if event.error == "CancelledError":
             level = logging.DEBUG
         if self._log.isEnabledFor(level):
-            self._log.log(level, "%s", line(event), extra={"call_event": event.to_dict()})
+            facts = {name: each_on_one_line(fact) for name, fact in event.to_dict().items()}
+            self._log.log(level, "%s", describe(event), extra={"call_event": facts})
 
 
-def line(event: CallEvent) -> str:
-    """Give an event as one line for people."""
-    what = f"{event.operation} {event.model}" if event.model else event.operation
-    said = [
-        f"{what} on {event.provider} {event.kind.replace('_', ' ')} after {event.elapsed_s:.3f} s"
+def describe(event: CallEvent) -> str:
+    """Return one line of text that describes an event to users."""
+    model = each_on_one_line(event.model)
+    call = f"{event.operation} {model}" if model else event.operation
+    parts = [
+        f"{call} on {event.provider} {event.kind.replace('_', ' ')} after {event.elapsed_s:.3f} s"
     ]
-    return ", ".join(said + _details(event))
+    return one_line(", ".join(parts + _details(event)))
 
 
 def _details(event: CallEvent) -> List[str]:
-    told = {
+    details = {
         "{}": event.error,
-        "on to {}": event.to_provider,
+        "continuing with {}": event.to_provider,
         "next attempt in {:.3g} s": event.wait_s,
         "a prompt of {} tokens": event.prompt_tokens,
         "an answer of {} tokens": event.completion_tokens,
-        "a window of {} tokens": event.context_length,
+        "a context window of {} tokens": event.context_length,
         "first token after {:.3f} s": event.first_token_s if event.kind == "finished" else None,
         "finish reason {}": event.finish_reason,
         "attempt {}": event.attempts if event.attempts > 1 else None,
     }
-    return [words.format(value) for words, value in told.items() if value is not None]
+    return [
+        form.format(each_on_one_line(value)) for form, value in details.items() if value is not None
+    ]

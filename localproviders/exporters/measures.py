@@ -1,19 +1,25 @@
-"""What an event changes in which metric: one table for every kind of Prometheus."""
+"""The metrics that an event changes, and the Prometheus text format for their samples.
+
+Both exporters for Prometheus use the same table of metrics. The module does no input or output.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 import time
-from typing import Iterator, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from localproviders.telemetry import CallEvent
 
-# Seconds. A model may have to be read from disk before its first token.
+# Upper bounds of the buckets in seconds. The last one is 30 minutes, because the server may have to
+# load a model from disk before its first token.
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 _COMMON = ("provider", "model", "operation")
 
 
 class Metric(NamedTuple):
-    """One metric: its name, what Prometheus calls its type, and its labels."""
+    """A metric: its name, its Prometheus type, its help text, its labels and its buckets."""
 
     name: str
     kind: str
@@ -23,7 +29,10 @@ class Metric(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A metric grows by a value, observes it, or is set to it, as its type has it."""
+    """A change of a metric.
+
+    The value is added to a counter, observed by a histogram, or becomes the value of a gauge.
+    """
 
     metric: Metric
     labels: Mapping[str, str]
@@ -33,57 +42,57 @@ class Change(NamedTuple):
 CALLS = Metric(
     "localproviders_calls_total",
     "counter",
-    "Calls that ended; the label error is empty where they ended well.",
+    "Calls that ended. The error label is empty if the call succeeded.",
     (*_COMMON, "error"),
 )
 RETRIES = Metric(
     "localproviders_retries_total",
     "counter",
-    "Attempts that failed and were repeated.",
+    "Failed attempts that were repeated.",
     (*_COMMON, "error"),
 )
 FALLBACKS = Metric(
     "localproviders_fallbacks_total",
     "counter",
-    "Calls that went on to another provider.",
+    "Calls that continued with another provider.",
     (*_COMMON, "to_provider", "error"),
 )
 OVERFLOWS = Metric(
     "localproviders_overflows_total",
     "counter",
-    "Prompts and answers that did not fit into the context window.",
+    "Calls whose prompt and answer exceeded the context window.",
     _COMMON,
 )
 TOKENS = Metric(
     "localproviders_tokens_total",
     "counter",
-    "Tokens of prompts (type input) and answers (type output), as the servers counted them.",
+    "Tokens of prompts (type input) and answers (type output), counted by the servers.",
     (*_COMMON, "type"),
 )
 DURATION = Metric(
     "localproviders_call_duration_seconds",
     "histogram",
-    "How long calls took, repetitions included, whether they ended well or not.",
+    "Duration of calls, successful or not, including repeated attempts.",
     _COMMON,
     _SECONDS,
 )
 FIRST_TOKEN = Metric(
     "localproviders_first_token_seconds",
     "histogram",
-    "How long calls waited for their first token, loading included.",
+    "Time from the start of a call to its first token, including loading.",
     _COMMON,
     _SECONDS,
 )
 LAST_SUCCESS = Metric(
     "localproviders_last_success_timestamp_seconds",
     "gauge",
-    "When a call last ended well, in seconds since 1970.",
+    "Time of the last successful call, in seconds since 1970.",
     _COMMON,
 )
 LAST_FAILURE = Metric(
     "localproviders_last_failure_timestamp_seconds",
     "gauge",
-    "When a call last failed, in seconds since 1970.",
+    "Time of the last failed call, in seconds since 1970.",
     _COMMON,
 )
 
@@ -101,9 +110,9 @@ METRICS = (
 
 
 def changes(event: CallEvent) -> Iterator[Change]:
-    """Give what an event changes; most change nothing."""
+    """Yield the changes that an event makes to metrics. Many events change no metric."""
     ended = event.kind in ("finished", "failed")
-    good = event.kind == "finished"
+    succeeded = event.kind == "finished"
     values: Mapping[Metric, Optional[float]] = {
         CALLS: 1 if ended else None,
         RETRIES: 1 if event.kind == "retried" else None,
@@ -111,22 +120,139 @@ def changes(event: CallEvent) -> Iterator[Change]:
         OVERFLOWS: 1 if event.kind == "overflowed" else None,
         DURATION: event.elapsed_s if ended else None,
         FIRST_TOKEN: event.first_token_s if event.kind == "first_token" else None,
-        LAST_SUCCESS: time.time() if good else None,
-        LAST_FAILURE: time.time() if ended and not good else None,
+        LAST_SUCCESS: time.time() if succeeded else None,
+        LAST_FAILURE: time.time() if ended and not succeeded else None,
     }
     for metric, value in values.items():
         if value is not None:
             yield Change(metric, _labels(event, metric), value)
     tokens = {"input": event.prompt_tokens, "output": event.completion_tokens}
     for type_, count in tokens.items():
-        if good and count is not None:
+        if succeeded and count is not None:
             yield Change(TOKENS, {**_labels(event, TOKENS), "type": type_}, count)
 
 
 def _labels(event: CallEvent, metric: Metric) -> Mapping[str, str]:
-    return {name: writable(str(getattr(event, name, None) or "")) for name in metric.labels}
+    return {name: encodable(str(getattr(event, name, None) or "")) for name in metric.labels}
 
 
-def writable(text: str) -> str:
-    """Give a text that UTF-8 can write: two names may not be one sample in the file only."""
+def encodable(text: str) -> str:
+    """Return the text with a question mark for each character that UTF-8 cannot encode."""
+    # The characters are replaced before the samples are counted. If they were replaced when the
+    # file is written, two names that differ only in such characters would be two samples in memory,
+    # but the same sample in the file.
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+Labels = Tuple[Tuple[str, str], ...]
+
+#: The value of each sample, by its name and labels.
+Samples = Dict[Tuple[str, Labels], float]
+
+_SAMPLE = re.compile(r'(\w+)(?:\{((?:\w+="(?:[^"\\]|\\.)*",?)*)\})? (\S+)')
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", '"': '\\"'}
+_UNESCAPES = {escaped: plain for plain, escaped in _ESCAPES.items()}
+
+_SUFFIXES: Mapping[str, Tuple[str, ...]] = {"histogram": ("_bucket", "_sum", "_count")}
+
+
+def _sample_names(metric: Metric) -> List[str]:
+    return [metric.name + suffix for suffix in _SUFFIXES.get(metric.kind, ("",))]
+
+
+_METRIC_OF_SAMPLE = {name: metric for metric in METRICS for name in _sample_names(metric)}
+
+
+def samples_of(changes: Iterable[Change], constant: Mapping[str, str]) -> Samples:
+    """Return the samples that represent changes of metrics.
+
+    Args:
+        changes: The changes.
+        constant: Labels that are added to each sample.
+    """
+    found: Samples = {}
+    for metric, labels, value in changes:
+        add(found, dict(_samples(metric, {**constant, **labels}, value)))
+    return found
+
+
+def _samples(
+    metric: Metric, labels: Mapping[str, str], value: float
+) -> Iterator[Tuple[Tuple[str, Labels], float]]:
+    if metric.kind != "histogram":
+        yield (metric.name, tuple(labels.items())), value
+        return
+    for bound in (*metric.buckets, math.inf):
+        bounded = {**labels, "le": "+Inf" if math.isinf(bound) else repr(bound)}
+        yield (metric.name + "_bucket", tuple(bounded.items())), float(value <= bound)
+    yield (metric.name + "_sum", tuple(labels.items())), value
+    yield (metric.name + "_count", tuple(labels.items())), 1.0
+
+
+def add(samples: Samples, more: Samples) -> None:
+    """Add the samples in `more` to `samples`.
+
+    Values of counters and histograms are summed. A gauge contains a time, and keeps the later one.
+    """
+    for key, value in more.items():
+        before = samples.get(key, 0.0)
+        is_gauge = _METRIC_OF_SAMPLE[key[0]].kind == "gauge"
+        samples[key] = max(before, value) if is_gauge else before + value
+
+
+def write(samples: Samples) -> str:
+    """Return samples in the Prometheus text format, metric by metric."""
+    lines: List[str] = []
+    for metric in METRICS:
+        own = [
+            (key, value) for key, value in samples.items() if _METRIC_OF_SAMPLE[key[0]] is metric
+        ]
+        if own:
+            lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
+            # The sort is stable, so the samples of one histogram stay together, in the order of
+            # their bounds.
+            own.sort(key=lambda item: [pair for pair in item[0][1] if pair[0] != "le"])
+            lines += [_line(name, labels, value) for (name, labels), value in own]
+    return "\n".join([*lines, ""])
+
+
+def _line(name: str, labels: Labels, value: float) -> str:
+    pairs = ",".join(f'{label}="{_escape(text)}"' for label, text in labels)
+    return f"{name}{{{pairs}}} {_format_number(value)}"
+
+
+def _format_number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _escape(text: str) -> str:
+    return re.sub(r'[\\\n"]', lambda found: _ESCAPES[found.group()], text)
+
+
+def parse(text: str) -> Samples:
+    """Parse the text format that `write` writes, and return the samples.
+
+    Raises:
+        ValueError: A line is not a sample of this package's metrics, or its value is not a finite
+            number.
+    """
+    samples: Samples = {}
+    # `splitlines` is not used, because it would also split at characters such as U+2028 in a label.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line and not line.startswith("#"):
+            match = _SAMPLE.fullmatch(line)
+            if match is None or match.group(1) not in _METRIC_OF_SAMPLE:
+                raise ValueError(f"line {number} is not one of this package's metrics")
+            name, labels, value = match.groups()
+            if not math.isfinite(float(value)):
+                raise ValueError(f"line {number} has a value that is not finite")
+            samples[name, _parse_labels(labels or "")] = float(value)
+    return samples
+
+
+def _parse_labels(labels: str) -> Labels:
+    return tuple(
+        (name, re.sub(r"\\.", lambda found: _UNESCAPES.get(found.group(), found.group()), text))
+        for name, text in _LABEL.findall(labels)
+    )

@@ -1,4 +1,4 @@
-"""Events as Prometheus' metrics: in a file for node_exporter, or in a live registry."""
+"""Export of events as Prometheus metrics: to a file for node_exporter, or to a live registry."""
 
 from __future__ import annotations
 
@@ -7,70 +7,102 @@ import logging
 import os
 import re
 import secrets
+import stat
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Optional, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    Mapping,
+    Optional,
+    TextIO,
+    Tuple,
+    Union,
+)
 
+from localproviders._redact import one_line
+from localproviders._signatures import exact_keywords
 from localproviders.errors import ConfigurationError, DependencyError
-from localproviders.exporters import textformat
-from localproviders.exporters.measures import METRICS, changes, writable
+from localproviders.exporters import measures
+from localproviders.exporters.measures import METRICS, changes, encodable
 from localproviders.telemetry import CallEvent
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+else:
+    CollectorRegistry = Any  # the package is optional
 
-# Another process holds the file for some milliseconds; one that was stopped, for ever.
-_LOCK_S = 1.0
+# Seconds to wait for the lock. A running process holds the lock for a few milliseconds, but a
+# process that was stopped may hold it for ever.
+_LOCK_WAIT_S = 1.0
 _LOCK_STEP_S = 0.01
+
+# Maximum length in characters of a file that is read. The file of some hundred models is about a
+# hundredth of this. Another program may have written a larger file.
+_MAX_FILE_LENGTH = 16 * 1024 * 1024
+
+_TEMPORARY_NAME = re.compile(r"\.localproviders-[0-9a-f]{16}\.tmp")
+
+_Path = Union[str, "os.PathLike[str]"]
 
 _log = logging.getLogger("localproviders")
 
 
 class TextfileExporter:
-    """Keeps a file of metrics for the textfile collector of Prometheus' node_exporter.
+    """A listener that writes metrics to a file for the textfile collector of node_exporter.
 
-    The file is replaced as a whole at the end of each call, so its reader never sees half of
-    it, and a job that is killed has told all calls but the last. What is in the file counts
-    on: its counters never go backwards, however many runs, processes and threads share it.
-    A file that cannot be written later is a warning of the logger ``localproviders``, once;
-    what it lacks is in the next one.
+    The file is replaced atomically at the end of each call, so a reader never sees an incomplete
+    file. If a job is killed, only its last call is missing in the file. The counters continue from
+    the values in the file: they never decrease, even if several runs, processes and threads share
+    the file. But on Windows, and on network folders without locks, counts can be lost if several
+    processes write at the same time. If the file cannot be written at the end of a call, the
+    missing values are written at the end of a later call. Only the first failure of this kind is
+    logged, as a warning of the logger ``localproviders``.
 
     Args:
-        path: The file; its name ends in ``.prom``. node_exporter must be allowed to read it:
-            a new one gets the rights that the umask leaves.
-        labels: Labels for every sample. Two files in one folder must differ in some, such as
-            ``{"script": "nightly"}``: node_exporter refuses the same sample twice.
+        path: Path of the file. The name must end in ``.prom``. node_exporter must be allowed to
+            read the file. A new file has the permissions that the umask allows.
+        labels: Labels for all samples. Two files in one folder must differ in at least one label,
+            such as ``{"script": "nightly"}``, because node_exporter refuses duplicate samples.
 
     Raises:
-        ConfigurationError: There is no such folder, or it cannot be written to; the file holds
-            something else; or a label is not one, or one of this exporter's own.
+        ConfigurationError: The path does not end in ``.prom``, the folder does not exist or cannot
+            be written to, the file is a symbolic link or has other content, or a label is invalid
+            or has a name that this exporter uses.
     """
 
-    def __init__(
-        self, path: Union[str, os.PathLike[str]], labels: Optional[Mapping[str, str]] = None
-    ) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+    @exact_keywords
+    def __init__(self, path: _Path, labels: Optional[Mapping[str, str]] = None) -> None:
+        self.path: str = os.path.abspath(os.fspath(path))
         _check_labels(labels or {})
-        self.labels = {name: writable(value) for name, value in (labels or {}).items()}
-        self._begin()
-        self._warned = False
+        self.labels: Dict[str, str] = {
+            name: encodable(value) for name, value in (labels or {}).items()
+        }
+        self._reset()
+        self._has_warned = False
         self._check_path()
 
     def __call__(self, event: CallEvent) -> None:
-        """Count an event; at the end of a call, write the file."""
-        found = textformat.samples_of(changes(event), self.labels)
+        """Add an event to the metrics. At the end of a call, write the file."""
+        found = measures.samples_of(changes(event), self.labels)
         if self._process != os.getpid():
-            self._begin()
+            self._reset()
         with self._lock:
-            textformat.add(self._pending, found)
+            measures.add(self._pending, found)
         if event.kind in ("finished", "failed", "fell_back"):
             self._write()
 
-    def _begin(self) -> None:
-        # A forked process counts its own; and a lock that was held in the fork stays locked.
+    def _reset(self) -> None:
+        # A forked child calls this method, too. The child counts only its own calls. It needs a new
+        # lock, because a lock that another thread held during the fork would stay locked for ever.
         self._process = os.getpid()
-        self._pending: textformat.Samples = {}
-        self._lock = threading.RLock()  # a signal handler may call while it is held
+        self._pending: measures.Samples = {}
+        # The lock is reentrant, because a signal handler may make a call in the thread that holds
+        # the lock.
+        self._lock = threading.RLock()
 
     def __reduce__(self) -> Tuple[Any, ...]:
         return type(self), (self.path, self.labels)
@@ -78,72 +110,91 @@ class TextfileExporter:
     def _check_path(self) -> None:
         if not self.path.endswith(".prom"):
             raise ConfigurationError(
-                f"{self.path!r} does not end in .prom", hint="node_exporter reads nothing else"
+                f"{self.path!r} does not end in .prom",
+                hint="choose a name that ends in .prom, because node_exporter reads no other files",
+            )
+        if os.path.islink(self.path):
+            raise ConfigurationError(
+                f"{self.path!r} is a symbolic link, which another user may have put there",
+                hint="pass the path of the file itself",
             )
         try:
-            with _temporary(os.path.realpath(self.path)):
+            with _temporary_file(os.path.dirname(self.path)):
                 self._read()
+            _remove_orphans(os.path.dirname(self.path))
         except OSError as error:
             raise ConfigurationError(
                 f"{self.path!r} cannot be written: {error.strerror or type(error).__name__}",
-                hint="make its folder, and let this user write there",
+                hint="create the folder of the file, and allow this user to write to the folder",
             ) from error
         except ValueError as error:
             raise ConfigurationError(
-                f"{self.path!r} holds something else: {error}",
-                hint="choose another name, or remove the file",
+                f"{self.path!r} is not a file of this exporter: {error}",
+                hint="choose another path, or remove the file",
             ) from None
 
-    def _read(self) -> textformat.Samples:
+    def _read(self) -> measures.Samples:
         try:
-            with open(self.path, encoding="utf-8", newline="") as file:
-                return textformat.parse(file.read())
+            with open(self.path, encoding="utf-8", newline="", opener=_open_no_link) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise ValueError("it is not a regular file")
+                text = file.read(_MAX_FILE_LENGTH + 1)
+                if len(text) > _MAX_FILE_LENGTH:
+                    raise ValueError(f"it has more than {_MAX_FILE_LENGTH:,} characters")
+                return measures.parse(text)
         except FileNotFoundError:
             return {}
 
     def _write(self) -> None:
         try:
-            # A link's own folder is not the one that others lock.
-            with self._lock, _alone(os.path.dirname(os.path.realpath(self.path))):
+            folder = os.path.dirname(self.path)
+            with self._lock, _folder_lock(folder) as is_locked:
                 self._add_to_file()
-        except (OSError, ValueError) as error:
-            if not self._warned:
-                self._warned = True
-                _log.warning("%s could not be written: %s", self.path, type(error).__name__)
+                # Another process may have been killed since this exporter was created.
+                if is_locked:
+                    _remove_temporary_files(folder)
+        except (OSError, ValueError, OverflowError) as error:
+            if not self._has_warned:
+                self._has_warned = True
+                path, reason = one_line(self.path), type(error).__name__
+                _log.warning("%s could not be written: %s", path, reason)
 
     def _add_to_file(self) -> None:
         samples = self._read()
         pending, self._pending = self._pending, {}
         try:
-            textformat.add(samples, pending)
-            _replace(self.path, textformat.write(samples))
+            measures.add(samples, pending)
+            _replace(self.path, measures.write(samples))
         except BaseException:
-            textformat.add(self._pending, pending)
+            measures.add(self._pending, pending)
             raise
 
 
 class PrometheusExporter:
-    """Counts in a registry of ``prometheus_client``, for scripts that Prometheus can scrape.
+    """A listener that keeps metrics in a registry of ``prometheus_client``.
 
-    The metrics are those of `TextfileExporter`. Starting the server that is scraped is the
-    script's own business (``prometheus_client.start_http_server``).
+    Use it in scripts that Prometheus can scrape. The metrics are those of `TextfileExporter`. The
+    script itself must start the server that Prometheus scrapes, with
+    ``prometheus_client.start_http_server``.
 
     Args:
-        registry: Where the metrics are registered; None for the library's own.
+        registry: The registry for the metrics; None uses the global registry of the library.
 
     Raises:
         DependencyError: ``prometheus_client`` is not installed.
-        ConfigurationError: The registry has these metrics already: one exporter serves all
+        ConfigurationError: The registry already has these metrics. Use one exporter for all
             providers.
     """
 
+    @exact_keywords
     def __init__(self, registry: Optional[CollectorRegistry] = None) -> None:
         try:
             import prometheus_client as library
         except ImportError:
             raise DependencyError(
                 "PrometheusExporter needs prometheus_client, which is not installed",
-                hint='install the extra "prometheus": python -m pip install prometheus_client',
+                hint='to install the extra "prometheus", run: '
+                "python -m pip install prometheus_client",
             ) from None
         kinds: Mapping[str, Any] = {
             "counter": library.Counter,
@@ -160,12 +211,12 @@ class PrometheusExporter:
                 )
         except ValueError as error:
             raise ConfigurationError(
-                f"the registry cannot take these metrics: {error}",
-                hint="make one PrometheusExporter, and give it to all providers",
+                f"the registry refused the metrics of this package: {error}",
+                hint="create one PrometheusExporter, and pass it to all providers",
             ) from None
 
     def __call__(self, event: CallEvent) -> None:
-        """Count an event."""
+        """Add an event to the metrics."""
         for metric, labels, value in changes(event):
             child = self._metrics[metric.name].labels(**labels)
             verbs = {"counter": "inc", "gauge": "set", "histogram": "observe"}
@@ -177,69 +228,113 @@ def _check_labels(labels: Mapping[str, str]) -> None:
     for name, value in labels.items():
         if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", name) or not isinstance(value, str):
             raise ConfigurationError(
-                f"{name!r} with a {type(value).__name__} is no label",
-                hint="a name has letters, digits and underscores; a value is text",
+                f"{name!r} with a value of type {type(value).__name__} is not a valid label",
+                hint="use letters, digits and underscores in the name, and a str as the value",
             )
         if name in own:
             raise ConfigurationError(
-                f"the label {name!r} is one of the exporter's own", hint="choose another name"
+                f"the label {name!r} is used by the exporter itself",
+                hint="choose another name for the label",
             )
 
 
+def _open_no_link(path: str, flags: int) -> int:
+    """Open a file for reading; refuse symbolic links, and do not block on a named pipe."""
+    # Windows has neither of these flags. Few users have the right to create links on Windows.
+    safe = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    return os.open(path, flags | safe)
+
+
 @contextlib.contextmanager
-def _temporary(path: str) -> Iterator[str]:
-    """Give the name of a new file in the same folder, which is gone behind the block."""
-    name = os.path.join(os.path.dirname(path), f".localproviders-{secrets.token_hex(8)}.tmp")
-    # Not tempfile's: those are for their owner only, and node_exporter is another user.
-    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+def _temporary_file(folder: str) -> Iterator[TextIO]:
+    """Create a temporary file in the folder for writing, and remove it after the ``with`` block."""
+    name = os.path.join(folder, f".localproviders-{secrets.token_hex(8)}.tmp")
+    # `tempfile` is not used: only the owner can read its files, but node_exporter is another user.
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        yield name
+        # The descriptor is opened, not the name: another user may have replaced the name with a
+        # link.
+        with open(
+            name, "w", encoding="utf-8", errors="replace", newline="", opener=lambda *_: descriptor
+        ) as file:
+            yield file
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(name)
 
 
+def _remove_orphans(folder: str) -> None:
+    """Remove temporary files of this user that were left by processes now dead.
+
+    Only the process that holds the lock of the folder writes temporary files. So while this
+    process holds the lock, no temporary file is in use. Without the lock, nothing is removed.
+    """
+    with contextlib.suppress(OSError), _folder_lock(folder) as is_locked:
+        if is_locked:
+            _remove_temporary_files(folder)
+
+
+def _remove_temporary_files(folder: str) -> None:
+    """Remove temporary files of this user; the caller holds the lock of the folder."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY_NAME.fullmatch(entry.name):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                    os.remove(entry.path)
+
+
 def _replace(path: str, text: str) -> None:
-    """Put a text in the place of a file, so that a reader sees the old or the new one whole."""
-    path = os.path.realpath(path)
-    with _temporary(path) as name:
-        with open(name, "w", encoding="utf-8", errors="replace", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+    """Replace the content of a file atomically: a reader sees the old or the new content.
+
+    If the path is now a symbolic link, the link is replaced, not the file to which it leads.
+    """
+    with _temporary_file(os.path.dirname(path)) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):
-            os.chmod(name, os.stat(path).st_mode & 0o777)
-        os.replace(name, path)
+            before = os.lstat(path)
+            if stat.S_ISREG(before.st_mode) and hasattr(os, "fchmod"):  # not on Windows
+                os.fchmod(file.fileno(), before.st_mode & 0o777)
+        file.close()  # Windows cannot rename an open file
+        os.replace(file.name, path)
 
 
 @contextlib.contextmanager
-def _alone(folder: str) -> Iterator[None]:
-    """Keep other processes that write into this folder waiting, where the system can.
+def _folder_lock(folder: str) -> Iterator[bool]:
+    """Hold the lock of a folder during a ``with`` block, if the system supports such locks.
+
+    Yields:
+        True if this process holds the lock.
 
     Raises:
-        TimeoutError: Another one has been writing for a second.
+        TimeoutError: Another process held the lock for one second.
     """
     try:
         import fcntl
-    except ImportError:  # Windows: processes that end at one moment can lose a count
-        yield
+    except ImportError:  # Windows: if two processes write at the same time, a count can be lost
+        yield False
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        # What cannot be locked, such as some shared folders, is written to all the same.
+        # Some network folders cannot be locked. In these, the file is written without a lock.
+        is_locked = False
         with contextlib.suppress(_NotLockable):
-            _wait_for(lambda: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB))
-        yield
+            _retry_lock(lambda: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            is_locked = True
+        yield is_locked
     finally:
-        os.close(handle)  # and with it the lock
+        os.close(handle)  # this also releases the lock
 
 
-class _NotLockable(Exception):  # noqa: N818  # no error: it is caught where it is raised
-    """The file system knows no locks."""
+class _NotLockable(Exception):  # noqa: N818  # internal signal, always caught in this module
+    """The file system does not support locks."""
 
 
-def _wait_for(lock: Callable[[], object]) -> None:
-    until = time.monotonic() + _LOCK_S
+def _retry_lock(lock: Callable[[], object]) -> None:
+    """Call `lock` until it succeeds, for at most one second."""
+    until = time.monotonic() + _LOCK_WAIT_S
     while True:
         try:
             lock()

@@ -1,4 +1,7 @@
-"""LM Studio: the OpenAI dialect, and its own REST for what that cannot say."""
+"""Provider for LM Studio.
+
+Chats and embeddings use the OpenAI dialect. Everything else uses LM Studio's own API.
+"""
 
 from localproviders.lmstudio.provider import LMStudioProvider
 

@@ -1,4 +1,7 @@
-"""Downloads, which LM Studio does on its own and is asked about (lmstudio-api §2.12)."""
+"""Downloads: the server runs them in the background, and the client polls their progress.
+
+The routes are in docs/reference/lmstudio.md, "Model management".
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import math
 import threading
 from typing import Optional, Set
 
-from localproviders._http.deadline import Call
+from localproviders._dialect.common import unexpected
+from localproviders._http.deadline import ANSWERING, AWAITING, TRANSFERRING, Call, Phase, wait
 from localproviders._http.retry import backoff_s
-from localproviders._wire import unexpected
+from localproviders._http_provider.call_runner import CallRunner
 from localproviders.errors import (
     ConfigurationError,
     LimitError,
@@ -18,255 +22,225 @@ from localproviders.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from localproviders.lmstudio import wire
-from localproviders.lmstudio.listings import Listings, find_entry, names_of
-from localproviders.types.cancel import CancelToken
-from localproviders.types.download import DownloadJob
-from localproviders.types.limits import Limits, Timeout, describe, resolve
-from localproviders.types.model import ModelInfo
-from localproviders.types.progress import OnProgress
+from localproviders.lmstudio.catalog import Catalog, find_entry, names_of, post
+from localproviders.lmstudio.wire.errors import RULES
+from localproviders.lmstudio.wire.models import (
+    DOWNLOAD_PATH,
+    download_payload,
+    is_address,
+    parse_job,
+    same_repository,
+    status_path,
+)
+from localproviders.types.limits import CancelToken, Timeout, describe
+from localproviders.types.models import DownloadJob, ModelInfo, OnProgress
 
-#: Seconds between two questions of `pull`: at first, and at most (lmstudio-api §2.12).
+#: Seconds between two status requests of `pull`: the first wait, and the longest
+#: (docs/reference/lmstudio.md, "Model management").
 WAITS_S = (1.0, 2.0)
 
-_GOES_ON = "the server goes on with it by itself; call pull again to follow it"
+_STILL_RUNNING = "the server continues the download by itself; call pull again to follow it"
 
 
-class Downloads(Listings):
-    """Downloading models, in the generation that can."""
+class Downloads:
+    """The calls that start downloads and wait for them; they need generation 0.4.
 
-    def download(
+    Args:
+        runner: Runner of the calls.
+        catalog: Catalog of the server's models.
+    """
+
+    def __init__(self, runner: CallRunner, catalog: Catalog) -> None:
+        self._runner = runner
+        self._catalog = catalog
+        self._provider = runner.settings.name
+
+    def start(
         self,
         model: str,
-        *,
-        quantization: Optional[str] = None,
-        timeout: Timeout = None,
-        cancel: Optional[CancelToken] = None,
+        quantization: Optional[str],
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
     ) -> DownloadJob:
-        """Let the server begin a download, and come back at once (0.4.0 and newer).
-
-        The server goes on by itself, whatever becomes of this program: it has no route to
-        stop a download, to pause it or to delete a model. `download_status` tells how far
-        it is, `pull` waits.
-
-        Args:
-            model: Name in LM Studio's catalog, such as ``ibm/granite-4-micro``, or the
-                address of a Hugging Face repository.
-            quantization: Which of its files, such as ``Q4_K_M``; goes with an address.
-            timeout: See the class; its total is 30 s unless it says otherwise.
-            cancel: See the class; the request may have been understood all the same.
-
-        Raises:
-            ModelNotFoundError: There is no such model to download.
-            UnsupportedError: The server is too old, or a quantization of a catalog name
-                was asked for.
-            ProviderError: As for `list_models`.
-        """
-        _check(model, quantization, self.name)
+        """Start a download, and return its job."""
+        _check_quantization(model, quantization, self._provider)
 
         def start(call: Call) -> DownloadJob:
-            self._need("download", "0.4", call)
+            self._catalog.require("download", "0.4", call)
             return self._start(model, quantization, call)
 
-        return self._look(start, timeout, cancel, model)
+        return self._catalog.run(start, timeout, cancel, model)
 
-    def download_status(
-        self, job_id: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
-    ) -> DownloadJob:
-        """Say how far a download is. One that has failed is no error here: `has_failed`.
-
-        Raises:
-            ConfigurationError: `job_id` is None or empty, as where the model was there.
-            RequestRejectedError: The server knows no such job.
-            UnsupportedError: The server is too old.
-            ProviderError: As for `list_models`.
-        """
+    def status(self, job_id: str, timeout: Timeout, cancel: Optional[CancelToken]) -> DownloadJob:
+        """Return the progress of a download."""
         if not job_id:
             raise ConfigurationError(
-                f"job_id is {job_id!r}", hint="pass the job_id of what download() gave"
+                f"job_id is {job_id!r}, which is not the id of a job",
+                hint="pass the job_id of the job that download() returned",
             )
+        status_path(job_id)  # raises for an invalid id before a request is sent
 
         def read(call: Call) -> DownloadJob:
-            self._need("download_status", "0.4", call)
-            return self._job(job_id, call)
+            self._catalog.require("download_status", "0.4", call)
+            return self._read_job(job_id, call)
 
-        return self._look(read, timeout, cancel)
+        return self._catalog.run(read, timeout, cancel)
 
     def pull(
         self,
         model: str,
-        *,
-        on_progress: Optional[OnProgress] = None,
-        quantization: Optional[str] = None,
-        timeout: Timeout = None,
-        cancel: Optional[CancelToken] = None,
+        quantization: Optional[str],
+        on_progress: Optional[OnProgress],
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
     ) -> ModelInfo:
-        """Let the server download a model, and wait until it is there (0.4.0 and newer).
-
-        The server is asked every second, later every other. There is no total limit unless
-        `timeout` gives one; a download whose bytes stand still for `idle_s` is an error,
-        also where it is paused. Once all bytes are there, the server may work on them for
-        `load_s`. A question whose answer breaks off is asked again, up to
-        `RetryPolicy.attempts` times. Whatever ends this call, the download goes on: the
-        server has no route to stop it. To call `pull` again is to follow it again.
-
-        The server does not verify what it reports as completed: to be sure, load the model
-        (lmstudio-api §7, 46).
-
-        Args:
-            model: As for `download`.
-            on_progress: Told of each answer of the server; ``paused`` is among them.
-            quantization: As for `download`.
-            timeout: See the class.
-            cancel: See the class.
-
-        Raises:
-            ModelNotFoundError: There is no such model to download; or the server lists
-                what it has downloaded under a name that cannot be told from others.
-            LimitError: It stands still (``idle_s``, ``load_s``), or the total ran out.
-            ServerError: The server has given up; the message says why, if it does.
-            UnsupportedError: As for `download`.
-            ProviderError: As for `list_models`.
-        """
-        _check(model, quantization, self.name)
-        call = _Following(_transfer_limits(timeout, self.settings.limits), cancel)
-        span = self._span("pull", model, call)
+        """Download a model, wait until it is complete, and return its facts from the model list."""
+        _check_quantization(model, quantization, self._provider)
 
         def follow(call: Call) -> ModelInfo:
-            before = set(names_of(self._entries_with("pull", "0.4", call)))
+            before = set(names_of(self._catalog.entries_for("pull", "0.4", call)))
             job = self._start(model, quantization, call)
             self._follow(model, job, on_progress, call)
-            return self._downloaded(model, before, call)
+            return self._find_downloaded(model, before, call)
 
-        return self._run(call, follow, model, span)
+        return self._runner.run(
+            follow,
+            operation="pull",
+            model=model,
+            timeout=timeout,
+            cancel=cancel,
+            total_s=math.inf,
+            make=_PollingCall,
+        )
 
-    # --- pieces of it -----------------------------------------------------------------------
+    # --- steps ------------------------------------------------------------------------------
 
     def _start(self, model: str, quantization: Optional[str], call: Call) -> DownloadJob:
-        payload = wire.download_payload(model, quantization)
-        return wire.parse_job(self._post(wire.DOWNLOAD_PATH, payload, call), self._rules)
+        payload = download_payload(model, quantization)
+        return parse_job(post(self._runner, DOWNLOAD_PATH, payload, call), RULES)
 
-    def _job(self, job_id: str, call: Call) -> DownloadJob:
-        data = self._transport.json("GET", wire.status_path(job_id), call=call)
-        job = wire.parse_job(data, self._rules)
+    def _read_job(self, job_id: str, call: Call) -> DownloadJob:
+        data = self._runner.transport.json("GET", status_path(job_id), call=call)
+        job = parse_job(data, RULES)
         return job if job.job_id else job.replace(job_id=job_id)
 
     def _follow(
         self, model: str, job: DownloadJob, on_progress: Optional[OnProgress], call: Call
     ) -> None:
-        standstill = _Standstill(call)
-        wait_s, most_s = WAITS_S
+        stall = _StallDetector(call)
+        wait_s, longest_s = WAITS_S
         while True:
             if on_progress is not None:
                 began = call.clock()
                 on_progress(job.progress)
-                standstill.outside(call.clock() - began)
+                stall.exclude(call.clock() - began)
             if job.is_done:
                 return
             if job.has_failed:
-                why = job.reason or "it gives no reason"
+                reason = job.reason or "the server did not report a reason"
                 raise ServerError(
-                    f"the server could not download {model!r}: {why}",
+                    f"the server could not download {model!r}: {reason}",
                     server_message=job.reason,
                 )
-            left_s = standstill.check(job)
-            self._wait(call, threading.Event(), min(wait_s, left_s))
-            wait_s = min(wait_s * 1.5, most_s)
-            job = self._job_surely(job.job_id or unexpected("'job_id'"), call)
+            left_s = stall.check(job)
+            wait(call, threading.Event(), min(wait_s, left_s))
+            wait_s = min(wait_s * 1.5, longest_s)
+            job = self._read_job_with_retries(job.job_id or unexpected("'job_id'"), call)
 
-    def _job_surely(self, job_id: str, call: Call) -> DownloadJob:
-        """Ask for a job; again if the answer breaks off, because the download goes on."""
-        policy, number = self.settings.retry, 1
+    def _read_job_with_retries(self, job_id: str, call: Call) -> DownloadJob:
+        """Request the status of a job; retry if the connection fails.
+
+        A failed status request does not end the download, so it must not end `pull` either.
+        """
+        policy, number = self._runner.settings.retry, 1
         while True:
             try:
-                return self._job(job_id, call)
+                return self._read_job(job_id, call)
             except (StreamInterruptedError, UnreachableError) as error:
                 if number >= policy.attempts:
                     raise
                 wait_s = backoff_s(policy, number)
                 if call.on_retry is not None:
                     call.on_retry(error, number, wait_s)
-            self._wait(call, threading.Event(), wait_s)
+            wait(call, threading.Event(), wait_s)
             number += 1
 
-    def _downloaded(self, model: str, before: Set[str], call: Call) -> ModelInfo:
-        entries = self._entries(call)
+    def _find_downloaded(self, model: str, before: Set[str], call: Call) -> ModelInfo:
+        entries = self._catalog.entries(call)
         entry = find_entry(model, entries)
         if entry is not None:
             return entry.info
         new = [e for e in entries if e.info.name not in before]
-        alike = [e for e in entries if wire.same_repository(model, e.info.name)]
+        alike = [e for e in entries if same_repository(model, e.info.name)]
         for found in (new, alike):
             if len(found) == 1:
                 return found[0].info
         raise ModelNotFoundError(
-            f"{model!r} has been downloaded, and the server's list does not tell as what",
-            hint="look at list_models(), and load the model to be sure that it is whole",
+            f"{model!r} has been downloaded, but no entry of the server's model list can be "
+            "identified as this model",
+            hint="find its name with list_models(), and load it to check the download",
             available=names_of(entries),
         )
 
 
-class _Following(Call):
-    """A call that asks again and again, perhaps for hours.
+class _PollingCall(Call):
+    """A call that sends status requests repeatedly, perhaps for hours.
 
-    No model is waited for. So each question is to be answered within `idle_s`, whatever the
-    server drips.
+    None of its requests loads a model, so none needs the long limit for a load. Each response must
+    be complete within `idle_s`; the bytes of a slow response do not restart this limit.
     """
 
-    def awaiting(self) -> None:
-        super().awaiting()
-        self._phase("idle_s", self.limits.idle_s)
+    def enter(self, phase: Phase) -> None:
+        # In the phase ANSWERING, each read may take `idle_s`. So this phase is never entered, and
+        # the limit of TRANSFERRING keeps running until the response is complete.
+        if phase is not ANSWERING:
+            super().enter(phase)
+        if phase is AWAITING:
+            super().enter(TRANSFERRING)
 
-    def answering(self) -> None:
-        """Go on as while waiting."""
 
-
-class _Standstill:
-    """Notices when the bytes of a download stand still."""
+class _StallDetector:
+    """Detector for a download whose byte count no longer changes."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._bytes: Optional[int] = None
         self._since = call.clock()
 
-    def outside(self, seconds: float) -> None:
-        """Take what the caller did meanwhile off the clock."""
+    def exclude(self, seconds: float) -> None:
+        """Exclude the time that the caller's progress callback took."""
         self._since += seconds
 
     def check(self, job: DownloadJob) -> float:
-        """Give the seconds that it may go on standing still.
+        """Return the seconds for which the byte count may stay unchanged from now on.
 
         Raises:
-            LimitError: It has stood still for `idle_s`; or for `load_s` where all bytes are
-                there, and the server works on them.
+            LimitError: The count has not changed for `idle_s`; or for `load_s` if all bytes
+                have arrived and the server is still processing them.
         """
         now, limits = self._call.clock(), self._call.limits
         if job.completed_bytes != self._bytes:
             self._bytes, self._since = job.completed_bytes, now
-        whole = self._bytes is not None and self._bytes == job.total_bytes
-        limit, limit_s = ("load_s", limits.load_s) if whole else ("idle_s", limits.idle_s)
+        has_all = self._bytes is not None and self._bytes == job.total_bytes
+        limit, limit_s = ("load_s", limits.load_s) if has_all else ("idle_s", limits.idle_s)
         left_s = self._since + limit_s - now
         if left_s > 0:
             return left_s
-        at = "unknown" if self._bytes is None else f"{self._bytes:,}"
+        count = "an unknown number of" if self._bytes is None else f"{self._bytes:,}"
         raise LimitError(
-            f"the download is {job.status}, and has stood at {at} bytes for {describe(limit_s)}",
-            hint=f"{_GOES_ON}; raise it with timeout=Limits({limit}=...)",
+            f"the download has status {job.status!r}, and stayed at {count} bytes for "
+            f"{describe(limit_s)}",
+            hint=f"{_STILL_RUNNING}; raise the limit with timeout=Limits({limit}=...)",
             limit=limit,
             limit_s=limit_s,
             elapsed_s=self._call.elapsed_s,
         )
 
 
-def _transfer_limits(timeout: Timeout, inherited: Limits) -> Limits:
-    """Give the limits of a transfer: no total unless this very call was given one."""
-    return resolve(timeout, inherited.replace(total_s=math.inf))
-
-
-def _check(model: str, quantization: Optional[str], provider: str) -> None:
-    if quantization is not None and not wire.is_address(model):
+def _check_quantization(model: str, quantization: Optional[str], provider: str) -> None:
+    if quantization is not None and not is_address(model):
         raise UnsupportedError(
-            f"{provider} cannot take quantization={quantization!r} with a name of its catalog",
+            f"{provider} does not support quantization={quantization!r} with a catalog name",
             hint="pass the address of the Hugging Face repository as model",
             provider=provider,
         )

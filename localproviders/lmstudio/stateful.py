@@ -1,223 +1,122 @@
-"""Conversations that LM Studio keeps (lmstudio-api §2.10, §3.4, §6.7)."""
+"""Conversations that the server stores: LM Studio's native chat.
+
+The route is described in docs/reference/lmstudio.md, "Native chat" and "State".
+"""
 
 from __future__ import annotations
 
 from typing import (
-    TYPE_CHECKING,
     Any,
-    Dict,
     List,
     Mapping,
     Optional,
     Sequence,
-    Tuple,
-    TypedDict,
     Union,
 )
 
 from localproviders._http.deadline import Call
-from localproviders._http.stream import ChunkParser, Stream
 from localproviders._http.transport import Payload
-from localproviders._record import did_you_mean
+from localproviders._http_provider.provider import WireRequest
 from localproviders.errors import ConfigurationError
-from localproviders.lmstudio import wire
-from localproviders.lmstudio.listings import Listings
-from localproviders.provider import bare
-from localproviders.types.answer import CompletionChunk, CompletionResponse
-from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import Timeout
-from localproviders.types.media import Image
-from localproviders.types.message import Message
-from localproviders.types.request import CompletionRequest
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-#: What to say in one turn: a text, or texts and images in their order.
-Parts = Union[str, Sequence[Union[str, Image]]]
+from localproviders.lmstudio.catalog import Catalog, find_entry
+from localproviders.lmstudio.wire.errors import RULES
+from localproviders.lmstudio.wire.stateful import (
+    CHAT_PATH,
+    EventParser,
+    chat_payload,
+    reasoning_level,
+)
+from localproviders.secret import errors_without_frames
+from localproviders.settings import Settings
+from localproviders.types.messages import Image, Message
+from localproviders.types.models import ModelCapabilities
+from localproviders.types.requests import CompletionRequest, Parts
 
 
-class StatefulFields(TypedDict, total=False):
-    """The fields of `CompletionRequest` that LM Studio's own chat takes."""
+class Stateful:
+    """Requests of the native chat, which needs generation 0.4.
 
-    temperature: Optional[float]
-    top_p: Optional[float]
-    top_k: Optional[int]
-    min_p: Optional[float]
-    repeat_penalty: Optional[float]
-    max_tokens: Optional[int]
-    thinking: Union[bool, str, None]
-    context_length: Optional[int]
-    allow_other_model: bool
+    Args:
+        settings: The provider's settings.
+        catalog: Catalog of the server's models.
+    """
 
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self._settings = settings
+        self._catalog = catalog
 
-class Stateful(Listings):
-    """LM Studio's own chat, in the generation that has it."""
-
-    def stateful_chat(
+    def make_request(
         self,
-        text: Parts,
-        *,
-        model: Optional[str] = None,
-        system: Optional[str] = None,
-        images: Sequence[Image] = (),
-        previous_response_id: Optional[str] = None,
-        store: bool = True,
-        timeout: Timeout = None,
-        cancel: Optional[CancelToken] = None,
-        **fields: Unpack[StatefulFields],
-    ) -> CompletionResponse:
-        """Say something in a conversation that the server keeps (0.4.0 and newer).
-
-        Only what is new is sent; the answer's `response_id` continues from here, and any
-        earlier one continues from there. It is streamed on the wire and collected, as
-        `chat` is. The server gives no `finish_reason`: an answer as long as `max_tokens`
-        gets a warning, which is inferred. `server_timings.load_s` is there if this call
-        loaded the model. Tools and JSON Schemas this route does not take: see `chat`.
-
-        Args:
-            text: What to say: a text, or texts and images in their order.
-            model: Key, variant or copy in memory; None takes the provider's.
-            system: How the model is to behave. Whether the server remembers that of the
-                turn before is not documented: give it each time.
-            images: Pictures that go behind the text.
-            previous_response_id: The `response_id` of the answer to continue from; None
-                begins a conversation.
-            store: False lets the server keep nothing: the answer has no `response_id`.
-                Otherwise it keeps it for 30 days (lmstudio-api §6.7).
-            timeout: See the class.
-            cancel: See the class.
-            fields: Those of `CompletionRequest` that `StatefulFields` names.
-                `temperature`, `top_p` and `min_p` go up to 1; `thinking` is True, False, or
-                one of ``low``, ``medium``, ``high``, as the model allows;
-                `context_length` counts if this call loads the model.
-
-        Raises:
-            ConfigurationError: A value is not what this route takes.
-            UnsupportedError: The server is too old.
-            CapabilityError: The model does not take this `thinking`, as its list entry says.
-            RequestRejectedError: The server keeps no answer of that id, or takes no such
-                field.
-            WrongModelError: Another model answers.
-            StreamInterruptedError: The answer stopped before its last event.
-            ValueError: There is nothing to say, or a field's value is impossible.
-            TypeError: There is no such field.
-            ProviderError: As for `stream_completion`.
-        """
-        try:
-            stream = self.stateful_stream(
-                text,
-                model=model,
-                system=system,
-                images=images,
-                previous_response_id=previous_response_id,
-                store=store,
-                timeout=timeout,
-                cancel=cancel,
-                **fields,
-            )
-        finally:
-            del text, system, images, fields  # a traceback with locals shows no prompt of ours
-        with stream:
-            return stream.result()
-
-    def stateful_stream(
-        self,
-        text: Parts,
-        *,
-        model: Optional[str] = None,
-        system: Optional[str] = None,
-        images: Sequence[Image] = (),
-        previous_response_id: Optional[str] = None,
-        store: bool = True,
-        timeout: Timeout = None,
-        cancel: Optional[CancelToken] = None,
-        **fields: Unpack[StatefulFields],
-    ) -> Stream:
-        """Say something in a conversation that the server keeps, and get it as it comes.
-
-        The arguments are those of `stateful_chat`. Beside text and thinking, chunks tell in
-        `progress` how far the server is with ``loading the model`` and ``reading the
-        prompt``; they have no text. The last chunk has usage and `response_id`.
-
-        Raises:
-            ProviderError: As for `stateful_chat`; what comes later, while iterating.
-        """
-        try:
-            request = _request(text, model, system, images, fields)
-        except (TypeError, ValueError) as error:
-            raise bare(error) from None
-        finally:
-            del text, system, images, fields  # as above
-        wire.check_fields(request)
-        _check_id(previous_response_id)
-        chosen = self._model(request.model, timeout, cancel)
-        warnings: List[str] = []
-
-        def question(call: Call) -> Tuple[str, Dict[str, Any], ChunkParser]:
-            self._need("stateful_chat", "0.4", call)
-            payload = wire.chat_payload(
-                self._with_reasoning(request, chosen, call),
-                chosen,
-                previous_response_id=previous_response_id,
-                store=store,
-            )
-            parser = wire.EventParser(self.settings.max_json_depth, self._rules)
-            return wire.CHAT_PATH, Payload(payload), parser
-
-        return self._streamed(
-            "stateful_stream", request, chosen, warnings, question, timeout=timeout, cancel=cancel
+        request: CompletionRequest,
+        model: str,
+        previous_response_id: Optional[str],
+        store: bool,
+        call: Call,
+    ) -> WireRequest:
+        """Return the path, the request body and the parser of one turn of a conversation."""
+        self._catalog.require("stateful_chat", "0.4", call)
+        payload = chat_payload(
+            self._with_reasoning(request, model, call),
+            model,
+            previous_response_id=previous_response_id,
+            store=store,
         )
+        parser = EventParser(self._settings.max_json_depth, RULES, call.look)
+        return CHAT_PATH, Payload(payload), parser
 
     def _with_reasoning(
         self, request: CompletionRequest, model: str, call: Call
     ) -> CompletionRequest:
-        """Put `thinking` in the server's word, where the model's entry allows it."""
+        """Replace `thinking` with the value that the server expects.
+
+        Raises:
+            CapabilityError: The model's list entry does not allow the value.
+        """
         if request.thinking is None:
             return request
-        known = self._capabilities_of(model, call)
-        return request.replace(thinking=wire.reasoning(request.thinking, known))
-
-    def _check_answer(
-        self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
-    ) -> Optional[str]:
-        warning = super()._check_answer(request, model, chunk, call)
-        most = request.max_tokens
-        if warning is None and most is not None and wire.may_be_cut(chunk, most):
-            return f"the answer is as long as max_tokens={most} allows: it may be cut (inferred)"
-        return warning
+        entry = find_entry(model, self._catalog.entries(call))
+        capabilities = ModelCapabilities() if entry is None else entry.info.capabilities
+        return request.replace(thinking=reasoning_level(request.thinking, capabilities))
 
 
-def _request(
+@errors_without_frames
+def turn(
     text: Parts,
-    model: Optional[str],
     system: Optional[str],
     images: Sequence[Image],
     fields: Mapping[str, Any],
+    *,
+    model: Optional[str],
 ) -> CompletionRequest:
-    """Make a request that carries one turn: a message for each part."""
-    known = list(StatefulFields.__annotations__)
-    for name in fields:
-        if name not in known:
-            raise TypeError(f"there is no field {name!r} here{did_you_mean(name, known)}")
+    """Return a request for one turn, with one message for each text and image.
+
+    Raises:
+        ValueError: The turn is empty, or a value is invalid.
+        TypeError: A field does not exist.
+    """
     parts: List[Union[str, Image]] = [text] if isinstance(text, str) else list(text)
     parts += images
     if not all(isinstance(part, (str, Image)) for part in parts):
-        raise ValueError("what to say is made of texts and Image values")
-    said = [
+        raise ValueError("each part of the prompt must be a str or an Image")
+    messages = [
         Message.user(part) if isinstance(part, str) else Message.user("", images=[part])
         for part in parts
         if part != ""
     ]
-    if not said:
-        raise ValueError("the text is empty; there is nothing to answer")
+    if not messages:
+        raise ValueError("the prompt is empty: it has no text and no image")
     head = [] if system is None else [Message.system(system)]
-    return CompletionRequest(model=model, messages=(*head, *said), **fields)
+    return CompletionRequest(model=model, messages=(*head, *messages), **fields)
 
 
-def _check_id(response_id: Optional[str]) -> None:
+def check_id(response_id: Optional[str]) -> None:
+    """Check the id of the response to continue from.
+
+    Raises:
+        ConfigurationError: The id does not have the form of LM Studio's ids.
+    """
     if response_id is not None and not str(response_id).startswith("resp_"):
         raise ConfigurationError(
-            "previous_response_id begins with 'resp_' (lmstudio-api §2.10)",
-            hint="pass the response_id of an answer of stateful_chat that was stored",
+            "previous_response_id does not begin with 'resp_', as all ids of LM Studio do",
+            hint="pass the response_id of a stored response of stateful_chat()",
         )

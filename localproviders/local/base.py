@@ -1,29 +1,42 @@
-"""What every verb of `LocalProvider` stands on: its servers, its rules, and one run."""
+"""Base class of `LocalProvider`, which finds the servers and puts them in the order of a call."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+import time
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, TypedDict, Union
 
-from localproviders._record import did_you_mean
-from localproviders.config import Config
+from localproviders._did_you_mean import did_you_mean
+from localproviders._signatures import exact_keywords
+from localproviders.config import Config, Origin
 from localproviders.errors import ConfigurationError
-from localproviders.local.breaker import Breaker
-from localproviders.local.routes import STRATEGIES, Aliases, Route, Server, routes_of
-from localproviders.local.run import LOOK_S, Run
+from localproviders.local.failover import LOOKUP_S, SEEN_S, FailoverCall
 from localproviders.local.servers import (
+    STRATEGIES,
+    Aliases,
+    Breaker,
+    Guard,
     MakeBreaker,
+    Route,
+    Server,
     as_providers,
-    found_servers,
+    find_servers,
     given_servers,
-    no_server,
+    is_untrusted,
+    is_wider,
+    limit_locality,
+    narrowed_keys,
+    no_server_error,
+    origin_in_project,
+    routes_of,
+    routes_within,
 )
 from localproviders.provider import ModelProvider
+from localproviders.secret import Sealed
 from localproviders.telemetry import Listener
-from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout, resolve
-from localproviders.types.model import ModelCapabilities
-from localproviders.types.request import LOCALITIES, Locality
+from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout, resolve
+from localproviders.types.models import ModelCapabilities
+from localproviders.types.requests import LOCALITIES, Locality
 
 _ABILITIES = [
     name
@@ -31,13 +44,29 @@ _ABILITIES = [
     if hint == "Optional[bool]" and name != "remote"
 ]
 
-#: What an alias stands for: a name, or several in order.
+#: Target of an alias: one name, or several names in order.
 AliasOf = Union[str, Sequence[str]]
 
 
-class Choosing(ModelProvider):
-    """The ground of `LocalProvider`; see there."""
+class LocalOptions(TypedDict, total=False):
+    """The keyword arguments of `LocalProvider`, without ``providers``."""
 
+    model: Optional[str]
+    aliases: Optional[Mapping[str, AliasOf]]
+    strategy: Optional[str]
+    needs: Iterable[str]
+    name: str
+    config: Optional[Config]
+    locality: Optional[Locality]
+    listeners: Tuple[Listener, ...]
+    timeout: Timeout
+    make_breaker: MakeBreaker
+
+
+class LocalProviderBase(ModelProvider):
+    """Base class of `LocalProvider`: finds the servers, and chooses among them for each call."""
+
+    @exact_keywords
     def __init__(
         self,
         providers: Optional[Sequence[ModelProvider]] = None,
@@ -53,10 +82,13 @@ class Choosing(ModelProvider):
         timeout: Timeout = None,
         make_breaker: MakeBreaker = Breaker,
     ) -> None:
-        self._made: Dict[str, Any] = dict(  # noqa: C408  # as text, `config` is a server's word
-            providers=None if providers is None else as_providers(providers),
+        given, providers = Sealed(providers), None
+        # This is not a dict literal, because "config" is also the name of a JSON field of a server.
+        # A test forbids strings with such names outside the modules of the wire formats.
+        self._arguments: Dict[str, Any] = dict(  # noqa: C408
+            providers=None if given.cell_contents is None else as_providers(given.cell_contents),
             model=model,
-            aliases=None if aliases is None else _checked_aliases(aliases),
+            aliases=None if aliases is None else _normalize_aliases(aliases),
             strategy=strategy,
             needs=frozenset([needs] if isinstance(needs, str) else needs),
             name=name,
@@ -66,147 +98,169 @@ class Choosing(ModelProvider):
             timeout=timeout,
             make_breaker=make_breaker,
         )
-        _check(self._made)
+        _check_arguments(self._arguments)
         self._name = name
         self._timeout = timeout
         self._listeners: Tuple[Listener, ...] = tuple(listeners)
         self._make_breaker = make_breaker
-        self._needs = self._made["needs"]
-        self._config = self._own_config = config
-        self._given = providers is not None
+        self._needs = self._arguments["needs"]
+        self._config = self._own_config = config and limit_locality(config, locality)
+        self._has_given_servers = self._arguments["providers"] is not None
         self._servers: Optional[List[Server]] = None
-        self._place: Optional[str] = None
-        #: Those of the last search; what is still there is not made anew.
-        self._known: Sequence[Server] = ()
-        if self._given:
+        self._locality: Optional[str] = None
+        #: Aliases of a project's file that no server has as the name of a model. The value is the
+        #: time until which this need not be checked again.
+        self._aliases_without_model: Dict[str, float] = {}
+        #: Servers of the last search. The next search reuses those that it finds again.
+        self._last_servers: Sequence[Server] = ()
+        if self._has_given_servers:
             place = locality or os.environ.get("LOCALPROVIDERS_LOCALITY") or "loopback"
             _check_choice("locality", place, LOCALITIES)
-            self._servers = given_servers(self._made["providers"], place, make_breaker)
-            self._place = place
+            self._servers = given_servers(self._arguments["providers"], place, make_breaker)
+            self._locality = place
 
     @property
     def name(self) -> str:
-        """The name of the whole; answers and events name the server that was asked."""
+        """The name of this provider in errors. Responses and events have the name of the server."""
         return self._name
 
     @property
     def locality(self) -> str:
-        """Where prompts may go, at the furthest.
+        """The widest locality to which prompts may be sent.
+
+        If no providers were given, the first access reads the configuration.
 
         Raises:
-            ConfigurationError: The configuration, which is read for this, is impossible.
+            ConfigurationError: The configuration is invalid.
         """
-        return self._place or self._settled().locality
+        return self._locality or self._load_config().locality
 
     def __repr__(self) -> str:
-        names = [server.name for server in self._servers or ()]
-        return f"{type(self).__name__}({names if self._servers else 'not searched yet'})"
+        # A traceback with local variables can show an object whose constructor has failed.
+        servers: Sequence[Server] = vars(self).get("_servers") or ()
+        names = [server.name for server in servers]
+        return f"{type(self).__name__}({names if names else 'not searched yet'})"
 
     def __getstate__(self) -> Dict[str, Any]:
-        return dict(self._made)
+        return dict(self._arguments)
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        Choosing.__init__(self, **state)
+        LocalProviderBase.__init__(self, **state)
 
     def limits(self, timeout: Timeout = None) -> Limits:
-        """Give the limits of a call with this `timeout`.
+        """Return the limits of a call with this `timeout`.
 
-        Where neither it nor the constructor says anything, they are those of the server with
-        the longest total; before the first search, of those that are configured.
+        If neither `timeout` nor the constructor sets limits, the result is the limits of the
+        server with the longest total. Before the first search, the configured limits and those
+        of the configured servers are compared.
+
+        Args:
+            timeout: Seconds for the whole call, or a `Limits` value, or None.
 
         Raises:
-            ConfigurationError: The configuration is impossible.
-            ValueError: It is not a number of seconds above zero.
+            ConfigurationError: The configuration is invalid.
+            ValueError: `timeout` is not a number of seconds above zero.
         """
-        own = [each.provider.limits() for each in self._servers or self._known]
+        own = [each.provider.limits() for each in self._servers or self._last_servers]
         if not own and timeout is None and self._timeout is None:
-            config = self._configured
+            config = self._effective_config
             own = [config.limits, *(server.limits for server in config.servers)]
         longest = max(own, key=lambda each: each.total_s, default=Limits())
         return resolve(timeout, resolve(self._timeout, longest))
 
     def close(self) -> None:
-        """Close all servers' kept connections, and stop engines; the next call opens anew."""
-        for server in self._servers or self._known:
+        """Close all connections, and stop engines. The next call opens new ones."""
+        for server in self._servers or self._last_servers:
             server.close()
 
     def providers(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelProvider]:
-        """Give the providers, in their order; a search finds them first where none were given.
+        """Return the providers of all servers, in their order.
+
+        If no providers were given, the first call searches for them.
+
+        Args:
+            timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
+                means the limits of the servers, with a total of 30 s.
+            cancel: Token that cancels this call.
 
         Raises:
-            UnreachableError: No server was found; the hint says what was tried, and what to do.
-            ConfigurationError: The configuration is impossible.
+            UnreachableError: No server was found. The hint lists the addresses that were tried.
+            ConfigurationError: The configuration is invalid.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
         """
         with self._run("providers", timeout, cancel, total_s=LISTING_TOTAL_S) as run:
-            return [server.provider for server in self._all(run)]
+            return [server.provider for server in self._all_servers(run)]
 
     def refresh(self) -> None:
-        """Forget what was found and seen: the next call reads and searches anew.
+        """Forget the servers that were found, so that the next call searches again.
 
-        Given providers stay; what is known of their models and failures is forgotten.
+        Configuration files are read again, too. Providers that were given to the constructor
+        are kept; cached facts about their models and failures are forgotten.
         """
         self.close()
-        if self._given:
+        self._aliases_without_model.clear()
+        if self._has_given_servers:
             self._servers = [
                 Server(each.provider, self._make_breaker()) for each in self._servers or ()
             ]
         else:
-            self._servers, self._known, self._config = None, (), self._own_config
+            self._servers, self._last_servers, self._config = None, (), self._own_config
 
     def _search_again(self) -> None:
-        """Have the next call search for servers: of those that are known, none could."""
-        if not self._given:
+        """Make the next call search for servers, because every known server failed."""
+        if not self._has_given_servers:
             self._servers = None
 
     # --- the servers --------------------------------------------------------------------------
 
-    def _all(self, run: Run) -> List[Server]:
-        """Give all servers; the first call finds them, within its limits."""
-        # No lock: a fork can come while one is held. Two threads may both search once.
+    def _all_servers(self, run: FailoverCall) -> List[Server]:
+        """Return all servers; search for them if they are not known, within the call's limits."""
+        # No lock is used, because a lock that is held during a fork would stay locked in the child.
+        # So two threads may search at the same time, which does no harm.
         servers = self._servers
         if servers is None:
-            config = self._settled()
-            servers, found = found_servers(
-                config, self._listeners, self._make_breaker, run.call, known=self._known
+            config = self._load_config()
+            servers, found = find_servers(
+                config, self._listeners, self._make_breaker, run.call, known=self._last_servers
             )
             if not servers:
-                raise no_server(found, self.name)
-            for gone in set(self._known).difference(servers):
-                gone.close()
-            # Another thread that was faster has perhaps started an engine already.
-            self._servers = self._known = servers = self._servers or servers
+                raise no_server_error(found, self.name)
+            for missing in set(self._last_servers).difference(servers):
+                missing.close()
+            # If another thread was faster, use its servers, because one may have started an engine.
+            self._servers = self._last_servers = servers = self._servers or servers
         return servers
 
-    def _settled(self) -> Config:
-        """Give the configuration, read once, under what the constructor was given."""
+    def _load_config(self) -> Config:
+        """Return the configuration, limited to the given locality; read the files only once."""
         if self._config is None:
-            self._config = Config.load()
-        locality = self._made["locality"]
-        return self._config.replace(locality=locality) if locality else self._config
+            self._config = limit_locality(Config.load(), self._arguments["locality"])
+        return self._config
 
     @property
-    def _configured(self) -> Config:
-        """What was configured; nothing where the providers were given."""
-        if self._given:
-            return self._config or _NOTHING
-        return self._settled()
+    def _effective_config(self) -> Config:
+        """The configuration; an empty configuration if the caller gave providers without one."""
+        if self._has_given_servers:
+            return self._config or _EMPTY_CONFIG
+        return self._load_config()
 
     @property
     def _aliases(self) -> Aliases:
-        own: Optional[Aliases] = self._made["aliases"]
-        return self._configured.aliases if own is None else own
+        own: Optional[Aliases] = self._arguments["aliases"]
+        return self._effective_config.aliases if own is None else own
 
     @property
     def _strategy(self) -> str:
-        own: Optional[str] = self._made["strategy"]
-        return own or self._configured.strategy
+        own: Optional[str] = self._arguments["strategy"]
+        return own or self._effective_config.strategy
 
     @property
     def _model(self) -> Optional[str]:
-        own: Optional[str] = self._made["model"]
-        return own or self._configured.default_model
+        own: Optional[str] = self._arguments["model"]
+        return own or self._effective_config.default_model
 
     # --- one call ------------------------------------------------------------------------------
 
@@ -218,87 +272,149 @@ class Choosing(ModelProvider):
         *,
         total_s: Optional[float] = None,
         needs: Iterable[str] = (),
-    ) -> Run:
-        """Start the clock of a call.
+    ) -> FailoverCall:
+        """Return a new call, whose limits start now.
 
         Args:
-            operation: The public method.
-            timeout: As the method got it.
-            cancel: As the method got it.
-            total_s: A total for this verb, where the caller said nothing.
-            needs: What the model must be able to do.
+            operation: Name of the public method.
+            timeout: Argument of the public method.
+            cancel: Argument of the public method.
+            total_s: Total limit of this method, used if `timeout` is None.
+            needs: Abilities that the model must have.
         """
         limits = self.limits(timeout)
         if timeout is None and total_s is not None:
             limits = limits.replace(total_s=total_s)
-        said = timeout if timeout is not None else self._timeout
-        return Run(
+        server_timeout = timeout if timeout is not None else self._timeout
+        return FailoverCall(
             self.name,
             operation,
             limits,
-            lambda route: route.server.provider.limits(said),
+            lambda route: route.server.provider.limits(server_timeout),
             cancel=cancel,
             listeners=self._listeners,
             needs=needs,
-            on_nobody=self._search_again,
+            on_failure=self._search_again,
+            guard=Guard(narrowed_keys(self._effective_config), self.locality),
         )
 
-    def _routes(self, model: str, run: Run) -> List[Route]:
-        """Give whom to ask for a model, in order."""
-        return run.ranked(routes_of(model, self._all(run), self._aliases), self._strategy)
+    def _routes(self, model: str, run: FailoverCall, config_key: str = "") -> List[Route]:
+        """Return the servers to try for a model, in order.
 
-    def _chosen(self, asked: Optional[str], task: str, run: Run) -> List[Route]:
-        """Give whom to ask for text or vectors; without a name, by what was asked for."""
-        model = asked or self._model
+        Args:
+            model: Model, alias, or ``provider/model``.
+            run: The call.
+            config_key: Key of the configuration that names the model; empty if the caller named it.
+        """
+        routes = self._resolve(model, run)
+        if is_untrusted(self._effective_config, config_key):
+            routes = routes_within(
+                routes, self.locality, model, self._effective_config.origins[config_key]
+            )
+        return self._order(run.ranked(routes, self._strategy))
+
+    def _resolve(self, name: str, run: FailoverCall) -> List[Route]:
+        """Return the routes for a name. A model has priority over an alias of a project's file."""
+        servers = self._all_servers(run)
+        routes = routes_of(name, servers, self._aliases)
+        origin = self._origin_of_alias(name)
+        if origin is None:
+            return routes
+        plain = routes_of(name, servers, {})
+        if self._is_model(name, plain, run):
+            return plain
+        return routes_within(routes, self.locality, name, origin) if origin.is_untrusted else routes
+
+    def _origin_of_alias(self, name: str) -> Optional[Origin]:
+        """Return the origin of an alias from a project's file; None for any other name."""
+        given = self._arguments["aliases"] is not None
+        return None if given else origin_in_project(self._effective_config, f"aliases.{name}")
+
+    def _is_model(self, name: str, routes: Sequence[Route], run: FailoverCall) -> bool:
+        """Return whether a server has a model of this name; a "no" is cached for a minute."""
+        if self._aliases_without_model.get(name, 0.0) > time.monotonic():
+            return False
+        if run.any_has_model(routes):
+            return True
+        self._aliases_without_model[name] = time.monotonic() + SEEN_S
+        return False
+
+    def _order(self, routes: List[Route]) -> List[Route]:
+        """Return the routes; if a project's file chose the order, wider localities come last."""
+        if not (self._is_sorted_by_project or is_untrusted(self._effective_config, "fallback")):
+            return routes
+        return sorted(routes, key=lambda route: is_wider(route.server, self.locality))
+
+    @property
+    def _is_sorted_by_project(self) -> bool:
+        given = self._arguments["strategy"]
+        return given is None and is_untrusted(self._effective_config, "strategy")
+
+    def _choose_routes(
+        self, requested: Optional[str], ability: str, run: FailoverCall
+    ) -> List[Route]:
+        """Return the routes to try for a model; without a name, choose among all models."""
+        model = requested or self._model
         if model:
-            return self._routes(model, run)
+            is_configured = not requested and not self._arguments["model"]
+            return self._routes(model, run, "default_model" if is_configured else "")
         if not self._needs and self._strategy == "first":
+            names = ", ".join(self._model_names(run)) or "none"
             raise ConfigurationError(
                 "no model was named",
-                hint=f"pass model=...; the servers have: {', '.join(self._listed(run)) or 'none'}",
+                hint=f"pass model=...; the servers have: {names}",
                 provider=self.name,
             )
-        run.wants(task)
-        every = [Route(server, info.name, named=False) for server, info in self._infos(run)]
-        return run.ranked(every, self._strategy)
+        run.require(ability)
+        models = self._available_models(run)
+        routes = [Route(server, info.name, named=False) for server, info in models]
+        if self._is_sorted_by_project and not self._needs:
+            origin = self._effective_config.origins["strategy"]
+            routes = routes_within(routes, self.locality, "strategy", origin)
+        return self._order(run.ranked(routes, self._strategy))
 
-    def _everyone(self, run: Run) -> List[Route]:
-        """Give all servers, for a question that is about no model."""
-        return [Route(server, "", named=True) for server in self._all(run)]
+    def _all_routes(self, run: FailoverCall) -> List[Route]:
+        """Return a route for each server, for requests without a model."""
+        return [Route(server, "", named=True) for server in self._all_servers(run)]
 
-    def _targets(self, model: str, run: Run) -> List[Route]:
-        """Give whom to ask for a model that it may not have yet."""
-        return routes_of(model, self._all(run), self._aliases)
+    def _pull_routes(self, model: str, run: FailoverCall) -> List[Route]:
+        """Return the servers to try for a model that they may not have yet.
 
-    def _infos(self, run: Run) -> List[Tuple[Server, Any]]:
-        """Give every model of every server that answers, but for cloud models."""
+        An alias of a project's file is not resolved, because such an alias must not hide the model
+        that is to be downloaded.
+        """
+        aliases = self._aliases if self._origin_of_alias(model) is None else {}
+        return routes_of(model, self._all_servers(run), aliases)
+
+    def _available_models(self, run: FailoverCall) -> List[Tuple[Server, Any]]:
+        """Return the models of all servers that answer, without cloud models."""
         lists = run.each(
-            self._everyone(run),
+            self._all_routes(run),
             lambda route, limits: [
                 (route.server, info)
                 for info in route.server.provider.list_models(timeout=limits, cancel=run.call.token)
             ],
-            most_s=LOOK_S,
+            most_s=LOOKUP_S,
         )
         return [pair for each in lists for pair in each if not pair[1].capabilities.remote]
 
-    def _listed(self, run: Run) -> List[str]:
-        return [f"{server.name}/{info.name}" for server, info in self._infos(run)]
+    def _model_names(self, run: FailoverCall) -> List[str]:
+        return [f"{server.name}/{info.name}" for server, info in self._available_models(run)]
 
 
-_NOTHING = Config()
-_LIKE_THIS = 'write {"fast": ("ollama/llama3.2", "lmstudio/qwen/qwen3-4b")}'
+_EMPTY_CONFIG = Config()
+_ALIASES_HINT = 'write {"fast": ("ollama/llama3.2", "lmstudio/qwen/qwen3-4b")}'
 
 
-def _check(made: Mapping[str, Any]) -> None:
-    for need in made["needs"]:
-        _check_choice("a need", need, _ABILITIES)
-    if made["strategy"] is not None:
-        _check_choice("strategy", made["strategy"], list(STRATEGIES))
-    if made["locality"] is not None:
-        _check_choice("locality", made["locality"], LOCALITIES)
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    for need in arguments["needs"]:
+        _check_choice("an ability in needs", need, _ABILITIES)
+    if arguments["strategy"] is not None:
+        _check_choice("strategy", arguments["strategy"], list(STRATEGIES))
+    if arguments["locality"] is not None:
+        _check_choice("locality", arguments["locality"], LOCALITIES)
     try:
-        resolve(made["timeout"], Limits())
+        resolve(arguments["timeout"], Limits())
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 
@@ -311,9 +427,11 @@ def _check_choice(what: str, value: str, known: Sequence[str]) -> None:
         )
 
 
-def _checked_aliases(aliases: Mapping[str, AliasOf]) -> Dict[str, Tuple[str, ...]]:
+def _normalize_aliases(aliases: Mapping[str, AliasOf]) -> Dict[str, Tuple[str, ...]]:
     if not isinstance(aliases, Mapping):
-        raise ConfigurationError(f"the aliases are {aliases!r}", hint=_LIKE_THIS)
+        raise ConfigurationError(
+            f"aliases is {aliases!r}; it must be a mapping", hint=_ALIASES_HINT
+        )
     made = {
         alias: (names,) if isinstance(names, str) else tuple(names)
         for alias, names in aliases.items()
@@ -321,7 +439,7 @@ def _checked_aliases(aliases: Mapping[str, AliasOf]) -> Dict[str, Tuple[str, ...
     for alias, names in made.items():
         if not names or not all(isinstance(each, str) and each for each in names):
             raise ConfigurationError(
-                f"the alias {alias!r} stands for {names!r}",
-                hint=_LIKE_THIS,
+                f"the alias {alias!r} has the value {names!r}, which is not one or more names",
+                hint=_ALIASES_HINT,
             )
     return made

@@ -1,4 +1,4 @@
-"""`LocalProvider`: what to call."""
+"""`LocalProvider`, which combines several servers in one provider."""
 
 from __future__ import annotations
 
@@ -6,99 +6,137 @@ import math
 from typing import List, Optional
 
 from localproviders._http.stream import Stream
+from localproviders._signatures import (
+    ABSENT,
+    NoKeywords,
+    Unpack,
+    exact_keywords,
+    name_misspelt,
+    wrong_call,
+)
 from localproviders.errors import ModelNotFoundError
-from localproviders.local.base import Choosing
-from localproviders.local.routes import Route
-from localproviders.local.telling import hand_on, told
-from localproviders.provider import Texts, bare
-from localproviders.types.answer import CompletionResponse, EmbeddingResponse
-from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import LISTING_TOTAL_S, Limits, Timeout
-from localproviders.types.model import LoadedModel, ModelInfo
-from localproviders.types.progress import OnProgress, Progress
-from localproviders.types.request import (
+from localproviders.local.base import LocalProviderBase
+from localproviders.local.failover import hand_on, with_attempts
+from localproviders.local.servers import Route
+from localproviders.provider import ModelProvider, Texts
+from localproviders.secret import Sealed
+from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout
+from localproviders.types.models import LoadedModel, ModelInfo, OnProgress, Progress
+from localproviders.types.requests import (
     BATCH_CHARACTERS,
     BATCH_SIZE,
     CompletionRequest,
     EmbeddingRequest,
     as_embedding_request,
 )
-from localproviders.types.tokens import TokenCount
+from localproviders.types.responses import CompletionResponse, EmbeddingResponse, TokenCount
 
 
-class LocalProvider(Choosing):
-    """Several servers as one provider: it finds who has the model, and who is next.
+class LocalProvider(LocalProviderBase):
+    """A provider that combines several servers, with failover between them.
 
-    With `providers` nothing is read and nothing is searched for. Without, the configuration
-    is read (`Config.load`) and this machine is searched (`discover`), at the first call and
-    not here; a search that found nothing is made again at the next call.
+    With `providers`, no file is read and no server is searched for. Without them, the first
+    call reads the configuration (`Config.load`) and searches this machine for servers
+    (`discover`). The search is repeated by the next call if it found no server, or if no server
+    could answer a call.
 
-    A name is looked for like this. An alias stands for its names, in order. ``ollama/llama3.2``
-    means that provider, where one has that name; anything else is a model's name, and every
-    server is asked for it, as that kind of server compares names, at most once a minute. Those
-    that have it are tried in the order of `strategy`.
+    **How a name is resolved.** An alias is replaced by its names, in order.
+    ``ollama/llama3.2`` is the model ``llama3.2`` of the provider ``ollama``, if there is a
+    provider of that name. Any other name is a model: each server is asked whether it has the
+    model, and a model that was found is cached for a minute. The servers with the model are tried
+    in the order of `strategy`.
 
-    The next one is tried where it may do better: this one is down, stuck, busy or broken, or
-    lacks the model or an ability; and only before the answer begins, within the one total of
-    the call. A refused request, a locality, an overlong prompt, a bad answer and cancelling
-    end the call (``localproviders.local.rules``). A server that failed three times in a row
-    is asked last for 30 s; where nobody listens, each repetition of its own `RetryPolicy`
-    counts. A cloud model is never asked in another's place.
+    **When the next server is tried.** If a server is down, stuck, busy or broken, refuses the
+    key, or lacks the model or an ability, the next one is tried. This happens before the
+    response begins and within the total limit of the call. The next server is not tried after a
+    rejected request, a violated locality, a prompt that is too long, a bad response, or a
+    cancellation. A server that failed three times in a row is tried last for 30 s. If no
+    connection could be made, each attempt of its `RetryPolicy` counts as a failure. A cloud model
+    never replaces another model.
 
-    The answer names the server in `provider`, and those before it in `tried` and `warnings`.
+    The response has the name of the server in `provider`, and the servers that were tried
+    before in `tried` and `warnings`.
 
     Args:
-        providers: Providers with names of their own, in order; None finds them.
-        model: The model, alias or ``provider/model`` for calls that name none; None takes
-            the configured one. Without any, `needs` or `strategy` choose among all models;
-            and if they are not given either, it is an error.
-        aliases: For each alias what it stands for, one name or several in order; None takes
-            the configured ones. An alias wins over a model of the same name.
-        strategy: Who is first among those that have the model: ``first`` in the order of the
-            providers; ``loaded``: who has it in memory; ``largest`` or ``smallest``: by the
-            size of its files. None takes the configured one, else ``first``.
-        needs: What a model must be known to be able to do, for text: ``{"tools", "vision"}``,
-            in the words of `ModelCapabilities`.
-        name: The name of the whole in errors.
-        config: A configuration instead of the one in files.
-        locality: Where prompts may go; None takes the configuration, else
-            ``LOCALPROVIDERS_LOCALITY``, else ``loopback``. A provider that may go further is
-            refused here.
-        listeners: Hear that a server was left for another; and all events of the servers
-            that are found. Given providers have listeners of their own.
-        timeout: Seconds for a whole call, or `Limits`; None takes each server's own.
-        make_breaker: Makes the memory of a server's failures, for other numbers than three
-            failures and 30 s.
+        providers: Providers, in order, each with a different name. None searches for servers.
+        model: Model, alias or ``provider/model`` for calls without a model. None means the
+            configured model. If no model is configured, `needs`, or a `strategy` other than
+            ``first``, chooses among all models. Without these, such calls raise
+            `ConfigurationError`.
+        aliases: Mapping from each alias to one name, or to several names in order. None means
+            the configured aliases. An alias hides a model of the same name, unless the alias
+            is from a project's file.
+        strategy: Order of the servers that have the model. ``first``: the order of the
+            providers. ``loaded``: first those with the model in memory. ``largest`` or
+            ``smallest``: by the size of the model's files. None means the configured
+            strategy, or ``first`` if none is configured.
+        needs: Abilities that a model must be known to have, in calls for text. The names are
+            those of `ModelCapabilities`, such as ``{"tools", "vision"}``.
+        name: Name of this provider in errors.
+        config: A configuration to use instead of files and environment variables.
+        locality: Places to which prompts may be sent: ``loopback``, ``private`` or ``any``.
+            None uses the configuration, or with `providers` the value of
+            ``LOCALPROVIDERS_LOCALITY``, or ``loopback`` if neither is set. No provider may have
+            a wider locality.
+        listeners: Functions that are called with an event when a call moves on to the next server,
+            and with all events of the servers that were found. Given providers have their own
+            listeners.
+        timeout: Limits for calls without a `timeout`: seconds for the whole call, or a
+            `Limits` value. None means the limits of each server.
+        make_breaker: Function that returns a circuit breaker for one server. Pass one to
+            change the limit of three failures or the pause of 30 s.
+
+    The constructor sends nothing.
 
     Raises:
-        ConfigurationError: A value is impossible. Nothing is sent here.
-        LocalityError: A provider may send prompts further than `locality` says.
+        ConfigurationError: A value is invalid.
+        LocalityError: The locality of a provider is wider than `locality`.
+        TypeError: A keyword argument does not exist.
     """
 
-    # --- answers ------------------------------------------------------------------------------
+    # --- responses ----------------------------------------------------------------------------
 
-    def stream_completion(
+    @name_misspelt
+    def stream_completion(  # noqa: D417  # `unknown` is not for callers: see `name_misspelt`
         self,
         request: CompletionRequest,
         *,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
+        **unknown: Unpack[NoKeywords],
     ) -> Stream:
-        """Send a request, to the first server that can take it, and give the answer as it comes.
+        """Send a request to the first server that accepts it, and return its stream.
 
-        Once this has returned, no other server is asked: what ends the stream is its error.
+        After this method has returned, no other server is tried: an error of the stream is
+        raised by the iteration.
+
+        Args:
+            request: The request. Its model can be an alias or ``provider/model``.
+            timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
+                means the limits of each server. All servers together share the total.
+            cancel: Token that cancels this call.
 
         Raises:
-            TypeError: This is no `CompletionRequest`.
-            ConfigurationError: No model was named, and nothing chooses one.
+            TypeError: `request` is not a `CompletionRequest`, or a keyword argument does not
+                exist.
+            ConfigurationError: The call has no model, and neither `needs` nor `strategy`
+                chooses one; or the configuration is invalid.
+            UnreachableError: No server was found, or the only server is down.
             ModelNotFoundError: No server has the model.
-            AllFailedError: Several servers were tried, and none could. Where there was only
-                one to try, its own error is raised.
-            LimitError: A limit ran out; the total names the whole call's.
-            ProviderError: As for `ModelProvider.stream_completion`.
+            CapabilityError: No model is known to have the abilities in `needs`.
+            AllFailedError: Several servers were tried, and all failed. If only one server was
+                tried, its own error is raised.
+            LimitError: A limit expired. The total limit is that of the whole call.
+            CancelledError: The call was cancelled.
+            ProviderError: The only server failed, or a server rejected the request.
         """
+        if unknown:
+            raise wrong_call(ModelProvider.stream_completion, unknown)
         if not isinstance(request, CompletionRequest):
-            raise TypeError("this takes a CompletionRequest; chat and stream take a text")
+            raise TypeError(
+                f"expected a CompletionRequest, got {type(request).__name__}; "
+                "use chat() or stream() for text"
+            )
         with self._run("stream", timeout, cancel, needs=self._needs) as run:
 
             def work(route: Route, limits: Limits) -> Stream:
@@ -107,26 +145,52 @@ class LocalProvider(Choosing):
                 )
                 return hand_on(stream, route, run)
 
-            return run.first(self._chosen(request.model, _task(request), run), work)
+            return run.first_that_answers(
+                self._choose_routes(request.model, _needed_ability(request), run), work
+            )
 
-    def complete(
+    @name_misspelt
+    def complete(  # noqa: D417  # `unknown` is not for callers: see `name_misspelt`
         self,
         request: CompletionRequest,
         *,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
+        **unknown: Unpack[NoKeywords],
     ) -> CompletionResponse:
-        """Send a request and give the whole answer.
+        """Send a request, and return the complete response.
 
-        As for `stream_completion`, but the next server is tried until the first token, and
-        not only until the answer is accepted.
+        Until the first token has arrived, a failure leads to the next server. So this method can
+        replace a server that accepts the request and then fails. `stream_completion` cannot.
+
+        Args:
+            request: The request. Its model can be an alias or ``provider/model``.
+            timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
+                means the limits of each server. All servers together share the total.
+            cancel: Token that cancels this call.
 
         Raises:
-            StreamInterruptedError: The answer stopped before its last record.
-            ProviderError: As for `stream_completion`.
+            TypeError: `request` is not a `CompletionRequest`, or a keyword argument does not
+                exist.
+            ConfigurationError: The call has no model, and neither `needs` nor `strategy`
+                chooses one; or the configuration is invalid.
+            UnreachableError: No server was found, or the only server is down.
+            ModelNotFoundError: No server has the model.
+            CapabilityError: No model is known to have the abilities in `needs`.
+            AllFailedError: Several servers were tried, and all failed. If only one server was
+                tried, its own error is raised.
+            StreamInterruptedError: The response ended before its last record.
+            LimitError: A limit expired. The total limit is that of the whole call.
+            CancelledError: The call was cancelled.
+            ProviderError: The only server failed, or a server rejected the request.
         """
+        if unknown:
+            raise wrong_call(ModelProvider.complete, unknown)
         if not isinstance(request, CompletionRequest):
-            raise TypeError("this takes a CompletionRequest; chat and stream take a text")
+            raise TypeError(
+                f"expected a CompletionRequest, got {type(request).__name__}; "
+                "use chat() or stream() for text"
+            )
         with self._run("stream", timeout, cancel, needs=self._needs) as run:
 
             def work(route: Route, limits: Limits) -> CompletionResponse:
@@ -134,12 +198,15 @@ class LocalProvider(Choosing):
                     request.replace(model=route.model), timeout=limits, cancel=cancel
                 ) as stream:
                     for chunk in stream:
-                        run.begun = run.begun or chunk.says_something
-                    return told(stream.result(), run)
+                        run.begun = run.begun or chunk.has_content
+                    return with_attempts(stream.result(), run)
 
-            return run.first(self._chosen(request.model, _task(request), run), work)
+            return run.first_that_answers(
+                self._choose_routes(request.model, _needed_ability(request), run), work
+            )
 
-    def embed(
+    @name_misspelt
+    def embed(  # noqa: D417  # `unknown` is not for callers: see `name_misspelt`
         self,
         texts: Texts,
         *,
@@ -151,33 +218,58 @@ class LocalProvider(Choosing):
         batch_characters: int = BATCH_CHARACTERS,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
+        **unknown: Unpack[NoKeywords],
     ) -> EmbeddingResponse:
-        """Turn texts into vectors, all with one server; see `ModelProvider.embed`.
+        """Return the vectors of texts, all from one server.
 
-        The next server is tried until the first batch is done: vectors of two models are
-        never mixed. Which one made them stands in `model` and `provider`; give an alias several
-        models only if you look there.
+        Until the first batch is complete, a failure leads to the next server. Vectors of two
+        models are never mixed. The response has their source in `model` and `provider`. Check
+        `model` if an alias has several models.
+
+        Args:
+            texts: One text, any iterable of texts, or an `EmbeddingRequest`. An iterable is
+                read once, before the first request. An `EmbeddingRequest` has all
+                fields itself, so the fields below must not be given with it.
+            model: Model, alias or ``provider/model``. None means this provider's model.
+            dimensions: Length of each vector; None means the model's own length.
+            truncate: Whether the server may cut a text that is too long.
+            keep_alive: Seconds to keep the model loaded after each batch.
+            batch_size: Maximum number of texts in one request.
+            batch_characters: Maximum number of characters in one request.
+            timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
+                means the limits of each server. All servers together share the total.
+            cancel: Token that cancels this call.
 
         Raises:
-            ValueError: There is no text, an empty one, or an impossible number; or a field
-                stands beside a request.
+            ValueError: There is no text, a text is empty, or a number is invalid; or a
+                field is given in addition to an `EmbeddingRequest`.
+            TypeError: A keyword argument does not exist, or `texts` is missing.
+            ConfigurationError: The call has no model, and neither `needs` nor `strategy`
+                chooses one; or the configuration is invalid.
+            UnreachableError: No server was found, or the only server is down.
+            ModelNotFoundError: No server has the model.
+            CapabilityError: The call has no model, and no model is known to embed texts.
+            AllFailedError: Several servers were tried, and all failed. If only one server was
+                tried, its own error is raised.
             EmbeddingError: Some texts could not be embedded.
-            ProviderError: As for `stream_completion`; `embedded` has what had been done.
+            LimitError: A limit expired. The total limit is that of the whole call.
+            CancelledError: The call was cancelled.
+            ProviderError: The only server failed, or a server rejected the request. Its
+                `embedded` has the vectors that were complete before the error.
         """
-        try:
-            request = as_embedding_request(
-                texts,
-                model=model,
-                dimensions=dimensions,
-                truncate=truncate,
-                keep_alive=keep_alive,
-                batch_size=batch_size,
-                batch_characters=batch_characters,
-            )
-        except (TypeError, ValueError) as error:
-            raise bare(error) from None
-        finally:
-            del texts  # a traceback with locals shows no text
+        sealed = Sealed(texts)
+        del texts
+        if unknown or sealed.cell_contents is ABSENT:
+            raise wrong_call(ModelProvider.embed, unknown)
+        request = as_embedding_request(
+            sealed.cell_contents,
+            model=model,
+            dimensions=dimensions,
+            truncate=truncate,
+            keep_alive=keep_alive,
+            batch_size=batch_size,
+            batch_characters=batch_characters,
+        )
         return self._embed_all(request, timeout, cancel)
 
     def _embed_all(
@@ -189,9 +281,11 @@ class LocalProvider(Choosing):
                 response = route.server.provider.embed(
                     request.replace(model=route.model), timeout=limits, cancel=cancel
                 )
-                return told(response, run)
+                return with_attempts(response, run)
 
-            return run.first(self._chosen(request.model, "embeddings", run), work)
+            return run.first_that_answers(
+                self._choose_routes(request.model, "embeddings", run), work
+            )
 
     def _count(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
@@ -199,29 +293,39 @@ class LocalProvider(Choosing):
         with self._run("count_tokens", timeout, cancel, total_s=LISTING_TOTAL_S) as run:
 
             def work(route: Route, limits: Limits) -> TokenCount:
-                asked = request.replace(model=route.model)
-                return route.server.provider._count(asked, limits, cancel)
+                request_for_server = request.replace(model=route.model)
+                return route.server.provider._count(request_for_server, limits, cancel)
 
-            return run.first(self._chosen(request.model, _task(request), run), work)
+            return run.first_that_answers(
+                self._choose_routes(request.model, _needed_ability(request), run), work
+            )
 
     # --- models -------------------------------------------------------------------------------
 
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
-        """List the models of all servers that answer, in their order, each with its provider.
+        """Return the models of all servers that answer, in the order of the servers.
 
-        ``f"{info.provider}/{info.name}"`` names exactly one of them. Its total is 30 s unless
-        `timeout` says otherwise.
+        ``f"{info.provider}/{info.name}"`` identifies exactly one of these models.
+
+        Args:
+            timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
+                means the limits of each server, with a total of 30 s.
+            cancel: Token that cancels this call.
 
         Raises:
-            UnreachableError: No server answers, or none was found.
-            AllFailedError: None of several answers.
-            ProviderError: The only server refused, or gave no list.
+            UnreachableError: No server was found, or the only server is down.
+            AllFailedError: There are several servers, and none answered.
+            ConfigurationError: The configuration is invalid.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The only server refused the request, or its response is not a list of
+                models.
         """
         with self._run("list_models", timeout, cancel, total_s=LISTING_TOTAL_S) as run:
             lists = run.each(
-                self._everyone(run),
+                self._all_routes(run),
                 lambda route, limits: route.server.provider.list_models(
                     timeout=limits, cancel=cancel
                 ),
@@ -231,10 +335,19 @@ class LocalProvider(Choosing):
     def supports_model(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
-        """Say whether a server has this model, or what this alias stands for.
+        """Return whether a server has a model, or one of the models of an alias.
+
+        Args:
+            model: Model, alias or ``provider/model``.
+            timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
+                means the limits of each server, with a total of 30 s.
+            cancel: Token that cancels this call.
 
         Raises:
-            ProviderError: Nobody who answers has it, and somebody does not answer.
+            ConfigurationError: The configuration is invalid.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: No server that answers has the model, and a server did not answer.
         """
         try:
             self.model_info(model, timeout=timeout, cancel=cancel)
@@ -245,11 +358,23 @@ class LocalProvider(Choosing):
     def model_info(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
-        """Say all that the first server that has a model knows about it.
+        """Return all facts about a model, from the first server that has it.
+
+        Args:
+            model: Model, alias or ``provider/model``.
+            timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
+                means the limits of each server, with a total of 30 s.
+            cancel: Token that cancels this call.
 
         Raises:
             ModelNotFoundError: No server has such a model.
-            ProviderError: As for `list_models`.
+            UnreachableError: No server was found, or the only server is down.
+            AllFailedError: There are several servers: none is known to have the model, and at
+                least one failed.
+            ConfigurationError: The configuration is invalid.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The only server refused the request, or its response is invalid.
         """
         with self._run(self.model_info.__name__, timeout, cancel, total_s=LISTING_TOTAL_S) as run:
             routes = self._routes(model, run)
@@ -258,28 +383,39 @@ class LocalProvider(Choosing):
                 limits = run.limits(route, run.share_s(len(routes)))
                 return route.server.provider.model_info(route.model, timeout=limits, cancel=cancel)
 
-            return run.first(routes, work, look=False)
+            return run.first_that_answers(routes, work, check_model=False)
 
     # --- models in memory ---------------------------------------------------------------------
 
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
-        """List the models in the memory of all servers that tell, each with its provider.
+        """Return the models in memory, of all servers that have such a list.
+
+        Args:
+            timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
+                means the limits of each server, with a total of 30 s.
+            cancel: Token that cancels this call.
 
         Raises:
-            UnsupportedError: The only server does not tell.
-            ProviderError: As for `list_models`.
+            UnsupportedError: The only server has no such list.
+            UnreachableError: No server was found, or the only server is down.
+            AllFailedError: There are several servers, and none returned such a list.
+            ConfigurationError: The configuration is invalid.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The only server refused the request, or its response is invalid.
         """
         with self._run("loaded_models", timeout, cancel, total_s=LISTING_TOTAL_S) as run:
             lists = run.each(
-                self._everyone(run),
+                self._all_routes(run),
                 lambda route, limits: route.server.provider.loaded_models(
                     timeout=limits, cancel=cancel
                 ),
             )
         return [loaded for each in lists for loaded in each]
 
+    @exact_keywords
     def load(
         self,
         model: str,
@@ -290,14 +426,28 @@ class LocalProvider(Choosing):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> LoadedModel:
-        """Bring a model into the memory of the first server that can; see `ModelProvider.load`.
+        """Load a model on the first server that can load it, and wait until it is in memory.
+
+        Args:
+            model: Model, alias or ``provider/model``.
+            context_length: Context window to allocate, in tokens. None means the server's default.
+            keep_alive: Seconds for which the model stays in memory without requests; infinity
+                means for ever, and None means the server's default.
+            on_progress: Function that is called with the reports of the server.
+            timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
+                means the limits of each server. All servers together share the total.
+            cancel: Token that cancels this call.
 
         Raises:
             ModelNotFoundError: No server has such a model.
-            ModelLoadError: The only one that has it could not load it.
-            AllFailedError: Several were tried, and none could.
-            LimitError: A limit ran out.
-            ProviderError: As for `list_models`.
+            ModelLoadError: The only server could not load the model.
+            UnsupportedError: The only server cannot load models in this way.
+            UnreachableError: No server was found, or the only server is down.
+            AllFailedError: Several servers were tried, and all failed.
+            ConfigurationError: The configuration is invalid.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The only server refused the request, or its response is invalid.
         """
         with self._run("load", timeout, cancel) as run:
 
@@ -311,32 +461,43 @@ class LocalProvider(Choosing):
                     cancel=cancel,
                 )
 
-            return run.first(self._routes(model, run), work)
+            return run.first_that_answers(self._routes(model, run), work)
 
     def unload(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
-        """Take a model out of the memory of every server that has it.
+        """Unload a model from the memory of every server that has it.
 
-        Its total is 30 s unless `timeout` says otherwise. Name the server, as in
-        ``ollama/llama3.2``, to leave the others alone.
+        Args:
+            model: Model, alias or ``provider/model``. With the name of a server, as
+                in ``ollama/llama3.2``, the model is unloaded only there.
+            timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
+                means the limits of each server, with a total of 30 s.
+            cancel: Token that cancels this call.
 
         Raises:
-            UnsupportedError: The only server that has it cannot.
-            ProviderError: As for `list_models`.
+            ModelNotFoundError: No server has such a model.
+            UnsupportedError: The only server cannot unload models.
+            UnreachableError: No server was found, or the only server is down.
+            AllFailedError: There are several servers, and none unloaded the model.
+            ConfigurationError: The configuration is invalid.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The only server refused the request, or its response is invalid.
         """
         with self._run("unload", timeout, cancel, total_s=LISTING_TOTAL_S) as run:
 
             def work(route: Route, limits: Limits) -> None:
                 if not route.named:
-                    run.look(route)
+                    run.lookup(route)
                 route.server.provider.unload(route.model, timeout=limits, cancel=cancel)
 
             run.each(self._routes(model, run), work)
 
-    def _resident_name(self, loaded: LoadedModel, model: str) -> str:
+    def _name_to_unload(self, loaded: LoadedModel, model: str) -> str:
         return f"{loaded.provider}/{loaded.name}"
 
+    @exact_keywords
     def pull(
         self,
         model: str,
@@ -345,21 +506,33 @@ class LocalProvider(Choosing):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> ModelInfo:
-        """Let the first server that can download a model, and wait until it is there.
+        """Download a model on the first server that can download it, and wait until it is complete.
 
-        The next one is tried until the first report of progress. Name the server, as in
-        ``ollama/llama3.2``, to have it there and nowhere else. There is no total limit
-        unless `timeout` gives one; see `ModelProvider.pull`.
+        Until the first progress report, a failure leads to the next server. There is no total limit
+        unless `timeout` has one.
+
+        Args:
+            model: Name of the model. With the name of a server, as in ``ollama/llama3.2``, the
+                model is downloaded only there.
+            on_progress: Function that is called with the reports of the server.
+            timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
+                means the limits of each server, without a total.
+            cancel: Token that cancels this call.
 
         Raises:
             ModelNotFoundError: There is no such model to download.
-            LimitError: It stands still, or the total ran out.
-            UnsupportedError: The only server cannot.
-            ProviderError: As for `list_models`.
+            UnsupportedError: The only server cannot download models.
+            UnreachableError: No server was found, or the only server is down.
+            AllFailedError: Several servers were tried, and all failed.
+            ConfigurationError: The configuration is invalid.
+            LimitError: The download made no progress, or the total limit expired.
+            ServerError: The only server could not download the model.
+            CancelledError: The call was cancelled.
+            ProviderError: The only server refused the request, or its response is invalid.
         """
         with self._run("pull", timeout, cancel, total_s=math.inf) as run:
 
-            def noted(report: Progress) -> None:
+            def forward(report: Progress) -> None:
                 run.begun = True
                 if on_progress is not None:
                     on_progress(report)
@@ -367,14 +540,14 @@ class LocalProvider(Choosing):
             def work(route: Route, limits: Limits) -> ModelInfo:
                 return route.server.provider.pull(
                     route.model,
-                    on_progress=noted,
+                    on_progress=forward,
                     timeout=timeout if timeout is None else limits,
                     cancel=cancel,
                 )
 
-            return run.first(self._targets(model, run), work, look=False)
+            return run.first_that_answers(self._pull_routes(model, run), work, check_model=False)
 
 
-def _task(request: CompletionRequest) -> str:
-    """Say what a model must be able to do for this, whatever else it can."""
+def _needed_ability(request: CompletionRequest) -> str:
+    """Return the ability that the model of a request must have."""
     return "chat" if request.prompt is None else "completion"

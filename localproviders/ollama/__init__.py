@@ -1,10 +1,10 @@
 """Ollama, through its native API.
 
-`OllamaProvider` is what to call; `ModelDetails` is what its `show` gives. The names of its
-models are read and compared by `localproviders.ollama.names`.
+`OllamaProvider` is the class to use; its method `show` returns `ModelDetails`. The module
+`localproviders.ollama.names` reads and compares names of models.
 """
 
-from localproviders.ollama.details import ModelDetails
+from localproviders.ollama.names import ModelDetails
 from localproviders.ollama.provider import OllamaProvider
 
 __all__ = ["ModelDetails", "OllamaProvider"]

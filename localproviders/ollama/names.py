@@ -1,20 +1,37 @@
-"""Names of Ollama's models, read and compared as its server does (ollama-api §7). Pure.
+"""Names and details of Ollama's models. The functions are pure and send no request.
 
-For scripts that keep names themselves: `same_model` compares, `display_name` gives the form
-in which the server lists, `valid_name` says whether it would take a name, and `parse_name`
-and `split_source` take one apart.
+They read and compare names as the server does
+(docs/reference/ollama.md, "Model names"). Scripts that store names can use them: `same_model`
+compares two names, `display_name` returns the form that the server lists, `valid_name` checks
+a name, and `parse_name` and `split_source` split a name. `ModelDetails` is the result of
+`OllamaProvider.show`.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from typing import NamedTuple, Tuple
+from typing import Any, Mapping, NamedTuple, Optional, Tuple, Union
+
+from localproviders._record import (
+    CONTENT,
+    RAW,
+    FrozenDict,
+    Record,
+    field,
+    loads,
+    loads_each,
+    record,
+)
+from localproviders.types.messages import Message
+from localproviders.types.models import ModelInfo
 
 _HOST = "registry.ollama.ai"
 _OWNER = "library"
 _TAG = "latest"
 
-# Two parts are owner and model: a host always needs an owner (§7.1).
+# A name with one slash consists of namespace and model: after a host there is always a namespace.
+# Described in docs/reference/ollama.md, "Model names".
 _GRAMMAR = (
     r"(?:\w+://)?"
     r"(?:(?:[a-z0-9_][a-z0-9_.:-]{0,349}/)?[a-z0-9_][a-z0-9_-]{0,79}/)?"
@@ -23,14 +40,14 @@ _GRAMMAR = (
 
 
 class ModelName(NamedTuple):
-    """A name taken apart, with the defaults filled in and in lower case.
+    """The parts of a model name in lower case, with the defaults filled in.
 
     Attributes:
-        host: Registry.
-        namespace: Owner.
-        model: The model proper.
-        tag: Variant.
-        source: ``cloud``, ``local``, or empty where the name does not say.
+        host: Host of the registry.
+        namespace: Owner of the model.
+        model: Name of the model itself.
+        tag: Variant of the model.
+        source: ``cloud``, ``local``, or empty if the name has neither suffix.
     """
 
     host: str
@@ -41,16 +58,16 @@ class ModelName(NamedTuple):
 
 
 def parse_name(name: str) -> ModelName:
-    """Take a name apart: ``[scheme://][host/][namespace/]model[:tag]``.
+    """Split a name of the form ``[scheme://][host/][namespace/]model[:tag]`` into its parts.
 
-    A malformed name comes out as some value or other: the server is to refuse it, in its
-    own words.
+    A malformed name raises no error. Its parts are arbitrary, and the server refuses such a
+    name.
     """
-    return _parts(name.lower())
+    return _split_name(name.lower())
 
 
-def _parts(name: str) -> ModelName:
-    """Take a name apart in the letters that it is written in."""
+def _split_name(name: str) -> ModelName:
+    """Split a name into its parts, without changing upper and lower case."""
     base, source = split_source(name.strip())
     base = base.partition("://")[2] or base
     head, _, last = base.rpartition("/")
@@ -60,7 +77,11 @@ def _parts(name: str) -> ModelName:
 
 
 def split_source(name: str) -> Tuple[str, str]:
-    """Take ``:cloud``, ``-cloud`` or ``:local`` off a name; give base and source (§7.4)."""
+    """Split ``:cloud``, ``-cloud`` or ``:local`` off a name; return the rest and the source.
+
+    The source is ``cloud``, ``local``, or empty if the name has no such suffix.
+    """
+    # Described in docs/reference/ollama.md, "Model names".
     base, colon, tag = name.rpartition(":")
     if not colon or "/" in tag:
         return name, ""
@@ -72,29 +93,31 @@ def split_source(name: str) -> Tuple[str, str]:
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two names mean the same model: ``llama3`` and ``LLAMA3:latest`` do."""
+    """Return whether two names mean the same model, as ``llama3`` and ``LLAMA3:latest`` do."""
     return one == other or parse_name(one) == parse_name(other)
 
 
 def is_cloud(name: str) -> bool:
-    """Whether a name says that the model runs elsewhere."""
+    """Return whether a name says that the model runs in the cloud."""
     return split_source(name.strip())[1] == "cloud"
 
 
 def listed_name(name: str) -> str:
-    """Take ``:local`` off a name: no list has it. Other names are given back as they are."""
+    """Return a name without ``:local``, which the server's lists omit."""
     base, source = split_source(name.strip())
     return base if source == "local" else name
 
 
 def display_name(name: str) -> str:
-    """Give the shortest form, always with a tag, as the server lists it (§7.3).
+    """Return a name as the server lists it: the shortest form that has a tag.
 
-    ``llama3`` becomes ``llama3:latest``. A host other than Ollama's own registry makes the
-    name a full one. Letters keep their case; ``:local`` is left out, because no list has it,
-    and a cloud name comes in the spelling of its stub (§7.4).
+    ``llama3`` becomes ``llama3:latest``. If the host is not Ollama's own registry, the
+    result is the full name. Letters keep their case. ``:local`` is removed, because the
+    server's lists omit it. The name of a cloud model becomes the name of its stub, such as
+    ``m:20b-cloud``.
     """
-    host, owner, model, tag, source = _parts(name)
+    # Described in docs/reference/ollama.md, "Model names".
+    host, owner, model, tag, source = _split_name(name)
     if host.lower() != _HOST:
         model = f"{host}/{owner}/{model}"
     elif owner.lower() != _OWNER:
@@ -105,7 +128,66 @@ def display_name(name: str) -> str:
 
 
 def valid_name(name: str) -> bool:
-    """Whether the server would take this name: its grammar, and at most one source (§7)."""
+    """Return whether the server accepts this name.
+
+    The name must follow the server's grammar. It may have one of the suffixes that
+    `split_source` splits off, but not two.
+    """
     base, source = split_source(name.strip())
-    twice = bool(source) and bool(split_source(base)[1])
-    return not twice and re.fullmatch(_GRAMMAR, base, re.IGNORECASE | re.ASCII) is not None
+    has_two_suffixes = bool(source) and bool(split_source(base)[1])
+    return (
+        not has_two_suffixes and re.fullmatch(_GRAMMAR, base, re.IGNORECASE | re.ASCII) is not None
+    )
+
+
+Path = Union[str, "os.PathLike[str]"]
+
+#: Files for `create`: one path, or a mapping from the file names on the server to paths.
+Files = Union[Path, Mapping[str, Path]]
+
+
+@record
+class ModelDetails(Record):
+    """All details of one model, as ``/api/show`` reports them.
+
+    A value of None means that the model has no such detail.
+
+    Attributes:
+        info: The facts that every provider reports about a model.
+        license: Texts of its licences, joined by newlines.
+        template: Template of its prompts, in Go's template language or in Jinja.
+        system: System text that is part of the model.
+        parameters: Settings that are part of the model, by name, such as ``num_ctx``. The value
+            of ``stop``, and of every setting that occurs more than once, is a list.
+        messages: Messages with which each of its conversations begins.
+        modelfile: Modelfile from which the model could be created again. It contains paths of
+            the server.
+        metadata: Metadata of the model's file, such as ``general.architecture``. Long lists, such
+            as the tokens, are None unless `show` was called with ``verbose=True``.
+        projector: Metadata of its vision projector.
+        families: Model families of its files.
+        parent_model: Name of the model from which this model was created.
+        requires: Oldest Ollama version that can run the model, if the model declares one. The
+            server does not enforce it.
+        raw: The server's JSON record, including the tensors.
+    """
+
+    info: ModelInfo = field(metadata=loads(ModelInfo.from_dict))
+    license: Optional[str] = None
+    template: Optional[str] = field(default=None, metadata=CONTENT)
+    system: Optional[str] = field(default=None, metadata=CONTENT)
+    parameters: Mapping[str, Any] = field(default_factory=FrozenDict)
+    messages: Tuple[Message, ...] = field(
+        default=(), metadata=loads_each(Message.from_dict, **CONTENT)
+    )
+    modelfile: Optional[str] = field(default=None, metadata=CONTENT)
+    metadata: Mapping[str, Any] = field(default_factory=FrozenDict, metadata=CONTENT)
+    projector: Mapping[str, Any] = field(default_factory=FrozenDict, metadata=CONTENT)
+    families: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
+    parent_model: Optional[str] = None
+    requires: Optional[str] = None
+    raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)
+
+    def __post_init__(self) -> None:
+        self._keep_as_tuples("messages", "families")
+        self._freeze("parameters", "metadata", "projector")

@@ -1,16 +1,21 @@
-"""`OllamaProvider`: what to call."""
+"""`OllamaProvider`, the provider for Ollama servers."""
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from types import CellType
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from localproviders._http.address import Endpoint, parse_endpoint
+from localproviders._address import Endpoint, parse_endpoint
+from localproviders._dialect.common import Row, Vectors
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Body, Payload, encode
-from localproviders._wire import Row, Vectors
+from localproviders._http_provider import HTTPProvider
+from localproviders._http_provider.provider import EmbeddingExchange
+from localproviders._lazy import LazyModule, LazyPart
+from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import (
     ConfigurationError,
     ModelNotFoundError,
@@ -18,49 +23,107 @@ from localproviders.errors import (
     UnsupportedError,
     WrongModelError,
 )
-from localproviders.ollama import wire
-from localproviders.ollama.library import Library
-from localproviders.ollama.lifecycle import Lifecycle
-from localproviders.ollama.names import is_cloud, same_model, split_source
-from localproviders.settings import ApiKey, Settings, first_variable, make_settings
-from localproviders.types.answer import CompletionChunk
-from localproviders.types.limits import Timeout
-from localproviders.types.model import ModelCapabilities
-from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality, texts_of
+from localproviders.ollama.names import Files, ModelDetails, is_cloud, same_model, split_source
+from localproviders.ollama.wire import responses as wire_responses
+from localproviders.ollama.wire.errors import (
+    explain_answer,
+    lacks_embed,
+    name_the_model,
+    refuse_cloud,
+)
+from localproviders.ollama.wire.requests import (
+    Recipe,
+    check_old_embed,
+    completion_payload,
+    embed_payload,
+    old_embed_payload,
+)
+from localproviders.ollama.wire.responses import (
+    checked,
+    old_vectors,
+    parse_hosts,
+    parse_old_vector,
+    parse_vectors,
+    remote_host,
+)
+from localproviders.secret import Sealed, Unseen, as_key, errors_without_frames
+from localproviders.settings import (
+    EMPTY,
+    ApiKey,
+    ConnectionOptions,
+    Settings,
+    first_variable,
+    make_settings,
+    safe_options,
+)
+from localproviders.types.limits import CancelToken, Timeout
+from localproviders.types.messages import Messages, as_messages
+from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo, OnProgress
+from localproviders.types.requests import CompletionRequest, EmbeddingRequest, Locality, texts_of
+from localproviders.types.responses import CompletionChunk
 
 _PORT = 11434
 _CLOUD_HOST = "ollama.com"
 
-# A model can become a remote one only when somebody pulls or creates it anew; every
-# answer is looked at as well, so this only saves a question for each call.
+if TYPE_CHECKING:
+    from localproviders._http_provider import embedding
+    from localproviders.ollama.catalog import Catalog
+    from localproviders.ollama.memory import Memory
+    from localproviders.ollama.transfers import Transfers
+    from localproviders.ollama.wire import models as wire_models
+else:
+    embedding = LazyModule("localproviders._http_provider.embedding")
+    wire_models = LazyModule("localproviders.ollama.wire.models")
+
+# Seconds for which a model counts as local after a check, so that most calls need no request for
+# it. A cloud model can only replace a local model if its name is pulled, created, or used as the
+# destination of a copy. Every response is checked as well.
 _KNOWN_LOCAL_S = 60.0
 
 
-class OllamaProvider(Library, Lifecycle):
+class OllamaProvider(HTTPProvider):
     """An Ollama server, through its native API.
 
     Args:
-        host: Address in any form that ``OLLAMA_HOST`` takes; None takes that variable,
-            else ``http://127.0.0.1:11434``.
-        model: The model for calls that name none.
-        name: The provider's name in answers, errors and events.
-        api_key: Sent as a Bearer token. ``OLLAMA_API_KEY`` is taken only for
-            ``https://ollama.com``: a local server needs no key, and another one is not
-            whom it was meant for.
-        timeout: Seconds for a whole call, or `Limits`.
-        locality: Where prompts may go; None takes ``LOCALPROVIDERS_LOCALITY``, else
-            ``loopback``. Cloud models need ``any``.
-        settings: A whole `Settings` value instead of everything above.
-        **connection: ``ca_bundle``, ``client_cert``, ``proxies``, ``listeners``,
-            ``allow_plaintext_key`` and the sizes, as in `Settings`.
+        host: Address in any form that ``OLLAMA_HOST`` accepts. None uses the value of that
+            variable, or ``http://127.0.0.1:11434`` if it is not set.
+        model: Model for calls without a model. If it is None, such calls raise an error.
+        name: Name of the provider in responses, errors and events.
+        api_key: Key that is sent as a Bearer token, to this address only. None reads
+            ``OLLAMA_API_KEY``, but only for ``https://ollama.com``: a local server needs no
+            key, and no other server must receive this key.
+        timeout: Limits for calls without a `timeout`: seconds for the whole call, or a
+            `Limits` value. None means ``Limits()``.
+        locality: Places to which prompts may be sent: ``loopback``, ``private`` or ``any``.
+            None uses the value of ``LOCALPROVIDERS_LOCALITY``, or ``loopback`` if it is not
+            set. Cloud models need ``any``.
+        settings: A complete `Settings` value. The other arguments are then not used.
+        **options: Fields of `ConnectionOptions`: ``retry``, ``ca_bundle``, ``client_cert``,
+            ``proxies``, ``listeners``, ``allow_plaintext_key``, ``max_line_bytes``,
+            ``max_body_bytes`` and ``max_json_depth``. `Settings` describes each.
+
+    The constructor sends nothing. The first call opens a connection and keeps it for later
+    calls until `close`.
 
     Raises:
-        ConfigurationError: A value is impossible. Nothing is sent here.
+        ConfigurationError: A value is invalid.
+        TypeError: A keyword argument does not exist.
     """
 
-    _accept = "application/x-ndjson"
-    _unsupported: Mapping[str, str] = {"tool_choice": "Ollama has no such switch; leave it out"}
+    _catalog: LazyPart[Catalog] = LazyPart("localproviders.ollama.catalog:Catalog", "_runner")
+    _memory: LazyPart[Memory] = LazyPart(
+        "localproviders.ollama.memory:Memory", "_runner", "_windows", "_check_locality"
+    )
+    _transfers: LazyPart[Transfers] = LazyPart(
+        "localproviders.ollama.transfers:Transfers", "_runner", "_catalog", "_forget"
+    )
 
+    _kind = "Ollama"
+    _accept = "application/x-ndjson"
+    _unsupported: Mapping[str, str] = {"tool_choice": "Ollama has no such field; leave it out"}
+
+    @exact_keywords
+    @show_keywords(ConnectionOptions, Settings)
     def __init__(
         self,
         host: Optional[str] = None,
@@ -71,162 +134,634 @@ class OllamaProvider(Library, Lifecycle):
         timeout: Timeout = None,
         locality: Optional[Locality] = None,
         settings: Optional[Settings] = None,
-        **connection: Any,
+        **options: Unpack[ConnectionOptions],
     ) -> None:
+        # The cells hide the address and the key from tracebacks that show local variables (see
+        # `Sealed`).
+        given, host, api_key, options = Sealed((host, api_key, options)), None, None, EMPTY
+        address, key, connection = map(Sealed, given.cell_contents)
         if settings is None:
-            endpoint, origin = _endpoint(host)
-            if api_key is None and endpoint.host == _CLOUD_HOST and endpoint.scheme == "https":
-                api_key = first_variable("OLLAMA_API_KEY")
+            endpoint, origin = _find_endpoint(address)
+            secret = as_key(key)
+            if secret is None and endpoint.host == _CLOUD_HOST and endpoint.scheme == "https":
+                secret = first_variable("OLLAMA_API_KEY")
             settings = make_settings(
                 endpoint=endpoint,
                 endpoint_origin=origin,
                 name=name,
                 model=model,
-                api_key=api_key,
+                api_key=secret,
                 timeout=timeout,
                 locality=locality,
-                **connection,
+                **safe_options(connection),
             )
         super().__init__(settings)
+
+    def _set_up(self, settings: Settings) -> None:
+        super()._set_up(settings)
         self._known_local: Dict[str, float] = {}
-        #: Whether the server has answered the old route for vectors, and lacks the new one.
-        self._embeds_as_of_old = False
+        #: Whether the server lacks ``/api/embed`` and has answered ``/api/embeddings``.
+        self._uses_old_embed_route = False
 
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        OllamaProvider.__init__(self, settings=state["settings"])
+    # --- the server and its models ----------------------------------------------------------
 
-    # --- models ---------------------------------------------------------------------------
+    def version(self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None) -> str:
+        """Return the server's version, such as ``0.32.15``.
+
+        Args:
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The total is at most 30 s unless `timeout` sets another one.
+            cancel: Token with which another thread can cancel the call.
+
+        Raises:
+            UnreachableError: No server answers.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response has no version.
+        """
+        return self._catalog.version(timeout, cancel)
+
+    def cloud_disabled(
+        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> Optional[bool]:
+        """Return whether cloud models are switched off on the server.
+
+        None means that the server is too old to report this setting. The setting belongs to
+        the server. The `locality` of this provider decides separately whether prompts may go to
+        the cloud.
+
+        Args:
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The total is at most 30 s unless `timeout` sets another one.
+            cancel: Token with which another thread can cancel the call.
+
+        Raises:
+            UnreachableError: No server answers.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is invalid.
+        """
+        return self._catalog.cloud_disabled(timeout, cancel)
+
+    def list_models(
+        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> List[ModelInfo]:
+        """Return the installed models, most recently changed first.
+
+        A cloud model is listed only if its stub (the small local entry of such a model) was
+        pulled. Its `remote_host` is then the host that runs the model. The list can lack
+        abilities that `model_info` reports (docs/reference/ollama.md, "Capabilities").
+
+        Args:
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The total is at most 30 s unless `timeout` sets another one.
+            cancel: Token with which another thread can cancel the call.
+
+        Raises:
+            UnreachableError: No server answers.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is not a list.
+        """
+        return self._catalog.list_models(timeout, cancel)
+
+    def model_info(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> ModelInfo:
+        """Return the facts about one model, from the server's details and its model list.
+
+        This sends two short requests, because only the details have all abilities, and only the
+        list has the size, the digest and the stored name.
+
+        Args:
+            model: Name of the model.
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The total is at most 30 s unless `timeout` sets another one.
+            cancel: Token with which another thread can cancel the call.
+
+        Raises:
+            ModelNotFoundError: The server has no such model.
+            UnreachableError: No server answers.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is invalid.
+        """
+        return self.show(model, timeout=timeout, cancel=cancel).info
+
+    def show(
+        self,
+        model: str,
+        *,
+        verbose: bool = False,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> ModelDetails:
+        """Return all details that the server reports about one model.
+
+        Args:
+            model: Name of the model.
+            verbose: True includes the long lists in `metadata`, such as the tokens. They can
+                have a size of many megabytes.
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The total is at most 30 s unless `timeout` sets another one.
+            cancel: Token with which another thread can cancel the call.
+
+        Raises:
+            ModelNotFoundError: The server has no such model.
+            UnreachableError: No server answers.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is invalid.
+        """
+        return self._catalog.show(model, verbose, timeout, cancel)
+
+    # --- memory -----------------------------------------------------------------------------
+
+    def loaded_models(
+        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> List[LoadedModel]:
+        """Return the models in memory, the model with the longest remaining time first.
+
+        A model that is still loading is included. Cloud models are never included.
+
+        Args:
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The total is at most 30 s unless `timeout` sets another one.
+            cancel: Token with which another thread can cancel the call.
+
+        Raises:
+            UnreachableError: No server answers.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is not a list.
+        """
+        return self._memory.loaded_models(timeout, cancel)
+
+    @exact_keywords
+    def load(
+        self,
+        model: str,
+        *,
+        context_length: Optional[int] = None,
+        keep_alive: Optional[float] = None,
+        on_progress: Optional[OnProgress] = None,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> LoadedModel:
+        """Load a model into memory, and wait until it is loaded.
+
+        This method first reads the list of loaded models. A model that is already loaded is
+        loaded again only if `context_length` differs from its window. If it is not loaded
+        again and `keep_alive` is set, a request restarts the model's keep-alive timer.
+
+        If several models consist of the same files, the server loads the files once, under the
+        name that was loaded first. `name` of the result is then that name, and `warnings` says so.
+
+        Args:
+            model: Name of the model.
+            context_length: Context window to allocate, in tokens. The server reduces it to
+                the length for which the model was trained; `warnings` then says so. Later
+                requests of this provider to the model contain this window unless they set
+                another one, because a request without a window makes the server reload the
+                model with its default window. This ends with `unload`, or when a `load`
+                without `context_length` has to load the model.
+            keep_alive: Seconds to keep the model after its last use. Infinity keeps it for
+                ever; None uses the server's default.
+            on_progress: Never called, because this server reports no progress of a load.
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. Loading may take `load_s` and `first_token_s` together.
+            cancel: Token with which another thread can cancel the call. The server then stops
+                loading, unless another client waits for the model.
+
+        Raises:
+            ModelNotFoundError: The server has no such model.
+            ModelLoadError: The server could not load the model.
+            LocalityError: The model runs in the cloud, and `locality` is not ``any``.
+            UnsupportedError: The model runs in the cloud, where it cannot be loaded.
+            ConfigurationError: A value is invalid. Nothing was sent.
+            LimitError: A limit expired.
+            UnreachableError: No server answers.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is invalid.
+        """
+        return self._memory.load(model, context_length, keep_alive, timeout, cancel)
+
+    def unload(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> None:
+        """Remove a model from memory, and wait until the server no longer lists it.
+
+        A model that is not loaded is not an error. The server confirms the request before
+        the memory is free, and finishes a running response first. This method therefore
+        repeats its check until the model is no longer listed.
+
+        Args:
+            model: Name of the model.
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The total is at most 30 s unless `timeout` sets another one.
+            cancel: Token with which another thread can cancel the call.
+
+        Raises:
+            LimitError: A limit expired. If it is the total limit, the model may still be
+                loaded, because another client is using it.
+            UnreachableError: No server answers.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is invalid.
+        """
+        self._memory.unload(model, timeout, cancel)
+
+    # --- transfers --------------------------------------------------------------------------
+
+    @exact_keywords
+    def pull(
+        self,
+        model: str,
+        *,
+        on_progress: Optional[OnProgress] = None,
+        insecure: bool = False,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> ModelInfo:
+        """Make the server download a model, and wait until the model is complete.
+
+        If a download makes no progress, breaks off, or fails between the server and its
+        registry, this method requests it again, and the download continues where it stopped.
+        Retries end after `RetryPolicy.attempts` attempts in a row without further progress.
+
+        Args:
+            model: Name in the registry, such as ``llama3.2`` or ``hf.co/owner/model:Q4_K_M``.
+                A cloud model is stored as a stub, an entry without weights.
+            on_progress: Function that is called with each report, about 16 times a second.
+                Fractions are per file, and can fall when the server repeats a part.
+            insecure: True allows the server to use plain HTTP to its registry.
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The call has no total limit unless `timeout` sets one. `idle_s` limits
+                the time without another byte. `load_s` limits the time in which the server
+                works without reports, such as checking a digest.
+            cancel: Token with which another thread can cancel the call. The server keeps the
+                part of the model that it has downloaded.
+
+        Raises:
+            ModelNotFoundError: The registry has no such model.
+            UnsupportedError: The model needs a newer Ollama, or another machine.
+            AuthenticationError: This server's account may not download the model.
+            LimitError: The download made no progress (``idle_s``), or another limit expired.
+            ServerError: The server cannot reach its registry. `retryable` is True if this may
+                be temporary.
+            StreamInterruptedError: The connection broke repeatedly.
+            UnreachableError: No server answers.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is invalid.
+        """
+        return self._transfers.pull(model, insecure, on_progress, timeout, cancel)
+
+    def push(
+        self,
+        model: str,
+        *,
+        on_progress: Optional[OnProgress] = None,
+        insecure: bool = False,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> None:
+        """Make the server upload a model to its registry, and wait until the upload is complete.
+
+        A model can contain private data: its weights, its system text, its messages. Pushing
+        therefore needs ``locality="any"``. If an upload makes no progress, breaks off, or
+        fails between the server and its registry, this method requests it again. Retries end
+        after `RetryPolicy.attempts` attempts in a row without further progress.
+
+        Args:
+            model: Name with a namespace, such as ``me/model``; `copy` can add such a name.
+            on_progress: Function that is called with each report. Fractions are per file, and
+                can fall when the server repeats a part.
+            insecure: True allows the server to use plain HTTP to its registry.
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The call has no total limit unless `timeout` sets one. `idle_s` limits
+                the time without another byte. `load_s` limits the time in which the server
+                works without reports.
+            cancel: Token with which another thread can cancel the call.
+
+        Raises:
+            LocalityError: `locality` is not ``any``. Nothing was sent.
+            ModelNotFoundError: The server has no such model.
+            AuthenticationError: The server's account may not push to this name.
+            LimitError: The upload made no progress (``idle_s``), or another limit expired.
+            ServerError: The server cannot reach its registry. `retryable` is True if this may
+                be temporary.
+            StreamInterruptedError: The connection broke repeatedly.
+            UnreachableError: No server answers.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is invalid.
+        """
+        self._transfers.push(model, insecure, on_progress, timeout, cancel)
+
+    def create(
+        self,
+        model: str,
+        *,
+        from_model: Optional[str] = None,
+        files: Optional[Files] = None,
+        adapters: Optional[Files] = None,
+        template: Optional[str] = None,
+        system: Optional[str] = None,
+        parameters: Optional[Mapping[str, Any]] = None,
+        license: Union[str, Sequence[str], None] = None,
+        messages: Optional[Messages] = None,
+        quantize: Optional[str] = None,
+        extra_body: Optional[Mapping[str, Any]] = None,
+        on_progress: Optional[OnProgress] = None,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> ModelInfo:
+        """Create a model from another model, or from files on this machine.
+
+        An existing model of this name is replaced. Each file is read in pieces: once for its
+        digest, and once more for the upload unless the server already has the file. The creation
+        itself is not retried. If it fails or is cancelled, the state of the model on the server
+        is undefined: call this method again
+        (docs/reference/ollama.md, "Disconnecting").
+
+        Args:
+            model: Name of the new model.
+            from_model: Name of the source model. The server downloads it first if it is
+                missing. From a cloud model, the server creates a stub; `remote_host` of the
+                result is the host that runs the model.
+            files: Path of a GGUF file, or a mapping from file names on the server to paths.
+                The names are relative and have forward slashes.
+            adapters: Path of a LoRA adapter, or a mapping with file names of the same form.
+            template: Template of the model's prompts.
+            system: System text of the model.
+            parameters: Settings of the model under Ollama's names, such as ``num_ctx``. The
+                server does not check them.
+            license: One licence text, or several.
+            messages: Messages with which each conversation of the model begins.
+            quantize: Quantization of the new model, such as ``Q4_K_M``. The source must not be
+                quantized.
+            extra_body: Further fields for the server's JSON, sent unchanged and unchecked.
+            on_progress: Function that is called for each piece of a file that is read
+                (``reading <name>``) or sent (``uploading <name>``), and with each report of
+                the server.
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The call has no total limit unless `timeout` sets one. `load_s` limits
+                the server's silent work, such as quantizing.
+            cancel: Token with which another thread can cancel the call.
+
+        Raises:
+            ConfigurationError: A file cannot be read, is empty, or changes during the call; a
+                file name is invalid; or JSON cannot express a value.
+            ValueError: `messages` is empty, or a message is malformed.
+            RequestRejectedError: The server cannot create a model from these sources.
+            ModelNotFoundError: The model `from_model` does not exist.
+            StreamInterruptedError: The connection broke.
+            LimitError: A limit expired.
+            UnreachableError: No server answers.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is invalid.
+        """
+        # A cell hides the texts from tools that print tracebacks with local variables.
+        texts = Sealed((messages, template, system, parameters, extra_body))
+        del messages, template, system, parameters, extra_body
+        recipe = _make_recipe(
+            *texts.cell_contents, from_model=from_model, license=license, quantize=quantize
+        )
+        return self._transfers.create(model, recipe, files, adapters, on_progress, timeout, cancel)
+
+    def copy(
+        self,
+        source: str,
+        destination: str,
+        *,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> None:
+        """Copy a model under a second name. Both names share the same files.
+
+        If a model with the new name exists, the server replaces that model without a warning.
+        To rename a model, copy it and then delete the old name.
+
+        Args:
+            source: Name of the existing model.
+            destination: The second name.
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The total is at most 30 s unless `timeout` sets another one.
+            cancel: Token with which another thread can cancel the call.
+
+        Raises:
+            ModelNotFoundError: The server has no model `source`.
+            RequestRejectedError: The new name is invalid.
+            UnreachableError: No server answers.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is invalid.
+        """
+        self._transfers.copy(source, destination, timeout, cancel)
+
+    def delete(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> None:
+        """Delete a model. Files that other models share are kept.
+
+        Args:
+            model: Name of the model.
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The total is at most 30 s unless `timeout` sets another one.
+            cancel: Token with which another thread can cancel the call.
+
+        Raises:
+            ModelNotFoundError: The server has no such model.
+            UnreachableError: No server answers.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The server refused the request, or its response is invalid.
+        """
+        self._transfers.delete(model, timeout, cancel)
+
+    # --- the dialect ----------------------------------------------------------------------
 
     def _is_same(self, listed: str, model: str) -> bool:
         return same_model(listed, model)
 
     def _forget(self) -> None:
+        """Clear the cached facts about models, because a model may have changed."""
         self._known_local.clear()
         self._abilities.forget()
 
-    # --- the dialect ----------------------------------------------------------------------
+    def _window(self, model: str, call: Call) -> Optional[int]:
+        return self._memory.window(model, call)
+
+    def _requested_window(self, model: str) -> Optional[int]:
+        """Return the context window that the caller passed to `load`; None if there was none."""
+        memory: Optional[Memory] = vars(self).get("_memory")
+        return None if memory is None else memory.requested_window(model)
 
     def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
-        return wire.explain_answer(status, text, headers)
+        return explain_answer(status, text, headers)
 
-    def _question(
-        self, request: CompletionRequest, model: str
+    def _handle_failure(self, error: ProviderError) -> None:
+        super()._handle_failure(error)
+        name_the_model(error)
+
+    def _wire_request(
+        self, request: CompletionRequest, model: str, call: Call
     ) -> Tuple[str, Dict[str, Any], ChunkParser]:
-        window = None if request.context_length is not None else self._window_asked(model)
+        window = None if request.context_length is not None else self._requested_window(model)
         if window is not None:
             request = request.replace(context_length=window)
-        path, payload = wire.completion_payload(request, model)
-        return path, Payload(payload), wire.ChunkParser(self.settings.max_json_depth)
+        path, payload = completion_payload(request, model)
+        return (
+            path,
+            Payload(payload),
+            wire_responses.ChunkParser(self.settings.max_json_depth, call.look),
+        )
 
-    def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
-        if not self._embeds_as_of_old:
-            try:
-                return self._embed_at_once(request, model, call)
-            except UnsupportedError as error:
-                if not wire.lacks_embed(error):
-                    raise
-        return self._embed_one_by_one(request, model, call)
+    def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
+        if self._uses_old_embed_route:
+            raise _NoBatchRouteError("this Ollama server accepts only one text per request")
+        truncation = "allowed" if batch.truncate else "none"
 
-    def _embed_at_once(
-        self, request: EmbeddingRequest, model: str, call: Call
+        def read(data: Any) -> Vectors:
+            found = parse_vectors(self._checked(model, data))
+            if found.model:
+                _check_model(model, found.model)
+            return found._replace(truncation=truncation)
+
+        payload = Payload(embed_payload(batch, model, self._requested_window(model)))
+        return "/api/embed", payload, read
+
+    def _embed_again(
+        self, error: ProviderError, batch: EmbeddingRequest, model: str, call: Call
     ) -> Tuple[Vectors, int]:
-        body = encode(wire.embed_payload(request, model, self._window_asked(model)))
-        data, attempts = self._embed_post("/api/embed", body, model, call)
-        found = wire.parse_vectors(data)
-        if found.model:
-            _check_model(model, found.model)
-        return found._replace(truncation="allowed" if request.truncate else "none"), attempts
+        is_missing = isinstance(error, UnsupportedError) and lacks_embed(error)
+        if self._uses_old_embed_route or is_missing:
+            return self._embed_one_by_one(batch, model, call)
+        return super()._embed_again(error, batch, model, call)
 
     def _embed_one_by_one(
         self, request: EmbeddingRequest, model: str, call: Call
     ) -> Tuple[Vectors, int]:
-        """Ask an old server, which takes one text at a time (ollama-api §2.8)."""
-        from localproviders._backend.embedding import may_lie_in_one_text
+        """Embed texts on an old server, which accepts one text per request.
 
-        wire.check_old_embed(request)
+        Described in docs/reference/ollama.md, "Embeddings".
+        """
+        check_old_embed(request)
         rows: List[Row] = []
-        most, window = 1, self._window_asked(model)
+        most_attempts, window = 1, self._requested_window(model)
         for index in range(len(request.texts)):
-            body = encode(wire.old_embed_payload(request, index, model, window))
+            body = encode(old_embed_payload(request, index, model, window))
             try:
                 data, attempts = self._embed_post("/api/embeddings", body, model, call)
-                rows.append(wire.parse_old_vector(data))
-                most = max(most, attempts)
+                rows.append(parse_old_vector(data))
+                most_attempts = max(most_attempts, attempts)
             except ProviderError as error:
-                if not may_lie_in_one_text(error):
+                if not embedding.may_concern_one_text(error):
                     raise
-                rows.append(self._transport.locate(error, texts_of(request)))
-            self._embeds_as_of_old = True
-        return wire.old_vectors(rows, model), most
+                rows.append(self._transport.finish_error(error, texts_of(request)))
+            self._uses_old_embed_route = True
+        return old_vectors(rows, model), most_attempts
 
     def _embed_post(self, path: str, body: Body, model: str, call: Call) -> Tuple[Any, int]:
         answer = self._transport.open("POST", path, call=call, body=body)
-        data = wire.checked(self._transport.parse(answer, packs=True))
-        self._check_host(model, wire.remote_host(data))
-        return data, answer.attempts
+        return self._checked(model, self._transport.parse(answer, packs=True)), answer.attempts
+
+    def _checked(self, model: str, data: Any) -> Mapping[str, Any]:
+        """Return the response if it is not an error and the model ran on an allowed host."""
+        answer = checked(data)
+        self._refuse_remote_host(model, remote_host(answer))
+        return answer
 
     # --- locality and the served model ----------------------------------------------------
 
-    def _before_sending(self, model: str, call: Call) -> None:
-        """Refuse a cloud model before the prompt is sent (ollama-api §6.5)."""
+    def _check_locality(self, model: str, call: Call) -> None:
+        """Raise `LocalityError` for a cloud model, unless `locality` is ``any``.
+
+        This is called before the prompt is sent.
+        """
+        # The rules are in docs/reference/ollama.md, "Cloud models".
         locality = self.settings.locality
         if locality == "any":
             return
         if is_cloud(model):
-            raise wire.refuse_cloud(model, None, locality)
+            raise refuse_cloud(model, None, locality)
         if self._known_local.get(model, 0.0) > time.monotonic():
             return
-        places = wire.parse_places(self._transport.json("GET", "/api/tags", call=call))
+        hosts = parse_hosts(self._transport.json("GET", "/api/tags", call=call))
         base = split_source(model)[0]
-        found = next((place for place in places if same_model(place[0], base)), None)
+        found = next((pair for pair in hosts if same_model(pair[0], base)), None)
         if found is None:
             raise ModelNotFoundError(
                 f"the server has no model {model!r}",
                 hint=f"get it first: ollama pull {model}",
-                available=tuple(name for name, _ in places),
+                available=tuple(name for name, _ in hosts),
             )
-        self._check_host(model, found[1])
+        self._refuse_remote_host(model, found[1])
         self._known_local[model] = time.monotonic() + _KNOWN_LOCAL_S
 
     def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
-        body = encode(wire.show_payload(model, False))
+        body = encode(wire_models.show_payload(model, False))
         data = self._transport.json("POST", "/api/show", call=call, body=body)
-        return wire.parse_details(data, model, self.name).capabilities
+        return wire_models.parse_details(data, model, self.name).capabilities
 
-    def _check_host(self, model: str, host: Optional[str]) -> None:
+    def _refuse_remote_host(self, model: str, host: Optional[str]) -> None:
         if host is not None and self.settings.locality != "any":
-            raise wire.refuse_cloud(model, host, self.settings.locality)
+            raise refuse_cloud(model, host, self.settings.locality)
 
-    def _check_answer(
+    def _check_chunk(
         self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
     ) -> Optional[str]:
-        self._check_host(model, wire.remote_host(chunk.raw))
+        self._refuse_remote_host(model, remote_host(chunk.raw))
         if chunk.model is not None and not request.allow_other_model:
             _check_model(model, chunk.model)
         return None
 
 
+@errors_without_frames
+def _make_recipe(
+    messages: Optional[Messages],
+    template: Optional[str],
+    system: Optional[str],
+    parameters: Optional[Mapping[str, Any]],
+    extra_body: Optional[Mapping[str, Any]],
+    *,
+    from_model: Optional[str],
+    license: Union[str, Sequence[str], None],
+    quantize: Optional[str],
+) -> Recipe:
+    opening = () if messages is None else as_messages(messages)
+    return Recipe(
+        from_model, template, system, parameters, license, opening, quantize, extra_body or {}
+    )
+
+
+class _NoBatchRouteError(UnsupportedError):
+    """The server has no route for several texts at once. The caller never gets this error."""
+
+
 def _check_model(model: str, served: str) -> None:
-    if not _same_answer(model, served):
+    if not _is_same_model(model, served):
         raise WrongModelError(
-            f"{model!r} was asked for, and {served!r} answers",
-            hint="pass allow_other_model=True to accept that",
+            f"requested model {model!r}, but the server answered with {served!r}",
+            hint="pass allow_other_model=True to accept it",
             requested=model,
             served=served,
         )
 
 
-def _same_answer(asked: str, served: str) -> bool:
-    """Whether the names agree; an answer from the cloud has lost its suffix (§2.24)."""
-    return same_model(asked, served) or same_model(split_source(asked)[0], served)
+def _is_same_model(requested: str, served: str) -> bool:
+    """Return whether the response comes from the requested model.
+
+    A response from the cloud has the name of the model without its suffix.
+    """
+    # Described in docs/reference/ollama.md, "Cloud models".
+    return same_model(requested, served) or same_model(split_source(requested)[0], served)
 
 
-def _endpoint(host: Optional[str]) -> Tuple[Endpoint, str]:
-    if host is not None:
-        return parse_endpoint(host, default_port=_PORT), "the host argument"
-    variable = os.environ.get("OLLAMA_HOST", "")
+def _find_endpoint(given: CellType) -> Tuple[Endpoint, str]:
+    if given.cell_contents is not None:
+        return parse_endpoint(given.cell_contents, default_port=_PORT), "the host argument"
+    variable = Unseen(os.environ.get("OLLAMA_HOST", ""))
     try:
-        # The variable is the server's too, and it takes a default for a bad port.
+        # The server reads the same variable and replaces an invalid port with the default port.
         endpoint = parse_endpoint(variable, default_port=_PORT, lenient=True)
     except ConfigurationError as error:
         message, hint = error.message, error.hint

@@ -1,4 +1,7 @@
-"""The OpenAI dialect as such: llama.cpp, vLLM, cloud services, and the ground of LM Studio."""
+"""Provider for servers that speak OpenAI's dialect: llama.cpp, vLLM, cloud services and others.
+
+The provider for LM Studio is a subclass of this one.
+"""
 
 from localproviders.openai_compatible.provider import OpenAICompatibleProvider
 

@@ -1,4 +1,4 @@
-"""Exact token counts, from servers that offer them beside the dialect."""
+"""Exact token counts, from routes that some servers have in addition to the dialect."""
 
 from __future__ import annotations
 
@@ -6,104 +6,122 @@ from typing import Callable, Mapping, Optional, Tuple
 
 from localproviders._http.deadline import Call
 from localproviders._http.transport import Explain, Transport, encode
-from localproviders._tokens import has_media
+from localproviders._token_estimate import has_media
 from localproviders.errors import (
     AuthenticationError,
-    BusyError,
     ModelError,
     ModelNotFoundError,
     ProtocolError,
     ProviderError,
+    ServerBusyError,
     ServerError,
     UnsupportedError,
 )
-from localproviders.openai_compatible import wire
+from localproviders.openai_compatible.wire.requests import (
+    conversation_payload,
+    parse_count,
+    parse_tokens,
+    templated_payload,
+)
 from localproviders.settings import Settings
-from localproviders.types.request import CompletionRequest
-from localproviders.types.tokens import TokenCount
+from localproviders.types.requests import CompletionRequest
+from localproviders.types.responses import TokenCount
 
-#: Where the paths of the dialect stand, and those for counting do not.
+#: Prefix of the paths of the dialect. The paths for counting do not have it.
 _VERSION = "/v1"
 
-# Statuses of a path that is not there.
-_MISSING = (404, 405, 501)
+# Status codes of responses for a path that does not exist.
+_NOT_FOUND_STATUSES = (404, 405, 501)
 
-# What keeps a count from coming, and is left to the prompt itself to meet.
+# Errors that only mean that there is no exact count. If a chat with the same prompt fails for the
+# same reason, the chat raises its own error.
 _REFUSALS = (ServerError, ModelError, AuthenticationError, UnsupportedError)
 
-_Way = Callable[[Transport, CompletionRequest, str, Call], int]
+_Method = Callable[[Transport, CompletionRequest, str, Call], int]
 
 
-def _by_template(server: Transport, request: CompletionRequest, model: str, call: Call) -> int:
-    """Let llama.cpp write the prompt, and take it apart."""
-    body = encode(wire.conversation_payload(request, model))
-    body = encode(
-        wire.templated_payload(server.json("POST", "/apply-template", call=call, body=body), model)
-    )
-    return wire.parse_tokens(server.json("POST", "/tokenize", call=call, body=body))
+def _count_by_template(
+    server: Transport, request: CompletionRequest, model: str, call: Call
+) -> int:
+    """Count tokens with llama.cpp: apply the chat template, then tokenize the result."""
+    body = encode(conversation_payload(request, model))
+    prompt = server.json("POST", "/apply-template", call=call, body=body, large=True)
+    body = encode(templated_payload(prompt, model))
+    return parse_tokens(server.json("POST", "/tokenize", call=call, body=body, large=True))
 
 
-def _by_messages(server: Transport, request: CompletionRequest, model: str, call: Call) -> int:
-    """Let vLLM count the conversation."""
-    body = encode(wire.conversation_payload(request, model))
-    return wire.parse_count(server.json("POST", "/tokenize", call=call, body=body))
+def _count_by_messages(
+    server: Transport, request: CompletionRequest, model: str, call: Call
+) -> int:
+    """Count the tokens of the conversation with vLLM."""
+    body = encode(conversation_payload(request, model))
+    return parse_count(server.json("POST", "/tokenize", call=call, body=body, large=True))
 
 
-_WAYS: Mapping[str, _Way] = {
-    "the server's /apply-template and /tokenize": _by_template,
-    "the server's /tokenize": _by_messages,
+_METHODS: Mapping[str, _Method] = {
+    "the server's /apply-template and /tokenize": _count_by_template,
+    "the server's /tokenize": _count_by_messages,
 }
-# Older servers of these kinds leave tools out without a word.
-_WITHOUT_TOOLS = (_by_messages,)
+# With these methods, older servers do not count the tools, and do not report that they left them
+# out.
+_METHODS_WITHOUT_TOOLS = (_count_by_messages,)
 
 
 class ExactCounter:
-    """Asks a server for exact counts, and remembers which ways it does not have.
+    """Client of the routes for exact counts. A route that the server lacks is not used again.
 
     Args:
         settings: The provider's settings.
-        explain: The dialect's reading of an error answer.
+        explain: Function that translates an error response of the dialect.
     """
 
     def __init__(self, settings: Settings, explain: Explain) -> None:
         endpoint = settings.endpoint
-        self._ways: Tuple[str, ...] = ()
+        self._methods: Tuple[str, ...] = ()
+        # The counting routes are at the address without its last part, /v1. If the address does
+        # not end in /v1, their place is unknown, and none of them is used.
         if endpoint.path.endswith(_VERSION):
-            # Nobody knows what stands above another path.
             endpoint = endpoint.replace(path=endpoint.path[: -len(_VERSION)])
-            self._ways = tuple(_WAYS)
+            self._methods = tuple(_METHODS)
         self._server = Transport(settings.replace(endpoint=endpoint), explain)
 
     def close(self) -> None:
         """Close the kept connections."""
         self._server.close()
 
-    def can(self, request: CompletionRequest) -> bool:
-        """Say whether it is worth asking; no text shows the tokens of images and sound."""
-        return bool(self._ways) and not has_media(request)
+    def can_count(self, request: CompletionRequest) -> bool:
+        """Return whether it is worth asking the server to count this request.
+
+        The server cannot count images and audio, because the counting routes count only text.
+        """
+        return bool(self._methods) and not has_media(request)
 
     def count(self, request: CompletionRequest, model: str, call: Call) -> Optional[TokenCount]:
-        """Give the server's count, or None where it has none for this request.
+        """Return the server's count; None if the server cannot count this request.
 
         Raises:
-            ProviderError: The server cannot be reached, is busy, or lacks the model; a limit
-                fired, or the call was cancelled.
+            ServerBusyError: The server is busy.
+            ModelNotFoundError: The server does not have the model.
+            ProviderError: The server cannot be reached; or JSON cannot express a value of the
+                request; or a limit expired, or the call was cancelled.
         """
-        for name in self._ways:
-            way = _WAYS[name]
-            if request.tools and way in _WITHOUT_TOOLS:
+        for name in self._methods:
+            method = _METHODS[name]
+            if request.tools and method in _METHODS_WITHOUT_TOOLS:
                 continue
             try:
                 return TokenCount(
-                    tokens=way(self._server, request, model, call), source="exact", detail=name
+                    tokens=method(self._server, request, model, call), source="exact", detail=name
                 )
-            except (BusyError, ModelNotFoundError):
+            except (ServerBusyError, ModelNotFoundError):
                 raise
             except _REFUSALS as error:
-                if _is_missing(error):
-                    self._ways = tuple(other for other in self._ways if other != name)
+                if _means_no_route(error):
+                    self._methods = tuple(other for other in self._methods if other != name)
         return None
 
 
-def _is_missing(error: ProviderError) -> bool:
-    return error.status in _MISSING or isinstance(error, (ProtocolError, UnsupportedError))
+def _means_no_route(error: ProviderError) -> bool:
+    return error.status in _NOT_FOUND_STATUSES or isinstance(
+        error, (ProtocolError, UnsupportedError)
+    )

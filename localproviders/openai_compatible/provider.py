@@ -1,63 +1,97 @@
-"""`OpenAICompatibleProvider`: what to call on any server of the OpenAI dialect."""
+"""`OpenAICompatibleProvider`, the provider for any server of the OpenAI dialect."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from localproviders._backend import HTTPProvider
-from localproviders._http.address import parse_endpoint
+from localproviders._address import parse_endpoint
+from localproviders._dialect.common import Vectors
+from localproviders._dialect.error_answers import Rule, not_found
 from localproviders._http.deadline import Call
-from localproviders._http.rejection import Rule, not_found
 from localproviders._http.stream import ChunkParser
-from localproviders._http.transport import Payload, encode
-from localproviders._wire import Vectors
+from localproviders._http.transport import Payload
+from localproviders._http_provider import HTTPProvider
+from localproviders._http_provider.provider import EmbeddingExchange
+from localproviders._lazy import LazyModule, LazyPart
+from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ConfigurationError, ProviderError, UnsupportedError
-from localproviders.openai_compatible import wire
-from localproviders.openai_compatible.counting import ExactCounter
-from localproviders.settings import ApiKey, Settings, make_settings
-from localproviders.types.answer import CompletionChunk
-from localproviders.types.cancel import CancelToken
-from localproviders.types.limits import LISTING_TOTAL_S, Timeout
-from localproviders.types.model import ModelInfo
-from localproviders.types.request import CompletionRequest, EmbeddingRequest, Locality, texts_of
-from localproviders.types.tokens import TokenCount
+from localproviders.openai_compatible.wire import responses as wire_responses
+from localproviders.openai_compatible.wire.errors import RULES, explain_answer
+from localproviders.openai_compatible.wire.requests import completion_payload, embed_payload
+from localproviders.openai_compatible.wire.responses import parse_vectors
+from localproviders.secret import Sealed, as_key
+from localproviders.settings import (
+    EMPTY,
+    ApiKey,
+    ConnectionOptions,
+    Settings,
+    make_settings,
+    safe_options,
+)
+from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
+from localproviders.types.models import ModelInfo
+from localproviders.types.requests import CompletionRequest, EmbeddingRequest, Locality, texts_of
+from localproviders.types.responses import CompletionChunk, TokenCount
+
+if TYPE_CHECKING:
+    from localproviders.ollama import names as ollama_names
+    from localproviders.openai_compatible.counting import ExactCounter
+    from localproviders.openai_compatible.wire import models as wire_models
+else:
+    ollama_names = LazyModule("localproviders.ollama.names")
+    wire_models = LazyModule("localproviders.openai_compatible.wire.models")
 
 
 class OpenAICompatibleProvider(HTTPProvider):
-    """A server that speaks OpenAI's dialect: llama.cpp, vLLM, or a service elsewhere.
+    """A server that speaks OpenAI's dialect, such as llama.cpp, vLLM, or a cloud service.
 
     Args:
-        base_url: Address up to and with the version, such as ``http://127.0.0.1:8080/v1``.
-        model: The model for calls that name none.
-        name: The provider's name in answers, errors and events.
-        api_key: Sent as a Bearer token to this address only. No variable is read for it:
-            pass ``SecretString.from_env("...")``.
-        timeout: Seconds for a whole call, or `Limits`.
-        locality: Where prompts may go; None takes ``LOCALPROVIDERS_LOCALITY``, else
-            ``loopback``. A service on the internet needs ``any``.
-        settings: A whole `Settings` value instead of everything above.
-        **connection: ``ca_bundle``, ``client_cert``, ``proxies``, ``listeners``,
-            ``allow_plaintext_key`` and the sizes, as in `Settings`.
+        base_url: Address with the path of the API, such as ``http://127.0.0.1:8080/v1``. It is
+            required unless `settings` is given.
+        model: Model for calls without a model. If it is None, such calls raise an error.
+        name: Name of the provider in responses, errors and events.
+        api_key: Key that is sent as a Bearer token, to this address only. It is not read from
+            an environment variable: pass ``SecretString.from_env("...")`` to read one.
+        timeout: Limits for calls without a `timeout`: seconds for the whole call, or a
+            `Limits` value. None means ``Limits()``.
+        locality: Places to which prompts may be sent: ``loopback``, ``private`` or ``any``.
+            None uses the value of ``LOCALPROVIDERS_LOCALITY``, or ``loopback`` if it is not
+            set. A service on the internet needs ``any``.
+        settings: A complete `Settings` value. The other arguments are then not used.
+        **options: Fields of `ConnectionOptions`: ``retry``, ``ca_bundle``, ``client_cert``,
+            ``proxies``, ``listeners``, ``allow_plaintext_key``, ``max_line_bytes``,
+            ``max_body_bytes`` and ``max_json_depth``. `Settings` describes each.
+
+    The constructor sends nothing. The first call opens a connection and keeps it for later
+    calls until `close`.
 
     Raises:
-        ConfigurationError: A value is impossible. Nothing is sent here.
+        ConfigurationError: A value is invalid.
+        TypeError: A keyword argument does not exist.
     """
 
-    _rules: Tuple[Rule, ...] = wire.RULES
+    _kind = "a server with OpenAI's API"
+    _api_path = "/v1"
+    _rules: Tuple[Rule, ...] = RULES
     _unsupported: Mapping[str, str] = {
-        "context_length": "the window is chosen when the server is started",
-        "keep_alive": "this kind of server keeps its model",
+        "context_length": "set the context window when you start the server",
+        "keep_alive": "this kind of server keeps its model loaded",
     }
-    #: Media types that this server cannot read, or their beginnings, and what to do instead.
+    #: Beginnings of media types that this server cannot read, each with a hint.
     _refused_media: Mapping[str, str] = {}
     _chat_only = ("tools", "tool_choice", "response_schema", "thinking")
     _embed_unsupported: Mapping[str, str] = {
-        "truncate": "cut the texts yourself",
-        "keep_alive": "this kind of server keeps its model",
+        "truncate": "shorten the texts before the call",
+        "keep_alive": "this kind of server keeps its model loaded",
     }
-    #: Whether servers of this kind may have a way to count tokens.
+    #: Whether servers of this kind may have a route that counts tokens.
     _counts = True
+    _counter: LazyPart[ExactCounter] = LazyPart(
+        "localproviders.openai_compatible.counting:ExactCounter", "settings", "_explain"
+    )
 
+    @exact_keywords
+    @show_keywords(ConnectionOptions, Settings)
     def __init__(
         self,
         base_url: Optional[str] = None,
@@ -68,50 +102,58 @@ class OpenAICompatibleProvider(HTTPProvider):
         timeout: Timeout = None,
         locality: Optional[Locality] = None,
         settings: Optional[Settings] = None,
-        **connection: Any,
+        **options: Unpack[ConnectionOptions],
     ) -> None:
+        # The cells hide the address and the key from tracebacks that show local variables (see
+        # `Sealed`).
+        given, base_url, api_key, options = Sealed((base_url, api_key, options)), None, None, EMPTY
+        address, key, connection = map(Sealed, given.cell_contents)
         if settings is None:
-            if not base_url:
+            if not address.cell_contents:
                 raise ConfigurationError(
                     "no address was given", hint='pass base_url="http://127.0.0.1:8080/v1"'
                 )
             settings = make_settings(
-                endpoint=parse_endpoint(base_url, default_port=80),
+                endpoint=parse_endpoint(address.cell_contents, default_port=80),
                 endpoint_origin="the base_url argument",
                 name=name,
                 model=model,
-                api_key=api_key,
+                api_key=as_key(key),
                 timeout=timeout,
                 locality=locality,
-                **connection,
+                **safe_options(connection),
             )
         super().__init__(settings)
-        self._counter = ExactCounter(settings, self._explain) if self._counts else None
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        type(self).__init__(self, settings=state["settings"])
 
     def close(self) -> None:
-        """Close the kept connections. May be called again; the next call opens new ones."""
+        """Close the kept connections. A later call opens new ones; closing twice is allowed."""
         super().close()
-        if self._counter is not None:
-            self._counter.close()
+        counter = OpenAICompatibleProvider._counter.of(self)
+        if counter is not None:
+            counter.close()
 
     # --- models ---------------------------------------------------------------------------
 
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
-        """List the models, in the server's order.
+        """Return the models in the server's order.
+
+        Args:
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The total is 30 s unless `timeout` sets another one.
+            cancel: Token with which another thread can cancel the call.
 
         Raises:
             UnreachableError: No server answers.
-            ProviderError: The server refused, or gave no list.
+            ProviderError: The server refused the request, or its response is not a list of
+                models.
         """
-        return self._ask(
+        parse = wire_models.parse_models
+        return self._runner.ask(
             "GET",
             self._path("/models"),
-            lambda data: wire.parse_models(data, self.name, self._rules),
+            lambda data, look: parse(data, self.name, self._rules, look),
             timeout=timeout,
             cancel=cancel,
         )
@@ -119,16 +161,24 @@ class OpenAICompatibleProvider(HTTPProvider):
     def model_info(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
-        """Say what the list tells about one model, which is little: most is inferred.
+        """Return the facts about one model. The server's list has few facts; others are inferred.
+
+        Args:
+            model: Name of the model.
+            timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
+                limits. The total is 30 s unless `timeout` sets another one.
+            cancel: Token with which another thread can cancel the call.
 
         Raises:
             ModelNotFoundError: The server has no such model.
-            ProviderError: As for `list_models`.
+            UnreachableError: No server answers.
+            ProviderError: The server refused the request, or its response is not a list of
+                models.
         """
         listed = self.list_models(timeout=timeout, cancel=cancel)
         info = self._find(model, listed)
         if info is None:
-            raise self._transport.locate(
+            raise self._transport.finish_error(
                 not_found(model, available=tuple(item.name for item in listed))
             )
         return info
@@ -136,24 +186,30 @@ class OpenAICompatibleProvider(HTTPProvider):
     # --- the dialect ----------------------------------------------------------------------
 
     def _path(self, path: str) -> str:
-        """Give where a path of the dialect stands below the endpoint."""
+        """Return the path of a route of the dialect, relative to the endpoint."""
         return path
 
     def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
-        return wire.explain_answer(status, text, headers, self._rules)
+        return explain_answer(status, text, headers, self._rules)
 
-    def _question(
-        self, request: CompletionRequest, model: str
+    def _is_same(self, listed: str, model: str) -> bool:
+        # Ollama lists every name with a tag, and accepts shorter ones here, too
+        # (docs/reference/ollama.md, "Model names"). Other names must be equal.
+        has_tag = ":" in listed.rpartition("/")[2]
+        return listed == model or (has_tag and ollama_names.same_model(listed, model))
+
+    def _wire_request(
+        self, request: CompletionRequest, model: str, call: Call
     ) -> Tuple[str, Dict[str, Any], ChunkParser]:
-        path, payload = wire.completion_payload(request, model)
+        path, payload = completion_payload(request, model)
         return (
             self._path(path),
             Payload(payload),
-            wire.ChunkParser(self.settings.max_json_depth, self._rules),
+            wire_responses.ChunkParser(self.settings.max_json_depth, self._rules, call.look),
         )
 
-    def _fit(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
-        request, warnings = super()._fit(request)
+    def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
+        request, warnings = super()._adapt(request)
         self._check_media(request)
         if request.overflow == "truncate":
             warnings.extend(self._refuse("overflow='truncate'", "shorten the prompt", request))
@@ -166,39 +222,44 @@ class OpenAICompatibleProvider(HTTPProvider):
         return request, warnings
 
     def _check_media(self, request: CompletionRequest) -> None:
-        """Refuse a file that the server cannot read; without it the question is another."""
+        """Raise `UnsupportedError` for a file that the server cannot read.
+
+        This is raised even if `strict` is False: without the file, the prompt would have another
+        meaning.
+        """
         for message in request.messages:
             for media in (*message.images, *message.audio):
-                for kind, instead in self._refused_media.items():
+                for kind, hint in self._refused_media.items():
                     if media.media_type.startswith(kind):
                         raise UnsupportedError(
                             f"{self.name} cannot read {media.media_type}",
-                            hint=instead,
+                            hint=hint,
                             provider=self.name,
                         )
 
     def _refuse(self, what: str, hint: str, request: CompletionRequest) -> Sequence[str]:
-        message = f"{self.name} cannot take {what}"
+        message = f"{self.name} does not support {what}"
         if request.strict:
             raise UnsupportedError(
                 message, hint=f"{hint}; or pass strict=False", provider=self.name
             )
         return [f"{message}; it was left out"]
 
-    def _thinking_level(self, wanted: bool) -> Optional[str]:
-        """Give the level that switches reasoning on or off; None where there is none."""
+    def _thinking_level(self, enabled: bool) -> Optional[str]:
+        """Return the level that switches reasoning on or off; None if there is no such level."""
         return None
 
-    def _embed(self, request: EmbeddingRequest, model: str, call: Call) -> Tuple[Vectors, int]:
-        body = encode(self._embed_payload(request, model))
-        answer = self._transport.open("POST", self._path("/embeddings"), call=call, body=body)
-        found = wire.parse_vectors(self._transport.parse(answer, packs=True), self._rules)
-        warning = self._check_model(model, found.model, call) if found.model else None
-        return found._replace(warnings=(warning,) if warning else ()), answer.attempts
+    def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
+        def read(data: Any) -> Vectors:
+            found = parse_vectors(data, self._rules, len(batch.texts), call.look)
+            warning = self._check_model(model, found.model, call) if found.model else None
+            return found._replace(warnings=(warning,) if warning else ())
+
+        return self._path("/embeddings"), Payload(self._embed_payload(batch, model)), read
 
     def _embed_payload(self, request: EmbeddingRequest, model: str) -> Dict[str, Any]:
-        """Give the JSON of an embedding request."""
-        return wire.embed_payload(request, model)
+        """Return the JSON of an embedding request."""
+        return embed_payload(request, model)
 
     def _count_exactly(
         self,
@@ -207,26 +268,37 @@ class OpenAICompatibleProvider(HTTPProvider):
         timeout: Timeout,
         cancel: Optional[CancelToken],
     ) -> Optional[TokenCount]:
-        counter = self._counter
-        if counter is None or not counter.can(request):
+        if not self._counts or not self._counter.can_count(request):
             return None
-        call = self._call(timeout, cancel, total_s=LISTING_TOTAL_S)
-        try:
-            self._before_sending(model, call)
-            return counter.count(request, model, call)
-        except ProviderError as error:
-            error.add_context(model=model)
-            raise self._transport.locate(error, texts_of(request)) from error.__cause__
-        finally:
-            call.over()
+        counter = self._counter
 
-    def _check_answer(
+        def work(call: Call) -> Optional[TokenCount]:
+            self._check_locality(model, call)
+            return counter.count(request, model, call)
+
+        return self._runner.run(
+            work,
+            model=model,
+            timeout=timeout,
+            cancel=cancel,
+            total_s=LISTING_TOTAL_S,
+            texts=lambda: texts_of(request),
+        )
+
+    def _check_chunk(
         self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
     ) -> Optional[str]:
         if chunk.model is None or request.allow_other_model:
             return None
         return self._check_model(model, chunk.model, call)
 
-    def _check_model(self, asked: str, served: str, call: Call) -> Optional[str]:
-        """Warn of another model: such a server may name its one model as it likes."""
-        return None if served == asked else f"{asked!r} was asked for, and {served!r} answered"
+    def _check_model(self, requested: str, served: str, call: Call) -> Optional[str]:
+        """Return a warning if another model answered.
+
+        This is not an error, because a server with a single model may report any name for it.
+        """
+        if self._is_same(served, requested) or self._is_same(requested, served):
+            return None
+        warning = f"requested model {requested!r}, but the server answered with {served!r}"
+        key = self.settings.api_key  # the name that the server reports may contain the key
+        return warning if key is None else key.scrub(warning)

@@ -1,4 +1,7 @@
-"""A JSON value against a JSON Schema: every reason why it does not fit."""
+"""Checks of JSON values against JSON Schema, with every reason why a value does not fit.
+
+`check` follows the standard. `find_unnamed_keys` finds keys that the schema does not name.
+"""
 
 from __future__ import annotations
 
@@ -19,122 +22,142 @@ from typing import (
 )
 
 from localproviders.errors import ConfigurationError
-from localproviders.schema.keywords import resolve, verify
-from localproviders.schema.words import (
+from localproviders.schema.keywords import (
     TYPES,
-    counted,
-    either,
-    item,
-    key,
-    quoted,
-    several,
-    shown,
+    as_text,
+    comparable,
+    count_with_noun,
+    item_path,
+    join_with_or,
+    key_path,
+    list_values,
+    quote,
+    resolve,
     type_of,
+    verify,
 )
 
-_MOST_REASONS = 20
-# Steps into a value and its schema; two frames each, so that Python's own limit is far.
-_DEEPEST = 200
-# A schema that tries itself twice on each level doubles the work with each.
+_MAX_REASONS = 20
+# Highest number of nested calls of `evaluate`. Each call has two frames, so the number of frames is
+# far below Python's recursion limit.
+_MAX_DEPTH = 200
+# Highest number of calls of `evaluate` in one check. If a recursive schema refers to itself twice,
+# this number doubles with each level of the value.
 _MOST_STEPS = 2_000_000
 
 
-class _TooMuchError(Exception):
-    """The value or the schema is nested deeper, or takes longer, than a check goes."""
+class TooComplexError(Exception):
+    """The value or the schema is nested too deeply to be checked, or needs too many steps."""
 
 
 def check(value: Any, schema: Mapping[str, Any], *, name: str = "answer") -> List[str]:
-    """Say why a JSON value does not fit a JSON Schema, in the sense of draft 2020-12.
+    """Return the reasons why a JSON value does not fit a JSON Schema of draft 2020-12.
+
+    A check has at most 200 nested steps (one to four for each level of the value), and at most
+    2,000,000 steps in total. A value that needs more steps does not fit.
 
     Args:
-        value: What `json.loads` gives: dict, list, str, int, float, bool or None.
-        schema: The schema. References must be local (``#/...``). ``format`` asserts
-            nothing. Patterns are Python's `re`, and are searched for.
-        name: What the paths start with.
+        value: The value, as `json.loads` returns it: dict, list, str, int, float, bool or None.
+        schema: The schema. References must be local (``#/...``). ``format`` is not checked.
+            Patterns have the syntax of Python's `re`, and may match any part of a string.
+        name: Name of the value, with which every path begins.
 
     Returns:
-        Reasons, each with the path of the value it is about, such as ``answer.items[2].price:
-        is "x", and must be a number``; at most 20, and how many more. None if the value
-        fits. Texts of the value are cut to 60 characters. What takes more than 200 steps
-        inwards (a level of the value takes one to four) or 2,000,000 in all does not fit.
+        At most 20 reasons, and the number of further ones; an empty list if the value fits.
+        Each reason begins with the path of the value that does not fit, such as
+        ``answer.items[2].price: is "x", and must be a number``. A reason quotes at most 60
+        characters of a string.
 
     Raises:
-        ConfigurationError: The schema is malformed, refers to itself without end, or uses a
-            keyword that would assert something and is not known (such as
-            ``unevaluatedProperties``): nothing is passed over in silence.
+        ConfigurationError: The schema is malformed, has an endless reference, or has a keyword
+            that asserts something and is not supported (such as ``unevaluatedProperties``).
+            Such a keyword is never silently ignored.
     """
     verify(schema)
     try:
         reasons = _Check(schema).evaluate(value, schema, name)
-    except (_TooMuchError, RecursionError):  # the caller may be deep in already
+    except (TooComplexError, RecursionError):  # RecursionError: the caller's stack is deep already
         return [f"{name}: is nested too deeply, or too large, to be checked"]
-    rest = len(reasons) - _MOST_REASONS
-    return reasons[:_MOST_REASONS] + ([f"{name}: {rest} more reasons"] if rest > 0 else [])
+    rest = len(reasons) - _MAX_REASONS
+    return reasons[:_MAX_REASONS] + ([f"{name}: {rest} more reasons"] if rest > 0 else [])
 
 
 def fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Tell whether a value fits a schema that is known to be well made."""
+    """Return whether a value fits a schema. The schema must be valid."""
     try:
-        return not _Check(schema).evaluate(value, schema, "")
-    except (_TooMuchError, RecursionError):
+        return fit_checker(schema)(value, schema)
+    except (TooComplexError, RecursionError):
         return False
 
 
+def fit_checker(root: Mapping[str, Any]) -> Callable[[Any, Any], bool]:
+    """Return a function that returns whether a value fits a part of the schema.
+
+    All calls of this function share the limit of steps for one check.
+    """
+    shared_check = _Check(root)
+    return lambda value, schema: not shared_check.evaluate(value, schema, "")
+
+
 class _Check:
-    """One check: the root that references start from, and how deep it is in."""
+    """One check: the root of the schema, the depth, and the steps so far."""
 
     def __init__(self, root: Any) -> None:
         self.root = root
         self._depth = 0
         self._steps = 0
         self._open_references: Set[Tuple[str, str]] = set()
-        #: The choices of each ``enum``, by the identity of its list, which the root keeps.
+        #: The choices of each ``enum``, by the id of its list. The root keeps all these lists
+        #: alive, so each id belongs to one list.
         self._choices: Dict[int, FrozenSet[Any]] = {}
 
     def evaluate(self, value: Any, schema: Any, path: str) -> List[str]:
-        """Give the reasons why a value does not fit one schema."""
+        """Return the reasons why a value does not fit a schema."""
         if isinstance(schema, bool):
-            return [] if schema else [f"{path}: is {shown(value)}, and nothing may be here"]
+            return [] if schema else [f"{path}: is {as_text(value)}, and no value is allowed here"]
         self._depth += 1
         self._steps += 1
-        if self._depth > _DEEPEST or self._steps > _MOST_STEPS:
-            raise _TooMuchError
+        if self._depth > _MAX_DEPTH or self._steps > _MOST_STEPS:
+            raise TooComplexError
         reasons: List[str] = []
         for keyword in schema:
             rule = _RULES.get(keyword)
-            if rule and (rule.about is None or type_of(value) == rule.about):
+            if rule and (rule.json_type is None or type_of(value) == rule.json_type):
                 reasons.extend(rule.reasons(self, value, schema, path))
         self._depth -= 1
         return reasons
 
     def choices(self, values: Any) -> FrozenSet[Any]:
-        """Give the values of an ``enum`` as they are compared: made once, for every value."""
+        """Return the comparable forms of the values of an ``enum``, which are made only once."""
         made = self._choices.get(id(values))
         if made is None:
-            made = self._choices[id(values)] = frozenset(map(same_as, values))
+            made = self._choices[id(values)] = frozenset(map(comparable_form, values))
         return made
 
     def follow(self, value: Any, reference: str, path: str) -> List[str]:
-        """Go on at the place a reference points to."""
-        mark = (reference, path)
-        if mark in self._open_references:
-            raise ConfigurationError(f"the schema's {quoted(reference)} leads back to itself")
-        self._open_references.add(mark)
+        """Return the reasons why a value does not fit the target of a reference."""
+        step = (reference, path)
+        if step in self._open_references:
+            raise ConfigurationError(f"the schema's {quote(reference)} leads back to itself")
+        self._open_references.add(step)
         reasons = self.evaluate(value, resolve(self.root, reference), path)
-        self._open_references.discard(mark)
+        self._open_references.discard(step)
         return reasons
 
 
-def same_as(value: Any, depth: int = 0) -> Any:
-    """Give something hashable that is equal for equal JSON values: 1 and 1.0, not 1 and true."""
-    if depth > _DEEPEST:
-        raise _TooMuchError
+def comparable_form(value: Any, depth: int = 0) -> Any:
+    """Return a hashable form of a JSON value. Equal values have equal forms.
+
+    In JSON, 1 and 1.0 are equal, but 1 and true are not.
+    """
+    if depth > _MAX_DEPTH:
+        raise TooComplexError
     if isinstance(value, dict):
-        pairs = frozenset((name, same_as(each, depth + 1)) for name, each in value.items())
+        pairs = frozenset((name, comparable_form(each, depth + 1)) for name, each in value.items())
         return ("object", pairs)
     if isinstance(value, list):
-        return ("array", tuple(same_as(each, depth + 1) for each in value))
-    return (type_of(value), value)
+        return ("array", tuple(comparable_form(each, depth + 1) for each in value))
+    return (type_of(value), comparable(value))
 
 
 # --- values of any type --------------------------------------------------------------------
@@ -145,27 +168,28 @@ Reasons = Iterable[str]
 def _type(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     kind = type_of(value)
-    whole = kind == "number" and (isinstance(value, int) or value.is_integer())
-    if kind not in names and not (whole and "integer" in names):
-        yield f"{path}: is {shown(value)}, and must be {either(TYPES[name] for name in names)}"
+    is_integer = kind == "number" and (isinstance(value, int) or value.is_integer())
+    if kind not in names and not (is_integer and "integer" in names):
+        allowed = join_with_or(TYPES[name] for name in names)
+        yield f"{path}: is {as_text(value)}, and must be {allowed}"
 
 
 def _enum(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
-    if same_as(value) not in self.choices(schema["enum"]):
-        choices = several(schema["enum"], shown)
-        yield f"{path}: is {shown(value)}, and must be one of {choices}"
+    if comparable_form(value) not in self.choices(schema["enum"]):
+        choices = list_values(schema["enum"], as_text)
+        yield f"{path}: is {as_text(value)}, and must be one of {choices}"
 
 
 def _const(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
-    if same_as(schema["const"]) != same_as(value):
-        yield f"{path}: is {shown(value)}, and must be {shown(schema['const'])}"
+    if comparable_form(schema["const"]) != comparable_form(value):
+        yield f"{path}: is {as_text(value)}, and must be {as_text(schema['const'])}"
 
 
 def _ref(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     return self.follow(value, schema["$ref"], path)
 
 
-# --- schemas side by side ------------------------------------------------------------------
+# --- combined schemas ----------------------------------------------------------------------
 
 
 def _all_of(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
@@ -175,37 +199,47 @@ def _all_of(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
 
 def _any_of(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     tried = [self.evaluate(value, each, path) for each in schema["anyOf"]]
-    return [] if not all(tried) else _none_of(value, schema["anyOf"], tried, path)
+    return [] if not all(tried) else _reasons_of_no_match(value, schema["anyOf"], tried, path)
 
 
 def _one_of(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     tried = [self.evaluate(value, each, path) for each in schema["oneOf"]]
     fitting = tried.count([])
     if not fitting:
-        return _none_of(value, schema["oneOf"], tried, path)
+        return _reasons_of_no_match(value, schema["oneOf"], tried, path)
     if fitting == 1:
         return []
-    return [f"{path}: is {shown(value)}, and fits {fitting} alternatives where one is allowed"]
+    return [f"{path}: is {as_text(value)}, and fits {fitting} alternatives where one is allowed"]
 
 
-def _none_of(value: Any, schemas: List[Any], tried: List[List[str]], path: str) -> List[str]:
-    """Give the reasons of the one alternative that was meant, or name all of them."""
-    here = f"{path}: is {shown(value)}, and "
-    near = [reasons for reasons in tried if not any(each.startswith(here) for each in reasons)]
-    if len(near) == 1 or len(tried) == 1:
-        return (near or tried)[0]
-    return [f"{here}must be {either(_alternatives(schemas))}"]
+def _reasons_of_no_match(
+    value: Any, schemas: List[Any], tried: List[List[str]], path: str
+) -> List[str]:
+    """Return the reasons why a value fits none of several alternatives.
+
+    If the value was clearly intended for one of them, the reasons of this alternative are
+    returned. It is the only alternative, or the only one whose reasons all concern parts of the
+    value, and not the value itself. Otherwise the result is one reason, which lists the
+    alternatives.
+    """
+    own_reason = f"{path}: is {as_text(value)}, and "
+    intended = [
+        reasons for reasons in tried if not any(each.startswith(own_reason) for each in reasons)
+    ]
+    if len(intended) == 1 or len(tried) == 1:
+        return (intended or tried)[0]
+    return [f"{own_reason}must be {join_with_or(_alternatives(schemas))}"]
 
 
 def _alternatives(schemas: List[Any]) -> Iterator[str]:
     for number, schema in enumerate(schemas[:10], 1):
         named = schema if isinstance(schema, dict) else {}
         if "enum" in named:
-            yield f"one of {several(named['enum'], shown)}"
+            yield f"one of {list_values(named['enum'], as_text)}"
         elif "const" in named:
-            yield shown(named["const"])
+            yield as_text(named["const"])
         elif isinstance(named.get("title"), str):
-            yield f"{quoted(named['title'])}"
+            yield f"{quote(named['title'])}"
         elif isinstance(named.get("type"), str):
             yield f"{TYPES[named['type']]} as alternative {number} describes it"
         else:
@@ -214,10 +248,10 @@ def _alternatives(schemas: List[Any]) -> Iterator[str]:
 
 def _not(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     if not self.evaluate(value, schema["not"], path):
-        yield f"{path}: is {shown(value)}, and must not be {_excluded(schema['not'])}"
+        yield f"{path}: is {as_text(value)}, and must not be {_describe_excluded(schema['not'])}"
 
 
-def _excluded(schema: Any) -> str:
+def _describe_excluded(schema: Any) -> str:
     return next(_alternatives([schema])).replace("alternative 1", "what 'not' describes")
 
 
@@ -232,14 +266,14 @@ def _if(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
 def _properties(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     for name, inner in schema["properties"].items():
         if name in value:
-            yield from self.evaluate(value[name], inner, key(path, name))
+            yield from self.evaluate(value[name], inner, key_path(path, name))
 
 
 def _pattern_properties(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     for pattern, inner in schema["patternProperties"].items():
         for name in value:
             if re.search(pattern, name):
-                yield from self.evaluate(value[name], inner, key(path, name))
+                yield from self.evaluate(value[name], inner, key_path(path, name))
 
 
 def _additional_properties(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
@@ -248,27 +282,29 @@ def _additional_properties(self: _Check, value: Any, schema: Any, path: str) -> 
         if name in known or any(re.search(pattern, name) for pattern in patterns):
             continue
         if schema["additionalProperties"] is False:
-            allowed = several(known, quoted)
-            yield f"{key(path, name)}: is not allowed; the keys are {allowed or 'none'}"
+            allowed = list_values(known, quote)
+            yield f"{key_path(path, name)}: is not allowed; the keys are {allowed or 'none'}"
         else:
             inner = schema["additionalProperties"]
-            yield from self.evaluate(value[name], inner, key(path, name))
+            yield from self.evaluate(value[name], inner, key_path(path, name))
 
 
 def _property_names(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     for name in value:
-        yield from self.evaluate(name, schema["propertyNames"], f"{path}: the key {quoted(name)}")
+        yield from self.evaluate(name, schema["propertyNames"], f"{path}: the key {quote(name)}")
 
 
 def _required(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
-    return [f"{key(path, name)}: is missing" for name in schema["required"] if name not in value]
+    return [
+        f"{key_path(path, name)}: is missing" for name in schema["required"] if name not in value
+    ]
 
 
 def _dependent_required(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     for cause, names in schema["dependentRequired"].items():
         for name in names if cause in value else ():
             if name not in value:
-                yield f"{key(path, name)}: is missing, and {quoted(cause)} needs it"
+                yield f"{key_path(path, name)}: is missing, and {quote(cause)} needs it"
 
 
 def _dependent_schemas(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
@@ -282,21 +318,21 @@ def _dependent_schemas(self: _Check, value: Any, schema: Any, path: str) -> Reas
 
 def _prefix_items(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     for index, (each, inner) in enumerate(zip(value, schema["prefixItems"])):
-        yield from self.evaluate(each, inner, item(path, index))
+        yield from self.evaluate(each, inner, item_path(path, index))
 
 
 def _items(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     for index in range(len(schema.get("prefixItems", ())), len(value)):
-        yield from self.evaluate(value[index], schema["items"], item(path, index))
+        yield from self.evaluate(value[index], schema["items"], item_path(path, index))
 
 
 def _contains(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     least, most = schema.get("minContains", 1), schema.get("maxContains")
     number = sum(
-        not self.evaluate(each, schema["contains"], item(path, index))
+        not self.evaluate(each, schema["contains"], item_path(path, index))
         for index, each in enumerate(value)
     )
-    has = f"{path}: has {counted(number, 'item', 'items')} of the kind 'contains' asks for, and"
+    has = f"{path}: has {count_with_noun(number, 'item', 'items')} that 'contains' describes, and"
     if number < least:
         yield f"{has} must have at least {least}"
     if most is not None and number > most:
@@ -306,56 +342,57 @@ def _contains(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
 def _unique_items(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     first: Dict[Any, int] = {}
     for index, each in enumerate(value if schema["uniqueItems"] else ()):
-        at = first.setdefault(same_as(each), index)
+        at = first.setdefault(comparable_form(each), index)
         if at != index:
-            yield f"{item(path, index)}: is equal to {item(path, at)}, and must differ"
+            yield f"{item_path(path, index)}: is equal to {item_path(path, at)}, and must differ"
 
 
 # --- numbers and texts ---------------------------------------------------------------------
 
 
 def _multiple_of(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
-    from fractions import Fraction  # seldom needed, and slow to load
+    from fractions import Fraction  # rarely used, and slow to import
 
-    # As they are written: 0.3 is a multiple of 0.1, which binary fractions do not show.
+    # The fractions are made from the decimal digits, because 0.3 is not a multiple of 0.1 as a
+    # binary float.
     step = Fraction(str(schema["multipleOf"]))
     if (Fraction(str(value) if isinstance(value, float) else value) / step).denominator != 1:
-        yield f"{path}: is {shown(value)}, and must be a multiple of {schema['multipleOf']}"
+        yield f"{path}: is {as_text(value)}, and must be a multiple of {schema['multipleOf']}"
 
 
 def _pattern(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
     if not re.search(schema["pattern"], value):
-        yield f"{path}: is {shown(value)}, and must match {quoted(schema['pattern'])}"
+        yield f"{path}: is {as_text(value)}, and must match {quote(schema['pattern'])}"
 
 
 class _Rule(NamedTuple):
-    """How a keyword is checked, and the type of the values it is about (None: all)."""
+    """The check of a keyword, and the JSON type to which it applies; None means every type."""
 
-    about: Any
+    json_type: Any
     reasons: Callable[[_Check, Any, Any, str], Reasons]
 
 
-def _limit(about: str, keyword: str, holds: Callable[[Any, Any], bool], words: str) -> _Rule:
-    """Give the rule of a number that a number must keep to."""
+def _limit(json_type: str, keyword: str, holds: Callable[[Any, Any], bool], words: str) -> _Rule:
+    """Make the rule for a keyword that limits a number."""
 
     def reasons(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
         if not holds(value, schema[keyword]):
-            yield f"{path}: is {shown(value)}, and must be {words} {shown(schema[keyword])}"
+            yield f"{path}: is {as_text(value)}, and must be {words} {as_text(schema[keyword])}"
 
-    return _Rule(about, reasons)
+    return _Rule(json_type, reasons)
 
 
-def _size(about: str, keyword: str, holds: Callable[[Any, Any], bool], noun: str) -> _Rule:
-    """Give the rule of a number that a size must keep to."""
+def _size(json_type: str, keyword: str, holds: Callable[[Any, Any], bool], noun: str) -> _Rule:
+    """Make the rule for a keyword that limits a number of characters, items or keys."""
     words = "at least" if keyword.startswith("min") else "at most"
 
     def reasons(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
         size = len(value)
         if not holds(size, schema[keyword]):
-            has = counted(size, *noun.split("/"))
+            has = count_with_noun(size, *noun.split("/"))
             yield f"{path}: has {has}, and must have {words} {schema[keyword]}"
 
-    return _Rule(about, reasons)
+    return _Rule(json_type, reasons)
 
 
 _RULES: Mapping[str, _Rule] = {
@@ -392,3 +429,135 @@ _RULES: Mapping[str, _Rule] = {
     "maxLength": _size("string", "maxLength", operator.le, "character/characters"),
     "pattern": _Rule("string", _pattern),
 }
+
+
+# The keywords that say which keys an object has.
+_NAMING = ("properties", "patternProperties", "additionalProperties")
+
+_ALTERNATIVES = ("anyOf", "oneOf")
+
+_Fits = Callable[[Any, Any], bool]
+_Schema = Mapping[str, Any]
+
+
+def find_unnamed_keys(value: Mapping[str, Any], schema: _Schema, *, name: str) -> List[str]:
+    """Return a reason for each key of a value that the schema does not name.
+
+    The schema names a key if ``properties`` or ``patternProperties`` contains it, or if
+    ``additionalProperties`` is present and allows it. The standard also allows all other keys.
+
+    Objects inside the value are checked, too, unless their schema names no key at all, such as
+    ``{"type": "object"}``. Such a schema means an object with any keys. If these keys were
+    refused, a model would send an empty object. The root is always checked, because its keys are
+    the arguments of a function.
+
+    A value may be described by several parts of the schema, which all count: a local ``$ref``,
+    ``allOf``, those parts of ``anyOf`` and ``oneOf`` that fit, ``if`` with its branch, and
+    ``dependentSchemas``.
+
+    Args:
+        value: A value that fits the schema according to `check`.
+        schema: The schema.
+        name: Name of the value, with which every path begins.
+    """
+    finder = _PartFinder(schema)
+    todo: List[Tuple[str, Any, List[Any]]] = [(name, value, [schema])]
+    reasons: List[str] = []
+    try:
+        while todo:
+            path, each, schemas = todo.pop()
+            parts = finder.parts(schemas, each)
+            if isinstance(each, dict) and each is not value and not _names_keys(parts):
+                continue
+            reasons.extend(_reasons(path, each, parts))
+            inside = _named_values(path, each, parts)
+            todo.extend(found for found in inside if isinstance(found[1], (dict, list)))
+    except (TooComplexError, RecursionError):  # RecursionError: the caller's stack is deep already
+        return [f"{name}: is nested too deeply, or too large, to be checked"]
+    return reasons
+
+
+def _names_keys(parts: List[_Schema]) -> bool:
+    return any(name in part for part in parts for name in _NAMING)
+
+
+def _reasons(path: str, value: Any, parts: List[_Schema]) -> Iterator[str]:
+    for name in value if isinstance(value, dict) else ():
+        if not any(_schemas_of(name, part) for part in parts):
+            known = {each: None for part in parts for each in part.get("properties", {})}
+            allowed = list_values(known, quote)
+            yield f"{key_path(path, name)}: is not allowed; the keys are {allowed or 'none'}"
+
+
+def _schemas_of(name: str, schema: _Schema) -> List[Any]:
+    """Return the schemas for a key in one part of a schema; none if this part does not name it."""
+    known = schema.get("properties", {})
+    found = [known[name]] if name in known else []
+    patterns = schema.get("patternProperties", {}).items()
+    found += [inner for pattern, inner in patterns if re.search(pattern, name)]
+    if not found and schema.get("additionalProperties", False) is not False:
+        return [schema["additionalProperties"]]
+    return found
+
+
+def _named_values(
+    path: str, value: Any, parts: List[_Schema]
+) -> Iterator[Tuple[str, Any, List[Any]]]:
+    """Yield the path, the value and the schemas of each named value directly inside a value."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            schemas = [each for part in parts for each in _schemas_of(name, part)]
+            if schemas:
+                yield key_path(path, name), inner, schemas
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield (
+                item_path(path, index),
+                inner,
+                [each for p in parts for each in _schemas_of_item(index, p)],
+            )
+
+
+def _schemas_of_item(index: int, schema: _Schema) -> List[Any]:
+    before = schema.get("prefixItems", ())
+    if index < len(before):
+        return [before[index]]
+    return [schema["items"]] if "items" in schema else []
+
+
+class _PartFinder:
+    """A search for the parts of one schema that apply to a value."""
+
+    def __init__(self, root: _Schema) -> None:
+        self._root = root
+        self._fits: _Fits = fit_checker(root)
+
+    def parts(self, schemas: List[Any], value: Any) -> List[_Schema]:
+        """Return the schemas, and all schemas inside them that apply to the same value."""
+        found: Dict[int, _Schema] = {}
+        todo = list(schemas)
+        while todo:
+            each = todo.pop()
+            if not isinstance(each, bool) and id(each) not in found:
+                found[id(each)] = each
+                todo.extend(self._applied(each, value))
+        return list(found.values())
+
+    def _applied(self, schema: _Schema, value: Any) -> Iterator[Any]:
+        """Yield the schemas directly inside a schema that apply to the same value."""
+        if "$ref" in schema:
+            yield resolve(self._root, schema["$ref"])
+        yield from schema.get("allOf", ())
+        yield from self._alternatives(schema, value)
+        if "if" in schema:
+            applies = self._fits(value, schema["if"])
+            yield from [schema["if"], schema.get("then", True)] if applies else []
+            yield from [] if applies else [schema.get("else", True)]
+        if isinstance(value, dict):
+            causes = schema.get("dependentSchemas", {}).items()
+            yield from (each for cause, each in causes if cause in value)
+
+    def _alternatives(self, schema: _Schema, value: Any) -> List[Any]:
+        """Return the parts of ``anyOf`` and ``oneOf`` that the value fits."""
+        tried = [each for keyword in _ALTERNATIVES for each in schema.get(keyword, ())]
+        return [each for each in tried if self._fits(value, each)]

@@ -1,24 +1,145 @@
-"""Which keywords of JSON Schema (draft 2020-12) are known, and that a schema is well made.
+"""The supported keywords of JSON Schema (draft 2020-12), references, and the words of reasons.
 
-A keyword that would assert something and is not known here is an error: never passed over.
-Unknown words that assert nothing in any draft are annotations, as the standard says.
+If a keyword asserts something and is not supported, an error is raised: it is never silently
+ignored. All other unknown keywords are annotations according to the standard. A reason why a
+value does not fit shows the path of the value and a short description of it.
+
+References are replaced with their definitions, because Ollama drops references in the parameters
+of a tool (docs/reference/ollama.md, "Tools").
 """
 
 from __future__ import annotations
 
 import collections.abc as abc
+import json
 import re
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Tuple
+from itertools import islice
+from typing import (
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+)
 
+from localproviders._record import thawed
+from localproviders._redact import one_line
 from localproviders.errors import ConfigurationError
-from localproviders.schema.words import TYPES, quoted, type_of
 
-# How many schemas one schema may be made of: inlining can multiply them.
+_MAX_CHARACTERS = 60
+_MOST_VALUES = 10
+_LARGE = 2**60
+_PLAIN_KEY = re.compile(r"[^\W\d]\w{0,59}")
+
+#: The JSON types, as they are named in error messages.
+TYPES = {
+    "string": "a string",
+    "number": "a number",
+    "integer": "an integer",
+    "object": "an object",
+    "array": "an array",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
+def type_of(value: Any) -> Optional[str]:
+    """Return the JSON type of a value; None if JSON has no such value, as for NaN or a tuple."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, float):
+        return "number" if abs(value) < float("inf") else None
+    kinds = ((str, "string"), (int, "number"), (list, "array"), (dict, "object"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), None)
+
+
+def comparable(value: Any) -> Any:
+    """Return a string for a large number, and any other value unchanged.
+
+    It is easy to find large numbers with the same hash, from 2**61 - 1 on. A set of thousands of
+    them takes quadratic time. The hash of a string is random in every process, so a sender
+    cannot choose strings with the same hash.
+    """
+    large = type_of(value) == "number" and abs(value) >= _LARGE
+    return hex(int(value)) if large else value
+
+
+def key_path(path: str, name: str) -> str:
+    """Return the path of a value inside an object."""
+    return f"{path}.{name}" if _PLAIN_KEY.fullmatch(name) else f"{path}[{quote(name)}]"
+
+
+def item_path(path: str, index: int) -> str:
+    """Return the path of a value inside an array."""
+    return f"{path}[{index}]"
+
+
+def quote(text: str) -> str:
+    """Return at most 60 characters of a string, in quotation marks and on one line."""
+    # The string may contain a lone surrogate, also because it was shortened. It cannot be printed.
+    encodable = shorten(text).encode("utf-8", "replace").decode("utf-8")
+    return one_line(json.dumps(encodable, ensure_ascii=False))
+
+
+def shorten(text: str) -> str:
+    """Return at most 60 characters of a string; three dots mark a shortened string."""
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 3] + "..."
+
+
+def count_with_noun(number: int, one: str, many: str) -> str:
+    """Return a count with its noun, in the singular or plural."""
+    return f"{number} {one if number == 1 else many}"
+
+
+def as_text(value: Any) -> str:
+    """Describe a value for a reason: the value itself, or the size of an object or array."""
+    if isinstance(value, dict):
+        return f"an object with {count_with_noun(len(value), 'key', 'keys')}"
+    if isinstance(value, list):
+        return f"an array of {count_with_noun(len(value), 'item', 'items')}"
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, int) and value.bit_length() > 180:
+        return "a number of very many digits"  # Python may refuse to convert it to decimal digits
+    return shorten(json.dumps(value)) if type_of(value) else shorten(repr(value))
+
+
+def list_values(
+    values: Collection[Any], to_text: Callable[[Any], str], most: int = _MOST_VALUES
+) -> str:
+    """Join the texts of the first values with commas, and add the number of the others."""
+    rest = len(values) - most
+    texts = ", ".join(to_text(each) for each in islice(values, most))
+    return texts + (f" and {rest} more" if rest > 0 else "")
+
+
+def join_with_or(texts: Iterable[str]) -> str:
+    """Join strings with commas, and with "or" before the last one."""
+    *head, last = texts
+    return f"{', '.join(head)} or {last}" if head else last
+
+
+# Highest number of schemas inside a schema. Inlining references can multiply this number.
 _MOST_SCHEMAS = 10_000
 
 
 class Keyword(NamedTuple):
-    """What the value of a keyword must be, and which schemas are in it."""
+    """The rules for the value of a keyword.
+
+    Attributes:
+        fits: Returns whether a value is valid.
+        words: Description of a valid value, for error messages.
+        inside: Returns the schemas inside a value, each with its path.
+    """
 
     fits: Callable[[Any], bool]
     words: str
@@ -30,8 +151,8 @@ def _is_known_dialect(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    whole = isinstance(value, int) or (type_of(value) == "number" and value.is_integer())
-    return whole and not isinstance(value, bool) and bool(value >= 0)
+    is_integer = isinstance(value, int) or (type_of(value) == "number" and value.is_integer())
+    return is_integer and not isinstance(value, bool) and bool(value >= 0)
 
 
 def _is_number(value: Any) -> bool:
@@ -71,7 +192,7 @@ def _is_pattern_map(value: Any) -> bool:
     return _is_map(value) and all(_is_pattern(name) for name in value)
 
 
-def _is_needs_map(value: Any) -> bool:
+def _is_map_of_names(value: Any) -> bool:
     return isinstance(value, abc.Mapping) and all(_are_texts(each) for each in value.values())
 
 
@@ -89,12 +210,12 @@ _MAP = Keyword(
     lambda value: [(f"/{name}", each) for name, each in value.items()],
 )
 
-#: The keywords with a meaning here.
+#: The supported keywords.
 KEYWORDS: Mapping[str, Keyword] = {
     "$schema": Keyword(_is_known_dialect, "a draft's address at json-schema.org, or left out"),
-    "$ref": Keyword(lambda value: isinstance(value, str), "a text"),
+    "$ref": Keyword(lambda value: isinstance(value, str), "a string"),
     "$defs": _MAP,
-    "definitions": _MAP,  # its name until draft 7, which pydantic 1 and others still use
+    "definitions": _MAP,  # the name of $defs until draft 7, which pydantic 1 and others still use
     "type": Keyword(_is_type, f"one of {', '.join(TYPES)}, or a list of them"),
     "enum": Keyword(lambda value: isinstance(value, list), "a list"),
     "const": Keyword(lambda value: True, ""),
@@ -105,7 +226,7 @@ KEYWORDS: Mapping[str, Keyword] = {
     "additionalProperties": _SCHEMA,
     "propertyNames": _SCHEMA,
     "dependentSchemas": _MAP,
-    "dependentRequired": Keyword(_is_needs_map, "an object of lists of names"),
+    "dependentRequired": Keyword(_is_map_of_names, "an object of lists of names"),
     "required": Keyword(_are_texts, "a list of names"),
     "minProperties": _COUNT,
     "maxProperties": _COUNT,
@@ -136,10 +257,10 @@ KEYWORDS: Mapping[str, Keyword] = {
     "else": _SCHEMA,
 }
 
-#: What would assert something, and is not checked here; and what to write instead.
+#: Keywords that assert something and are not supported, each with the hint for its error.
 REFUSED: Mapping[str, str] = {
-    "unevaluatedProperties": "list the properties, and say additionalProperties: false",
-    "unevaluatedItems": "say prefixItems and items",
+    "unevaluatedProperties": "list the properties, and set additionalProperties to false",
+    "unevaluatedItems": "use prefixItems and items",
     "$dynamicRef": "use $ref to a place in the schema",
     "$recursiveRef": "use $ref to a place in the schema",
     "dependencies": "use dependentRequired or dependentSchemas",
@@ -152,19 +273,19 @@ REFUSED: Mapping[str, str] = {
 
 
 def schemas_in(schema: Mapping[str, Any]) -> Iterator[Tuple[str, Any]]:
-    """Give the schemas directly inside one, each with its way there."""
+    """Yield the schemas directly inside a schema, each with its path."""
     for name, value in schema.items():
         keyword = KEYWORDS.get(name)
         if keyword:
-            yield from ((f"/{name}{way}", inner) for way, inner in keyword.inside(value))
+            yield from ((f"/{name}{path}", inner) for path, inner in keyword.inside(value))
 
 
 def verify(schema: Any) -> None:
-    """Look through a whole schema before it is used.
+    """Check that a schema and all schemas inside it are valid.
 
     Raises:
-        ConfigurationError: It is no schema, a keyword's value is not what the standard
-            says, or it uses a keyword that asserts something and is not known here.
+        ConfigurationError: The value is not a schema, the value of a keyword breaks the
+            standard, or a keyword asserts something and is not supported.
     """
     if not _is_schema(schema):
         raise ConfigurationError(
@@ -172,49 +293,53 @@ def verify(schema: Any) -> None:
             hint='a JSON Schema is written like {"type": "object", "properties": {...}}',
         )
     seen: Dict[int, Any] = {}
-    open_ones: List[Tuple[str, Any]] = [("#", schema)]
-    while open_ones:
-        where, inner = open_ones.pop()
+    todo: List[Tuple[str, Any]] = [("#", schema)]
+    while todo:
+        where, inner = todo.pop()
         if isinstance(inner, bool) or id(inner) in seen:
             continue
         seen[id(inner)] = inner
         _verify_one(inner, where)
-        for way, found in _referred(schema, inner, where):
-            open_ones.append((way, found))
-        for way, found in schemas_in(inner):
-            open_ones.append((f"{where}{way}", found))
+        for path, found in _targets_of(schema, inner, where):
+            todo.append((path, found))
+        for path, found in schemas_in(inner):
+            todo.append((f"{where}{path}", found))
         if len(seen) > _MOST_SCHEMAS:
             raise ConfigurationError(f"the schema has more than {_MOST_SCHEMAS:,} parts")
 
 
-def _referred(root: Any, schema: Mapping[str, Any], where: str) -> List[Tuple[str, Any]]:
+def _targets_of(root: Any, schema: Mapping[str, Any], where: str) -> List[Tuple[str, Any]]:
     if "$ref" not in schema:
         return []
     target = resolve(root, schema["$ref"])
     if not _is_schema(target):
-        raise ConfigurationError(f"the schema at {where} refers to {schema['$ref']}, no schema")
+        raise ConfigurationError(
+            f"the schema at {where} refers to {schema['$ref']}, which is not a schema"
+        )
     return [(schema["$ref"], target)]
 
 
 def _verify_one(schema: Mapping[str, Any], where: str) -> None:
     for name, value in schema.items():
         if not isinstance(name, str):
-            raise ConfigurationError(f"the schema at {where} has the key {name!r}, and no text")
+            raise ConfigurationError(
+                f"the schema at {where} has the key {name!r}, and keys must be strings"
+            )
         if name in REFUSED:
             raise ConfigurationError(
-                f"the schema at {where} uses {name!r}, which is not checked here",
+                f"the schema at {where} uses {name!r}, which is not supported",
                 hint=REFUSED[name],
             )
         if name == "$id" and where != "#":
             raise ConfigurationError(
-                f"the schema at {where} has an '$id' of its own, which changes what its "
-                "references mean",
+                f"the schema at {where} has an '$id', which would change the meaning of its "
+                "references",
                 hint="leave it out",
             )
         keyword = KEYWORDS.get(name)
         if keyword and not keyword.fits(value):
             raise ConfigurationError(
-                f"the schema at {where} has {name!r} with a value that does not fit; "
+                f"the schema at {where} has {name!r} with an invalid value; "
                 f"it must be {keyword.words}"
             )
 
@@ -223,15 +348,15 @@ def _verify_one(schema: Mapping[str, Any], where: str) -> None:
 
 
 def resolve(root: Any, reference: str) -> Any:
-    """Give what a local reference, such as ``#/$defs/Address``, points to.
+    """Return the target of a local reference, such as ``#/$defs/Address``.
 
     Raises:
-        ConfigurationError: It points out of this schema, or to nothing.
+        ConfigurationError: The reference is not local, or its target does not exist.
     """
     if reference != "#" and not reference.startswith("#/"):
         raise ConfigurationError(
-            f"the schema refers to {quoted(reference)}, which is outside of it or an anchor",
-            hint="put what is meant under '$defs', and refer to it as '#/$defs/<name>'",
+            f"the schema refers to {quote(reference)}, which is outside the schema or an anchor",
+            hint="put the definition under '$defs', and refer to it as '#/$defs/<name>'",
         )
     found = root
     for step in _steps(reference):
@@ -239,14 +364,149 @@ def resolve(root: Any, reference: str) -> Any:
             found = found[int(step)] if isinstance(found, list) else found[step]
         except (KeyError, IndexError, ValueError, TypeError):
             raise ConfigurationError(
-                f"the schema refers to {quoted(reference)}, and there is nothing",
+                f"the schema refers to {quote(reference)}, which does not exist",
                 hint="references start at the root of the schema, such as '#/$defs/<name>'",
             ) from None
     return found
 
 
 def _steps(reference: str) -> List[str]:
-    from urllib.parse import unquote  # seldom needed
+    from urllib.parse import unquote  # rarely used
 
     pointer = unquote(reference[1:])
     return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+
+
+_DEFINITIONS = ("$defs", "definitions")
+
+
+def inline_references(schema: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return a copy of a schema in which each local reference is replaced with its target.
+
+    Recursive references cannot be replaced. They are kept, with their targets under ``$defs``.
+    Servers that turn a schema into a grammar follow such references, but Ollama drops them in
+    the parameters of a tool.
+
+    Raises:
+        ConfigurationError: The schema is malformed, is too large after inlining, or has a
+            recursive reference to a place other than ``#`` or a definition.
+    """
+    verify(schema)
+    return _Inliner(schema).inline()
+
+
+def refers_to_itself(schema: Mapping[str, Any]) -> bool:
+    """Return whether a valid schema has recursive references, which cannot be inlined."""
+    return bool(_recursive_references(schema))
+
+
+class _Inliner:
+    """One run of `inline_references`: the schema, its recursive references, and a counter."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self.root = root
+        self.kept = _recursive_references(root)
+        self._made = 0
+        for reference in sorted(self.kept):
+            if reference != "#" and not _is_definition(reference):
+                raise ConfigurationError(
+                    f"the schema refers to {reference!r} from inside {reference!r}",
+                    hint="move the schema that refers to itself to '$defs'",
+                )
+
+    def inline(self) -> Dict[str, Any]:
+        made: Dict[str, Any] = self.copy(self.root)
+        if _is_definition(made.get("$ref", "")):
+            # Some servers require an object, not a reference, at the root.
+            target = self.copy(resolve(self.root, made.pop("$ref")))
+            made = _merge(target, made)
+        for name in _DEFINITIONS:
+            for entry, inner in self.root.get(name, {}).items():
+                if f"#/{name}/{_escape(entry)}" in self.kept:
+                    made.setdefault(name, {})[entry] = self.copy(inner)
+        return made
+
+    def copy(self, schema: Any) -> Any:
+        self._made += 1
+        if self._made > _MOST_SCHEMAS:
+            raise ConfigurationError(
+                f"the schema has more than {_MOST_SCHEMAS:,} parts after inlining its references",
+                hint="refer to each definition fewer times, or nest definitions less",
+            )
+        if isinstance(schema, bool):
+            return schema
+        made = {
+            name: self._inside(name, value)
+            for name, value in schema.items()
+            if name not in _DEFINITIONS
+        }
+        reference = made.get("$ref")
+        if reference is None or reference in self.kept:
+            return made
+        del made["$ref"]
+        return _merge(self.copy(resolve(self.root, reference)), made)
+
+    def _inside(self, name: str, value: Any) -> Any:
+        """Copy the value of a keyword, with the references in its schemas replaced."""
+        if name not in KEYWORDS or not KEYWORDS[name].inside(value):
+            return thawed(value)
+        if isinstance(value, list):
+            return [self.copy(each) for each in value]
+        if any(path == "" for path, _ in KEYWORDS[name].inside(value)):
+            return self.copy(value)
+        return {key: self.copy(each) for key, each in value.items()}
+
+
+def _merge(target: Any, others: Dict[str, Any]) -> Any:
+    """Merge the target of a reference with the other keywords of the schema that refers to it."""
+    if not others:
+        return target
+    if not any(name in KEYWORDS for name in others) and isinstance(target, dict):
+        return {**target, **others}
+    return {"allOf": [target], **others} if "allOf" not in others else {"allOf": [target, others]}
+
+
+def _is_definition(reference: str) -> bool:
+    steps = reference.split("/")
+    return len(steps) == 3 and steps[1] in _DEFINITIONS
+
+
+def _escape(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _recursive_references(root: Any) -> Set[str]:
+    """Return the recursive references: those to which their own target leads back."""
+    reached: Dict[str, Set[str]] = {}
+    todo = _references_in(root, root)
+    while todo:
+        reference = todo.pop()
+        if reference not in reached:
+            reached[reference] = set(_references_in(root, resolve(root, reference)))
+            todo.extend(reached[reference])
+    return {reference for reference in reached if reference in _reachable_from(reached, reference)}
+
+
+def _reachable_from(reached: Mapping[str, Set[str]], start: str) -> Set[str]:
+    found: Set[str] = set()
+    todo = list(reached[start])
+    while todo:
+        reference = todo.pop()
+        if reference not in found:
+            found.add(reference)
+            todo.extend(reached[reference])
+    return found
+
+
+def _references_in(root: Any, schema: Any) -> List[str]:
+    """Return all references inside a schema, except those inside its definitions."""
+    found: List[str] = []
+    todo: List[Tuple[str, Any]] = [("", schema)]
+    while todo:
+        _, inner = todo.pop()
+        if isinstance(inner, bool):
+            continue
+        if "$ref" in inner:
+            found.append(inner["$ref"])
+        todo.extend(pair for pair in schemas_in(inner) if pair[0].split("/")[1] not in _DEFINITIONS)
+    return found

@@ -1,14 +1,17 @@
 """Servers for tests: real sockets on loopback, in this process.
 
-`FakeOllama` and `FakeLMStudio` behave like the real ones; `FAULTS` lists what they can do
-wrong on request; `Recorder` and `Replayer` keep real traffic in a file. The pytest fixtures
-``fake_ollama`` and ``fake_lmstudio`` come with the package.
+`FakeOllama` and `FakeLMStudio` behave like the real servers, and simulate the failures in
+`FAULTS` on request. `Recorder` and `Replayer` record real traffic to a file and replay it.
+`fake_of` returns the fake server class of any kind in `localproviders.kinds`. The pytest
+fixtures ``fake_ollama``, ``fake_lmstudio`` and ``fake_server`` are part of the package.
 """
 
-from typing import TYPE_CHECKING, Any, List
+from typing import TYPE_CHECKING
+
+from localproviders._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from localproviders.testing.fake import FakeServer
+    from localproviders.testing.fake import FakeServer, fake_of
     from localproviders.testing.faults import FAULTS, Fault
     from localproviders.testing.lmstudio import FakeLMStudio
     from localproviders.testing.ollama import FakeOllama
@@ -16,19 +19,6 @@ if TYPE_CHECKING:
     from localproviders.testing.record import Recorder, Replayer
     from localproviders.testing.scripted import Exchange, ScriptedServer, Step, http_answer
     from localproviders.testing.values import FakeModel, Refusal, Reply
-
-# Fetched at first use, because pytest loads this package with its plugin in every run.
-_ROOMS = {
-    "fake": ("FakeServer",),
-    "faults": ("FAULTS", "Fault"),
-    "lmstudio": ("FakeLMStudio",),
-    "ollama": ("FakeOllama",),
-    "openai_compatible": ("FakeOpenAICompatible",),
-    "record": ("Recorder", "Replayer"),
-    "scripted": ("Exchange", "ScriptedServer", "Step", "http_answer"),
-    "values": ("FakeModel", "Refusal", "Reply"),
-}
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "FAULTS",
@@ -45,19 +35,24 @@ __all__ = [
     "Reply",
     "ScriptedServer",
     "Step",
+    "fake_of",
     "http_answer",
 ]
 
+# The names are imported on first use, because pytest imports this package in every run.
+_look_up, _names = lazy_names(
+    __name__,
+    {
+        "localproviders.testing.fake": ("FakeServer", "fake_of"),
+        "localproviders.testing.faults": ("FAULTS", "Fault"),
+        "localproviders.testing.lmstudio": ("FakeLMStudio",),
+        "localproviders.testing.ollama": ("FakeOllama",),
+        "localproviders.testing.openai_compatible": ("FakeOpenAICompatible",),
+        "localproviders.testing.record": ("Recorder", "Replayer"),
+        "localproviders.testing.scripted": ("Exchange", "ScriptedServer", "Step", "http_answer"),
+        "localproviders.testing.values": ("FakeModel", "Refusal", "Reply"),
+    },
+)
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name not in _HOME:
-        raise AttributeError(f"module 'localproviders.testing' has no attribute {name!r}")
-    value = getattr(import_module(f"localproviders.testing.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> List[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # hidden, so that type checkers report a misspelt name
+    __getattr__, __dir__ = _look_up, _names

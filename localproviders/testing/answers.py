@@ -1,4 +1,4 @@
-"""A good HTTP answer, taken apart so that a fault can spoil any part of it."""
+"""A correct HTTP response, split into parts so that a fault can change any of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ def as_event(text: str) -> bytes:
 
 
 def dumps(value: Any) -> str:
-    """Write JSON as the servers do: text as it is, surrogates escaped."""
+    """Return JSON as the servers write it, with unescaped non-ASCII characters.
+
+    If the value contains a lone surrogate, which UTF-8 cannot encode, non-ASCII characters are
+    escaped.
+    """
     text = json.dumps(value, ensure_ascii=False)
     return text if _encodable(text) else json.dumps(value)
 
@@ -30,16 +34,16 @@ def _encodable(text: str) -> bool:
 
 
 class Answer:
-    """What a fake server is about to send.
+    """A response that a fake server is about to send.
 
     Args:
-        texts: The JSON texts of its body: one for each record of a stream, or a single one.
-        kind: What it is, for faults that spoil only some answers; see `Fault`.
-        frame: Frames a record of a stream; None makes the single text the whole body.
-        begun: How many records belong to the part after which a fault may strike: those
-            up to the first text.
+        texts: The JSON texts of the body: one for each record of a stream, or a single one.
+        kind: The kind of response, for faults that apply only to some kinds; see `Fault.kinds`.
+        frame: Function that frames a record of a stream; None if the response is not a stream.
+        begun: The number of records up to and including the first one with text. A fault in
+            the middle of a stream happens after them.
         content_type: The media type.
-        status: Number and words of the status line.
+        status: The status code and the reason phrase.
         headers: Further headers.
         pause_s: Seconds of silence before each piece.
     """
@@ -56,25 +60,25 @@ class Answer:
         headers: Iterable[Tuple[str, str]] = (),
         pause_s: float = 0.0,
     ) -> None:
-        self.texts = list(texts)
+        self.texts: List[str] = list(texts)
         self.kind = kind
         self.frame = frame
         self.begun = begun
         self.content_type = content_type
         self.status = status
-        self.headers = list(headers)
+        self.headers: List[Tuple[str, str]] = list(headers)
         self.pause_s = pause_s
 
-    # --- its parts ------------------------------------------------------------------------
+    # --- parts of the response ------------------------------------------------------------
 
     @property
     def streams(self) -> bool:
-        """Whether it is a stream of records, rather than one body."""
+        """Whether the body is a stream of records."""
         return self.frame is not None
 
     @property
     def pieces(self) -> List[bytes]:
-        """The body, as it is sent piece by piece."""
+        """The pieces in which the body is sent."""
         if self.frame is not None:
             return [self.frame(text) for text in self.texts]
         body = self.texts[0].encode("utf-8") if self.texts else b""
@@ -82,7 +86,7 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        """The whole body, without the framing of HTTP."""
+        """The complete body, without chunked transfer encoding."""
         return b"".join(self.pieces)
 
     def head(
@@ -92,11 +96,11 @@ class Answer:
         version: str = "HTTP/1.1",
         extra: Iterable[Tuple[str, str]] = (),
     ) -> bytes:
-        """Give status line and headers.
+        """Return the status line and the headers.
 
         Args:
-            framing: The header line that says where the body ends; empty for none, None
-                for the one that fits.
+            framing: The header line that determines the end of the body. None uses the
+                correct line; an empty string omits it.
             version: The version of HTTP.
             extra: Further headers.
         """
@@ -109,24 +113,24 @@ class Answer:
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
 
     def framed(self, data: bytes) -> bytes:
-        """Frame a part of the body as HTTP does in this answer."""
+        """Return a part of the body as the server sends it: a stream is sent in chunks."""
         return b"%x\r\n%s\r\n" % (len(data), data) if self.streams else data
 
     @property
     def end(self) -> bytes:
-        """What HTTP sends behind the body."""
+        """The last chunk if the response is a stream; otherwise no bytes."""
         return b"0\r\n\r\n" if self.streams else b""
 
     def start(self) -> bytes:
-        """Give the head and the part of the body after which a fault may strike."""
+        """Return the head and the first `begun` pieces, after which a mid-stream fault happens."""
         return self.head() + self.framed(b"".join(self.pieces[: self.begun]))
 
     def rest(self) -> bytes:
-        """Give what follows `start`."""
+        """Return the bytes of the response that follow those of `start`."""
         return self.framed(b"".join(self.pieces[self.begun :])) + self.end
 
     def steps(self) -> List[Step]:
-        """Give the steps that send it whole."""
+        """Return the steps that send the complete response."""
         if not self.pause_s:
             return [self.head() + b"".join(map(self.framed, self.pieces)) + self.end]
         steps: List[Step] = [self.head()]
@@ -137,26 +141,26 @@ class Answer:
     def _pause(self, exchange: Exchange) -> None:
         exchange.hold(self.pause_s)
 
-    # --- others like it -------------------------------------------------------------------
+    # --- changed copies -------------------------------------------------------------------
 
     def replace(self, **changes: Any) -> Answer:
-        """Give a copy with some attributes changed."""
+        """Return a copy with some attributes changed."""
         other = copy.copy(self)
         for name, value in changes.items():
             setattr(other, name, value)
         return other
 
     def with_text(self, text: str) -> Answer:
-        """Give a copy whose first telling record, or whole body, is this text."""
+        """Return a copy in which `text` replaces the first record with text, or the whole body."""
         at = self.begun - 1
         return self.replace(texts=[*self.texts[:at], text, *self.texts[at + 1 :]])
 
     def changed(self, change: Callable[[Any], Any]) -> Answer:
-        """Give a copy whose first telling record, or whole body, went through a function."""
+        """Return a copy with `change` applied to the first record with text, or to the body."""
         return self.with_text(dumps(change(json.loads(self.texts[self.begun - 1]))))
 
     def each_changed(self, change: Callable[[Any], Any]) -> Answer:
-        """Give a copy in which every JSON record went through a function."""
+        """Return a copy with `change` applied to every record that is a JSON object."""
         texts = [
             dumps(change(json.loads(text))) if text.startswith("{") else text for text in self.texts
         ]

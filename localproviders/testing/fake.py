@@ -1,4 +1,4 @@
-"""What both fake servers share: models that load, scripted replies, faults on request."""
+"""The common part of the fake servers: models that load, scripted replies, and faults."""
 
 from __future__ import annotations
 
@@ -10,18 +10,46 @@ import zlib
 from abc import abstractmethod
 from collections import deque
 from math import sqrt
-from typing import Any, Deque, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypedDict,
+    Union,
+)
 
+from localproviders import kinds
+from localproviders._signatures import exact_keywords
+from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer, dumps
 from localproviders.testing.faults import Fault, find_fault
-from localproviders.testing.scripted import Exchange, ScriptedServer, Step
+from localproviders.testing.scripted import Exchange, ScriptedServer, ScriptEndsError, Step
 from localproviders.testing.values import FakeModel, Refusal, Reply, Scripted
 
-#: How a model fails whose vector holds no number (ollama#15582).
+#: The models of a fake server: names or `FakeModel` values; None for its default models.
+Models = Optional[Sequence[Union[str, FakeModel]]]
+
+#: The response of Ollama to a text whose vector contains NaN (ollama#15582).
 POISONED = Refusal(
     status="500 Internal Server Error",
     body={"error": "failed to encode response: json: unsupported value: NaN"},
 )
+
+
+class FakeOptions(TypedDict, total=False):
+    """The keyword arguments of every fake server; see `FakeServer`."""
+
+    api_key: Optional[str]
+    tls: Optional[ssl.SSLContext]
+    one_byte_writes: bool
+    port: int
 
 
 class FakeServer(ScriptedServer):
@@ -29,42 +57,44 @@ class FakeServer(ScriptedServer):
 
     Args:
         models: Names, or `FakeModel` values.
-        api_key: A key without which it refuses everything; None asks for none.
-        tls: Context to serve TLS with, or None.
-        one_byte_writes: Send every answer a byte at a time.
-        port: The port to listen on; 0 takes a free one.
+        api_key: The key that every request must have; None accepts requests without a key.
+        tls: The TLS context of the server; None serves plain HTTP.
+        one_byte_writes: Send every response one byte at a time.
+        port: The port to listen on; 0 uses a free port.
     """
 
-    #: The models of a server that was given none.
+    #: The models if the constructor receives no models.
     default_models: Sequence[Union[str, FakeModel]] = ()
-    #: The kinds of answers that it sends, for faults to spoil.
+    #: The kinds of responses that this server sends, for faults that apply to some kinds only.
     kinds: Tuple[str, ...] = ()
-    #: Paths of the requests that ask a model to work: those that faults strike by default.
+    #: Paths of the requests that run a model. Faults apply to these by default.
     work_paths: Tuple[str, ...] = ()
-    #: Paths of the requests that ask for its models.
+    #: Paths of the requests for the model list.
     list_paths: Tuple[str, ...] = ()
-    #: Paths of the requests that move models: pull, push and the like.
+    #: Paths of the requests that transfer models, such as pull and push.
     transfer_paths: Tuple[str, ...] = ()
 
+    @exact_keywords
     def __init__(
         self,
-        models: Optional[Sequence[Union[str, FakeModel]]] = None,
+        models: Models = None,
         *,
         api_key: Optional[str] = None,
         tls: Optional[ssl.SSLContext] = None,
         one_byte_writes: bool = False,
         port: int = 0,
     ) -> None:
+        key, api_key = Sealed(api_key), None
         super().__init__(self._answer_steps, tls=tls, one_byte_writes=one_byte_writes, port=port)
         given = self.default_models if models is None else models
-        #: The models, in the order in which they are listed.
+        #: The models, in the order of the model list.
         self.models: List[FakeModel] = [
             model if isinstance(model, FakeModel) else self.make_model(model) for model in given
         ]
-        self.api_key = api_key
-        #: What it answers when nothing is scripted.
+        self.api_key: Optional[str] = key.cell_contents
+        #: The answer to a request for text if no scripted reply is left.
         self.usual: Scripted = Reply()
-        #: The windows of the models in memory, by name.
+        #: The context windows of the models in memory, by name.
         self.loaded: Dict[str, int] = {m.name: m.context_length for m in self.models if m.loaded}
         self._poisons: Dict[str, Union[Refusal, Sequence[Any]]] = {}
         self._replies: Deque[Scripted] = deque()
@@ -74,43 +104,52 @@ class FakeServer(ScriptedServer):
     # --- scripting ------------------------------------------------------------------------
 
     def make_model(self, name: str) -> FakeModel:
-        """Make a model out of its name: one that chats, or makes vectors if so called."""
+        """Make a chat model, or an embedding model if the name suggests one."""
         if re.search("embed|minilm", name):
             return FakeModel(name=name, abilities=("embeddings",))
         return FakeModel(name=name)
 
     def reply_with(self, *replies: Scripted) -> None:
-        """Answer the next requests for text so, in this order; then as `usual` again.
+        """Answer the next requests for text with these replies, in order, and then with `usual`.
+
+        If a reply is a function and raises an exception, the client receives status 500. `stop`,
+        or the end of the ``with`` block, raises the exception again, so that a failed assertion in
+        the function fails the test.
 
         Raises:
-            TypeError: One is no text, `Reply`, `Refusal` or function.
+            TypeError: A reply is not a string, `Reply`, `Refusal` or function.
         """
         for reply in replies:
             if not (isinstance(reply, (str, Reply, Refusal)) or callable(reply)):
-                raise TypeError(f"{reply!r} is no reply: pass a text, Reply, Refusal or function")
+                raise TypeError(
+                    f"expected a string, Reply, Refusal or function as a reply, got {reply!r}"
+                )
         self._replies.extend(replies)
 
     def break_next(
         self, fault: Union[Fault, str], *, times: Optional[int] = 1, path: str = ""
     ) -> None:
-        """Let a fault strike.
+        """Simulate a fault in the responses to the next requests.
 
         Args:
             fault: One of `FAULTS`, or its name.
-            times: How many requests it strikes; None strikes until `heal`.
-            path: Begin of the path of the requests that it strikes; empty takes those that
-                ask a model to work; for a fault of lists those that ask for the list, and
-                for a fault of transfers those that move models.
+            times: The number of requests that the fault applies to; None means all requests
+                until `heal`.
+            path: The start of the path of these requests. If it is empty, the fault applies to
+                requests that run a model; a fault of model lists applies to requests for the
+                list, and a fault of transfers to requests that transfer models.
 
         Raises:
-            ValueError: There is no fault of this name, this server cannot have it, or
-                `times` is below one.
+            ValueError: There is no fault of this name, the fault does not apply to any response
+                of this server, or `times` is less than 1.
         """
         if times is not None and times < 1:
-            raise ValueError(f"times is {times}, and must be at least 1; None strikes until heal()")
+            raise ValueError(f"times must be at least 1, or None for no limit, but is {times}")
         found = find_fault(fault)
         if not set(found.kinds) & set(self.kinds):
-            raise ValueError(f"{type(self).__name__} sends nothing that {found.name!r} can spoil")
+            raise ValueError(
+                f"the fault {found.name!r} does not apply to any response of {type(self).__name__}"
+            )
         special: Dict[Tuple[str, ...], Tuple[str, ...]] = {
             ("list",): self.list_paths,
             ("progress",): self.transfer_paths,
@@ -119,47 +158,66 @@ class FakeServer(ScriptedServer):
         self._armed.append(_Armed(found, times, (path,) if path else usual))
 
     def poison(self, text: str, how: Union[Refusal, Sequence[Any]] = POISONED) -> None:
-        """Let a model fail at a text, whichever texts it is embedded with, until `heal`.
+        """Make the embedding of a text fail, in any batch that contains it, until `heal`.
 
         Args:
-            text: The whole text.
-            how: How a request with it is refused; or the values of its vector, if the
-                request succeeds.
+            text: The complete text.
+            how: The refusal of a request with this text; or the values of the text's vector, if
+                the request should succeed.
         """
         self._poisons[text] = how
 
     def heal(self) -> None:
-        """Forget all poisoned texts, and the faults and replies that have not been used."""
+        """Remove all poisoned texts, and the faults and replies that have not been used."""
         self._poisons.clear()
         self._armed.clear()
         self._replies.clear()
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
-        """Refuse all connections inside the ``with`` block; listen again behind it."""
-        self.stop()
+        """Close all connections, refuse new ones inside the block, and listen again after it."""
+        self._close()  # unlike `stop`, this raises no error of the script, so the server restarts
         try:
             yield
         finally:
             self.start()
 
-    # --- what a dialect says --------------------------------------------------------------
+    # --- the dialect ----------------------------------------------------------------------
 
     @abstractmethod
     def answer(self, exchange: Exchange) -> Answer:
-        """Give the good answer to a request."""
+        """Return the correct response to a request."""
 
-    # --- pieces for dialects --------------------------------------------------------------
+    # --- helpers for dialects -------------------------------------------------------------
 
     def next_reply(self, exchange: Exchange) -> Union[Reply, Refusal]:
-        """Give what the script says next."""
-        scripted: Any = self._replies.popleft() if self._replies else self.usual
+        """Return the next scripted reply, or the usual one."""
+        scripted = self._replies.popleft() if self._replies else self.usual
         if callable(scripted):
-            scripted = scripted(exchange)
+            scripted = self._call(scripted, exchange)
         return Reply(text=scripted) if isinstance(scripted, str) else scripted
 
+    def _call(
+        self, function: Callable[[Exchange], Union[str, Reply, Refusal]], exchange: Exchange
+    ) -> Union[str, Reply, Refusal]:
+        """Call a reply function; keep its exception, and answer with a refusal that reports it."""
+        try:
+            reply = function(exchange)
+            if not isinstance(reply, (str, Reply, Refusal)):
+                raise TypeError(
+                    f"the reply function returned {reply!r}, and must return a string, Reply or "
+                    f"Refusal"
+                )
+        except (ScriptEndsError, ConnectionError):
+            raise  # the function closed the connection, or the client did
+        except BaseException as error:
+            self._keep_failure(error)
+            words = f"the reply function raised {type(error).__name__}: {error}"
+            return Refusal(status="500 Internal Server Error", body={"error": words})
+        return reply
+
     def load(self, model: FakeModel, exchange: Exchange, window: Optional[int] = None) -> float:
-        """Bring a model into memory, in silence; give the seconds that it took."""
+        """Load a model into memory while sending nothing; return the seconds of the load."""
         window = window or self.loaded.get(model.name) or model.context_length
         with self._loading:
             if self.loaded.get(model.name) == window:
@@ -170,17 +228,17 @@ class FakeServer(ScriptedServer):
         return model.load_s
 
     def refuses(self, texts: Sequence[str]) -> Optional[Refusal]:
-        """Give the refusal of the first poisoned text, if there is one."""
+        """Return the refusal of the first text that is poisoned with a refusal, or None."""
         found = (self._poisons.get(text) for text in texts)
         return next((how for how in found if isinstance(how, Refusal)), None)
 
     def vector_of(self, text: str, dimensions: int) -> Any:
-        """Give the vector of a text, or the poisoned one."""
+        """Return the vector of a text, or the values from `poison`."""
         how = self._poisons.get(text)
         return vector_of(text, dimensions) if how is None or isinstance(how, Refusal) else how
 
     def refusal(self, refusal: Refusal) -> Answer:
-        """Turn a scripted refusal into an answer."""
+        """Return the response for a scripted refusal."""
         body = refusal.body
         json_like = not isinstance(body, (bytes, str))
         text = dumps(body) if json_like else body.decode() if isinstance(body, bytes) else body
@@ -194,7 +252,10 @@ class FakeServer(ScriptedServer):
     # --- serving --------------------------------------------------------------------------
 
     def _fault_for(self, exchange: Exchange, kind: Optional[str]) -> Optional[Fault]:
-        """Give the fault for an answer of this kind; for no kind yet, one that comes early."""
+        """Return the fault for a response of this kind.
+
+        If `kind` is None, return a fault that happens before the request body is read.
+        """
         for armed in self._armed:
             early = armed.fault.early is not None
             fits = early if kind is None else not early and kind in (*armed.fault.kinds, "other")
@@ -211,14 +272,25 @@ class FakeServer(ScriptedServer):
             fault.early(exchange)
 
     def _answer_steps(self, exchange: Exchange) -> Sequence[Step]:
-        # The loading of a model comes before the fault, as it would.
+        # The response is made first, because this loads the model. A real server also loads the
+        # model before such a fault happens.
         answer = self.answer(exchange)
         fault = self._fault_for(exchange, answer.kind)
         return answer.steps() if fault is None else list(fault.steps(answer))
 
 
+def fake_of(kind: str) -> Type[FakeServer]:
+    """Return the class of the fake server of a provider kind, such as ``ollama``.
+
+    Raises:
+        ConfigurationError: There is no such kind, or it has no fake server.
+    """
+    found: Type[FakeServer] = kinds.get(kind).resolve("fake")
+    return found
+
+
 class _Armed:
-    """A fault that waits for its requests."""
+    """A fault, and the requests to which it applies."""
 
     def __init__(self, fault: Fault, times: Optional[int], paths: Tuple[str, ...]) -> None:
         self.fault = fault
@@ -234,7 +306,7 @@ class _Armed:
 
 
 def overflow_error(tokens: int, window: int) -> Dict[str, Any]:
-    """Make llama.cpp's refusal of a prompt that does not fit; Ollama hands it on as text."""
+    """Return llama.cpp's error for a prompt that is too long. Ollama sends it as a string."""
     return {
         "error": {
             "code": 400,
@@ -248,12 +320,12 @@ def overflow_error(tokens: int, window: int) -> Dict[str, Any]:
 
 
 def count_tokens(text: str) -> int:
-    """Count as the fakes do: words."""
+    """Return the number of words, which the fakes use as the number of tokens."""
     return len(text.split())
 
 
 def vector_of(text: str, dimensions: int) -> List[float]:
-    """Make a vector of length one out of a text: texts that share words are near."""
+    """Return a unit vector for a text. Texts that share words have similar vectors."""
     counts = [0.0] * dimensions
     for word in re.findall(r"\w+", text.lower()) or [""]:
         counts[zlib.crc32(word.encode("utf-8")) % dimensions] += 1.0

@@ -1,4 +1,4 @@
-"""A server of the OpenAI dialect, and the ground under the fake LM Studio."""
+"""A fake server of the OpenAI dialect, and the base class of the fake LM Studio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CREATED = 1795333923
 
 
 class RefusedError(Exception):
-    """A request is refused with this JSON and this status."""
+    """An exception for a refusal: the status and the JSON body of the response."""
 
     def __init__(self, body: Any, status: str = "400 Bad Request") -> None:
         super().__init__(status)
@@ -24,25 +24,25 @@ class RefusedError(Exception):
 
 
 class FakeOpenAICompatible(FakeServer):
-    """A server of the OpenAI dialect, like llama.cpp's, for tests.
+    """A fake server of the OpenAI dialect, similar to llama.cpp's.
 
-    Use it in a ``with`` block, and its `base_url` for `OpenAICompatibleProvider`. Any name
-    is answered by its first model of the right kind, as such servers do. Its arguments are
-    those of `FakeServer`.
+    Use it in a ``with`` block, and pass its `base_url` to `OpenAICompatibleProvider`. Like
+    llama.cpp, it answers requests for an unknown model with its first model of the right type.
+    The arguments are those of `FakeServer`.
     """
 
     default_models: Sequence[Union[str, FakeModel]] = ("some-model", "some-embedding-model")
-    kinds = ("events", "vectors", "list")
+    kinds: Tuple[str, ...] = ("events", "vectors", "list")
     work_paths: Tuple[str, ...] = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
-    list_paths = ("/v1/models", "/api/v1/models", "/api/v0/models")
+    list_paths: Tuple[str, ...] = ("/v1/models", "/api/v1/models", "/api/v0/models")
 
     @property
     def base_url(self) -> str:
-        """The address with the version, as clients of this dialect want it."""
+        """The address including ``/v1``, which clients of this dialect require."""
         return self.url + "/v1"
 
     def answer(self, exchange: Exchange) -> Answer:
-        """Give the good answer to a request."""
+        """Return the correct response to a request."""
         try:
             self._check_key(exchange)
             route = self.routes().get((exchange.method, exchange.path.partition("?")[0]))
@@ -51,7 +51,7 @@ class FakeOpenAICompatible(FakeServer):
             return self.json(refused.body, refused.status)
 
     def routes(self) -> Dict[Tuple[str, str], Callable[[Exchange], Answer]]:
-        """Give what answers which method and path."""
+        """Return the handlers of requests, by method and path."""
         return {
             ("GET", "/health"): lambda _: self.json({"status": "ok"}),
             ("GET", "/v1/models"): self._models,
@@ -62,20 +62,24 @@ class FakeOpenAICompatible(FakeServer):
             ("POST", "/tokenize"): self._tokenize,
         }
 
-    # --- what LM Studio does otherwise ------------------------------------------------------
+    # --- methods that the fake LM Studio overrides ------------------------------------------
 
     def unknown(self, exchange: Exchange) -> Answer:
-        """Answer a request for a path that is not there."""
+        """Return the response to a request for an unknown path."""
         error = {"code": 404, "message": "File Not Found", "type": "not_found_error"}
         return self.json({"error": error}, "404 Not Found")
 
     def wrong_key(self, given: str) -> RefusedError:
-        """Make the refusal of a missing or wrong key."""
+        """Return the refusal of a missing or wrong key."""
         error = {"message": "Invalid API Key", "type": "authentication_error", "code": 401}
         return RefusedError({"error": error}, "401 Unauthorized")
 
     def choose(self, name: Optional[str], ability: str) -> FakeModel:
-        """Give the model that answers for a name."""
+        """Return the model that answers a request for a model name.
+
+        Raises:
+            RefusedError: No model has the ability.
+        """
         able = [model for model in self.models if model.can(ability)]
         found = next((model for model in able if model.name == name), able[0] if able else None)
         if found is None:
@@ -84,23 +88,23 @@ class FakeOpenAICompatible(FakeServer):
         return found
 
     def overflow(self, tokens: int, window: int) -> RefusedError:
-        """Make the refusal of a prompt that does not fit."""
+        """Return the refusal of a prompt that exceeds the context window."""
         return RefusedError(overflow_error(tokens, window))
 
     def vector(self, values: List[float], encoding: Any) -> Any:
-        """Write a vector as it was asked for."""
+        """Return a vector in the requested encoding."""
         if encoding != "base64":
             return values
         return base64.b64encode(array("f", values).tobytes()).decode("ascii")
 
     def embedding_usage(self, tokens: int) -> Dict[str, int]:
-        """Say how many tokens were embedded."""
+        """Return the usage of an embedding request."""
         return {"prompt_tokens": tokens, "total_tokens": tokens}
 
-    # --- answers --------------------------------------------------------------------------
+    # --- responses ------------------------------------------------------------------------
 
     def json(self, value: Any, status: str = "200 OK", kind: str = "other") -> Answer:
-        """Make an answer of one JSON body."""
+        """Return a response with a JSON body."""
         media = "application/json; charset=utf-8"
         return Answer([dumps(value)], kind=kind, content_type=media, status=status)
 
@@ -132,11 +136,11 @@ class FakeOpenAICompatible(FakeServer):
         return self._text_answer(exchange, body, _prompt(body), chat=True)
 
     def _apply_template(self, exchange: Exchange) -> Answer:
-        """Write the prompt of a conversation, as llama.cpp does."""
+        """Return the prompt of a conversation, like llama.cpp."""
         return self.json({"prompt": _prompt(self._body(exchange))})
 
     def _tokenize(self, exchange: Exchange) -> Answer:
-        """Take a text apart, as llama.cpp does; a body without one is no error."""
+        """Return the tokens of the field `content`, which may be missing, as in llama.cpp."""
         count = count_tokens(str(self._body(exchange).get("content", "")))
         return self.json({"tokens": list(range(count))})
 
@@ -145,11 +149,11 @@ class FakeOpenAICompatible(FakeServer):
         return self._text_answer(exchange, body, str(body.get("prompt")), chat=False)
 
     def _text_answer(
-        self, exchange: Exchange, body: Mapping[str, Any], said: str, *, chat: bool
+        self, exchange: Exchange, body: Mapping[str, Any], prompt: str, *, chat: bool
     ) -> Answer:
         model = self.choose(body.get("model"), "chat")
         self.load(model, exchange)
-        tokens, window = count_tokens(said), self.loaded[model.name]
+        tokens, window = count_tokens(prompt), self.loaded[model.name]
         if tokens > window:
             raise self.overflow(tokens, window)
         reply = self.next_reply(exchange)
@@ -162,8 +166,8 @@ class FakeOpenAICompatible(FakeServer):
             "total_tokens": tokens + answer.tokens,
         }
         if not body.get("stream"):
-            return self.json({**answer.whole(), "usage": usage})
-        return answer.stream(usage)
+            return self.json({**answer.as_object(), "usage": usage})
+        return answer.as_stream(usage)
 
     def _embeddings(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
@@ -203,23 +207,23 @@ class FakeOpenAICompatible(FakeServer):
         except ValueError:
             body = None
         if not isinstance(body, dict):
-            raise RefusedError({"error": "the request is no JSON object"})
+            raise RefusedError({"error": "the request is not a JSON object"})
         return body
 
 
 class _TextAnswer:
-    """A reply in this dialect, whole or as a stream."""
+    """A reply in this dialect, as one JSON object or as a stream."""
 
     def __init__(self, reply: Reply, model: str, body: Mapping[str, Any], chat: bool) -> None:
         self._reply = reply
         self._chat = chat
         self._body = body
         pieces = words_of(reply.text)
-        most = body.get("max_tokens")
-        cut = isinstance(most, int) and 0 <= most < len(pieces)
-        self._pieces = pieces[:most] if cut else pieces
-        usual = "tool_calls" if reply.tool_calls else reply.finish_reason
-        self._finish = "length" if cut else usual
+        limit = body.get("max_tokens")
+        is_cut = isinstance(limit, int) and 0 <= limit < len(pieces)
+        self._pieces = pieces[:limit] if is_cut else pieces
+        finish_reason = "tool_calls" if reply.tool_calls else reply.finish_reason
+        self._finish = "length" if is_cut else finish_reason
         self._thoughts = words_of(reply.thinking)
         self.tokens = len(self._pieces) + len(self._thoughts)
         self._base = {
@@ -230,7 +234,7 @@ class _TextAnswer:
             "system_fingerprint": model,
         }
 
-    def whole(self) -> Dict[str, Any]:
+    def as_object(self) -> Dict[str, Any]:
         text = "".join(self._pieces)
         message = {
             "role": "assistant",
@@ -240,7 +244,7 @@ class _TextAnswer:
         }
         return self._record({"message": message} if self._chat else {"text": text}, self._finish)
 
-    def stream(self, usage: Mapping[str, int]) -> Answer:
+    def as_stream(self, usage: Mapping[str, int]) -> Answer:
         if self._chat:
             self._base["object"] = "chat.completion.chunk"
         records = [self._delta({"reasoning_content": piece}) for piece in self._thoughts]
@@ -281,7 +285,7 @@ class _TextAnswer:
         ]
 
     def _call_pieces(self) -> List[Dict[str, Any]]:
-        """Give the calls as pieces: first the name, then the arguments in two halves."""
+        """Return the tool calls in pieces: first the name, then the arguments in two halves."""
         pieces: List[Dict[str, Any]] = []
         for index, call in enumerate(self._calls()):
             text = call["function"]["arguments"]
@@ -295,15 +299,15 @@ class _TextAnswer:
 
 
 def _prompt(body: Mapping[str, Any]) -> str:
-    """Give the words of a conversation and of its tools."""
+    """Return the text of a conversation and its tools, which counts as the prompt."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise RefusedError({"error": "'messages' field is required"})
     tools = [dumps(tool) for tool in body.get("tools") or ()]
-    return " ".join([_words(message.get("content")) for message in messages] + tools)
+    return " ".join([_content_text(message.get("content")) for message in messages] + tools)
 
 
-def _words(content: Any) -> str:
+def _content_text(content: Any) -> str:
     if isinstance(content, list):
         return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return str(content or "")

@@ -1,7 +1,7 @@
-"""Real traffic in a file: recorded through a server in between, replayed without the real one.
+"""Record real traffic to a file through a proxy, and replay it without the real server.
 
-The file holds a JSON object a line: the request without its secrets, and the answer as it
-went over the wire. Prompts and answers are in it: they are what was recorded.
+Each line of the file is a JSON object with a request and its response, without secrets. The file
+contains the prompts and the model's answers in clear text.
 """
 
 from __future__ import annotations
@@ -9,13 +9,23 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import re
+import os
 import socket
 import ssl
+import stat
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Tuple, Union
+from typing import Any, Dict, Iterable, List, Tuple, Union
 from urllib.parse import urlsplit
 
+from localproviders.errors import ConfigurationError
+from localproviders.secret import Sealed, Unseen
+from localproviders.testing.redaction import (
+    REDACTED,
+    is_secret,
+    redact,
+    redact_answer,
+    secrets_of,
+)
 from localproviders.testing.scripted import (
     LOOK_S,
     Exchange,
@@ -25,50 +35,51 @@ from localproviders.testing.scripted import (
     hung_up,
 )
 
-_REDACTED = "**********"
-
-# Headers that carry secrets, in either direction.
-_SECRET_HEADERS = (
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "set-cookie",
-    "x-api-key",
-    "api-key",
-)
-
-# A shorter key, such as "test", is a placeholder, and stands in ordinary words.
-_SHORTEST_SECRET = 8
-
-# Headers that are about one connection, or that would compress the recording.
+# Headers of the request that are not copied. `_request` sets most of them for the connection to the
+# real server. With "accept-encoding", that server could compress the response.
 _OWN_HEADERS = ("connection", "keep-alive", "accept-encoding", "host", "content-length")
 
 _PIECE = 64 * 1024
 
 
 class Recorder(ScriptedServer):
-    """A server that passes everything on to a real one, and writes down what was said.
+    """A server that forwards every request to a real server, and records request and response.
 
-    Use it in a ``with`` block, and its `url` in the place of the real address. Each
-    exchange is appended to the file when its answer has ended; one that was broken off is
-    kept as far as it went. Keys, tokens and cookies are replaced wherever they stand; one of
-    less than eight characters only in its header.
+    Use it in a ``with`` block, and use its `url` instead of the real address. Each exchange is
+    appended to the file when its response has ended. If the connection breaks, the part of the
+    response that has arrived is recorded.
+
+    Keys, tokens and cookies in the headers of a request are replaced wherever they occur in the
+    exchange, even if they are escaped in JSON or in the address. If such a secret has fewer than
+    eight characters, it is replaced only in its header. Secrets in the headers of the response are
+    replaced there. Secrets are not found in a compressed response, or if they are split across
+    several JSON records.
 
     Args:
-        path: The file; it is made, or added to.
+        path: The file. If the file exists, the recording is appended. A new file is readable for
+            this user only.
         upstream: Address of the real server, such as ``http://127.0.0.1:11434``.
-        secrets: Further texts that must not be in the file.
+        secrets: Further strings that must not be in the file.
+
+    Raises:
+        ConfigurationError: The file is a symbolic link, not a regular file, or belongs to
+            another user.
+        OSError: The file cannot be written.
     """
 
     def __init__(
         self, path: Union[str, Path], upstream: str, *, secrets: Iterable[str] = ()
     ) -> None:
-        super().__init__(self._pass_on)
-        self._path = Path(path)
+        given, secrets = Sealed(secrets), ()
+        # The address and the file are checked before the server listens, so that an invalid address
+        # or file leaves no socket open.
         self._upstream = urlsplit(upstream)
-        self._secrets = tuple(secrets)
+        self._path = Path(path)
+        _append(self._path, "")
+        super().__init__(self._forward)
+        self._secrets = tuple(map(Unseen, given.cell_contents))
 
-    def _pass_on(self, exchange: Exchange) -> List[Step]:
+    def _forward(self, exchange: Exchange) -> List[Step]:
         return [self._relay, lambda e: e.close()]
 
     def _relay(self, exchange: Exchange) -> None:
@@ -111,91 +122,99 @@ class Recorder(ScriptedServer):
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + exchange.body
 
     def _write(self, exchange: Exchange, answer: bytes) -> None:
-        secrets = [*self._secrets, *_secrets_of(exchange.headers)]
+        secrets = [*self._secrets, *secrets_of(exchange.headers)]
         line = {
             "method": exchange.method,
-            "path": _redact(exchange.path, secrets),
+            "path": redact(exchange.path, secrets),
             "headers": {
-                name: _REDACTED if name in _SECRET_HEADERS else _redact(value, secrets)
+                name: REDACTED if is_secret(name) else redact(value, secrets)
                 for name, value in exchange.headers.items()
             },
-            "body": _redact(exchange.body.decode("utf-8", "surrogateescape"), secrets),
-            "answer": _as_text(_redact_answer(answer, secrets)),
+            "body": redact(exchange.body.decode("utf-8", "surrogateescape"), secrets),
+            "answer": _as_text(redact_answer(answer, secrets)),
         }
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with self._lock:
+            _append(self._path, json.dumps(line) + "\n")
 
 
 class Replayer(ScriptedServer):
-    """A server that answers from a file that a `Recorder` wrote.
+    """A server that replays the responses from a file of a `Recorder`.
 
-    Use it in a ``with`` block. Equal requests (method, path, and the same JSON) get their
-    answers in the order of the file, the last one again and again. A request that is not
-    in the file gets status 501, and the answer says so.
+    Use it in a ``with`` block. Equal requests (same method, path and JSON) receive their
+    responses in the order of the file; the last response is repeated. A request that is not in the
+    file receives status 501 with an explanation.
 
     Args:
         path: The file.
-        secrets: The texts that the `Recorder` was told to take out.
+        secrets: The same strings as the `secrets` of the `Recorder`.
 
     Raises:
-        ValueError: The file holds no recording.
+        OSError: The file cannot be read.
+        ValueError: The file is not a recording.
     """
 
     def __init__(self, path: Union[str, Path], *, secrets: Iterable[str] = ()) -> None:
-        self._secrets = tuple(secrets)
-        # Before anything listens: a file that is no recording leaves nothing behind.
+        given, secrets = Sealed(secrets), ()
+        self._secrets = tuple(map(Unseen, given.cell_contents))
+        # The file is read before the server listens, so that an invalid file leaves no socket open.
         self._answers: Dict[Tuple[str, str, str], List[bytes]] = {}
         for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), start=1):
             try:
                 entry = json.loads(line)
-                key = _key(entry["method"], entry["path"], entry["body"])
+                key = _request_key(entry["method"], entry["path"], entry["body"])
                 self._answers.setdefault(key, []).append(_from_text(entry["answer"]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}, line {number}: no recording ({error})") from None
-        super().__init__(self._recorded)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise ValueError(f"{path}, line {number}: not a recording ({error})") from None
+        super().__init__(self._recorded_steps)
 
-    def _recorded(self, exchange: Exchange) -> List[Step]:
-        # What is compared has lost its secrets, as the recording has.
-        secrets = [*self._secrets, *_secrets_of(exchange.headers)]
-        body = _redact(exchange.body.decode("utf-8", "surrogateescape"), secrets)
-        path = _redact(exchange.path, secrets)
-        answers = self._answers.get(_key(exchange.method, path, body))
+    def _recorded_steps(self, exchange: Exchange) -> List[Step]:
+        # Remove the secrets before the comparison, because the recording has none.
+        secrets = [*self._secrets, *secrets_of(exchange.headers)]
+        body = redact(exchange.body.decode("utf-8", "surrogateescape"), secrets)
+        path = redact(exchange.path, secrets)
+        answers = self._answers.get(_request_key(exchange.method, path, body))
         if answers is None:
-            said = f"{exchange.method} {exchange.path} with this body was not recorded"
-            return [http_answer({"error": said}, status="501 Not Implemented")]
+            message = f"{exchange.method} {exchange.path} with this body was not recorded"
+            return [http_answer({"error": message}, status="501 Not Implemented")]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         return [answer, lambda e: e.close()]
 
 
-def _key(method: str, path: str, body: str) -> Tuple[str, str, str]:
-    # A body that is no JSON is compared as it is.
-    with contextlib.suppress(ValueError):
+def _append(path: Path, text: str) -> None:
+    """Append text to a file of this user. Only this user can read a new file."""
+    with open(str(path), "a", encoding="utf-8", opener=_open_own) as file:
+        file.write(text)
+
+
+def _open_own(path: str, flags: int) -> int:
+    # O_NOFOLLOW refuses a symbolic link; without O_NONBLOCK, opening a named pipe would block.
+    # Windows has neither flag.
+    safe = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags | safe, 0o600)
+    except OSError:
+        if os.path.islink(path):
+            raise _refusal(path, "is a symbolic link") from None
+        raise
+    status = os.fstat(descriptor)
+    is_own = os.name != "posix" or status.st_uid == os.geteuid()
+    if is_own and stat.S_ISREG(status.st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise _refusal(path, "is not a regular file" if is_own else "belongs to another user")
+
+
+def _refusal(path: str, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot record to {path!r}, because it {why}", hint="choose the name of a new file"
+    )
+
+
+def _request_key(method: str, path: str, body: str) -> Tuple[str, str, str]:
+    # A body that is not JSON is compared unchanged.
+    with contextlib.suppress(ValueError, RecursionError):
         body = json.dumps(json.loads(body), sort_keys=True)
     return method, path, body
-
-
-def _secrets_of(headers: Mapping[str, str]) -> List[str]:
-    found = [value for name, value in headers.items() if name in _SECRET_HEADERS]
-    found += [value.partition(" ")[2] for value in found]
-    return [secret for secret in found if len(secret) >= _SHORTEST_SECRET]
-
-
-def _redact(text: str, secrets: Iterable[str]) -> str:
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, _REDACTED)
-    return text
-
-
-def _redact_answer(answer: bytes, secrets: Iterable[str]) -> bytes:
-    """Take secrets out without changing a length: the framing counts bytes."""
-    head, separator, body = answer.partition(b"\r\n\r\n")
-    for name in _SECRET_HEADERS:
-        line = re.compile(rb"(?im)^(" + re.escape(name.encode()) + rb":[ \t]*)([^\r\n]*)")
-        head = line.sub(rb"\1" + _REDACTED.encode(), head)
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        data = secret.encode("utf-8", "surrogateescape")
-        head, body = (part.replace(data, b"*" * len(data)) for part in (head, body))
-    return head + separator + body
 
 
 def _as_text(data: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""A server that does exactly what a script says, byte by byte, and notes what it saw."""
+"""A server that follows a script byte by byte, and records the requests that it receives."""
 
 from __future__ import annotations
 
@@ -14,33 +14,41 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple, TypeVar, Union
 
-#: What a script may do: send bytes, or call a function with the exchange (to wait for an
-#: event, to close, to drip).
+from localproviders._signatures import exact_keywords
+
+#: One step of a script: bytes to send, or a function that is called with the exchange, for
+#: example to wait for an event or to close the connection.
 Step = Union[bytes, Callable[["Exchange"], None]]
 
-#: Chooses the script for a request.
+#: A function that returns the steps for a request.
 Script = Callable[["Exchange"], Iterable[Step]]
 
 Self = TypeVar("Self", bound="ScriptedServer")
 
 _PIECE = 64 * 1024
 
-# How often a silent script looks whether the client is still there.
+# While a script sends nothing: seconds between two checks whether the client has closed the
+# connection.
 LOOK_S = 0.02
 
 
 @dataclass
 class Exchange:
-    """One request, and what became of it.
+    """One request, and the state of its response.
 
     Attributes:
-        method: Such as ``POST``.
-        path: Path of the request, with its query.
-        headers: Headers, names in lower case.
-        connection: Number of the connection, from 1; a kept one has the same again.
-        body: The body, as far as it has been read.
-        client_gone: Set when the client has closed or reset the connection.
-        answered: Set when the whole answer has been handed to the system.
+        method: The method, such as ``POST``.
+        path: The path of the request, with its query.
+        headers: The headers, with names in lower case.
+        connection: The number of the connection, from 1. Requests on the same connection have
+            the same number.
+        sock: The socket of the connection.
+        reader: A buffered file object that reads from the socket.
+        stopping: Event that is set when the server stops.
+        body: The part of the body that has been read.
+        client_gone: Event that is set when the client has closed or reset the connection.
+        answered: Event that is set when the whole response has been passed to the operating
+            system.
     """
 
     method: str
@@ -54,36 +62,42 @@ class Exchange:
     client_gone: threading.Event = field(default_factory=threading.Event)
     answered: threading.Event = field(default_factory=threading.Event)
 
+    def __repr__(self) -> str:
+        # The repr has no headers and no body, because those of a `Recorder` contain real keys and
+        # prompts.
+        known = vars(self)
+        return f"<Exchange {known.get('method')} {known.get('path')}>"
+
     @property
     def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
+        """The body, parsed as JSON; None if there is no body, as in a GET request."""
+        return json.loads(self.body) if self.body else None
 
     def drip(self, piece: bytes, every_s: float) -> None:
-        """Send a piece again and again until the client goes or the server stops."""
+        """Send a piece repeatedly until the client closes the connection or the server stops."""
         while not self.stopping.wait(every_s):
             self.sock.sendall(piece)
 
     def hold(self, seconds: float = math.inf) -> None:
-        """Say nothing for so long, or until the client goes or the server stops."""
+        """Send nothing for a time. End early if the client disconnects or the server stops."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self.stopping.wait(LOOK_S):
             if hung_up(self.sock):
                 raise ConnectionResetError
         if self.stopping.is_set():
-            raise ScriptEndsError  # what follows would race with the end of the connection
+            raise ScriptEndsError  # later steps would race with the end of the connection
 
     def close(self) -> None:
-        """Close the connection here, in the middle of whatever was said."""
+        """Close the connection at this point, even in the middle of a response."""
         raise ScriptEndsError
 
     def reset(self) -> None:
-        """Break the connection off: the client's next step fails instead of ending."""
+        """Reset the connection, so that the client's next read fails instead of ending."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise _ResetError
 
     def read_body(self, piece_bytes: int = _PIECE, every_s: float = 0.0) -> None:
-        """Read the rest of the request's body, slowly if asked to."""
+        """Read the rest of the request body, with pauses if `every_s` is set."""
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
             self._read_chunks()
             return
@@ -108,17 +122,17 @@ class Exchange:
                 return
 
     def _check_stopping(self) -> None:
-        """End rather than answer a request of which only a part has come."""
+        """End the script if the server stops, so that no incomplete request is answered."""
         if self.stopping.is_set():
             raise ScriptEndsError
 
 
 class ScriptEndsError(Exception):
-    """The script closes the connection."""
+    """Raised by a script to close the connection."""
 
 
 class _ResetError(ScriptEndsError):
-    """The script breaks the connection off."""
+    """Raised by a script to reset the connection."""
 
 
 def http_answer(
@@ -130,15 +144,15 @@ def http_answer(
     chunked: bool = False,
     chunk_size: Optional[int] = None,
 ) -> bytes:
-    """Write a whole HTTP/1.1 answer.
+    """Return a complete HTTP/1.1 response as bytes.
 
     Args:
-        body: Bytes, text, or a value for JSON.
-        status: Number and words of the status line.
+        body: Bytes, text, or a value to write as JSON.
+        status: The status code and the reason phrase.
         content_type: The media type.
         headers: Further headers.
-        chunked: Use chunked framing instead of a length.
-        chunk_size: Bytes in a chunk; None puts everything into one.
+        chunked: Use chunked transfer encoding instead of a ``Content-Length``.
+        chunk_size: Number of bytes per chunk; None uses a single chunk.
     """
     if not isinstance(body, (bytes, str)):
         body = json.dumps(body)
@@ -151,7 +165,7 @@ def http_answer(
 
 
 def chunks(data: bytes, size: int) -> bytes:
-    """Write chunked framing around data, its end included."""
+    """Return data in chunked transfer encoding, including the last chunk."""
     pieces = (data[start : start + size] for start in range(0, len(data), size))
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
@@ -159,16 +173,23 @@ def chunks(data: bytes, size: int) -> bytes:
 class ScriptedServer:
     """An HTTP server on a loopback port; use it in a ``with`` block.
 
-    For each request the script gives steps: bytes that are sent as they are, or functions
-    that are called with the `Exchange`. After its steps the connection is kept.
+    For each request the script returns steps: bytes that are sent unchanged, or functions that
+    are called with the `Exchange`. After the steps the connection stays open, unless the request
+    has the header ``Connection: close``.
+
+    An exception of the script, or of a function among its steps, is kept. `stop`, or the end of
+    the ``with`` block, raises it. If the script itself fails, the client receives status 500 with
+    the words of the exception; if a step fails, the connection is closed.
 
     Args:
-        script: Chooses the steps for a request; or bytes, sent to every request.
-        tls: Context to serve TLS with, or None.
-        one_byte_writes: Send every answer a byte at a time.
-        port: The port to listen on; 0 takes a free one.
+        script: Function that returns the steps for a request; or bytes to send as the response
+            to every request.
+        tls: The TLS context of the server; None serves plain HTTP.
+        one_byte_writes: Send every response one byte at a time.
+        port: The port to listen on; 0 uses a free port.
     """
 
+    @exact_keywords
     def __init__(
         self,
         script: Union[Script, bytes],
@@ -183,7 +204,8 @@ class ScriptedServer:
         self._connections = 0
         self._socks: Set[socket.socket] = set()
         self._lock = threading.Condition()
-        #: Every request, in the order in which they were read.
+        self._failure: Optional[BaseException] = None
+        #: All requests, in the order in which they were read.
         self.exchanges: List[Exchange] = []
         self._listen(port)
 
@@ -191,32 +213,41 @@ class ScriptedServer:
         self._stopping = threading.Event()
         self._threads: List[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
-        #: The port that it listens on.
+        #: The port on which the server listens.
         self.port: int = self._listener.getsockname()[1]
 
     @property
     def url(self) -> str:
-        """Its address, without a path."""
+        """The address of the server, without a path."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def open_connections(self) -> int:
-        """How many connections clients have left open."""
+        """The number of connections that are open."""
         return len(self._socks)
 
     def wait_for_connections(self, count: int, timeout_s: float = 5.0) -> bool:
-        """Wait until no more than so many connections are open; say whether that came."""
+        """Wait until at most `count` connections are open; return False after the timeout."""
         with self._lock:
             return self._lock.wait_for(lambda: len(self._socks) <= count, timeout_s)
 
     def start(self) -> None:
-        """Begin to accept connections; again, after `stop`, on the same port."""
+        """Start to accept connections. After `stop`, the server starts again on the same port."""
         if self._stopping.is_set():
             self._listen(self.port)
         self._start(self._accept)
 
     def stop(self) -> None:
-        """Break every connection off and refuse new ones."""
+        """Close all connections and refuse new ones.
+
+        Raises:
+            BaseException: The first exception that a function of the script raised since the last
+                `stop`. It is raised once.
+        """
+        self._close()
+        self._raise_failure()
+
+    def _close(self) -> None:
         self._stopping.set()
         with self._lock:
             for sock in [self._listener, *self._socks]:
@@ -229,8 +260,23 @@ class ScriptedServer:
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(self, _: object, error: Optional[BaseException], __: object) -> None:
+        self._close()
+        # An error of the block probably follows from the failure, and becomes its context. An
+        # interrupt, or a skipped test, is not an `Exception` and must pass unchanged.
+        if error is None or isinstance(error, Exception):
+            self._raise_failure()
+
+    def _keep_failure(self, error: BaseException) -> None:
+        """Keep the first exception of a function, because no caller catches it in this thread."""
+        with self._lock:
+            self._failure = self._failure or error
+
+    def _raise_failure(self) -> None:
+        with self._lock:
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def _start(self, work: Callable[..., None], *args: Any) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True)
@@ -276,6 +322,9 @@ class ScriptedServer:
         except OSError:
             if exchange is not None:
                 exchange.client_gone.set()
+        except BaseException as error:
+            self._keep_failure(error)
+            _shut(sock)
         finally:
             sock.close()
             self._swap(sock, None)
@@ -288,10 +337,10 @@ class ScriptedServer:
             self._lock.notify_all()
 
     def _before_body(self, exchange: Exchange) -> None:
-        """Do something when only the head of a request has been read. Nothing by default."""
+        """Called after the head of a request was read, and before its body. Does nothing here."""
 
     def _play(self, exchange: Exchange) -> None:
-        for step in self._script(exchange):
+        for step in self._steps(exchange):
             if callable(step):
                 step(exchange)
             elif self._one_byte_writes:
@@ -300,12 +349,23 @@ class ScriptedServer:
             else:
                 exchange.sock.sendall(step)
 
+    def _steps(self, exchange: Exchange) -> Iterable[Step]:
+        """Return the steps of the script, or those of an answer that reports its exception."""
+        try:
+            return self._script(exchange)
+        except (ScriptEndsError, OSError):
+            raise  # the script closed the connection, or the client did
+        except BaseException as error:
+            self._keep_failure(error)
+            words = f"the script of this server raised {type(error).__name__}: {error}"
+            return [http_answer({"error": words}, status="500 Internal Server Error")]
+
 
 def _read_head(
     reader: Any, number: int, sock: Any, stopping: threading.Event
 ) -> Optional[Exchange]:
     if not reader.peek(1)[:1].isalpha():
-        return None  # the end of the connection, or TLS on a plain port
+        return None  # the connection has ended, or a client speaks TLS to a plain HTTP port
     words = reader.readline().decode("latin-1").split(" ", 2)
     if len(words) != 3:
         return None
@@ -321,19 +381,21 @@ def _read_head(
 
 
 def hung_up(sock: socket.socket) -> bool:
-    """Whether the other side has closed; what it sent before stays unread."""
+    """Return whether the client has closed the connection, without reading what it sent."""
     if hasattr(select, "POLLRDHUP"):
         poller = select.poll()
         poller.register(sock, select.POLLRDHUP)
         return bool(poller.poll(0))
-    # Elsewhere unread bytes hide the end, and TLS sockets cannot look without taking.
+    # On other systems, unread bytes hide the end of the connection. A TLS socket cannot peek, so
+    # the end of a TLS connection is not noticed here.
     readable = bool(select.select([sock], [], [], 0)[0])
     tls = isinstance(sock, ssl.SSLSocket)
     return readable and not tls and not sock.recv(1, socket.MSG_PEEK)
 
 
 def _shut(sock: socket.socket) -> None:
-    # An error says that it is not connected any more.
+    # An error means that the socket is no longer connected.
     with contextlib.suppress(OSError):
-        # Not sock.shutdown(): on a TLS socket that would drop the TLS object in use.
+        # `sock.shutdown()` is not used: on a TLS socket, it would drop the TLS object that another
+        # thread may be using.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,32 +1,51 @@
-"""The plain values that script a fake server: models, replies, refusals."""
+"""The values that configure a fake server: models, replies and refusals."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, Callable, List, Mapping, Optional, Tuple, Union
 
-from localproviders._record import CONTENT, Record, field, record
+from localproviders._did_you_mean import did_you_mean
+from localproviders._record import CONTENT, FrozenDict, Record, field, record
 from localproviders.testing.scripted import Exchange
-from localproviders.types.message import ToolCall
+from localproviders.types.messages import ToolCall
+
+#: The words for `FakeModel.abilities`: the fields of `ModelCapabilities` that are True or False
+#: and that a fake server has for each of its models.
+ABILITIES = (
+    "chat",
+    "completion",
+    "tools",
+    "vision",
+    "audio",
+    "thinking",
+    "insert",
+    "embeddings",
+)
 
 
 @record
 class FakeModel(Record):
-    """A model that a fake server has.
+    """A model of a fake server.
 
     Attributes:
-        name: Its name, as the server lists it.
-        abilities: What it can do, in the words of `ModelCapabilities`; ``embeddings`` makes
-            it an embedding model.
-        context_length: The window that is allocated, in tokens; the fakes count words.
-        max_context_length: The window that it was trained for.
-        dimensions: Length of its vectors.
-        load_s: Seconds of silence before its first answer, while it loads.
+        name: The name in the model list.
+        abilities: The capabilities, by the names of the fields of `ModelCapabilities`;
+            ``embeddings`` makes it an embedding model.
+        context_length: The allocated context window in tokens. The fakes count each word as
+            one token.
+        max_context_length: The context window that the model was trained for, in tokens.
+        dimensions: The length of its vectors.
+        load_s: Seconds of silence before its first response, while it loads.
         loaded: Whether it is in memory when the server starts.
-        remote_host: Where it really runs, for a stub of a cloud model (Ollama).
-        instance: Name of the loaded instance where it differs from `name` (LM Studio).
-        format: Its files; ``mlx`` ignores the window that a load asks for (LM Studio).
-        load_error: Why it cannot be loaded; None where it can (LM Studio).
+        remote_host: The host on which it really runs, for a stub of a cloud model (Ollama).
+        instance: The name of the loaded instance, if it differs from `name` (LM Studio).
+        format: The format of its files; ``mlx`` ignores the requested context window
+            (LM Studio).
+        load_error: The reason why it cannot be loaded; None if it can (LM Studio).
+
+    Raises:
+        ValueError: There is no such ability.
     """
 
     name: str
@@ -41,22 +60,31 @@ class FakeModel(Record):
     format: str = "gguf"
     load_error: Optional[str] = None
 
+    def __post_init__(self) -> None:
+        self._keep_as_tuples("abilities")
+        for ability in self.abilities:
+            if ability not in ABILITIES:
+                raise ValueError(
+                    f"there is no ability {ability!r}{did_you_mean(ability, list(ABILITIES))}; "
+                    f"the abilities are {', '.join(ABILITIES)}"
+                )
+
     def can(self, ability: str) -> bool:
-        """Say whether it has this ability."""
+        """Return whether the model has this ability."""
         return ability in self.abilities
 
 
 @record
 class Reply(Record):
-    """What a model answers.
+    """A model's answer to one request.
 
     Attributes:
-        text: The answer; it is streamed word by word.
-        thinking: The reasoning before it.
-        tool_calls: Tools that it asks to call.
-        finish_reason: Why it ends; None sends none.
-        model: The model that answers, where it is another one than was asked for.
-        remote_host: Where the answer says that it was made (Ollama).
+        text: The text, which is streamed word by word.
+        thinking: The reasoning before the text.
+        tool_calls: The tool calls.
+        finish_reason: The finish reason; None leaves it out of the response.
+        model: The model named in the response, if it differs from the requested one.
+        remote_host: The host in the response of a cloud model (Ollama).
         pause_s: Seconds of silence before each piece.
     """
 
@@ -68,27 +96,33 @@ class Reply(Record):
     remote_host: Optional[str] = None
     pause_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        self._keep_as_tuples("tool_calls")
+
 
 @record
 class Refusal(Record):
-    """An answer with an error status.
+    """A response with an error status.
 
     Attributes:
-        status: Number and words of the status line, such as ``503 Service Unavailable``.
-        body: Bytes, text, or a value for JSON.
+        status: The status code and the reason phrase, such as ``503 Service Unavailable``.
+        body: Bytes, text, or a value to write as JSON.
         headers: Further headers.
     """
 
     status: str
     body: Any = field(default=b"", metadata=CONTENT)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=FrozenDict)
+
+    def __post_init__(self) -> None:
+        self._freeze("headers")
 
 
-#: What a fake server answers: a text, a whole reply, a refusal, or what a function makes of
-#: the request.
+#: The answer of a fake server: a string, a `Reply`, a `Refusal`, or a function that returns one
+#: of them for an `Exchange`.
 Scripted = Union[str, Reply, Refusal, Callable[[Exchange], Union[str, Reply, Refusal]]]
 
 
 def words_of(text: str) -> List[str]:
-    """Cut a text into the pieces that a server would stream; together they are the text."""
+    """Split a text into the pieces that a server would stream. No character is lost."""
     return re.findall(r"\s*\S+\s*$|\s*\S+|\s+", text)

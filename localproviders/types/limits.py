@@ -1,69 +1,72 @@
-"""How long a call may take, phase by phase."""
+"""Time limits, the retry policy and the cancel token of a call."""
 
 from __future__ import annotations
 
 import math
-from typing import Optional, Union
+from dataclasses import fields
+from typing import Callable, Optional, Set, Union
 
-from localproviders._fields import fields_of
 from localproviders._record import Record, record
 
-# More seconds than this no float can hold.
-_MOST_BITS = 1000
+# Highest number of bits of an integer that is certainly not too large for a float.
+_MAX_BITS = 1000
 
 
 @record
 class Limits(Record):
-    """The five time limits of a call, in seconds; infinity is no limit.
+    """The five time limits of a call, in seconds; `math.inf` means no limit.
 
     Attributes:
-        connect_s: To reach the server: resolving its name, connecting, TLS.
-        load_s: Added to the wait for the first token where the model may have to be
-            loaded first, because a server loads in silence (ollama-api §1.6).
-        first_token_s: From the end of sending to the first piece of the answer that
-            says something.
-        idle_s: Silence between two pieces after that, and while sending.
-        total_s: Wall clock of the whole public call, retries included, whatever the
-            server drips. For a stream it runs until its last record is read.
+        connect_s: Time to resolve the server's name, connect to the server, and negotiate TLS.
+        load_s: Extra time for the first token if the server may have to load the model first.
+            Servers send nothing while they load a model.
+        first_token_s: Time from the end of the request to the first chunk with text, thinking
+            or a tool call.
+        idle_s: Longest time without data between two chunks after the first, and while the request
+            is being sent.
+        total_s: Total time of the call, including retries, even if the server continues to
+            send. For a stream, this time ends when the last record has been read.
 
     Raises:
-        ValueError: A limit is not a number above zero.
+        ValueError: A limit is not a number above zero. Only `load_s` may be zero.
     """
 
     connect_s: float = 3.0
+    # Servers load in silence: docs/reference/ollama.md, "Connecting".
     load_s: float = 600.0
     first_token_s: float = 300.0
     idle_s: float = 120.0
     total_s: float = 1800.0
 
     def __post_init__(self) -> None:
-        for limit in fields_of(Limits).values():
+        for limit in fields(self):
             value = getattr(self, limit.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"{limit.name} is {value!r}, and must be a number of seconds")
-            if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-                raise ValueError(f"{limit.name} is past every clock; math.inf is no limit")
-            # A model that is known to be loaded needs no time to load.
+            if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+                raise ValueError(f"{limit.name} is too large; math.inf means no limit")
+            # load_s is 0 if the model is certainly loaded.
             if not (value > 0 or (value == 0 and limit.name == "load_s")):
                 raise ValueError(
-                    f"{limit.name} is {value!r}, and must be above zero; math.inf is no limit"
+                    f"{limit.name} is {value!r}, and must be above zero; math.inf means no limit"
                 )
 
 
-#: A number is the total in seconds, None inherits; see `Limits`.
+#: The timeout of a call. A number sets `Limits.total_s`. None keeps the provider's limits.
 Timeout = Union[float, Limits, None]
 
-#: Asking a server what it is or has, rather than for a model's work.
+#: Total limit in seconds of a request for metadata, such as the version or the model list.
 LISTING_TOTAL_S = 30.0
 
 
 def resolve(timeout: Timeout, inherited: Limits, total_s: Optional[float] = None) -> Limits:
-    """Give the limits of one call.
+    """Return the limits of one call.
 
     Args:
-        timeout: What the caller said.
+        timeout: The timeout that the caller passed.
         inherited: The provider's limits.
-        total_s: A total for this kind of call, where the caller said nothing.
+        total_s: The total limit of this kind of call. It is used if the caller passed no
+            timeout and the provider's total is longer.
     """
     if isinstance(timeout, Limits):
         return timeout
@@ -75,5 +78,96 @@ def resolve(timeout: Timeout, inherited: Limits, total_s: Optional[float] = None
 
 
 def describe(value: float) -> str:
-    """Say a number of seconds, short: ``3 s``, ``0.25 s``, ``no limit``."""
+    """Return a short text for a number of seconds: ``3 s``, ``0.25 s``, ``no limit``."""
     return "no limit" if math.isinf(value) else f"{value:g} s"
+
+
+@record
+class RetryPolicy(Record):
+    """The rules for sending a failed request again, within the call's `total_s`.
+
+    A request is sent again in three cases. The server could not be reached; for example, it
+    refused the connection. A reused connection broke within a second after the request was sent,
+    before the first byte of a response. The status is 408, 429, 502, 503 or 504; for example,
+    Ollama answers 503 when its queue is full.
+
+    A request is not sent again after the first byte of a successful response, after a time limit
+    expired, or after the server refused the request. Repeating a model load that timed out would
+    never succeed: when the connection is closed, the server aborts the load.
+
+    The first wait is `first_wait_s`, and each further wait is twice as long, up to
+    `longest_wait_s`. Each wait is shortened by a random part of up to half, so that many clients
+    do not return at the same moment. If the server sends ``Retry-After``, the wait from this
+    header is used instead, lengthened by a random part of up to 10 %. If a wait is longer than the
+    rest of `total_s`, the server's error is raised at once.
+
+    `pull` and `push` on Ollama are downloads and uploads that the server runs itself. They are
+    requested again after they broke off or stalled, because the server resumes them. For these
+    methods, `attempts` counts only consecutive attempts that transferred no further byte.
+
+    If the server reports that it is loading its model, the request is repeated until `load_s`
+    expires. These repetitions do not count as attempts; but if `attempts` is 1, there are none.
+
+    Attributes:
+        attempts: Highest number of times that a request is sent; 1 means no retries.
+        first_wait_s: Seconds before the second attempt.
+        longest_wait_s: Longest wait in seconds. If the server asks for a longer wait, its error
+            is raised at once.
+
+    Raises:
+        ValueError: `attempts` is not a whole number of at least 1, or a wait is not a finite
+            number of at least 0.
+    """
+
+    # The status of a full queue: docs/reference/ollama.md, "Status codes". Aborted loads:
+    # docs/reference/ollama.md, "Disconnecting".
+
+    attempts: int = 3
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
+            raise ValueError(f"attempts is {self.attempts!r}, and must be a whole number")
+        if self.attempts < 1:
+            raise ValueError(f"attempts is {self.attempts}, and must be at least 1")
+        for name in ("first_wait_s", "longest_wait_s"):
+            value = getattr(self, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value!r}, and must be a finite number of at least 0")
+
+
+class CancelToken:
+    """A token that cancels every call to which it was passed, from any thread.
+
+    One token may be passed to many calls. A token stays cancelled, so later calls with it fail
+    at once. `cancel` may be called in a signal handler.
+    """
+
+    def __init__(self) -> None:
+        # There is no lock, because a signal handler could run, or the process could fork, while
+        # a lock is held. A lock is not needed: `_subscribe` adds the listener before it reads the
+        # flag, and `cancel` sets the flag before it reads the listeners. So if both run at the
+        # same time, at least one of them calls the listener.
+        self._cancelled = False
+        self._listeners: Set[Callable[[], None]] = set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` has been called."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Cancel the calls. Each raises `CancelledError`, whose `partial` has the text so far."""
+        self._cancelled = True
+        for listener in list(self._listeners):
+            listener()
+
+    def _subscribe(self, listener: Callable[[], None]) -> None:
+        self._listeners.add(listener)
+        if self._cancelled:
+            listener()
+
+    def _unsubscribe(self, listener: Callable[[], None]) -> None:
+        self._listeners.discard(listener)

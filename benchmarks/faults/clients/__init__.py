@@ -1,4 +1,5 @@
-"""One module for each client: how a careful user would write the four calls with it.
+"""One module for each client, with the four calls as a careful user would write them.
 
-Each is imported in the virtual environment of its client, where nothing else is installed.
+Each module is imported in the virtual environment of its client, where only the client and its
+dependencies are installed.
 """

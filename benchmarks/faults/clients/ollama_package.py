@@ -1,4 +1,4 @@
-"""Ollama's official package, ``ollama``."""
+"""Ollama's official package ``ollama``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Iterator, List, Optional
 import ollama
 
 VERSION = version("ollama")
-BESIDE = f"httpx {version('httpx')}"
-#: What its documentation says that it raises; and what Python has for the purpose.
+TRANSPORT = f"httpx {version('httpx')}"
+#: Exceptions that the package documents, and those that Python has for connections.
 TYPED = (ollama.RequestError, ollama.ResponseError, ConnectionError, TimeoutError)
 
 

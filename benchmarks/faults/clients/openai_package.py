@@ -1,4 +1,4 @@
-"""OpenAI's official package, ``openai``, against a local server of its dialect."""
+"""OpenAI's official package ``openai``, with a local server of its dialect."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def _transport() -> str:
 
 
 VERSION = version("openai")
-BESIDE = _transport()
-#: What its documentation says that it raises; and what Python has for the purpose.
+TRANSPORT = _transport()
+#: Exceptions that the package documents, and those that Python has for connections.
 TYPED = (openai.OpenAIError, ConnectionError, TimeoutError)
 
 

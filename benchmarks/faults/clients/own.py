@@ -1,4 +1,4 @@
-"""What both providers of this package share."""
+"""The calls that are the same for both providers of this package."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from localproviders import ProviderError, RetryPolicy, __version__
 
 VERSION = __version__
 TYPED = (ProviderError,)
-#: Nothing is sent again, as with the other clients.
-ONCE = RetryPolicy(attempts=1)
+#: Turns retries off, as they are off for the other clients.
+NO_RETRIES = RetryPolicy(attempts=1)
 
 
-def beside() -> str:
+def transport() -> str:
     from importlib.metadata import version
 
     return f"requests {version('requests')}, urllib3 {version('urllib3')}"

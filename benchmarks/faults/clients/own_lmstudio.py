@@ -1,16 +1,16 @@
-"""`LMStudioProvider` of this package."""
+"""The client `LMStudioProvider` of this package."""
 
 from __future__ import annotations
 
 from typing import Any, Optional
 
-from clients.own import ONCE, TYPED, VERSION, beside, complete, embed, list_models, stream
+from clients.own import NO_RETRIES, TYPED, VERSION, complete, embed, list_models, stream, transport
 
 from localproviders import LMStudioProvider
 
-BESIDE = beside()
-__all__ = ["BESIDE", "TYPED", "VERSION", "complete", "connect", "embed", "list_models", "stream"]
+TRANSPORT = transport()
+__all__ = ["TRANSPORT", "TYPED", "VERSION", "complete", "connect", "embed", "list_models", "stream"]
 
 
 def connect(url: str, authority: Optional[str], limit_s: float) -> Any:
-    return LMStudioProvider(url, timeout=limit_s, retry=ONCE, ca_bundle=authority)
+    return LMStudioProvider(url, timeout=limit_s, retry=NO_RETRIES, ca_bundle=authority)

@@ -1,14 +1,14 @@
-"""One module for each client: how a careful user would write the calls with it.
+"""One module for each client, with the calls as a careful user would write them.
 
-Each runs in the environment of its client. None imports more than it needs: what a module
-here imports counts as the client's. The functions of each:
+Each module runs in the environment of its client. It imports as little as possible, because its
+imports count as the client's. Each has these functions:
 
 - ``connect(url, dialect)`` makes a client; `dialect` is ``ollama`` or ``openai``.
-- ``stream(client, prompt)`` gives the text of a chat, event by event.
-- ``chat(client, prompt)`` gives it whole: streamed on the wire, and collected.
-- ``embed(client, texts, packed)`` gives the vectors; as base64 where `packed`.
+- ``stream(client, prompt)`` yields the text of a chat, event by event.
+- ``chat(client, prompt)`` returns the complete text, which is streamed on the wire.
+- ``embed(client, texts, packed)`` returns vectors; it asks for base64 if `packed` is true.
 
-Those that the tests try have ``close(client)``, too.
+The modules that the tests use also have ``close(client)``.
 """
 
 MODEL = "bench"

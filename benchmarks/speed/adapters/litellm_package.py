@@ -1,11 +1,11 @@
-"""``litellm``, against both dialects."""
+"""The package ``litellm``, with both dialects."""
 
 from __future__ import annotations
 
 import litellm
 
 from benchmarks.speed.adapters import MODEL
-from benchmarks.speed.adapters.floor import unpack
+from benchmarks.speed.adapters.baseline import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,5 +41,5 @@ def embed(client: Dict[str, Any], texts: List[str], packed: bool) -> List[Any]:
     more = {"encoding_format": "base64" if packed else "float"} if "api_key" in client else {}
     answer = litellm.embedding(model=_model(client, "ollama"), input=texts, **more, **client)
     if more and packed:
-        return unpack(answer.data)  # it hands base64 on
+        return unpack(answer.data)  # litellm returns the base64 text unchanged
     return [row["embedding"] for row in answer.data]

@@ -1,4 +1,4 @@
-"""Ollama's official package, ``ollama``."""
+"""Ollama's official package ``ollama``."""
 
 from __future__ import annotations
 

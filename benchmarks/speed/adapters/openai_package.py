@@ -1,4 +1,4 @@
-"""OpenAI's official package, ``openai``, against a local server of its dialect."""
+"""OpenAI's official package ``openai``, with a local server of its dialect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def chat(client: Any, prompt: str) -> str:
 
 
 def embed(client: Any, texts: List[str], packed: bool) -> List[Any]:
-    if packed:  # its own choice, where none is made
+    if packed:  # the package asks for base64 by default
         answer = client.embeddings.create(model=MODEL, input=texts)
     else:
         answer = client.embeddings.create(model=MODEL, input=texts, encoding_format="float")

@@ -1,4 +1,4 @@
-"""This package, as its README shows it."""
+"""This package, used as its README shows."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def chat(client: Any, prompt: str) -> str:
 
 
 def embed(client: Any, texts: List[str], packed: bool) -> List[Any]:
-    # One request, as the others send it.
+    # All texts in one request, as the other clients send them.
     return list(client.embed(texts, batch_size=len(texts)).vectors)

@@ -1,4 +1,4 @@
-"""`requests`, used well: one session, `stream=True`, lines as they come."""
+"""Correct use of `requests`: one session, `stream=True`, and `iter_lines()`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("requests", "urllib3")
 
 
 class Client:
-    """A session with room for a connection for each thread."""
+    """A client with one session, whose pool keeps a connection for each of 32 threads."""
 
     def __init__(self, url: str, dialect: str) -> None:
         self.url = url
@@ -65,7 +65,7 @@ def embed(client: Client, texts: List[str], packed: bool) -> List[Any]:
     body = {"model": MODEL, "input": texts, "encoding_format": form}
     found = client.post("/v1/embeddings", body, stream=False).json()["data"]
     if packed:
-        from benchmarks.speed.adapters.floor import unpack
+        from benchmarks.speed.adapters.baseline import unpack
 
         return unpack(found)
     return [row["embedding"] for row in found]

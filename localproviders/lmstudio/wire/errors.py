@@ -1,30 +1,32 @@
-"""From LM Studio's words to our errors."""
+"""Rules that turn LM Studio's error texts into exceptions of this package."""
 
 from __future__ import annotations
 
 import re
 from typing import Tuple
 
-from localproviders._http.rejection import Rule, rule
+from localproviders._dialect.error_answers import Rule, rule
 from localproviders.errors import (
     AuthenticationError,
-    BusyError,
     CapabilityError,
     ContextOverflowError,
     ModelLoadError,
     ModelNotFoundError,
     ProviderError,
     RequestRejectedError,
+    ServerBusyError,
     UnsupportedError,
 )
-from localproviders.openai_compatible.wire import RULES as DIALECT_RULES
+from localproviders.openai_compatible.wire.errors import RULES as DIALECT_RULES
 
-# Parts of the server's sentences (lmstudio-api §4.3); its wording changes with versions.
+# Fragments of the server's error texts (docs/reference/lmstudio.md, "Error texts"). Only
+# fragments are matched, because the wording changes between versions.
 RULES: Tuple[Rule, ...] = (
     rule(
         r"Unexpected endpoint or method",
         UnsupportedError,
-        "this version lacks it, or the address has a path too many",
+        "update LM Studio if its version lacks this route, or remove an extra path from the "
+        "address",
     ),
     rule(
         r"keep the first \d+ tokens|tokens to keep from the initial prompt"
@@ -45,29 +47,32 @@ RULES: Tuple[Rule, ...] = (
     rule(r"Failed to load|has crashed|Model is unloaded|Model reloaded", ModelLoadError),
     rule(r"does not support images|Vision add-on", CapabilityError),
     rule(r"must be a base64 encoded image", RequestRejectedError, "send PNG or JPEG"),
-    rule(r"server is starting", BusyError),
+    rule(r"server is starting", ServerBusyError),
     rule(
         r"previous_response",
         RequestRejectedError,
-        "the server keeps an answer for 30 days, and none that was asked for with store=False; "
-        "begin anew without previous_response_id",
+        "the server stores a response for 30 days, and not at all with store=False; start a new "
+        "conversation without previous_response_id",
     ),
     rule(r"job_not_found", RequestRejectedError, "start the download again"),
     rule(
-        r"Unrecognized key", RequestRejectedError, "this version of the server takes other fields"
+        r"Unrecognized key",
+        RequestRejectedError,
+        "leave out this field: this version of the server does not accept it",
     ),
     *DIALECT_RULES,
-    rule(r"^invalid_request\b", RequestRejectedError),  # the kind, where no status says so
+    # The type of the error. It decides only if there is no status, as for an error in a stream.
+    rule(r"^invalid_request\b", RequestRejectedError),
 )
 
-# A model was there, and is not any more: the request itself has done nothing.
-_GONE = r"Model is unloaded|Model reloaded"
+# Error texts for a request that had no effect, because its model left memory.
+_EVICTED = r"Model is unloaded|Model reloaded"
 
 
 def left_memory(error: ProviderError) -> bool:
-    """Whether an error says that a model which was in memory has left it (§4.3)."""
+    """Return whether an error means that a model has left memory since it was loaded."""
     if isinstance(error, ModelNotFoundError):
         return True
     return isinstance(error, ModelLoadError) and bool(
-        re.search(_GONE, error.server_message or "", re.IGNORECASE)
+        re.search(_EVICTED, error.server_message or "", re.IGNORECASE)
     )

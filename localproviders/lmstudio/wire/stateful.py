@@ -1,26 +1,30 @@
-"""LM Studio's own chat, which keeps the conversation: there and back (lmstudio-api §2.10, §3.4)."""
+"""Wire format of LM Studio's native chat: the request body and the events of the response.
+
+The format is described in docs/reference/lmstudio.md, "Native chat" and "Native events".
+"""
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from localproviders._http.framing import parse_json
-from localproviders._http.rejection import Rule, from_words, read_words
-from localproviders._template import Template
-from localproviders._values import count, mapping, mappings, number, text, word
-from localproviders._wire import unexpected
+from localproviders._dialect.common import unexpected
+from localproviders._dialect.error_answers import Rule, from_words, read_words
+from localproviders._dialect.repeated_records import Template
+from localproviders._dialect.thinking import ThinkingSplitter
+from localproviders._dialect.values import count, mapping, mappings, nonempty_text, number, text
+from localproviders._http.framing import Look, no_look, parse_json
 from localproviders.errors import CapabilityError, ConfigurationError, ServerError
-from localproviders.types.answer import CompletionChunk, ServerTimings, Usage
-from localproviders.types.message import Message
-from localproviders.types.model import ModelCapabilities
-from localproviders.types.progress import Progress
-from localproviders.types.request import CompletionRequest
+from localproviders.types.messages import Message
+from localproviders.types.models import ModelCapabilities, Progress
+from localproviders.types.requests import CompletionRequest
+from localproviders.types.responses import CompletionChunk, ServerTimings, Usage
 
 CHAT_PATH = "/api/v1/chat"
 
-# --- there ------------------------------------------------------------------------------------
+# --- request ----------------------------------------------------------------------------------
 
-# Ours, theirs. The server refuses a request with any field that it does not know.
+# This package's name of each field, and the server's name. Only these fields are sent, because the
+# server refuses a request with a field that it does not know.
 _FIELDS: Mapping[str, str] = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -31,58 +35,61 @@ _FIELDS: Mapping[str, str] = {
     "thinking": "reasoning",
     "context_length": "context_length",
 }
-_SHARES = ("temperature", "top_p", "min_p")
+_FIELDS_UP_TO_1 = ("temperature", "top_p", "min_p")
 _LEVELS = ("off", "low", "medium", "high", "on")
 
 
 def check_fields(request: CompletionRequest) -> None:
-    """Refuse what this route is documented not to take.
+    """Check that the values of a request are among those that LM Studio documents for this route.
 
     Raises:
-        ConfigurationError: A share is above one, or a level of reasoning unknown.
+        ConfigurationError: `temperature`, `top_p` or `min_p` is above 1, or `thinking` is an
+            unknown level.
     """
-    for name in _SHARES:
+    for name in _FIELDS_UP_TO_1:
         value = getattr(request, name)
         if value is not None and value > 1:
             raise ConfigurationError(
-                f"{name} is {value!r}, and LM Studio's own chat takes 0 to 1",
-                hint="use chat(), whose route takes more",
+                f"{name} is {value!r}, and LM Studio's native chat accepts 0 to 1",
+                hint="use chat(), whose route accepts higher values",
             )
     if isinstance(request.thinking, str) and request.thinking not in _LEVELS:
         raise ConfigurationError(
-            f"thinking is {request.thinking!r}", hint=f"choose one of {', '.join(_LEVELS)}"
+            f"thinking is {request.thinking!r}, and LM Studio's native chat has no such level",
+            hint=f"choose one of {', '.join(_LEVELS)}",
         )
 
 
-def reasoning(wanted: Any, known: ModelCapabilities) -> str:
-    """Give the server's word for what was wanted.
+def reasoning_level(requested: Any, capabilities: ModelCapabilities) -> str:
+    """Return the server's value for `thinking`.
 
     Args:
-        wanted: True, False or a level.
-        known: What the model's entry tells; it may name the words that it takes (§2.11).
+        requested: True, False or a level.
+        capabilities: Capabilities from the model's entry in the server's list. If the entry names
+            no levels, every level is allowed.
 
     Raises:
-        CapabilityError: The model does not take it.
+        CapabilityError: The model does not allow the level.
     """
-    allowed, usual = known.thinking_levels, known.thinking_default
-    level = {True: "on", False: "off"}.get(wanted, wanted)
+    allowed, default = capabilities.thinking_levels, capabilities.thinking_default
+    level = {True: "on", False: "off"}.get(requested, requested)
     if not allowed or level in allowed:
         return str(level)
-    if wanted is True and usual in allowed and usual != "off":
-        return str(usual)
-    evidence = f"reasoning takes {', '.join(allowed)}"
+    if requested is True and default in allowed and default != "off":
+        return str(default)
+    evidence = f"reasoning accepts {', '.join(allowed)}"
     raise CapabilityError(
-        f"the model does not take thinking={wanted!r}: its {evidence}", evidence=evidence
+        f"the model does not support thinking={requested!r}: its {evidence}", evidence=evidence
     )
 
 
 def chat_payload(
     request: CompletionRequest, model: str, *, previous_response_id: Optional[str], store: bool
 ) -> Dict[str, Any]:
-    """Give the JSON of one turn: its system message, and the others as input."""
-    said = [message for message in request.messages if message.role != "system"]
+    """Return the body of one turn: the system prompt, and the other messages as input."""
+    messages = [message for message in request.messages if message.role != "system"]
     system = [message.content for message in request.messages if message.role == "system"]
-    payload: Dict[str, Any] = {"model": model, "input": _input(said), "stream": True}
+    payload: Dict[str, Any] = {"model": model, "input": _input_payload(messages), "stream": True}
     payload.update({theirs: getattr(request, ours) for ours, theirs in _FIELDS.items()})
     if system:
         payload["system_prompt"] = "\n".join(system)
@@ -92,7 +99,7 @@ def chat_payload(
     return {name: value for name, value in payload.items() if value is not None}
 
 
-def _input(messages: Sequence[Message]) -> Any:
+def _input_payload(messages: Sequence[Message]) -> Any:
     if len(messages) == 1 and not messages[0].images:
         return messages[0].content
     items: List[Dict[str, Any]] = []
@@ -103,70 +110,94 @@ def _input(messages: Sequence[Message]) -> Any:
     return items
 
 
-# --- back -------------------------------------------------------------------------------------
+# --- response ---------------------------------------------------------------------------------
 
 _LOADING, _READING = "loading the model", "reading the prompt"
 
 
 class EventParser:
-    """The events of a chat to chunks. The JSON's own ``type`` says what an event is.
+    """Parser that turns the events of a native chat into chunks.
 
-    What is not known is passed over. ``chat.end`` is the last event, and nothing else is:
-    a stream without it was cut.
+    The ``type`` in the JSON is the name of the event; unknown events are ignored. A response ends
+    with ``chat.end``, or is a single JSON object with the result. A stream with neither of them
+    was interrupted.
     """
 
-    def __init__(self, max_json_depth: int, rules: Sequence[Rule]) -> None:
+    def __init__(self, max_json_depth: int, rules: Sequence[Rule], look: Look = no_look) -> None:
         self._max_depth = max_json_depth
         self._rules = rules
-        self._spoke = {"message": False, "reasoning": False}
+        self._look = look
+        #: Whether text and reasoning have been streamed. If so, the last event, which contains
+        #: them again, must not add them to the response.
+        self._streamed = {"message": False, "reasoning": False}
         self._load_s: Optional[float] = None
-        self._template = Template(_moving, max_json_depth)
-        self.quick = self._template.read
-        self.ended = False
-        self.whole = False
-        self.held = ""  # reasoning comes apart from the text, so nothing waits
+        self._template = Template(_variable_text, max_json_depth)
+        self.quick: Callable[[str], Optional[CompletionChunk]] = self._template.read
+        self.ended: bool = False
+        self.is_single_record = False
+        self._thinking = ThinkingSplitter()
+
+    @property
+    def held(self) -> str:
+        """Text not yet in a chunk, because only the next event shows whether it is thinking."""
+        return self._thinking.held
+
+    def reread(self, text: str) -> Optional[Tuple[str, str]]:
+        """Split the complete text into thinking and text at a lone closing tag.
+
+        Return None if the text has no such tag.
+        """
+        return self._thinking.reread(text)
 
     def parse(self, record: str) -> Optional[CompletionChunk]:
-        """Read one event.
+        """Parse one event; return None if the caller needs no chunk for it.
 
         Raises:
-            ProviderError: It is an error, or no event.
+            ProviderError: The event reports an error, or is not a valid event.
         """
-        if record.strip() == "[DONE]":
-            return None  # a proxy's habit (§3.1); it ends nothing
-        data = parse_json(record, self._max_depth)
-        said = read_words(data)
-        if said is not None:
-            raise from_words(said, self._rules)
+        if record.strip() in ("", "[DONE]"):
+            # An empty record has no content. "[DONE]" after `chat.end` has been reported; this mark
+            # does not end a response (docs/reference/lmstudio.md, "Streaming").
+            return None
+        data = parse_json(record, self._max_depth, look=self._look)
+        words = read_words(data)
+        if words is not None:
+            raise from_words(words, self._rules)
         if not isinstance(data, dict):
             unexpected("JSON object")
-        if self.whole or (word(data.get("type")) is None and "output" in data):
-            return self._end(data, data)
-        kind = word(data.get("type")) or unexpected("'type' of an event")
-        chunk = self._event(kind, data)
-        if kind in ("message.delta", "reasoning.delta") and chunk is not None:
+        if self.is_single_record or (nonempty_text(data.get("type")) is None and "output" in data):
+            return self._parse_result(data, data)
+        kind = nonempty_text(data.get("type")) or unexpected("'type' of an event")
+        chunk = self._parse_event(kind, data)
+        is_repeatable = kind in ("message.delta", "reasoning.delta") and self._thinking.settled
+        if is_repeatable and chunk is not None:
             self._template.make(record, chunk)
         return chunk
 
-    def _event(self, kind: str, data: Mapping[str, Any]) -> Optional[CompletionChunk]:
-        found = _EVENTS.get(kind)
-        if found is not None:
-            return found(self, data)
-        # The server's own tools, which this package does not ask for, stay visible.
+    def _parse_event(self, kind: str, data: Mapping[str, Any]) -> Optional[CompletionChunk]:
+        handler = _EVENTS.get(kind)
+        if handler is not None:
+            return handler(self, data)
+        # This package does not request that the server runs tools. If the server runs tools all
+        # the same, the caller gets their events in `raw`.
         return CompletionChunk(raw=data) if kind.startswith("tool_call.") else None
 
     def _error(self, data: Mapping[str, Any]) -> CompletionChunk:
-        raise ServerError("the server reports an error and gives no reason")
+        raise ServerError("the server reports an error without a reason")
 
     def _start(self, data: Mapping[str, Any]) -> CompletionChunk:
-        return CompletionChunk(model=word(data.get("model_instance_id")), raw=data)
+        return CompletionChunk(model=nonempty_text(data.get("model_instance_id")), raw=data)
 
     def _message(self, data: Mapping[str, Any]) -> CompletionChunk:
-        self._spoke["message"] = True
-        return CompletionChunk(text=text(data.get("content")), raw=data)
+        self._streamed["message"] = True
+        thinking, content = self._thinking.split(text(data.get("content")))
+        return CompletionChunk(
+            text=content, thinking=thinking, thinking_inferred=self._thinking.found, raw=data
+        )
 
     def _reasoning(self, data: Mapping[str, Any]) -> CompletionChunk:
-        self._spoke["reasoning"] = True
+        self._streamed["reasoning"] = True
+        self._thinking.separated()
         return CompletionChunk(thinking=text(data.get("content")), raw=data)
 
     def _loading(self, data: Mapping[str, Any]) -> CompletionChunk:
@@ -176,47 +207,65 @@ class EventParser:
     def _reading(self, data: Mapping[str, Any]) -> CompletionChunk:
         return _progress(_READING, data)
 
-    def _last(self, data: Mapping[str, Any]) -> CompletionChunk:
+    def _parse_end(self, data: Mapping[str, Any]) -> CompletionChunk:
         result = data.get("result")
         if not isinstance(result, dict):
-            unexpected("'result' at its end")
-        return self._end(result, data)
+            unexpected("'result' in its last event")
+        return self._parse_result(result, data)
 
-    def _end(self, result: Mapping[str, Any], data: Mapping[str, Any]) -> CompletionChunk:
-        """Read the whole answer; what has been said piece by piece is not said again."""
-        if not isinstance(result.get("output"), list):
-            unexpected("'output' list")
+    def _parse_result(self, result: Mapping[str, Any], data: Mapping[str, Any]) -> CompletionChunk:
+        """Parse the complete response; omit text that has already been streamed."""
+        output = result.get("output")
+        if not isinstance(output, list) or not all(isinstance(item, dict) for item in output):
+            unexpected("'output' list of objects")
         self.ended = True
+        thinking, content = self._words(result)
         stats = mapping(result.get("stats"))
         load_s = number(stats.get("model_load_time_seconds"))
         return CompletionChunk(
-            text="" if self._spoke["message"] else _said(result, "message"),
-            thinking="" if self._spoke["reasoning"] else _said(result, "reasoning"),
-            model=word(result.get("model_instance_id")),
+            text=content,
+            thinking=thinking,
+            thinking_inferred=self._thinking.found,
+            model=nonempty_text(result.get("model_instance_id")),
             usage=Usage(
                 prompt_tokens=count(stats.get("input_tokens")),
                 completion_tokens=count(stats.get("total_output_tokens")),
                 thinking_tokens=count(stats.get("reasoning_output_tokens")),
             ),
-            server_timings=ServerTimings(load_s=self._load_s if load_s is None else load_s),
-            response_id=word(result.get("response_id")),
+            server_timings=ServerTimings(
+                load_s=self._load_s if load_s is None else load_s,
+                prompt_s=number(stats.get("time_to_first_token_seconds")),
+            ),
+            response_id=nonempty_text(result.get("response_id")),
             raw=data,
         )
 
+    def _words(self, result: Mapping[str, Any]) -> Tuple[str, str]:
+        """Return thinking and text that have not been streamed."""
+        thinking = "" if self._streamed["reasoning"] else _output_text(result, "reasoning")
+        content = "" if self._streamed["message"] else _output_text(result, "message")
+        if thinking:
+            self._thinking.separated()
+        inner, rest = self._thinking.finish(self._thinking.split(content))
+        return thinking + inner, rest
 
-def _moving(data: Any, kind: str) -> Sequence[Any]:
-    """Give the string in which a record differs from the one before."""
+
+def _variable_text(data: Any, kind: str) -> Sequence[Any]:
+    """Return a tuple with the only string of an event that changes from event to event."""
     return (mapping(data).get("content"),)
 
 
-def may_be_cut(chunk: CompletionChunk, most: int) -> bool:
-    """Whether an answer of this route ends where its limit stands; it gives no reason (§2.10)."""
+def may_be_cut(chunk: CompletionChunk, max_tokens: int) -> bool:
+    """Return whether a chunk is the last one and reports at least `max_tokens` tokens.
+
+    The route reports no finish reason, so this is the only sign of a cut response.
+    """
     raw = chunk.raw or {}
     length = None if chunk.usage is None else chunk.usage.completion_tokens
-    return ("result" in raw or "output" in raw) and length is not None and length >= most
+    return ("result" in raw or "output" in raw) and length is not None and length >= max_tokens
 
 
-def _said(result: Mapping[str, Any], kind: str) -> str:
+def _output_text(result: Mapping[str, Any], kind: str) -> str:
     items = mappings(result.get("output"))
     return "".join(text(item.get("content")) for item in items if item.get("type") == kind)
 
@@ -224,7 +273,7 @@ def _said(result: Mapping[str, Any], kind: str) -> str:
 def _progress(status: str, data: Mapping[str, Any]) -> CompletionChunk:
     done = str(data.get("type")).endswith(".end")
     return CompletionChunk(
-        model=word(data.get("model_instance_id")),
+        model=nonempty_text(data.get("model_instance_id")),
         progress=Progress(
             status=status,
             fraction=1.0 if done else number(data.get("progress")),
@@ -237,7 +286,7 @@ def _progress(status: str, data: Mapping[str, Any]) -> CompletionChunk:
 _EVENTS: Mapping[str, Callable[[EventParser, Mapping[str, Any]], Optional[CompletionChunk]]] = {
     "error": EventParser._error,
     "chat.start": EventParser._start,
-    "chat.end": EventParser._last,
+    "chat.end": EventParser._parse_end,
     "message.delta": EventParser._message,
     "reasoning.delta": EventParser._reasoning,
     **{f"model_load.{step}": EventParser._loading for step in ("start", "progress", "end")},

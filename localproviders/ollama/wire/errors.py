@@ -1,13 +1,13 @@
-"""From Ollama's words to our errors."""
+"""Translation of Ollama's error texts to this package's errors."""
 
 from __future__ import annotations
 
 from typing import Mapping, Optional, Tuple
 
-from localproviders._http.rejection import Rule, explain, rule
+from localproviders._address import allowing_hint
+from localproviders._dialect.error_answers import Rule, explain, rule
 from localproviders.errors import (
     AuthenticationError,
-    BusyError,
     CapabilityError,
     ContextOverflowError,
     EmbeddingError,
@@ -16,6 +16,7 @@ from localproviders.errors import (
     ModelNotFoundError,
     ProviderError,
     RequestRejectedError,
+    ServerBusyError,
     ServerError,
     StreamInterruptedError,
     ToolCallError,
@@ -23,9 +24,13 @@ from localproviders.errors import (
 )
 
 _PULL = "get it first: ollama pull <model>"
+_SIGN_IN = (
+    "sign in on the machine where Ollama runs: ollama signin; a push needs a name with your"
+    " namespace, such as me/model"
+)
 
-# Texts of pull, push and create (ollama-api §5.3). They come in mid-stream, where the status
-# of their cause is lost.
+# Texts of pull, push and create (docs/reference/ollama.md, "Error texts"). They arrive in the
+# middle of a stream, without the status code of their cause.
 _LIBRARY_RULES: Tuple[Rule, ...] = (
     rule(
         r"manifest: .*(file does not exist|\b404\b)",
@@ -35,49 +40,88 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
     rule(
         r"manifests\b.*(no such file|cannot find)",
         ModelNotFoundError,
-        "list_models() tells which models the server has",
+        "list_models() returns the models that the server has",
     ),
     rule(
         r"manifest: 412\b|newer version of ollama",
         UnsupportedError,
         "update Ollama on the machine where it runs",
     ),
-    rule(r"requires MLX support", UnsupportedError, "this model needs another machine"),
+    rule(
+        r"requires MLX support", UnsupportedError, "run this model on a machine that supports MLX"
+    ),
     rule(
         r"access denied|manifest: 40[13]\b",
         AuthenticationError,
-        "sign in where Ollama runs, with: ollama signin; a push needs a name of yours, such as"
-        " me/model",
+        _SIGN_IN,
     ),
     rule(
         r"digest mismatch, expected",
         RequestRejectedError,
-        "the file changed while it was being sent: run it again when nobody writes to it",
+        "the file changed during the upload: run it again while no program writes to it",
     ),
     rule(
         r"no space left|not enough space",
         ServerError,
-        "make room on the disk where Ollama keeps its models: OLLAMA_MODELS",
+        "free space on the disk where Ollama stores its models (OLLAMA_MODELS)",
+    ),
+    rule(
+        # The server repeats a refused upload, too. Only the status behind the words is the reason.
+        r"max retries exceeded.*\b(401|403|unauthori[sz]ed|forbidden)\b",
+        AuthenticationError,
+        _SIGN_IN,
+    ),
+    rule(
+        r"max retries exceeded: http status 4(?!08|29)\d\d\b",
+        RequestRejectedError,
+        "the registry refuses this model: check its name, and the rules of the registry",
+    ),
+    rule(
+        # Go's words if a server without TLS answers.
+        r"first record does not look like a TLS handshake|HTTP response to HTTPS client",
+        ServerError,
+        "the registry speaks plain HTTP: pass insecure=True to allow it",
     ),
     rule(
         r"digest mismatch|max retries exceeded",
         ServerError,
-        "the server's line to its registry is bad: run it again, it goes on where it stopped",
+        "run the transfer again: it continues where the bad connection between Ollama and its"
+        " registry stopped it",
+        retryable=True,
+    ),
+    rule(
+        r"manifest: (5\d\d|429)\b",
+        ServerError,
+        "the registry fails: run the transfer again later",
         retryable=True,
     ),
     rule(
         r"manifest: .*x509",
         ServerError,
-        "Ollama does not trust the registry's certificate: a proxy's own authority must be"
-        " known to the machine where Ollama runs",
+        "Ollama does not trust the registry's certificate: if a proxy signs it, install the"
+        " proxy's certificate authority on the machine where Ollama runs",
     ),
     rule(
-        # The second form is that of a file's own address, which is asked for its size first.
+        # The second form contains the URL of a file. The server sends such a request first, to
+        # read the size of the file.
         r"(manifest: |^(get|head|post|put|patch) .?https?://.*blobs/)"
         r".*(dial tcp|proxyconnect|timeout|deadline exceeded|EOF|reset by peer)",
         ServerError,
-        "Ollama cannot reach the registry; a proxy is set where Ollama runs, with HTTPS_PROXY",
+        "Ollama cannot reach the registry; if it needs a proxy, set HTTPS_PROXY on the machine"
+        " where Ollama runs",
         retryable=True,
+    ),
+    rule(
+        r"^(unexpected EOF|EOF)$|GGUF (string|array|tensor|key|metadata)\b.*exceeds"
+        r"|invalid (file magic|gguf)|unsupported gguf|(read|decod)\w* gguf|tensor .*out of bounds",
+        RequestRejectedError,
+        "the file is cut off, damaged or not a GGUF file: compare its size and its sum with those"
+        " of its source, and download it again",
+    ),
+    rule(
+        r"quantization is only supported|cannot quantize|already quantized",
+        RequestRejectedError,
+        "quantize an F16, BF16 or F32 file of the model, or leave out quantize",
     ),
     rule(
         r"neither 'from' or 'files'|unknown type|not in GGUF format|only one adapter|bad remote"
@@ -87,7 +131,8 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
     ),
 )
 
-# The server's words, from ollama-api §5.3; a status can be wrong where they are right.
+# The server's texts (docs/reference/ollama.md, "Error texts"). They are tested before the status
+# code, because the status can be wrong. For example, an invalid option has status 500.
 RULES: Tuple[Rule, ...] = (
     *_LIBRARY_RULES,
     rule(
@@ -97,13 +142,13 @@ RULES: Tuple[Rule, ...] = (
         "shorten the prompt, raise context_length, or accept the loss with overflow='truncate'",
     ),
     rule(
-        r"contains NaN or Inf|unsupported value: ([+-]?Inf|NaN)",  # the latter with status 500
+        r"contains NaN or Inf|unsupported value: ([+-]?Inf|NaN)",  # the second text has status 500
         EmbeddingError,
     ),
     rule(
         r"does not support|support image|support embeddings|support (insert|vision|audio)",
         CapabilityError,
-        "choose a model that can: model_capabilities(name) tells",
+        "choose a model that has this ability: model_capabilities(name) lists its abilities",
     ),
     rule(r"model .*not found|file does not exist", ModelNotFoundError, _PULL),
     rule(
@@ -112,34 +157,45 @@ RULES: Tuple[Rule, ...] = (
         ModelLoadError,
     ),
     rule(r"encountered while running the model", StreamInterruptedError),
-    rule(r"server busy", BusyError, "more requests are waiting than OLLAMA_MAX_QUEUE allows"),
+    rule(
+        r"server busy",
+        ServerBusyError,
+        "try again later, or raise OLLAMA_MAX_QUEUE: it limits the waiting requests",
+    ),
     rule(r"ollama cloud is disabled|cannot run this remote model", LocalityError),
     rule(r"unauthorized|authorization details", AuthenticationError),
     rule(r"tool call", ToolCallError),
     rule(
         r"^404 page not found|^405 method|^file not found|^not found$",
         UnsupportedError,
-        "this server is too old, or not Ollama",
+        "update Ollama if its version is old, or check that the server at this address is Ollama",
     ),
     rule(r"option .* must be|invalid format", RequestRejectedError),
 )
 
 
 def explain_answer(status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
-    """Make the error for a status that is not 2xx."""
+    """Return the error for a response whose status is not 2xx."""
     return explain(status, text, headers, RULES)
 
 
+def name_the_model(error: ProviderError) -> None:
+    """Write the name of the model into the hint to get it, if both are there."""
+    if error.hint == _PULL and error.model:
+        error.hint = _PULL.replace("<model>", error.model)
+
+
 def lacks_embed(error: UnsupportedError) -> bool:
-    """Whether a server answers as one that does not know the path (§5.2)."""
+    """Return whether the error means that the server does not have ``/api/embed``."""
+    # Described in docs/reference/ollama.md, "Status codes".
     return error.status == 404
 
 
 def refuse_cloud(name: str, host: Optional[str], locality: str) -> LocalityError:
-    """Make the error for a model that would run, or ran, elsewhere."""
+    """Return the error for a model that runs in the cloud, before or after a request to it."""
     where = f" at {host}" if host else ""
     return LocalityError(
         f'the model {name!r} runs in the cloud{where}, and locality is "{locality}"',
-        hint='to allow it, pass locality="any" or set LOCALPROVIDERS_LOCALITY=any',
+        hint=allowing_hint("any"),
         model=name,
     )

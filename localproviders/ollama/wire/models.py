@@ -1,4 +1,8 @@
-"""Ollama's words about itself, its models and what is in its memory, to our values."""
+"""Translation of Ollama's JSON to facts about its models.
+
+This covers the lists of installed and loaded models, the details of a model, and its abilities
+with their evidence.
+"""
 
 from __future__ import annotations
 
@@ -7,53 +11,213 @@ import re
 from datetime import datetime
 from typing import Any, Dict, FrozenSet, List, Mapping, Match, Optional, Tuple
 
-from localproviders._values import mapping, mappings, parse_date, text, whole, word, words
-from localproviders._wire import unexpected
+from localproviders._dialect.common import unexpected
+from localproviders._dialect.values import (
+    integer,
+    mapping,
+    mappings,
+    nonempty_text,
+    parse_timestamp,
+    texts,
+)
+from localproviders._http.framing import MOST_LINES, Look, Tally, no_look
+from localproviders.capabilities import Evidence, detect
 from localproviders.errors import ProtocolError
-from localproviders.ollama.details import ModelDetails
-from localproviders.ollama.wire.answers import checked
-from localproviders.ollama.wire.capabilities import capabilities
-from localproviders.ollama.wire.places import listed, name_of
-from localproviders.ollama.wire.requests import residence_fields
-from localproviders.types.message import Message
-from localproviders.types.model import LoadedModel, ModelInfo
+from localproviders.ollama.names import ModelDetails, is_cloud
+from localproviders.ollama.wire.requests import memory_fields
+from localproviders.ollama.wire.responses import checked, name_of, read_records, remote_host
+from localproviders.types.messages import Message
+from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo
 
-# A model that is kept for ever expires about 292 years from now (ollama-api §2.3).
-_NEVER = 2200
+# The server's names of abilities, and the names in this package
+# (docs/reference/ollama.md, "Capabilities").
+_ABILITIES = {
+    "completion": ("chat", "completion"),
+    "tools": ("tools",),
+    "insert": ("insert",),
+    "vision": ("vision",),
+    "audio": ("audio",),
+    "embedding": ("embeddings",),
+    "thinking": ("thinking",),
+}
+_ALL_ABILITIES = frozenset(ability for names in _ABILITIES.values() for ability in names)
+
+_Conclusions = Mapping[str, Tuple[Any, str]]
+
+
+def capabilities(
+    name: str,
+    *,
+    tags: Optional[Mapping[str, Any]] = None,
+    show: Optional[Mapping[str, Any]] = None,
+    ps: Optional[Mapping[str, Any]] = None,
+) -> ModelCapabilities:
+    """Return a model's facts and abilities from the server's records about it.
+
+    The record in ``/api/tags`` can lack abilities that ``/api/show`` reports, so only
+    ``/api/show`` is evidence that a model lacks an ability
+    (docs/reference/ollama.md, "Capabilities").
+
+    Args:
+        name: Name in the request.
+        tags: Record of the model in ``/api/tags``.
+        show: Response of ``/api/show``.
+        ps: Record of the model in ``/api/ps``. Only this record has the allocated window.
+    """
+    evidence = []
+    if tags is not None:
+        evidence.append(_evidence_from_tags(name, tags))
+    if show is not None:
+        evidence.append(_evidence_from_show(name, show))
+    if ps is not None:
+        facts = {"loaded_context_length": integer(ps.get("context_length"))}
+        evidence.append(Evidence(detail="GET /api/ps", facts=facts))
+    return detect(name, *evidence)
+
+
+def _evidence_from_tags(name: str, data: Mapping[str, Any]) -> Evidence:
+    details = mapping(data.get("details"))
+    host = remote_host(data)
+    numbers = {
+        "max_context_length": integer(details.get("context_length")),
+        "embedding_length": integer(details.get("embedding_length")),
+        # A stub has no weights, so its size is not the size of the model.
+        "size_bytes": None if host else integer(data.get("size")),
+    }
+    detail = "GET /api/tags"
+    return Evidence(
+        detail=detail,
+        can=_read_abilities(data),
+        facts={**_read_details(details), **numbers, **_remote_facts(host)},
+        follows=_conclusions(name, detail, host, details),
+    )
+
+
+def _evidence_from_show(name: str, data: Mapping[str, Any]) -> Evidence:
+    details, info = mapping(data.get("details")), mapping(data.get("model_info"))
+    # Exact keys, because a multimodal file has <arch>.vision.embedding_length as well
+    # (docs/reference/ollama.md, "Model metadata").
+    prefix = f"{info.get('general.architecture')}."
+    numbers = {
+        "max_context_length": integer(info.get(prefix + "context_length")),
+        "embedding_length": integer(info.get(prefix + "embedding_length")),
+        "parameter_count": integer(info.get("general.parameter_count")),
+    }
+    host, detail = remote_host(data), "POST /api/show"
+    can, listed = _read_abilities(data), texts(data.get("capabilities"))
+    said = f"its capabilities are {', '.join(listed)}"
+    return Evidence(
+        detail=detail,
+        can=can,
+        # Older servers do not send this list. Without it, no ability is ruled out.
+        cannot=_ALL_ABILITIES - can if listed else frozenset(),
+        said=dict.fromkeys(_ALL_ABILITIES, said),
+        facts={
+            "architecture": nonempty_text(info.get("general.architecture")),
+            **_read_details(details),
+            **numbers,
+            **_read_thinking(data),
+            **_remote_facts(host),
+        },
+        follows=_conclusions(name, detail, host, details),
+    )
+
+
+def _read_abilities(data: Mapping[str, Any]) -> FrozenSet[str]:
+    listed = texts(data.get("capabilities"))
+    return frozenset(ours for theirs in listed for ours in _ABILITIES.get(theirs, ()))
+
+
+def _read_details(details: Mapping[str, Any]) -> Dict[str, Any]:
+    """Read the facts that occur in the model list and in the details; omit empty values."""
+    quantization = nonempty_text(details.get("quantization_level"))
+    found = {
+        "architecture": nonempty_text(details.get("family")),
+        "parameter_size": nonempty_text(details.get("parameter_size")),
+        "quantization": None if quantization == "unknown" else quantization,
+        "format": nonempty_text(details.get("format")),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _read_thinking(data: Mapping[str, Any]) -> Dict[str, Any]:
+    """Read the thinking levels, which newer servers report."""
+    # Described in docs/reference/ollama.md, "Model details".
+    thinking = mapping(data.get("thinking"))
+    values = thinking.get("values")
+    levels = map(_level_name, values) if isinstance(values, list) else ()
+    return {
+        "thinking_levels": tuple(level for level in levels if level),
+        "thinking_default": _level_name(thinking.get("default")),
+    }
+
+
+def _level_name(value: Any) -> Optional[str]:
+    """Return this package's name of a level; the server also uses true and false."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return nonempty_text(value)
+
+
+def _remote_facts(host: Optional[str]) -> Dict[str, Any]:
+    return {"remote": True, "remote_host": host} if host else {}
+
+
+def _conclusions(
+    name: str, detail: str, host: Optional[str], details: Mapping[str, Any]
+) -> _Conclusions:
+    """Infer whether the model runs in the cloud, and whether the server enforces a schema.
+
+    Described in docs/reference/ollama.md, "Cloud models" and "Structured output".
+    """
+    remote = host is not None or is_cloud(name)
+    reason = f"the name {name!r}" if is_cloud(name) else f"{detail} names no other host"
+    found: Dict[str, Tuple[Any, str]] = {"remote": (remote, reason)}
+    if remote:
+        found["structured_output"] = (False, "the cloud does not enforce a schema")
+    elif nonempty_text(details.get("format")) == "safetensors":
+        found["structured_output"] = (False, "safetensors models ignore a schema")
+    return found
+
+
+# An expiry in this year or later means that the model is kept for ever: the server then reports a
+# date about 292 years in the future (docs/reference/ollama.md, "Loaded models").
+_UNLIMITED_YEAR = 2200
 
 
 def parse_version(data: Any) -> str:
-    """Read the server's version (§2.1).
+    """Read the server's version.
 
     Raises:
-        ProviderError: It is an error, or no version.
+        ProviderError: The response is an error, or has no version.
     """
-    version = word(checked(data).get("version"))
+    version = nonempty_text(checked(data).get("version"))
     if version is None:
-        unexpected("'version' text")
+        unexpected("'version' string")
     return version
 
 
 def parse_cloud_disabled(data: Any) -> Optional[bool]:
-    """Read whether the server's cloud models are switched off (§2.1); None: it does not say.
+    """Read whether the server's cloud models are switched off; None if it does not report this.
 
     Raises:
-        ProviderError: It is an error, or no object.
+        ProviderError: The response is an error, or not an object.
     """
     disabled = mapping(checked(data).get("cloud")).get("disabled")
     return disabled if isinstance(disabled, bool) else None
 
 
-# --- memory ---------------------------------------------------------------------------------
+# --- lists ---------------------------------------------------------------------------------
 
 
-def parse_models(data: Any, provider: str) -> List[ModelInfo]:
-    """Read the list of installed models (§2.2).
+def parse_models(data: Any, provider: str, look: Look = no_look) -> List[ModelInfo]:
+    """Read the list of installed models (docs/reference/ollama.md, "Model list").
 
     Raises:
-        ProviderError: It is an error, or no list.
+        ProviderError: The response is an error, not a list of models, or too long; or a limit
+            of the call expired, or the call was cancelled.
     """
-    return [_model_info(model, provider) for model in listed(data)]
+    return [_model_info(model, provider) for model in read_records(data, look)]
 
 
 def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
@@ -61,97 +225,98 @@ def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
     return ModelInfo(
         name=name,
         provider=provider,
-        digest=word(data.get("digest")),
-        modified_at=parse_date(data.get("modified_at")),
+        digest=nonempty_text(data.get("digest")),
+        modified_at=parse_timestamp(data.get("modified_at")),
         capabilities=capabilities(name, tags=data),
         raw=data,
     )
 
 
 def parse_details(data: Any, model: str, provider: str) -> ModelInfo:
-    """Read the details of one model (§2.4).
+    """Read the facts about one model from its details.
 
     Raises:
-        ProviderError: It is an error, or no object.
+        ProviderError: The response is an error, or not an object.
     """
     data = checked(data)
     return ModelInfo(
         name=model,
         provider=provider,
-        modified_at=parse_date(data.get("modified_at")),
+        modified_at=parse_timestamp(data.get("modified_at")),
         capabilities=capabilities(model, show=data),
         raw=data,
     )
 
 
-def parse_loaded(data: Any, provider: str) -> List[LoadedModel]:
-    """Read the list of models in memory (§2.3).
+def parse_loaded(data: Any, provider: str, look: Look = no_look) -> List[LoadedModel]:
+    """Read the list of models in memory (docs/reference/ollama.md, "Loaded models").
 
     Raises:
-        ProviderError: It is an error, or no list.
+        ProviderError: The response is an error, not a list of models, or too long; or a limit
+            of the call expired, or the call was cancelled.
     """
-    models = checked(data).get("models")
-    if not isinstance(models, list):
-        unexpected("'models' list")
-    return [_loaded_model(model, provider) for model in mappings(models)]
+    return [_loaded_model(model, provider) for model in read_records(data, look)]
 
 
 def _loaded_model(data: Mapping[str, Any], provider: str) -> LoadedModel:
     return LoadedModel(
-        name=text(data.get("name") or data.get("model")),
+        name=name_of(data),
         provider=provider,
-        context_length=whole(data.get("context_length")) or None,
-        size_bytes=whole(data.get("size")),
-        # Zero is left out by some versions, and means the processor's memory.
-        vram_bytes=whole(data.get("size_vram")) or 0,
+        context_length=integer(data.get("context_length")) or None,
+        size_bytes=integer(data.get("size")),
+        # Some versions omit a zero, which means that the model is in main memory only.
+        vram_bytes=integer(data.get("size_vram")) or 0,
         expires_at=_expiry(data.get("expires_at")),
         raw=data,
     )
 
 
 def _expiry(value: Any) -> Optional[datetime]:
-    found = parse_date(value)
-    return found if found is not None and 1 < found.year < _NEVER else None
+    found = parse_timestamp(value)
+    return found if found is not None and 1 < found.year < _UNLIMITED_YEAR else None
 
 
-def residence_payload(
+def empty_chat_payload(
     model: str, context_length: Optional[int], keep_alive_s: Optional[float]
 ) -> Dict[str, Any]:
-    """Give the JSON of a chat that says nothing: it loads, renews or unloads (§2.5)."""
+    """Return the JSON of a chat without messages, which loads or unloads a model.
+
+    The request also restarts the keep-alive timer of a loaded model
+    (docs/reference/ollama.md, "Chat").
+    """
     payload: Dict[str, Any] = {"model": model, "messages": [], "stream": False}
-    return {**payload, **residence_fields(context_length, keep_alive_s)}
+    return {**payload, **memory_fields(context_length, keep_alive_s)}
 
 
-def embed_residence_payload(
+def empty_embed_payload(
     model: str, context_length: Optional[int], keep_alive_s: Optional[float]
 ) -> Dict[str, Any]:
-    """Give the JSON of an embedding of nothing: it loads (§2.7)."""
-    return {"model": model, "input": [], **residence_fields(context_length, keep_alive_s)}
+    """Return the JSON of an embedding request without texts, which loads a model."""
+    return {"model": model, "input": [], **memory_fields(context_length, keep_alive_s)}
 
 
-def check_residence(data: Any, reason: str) -> Mapping[str, Any]:
-    """Check that an answer says that the model was loaded, or unloaded; give it.
+def check_empty_chat(data: Any, reason: str) -> Mapping[str, Any]:
+    """Return the response if it confirms that the model was loaded or unloaded.
 
     Args:
-        data: The answer to an empty request.
-        reason: ``load`` or ``unload``. An old server gives none (Appendix A).
+        data: Response to a chat without messages.
+        reason: ``load`` or ``unload``. The documentation shows a response without a reason,
+            which is accepted as well.
 
     Raises:
-        ProviderError: It is an error, or another answer.
+        ProviderError: The response is an error, or does not confirm it.
     """
     answer = checked(data)
     if answer.get("done") is not True or answer.get("done_reason", reason) != reason:
-        raise ProtocolError(
-            f"the server was asked to {reason} a model, and does not say that it did"
-        )
+        raise ProtocolError(f"the server did not confirm that it {reason}ed the model")
     return answer
 
 
-def check_embed_residence(data: Any) -> Mapping[str, Any]:
-    """Check that an answer is that to an embedding of nothing; give it (§2.7).
+def check_empty_embed(data: Any) -> Mapping[str, Any]:
+    """Return the response to an embedding request without texts, which has no vectors.
 
     Raises:
-        ProviderError: It is an error, or another answer.
+        ProviderError: The response is an error, or contains vectors.
     """
     answer = checked(data)
     if answer.get("embeddings") != []:
@@ -162,8 +327,8 @@ def check_embed_residence(data: Any) -> Mapping[str, Any]:
 # --- details --------------------------------------------------------------------------------
 
 
-def joined(shown: ModelInfo, listed: Optional[ModelInfo]) -> ModelInfo:
-    """Give the details of a model together with what only its entry in the list tells."""
+def merge_facts(shown: ModelInfo, listed: Optional[ModelInfo]) -> ModelInfo:
+    """Return the facts from a model's details, and the facts that only the model list has."""
     if listed is None:
         return shown
     return shown.replace(
@@ -175,65 +340,74 @@ def joined(shown: ModelInfo, listed: Optional[ModelInfo]) -> ModelInfo:
 
 
 def show_payload(model: str, verbose: bool = False) -> Dict[str, Any]:
-    """Give the JSON that asks for a model's details (§2.4)."""
+    """Return the JSON of a request for a model's details."""
     return {"model": model, **({"verbose": True} if verbose else {})}
 
 
 def parse_files(data: Any) -> FrozenSet[str]:
-    """Read which files a model is made of, and is loaded from, as its Modelfile names them.
+    """Read the digests of the files from which a model is loaded, from its Modelfile.
 
-    Empty for a stub, and where the server does not tell.
+    The result is empty for a stub, or if the server does not report the files.
 
     Raises:
-        ProviderError: It is an error, or no object.
+        ProviderError: The response is an error, or not an object.
     """
-    lines = word(checked(data).get("modelfile")) or ""
+    lines = nonempty_text(checked(data).get("modelfile")) or ""
     return frozenset(re.findall(r"(?m)^(?:FROM|ADAPTER) .*(sha256[-:][0-9a-f]{64})\s*$", lines))
 
 
-def parse_show(data: Any, info: ModelInfo) -> ModelDetails:
-    """Read all of a model's details (§2.4).
+def parse_show(data: Any, info: ModelInfo, look: Look = no_look) -> ModelDetails:
+    """Read all details of a model (docs/reference/ollama.md, "Model details").
 
     Raises:
-        ProviderError: It is an error, or no object.
+        ProviderError: The response is an error, not an object, or has too many parameters or
+            messages; or a limit of the call expired, or the call was cancelled.
     """
     data = checked(data)
     details = mapping(data.get("details"))
     return ModelDetails(
         info=info,
-        license=word(data.get("license")),
-        template=word(data.get("template")),
-        system=word(data.get("system")),
-        parameters=parse_parameters(word(data.get("parameters")) or ""),
-        messages=_messages(data.get("messages")),
-        modelfile=word(data.get("modelfile")),
+        license=nonempty_text(data.get("license")),
+        template=nonempty_text(data.get("template")),
+        system=nonempty_text(data.get("system")),
+        parameters=parse_parameters(nonempty_text(data.get("parameters")) or "", look),
+        messages=_messages(data.get("messages"), look),
+        modelfile=nonempty_text(data.get("modelfile")),
         metadata=mapping(data.get("model_info")),
         projector=mapping(data.get("projector_info")),
-        families=tuple(words(details.get("families"))),
-        parent_model=word(details.get("parent_model")),
-        requires=word(data.get("requires")),
+        families=tuple(texts(details.get("families"))),
+        parent_model=nonempty_text(details.get("parent_model")),
+        requires=nonempty_text(data.get("requires")),
         raw=data,
     )
 
 
-def _messages(data: Any) -> Tuple[Message, ...]:
-    said = [(word(item.get("role")), word(item.get("content"))) for item in mappings(data)]
+def _messages(data: Any, look: Look) -> Tuple[Message, ...]:
+    tally = Tally("messages of a model", MOST_LINES, look)
     known = ("system", "user", "assistant", "tool")
-    return tuple(
-        Message.from_dict({"role": role, "content": content or ""})
-        for role, content in said
-        if role in known
-    )
+    found: List[Message] = []
+    for item in mappings(data):
+        tally.add()
+        role, content = nonempty_text(item.get("role")), nonempty_text(item.get("content"))
+        if role in known:
+            found.append(Message.from_dict({"role": role, "content": content or ""}))
+    return tuple(found)
 
 
-def parse_parameters(lines: str) -> Dict[str, Any]:
-    """Read a model's parameters: one a line, in Go's spelling, in any order (§2.4, §8).
+def parse_parameters(lines: str, look: Look = no_look) -> Dict[str, Any]:
+    """Read a model's parameters: one per line, in the notation of Go, in any order.
 
-    Give numbers, texts and truth values by name; ``stop``, and whatever else comes more than
-    once, as a list.
+    Return a mapping from names to numbers, strings and booleans. The value of ``stop``, and of
+    every parameter that occurs more than once, is a list.
+
+    Raises:
+        ProviderError: There are too many parameters; or a limit of the call expired, or the call
+            was cancelled.
     """
     found: Dict[str, List[Any]] = {}
-    for line in lines.split("\n"):
+    tally = Tally("parameters of a model", MOST_LINES, look)
+    for line in lines.split("\n", MOST_LINES):
+        tally.add()
         name, _, value = line.strip().partition(" ")
         if name:
             found.setdefault(name, []).append(_go_value(value.strip()))
@@ -244,7 +418,7 @@ def parse_parameters(lines: str) -> Dict[str, Any]:
 
 
 def _go_value(value: str) -> Any:
-    """Read a value as Go writes it: ``1.048576e+06`` is a whole number, ``"x"`` a text."""
+    """Read a value as Go writes it: ``1.048576e+06`` is an integer, and ``"x"`` is a string."""
     if re.fullmatch(r"-?\d{1,300}", value):
         return int(value)
     if re.fullmatch(r"-?\d{1,300}(\.\d{1,300})?(e[+-]?\d{1,3})?", value):
@@ -255,11 +429,18 @@ def _go_value(value: str) -> Any:
     return _go_text(value)
 
 
+# Maximum length of a string whose escapes are decoded: decoding needs 60 bytes of memory for each
+# escape. A stop sequence, the usual string, is much shorter.
+_LONGEST_TEXT = 64 * 1024
+
+
 def _go_text(value: str) -> str:
     if len(value) < 2 or value[0] + value[-1] != '""':
         return value
+    if len(value) > _LONGEST_TEXT:
+        return value[1:-1]
     try:
-        # Go has more escapes than JSON; those that only Go knows stay as they are written.
+        # Go has more escapes than JSON. Escapes that JSON does not have are kept as written.
         return str(json.loads(re.sub(r"\\(.)", _json_escape, value), strict=False))
     except ValueError:
         return value[1:-1]

@@ -1,16 +1,23 @@
-"""From our requests to Ollama's JSON."""
+"""Translation of this package's requests to Ollama's JSON.
+
+This includes the requests that change the server's models
+(docs/reference/ollama.md, "Pull, push and create" and "Copy and delete").
+"""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from localproviders._wire import tool_payloads
-from localproviders.errors import UnsupportedError
-from localproviders.types.message import Message
-from localproviders.types.request import CompletionRequest, EmbeddingRequest
+from localproviders._address import allowing_hint, path_part
+from localproviders._dialect.common import tool_payloads
+from localproviders._http.framing import Look, no_look, parse_json
+from localproviders.errors import LocalityError, UnsupportedError
+from localproviders.ollama.wire.responses import checked
+from localproviders.types.messages import Message
+from localproviders.types.requests import CompletionRequest, EmbeddingRequest
 
-# Our fields, and where they stand in `options` (ollama-api §4.2).
-_OPTIONS = {
+# Fields of this package and their names in `options` (docs/reference/ollama.md, "Options").
+_OPTION_NAMES = {
     "max_tokens": "num_predict",
     "temperature": "temperature",
     "top_p": "top_p",
@@ -23,8 +30,8 @@ _OPTIONS = {
     "context_length": "num_ctx",
 }
 
-# Our fields, and their names beside `options` (ollama-api §2.5).
-_TOP_LEVEL = {
+# Fields of this package and their top-level names (docs/reference/ollama.md, "Chat").
+_TOP_LEVEL_FIELDS = {
     "thinking": "think",
     "response_schema": "format",
     "logprobs": "logprobs",
@@ -33,7 +40,7 @@ _TOP_LEVEL = {
 
 
 def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[str, Any]]:
-    """Give path and JSON for a request: a chat, or plain text to continue."""
+    """Return the path and the JSON of a chat, or of a plain text that the model continues."""
     payload: Dict[str, Any] = {"model": model, "stream": True}
     if request.prompt is None:
         path = "/api/chat"
@@ -41,17 +48,20 @@ def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dic
     else:
         path = "/api/generate"
         payload["prompt"] = request.prompt
-        # A suffix needs the model's own template around the gap; otherwise no template.
+        # A prompt with a suffix needs the model's template, which marks the gap to fill. A prompt
+        # without one is used as it is (`raw`).
         payload.update({"raw": True} if request.suffix is None else {"suffix": request.suffix})
     payload.update(_settings_payload(request))
-    return path, merged(payload, request.extra_body)
+    return path, merge_extra_body(payload, request.extra_body)
 
 
 def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
-    top = {wire: getattr(request, ours) for ours, wire in _TOP_LEVEL.items()}
-    options = {wire: getattr(request, ours) for ours, wire in _OPTIONS.items()}
+    top = {wire: getattr(request, ours) for ours, wire in _TOP_LEVEL_FIELDS.items()}
+    options = {wire: getattr(request, ours) for ours, wire in _OPTION_NAMES.items()}
     if request.top_logprobs and request.logprobs is None:
-        top["logprobs"] = True  # alternatives without it are not given (§3.7)
+        # Without `logprobs`, the server returns no alternatives
+        # (docs/reference/ollama.md, "Log probabilities").
+        top["logprobs"] = True
     top["options"] = {name: value for name, value in options.items() if value is not None}
     if request.stop:
         top["options"]["stop"] = list(request.stop)
@@ -59,22 +69,27 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
         top["tools"] = tool_payloads(request.tools)
     if request.keep_alive is not None:
         top["keep_alive"] = keep_alive(request.keep_alive)
-    # Unasked, the server drops the oldest messages in silence (§4.7).
+    # By default the server drops the oldest messages without notice
+    # (docs/reference/ollama.md, "Context window").
     top["truncate"] = {"error": False, "truncate": True, "allow": None}[request.overflow]
-    return {name: value for name, value in top.items() if value is not None and value != {}}
+    if not top["options"]:
+        del top["options"]
+    return {name: value for name, value in top.items() if value is not None}
 
 
 def keep_alive(seconds: float) -> float:
-    """Give the wire's number: negative is for ever (§4.5)."""
+    """Return the seconds in the form of the server, where a negative number means for ever."""
+    # Described in docs/reference/ollama.md, "Keep-alive".
     return -1 if seconds == float("inf") else seconds
 
 
 def message_payload(message: Message) -> Dict[str, Any]:
-    """Give one message (§2.5)."""
+    """Return the JSON of one message."""
+    # Described in docs/reference/ollama.md, "Chat".
     payload: Dict[str, Any] = {"role": message.role, "content": message.content}
     if message.thinking:
         payload["thinking"] = message.thinking
-    if message.images or message.audio:  # one list for both (§4.8)
+    if message.images or message.audio:  # the server has one list for both
         payload["images"] = [media.base64 for media in (*message.images, *message.audio)]
     if message.tool_calls:
         payload["tool_calls"] = [
@@ -88,40 +103,41 @@ def message_payload(message: Message) -> Dict[str, Any]:
     return payload
 
 
-def merged(payload: Dict[str, Any], extra: Mapping[str, Any]) -> Dict[str, Any]:
-    """Add a user's own fields; objects such as `options` are merged one level deep."""
+def merge_extra_body(payload: Dict[str, Any], extra: Mapping[str, Any]) -> Dict[str, Any]:
+    """Add the caller's `extra_body`; objects such as `options` are merged one level deep."""
     for name, value in extra.items():
-        mine = payload.get(name)
-        both = isinstance(mine, dict) and isinstance(value, Mapping)
-        payload[name] = {**mine, **value} if both and mine is not None else value
+        ours = payload.get(name)
+        are_objects = isinstance(ours, dict) and isinstance(value, Mapping)
+        payload[name] = {**ours, **value} if are_objects and ours is not None else value
     return payload
 
 
 def check_old_embed(request: EmbeddingRequest) -> None:
-    """Refuse what the superseded route cannot do (§2.8).
+    """Check that a request has no field that ``/api/embeddings``, the older route, lacks.
 
     Raises:
-        UnsupportedError: The request asks for it.
+        UnsupportedError: The request has such a field.
     """
     for name in ("dimensions", "truncate"):
         if getattr(request, name):
             raise UnsupportedError(
-                f"this Ollama cannot take {name}: it has no /api/embed", hint="update the server"
+                f"this Ollama server does not support {name}: it has no /api/embed",
+                hint="update the server",
             )
 
 
 def old_embed_payload(
     request: EmbeddingRequest, index: int, model: str, window: Optional[int]
 ) -> Dict[str, Any]:
-    """Give the JSON that asks the superseded route for one of the texts (§2.8)."""
+    """Return the JSON that embeds one of the texts with the older route."""
     payload: Dict[str, Any] = {"model": model, "prompt": request.texts[index]}
-    return {**payload, **residence_fields(window, request.keep_alive)}
+    return {**payload, **memory_fields(window, request.keep_alive)}
 
 
 def embed_payload(
     request: EmbeddingRequest, model: str, window: Optional[int] = None
 ) -> Dict[str, Any]:
-    """Give the JSON of an embedding request (§2.7); `window` is the one to load with."""
+    """Return the JSON of an embedding request; `window` is the model's context window."""
     payload: Dict[str, Any] = {
         "model": model,
         "input": list(request.texts),
@@ -129,16 +145,97 @@ def embed_payload(
     }
     if request.dimensions is not None:
         payload["dimensions"] = request.dimensions
-    return {**payload, **residence_fields(window, request.keep_alive)}
+    return {**payload, **memory_fields(window, request.keep_alive)}
 
 
-def residence_fields(
-    context_length: Optional[int], keep_alive_s: Optional[float]
-) -> Dict[str, Any]:
-    """Give the fields that say how a model is to be in memory (§4.2, §4.5)."""
+def memory_fields(context_length: Optional[int], keep_alive_s: Optional[float]) -> Dict[str, Any]:
+    """Return the fields for the context window and the keep-alive of a loaded model."""
     fields: Dict[str, Any] = {}
     if context_length is not None:
         fields["options"] = {"num_ctx": context_length}
     if keep_alive_s is not None:
         fields["keep_alive"] = keep_alive(keep_alive_s)
     return fields
+
+
+def transfer_payload(model: str, insecure: bool) -> Dict[str, Any]:
+    """Return the JSON of a pull or a push."""
+    return {"model": model, "stream": True, **({"insecure": True} if insecure else {})}
+
+
+def copy_payload(source: str, destination: str) -> Dict[str, Any]:
+    """Return the JSON of a copy."""
+    return {"source": source, "destination": destination}
+
+
+def delete_payload(model: str) -> Dict[str, Any]:
+    """Return the JSON body of a DELETE request that deletes a model."""
+    return {"model": model}
+
+
+class Recipe(NamedTuple):
+    """The contents of a new model: the arguments of `OllamaProvider.create`."""
+
+    from_model: Optional[str]
+    template: Optional[str]
+    system: Optional[str]
+    parameters: Optional[Mapping[str, Any]]
+    license: Optional[Sequence[str]]
+    messages: Tuple[Message, ...]
+    quantize: Optional[str]
+    extra_body: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        # Some tools print tracebacks with local variables, and these must not show a system text.
+        return "<recipe of a model>"
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The texts that no error may quote."""
+        texts = [self.template, self.system, *(message.content for message in self.messages)]
+        return [text for text in texts if text]
+
+
+def create_payload(
+    model: str, recipe: Recipe, files: Mapping[str, str], adapters: Mapping[str, str]
+) -> Dict[str, Any]:
+    """Return the JSON that creates a model; `files` and `adapters` map names to digests."""
+    license_ = recipe.license
+    fields: Dict[str, Any] = {
+        "from": recipe.from_model,
+        "files": dict(files),
+        "adapters": dict(adapters),
+        "template": recipe.template,
+        "system": recipe.system,
+        "parameters": dict(recipe.parameters or {}),
+        "license": license_ if license_ is None or isinstance(license_, str) else list(license_),
+        "messages": [message_payload(message) for message in recipe.messages],
+        "quantize": recipe.quantize,
+    }
+    kept = {name: value for name, value in fields.items() if value not in (None, {}, [])}
+    return merge_extra_body({"model": model, "stream": True, **kept}, recipe.extra_body)
+
+
+def blob_path(digest: str) -> str:
+    """Return the path of a blob; the digest must have lower-case letters and a colon."""
+    # Described in docs/reference/ollama.md, "Blobs".
+    return f"/api/blobs/{path_part(digest, 'the digest')}"
+
+
+def check_done(text: str, max_json_depth: int, look: Look = no_look) -> None:
+    """Check the body of a successful copy or deletion, which is usually empty.
+
+    Raises:
+        ProviderError: The body is an error, or is not JSON.
+    """
+    if text.strip():
+        checked(parse_json(text, max_json_depth, look=look))
+
+
+def refuse_push(model: str, locality: str) -> LocalityError:
+    """Return the error for a push that would send a model to a registry."""
+    return LocalityError(
+        f'pushing {model!r} sends it to a registry, and locality is "{locality}"',
+        hint=allowing_hint("any"),
+        model=model,
+    )

@@ -1,30 +1,42 @@
-"""From the dialect's words to our errors."""
+"""Translation of the dialect's error texts to this package's errors."""
 
 from __future__ import annotations
 
 from typing import Mapping, Sequence, Tuple
 
-from localproviders._http.rejection import Rule, explain, rule
+from localproviders._dialect.error_answers import Rule, explain, rule
 from localproviders.errors import (
     AuthenticationError,
-    BusyError,
     CapabilityError,
     ContextOverflowError,
     ModelNotFoundError,
     ProviderError,
     RequestRejectedError,
+    ServerBusyError,
     UnsupportedError,
 )
 
 RULES: Tuple[Rule, ...] = (
     rule(
         r"exceed_context_size|context_length_exceeded|exceeds? the available context"
-        r"|maximum context length|too large to process",
+        r"|maximum (context|prompt) length|too large to process|context length exceeded"
+        r"|context limit: \d|exceeds? (the )?context (window|length|size)"
+        r"|exceeds? (the )?(model's )?max\w* context"
+        r"|(prompt|input) is too (long|large)|longer than the (model's )?(maximum )?context"
+        r"|input token count.{0,40} exceeds|`inputs` (tokens \+|must have less)|too many tokens: "
+        r"|input length .{0,80}exceeds? .{0,80}(length|tokens)|context_window_exceeded"
+        r"|reduce the length of the (messages|prompt|input)|context window exceeds limit"
+        r"|prompt \([^()]{0,60}\) is (too long|longer than)|too long for the \d+ token"
+        r"|^model_max_prompt_tokens",
         ContextOverflowError,
         "shorten the prompt, or start the server with a larger context",
     ),
     rule(
-        r"invalid_api_key|authentication_error|invalid api key",
+        r"invalid_api_key|authentication_error|invalid api[ _-]?key|incorrect api key"
+        r"|api key (not valid|is invalid|is missing|not found|required|has expired)"
+        r"|no api[ _-]key (was )?(provided|passed|given|found)|API_KEY_INVALID"
+        r"|^(AuthenticationError|PermissionDenied\w*|permission_error|UNAUTHENTICATED)\b"
+        r"|^base_resp (1004|2049)\b",
         AuthenticationError,
         "pass api_key=...",
     ),
@@ -32,21 +44,34 @@ RULES: Tuple[Rule, ...] = (
     rule(
         r"not_supported_error|does not support|not support embeddings|--embeddings",
         CapabilityError,
-        "choose a model, or start the server, so that it can",
+        "choose a model with this ability, or start the server with the option for it",
     ),
     rule(
         r"unavailable_error|loading model",
-        BusyError,
-        "the server is loading its model",
+        ServerBusyError,
+        "wait until the server has loaded its model",
         loading=True,
     ),
+    rule(r"\brequest too large\b", RequestRejectedError),  # Groq: with rate_limit_exceeded
+    rule(
+        r"^(rate_limit\w*|RateLimitError|overloaded_error|RESOURCE_EXHAUSTED|too_many_requests)\b"
+        r"|\brate_limit_exceeded\b|\brate limit (was |has been |is )?(exceeded|reached)"
+        r"|too many requests"
+        r"|^base_resp (1001|1002|1039|1041)\b",
+        ServerBusyError,
+    ),
     rule(r"not_found_error.*(file|path|url) not found|^404 page not found", UnsupportedError),
-    rule(r"invalid_request_error", RequestRejectedError),
+    # Types of errors, where neither a status nor a code says more: in a stream, for example.
+    rule(
+        r"invalid_request_error|^(BadRequestError|invalid_request|UnprocessableEntityError)\b"
+        r"|^INVALID_ARGUMENT\b|^base_resp 2013\b",
+        RequestRejectedError,
+    ),
 )
 
 
 def explain_answer(
     status: int, text: str, headers: Mapping[str, str], rules: Sequence[Rule] = RULES
 ) -> ProviderError:
-    """Make the error for a status that is not 2xx."""
+    """Return the error for a response whose status is not 2xx."""
     return explain(status, text, headers, rules)

@@ -1,17 +1,24 @@
-"""From our requests to the dialect's JSON."""
+"""Functions that make the dialect's JSON for requests, and the JSON for counting tokens.
+
+The dialect has no route that counts tokens. llama.cpp and vLLM have different routes for it. Their
+responses are also parsed here.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Dict, Iterator, Tuple
 
-from localproviders._http.transport import write_json
-from localproviders._wire import tool_payloads
-from localproviders.types.message import Message
-from localproviders.types.request import CompletionRequest, EmbeddingRequest
+from localproviders._dialect.common import checked, tool_payloads, unexpected
+from localproviders._dialect.values import count
+from localproviders._http.transport import Payload, write_json
+from localproviders.openai_compatible.wire.errors import RULES
+from localproviders.types.messages import Message
+from localproviders.types.requests import CompletionRequest, EmbeddingRequest
 
-# Fields whose names are the same on both sides. The last three are not OpenAI's; llama.cpp
-# and LM Studio read them (lmstudio-api §6.4), and a server that does not answers 400.
-_SAME = (
+# Fields with the same name in this package and in the dialect. OpenAI does not have the last
+# three. llama.cpp and LM Studio read them (docs/reference/lmstudio.md, "Sampling parameters"). Some
+# other servers ignore them, and others answer with status 400.
+_SHARED_NAMES = (
     "max_tokens",
     "temperature",
     "top_p",
@@ -27,7 +34,7 @@ _TOOL_CHOICES = ("auto", "none", "required")
 
 
 def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[str, Any]]:
-    """Give path and JSON for a request: a chat, or plain text to continue."""
+    """Return the path and the JSON of a chat, or of a plain text that the model continues."""
     payload: Dict[str, Any] = {"model": model}
     if request.prompt is None:
         path = "/chat/completions"
@@ -40,11 +47,11 @@ def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dic
             payload["suffix"] = request.suffix
         if request.logprobs or request.top_logprobs:
             payload["logprobs"] = request.top_logprobs or 1
-    payload.update({name: getattr(request, name) for name in _SAME})
+    payload.update({name: getattr(request, name) for name in _SHARED_NAMES})
     if request.stop:
         payload["stop"] = list(request.stop)
     payload["stream"] = True
-    # Without this a stream has no numbers at all.
+    # Without this field, a stream has no token counts.
     payload["stream_options"] = {"include_usage": True}
     payload.update(request.extra_body)
     return path, {name: value for name, value in payload.items() if value is not None}
@@ -74,7 +81,7 @@ def _chat_only(request: CompletionRequest) -> Dict[str, Any]:
 
 
 def message_payload(message: Message) -> Dict[str, Any]:
-    """Give one message."""
+    """Return the JSON of one message."""
     payload: Dict[str, Any] = {"role": message.role, "content": message.content}
     if message.images or message.audio:
         payload["content"] = [{"type": "text", "text": message.content}, *_media_parts(message)]
@@ -105,7 +112,7 @@ def _media_parts(message: Message) -> Iterator[Dict[str, Any]]:
 
 
 def embed_payload(request: EmbeddingRequest, model: str) -> Dict[str, Any]:
-    """Give the JSON of an embedding request; vectors come as base64 where they can."""
+    """Return the JSON of an embedding request, which requests the vectors as base64."""
     payload: Dict[str, Any] = {
         "model": model,
         "input": list(request.texts),
@@ -114,3 +121,53 @@ def embed_payload(request: EmbeddingRequest, model: str) -> Dict[str, Any]:
     if request.dimensions is not None:
         payload["dimensions"] = request.dimensions
     return payload
+
+
+def conversation_payload(request: CompletionRequest, model: str) -> Dict[str, Any]:
+    """Return the JSON for counting the tokens of a conversation.
+
+    The fields have the same names as in a chat.
+    """
+    payload: Dict[str, Any] = {
+        "model": model,
+        "messages": [message_payload(message) for message in request.messages],
+    }
+    if request.tools:
+        payload["tools"] = tool_payloads(request.tools)
+    return Payload(payload)
+
+
+def templated_payload(data: Any, model: str) -> Dict[str, Any]:
+    """Return the JSON for ``/tokenize``, from the response of llama.cpp's ``/apply-template``.
+
+    The server is told to add and parse special tokens, as it does in a chat.
+
+    Raises:
+        ProviderError: The response is an error, or has no prompt.
+    """
+    prompt = checked(data, RULES).get("prompt")
+    if not isinstance(prompt, str):
+        unexpected("'prompt' string")
+    return Payload(model=model, content=prompt, add_special=True, parse_special=True)
+
+
+def parse_tokens(data: Any) -> int:
+    """Return the number of tokens in the response of llama.cpp's ``/tokenize``.
+
+    Raises:
+        ProviderError: The response is an error, or has no tokens.
+    """
+    tokens = checked(data, RULES).get("tokens")
+    if not isinstance(tokens, list):
+        unexpected("'tokens' list")
+    return len(tokens)
+
+
+def parse_count(data: Any) -> int:
+    """Return the count in the response of vLLM's ``/tokenize``.
+
+    Raises:
+        ProviderError: The response is an error, or has no count.
+    """
+    tokens = count(checked(data, RULES).get("count"))
+    return unexpected("'count'") if tokens is None else tokens

@@ -1,10 +1,10 @@
-"""What a server can do wrong, as named values: run a script of yours against each of them."""
+"""The faults: failures of a server that a fake server can simulate for your tests."""
 
 from __future__ import annotations
 
 from typing import Dict, Tuple, Union
 
-from localproviders._record import did_you_mean
+from localproviders._did_you_mean import did_you_mean
 from localproviders.testing.faults.bodies import BODY_FAULTS
 from localproviders.testing.faults.fault import KINDS, Fault
 from localproviders.testing.faults.heads import HEADS
@@ -14,7 +14,7 @@ from localproviders.testing.faults.streams import STREAM_FAULTS
 from localproviders.testing.faults.transfers import TRANSFER_FAULTS
 from localproviders.testing.faults.vectors import VECTOR_FAULTS
 
-#: All of them, in an order that tells: head, body, records, streams, statuses, vectors,
+#: All faults, in the order of these groups: head, body, records, streams, statuses, vectors,
 #: transfers.
 FAULTS: Tuple[Fault, ...] = (
     *HEADS,
@@ -30,7 +30,7 @@ _BY_NAME: Dict[str, Fault] = {fault.name: fault for fault in FAULTS}
 
 
 def find_fault(fault: Union[Fault, str]) -> Fault:
-    """Give the fault of a name; a fault is given back as it is.
+    """Return the fault with a name. A `Fault` is returned unchanged.
 
     Raises:
         ValueError: There is no fault of this name.

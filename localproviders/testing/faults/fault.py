@@ -1,4 +1,4 @@
-"""One way in which a server can fail."""
+"""The class `Fault`, and the steps that many faults use."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 from localproviders.testing.answers import Answer
 from localproviders.testing.scripted import Exchange, Step
 
-#: The kinds of answers: records as lines (Ollama) or events (LM Studio), one body with
-#: vectors, one body with a list of models, reports of how far a transfer is.
+#: The kinds of responses: streams of lines (Ollama) and of events (LM Studio, OpenAI dialect),
+#: bodies with vectors and with model lists, and progress reports of transfers.
 KINDS = ("lines", "events", "vectors", "list", "progress")
 STREAMS = ("lines", "events")
 BODIES = ("vectors", "list")
@@ -18,10 +18,10 @@ class Fault(NamedTuple):
     """One way in which a server can fail.
 
     Attributes:
-        name: What happens, in a few words.
-        steps: Makes the faulty answer's steps out of the good answer.
-        kinds: The kinds of answers that it can spoil.
-        early: What happens before the request's body is read, or None.
+        name: A short description of the failure.
+        steps: Function that receives a correct response, and returns the steps of the faulty one.
+        kinds: The kinds of responses that the fault applies to.
+        early: Function that is called before the request body is read, or None.
     """
 
     name: str
@@ -33,31 +33,31 @@ class Fault(NamedTuple):
         return f"<Fault {self.name!r}>"
 
 
-# --- steps that many faults take -------------------------------------------------------------
+# --- steps that many faults use --------------------------------------------------------------
 
 
 def hold(exchange: Exchange) -> None:
-    """Say nothing any more."""
+    """Send nothing more, but keep the connection open."""
     exchange.hold()
 
 
 def close(exchange: Exchange) -> None:
-    """End the connection in good order."""
+    """Close the connection."""
     exchange.close()
 
 
 def reset(exchange: Exchange) -> None:
-    """Break the connection off."""
+    """Reset the connection."""
     exchange.reset()
 
 
 def drip(piece: bytes, every_s: float = 0.02) -> Step:
-    """Send a piece again and again, each before the client would call it silence."""
+    """Return a step that sends a piece repeatedly, so often that no idle limit expires."""
     return lambda exchange: exchange.drip(piece, every_s)
 
 
 def flood(piece: bytes) -> Step:
-    """Send a piece for ever, as fast as the client takes it."""
+    """Return a step that sends a piece again and again, as fast as the client reads."""
     block = piece * max(1, 65536 // len(piece))
 
     def send(exchange: Exchange) -> None:
@@ -68,20 +68,23 @@ def flood(piece: bytes) -> Step:
 
 
 def chunk(data: bytes) -> bytes:
-    """Frame data as one chunk."""
+    """Return data as one chunk of chunked transfer encoding."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def good(answer: Answer) -> List[Step]:
-    """Send the good answer."""
+    """Return the steps of the correct response."""
     return answer.steps()
 
 
 def changing(change: Callable[[Any], Any]) -> Callable[[Answer], Iterable[Step]]:
-    """Send the answer with its first telling record changed by a function."""
+    """Return a function that applies `change` to the first record with text.
+
+    The function returns the steps of the changed response.
+    """
     return lambda answer: answer.changed(change).steps()
 
 
 def saying(text: str) -> Callable[[Answer], Iterable[Step]]:
-    """Send the answer with this text in the place of its first telling record."""
+    """Return a function that puts `text` in the place of the first record with text."""
     return lambda answer: answer.with_text(text).steps()

@@ -1,4 +1,4 @@
-"""Faults of the connection and of the head of an answer."""
+"""Faults of the connection and of the head of a response."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _read_slowly(exchange: Exchange) -> None:
     exchange.read_body(piece_bytes=1, every_s=1.0)
 
 
-_WITH_A_BODY = ("lines", "events", "vectors")  # a list is asked for without one
+_WITH_A_BODY = ("lines", "events", "vectors")  # a request for a list has no body
 
 HEADS: Tuple[Fault, ...] = (
     Fault("silence", lambda a: [hold]),

@@ -1,4 +1,4 @@
-"""Faults of what the records say: JSON, Unicode, surprises."""
+"""Faults in the content of records: JSON, Unicode, unexpected fields and types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from localproviders.testing.answers import Answer, dumps
 from localproviders.testing.faults.fault import STREAMS, Fault, changing, saying
 from localproviders.testing.scripted import Step
 
-#: Facts beside the answer itself, in both servers' spellings.
+#: Names of fields that a client does not need to read the text, or the names of the models.
 _SIDE_FACTS = (
     "created_at",
     "created",
@@ -44,8 +44,8 @@ _SIDE_FACTS = (
 )
 
 
-def _side_facts(new: Callable[[Any], Any]) -> Callable[[Answer], Iterable[Step]]:
-    """Change the side facts of every record, at its top and in the models of a list."""
+def _change_side_facts(change_value: Callable[[Any], Any]) -> Callable[[Answer], Iterable[Step]]:
+    """Change the fields of `_SIDE_FACTS` in every record, and in the models of a list."""
 
     def change(record: Any) -> Any:
         if not isinstance(record, dict):
@@ -55,7 +55,7 @@ def _side_facts(new: Callable[[Any], Any]) -> Callable[[Answer], Iterable[Step]]
             for name, value in record.items()
             if name in ("models", "data") and isinstance(value, list)
         }
-        facts = {name: new(record[name]) for name in _SIDE_FACTS if name in record}
+        facts = {name: change_value(record[name]) for name in _SIDE_FACTS if name in record}
         return {**record, **lists, **facts}
 
     return lambda answer: answer.each_changed(change).steps()
@@ -76,12 +76,12 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) else value
 
 
-def _surprise(record: Any) -> Any:
+def _with_new_fields(record: Any) -> Any:
     return {**record, "a_new_field": {"deep": [1, {"x": None}]}, "another": "value", "": 0}
 
 
-def _raw(name: str, value: str) -> Callable[[Answer], Iterable[Step]]:
-    """Add a field whose value no JSON writer of Python would write."""
+def _with_raw_field(name: str, value: str) -> Callable[[Answer], Iterable[Step]]:
+    """Add a field with a value that is already JSON, also if Python could not write it."""
 
     def change(answer: Answer) -> Iterable[Step]:
         text = answer.texts[answer.begun - 1]
@@ -90,19 +90,19 @@ def _raw(name: str, value: str) -> Callable[[Answer], Iterable[Step]]:
     return change
 
 
-def _doubled(answer: Answer) -> Iterable[Step]:
+def _with_doubled_keys(answer: Answer) -> Iterable[Step]:
     record: Mapping[str, Any] = json.loads(answer.texts[answer.begun - 1])
     pairs = [f"{json.dumps(name)}: {dumps(value)}" for name, value in record.items()]
     return answer.with_text("{" + ", ".join(pairs * 2) + "}").steps()
 
 
-def _bytes(spoil: Callable[[bytes], bytes]) -> Callable[[Answer], Iterable[Step]]:
-    """Spoil the bytes of the first telling record, or of the whole body."""
+def _change_bytes(change: Callable[[bytes], bytes]) -> Callable[[Answer], Iterable[Step]]:
+    """Change the bytes of the first record with text, or of the whole body."""
 
     def steps(answer: Answer) -> Iterable[Step]:
         pieces = answer.pieces
         at = answer.begun - 1
-        pieces = [*pieces[:at], spoil(pieces[at]), *pieces[at + 1 :]]
+        pieces = [*pieces[:at], change(pieces[at]), *pieces[at + 1 :]]
         body = b"".join(pieces)
         return [answer.head(f"Content-Length: {len(body)}") + body]
 
@@ -110,13 +110,13 @@ def _bytes(spoil: Callable[[bytes], bytes]) -> Callable[[Answer], Iterable[Step]
 
 
 def _replace_text(new: Any) -> Callable[[Any], Any]:
-    """Put something else where the text stands, in either dialect."""
+    """Return a function that replaces the text in a record of any dialect."""
 
     def change(record: Any) -> Any:
         changed: Dict[str, Any] = json.loads(json.dumps(record))
         if "message" in changed:
             changed["message"]["content"] = new
-        elif "content" in changed:  # an event of LM Studio's own chat
+        elif "content" in changed:  # an event of LM Studio's native chat
             changed["content"] = new
         else:
             changed["choices"][0]["delta"]["content"] = new
@@ -129,39 +129,41 @@ RECORD_FAULTS: Tuple[Fault, ...] = (
     Fault("no JSON", saying("<<<hello>>>")),
     Fault("half a record", saying('{"model": "m", "mess')),
     Fault("two records in one", lambda a: a.with_text(a.texts[0] + a.texts[0]).steps()),
-    Fault("nested too deep", _raw("a", "[" * 5000 + "]" * 5000)),
+    Fault("nested too deep", _with_raw_field("a", "[" * 5000 + "]" * 5000)),
     Fault("nested, and never closed", saying("[" * 200_000)),
-    Fault("keys twice", _doubled),
-    Fault("NaN", _raw("a", "NaN")),
-    Fault("an infinity", _raw("a", "-Infinity")),
-    Fault("a number past every float", _raw("total_duration", "1e999")),
-    Fault("an integer of a million digits", _raw("a", "9" * 1_000_000)),
-    Fault("numbers as text", _side_facts(_as_text)),
-    Fault("nulls", _side_facts(lambda value: None)),
+    Fault("keys twice", _with_doubled_keys),
+    Fault("NaN", _with_raw_field("a", "NaN")),
+    Fault("an infinity", _with_raw_field("a", "-Infinity")),
+    Fault("a number past every float", _with_raw_field("total_duration", "1e999")),
+    Fault("an integer of a million digits", _with_raw_field("a", "9" * 1_000_000)),
+    Fault("numbers as text", _change_side_facts(_as_text)),
+    Fault("nulls", _change_side_facts(lambda value: None)),
     Fault("absences", _without_side_facts),
-    Fault("surprise types", _side_facts(lambda value: [{"a": value}])),
-    Fault("texts for everything", _side_facts(lambda value: "surprise")),
-    Fault("surprise fields", changing(_surprise)),
+    Fault("surprise types", _change_side_facts(lambda value: [{"a": value}])),
+    Fault("texts for everything", _change_side_facts(lambda value: "surprise")),
+    Fault("surprise fields", changing(_with_new_fields)),
     Fault("a list at the top", saying("[1, 2]")),
     Fault("a text at the top", saying('"hello"')),
     Fault("a number at the top", saying("7")),
     Fault("null at the top", saying("null")),
     Fault("an empty object", saying("{}")),
-    Fault("broken UTF-8", _bytes(lambda data: data.replace(b'"', b'"\xc3\x28', 1))),
-    Fault("surrogates as UTF-8", _bytes(lambda data: data.replace(b'"', b'"\xed\xa0\x80', 1))),
-    Fault("UTF-16", _bytes(lambda data: data.decode().encode("utf-16"))),
+    Fault("broken UTF-8", _change_bytes(lambda data: data.replace(b'"', b'"\xc3\x28', 1))),
+    Fault(
+        "surrogates as UTF-8", _change_bytes(lambda data: data.replace(b'"', b'"\xed\xa0\x80', 1))
+    ),
+    Fault("UTF-16", _change_bytes(lambda data: data.decode().encode("utf-16"))),
     Fault("a number for the text", changing(_replace_text(7)), STREAMS),
     Fault("an object for the text", changing(_replace_text({"a": 1})), STREAMS),
     Fault("null for the text", changing(_replace_text(None)), STREAMS),
     Fault("a lone surrogate", changing(_replace_text("a\ud83db")), STREAMS),
     Fault("NUL in the text", changing(_replace_text("a\x00b")), STREAMS),
     Fault("odd line ends in the text", changing(_replace_text("a\u2028b\u0085c\rd\ne")), STREAMS),
-    Fault("a character cut in two", lambda a: _two_writes(a), STREAMS),
+    Fault("a character cut in two", lambda a: _split_character(a), STREAMS),
 )
 
 
-def _two_writes(answer: Answer) -> Iterable[Step]:
-    """Send a record whose one character arrives in two pieces."""
+def _split_character(answer: Answer) -> Iterable[Step]:
+    """Send the bytes of one character in two pieces."""
     changed = answer.changed(_replace_text("€"))
     before, _, after = changed.body.partition("€".encode())
     head = changed.head(f"Content-Length: {len(changed.body)}")

@@ -1,4 +1,4 @@
-"""Answers with a status that is no success, whatever their body, and those that are no answer."""
+"""Faults in status and headers: each error status with each kind of body, redirects, and others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from localproviders.testing.faults.fault import BODIES, Fault, close, drip, floo
 from localproviders.testing.faults.streams import ERROR_RECORDS
 from localproviders.testing.scripted import Step
 
-#: The statuses that every body is tried with.
+#: The error statuses. There is a fault for each status with each body.
 STATUSES: Mapping[int, str] = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -29,7 +29,7 @@ STATUSES: Mapping[int, str] = {
     529: "Site Overloaded",
 }
 
-#: The bodies, with their media types.
+#: The bodies, with their media types, by name.
 BODY_KINDS: Mapping[str, Tuple[str, bytes]] = {
     "JSON": ("application/json", b'{"error": "it went wrong"}'),
     "HTML": ("text/html", b"<!doctype html><html><h1>It went wrong</h1></html>"),
@@ -46,7 +46,7 @@ REDIRECTS: Mapping[str, str] = {
 }
 
 
-def _answer(
+def _status_answer(
     status: str, body: bytes, media: str = "application/json", *headers: Tuple[str, str]
 ) -> Answer:
     return Answer([body.decode()], status=status, content_type=media, headers=headers)
@@ -55,12 +55,12 @@ def _answer(
 def _status(
     status: str, body: bytes, media: str = "application/json", *headers: Tuple[str, str]
 ) -> Callable[[Answer], Iterable[Step]]:
-    return lambda _: _answer(status, body, media, *headers).steps()
+    return lambda _: _status_answer(status, body, media, *headers).steps()
 
 
-def _endless(status: str, *more: Step) -> Callable[[Answer], Iterable[Step]]:
+def _without_length(status: str, *further: Step) -> Callable[[Answer], Iterable[Step]]:
     head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n\r\nit went wrong"
-    return lambda _: [head.encode(), *more]
+    return lambda _: [head.encode(), *further]
 
 
 _BROKE = b'{"error": "it went wrong"}'
@@ -98,9 +98,9 @@ STATUS_FAULTS: Tuple[Fault, ...] = (
         "a challenge",
         _status("401 No", _BROKE, "application/json", ("WWW-Authenticate", 'Basic realm="x"')),
     ),
-    Fault("an error body stalled", _endless("500 Oops", hold)),
-    Fault("an error body dripped", _endless("500 Oops", drip(b"."))),
-    Fault("an error body without end", _endless("500 Oops", flood(b"."))),
+    Fault("an error body stalled", _without_length("500 Oops", hold)),
+    Fault("an error body dripped", _without_length("500 Oops", drip(b"."))),
+    Fault("an error body without end", _without_length("500 Oops", flood(b"."))),
     Fault(
         "an error body cut", lambda _: [b"HTTP/1.1 500 Oops\r\nContent-Length: 99\r\n\r\n{", close]
     ),

@@ -1,4 +1,8 @@
-"""Faults of a stream: its framing, its end, errors in its middle, tool calls, other models."""
+"""Faults of a streamed response.
+
+They concern the framing of records, the end of the stream, errors in mid-stream, tool calls, and
+responses of another model than the requested one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ _LINES = ("lines",)
 Steps = Callable[[Answer], Iterable[Step]]
 
 
-def _body(change: Callable[[bytes], bytes]) -> Steps:
+def _body_changed_by(change: Callable[[bytes], bytes]) -> Steps:
     def steps(answer: Answer) -> Iterable[Step]:
         return [answer.head(_CHUNKED), chunk(change(answer.body)), b"0\r\n\r\n"]
 
@@ -27,30 +31,30 @@ def _framed_by(frame: Callable[[str], bytes]) -> Steps:
     return lambda answer: answer.replace(frame=frame).steps()
 
 
-def _pretty(text: str) -> bytes:
-    """Frame a record over many lines of data."""
+def _as_multiline_event(text: str) -> bytes:
+    """Frame a record as an event with several data lines."""
     if not text.startswith("{"):
         return as_event(text)
     lines = json.dumps(json.loads(text), indent=1).split("\n")
     return b"".join(b"data: " + line.encode() + b"\n" for line in lines) + b"\n"
 
 
-def _decorated(text: str) -> bytes:
+def _as_event_with_every_field(text: str) -> bytes:
     return b"event: message\nid: 7\nretry: 10\nunknown: x\nnothing\n" + as_event(text)
 
 
-def _ending(*more: Step, drop: int = 1) -> Steps:
-    """Leave the last records out, end the body well, and go on."""
+def _without_last_records(*further: Step, drop: int = 1) -> Steps:
+    """Drop the last records, but end the body correctly; then add further steps."""
 
     def steps(answer: Answer) -> Iterable[Step]:
         kept = answer.replace(texts=answer.texts[:-drop])
-        return [*kept.steps(), *more]
+        return [*kept.steps(), *further]
 
     return steps
 
 
 def _error_in_mid_stream(text: str) -> Steps:
-    """Let this record follow the first telling one, and end the body well."""
+    """Send this text as a record after the first record with text; end the body correctly."""
 
     def steps(answer: Answer) -> Iterable[Step]:
         return answer.replace(texts=[*answer.texts[: answer.begun], text]).steps()
@@ -63,42 +67,46 @@ def _named_error(answer: Answer) -> Iterable[Step]:
     return [answer.start(), chunk(event + b"\n\n"), b"0\r\n\r\n"]
 
 
-def _from(model: str) -> Callable[[Any], Any]:
+def _from_model(model: str) -> Callable[[Any], Any]:
     def change(record: Any) -> Any:
         named = {key: model for key in ("model", "model_instance_id") if key in record}
-        whole = {"result": change(record["result"])} if "result" in record else {}
-        return {**record, **named, **whole}
+        nested = {"result": change(record["result"])} if "result" in record else {}
+        return {**record, **named, **nested}
 
     return change
 
 
-def _with_calls(*calls: Any) -> Steps:
-    """Put tool calls into the records after the first telling one, one record each."""
+def _with_tool_calls(*values: Any) -> Steps:
+    """Insert a record for each value after the first record with text.
+
+    The value becomes the record's field `tool_calls`.
+    """
 
     def steps(answer: Answer) -> Iterable[Step]:
         first = answer.texts[answer.begun - 1]
-        records = [dumps(_calling(json.loads(first), call)) for call in calls]
+        records = [dumps(_replace_content(json.loads(first), value)) for value in values]
         at = answer.begun
         return answer.replace(texts=[*answer.texts[:at], *records, *answer.texts[at:]]).steps()
 
     return steps
 
 
-def _calling(record: Dict[str, Any], calls: Any) -> Dict[str, Any]:
+def _replace_content(record: Dict[str, Any], tool_calls: Any) -> Dict[str, Any]:
+    """Replace the text in a record with tool calls, in either dialect."""
     if "message" in record:
-        record["message"] = {"role": "assistant", "content": "", "tool_calls": calls}
+        record["message"] = {"role": "assistant", "content": "", "tool_calls": tool_calls}
     else:
-        record["choices"][0]["delta"] = {"tool_calls": calls}
+        record["choices"][0]["delta"] = {"tool_calls": tool_calls}
     return record
 
 
-def _piece(index: int, arguments: str, **more: str) -> List[Dict[str, Any]]:
-    names = {"name": more["name"]} if "name" in more else {}
-    identity = {"id": more["id"]} if "id" in more else {}
-    return [{"index": index, **identity, "function": {**names, "arguments": arguments}}]
+def _tool_call_piece(index: int, arguments: str, **names: str) -> List[Dict[str, Any]]:
+    name = {"name": names["name"]} if "name" in names else {}
+    identity = {"id": names["id"]} if "id" in names else {}
+    return [{"index": index, **identity, "function": {**name, "arguments": arguments}}]
 
 
-def _loaded(answer: Answer) -> Iterable[Step]:
+def _load_confirmation(answer: Answer) -> Iterable[Step]:
     record = {**json.loads(answer.texts[-1]), "done": True, "done_reason": "load"}
     return answer.replace(texts=[dumps(record)]).steps()
 
@@ -122,31 +130,33 @@ ERROR_RECORDS: Dict[str, str] = {
 }
 
 STREAM_FAULTS: Tuple[Fault, ...] = (
-    Fault("CRLF line ends", _body(lambda data: data.replace(b"\n", b"\r\n")), STREAMS),
-    Fault("CR line ends", _body(lambda data: data.replace(b"\n", b"\r")), STREAMS),
+    Fault("CRLF line ends", _body_changed_by(lambda data: data.replace(b"\n", b"\r\n")), STREAMS),
+    Fault("CR line ends", _body_changed_by(lambda data: data.replace(b"\n", b"\r")), STREAMS),
     Fault(
         "blank lines between",
         _framed_by(lambda text: b"\n \n".join([b"", text.encode(), b""])),
         _LINES,
     ),
-    Fault("no line end at the end", _body(lambda data: data.rstrip(b"\n")), STREAMS),
+    Fault("no line end at the end", _body_changed_by(lambda data: data.rstrip(b"\n")), STREAMS),
     Fault(
         "comments and pings", _framed_by(lambda text: b": ping\n\n:\n" + as_event(text)), _EVENTS
     ),
-    Fault("every field of an event", _framed_by(_decorated), _EVENTS),
+    Fault("every field of an event", _framed_by(_as_event_with_every_field), _EVENTS),
     Fault(
-        "no blank after the colon", _body(lambda data: data.replace(b"data: ", b"data:")), _EVENTS
+        "no blank after the colon",
+        _body_changed_by(lambda data: data.replace(b"data: ", b"data:")),
+        _EVENTS,
     ),
-    Fault("data over many lines", _framed_by(_pretty), _EVENTS),
-    Fault("a byte order mark", _body(lambda data: b"\xef\xbb\xbf" + data), _EVENTS),
+    Fault("data over many lines", _framed_by(_as_multiline_event), _EVENTS),
+    Fault("a byte order mark", _body_changed_by(lambda data: b"\xef\xbb\xbf" + data), _EVENTS),
     Fault(
         "an event that is no data",
         _framed_by(lambda text: b"event: ping\n\n" + as_event(text)),
         _EVENTS,
     ),
-    Fault("no last record", _ending(), STREAMS),
-    Fault("no last record, then closed", _ending(close), STREAMS),
-    Fault("no finish reason and no last record", _ending(drop=3), _EVENTS),
+    Fault("no last record", _without_last_records(), STREAMS),
+    Fault("no last record, then closed", _without_last_records(close), STREAMS),
+    Fault("no finish reason and no last record", _without_last_records(drop=3), _EVENTS),
     Fault(
         "nothing but the last record",
         lambda a: a.replace(texts=a.texts[-1:], begun=1).steps(),
@@ -165,14 +175,14 @@ STREAM_FAULTS: Tuple[Fault, ...] = (
         Fault(f"an error in mid-stream: {name}", _error_in_mid_stream(text), STREAMS)
         for name, text in ERROR_RECORDS.items()
     ),
-    Fault("another model", lambda a: a.each_changed(_from("another")).steps(), STREAMS),
-    Fault("another model in mid-stream", changing(_from("another")), STREAMS),
+    Fault("another model", lambda a: a.each_changed(_from_model("another")).steps(), STREAMS),
+    Fault("another model in mid-stream", changing(_from_model("another")), STREAMS),
     Fault(
         "an answer from the cloud",
         changing(lambda r: {**r, "remote_host": "https://ollama.com:443"}),
         _LINES,
     ),
-    Fault("a load instead of an answer", _loaded, _LINES),
+    Fault("a load instead of an answer", _load_confirmation, _LINES),
     Fault(
         "a record that is not done and not undone", changing(lambda r: {**r, "done": None}), _LINES
     ),
@@ -180,33 +190,37 @@ STREAM_FAULTS: Tuple[Fault, ...] = (
     Fault("choices that are no list", changing(lambda r: {**r, "choices": {"0": 1}}), _EVENTS),
     Fault(
         "tool-call pieces out of order",
-        _with_calls(
-            _piece(1, '{"b"', id="two", name="g"),
-            _piece(0, '{"a"', id="one", name="f"),
-            _piece(1, ": 2}"),
-            _piece(0, ": 1}"),
+        _with_tool_calls(
+            _tool_call_piece(1, '{"b"', id="two", name="g"),
+            _tool_call_piece(0, '{"a"', id="one", name="f"),
+            _tool_call_piece(1, ": 2}"),
+            _tool_call_piece(0, ": 1}"),
         ),
         _EVENTS,
     ),
     Fault(
         "tool-call pieces twice",
-        _with_calls(*[_piece(0, '{"a": 1}', id="one", name="f")] * 2),
+        _with_tool_calls(*[_tool_call_piece(0, '{"a": 1}', id="one", name="f")] * 2),
         _EVENTS,
     ),
     Fault(
-        "a tool call never finished", _with_calls(_piece(0, '{"a": ', id="one", name="f")), _EVENTS
+        "a tool call never finished",
+        _with_tool_calls(_tool_call_piece(0, '{"a": ', id="one", name="f")),
+        _EVENTS,
     ),
-    Fault("a tool call without a name", _with_calls(_piece(0, "{}", id="one")), _EVENTS),
-    Fault("tool calls that are no list", _with_calls("call f now"), STREAMS),
-    Fault("a tool call that is no object", _with_calls(["f"]), STREAMS),
+    Fault(
+        "a tool call without a name", _with_tool_calls(_tool_call_piece(0, "{}", id="one")), _EVENTS
+    ),
+    Fault("tool calls that are no list", _with_tool_calls("call f now"), STREAMS),
+    Fault("a tool call that is no object", _with_tool_calls(["f"]), STREAMS),
     Fault(
         "a tool call whose arguments are a list",
-        _with_calls([{"index": 0, "function": {"name": "f", "arguments": [1]}}]),
+        _with_tool_calls([{"index": 0, "function": {"name": "f", "arguments": [1]}}]),
         STREAMS,
     ),
     Fault(
         "a tool call whose arguments are text",
-        _with_calls([{"function": {"name": "f", "arguments": '{"a": 1}'}}]),
+        _with_tool_calls([{"function": {"name": "f", "arguments": '{"a": 1}'}}]),
         _LINES,
     ),
 )

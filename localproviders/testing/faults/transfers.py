@@ -1,4 +1,4 @@
-"""Faults of a transfer: a pull, a push or a creation that comes to a halt or goes wrong."""
+"""Faults of a transfer: a pull, a push or a creation that stalls or fails."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from localproviders.testing.scripted import Exchange, Step
 
 _KINDS = ("progress",)
 
-# Faster than a server's 60 ms, so that a test need not wait.
-_EVERY_S = 0.01
+# Seconds between two reports. A real server reports every 60 ms; tests should not wait that long.
+_REPORT_INTERVAL_S = 0.01
 
 Steps = Callable[[Answer], Iterable[Step]]
 
 
-def _record(
+def _report(
     answer: Answer, change: Callable[[Dict[str, Any]], Any] = lambda record: record
 ) -> bytes:
-    """Frame the last report before the fault, changed by a function."""
+    """Return the bytes of the last report before the fault, with `change` applied to the report."""
     text = dumps(change(json.loads(answer.texts[answer.begun - 1])))
     assert answer.frame is not None  # noqa: S101  # a transfer is a stream
     return answer.framed(answer.frame(text))
 
 
-def _less(record: Dict[str, Any]) -> Dict[str, Any]:
+def _with_fewer_bytes(record: Dict[str, Any]) -> Dict[str, Any]:
     return {**record, "completed": max(1, int(record.get("completed", 2)) // 2)}
 
 
-def _fails(text: str) -> Steps:
-    """Report an error after the begin, and nothing more."""
+def _ending_with_error(text: str) -> Steps:
+    """Send the first reports, then an error, then nothing more."""
 
     def steps(answer: Answer) -> List[Step]:
         texts = [*answer.texts[: answer.begun], dumps({"error": text})]
@@ -40,27 +40,30 @@ def _fails(text: str) -> Steps:
     return steps
 
 
-def _going_back(answer: Answer) -> List[Step]:
-    return [answer.start() + _record(answer, _less), answer.rest()]
+def _once_fewer_bytes(answer: Answer) -> List[Step]:
+    return [answer.start() + _report(answer, _with_fewer_bytes), answer.rest()]
 
 
-def _to_and_fro(answer: Answer) -> List[Step]:
-    """Count down and up again for ever, each time to where it was."""
-    return [answer.start(), drip(_record(answer, _less) + _record(answer), _EVERY_S)]
+def _alternating_bytes(answer: Answer) -> List[Step]:
+    """Report fewer bytes, then the earlier number of bytes, again and again."""
+    return [
+        answer.start(),
+        drip(_report(answer, _with_fewer_bytes) + _report(answer), _REPORT_INTERVAL_S),
+    ]
 
 
 def _silent_work(answer: Answer) -> List[Step]:
-    """Say that the digest is being checked, and nothing more."""
+    """Report that the digest is being checked, then send nothing more."""
     status = answer.replace(texts=[dumps({"status": "verifying sha256 digest"})])
     return [answer.start() + status.framed(status.body), lambda exchange: exchange.hold()]
 
 
-def _without_the_last(*more: Step) -> Steps:
-    return lambda answer: [*answer.replace(texts=answer.texts[:-1]).steps(), *more]
+def _without_last_report(*further: Step) -> Steps:
+    return lambda answer: [*answer.replace(texts=answer.texts[:-1]).steps(), *further]
 
 
 def _slow_work(answer: Answer) -> List[Step]:
-    """Work in silence for a moment before the last report."""
+    """Pause for a moment before the last report."""
 
     def pause(exchange: Exchange) -> None:
         exchange.hold(0.5)
@@ -69,7 +72,8 @@ def _slow_work(answer: Answer) -> List[Step]:
     return [answer.start() + status.framed(status.body), pause, answer.rest()]
 
 
-#: What the server says when a transfer fails in its course, by what happened (§5.3).
+#: Error texts of Ollama for a transfer that fails, by cause: docs/reference/ollama.md,
+#: "Error texts".
 TRANSFER_ERRORS: Dict[str, str] = {
     "no such model": "pull model manifest: file does not exist",
     "a server too old": "pull model manifest: 412: this model requires a newer version of Ollama",
@@ -83,18 +87,18 @@ TRANSFER_ERRORS: Dict[str, str] = {
 TRANSFER_FAULTS: Tuple[Fault, ...] = (
     Fault(
         "a transfer that stands still",
-        lambda a: [a.start(), drip(_record(a), _EVERY_S)],
+        lambda a: [a.start(), drip(_report(a), _REPORT_INTERVAL_S)],
         _KINDS,
     ),
-    Fault("a transfer that goes to and fro", _to_and_fro, _KINDS),
-    Fault("a transfer that goes back", _going_back, _KINDS),
-    Fault("a transfer without success", _without_the_last(), _KINDS),
-    Fault("a transfer without success, then closed", _without_the_last(close), _KINDS),
+    Fault("a transfer that goes to and fro", _alternating_bytes, _KINDS),
+    Fault("a transfer that goes back", _once_fewer_bytes, _KINDS),
+    Fault("a transfer without success", _without_last_report(), _KINDS),
+    Fault("a transfer without success, then closed", _without_last_report(close), _KINDS),
     Fault("silent work", _silent_work, _KINDS),
     Fault("slow work", _slow_work, _KINDS),
     Fault("a report without a status", lambda a: a.with_text('{"total": 7}').steps(), _KINDS),
     *(
-        Fault(f"a transfer that fails: {what}", _fails(text), _KINDS)
+        Fault(f"a transfer that fails: {what}", _ending_with_error(text), _KINDS)
         for what, text in TRANSFER_ERRORS.items()
     ),
 )

@@ -14,10 +14,10 @@ _VECTORS = ("vectors",)
 _LIST = ("list",)
 
 
-def _rows(change: Callable[[List[Any]], Any]) -> Callable[[Answer], Iterable[Step]]:
-    """Change the vectors, wherever the dialect keeps them."""
+def _change_vectors(change: Callable[[List[Any]], Any]) -> Callable[[Answer], Iterable[Step]]:
+    """Change the list of vectors, in either dialect."""
 
-    def spoil(record: Any) -> Any:
+    def change_record(record: Any) -> Any:
         if "embeddings" in record:
             return {**record, "embeddings": change(record["embeddings"])}
         items = record["data"]
@@ -30,57 +30,63 @@ def _rows(change: Callable[[List[Any]], Any]) -> Callable[[Answer], Iterable[Ste
         ]
         return {**record, "data": made}
 
-    return changing(spoil)
+    return changing(change_record)
 
 
-def _indexes(*indexes: Any) -> Callable[[Any], Any]:
-    def spoil(record: Any) -> Any:
+def _with_indexes(*indexes: Any) -> Callable[[Any], Any]:
+    def change_record(record: Any) -> Any:
         if "data" not in record:
             return {**record, "embeddings": record["embeddings"][:1]}
         items = [{**item, "index": i} for item, i in zip(record["data"], indexes)]
         return {**record, "data": items}
 
-    return spoil
+    return change_record
 
 
-def _entries(change: Callable[[Any], Any]) -> Callable[[Answer], Iterable[Step]]:
-    """Change the list of models, whatever its key."""
+def _change_models(change: Callable[[Any], Any]) -> Callable[[Answer], Iterable[Step]]:
+    """Change the list of models, in either dialect."""
 
-    def spoil(record: Any) -> Any:
+    def change_record(record: Any) -> Any:
         key = "models" if "models" in record else "data"
         return {**record, key: change(record[key])}
 
-    return changing(spoil)
+    return changing(change_record)
 
 
 _NOT_A_NUMBER = base64.b64encode(array("f", [float("nan"), 1.0]).tobytes()).decode()
 
 VECTOR_FAULTS: Tuple[Fault, ...] = (
-    Fault("too few vectors", _rows(lambda rows: rows[:-1]), _VECTORS),
-    Fault("too many vectors", _rows(lambda rows: [*rows, rows[0]]), _VECTORS),
-    Fault("no vectors", _rows(lambda rows: []), _VECTORS),
-    Fault("null for the vectors", _rows(lambda rows: None), _VECTORS),
-    Fault("vectors of different lengths", _rows(lambda rows: [rows[0], [1.0]]), _VECTORS),
-    Fault("an empty vector", _rows(lambda rows: [rows[0], []]), _VECTORS),
-    Fault("null for a vector", _rows(lambda rows: [rows[0], None]), _VECTORS),
-    Fault("a text in a vector", _rows(lambda rows: [rows[0], ["x"] * 16]), _VECTORS),
-    Fault("a list in a vector", _rows(lambda rows: [rows[0], [[1.0]] * 16]), _VECTORS),
-    Fault("a number too large for a vector", _rows(lambda rows: [rows[0], [1e39] * 16]), _VECTORS),
-    Fault("vectors that are not finite", _rows(lambda rows: [_NOT_A_NUMBER] * 2), _VECTORS),
-    Fault("vectors in broken base64", _rows(lambda rows: ["AAA$"] * 2), _VECTORS),
-    Fault("vectors in half a number", _rows(lambda rows: ["AAAA"] * 2), _VECTORS),
-    Fault("vectors in another order", changing(_indexes(1, 0)), _VECTORS),
-    Fault("vectors under one index", changing(_indexes(0, 0)), _VECTORS),
-    Fault("vectors under strange indexes", changing(_indexes("a", None)), _VECTORS),
+    Fault("too few vectors", _change_vectors(lambda rows: rows[:-1]), _VECTORS),
+    Fault("too many vectors", _change_vectors(lambda rows: [*rows, rows[0]]), _VECTORS),
+    Fault("no vectors", _change_vectors(lambda rows: []), _VECTORS),
+    Fault("null for the vectors", _change_vectors(lambda rows: None), _VECTORS),
+    Fault("vectors of different lengths", _change_vectors(lambda rows: [rows[0], [1.0]]), _VECTORS),
+    Fault("an empty vector", _change_vectors(lambda rows: [rows[0], []]), _VECTORS),
+    Fault("null for a vector", _change_vectors(lambda rows: [rows[0], None]), _VECTORS),
+    Fault("a text in a vector", _change_vectors(lambda rows: [rows[0], ["x"] * 16]), _VECTORS),
+    Fault("a list in a vector", _change_vectors(lambda rows: [rows[0], [[1.0]] * 16]), _VECTORS),
+    Fault(
+        "a number too large for a vector",
+        _change_vectors(lambda rows: [rows[0], [1e39] * 16]),
+        _VECTORS,
+    ),
+    Fault(
+        "vectors that are not finite", _change_vectors(lambda rows: [_NOT_A_NUMBER] * 2), _VECTORS
+    ),
+    Fault("vectors in broken base64", _change_vectors(lambda rows: ["AAA$"] * 2), _VECTORS),
+    Fault("vectors in half a number", _change_vectors(lambda rows: ["AAAA"] * 2), _VECTORS),
+    Fault("vectors in another order", changing(_with_indexes(1, 0)), _VECTORS),
+    Fault("vectors under one index", changing(_with_indexes(0, 0)), _VECTORS),
+    Fault("vectors under strange indexes", changing(_with_indexes("a", None)), _VECTORS),
     Fault("vectors of another model", changing(lambda r: {**r, "model": "another"}), _VECTORS),
-    Fault("a number for the list", _entries(lambda _: 7), _LIST),
-    Fault("a text for the list", _entries(lambda _: "models"), _LIST),
-    Fault("texts in the list", _entries(lambda _: ["a", "b"]), _LIST),
-    Fault("nulls in the list", _entries(lambda rows: [None, *rows]), _LIST),
-    Fault("an empty list", _entries(lambda _: []), _LIST),
+    Fault("a number for the list", _change_models(lambda _: 7), _LIST),
+    Fault("a text for the list", _change_models(lambda _: "models"), _LIST),
+    Fault("texts in the list", _change_models(lambda _: ["a", "b"]), _LIST),
+    Fault("nulls in the list", _change_models(lambda rows: [None, *rows]), _LIST),
+    Fault("an empty list", _change_models(lambda _: []), _LIST),
     Fault(
         "models without a name",
-        _entries(
+        _change_models(
             lambda rows: [{**row, **dict.fromkeys(("name", "model", "id", "key"))} for row in rows]
         ),
         _LIST,

@@ -1,4 +1,4 @@
-"""A server that behaves like LM Studio (the sections are those of lmstudio-api)."""
+"""Fake LM Studio server for tests."""
 
 from localproviders.testing.lmstudio.server import FakeLMStudio
 

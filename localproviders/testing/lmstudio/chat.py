@@ -1,12 +1,17 @@
-"""The own chat of a fake LM Studio, which keeps conversations (§2.10, §3.4)."""
+"""Native chat of the fake LM Studio server, which stores conversations.
+
+The format is described in docs/reference/lmstudio.md, "Native chat" and "Native events".
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any, Dict, List, Mapping, Tuple
 
+from localproviders._signatures import Unpack
+from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer, dumps
-from localproviders.testing.fake import count_tokens
+from localproviders.testing.fake import FakeOptions, Models, count_tokens
 from localproviders.testing.lmstudio.memory import Memory, Route, invalid
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
@@ -31,49 +36,51 @@ _FIELDS = frozenset(
         "previous_response_id",
     }
 )
-#: What a model takes as `reasoning` here, and what it takes unasked (§2.11).
-REASONING = {"allowed_options": ["off", "on"], "default": "on"}
+#: Values of `reasoning` that a thinking model allows, and its default
+#: (docs/reference/lmstudio.md, "Model lists").
+REASONING: Mapping[str, Any] = {"allowed_options": ["off", "on"], "default": "on"}
 
 
 def as_named_event(text: str) -> bytes:
-    """Frame a record as an event whose name is the record's own type."""
+    """Return the bytes of a server-sent event whose name is the `type` in the record."""
     found = re.match(r'\{"type": "([\w.]+)"', text)
     name = f"event: {found.group(1)}\n" if found else ""
     return f"{name}data: {text}\n\n".encode()
 
 
 class StatefulChat(Memory):
-    """Answers, and remembers what was said."""
+    """The part of the fake server with the native chat, which stores its responses."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        #: What had been said up to an answer that is kept, by its id.
+    def __init__(self, models: Models = None, **options: Unpack[FakeOptions]) -> None:
+        given, options = Sealed(options), FakeOptions()
+        super().__init__(models, **given.cell_contents)
+        #: The conversation that ends with each stored response, by the ID of the response.
         self.responses: Dict[str, str] = {}
 
     def chat_routes(self) -> Dict[Tuple[str, str], Route]:
-        """Give what answers which method and path."""
+        """Return the handler for each method and path."""
         return {("POST", "/api/v1/chat"): self._stateful}
 
     def _stateful(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
         self.check_fields(body, _FIELDS)
-        said = self._said_before(body) + " " + _said(body)
+        conversation = self._stored_conversation(body) + " " + _input_text(body)
         model = self._stateful_model(body)
-        cold = model.name not in self.loaded
-        load_s = self.load(model, exchange, body.get("context_length") if cold else None)
-        tokens, window = count_tokens(said), self.loaded[model.name]
+        must_load = model.name not in self.loaded
+        load_s = self.load(model, exchange, body.get("context_length") if must_load else None)
+        tokens, window = count_tokens(conversation), self.loaded[model.name]
         if tokens > window:
             raise self.overflow(tokens, window)
         reply = self.next_reply(exchange)
         if isinstance(reply, Refusal):
             return self.refusal(reply)
-        answer = _Turn(model, reply, body, tokens, load_s or 0.5 if cold else None)
+        answer = _Turn(model, reply, body, tokens, load_s or 0.5 if must_load else None)
         if body.get("store", True):
             answer.result["response_id"] = f"resp_{len(self.responses) + 1:048x}"
-            self.responses[answer.result["response_id"]] = f"{said} {answer.text}"
+            self.responses[answer.result["response_id"]] = f"{conversation} {answer.text}"
         return answer.stream() if body.get("stream") else self.json(answer.result)
 
-    def _said_before(self, body: Mapping[str, Any]) -> str:
+    def _stored_conversation(self, body: Mapping[str, Any]) -> str:
         before = body.get("previous_response_id")
         if before is None:
             return ""
@@ -99,19 +106,19 @@ class StatefulChat(Memory):
 
 
 class _Turn:
-    """One answer, whole or as events."""
+    """A response of the chat, as one JSON object or as events."""
 
     def __init__(
         self, model: FakeModel, reply: Reply, body: Mapping[str, Any], tokens: int, load_s: Any
     ) -> None:
-        most = body.get("max_output_tokens")
-        self._pieces = words_of(reply.text)[:most]
+        limit = body.get("max_output_tokens")
+        self._pieces = words_of(reply.text)[:limit]
         self._thoughts = words_of(reply.thinking)
         self._pause_s = reply.pause_s
         self._load_s = load_s
         self.text = "".join(self._pieces)
         items = {"reasoning": "".join(self._thoughts), "message": self.text}
-        output = [{"type": kind, "content": said} for kind, said in items.items() if said]
+        output = [{"type": kind, "content": text} for kind, text in items.items() if text]
         stats = {
             "input_tokens": tokens,
             "total_output_tokens": len(self._pieces) + len(self._thoughts),
@@ -120,7 +127,7 @@ class _Turn:
             "time_to_first_token_seconds": 0.781,
             **({} if load_s is None else {"model_load_time_seconds": load_s}),
         }
-        #: The whole answer.
+        #: The response without streaming, which the event `chat.end` also contains.
         self.result: Dict[str, Any] = {
             "model_instance_id": reply.model or model.instance or model.name,
             "output": output,
@@ -128,8 +135,8 @@ class _Turn:
         }
 
     def stream(self) -> Answer:
-        """Give it as events."""
-        before = [*self._loading(), *_steps("prompt_processing", {}, {})]
+        """Return the response as an event stream."""
+        before = [*self._loading(), *_phase("prompt_processing", {}, {})]
         thoughts = _block("reasoning", self._thoughts)
         texts = _block("message", self._pieces)
         start = {"type": "chat.start", **self._instance()}
@@ -152,15 +159,15 @@ class _Turn:
     def _loading(self) -> List[Dict[str, Any]]:
         if self._load_s is None:
             return []
-        return _steps("model_load", self._instance(), {"load_time_seconds": self._load_s})
+        return _phase("model_load", self._instance(), {"load_time_seconds": self._load_s})
 
 
-def _steps(what: str, each: Mapping[str, Any], last: Mapping[str, Any]) -> List[Dict[str, Any]]:
+def _phase(name: str, fields: Mapping[str, Any], last: Mapping[str, Any]) -> List[Dict[str, Any]]:
     return [
-        {"type": f"{what}.start", **each},
-        {"type": f"{what}.progress", **each, "progress": 0.5},
-        {"type": f"{what}.progress", **each, "progress": 1},
-        {"type": f"{what}.end", **each, **last},
+        {"type": f"{name}.start", **fields},
+        {"type": f"{name}.progress", **fields, "progress": 0.5},
+        {"type": f"{name}.progress", **fields, "progress": 1},
+        {"type": f"{name}.end", **fields, **last},
     ]
 
 
@@ -171,7 +178,7 @@ def _block(kind: str, pieces: List[str]) -> List[Dict[str, Any]]:
     return [{"type": f"{kind}.start"}, *deltas, {"type": f"{kind}.end"}]
 
 
-def _said(body: Mapping[str, Any]) -> str:
+def _input_text(body: Mapping[str, Any]) -> str:
     given = body.get("input")
     items = [{"type": "text", "content": given}] if isinstance(given, str) else given
     if not isinstance(items, list) or not items:
@@ -183,5 +190,5 @@ def _said(body: Mapping[str, Any]) -> str:
                 code="invalid_union",
                 param="input",
             )
-    said = [str(item["content"]) for item in items if item["type"] == "text"]
-    return " ".join([*said, str(body.get("system_prompt") or "")])
+    texts = [str(item["content"]) for item in items if item["type"] == "text"]
+    return " ".join([*texts, str(body.get("system_prompt") or "")])

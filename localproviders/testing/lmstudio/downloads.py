@@ -1,11 +1,17 @@
-"""The downloads of a fake LM Studio, which go on as its script says (§2.12)."""
+"""Downloads of the fake LM Studio server. A script sets their progress.
+
+The routes are described in docs/reference/lmstudio.md, "Model management".
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple
 
+from localproviders._signatures import Unpack
+from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer
+from localproviders.testing.fake import FakeOptions, Models
 from localproviders.testing.lmstudio.memory import Memory, Route, invalid
 from localproviders.testing.openai_compatible import RefusedError
 from localproviders.testing.scripted import Exchange
@@ -22,27 +28,28 @@ class _Job:
 
 
 class Downloads(Memory):
-    """Downloads what is in its `catalog`, or any address, step by step."""
+    """The part of the fake server that downloads models of its `catalog` or from any address."""
 
-    #: Names that it can download; an address it always can.
+    #: Names of models that can be downloaded. A download from any address works, too.
     catalog: Sequence[str] = ("ibm/granite-4-micro", "qwen/qwen3-8b")
-    #: The states that a new download goes through, one for each time it is asked for: the
-    #: status, and the share that is there. The last one stays.
+    #: Steps of a new download, one for each status request. A step is the status, and the fraction
+    #: of the bytes that have arrived. The last step is repeated.
     download_script: Sequence[Tuple[str, float]] = (("downloading", 0.5), ("completed", 1.0))
-    #: What a failed download gives as its reason; empty for none.
+    #: Reason for a failed download; empty if the server reports no reason.
     download_error: str = ""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, models: Models = None, **options: Unpack[FakeOptions]) -> None:
+        given, options = Sealed(options), FakeOptions()
+        super().__init__(models, **given.cell_contents)
         self._jobs: Dict[str, _Job] = {}
 
     def download_routes(self) -> Dict[Tuple[str, str], Route]:
-        """Give what answers which method and path."""
-        asked = {("GET", f"{_STATUS}{job}"): self._status_route for job in self._jobs}
-        return {("POST", "/api/v1/models/download"): self._download_route, **asked}
+        """Return the handler for each method and path."""
+        status_routes = {("GET", f"{_STATUS}{job}"): self._status_route for job in self._jobs}
+        return {("POST", "/api/v1/models/download"): self._download_route, **status_routes}
 
     def unknown_job(self, exchange: Exchange) -> None:
-        """Refuse to tell of a job that there is not."""
+        """Raise the error for an unknown job, if the request asks for the status of a job."""
         if exchange.method == "GET" and exchange.path.startswith(_STATUS):
             message = f"Job '{exchange.path[len(_STATUS) :]}' not found"
             error = {"type": "job_not_found", "message": message}
@@ -51,10 +58,10 @@ class Downloads(Memory):
     def _download_route(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
         self.check_fields(body, frozenset(("model", "quantization")))
-        asked = str(body.get("model"))
-        if "://" not in asked and asked not in [*self.catalog, *(m.name for m in self.models)]:
-            raise invalid(f"Model '{asked}' was not found in the catalog", code="model_not_found")
-        name = _key(asked) if "://" in asked else asked
+        given = str(body.get("model"))
+        if "://" not in given and given not in [*self.catalog, *(m.name for m in self.models)]:
+            raise invalid(f"Model '{given}' was not found in the catalog", code="model_not_found")
+        name = _listed_name(given) if "://" in given else given
         if name in [model.name for model in self.models]:
             return self.json({"status": "already_downloaded"})
         job = f"job_{len(self._jobs) + 1:010x}"
@@ -76,21 +83,21 @@ class Downloads(Memory):
             "started_at": _STARTED,
         }
         if status == "downloading":
-            more = {"bytes_per_second": 3870000.5, "estimated_completion": _STARTED}
-            answer.update(more)
+            speed = {"bytes_per_second": 3870000.5, "estimated_completion": _STARTED}
+            answer.update(speed)
         elif status == "completed":
             answer["completed_at"] = "2025-10-03T15:43:12.102Z"
-            self._arrive(job.name)
+            self._add_model(job.name)
         elif status == "failed" and self.download_error:
             answer["error"] = self.download_error
         return self.json(answer)
 
-    def _arrive(self, name: str) -> None:
+    def _add_model(self, name: str) -> None:
         if name not in [model.name for model in self.models]:
             self.models.append(self.make_model(name))
 
 
-def _key(address: str) -> str:
-    """Give the key under which a download from an address is listed."""
+def _listed_name(address: str) -> str:
+    """Return the name under which the server lists a model from an address."""
     name = address.rstrip("/").rpartition("/")[2].lower()
     return name[: -len("-gguf")] if name.endswith("-gguf") else name

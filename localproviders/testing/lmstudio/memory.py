@@ -1,17 +1,25 @@
-"""The models in a fake LM Studio's memory: loading, unloading, several copies (§1.5, §2.12)."""
+"""Models in the memory of the fake LM Studio server, which can hold several copies of a model.
+
+The behaviour is described in docs/reference/lmstudio.md, "Loading models" and
+"Model management".
+"""
 
 from __future__ import annotations
 
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple
 
+from localproviders._signatures import Unpack
+from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer
+from localproviders.testing.fake import FakeOptions, Models
 from localproviders.testing.openai_compatible import FakeOpenAICompatible, RefusedError
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel
 
 Route = Callable[[Exchange], Answer]
 
-#: Seconds that a model stays that a request has loaded, if the request says nothing (§1.6).
+#: Seconds after which an idle model is unloaded, if a request has loaded it and set no other limit
+#: (docs/reference/lmstudio.md, "Idle unloading").
 USUAL_TTL_S = 3600
 
 _LOAD_FIELDS = frozenset(
@@ -26,8 +34,9 @@ _LOAD_FIELDS = frozenset(
         "echo_load_config",
     }
 )
-# What a llama.cpp model is loaded with unasked (§2.11); an MLX model shows less.
-_USUAL = {
+# Default configuration of a llama.cpp model. An MLX model reports fewer values
+# (docs/reference/lmstudio.md, "Model lists").
+_DEFAULT_CONFIG = {
     "eval_batch_size": 512,
     "parallel": 4,
     "flash_attention": True,
@@ -36,41 +45,45 @@ _USUAL = {
 
 
 class Copy(NamedTuple):
-    """One copy of a model in memory, as the list of 0.4 shows it."""
+    """One copy of a model in memory, as in the list of LM Studio 0.4."""
 
     id: str
     config: Mapping[str, Any]
     ttl_s: Optional[float]
 
     def entry(self) -> Dict[str, Any]:
-        """Give its entry in the list."""
+        """Return the copy's entry in the list."""
         left = {} if self.ttl_s is None else {"remaining_ttl_seconds": self.ttl_s}
         return {"id": self.id, "config": dict(self.config), **left}
 
 
 class Memory(FakeOpenAICompatible):
-    """Loads and unloads; `loaded` has the window of each model's first copy."""
+    """The part of the fake server that loads and unloads models.
 
-    #: The further copies, by their names: of which model, and how they were loaded.
+    The attribute `loaded` contains the context window of each model's first copy.
+    """
+
+    #: The model and the configuration of each further copy, by the name of the copy.
     copies: Dict[str, Tuple[str, Dict[str, Any]]]
-    #: How the first copies were loaded, where a load said so.
+    #: Configurations of first copies that a load request has loaded, by model.
     configs: Dict[str, Dict[str, Any]]
-    #: Seconds left of the models that a request has loaded.
+    #: Remaining seconds of models that a chat or embedding request has loaded, by model.
     ttls: Dict[str, float]
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, models: Models = None, **options: Unpack[FakeOptions]) -> None:
+        given, options = Sealed(options), FakeOptions()
+        super().__init__(models, **given.cell_contents)
         self.copies, self.configs, self.ttls = {}, {}, {}
 
     def memory_routes(self) -> Dict[Tuple[str, str], Route]:
-        """Give what answers which method and path."""
+        """Return the handler for each method and path."""
         return {
             ("POST", "/api/v1/models/load"): self._load_route,
             ("POST", "/api/v1/models/unload"): self._unload_route,
         }
 
     def evict(self, name: str) -> None:
-        """Take a model out of memory, every copy of it, as another hand would."""
+        """Unload every copy of a model, to simulate another program."""
         self.loaded.pop(name, None)
         self.configs.pop(name, None)
         self.ttls.pop(name, None)
@@ -79,7 +92,7 @@ class Memory(FakeOpenAICompatible):
                 del self.copies[copy]
 
     def in_memory(self, model: FakeModel) -> List[Copy]:
-        """Give the copies of a model."""
+        """Return the copies of a model that are in memory."""
         found = []
         if model.name in self.loaded:
             config = self.configs.get(model.name) or _config(model, {})
@@ -92,16 +105,20 @@ class Memory(FakeOpenAICompatible):
         ]
 
     def load(self, model: FakeModel, exchange: Exchange, window: Optional[int] = None) -> float:
-        """Load for a request that names a model which is not there (§1.5)."""
+        """Load the model for a request, unless it is loaded; return the seconds of the load."""
         self._check_loadable(model)
-        there = model.name in self.loaded
+        was_loaded = model.name in self.loaded
         seconds = super().load(model, exchange, window)
-        if not there:
+        if not was_loaded:
             self.ttls[model.name] = exchange.json.get("ttl", USUAL_TTL_S)
         return seconds
 
     def check_fields(self, body: Mapping[str, Any], known: FrozenSet[str]) -> None:
-        """Refuse what the strict routes do not know (§2.10)."""
+        """Refuse a request with an unknown field, like LM Studio's own routes.
+
+        Raises:
+            RefusedError: A field is unknown.
+        """
         unknown = ", ".join(f"'{name}'" for name in body if name not in known)
         if unknown:
             raise invalid(f"Unrecognized key(s) in object: {unknown}", code="unrecognized_keys")
@@ -120,15 +137,15 @@ class Memory(FakeOpenAICompatible):
         config = _config(model, body)
         answer = {
             "type": "embedding" if model.can("embeddings") else "llm",
-            "instance_id": self._settle(model, config),
+            "instance_id": self._add_copy(model, config),
             "load_time_seconds": model.load_s or 0.5,
             "status": "loaded",
             **({"load_config": config} if body.get("echo_load_config") else {}),
         }
         return self.json(answer)
 
-    def _settle(self, model: FakeModel, config: Dict[str, Any]) -> str:
-        """Name a new copy: as the model, or with a number behind it (§2.12)."""
+    def _add_copy(self, model: FakeModel, config: Dict[str, Any]) -> str:
+        """Add a copy to memory; return its name: the model's name, ``name:2`` and so on."""
         if model.name not in self.loaded:
             self.loaded[model.name] = config["context_length"]
             self.configs[model.name] = config
@@ -160,15 +177,15 @@ class Memory(FakeOpenAICompatible):
 
 
 def invalid(message: str, *, code: Optional[str] = None, param: Optional[str] = None) -> Any:
-    """Make a refusal of LM Studio's own routes (§4.1)."""
+    """Return the exception for an error response of LM Studio's own routes."""
     more = {"code": code, "param": param}
     error = {"message": message, "type": "invalid_request"}
     return RefusedError({"error": {**error, **{k: v for k, v in more.items() if v is not None}}})
 
 
-def _config(model: FakeModel, asked: Mapping[str, Any]) -> Dict[str, Any]:
+def _config(model: FakeModel, body: Mapping[str, Any]) -> Dict[str, Any]:
     mlx = model.format == "mlx"
-    usual = {"parallel": 4} if mlx else dict(_USUAL)
-    window = model.max_context_length if mlx else asked.get("context_length", model.context_length)
-    given = {name: asked[name] for name in (*usual, "num_experts") if name in asked and not mlx}
-    return {**usual, **given, "context_length": window}
+    defaults = {"parallel": 4} if mlx else dict(_DEFAULT_CONFIG)
+    window = model.max_context_length if mlx else body.get("context_length", model.context_length)
+    given = {name: body[name] for name in (*defaults, "num_experts") if name in body and not mlx}
+    return {**defaults, **given, "context_length": window}

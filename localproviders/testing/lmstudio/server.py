@@ -1,10 +1,13 @@
-"""A server that behaves like LM Studio (the sections are those of lmstudio-api)."""
+"""Fake LM Studio server: model lists, names, errors and embeddings."""
 
 from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
+from localproviders._signatures import Unpack, exact_keywords, show_keywords
+from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer
+from localproviders.testing.fake import FakeOptions, FakeServer, Models
 from localproviders.testing.lmstudio.chat import REASONING, StatefulChat
 from localproviders.testing.lmstudio.downloads import Downloads
 from localproviders.testing.openai_compatible import RefusedError
@@ -13,20 +16,21 @@ from localproviders.testing.values import FakeModel
 
 
 class FakeLMStudio(Downloads, StatefulChat):
-    """A server that behaves like LM Studio, for tests; use it in a ``with`` block.
+    """A fake LM Studio server for tests, to be used in a ``with`` block.
 
-    It answers unknown paths with status 200 and an error, lets its one loaded model answer
-    for unknown names, loads a model at its first request, and ignores ``dimensions`` and
-    ``encoding_format``. What its version has, it does: it loads and unloads copies of models,
-    downloads as `download_script` says, and keeps conversations. `generation` may be changed
-    while it runs, as by an update.
+    Like LM Studio, it answers unknown paths with status 200 and an error. If exactly one model is
+    loaded, it answers requests for unknown models with that model. It loads a model at the first
+    request for it, and ignores ``dimensions`` and ``encoding_format``. Generation ``0.4`` also
+    loads, unloads and downloads models, and stores conversations. `download_script` sets the
+    progress of downloads.
 
     Args:
         models: Names, or `FakeModel` values.
-        generation: ``0.4`` has all of LM Studio's own routes, ``0.3`` only its older list,
-            ``0.3.5`` none of them.
-        jit: Whether a request loads the model that it names.
-        **options: Those of `FakeServer`.
+        generation: ``0.4`` has all of LM Studio's own routes, ``0.3`` has only the older model
+            list, and ``0.3.5`` has none of these routes. Tests may change the attribute while
+            the server runs, to simulate an update.
+        jit: Whether a request loads the requested model.
+        **options: Options of `FakeServer`.
     """
 
     default_models: Sequence[Union[str, FakeModel]] = (
@@ -34,22 +38,25 @@ class FakeLMStudio(Downloads, StatefulChat):
         "text-embedding-nomic-embed-text-v1.5",
     )
 
-    work_paths = (*Downloads.work_paths, "/api/v1/chat")
+    work_paths: Tuple[str, ...] = (*Downloads.work_paths, "/api/v1/chat")
 
+    @exact_keywords
+    @show_keywords(FakeOptions, FakeServer)
     def __init__(
         self,
-        models: Optional[Sequence[Union[str, FakeModel]]] = None,
+        models: Models = None,
         *,
         generation: str = "0.4",
         jit: bool = True,
-        **options: Any,
+        **options: Unpack[FakeOptions],
     ) -> None:
-        super().__init__(models, **options)
+        given, options = Sealed(options), FakeOptions()
+        super().__init__(models, **given.cell_contents)
         self.generation = generation
         self.jit = jit
 
     def routes(self) -> Dict[Tuple[str, str], Callable[[Exchange], Answer]]:
-        """Give what answers which method and path."""
+        """Return the handler for each method and path."""
         routes = super().routes()
         for method, path in (
             ("GET", "/health"),
@@ -73,25 +80,34 @@ class FakeLMStudio(Downloads, StatefulChat):
         return not self.generation.startswith("0.3")
 
     def unknown(self, exchange: Exchange) -> Answer:
-        """Answer a request for a path that is not there: with status 200 (§0, fact 1)."""
+        """Answer a request for an unknown path with status 200 and an error.
+
+        Source: docs/reference/lmstudio.md, "Endpoints".
+        """
         if self._is_new:
             self.unknown_job(exchange)
         where = f"({exchange.method} {exchange.path})"
         return self.json({"error": f"Unexpected endpoint or method. {where}"})
 
     def wrong_key(self, given: str) -> RefusedError:
-        """Make the refusal of a missing or malformed key (§1.3)."""
-        offered = given.partition(" ")[2]
+        """Return the error for a missing or malformed token.
+
+        Source: docs/reference/lmstudio.md, "Authentication".
+        """
+        token = given.partition(" ")[2]
         message = (
-            f"Malformed LM Studio API token provided: {offered[:10]}**********"
-            if offered
+            f"Malformed LM Studio API token provided: {token[:10]}**********"
+            if token
             else "An LM Studio API token is required to make requests to this server"
         )
         error = {"type": "invalid_request", "code": "invalid_api_key", "message": message}
         return RefusedError({"error": error}, "401 Unauthorized")
 
     def choose(self, name: Optional[str], ability: str) -> FakeModel:
-        """Resolve a name as LM Studio does (§4.4)."""
+        """Return the model that answers a request for a model name.
+
+        Source: docs/reference/lmstudio.md, "Model names".
+        """
         able = [model for model in self.models if model.can(ability)]
         known = next((model for model in able if name in self._names(model)), None)
         loaded = [model for model in able if model.name in self.loaded]
@@ -114,7 +130,10 @@ class FakeLMStudio(Downloads, StatefulChat):
         return (model.name, model.instance or model.name, *copies)
 
     def overflow(self, tokens: int, window: int) -> RefusedError:
-        """Make the refusal of a prompt that does not fit (§4.3)."""
+        """Return the error for a prompt that is longer than the context window.
+
+        Source: docs/reference/lmstudio.md, "Error texts".
+        """
         return RefusedError(
             {
                 "error": "The number of tokens to keep from the initial prompt is greater than "
@@ -123,17 +142,17 @@ class FakeLMStudio(Downloads, StatefulChat):
         )
 
     def vector(self, values: List[float], encoding: Any) -> Any:
-        """Write a vector as floats, whatever was asked for (§2.5)."""
+        """Return the vector as floats, because LM Studio ignores ``encoding_format``."""
         return values
 
     def embedding_usage(self, tokens: int) -> Dict[str, int]:
-        """Say nothing: its counts are always zero (§2.5)."""
+        """Return zeros, because LM Studio does not count tokens of embedding requests."""
         return {"prompt_tokens": 0, "total_tokens": 0}
 
     # --- lists ----------------------------------------------------------------------------
 
     def _visible(self) -> List[FakeModel]:
-        """Give the models of the older lists: the loaded ones if nothing loads by itself."""
+        """Return the models of the older lists: only the loaded models if JIT loading is off."""
         return [model for model in self.models if self.jit or model.name in self.loaded]
 
     def _ids(self, _: Exchange) -> Answer:
@@ -156,7 +175,7 @@ class FakeLMStudio(Downloads, StatefulChat):
             "id": model.name,
             "object": "model",
             "type": "embeddings" if model.can("embeddings") else kind,
-            "publisher": "somebody",
+            "publisher": "a-publisher",
             "arch": "qwen3",
             "compatibility_type": "gguf",
             "quantization": "Q4_K_M",
@@ -173,7 +192,7 @@ class FakeLMStudio(Downloads, StatefulChat):
         embeds = model.can("embeddings")
         entry = {
             "type": "embedding" if embeds else "llm",
-            "publisher": "somebody",
+            "publisher": "a-publisher",
             "key": model.name,
             "display_name": model.name,
             "quantization": {"name": "Q4_K_M", "bits_per_weight": 4},
@@ -183,15 +202,18 @@ class FakeLMStudio(Downloads, StatefulChat):
             "max_context_length": model.max_context_length,
             "format": model.format,
         }
-        return entry if embeds else {**entry, **_about(model)}
+        return entry if embeds else {**entry, **_text_model_fields(model)}
 
 
-def _about(model: FakeModel) -> Dict[str, Any]:
-    """Give the keys that embedding models lack (§2.11)."""
-    said: Dict[str, Any] = {
+def _text_model_fields(model: FakeModel) -> Dict[str, Any]:
+    """Return the fields of an entry that embedding models do not have.
+
+    Source: docs/reference/lmstudio.md, "Model lists".
+    """
+    capabilities: Dict[str, Any] = {
         "vision": model.can("vision"),
         "trained_for_tool_use": model.can("tools"),
     }
     if model.can("thinking"):
-        said["reasoning"] = REASONING
-    return {"architecture": "qwen3", "capabilities": said, "description": None}
+        capabilities["reasoning"] = REASONING
+    return {"architecture": "qwen3", "capabilities": capabilities, "description": None}

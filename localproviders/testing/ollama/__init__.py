@@ -1,4 +1,4 @@
-"""A server that behaves like Ollama."""
+"""A fake server that behaves like Ollama."""
 
 from localproviders.testing.ollama.server import FakeOllama
 

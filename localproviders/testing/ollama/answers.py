@@ -1,4 +1,7 @@
-"""What all of the fake Ollama's answers share: bodies, refusals, names (ollama-api §5, §7)."""
+"""Parts that the fake Ollama's responses share: bodies, refusals and names.
+
+They follow docs/reference/ollama.md, "Error bodies" and "Model names".
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ DATE = "2026-11-24T07:35:50.811290692Z"
 
 
 class RefusedError(Exception):
-    """The server refuses, in these words and with this status."""
+    """A refusal by the fake server, with its text and status."""
 
     def __init__(self, text: str, status: str = "400 Bad Request") -> None:
         super().__init__(text)
@@ -21,10 +24,10 @@ class RefusedError(Exception):
 
 
 def body_of(exchange: Exchange) -> Mapping[str, Any]:
-    """Give the JSON of a request.
+    """Return the JSON of a request.
 
     Raises:
-        RefusedError: There is none, or it is no object.
+        RefusedError: The request has no body, or the body is not an object.
     """
     if not exchange.body:
         raise RefusedError("missing request body")
@@ -38,32 +41,36 @@ def body_of(exchange: Exchange) -> Mapping[str, Any]:
 
 
 def as_listed(name: str) -> str:
-    """Give a name as the server lists it."""
+    """Return a model name in the form of the server's model list."""
     return display_name(name).lower()
 
 
 def json_answer(value: Any, status: str = "200 OK", kind: str = "other") -> Answer:
-    """Give an answer of one JSON value."""
+    """Return a response with one JSON value as its body."""
     media = "application/json; charset=utf-8"
     return Answer([dumps(value)], kind=kind, content_type=media, status=status)
 
 
 def text_answer(status: str, text: str) -> Answer:
-    """Give an answer in plain text."""
+    """Return a response in plain text."""
     return Answer([text], content_type="text/plain", status=status)
 
 
-def nothing(status: str = "200 OK") -> Answer:
-    """Give an answer without a body (§2.12, §2.13)."""
+def empty_answer(status: str = "200 OK") -> Answer:
+    """Return a response without a body, for copies, deletions and blobs."""
     return Answer([], status=status)
 
 
 def progress_answer(
     body: Mapping[str, Any], records: Sequence[Dict[str, Any]], begun: int, pause_s: float
 ) -> Answer:
-    """Give reports as a stream, or the last one alone, with its status (§3.5)."""
+    """Return the reports as a stream; without streaming, return the last report with its status.
+
+    Source: docs/reference/ollama.md, "Progress" and "Errors in a stream".
+    """
     last = records[-1]
-    # What comes first decides the status; later errors come under 200.
+    # The first record decides the status code. A later error is a record of a stream that has begun
+    # with status 200.
     first_fails = "error" in records[0]
     if body.get("stream") is False or first_fails:
         fails = "400 Bad Request" if first_fails else "500 Internal Server Error"

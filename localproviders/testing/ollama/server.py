@@ -1,4 +1,4 @@
-"""A server that behaves like Ollama (the sections are those of ollama-api)."""
+"""A fake server that behaves like Ollama, as docs/reference/ollama.md describes it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import json
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
+from localproviders._signatures import Unpack, exact_keywords, show_keywords
+from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer, as_line, dumps
-from localproviders.testing.fake import count_tokens, overflow_error
+from localproviders.testing.fake import (
+    FakeOptions,
+    FakeServer,
+    Models,
+    count_tokens,
+    overflow_error,
+)
 from localproviders.testing.ollama.answers import (
     DATE,
     RefusedError,
@@ -22,40 +30,44 @@ from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
 
 
 class FakeOllama(FakeLibrary):
-    """A server that behaves like Ollama, for tests; use it in a ``with`` block.
+    """A fake server that behaves like Ollama, for tests; use it in a ``with`` block.
 
-    It lists, shows, loads, chats, completes and embeds as Ollama does, with its errors:
-    unknown models, abilities that a model lacks, prompts that do not fit (tokens are
-    words). It pulls what stands in its `registry`, pushes, makes, copies and deletes. Its
-    arguments are those of `FakeServer`.
+    The server lists, shows and loads models, chats, completes and embeds like Ollama. It also
+    sends Ollama's errors for unknown models, missing abilities, and prompts that do not fit the
+    context window. Each word counts as one token. The models of `registry` can be pulled. Models
+    can also be pushed, created, copied and deleted. The arguments are those of `FakeServer`, but
+    `api_key` has no effect: like Ollama, this server checks no keys.
     """
 
     default_models: Sequence[Union[str, FakeModel]] = ("llama3.2", "nomic-embed-text")
-    kinds = ("lines", "vectors", "list", "progress")
-    work_paths = ("/api/chat", "/api/generate", "/api/embed")
-    list_paths = ("/api/tags",)
-    transfer_paths = ("/api/pull", "/api/push", "/api/create")
-    #: What ``GET /api/version`` answers.
+    kinds: Tuple[str, ...] = ("lines", "vectors", "list", "progress")
+    work_paths: Tuple[str, ...] = ("/api/chat", "/api/generate", "/api/embed")
+    list_paths: Tuple[str, ...] = ("/api/tags",)
+    transfer_paths: Tuple[str, ...] = ("/api/pull", "/api/push", "/api/create")
+    #: Version that ``GET /api/version`` returns.
     version = "0.32.6"
-    #: True lets it behave as a server from before ``/api/embed``.
+    #: Whether the server behaves like an old server, which has no ``/api/embed``.
     old_embeddings = False
-    #: What ``GET /api/status`` answers; None is a server too old to have it.
+    #: Value that ``GET /api/status`` returns; None means an old server without this route.
     cloud_disabled: Optional[bool] = False
-    #: Seconds that a model stays in memory where a request does not say.
+    #: Seconds that a model stays in memory if a request has no ``keep_alive``.
     keep_alive_s: float = 300.0
-    #: Seconds that a model stays listed after it was told to leave.
+    #: Seconds that a model stays listed after a request to unload it.
     unload_s: float = 0.0
-    #: How much of each model is on a graphics card.
+    #: Bytes of each model that are in GPU memory.
     vram_bytes: int = 0
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        #: When each model leaves memory, by name.
+    @exact_keywords
+    @show_keywords(FakeOptions, FakeServer)
+    def __init__(self, models: Models = None, **options: Unpack[FakeOptions]) -> None:
+        given, options = Sealed(options), FakeOptions()
+        super().__init__(models, **given.cell_contents)
+        #: Time at which each model is unloaded, by name.
         self.expires: Dict[str, datetime] = {}
         self._with_window: Set[str] = set()
 
     def answer(self, exchange: Exchange) -> Answer:
-        """Give the good answer to a request."""
+        """Return the correct response to a request."""
         path = exchange.path.partition("?")[0]
         if path.startswith("/api/blobs/"):
             path = "/api/blobs/"
@@ -90,26 +102,34 @@ class FakeOllama(FakeLibrary):
     # --- memory ---------------------------------------------------------------------------
 
     def load(self, model: FakeModel, exchange: Exchange, window: Optional[int] = None) -> float:
-        """Bring a model into memory as `FakeServer` does, and start its timer (§4.5)."""
+        """Load a model, start its keep-alive timer, and return the seconds of the load."""
         self._evict()
         model = self._runner(model)
-        asked = self._window(model, window)
-        load_s = super().load(model, exchange, asked)
-        kept_s = exchange.json.get("keep_alive")
-        self.expires[model.name] = self._expiry(self.keep_alive_s if kept_s is None else kept_s)
+        window = self._window(model, window)
+        load_s = super().load(model, exchange, window)
+        keep_alive_s = exchange.json.get("keep_alive")
+        self.expires[model.name] = self._expiry(
+            self.keep_alive_s if keep_alive_s is None else keep_alive_s
+        )
         return load_s
 
     def _runner(self, model: FakeModel) -> FakeModel:
-        """Give the model whose place in memory this one takes: files are loaded once."""
-        files = self.owner_of_files(model)
-        there = (m for m in self.models if m.name in self.loaded)
-        return next((m for m in there if self.owner_of_files(m) == files), model)
+        """Return the loaded model with the same files, or else this model.
 
-    def _window(self, model: FakeModel, asked: Optional[int]) -> Optional[int]:
-        """Give the window to load with: without a word, one that was asked for is given up."""
-        if asked is not None:
+        The server loads the same files only once.
+        """
+        files = self.owner_of_files(model)
+        loaded = (m for m in self.models if m.name in self.loaded)
+        return next((m for m in loaded if self.owner_of_files(m) == files), model)
+
+    def _window(self, model: FakeModel, requested: Optional[int]) -> Optional[int]:
+        """Return the context window with which a model is loaded; None keeps the current window.
+
+        A request without a window resets the window of an earlier request.
+        """
+        if requested is not None:
             self._with_window.add(model.name)
-            return min(asked, model.max_context_length)
+            return min(requested, model.max_context_length)
         if model.name not in self._with_window:
             return None
         self._with_window.discard(model.name)
@@ -120,7 +140,7 @@ class FakeOllama(FakeLibrary):
         return now + (timedelta(days=292 * 365) if seconds < 0 else timedelta(seconds=seconds))
 
     def _evict(self) -> None:
-        """Take what has outlived its timer out of memory."""
+        """Unload the models whose timer has expired."""
         now = datetime.now(timezone.utc)
         for name in [name for name, until in self.expires.items() if until <= now]:
             self.loaded.pop(name, None)
@@ -154,8 +174,8 @@ class FakeOllama(FakeLibrary):
         model = self._find(body.get("model"), "model {!r} not found")
         if not body.get("messages"):
             return self._load_only(exchange, body, model)
-        said = " ".join(str(message.get("content") or "") for message in body["messages"])
-        return self._text_answer(exchange, body, model, said, _as_message)
+        prompt = " ".join(str(message.get("content") or "") for message in body["messages"])
+        return self._text_answer(exchange, body, model, prompt, _as_message)
 
     def _generate(self, exchange: Exchange) -> Answer:
         body = body_of(exchange)
@@ -163,12 +183,14 @@ class FakeOllama(FakeLibrary):
         if not body.get("prompt"):
             return self._load_only(exchange, body, model)
         if body.get("suffix"):
-            _need(model, "insert", "registry.ollama.ai/library/{} does not support insert")
-        said = f"{body['prompt']} {body.get('suffix') or ''}"
-        return self._text_answer(exchange, body, model, said, _as_response)
+            _require_ability(
+                model, "insert", "registry.ollama.ai/library/{} does not support insert"
+            )
+        prompt = f"{body['prompt']} {body.get('suffix') or ''}"
+        return self._text_answer(exchange, body, model, prompt, _as_response)
 
     def _load_only(self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel) -> Answer:
-        """Load or unload: a request without a prompt does nothing else (§2.5)."""
+        """Answer a request without a prompt, which loads or unloads the model."""
         if body.get("keep_alive") == 0:
             model = self._runner(model)
             if model.name in self.loaded:
@@ -176,7 +198,7 @@ class FakeOllama(FakeLibrary):
             self._evict()
             reason = "unload"
         else:
-            _need(model, "chat", '"{}" does not support chat')
+            _require_ability(model, "chat", '"{}" does not support chat')
             self.load(model, exchange, _window(body))
             reason = "load"
         record = {"model": body["model"], "created_at": DATE, "done": True}
@@ -188,18 +210,18 @@ class FakeOllama(FakeLibrary):
         exchange: Exchange,
         body: Mapping[str, Any],
         model: FakeModel,
-        said: str,
+        prompt: str,
         fields: Callable[[str, str, List[Any]], Dict[str, Any]],
     ) -> Answer:
-        self._check_abilities(body, model)
+        self._check_capabilities(body, model)
         load_s = self.load(model, exchange, _window(body))
-        prompt_tokens = self._fitting(body, model, count_tokens(said))
+        prompt_tokens = self._fit_prompt(body, model, count_tokens(prompt))
         reply = self.next_reply(exchange)
         if isinstance(reply, Refusal):
             return self.refusal(reply)
-        pieces, finish = _limited(words_of(reply.text), reply.finish_reason, body)
+        pieces, finish = _cut_to_limit(words_of(reply.text), reply.finish_reason, body)
         thoughts, calls = words_of(reply.thinking), _calls(reply)
-        base = _base(body, model, reply)
+        base = _first_fields(body, model, reply)
         last = {**base, **fields("", "", []), "done": True}
         last.update({"done_reason": finish} if finish else {})
         last.update(_metrics(prompt_tokens, len(pieces) + len(thoughts), load_s))
@@ -218,15 +240,18 @@ class FakeOllama(FakeLibrary):
             pause_s=reply.pause_s,
         )
 
-    def _check_abilities(self, body: Mapping[str, Any], model: FakeModel) -> None:
-        _need(model, "chat", '"{}" does not support chat')
+    def _check_capabilities(self, body: Mapping[str, Any], model: FakeModel) -> None:
+        _require_ability(model, "chat", '"{}" does not support chat')
         if body.get("tools"):
-            _need(model, "tools", "registry.ollama.ai/library/{} does not support tools")
+            _require_ability(model, "tools", "registry.ollama.ai/library/{} does not support tools")
         if body.get("think"):
-            _need(model, "thinking", '"{}" does not support thinking')
+            _require_ability(model, "thinking", '"{}" does not support thinking')
 
-    def _fitting(self, body: Mapping[str, Any], model: FakeModel, tokens: int) -> int:
-        """Cut a prompt that does not fit, or refuse it in the runner's words (§4.7)."""
+    def _fit_prompt(self, body: Mapping[str, Any], model: FakeModel, tokens: int) -> int:
+        """Return the number of prompt tokens; cut or refuse a prompt that does not fit.
+
+        Source: docs/reference/ollama.md, "Context window".
+        """
         window = self.loaded[self._runner(model).name]
         if tokens <= window:
             return tokens
@@ -263,7 +288,7 @@ class FakeOllama(FakeLibrary):
         return json_answer(answer, kind="vectors")
 
     def _embed_one(self, exchange: Exchange) -> Answer:
-        """Answer the superseded route (§2.8)."""
+        """Answer a request to ``/api/embeddings``, which ``/api/embed`` has replaced."""
         body = body_of(exchange)
         model = self._find(body.get("model"), 'model "{}" not found, try pulling it first')
         self.load(model, exchange, _window(body))
@@ -277,7 +302,7 @@ class FakeOllama(FakeLibrary):
         return json_answer({"embedding": self.vector_of(text, model.dimensions) if text else []})
 
 
-def _need(model: FakeModel, ability: str, words: str) -> None:
+def _require_ability(model: FakeModel, ability: str, words: str) -> None:
     if not model.can(ability):
         raise RefusedError(words.format(as_listed(model.name)), "400 Bad Request")
 
@@ -286,17 +311,17 @@ def _window(body: Mapping[str, Any]) -> Optional[int]:
     return (body.get("options") or {}).get("num_ctx")
 
 
-def _limited(
+def _cut_to_limit(
     pieces: List[str], finish: Optional[str], body: Mapping[str, Any]
 ) -> Tuple[List[str], Optional[str]]:
-    most = (body.get("options") or {}).get("num_predict")
-    if most is None or most < 0 or most >= len(pieces):
+    limit = (body.get("options") or {}).get("num_predict")
+    if limit is None or limit < 0 or limit >= len(pieces):
         return pieces, finish
-    return pieces[:most], "length"
+    return pieces[:limit], "length"
 
 
-def _base(body: Mapping[str, Any], model: FakeModel, reply: Reply) -> Dict[str, Any]:
-    """Give what every record of an answer begins with."""
+def _first_fields(body: Mapping[str, Any], model: FakeModel, reply: Reply) -> Dict[str, Any]:
+    """Return the fields with which every record of a response begins."""
     remote = reply.remote_host or model.remote_host
     named = {"model": reply.model or body["model"]}
     return {**named, **({"remote_host": remote} if remote else {}), "created_at": DATE}
@@ -331,5 +356,5 @@ def _metrics(prompt_tokens: int, answer_tokens: int, load_s: float) -> Dict[str,
         "eval_count": answer_tokens,
         "eval_duration": 108380000 if answer_tokens else 0,
     }
-    # Zero numbers are left out (§8).
+    # Ollama leaves out numbers that are 0 (docs/reference/ollama.md, "Chat").
     return {name: number for name, number in numbers.items() if number}

@@ -1,0 +1,293 @@
+"""Parts of requests and responses that all dialects have in common. No input or output."""
+
+from __future__ import annotations
+
+from math import log
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
+
+from localproviders._dialect.error_answers import Rule, from_words, read_words
+from localproviders._dialect.values import mappings, number
+from localproviders._http.framing import (
+    MOST_LOGPROBS,
+    MOST_MODELS,
+    Look,
+    Tally,
+    no_look,
+    parse_json,
+)
+from localproviders.errors import (
+    AnswerTooLargeError,
+    EmbeddingError,
+    ProtocolError,
+    ProviderError,
+    ServerError,
+)
+from localproviders.types.messages import Tool
+from localproviders.types.responses import ServerTimings, TokenLogprob, Usage
+
+#: The vector of one text, or the error of that text.
+Row = Union[Sequence[float], ProviderError]
+
+
+class Vectors(NamedTuple):
+    """The content of an embedding response; the fields are those of `EmbeddingResponse`."""
+
+    rows: Sequence[Row]
+    model: str
+    usage: Usage
+    server_timings: ServerTimings
+    warnings: Tuple[str, ...] = ()
+    truncation: str = "unknown"
+
+
+def unexpected(what: str) -> NoReturn:
+    """Raise the error for a response that lacks a required part.
+
+    Args:
+        what: Name of the missing part, for the message.
+
+    Raises:
+        ProtocolError: Always.
+    """
+    raise ProtocolError(
+        f"the answer has no {what}",
+        hint="check that the right kind of server listens at this address",
+    )
+
+
+def checked(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:
+    """Check that a JSON response is an object and reports no error, and return it.
+
+    The HTTP status does not matter, because servers also report errors with status 200.
+
+    Args:
+        data: The parsed JSON.
+        rules: The rules that choose the error class by the server's text.
+
+    Raises:
+        ProviderError: The response reports an error, or is not an object.
+    """
+    words = read_words(data)
+    if words is not None:
+        raise from_words(words, rules)
+    if not isinstance(data, dict):
+        unexpected("JSON object")
+    return data
+
+
+def named(
+    items: Sequence[Any], name_of: Callable[[Mapping[str, Any]], str], look: Look = no_look
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the entries of a list of models, checking the limits of the call between them.
+
+    Entries that are not objects are skipped. Entries without a name are skipped, too, because no
+    request could name their models.
+
+    Args:
+        items: The entries.
+        name_of: Function that returns the name of an entry, or an empty string.
+        look: Function that checks the limits of the call.
+
+    Raises:
+        AnswerTooLargeError: The list has more than `MOST_MODELS` entries.
+        ProtocolError: The list has entries, but none of them is an object with a name.
+        ProviderError: A limit of the call expired, or the call was cancelled.
+    """
+    if len(items) > MOST_MODELS:
+        raise AnswerTooLargeError(
+            f"the list has {len(items):,} models, but at most {MOST_MODELS:,} are accepted",
+            hint="check that the right kind of server listens at this address",
+        )
+    found = mappings(items)
+    tally, is_named = Tally("models", MOST_MODELS, look), not items
+    for item in found:
+        tally.add()
+        if name_of(item):
+            is_named = True
+            yield item
+    if not is_named:
+        unexpected("name of a model in its list")
+
+
+def check_vectors(found: int, texts: int) -> None:
+    """Check that a response has one vector for each text, before the vectors are read.
+
+    Args:
+        found: Number of vectors in the response.
+        texts: Number of texts in the request.
+
+    Raises:
+        EmbeddingError: The numbers differ.
+    """
+    if found != texts:
+        raise EmbeddingError(
+            f"the server returned {found} vectors for {texts} text{'s' * (texts > 1)}"
+        )
+
+
+def logprob_tally(look: Look = no_look) -> Tally:
+    """Return a counter for the log probabilities of one response, including alternatives."""
+    return Tally("log-probabilities", MOST_LOGPROBS, look)
+
+
+# Finish reasons with which a server says that it failed: KoboldCpp and OpenRouter; Z.ai;
+# DeepSeek.
+_FAILED = ("error", "network_error", "insufficient_system_resource")
+
+
+def check_reason(reason: Optional[str]) -> None:
+    """Raise an error if the finish reason of an answer means that the server failed.
+
+    Raises:
+        ServerError: The reason means that.
+    """
+    if reason in _FAILED:
+        raise ServerError(f"the server ended the answer with the finish reason {reason!r}")
+
+
+def parse_record(record: str, max_depth: int, look: Look) -> Any:
+    """Parse the JSON of one record of a chat.
+
+    An infinite log-probability, which Python's servers write although JSON has none, becomes
+    null: the answer must not be lost for it.
+
+    Raises:
+        ProviderError: The record is not JSON, or larger than allowed; or a limit of the call
+            expired, or the call was cancelled.
+    """
+    try:
+        return parse_json(record, max_depth, look=look)
+    except ProtocolError:
+        if '"logprob"' not in record and '"token_logprobs"' not in record:
+            raise
+        return parse_json(record, max_depth, look=look, constants_as_null=True)
+
+
+def parse_logprobs(items: Any, tally: Tally) -> Tuple[TokenLogprob, ...]:
+    """Parse log probabilities. If `items` is not a list, the result is empty.
+
+    Args:
+        items: The list from the server's JSON.
+        tally: The counter of the response.
+
+    Raises:
+        AnswerTooLargeError: The response has more than `MOST_LOGPROBS` log probabilities.
+    """
+    # All dialects have the same shape (docs/reference/ollama.md, "Log probabilities").
+    return logprobs_of(mappings(items), tally) if items else ()
+
+
+def logprobs_of(items: Iterable[Mapping[str, Any]], tally: Tally) -> Tuple[TokenLogprob, ...]:
+    """Parse the entries of a list of log probabilities.
+
+    An entry that is malformed, or without a finite value, is left out.
+
+    Args:
+        items: The entries.
+        tally: The counter of the response.
+
+    Raises:
+        AnswerTooLargeError: The response has more than `MOST_LOGPROBS` log probabilities.
+    """
+    return tuple(filter(None, (_logprob(item, tally) for item in items)))
+
+
+def _logprob(item: Mapping[str, Any], tally: Tally) -> Optional[TokenLogprob]:
+    tally.add()
+    token, logprob = item.get("token"), number(item.get("logprob"))
+    if logprob is None:
+        logprob = _log(number(item.get("prob")))
+    if logprob is None or not isinstance(token, str):
+        return None
+    return TokenLogprob(
+        token=token,
+        logprob=logprob,
+        data=_bytes(item.get("bytes")),
+        # llama.cpp writes probabilities, not their logarithms, if they are those after sampling.
+        top=parse_logprobs(item.get("top_logprobs") or item.get("top_probs"), tally),
+    )
+
+
+def _log(probability: Optional[float]) -> Optional[float]:
+    return log(probability) if probability is not None and probability > 0 else None
+
+
+def _bytes(values: Any) -> Optional[bytes]:
+    try:
+        return bytes(values) if isinstance(values, list) else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _no_spending(text: str) -> None:
+    """Count nothing."""
+
+
+# How often arguments are decoded: they can be a text that is JSON once more.
+_TIMES = 3
+
+
+def read_arguments(
+    text: str, max_depth: int, look: Look, spend: Callable[[str], None] = _no_spending
+) -> Optional[Dict[str, Any]]:
+    """Read the arguments of a tool call from their JSON, which some models encode twice.
+
+    Null, an empty list and an empty text in JSON mean a call without arguments.
+
+    Args:
+        text: The JSON.
+        max_depth: Deepest allowed nesting.
+        look: Checks the limits of the call.
+        spend: Called with each text before it is parsed.
+
+    Returns:
+        The arguments; None if the text is not those of a complete call.
+
+    Raises:
+        ProviderError: `spend` refused a text; or a limit of the call expired, or the call was
+            cancelled.
+    """
+    value: Any = text
+    for _ in range(_TIMES):
+        spend(value)
+        try:
+            value = parse_json(value, max_depth, look=look)
+        except (ProtocolError, AnswerTooLargeError):
+            return None
+        if isinstance(value, dict):
+            return value
+        if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+            return {}
+        if not isinstance(value, str):
+            return None
+    return None
+
+
+def tool_payloads(tools: Sequence[Tool]) -> List[Dict[str, Any]]:
+    """Return the definitions of tools as JSON objects for a request body."""
+    # All dialects have the same shape (docs/reference/ollama.md, "Tools").
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": tool.parameters,
+            },
+        }
+        for tool in tools
+    ]

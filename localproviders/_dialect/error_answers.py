@@ -1,0 +1,596 @@
+"""Conversion of error responses to error classes, for all dialects. This module does no I/O."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from html import unescape
+from types import MappingProxyType
+from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
+
+from localproviders._address import Endpoint
+from localproviders._dialect.values import count
+from localproviders._http.framing import parse_json
+from localproviders._record import size_of
+from localproviders.errors import (
+    AuthenticationError,
+    CapabilityError,
+    ContextOverflowError,
+    ModelNotFoundError,
+    ProtocolError,
+    ProviderError,
+    RequestRejectedError,
+    ServerBusyError,
+    ServerError,
+    UnsupportedError,
+)
+
+_NO_FACTS: Mapping[str, Any] = MappingProxyType({})
+
+
+class Rule(NamedTuple):
+    """A mapping from a server's error text to an error class.
+
+    Attributes:
+        pattern: Regular expression that is searched in the text, ignoring case. `re` compiles it
+            when a server reports an error, because compiling all patterns at import takes 3 ms.
+        error: The error class for the text.
+        hint: A suggestion for the user, or None.
+        facts: Further arguments for the constructor of the class.
+    """
+
+    pattern: str
+    error: Type[ProviderError]
+    hint: Optional[str] = None
+    facts: Mapping[str, Any] = _NO_FACTS
+
+
+def rule(
+    pattern: str, error: Type[ProviderError], hint: Optional[str] = None, **facts: Any
+) -> Rule:
+    """Make a `Rule`. Further keyword arguments become the `facts` of the rule."""
+    return Rule(pattern=pattern, error=error, hint=hint, facts=facts)
+
+
+# Error classes by status, for error texts that no rule matches.
+_STATUSES: Mapping[int, Type[ProviderError]] = {
+    401: AuthenticationError,
+    403: AuthenticationError,
+    408: ServerBusyError,
+    429: ServerBusyError,
+    502: ServerBusyError,
+    503: ServerBusyError,
+    504: ServerBusyError,
+    # Statuses of Cloudflare for a server that does not answer in time, and Anthropic's 529.
+    **dict.fromkeys((520, 521, 522, 523, 524, 529), ServerBusyError),
+}
+
+# Classes of a status that say more than `RequestRejectedError`, the class of some error types.
+_PRECISE = (AuthenticationError, ServerBusyError)
+
+# Longer error texts are cut, because searching the patterns takes quadratic time. A real error text
+# is one sentence.
+_MAX_REASON = 4_000
+
+# Number of characters of a page in which the title is searched, and maximum length of the title. A
+# longer title is cut.
+_MAX_PAGE, _MAX_TITLE = 20_000, 120
+
+# Maximum nesting of the JSON of an error. Real errors have a few levels.
+_MAX_DEPTH = 100
+# An error text may itself be JSON. Longer texts are not parsed, because parsing copies the text.
+_MAX_INNER_JSON = 1024 * 1024
+
+# A number of tokens, with or without separators of thousands.
+_N = r"\d{1,3}(?:,\d{3}){1,5}|\d{1,18}"
+_PROMPT, _WINDOW, _TOTAL = (rf"(?P<{name}>{_N})" for name in ("prompt", "window", "total"))
+
+# Patterns for the length of the prompt and of the context window in an error text. Some texts also
+# have the total, the sum of prompt and answer. An example of the text is above each pattern.
+_TOKEN_COUNTS = (
+    # llama.cpp: request (3010 tokens) exceeds the available context size (1024 tokens)
+    rf"\({_PROMPT} tokens\)[^()]*\({_WINDOW} tokens\)",
+    # llama.cpp: input (2002 tokens) is too large to process. ... (current batch size: 512)
+    rf"\({_PROMPT} tokens\) is too large.*batch size: {_WINDOW}",
+    # LM Studio: n_keep: 13055>= n_ctx: 4096
+    rf"n_keep:\s*{_PROMPT}\s*>=\s*n_ctx:\s*{_WINDOW}",
+    # LM Studio: Trying to keep the first 5000 tokens ... context length of only 4096 tokens
+    rf"first {_PROMPT} tokens .* of only {_WINDOW} tokens",
+    # OpenAI, vLLM: maximum context length is 4097 tokens. However, you requested 4164 tokens (64 in
+    # the messages, 4100 in the completion). OpenRouter: about 4164 tokens (64 of text input, ...)
+    rf"context length is {_WINDOW} tokens.{{0,60}} requested (?:about )?{_TOTAL} tokens"
+    rf"[^(.]{{0,40}}\({_PROMPT} (?:in|of)\b",
+    # The same without the parts; vLLM: and your request has 5000 input tokens; OpenAI: However,
+    # your messages resulted in 5000 tokens
+    rf"context length is {_WINDOW} tokens.{{0,60}}"
+    rf" (?:requested|request has|resulted in|contains?|contain) (?:about |at least )?"
+    rf"{_PROMPT} (?:input )?tokens",
+    # SGLang: maximum context length of 32768 tokens. You requested a total of 40000 tokens: 30000
+    # tokens from the input messages
+    rf"maximum context length of {_WINDOW} tokens.*total of {_TOTAL} tokens: {_PROMPT} tokens",
+    # Mistral: Prompt contains 40000 tokens ..., too large for model with 32768 maximum context
+    rf"contains {_PROMPT} tokens.* with {_WINDOW} maximum context",
+    # TGI: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 3000 `inputs` tokens and 20
+    rf"must be <= {_WINDOW}\. Given: {_PROMPT} `inputs`",
+    # TGI: `inputs` must have less than 1024 tokens. Given: 3000
+    rf"must have less than {_WINDOW} tokens\. Given: {_PROMPT}",
+    # Anthropic: prompt is too long: 208310 tokens > 200000 maximum
+    rf"too long: {_PROMPT} tokens > {_WINDOW}",
+    # Anthropic: input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000
+    rf"context limit: {_PROMPT} \+ (?:{_N}) > {_WINDOW}",
+    # Fireworks: The prompt is too long: 10000, model maximum context length: 8192
+    rf"too long: {_PROMPT}, model maximum context length: {_WINDOW}",
+    # Gemini: The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)
+    rf"token count \(?{_PROMPT}\)? exceeds the maximum number of tokens allowed \(?{_WINDOW}",
+    # llama-cpp-python: Requested tokens (3000) exceed context window of 2048
+    rf"[Rr]equested tokens \({_PROMPT}\) exceed context window of {_WINDOW}",
+    # xAI: maximum prompt length is 131072 but the request contains 150000 tokens
+    rf"maximum prompt length is {_WINDOW} but the request contains {_PROMPT} tokens",
+    # Cohere: total number of tokens in the prompt cannot exceed 4081 - received 5000
+    rf"cannot exceed {_WINDOW} - received {_PROMPT}",
+    # TensorRT-LLM, Triton: prompt length (5000) exceeds maximum input length (4096)
+    rf"length \({_PROMPT}\)[^()]{{0,60}} exceeds?[^()]{{0,60}}length \({_WINDOW}\)",
+    # vLLM: The prompt (total length 5000) is too long to fit into the model (context length 4096);
+    # decoder prompt (length 5000) is longer than the maximum model length of 4096
+    rf"length {_PROMPT}\)[^\d]{{0,80}}length (?:of )?{_WINDOW}\b",
+    # vLLM: You passed 4097 input tokens and requested 100 ... context length is only 4096 tokens
+    rf"passed {_PROMPT} input tokens.* context length is only {_WINDOW} tokens",
+    # OpenAI: configured limit of 272000 tokens. Your messages resulted in 300000 tokens
+    rf"limit of {_WINDOW} tokens\.[^.]{{0,40}} resulted in {_PROMPT} tokens",
+    # Copilot: prompt token count of 70000 exceeds the limit of 64000
+    rf"token count of {_PROMPT} exceeds the limit of {_WINDOW}\b",
+    # contains 5000 tokens, which is too long for the 4096 token context window
+    rf"{_PROMPT} tokens, which is too long for the {_WINDOW} token",
+    # Others: 5000 tokens ... exceeds the context length of 4096 tokens
+    rf"{_PROMPT} tokens[^.\d]{{0,60}}\bexceeds?\b[^.\d]{{0,60}}{_WINDOW}\b",
+    # Only the window is known.
+    rf"(?:maximum number of tokens allowed|context length is|context length of) \(?{_WINDOW}\b",
+)
+
+
+class Words(NamedTuple):
+    """The content of a server's error response. Its repr does not show the server's text.
+
+    Attributes:
+        text: The error message.
+        kind: Type and code of the error, as the server names them; empty if there are none.
+        prompt_tokens: Length in tokens of a prompt that is too long, or None.
+        context_length: Length of the context window in tokens, or None.
+    """
+
+    text: str
+    kind: str = ""
+    prompt_tokens: Optional[int] = None
+    context_length: Optional[int] = None
+
+    def __repr__(self) -> str:
+        return f"Words(text={size_of(self.text)}, kind={self.kind!r})"
+
+
+# Fields of an answer. If a body has one of them, a sentence in another field is not an error.
+_ANSWER = ("choices", "done", "message", "output", "data", "models", "embeddings", "response")
+# Names of the fields with the type, the code and the status of an error.
+_KINDS = ("type", "code", "status", "status_code", "statusCode", "StatusCode")
+# Names of the field with the error sentence. The first name that is present is used.
+_SENTENCES = (
+    "message",
+    "detail",
+    "msg",
+    "error_description",
+    "errorMessage",
+    "status_msg",
+    "errors",
+)
+
+
+def read_words(body: Any, *, is_inside: bool = False, is_refusal: bool = False) -> Optional[Words]:
+    """Return the error in a JSON response, or None if the response has no error.
+
+    The response is an object with the key ``error``, or a list with one such object
+    (docs/reference/lmstudio.md, "Error bodies"). The value of ``error`` may be an object, a string,
+    or a string that contains an object as JSON, because Ollama passes on the errors of its runner
+    as strings (docs/reference/ollama.md, "Error bodies"). The shapes without the key ``error``, and
+    the servers that send them, are in docs/dialects.md, "Errors".
+
+    Args:
+        body: The parsed JSON.
+        is_inside: True if `body` was itself JSON inside a string. Strings in `body` are then not
+            parsed, because each level would cost the time and memory of the complete text.
+        is_refusal: True if the status of the response, or the name of the event, shows that `body`
+            is an error. A ``message`` alone is then an error, too.
+    """
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    if not isinstance(body, dict):
+        return Words(text=body) if is_refusal and isinstance(body, str) else None
+    if body.get("error") is not None:
+        return _from_error(body, is_inside)
+    # Fast path: almost every record of a stream is recognised as an answer here. `_without_error`
+    # has the complete test.
+    is_answer = type(body.get("choices")) is list or type(body.get("done")) is bool
+    if is_answer and not is_refusal and "base_resp" not in body and body.get("object") != "error":
+        return None
+    return _without_error(body, is_inside, is_refusal)
+
+
+def _from_error(body: Mapping[str, Any], is_inside: bool) -> Words:
+    error = body["error"]
+    if isinstance(error, str):
+        inner = None if is_inside else _inner_error(error, is_refusal=True)
+        return inner or _with_sentence(error, body)
+    if isinstance(error, dict):
+        return _from_object(error, fallback=_text(body.get("message")), is_inside=is_inside)
+    return Words(text=_sentences(error) if isinstance(error, list) else str(error))
+
+
+def _kind_of(error: Mapping[str, Any], *more: str) -> str:
+    """Return type, code and status of an error in one string, if they are strings or integers."""
+    found = (error.get(name) for name in _KINDS)
+    return " ".join([str(value) for value in found if _is_kind(value)] + list(filter(None, more)))
+
+
+def _is_kind(value: Any) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
+
+
+def _with_sentence(error: str, body: Mapping[str, Any]) -> Words:
+    """Return the error of a body whose ``error`` is a string.
+
+    The string may be only a name, with the sentence in another field of the body.
+    """
+    kind, beside = _kind_of(body), (body.get(name) for name in _SENTENCES)
+    said = next((_sentences(v) for v in beside if v and isinstance(v, (str, list))), None)
+    if not said or said in error:
+        return Words(text=error, kind=kind)
+    is_name = re.fullmatch(r"[\w.-]{1,60}|[A-Z][a-z]+(?: [A-Z][a-z]+){0,3}", error)
+    kind = " ".join(filter(None, (kind, error))) if is_name else kind
+    return Words(text=said if is_name or error in said else f"{error}: {said}", kind=kind)
+
+
+def _without_error(body: Mapping[str, Any], is_inside: bool, is_refusal: bool) -> Optional[Words]:
+    """Return the error of a body without the field ``error``, or None."""
+    base = body.get("base_resp")
+    if isinstance(base, dict) and base.get("status_code") not in (None, 0, "0"):
+        kind = f"base_resp {_text(base.get('status_code'))}"
+        return Words(text=_text(base.get("status_msg")), kind=kind)
+    marked = body.get("object") == "error"
+    if not (marked or is_refusal) and any(
+        body.get(name) is not None and not isinstance(body[name], str) for name in _ANSWER
+    ):
+        return None
+    errors = body.get("errors")
+    if isinstance(errors, (list, dict)) and errors:
+        said = ": ".join(filter(None, (_text(body.get("message")), _sentences(errors))))
+        return Words(text=said, kind=" ".join(_codes_of(errors)))
+    named = next((name for name in body if name.startswith("error ")), None)
+    if named is not None and isinstance(body[named], str):
+        # In Ollama, the name of the field is part of the error
+        # (docs/reference/ollama.md, "Errors in a stream").
+        return Words(text=f"{named}: {body[named]}")
+    if not (marked or is_refusal or _is_error(body)):
+        return None
+    has_words = any(body.get(name) for name in _SENTENCES) or marked
+    return _from_object(body, is_inside=is_inside) if has_words else None
+
+
+def _is_error(body: Mapping[str, Any]) -> bool:
+    """Return whether a body without ``error`` and without an answer is an error."""
+    if body.get("detail") and isinstance(body["detail"], (str, list, dict)):
+        return True
+    codes = (_code(body.get(name)) for name in ("code", "status", "status_code", "statusCode"))
+    signs = (body.get("type") == "error", body.get("status") == "error")
+    is_failure = any(signs) or body.get("success") is False or any(codes)
+    return is_failure and isinstance(body.get("message"), (str, dict))
+
+
+def _code(value: Any) -> Optional[int]:
+    """Return the HTTP status of an error that a field of JSON names, or None."""
+    found = re.fullmatch(r"[45]\d\d", value if isinstance(value, str) else repr(value))
+    return int(found.group()) if found else None
+
+
+def _codes_of(errors: Any) -> Sequence[str]:
+    entries = errors[:1] if isinstance(errors, list) else ()
+    return [_text(entry.get("code")) for entry in entries if isinstance(entry, dict)]
+
+
+def _sentences(value: Any) -> str:
+    """Return the sentences of a list or an object of errors.
+
+    FastAPI writes a list of objects with the place (``loc``) and the reason (``msg``). The values
+    of the request, which it repeats in ``input``, are left out.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "; ".join(filter(None, map(_sentence, value[:_MAX_SENTENCES])))
+    if not any(isinstance(value.get(name), str) for name in _SENTENCES):
+        pairs = list(value.items())[:_MAX_SENTENCES]
+        return "; ".join(
+            f"{name}: {_sentences(said) if isinstance(said, list) else _text(said)}"
+            for name, said in pairs
+        )
+    return _sentence(value)
+
+
+_MAX_SENTENCES = 10
+
+
+def _sentence(value: Any) -> str:
+    if not isinstance(value, dict):
+        return _text(value)
+    said = next((value[name] for name in _SENTENCES if value.get(name)), None)
+    place = value.get("loc")
+    where = ".".join(map(str, place)) if isinstance(place, list) else ""
+    return ": ".join(filter(None, (where, _text(said) or json.dumps(value))))
+
+
+def _inner_error(text: str, *, is_refusal: bool) -> Optional[Words]:
+    """Return the error in a text that is JSON, or in the JSON that follows other words in it."""
+    begin = text.find("{") if len(text) <= _MAX_INNER_JSON else -1
+    end = text.rfind("}") + 1
+    before, after = text[:begin].strip(), text[end:].strip()
+    # JSON directly after another character, such as raw='{"name": ...', is not parsed: it is a
+    # quotation of the model's answer.
+    if begin < 0 or end <= begin or (before and text[begin - 1] not in " :\n"):
+        return None
+    words = _parse_inner_error(text[begin:end], is_refusal and not before)
+    if words is None or not before:
+        return words
+    # The words around the JSON, such as those of a proxy, stay, because they may be the reason.
+    return words._replace(text=f"{before} {words.text} {after}".rstrip())
+
+
+def _parse_inner_error(text: str, is_refusal: bool) -> Optional[Words]:
+    try:
+        return read_words(parse_json(text, _MAX_DEPTH), is_inside=True, is_refusal=is_refusal)
+    except ProviderError:
+        return None
+
+
+def _from_object(error: Mapping[str, Any], fallback: str = "", *, is_inside: bool = False) -> Words:
+    said = next((error[name] for name in ("error", *_SENTENCES) if error.get(name)), None)
+    if isinstance(said, dict) and read_words(said, is_inside=True, is_refusal=True):
+        return read_words(said, is_inside=True, is_refusal=True) or Words(text="")
+    text = _sentences(said) if isinstance(said, (list, dict)) else _text(said)
+    quoted = None if is_inside else _inner_error(text, is_refusal=True)
+    inner = quoted or Words(text=text or fallback or json.dumps(error))
+    return Words(
+        text=inner.text,
+        kind=_kind_of(error, inner.kind),
+        prompt_tokens=count(error.get("n_prompt_tokens")) or inner.prompt_tokens,
+        context_length=count(error.get("n_ctx")) or inner.context_length,
+    )
+
+
+# Each row has a pattern, a kind of server and the provider for it. The pattern matches the text
+# with which this kind of server refuses an unknown path (docs/reference/lmstudio.md, "Recognising
+# the server"; docs/reference/ollama.md, "Status codes").
+_SERVER_SIGNS: Sequence[Tuple[str, str, str]] = (
+    (r"Unexpected endpoint or method", "LM Studio", "LMStudioProvider"),
+    (r"^404 page not found$", "Ollama", "OllamaProvider"),
+    (
+        r"^File Not Found$",
+        "llama.cpp",
+        "OpenAICompatibleProvider, with /v1 in its address",
+    ),
+)
+
+_NOT_FOUND = 404
+_WEB_SERVER_HINT = (
+    "check the host, the port and the path of the address: a web server seems to listen there"
+)
+
+# A pattern for the texts of nginx and of Go's net/http, which they send with status 400.
+_NEEDS_HTTPS = r"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server"
+_HTTPS_HINT = "write https:// in the address of the server"
+
+
+def explain(
+    status: int,
+    text: str,
+    headers: Mapping[str, str],
+    rules: Sequence[Rule],
+) -> ProviderError:
+    """Return the error for a response whose status is not 2xx.
+
+    Args:
+        status: The HTTP status.
+        text: The response body.
+        headers: The response headers.
+        rules: The rules of the dialect. The first rule that matches decides.
+    """
+    if status < 200:
+        return ProtocolError(
+            f"the server switches to another protocol (status {status}), which was not requested",
+            status=status,
+        )
+    if 300 <= status < 400:
+        return ProtocolError(
+            f"the server redirects (status {status}), but redirects are not followed",
+            hint="use the final address, to which the server redirects",
+            status=status,
+        )
+    try:
+        body = parse_json(text, _MAX_DEPTH)
+        words = read_words(body, is_refusal=True)
+        # Escapes are decoded here. Otherwise a quotation of the prompt could not be found and
+        # removed later.
+        text = json.dumps(body, ensure_ascii=False)
+    except ProviderError:
+        words = None
+    if words is None and re.search(_NEEDS_HTTPS, text):
+        return _class_for_status(status)(
+            f"the server refused plain HTTP (status {status})", hint=_HTTPS_HINT, status=status
+        )
+    if words is None and re.match(r"\s*<", text):
+        error = _web_page(status, text)
+    else:
+        error = from_words(words or Words(text=text.strip()), rules, status)
+    if isinstance(error, ServerBusyError):
+        error.retry_after_s = retry_after(headers.get("Retry-After"))
+    return error
+
+
+def _web_page(status: int, page: str) -> ProviderError:
+    """Return the error for an HTML page, which a web server or a proxy sent."""
+    hint = _WEB_SERVER_HINT if status == _NOT_FOUND else _STATUS_HINTS.get(status)
+    title = _title_of(page)
+    message = f"the server answered with a web page (status {status})"
+    return _class_for_status(status)(
+        f"{message}: {title!r}" if title else message, hint=hint, status=status
+    )
+
+
+def _title_of(page: str) -> str:
+    """Return the title of a page of HTML on one line, shortened, or an empty string."""
+    found = re.search(r"<title[^<>]{0,200}>([^<]{1,1000})", page[:_MAX_PAGE], re.IGNORECASE)
+    words = unescape(found.group(1)).split() if found else ()
+    return " ".join(words)[:_MAX_TITLE]
+
+
+def address_hint(
+    error: ProviderError, endpoint: Endpoint, kind: str, api_path: str
+) -> Optional[str]:
+    """Return a hint if an error shows a wrong address or another kind of server; otherwise None.
+
+    Args:
+        error: The error of a call.
+        endpoint: The address that was used.
+        kind: The kind of server that was expected, such as ``Ollama``.
+        api_path: The path that an address of this kind has, such as ``/v1``, or an empty string.
+    """
+    sign = next((s for s in _SERVER_SIGNS if re.search(s[0], error.server_message or "")), None)
+    lacks_path = error.status in (_NOT_FOUND, 405) and type(error) in (
+        RequestRejectedError,
+        UnsupportedError,
+    )
+    if sign is None and not (lacks_path and error.server_message):
+        needs_hint = isinstance(error, ProtocolError) and not error.hint and not error.partial
+        if not needs_hint:
+            return None
+        return f"check that this is the address of {kind}: another server may listen there"
+    hint = _path_hint(endpoint, api_path)
+    if hint is None and sign is not None and sign[1] != kind:
+        hint = f"the server seems to be {sign[1]}: use {sign[2]}"
+    return hint
+
+
+def _path_hint(endpoint: Endpoint, api_path: str) -> Optional[str]:
+    """Return a hint if the path of an address seems to be wrong; otherwise None."""
+    origin, path = endpoint.origin, endpoint.path
+    if api_path:
+        if not path:
+            return f"write the address with the version of the API: {origin}{api_path}"
+        method = re.fullmatch(r"(.*/v\d+)/(?:chat/completions|completions|models|embeddings)", path)
+        return f"write the address as {origin}{method.group(1)}" if method else None
+    if re.match(r"/(v\d|api)(/|$)", path):
+        return f"write the address as {origin}"
+    return f"check the path {path}: without a path, the address is {origin}" if path else None
+
+
+def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None) -> ProviderError:
+    """Return the error for a server's error text and its HTTP status, if it has one.
+
+    Args:
+        words: The server's error.
+        rules: The rules of the dialect. The first rule that matches decides.
+        status: The HTTP status; None for an error in a stream or in a response with status 200.
+    """
+    said = words.text[:_MAX_REASON]
+    kind = words.kind[:_MAX_REASON]
+    searched = f"{kind}: {said}" if kind else said
+    found = next((rule for rule in rules if re.search(rule.pattern, searched, re.IGNORECASE)), None)
+    # In a stream, or with status 200, a code inside the error takes the place of the status.
+    status_class = _class_for_status(_status_in(kind) if status is None else status)
+    if found and found.error is RequestRejectedError and status_class in _PRECISE:
+        found = None  # the status says more than a type such as "invalid_request_error"
+    cls = found.error if found else status_class
+    message = f"the server says: {said[:500]}" if said else "the server gave no reason"
+    if status is not None and not said:
+        message = f"the server answered with status {status} and gave no reason"
+    error = cls(
+        message,
+        hint=found.hint if found else _STATUS_HINTS.get(status or 0),
+        status=status,
+        server_message=said or None,
+        **(found.facts if found else _NO_FACTS),
+    )
+    if isinstance(error, ContextOverflowError):
+        _add_token_counts(error, words._replace(text=said))
+    if isinstance(error, CapabilityError):
+        error.evidence = error.server_message
+    return error
+
+
+_STATUS_HINTS: Mapping[int, str] = {
+    401: "pass api_key=...",
+    403: "if there is a reverse proxy, let it send the Host header that the server expects",
+    404: "check that this is the right kind of server, and that its version is new enough",
+}
+
+
+def _status_in(kind: str) -> Optional[int]:
+    """Return the first HTTP status in the type and codes of an error, or None."""
+    return next(filter(None, map(_code, kind.split())), None)
+
+
+def _class_for_status(status: Optional[int]) -> Type[ProviderError]:
+    if status is None:
+        return ServerError
+    if status in _STATUSES:
+        return _STATUSES[status]
+    return RequestRejectedError if 400 <= status < 500 else ServerError
+
+
+def _add_token_counts(error: ContextOverflowError, words: Words) -> None:
+    prompt, window, total = words.prompt_tokens, words.context_length, None
+    if prompt is None:
+        found = next(filter(None, (re.search(form, words.text) for form in _TOKEN_COUNTS)), None)
+        numbers = {} if found is None else found.groupdict()
+        prompt, total = _number(numbers.get("prompt")), _number(numbers.get("total"))
+        window = _number(numbers.get("window")) or window
+    error.prompt_tokens, error.context_length = prompt, window
+    if not (prompt and window):
+        return
+    said = f"the prompt has {prompt} tokens"
+    if total is not None and total != prompt:
+        said = f"the request needs {total} tokens, {prompt} of them for the prompt"
+    elif prompt <= window:
+        said = f"the prompt has {prompt} tokens and the answer needs more than the rest"
+    error.message = f"{said}, but the context window has {window}"
+    error.args = (error.message,)
+
+
+def _number(digits: Optional[str]) -> Optional[int]:
+    return None if digits is None else int(digits.replace(",", ""))
+
+
+def retry_after(value: Optional[str]) -> Optional[float]:
+    """Parse the header ``Retry-After``, which contains a number of seconds or a date.
+
+    Returns:
+        Seconds from now, at least 0; None if the header is missing or invalid.
+    """
+    if not value:
+        return None
+    if re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=timezone.utc)
+    return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+
+
+def not_found(model: str, **facts: Any) -> ModelNotFoundError:
+    """Return the error for a model that the server does not have."""
+    return ModelNotFoundError(f"the server has no model {model!r}", model=model, **facts)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)

@@ -1,0 +1,200 @@
+"""Suggestions for misspelt names in error messages."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, List, Mapping, Tuple
+
+#: For each keyword of this package, the names of the same argument in other clients and servers.
+_OTHER_NAMES: Mapping[str, str] = {
+    "host": "base_url url api_base endpoint address server",
+    "base_url": "host url api_base endpoint address server",
+    "api_key": "key token api_token",
+    "ca_bundle": "verify cafile ca_certs",
+    "client_cert": "cert",
+    "proxies": "proxy",
+    "retry": "max_retries retries num_retries max_attempts",
+    "attempts": "max_retries retries num_retries max_attempts total",
+    "first_wait_s": "backoff backoff_factor",
+    "longest_wait_s": "backoff_max",
+    "total_s": "total timeout",
+    "connect_s": "connect",
+    "idle_s": "read",
+    "model": "name model_name model_id",
+    "texts": "input inputs text prompt",
+    "dimensions": "dims output_dimensionality",
+    "batch_size": "chunk_size",
+    "on_progress": "callback progress",
+    "listeners": "callback callbacks",
+    "context_length": "num_ctx n_ctx context_window context_size max_context_length",
+    "keep_alive": "ttl ttl_s",
+    "max_tokens": "num_predict n_predict max_new_tokens max_completion_tokens max_output_tokens",
+    "repeat_penalty": "repetition_penalty",
+    "response_schema": "format response_format json_schema schema response_model",
+    "stop": "stop_sequences",
+    "thinking": "think reasoning reasoning_effort",
+    "tools": "functions",
+}
+
+#: For each method of a provider, the names of the same thing in other clients.
+_OTHER_METHODS: Mapping[str, str] = {
+    "list_models": "list models",
+    "loaded_models": "ps",
+    "chat": "generate completions responses invoke",
+    "embed": "embeddings",
+    "model_info": "show",
+    "settings": "base_url host url model api_key timeout",
+}
+
+#: For each attribute of a value or an error, the names of the same thing in other clients.
+_OTHER_ATTRIBUTES: Mapping[str, str] = {
+    "text": "content response choices output_text",
+    "finish_reason": "done_reason",
+    "usage": "eval_count prompt_eval_count",
+    "server_timings": "eval_duration prompt_eval_duration load_duration total_duration",
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "arguments": "function",
+    "name": "model id",
+    "size_bytes": "size",
+    "completed_bytes": "completed",
+    "total_bytes": "total",
+    "vectors": "data embedding",
+    "status": "status_code code",
+    "message": "error",
+    "to_dict": "get keys values items dict json model_dump",
+}
+
+#: For each public name of the package, the names of the same thing in other clients.
+_OTHER_PUBLIC_NAMES: Mapping[str, str] = {
+    "OllamaProvider": "Client AsyncClient Ollama ChatOllama chat generate embed embeddings list ps"
+    " pull show",
+    "OpenAICompatibleProvider": "OpenAI AsyncOpenAI ChatOpenAI",
+    "LMStudioProvider": "LMStudio",
+    "ProviderError": "ResponseError RequestError APIError OpenAIError",
+    "UnreachableError": "APIConnectionError",
+    "LimitError": "APITimeoutError TimeoutError Timeout",
+    "AuthenticationError": "PermissionDeniedError",
+    "ServerBusyError": "RateLimitError",
+    "ModelNotFoundError": "NotFoundError",
+    "RequestRejectedError": "BadRequestError UnprocessableEntityError",
+}
+
+
+#: Advice about keywords that this package does not have. Each row has three fields: the keywords,
+#: separated by blanks; the name of a parameter; and the advice. The advice applies to functions
+#: that have this parameter.
+_ADVICE: Tuple[Tuple[str, str, str], ...] = (
+    ("stream", "messages", "leave it out: chat() returns the whole answer, stream() the chunks"),
+    (
+        "stream",
+        "request",
+        "leave it out: complete() returns the whole answer, stream_completion() the chunks",
+    ),
+    (
+        "stream",
+        "on_progress",
+        "leave it out, and pass on_progress=function to get the progress reports",
+    ),
+    ("options", "temperature", "pass each option as a keyword, such as temperature=0"),
+    ("images image", "messages", "pass Message.user(text, images=[...]) as the message"),
+    ("format response_format response_schema", "response_type", "pass the type after the messages"),
+    (
+        "format response_format",
+        "response_schema",
+        'pass a JSON Schema as response_schema={...} ({"type": "object"} for any JSON object), '
+        "or call parse()",
+    ),
+    (
+        "host base_url url",
+        "strategy",
+        "pass it to a provider in the list, as in [OllamaProvider(host)]",
+    ),
+    (
+        "temperature max_tokens context_length keep_alive thinking seed tools options num_ctx",
+        "listeners",
+        "pass it to each call, as in chat(..., temperature=0)",
+    ),
+    (
+        "temperature max_tokens model messages prompt system tools response_schema",
+        "request",
+        "set it in the CompletionRequest, or call chat()",
+    ),
+)
+
+
+def did_you_mean(word: str, known: List[str]) -> str:
+    """Return a suggestion such as "; did you mean 'x'?", or an empty string.
+
+    Args:
+        word: The unknown word.
+        known: The known words. The suggestion is the most similar one.
+    """
+    import difflib  # needed only for errors, and slow to import
+
+    # `str`, because callers also pass wrong values that are not strings.
+    near = difflib.get_close_matches(str(word), known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def suggest_keyword(keyword: str, known: Iterable[str]) -> str:
+    """Return a suggestion for an unknown keyword, or an empty string.
+
+    The suggestion is the first of these that exists: the advice about this keyword, the known
+    name for a keyword of another client, or the most similar known name.
+
+    Args:
+        keyword: The keyword that the caller passed.
+        known: The names of the parameters of the function that was called.
+    """
+    names = sorted(known)
+    for keywords, parameter, advice in _ADVICE:
+        if parameter in names and keyword in keywords.split():
+            return f"; {advice}"
+    for own, others in _OTHER_NAMES.items():
+        if own in names and keyword in others.split():
+            return f"; did you mean {own!r}?"
+    return did_you_mean(keyword, names)
+
+
+def name_other_method(provider: object, name: str) -> Any:
+    """Raise the error for a missing attribute of a provider.
+
+    If other clients use the name for a method, the error names the method to call instead.
+
+    This is the `__getattr__` of the providers. Python calls it only for a name that does not
+    exist, or after an `AttributeError` within a property.
+    """
+    return _name_other(provider, name, _OTHER_METHODS)
+
+
+def name_other_attribute(value: object, name: str) -> Any:
+    """Raise the error for a missing attribute of a value.
+
+    If other clients use the name for an attribute, the error names the attribute to read instead.
+
+    This is the `__getattr__` of the values and errors, as `name_other_method` is of providers.
+    """
+    return _name_other(value, name, _OTHER_ATTRIBUTES)
+
+
+def _name_other(value: object, name: str, others: Mapping[str, str]) -> Any:
+    # The attributes of `value` are read only if the name is a known one: `hasattr` of any other
+    # name must stay fast.
+    found = (own for own, words in others.items() if name in words.split() and hasattr(value, own))
+    for own in found:
+        kind = type(value).__name__
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}; did you mean {own!r}?")
+    return object.__getattribute__(value, name)  # raises Python's own error
+
+
+def other_public_name(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for a class of another client or a misspelt class.
+
+    For a name in lower case, no similar name is searched for. It may be a module of the package:
+    before Python imports such a module, it asks the package for the name, and must not wait.
+    """
+    names = list(known)
+    for own, words in _OTHER_PUBLIC_NAMES.items():
+        if own in names and name in words.split():
+            return f"; did you mean {own!r}?"
+    return did_you_mean(name, names) if name[:1].isupper() else ""

@@ -1,0 +1,230 @@
+"""Check the capabilities of a model before a request, and its context window after it.
+
+A request is refused if the server says that the model lacks a capability that the request
+needs. After the response, its token counts are compared with the allocated context window,
+because servers lose text silently. Ollama drops the oldest tokens while it generates
+(docs/reference/ollama.md, "Context window"), and LM Studio may shorten a prompt
+(docs/reference/lmstudio.md, "Error texts").
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
+
+from localproviders._lazy import LazyModule
+from localproviders.errors import (
+    CancelledError,
+    CapabilityError,
+    CertificateError,
+    ContextOverflowError,
+    LimitError,
+    LocalityError,
+    ProviderError,
+    UnreachableError,
+)
+from localproviders.types.models import ModelCapabilities, ModelInfo
+from localproviders.types.requests import CompletionRequest
+from localproviders.types.responses import Usage
+
+if TYPE_CHECKING:
+    from localproviders import capabilities
+else:
+    capabilities = LazyModule("localproviders.capabilities")
+
+# Seconds for which facts about a model are cached, to save a request for each call. The
+# capabilities of a model change only if it is pulled or created again. And if the cache is wrong,
+# the server itself refuses a request that the model cannot serve.
+_KNOWN_S = 60.0
+
+# Highest number of model names in a hint.
+_MOST_NAMES = 5
+
+# Errors that end the call, because sending the prompt would raise them, too. If asking for the
+# capabilities fails with another error, the prompt is sent.
+_FINAL = (CancelledError, LimitError, UnreachableError, CertificateError, LocalityError)
+
+# Values of `thinking` that do not need a model that can think.
+_NO_THINKING = (None, False, "off", "none")
+
+# Descriptions of the capabilities in an error, after the word "cannot".
+_WORDS = {
+    "chat": "answer conversations",
+    "completion": "continue text",
+    "tools": "call tools",
+    "vision": "see images",
+    "audio": "hear sound",
+    "thinking": "think apart from its answer",
+    "insert": "fill a gap before a suffix",
+}
+
+
+def needs_of(request: CompletionRequest) -> Tuple[str, ...]:
+    """Return the capabilities that a request needs.
+
+    The result is empty for a request of plain text, which every model can answer.
+    """
+    needed = {
+        "tools": bool(request.tools),
+        "vision": any(message.images for message in request.messages),
+        "audio": any(message.audio for message in request.messages),
+        "thinking": request.thinking not in _NO_THINKING,
+        "insert": request.suffix is not None,
+    }
+    found = tuple(name for name, is_needed in needed.items() if is_needed)
+    return found and ("chat" if request.prompt is None else "completion", *found)
+
+
+class CapabilityCheck:
+    """The check of requests against capabilities, with a cache of the server's responses.
+
+    The cache has no lock. Operations of a dictionary are atomic, so the worst that can happen is
+    that two threads ask the server about the same model.
+    """
+
+    def __init__(self) -> None:
+        self._known: Dict[str, Tuple[float, ModelCapabilities]] = {}
+
+    def check(
+        self,
+        request: CompletionRequest,
+        model: str,
+        ask: Callable[[], ModelCapabilities],
+        listed: Callable[[], Sequence[ModelInfo]],
+    ) -> None:
+        """Check that the model has the capabilities that the request needs.
+
+        Args:
+            request: The request. For plain text the server is not asked.
+            model: Name of the model.
+            ask: Asks the server for the capabilities of this model.
+            listed: Asks the server for all its models, to suggest other models in the hint.
+
+        Raises:
+            CapabilityError: The server says that the model lacks a capability.
+            ProviderError: Asking failed with an error that the prompt would raise, too: a limit
+                expired, the call was cancelled, or the server cannot be reached.
+        """
+        needs = needs_of(request)
+        if not needs:
+            return
+        known = self._about(model, ask)
+        ability = capabilities.lacks(known, needs)
+        if ability is None:
+            return
+        fact = known.evidence[ability].detail
+        raise CapabilityError(
+            f"{model!r} cannot {_WORDS[ability]} ({fact})",
+            hint=_suggest_models(ability, listed),
+            evidence=fact,
+        )
+
+    def forget(self, model: Optional[str] = None) -> None:
+        """Drop the cached facts about a model; None drops the facts about all models."""
+        if model is None:
+            self._known.clear()
+        else:
+            self._known.pop(model, None)
+
+    def _about(self, model: str, ask: Callable[[], ModelCapabilities]) -> ModelCapabilities:
+        """Return the capabilities of a model, from the cache or from the server."""
+        until, found = self._known.get(model, (0.0, None))
+        if found is None or until <= time.monotonic():
+            try:
+                found = ask()
+            except _FINAL:
+                raise
+            except ProviderError:
+                # The capabilities are unknown, so no request is refused. This result is cached,
+                # too, so that a server without this endpoint is not asked again for each call.
+                found = ModelCapabilities()
+            self._known[model] = (time.monotonic() + _KNOWN_S, found)
+        return found
+
+
+def _suggest_models(ability: str, listed: Callable[[], Sequence[ModelInfo]]) -> Optional[str]:
+    """Return a hint with local models that have the capability; None if listing failed."""
+    try:
+        # Cloud models are not suggested to a user who chose a local one.
+        here = [info for info in listed() if not info.capabilities.remote]
+        names = [info.name for info in here if capabilities.has(info.capabilities, ability)]
+    except ProviderError:
+        return None
+    if not names:
+        return "the server lists no model that can"
+    return f"models of this server that can: {', '.join(names[:_MOST_NAMES])}"
+
+
+#: Called when text was lost and the caller allows a loss, with the number of prompt tokens and the
+#: size of the context window.
+OnLoss = Callable[[Optional[int], int], None]
+
+#: Returns the context window allocated for a model, in tokens; None if it is unknown.
+AskWindow = Callable[[], Optional[int]]
+
+# If prompt and answer have fewer tokens than this, the server is not asked for the window. No
+# server allocates a smaller window by itself, and a request after each short response would be too
+# slow.
+SMALLEST_WINDOW = 1024
+
+
+class ContextWindowCheck:
+    """The check of token counts against the allocated context window.
+
+    The window is cached for a minute. The server is asked again before a loss is reported.
+    """
+
+    def __init__(self) -> None:
+        self._known: Dict[Tuple[str, Optional[int]], Tuple[float, int]] = {}
+
+    def check(
+        self,
+        request: CompletionRequest,
+        model: str,
+        usage: Usage,
+        *,
+        ask: AskWindow,
+        on_loss: OnLoss,
+    ) -> Optional[str]:
+        """Return a warning if text was lost and the caller allows a loss; else return None.
+
+        Raises:
+            ContextOverflowError: Text was lost, and `overflow` of the request is ``error``.
+        """
+        used = usage.total_tokens
+        if used is None or used < SMALLEST_WINDOW:
+            return None
+        try:
+            window = self._window((model, request.context_length), used, ask)
+        except ProviderError as error:
+            return f"cannot check whether the answer fits the context window: {error.message}"
+        if window is None or used <= window:
+            return None
+        message = (
+            f"prompt and answer have {used} tokens, but the context window has {window}: "
+            "the beginning was lost"
+        )
+        if request.overflow != "error":
+            on_loss(usage.prompt_tokens, window)
+            return message
+        raise ContextOverflowError(
+            message,
+            hint="set max_tokens, raise context_length, or accept the loss with overflow='allow'",
+            prompt_tokens=usage.prompt_tokens,
+            context_length=window,
+        )
+
+    def forget(self) -> None:
+        """Drop all cached windows, because a model was loaded or unloaded."""
+        self._known.clear()
+
+    def _window(self, key: Tuple[str, Optional[int]], used: int, ask: AskWindow) -> Optional[int]:
+        until, window = self._known.get(key, (0.0, 0))
+        # If the cached window is too small, the server is asked again, because the model may have
+        # been loaded again with a larger window.
+        if until > time.monotonic() and used <= window:
+            return window
+        found = ask()
+        if found is not None:
+            self._known[key] = (time.monotonic() + _KNOWN_S, found)
+        return found

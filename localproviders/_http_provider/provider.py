@@ -1,0 +1,576 @@
+"""`HTTPProvider`: the base class of the providers that speak HTTP."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import partial
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
+
+from localproviders._dialect.common import Vectors
+from localproviders._dialect.error_answers import address_hint
+from localproviders._http.deadline import Call
+from localproviders._http.framing import (
+    GuessingDecoder,
+    NDJSONDecoder,
+    SSEDecoder,
+    WholeDecoder,
+)
+from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
+from localproviders._http.transport import Body, encode
+from localproviders._http_provider.call_runner import CallRunner, Completion
+from localproviders._http_provider.model_checks import CapabilityCheck, ContextWindowCheck
+from localproviders._lazy import LazyModule
+from localproviders._signatures import (
+    ABSENT,
+    NoKeywords,
+    Unpack,
+    exact_keywords,
+    name_misspelt,
+    wrong_call,
+)
+from localproviders._token_estimate import Calibration
+from localproviders.errors import (
+    ConfigurationError,
+    ContextOverflowError,
+    ModelError,
+    ProviderError,
+    UnsupportedError,
+)
+from localproviders.provider import ModelProvider, Texts
+from localproviders.secret import Sealed
+from localproviders.settings import Settings
+from localproviders.telemetry import Span
+from localproviders.types.limits import CancelToken, Limits, Timeout
+from localproviders.types.models import ModelCapabilities, ModelInfo
+from localproviders.types.requests import (
+    BATCH_CHARACTERS,
+    BATCH_SIZE,
+    CompletionRequest,
+    EmbeddingRequest,
+    as_embedding_request,
+    texts_of,
+)
+from localproviders.types.responses import (
+    CompletionChunk,
+    CompletionResponse,
+    EmbeddingResponse,
+    TokenCount,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from localproviders._http.response import Answer
+    from localproviders._http_provider import embedding
+else:
+    embedding = LazyModule("localproviders._http_provider.embedding")
+
+# Highest number of model names in a hint.
+_MOST_NAMES = 50
+
+#: A completion request: its path, its JSON, and the parser of the response.
+WireRequest = Tuple[str, Dict[str, Any], ChunkParser]
+
+#: An embedding request: its path, its JSON, and the function that reads the response.
+EmbeddingExchange = Tuple[str, Mapping[str, Any], Callable[[Any], Vectors]]
+
+# Decoders by the media type of the response.
+_DECODERS: Mapping[str, Callable[[int], Union[NDJSONDecoder, SSEDecoder, WholeDecoder]]] = {
+    "application/json": WholeDecoder,
+    "application/x-ndjson": NDJSONDecoder,
+    "text/event-stream": SSEDecoder,
+    # The page of a proxy. With this decoder, the error quotes the page. With another decoder, the
+    # error would say that the stream ended early.
+    "text/html": WholeDecoder,
+}
+
+
+class HTTPProvider(ModelProvider):
+    """Base class of the providers that speak HTTP.
+
+    A subclass defines the paths, the JSON and the error responses of its server.
+
+    Args:
+        settings: The provider's settings.
+    """
+
+    #: Fields of completion requests that this server does not support, each with a hint.
+    _unsupported: Mapping[str, str] = {}
+    #: Fields that this server supports only with messages, not with a prompt.
+    _chat_only: Tuple[str, ...] = ("tools", "tool_choice")
+    #: Fields of embedding requests that this server does not support, each with a hint.
+    _embed_unsupported: Mapping[str, str] = {}
+    _accept = "text/event-stream"
+    #: The kind of server and the path of its addresses, for hints.
+    _kind = "this kind of server"
+    _api_path = ""
+
+    def __init__(self, settings: Settings) -> None:
+        if not isinstance(settings, Settings):
+            kind = type(settings).__name__
+            raise ConfigurationError(f"settings is {kind}, and must be Settings(...)")
+        self._set_up(settings)
+
+    def _set_up(self, settings: Settings) -> None:
+        """Set the attributes from the settings, without any cached facts about the server.
+
+        The constructor and unpickling call this method.
+        """
+        self.settings = settings
+        self._runner = CallRunner(settings, self._explain, self._handle_failure)
+        self._transport = self._runner.transport
+        self._windows = ContextWindowCheck()
+        self._abilities = CapabilityCheck()
+        self._calibration = Calibration()
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    def __repr__(self) -> str:
+        settings: Optional[Settings] = vars(self).get("settings")
+        # A traceback may show an object that has no settings, after an error in the constructor.
+        if settings is None:
+            return f"<half-made {type(self).__name__}>"
+        return f"{type(self).__name__}({settings.endpoint.url!r}, name={self.name!r})"
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {"settings": self.settings}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self._set_up(state["settings"])
+
+    def limits(self, timeout: Timeout = None) -> Limits:
+        return self._runner.limits(timeout)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    # --- methods of a dialect -------------------------------------------------------------
+
+    @abstractmethod
+    def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
+        """Return the error that an error response reports."""
+
+    @abstractmethod
+    def _wire_request(self, request: CompletionRequest, model: str, call: Call) -> WireRequest:
+        """Return path, JSON and parser of a completion request."""
+
+    @abstractmethod
+    def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
+        """Return path, JSON and reader of the embedding request for a batch of texts."""
+
+    @abstractmethod
+    def _check_chunk(
+        self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
+    ) -> Optional[str]:
+        """Check a chunk, such as the model that it names; return a warning, or None.
+
+        Raises:
+            ProviderError: The chunk is not acceptable.
+        """
+
+    def _check_locality(self, model: str, call: Call) -> None:
+        """Check that the locality allows sending the prompt to this model.
+
+        The address of the connection is always checked elsewhere. So the default does nothing.
+        The provider of a server that forwards requests to a cloud overrides this method.
+
+        Raises:
+            LocalityError: The model runs outside the allowed locality.
+        """
+
+    def _count_exactly(
+        self,
+        request: CompletionRequest,
+        model: str,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+    ) -> Optional[TokenCount]:
+        """Let the server count the tokens of a request.
+
+        The result is None if the server cannot count, which is the default.
+        """
+        return None
+
+    def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
+        """Ask the server for the capabilities of a model.
+
+        By default the server is not asked, and all capabilities are unknown.
+        """
+        return ModelCapabilities()
+
+    def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
+        """Reload a model that was evicted from memory between calls, and return a warning.
+
+        If no model was reloaded, the result is None, and the caller must raise the error.
+        """
+        return None
+
+    def _is_same(self, listed: str, model: str) -> bool:
+        """Whether a name in the server's list refers to this model."""
+        return listed == model
+
+    def _handle_failure(self, error: ProviderError) -> None:
+        """Drop cached facts about the server; replace the hint if the address seems to be wrong."""
+        self._forget_after(error)
+        hint = address_hint(error, self.settings.endpoint, self._kind, self._api_path)
+        error.hint = hint or error.hint
+
+    def _forget_after(self, error: ProviderError) -> None:
+        """Drop the cached facts about the server that may be wrong after this error."""
+
+    # --- models -----------------------------------------------------------------------------
+
+    @exact_keywords
+    def supports_model(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> bool:
+        return self._find(model, self.list_models(timeout=timeout, cancel=cancel)) is not None
+
+    def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
+        exact = next((info for info in listed if info.name == model), None)
+        return exact or next((info for info in listed if self._is_same(info.name, model)), None)
+
+    def _choose_model(
+        self, requested: Optional[str], timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> str:
+        """Return the model of the request, or else the model of the provider.
+
+        Raises:
+            ConfigurationError: Neither names a model. The hint lists the server's models.
+            ProviderError: Listing the models failed.
+        """
+        model = requested or self.settings.model
+        if model:
+            return model
+        names = [info.name for info in self.list_models(timeout=timeout, cancel=cancel)]
+        raise ConfigurationError(
+            "no model was named",
+            hint=f"pass model=...; the server has: {_join_names(names)}",
+            provider=self.name,
+            endpoint=self.settings.endpoint.url,
+        )
+
+    # --- text -------------------------------------------------------------------------------
+
+    @name_misspelt
+    def stream_completion(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        **unknown: Unpack[NoKeywords],
+    ) -> Stream:
+        if unknown:
+            raise wrong_call(ModelProvider.stream_completion, unknown)
+        if not isinstance(request, CompletionRequest):
+            kind = type(request).__name__
+            raise TypeError(
+                f"expected a CompletionRequest, got {kind}; use chat() or stream() for text"
+            )
+        model = self._choose_model(request.model, timeout, cancel)
+        request, warnings = self._adapt(request)
+        return self._streamed(
+            "stream",
+            request,
+            model,
+            warnings,
+            lambda call: self._wire_request(request, model, call),
+            timeout=timeout,
+            cancel=cancel,
+        )
+
+    def _streamed(
+        self,
+        operation: str,
+        request: CompletionRequest,
+        model: str,
+        warnings: List[str],
+        make_request: Callable[[Call], WireRequest],
+        *,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+    ) -> Stream:
+        """Run one streamed call and return its stream.
+
+        Args:
+            operation: Name of the public method in telemetry events.
+            request: The request of the caller.
+            model: Name of the model.
+            warnings: Warnings for the response; more may be added.
+            make_request: Returns path, JSON and parser of the request in the server's dialect.
+            timeout: The caller's argument.
+            cancel: The caller's argument.
+        """
+        task = "chat" if request.prompt is None else "completion"
+        call = Call(self._runner.limits(timeout), cancel)
+        span = self._runner.span(operation, model, call, task, request)
+        try:
+            self._check_locality(model, call)
+            self._check_capabilities(request, model, call)
+            path, payload, parser = make_request(call)
+            body = encode(payload)
+            # The payload is deleted, so that a traceback with local variables does not show it.
+            del payload
+            try:
+                answer = self._transport.open(
+                    "POST", path, call=call, body=body, accept=self._accept
+                )
+            except ProviderError as error:
+                answer = self._send_again(error, model, path, body, call, warnings)
+            decoder = self._decoder(answer.content_type, parser)
+            owner = Completion(self, request, model, warnings, call, span)
+            return Stream(
+                answer, decoder, parser, max_bytes=self.settings.max_body_bytes, owner=owner
+            )
+        except BaseException as error:
+            # If a `Stream` was returned, the stream ends the call and its telemetry.
+            call.finish()
+            if isinstance(error, ProviderError):
+                raise self._failed(error, request, model, span) from error.__cause__
+            span.failed(error)
+            raise
+
+    def _send_again(
+        self,
+        error: ProviderError,
+        model: str,
+        path: str,
+        body: Body,
+        call: Call,
+        warnings: List[str],
+    ) -> Answer:
+        """Reload the model if it was evicted from memory, and send the request once more.
+
+        Raises:
+            ProviderError: The given error if no model was reloaded, or the error of the second
+                request.
+        """
+        warning = self._reload_evicted(error, model, call)
+        if warning is None:
+            raise error
+        answer = self._transport.open("POST", path, call=call, body=body, accept=self._accept)
+        answer.attempts += 1
+        warnings.append(warning)
+        return answer
+
+    def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
+        """Adapt a request to the server: remove unsupported fields, and return a warning for each.
+
+        Raises:
+            UnsupportedError: A field is not supported, and the request is strict.
+        """
+        warnings = []
+        unsupported = dict(self._unsupported)
+        if request.prompt is not None:
+            unsupported.update(dict.fromkeys(self._chat_only, "pass messages instead of prompt"))
+        for name, instead in unsupported.items():
+            value = getattr(request, name)
+            if value is None or value == ():
+                continue
+            message = f"{self.name} does not support {name}"
+            if request.strict:
+                raise UnsupportedError(
+                    message, hint=f"{instead}; or pass strict=False", provider=self.name
+                )
+            warnings.append(f"{message}; it was left out")
+            request = request.replace(**{name: () if value == () else None})
+        return request, warnings
+
+    def _check_capabilities(self, request: CompletionRequest, model: str, call: Call) -> None:
+        """Check that the model has the capabilities that the request needs.
+
+        Raises:
+            CapabilityError: The server says that the model lacks one of them.
+        """
+        self._abilities.check(
+            request,
+            model,
+            ask=lambda: self._capabilities_of(model, call),
+            listed=lambda: self.list_models(timeout=call.limits_left(), cancel=call.token),
+        )
+
+    def _decoder(self, content_type: str, parser: ChunkParser) -> Decoder:
+        """Return a decoder for the response.
+
+        If its media type is not the requested one, the first bytes decide together with this
+        type, because some servers send a stream with a wrong Content-Type, or without one.
+        """
+        parser.is_single_record = False
+        lines, body = self.settings.max_line_bytes, self.settings.max_body_bytes
+        make = _DECODERS.get(content_type, _DECODERS[self._accept])
+        decoder = make(body if make is WholeDecoder else lines)
+        if content_type == self._accept:
+            return decoder
+        return GuessingDecoder(decoder, (lines, body), partial(setattr, parser, "is_single_record"))
+
+    def _conclude(self, completion: Completion, summary: Summary) -> CompletionResponse:
+        """Return the response after the last chunk, and send the ``finished`` event.
+
+        Raises:
+            ContextOverflowError: Prompt and answer were longer than the context window.
+        """
+        request, model, call = completion.request, completion.model, completion.call
+        lost = self._windows.check(
+            request,
+            model,
+            summary.usage or Usage(),
+            ask=lambda: self._window(model, call),
+            on_loss=completion.span.overflowed,
+        )
+        warnings = (*completion.warnings, lost) if lost else tuple(completion.warnings)
+        response = summary.response(provider=self.name, model=model, warnings=warnings)
+        self._calibration.learn(model, request, response.usage.prompt_tokens)
+        completion.span.answered(response)
+        return response
+
+    def _window(self, model: str, call: Call) -> Optional[int]:
+        """Ask the server for the context window of a loaded model; return None if it is unknown."""
+        try:
+            loaded = self.loaded_models(timeout=call.limits_left(), cancel=call.token)
+        except UnsupportedError:
+            return None
+        return next((m.context_length for m in loaded if self._is_same(m.name, model)), None)
+
+    def _failed(
+        self, error: ProviderError, request: CompletionRequest, model: str, span: Span
+    ) -> ProviderError:
+        """Return the error of a completion with its context, and send the ``failed`` event."""
+        error = self._runner.failed(error, span, model, texts_of(request))
+        # The model may have been removed or replaced.
+        if isinstance(error, ModelError):
+            self._abilities.forget(model)
+        return error
+
+    def _count(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> TokenCount:
+        """Count the tokens of a request: by the server if it can, or else by an estimate."""
+        model = self._choose_model(request.model, timeout, cancel)
+        exact = self._count_exactly(request, model, timeout, cancel)
+        return self._calibration.count(model, request) if exact is None else exact
+
+    # --- vectors ----------------------------------------------------------------------------
+
+    @name_misspelt
+    def embed(
+        self,
+        texts: Texts,
+        *,
+        model: Optional[str] = None,
+        dimensions: Optional[int] = None,
+        truncate: bool = False,
+        keep_alive: Optional[float] = None,
+        batch_size: int = BATCH_SIZE,
+        batch_characters: int = BATCH_CHARACTERS,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        **unknown: Unpack[NoKeywords],
+    ) -> EmbeddingResponse:
+        # The texts are sealed, so that a traceback with local variables does not show them.
+        sealed = Sealed(texts)
+        del texts
+        if unknown or sealed.cell_contents is ABSENT:
+            raise wrong_call(ModelProvider.embed, unknown)
+        request = as_embedding_request(
+            sealed.cell_contents,
+            model=model,
+            dimensions=dimensions,
+            truncate=truncate,
+            keep_alive=keep_alive,
+            batch_size=batch_size,
+            batch_characters=batch_characters,
+        )
+        self._check_embedding(request)
+        chosen = self._choose_model(request.model, timeout, cancel)
+        send = partial(self._embed, model=chosen)
+        return self._runner.run(
+            embedding.Embedding(request, self.name, send).run,
+            operation="embed",
+            model=chosen,
+            task="embedding",
+            facts=_embedding_facts,
+            timeout=timeout,
+            cancel=cancel,
+        )
+
+    def _embed(self, batch: EmbeddingRequest, call: Call, model: str) -> Tuple[Vectors, int]:
+        """Send one batch, and return its vectors and the number of attempts."""
+        try:
+            self._check_locality(model, call)
+            try:
+                path, payload, read = self._embed_exchange(batch, model, call)
+                body = encode(payload)
+                del payload  # a traceback with local variables must not show the texts
+                answer = self._transport.open("POST", path, call=call, body=body)
+                return read(self._transport.parse(answer, packs=True)), answer.attempts
+            except ProviderError as error:
+                return self._embed_again(error, batch, model, call)
+        except ProviderError as error:
+            raise self._embed_failed(error, batch, model) from error.__cause__
+
+    def _embed_again(
+        self, error: ProviderError, batch: EmbeddingRequest, model: str, call: Call
+    ) -> Tuple[Vectors, int]:
+        """Reload the model if it was evicted from memory, and send the batch once more.
+
+        Raises:
+            ProviderError: The given error if no model was reloaded, or the error of the second
+                request.
+        """
+        warning = self._reload_evicted(error, model, call)
+        if warning is None:
+            raise error
+        path, payload, read = self._embed_exchange(batch, model, call)
+        body = encode(payload)
+        del payload  # a traceback with local variables must not show the texts
+        answer = self._transport.open("POST", path, call=call, body=body)
+        found = read(self._transport.parse(answer, packs=True))
+        return found._replace(warnings=(*found.warnings, warning)), answer.attempts + 1
+
+    def _embed_failed(
+        self, error: ProviderError, batch: EmbeddingRequest, model: str
+    ) -> ProviderError:
+        """Return the error of a batch with its context, and without the texts of the batch."""
+        can_cut = "truncate" not in self._embed_unsupported
+        if isinstance(error, ContextOverflowError) and can_cut:
+            error.hint = "shorten the text, or let the server cut it with truncate=True"
+        # The server can quote only texts of this batch. Searching for all texts of the call would
+        # take long.
+        self._transport.finish_error(error, texts_of(batch)).add_context(model=model)
+        return error
+
+    def _check_embedding(self, request: EmbeddingRequest) -> None:
+        """Raise `UnsupportedError` if the request has a field that the server does not support."""
+        for name, instead in self._embed_unsupported.items():
+            if getattr(request, name) is not None and getattr(request, name) is not False:
+                raise UnsupportedError(
+                    f"{self.name} does not support {name}", hint=instead, provider=self.name
+                )
+
+
+def _embedding_facts(response: EmbeddingResponse) -> Mapping[str, Any]:
+    return {
+        "prompt_tokens": response.usage.prompt_tokens,
+        "served_model": response.model,
+        "attempts": response.attempts,
+    }
+
+
+def _join_names(names: Sequence[str]) -> str:
+    """Join the names with commas; after 50 names, only the number of the others follows."""
+    more = len(names) - _MOST_NAMES
+    shown = ", ".join(names[:_MOST_NAMES]) or "none"
+    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -1,0 +1,99 @@
+"""Several requests of one public call that share one deadline and one cancel token."""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, Optional, Protocol
+
+from localproviders._http.deadline import Call, total_ended
+from localproviders.errors import LimitError, ProviderError
+from localproviders.types.limits import CancelToken, Limits, Timeout
+from localproviders.types.requests import CompletionRequest
+from localproviders.types.responses import CompletionResponse
+
+
+class SupportsComplete(Protocol):
+    """The part of `ModelProvider` that this module uses. Its import would be a cycle."""
+
+    @property
+    def name(self) -> str:
+        """Name of the provider."""
+        ...
+
+    def limits(self, timeout: Timeout = None) -> Limits:
+        """Return the limits of a call with this `timeout`."""
+        ...
+
+    def complete(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> CompletionResponse:
+        """Send a request and return the complete response."""
+        ...
+
+
+class SharedDeadline:
+    """A context manager that sends several requests within the limits of one call.
+
+    Args:
+        provider: The provider that sends the requests.
+        timeout: The limits that the caller passed. The total limit starts in the constructor, and
+            covers all requests and the time between them. The other limits apply to each request.
+        cancel: A token that cancels the call, or None.
+        clock: A monotonic clock in seconds. Tests pass their own.
+
+    Attributes:
+        provider: The provider that sends the requests.
+    """
+
+    def __init__(
+        self,
+        provider: SupportsComplete,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.provider = provider
+        self._cancel = cancel
+        self._call = Call(provider.limits(timeout), cancel, clock)
+
+    def __enter__(self) -> SharedDeadline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call.finish()
+
+    def send(self, request: CompletionRequest) -> CompletionResponse:
+        """Send one request within the remaining time, and return its response.
+
+        Raises:
+            LimitError: A limit expired. If it is the total limit, the error contains the total
+                limit of the whole call, not the remaining time that this request had.
+            ProviderError: The request failed, and `complete` raised this error.
+        """
+        self.check()
+        limits = self._call.limits_left()
+        try:
+            return self.provider.complete(request, timeout=limits, cancel=self._cancel)
+        except LimitError as error:
+            if error.limit != "total_s":
+                raise
+            total_error = total_ended(self._call, error)
+            cause = error.__cause__
+        raise total_error from cause
+
+    def check(self) -> None:
+        """Check the deadline and the cancel token between two requests.
+
+        Raises:
+            LimitError: The total limit expired.
+            CancelledError: The caller cancelled the call.
+        """
+        try:
+            self._call.look()
+        except ProviderError as error:
+            error.add_context(provider=self.provider.name)
+            raise

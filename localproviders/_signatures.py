@@ -1,0 +1,210 @@
+"""Keyword arguments at run time: type hints, signatures for `help()`, errors for misspelt names.
+
+`Self` and `Unpack` are those of `typing`. `typing` lacks them before Python 3.11: there they are
+stand-ins, so that `typing.get_type_hints` works without another package. `Vector` is
+``array[float]`` to type checkers. At run time it is ``array``, for the same reason.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from array import array
+from dataclasses import MISSING
+from functools import lru_cache, partial, wraps
+from types import CellType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    FrozenSet,
+    Generic,
+    Iterable,
+    Optional,
+    Tuple,
+    Type,
+    TypedDict,
+    TypeVar,
+    cast,
+)
+
+from localproviders._did_you_mean import suggest_keyword
+
+T = TypeVar("T")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Class = TypeVar("_Class", bound=Type[Any])
+
+if TYPE_CHECKING:
+    from typing_extensions import Self as Self
+    from typing_extensions import Unpack as Unpack
+elif sys.version_info >= (3, 11):
+    from typing import Self, Unpack
+else:
+    Self = TypeVar("Self")
+
+    class Unpack(Generic[T]):
+        """Stand-in for `typing.Unpack`: ``Unpack[Fields]`` has `Fields` as its argument."""
+
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
+
+    Vector: TypeAlias = "array[float]"
+else:
+    Vector = array  # cannot be subscripted before Python 3.12
+
+
+def show_keywords(
+    fields: Any, source: Optional[Callable[..., Any]] = None
+) -> Callable[[_Function], _Function]:
+    """Decorate a function so that its signature shows the keywords of its ``**fields``.
+
+    Type checkers read the keywords from the annotation ``**fields: Unpack[Fields]``. `help()`,
+    `inspect.signature` and the completion of an interactive prompt read them from the attribute
+    ``__signature__``, which this decorator sets. The decorator returns the function itself, so a
+    call has no additional frame.
+
+    Args:
+        fields: The `TypedDict` in that annotation.
+        source: The dataclass or the constructor that has the defaults of the keywords. Without
+            it, each default is shown as ``...``.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        signature = inspect.signature(function)
+        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        # In every method that has `timeout` and `cancel`, they are the last parameters.
+        end = len(own) - 2 if [each.name for each in own[-2:]] == ["timeout", "cancel"] else None
+        shown = [*own[:end], *_parameters(fields, source), *(own[end:] if end else ())]
+        # A function accepts any attribute, but its type does not say so.
+        made: Any = function
+        made.__signature__ = signature.replace(parameters=shown)
+        return function
+
+    return decorate
+
+
+@lru_cache(maxsize=None)  # several methods have the fields of a request
+def _parameters(fields: Any, source: Optional[Callable[..., Any]]) -> Tuple[inspect.Parameter, ...]:
+    return tuple(
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=_default(source, name),
+            # The annotation is text, like the annotations of the function's own parameters.
+            annotation=getattr(hint, "__forward_arg__", hint),
+        )
+        for name, hint in fields.__annotations__.items()
+    )
+
+
+def _default(source: Any, name: str) -> Any:
+    if source is None:
+        return ...
+    if not hasattr(source, "__dataclass_fields__"):
+        return inspect.signature(source).parameters[name].default
+    field = source.__dataclass_fields__[name]
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict as _TypedDict
+
+    # The type is closed (PEP 728), so that an override without ``**unknown`` is compatible.
+    class NoKeywords(_TypedDict, closed=True):
+        """A `TypedDict` without keys: the type of ``**unknown`` in functions of `name_misspelt`."""
+
+else:
+
+    class NoKeywords(TypedDict):
+        """A `TypedDict` without keys: the type of ``**unknown`` in functions of `name_misspelt`."""
+
+
+#: The default of a required argument in a function that `name_misspelt` decorates.
+ABSENT: Any = Ellipsis
+
+
+def name_misspelt(function: _Function) -> _Function:
+    """Decorate a function that itself raises the error for a misspelt keyword.
+
+    `exact_keywords` has the same purpose, but adds one frame to each call. This decorator changes
+    the function and returns it. The function must have ``**unknown: Unpack[NoKeywords]``. It can
+    then be called without its required arguments and with any keywords. It must raise the error
+    from `wrong_call` if an argument is `ABSENT` or `unknown` is not empty. Type checkers and
+    `help()` show the signature without `unknown`, and with required arguments.
+    """
+    signature = inspect.signature(function)
+    shown = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    made: Any = function
+    made.__signature__ = signature.replace(parameters=shown)
+    made.__defaults__ = (ABSENT,) * (function.__code__.co_argcount - 1)
+    return function
+
+
+def wrong_call(function: Callable[..., Any], unknown: Any) -> TypeError:
+    """Return the error for a call with a misspelt keyword, or without a required argument.
+
+    Args:
+        function: The public function that was called, a method.
+        unknown: The unknown keywords of the call. This function removes them from the dictionary,
+            because a value may be a prompt, and the frame with the dictionary is in the traceback.
+    """
+    names = list(unknown)
+    unknown.clear()
+    parameters = list(inspect.signature(function).parameters)
+    if names:
+        return unknown_keyword(names[0], function.__name__, parameters)
+    return TypeError(f"{function.__name__}() needs the argument {parameters[1]!r}")
+
+
+def exact_keywords(function: _Function) -> _Function:
+    """Decorate a function so that the error for a misspelt keyword suggests the right one.
+
+    The `TypeError` names the function. For a constructor it names the class that was called,
+    which may be a subclass. It does not show the value, because the value of a misspelt keyword
+    may be an API key.
+    """
+    # The names are computed at the first call, because this would slow down the import.
+    known = lru_cache(maxsize=None)(partial(_keywords_of, function))
+
+    @wraps(function)
+    def checked(*args: Any, **keywords: Any) -> Any:
+        given, args, keywords = CellType((args, keywords)), (), {}
+        for name in given.cell_contents[1]:
+            if name not in known():
+                raise _misspelt_keyword(function, name, *given.cell_contents[0][:1])
+        return function(*given.cell_contents[0], **given.cell_contents[1])
+
+    return cast("_Function", checked)
+
+
+def unknown_keyword(name: str, called: str, known: Iterable[str]) -> TypeError:
+    """Return the error for a misspelt keyword argument. It does not show the value.
+
+    Args:
+        name: The keyword that was given.
+        called: The name of the function, or of the class, that was called.
+        known: The names of its parameters.
+    """
+    suggestion = suggest_keyword(name, {*known} - {"self", "cls"})
+    return TypeError(f"{called}() got an unexpected keyword {name!r}{suggestion}")
+
+
+def exact_constructor(cls: _Class) -> _Class:
+    """Decorate a class so that `exact_keywords` checks the keywords of its constructor."""
+    cls.__init__ = exact_keywords(cls.__init__)
+    return cls
+
+
+def _keywords_of(called: Callable[..., Any]) -> FrozenSet[str]:
+    parameters = inspect.signature(called).parameters.values()
+    return frozenset(each.name for each in parameters if each.kind is not each.VAR_KEYWORD)
+
+
+def _misspelt_keyword(function: Callable[..., Any], name: str, *first: object) -> TypeError:
+    known = _keywords_of(function)
+    if function.__name__ != "__init__":
+        return unknown_keyword(name, function.__name__, known)
+    # The keyword may be from a caller of a subclass, whose constructor passed the keyword on.
+    cls = type(first[0])
+    return unknown_keyword(name, cls.__name__, known | _keywords_of(cls))

@@ -1,0 +1,131 @@
+"""Errors about servers that were tried or skipped."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence
+
+from localproviders.errors import (
+    AllFailedError,
+    CapabilityError,
+    LocalityError,
+    ModelNotFoundError,
+    ProviderError,
+)
+from localproviders.local.servers import Route
+from localproviders.types.responses import ServerAttempt
+
+
+def call_failed(
+    name: str,
+    failures: Sequence[ProviderError],
+    missing: Sequence[ProviderError],
+    needs: Sequence[str],
+) -> ProviderError:
+    """Return the error of a call that no server could answer.
+
+    If there is only one error, return it. If all servers lack the model or an ability, return one
+    error for all of them, because a list of equal reasons would not help.
+
+    Args:
+        name: Name of the `LocalProvider`.
+        failures: Errors of the servers that failed, in order.
+        missing: Errors of servers that lack the model, or whose model lacks an ability.
+        needs: Abilities that the model must have.
+    """
+    errors = [*failures, *missing]
+    if len(errors) == 1:
+        return errors[0]
+    if not failures:
+        return _unable_models(name, missing, needs) or _not_found(name, missing)
+    reasons = "; ".join(f"{_route_name(e)}: {type(e).__name__}: {e.message}" for e in errors)
+    return AllFailedError(
+        f"all {len(errors)} attempts failed: {reasons}",
+        errors=tuple(errors),
+        retryable=any(error.retryable for error in errors),
+        provider=name,
+    )
+
+
+def _unable_models(
+    name: str, missing: Sequence[ProviderError], needs: Sequence[str]
+) -> Optional[ProviderError]:
+    unable = [error for error in missing if isinstance(error, CapabilityError)]
+    if len(unable) < 2:
+        return unable[0] if unable else None
+    return CapabilityError(
+        f"none of {len(unable)} models is known to have {', '.join(needs)}: "
+        f"{', '.join(_route_name(error) for error in unable)}",
+        hint="see model_capabilities() for the abilities of each model and the evidence for them",
+        provider=name,
+    )
+
+
+def _not_found(name: str, missing: Sequence[ProviderError]) -> ProviderError:
+    if not missing:
+        return ModelNotFoundError(
+            "the servers have no model to choose from",
+            hint="download one first with pull(...); list_models() returns the available models",
+            provider=name,
+        )
+    servers: List[str] = [error.provider or "" for error in missing]
+    return ModelNotFoundError(
+        f"no server has the model; tried: {', '.join(servers)}",
+        hint="choose one of the models that list_models() returns",
+        available=tuple(
+            f"{error.provider}/{each}"
+            for error in missing
+            for each in getattr(error, "available", ())
+        ),
+        model=next((error.model for error in missing), None),
+        provider=name,
+    )
+
+
+def _route_name(error: ProviderError) -> str:
+    return "/".join(part for part in (error.provider, error.model) if part)
+
+
+def tried(route: Route, error: ProviderError) -> ServerAttempt:
+    """Return the record of a failed server, for the response of another server."""
+    return ServerAttempt(
+        provider=route.server.name,
+        model=route.model,
+        error=type(error).__name__,
+        message=error.message,
+    )
+
+
+def missing_abilities(route: Route, lacking: Sequence[str]) -> CapabilityError:
+    """Return the error for a model that is not known to have the needed abilities."""
+    return CapabilityError(
+        f"{route} is not known to have {', '.join(lacking)}",
+        hint="name another model, or remove the ability from needs",
+        model=route.model,
+        provider=route.server.name,
+    )
+
+
+def wider_locality(route: Route) -> LocalityError:
+    """Return the error for a server that must not replace servers that failed.
+
+    An untrusted project file could otherwise make local servers fail, so that the prompt goes to
+    a server further away.
+    """
+    return LocalityError(
+        f"{route} was not tried after a failure: it may send prompts further than this provider,"
+        " and the limits or localities of a project's file may have caused the failure",
+        hint="name this server first, or add the file's folder to trusted_folders in your own"
+        " configuration file",
+        model=route.model,
+        provider=route.server.name,
+    )
+
+
+def cloud_model(route: Route) -> LocalityError:
+    """Return the error for a cloud model, which must not replace another model."""
+    return LocalityError(
+        f"{route} is a cloud model, which never replaces another model",
+        hint="to use this model, name it first",
+        model=route.model,
+        provider=route.server.name,
+    )

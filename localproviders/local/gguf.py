@@ -1,0 +1,179 @@
+"""Provider for a configured GGUF file, which the embedded engine serves."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any, List, Optional, Tuple
+
+from localproviders._http.stream import Stream
+from localproviders.config import ServerConfig
+from localproviders.engine import LocalEngine
+from localproviders.errors import LimitError, ModelNotFoundError
+from localproviders.openai_compatible import OpenAICompatibleProvider
+from localproviders.provider import ModelProvider, Texts
+from localproviders.telemetry import Listener
+from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
+from localproviders.types.models import ModelInfo
+from localproviders.types.requests import CompletionRequest
+from localproviders.types.responses import EmbeddingResponse, TokenCount
+
+_MIN_TOTAL_S = 0.001
+
+
+class HostedProvider(ModelProvider):
+    """A provider for one model file.
+
+    The engine starts at the first call that needs the model. A list of models does not start it.
+    The start counts towards the total limit of the call. If the engine cannot start, the call
+    raises the error of `LocalEngine.start`.
+
+    Args:
+        config: Configuration of a server of the kind ``gguf``.
+        listeners: Functions that are called with all events of the provider's calls.
+    """
+
+    def __init__(self, config: ServerConfig, listeners: Tuple[Listener, ...] = ()) -> None:
+        self._config = config
+        self._listeners = listeners
+        self._engine: Optional[LocalEngine] = None
+        self._provider: Optional[OpenAICompatibleProvider] = None
+        self._process = os.getpid()
+        self._starting = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The configured name."""
+        return self._config.name
+
+    def limits(self, timeout: Timeout = None) -> Limits:
+        """Return the limits of a call: the configured limits, unless `timeout` sets others."""
+        return resolve(timeout, self._config.limits)
+
+    def close(self) -> None:
+        """Stop the engine; the next call starts it again.
+
+        In a forked child, the engine of the parent is left running.
+        """
+        provider, engine = self._provider, self._engine
+        self._provider = self._engine = None
+        if provider is not None:
+            provider.close()
+        if engine is not None and self._process == os.getpid():
+            engine.stop()
+
+    def list_models(
+        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> List[ModelInfo]:
+        """Return the model of the file, without starting the engine."""
+        if self._provider is not None:
+            return self._provider.list_models(timeout=timeout, cancel=cancel)
+        self._new_engine()  # raises an error if the file does not exist
+        return [ModelInfo(name=self._model, provider=self.name, loaded=False)]
+
+    def supports_model(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> bool:
+        """Return whether the file has this model, without starting the engine."""
+        return model in [each.name for each in self.list_models(timeout=timeout, cancel=cancel)]
+
+    def model_info(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> ModelInfo:
+        """Return all facts about the model; this starts the engine."""
+        if self._provider is None and model != self._model:
+            raise ModelNotFoundError(
+                f"the file has no model {model!r}",
+                available=(self._model,),
+                model=model,
+                provider=self.name,
+            )
+        provider, limits = self._running_engine(timeout)
+        return provider.model_info(model, timeout=limits, cancel=cancel)
+
+    def stream_completion(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> Stream:
+        """Send a request to the engine, and return the stream; start the engine if needed."""
+        provider, limits = self._running_engine(timeout)
+        return provider.stream_completion(request, timeout=limits, cancel=cancel)
+
+    def embed(
+        self,
+        texts: Texts,
+        *,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        **fields: Any,
+    ) -> EmbeddingResponse:
+        """Return the vectors of texts; start the engine if needed."""
+        provider, limits = self._running_engine(timeout)
+        return provider.embed(texts, timeout=limits, cancel=cancel, **fields)
+
+    def _count(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> TokenCount:
+        provider, limits = self._running_engine(timeout)
+        return provider._count(request, limits, cancel)
+
+    @property
+    def _model(self) -> str:
+        return "" if self._config.gguf is None else self._config.gguf.stem
+
+    def _new_engine(self, longest_s: float = float("inf")) -> LocalEngine:
+        options = dict(self._config.options())
+        options["start_timeout_s"] = min(options["start_timeout_s"], longest_s)
+        return LocalEngine(**options)
+
+    def _running_engine(self, timeout: Timeout) -> Tuple[OpenAICompatibleProvider, Limits]:
+        """Return the provider of the running engine, and the limits with the remaining total.
+
+        This starts the engine if it is not running.
+        """
+        limits, began = self.limits(timeout), time.monotonic()
+        # In a forked child, use a new lock: the old lock may have been held during the fork, and
+        # then no thread of the child would release it.
+        if self._process != os.getpid():
+            self._process, self._starting, self._engine = os.getpid(), threading.Lock(), None
+        # The lock keeps two threads from starting two engines.
+        if not self._starting.acquire(timeout=min(limits.total_s, threading.TIMEOUT_MAX)):
+            raise self._start_timeout(limits)
+        try:
+            provider = self._provider or self._start(limits.total_s)
+        finally:
+            self._starting.release()
+        left_s = limits.total_s - (time.monotonic() - began)
+        return provider, limits.replace(total_s=max(left_s, _MIN_TOTAL_S))
+
+    def _start_timeout(self, limits: Limits) -> LimitError:
+        return LimitError(
+            f"the engine did not start within {limits.total_s:g} s",
+            limit="total_s",
+            limit_s=limits.total_s,
+            elapsed_s=limits.total_s,
+            provider=self.name,
+        )
+
+    def _start(self, longest_s: float) -> OpenAICompatibleProvider:
+        engine = self._new_engine(longest_s)
+        try:
+            settings = engine.start().settings
+        except LimitError as error:
+            if error.limit_s == longest_s:
+                error.limit = "total_s"  # the limit of the call expired, not the engine's own
+            raise
+        self._engine = engine
+        self._provider = OpenAICompatibleProvider(
+            settings=settings.replace(
+                name=self.name,
+                limits=self._config.limits,
+                retry=self._config.retry,
+                listeners=self._listeners,
+            )
+        )
+        return self._provider

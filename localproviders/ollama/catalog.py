@@ -1,0 +1,105 @@
+"""The catalog of an Ollama server: its version and its installed models."""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional
+
+from localproviders._http.deadline import Call
+from localproviders._http.framing import Look
+from localproviders._http.transport import encode
+from localproviders._http_provider.call_runner import CallRunner
+from localproviders.errors import UnsupportedError
+from localproviders.ollama.names import ModelDetails, display_name, listed_name, same_model
+from localproviders.ollama.wire.models import (
+    merge_facts,
+    parse_cloud_disabled,
+    parse_details,
+    parse_models,
+    parse_show,
+    parse_version,
+    show_payload,
+)
+from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
+from localproviders.types.models import ModelInfo
+
+
+class Catalog:
+    """Calls that read facts about the server and its models.
+
+    Args:
+        runner: Runner of the calls.
+    """
+
+    def __init__(self, runner: CallRunner) -> None:
+        self._runner = runner
+        self._transport = runner.transport
+        self._provider = runner.settings.name
+
+    def version(self, timeout: Timeout, cancel: Optional[CancelToken]) -> str:
+        """Return the server's version."""
+        return self._runner.ask(
+            "GET",
+            "/api/version",
+            lambda data, _: parse_version(data),
+            timeout=timeout,
+            cancel=cancel,
+        )
+
+    def cloud_disabled(self, timeout: Timeout, cancel: Optional[CancelToken]) -> Optional[bool]:
+        """Return whether cloud models are switched off; None if the server does not report it."""
+        try:
+            return self._runner.ask(
+                "GET",
+                "/api/status",
+                lambda data, _: parse_cloud_disabled(data),
+                timeout=timeout,
+                cancel=cancel,
+            )
+        except UnsupportedError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def list_models(self, timeout: Timeout, cancel: Optional[CancelToken]) -> List[ModelInfo]:
+        """Return the installed models."""
+        return self._runner.ask("GET", "/api/tags", self._parse, timeout=timeout, cancel=cancel)
+
+    def show(
+        self, model: str, verbose: bool, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> ModelDetails:
+        """Return all details that the server reports about one model."""
+        return self._runner.run(
+            lambda call: self.details(model, call, verbose=verbose),
+            model=model,
+            timeout=timeout,
+            cancel=cancel,
+            total_s=LISTING_TOTAL_S,
+        )
+
+    # --- within another call ----------------------------------------------------------------
+
+    def details(self, model: str, call: Call, *, verbose: bool = False) -> ModelDetails:
+        """Return the facts about one model, from its details and from the model list."""
+        body = encode(show_payload(model, verbose))
+        data = self._transport.json("POST", "/api/show", call=call, body=body, large=verbose)
+        shown = parse_details(data, display_name(model), self._provider)
+        models = self._parse(self._transport.json("GET", "/api/tags", call=call), call.look)
+        name = listed_name(model)
+        listed = next((info for info in models if same_model(info.name, name)), None)
+        return parse_show(data, merge_facts(shown, listed), call.look)
+
+    def info_after(self, model: str, call: Call) -> ModelInfo:
+        """Return the facts about a model at the end of a long call.
+
+        The requests may use the total limit of a listing, or the remaining time of the call if
+        that is less.
+        """
+        limits = call.limits_left()
+        nested = Call(limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S)), call.token)
+        try:
+            return self.details(model, nested).info
+        finally:
+            nested.finish()
+
+    def _parse(self, data: Any, look: Look) -> List[ModelInfo]:
+        return parse_models(data, self._provider, look)

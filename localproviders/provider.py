@@ -1,0 +1,800 @@
+"""`ModelProvider`: the interface of every provider, and the methods that all providers share."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Iterable,
+    Iterator,
+    List,
+    NoReturn,
+    Optional,
+    Sequence,
+    Type,
+    TypeVar,
+    Union,
+    overload,
+)
+
+from localproviders._did_you_mean import name_other_method
+from localproviders._http.stream import Stream
+from localproviders._lazy import LazyModule
+from localproviders._signatures import (
+    NoKeywords,
+    Self,
+    Unpack,
+    exact_keywords,
+    name_misspelt,
+    show_keywords,
+    wrong_call,
+)
+from localproviders._token_estimate import rough
+from localproviders.errors import UnsupportedError
+from localproviders.secret import Sealed, errors_without_frames
+from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout, resolve
+from localproviders.types.messages import Messages, ToolLike, as_messages
+from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo, OnProgress
+from localproviders.types.requests import (
+    BATCH_CHARACTERS,
+    BATCH_SIZE,
+    CompletionRequest,
+    EmbeddingRequest,
+    ParseFields,
+    RequestFields,
+    check_field_names,
+)
+from localproviders.types.responses import (
+    CompletionResponse,
+    EmbeddingResponse,
+    OnStep,
+    OnToolError,
+    Parsed,
+    TokenCount,
+    ToolRun,
+)
+
+if TYPE_CHECKING:
+    from localproviders import schema, structured, tool_loop
+else:
+    schema = LazyModule("localproviders.schema")
+    structured = LazyModule("localproviders.structured")
+    tool_loop = LazyModule("localproviders.tool_loop")
+
+T = TypeVar("T")
+
+#: The input of `embed`: one text, several texts, or a complete request.
+Texts = Union[str, Iterable[str], EmbeddingRequest]
+
+
+class ModelProvider(ABC):
+    """A server with language models, on this machine or where the provider's locality allows.
+
+    Every method that sends a request has the arguments `timeout` and `cancel`. `timeout` is a
+    number of seconds for the complete call, a `Limits` value, or None for the limits of the
+    provider; some methods then have another total limit, which they state. `cancel` is a
+    `CancelToken`, which another thread can set to end the call.
+
+    If an argument is invalid, a call raises `TypeError` or `ValueError`. If the request fails, it
+    raises a `ProviderError`. It never returns a part of a response; only a `Stream` yields parts.
+
+    A provider may be shared by threads, used after a fork, and pickled. Use it in a ``with``
+    block, or call `close`, to close the connections that it keeps.
+    """
+
+    # A method with a prompt among its arguments first moves the arguments into a cell (`Sealed`)
+    # and clears its own variables. The frame of the method is in the traceback of every later
+    # error. Tools that print tracebacks with local variables do not show the content of cells.
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name of the provider, as responses, errors and events contain it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the idle connections. `close` may be repeated, and the next call opens new ones."""
+
+    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+        __getattr__ = name_other_method
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- models -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def list_models(
+        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> List[ModelInfo]:
+        """Return the models that the server has.
+
+        The call may take 30 s in total, unless `timeout` is given.
+
+        Raises:
+            UnreachableError: No server answers.
+            ProviderError: The server refused the request, or its response is not a list of
+                models.
+        """
+
+    @abstractmethod
+    def supports_model(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> bool:
+        """Return whether the server has this model. Names are compared as the server compares them.
+
+        The call may take 30 s in total, unless `timeout` is given.
+
+        Raises:
+            UnreachableError: No server answers. The method does not return False in this case.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+
+    @abstractmethod
+    def model_info(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> ModelInfo:
+        """Return everything that the server reports about one model, with its capabilities.
+
+        The call may take 30 s in total, unless `timeout` is given.
+
+        Raises:
+            ModelNotFoundError: The server has no such model.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+
+    def model_capabilities(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> ModelCapabilities:
+        """Return the capabilities of a model, with the evidence for each.
+
+        The call may take 30 s in total, unless `timeout` is given.
+
+        Raises:
+            ModelNotFoundError: The server has no such model.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+        return self.model_info(model, timeout=timeout, cancel=cancel).capabilities
+
+    def limits(self, timeout: Timeout = None) -> Limits:
+        """Return the limits of a call with this `timeout`.
+
+        Raises:
+            ValueError: `timeout` is neither None, nor a `Limits` value, nor a number above zero.
+        """
+        return resolve(timeout, Limits())
+
+    # --- models in memory -----------------------------------------------------------------
+
+    def loaded_models(
+        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> List[LoadedModel]:
+        """Return the models in the server's memory.
+
+        The call may take 30 s in total, unless `timeout` is given.
+
+        Raises:
+            UnsupportedError: This kind of server does not list the models in its memory.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+        self._raise_unsupported("loaded_models")
+
+    @exact_keywords
+    def load(
+        self,
+        model: str,
+        *,
+        context_length: Optional[int] = None,
+        keep_alive: Optional[float] = None,
+        on_progress: Optional[OnProgress] = None,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> LoadedModel:
+        """Load a model into memory, and wait until it is loaded.
+
+        The server is first asked for its loaded models. A model that is loaded with the same
+        context window is not loaded again.
+
+        Args:
+            model: Name of the model.
+            context_length: Context window to allocate, in tokens. None keeps the window of
+                a loaded model. If the model is not loaded, None means the server's default.
+            keep_alive: Seconds to keep the model in memory after its last use. Infinity keeps
+                the model until it is unloaded. None means the server's default.
+            on_progress: Function that is called with each report of the progress of loading, if
+                the server sends such reports.
+            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+                limits. Loading itself may take up to `Limits.load_s` seconds.
+            cancel: A token that ends the call when another thread sets it. The server may
+                continue to load the model.
+
+        Raises:
+            ModelNotFoundError: The server has no such model.
+            ModelLoadError: The server could not load the model.
+            UnsupportedError: This kind of server cannot load models, or does not have one of
+                these options.
+            LimitError: A time limit expired.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+        self._raise_unsupported("load")
+
+    def unload(
+        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> None:
+        """Remove a model, and every copy of it, from the server's memory.
+
+        If the model is not loaded, nothing happens. The call may take 30 s in total, unless
+        `timeout` is given.
+
+        Raises:
+            UnsupportedError: This kind of server cannot unload models.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+        self._raise_unsupported("unload")
+
+    @contextlib.contextmanager
+    def keep_loaded(
+        self,
+        model: str,
+        *,
+        context_length: Optional[int] = None,
+        keep_alive: Optional[float] = None,
+        on_progress: Optional[OnProgress] = None,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> Iterator[LoadedModel]:
+        """Load a model for a ``with`` block, and unload it after the block.
+
+        If the block raises an error, unloading takes at most 30 s, and the error of the block is
+        raised even if unloading fails.
+
+        Args:
+            model: Name of the model.
+            context_length: Context window to allocate, in tokens. None keeps the window of
+                a loaded model. If the model is not loaded, None means the server's default.
+            keep_alive: Seconds to keep the model in memory after its last use. Infinity keeps
+                the model until it is unloaded. None means the server's default.
+            on_progress: Function that is called with each report of the progress of loading, if
+                the server sends such reports.
+            timeout: Seconds for loading, and again for unloading, or a `Limits` value; None is
+                the provider's limits.
+            cancel: A token that ends the loading. It does not end the unloading, because the
+                model must be unloaded even if the token ended a call in the block.
+
+        Raises:
+            ModelNotFoundError: The server has no such model.
+            ModelLoadError: The server could not load the model.
+            UnsupportedError: This kind of server cannot load or unload models, or does not have
+                one of these options.
+            LimitError: A time limit expired.
+            ProviderError: The server refused one of the requests, or failed in another way.
+        """
+        loaded = self.load(
+            model,
+            context_length=context_length,
+            keep_alive=keep_alive,
+            on_progress=on_progress,
+            timeout=timeout,
+            cancel=cancel,
+        )
+        try:
+            yield loaded
+        except BaseException:
+            limits = self.limits(timeout)
+            soon = limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S))
+            with contextlib.suppress(Exception):
+                self.unload(self._name_to_unload(loaded, model), timeout=soon)
+            raise
+        self.unload(self._name_to_unload(loaded, model), timeout=timeout)
+
+    def _name_to_unload(self, loaded: LoadedModel, model: str) -> str:
+        """Return the name by which `unload` finds the model that `load` has loaded."""
+        return model
+
+    @exact_keywords
+    def pull(
+        self,
+        model: str,
+        *,
+        on_progress: Optional[OnProgress] = None,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> ModelInfo:
+        """Download a model to the server, and wait until the server has it.
+
+        There is no total limit unless `timeout` sets one. If a download receives no bytes for
+        `Limits.idle_s` seconds, it is resumed. It fails after several attempts in a row that
+        received no bytes.
+
+        Args:
+            model: Name of the model in the library of the server.
+            on_progress: Function that is called with each progress report of the server.
+            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+                limits without the total limit.
+            cancel: A token that ends the call when another thread sets it. The server
+                keeps the part of the model that it has downloaded.
+
+        Raises:
+            ModelNotFoundError: The library of the server has no such model.
+            LimitError: Several attempts in a row received no bytes, or the total limit expired.
+            UnsupportedError: This kind of server cannot download models.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+        self._raise_unsupported("pull")
+
+    def _raise_unsupported(self, verb: str) -> NoReturn:
+        raise UnsupportedError(
+            f"{self.name} does not support {verb}(): this kind of server has no such request",
+            hint=f"use OllamaProvider or LMStudioProvider, which support {verb}()",
+            provider=self.name,
+        )
+
+    # --- text and vectors -------------------------------------------------------------------
+
+    @abstractmethod
+    def stream_completion(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> Stream:
+        """Send a request and return a stream of completion chunks.
+
+        The request is sent before this method returns. So if the server is unreachable, does not
+        know the model or refuses a parameter, the error is raised here, before the iteration.
+        The `Stream` owns the connection until it is read to its end or closed.
+
+        Raises:
+            TypeError: `request` is not a `CompletionRequest`.
+            ConfigurationError: Neither the request nor the provider names a model.
+            UnsupportedError: The server does not have one of the parameters; with
+                ``strict=False`` this is a warning.
+            LocalityError: The prompt would leave the allowed locality, so it was not sent.
+            UnreachableError: No server answers.
+            ModelNotFoundError: The server has no such model.
+            CapabilityError: The model lacks a capability that the request needs.
+            ContextOverflowError: The prompt does not fit into the context window. The iteration
+                raises this error at its end if prompt and completion together did not fit.
+            LimitError: A time limit expired.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+
+    @abstractmethod
+    def embed(
+        self,
+        texts: Texts,
+        *,
+        model: Optional[str] = None,
+        dimensions: Optional[int] = None,
+        truncate: bool = False,
+        keep_alive: Optional[float] = None,
+        batch_size: int = BATCH_SIZE,
+        batch_characters: int = BATCH_CHARACTERS,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> EmbeddingResponse:
+        """Return the vectors of texts, in the order of the texts.
+
+        The texts are sent in batches, one after another. If the server refuses a batch, and the
+        reason may be a single text, the batch is halved until the refused texts are found. All
+        other texts are embedded. Besides the texts and the result, only one batch at a time is in
+        memory.
+
+        Args:
+            texts: One text, any iterable of texts, or an `EmbeddingRequest`. An iterable is
+                read once, before the first request. With an `EmbeddingRequest`, which has the
+                fields below itself, none of them may be given here.
+            model: Name of the model; None is the provider's model.
+            dimensions: Length of each vector; None is the model's own length.
+            truncate: True allows the server to cut a text that is too long.
+            keep_alive: Seconds to keep the model loaded after each batch.
+            batch_size: Maximum number of texts in one request.
+            batch_characters: Maximum number of characters in one request.
+            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+                limits. The total limit applies to the complete call, and the other limits to each
+                batch.
+            cancel: A token that ends the call when another thread sets it.
+
+        Raises:
+            ValueError: There is no text, a text is empty, a number is out of range, or a field is
+                given together with an `EmbeddingRequest`.
+            EmbeddingError: Some texts could not be embedded. The error has their indexes and
+                reasons, and the vectors of all other texts.
+            ContextOverflowError: Every text is too long. If every text fails for another common
+                reason, the error for that reason is raised.
+            ProviderError: The server refused the request, or failed in another way. The
+                attribute `embedded` of the error has the vectors received before the failure.
+        """
+
+    # --- built on the methods above ---------------------------------------------------------
+
+    @name_misspelt
+    def complete(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        **unknown: Unpack[NoKeywords],
+    ) -> CompletionResponse:
+        """Send a request and return the complete response.
+
+        The server streams the response, and this method collects the chunks. So `idle_s` can
+        detect a silent server, `cancel` works at any time, and the attribute `partial` of an
+        error has the text that was received before the error.
+
+        Raises:
+            TypeError: `request` is not a `CompletionRequest`.
+            ConfigurationError: Neither the request nor the provider names a model, or the
+                server does not have one of the parameters. The prompt was not sent.
+            UnreachableError: No server answers.
+            ModelError: The model is missing, lacks a capability, or its context window is too
+                small.
+            StreamInterruptedError: The response ended before its last record.
+            LimitError: A time limit expired.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+        if unknown:
+            raise wrong_call(ModelProvider.complete, unknown)
+        with self.stream_completion(request, timeout=timeout, cancel=cancel) as stream:
+            return stream.result()
+
+    @show_keywords(RequestFields, CompletionRequest)
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        model: Optional[str] = None,
+        system: Optional[str] = None,
+        tools: Sequence[ToolLike] = (),
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        **fields: Unpack[RequestFields],
+    ) -> CompletionResponse:
+        """Send a conversation and return the response of the model.
+
+        Args:
+            messages: A text, a `Message`, or several messages or dictionaries.
+            model: Name of the model; None is the provider's model.
+            system: Instructions for the model, sent as a system message before the messages.
+            tools: Tools that the model may call.
+            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+                limits.
+            cancel: A token that ends the call when another thread sets it.
+            fields: Further fields of `CompletionRequest`, such as ``temperature=0``.
+
+        Raises:
+            ValueError: The messages are empty or malformed, or the value of a field is
+                impossible.
+            TypeError: There is no such field.
+            ConfigurationError: No model is named, or the server does not have one of the
+                parameters. The prompt was not sent.
+            UnreachableError: No server answers.
+            ModelError: The model is missing, lacks a capability, or its context window is too
+                small.
+            LimitError: A time limit expired.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+        sealed, messages, system, fields = (
+            Sealed((messages, system, fields)),
+            "",
+            None,
+            RequestFields(),
+        )
+        request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="chat")
+        return self.complete(request, timeout=timeout, cancel=cancel)
+
+    @show_keywords(RequestFields, CompletionRequest)
+    def stream(
+        self,
+        messages: Messages,
+        *,
+        model: Optional[str] = None,
+        system: Optional[str] = None,
+        tools: Sequence[ToolLike] = (),
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        **fields: Unpack[RequestFields],
+    ) -> Stream:
+        """Send a conversation and return a stream of completion chunks.
+
+        The request is sent before this method returns.
+
+        Args:
+            messages: A text, a `Message`, or several messages or dictionaries.
+            model: Name of the model; None is the provider's model.
+            system: Instructions for the model, sent as a system message before the messages.
+            tools: Tools that the model may call.
+            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+                limits. The time between two chunks counts.
+            cancel: A token that ends the call when another thread sets it.
+            fields: Further fields of `CompletionRequest`, such as ``temperature=0``.
+
+        Raises:
+            ValueError: The messages are empty or malformed, or the value of a field is
+                impossible.
+            TypeError: There is no such field.
+            ConfigurationError: No model is named, or the server does not have one of the
+                parameters. The prompt was not sent.
+            UnreachableError: No server answers.
+            ModelError: The model is missing, lacks a capability, or its context window is too
+                small.
+            LimitError: A time limit expired.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+        sealed, messages, system, fields = (
+            Sealed((messages, system, fields)),
+            "",
+            None,
+            RequestFields(),
+        )
+        request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream")
+        return self.stream_completion(request, timeout=timeout, cancel=cancel)
+
+    @exact_keywords
+    def count_tokens(
+        self,
+        messages: Messages,
+        *,
+        model: Optional[str] = None,
+        system: Optional[str] = None,
+        tools: Sequence[ToolLike] = (),
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> TokenCount:
+        """Return the length of a prompt in tokens, and the method by which it was found.
+
+        The count is ``exact`` if the server counted the tokens. It is ``calibrated`` if it is an
+        estimate from the token counts of earlier prompts of this model. Otherwise it is
+        ``rough``, an estimate from the number of bytes. The prompt is sent only for an exact
+        count: to the same server as in a chat, and under the same `locality`.
+
+        Args:
+            messages: A text, a `Message`, or several messages or dictionaries.
+            model: Name of the model; None is the provider's model.
+            system: Instructions for the model, sent as a system message before the messages.
+            tools: Tools that the model may call; their definitions are counted.
+            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+                limits, with a total of 30 s.
+            cancel: A token that ends the call when another thread sets it.
+
+        Raises:
+            ValueError: The messages are empty or malformed.
+            ConfigurationError: No model is named, or a tool cannot be written as JSON.
+            ProviderError: The server can count tokens, but it refused the request or failed. If
+                the server cannot count tokens, an estimate is returned.
+        """
+        sealed = Sealed((messages, system, RequestFields()))
+        del messages, system
+        request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="count_tokens")
+        return self._count(request, timeout, cancel)
+
+    def _count(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> TokenCount:
+        """Return a rough estimate. Providers override this if they have a better method."""
+        return rough(request)
+
+    # --- values and tools -------------------------------------------------------------------
+
+    @overload
+    def parse(
+        self,
+        messages: Messages,
+        response_type: Type[T],
+        *,
+        model: Optional[str] = None,
+        system: Optional[str] = None,
+        max_attempts: int = 3,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        **fields: Unpack[ParseFields],
+    ) -> Parsed[T]: ...
+
+    @overload
+    def parse(
+        self,
+        messages: Messages,
+        response_type: Any,
+        *,
+        model: Optional[str] = None,
+        system: Optional[str] = None,
+        max_attempts: int = 3,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        **fields: Unpack[ParseFields],
+    ) -> Parsed[Any]: ...
+
+    @show_keywords(ParseFields, CompletionRequest)
+    def parse(
+        self,
+        messages: Messages,
+        response_type: Any,
+        *,
+        model: Optional[str] = None,
+        system: Optional[str] = None,
+        max_attempts: int = 3,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        **fields: Unpack[ParseFields],
+    ) -> Parsed[Any]:
+        """Return the model's answer as a value of a type, checked against its JSON Schema.
+
+        The JSON Schema of the type is sent in the form that the server expects. Most servers
+        then restrict the tokens of the model to the schema. But the model does not read the
+        schema, so describe the wanted answer in the prompt, too. Set `max_tokens`, because
+        restricted output can continue with blanks until the context window is full. A schema
+        whose root is not an object is sent as an object with the one key ``value``, unless the
+        schema refers to its own root.
+
+        The text of the response is parsed as JSON. Blanks and one Markdown fence around the JSON
+        are removed. A response that does not follow the schema is sent back to the model with the
+        reasons and the schema. This is repeated until a response follows the schema, or until
+        there were `max_attempts` responses. If a response was cut off inside its JSON
+        (``finish_reason="length"``), the call raises `SchemaError` at once, because the next
+        response would be cut off, too.
+
+        Args:
+            messages: A text, a `Message`, or several messages or dictionaries.
+            response_type: A dataclass, a `TypedDict`, another type that `schema_of` supports, a
+                pydantic model, or a JSON Schema. With a JSON Schema, the value is plain JSON.
+            model: Name of the model; None is the provider's model.
+            system: Instructions for the model, sent as a system message before the messages.
+            max_attempts: Maximum number of responses.
+            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+                limits. The total limit applies to all attempts together.
+            cancel: A token that ends the call when another thread sets it, also between two
+                attempts.
+            fields: Further fields of `CompletionRequest`, but not `response_schema`: it is
+                made from `response_type`.
+
+        Raises:
+            SchemaError: No response followed the schema. The attribute `text` is the last
+                response, and `reasons` lists its errors.
+            ConfigurationError: The type has no schema that can be sent and checked, no model is
+                named, or the server does not have one of the parameters. The prompt was not sent.
+            UnsupportedError: The server does not accept a schema. With ``strict=False`` the
+                schema is not sent, and the response is still checked.
+            LimitError: A time limit expired. The total limit is that of the complete call.
+            ValueError: The messages are empty or malformed, the value of a field is
+                impossible, or `max_attempts` is below 1.
+            TypeError: There is no such field.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+        sealed, messages, system, fields = (
+            Sealed((messages, system, fields)),
+            "",
+            None,
+            ParseFields(),
+        )
+        # Sources: docs/reference/ollama.md, "Structured output" (the model does not read the
+        # schema), and docs/reference/lmstudio.md, "Structured output" (blanks without end).
+        request = chat_request(*sealed.cell_contents, model=model, tools=(), verb="parse")
+        return structured.parse(
+            self,
+            request,
+            response_type,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            cancel=cancel,
+        )
+
+    @show_keywords(RequestFields, CompletionRequest)
+    def run_tools(
+        self,
+        messages: Messages,
+        tools: Sequence[ToolLike],
+        *,
+        model: Optional[str] = None,
+        system: Optional[str] = None,
+        max_rounds: int = 8,
+        on_tool_error: OnToolError = "report",
+        on_step: Optional[OnStep] = None,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        **fields: Unpack[RequestFields],
+    ) -> ToolRun:
+        """Let the model call Python functions until it answers without a call.
+
+        Each round is one request. The tool calls of its response are run one after another,
+        in this thread and in their order:
+
+        - The tool is found by its name. If no tool has this name, but the name of exactly one
+          tool differs only in case and punctuation, that tool is run.
+        - The arguments are checked against the schema of the tool, and converted to the types
+          of its annotations.
+        - The result of the function is sent to the model. A string is sent unchanged. Any other
+          value is sent as JSON: dataclasses and named tuples as objects, enums as their values,
+          dates as ISO 8601, bytes as base64.
+
+        If the tool is unknown or its arguments are invalid, the model receives an error text as
+        the result, and may call a tool again.
+
+        Args:
+            messages: A text, a `Message`, or several messages or dictionaries.
+            tools: Functions with annotations, or `Tool` values that have a `function`.
+            model: Name of the model; None is the provider's model.
+            system: Instructions for the model, sent as a system message before the messages.
+            max_rounds: Maximum number of requests. If the model still calls tools in the response
+                to the last one, they are not run.
+            on_tool_error: Action if a tool raises an `Exception`, or returns a value that cannot
+                be written as JSON. ``report`` sends ``TypeName: message`` to the model as the
+                result; ``raise`` ends the loop with that exception.
+            on_step: Function that is called with a `ToolStep` after each tool call, also if an
+                error of the tool then ends the loop. An exception of `on_step` ends the loop.
+            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+                limits. The total limit applies to all rounds and tools together. It is checked
+                after each tool: a running tool is not interrupted.
+            cancel: A token that ends the call when another thread sets it. It does not interrupt
+                a running tool either.
+            fields: Further fields of `CompletionRequest`. A `tool_choice` that makes the
+                model call a tool applies to the first round only. In later rounds, it would
+                prevent the model from answering.
+
+        Raises:
+            ToolCallError: A tool call is incomplete, or the model still calls tools after
+                `max_rounds`.
+            LimitError: A time limit expired. The total limit is that of the complete call.
+            CancelledError: `cancel` was set.
+            ValueError: The messages are empty or malformed, the value of a field is
+                impossible, a tool has no function, or `max_rounds` is below 1. Nothing was
+                sent.
+            TypeError: There is no such field.
+            ConfigurationError: A tool cannot be described, its schema cannot be checked, no model
+                is named, or the server does not have one of the parameters. The prompt was not
+                sent.
+            ProviderError: The server refused a request, or failed in another way. Each
+                `ProviderError` has the rounds before it in its attribute `run`.
+            Exception: A tool raised this exception, and `on_tool_error` is ``raise``.
+        """
+        sealed, messages, system, fields = (
+            Sealed((messages, system, fields)),
+            "",
+            None,
+            RequestFields(),
+        )
+        # LM Studio may change the case and the punctuation of names
+        # (docs/reference/lmstudio.md, "Tools").
+        request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="run_tools")
+        return tool_loop.run_tools(
+            self,
+            request,
+            max_rounds=max_rounds,
+            on_tool_error=on_tool_error,
+            on_step=on_step,
+            timeout=timeout,
+            cancel=cancel,
+        )
+
+
+@errors_without_frames
+def chat_request(
+    messages: Messages,
+    system: Optional[str],
+    fields: ParseFields,
+    *,
+    model: Optional[str],
+    tools: Sequence[ToolLike],
+    verb: str,
+) -> CompletionRequest:
+    """Return the request for the arguments of `chat`, `stream` or another method with messages.
+
+    Raises:
+        ValueError: The messages are empty or malformed, or the value of a field is impossible.
+        TypeError: There is no such field.
+        ConfigurationError: A tool cannot be described.
+    """
+    if fields:
+        check_field_names(fields, getattr(ModelProvider, verb))
+    return CompletionRequest(
+        model=model,
+        messages=as_messages(messages, system),
+        tools=() if tools == () else schema.as_tools(tools),
+        **fields,
+    )

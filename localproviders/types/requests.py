@@ -1,0 +1,422 @@
+"""Requests to a model, and the keywords of `chat` and `stream`."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields as dataclass_fields
+from typing import (
+    Any,
+    Iterable,
+    Iterator,
+    Literal,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    TypedDict,
+    Union,
+)
+
+from localproviders._record import CONTENT, FrozenDict, Record, field, loads_each, record
+from localproviders._signatures import unknown_keyword
+from localproviders.secret import errors_without_frames
+from localproviders.types.messages import Image, Message, Tool, as_tuple
+
+#: The hosts to which prompts may be sent: this machine, private networks, or any host.
+Locality = Literal["loopback", "private", "any"]
+
+#: Handling of a prompt longer than the context window. With ``error`` the call raises an error.
+#: With ``truncate`` the server is asked to drop the oldest part. With ``allow`` the server's
+#: default applies.
+Overflow = Literal["error", "truncate", "allow"]
+
+#: Default size of one embedding request: its highest number of texts, and of characters. A large
+#: batch occupies a slot of the server for long, may exceed the first-token limit, and needs much
+#: memory for its parsed numbers.
+BATCH_SIZE = 64
+BATCH_CHARACTERS = 100_000
+
+LOCALITIES: Tuple[str, ...] = ("loopback", "private", "any")
+OVERFLOWS: Tuple[str, ...] = ("error", "truncate", "allow")
+
+
+def _tuple_of_text(name: str, value: Union[str, Iterable[str]]) -> Tuple[str, ...]:
+    return (value,) if isinstance(value, str) else as_tuple(name, value)
+
+
+@record
+class CompletionRequest(Record):
+    """A request for a completion: the messages or the prompt, and all parameters.
+
+    A field that is None is not sent, so the default of the model or the server applies. If a
+    server does not support a field, the call raises `UnsupportedError` before it sends the
+    request. With ``strict=False``, the field is omitted, and the response's `warnings` say so.
+    Sequences are stored as tuples.
+
+    Attributes:
+        model: Name of the model on the server; None uses the provider's model.
+        messages: The conversation. A request has either messages or a prompt.
+        prompt: Text to continue, without a chat template. With `suffix`, it is the text
+            before the gap.
+        suffix: Text after the gap that the model fills; needs `prompt`.
+        tools: Tools that the model may call.
+        tool_choice: ``auto``, ``none``, ``required``, or the name of a tool.
+        response_schema: JSON Schema that the text of the answer must follow.
+        thinking: True or False switches reasoning on or off. A level, such as ``"high"``,
+            sets the amount of reasoning.
+        max_tokens: Longest answer, in tokens.
+        temperature: Randomness of the answer; 0 always picks the likeliest token.
+        top_p: Tokens are picked only from the likeliest ones whose probabilities add up to this
+            number.
+        top_k: Tokens are picked only from this number of the likeliest ones.
+        min_p: Tokens are picked only from those that have at least this part of the likeliest
+            token's probability.
+        seed: Seed of the random numbers.
+        stop: Strings that end the answer.
+        repeat_penalty: Factor against repetition; 1 means no penalty.
+        presence_penalty: Penalty for each token that has occurred.
+        frequency_penalty: Penalty for each token, multiplied by the number of times that it has
+            occurred.
+        logprobs: True requests the log-probability of each token.
+        top_logprobs: Number of alternatives to return for each token.
+        context_length: Context window in tokens. A new value may make the server reload the
+            model.
+        keep_alive: Seconds for which the model stays loaded after the call; infinity means for
+            ever.
+        overflow: Handling of a prompt or an answer that exceeds the context window: ``error``,
+            ``truncate`` or ``allow``.
+        strict: False omits a parameter that the server does not support, with a warning.
+        allow_other_model: True accepts an answer from another model than the requested one.
+        extra_body: Further fields for the JSON of the request. They are sent unchanged and
+            without a check.
+
+    Raises:
+        ValueError: The request has neither messages nor a prompt, or has both, or a value is
+            invalid.
+    """
+
+    model: Optional[str] = None
+    messages: Sequence[Message] = field(default=(), metadata=loads_each(Message.from_dict))
+    prompt: Optional[str] = field(default=None, metadata=CONTENT)
+    suffix: Optional[str] = field(default=None, metadata=CONTENT)
+    tools: Sequence[Tool] = field(default=(), metadata=loads_each(Tool.from_dict))
+    tool_choice: Optional[str] = None
+    response_schema: Optional[Mapping[str, Any]] = None
+    thinking: Union[bool, str, None] = None
+    max_tokens: Optional[int] = None
+    temperature: Optional[float] = None
+    top_p: Optional[float] = None
+    top_k: Optional[int] = None
+    min_p: Optional[float] = None
+    seed: Optional[int] = None
+    stop: Sequence[str] = field(default=(), metadata=CONTENT)
+    repeat_penalty: Optional[float] = None
+    presence_penalty: Optional[float] = None
+    frequency_penalty: Optional[float] = None
+    logprobs: Optional[bool] = None
+    top_logprobs: Optional[int] = None
+    context_length: Optional[int] = None
+    keep_alive: Optional[float] = None
+    overflow: Overflow = "error"
+    strict: bool = True
+    allow_other_model: bool = False
+    extra_body: Mapping[str, Any] = field(default_factory=FrozenDict, metadata=CONTENT)
+
+    def __post_init__(self) -> None:
+        self._fill()
+        self._freeze("response_schema", "extra_body")
+        self._check_texts()
+        self._check_question()
+        self._check_numbers()
+
+    def _fill(self) -> None:
+        """Normalize fields: replace None with the default, and other sequences with tuples."""
+        if type(self.stop) is not tuple:
+            stop = () if self.stop is None else _tuple_of_text("stop", self.stop)
+            object.__setattr__(self, "stop", stop)
+        for name in ("messages", "tools"):
+            if type(getattr(self, name)) is not tuple:
+                object.__setattr__(self, name, as_tuple(name, getattr(self, name)))
+        if self.extra_body is None:
+            object.__setattr__(self, "extra_body", FrozenDict())
+        for name in ("extra_body", "response_schema"):
+            _check_dictionary(name, getattr(self, name))
+
+    def _check_texts(self) -> None:
+        for name in ("model", "prompt", "suffix"):
+            _check_text(name, getattr(self, name), optional=True)
+        for text in self.stop:
+            _check_text("stop", text)
+
+    def _check_question(self) -> None:
+        if bool(self.messages) == (self.prompt is not None):
+            raise ValueError("a request needs either messages or a prompt, and not both")
+        if self.prompt == "":
+            # Ollama loads the model and generates nothing if the prompt is empty:
+            # docs/reference/ollama.md, "Generate".
+            raise ValueError("prompt is empty; there is nothing to continue")
+        if self.suffix is not None and self.prompt is None:
+            raise ValueError("suffix needs prompt, the text before the gap")
+        if self.overflow not in OVERFLOWS:
+            raise ValueError(f"overflow is {self.overflow!r}; choose one of {', '.join(OVERFLOWS)}")
+        if not all(isinstance(message, Message) for message in self.messages):
+            raise ValueError("messages takes Message values: Message.user(text)")
+        if not all(isinstance(tool, Tool) for tool in self.tools):
+            raise ValueError("tools takes Tool values: Tool(name=..., parameters=...)")
+
+    def _check_numbers(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None:
+                _check_number(name, value, least)
+                _check_integer(name, value)
+
+
+def _check_text(name: str, value: Any, *, optional: bool = False) -> None:
+    if not isinstance(value, str) and not (optional and value is None):
+        raise ValueError(f"{name} is {type(value).__name__}, and must be text")
+
+
+def _check_dictionary(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, (dict, Mapping)):
+        more = ": json.loads(text)" if isinstance(value, str) else ""
+        raise ValueError(f"{name} is {type(value).__name__}, and must be a dictionary{more}")
+
+
+def _check_integer(name: str, value: Any) -> None:
+    # Without this check, Ollama would silently drop the fraction of a float.
+    if name in _INTEGERS and not isinstance(value, int):
+        raise ValueError(f"{name} is {value!r}, and must be a whole number")
+
+
+def _check_number(name: str, value: Any, least: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
+        must = f"must be a number of at least {least}"
+        if name == "keep_alive":
+            must = "must be a number of seconds from 0 on, such as 600, or math.inf for ever"
+        raise ValueError(f"{name} is {value!r}, and {must}")
+    finite = isinstance(value, int) or math.isfinite(value)
+    if not (finite or (value == math.inf and name == "keep_alive")):
+        raise ValueError(f"{name} is {value!r}, which cannot be sent as JSON")
+
+
+# The lowest valid value of each number.
+_LEAST: Mapping[str, float] = {
+    "max_tokens": 1,
+    "temperature": 0,
+    "top_p": 0,
+    "top_k": 0,
+    "min_p": 0,
+    "seed": -(2**63),
+    "repeat_penalty": 0,
+    "presence_penalty": -math.inf,
+    "frequency_penalty": -math.inf,
+    "top_logprobs": 0,
+    "context_length": 1,
+    "keep_alive": 0,
+}
+
+
+# The integer fields of `CompletionRequest` and `EmbeddingRequest`.
+_INTEGERS = frozenset(
+    {
+        "max_tokens",
+        "top_k",
+        "seed",
+        "top_logprobs",
+        "context_length",
+        "dimensions",
+        "batch_size",
+        "batch_characters",
+    }
+)
+
+
+def texts_of(request: Union[CompletionRequest, EmbeddingRequest]) -> Iterator[str]:
+    """Yield the texts of a request that people or models wrote, which no error may quote."""
+    if isinstance(request, EmbeddingRequest):
+        yield from request.texts
+        return
+    yield from filter(None, (request.prompt, request.suffix))
+    yield from request.stop
+    yield from _texts_in(request.extra_body)
+    for message in request.messages:
+        yield from (message.content, message.thinking)
+        yield from (media.base64 for media in (*message.images, *message.audio))
+        for call in message.tool_calls:
+            yield json.dumps(call.arguments, ensure_ascii=False, default=str)
+    yield from (tool.description for tool in request.tools)
+    for schema in (request.response_schema, *(tool.parameters for tool in request.tools)):
+        yield from _descriptions_in(schema)
+
+
+def _descriptions_in(schema: Any) -> Iterator[str]:
+    """Yield the descriptions in a JSON Schema. Its other values are not free text."""
+    todo = [schema]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, Mapping):
+            yield from (text for text in (each.get("description"),) if isinstance(text, str))
+            todo.extend(each.values())
+        elif isinstance(each, (list, tuple)):
+            todo.extend(each)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Yield every string in a JSON value, except keys, which are names that the server defines."""
+    todo = [value]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, Mapping):
+            todo.extend(each.values())
+        elif isinstance(each, (list, tuple)):
+            todo.extend(each)
+
+
+def check_field_names(given: Mapping[str, Any], verb: Any) -> None:
+    """Check that all keywords are fields of a request.
+
+    Args:
+        given: The keywords that are not the method's own parameters.
+        verb: The method that was called, which `show_keywords` decorates. The error suggests the
+            most similar keyword of this method, whether it is a field of a request or not.
+
+    Raises:
+        TypeError: A name is unknown.
+    """
+    known = verb.__signature__.parameters  # `show_keywords` made it; `signature` would copy it
+    for name in given:
+        if name in ("prompt", "suffix"):
+            instead = f"; pass complete(CompletionRequest({name}=...))"
+            raise TypeError(f"{verb.__name__}() got an unexpected keyword {name!r}{instead}")
+        if name not in known:
+            raise unknown_keyword(name, verb.__name__, known)
+
+
+@record
+class EmbeddingRequest(Record):
+    """A request for embeddings: the texts, and all parameters.
+
+    The texts are sent in batches, one after the other. No batch exceeds `batch_size` or
+    `batch_characters`. A text longer than `batch_characters` is a batch by itself.
+
+    Attributes:
+        texts: The texts: at least one, none of them empty. An iterable is read once.
+        model: Name of the model; None uses the provider's model.
+        dimensions: Length to which the vectors are shortened; None keeps the model's length.
+        truncate: True lets the server cut a text that is too long. With False such a text is an
+            error, if the server reports it.
+        keep_alive: Seconds for which the model stays loaded after each batch; infinity means
+            for ever.
+        batch_size: Highest number of texts in one request.
+        batch_characters: Highest number of characters in one request.
+
+    Raises:
+        ValueError: There is no text, a text is empty, or a number is invalid.
+    """
+
+    texts: Sequence[str] = field(metadata=CONTENT)
+    model: Optional[str] = None
+    dimensions: Optional[int] = None
+    truncate: bool = False
+    keep_alive: Optional[float] = None
+    batch_size: int = BATCH_SIZE
+    batch_characters: int = BATCH_CHARACTERS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", _tuple_of_text("texts", self.texts))
+        if not self.texts:
+            raise ValueError("there is no text to embed")
+        for index, text in enumerate(self.texts):
+            if not isinstance(text, str) or not text:
+                raise ValueError(f"text {index} is empty or not a string, and cannot be embedded")
+        for name, least in _LEAST_TO_EMBED.items():
+            value = getattr(self, name)
+            if value is not None:
+                _check_number(name, value, least)
+                _check_integer(name, value)
+
+
+_LEAST_TO_EMBED: Mapping[str, float] = {
+    "dimensions": 1,
+    "keep_alive": 0,
+    "batch_size": 1,
+    "batch_characters": 1,
+}
+
+
+@errors_without_frames
+def as_embedding_request(
+    texts: Union[str, Iterable[str], EmbeddingRequest], **fields: Any
+) -> EmbeddingRequest:
+    """Make a request from the arguments of `embed`. A request is returned unchanged.
+
+    Raises:
+        ValueError: There is no text, a text is empty, a number is invalid, or fields were
+            passed together with a request.
+    """
+    if isinstance(texts, EmbeddingRequest):
+        own = dataclass_fields(EmbeddingRequest)
+        extra = [each.name for each in own if fields.get(each.name, each.default) != each.default]
+        if extra:
+            raise ValueError(
+                f"{', '.join(extra)} cannot be passed with a request: use request.replace(...)"
+            )
+        return texts
+    return EmbeddingRequest(texts=_tuple_of_text("texts", texts), **fields)
+
+
+class ParseFields(TypedDict, total=False):
+    """The fields of `CompletionRequest` that `parse` takes as keywords.
+
+    `parse` makes the `response_schema` from the type that it receives.
+    """
+
+    # A test checks that these fields have the same types as in `CompletionRequest`.
+    tool_choice: Optional[str]
+    thinking: Union[bool, str, None]
+    max_tokens: Optional[int]
+    temperature: Optional[float]
+    top_p: Optional[float]
+    top_k: Optional[int]
+    min_p: Optional[float]
+    seed: Optional[int]
+    stop: Union[str, Sequence[str]]
+    repeat_penalty: Optional[float]
+    presence_penalty: Optional[float]
+    frequency_penalty: Optional[float]
+    logprobs: Optional[bool]
+    top_logprobs: Optional[int]
+    context_length: Optional[int]
+    keep_alive: Optional[float]
+    overflow: Overflow
+    strict: bool
+    allow_other_model: bool
+    extra_body: Mapping[str, Any]
+
+
+class RequestFields(ParseFields, total=False):
+    """The fields of `CompletionRequest` that `chat`, `stream` and `run_tools` take as keywords."""
+
+    response_schema: Optional[Mapping[str, Any]]
+
+
+#: The input of `LMStudioProvider.stateful_chat`: a string, or a list of strings and images.
+Parts = Union[str, Sequence[Union[str, Image]]]
+
+
+class StatefulFields(TypedDict, total=False):
+    """The fields of `CompletionRequest` that LM Studio's native chat accepts."""
+
+    temperature: Optional[float]
+    top_p: Optional[float]
+    top_k: Optional[int]
+    min_p: Optional[float]
+    repeat_penalty: Optional[float]
+    max_tokens: Optional[int]
+    thinking: Union[bool, str, None]
+    context_length: Optional[int]
+    allow_other_model: bool

@@ -1,0 +1,185 @@
+"""Limits for the structure of the package: modules, lines, base classes, stack frames."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Type
+
+import pytest
+import requests.adapters
+
+import localproviders
+from localproviders import LMStudioProvider, OllamaProvider, OpenAICompatibleProvider
+from localproviders.testing import (
+    Exchange,
+    FakeLMStudio,
+    FakeOllama,
+    FakeOpenAICompatible,
+    ScriptedServer,
+    http_answer,
+)
+from tests.project.test_layers import lines_of_code
+
+_ROOT = Path(localproviders.__file__).parent
+_TESTING = _ROOT / "testing"
+
+#: The number of modules without `testing/`. A commit that adds a provider or a public method may
+#: raise it, and explains why. The last three are `_interrupts.py`, which all layers ask whose an
+#: exception is, and the assembly of tool calls and the forms of thinking, which outgrew the readers
+#: that contained them.
+MOST_MODULES = 128
+MOST_LINES_OF_CODE = 400
+MOST_CLASSES: Dict[Type[Any], int] = {
+    OllamaProvider: 3,
+    OpenAICompatibleProvider: 3,
+    LMStudioProvider: 4,
+}
+#: The number of this package's frames from the public call to requests, or to the socket.
+MOST_FRAMES = {"chat": 7, "next": 6, "embed": 8}
+
+
+def _own_classes(provider: Type[Any]) -> List[str]:
+    return [c.__name__ for c in provider.__mro__ if c.__module__.startswith("localproviders")]
+
+
+def _own_frames(frame: Any) -> List[str]:
+    """Return this package's frames of a stack, without `testing/`, the outermost first.
+
+    Args:
+        frame: The innermost frame of the stack.
+    """
+    found = []
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if _ROOT in path.parents and _TESTING not in path.parents:
+            found.append(f"{path.relative_to(_ROOT)}:{frame.f_code.co_name}")
+        frame = frame.f_back
+    return found[::-1]
+
+
+class _DeepestStack:
+    """Remembers the deepest of the recorded stacks."""
+
+    def __init__(self) -> None:
+        self.frames: List[str] = []
+
+    def record(self, frame: Any) -> None:
+        frames = _own_frames(frame)
+        if len(frames) > len(self.frames):
+            self.frames = frames
+
+
+class _LastStack(_DeepestStack):
+    """Remembers the last recorded stack, because a request for the model list comes first."""
+
+    def record(self, frame: Any) -> None:
+        self.frames = _own_frames(frame)
+
+
+def _recording(function: Callable[..., Any], stack: _DeepestStack) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        stack.record(sys._getframe(1))
+        return function(*args, **kwargs)
+
+    return call
+
+
+_KINDS = {
+    "ollama": (FakeOllama, OllamaProvider, ""),
+    "lmstudio": (FakeLMStudio, LMStudioProvider, ""),
+    "openai-compatible": (FakeOpenAICompatible, OpenAICompatibleProvider, "/v1"),
+}
+
+
+@pytest.mark.parametrize("provider", sorted(MOST_CLASSES, key=lambda c: c.__name__))
+def test_a_provider_has_few_base_classes(provider: Type[Any]) -> None:
+    own = _own_classes(provider)
+    print(f"{provider.__name__}: {len(own)} own classes: {', '.join(own)}")
+    assert len(own) <= MOST_CLASSES[provider]
+
+
+@pytest.mark.parametrize("kind", sorted(_KINDS))
+@pytest.mark.parametrize("verb", ["chat", "embed"])
+def test_few_frames_lie_between_a_call_and_requests(
+    kind: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, make, path = _KINDS[kind]
+    with fake(["llama3.2", "nomic-embed-text"]) as server:
+        provider: Any = make(server.url.rstrip("/") + path, model="llama3.2")
+        stack = _LastStack()
+        send = requests.adapters.HTTPAdapter.send
+        monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", _recording(send, stack))
+        with provider:
+            if verb == "chat":
+                provider.chat("Hi")
+            else:
+                provider.embed(["Hi"], model="nomic-embed-text")
+    print(f"{kind}: {len(stack.frames)} own frames from {verb} to requests: {stack.frames}")
+    assert 0 < len(stack.frames) <= MOST_FRAMES[verb]
+
+
+def _chunk(record: str) -> bytes:
+    data = record.encode()
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+_STREAMS = {
+    "ollama": (
+        "application/x-ndjson",
+        '{"model":"m","message":{"role":"assistant","content":"a"},"done":false}\n',
+        '{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop"}\n',
+    ),
+    "openai-compatible": (
+        "text/event-stream",
+        'data: {"model":"m","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n',
+        'data: {"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+        "data: [DONE]\n\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(_STREAMS))
+def test_few_frames_lie_between_next_and_the_socket(kind: str) -> None:
+    media, piece, last = _STREAMS[kind]
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {media}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    was_read = threading.Event()
+    stack = _DeepestStack()
+
+    def profile(frame: Any, event: str, called: Any) -> None:
+        if event == "c_call" and called.__name__ in ("recv", "recv_into", "readinto"):
+            stack.record(frame)
+            was_read.set()
+
+    def script(exchange: Exchange) -> List[Any]:
+        if exchange.method == "GET":
+            return [http_answer({"models": [{"name": "m:latest", "model": "m:latest"}]})]
+        pause = lambda _: was_read.wait(20)  # noqa: E731  # a step of the script
+        return [head.encode() + _chunk(piece), pause, _chunk(piece), _chunk(last), b"0\r\n\r\n"]
+
+    with ScriptedServer(script) as server:
+        _, make, path = _KINDS[kind]
+        provider: Any = make(server.url.rstrip("/") + path, model="m")
+        with provider, provider.stream("Hi") as stream:
+            sys.setprofile(profile)
+            try:
+                text = "".join(chunk.text for chunk in stream)
+            finally:
+                sys.setprofile(None)
+            assert text == "aa"
+    print(f"{kind}: {len(stack.frames)} own frames from next() to the socket: {stack.frames}")
+    assert 0 < len(stack.frames) <= MOST_FRAMES["next"]
+
+
+def test_the_package_has_few_modules_and_none_is_long() -> None:
+    paths = [path for path in _ROOT.rglob("*.py") if _TESTING not in path.parents]
+    names = [
+        ".".join(["localproviders", *path.relative_to(_ROOT).with_suffix("").parts])
+        for path in paths
+    ]
+    lengths = {name: lines_of_code(name.replace(".__init__", "")) for name in names}
+    longest = max(lengths, key=lambda name: lengths[name])
+    print(f"{len(paths)} modules without testing/; the longest is {longest}: {lengths[longest]}")
+    assert len(paths) <= MOST_MODULES
+    assert lengths[longest] <= MOST_LINES_OF_CODE

@@ -1,0 +1,160 @@
+"""Ctrl-C ends a call at once in every phase, and leaves no connection open."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import pytest
+
+from tests.promises.life.child import Child, start_program
+from tests.promises.life.serving import CHUNKED, CountingServer, ReachedStep, echo, event, hold
+from tests.support.timing import GRACE_S
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+
+#: The URL of a server; a function that waits until the child is in the phase to interrupt; and one
+#: that waits until the server has seen the disconnect.
+Watch = Tuple[str, Callable[[Child], Any], Callable[[], bool]]
+
+
+@contextlib.contextmanager
+def _scripted(*steps: Any) -> Iterator[Watch]:
+    """Start a server that sends these steps and is then silent."""
+    reached = ReachedStep()
+
+    def script(exchange: Any) -> List[Any]:
+        # The interrupt must come after Ollama's model list.
+        return echo(exchange) if exchange.method == "GET" else [*steps, reached, hold]
+
+    with CountingServer(script) as server:
+        yield server.url, lambda _: reached.wait(), lambda: server.wait_until_open(0)
+
+
+@contextlib.contextmanager
+def _streaming() -> Iterator[Watch]:
+    with _scripted(CHUNKED, event("Hi")) as (url, _, gone):
+        yield url, Child.read_result, gone
+
+
+@contextlib.contextmanager
+def _unread() -> Iterator[Watch]:
+    """Start a server that accepts a connection and reads only one byte."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted: List[socket.socket] = []
+
+        def reached(_: Child) -> None:
+            listener.settimeout(GRACE_S)
+            accepted.append(listener.accept()[0])
+            accepted[0].settimeout(GRACE_S)
+            accepted[0].recv(1)
+
+        yield _url(listener), reached, lambda: _wait_for_disconnect(accepted[0])
+        accepted[0].close()
+
+
+@contextlib.contextmanager
+def _full_queue() -> Iterator[Watch]:
+    """Start a listener whose queue is full, so that connecting does not end."""
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(16):
+            if not _can_connect(waiting, listener):
+                break
+        else:
+            pytest.skip("on this system the queue never becomes full")
+        yield _url(listener), Child.read_result, lambda: True
+
+
+def _can_connect(waiting: contextlib.ExitStack, listener: socket.socket) -> bool:
+    sock = waiting.enter_context(socket.socket())
+    sock.settimeout(0.1)
+    try:
+        sock.connect(listener.getsockname())
+    except socket.timeout:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _no_server() -> Iterator[Watch]:
+    yield "http://127.0.0.1:9", Child.read_result, lambda: True
+
+
+def _url(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _wait_for_disconnect(sock: socket.socket) -> bool:
+    """Read until the client has closed the connection, and return True."""
+    with contextlib.suppress(ConnectionResetError):
+        while sock.recv(1 << 20):
+            pass
+    return True
+
+
+_WHERE: Dict[str, Callable[[], Any]] = {
+    "connecting": _full_queue,
+    "resolving": _no_server,
+    "agreeing on TLS": _unread,
+    "sending": _unread,
+    "waiting for the head": _scripted,
+    "waiting for vectors": _scripted,
+    "in mid-stream": _streaming,
+}
+
+
+def _flags(phase: str) -> List[str]:
+    # Before 3.12 Python leaves the socket of an interrupted handshake to the garbage collector.
+    return ["-W", "ignore::ResourceWarning"] if phase == "agreeing on TLS" else []
+
+
+@pytest.mark.parametrize("phase", _WHERE)
+def test_an_interrupt_ends_the_call_and_its_connection(phase: str) -> None:
+    with _WHERE[phase]() as (url, reached, gone):
+        with start_program("interrupted", url, phase, "caught", flags=_flags(phase)) as child:
+            reached(child)
+            started = time.monotonic()
+            child.process.send_signal(signal.SIGINT)
+            assert child.read_result() == "interrupted"
+            assert gone()
+            assert time.monotonic() - started < GRACE_S
+            child.resume()
+            assert child.read_result() == 0
+            child.resume()
+            assert child.exit_status() == 0
+
+
+@pytest.mark.parametrize("phase", _WHERE)
+def test_an_uncaught_interrupt_ends_the_program(phase: str) -> None:
+    with _WHERE[phase]() as (url, reached, gone):
+        with start_program("interrupted", url, phase, "uncaught", flags=_flags(phase)) as child:
+            reached(child)
+            started = time.monotonic()
+            child.process.send_signal(signal.SIGINT)
+            _, stderr = child.process.communicate()
+            assert gone()
+            assert time.monotonic() - started < GRACE_S
+
+    assert child.process.returncode == -signal.SIGINT
+    assert stderr.decode().splitlines()[-1] == "KeyboardInterrupt"
+    assert "ignored" not in stderr.decode()
+
+
+def test_after_an_interrupt_at_any_line_the_next_answer_is_right_and_no_key_was_seen() -> None:
+    # After an interrupt between two lines, a socket may be closed only by the garbage collector.
+    flags = ["-W", "ignore::ResourceWarning"]
+    with CountingServer(echo) as server:
+        with start_program("interrupt_anywhere", server.url, flags=flags) as child:
+            lines, wrong, descriptors, leaks = child.read_result()
+            assert server.wait_until_open(0)
+            child.resume()
+            assert child.exit_status() == 0
+
+    assert (wrong, descriptors, leaks) == ([], 0, [])
+    assert lines > 200

@@ -1,0 +1,114 @@
+"""Names of other clients: the error of each one that does not exist here names the one that does."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any, Callable, Dict, Tuple
+from unittest import mock
+
+import pytest
+
+import localproviders
+import localproviders.testing
+from localproviders import (
+    CapabilityError,
+    CompletionChunk,
+    CompletionRequest,
+    CompletionResponse,
+    EmbeddingResponse,
+    LMStudioProvider,
+    LocalProvider,
+    Message,
+    ModelInfo,
+    OllamaProvider,
+    OpenAICompatibleProvider,
+    Progress,
+    ProviderError,
+    ToolCall,
+)
+
+_MESSAGE = Message.user("hi")
+_CALL = ToolCall(id="1", name="weather")
+
+#: A name of another client, the object on which a script looks it up, and the name here.
+_ATTRIBUTES: Dict[str, Tuple[Callable[[], Any], str, str]] = {
+    "Client": (lambda: localproviders, "Client", "OllamaProvider"),
+    "chat": (lambda: localproviders, "chat", "OllamaProvider"),
+    "ResponseError": (lambda: localproviders, "ResponseError", "ProviderError"),
+    "OpenAI": (lambda: localproviders, "OpenAI", "OpenAICompatibleProvider"),
+    "APITimeoutError": (lambda: localproviders, "APITimeoutError", "LimitError"),
+    "a misspelt class": (lambda: localproviders, "Mesage", "Message"),
+    "a misspelt fake": (lambda: localproviders.testing, "FakeOlama", "FakeOllama"),
+    "list": (OllamaProvider, "list", "list_models"),
+    "ps": (LMStudioProvider, "ps", "loaded_models"),
+    "generate": (OllamaProvider, "generate", "chat"),
+    "embeddings": (OllamaProvider, "embeddings", "embed"),
+    "models": (lambda: OpenAICompatibleProvider("http://127.0.0.1:9/v1"), "models", "list_models"),
+    "show": (lambda: LocalProvider([OllamaProvider()]), "show", "model_info"),
+    "status_code": (lambda: CapabilityError("no"), "status_code", "status"),
+    "error": (lambda: CapabilityError("no"), "error", "message"),
+    "content of a chunk": (lambda: CompletionChunk(text="a"), "content", "text"),
+    "get": (lambda: _MESSAGE, "get", "to_dict"),
+    "function": (lambda: _CALL, "function", "arguments"),
+    "model of a list": (lambda: ModelInfo(name="m", provider="p"), "model", "name"),
+    "completed": (lambda: Progress(status="pulling"), "completed", "completed_bytes"),
+}
+
+
+@pytest.mark.parametrize("case", _ATTRIBUTES)
+def test_a_name_of_another_client_is_answered_with_the_name_here(case: str) -> None:
+    make, other, own = _ATTRIBUTES[case]
+    value = make()
+    with pytest.raises(AttributeError) as caught:
+        getattr(value, other)
+    assert str(caught.value).endswith(f"has no attribute {other!r}; did you mean {own!r}?")
+    assert not hasattr(value, other)
+
+
+_VALUES: Tuple[Any, ...] = (
+    OllamaProvider(),
+    _MESSAGE,
+    _CALL,
+    CompletionChunk(text="a"),
+    CompletionRequest(prompt="p"),
+    ProviderError("m"),
+)
+
+
+@pytest.mark.parametrize("value", _VALUES, ids=lambda value: type(value).__name__)
+def test_an_unknown_name_without_a_counterpart_is_a_plain_error(value: Any) -> None:
+    with pytest.raises(AttributeError) as caught:
+        value.abcdef  # noqa: B018  # looking is the test
+    assert str(caught.value) == f"{type(value).__name__!r} object has no attribute 'abcdef'"
+
+
+@pytest.mark.parametrize("value", _VALUES, ids=lambda value: type(value).__name__)
+def test_copies_pickles_and_mocks_see_no_new_attribute(value: Any) -> None:
+    for made in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+        assert type(made) is type(value)
+    for name in ("__iter__", "__getitem__", "__fspath__", "__array__", "_repr_html_", "list"):
+        assert not hasattr(value, name)
+    with pytest.raises(TypeError):
+        iter(value)
+
+
+@pytest.mark.parametrize("spec", [OllamaProvider, CompletionResponse, EmbeddingResponse])
+def test_a_mock_of_a_class_has_only_its_attributes(spec: Any) -> None:
+    with pytest.raises(AttributeError):
+        mock.create_autospec(spec, instance=True).generate  # noqa: B018  # looking is the test
+
+
+def test_importing_a_module_does_not_search_for_similar_names() -> None:
+    with mock.patch("difflib.get_close_matches", side_effect=AssertionError):
+        assert not hasattr(localproviders, "no_such_module")
+
+
+def test_an_error_within_a_property_keeps_its_own_words() -> None:
+    class Mine(OllamaProvider):
+        @property
+        def region(self) -> str:
+            return str(self.no_such_thing)  # type: ignore[attr-defined]  # under test
+
+    with pytest.raises(AttributeError, match="'Mine' object has no attribute 'no_such_thing'"):
+        Mine().region  # noqa: B018  # looking is the test
