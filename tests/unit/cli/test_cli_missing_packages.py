@@ -119,6 +119,7 @@ def test_without_pip_nothing_is_started(
 ) -> None:
     for module in (installing, sys.modules["localproviders.engine"]):
         monkeypatch.setattr(module, "why_unsupported", lambda: None)
+    monkeypatch.setattr(installing, "find_spec", lambda name: None)
     monkeypatch.setattr(installing, "_has_pip", lambda: False)
     monkeypatch.setattr(installing, "_run_pip", lambda *_: pytest.fail("pip was started"))
 
