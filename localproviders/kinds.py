@@ -141,7 +141,7 @@ class KindKey:
 @exact_constructor
 @dataclass(frozen=True)
 class ProviderKind:
-    """The description of one kind of provider for the other layers.
+    """The description of one kind of provider, for configuration, discovery and the test kit.
 
     Classes and functions are named as text, ``package.module:name``. Only `name`, `title` and
     `provider` are required.
@@ -181,8 +181,9 @@ class ProviderKind:
         start_hint: Instructions to install or start such a server. Users read them if discovery
             found no server.
         start_command: The command that starts such a server.
-        keyless_hint: A hint for users whose API key from the environment must not be sent to a
-            server. It names a way to use the server without reading that API key.
+        keyless_hint: A further hint for the error about an address in a project's file to which
+            the provider would send the API key from the environment. It names a way to use the
+            server without that API key.
 
     Raises:
         ConfigurationError: A field is invalid.

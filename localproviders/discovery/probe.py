@@ -71,7 +71,7 @@ _STATES: Tuple[Tuple[type, State], ...] = (
     (ProviderError, "degraded"),
 )
 
-# The types of the values that a fingerprint may report.
+# The types of the values that a fingerprint function may report.
 _TEXTS: Mapping[str, Tuple[type, ...]] = {
     "reason": (str,),
     "version": (str, type(None)),
@@ -84,7 +84,7 @@ _WITH_HINT = (AuthenticationError, LocalityError)
 
 
 class Reply(NamedTuple):
-    """The response to one request of a fingerprint.
+    """The response to one request of a fingerprint function.
 
     Attributes:
         text: The beginning of the response body; empty if the server refused the request.
@@ -154,7 +154,8 @@ def probe_address(
 ) -> ProbeResult:
     """Identify the server at an address and list its models, within the limits.
 
-    Only ``GET`` requests for greetings and lists are sent, and the first one carries no key.
+    Only ``GET`` requests are sent: for texts that identify the server, for its version, and for
+    its lists of models. The first request carries no key.
     After the token is cancelled, every further request ends at once, and the returned result
     is meaningless.
     """
@@ -224,9 +225,10 @@ def result_without_server(candidate: Candidate, outcome: Outcome, reason: str) -
 
 
 def _raise_callers(error: BaseException) -> None:
-    """Raise an exception of a signal handler again: it is not a failure of the fingerprint.
+    """Raise an exception of a signal handler again: it is not a fingerprint function's failure.
 
-    Handlers run in the main thread, and a probe does if no other thread can be started.
+    Signal handlers run in the main thread. A probe runs there only if no other thread can be
+    started.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if is_injected(error) or (isinstance(error, SystemExit) and is_main):
@@ -234,7 +236,7 @@ def _raise_callers(error: BaseException) -> None:
 
 
 def _check_facts(facts: Mapping[str, Any]) -> None:
-    """Check the types of the values that a fingerprint reported.
+    """Check the types of the values that a fingerprint function reported.
 
     Raises:
         TypeError: A value does not have the type of its field in `FoundServer`.
@@ -285,7 +287,7 @@ class _AddressProbe:
                 raise
             except (Exception, SystemExit) as error:  # from another package's code
                 _raise_callers(error)
-                fingerprint = f"the fingerprint of the provider kind {kind.name!r}"
+                fingerprint = f"the fingerprint function of the provider kind {kind.name!r}"
                 warnings.warn(f"{fingerprint} failed: {type(error).__name__}", RuntimeWarning, 2)
                 continue
             if isinstance(found, ProbeResult):
@@ -424,7 +426,7 @@ class _AddressProbe:
         """Return the result for a server. If `kind` is None, the kind of the server is unknown.
 
         Raises:
-            TypeError: A fingerprint reported a value that `FoundServer` cannot hold.
+            TypeError: A fingerprint function reported a value that `FoundServer` cannot hold.
         """
         lists = {name: tuple(facts[name]) for name in _LISTS if name in facts}
         facts = {**facts, **lists}
@@ -447,7 +449,7 @@ class _AddressProbe:
 
 
 class _KindLook:
-    """The implementation of `localproviders.kinds.Look` for the fingerprint of one kind."""
+    """The `localproviders.kinds.Look` that is passed to the fingerprint function of one kind."""
 
     def __init__(self, probe: _AddressProbe, kind: ProviderKind) -> None:
         self._probe = probe

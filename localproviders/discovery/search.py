@@ -165,12 +165,13 @@ def discover(
     This function probes the given addresses, the address in ``OLLAMA_HOST``, and the usual ports
     of Ollama, LM Studio, llama.cpp, vLLM, Jan and text-generation-webui on both loopback
     addresses. All addresses are probed at once, each in a thread. The threads end before this
-    call returns, unless another package's fingerprint never ends.
+    call returns, unless the fingerprint function of another package does not return.
 
     A server is identified by its responses, not by its port. A server that answers at both
-    loopback addresses with the same lists is listed once. The only requests are for greetings and
-    lists, and no proxy is used. If no server is found, no error is raised: `Discovery.explain`
-    then says what to do. Every connection is closed at the end.
+    loopback addresses with the same lists is listed once. All requests are ``GET`` requests: for
+    texts that identify the server, for its version, and for its lists of models. No proxy is
+    used. If no server is found, no error is raised: `Discovery.explain` then says what to do.
+    Every connection is closed at the end.
 
     A result is cached for 60 s in this process if a server is ``available`` and no server is
     ``degraded``. The next call with the same addresses returns the cached result;
@@ -310,7 +311,7 @@ class _Search:
         self._recognisers = recognisers
         self._ends_at = time.monotonic() + limits.total_s
         self._found: Dict[int, ProbeResult] = {}
-        #: The name of the kind whose fingerprint is running, by the number of the address.
+        #: The name of the kind whose fingerprint function is running, by the number of the address.
         self._running_kinds: Dict[int, str] = {}
         self._failures: List[BaseException] = []
         self._threads: List[threading.Thread] = []
@@ -327,7 +328,8 @@ class _Search:
             try:
                 thread.start()
             except Exception as error:
-                # threading answers an exception of a signal handler with a KeyError.
+                # If a signal handler raises an exception during `start`, threading can raise a
+                # KeyError instead of it.
                 callers = callers_exception(error)
                 if callers is not None:
                     raise callers from None
@@ -339,7 +341,7 @@ class _Search:
     def wait(self) -> None:
         """Wait for the threads, which end at the limit or when the search is cancelled.
 
-        A fingerprint of another package may never end. Its thread is left running.
+        If a fingerprint function of another package does not return, its thread is left running.
         """
         for thread in self._threads:
             while thread.ident is not None and thread.is_alive() and self._wait_s() > 0:
@@ -362,7 +364,7 @@ class _Search:
 
     def _late_result(self, number: int) -> ProbeResult:
         kind = self._running_kinds.get(number)
-        reason = f"the fingerprint of the provider kind {kind!r} did not end in time"
+        reason = f"the fingerprint function of the provider kind {kind!r} did not return in time"
         return result_without_server(self._places[number], "unavailable", reason)
 
     def _recognise(self, number: int, kind: ProviderKind, recognise: Any, at: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Base class of `LocalProvider`, which finds the servers and puts them in the order of a call."""
+"""Base class of `LocalProvider`: finds the servers, and sorts them for each call."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ class LocalProviderBase(ModelProvider):
         self._has_given_servers = self._arguments["providers"] is not None
         self._servers: Optional[List[Server]] = None
         self._locality: Optional[str] = None
-        #: Aliases of a project's file that no server has as the name of a model. The value is the
-        #: time until which this need not be checked again.
+        #: Aliases of a project's file, for which no server has a model of the same name. The value
+        #: is the time until which the servers are not asked again.
         self._aliases_without_model: Dict[str, float] = {}
         #: Servers of the last search. The next search reuses those that it finds again.
         self._last_servers: Sequence[Server] = ()

@@ -1,4 +1,4 @@
-"""The supported keywords of JSON Schema (draft 2020-12), references, and the words of reasons.
+"""The supported keywords of JSON Schema (draft 2020-12), references, and helpers for error texts.
 
 If a keyword asserts something and is not supported, an error is raised: it is never silently
 ignored. All other unknown keywords are annotations according to the standard. A reason why a
@@ -85,7 +85,7 @@ def item_path(path: str, index: int) -> str:
 
 def quote(text: str) -> str:
     """Return at most 60 characters of a string, in quotation marks and on one line."""
-    # The string may contain a lone surrogate, also because it was shortened. It cannot be printed.
+    # The string may contain a lone surrogate, which cannot be printed.
     encodable = shorten(text).encode("utf-8", "replace").decode("utf-8")
     return one_line(json.dumps(encodable, ensure_ascii=False))
 
@@ -101,7 +101,7 @@ def count_with_noun(number: int, one: str, many: str) -> str:
 
 
 def as_text(value: Any) -> str:
-    """Describe a value for a reason: the value itself, or the size of an object or array."""
+    """Describe a value in an error text: the value itself, or the size of an object or array."""
     if isinstance(value, dict):
         return f"an object with {count_with_noun(len(value), 'key', 'keys')}"
     if isinstance(value, list):
@@ -355,7 +355,7 @@ def resolve(root: Any, reference: str) -> Any:
     """
     if reference != "#" and not reference.startswith("#/"):
         raise ConfigurationError(
-            f"the schema refers to {quote(reference)}, which is outside the schema or an anchor",
+            f"the schema refers to {quote(reference)}, which is an anchor or outside the schema",
             hint="put the definition under '$defs', and refer to it as '#/$defs/<name>'",
         )
     found = root
@@ -476,7 +476,7 @@ def _escape(name: str) -> str:
 
 
 def _recursive_references(root: Any) -> Set[str]:
-    """Return the recursive references: those to which their own target leads back."""
+    """Return the recursive references: those that can be reached from their own target."""
     reached: Dict[str, Set[str]] = {}
     todo = _references_in(root, root)
     while todo:

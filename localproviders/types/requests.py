@@ -287,7 +287,8 @@ def check_field_names(given: Mapping[str, Any], verb: Any) -> None:
     Raises:
         TypeError: A name is unknown.
     """
-    known = verb.__signature__.parameters  # `show_keywords` made it; `signature` would copy it
+    # `show_keywords` has set this attribute. `inspect.signature` would make a copy of it.
+    known = verb.__signature__.parameters
     for name in given:
         if name in ("prompt", "suffix"):
             instead = f"; pass complete(CompletionRequest({name}=...))"

@@ -113,10 +113,10 @@ def merge_extra_body(payload: Dict[str, Any], extra: Mapping[str, Any]) -> Dict[
 
 
 def check_old_embed(request: EmbeddingRequest) -> None:
-    """Check that a request has no field that ``/api/embeddings``, the older route, lacks.
+    """Check that the older route, ``/api/embeddings``, supports all fields of a request.
 
     Raises:
-        UnsupportedError: The request has such a field.
+        UnsupportedError: The route does not support a field that is set.
     """
     for name in ("dimensions", "truncate"):
         if getattr(request, name):
