@@ -92,7 +92,7 @@ class ToolCallAssembler:
             ToolCallError: A piece is not an object, or has parts of the wrong type.
             AnswerTooLargeError: The response has too many calls.
         """
-        if not pieces:
+        if not pieces or self._add_arguments(pieces):
             return
         if isinstance(pieces, dict):
             pieces = [pieces]
@@ -102,6 +102,25 @@ class ToolCallAssembler:
         by_position = len(pieces) > 1 and not any(map(_shows_its_call, pieces))
         for position, piece in enumerate(pieces):
             self._add_one(piece, position if by_position else None)
+
+    def _add_arguments(self, pieces: Any) -> bool:
+        """Add a single piece that has only an index and arguments; return whether it was one.
+
+        This is the fast path: almost all pieces of a long call are of this kind.
+        """
+        if len(pieces) != 1 or type(pieces) is not list or type(pieces[0]) is not dict:
+            return False
+        piece = pieces[0]
+        function, index = piece.get("function"), piece.get("index")
+        if type(function) is not dict or type(index) is not int or piece.get("id"):
+            return False
+        text, held = function.get("arguments"), self._by_index.get(index)
+        if type(text) is not str or held is None or function.get("name"):
+            return False
+        self._record += 1
+        self._pieces.add()
+        self._extend(held, "", "", text)
+        return True
 
     def _add_one(self, piece: Mapping[str, Any], position: Optional[int]) -> None:
         function, index = _function_of(piece), piece.get("index")
