@@ -295,6 +295,9 @@ class _BoundedMixin:
         sock = self.sock
         if sock is not None:
             current_call().enter(AWAITING)
+        # urllib3 1 passes an argument of Python 2, and catches the TypeError. Before Python 3.11,
+        # CPython loses the exception of a signal handler that arrives while it makes that error.
+        kwargs.pop("buffering", None)
         response = super().getresponse(*args, **kwargs)  # type: ignore[misc]  # HTTPConnection's
         if sock is not None:
             sock.end_head()

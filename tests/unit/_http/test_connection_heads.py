@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localproviders._http.connection import _HTTPResponse
+from localproviders._http.connection import _BoundedMixin, _HTTPResponse
 from tests.support.depth import examples
 
 _LINES = [
@@ -112,3 +112,14 @@ def test_a_head_with_many_lines(count: int) -> None:
 @given(st.sampled_from(_STATUS), st.lists(st.sampled_from(_LINES) | st.binary(max_size=12)))
 def test_any_head(status: bytes, lines: List[bytes]) -> None:
     _same(status + b"".join(lines) + b"\r\n")
+
+
+def test_the_argument_that_old_releases_of_urllib3_pass_is_accepted() -> None:
+    class Old(http.client.HTTPConnection):
+        def getresponse(self) -> Any:  # type: ignore[override]  # it only shows what it received
+            return "a response"
+
+    class Connection(_BoundedMixin, Old):  # type: ignore[misc]  # the mixin declares `sock`
+        pass
+
+    assert Connection("127.0.0.1").getresponse(buffering=True) == "a response"
