@@ -34,6 +34,7 @@ from localproviders.lmstudio.wire.models import (
     parse_loaded,
     unload_payload,
 )
+    weights_of,
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.models import LoadedModel, OnProgress, Progress
 
@@ -221,7 +222,8 @@ class Memory:
             raise ModelLoadError(
                 error.message, status=error.status, server_message=error.server_message
             ) from None
-        return parse_loaded(data, key, self._provider, requested)
+        loaded = parse_loaded(data, key, self._provider, requested)
+        return loaded if entry is None else loaded.replace(**weights_of(entry.info))
 
     def _is_usable(
         self, copy: LoadedModel, name: str, requested: Mapping[str, Any], without_expiry: bool

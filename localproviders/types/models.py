@@ -359,6 +359,12 @@ class LoadedModel(Line):
         provider: Name of the provider that reported it.
         instance: The server's identifier of this copy; LM Studio can hold several copies of
             one model.
+        digest: Hexadecimal digest of the manifest with which the model was loaded (Ollama). It
+            differs from the digest in `list_models` if the model was replaced since then.
+        family: Family of the model, such as ``llama`` or ``gemma3``. It is the `architecture` in
+            the model list.
+        quantization: Quantization, such as ``Q4_K_M``. None also if LM Studio has several
+            variants of the model, because it does not report which variant is loaded.
         context_length: Context allocated for the model, in tokens.
         size_bytes: Memory that the model occupies.
         vram_bytes: The part of this memory that is on a graphics card.
@@ -374,6 +380,9 @@ class LoadedModel(Line):
     name: str
     provider: str
     instance: Optional[str] = None
+    digest: Optional[str] = None
+    family: Optional[str] = None
+    quantization: Optional[str] = None
     context_length: Optional[int] = None
     size_bytes: Optional[int] = None
     vram_bytes: Optional[int] = None
@@ -396,6 +405,7 @@ class LoadedModel(Line):
     def _facts(self) -> Iterator[Optional[str]]:
         if self.context_length is not None:
             yield f"context {self.context_length}"
+        yield self.quantization
         size, on_card = _size(self.size_bytes), _size(self.vram_bytes)
         yield size and f"{size} of memory"
         yield on_card and f"{on_card} of it on a graphics card"

@@ -241,9 +241,23 @@ def loaded_models(info: ModelInfo, now: datetime) -> List[LoadedModel]:
                 instance=info.name,
                 context_length=window,
                 raw=data,
+                **weights_of(info),
             )
         )
     return found
+
+
+def weights_of(info: ModelInfo) -> Dict[str, Any]:
+    """Return the fields of a `LoadedModel` that describe the weights of a listed model.
+
+    If the model has several variants, the quantization of a loaded copy is unknown
+    (docs/reference/lmstudio.md, "Model lists").
+    """
+    several = len(texts(mapping(info.raw).get("variants"))) > 1
+    return {
+        "family": info.architecture,
+        "quantization": None if several else info.quantization,
+    }
 
 
 def _parse_instance(data: Mapping[str, Any], info: ModelInfo, now: datetime) -> LoadedModel:
@@ -254,6 +268,7 @@ def _parse_instance(data: Mapping[str, Any], info: ModelInfo, now: datetime) -> 
         context_length=count(mapping(data.get("config")).get("context_length")),
         expires_at=_expiry(now, data.get("remaining_ttl_seconds")),
         raw=data,
+        **weights_of(info),
     )
 
 

@@ -259,9 +259,13 @@ def parse_loaded(data: Any, provider: str, look: Look = no_look) -> List[LoadedM
 
 
 def _loaded_model(data: Mapping[str, Any], provider: str) -> LoadedModel:
+    details = _read_details(mapping(data.get("details")))
     return LoadedModel(
         name=name_of(data),
         provider=provider,
+        digest=nonempty_text(data.get("digest")),
+        family=details.get("architecture"),
+        quantization=details.get("quantization"),
         context_length=integer(data.get("context_length")) or None,
         size_bytes=integer(data.get("size")),
         # Some versions omit a zero, which means that the model is in main memory only.

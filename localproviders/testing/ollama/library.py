@@ -39,6 +39,11 @@ _MISSING = "pull model manifest: file does not exist"
 _SUCCESS = {"status": "success"}
 _PIECE = 64 * 1024
 
+#: Digest of the manifest of every model, without ``sha256:``.
+DIGEST = "a80c4f17acd5" + "0" * 52
+#: Bytes of every model that is not in the cloud, on the disk and in memory.
+SIZE = 2019393189
+
 Record = Dict[str, Any]
 
 
@@ -71,6 +76,9 @@ class FakeLibrary(FakeServer):
         self.pushed: List[str] = []
         #: JSON of the request that created each model, by name.
         self.made: Dict[str, Mapping[str, Any]] = {}
+        #: Models that were deleted. If such a model was in memory, it stays there until its time is
+        #: over.
+        self.deleted: List[FakeModel] = []
         #: Name of the source of each copied or created model that shares its files, by name.
         self.shares: Dict[str, str] = {}
         self._commits: Dict[int, Callable[[], None]] = {}
@@ -89,8 +97,8 @@ class FakeLibrary(FakeServer):
             "model": name,
             **(remote if model.remote_host else {}),
             "modified_at": DATE,
-            "size": 384 if model.remote_host else 2019393189,
-            "digest": "a80c4f17acd5" + "0" * 52,
+            "size": 384 if model.remote_host else SIZE,
+            "digest": DIGEST,
             "details": {
                 **self._details(),
                 "context_length": model.max_context_length,
@@ -271,7 +279,8 @@ class FakeLibrary(FakeServer):
     def _install(self, model: FakeModel) -> None:
         for index, total in enumerate(self.layers):
             self.parts[_file_digest(model.name, index)] = total
-        self.models[:] = [m for m in self.models if not same_model(m.name, model.name)]
+        for models in (self.models, self.deleted):
+            models[:] = [m for m in models if not same_model(m.name, model.name)]
         self.models.insert(0, model)
 
     def _install_created(self, model: FakeModel, body: Mapping[str, Any]) -> None:
@@ -302,7 +311,7 @@ class FakeLibrary(FakeServer):
         name = body.get("model") or body.get("name")
         model = self._find(name, f"model '{name}' not found")
         self.models.remove(model)
-        self.loaded.pop(model.name, None)
+        self.deleted.append(model)
         for index in range(len(self.layers)):
             self.parts.pop(_file_digest(model.name, index), None)
         return empty_answer()

@@ -24,7 +24,7 @@ from localproviders.testing.ollama.answers import (
     json_answer,
     text_answer,
 )
-from localproviders.testing.ollama.library import FakeLibrary
+from localproviders.testing.ollama.library import DIGEST, SIZE, FakeLibrary
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
 
@@ -149,17 +149,25 @@ class FakeOllama(FakeLibrary):
     def _ps(self, _: Exchange) -> Answer:
         self._evict()
         running = [
-            {
-                **self._entry(model),
-                "size_vram": self.vram_bytes,
-                "expires_at": self.expires.get(model.name, self._expiry(-1)).isoformat(),
-                "context_length": window,
-            }
-            for model in self.models
+            self._running(model, window)
+            for model in [*self.models, *self.deleted]
             for window in [self.loaded.get(model.name)]
             if window
         ]
         return json_answer({"models": running})
+
+    def _running(self, model: FakeModel, window: int) -> Dict[str, Any]:
+        name = as_listed(model.name)
+        return {
+            "name": name,
+            "model": name,
+            "size": SIZE,
+            "digest": DIGEST,
+            "details": self._details(),
+            "expires_at": self.expires.get(model.name, self._expiry(-1)).isoformat(),
+            "size_vram": self.vram_bytes,
+            "context_length": window,
+        }
 
     def _status(self, _: Exchange) -> Answer:
         if self.cloud_disabled is None:

@@ -76,6 +76,21 @@ def test_an_embedding_cannot_keep_its_model_for_ever_or_for_no_time(keep_alive: 
         assert pair.take_requests() == []
 
 
+@pytest.mark.parametrize("generation", ["0.4", "0.3"])
+def test_a_model_in_memory_has_the_facts_of_its_list(generation: Any) -> None:
+    with studio([FakeModel(name=MODEL, loaded=True)], generation=generation) as pair:
+        (loaded,) = pair.provider.loaded_models()
+
+    assert (loaded.family, loaded.quantization, loaded.digest) == ("qwen3", "Q4_K_M", None)
+
+
+def test_a_model_that_was_just_loaded_has_the_facts_of_its_list() -> None:
+    with studio() as pair:
+        loaded = pair.provider.load(MODEL)
+
+    assert (loaded.family, loaded.quantization) == ("qwen3", "Q4_K_M")
+
+
 def test_the_older_list_tells_windows() -> None:
     models = [FakeModel(name=MODEL, loaded=True, context_length=8192), FakeModel(name="b")]
     with studio(models, generation="0.3") as pair:
@@ -316,7 +331,12 @@ def with_variants(there: List[str]) -> Iterator[Tuple[LMStudioProvider, List[str
     def script(exchange: Exchange) -> List[Any]:
         if exchange.method == "GET":
             copies = [{"id": name, "config": {"context_length": 4096}} for name in there]
-            entry = {"key": MODEL, "variants": [SMALL, LARGE], "loaded_instances": copies}
+            entry = {
+                "key": MODEL,
+                "variants": [SMALL, LARGE],
+                "quantization": {"name": "Q8_0", "bits_per_weight": 8},
+                "loaded_instances": copies,
+            }
             return [http_answer({"models": [entry]})]
         if exchange.path.endswith("/unload"):
             there.remove(exchange.json["instance_id"])
@@ -372,6 +392,7 @@ def test_which_variant_another_has_loaded_is_unknown() -> None:
 
 def test_who_waits_for_another_threads_load_can_be_cancelled() -> None:
     listing = http_answer({"models": [{"key": MODEL, "loaded_instances": []}]})
+        assert [model.quantization for model in provider.loaded_models()] == [None]
     loaded = http_answer({"instance_id": MODEL, "status": "loaded"})
     begun, go_on, token = threading.Event(), threading.Event(), CancelToken()
     ends: List[Any] = []

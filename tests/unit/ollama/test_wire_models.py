@@ -43,6 +43,8 @@ _PS = {
     "model": "gemma3:270m",
     "size": 900,
     "size_vram": 600,
+    "digest": "e7d36fb2c3b3",
+    "details": {"format": "gguf", "family": "gemma3", "quantization_level": "Q8_0"},
     "expires_at": "2026-11-22T08:41:00.5+01:00",
     "context_length": 4096,
 }
@@ -57,9 +59,18 @@ def test_a_loaded_model_has_its_sizes_its_window_and_its_end() -> None:
     found = loaded()
     assert (found.name, found.provider, found.context_length) == ("gemma3:270m", "p", 4096)
     assert (found.size_bytes, found.vram_bytes, found.warnings) == (900, 600, ())
+    assert (found.digest, found.family, found.quantization) == ("e7d36fb2c3b3", "gemma3", "Q8_0")
     assert found.expires_at.isoformat() == "2026-11-22T08:41:00.500000+01:00"
     assert pickle.loads(pickle.dumps(found)) == found
     assert type(found).from_dict(found.to_dict()) == found
+
+
+@pytest.mark.parametrize(
+    "details", [None, [], {}, {"family": "", "quantization_level": "unknown"}, {"family": 7}]
+)
+def test_facts_that_the_server_does_not_report_are_unknown(details: Any) -> None:
+    found = loaded(details=details, digest=None)
+    assert (found.digest, found.family, found.quantization) == (None, None, None)
 
 
 @pytest.mark.parametrize("end", ["2318-11-22T07:35:50Z", "0001-01-01T00:00:00Z", None, "soon", 7])
