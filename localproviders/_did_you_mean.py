@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, List, Mapping, Tuple
+from itertools import islice
+from typing import Any, Iterable, List, Mapping, Optional, Tuple
 
 #: For each keyword of this package, the names of the same argument in other clients and servers.
 _OTHER_NAMES: Mapping[str, str] = {
@@ -129,11 +130,22 @@ def did_you_mean(word: str, known: List[str]) -> str:
         word: The unknown word.
         known: The known words. The suggestion is the most similar one.
     """
+    near = most_similar(word, known)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+# Limits for the comparison of words, because a server may list any number of names of any length.
+_MOST_WORDS, _LONGEST_WORD = 1_000, 200
+
+
+def most_similar(word: str, known: Iterable[str]) -> Optional[str]:
+    """Return the most similar of the known words; None if none is similar."""
     import difflib  # needed only for errors, and slow to import
 
+    compared = [each for each in islice(known, _MOST_WORDS) if len(each) <= _LONGEST_WORD]
     # `str`, because callers also pass wrong values that are not strings.
-    near = difflib.get_close_matches(str(word), known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(str(word)[:_LONGEST_WORD], compared, n=1)
+    return near[0] if near else None
 
 
 def suggest_keyword(keyword: str, known: Iterable[str]) -> str:

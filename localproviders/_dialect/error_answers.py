@@ -12,6 +12,7 @@ from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
 from localproviders._address import Endpoint
 from localproviders._dialect.values import count
+from localproviders._did_you_mean import did_you_mean
 from localproviders._http.framing import parse_json
 from localproviders._record import size_of
 from localproviders.errors import (
@@ -587,9 +588,16 @@ def retry_after(value: Optional[str]) -> Optional[float]:
     return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
 
 
-def not_found(model: str, **facts: Any) -> ModelNotFoundError:
-    """Return the error for a model that the server does not have."""
-    return ModelNotFoundError(f"the server has no model {model!r}", model=model, **facts)
+def not_found(model: str, *, available: Tuple[str, ...] = (), **facts: Any) -> ModelNotFoundError:
+    """Return the error for a model that the server does not have.
+
+    Args:
+        model: Name of the model.
+        available: Names of the server's models. The error suggests the most similar one.
+        facts: Further arguments of the error.
+    """
+    message = f"the server has no model {model!r}{did_you_mean(model, list(available))}"
+    return ModelNotFoundError(message, model=model, available=available, **facts)
 
 
 def _text(value: Any) -> str:

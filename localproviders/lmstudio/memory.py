@@ -9,6 +9,7 @@ import threading
 from datetime import datetime, timezone
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from localproviders._did_you_mean import did_you_mean
 from localproviders._http.deadline import Call, wait
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.model_checks import ContextWindowCheck
@@ -33,8 +34,8 @@ from localproviders.lmstudio.wire.models import (
     matches,
     parse_loaded,
     unload_payload,
-)
     weights_of,
+)
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.models import LoadedModel, OnProgress, Progress
 
@@ -215,6 +216,7 @@ class Memory:
             data = post(self._runner, LOAD_PATH, payload, call, loads=True)
         except ModelNotFoundError as error:
             error.available = error.available or names_of(entries)
+            error.message += did_you_mean(name, list(error.available))
             raise
         except ServerError as error:
             if type(error) is not ServerError:

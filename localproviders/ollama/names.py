@@ -3,7 +3,8 @@
 They read and compare names as the server does
 (docs/reference/ollama.md, "Model names"). Scripts that store names can use them: `same_model`
 compares two names, `display_name` returns the form that the server lists, `valid_name` checks
-a name, and `parse_name` and `split_source` split a name. `ModelDetails` is the result of
+a name, `parse_name` and `split_source` split a name, and `similar_name` finds a misspelt one.
+`ModelDetails` is the result of
 `OllamaProvider.show`.
 """
 
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Mapping, NamedTuple, Optional, Tuple, Union
 
+from localproviders._did_you_mean import most_similar
 from localproviders._record import (
     CONTENT,
     RAW,
@@ -138,6 +140,22 @@ def valid_name(name: str) -> bool:
     return (
         not has_two_suffixes and re.fullmatch(_GRAMMAR, base, re.IGNORECASE | re.ASCII) is not None
     )
+
+
+def similar_name(name: str, listed: Iterable[str]) -> Optional[str]:
+    """Return the listed model whose name is most similar; None if no name is similar.
+
+    The result has no ``:latest``. A name without a tag is also similar to the same name with
+    another tag: ``llama3`` to ``llama3:8b``.
+    """
+    forms: Dict[str, str] = {}
+    for full in listed:
+        base, _, tag = full.rpartition(":")
+        short = base if tag == _TAG else full
+        for form in (full, short, base if "/" not in tag else full):
+            forms.setdefault(form.lower(), short)
+    near = most_similar(name.strip().lower(), forms)
+    return None if near is None else forms[near]
 
 
 Path = Union[str, "os.PathLike[str]"]

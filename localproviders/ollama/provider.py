@@ -18,7 +18,6 @@ from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import (
     ConfigurationError,
-    ModelNotFoundError,
     ProviderError,
     UnsupportedError,
     WrongModelError,
@@ -28,6 +27,7 @@ from localproviders.ollama.wire import responses as wire_responses
 from localproviders.ollama.wire.errors import (
     explain_answer,
     lacks_embed,
+    missing_model,
     name_the_model,
     refuse_cloud,
 )
@@ -689,11 +689,7 @@ class OllamaProvider(HTTPProvider):
         base = split_source(model)[0]
         found = next((pair for pair in hosts if same_model(pair[0], base)), None)
         if found is None:
-            raise ModelNotFoundError(
-                f"the server has no model {model!r}",
-                hint=f"get it first: ollama pull {model}",
-                available=tuple(name for name, _ in hosts),
-            )
+            raise missing_model(model, [name for name, _ in hosts])
         self._refuse_remote_host(model, found[1])
         self._known_local[model] = time.monotonic() + _KNOWN_LOCAL_S
 

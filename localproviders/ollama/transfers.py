@@ -41,6 +41,7 @@ from localproviders.errors import (
 )
 from localproviders.ollama.catalog import Catalog
 from localproviders.ollama.names import Files
+from localproviders.ollama.wire.errors import refuse_without_pull
 from localproviders.ollama.wire.requests import (
     Recipe,
     blob_path,
@@ -152,7 +153,7 @@ class Transfers:
         self._change(
             "copy",
             source,
-            lambda call: self._send("POST", "/api/copy", payload, call),
+            lambda call: self._send("POST", "/api/copy", payload, source, call),
             timeout,
             cancel,
             total_s=LISTING_TOTAL_S,
@@ -164,7 +165,7 @@ class Transfers:
         self._change(
             "delete",
             model,
-            lambda call: self._send("DELETE", "/api/delete", payload, call),
+            lambda call: self._send("DELETE", "/api/delete", payload, model, call),
             timeout,
             cancel,
             total_s=LISTING_TOTAL_S,
@@ -184,16 +185,16 @@ class Transfers:
         transfer = Transfer(self._transport, self._settings, call, resumes=resumes)
         transfer.run(f"/api/{verb}", body, on_progress)
 
-    def _send(self, method: str, path: str, payload: Any, call: Call) -> None:
-        """Send a request whose successful response is empty."""
+    def _send(self, method: str, path: str, payload: Any, model: str, call: Call) -> None:
+        """Send a request about an installed model. Its successful response is empty."""
         # Described in docs/reference/ollama.md, "Copy and delete".
         try:
             answer = self._transport.open(method, path, call=call, body=encode(Payload(payload)))
             text = decode(answer.read_all(self._settings.max_body_bytes))
             check_done(text, self._settings.max_json_depth, call.look)
         except ModelNotFoundError as error:
-            # Downloading a model only to copy or delete it is no help.
-            error.hint = "list_models() returns the models that the server has"
+            self._catalog.add_available(error, model, call)
+            refuse_without_pull(error)
             raise
 
     def _change(

@@ -27,6 +27,7 @@ from localproviders import (
     ProviderError,
     ToolCall,
 )
+from localproviders._did_you_mean import most_similar
 
 _MESSAGE = Message.user("hi")
 _CALL = ToolCall(id="1", name="weather")
@@ -112,3 +113,9 @@ def test_an_error_within_a_property_keeps_its_own_words() -> None:
 
     with pytest.raises(AttributeError, match="'Mine' object has no attribute 'no_such_thing'"):
         Mine().region  # noqa: B018  # looking is the test
+
+
+def test_a_long_list_of_long_words_is_searched_in_part_only() -> None:
+    words = ["x" * 1_000_000] + [f"word {number}" for number in range(2_000)] + ["serach"]
+    assert most_similar("serach", ["x" * 1_000_000, "search"]) == "search"
+    assert most_similar("serach", words) is None

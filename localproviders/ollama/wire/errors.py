@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Optional, Tuple
+from typing import Mapping, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint
 from localproviders._dialect.error_answers import Rule, explain, rule
@@ -22,6 +22,7 @@ from localproviders.errors import (
     ToolCallError,
     UnsupportedError,
 )
+from localproviders.ollama.names import similar_name
 
 _PULL = "get it first: ollama pull <model>"
 _SIGN_IN = (
@@ -183,6 +184,38 @@ def name_the_model(error: ProviderError) -> None:
     """Write the name of the model into the hint to get it, if both are there."""
     if error.hint == _PULL and error.model:
         error.hint = _PULL.replace("<model>", error.model)
+
+
+# Highest number of model names in a hint.
+_MOST_NAMES = 5
+
+
+def missing_model(model: str, names: Sequence[str]) -> ModelNotFoundError:
+    """Return the error for a model that is not among the server's models."""
+    return ModelNotFoundError(
+        f"the server has no model {model!r}{_did_you_mean(model, names)}",
+        hint=_PULL.replace("<model>", model),
+        available=tuple(names),
+    )
+
+
+def add_available(error: ModelNotFoundError, model: str, names: Sequence[str]) -> None:
+    """Add the server's models to an error, and the one with the most similar name."""
+    error.available = tuple(names)
+    error.message += _did_you_mean(model, names)
+
+
+def refuse_without_pull(error: ModelNotFoundError) -> None:
+    """Set the hint if downloading the model would be no help, as before a copy or a deletion."""
+    names = error.available
+    more = len(names) - _MOST_NAMES
+    shown = ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    error.hint = f"the server has: {shown}" if shown else "list_models() returns its models"
+
+
+def _did_you_mean(model: str, names: Sequence[str]) -> str:
+    near = similar_name(model, names)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def lacks_embed(error: UnsupportedError) -> bool:

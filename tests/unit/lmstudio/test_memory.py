@@ -238,6 +238,15 @@ def test_an_unknown_model_names_those_there_are() -> None:
     assert caught.value.endpoint
 
 
+@pytest.mark.parametrize("verb", ["load", "model_info"])
+def test_a_misspelt_model_is_told_the_name_of_a_similar_one(verb: str) -> None:
+    with studio() as pair:
+        with pytest.raises(ModelNotFoundError) as caught:
+            getattr(pair.provider, verb)(f"{MODEL}x")
+
+    assert caught.value.message.endswith(f"; did you mean {MODEL!r}?")
+
+
 def test_a_model_that_cannot_be_loaded_says_why() -> None:
     model = FakeModel(name=MODEL, load_error="not enough memory")
     with studio([model]) as pair:
@@ -383,6 +392,7 @@ def test_threads_that_load_one_model_under_two_names_make_one_copy() -> None:
 
 def test_which_variant_another_has_loaded_is_unknown() -> None:
     with with_variants([MODEL]) as (provider, told):
+        assert [model.quantization for model in provider.loaded_models()] == [None]
         for _ in range(2):
             (warning,) = provider.load(LARGE).warnings
             assert LARGE in warning
@@ -392,7 +402,6 @@ def test_which_variant_another_has_loaded_is_unknown() -> None:
 
 def test_who_waits_for_another_threads_load_can_be_cancelled() -> None:
     listing = http_answer({"models": [{"key": MODEL, "loaded_instances": []}]})
-        assert [model.quantization for model in provider.loaded_models()] == [None]
     loaded = http_answer({"instance_id": MODEL, "status": "loaded"})
     begun, go_on, token = threading.Event(), threading.Event(), CancelToken()
     ends: List[Any] = []

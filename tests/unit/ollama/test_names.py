@@ -13,6 +13,7 @@ from localproviders.ollama.names import (
     listed_name,
     parse_name,
     same_model,
+    similar_name,
     split_source,
     valid_name,
 )
@@ -155,3 +156,26 @@ def test_a_bad_name_is_not_valid(name: str) -> None:
 def test_only_the_source_local_is_in_no_list() -> None:
     assert listed_name("m:8b:local") == "m:8b"
     assert listed_name("m:cloud") == "m:cloud"
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [
+        ("chta", "chat"),
+        ("CHTA:latest", "chat"),
+        ("lama3", "llama3:8b"),
+        ("llama3", "llama3:8b"),
+        ("qwen3:0.6", "qwen3:0.6b"),
+        ("me/mnie", "me/mine:x"),
+        ("localhost:5000/me/mine", "localhost:5000/me/mine:y"),
+        ("something else", None),
+        ("", None),
+    ],
+)
+def test_a_misspelt_name_has_a_similar_one(name: str, similar: object) -> None:
+    listed = ("chat:latest", "llama3:8b", "qwen3:0.6b", "me/mine:x", "localhost:5000/me/mine:y")
+    assert similar_name(name, listed) == similar
+
+
+def test_nothing_is_similar_to_a_name_if_nothing_is_listed() -> None:
+    assert similar_name("chat", ()) is None

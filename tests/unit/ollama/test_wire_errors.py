@@ -156,10 +156,50 @@ def test_a_hint_about_a_missing_model_names_it_where_a_download_helps(verb: str)
     hint = caught.value.hint or ""
     assert "<" not in hint
     if verb in ("copy", "delete"):
-        assert "list_models()" in hint
-        assert "pull" not in hint
+        assert hint == "the server has: chta:latest"
     else:
         assert hint == "get it first: ollama pull chta"
+
+
+@pytest.mark.parametrize("verb", ["model_info", "chat", "copy", "delete"])
+def test_a_misspelt_model_is_told_the_name_of_a_similar_one(verb: str) -> None:
+    names = ["chat:latest", "minilm:latest", *(f"other{number}:8b" for number in range(6))]
+    tags = http_answer({"models": [{"name": name, "model": name} for name in names]})
+    with ScriptedServer(lambda x: [tags if x.path == "/api/tags" else _MISSING]) as server:
+        with OllamaProvider(server.url, retry=RetryPolicy(attempts=1)) as provider:
+            with pytest.raises(e.ModelNotFoundError) as caught:
+                _calls(provider)[verb]()
+
+    error = caught.value
+    assert error.message.endswith("; did you mean 'chat'?")
+    assert error.available == tuple(names)
+    if verb in ("copy", "delete"):
+        assert error.hint == (
+            "the server has: chat:latest, minilm:latest, other0:8b, other1:8b, other2:8b and 3 more"
+        )
+
+
+@pytest.mark.parametrize("verb", ["model_info", "copy", "delete"])
+def test_a_list_that_cannot_be_read_does_not_hide_a_missing_model(verb: str) -> None:
+    broken = http_answer({"error": "it broke"}, status="500 Internal Server Error")
+    with ScriptedServer(lambda x: [broken if x.path == "/api/tags" else _MISSING]) as server:
+        with OllamaProvider(server.url, retry=RetryPolicy(attempts=1)) as provider:
+            with pytest.raises(e.ModelNotFoundError) as caught:
+                _calls(provider)[verb]()
+
+    assert caught.value.server_message == "model 'chta' not found"
+    assert caught.value.available == ()
+    assert "<" not in str(caught.value.hint)
+
+
+def test_a_list_that_does_not_end_does_not_hide_a_missing_model() -> None:
+    def script(exchange: Any) -> Any:
+        return [b""] if exchange.path == "/api/tags" else [_MISSING]
+
+    with ScriptedServer(script) as server:
+        with OllamaProvider(server.url, retry=RetryPolicy(attempts=1)) as provider:
+            with pytest.raises(e.ModelNotFoundError):
+                provider.copy("chta", "new", timeout=0.5)
 
 
 @pytest.mark.parametrize("begun", [False, True])
