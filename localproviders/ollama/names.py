@@ -175,6 +175,8 @@ class ModelDetails(Record):
         license: Texts of its licences, joined by newlines.
         template: Template of its prompts, in Go's template language or in Jinja.
         system: System text that is part of the model.
+        renderer: Name of the server's own code that writes its prompts instead of the template.
+        parser: Name of the server's own code that reads tool calls and thinking in its output.
         parameters: Settings that are part of the model, by name, such as ``num_ctx``. The value
             of ``stop``, and of every setting that occurs more than once, is a list.
         messages: Messages with which each of its conversations begins.
@@ -194,6 +196,8 @@ class ModelDetails(Record):
     license: Optional[str] = None
     template: Optional[str] = field(default=None, metadata=CONTENT)
     system: Optional[str] = field(default=None, metadata=CONTENT)
+    renderer: Optional[str] = None
+    parser: Optional[str] = None
     parameters: Mapping[str, Any] = field(default_factory=FrozenDict)
     messages: Tuple[Message, ...] = field(
         default=(), metadata=loads_each(Message.from_dict, **CONTENT)

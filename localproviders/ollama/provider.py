@@ -36,6 +36,7 @@ from localproviders.ollama.wire.requests import (
     check_old_embed,
     completion_payload,
     embed_payload,
+    named_sources,
     old_embed_payload,
 )
 from localproviders.ollama.wire.responses import (
@@ -463,12 +464,17 @@ class OllamaProvider(HTTPProvider):
         from_model: Optional[str] = None,
         files: Optional[Files] = None,
         adapters: Optional[Files] = None,
+        draft_files: Optional[Files] = None,
         template: Optional[str] = None,
+        renderer: Optional[str] = None,
+        parser: Optional[str] = None,
         system: Optional[str] = None,
         parameters: Optional[Mapping[str, Any]] = None,
         license: Union[str, Sequence[str], None] = None,
         messages: Optional[Messages] = None,
         quantize: Optional[str] = None,
+        draft_quantize: Optional[str] = None,
+        requires: Optional[str] = None,
         extra_body: Optional[Mapping[str, Any]] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
@@ -488,16 +494,27 @@ class OllamaProvider(HTTPProvider):
                 missing. From a cloud model, the server creates a stub; `remote_host` of the
                 result is the host that runs the model.
             files: Path of a GGUF file, or a mapping from file names on the server to paths.
-                The names are relative and have forward slashes.
-            adapters: Path of a LoRA adapter, or a mapping with file names of the same form.
+                The names are relative and have forward slashes. Not allowed with `from_model`.
+            adapters: Path of a LoRA adapter, or a mapping with file names of the same form. It
+                needs `from_model` or `files`.
+            draft_files: Path of a draft model, or a mapping with file names of the same form. A
+                draft model is a small model that guesses the next tokens, so that the large
+                model only checks them. It needs `from_model` or `files`.
             template: Template of the model's prompts.
+            renderer: Name of the server's own code that writes the prompts instead of a
+                template. None keeps the one of `from_model`.
+            parser: Name of the server's own code that reads tool calls and thinking in the
+                model's output. None keeps the one of `from_model`.
             system: System text of the model.
-            parameters: Settings of the model under Ollama's names, such as ``num_ctx``. The
-                server does not check them.
+            parameters: Settings of the model under Ollama's names, such as ``num_ctx``, or
+                ``draft_num_predict`` for a draft model. The server does not check them.
             license: One licence text, or several.
             messages: Messages with which each conversation of the model begins.
             quantize: Quantization of the new model, such as ``Q4_K_M``. The source must not be
                 quantized.
+            draft_quantize: Quantization of the draft model in `draft_files`, which must not be
+                quantized.
+            requires: Oldest version of Ollama that can run the model, such as ``0.14.0``.
             extra_body: Further fields for the server's JSON, sent unchanged and unchecked.
             on_progress: Function that is called for each piece of a file that is read
                 (``reading <name>``) or sent (``uploading <name>``), and with each report of
@@ -508,8 +525,10 @@ class OllamaProvider(HTTPProvider):
             cancel: Token with which another thread can cancel the call.
 
         Raises:
-            ConfigurationError: A file cannot be read, is empty, or changes during the call; a
-                file name is invalid; or JSON cannot express a value.
+            ConfigurationError: `from_model` and `files` are both given, and the server would
+                ignore the files; or an argument lacks another one that it needs. No file was
+                read. Also if a file cannot be read, is empty, or changes during the call; a file
+                name is invalid; or JSON cannot express a value.
             ValueError: `messages` is empty, or a message is malformed.
             RequestRejectedError: The server cannot create a model from these sources.
             ModelNotFoundError: The model `from_model` does not exist.
@@ -524,8 +543,11 @@ class OllamaProvider(HTTPProvider):
         del messages, template, system, parameters, extra_body
         recipe = _make_recipe(
             *texts.cell_contents, from_model=from_model, license=license, quantize=quantize
+        )._replace(
+            renderer=renderer, parser=parser, requires=requires, draft_quantize=draft_quantize
         )
-        return self._transfers.create(model, recipe, files, adapters, on_progress, timeout, cancel)
+        sources = named_sources(files=files, adapters=adapters, draft_files=draft_files)
+        return self._transfers.create(model, recipe, sources, on_progress, timeout, cancel)
 
     def copy(
         self,

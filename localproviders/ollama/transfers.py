@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import math
 import os
-from pathlib import PurePosixPath
 from typing import Any, Callable, Dict, Generator, Iterable, Mapping, Optional, Tuple, TypeVar
 
 from localproviders._http.deadline import (
@@ -40,12 +39,13 @@ from localproviders.errors import (
     UnreachableError,
 )
 from localproviders.ollama.catalog import Catalog
-from localproviders.ollama.names import Files
 from localproviders.ollama.wire.errors import refuse_without_pull
 from localproviders.ollama.wire.requests import (
     Recipe,
+    Sources,
     blob_path,
     check_done,
+    check_sources,
     copy_payload,
     create_payload,
     delete_payload,
@@ -126,18 +126,18 @@ class Transfers:
         self,
         model: str,
         recipe: Recipe,
-        files: Optional[Files],
-        adapters: Optional[Files],
+        sources: Sources,
         on_progress: Optional[OnProgress],
         timeout: Timeout,
         cancel: Optional[CancelToken],
     ) -> ModelInfo:
         """Create a model and return its details."""
-        sources = named_files(files, "files"), named_files(adapters, "adapters")
+        check_sources(recipe, sources)
 
         def work(call: Call) -> ModelInfo:
             uploads = BlobUploads(self._transport, call, on_progress)
-            payload = create_payload(model, recipe, *map(uploads.upload, sources))
+            digests = {what: uploads.upload(files) for what, files in sources.items()}
+            payload = create_payload(model, recipe, digests)
             body = encode(Payload(payload))
             del payload  # a traceback with local variables must not show its texts
             self._transfer("create", body, on_progress, call, resumes=False)
@@ -415,29 +415,6 @@ def _explain_stall(error: ProviderError) -> ProviderError:
         elapsed_s=error.elapsed_s,
         retryable=True,
     )
-
-
-def named_files(files: Optional[Files], what: str) -> Dict[str, str]:
-    """Return a mapping from names to paths. A single path gets the name of its file.
-
-    Raises:
-        ConfigurationError: A name is not a relative path with forward slashes. The server
-            accepts no others (docs/reference/ollama.md, "Pull, push and create").
-    """
-    if files is None:
-        return {}
-    if isinstance(files, (str, os.PathLike)):
-        path = os.fspath(files)
-        return {os.path.basename(path): path}
-    found = {name: os.fspath(path) for name, path in files.items()}
-    for name in found:
-        parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0]:
-            raise ConfigurationError(
-                f"the name {name!r} in {what} is not a relative path with forward slashes",
-                hint=f'write {what}={{"model.gguf": "/path/to/model.gguf"}}',
-            )
-    return found
 
 
 class BlobUploads:

@@ -113,21 +113,38 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
         retryable=True,
     ),
     rule(
-        r"^(unexpected EOF|EOF)$|GGUF (string|array|tensor|key|metadata)\b.*exceeds"
-        r"|invalid (file magic|gguf)|unsupported gguf|(read|decod)\w* gguf|tensor .*out of bounds",
+        r"split GGUF",
+        RequestRejectedError,
+        "pass all parts of the model in files, each under its own name, such as"
+        " model-00001-of-00003.gguf",
+    ),
+    rule(
+        r"^(unexpected EOF|EOF)$|GGUF (string|array|tensor|key|metadata)\b.*(exceeds|overflow)"
+        r"|invalid (file magic|gguf)|unsupported (gguf|model format)|(read|decod)\w* gguf"
+        r"|tensor .*out of bounds|^tensor .*(exceeds|overflow)|^failed to read tensor"
+        r"|^parameter count overflow|^invalid (array )?type: \d|^improper type for",
         RequestRejectedError,
         "the file is cut off, damaged or not a GGUF file: compare its size and its sum with those"
         " of its source, and download it again",
     ),
     rule(
-        r"quantization is only supported|cannot quantize|already quantized",
+        r"quantization is only supported|cannot quantize|already quantized|draft quantization",
         RequestRejectedError,
-        "quantize an F16, BF16 or F32 file of the model, or leave out quantize",
+        "quantize an F16, BF16 or F32 file of the model, or leave out quantize (draft_quantize"
+        " for a draft model)",
+    ),
+    rule(
+        r"^(unsupported|unknown) architecture|^failed to validate GGUF|^architecture not set",
+        RequestRejectedError,
+        "this version of Ollama cannot use such a model: update Ollama, or convert the model to"
+        " GGUF with llama.cpp",
     ),
     rule(
         r"neither 'from' or 'files'|unknown type|not in GGUF format|only one adapter|bad remote"
         r"|template error|info field|invalid digest format|must be relative|requires a DRAFT"
-        r"|DRAFT cannot|invalid model name|unsupported quantiz|unknown quantiz",
+        r"|DRAFT cannot|invalid model name|unsupported quantiz|unknown quantiz"
+        r"|no files provided|no base model was found|unknown license type|^parse config\.json"
+        r"|^duplicate tensor name|^unknown tensor format|^unknown data type|\bfp8\b",
         RequestRejectedError,
     ),
 )

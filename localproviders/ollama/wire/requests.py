@@ -6,12 +6,15 @@ This includes the requests that change the server's models
 
 from __future__ import annotations
 
+import os
+from pathlib import PurePosixPath
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint, path_part
 from localproviders._dialect.common import tool_payloads
 from localproviders._http.framing import Look, no_look, parse_json
-from localproviders.errors import LocalityError, UnsupportedError
+from localproviders.errors import ConfigurationError, LocalityError, UnsupportedError
+from localproviders.ollama.names import Files
 from localproviders.ollama.wire.responses import checked
 from localproviders.types.messages import Message
 from localproviders.types.requests import CompletionRequest, EmbeddingRequest
@@ -184,6 +187,10 @@ class Recipe(NamedTuple):
     messages: Tuple[Message, ...]
     quantize: Optional[str]
     extra_body: Mapping[str, Any]
+    renderer: Optional[str] = None
+    parser: Optional[str] = None
+    requires: Optional[str] = None
+    draft_quantize: Optional[str] = None
 
     def __repr__(self) -> str:
         # Some tools print tracebacks with local variables, and these must not show a system text.
@@ -196,21 +203,90 @@ class Recipe(NamedTuple):
         return [text for text in texts if text]
 
 
-def create_payload(
-    model: str, recipe: Recipe, files: Mapping[str, str], adapters: Mapping[str, str]
-) -> Dict[str, Any]:
-    """Return the JSON that creates a model; `files` and `adapters` map names to digests."""
+# Fields of a `Recipe` that the server knows under the same name.
+_SAME_NAMES = ("renderer", "parser", "requires", "draft_quantize")
+
+#: The arguments of `OllamaProvider.create` that are files: the paths of their files, by name, for
+#: each of the arguments `files`, `adapters` and `draft_files`.
+Sources = Mapping[str, Mapping[str, str]]
+
+
+def named_sources(**arguments: Optional[Files]) -> Sources:
+    """Return the paths of the files in each argument, by the names of the files.
+
+    A single path gets the name of its file.
+
+    Raises:
+        ConfigurationError: A name is not a relative path with forward slashes. The server
+            accepts no others (docs/reference/ollama.md, "Pull, push and create").
+    """
+    return {what: _named_files(files, what) for what, files in arguments.items()}
+
+
+def _named_files(files: Optional[Files], what: str) -> Dict[str, str]:
+    if files is None:
+        return {}
+    if isinstance(files, (str, os.PathLike)):
+        path = os.fspath(files)
+        return {os.path.basename(path): path}
+    found = {name: os.fspath(path) for name, path in files.items()}
+    for name in found:
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or "\\" in name or ".." in parts or ":" in parts[0]:
+            raise ConfigurationError(
+                f"the name {name!r} in {what} is not a relative path with forward slashes",
+                hint=f'write {what}={{"model.gguf": "/path/to/model.gguf"}}',
+            )
+    return found
+
+
+def check_sources(recipe: Recipe, sources: Sources) -> None:
+    """Check that the server would use every file, before a large file is read and uploaded.
+
+    Raises:
+        ConfigurationError: The server would ignore or refuse a file.
+    """
+    # Described in docs/reference/ollama.md, "Pull, push and create".
+    given = {**recipe.extra_body, **{what: files for what, files in sources.items() if files}}
+    source = recipe.from_model or given.get("from")
+    if source and sources["files"]:
+        raise ConfigurationError(
+            "from_model and files are both given, and the server would ignore the files",
+            hint="pass from_model for a model of the server, or files for files of this machine;"
+            " adapters can be added to both",
+        )
+    for what in ("adapters", "draft_files"):
+        if sources[what] and not (source or given.get("files")):
+            raise ConfigurationError(
+                f"{what} without from_model or files: there is no model to which they belong",
+                hint="pass from_model or files as well",
+            )
+    if recipe.draft_quantize and not given.get("draft_files"):
+        raise ConfigurationError(
+            "draft_quantize without draft_files: there is no draft model to quantize",
+            hint="pass draft_files as well, or leave out draft_quantize",
+        )
+
+
+def create_payload(model: str, recipe: Recipe, digests: Sources) -> Dict[str, Any]:
+    """Return the JSON that creates a model.
+
+    Args:
+        model: Name of the new model.
+        recipe: Its contents.
+        digests: The digests of its files, in the form of `Sources`.
+    """
     license_ = recipe.license
     fields: Dict[str, Any] = {
         "from": recipe.from_model,
-        "files": dict(files),
-        "adapters": dict(adapters),
+        **digests,
         "template": recipe.template,
         "system": recipe.system,
         "parameters": dict(recipe.parameters or {}),
         "license": license_ if license_ is None or isinstance(license_, str) else list(license_),
         "messages": [message_payload(message) for message in recipe.messages],
         "quantize": recipe.quantize,
+        **{name: getattr(recipe, name) for name in _SAME_NAMES},
     }
     kept = {name: value for name, value in fields.items() if value not in (None, {}, [])}
     return merge_extra_body({"model": model, "stream": True, **kept}, recipe.extra_body)

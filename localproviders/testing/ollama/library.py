@@ -122,7 +122,8 @@ class FakeLibrary(FakeServer):
         model = self._find(body.get("model") or body.get("name"), "model {!r} not found")
         remote = {"remote_host": model.remote_host, "remote_model": model.name}
         made = self.made.get(as_listed(model.name), {})
-        texts = {name: made[name] for name in ("system", "messages", "requires") if name in made}
+        own = ("system", "renderer", "parser", "messages", "requires")
+        texts = {name: made[name] for name in own if name in made}
         license_ = made.get("license", "A licence for tests")
         return json_answer(
             {
@@ -234,9 +235,15 @@ class FakeLibrary(FakeServer):
         return self._progress(body, records, 2)
 
     def _created_model(self, body: Mapping[str, Any], name: str) -> Tuple[List[Record], FakeModel]:
-        files = {**(body.get("files") or {}), **(body.get("adapters") or {})}
-        for digest in files.values():
+        files = [
+            digest
+            for kind in ("files", "adapters", "draft_files")
+            for digest in (body.get(kind) or {}).values()
+        ]
+        for digest in files:
             self._check_blob(str(digest))
+        if body.get("draft_quantize") and not body.get("draft_files"):
+            raise RefusedError("--draft-quantize requires a DRAFT model")
         source = str(body.get("from") or "")
         if not source and not body.get("files"):
             raise RefusedError("neither 'from' or 'files' was specified")

@@ -270,6 +270,65 @@ def test_a_file_has_a_relative_name(server: FakeOllama, ollama: OllamaProvider, 
     assert server.exchanges == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"from_model": "llama3.2", "files": "a"}, "the server would ignore the files"),
+        ({"files": "a", "extra_body": {"from": "x"}}, "the server would ignore the files"),
+        ({"adapters": "a"}, "adapters without from_model or files"),
+        ({"draft_files": {"d.gguf": "a"}}, "draft_files without from_model or files"),
+        ({"files": "a", "draft_quantize": "Q8_0"}, "draft_quantize without draft_files"),
+    ],
+)
+def test_files_that_the_server_would_not_use_are_refused_before_they_are_read(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path, fields: Any, words: str
+) -> None:
+    reports: List[Progress] = []
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        ollama.create("mine", on_progress=reports.append, **fields)
+    assert caught.value.hint
+    assert (server.exchanges, reports) == ([], [])
+
+
+def test_a_draft_model_and_the_names_of_the_servers_code_reach_the_server(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    (tmp_path / "draft.gguf").write_bytes(b"GGUF draft")
+    ollama.create(
+        "fast",
+        from_model="llama3.2",
+        draft_files=tmp_path / "draft.gguf",
+        draft_quantize="Q8_0",
+        renderer="qwen3-coder",
+        parser="qwen3-coder",
+        requires="0.14.0",
+        parameters={"draft_num_predict": 8},
+    )
+    (digest,) = server.blobs
+    assert last(server, "/api/create") == {
+        "model": "fast", "stream": True, "from": "llama3.2",
+        "draft_files": {"draft.gguf": digest}, "draft_quantize": "Q8_0",
+        "renderer": "qwen3-coder", "parser": "qwen3-coder", "requires": "0.14.0",
+        "parameters": {"draft_num_predict": 8},
+    }  # fmt: skip
+    details = ollama.show("fast")
+    assert (details.renderer, details.parser) == ("qwen3-coder", "qwen3-coder")
+    assert details.requires == "0.14.0"
+    ollama.chat("Hi", model="fast", extra_body={"options": {"draft_num_predict": 0}})
+    assert last(server, "/api/chat")["options"] == {"draft_num_predict": 0}
+
+
+def test_a_draft_model_that_the_server_has_may_be_named_by_its_digest(
+    server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
+) -> None:
+    (tmp_path / "draft.gguf").write_bytes(b"GGUF draft")
+    ollama.create("one", from_model="llama3.2", draft_files=tmp_path / "draft.gguf")
+    (digest,) = server.blobs
+    digests = {"draft_files": {"draft.gguf": digest}}
+    ollama.create("two", from_model="llama3.2", draft_quantize="Q8_0", extra_body=digests)
+    assert last(server, "/api/create")["draft_files"] == digests["draft_files"]
+
+
 @responses.activate
 def test_mocked_answers_work_for_the_verbs(tmp_path: Path) -> None:
     url = "http://127.0.0.1:11434"

@@ -40,6 +40,36 @@ _ROWS = (
     Row("create", "invalid file magic", e.RequestRejectedError, "cut off, damaged"),
     Row(
         "create",
+        'tensor "blk.0.attn_q.weight" offset+size (900) exceeds file size (300)',
+        e.RequestRejectedError,
+        "cut off, damaged",
+    ),
+    Row(
+        "create",
+        "failed to read tensor name: unexpected EOF",
+        e.RequestRejectedError,
+        "cut off, damaged",
+    ),
+    Row(
+        "create",
+        'split GGUF "sha256-00" has 1 shards, expected 3',
+        e.RequestRejectedError,
+        "all parts of the model",
+    ),
+    Row(
+        "create",
+        'unsupported architecture "NewForCausalLM"',
+        e.RequestRejectedError,
+        "update Ollama",
+    ),
+    Row(
+        "create",
+        "draft quantization requires an unquantized draft model, got Q4_0",
+        e.RequestRejectedError,
+        "draft_quantize",
+    ),
+    Row(
+        "create",
         "quantization is only supported for F16, BF16 and F32 models",
         e.RequestRejectedError,
         "leave out quantize",

@@ -34,7 +34,12 @@ from localproviders.ollama.wire.models import (
     parse_parameters,
     parse_show,
 )
-from localproviders.ollama.wire.requests import Recipe, create_payload, transfer_payload
+from localproviders.ollama.wire.requests import (
+    Recipe,
+    create_payload,
+    named_sources,
+    transfer_payload,
+)
 from localproviders.ollama.wire.responses import is_file_transfer, parse_progress
 from tests.support import recordings
 
@@ -347,7 +352,7 @@ def recipe(**fields: Any) -> Recipe:
 
 
 def test_a_creation_sends_only_what_was_given() -> None:
-    assert create_payload("m", recipe(from_model="x"), {}, {}) == {
+    assert create_payload("m", recipe(from_model="x"), named_sources(files=None)) == {
         "model": "m", "stream": True, "from": "x",
     }  # fmt: skip
 
@@ -355,14 +360,20 @@ def test_a_creation_sends_only_what_was_given() -> None:
 def test_a_creation_sends_every_field() -> None:
     made = recipe(
         template="T", system="S", parameters={"num_ctx": 9}, license=("A", "B"), quantize="Q8_0",
-        messages=(Message.user("Hi"),), extra_body={"parameters": {"seed": 1}, "requires": "0.14"},
+        messages=(Message.user("Hi"),), extra_body={"parameters": {"seed": 1}, "info": {"a": 1}},
+        renderer="R", parser="P", requires="0.14", draft_quantize="Q4_0",
     )  # fmt: skip
-    payload = create_payload("m", made, {"a.gguf": "sha256:a"}, {"l.gguf": "sha256:l"})
+    digests = {
+        "files": {"a.gguf": "sha256:a"},
+        "adapters": {"l.gguf": "sha256:l"},
+        "draft_files": {"d.gguf": "sha256:d"},
+    }
+    payload = create_payload("m", made, digests)
     assert payload == {
         "model": "m", "stream": True, "template": "T", "system": "S", "quantize": "Q8_0",
         "parameters": {"num_ctx": 9, "seed": 1}, "license": ["A", "B"], "requires": "0.14",
         "messages": [{"role": "user", "content": "Hi"}],
-        "files": {"a.gguf": "sha256:a"}, "adapters": {"l.gguf": "sha256:l"},
+        "renderer": "R", "parser": "P", "draft_quantize": "Q4_0", "info": {"a": 1}, **digests,
     }  # fmt: skip
     assert "S" not in repr(made).replace("<recipe of a model>", "")
 
