@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, FrozenSet, List, Optional
+import contextlib
+import itertools
+import os
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 from localproviders._http.deadline import Call, sleep
 from localproviders._http.framing import Look
@@ -14,6 +17,7 @@ from localproviders.errors import (
     ConfigurationError,
     ModelError,
     ModelLoadError,
+    ModelNotFoundError,
     ServerError,
     UnsupportedError,
 )
@@ -24,7 +28,7 @@ from localproviders.ollama.names import (
     parse_name,
     same_model,
 )
-from localproviders.ollama.wire.errors import refuse_cloud
+from localproviders.ollama.wire.errors import refuse_cloud, stays_loaded
 from localproviders.ollama.wire.models import (
     check_empty_chat,
     check_empty_embed,
@@ -38,8 +42,43 @@ from localproviders.ollama.wire.responses import remote_host
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import LoadedModel
 
-# The first and the longest wait between two requests that check whether a model is unloaded.
+# The first and the longest wait between two requests that check whether a model is loaded.
 _POLL_WAITS_S = (0.05, 1.0)
+
+
+class _Load:
+    """One call of `load` that is running, and what happened to the model in the meantime.
+
+    Attributes:
+        window: Requested context window; None means the server's default window.
+        sent: The window in the request to the server, while `is_requested`.
+        is_requested: Whether the server has received the request and has not answered yet.
+        others: The windows in the requests of other loads of the same provider that the server
+            may have answered after this one, without those that are equal to `window`.
+        was_unloaded: Whether the same provider unloaded the model meanwhile.
+    """
+
+    def __init__(self, window: Optional[int]) -> None:
+        self.window = window
+        self.sent: Optional[int] = None
+        self.is_requested = False
+        self.others: List[Optional[int]] = []
+        self.was_unloaded = False
+
+    def add_other(self, window: Optional[int]) -> None:
+        """Remember the window in the request of another load."""
+        if window != self.window:
+            self.others.append(window)
+
+    def may_be_replaced_by(self, window: int) -> bool:
+        """Return whether another load may be the reason that the model has this window.
+
+        If not, the server has reduced the requested window.
+        """
+        is_reduced = self.window is not None and window < self.window
+        return bool(self.others) and (
+            not is_reduced or window in self.others or None in self.others
+        )
 
 
 class Memory:
@@ -62,8 +101,14 @@ class Memory:
         self._settings = runner.settings
         self._windows = windows
         self._check_locality = check_locality
-        #: Context windows that callers passed to `load`, by model.
-        self._requested_windows: Dict[ModelName, int] = {}
+        #: Context windows that callers passed to `load`, by model, each with the number of the
+        #: list that confirmed it. None means that the caller passed no window.
+        self._requested_windows: Dict[ModelName, Tuple[int, Optional[int]]] = {}
+        #: Numbers of the lists of loaded models that were read. `next` is atomic.
+        self._numbers = itertools.count(1)
+        #: The loads that run now, by process id and model. A forked child inherits the entries
+        #: but not the threads that would remove them, so it must not find them.
+        self._running: Dict[Tuple[int, ModelName], List[_Load]] = {}
 
     def loaded_models(self, timeout: Timeout, cancel: Optional[CancelToken]) -> List[LoadedModel]:
         """Return the models in memory."""
@@ -116,7 +161,19 @@ class Memory:
         default window (docs/reference/ollama.md, "Options").
         """
         windows = self._requested_windows
-        return windows.get(parse_name(listed_name(model))) if windows else None
+        return windows.get(_key(model), (0, None))[1] if windows else None
+
+    # --- within another call ----------------------------------------------------------------
+
+    def release(self, model: str, call: Call) -> None:
+        """Request that a model is unloaded before it is deleted; do not wait for the end.
+
+        Nothing is sent if the server lists the model's files in memory under another name: that
+        model stays.
+        """
+        self._set_requested_window(model, None, next(self._numbers))
+        if _find_by_name(listed_name(model), self._read_loaded(call)) is not None:
+            self._request_unload(model, call)
 
     # --- steps ------------------------------------------------------------------------------
 
@@ -126,29 +183,72 @@ class Memory:
         self._check_locality(model, call)
         if is_cloud(model):
             raise _cannot_load_cloud(model)
+        with self._registered(model, window) as load:
+            return self._load_registered(model, load, keep_alive, call)
+
+    @contextlib.contextmanager
+    def _registered(self, model: str, window: Optional[int]) -> Iterator[_Load]:
+        """Let all loads of a model that run at the same time know of each other.
+
+        A dictionary and lists are used instead of a lock, which would stay locked in the child
+        of a fork. Their operations are atomic. Empty lists stay in the dictionary, because another
+        thread may just be adding to one.
+        """
+        load = _Load(window)
+        running = self._running.setdefault((os.getpid(), _key(model)), [])
+        try:
+            running.append(load)
+            yield load
+        finally:
+            with contextlib.suppress(ValueError):  # an interrupt can arrive before `append`
+                running.remove(load)
+
+    def _load_registered(
+        self, model: str, load: _Load, keep_alive: Optional[float], call: Call
+    ) -> LoadedModel:
+        window, number = load.window, next(self._numbers)
         found = self._find_in_memory(model, call)
         is_loaded = found is not None and window in (None, found.context_length)
         # A request without the allocated window makes the server reload the model with its
         # default window (docs/reference/ollama.md, "Options").
         window_to_send = found.context_length if found is not None and is_loaded else window
         started = call.elapsed_s
-        if found is not None and is_loaded and keep_alive is None:
+        if (
+            found is not None
+            and is_loaded
+            and keep_alive is None
+            and not self._is_being_loaded(model, load)
+        ):
             loaded = found
         else:
+            self._announce(model, load, window_to_send)
             self._request_load(model, window_to_send, keep_alive, call)
-            loaded = self._find_loaded(model, window_to_send, call)
+            load.is_requested = False
+            number = next(self._numbers)
+            loaded = self._find_loaded(model, load, call)
         if window is not None or not is_loaded:
             # Store the window only after success: a failed load must not change it.
-            self._set_requested_window(model, window)
+            self._set_requested_window(model, window, number)
         return loaded.replace(load_s=0.0 if is_loaded else call.elapsed_s - started)
 
-    def _set_requested_window(self, model: str, window: Optional[int]) -> None:
+    def _announce(self, model: str, load: _Load, window: Optional[int]) -> None:
+        """Let a load and the others know of each other, before its request is sent.
+
+        The load is marked before the others are read, so that of two loads at least one sees the
+        other. The server decides which of two requests comes first, so both remember the other.
+        """
+        load.sent, load.is_requested = window, True
+        for other in self._other_loads(model, load):
+            other.add_other(window)
+            if other.is_requested:
+                load.add_other(other.sent)
+
+    def _set_requested_window(self, model: str, window: Optional[int], number: int) -> None:
+        """Store a window, unless a later list has already confirmed another one."""
         self._windows.forget()
-        name = parse_name(listed_name(model))
-        if window is None:
-            self._requested_windows.pop(name, None)
-        else:
-            self._requested_windows[name] = window
+        key = _key(model)
+        if number > self._requested_windows.get(key, (0, None))[0]:
+            self._requested_windows[key] = (number, window)
 
     def _request_load(
         self, model: str, window: Optional[int], keep_alive: Optional[float], call: Call
@@ -180,33 +280,80 @@ class Memory:
             return _cannot_load_cloud(model)
         return refuse_cloud(model, host, locality)
 
-    def _find_loaded(self, model: str, window: Optional[int], call: Call) -> LoadedModel:
-        """Return the loaded model; add a warning if the server did not allocate `window`."""
-        loaded = self._find_in_memory(model, call)
+    def _find_loaded(self, model: str, load: _Load, call: Call) -> LoadedModel:
+        """Return the loaded model; add a warning if the server reduced its window.
+
+        Raises:
+            ModelLoadError: The model is not in memory, or another load has replaced it.
+        """
+        loaded, window = self._wait_for_model(model, load, call), load.window
         if loaded is None:
-            raise ModelLoadError(
-                "the server reported that it loaded the model, but the model is not in memory now",
-                hint="another model may have replaced it: see OLLAMA_MAX_LOADED_MODELS",
-            )
-        if window in (None, loaded.context_length):
-            return loaded
+            raise _not_in_memory(load)
         got = loaded.context_length
+        if window in (None, got):
+            return loaded
+        if got is not None and load.may_be_replaced_by(got):
+            raise _replaced(load, f"and its window is {got} tokens now")
         fact = "did not report the allocated size" if got is None else f"allocated {got}"
         warning = f"requested a context window of {window} tokens, but the server {fact}"
         return loaded.replace(warnings=(*loaded.warnings, warning))
 
+    def _wait_for_model(self, model: str, load: _Load, call: Call) -> Optional[LoadedModel]:
+        """Return the model in memory; wait if another load is just replacing it.
+
+        Only a load without a window waits, because every window suits it.
+        """
+        waits = _poll_waits()
+        while True:
+            # This is read before the list: a load that ends in between is in the list.
+            is_replaced, number_seen = self._is_being_replaced(model, load), len(load.others)
+            loaded = self._find_in_memory(model, call)
+            is_replaced = is_replaced or len(load.others) > number_seen
+            if loaded is not None or load.window is not None or not is_replaced:
+                return loaded
+            sleep(call, next(waits))
+
+    def _is_being_loaded(self, model: str, load: _Load) -> bool:
+        """Return whether another load with the same window waits for the server.
+
+        The server lists a model before it is completely loaded
+        (docs/reference/ollama.md, "Loaded models").
+        """
+        others = self._other_loads(model, load)
+        return load.window is not None and any(
+            other.is_requested and other.sent == load.window for other in others
+        )
+
+    def _is_being_replaced(self, model: str, load: _Load) -> bool:
+        return any(other.is_requested for other in self._other_loads(model, load))
+
+    def _other_loads(self, model: str, load: Optional[_Load] = None) -> List[_Load]:
+        """Return the loads of a model that run now, without `load`."""
+        running = self._running.get((os.getpid(), _key(model)), ())
+        return [other for other in list(running) if other is not load]
+
     def _unload(self, model: str, call: Call) -> None:
-        self._set_requested_window(model, None)
+        self._set_requested_window(model, None, next(self._numbers))
         found = self._find_in_memory(model, call)
         if found is None:
             return
+        try:
+            self._request_unload(model, call)
+        except ModelNotFoundError as refusal:
+            found = _find_by_name(found.name, self._read_loaded(call))
+            if found is None:
+                return
+            raise stays_loaded(model, found.expires_at, refusal) from None
+        waits = _poll_waits()
+        while _find_by_name(found.name, self._read_loaded(call)) is not None:
+            sleep(call, next(waits))
+
+    def _request_unload(self, model: str, call: Call) -> None:
+        for load in self._other_loads(model):
+            load.was_unloaded = True
         body = encode(empty_chat_payload(model, None, 0))
         data = self._transport.json("POST", "/api/chat", call=call, body=body)
         check_empty_chat(data, "unload")
-        wait_s, longest_s = _POLL_WAITS_S
-        while _find_by_name(found.name, self._read_loaded(call)) is not None:
-            sleep(call, wait_s)
-            wait_s = min(wait_s * 2, longest_s)
 
     def _read_loaded(self, call: Call) -> List[LoadedModel]:
         return self._parse(self._transport.json("GET", "/api/ps", call=call), call.look)
@@ -247,6 +394,48 @@ class Memory:
 
 def _find_by_name(name: str, loaded: List[LoadedModel]) -> Optional[LoadedModel]:
     return next((item for item in loaded if same_model(item.name, name)), None)
+
+
+def _key(model: str) -> ModelName:
+    return parse_name(listed_name(model))
+
+
+def _poll_waits() -> Iterator[float]:
+    """Yield the seconds to wait before each further request for the list."""
+    wait_s, longest_s = _POLL_WAITS_S
+    while True:
+        yield wait_s
+        wait_s = min(wait_s * 2, longest_s)
+
+
+def _not_in_memory(load: _Load) -> ModelLoadError:
+    """Return the error for a model that was loaded and is not in memory."""
+    if load.was_unloaded:
+        return ModelLoadError(
+            "the server loaded the model, but this provider unloaded or deleted it at the same time"
+        )
+    if load.others:
+        return _replaced(load, "and it is not in memory now")
+    return ModelLoadError(
+        "the server reported that it loaded the model, but the model is not in memory now",
+        hint="another model may have replaced it: see OLLAMA_MAX_LOADED_MODELS; or another"
+        " program unloaded it, or requested another context window",
+    )
+
+
+def _replaced(load: _Load, state: str) -> ModelLoadError:
+    """Return the error for a load that another load of the same provider has replaced."""
+    others = sorted({_window_words(window) for window in load.others})
+    return ModelLoadError(
+        f"load() requested the model with {_window_words(load.window)}, but another load() of"
+        f" this provider requested {' and '.join(others)} at the same time, {state}",
+        hint="use the same context_length in all threads, or call load() again when the other"
+        " one has ended",
+    )
+
+
+def _window_words(window: Optional[int]) -> str:
+    return "the server's default window" if window is None else f"a window of {window} tokens"
 
 
 def _check_load_arguments(context_length: Any, keep_alive: Any) -> None:

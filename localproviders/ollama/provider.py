@@ -116,7 +116,7 @@ class OllamaProvider(HTTPProvider):
         "localproviders.ollama.memory:Memory", "_runner", "_windows", "_check_locality"
     )
     _transfers: LazyPart[Transfers] = LazyPart(
-        "localproviders.ollama.transfers:Transfers", "_runner", "_catalog", "_forget"
+        "localproviders.ollama.transfers:Transfers", "_runner", "_catalog", "_memory", "_forget"
     )
 
     _kind = "Ollama"
@@ -336,7 +336,8 @@ class OllamaProvider(HTTPProvider):
 
         Raises:
             ModelNotFoundError: The server has no such model.
-            ModelLoadError: The server could not load the model.
+            ModelLoadError: The server could not load the model; or another `load` of this
+                provider, with another `context_length`, ran at the same time and replaced it.
             LocalityError: The model runs in the cloud, and `locality` is not ``any``.
             UnsupportedError: The model runs in the cloud, where it cannot be loaded.
             ConfigurationError: A value is invalid. Nothing was sent.
@@ -354,7 +355,8 @@ class OllamaProvider(HTTPProvider):
 
         A model that is not loaded is not an error. The server confirms the request before
         the memory is free, and finishes a running response first. This method therefore
-        repeats its check until the model is no longer listed.
+        repeats its check until the model is no longer listed. If another program deleted the
+        model while it was loaded, the server cannot unload it.
 
         Args:
             model: Name of the model.
@@ -363,6 +365,8 @@ class OllamaProvider(HTTPProvider):
             cancel: Token with which another thread can cancel the call.
 
         Raises:
+            ModelNotFoundError: The model was deleted while it was loaded. The message says when it
+                leaves memory.
             LimitError: A limit expired. If it is the total limit, the model may still be
                 loaded, because another client is using it.
             UnreachableError: No server answers.
@@ -582,7 +586,11 @@ class OllamaProvider(HTTPProvider):
     def delete(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
-        """Delete a model. Files that other models share are kept.
+        """Unload a model and delete it. Files that other models share are kept.
+
+        The model is unloaded first, because the server cannot unload a deleted model. If a
+        response is still being generated, the model leaves memory when this response ends. This
+        method does not wait for that.
 
         Args:
             model: Name of the model.

@@ -30,6 +30,7 @@ from localproviders._http_provider.call_runner import CallRunner
 from localproviders.errors import (
     ConfigurationError,
     LimitError,
+    ModelError,
     ModelNotFoundError,
     ProtocolError,
     ProviderError,
@@ -39,6 +40,7 @@ from localproviders.errors import (
     UnreachableError,
 )
 from localproviders.ollama.catalog import Catalog
+from localproviders.ollama.memory import Memory
 from localproviders.ollama.wire.errors import refuse_without_pull
 from localproviders.ollama.wire.requests import (
     Recipe,
@@ -70,11 +72,15 @@ class Transfers:
     Args:
         runner: Runner of the calls.
         catalog: Catalog that reads the details of the new model after a transfer.
+        memory: Memory that unloads a model before it is deleted.
         forget: Function that clears the provider's cached facts about models.
     """
 
-    def __init__(self, runner: CallRunner, catalog: Catalog, forget: Callable[[], None]) -> None:
+    def __init__(
+        self, runner: CallRunner, catalog: Catalog, memory: Memory, forget: Callable[[], None]
+    ) -> None:
         self._runner = runner
+        self._memory = memory
         self._transport = runner.transport
         self._settings = runner.settings
         self._catalog = catalog
@@ -160,12 +166,19 @@ class Transfers:
         )
 
     def delete(self, model: str, timeout: Timeout, cancel: Optional[CancelToken]) -> None:
-        """Delete a model."""
+        """Delete a model, after a request to unload it."""
         payload = delete_payload(model)
+
+        def work(call: Call) -> None:
+            # If the server cannot unload the model, the model is deleted nevertheless.
+            with contextlib.suppress(ModelError, ServerError, ConfigurationError):
+                self._memory.release(model, call)
+            self._send("DELETE", "/api/delete", payload, model, call)
+
         self._change(
             "delete",
             model,
-            lambda call: self._send("DELETE", "/api/delete", payload, model, call),
+            work,
             timeout,
             cancel,
             total_s=LISTING_TOTAL_S,

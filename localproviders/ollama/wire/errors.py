@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Mapping, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint
@@ -233,6 +234,31 @@ def refuse_without_pull(error: ModelNotFoundError) -> None:
 def _did_you_mean(model: str, names: Sequence[str]) -> str:
     near = similar_name(model, names)
     return f"; did you mean {near!r}?" if near else ""
+
+
+def stays_loaded(
+    model: str, expires_at: Optional[datetime], refusal: ModelNotFoundError
+) -> ModelNotFoundError:
+    """Return the error for a deleted model that is still in memory, where it cannot be unloaded.
+
+    Args:
+        model: Name of the model.
+        expires_at: Time at which it leaves memory; None if it never does.
+        refusal: The server's refusal to unload it.
+    """
+    # Described in docs/reference/ollama.md, "Loaded models".
+    end = "when the server restarts" if expires_at is None else f"at {expires_at:{_TIME_FORM}}"
+    return ModelNotFoundError(
+        f"the model {model!r} was deleted while it was loaded, and the server cannot unload it:"
+        f" it leaves memory {end}",
+        hint="to free the memory now, restart the server; delete() unloads a model before it"
+        " deletes it",
+        status=refusal.status,
+        server_message=refusal.server_message,
+    )
+
+
+_TIME_FORM = "%Y-%m-%d %H:%M:%S %Z"
 
 
 def lacks_embed(error: UnsupportedError) -> bool:

@@ -193,7 +193,7 @@ ERRORS: Dict[str, Any] = {
     "pull_nohost": (lambda p: p.pull("nope"), ServerError, "connection refused", 3),
     "create_from_404": (lambda p: p.create("x", from_model="nope"), ServerError, "refused", 1),
     "copy_404": (lambda p: p.copy("nope", "x"), ModelNotFoundError, "not found", 2),
-    "delete_404": (lambda p: p.delete("nope"), ModelNotFoundError, "not found", 2),
+    "delete_404": (lambda p: p.delete("nope"), ModelNotFoundError, "not found", 3),
     "show_404": (lambda p: p.model_info("nope"), ModelNotFoundError, "not found", 2),
     "keep_alive_bad": (lambda p: p.show("m"), RequestRejectedError, "invalid duration", 1),
     "embed_gemma": (lambda p: p.show("m"), CapabilityError, "does not support", 1),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
@@ -229,6 +231,134 @@ def test_a_load_that_leaves_nothing_in_memory_is_an_error() -> None:
             provider.load("m")
 
 
+# --- loads at the same time -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("window", "said"), [(2048, "a window of 2048 tokens"), (None, "the server's default window")]
+)
+def test_a_load_that_another_load_replaced_says_so(
+    server: FakeOllama, ollama: OllamaProvider, window: Optional[int], said: str
+) -> None:
+    def replace() -> None:
+        if window is None:
+            server.loaded.clear()
+        ollama.load("M:latest", context_length=window)
+
+    at_request(server, "/api/ps", 2, replace)
+    with pytest.raises(ModelLoadError, match="another load") as caught:
+        ollama.load("m", context_length=1024)
+    assert f"requested {said} at the same time" in caught.value.message
+    assert f"its window is {window or 4096} tokens now" in caught.value.message
+    assert "OLLAMA_MAX_LOADED_MODELS" not in str(caught.value)
+    assert server.loaded == {"m": window or 4096}
+    assert ollama.load("m", context_length=1024).context_length == 1024
+    ollama.chat("Hi", model="m")
+    assert server.loaded == {"m": 1024}
+
+
+def test_a_load_whose_model_is_just_being_replaced_says_so(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    def replace() -> None:
+        ollama.load("m", context_length=2048)
+        server.loaded.clear()
+
+    at_request(server, "/api/ps", 2, replace)
+    with pytest.raises(ModelLoadError, match="2048 tokens at the same time, and it is not in"):
+        ollama.load("m", context_length=1024)
+
+
+def test_a_window_that_is_cut_down_beside_another_load_is_a_warning(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    def load() -> None:
+        ollama.load("m", context_length=2048)
+        server.loaded["m"] = 8192
+
+    at_request(server, "/api/ps", 2, load)
+    (warning,) = ollama.load("m", context_length=100_000).warnings
+    assert "allocated 8192" in warning
+
+
+def test_another_load_that_sends_nothing_replaces_nothing(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    at_request(server, "/api/ps", 2, lambda: ollama.load("m"))
+    (warning,) = ollama.load("m", context_length=100_000).warnings
+    assert "allocated 8192" in warning
+
+
+def test_equal_windows_at_the_same_time_all_succeed(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    server.models[0] = server.models[0].replace(load_s=0.05)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: ollama.load("m", context_length=2048), range(8)))
+    assert {(model.context_length, model.warnings) for model in found} == {(2048, ())}
+
+
+def test_different_windows_at_the_same_time_end_right_or_say_why(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    server.models[0] = server.models[0].replace(load_s=0.02)
+
+    def load(window: int) -> Any:
+        try:
+            return ollama.load("m", context_length=window)
+        except ModelLoadError as error:
+            return error
+
+    windows = [1024, 1024, 2048, 2048]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(load, windows))
+    for window, end in zip(windows, found):
+        if isinstance(end, ModelLoadError):
+            assert "another load() of this provider" in end.message
+        else:
+            assert (end.context_length, end.warnings) == (window, ())
+    ollama.chat("Hi", model="m")
+    assert server.exchanges[-1].json["options"]["num_ctx"] in windows
+
+
+def test_a_load_without_a_window_waits_for_the_load_that_replaces_it(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    sent, go = threading.Event(), threading.Event()
+    ended: List[Any] = []
+    other = threading.Thread(target=lambda: ended.append(ollama.load("m", context_length=1024)))
+    seen: List[str] = []
+
+    def replace() -> None:
+        other.start()
+        assert sent.wait(GRACE_S)
+        server.loaded.clear()  # the model is loaded again with the other window
+
+    def hold() -> None:
+        sent.set()
+        assert go.wait(GRACE_S)
+
+    hooks = {("/api/ps", 2): replace, ("/api/chat", 2): hold, ("/api/ps", 4): go.set}
+
+    def look(exchange: Exchange) -> None:
+        seen.append(exchange.path)
+        hooks.get((exchange.path, seen.count(exchange.path)), lambda: None)()
+
+    server._before_body = look  # type: ignore[method-assign]  # it does nothing
+    found = ollama.load("m")
+    other.join(GRACE_S)
+    assert found.context_length == 1024
+    assert [model.context_length for model in ended] == [1024]
+
+
+def test_an_unload_during_a_load_is_named(server: FakeOllama, ollama: OllamaProvider) -> None:
+    at_request(server, "/api/ps", 2, lambda: ollama.unload("m"))
+    with pytest.raises(ModelLoadError, match="this provider unloaded or deleted it"):
+        ollama.load("m", context_length=1024)
+    ollama.chat("Hi", model="m")
+    assert "options" not in server.exchanges[-1].json
+
+
 # --- the window stays -----------------------------------------------------------------------
 
 
@@ -360,6 +490,68 @@ def test_unloading_what_is_not_loaded_asks_for_nothing(
     ollama.unload("m")
     ollama.unload("nope")
     assert asked(server) == []
+
+
+def test_a_model_in_memory_is_described(server: FakeOllama, ollama: OllamaProvider) -> None:
+    ollama.load("m")
+    (found,) = ollama.loaded_models()
+    assert (found.family, found.quantization) == ("llama", "Q4_K_M")
+    assert found.digest == ollama.model_info("m").digest
+    assert str(found).startswith("m:latest (ollama): context 4096, Q4_K_M, 2.0 GB of memory")
+
+
+def test_a_deleted_model_is_unloaded_first(server: FakeOllama, ollama: OllamaProvider) -> None:
+    ollama.load("m", context_length=2048)
+    ollama.delete("m")
+    assert [e.path for e in server.exchanges[-3:]] == ["/api/ps", "/api/chat", "/api/delete"]
+    assert server.exchanges[-2].json["keep_alive"] == 0
+    assert ollama.loaded_models() == []
+    server.models.append(FakeModel(name="m"))
+    ollama.chat("Hi", model="m")
+    assert "options" not in server.exchanges[-1].json
+
+
+def test_deleting_a_copy_leaves_its_source_in_memory(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.copy("m", "mine")
+    ollama.load("m")
+    ollama.delete("mine")
+    assert [model.name for model in ollama.loaded_models()] == ["m:latest"]
+
+
+@pytest.mark.parametrize("path", ["/api/ps", "/api/chat"])
+def test_a_model_that_cannot_be_unloaded_is_deleted_nevertheless(
+    server: FakeOllama, ollama: OllamaProvider, path: str
+) -> None:
+    ollama.load("m")
+    server.break_next("status 500 with JSON", times=None, path=path)
+    ollama.delete("m")
+    assert "m" not in [model.name for model in server.models]
+
+
+@pytest.mark.parametrize("keep_alive", [3600, math.inf])
+def test_a_model_that_another_program_deleted_says_when_it_leaves(
+    server: FakeOllama, ollama: OllamaProvider, keep_alive: float
+) -> None:
+    until = ollama.load("m", keep_alive=keep_alive).expires_at
+    server.deleted.append(server.models.pop(0))
+    with pytest.raises(ModelNotFoundError, match="deleted while it was loaded") as caught:
+        ollama.unload("m")
+    end = "when the server restarts" if until is None else f"at {until:%Y-%m-%d %H:%M:%S}"
+    assert end in caught.value.message
+    assert "pull" not in str(caught.value.hint)
+    assert (caught.value.model, caught.value.status) == ("m", 404)
+
+
+def test_a_deleted_model_that_leaves_at_the_same_time_is_no_error(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.load("m")
+    server.deleted.append(server.models.pop(0))
+    at_request(server, "/api/chat", 1, server.loaded.clear)
+    ollama.unload("m")
+    assert asked(server)[-1] == "/api/chat"
 
 
 @pytest.mark.parametrize(("timeout", "total_s"), [(8.0, 8), (None, 30)])
