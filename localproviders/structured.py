@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from localproviders._dialect.common import is_too_long
 from localproviders._http.framing import LARGE, Look, parse_json, weigh
 from localproviders._interrupts import is_injected
 from localproviders._record import CONTENT, Record, field, record
@@ -141,7 +142,7 @@ class _Reading(Record):
 
 
 def _read(response: CompletionResponse, form: _Form, look: Look) -> _Reading:
-    is_cut_off = response.finish_reason == "length"
+    is_cut_off = is_too_long(response.finish_reason)
     text = _without_fence(response.text)
     if not text:
         return _Reading(reasons=(_reason_for_no_text(response),), is_cut_off=is_cut_off)

@@ -35,6 +35,7 @@ from localproviders.errors import (
     ProtocolError,
     ProviderError,
     ServerError,
+    ToolCallError,
 )
 from localproviders.types.messages import Tool
 from localproviders.types.responses import ServerTimings, TokenLogprob, Usage
@@ -144,19 +145,55 @@ def logprob_tally(look: Look = no_look) -> Tally:
     return Tally("log-probabilities", MOST_LOGPROBS, look)
 
 
-# Finish reasons with which a server says that it failed: KoboldCpp and OpenRouter; Z.ai;
-# DeepSeek.
-_FAILED = ("error", "network_error", "insufficient_system_resource")
+# Finish reasons with which a server says that it failed: KoboldCpp and OpenRouter; Z.ai; DeepSeek;
+# vLLM and SGLang; TensorRT-LLM (the last two).
+_FAILED = (
+    "error",
+    "network_error",
+    "insufficient_system_resource",
+    "abort",
+    "cancelled",
+    "timeout",
+)
+# Parts of finish reasons with which a server says that it dropped a tool call: Gemini.
+_DROPPED_CALL = ("malformed_function_call", "unexpected_tool_call")
+# Finish reasons of an answer that reached a limit of tokens: most servers; Mistral; gateways to
+# Anthropic's models.
+_TOO_LONG = ("length", "model_length", "max_tokens")
+# Fields with the arguments of a call, if it has no `arguments`: in the format of Llama's models, of
+# Anthropic and of Gemini.
+_OTHER_ARGUMENTS = ("parameters", "input", "args")
 
 
 def check_reason(reason: Optional[str]) -> None:
-    """Raise an error if the finish reason of an answer means that the server failed.
+    """Raise an error if the finish reason of an answer means that a part of it was lost.
 
     Raises:
-        ServerError: The reason means that.
+        ServerError: The reason means that the server failed.
+        ToolCallError: The reason means that the server dropped a tool call.
     """
-    if reason in _FAILED:
+    found = (reason or "").lower()
+    if found in _FAILED:
         raise ServerError(f"the server ended the answer with the finish reason {reason!r}")
+    if any(name in found for name in _DROPPED_CALL):
+        raise ToolCallError(f"the server dropped a tool call; its finish reason is {reason!r}")
+
+
+def is_too_long(reason: object) -> bool:
+    """Return whether a finish reason means that the answer reached a limit of tokens."""
+    return isinstance(reason, str) and reason.lower() in _TOO_LONG
+
+
+def arguments_of(function: Mapping[str, Any]) -> Any:
+    """Return the arguments of a tool call as the server sent them; None if it sent none.
+
+    A few servers write them in a field with another name (docs/dialects.md, "Tool calls").
+    """
+    found = function.get("arguments")
+    # Beside a description, the field `parameters` is the schema of the tool.
+    if found is None and "description" not in function:
+        found = next((function[name] for name in _OTHER_ARGUMENTS if function.get(name)), None)
+    return found
 
 
 def parse_record(record: str, max_depth: int, look: Look) -> Any:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
 from localproviders._address import Endpoint
-from localproviders._dialect.values import count
+from localproviders._dialect.values import count, mapping
 from localproviders._did_you_mean import did_you_mean
 from localproviders._http.framing import parse_json
 from localproviders._record import size_of
@@ -358,12 +358,24 @@ def _from_object(error: Mapping[str, Any], fallback: str = "", *, is_inside: boo
     text = _sentences(said) if isinstance(said, (list, dict)) else _text(said)
     quoted = None if is_inside else _inner_error(text, is_refusal=True)
     inner = quoted or Words(text=text or fallback or json.dumps(error))
-    return Words(
+    words = Words(
         text=inner.text,
         kind=_kind_of(error, inner.kind),
         prompt_tokens=count(error.get("n_prompt_tokens")) or inner.prompt_tokens,
         context_length=count(error.get("n_ctx")) or inner.context_length,
     )
+    upstream = None if is_inside else _upstream(error)
+    if upstream is None or not upstream.text or upstream.text in words.text:
+        return words
+    kind = " ".join(filter(None, (words.kind, upstream.kind)))
+    return upstream._replace(text=f"{words.text}: {upstream.text}", kind=kind)
+
+
+def _upstream(error: Mapping[str, Any]) -> Optional[Words]:
+    """Return the error of the service behind OpenRouter, which only says that there was one."""
+    raw = mapping(error.get("metadata")).get("raw")
+    inner = _inner_error(raw, is_refusal=True) if isinstance(raw, str) else None
+    return inner or read_words(raw, is_inside=True, is_refusal=True)
 
 
 # Each row has a pattern, a kind of server and the provider for it. The pattern matches the text

@@ -284,9 +284,12 @@ def test_the_number_of_attempts_is_the_callers(ollama: ServedProvider) -> None:
     assert len(ollama.requests) == 1
 
 
+@pytest.mark.parametrize("reason", ["length", "model_length", "MAX_TOKENS"])
 @pytest.mark.parametrize("text", ['{"n": 7, "and', "", '```json\n{"n": 7'])
-def test_an_answer_that_was_cut_is_not_asked_for_again(served: ServedProvider, text: str) -> None:
-    served.fake.reply_with(Reply(text=text, finish_reason="length"))
+def test_an_answer_that_was_cut_is_not_asked_for_again(
+    served: ServedProvider, text: str, reason: str
+) -> None:
+    served.fake.reply_with(Reply(text=text, finish_reason=reason))
     with pytest.raises(SchemaError, match="cut off before its JSON was complete") as caught:
         served.provider.parse("How many?", SCHEMA)
 

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 from localproviders._dialect.common import (
     Row,
     Vectors,
+    arguments_of,
     check_reason,
     logprob_tally,
     named,
@@ -163,7 +164,7 @@ class ChunkParser:
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(function, dict) or not isinstance(name, str) or not name:
             raise ToolCallError("a tool call in the response has no name")
-        arguments = self._arguments(function.get("arguments"))
+        arguments = self._arguments(arguments_of(function))
         if arguments is None:
             raise ToolCallError(f"the arguments of the call of {name!r} are not an object")
         self._calls += 1
@@ -272,12 +273,15 @@ def parse_hosts(data: Any) -> List[Tuple[str, Optional[str]]]:
 def read_records(data: Any, look: Look = no_look) -> Iterator[Mapping[str, Any]]:
     """Read the records in a list of models; omit records without a name.
 
+    If the server has no model, the list can be null (docs/reference/ollama.md, "Model list").
+
     Raises:
         ProviderError: The response is an error, not a list of models, or too long; or a limit
             of the call expired, or the call was cancelled.
     """
-    models = checked(data).get("models")
-    if not isinstance(models, list):
+    found = checked(data)
+    models = found.get("models") or []
+    if "models" not in found or not isinstance(models, list):
         unexpected("'models' list")
     return named(models, name_of, look)
 

@@ -40,7 +40,9 @@ RULES: Tuple[Rule, ...] = (
         AuthenticationError,
         "pass api_key=...",
     ),
-    rule(r"model_not_found|model .*(not found|does not exist)", ModelNotFoundError),
+    rule(
+        r"model_not_found|DeploymentNotFound|model .*(not found|does not exist)", ModelNotFoundError
+    ),
     rule(
         r"not_supported_error|does not support|not support embeddings|--embeddings",
         CapabilityError,

@@ -30,6 +30,7 @@ from localproviders._dialect.values import count, mapping, mappings, nonempty_te
 from localproviders._http.framing import Look, Tally, no_look
 from localproviders.errors import EmbeddingError, ProtocolError, StreamInterruptedError
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
+from localproviders.types.messages import ToolCall
 from localproviders.types.responses import CompletionChunk, ServerTimings, TokenLogprob, Usage
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -149,7 +150,7 @@ class ChunkParser:
         if not self._began:
             raise ProtocolError("the response ended before its first record")
         self._check_finished()
-        calls = self._calls.complete_calls(self._reason)
+        calls = self._complete_calls()
         thinking, content = self._thinking.finish(("", ""))
         self.ended = True
         if not (calls or thinking or content):
@@ -160,6 +161,9 @@ class ChunkParser:
             thinking_inferred=self._thinking.found,
             tool_calls=calls,
         )
+
+    def _complete_calls(self) -> Tuple[ToolCall, ...]:
+        return self._calls.complete_calls(self._reason, has_text=self._has_text)
 
     def _check_finished(self) -> None:
         if self._reason is None and self._index.counts:
@@ -200,7 +204,7 @@ class ChunkParser:
             text=content,
             thinking=thinking,
             thinking_inferred=self._thinking.found,
-            tool_calls=self._calls.complete_calls(self._reason) if self.ended else (),
+            tool_calls=self._complete_calls() if self.ended else (),
             logprobs=(
                 _logprobs(mapping(choice["logprobs"]), self._logprobs)
                 if choice.get("logprobs")

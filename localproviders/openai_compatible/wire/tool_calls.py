@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
-from localproviders._dialect.common import read_arguments
+from localproviders._dialect.common import arguments_of, is_too_long, read_arguments
 from localproviders._dialect.values import integer, nonempty_text
 from localproviders._http.framing import (
     MOST_CALLS,
@@ -27,6 +27,10 @@ from localproviders.types.messages import ToolCall
 
 # Maximum length of a name that arrives in pieces.
 _LONGEST_NAME = 256
+
+# Finish reasons of a response with tool calls. vLLM also sends them if it could not read the call
+# of the model, which is then lost.
+_CALLED = ("tool_calls", "function_call")
 
 # Maximum number of characters that are parsed to find out whether the arguments of a call are
 # complete while more pieces arrive. After that, all arguments count as incomplete, so a piece
@@ -131,7 +135,7 @@ class ToolCallAssembler:
             nonempty_text(piece.get("id")) or "",
             nonempty_text(function.get("name")) or "",
         )
-        text = self._text_of(function.get("arguments"))
+        text = self._text_of(arguments_of(function))
         held = self._continued(index, new_id, name, position)
         if held is None or self._is_another(held, index, new_id, name, text):
             held = self._begin(index)
@@ -221,13 +225,24 @@ class ToolCallAssembler:
             held.begun = held.begun or bool(text.strip())
             held.is_whole = None
 
-    def complete_calls(self, finish_reason: object) -> Tuple[ToolCall, ...]:
+    def complete_calls(
+        self, finish_reason: object, *, has_text: bool = False
+    ) -> Tuple[ToolCall, ...]:
         """Return the calls of a complete response.
 
+        Args:
+            finish_reason: The finish reason of the response.
+            has_text: Whether the response has text.
+
         Raises:
-            ToolCallError: A call has no name, or its arguments are not a JSON object.
+            ToolCallError: A call has no name, or its arguments are not a JSON object; or the finish
+                reason means a call, but the response has neither a call nor text.
             AnswerTooLargeError: The arguments of all calls together have too many values.
         """
+        if self.is_empty and not has_text and finish_reason in _CALLED:
+            raise ToolCallError(
+                f"the answer has the finish reason {finish_reason!r}, but no tool call and no text"
+            )
         calls = sorted(self._join_nameless(), key=lambda held: held.index)
         used: Set[str] = set()
         return tuple(
@@ -257,12 +272,13 @@ class ToolCallAssembler:
             raise ToolCallError("a tool call in the response has no name")
         text = "".join(held.arguments).strip()
         # An empty string means a call without arguments, unless the response was cut before them.
-        text = text or ("" if finish_reason == "length" else "{}")
+        is_cut = is_too_long(finish_reason) or finish_reason == "content_filter"
+        text = text or ("" if is_cut else "{}")
         arguments = read_arguments(text, self._max_depth, self._look, self._spend)
         if arguments is None:
             raise ToolCallError(
                 f"{_describe_call(held.name)} is incomplete: its arguments are not a JSON object",
-                hint="raise max_tokens" if finish_reason == "length" else None,
+                hint="raise max_tokens" if is_too_long(finish_reason) else None,
             )
         call_id = held.id if held.id and held.id not in used else f"call_{number}"
         used.add(call_id)
@@ -282,7 +298,7 @@ def _function_of(piece: Mapping[str, Any]) -> Any:
 
     Some servers write them beside the id, without the field ``function``.
     """
-    is_flat = "function" not in piece and ("name" in piece or "arguments" in piece)
+    is_flat = "function" not in piece and ("name" in piece or arguments_of(piece) is not None)
     return piece if is_flat else piece.get("function") or {}
 
 

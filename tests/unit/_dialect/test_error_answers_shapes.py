@@ -124,6 +124,36 @@ _SHAPES: Mapping[str, Shape] = {
         e.ServerBusyError,
         "b",
     ),
+    "OpenRouter, JSON of the service behind it": Shape(
+        {
+            "error": {
+                "message": "Provider returned error",
+                "code": 400,
+                "metadata": {
+                    "raw": json.dumps({"error": {"message": "b", "type": "odd"}}),
+                    "provider_name": "OpenAI",
+                },
+            },
+            "user_id": "u",
+        },
+        e.RequestRejectedError,
+        "Provider returned error: b",
+    ),
+    "OpenRouter, a text of the service behind it": Shape(
+        {"error": {"message": "Provider returned error", "metadata": {"raw": "b"}}},
+        e.ServerError,
+        "Provider returned error: b",
+    ),
+    "OpenRouter, an object of the service behind it": Shape(
+        {"error": {"message": "a", "metadata": {"raw": {"error": {"message": "b"}}}}},
+        e.ServerError,
+        "a: b",
+    ),
+    "OpenRouter, metadata that says nothing": Shape(
+        {"error": {"message": "a b", "metadata": {"raw": "b", "reasons": ["c"]}}},
+        e.ServerError,
+        "a b",
+    ),
     "an error in an error": Shape({"error": {"error": {"message": "b"}}}, e.ServerError, "b"),
     "errors in an error": Shape({"error": {"errors": [{"message": "b"}]}}, e.ServerError, "b"),
     "a name and a sentence": Shape(

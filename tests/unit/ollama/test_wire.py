@@ -220,6 +220,15 @@ def test_arguments_are_read_in_each_plain_shape(arguments: Any, read: Any) -> No
     assert single.tool_calls[0].arguments == read
 
 
+@pytest.mark.parametrize("name", ["parameters", "input", "args"])
+def test_arguments_are_read_under_other_names(name: str) -> None:
+    (found,) = _calls({"function": {"name": "f", name: {"city": "Oslo"}}}).tool_calls
+    assert found.arguments == {"city": "Oslo"}
+
+    (found,) = _calls({"function": {"name": "f", "arguments": {}, name: {"x": 1}}}).tool_calls
+    assert found.arguments == {}
+
+
 @pytest.mark.parametrize(
     "arguments", ['{"city": ', "Oslo", '"Oslo"', "[1]", "5", 5, True, ["x"], 0]
 )
@@ -240,7 +249,9 @@ def test_null_for_a_message_is_no_empty_piece() -> None:
         _parse({"message": None, "done": False})
 
 
-@pytest.mark.parametrize("reason", ["error", "network_error"])
+@pytest.mark.parametrize(
+    "reason", ["error", "network_error", "abort", "cancelled", "timeout", "ERROR"]
+)
 def test_a_finish_reason_that_is_an_error_is_one(reason: str) -> None:
     parser = ChunkParser(100)
     with pytest.raises(errors.ServerError, match=f"finish reason '{reason}'"):

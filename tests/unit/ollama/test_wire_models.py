@@ -88,10 +88,14 @@ def test_no_graphics_memory_is_none_of_it(size: Optional[int]) -> None:
     assert loaded(size_vram=size).vram_bytes == 0
 
 
-@pytest.mark.parametrize("data", [{}, {"models": None}, {"models": {}}, [], "x", None])
+@pytest.mark.parametrize("data", [{}, {"models": {"a": 1}}, [], "x", None])
 def test_what_is_no_list_of_loaded_models_is_refused(data: Any) -> None:
     with pytest.raises(ProtocolError):
         parse_loaded(data, "p")
+
+
+def test_null_for_the_list_of_models_is_an_empty_list() -> None:
+    assert parse_models({"models": None}, "p") == parse_loaded({"models": None}, "p") == []
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,19 @@ ROWS: Dict[str, Row] = {
     "no arguments": _call(_piece("now"), {"tool_calls": [("now", {})]}),
     "arguments as an empty list": _call(_piece("now", []), {"tool_calls": [("now", {})]}),
     "call without function": _call({"id": "a", "name": "weather", "arguments": _OSLO}, _ONE),
+    "parameters instead of arguments": _call(
+        {"id": "a", "function": {"name": "weather", "parameters": {"city": "Oslo"}}}, _ONE
+    ),
+    "input instead of arguments": _call(
+        {"type": "tool_use", "id": "a", "name": "weather", "input": {"city": "Oslo"}}, _ONE
+    ),
+    "args instead of arguments": _call(
+        {"function": {"name": "weather", "args": {"city": "Oslo"}}}, _ONE
+    ),
+    "schema of a tool beside its description": _call(
+        {"function": {"name": "now", "description": "d", "parameters": {"type": "object"}}},
+        {"tool_calls": [("now", {})]},
+    ),
     "calls as an object": Row(
         [
             _delta({"tool_calls": _piece("weather", "", index=0, id="a")}),
@@ -537,6 +550,34 @@ ERRORS: Dict[str, Bad] = {
         ServerError,
         "Hello",
         whole=_whole({"content": "Hello"}, "error"),
+    ),
+    "finish reason abort": Bad(
+        [_said("Hel"), _said("lo", "abort")],
+        ServerError,
+        "Hello",
+        whole=_whole({"content": "Hello"}, "abort"),
+    ),
+    "finish reason timeout": Bad([_said("Hello", "timeout")], ServerError, "Hello"),
+    "finish reason of a dropped call": Bad(
+        [_said("Hi"), _delta({}, "function_call_filter: MALFORMED_FUNCTION_CALL")],
+        ToolCallError,
+        "Hi",
+        whole=_whole({"content": "Hi"}, "malformed_function_call"),
+    ),
+    "finish reason of a call, but no call": Bad(
+        [_delta({"reasoning": "hm"}), _CALLED],
+        ToolCallError,
+        whole=_whole({"content": "", "tool_calls": []}, "tool_calls"),
+    ),
+    "call cut before its arguments": Bad(
+        [_pieces(_piece("f", "", index=0)), _delta({}, "model_length")],
+        ToolCallError,
+        whole=_whole({"tool_calls": [_piece("f", "")]}, "max_tokens"),
+    ),
+    "call cut by a filter before its arguments": Bad(
+        [_pieces(_piece("f", "", index=0)), _delta({}, "content_filter")],
+        ToolCallError,
+        whole=_whole({"tool_calls": [_piece("f", "")]}, "content_filter"),
     ),
     "message of the wrong type": Bad([_whole("Hello")], ProtocolError, whole=_whole("Hello")),
     "no message": Bad(

@@ -30,7 +30,6 @@ _F = ToolCall(id="a", name="f", arguments={"x": 1})
 _G = ToolCall(id="b", name="g", arguments={"y": "é"})
 
 _WHOLE: List[Tuple[str, Tuple[Any, ...], Tuple[ToolCall, ...]]] = [
-    ("nothing", (None, [], ()), ()),
     ("one whole piece", ([_piece(0, "f", '{"x":1}', "a")],), (_F,)),
     (
         "pieces in order",
@@ -80,6 +79,14 @@ _WHOLE: List[Tuple[str, Tuple[Any, ...], Tuple[ToolCall, ...]]] = [
     ),
     ("id and name late", ([_piece(0, "", '{"x":1}', "")], [_piece(0, "f", None, "a")]), (_F,)),
 ]
+
+
+@pytest.mark.parametrize("records", [(), (None, [], ())])
+def test_nothing_is_no_call_unless_the_finish_reason_means_one(records: Any) -> None:
+    assert _join(*records, reason="stop") == ()
+    for reason in ("tool_calls", "function_call"):
+        with pytest.raises(ToolCallError, match="no tool call and no text"):
+            _join(*records, reason=reason)
 
 
 @pytest.mark.parametrize(
