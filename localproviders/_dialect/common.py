@@ -158,8 +158,8 @@ _FAILED = (
 # Parts of finish reasons with which a server says that it dropped a tool call: Gemini.
 _DROPPED_CALL = ("malformed_function_call", "unexpected_tool_call")
 # Finish reasons of an answer that reached a limit of tokens: most servers; Mistral; gateways to
-# Anthropic's models.
-_TOO_LONG = ("length", "model_length", "max_tokens")
+# Anthropic's models; Z.ai.
+_TOO_LONG = ("length", "model_length", "max_tokens", "model_context_window_exceeded")
 # Fields with the arguments of a call, if it has no `arguments`: in the format of Llama's models, of
 # Anthropic and of Gemini.
 _OTHER_ARGUMENTS = ("parameters", "input", "args")

@@ -142,12 +142,28 @@ _TOKEN_COUNTS = (
     rf"limit of {_WINDOW} tokens\.[^.]{{0,40}} resulted in {_PROMPT} tokens",
     # Copilot: prompt token count of 70000 exceeds the limit of 64000
     rf"token count of {_PROMPT} exceeds the limit of {_WINDOW}\b",
+    # Kimi: Your request exceeded model token limit: 262144 (requested: 291351)
+    rf"token limit: {_WINDOW} \(requested: {_PROMPT}\)",
+    # Vertex AI: the input token count is 32825 but model only supports up to 32768
+    rf"token count is {_PROMPT} but model only supports up to {_WINDOW}",
+    # MLC LLM: Request prompt has 5000 tokens in total, larger than the model input length limit
+    # 4096; others: Prompt has 5000 tokens, but the configured context size is 4096 tokens
+    rf"has {_PROMPT} tokens[^.\d]{{0,60}}(?:length limit|context size is) {_WINDOW}\b",
+    # NVIDIA: Input length 704 exceeds maximum allowed token size 512; TabbyAPI: Prompt length 5000
+    # is greater than max_seq_len 4096
+    rf"length {_PROMPT} (?:exceeds|is greater than)[^.\d]{{0,40}} {_WINDOW}\b",
+    # SiliconFlow: length of prompt_tokens (5000) must be less than max_seq_len (4096)
+    rf"prompt_tokens \({_PROMPT}\)[^()]{{0,40}}\({_WINDOW}\)",
+    # Jina: Single text cannot exceed 8192 tokens. 10454 tokens given
+    rf"cannot exceed {_WINDOW} tokens\. {_PROMPT} tokens given",
     # contains 5000 tokens, which is too long for the 4096 token context window
     rf"{_PROMPT} tokens, which is too long for the {_WINDOW} token",
     # Others: 5000 tokens ... exceeds the context length of 4096 tokens
     rf"{_PROMPT} tokens[^.\d]{{0,60}}\bexceeds?\b[^.\d]{{0,60}}{_WINDOW}\b",
-    # Only the window is known.
-    rf"(?:maximum number of tokens allowed|context length is|context length of) \(?{_WINDOW}\b",
+    # Only the window is known; DashScope: input length should be [1, 30720].
+    rf"(?:maximum number of tokens allowed|context length is|context length of|token limit:) "
+    rf"\(?{_WINDOW}\b",
+    rf"input length should be \[\d+, {_WINDOW}\]",
 )
 
 

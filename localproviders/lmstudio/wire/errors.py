@@ -30,7 +30,7 @@ RULES: Tuple[Rule, ...] = (
     ),
     rule(
         r"keep the first \d+ tokens|tokens to keep from the initial prompt"
-        r"|Context size has been exceeded",
+        r"|Context size has been exceeded|mid-generation context overflow",
         ContextOverflowError,
         "shorten the prompt, or load the model with a larger context",
     ),

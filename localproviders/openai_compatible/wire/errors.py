@@ -20,14 +20,19 @@ RULES: Tuple[Rule, ...] = (
     rule(
         r"exceed_context_size|context_length_exceeded|exceeds? the available context"
         r"|maximum (context|prompt) length|too large to process|context length exceeded"
-        r"|context limit: \d|exceeds? (the )?context (window|length|size)"
+        r"|context limit: \d|prompt (too long|超长)"
+        r"|exceed(s|ed)? (the )?(model's )?(max\w* )?(context|sequence) (window|length|size)"
         r"|exceeds? (the )?(model's )?max\w* context"
         r"|(prompt|input) is too (long|large)|longer than the (model's )?(maximum )?context"
         r"|input token count.{0,40} exceeds|`inputs` (tokens \+|must have less)|too many tokens: "
         r"|input length .{0,80}exceeds? .{0,80}(length|tokens)|context_window_exceeded"
         r"|reduce the length of the (messages|prompt|input)|context window exceeds limit"
         r"|prompt \([^()]{0,60}\) is (too long|longer than)|too long for the \d+ token"
-        r"|^model_max_prompt_tokens",
+        r"|^model_max_prompt_tokens|exceeded model token limit|input token length too long"
+        r"|range of input length should be|exceeds? max message tokens|prompt exceeds max length"
+        r"|token count is \d+ but model only supports|larger than the model input length limit"
+        r"|configured context size is \d|exceeds maximum allowed token size|tokens_limit_reached"
+        r"|must be less than max_seq_len|is greater than max_seq_len|text cannot exceed \d+ tokens",
         ContextOverflowError,
         "shorten the prompt, or start the server with a larger context",
     ),

@@ -370,6 +370,21 @@ _OVERFLOWS: Mapping[str, Tuple[int, int]] = {
         190000,
         200000,
     ),
+    "Invalid request: Your request exceeded model token limit: 262144 (requested: 291351)": (
+        291351,
+        262144,
+    ),
+    "Unable to submit request because the input token count is 32825 but model only supports up "
+    "to 32768. Reduce the input token count and try again.": (32825, 32768),
+    "Request prompt has 5000 tokens in total, larger than the model input length limit 4096.": (
+        5000,
+        4096,
+    ),
+    "Prompt has 32769 tokens, but the configured context size is 32768 tokens": (32769, 32768),
+    "Input length 704 exceeds maximum allowed token size 512": (704, 512),
+    "Prompt length 5000 is greater than max_seq_len 4096": (5000, 4096),
+    "length of prompt_tokens (5000) must be less than max_seq_len (4096).": (5000, 4096),
+    "Single text cannot exceed 8192 tokens. 10454 tokens given.": (10454, 8192),
     "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).": (
         1200000,
         1048576,
@@ -441,7 +456,38 @@ def test_a_prompt_that_fits_is_not_called_too_long() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["context_length_exceeded", "prompt is too long", "too many tokens: 5"]
+    ("dialect", "said", "window"),
+    [
+        ("openai", "Your request exceeded model token limit: 8192", 8192),
+        ("openai", "Range of input length should be [1, 30720]", 30720),
+        (
+            "lmstudio",
+            "Reached context length of 4096 tokens with model (arch: qwen2) that does not currently "
+            "support mid-generation context overflow. Try reloading with a larger context length.",
+            4096,
+        ),
+    ],
+)
+def test_an_overflow_may_name_the_window_only(dialect: str, said: str, window: int) -> None:
+    error = _ask(dialect, _event({"error": {"message": said}}), "text/event-stream")
+    assert isinstance(error, e.ContextOverflowError)
+    assert (error.prompt_tokens, error.context_length) == (None, window)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "context_length_exceeded",
+        "prompt is too long",
+        "too many tokens: 5",
+        "Prompt exceeds max length",
+        "Total tokens of image and text exceed max message tokens",
+        "tokens_limit_reached",
+        "Prompt 超长",
+        "prompt too long; exceeded max context length",
+        "The input tokens exceed the model's context length",
+        "prompt length 5 exceeds max sequence length",
+    ],
 )
 def test_an_overflow_without_numbers_has_none(said: str) -> None:
     error = _ask("openai", json.dumps({"error": said}).encode(), "application/json", "400 Bad")
