@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from localproviders._dialect.common import is_too_long
-from localproviders._http.framing import LARGE, Look, parse_json, weigh
+from localproviders._dialect.common import is_too_long, parse_written_json
+from localproviders._http.framing import LARGE, Look, weigh
 from localproviders._interrupts import is_injected
 from localproviders._record import CONTENT, Record, field, record
 from localproviders._shared_deadline import SharedDeadline, SupportsComplete
@@ -149,7 +149,7 @@ def _read(response: CompletionResponse, form: _Form, look: Look) -> _Reading:
     try:
         if len(text) > LARGE:
             weigh(text, most=_MAX_WEIGHT, look=look)
-        value = parse_json(text, _MAX_DEPTH, look=look)
+        value = parse_written_json(text, _MAX_DEPTH, look)
     except (AnswerTooLargeError, ProtocolError) as error:
         return _Reading(reasons=(error.message,), is_cut_off=is_cut_off)
     return _read_value(value, form)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import log
 from typing import (
     Any,
@@ -26,9 +27,11 @@ from localproviders._http.framing import (
     MOST_MODELS,
     Look,
     Tally,
+    new_decoder,
     no_look,
     parse_json,
 )
+from localproviders._interrupts import is_injected
 from localproviders.errors import (
     AnswerTooLargeError,
     EmbeddingError,
@@ -270,6 +273,36 @@ def _bytes(values: Any) -> Optional[bytes]:
         return None
 
 
+def parse_written_json(text: str, max_depth: int, look: Look) -> Any:
+    """Parse JSON that a model wrote.
+
+    Models write line breaks and tabs inside strings, where JSON requires escapes. They have only
+    one meaning, so they are read.
+
+    Args:
+        text: The JSON.
+        max_depth: Deepest allowed nesting.
+        look: Checks the limits of the call.
+
+    Raises:
+        ProviderError: The text is not JSON, or larger than allowed; or a limit of the call
+            expired, or the call was cancelled.
+    """
+    try:
+        return parse_json(text, max_depth, look=look)
+    except ProtocolError:
+        # Halves of surrogate pairs must be replaced, which only `parse_json` does.
+        if not re.search(r"[\x00-\x1f]", text) or re.search(r"\\u[dD][89a-fA-F]", text):
+            raise
+        try:
+            # `parse_json` has checked the size and the nesting.
+            return new_decoder(strict=False).decode(text)
+        except ValueError as error:
+            if is_injected(error):
+                raise
+        raise
+
+
 def _no_spending(text: str) -> None:
     """Count nothing."""
 
@@ -302,7 +335,7 @@ def read_arguments(
     for _ in range(_TIMES):
         spend(value)
         try:
-            value = parse_json(value, max_depth, look=look)
+            value = parse_written_json(value, max_depth, look)
         except (ProtocolError, AnswerTooLargeError):
             return None
         if isinstance(value, dict):

@@ -298,6 +298,14 @@ def test_an_answer_that_was_cut_is_not_asked_for_again(
     assert caught.value.hint and "max_tokens" in caught.value.hint
 
 
+def test_a_line_break_in_a_string_is_read(served: ServedProvider) -> None:
+    """Models write them without the escape, above all in code."""
+    schema = {"type": "object", "properties": {"code": {"type": "string"}}}
+    served.fake.reply_with(Reply(text='{\n"code": "a\n\tb\\n"\n}'))
+    assert served.provider.parse("Write!", schema).value == {"code": "a\n\tb\n"}
+    assert len(served.requests) == 1
+
+
 def test_a_whole_value_in_a_cut_answer_is_a_value(served: ServedProvider) -> None:
     """Bound output can run on in blanks after the value."""
     served.fake.reply_with(Reply(text='{"n": 7}   ', finish_reason="length"))

@@ -200,6 +200,10 @@ ROWS: Dict[str, Row] = {
     "no arguments": _call(_piece("now"), {"tool_calls": [("now", {})]}),
     "arguments as an empty list": _call(_piece("now", []), {"tool_calls": [("now", {})]}),
     "call without function": _call({"id": "a", "name": "weather", "arguments": _OSLO}, _ONE),
+    "line breaks in the strings of arguments": _call(
+        _piece("weather", '{"city": "Os\n\tlo\u00e9 \\n \\\\",\n "x": 1}'),
+        {"tool_calls": [("weather", {"city": "Os\n\tlo\u00e9 \n \\", "x": 1})]},
+    ),
     "parameters instead of arguments": _call(
         {"id": "a", "function": {"name": "weather", "parameters": {"city": "Oslo"}}}, _ONE
     ),
@@ -573,6 +577,9 @@ ERRORS: Dict[str, Bad] = {
         [_pieces(_piece("f", "", index=0)), _delta({}, "model_length")],
         ToolCallError,
         whole=_whole({"tool_calls": [_piece("f", "")]}, "max_tokens"),
+    ),
+    "line break behind a backslash": Bad(
+        [_pieces(_piece("f", '{"x": "a\\\nb"}')), _CALLED], ToolCallError
     ),
     "call cut by a filter before its arguments": Bad(
         [_pieces(_piece("f", "", index=0)), _delta({}, "content_filter")],
