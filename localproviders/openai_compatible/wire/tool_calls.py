@@ -112,7 +112,7 @@ class ToolCallAssembler:
 
         This is the fast path: almost all pieces of a long call are of this kind.
         """
-        if len(pieces) != 1 or type(pieces) is not list or type(pieces[0]) is not dict:
+        if type(pieces) is not list or len(pieces) != 1 or type(pieces[0]) is not dict:
             return False
         piece = pieces[0]
         function, index = piece.get("function"), piece.get("index")

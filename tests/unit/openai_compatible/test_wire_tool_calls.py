@@ -81,6 +81,12 @@ _WHOLE: List[Tuple[str, Tuple[Any, ...], Tuple[ToolCall, ...]]] = [
 ]
 
 
+@pytest.mark.parametrize("pieces", [True, 7, 0.5, "f", [7], [None], [[]]])
+def test_pieces_of_the_wrong_type_are_a_typed_error(pieces: Any) -> None:
+    with pytest.raises(ToolCallError, match="not a list of objects"):
+        _join([_piece(0, "f", "{}", "a")], pieces)
+
+
 @pytest.mark.parametrize("records", [(), (None, [], ())])
 def test_nothing_is_no_call_unless_the_finish_reason_means_one(records: Any) -> None:
     assert _join(*records, reason="stop") == ()
