@@ -358,12 +358,19 @@ def _from_object(error: Mapping[str, Any], fallback: str = "", *, is_inside: boo
     text = _sentences(said) if isinstance(said, (list, dict)) else _text(said)
     quoted = None if is_inside else _inner_error(text, is_refusal=True)
     inner = quoted or Words(text=text or fallback or json.dumps(error))
+    kind = _kind_of(error, inner.kind)
     return Words(
-        text=inner.text,
-        kind=_kind_of(error, inner.kind),
+        text=_with_parameter(inner.text, kind, error.get("param")),
+        kind=kind,
         prompt_tokens=count(error.get("n_prompt_tokens")) or inner.prompt_tokens,
         context_length=count(error.get("n_ctx")) or inner.context_length,
     )
+
+
+def _with_parameter(text: str, kind: str, name: Any) -> str:
+    """Return an error text that names the refused parameter, which may be named only beside it."""
+    is_refused = isinstance(name, str) and re.search(r"parameter|unsupported|extra_", kind)
+    return f"{name}: {text}" if is_refused and name and name not in text else text
 
 
 # Each row has a pattern, a kind of server and the provider for it. The pattern matches the text

@@ -327,16 +327,14 @@ class HTTPProvider(ModelProvider):
         try:
             self._check_locality(model, call)
             self._check_capabilities(request, model, call)
-            sending = Sending(
-                self, model, call, make_request, partial(texts_of, request), request.extra_body
-            )
-            answer = None
-            while answer is None:
+            sending = Sending(self, model, call, make_request, request.extra_body)
+            while True:
                 path, body, accept, parser = sending.prepare()
                 try:
                     answer = self._transport.open(
                         "POST", path, call=call, body=body, accept=accept, attempts=sending.attempts
                     )
+                    break
                 except ProviderError as error:
                     sending.recover(error)
             warnings += sending.accepted()
@@ -498,7 +496,7 @@ class HTTPProvider(ModelProvider):
         try:
             self._check_locality(model, call)
             make = partial(self._embed_exchange, batch, model)
-            sending = Sending(self, model, call, make, partial(texts_of, batch))
+            sending = Sending(self, model, call, make)
             while True:
                 try:
                     path, body, _, read = sending.prepare()

@@ -27,7 +27,6 @@ from typing import (
 from localproviders._http.deadline import Call
 from localproviders._http.retry import Attempts
 from localproviders._http.transport import Body, Payload, encode
-from localproviders._redact import without_prompt
 from localproviders.errors import (
     CapabilityError,
     ProviderError,
@@ -48,9 +47,6 @@ _NOT_SUPPORTED = (
     r"|(not|n't) (yet |currently |be )*(support|permit|allow|implement|accept|recogni[sz]|enabled)"
     r"|\b(extra|invalid|no such) (input|field|param|argument)"
 )
-
-# A refusal with one of these words concerns the requested model, and not the server.
-_ABOUT_A_MODEL = r"\bmodels?\b|模型"
 
 
 class OwnField(NamedTuple):
@@ -101,23 +97,23 @@ class RefusedFields:
         return bool(self._known)
 
 
-def refused(
-    error: ProviderError, fields: Iterable[OwnField], texts: Iterable[str]
-) -> Dict[OwnField, str]:
+def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, str]:
     """Return the fields that the server refuses in this error, each with the server's text.
 
-    Args:
-        error: The error of a request.
-        fields: The fields to search for.
-        texts: The texts of the request. A quotation of them is no refusal.
+    The text is searched as it is, although it may quote the prompt. If a quotation is mistaken for
+    a refusal, the request without the field fails in the same way, and nothing is remembered.
     """
     if type(error) not in _REFUSALS or not error.server_message:
         return {}
-    said = Unseen(without_prompt(error.server_message, texts))
+    said = Unseen(error.server_message)
     is_early = error.status is not None and 400 <= error.status < 500
     if not is_early and not _says(_NOT_SUPPORTED, said):
         return {}
     return {field: said for field in fields if _says(field.refusal, said)}
+
+
+def _concerns_a_model(text: str, model: str) -> bool:
+    return _says(rf"\bmodels?\b|模型|(?<!\w){re.escape(model)}(?!\w)", text)
 
 
 def _says(pattern: str, text: str) -> bool:
@@ -163,7 +159,6 @@ class Sending:
         call: The call.
         make: Makes the request: its path, its JSON, and the reader of its response. It is called
             once for each time that the request is sent.
-        texts: Returns the texts of the request.
         given: The caller's own fields of the request body; a field that is None is not sent.
 
     Attributes:
@@ -176,15 +171,14 @@ class Sending:
         model: str,
         call: Call,
         make: Callable[[Call], Tuple[str, Mapping[str, Any], Any]],
-        texts: Callable[[], Iterable[str]],
         given: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._provider, self._model, self._call, self._make = provider, model, call, make
-        self._texts, self._given = texts, {key for key in given if given[key] is not None}
+        self._given = {key for key in given if given[key] is not None}
         self._path = ""
         self._left_out: Dict[OwnField, str] = {}
-        self._warnings: List[str] = []
-        self._is_reloaded = False
+        self._missing: List[OwnField] = []
+        self._reloaded: Optional[str] = None
         self.attempts = Attempts(provider.settings.retry, call)
 
     def prepare(self) -> Prepared:
@@ -194,10 +188,13 @@ class Sending:
             ProviderError: The request cannot be made.
         """
         path, payload, reader = self._make(self._call)
-        self._path = path
-        if self._provider._refused or self._left_out:
-            payload = self._reduced(path, payload)
-        accept = self._provider._accept if payload.get("stream") else "application/json"
+        self._path, streams = path, "stream" in payload
+        known = self._provider._refused
+        for field in known.among(self._ours(), path, self._model) if known else ():
+            self._left_out.setdefault(field, "")
+        payload, self._missing = self._reduced(payload)
+        is_whole = streams and not payload.get("stream")
+        accept = "application/json" if is_whole else self._provider._accept
         return Prepared(path, encode(payload), accept, reader)
 
     def recover(self, error: ProviderError) -> None:
@@ -209,54 +206,45 @@ class Sending:
         if self._can_leave_out(error):
             self.attempts.repeat(error)
             return
-        reloaded = None if self._is_reloaded else self._reload(error)
-        if reloaded is None:
-            raise error
-        self._warnings.append(reloaded)
-        self.attempts.repeat()  # the reload has been reported to the listener
+        if self._reloaded is None:
+            self._reloaded = self._provider._reload_evicted(error, self._model, self._call)
+            if self._reloaded is not None:
+                self.attempts.repeat()  # the reload has been reported to the listener
+                return
+        raise error
 
     def accepted(self) -> List[str]:
         """Remember the fields that were left out, and return the warnings for the response."""
         for field, said in self._left_out.items():
+            # Without a text, the refusal was known before.
             if said and not _says(field.combined, said):
-                is_general = not _says(_ABOUT_A_MODEL, said) and self._model not in said
-                model = None if is_general else self._model
+                model = self._model if _concerns_a_model(said, self._model) else None
                 self._provider._refused.add(self._path, model, field.name)
-        return self._warnings
+        name = self._provider.name
+        left_out = [f"{name} refuses {f.name}, so it was left out: {f.lost}" for f in self._missing]
+        return left_out if self._reloaded is None else [*left_out, self._reloaded]
 
-    def _reload(self, error: ProviderError) -> Optional[str]:
-        self._is_reloaded = True
-        return self._provider._reload_evicted(error, self._model, self._call)
-
-    def _ours(self, path: str) -> List[OwnField]:
+    def _ours(self) -> List[OwnField]:
         """Return the fields that this package has added, and the caller has not set."""
-        fields = self._provider._own_fields(path)
+        fields = self._provider._own_fields(self._path)
         return [field for field in fields if not self._given.intersection(field.keys)]
 
     def _can_leave_out(self, error: ProviderError) -> bool:
         """Return whether the server refuses a field that the request has and can do without."""
-        fields = [field for field in self._ours(self._path) if field not in self._left_out]
-        found = refused(error, fields, self._texts())
+        fields = [field for field in self._ours() if field not in self._left_out]
+        found = refused(error, fields)
         if not found:
             return False
-        path, payload, _ = self._make(self._call)
-        payload = self._reduced(path, payload)
+        payload, _ = self._reduced(self._make(self._call)[1])
         present = {field: said for field, said in found.items() if field.leave_out(payload)}
         self._left_out.update(present)
         return bool(present)
 
-    def _reduced(self, path: str, payload: Mapping[str, Any]) -> Payload:
-        """Return the JSON without the fields that the server refuses; add the warnings."""
+    def _reduced(self, payload: Mapping[str, Any]) -> Tuple[Payload, List[OwnField]]:
+        """Return the JSON without the fields to leave out, and those of them that it had."""
         payload = Payload(payload)
-        ours = self._ours(path)
-        for field in self._provider._refused.among(ours, path, self._model):
-            self._left_out.setdefault(field, "")
-        for field in [field for field in ours if field in self._left_out]:
-            if field.leave_out(payload):
-                self._warn(field)
-        return payload
-
-    def _warn(self, field: OwnField) -> None:
-        warning = f"{self._provider.name} refuses {field.name}, so it was left out: {field.lost}"
-        if warning not in self._warnings:
-            self._warnings.append(warning)
+        # In the order of the table: without `stream`, the server needs no `stream_options`.
+        fields = (
+            [field for field in self._ours() if field in self._left_out] if self._left_out else []
+        )
+        return payload, [field for field in fields if field.leave_out(payload)]

@@ -15,9 +15,9 @@ _STREAM_OPTIONS = r"(stream[_ -]?options?\b|include[_ ]?usage)"
 # `stream_options` refuses that field, even if it suggests `stream` instead.
 _WORD = r"(\bstream(ing|ed)?\b|流式)"
 _DENIAL = (
-    r"(\b(not|no|none|cannot|unable|only|without|false|invalid|extra|additional|remove"
-    r"|must be verified|disabled?|disallowed|forbidden|prohibited|rejected|un(supported|available|implemented|known"
-    r"|expected|recogni[sz]ed))\b|n't\b|不支持)"
+    r"(\b(not|no|none|cannot|unable|only|without|false|invalid|extra|additional|remove|disabled?"
+    r"|must be verified|disallowed|forbidden|prohibited|rejected"
+    r"|un(supported|available|implemented|known|expected|recogni[sz]ed))\b|n't\b|不支持)"
 )
 _STREAM = rf"\A(?!.*{_STREAM_OPTIONS}).*({_WORD}.{{0,60}}?{_DENIAL}|{_DENIAL}.{{0,60}}?{_WORD})"
 
