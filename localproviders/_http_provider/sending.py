@@ -59,7 +59,7 @@ class OwnField(NamedTuple):
         keys: Keys of the request body that change if the field is left out. If the caller has set
             one of them, the field is the caller's.
         leave_out: Removes the field from a request body; returns whether the body had it.
-        lost: What changes for the caller, for the warning.
+        lost: Consequence for the caller, for the warning.
         combined: Pattern of the error texts that refuse the field only together with another
             field of the request. Such a refusal is not remembered.
     """

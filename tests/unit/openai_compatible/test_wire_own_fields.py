@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any, Dict, List, Tuple
 
@@ -14,6 +15,7 @@ from localproviders.openai_compatible.wire.own_fields import of_path
 from localproviders.openai_compatible.wire.requests import completion_payload, embed_payload
 from localproviders.types.messages import Message
 from localproviders.types.requests import CompletionRequest, EmbeddingRequest
+from tests.support.docs import ROOT
 
 
 def _error(message: str, **facts: Any) -> Dict[str, Any]:
@@ -263,3 +265,10 @@ def test_every_field_that_the_caller_did_not_give_is_in_the_table() -> None:
     ours = {*embed_payload(EmbeddingRequest(texts=["a"]), "m")} - {"model", "input"}
     assert ours == {key for field in of_path("/v1/embeddings") for key in field.keys}
     assert of_path("/models") == ()
+
+
+def test_the_page_lists_the_fields() -> None:
+    page = (ROOT / "docs" / "dialects.md").read_text(encoding="utf-8")
+    section = page.partition("## Fields that servers refuse")[2]
+    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert sorted(listed) == sorted(field.name for field in _all_fields())
