@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Optional
 
 import pytest
+import responses
 
 from localproviders import (
     CallEvent,
@@ -478,6 +479,16 @@ def test_both_requests_share_one_total() -> None:
                 provider.chat("Hi", timeout=Limits(total_s=10))
     assert caught.value.limit == "total_s"
     assert len(server.exchanges) == 2
+
+
+@responses.activate
+def test_a_mocked_server_is_asked_again() -> None:
+    url = "http://127.0.0.1:9/v1/embeddings"
+    responses.add(responses.POST, url, status=422, json={"detail": _BASE64["encoding_format"]})
+    responses.add(responses.POST, url, json={"data": [{"index": 0, "embedding": [1.0]}]})
+    with OpenAICompatibleProvider("http://127.0.0.1:9/v1", model="m") as provider:
+        assert provider.embed("a").embeddings == [[1.0]]
+    assert "encoding_format" not in json.loads(responses.calls[1].request.body or b"")
 
 
 # --- several servers ------------------------------------------------------------------------------
