@@ -374,17 +374,18 @@ def _from_object(error: Mapping[str, Any], fallback: str = "", *, is_inside: boo
     text = _sentences(said) if isinstance(said, (list, dict)) else _text(said)
     quoted = None if is_inside else _inner_error(text, is_refusal=True)
     inner = quoted or Words(text=text or fallback or json.dumps(error))
+    kind = _kind_of(error, inner.kind)
     words = Words(
-        text=inner.text,
-        kind=_kind_of(error, inner.kind),
+        text=_with_parameter(inner.text, kind, error.get("param")),
+        kind=kind,
         prompt_tokens=count(error.get("n_prompt_tokens")) or inner.prompt_tokens,
         context_length=count(error.get("n_ctx")) or inner.context_length,
     )
     upstream = None if is_inside else _upstream(error)
     if upstream is None or not upstream.text or upstream.text in words.text:
         return words
-    kind = " ".join(filter(None, (words.kind, upstream.kind)))
-    return upstream._replace(text=f"{words.text}: {upstream.text}", kind=kind)
+    kinds = " ".join(filter(None, (words.kind, upstream.kind)))
+    return upstream._replace(text=f"{words.text}: {upstream.text}", kind=kinds)
 
 
 def _upstream(error: Mapping[str, Any]) -> Optional[Words]:
@@ -392,6 +393,12 @@ def _upstream(error: Mapping[str, Any]) -> Optional[Words]:
     raw = mapping(error.get("metadata")).get("raw")
     inner = _inner_error(raw, is_refusal=True) if isinstance(raw, str) else None
     return inner or read_words(raw, is_inside=True, is_refusal=True)
+
+
+def _with_parameter(text: str, kind: str, name: Any) -> str:
+    """Return an error text that names the refused parameter, which may be named only beside it."""
+    is_refused = isinstance(name, str) and re.search(r"parameter|unsupported|extra_", kind)
+    return f"{name}: {text}" if is_refused and name and name not in text else text
 
 
 # Each row has a pattern, a kind of server and the provider for it. The pattern matches the text

@@ -40,7 +40,8 @@ class Attempts:
         self._call = call
         self._rand = rand
         self._loading_since: Optional[float] = None
-        self._polls = 0
+        #: Number of attempts that do not count against the policy.
+        self._uncounted = 0
         #: Number of the current attempt, from 1.
         self.number = 1
 
@@ -55,9 +56,9 @@ class Attempts:
         # A server that reports that it is loading its model is polled until `load_s` expires.
         # Polls are not failures, so they do not count against the number of attempts.
         if isinstance(error, ServerBusyError) and error.loading:
-            self._polls += 1
+            self._uncounted += 1
             return self._limit_wait(self._loading_wait_s(error))
-        if self.number - self._polls >= self._policy.attempts:
+        if self.number - self._uncounted >= self._policy.attempts:
             return None
         if isinstance(error, StreamInterruptedError):
             return 0.0 if self._was_closed_before() else None
@@ -79,6 +80,26 @@ class Attempts:
             call.on_retry(error, self.number, seconds)
         self.number += 1
         sleep(call, seconds)
+
+    def repeat(self, error: Optional[ProviderError] = None) -> None:
+        """Count another attempt, which is made at once, after a change that may help.
+
+        The attempt does not count against the policy, because it does not repeat the request that
+        failed.
+
+        Args:
+            error: The error of the failed attempt, for the listener. None if the failed attempt
+                has been reported.
+
+        Raises:
+            CancelledError: The call was cancelled.
+            LimitError: `total_s` expired.
+        """
+        self._uncounted += 1
+        if error is None:
+            self.number += 1
+        else:
+            self.pause(0.0, error)
 
     def _was_closed_before(self) -> bool:
         """Return whether the server seems to have closed the connection before the request.

@@ -166,16 +166,25 @@ class Transport:
         call: Call,
         body: Union[Body, Upload, None] = None,
         accept: str = "application/json",
+        attempts: Optional[Attempts] = None,
     ) -> Answer:
         """Send a request, with retries, and return the open response with a 2xx status.
 
         Each attempt reads an `Upload` from its first byte.
 
+        Args:
+            method: HTTP method.
+            path: Path below the endpoint.
+            call: The call to which the request belongs.
+            body: Request body, if any.
+            accept: Media type of the requested response.
+            attempts: The attempts to continue, if an earlier form of this request failed.
+
         Raises:
             ProviderError: The request could not be sent, no response arrived, or its status is
                 not 2xx. The connection has been returned to the pool or closed.
         """
-        attempts = Attempts(self._settings.retry, call)
+        attempts = attempts or Attempts(self._settings.retry, call)
         url, headers = self._settings.endpoint.url + path, self._headers(body, accept)
         call.fresh = False
         while True:

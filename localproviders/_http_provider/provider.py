@@ -27,9 +27,9 @@ from localproviders._http.framing import (
     WholeDecoder,
 )
 from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
-from localproviders._http.transport import Body, encode
 from localproviders._http_provider.call_runner import CallRunner, Completion
 from localproviders._http_provider.model_checks import CapabilityCheck, ContextWindowCheck
+from localproviders._http_provider.sending import OwnField, RefusedFields, Sending
 from localproviders._lazy import LazyModule
 from localproviders._signatures import (
     ABSENT,
@@ -70,7 +70,6 @@ from localproviders.types.responses import (
 )
 
 if TYPE_CHECKING:
-    from localproviders._http.response import Answer
     from localproviders._http_provider import embedding
 else:
     embedding = LazyModule("localproviders._http_provider.embedding")
@@ -132,6 +131,7 @@ class HTTPProvider(ModelProvider):
         self._windows = ContextWindowCheck()
         self._abilities = CapabilityCheck()
         self._calibration = Calibration()
+        self._refused = RefusedFields()
 
     @property
     def name(self) -> str:
@@ -209,6 +209,13 @@ class HTTPProvider(ModelProvider):
         By default the server is not asked, and all capabilities are unknown.
         """
         return ModelCapabilities()
+
+    def _own_fields(self, path: str) -> Sequence[OwnField]:
+        """Return the fields that this package adds to requests to a path, and can leave out.
+
+        They are left out if the server refuses them. By default, there are none.
+        """
+        return ()
 
     def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
         """Reload a model that was evicted from memory between calls, and return a warning.
@@ -320,16 +327,17 @@ class HTTPProvider(ModelProvider):
         try:
             self._check_locality(model, call)
             self._check_capabilities(request, model, call)
-            path, payload, parser = make_request(call)
-            body = encode(payload)
-            # The payload is deleted, so that a traceback with local variables does not show it.
-            del payload
-            try:
-                answer = self._transport.open(
-                    "POST", path, call=call, body=body, accept=self._accept
-                )
-            except ProviderError as error:
-                answer = self._send_again(error, model, path, body, call, warnings)
+            sending = Sending(self, model, call, make_request, request.extra_body)
+            while True:
+                path, body, accept, parser = sending.prepare()
+                try:
+                    answer = self._transport.open(
+                        "POST", path, call=call, body=body, accept=accept, attempts=sending.attempts
+                    )
+                    break
+                except ProviderError as error:
+                    sending.recover(error)
+            warnings += sending.accepted()
             decoder = self._decoder(answer.content_type, parser)
             owner = Completion(self, request, model, warnings, call, span)
             return Stream(
@@ -342,29 +350,6 @@ class HTTPProvider(ModelProvider):
                 raise self._failed(error, request, model, span) from error.__cause__
             span.failed(error)
             raise
-
-    def _send_again(
-        self,
-        error: ProviderError,
-        model: str,
-        path: str,
-        body: Body,
-        call: Call,
-        warnings: List[str],
-    ) -> Answer:
-        """Reload the model if it was evicted from memory, and send the request once more.
-
-        Raises:
-            ProviderError: The given error if no model was reloaded, or the error of the second
-                request.
-        """
-        warning = self._reload_evicted(error, model, call)
-        if warning is None:
-            raise error
-        answer = self._transport.open("POST", path, call=call, body=body, accept=self._accept)
-        answer.attempts += 1
-        warnings.append(warning)
-        return answer
 
     def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
         """Adapt a request to the server: remove unsupported fields, and return a warning for each.
@@ -510,35 +495,30 @@ class HTTPProvider(ModelProvider):
         """Send one batch, and return its vectors and the number of attempts."""
         try:
             self._check_locality(model, call)
-            try:
-                path, payload, read = self._embed_exchange(batch, model, call)
-                body = encode(payload)
-                del payload  # a traceback with local variables must not show the texts
-                answer = self._transport.open("POST", path, call=call, body=body)
-                return read(self._transport.parse(answer, packs=True)), answer.attempts
-            except ProviderError as error:
-                return self._embed_again(error, batch, model, call)
+            make = partial(self._embed_exchange, batch, model)
+            sending = Sending(self, model, call, make)
+            while True:
+                try:
+                    path, body, _, read = sending.prepare()
+                    answer = self._transport.open(
+                        "POST", path, call=call, body=body, attempts=sending.attempts
+                    )
+                    found = read(self._transport.parse(answer, packs=True))
+                    warnings = (*found.warnings, *sending.accepted())
+                    return found._replace(warnings=warnings), answer.attempts
+                except ProviderError as error:
+                    other = self._embed_otherwise(error, batch, model, call)
+                    if other is not None:
+                        return other
+                    sending.recover(error)
         except ProviderError as error:
             raise self._embed_failed(error, batch, model) from error.__cause__
 
-    def _embed_again(
+    def _embed_otherwise(
         self, error: ProviderError, batch: EmbeddingRequest, model: str, call: Call
-    ) -> Tuple[Vectors, int]:
-        """Reload the model if it was evicted from memory, and send the batch once more.
-
-        Raises:
-            ProviderError: The given error if no model was reloaded, or the error of the second
-                request.
-        """
-        warning = self._reload_evicted(error, model, call)
-        if warning is None:
-            raise error
-        path, payload, read = self._embed_exchange(batch, model, call)
-        body = encode(payload)
-        del payload  # a traceback with local variables must not show the texts
-        answer = self._transport.open("POST", path, call=call, body=body)
-        found = read(self._transport.parse(answer, packs=True))
-        return found._replace(warnings=(*found.warnings, warning)), answer.attempts + 1
+    ) -> Optional[Tuple[Vectors, int]]:
+        """Embed the batch by another route of the server; return None if there is none."""
+        return None
 
     def _embed_failed(
         self, error: ProviderError, batch: EmbeddingRequest, model: str

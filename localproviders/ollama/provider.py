@@ -659,13 +659,13 @@ class OllamaProvider(HTTPProvider):
         payload = Payload(embed_payload(batch, model, self._requested_window(model)))
         return "/api/embed", payload, read
 
-    def _embed_again(
+    def _embed_otherwise(
         self, error: ProviderError, batch: EmbeddingRequest, model: str, call: Call
-    ) -> Tuple[Vectors, int]:
+    ) -> Optional[Tuple[Vectors, int]]:
         is_missing = isinstance(error, UnsupportedError) and lacks_embed(error)
         if self._uses_old_embed_route or is_missing:
             return self._embed_one_by_one(batch, model, call)
-        return super()._embed_again(error, batch, model, call)
+        return None
 
     def _embed_one_by_one(
         self, request: EmbeddingRequest, model: str, call: Call

@@ -12,6 +12,7 @@ from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
 from localproviders._http_provider import HTTPProvider
 from localproviders._http_provider.provider import EmbeddingExchange
+from localproviders._http_provider.sending import OwnField
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ConfigurationError, ProviderError, UnsupportedError
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
     from localproviders.ollama import names as ollama_names
     from localproviders.openai_compatible.counting import ExactCounter
     from localproviders.openai_compatible.wire import models as wire_models
+    from localproviders.openai_compatible.wire import own_fields
 else:
     ollama_names = LazyModule("localproviders.ollama.names")
     wire_models = LazyModule("localproviders.openai_compatible.wire.models")
+    own_fields = LazyModule("localproviders.openai_compatible.wire.own_fields")
 
 
 class OpenAICompatibleProvider(HTTPProvider):
@@ -191,6 +194,9 @@ class OpenAICompatibleProvider(HTTPProvider):
 
     def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
         return explain_answer(status, text, headers, self._rules)
+
+    def _own_fields(self, path: str) -> Sequence[OwnField]:
+        return own_fields.of_path(path)
 
     def _is_same(self, listed: str, model: str) -> bool:
         # Ollama lists every name with a tag, and accepts shorter ones here, too

@@ -36,6 +36,7 @@ _NOT_FOR_A_CHAT = {
     "ollama.transfers",
     "ollama.wire.models",
     "openai_compatible.counting", "openai_compatible.wire.models",
+    "openai_compatible.wire.own_fields",
     "schema", "structured", "testing", "tool_loop",
 }  # fmt: skip
 

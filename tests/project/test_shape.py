@@ -26,10 +26,11 @@ _ROOT = Path(localproviders.__file__).parent
 _TESTING = _ROOT / "testing"
 
 #: The number of modules without `testing/`. A commit that adds a provider or a public method may
-#: raise it, and explains why. The last three are `_interrupts.py`, which all layers ask whose an
+#: raise it, and explains why. The last ones are `_interrupts.py`, which all layers ask whose an
 #: exception is, and the assembly of tool calls and the forms of thinking, which outgrew the readers
-#: that contained them.
-MOST_MODULES = 128
+#: that contained them. After them came `_http_provider/sending.py`, which sends a request again
+#: without what the server refuses, and OpenAI's table of the fields that may be left out.
+MOST_MODULES = 130
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

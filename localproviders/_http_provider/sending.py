@@ -1,0 +1,250 @@
+"""Send a request again without a field that the server refuses, or after a reload of the model.
+
+This package adds some fields to requests by itself. A server that refuses one of them must not be
+unusable for that reason. So the request is sent again without the field, once, the response has a
+warning, and the provider remembers the refusal. A field of the caller's is never left out.
+"""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Set,
+    Tuple,
+)
+
+from localproviders._http.deadline import Call
+from localproviders._http.retry import Attempts
+from localproviders._http.transport import Body, Payload, encode
+from localproviders.errors import (
+    CapabilityError,
+    ProviderError,
+    RequestRejectedError,
+    ServerError,
+    UnsupportedError,
+)
+from localproviders.secret import Unseen
+from localproviders.settings import Settings
+
+# Classes of the errors that may refuse a field. Classes that derive from these have other reasons.
+_REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
+
+# With status 4xx, the server has refused the request before it did any work. Without an error
+# status, or with 5xx, the text must show that by one of these phrases.
+_NOT_SUPPORTED = (
+    r"\bun(supported|recogni[sz]ed|known|expected|implemented)\b"
+    r"|(not|n't) (yet |currently |be )*(support|permit|allow|implement|accept|recogni[sz]|enabled)"
+    r"|\b(extra|invalid|no such) (input|field|param|argument)"
+)
+
+
+class OwnField(NamedTuple):
+    """A field that this package adds to requests, and without which the server can still answer.
+
+    Attributes:
+        name: Name of the field, for the warning.
+        refusal: Pattern of the error texts that refuse the field, ignoring case. The dot also
+            matches a line break.
+        keys: Keys of the request body that change if the field is left out. If the caller has set
+            one of them, the field is the caller's.
+        leave_out: Removes the field from a request body; returns whether the body had it.
+        lost: Consequence for the caller, for the warning.
+        combined: Pattern of the error texts that refuse the field only together with another
+            field of the request. Such a refusal is not remembered.
+    """
+
+    name: str
+    refusal: str
+    keys: Tuple[str, ...]
+    leave_out: Callable[[Dict[str, Any]], bool]
+    lost: str
+    combined: str = r"(?!)"
+
+
+class RefusedFields:
+    """The fields that the server of one provider refuses, by path and model.
+
+    There is no lock, because adding to a set is atomic, and nothing is removed from it.
+    """
+
+    def __init__(self) -> None:
+        self._known: Set[Tuple[str, Optional[str], str]] = set()
+
+    def add(self, path: str, model: Optional[str], name: str) -> None:
+        """Remember a refusal; None as the model means all models."""
+        self._known.add((path, model, name))
+
+    def among(self, fields: Sequence[OwnField], path: str, model: str) -> List[OwnField]:
+        """Return those of the fields that the server refuses."""
+        return [
+            field
+            for field in fields
+            if (path, None, field.name) in self._known or (path, model, field.name) in self._known
+        ]
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+
+def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, str]:
+    """Return the fields that the server refuses in this error, each with the server's text.
+
+    The text is searched as it is, although it may quote the prompt. If a quotation is mistaken for
+    a refusal, the request without the field fails in the same way, and nothing is remembered.
+    """
+    if type(error) not in _REFUSALS or not error.server_message:
+        return {}
+    said = Unseen(error.server_message)
+    is_early = error.status is not None and 400 <= error.status < 500
+    if not is_early and not _says(_NOT_SUPPORTED, said):
+        return {}
+    return {field: said for field in fields if _says(field.refusal, said)}
+
+
+def _concerns_a_model(text: str, model: str) -> bool:
+    return _says(rf"\bmodels?\b|模型|(?<!\w){re.escape(model)}(?!\w)", text)
+
+
+def _says(pattern: str, text: str) -> bool:
+    return re.search(pattern, text, re.IGNORECASE | re.DOTALL) is not None
+
+
+class Prepared(NamedTuple):
+    """A request that is ready to be sent: its path and body, and the reader of its response."""
+
+    path: str
+    body: Body
+    accept: str
+    reader: Any
+
+
+class SendingProvider(Protocol):
+    """The members of a provider that `Sending` uses."""
+
+    settings: Settings
+    _accept: str
+    _refused: RefusedFields
+
+    @property
+    def name(self) -> str:
+        """Name of the provider."""
+        ...
+
+    def _own_fields(self, path: str) -> Sequence[OwnField]:
+        """Return the fields that this package adds to requests to a path, and can leave out."""
+        ...
+
+    def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
+        """Reload a model that was evicted from memory, and return a warning; else return None."""
+        ...
+
+
+class Sending:
+    """One request of a call, which is sent again if a change can make the server accept it.
+
+    Args:
+        provider: The provider of the call.
+        model: Name of the model.
+        call: The call.
+        make: Makes the request: its path, its JSON, and the reader of its response. It is called
+            once for each time that the request is sent.
+        given: The caller's own fields of the request body; a field that is None is not sent.
+
+    Attributes:
+        attempts: The attempts to send the request, for `Transport.open`.
+    """
+
+    def __init__(
+        self,
+        provider: SendingProvider,
+        model: str,
+        call: Call,
+        make: Callable[[Call], Tuple[str, Mapping[str, Any], Any]],
+        given: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self._provider, self._model, self._call, self._make = provider, model, call, make
+        self._given = {key for key in given if given[key] is not None}
+        self._path = ""
+        self._left_out: Dict[OwnField, str] = {}
+        self._missing: List[OwnField] = []
+        self._reloaded: Optional[str] = None
+        self.attempts = Attempts(provider.settings.retry, call)
+
+    def prepare(self) -> Prepared:
+        """Make the request, without the fields that the server refuses.
+
+        Raises:
+            ProviderError: The request cannot be made.
+        """
+        path, payload, reader = self._make(self._call)
+        self._path, streams = path, "stream" in payload
+        known = self._provider._refused
+        for field in known.among(self._ours(), path, self._model) if known else ():
+            self._left_out.setdefault(field, "")
+        payload, self._missing = self._reduced(payload)
+        is_whole = streams and not payload.get("stream")
+        accept = "application/json" if is_whole else self._provider._accept
+        return Prepared(path, encode(payload), accept, reader)
+
+    def recover(self, error: ProviderError) -> None:
+        """Change the request, or load its model again, so that it can be sent once more.
+
+        Raises:
+            ProviderError: The given error, because no change can help; or a limit expired.
+        """
+        if self._can_leave_out(error):
+            self.attempts.repeat(error)
+            return
+        if self._reloaded is None:
+            self._reloaded = self._provider._reload_evicted(error, self._model, self._call)
+            if self._reloaded is not None:
+                self.attempts.repeat()  # the reload has been reported to the listener
+                return
+        raise error
+
+    def accepted(self) -> List[str]:
+        """Remember the fields that were left out, and return the warnings for the response."""
+        for field, said in self._left_out.items():
+            # Without a text, the refusal was known before.
+            if said and not _says(field.combined, said):
+                model = self._model if _concerns_a_model(said, self._model) else None
+                self._provider._refused.add(self._path, model, field.name)
+        name = self._provider.name
+        left_out = [f"{name} refuses {f.name}, so it was left out: {f.lost}" for f in self._missing]
+        return left_out if self._reloaded is None else [*left_out, self._reloaded]
+
+    def _ours(self) -> List[OwnField]:
+        """Return the fields that this package has added, and the caller has not set."""
+        fields = self._provider._own_fields(self._path)
+        return [field for field in fields if not self._given.intersection(field.keys)]
+
+    def _can_leave_out(self, error: ProviderError) -> bool:
+        """Return whether the server refuses a field that the request has and can do without."""
+        fields = [field for field in self._ours() if field not in self._left_out]
+        found = refused(error, fields)
+        if not found:
+            return False
+        payload, _ = self._reduced(self._make(self._call)[1])
+        present = {field: said for field, said in found.items() if field.leave_out(payload)}
+        self._left_out.update(present)
+        return bool(present)
+
+    def _reduced(self, payload: Mapping[str, Any]) -> Tuple[Payload, List[OwnField]]:
+        """Return the JSON without the fields to leave out, and those of them that it had."""
+        payload = Payload(payload)
+        # In the order of the table: without `stream`, the server needs no `stream_options`.
+        fields = (
+            [field for field in self._ours() if field in self._left_out] if self._left_out else []
+        )
+        return payload, [field for field in fields if field.leave_out(payload)]

@@ -1,0 +1,96 @@
+"""The fields that this package adds to requests by itself, and that servers refuse.
+
+docs/dialects.md, "Fields that servers refuse", lists them with the servers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Sequence, Tuple
+
+from localproviders._http_provider.sending import OwnField
+
+_STREAM_OPTIONS = r"(stream[_ -]?options?\b|include[_ ]?usage)"
+
+# The word is an ordinary one, so the text must also deny something near it. A text that names
+# `stream_options` refuses that field, even if it suggests `stream` instead.
+_WORD = r"(\bstream(ing|ed)?\b|流式)"
+_DENIAL = (
+    r"(\b(not|no|none|cannot|unable|only|without|false|invalid|extra|additional|remove|disabled?"
+    r"|must be verified|disallowed|forbidden|prohibited|rejected"
+    r"|un(supported|available|implemented|known|expected|recogni[sz]ed))\b|n't\b|不支持)"
+)
+_STREAM = rf"\A(?!.*{_STREAM_OPTIONS}).*({_WORD}.{{0,60}}?{_DENIAL}|{_DENIAL}.{{0,60}}?{_WORD})"
+
+_ENCODING = r"encoding[_ -]?format|\bbase64\b"
+
+# A server that needs the field, such as DeepSeek while a model thinks, names it as well.
+_NEEDED = (
+    r"(reasoning_content.{0,80}(\bmissing\b|\brequired\b|must be (passed|provided|included|sent))"
+    r"|\b(missing|requires?|provide|include)\b.{0,40}reasoning_content)"
+)
+_THINKING = rf"\A(?!.*{_NEEDED}).*reasoning[_ ]?content"
+
+
+def _without(key: str, *others: str) -> Callable[[Dict[str, Any]], bool]:
+    """Return the function that removes these keys, and tells whether the first one was set."""
+
+    def leave_out(payload: Dict[str, Any]) -> bool:
+        for other in others:
+            payload.pop(other, None)
+        return payload.pop(key, None) is not None
+
+    return leave_out
+
+
+def _without_thinking(payload: Dict[str, Any]) -> bool:
+    messages = payload.get("messages", ())
+    payload["messages"] = [
+        {key: value for key, value in message.items() if key != "reasoning_content"}
+        for message in messages
+    ]
+    return any("reasoning_content" in message for message in messages)
+
+
+_OF_ANSWERS: Tuple[OwnField, ...] = (
+    OwnField(
+        name="stream",
+        refusal=_STREAM,
+        keys=("stream", "stream_options"),
+        leave_out=_without("stream", "stream_options"),
+        lost="the answer comes in one piece, and the limit for its first token is the limit for "
+        "all of it",
+        combined=r"\btools?\b|tool_call|\bfunctions?\b|response_format|\bjson[ _]|logprobs",
+    ),
+    OwnField(
+        name="stream_options",
+        refusal=_STREAM_OPTIONS,
+        keys=("stream_options",),
+        leave_out=_without("stream_options"),
+        lost="the answer may lack the token counts, without which an overflow of the context "
+        "window is not noticed",
+    ),
+    OwnField(
+        name="reasoning_content",
+        refusal=_THINKING,
+        keys=("messages",),
+        leave_out=_without_thinking,
+        lost="the model does not see the thinking of earlier answers",
+    ),
+)
+
+_OF_VECTORS: Tuple[OwnField, ...] = (
+    OwnField(
+        name="encoding_format",
+        refusal=_ENCODING,
+        keys=("encoding_format",),
+        leave_out=_without("encoding_format"),
+        lost="the vectors come as decimal numbers, which take longer to send and to read",
+    ),
+)
+
+
+def of_path(path: str) -> Sequence[OwnField]:
+    """Return the fields that are added to requests to a route of the dialect."""
+    if path.endswith("/embeddings"):
+        return _OF_VECTORS
+    return _OF_ANSWERS if path.endswith("/completions") else ()
