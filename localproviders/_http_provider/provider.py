@@ -19,6 +19,7 @@ from typing import (
 
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import address_hint
+from localproviders._dialect.thinking import thinking_warnings
 from localproviders._http.deadline import Call
 from localproviders._http.framing import (
     GuessingDecoder,
@@ -417,6 +418,9 @@ class HTTPProvider(ModelProvider):
         )
         warnings = (*completion.warnings, lost) if lost else tuple(completion.warnings)
         response = summary.response(provider=self.name, model=model, warnings=warnings)
+        noticed = tuple(thinking_warnings(request, response))
+        if noticed:
+            response = response.replace(warnings=(*response.warnings, *noticed))
         self._calibration.learn(model, request, response.usage.prompt_tokens)
         completion.span.answered(response)
         return response
