@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Callable, Optional, Protocol
 
+from localproviders._dialect.refused_schemas import RefusedSchemas
 from localproviders._http.deadline import Call, total_ended
 from localproviders.errors import LimitError, ProviderError
 from localproviders.types.limits import CancelToken, Limits, Timeout
@@ -18,6 +19,11 @@ class SupportsComplete(Protocol):
     @property
     def name(self) -> str:
         """Name of the provider."""
+        ...
+
+    @property
+    def _refused_schemas(self) -> RefusedSchemas:
+        """The schemas that the server refuses."""
         ...
 
     def limits(self, timeout: Timeout = None) -> Limits:

@@ -21,7 +21,7 @@ from typing import (
 
 from localproviders._did_you_mean import name_other_method
 from localproviders._http.stream import Stream
-from localproviders._lazy import LazyModule
+from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import (
     NoKeywords,
     Self,
@@ -58,6 +58,7 @@ from localproviders.types.responses import (
 
 if TYPE_CHECKING:
     from localproviders import schema, structured, tool_loop
+    from localproviders._dialect.refused_schemas import RefusedSchemas
 else:
     schema = LazyModule("localproviders.schema")
     structured = LazyModule("localproviders.structured")
@@ -83,6 +84,11 @@ class ModelProvider(ABC):
     A provider may be shared by threads, used after a fork, and pickled. Use it in a ``with``
     block, or call `close`, to close the connections that it keeps.
     """
+
+    #: The schemas that the server has refused in calls of `parse`.
+    _refused_schemas: LazyPart[RefusedSchemas] = LazyPart(
+        "localproviders._dialect.refused_schemas:RefusedSchemas"
+    )
 
     # A method with a prompt among its arguments first moves the arguments into a cell (`Sealed`)
     # and clears its own variables. The frame of the method is in the traceback of every later
