@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Mapping, Optional, Set, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Set, Tuple
 
 from localproviders.errors import (
     CapabilityError,
@@ -29,14 +29,14 @@ NAMES = (
     r"|guided[ _-]?(json|decod)|grammars?\b|initiali[sz]e samplers|required for format"
     r"|invalid format|\.format of type)"
 )
-# With status 4xx, the server has refused the request before it did any work. Otherwise, the text
-# must also have one of these words.
-_DENIAL = (
+#: Pattern of the words of a refusal. With status 4xx, the server has refused the request before it
+#: did any work. Otherwise, the text must also have one of these words.
+DENIAL = (
     r"(\b(not|no|cannot|unable|invalid|errors?|fail(ed|s|ure)?|too|must|should"
     r"|un(supported|available|known|recogni[sz]ed|expected))\b|n't\b)"
 )
-# Texts about the content of the schema. Any other refusal concerns all schemas.
-_ABOUT_CONTENT = (
+#: Pattern of the texts about the content of a schema. Any other refusal concerns all schemas.
+ABOUT_CONTENT = (
     r"invalid (json[ _]?)?(schema|grammar)|schema for\b|in context=|features|schema (fields?|keyw)"
     r"|unrecogni[sz]ed schema|conver(t|sion)|compil|pars(e|ing)\b.{0,40}(grammar|schema)|samplers"
     r"|grammar error|constraint|too (many|deep|complex|large|long)"
@@ -60,7 +60,7 @@ def refuses_schema(error: ProviderError) -> bool:
         return error.message.endswith("does not support response_schema")
     said = Unseen(error.server_message)
     is_early = error.status is not None and 400 <= error.status < 500
-    return _says(NAMES, said) and (is_early or _says(_DENIAL, said)) and not error.partial
+    return _says(NAMES, said) and (is_early or _says(DENIAL, said)) and not error.partial
 
 
 def in_words(request: CompletionRequest) -> CompletionRequest:
@@ -77,6 +77,19 @@ def in_words(request: CompletionRequest) -> CompletionRequest:
     content = f"{message.content}\n\n{words_for(request.response_schema)}".lstrip()
     messages[chosen] = message.replace(content=content)
     return request.replace(messages=tuple(messages), response_schema=None)
+
+
+def with_words(
+    messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]
+) -> List[Mapping[str, Any]]:
+    """Return the JSON of the messages, of which one has the schema in words (see `in_words`)."""
+    users = [index for index, message in enumerate(messages) if message["role"] == "user"]
+    chosen = users[-1] if users else -1
+    made, content, words = list(messages), messages[chosen]["content"], words_for(schema)
+    is_text = isinstance(content, str)
+    spoken = f"{content}\n\n{words}" if is_text else [*content, {"type": "text", "text": words}]
+    made[chosen] = {**messages[chosen], "content": spoken}
+    return made
 
 
 def words_for(schema: Optional[Mapping[str, Any]]) -> str:
@@ -98,7 +111,7 @@ Refused = Tuple[Optional[str], Optional[int]]
 
 def refused_by(error: ProviderError, request: CompletionRequest) -> Refused:
     """Return what an error refuses: the schema of the request, or all schemas, for its model."""
-    is_only_this = _says(_ABOUT_CONTENT, Unseen(error.server_message or ""))
+    is_only_this = _says(ABOUT_CONTENT, Unseen(error.server_message or ""))
     return request.model, hash(_as_json(request.response_schema)) if is_only_this else None
 
 

@@ -214,6 +214,9 @@ class OpenAICompatibleProvider(HTTPProvider):
     def _own_fields(self, path: str) -> Sequence[OwnField]:
         return own_fields.of_path(path)
 
+    def _optional_fields(self) -> Sequence[OwnField]:
+        return own_fields.OPTIONAL
+
     def _is_same(self, listed: str, model: str) -> bool:
         # Ollama lists every name with a tag, and accepts shorter ones here, too
         # (docs/reference/ollama.md, "Model names"). Other names must be equal.

@@ -11,6 +11,8 @@ from typing import Any, Callable, ClassVar, Dict, Iterator, List, Mapping, Named
 import pytest
 
 from localproviders import (
+    CompletionRequest,
+    Image,
     LMStudioProvider,
     LocalProvider,
     Message,
@@ -537,6 +539,31 @@ def test_a_provider_that_accepts_no_schema_gets_it_in_words() -> None:
     assert "JSON Schema" in server.exchanges[-1].json["messages"][0]["content"]
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["status", "stream"])
+@pytest.mark.parametrize("refusal", ONE_OF_EACH, ids=lambda each: each.kind)
+def test_parse_that_is_not_strict_does_the_same(refusal: Refusal, streamed: bool) -> None:
+    with refusing(refusal, NO_CITY, GOOD, streamed=streamed) as server:
+        parsed = server.provider.parse("Which?", City, strict=False)
+
+    assert (parsed.value, parsed.attempts) == (City("Oslo"), 2)
+    assert server.has_schema[:2] == [True, False]
+    assert any("schema" in warning for warning in parsed.response.warnings)
+    first = server.bodies[1]["messages"][-1]["content"]
+    assert first.startswith("Which?") and '"required": ["name"]' in first
+
+
+def test_a_picture_keeps_its_place_before_the_schema() -> None:
+    picture = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
+    message = Message.user("Which?", images=[picture])
+    for strict in (True, False):
+        with refusing(REFUSALS["DeepSeek"]) as server:
+            server.provider.parse([message], City, strict=strict)
+        parts = server.bodies[-1]["messages"][0]["content"]
+        kinds = [part["type"] for part in parts]
+        assert kinds == (["text", "image_url"] if strict else ["text", "image_url", "text"])
+        assert "JSON Schema" in json.dumps(parts)
+
+
 # --- chat -------------------------------------------------------------------------------------
 
 
@@ -568,3 +595,40 @@ def test_a_refused_schema_is_a_warning_if_the_request_is_not_strict(
     assert "schema" in warning
     assert server.has_schema == [True, False]
     assert response.attempts == 2
+
+
+def test_a_general_refusal_of_a_lenient_chat_is_remembered() -> None:
+    with refusing(REFUSALS["Groq"]) as server:
+        for _ in range(2):
+            server.provider.chat("Which?", response_schema={"type": "object"}, strict=False)
+        assert server.has_schema == [True, False, False]
+        with pytest.raises(ProviderError):
+            server.provider.chat("Which?", response_schema={"type": "object"})
+
+    assert server.has_schema[3:] == [True]
+
+
+def test_a_refusal_of_one_schema_by_a_lenient_chat_does_not_concern_others() -> None:
+    with refusing(REFUSALS["llama.cpp, grammar"]) as server:
+        for _ in range(2):
+            server.provider.chat("Which?", response_schema={"type": "object"}, strict=False)
+
+    assert server.has_schema == [True, False] * 2
+
+
+def test_a_schema_of_the_callers_own_json_is_never_left_out() -> None:
+    extra = {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}}
+    with refusing(REFUSALS["Groq"]) as server, pytest.raises(ProviderError):
+        server.provider.chat("Which?", extra_body=extra, strict=False)
+
+    assert server.has_schema == [True]
+
+
+def test_a_text_to_continue_loses_a_refused_schema() -> None:
+    request = CompletionRequest(prompt="{", response_schema={"type": "object"}, strict=False)
+    with refusing(REFUSALS["Ollama, schema"]) as server:
+        response = server.provider.complete(request)
+
+    assert "response_schema" in response.warnings[0]
+    assert [body["prompt"] for body in server.bodies] == ["{", "{"]
+    assert server.has_schema == [True, False]

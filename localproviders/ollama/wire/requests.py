@@ -12,6 +12,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint, path_part
 from localproviders._dialect.common import tool_payloads
+from localproviders._dialect.refused_schemas import with_words
 from localproviders._http.framing import Look, no_look, parse_json
 from localproviders.errors import ConfigurationError, LocalityError, UnsupportedError
 from localproviders.ollama.names import Files
@@ -78,6 +79,14 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
     if not top["options"]:
         del top["options"]
     return {name: value for name, value in top.items() if value is not None}
+
+
+def schema_in_words(payload: Dict[str, Any]) -> bool:
+    """Move the schema of a chat into a message; return whether the request had one."""
+    schema = payload.pop("format", None)
+    if schema is not None and "messages" in payload:
+        payload["messages"] = with_words(payload["messages"], schema)
+    return schema is not None
 
 
 def keep_alive(seconds: float) -> float:
