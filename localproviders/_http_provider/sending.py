@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     Dict,
@@ -25,10 +26,10 @@ from typing import (
     Tuple,
 )
 
-from localproviders._dialect import refused_schemas
 from localproviders._http.deadline import Call
 from localproviders._http.retry import Attempts
 from localproviders._http.transport import Body, Payload, encode
+from localproviders._lazy import LazyModule
 from localproviders.errors import (
     CapabilityError,
     ProviderError,
@@ -38,6 +39,11 @@ from localproviders.errors import (
 )
 from localproviders.secret import Unseen
 from localproviders.settings import Settings
+
+if TYPE_CHECKING:
+    from localproviders._dialect import refused_schemas
+else:
+    refused_schemas = LazyModule("localproviders._dialect.refused_schemas")
 
 # Classes of the errors that may refuse a field. Classes that derive from these have other reasons.
 _REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
