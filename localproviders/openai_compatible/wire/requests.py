@@ -38,7 +38,7 @@ _SHARED_NAMES = (
 
 _TOOL_CHOICES = ("auto", "none", "required")
 
-# The field with the arguments of the chat template (docs/dialects.md, "Fields of requests").
+# The field with the arguments of the chat template (docs/dialects.md, "Switches of thinking").
 _TEMPLATE = "chat_template_kwargs"
 
 
@@ -111,7 +111,7 @@ def _thinking_payload(thinking: Union[bool, str]) -> Dict[str, Any]:
     """Return the level of reasoning, or the switch of reasoning, which the chat template reads.
 
     llama.cpp, vLLM and SGLang pass the switch on to the template of the model. The dialect has no
-    other switch that these servers understand (docs/dialects.md, "Thinking").
+    other switch that these servers understand (docs/dialects.md, "Switches of thinking").
     """
     if isinstance(thinking, bool):
         return {_TEMPLATE: {"enable_thinking": thinking}}
