@@ -11,6 +11,7 @@ import re
 from typing import Any, List, Mapping, Optional, Sequence, Set, Tuple
 
 from localproviders.errors import (
+    AllFailedError,
     CapabilityError,
     ProviderError,
     RequestRejectedError,
@@ -54,6 +55,8 @@ _MOST_REFUSALS = 1_000
 
 def refuses_schema(error: ProviderError) -> bool:
     """Return whether an error means that the server refuses the schema of the request."""
+    if isinstance(error, AllFailedError):
+        return any(map(refuses_schema, error.errors))
     if type(error) not in _CLASSES:
         return False
     if error.server_message is None:  # nothing was sent, because the provider knows its server
@@ -74,8 +77,9 @@ def in_words(request: CompletionRequest) -> CompletionRequest:
     users = [index for index, message in enumerate(messages) if message.role == "user"]
     chosen = users[-1] if users else -1
     message = messages[chosen]
-    content = f"{message.content}\n\n{words_for(request.response_schema)}".lstrip()
-    messages[chosen] = message.replace(content=content)
+    words = words_for(request.response_schema)
+    # The text is in no local variable, so a traceback with local variables does not show it.
+    messages[chosen] = message.replace(content=f"{message.content}\n\n{words}".lstrip())
     return request.replace(messages=tuple(messages), response_schema=None)
 
 

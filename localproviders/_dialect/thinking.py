@@ -279,6 +279,7 @@ def _split_at_lone_end(text: str) -> Optional[Split]:
 
 # The values of `thinking` that switch reasoning off.
 _OFF = (False, "none", "off")
+_IGNORED = "thinking is switched off, but the server or the model ignores that"
 
 
 def is_only_thinking(response: CompletionResponse) -> bool:
@@ -295,7 +296,7 @@ def only_thinking_hint(request: CompletionRequest) -> str:
     """Return the hint for an answer of reasoning alone."""
     more = "raise max_tokens, which limits the thinking and the answer together"
     if request.thinking in _OFF:
-        return f"the server or the model ignores thinking={request.thinking!r}: {more}"
+        return f"{_IGNORED}: {more}"
     return f"pass thinking=False, or {more}"
 
 
@@ -304,4 +305,4 @@ def thinking_warnings(request: CompletionRequest, response: CompletionResponse) 
     if is_only_thinking(response):
         yield f"the answer has only thinking, and no text: {only_thinking_hint(request)}"
     elif request.thinking in _OFF and response.thinking.strip():
-        yield f"the server or the model ignores thinking={request.thinking!r}"
+        yield _IGNORED

@@ -295,6 +295,7 @@ def refusing(
     *texts: str,
     refused: Callable[[Any], bool] = lambda schema: True,
     streamed: bool = False,
+    **options: Any,
 ) -> Iterator[Refusing]:
     """Start a server that refuses schemas, and answers other requests with these texts.
 
@@ -303,6 +304,7 @@ def refusing(
         texts: The answers, one after the other. The last one is repeated.
         refused: Whether the server refuses a schema.
         streamed: Whether the refusal arrives in a stream.
+        options: Options of the provider.
     """
     left, bodies = list(texts or (GOOD,)), []
     said = refusal.body if isinstance(refusal.body, str) else json.dumps(refusal.body)
@@ -322,7 +324,7 @@ def refusing(
 
     with ScriptedServer(script) as server:
         url, retry = server.url, RetryPolicy(attempts=1)
-        with _CLASSES[refusal.kind](url, model="m", retry=retry) as provider:
+        with _CLASSES[refusal.kind](url, model="m", retry=retry, **options) as provider:
             yield Refusing(provider, bodies)
 
 
@@ -517,6 +519,15 @@ def test_several_servers_write_a_refused_schema_into_the_prompt_too() -> None:
         assert parsed.value == City("Oslo")
         assert any("refuses the response schema" in line for line in parsed.response.warnings)
     assert server.has_schema.count(True) == 1
+
+
+def test_a_refusal_is_no_fault_of_one_of_several_servers() -> None:
+    for refusal in (REFUSALS["Groq"], REFUSALS["not implemented"], REFUSALS["Ollama, schema"]):
+        with refusing(refusal) as first, refusing(refusal, name="second") as second:
+            local = LocalProvider([first.provider, second.provider], model="m")
+            for number in range(5):
+                schema = {"type": "object", "properties": {f"n{number}": {"type": "string"}}}
+                assert local.parse("Which?", schema).response.tried == ()
 
 
 def test_the_error_of_the_second_request_shows_no_prompt() -> None:
