@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, Optional, Protocol
+from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
 from localproviders._http.deadline import Call, total_ended
 from localproviders.errors import LimitError, ProviderError
 from localproviders.types.limits import CancelToken, Limits, Timeout
 from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import CompletionResponse
+
+if TYPE_CHECKING:
+    from localproviders._dialect.refused_schemas import RefusedSchemas
 
 
 class SupportsComplete(Protocol):
@@ -18,6 +21,11 @@ class SupportsComplete(Protocol):
     @property
     def name(self) -> str:
         """Name of the provider."""
+        ...
+
+    @property
+    def _refused_schemas(self) -> RefusedSchemas:
+        """The schemas that the server refuses."""
         ...
 
     def limits(self, timeout: Timeout = None) -> Limits:

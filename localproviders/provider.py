@@ -21,7 +21,7 @@ from typing import (
 
 from localproviders._did_you_mean import name_other_method
 from localproviders._http.stream import Stream
-from localproviders._lazy import LazyModule
+from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import (
     NoKeywords,
     Self,
@@ -58,6 +58,7 @@ from localproviders.types.responses import (
 
 if TYPE_CHECKING:
     from localproviders import schema, structured, tool_loop
+    from localproviders._dialect.refused_schemas import RefusedSchemas
 else:
     schema = LazyModule("localproviders.schema")
     structured = LazyModule("localproviders.structured")
@@ -83,6 +84,11 @@ class ModelProvider(ABC):
     A provider may be shared by threads, used after a fork, and pickled. Use it in a ``with``
     block, or call `close`, to close the connections that it keeps.
     """
+
+    #: The schemas that the server has refused in calls of `parse`.
+    _refused_schemas: LazyPart[RefusedSchemas] = LazyPart(
+        "localproviders._dialect.refused_schemas:RefusedSchemas"
+    )
 
     # A method with a prompt among its arguments first moves the arguments into a cell (`Sealed`)
     # and clears its own variables. The frame of the method is in the traceback of every later
@@ -633,6 +639,10 @@ class ModelProvider(ABC):
         whose root is not an object is sent as an object with the one key ``value``, unless the
         schema refers to its own root.
 
+        If the server refuses the schema, the request is sent once more with the schema in words at
+        the end of the last message of the user, and the response has a warning. The refusal is
+        remembered for this provider and the model. It does not count as an attempt.
+
         The text of the response is parsed as JSON. Blanks and one Markdown fence around the JSON
         are removed. A response that does not follow the schema is sent back to the model with the
         reasons and the schema. This is repeated until a response follows the schema, or until
@@ -659,8 +669,6 @@ class ModelProvider(ABC):
                 response, and `reasons` lists its errors.
             ConfigurationError: The type has no schema that can be sent and checked, no model is
                 named, or the server does not have one of the parameters. The prompt was not sent.
-            UnsupportedError: The server does not accept a schema. With ``strict=False`` the
-                schema is not sent, and the response is still checked.
             LimitError: A time limit expired. The total limit is that of the complete call.
             ValueError: The messages are empty or malformed, the value of a field is
                 impossible, or `max_attempts` is below 1.

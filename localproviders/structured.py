@@ -7,6 +7,8 @@ import re
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._dialect.common import is_too_long, parse_written_json
+from localproviders._dialect.refused_schemas import WARNING, in_words, refused_by, refuses_schema
+from localproviders._dialect.thinking import is_only_thinking, only_thinking_hint
 from localproviders._http.framing import LARGE, Look, weigh
 from localproviders._interrupts import is_injected
 from localproviders._record import CONTENT, Record, field, record
@@ -18,6 +20,7 @@ from localproviders.errors import (
     SchemaError,
 )
 from localproviders.schema import build, check, schema_of
+from localproviders.schema.strict import closed
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Message
 from localproviders.types.requests import CompletionRequest
@@ -65,7 +68,7 @@ def parse(
     with SharedDeadline(provider, timeout, cancel) as shared:
         while True:
             attempt += 1
-            response = shared.send(request)
+            request, response = _send(shared, request)
             reading = _read(response, form, shared.check)
             _check_limits(shared, response)
             if not reading.reasons:
@@ -80,17 +83,15 @@ class _Form(NamedTuple):
 
     Attributes:
         response_type: The type, or the schema, that the caller passed.
-        schema: The schema of the type.
+        schema: The schema of the type, against which the answer is checked.
         sent: The schema in the request, which always describes an object.
+        is_wrapped: Whether the answer is an object whose only property has the value.
     """
 
     response_type: Any
     schema: Dict[str, Any]
-    sent: Dict[str, Any]
-
-    @property
-    def is_wrapped(self) -> bool:
-        return self.sent is not self.schema
+    sent: Mapping[str, Any]
+    is_wrapped: bool
 
 
 def _form_of(response_type: Any) -> _Form:
@@ -98,7 +99,11 @@ def _form_of(response_type: Any) -> _Form:
     # A schema that refers to its own root ("#") is not wrapped, because its references would then
     # mean the wrapper.
     is_sendable = schema.get("type") == "object" or '"#"' in json.dumps(schema, default=str)
-    return _Form(response_type, schema, schema if is_sendable else _wrap(schema))
+    sent: Mapping[str, Any] = schema if is_sendable else _wrap(schema)
+    # The caller may have meant other properties to be allowed in a schema, but not in a type.
+    if not isinstance(response_type, Mapping):
+        sent = closed(sent)
+    return _Form(response_type, schema, sent, is_wrapped=not is_sendable)
 
 
 def _wrap(schema: Mapping[str, Any]) -> Dict[str, Any]:
@@ -119,6 +124,40 @@ def _wrap(schema: Mapping[str, Any]) -> Dict[str, Any]:
     }
 
 
+# --- one request ---------------------------------------------------------------------------
+
+
+def _send(
+    shared: SharedDeadline, request: CompletionRequest
+) -> Tuple[CompletionRequest, CompletionResponse]:
+    """Send a request; if the server refuses its schema, send it again with the schema in words.
+
+    The refusal is remembered for the provider and the model. The result has the request that was
+    answered, and its response.
+    """
+    if request.response_schema is None:
+        return request, _with_warning(shared.send(request))
+    known = shared.provider._refused_schemas
+    refused = None
+    if not known.has(request):
+        try:
+            return request, shared.send(request)
+        except ProviderError as error:
+            if not refuses_schema(error):
+                raise
+            refused = refused_by(error, request)
+    spoken = in_words(request)
+    response = _with_warning(shared.send(spoken))
+    if refused is None:
+        return spoken, response
+    known.add(refused)
+    return spoken, response.replace(attempts=response.attempts + 1)
+
+
+def _with_warning(response: CompletionResponse) -> CompletionResponse:
+    return response.replace(warnings=(*response.warnings, WARNING))
+
+
 # --- one answer ----------------------------------------------------------------------------
 
 
@@ -134,18 +173,21 @@ class _Reading(Record):
         reasons: The reasons why the answer does not follow the schema; empty if it does.
         is_cut_off: True if the answer was cut off before its JSON was complete. The answer to
             another request would be cut off, too.
+        is_only_thinking: True if the model reasoned and did not answer.
     """
 
     value: Any = field(default=None, metadata=CONTENT)
     reasons: Tuple[str, ...] = field(default=(), metadata=CONTENT)
     is_cut_off: bool = False
+    is_only_thinking: bool = False
 
 
 def _read(response: CompletionResponse, form: _Form, look: Look) -> _Reading:
     is_cut_off = is_too_long(response.finish_reason)
     text = _without_fence(response.text)
     if not text:
-        return _Reading(reasons=(_reason_for_no_text(response),), is_cut_off=is_cut_off)
+        reason, thought = _reason_for_no_text(response), is_only_thinking(response)
+        return _Reading(reasons=(reason,), is_cut_off=is_cut_off, is_only_thinking=thought)
     try:
         if len(text) > LARGE:
             weigh(text, most=_MAX_WEIGHT, look=look)
@@ -173,7 +215,8 @@ def _without_fence(text: str) -> str:
 def _reason_for_no_text(response: CompletionResponse) -> str:
     if response.tool_calls:
         return "answer: is empty, because the model called a tool"
-    return f"answer: is empty{'; the model wrote only thinking' if response.thinking else ''}"
+    thinking = "; the model wrote only thinking" if is_only_thinking(response) else ""
+    return f"answer: is empty{thinking}"
 
 
 def _read_value(value: Any, form: _Form) -> _Reading:
@@ -203,13 +246,22 @@ def _with_correction(
 ) -> CompletionRequest:
     """Return the request with two more messages: the refused answer, and the reasons."""
     # The message repeats the schema, because the model may not have seen the schema: Ollama makes a
-    # grammar from it and does not show it (docs/reference/ollama.md, "Structured output").
+    # grammar from it and does not show it (docs/reference/ollama.md, "Structured output"). A schema
+    # in words is in the conversation already.
+    schema = request.response_schema
+    request_again = (
+        ("Answer again with nothing but JSON that follows the schema.",)
+        if schema is None
+        else (
+            "Answer again with nothing but JSON that follows this schema:",
+            json.dumps(schema, ensure_ascii=False, default=str),
+        )
+    )
     correction = "\n".join(
         (
             "This answer does not follow the schema:",
             *(f"- {reason}" for reason in reasons),
-            "Answer again with nothing but JSON that follows this schema:",
-            json.dumps(request.response_schema, ensure_ascii=False, default=str),
+            *request_again,
         )
     )
     # The tool calls are removed, because servers refuse a conversation with a tool call that has no
@@ -227,13 +279,22 @@ def _schema_error(
         else f"no answer followed the schema in {attempts} "
         f"{'attempt' if attempts == 1 else 'attempts'}"
     )
+    if reading.is_only_thinking:
+        message += ", because the model wrote only thinking"
     return SchemaError(
         message,
-        hint="raise max_tokens or context_length"
-        if reading.is_cut_off
-        else "read the reasons in error.reasons, and the last answer in error.text",
+        hint=_hint(reading, request),
         reasons=reading.reasons,
         provider=response.provider,
         model=request.model or response.model,
         partial=response.text,
     )
+
+
+def _hint(reading: _Reading, request: CompletionRequest) -> str:
+    if reading.is_only_thinking:
+        return only_thinking_hint(request)
+    if reading.is_cut_off:
+        return "raise max_tokens or context_length"
+    hint = "read the reasons in error.reasons, and the last answer in error.text"
+    return f"{hint}; {WARNING}" if request.response_schema is None else hint

@@ -6,7 +6,10 @@ Servers that do not know the template of a model leave its reasoning in the text
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+from localproviders.types.requests import CompletionRequest
+from localproviders.types.responses import CompletionResponse
 
 #: Two strings: thinking and text. In `_TAGS`, an opening and a closing tag.
 Split = Tuple[str, str]
@@ -270,3 +273,36 @@ def _split_at_lone_end(text: str) -> Optional[Split]:
     if is_opened or is_quoted or is_code or in_sentence:
         return None
     return before, after.lstrip()
+
+
+# --- answers of reasoning alone ---------------------------------------------------------------
+
+# The values of `thinking` that switch reasoning off.
+_OFF = (False, "none", "off")
+_IGNORED = "thinking is switched off, but the server or the model ignores that"
+
+
+def is_only_thinking(response: CompletionResponse) -> bool:
+    """Return whether the model reasoned, and then neither answered nor called a tool.
+
+    OpenAI's service counts the tokens of the reasoning, and does not send its text.
+    """
+    if response.text.strip() or response.tool_calls:
+        return False
+    return bool(response.thinking.strip() or response.usage.thinking_tokens)
+
+
+def only_thinking_hint(request: CompletionRequest) -> str:
+    """Return the hint for an answer of reasoning alone."""
+    more = "raise max_tokens, which limits the thinking and the answer together"
+    if request.thinking in _OFF:
+        return f"{_IGNORED}: {more}"
+    return f"pass thinking=False, or {more}"
+
+
+def thinking_warnings(request: CompletionRequest, response: CompletionResponse) -> Iterator[str]:
+    """Yield the warnings of a response whose reasoning the caller did not want or expect."""
+    if is_only_thinking(response):
+        yield f"the answer has only thinking, and no text: {only_thinking_hint(request)}"
+    elif request.thinking in _OFF and response.thinking.strip():
+        yield _IGNORED

@@ -19,6 +19,7 @@ from typing import (
 
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import address_hint
+from localproviders._dialect.thinking import thinking_warnings
 from localproviders._http.deadline import Call
 from localproviders._http.framing import (
     GuessingDecoder,
@@ -29,7 +30,7 @@ from localproviders._http.framing import (
 from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
 from localproviders._http_provider.call_runner import CallRunner, Completion
 from localproviders._http_provider.model_checks import CapabilityCheck, ContextWindowCheck
-from localproviders._http_provider.sending import OwnField, RefusedFields, Sending
+from localproviders._http_provider.sending import OwnField, RefusedFields, Sending, refused
 from localproviders._lazy import LazyModule
 from localproviders._signatures import (
     ABSENT,
@@ -217,6 +218,13 @@ class HTTPProvider(ModelProvider):
         """
         return ()
 
+    def _optional_fields(self) -> Sequence[OwnField]:
+        """Return the fields of the caller's that are left out if the server refuses them.
+
+        This is done only for a request that is not strict. By default, there are none.
+        """
+        return ()
+
     def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
         """Reload a model that was evicted from memory between calls, and return a warning.
 
@@ -327,7 +335,8 @@ class HTTPProvider(ModelProvider):
         try:
             self._check_locality(model, call)
             self._check_capabilities(request, model, call)
-            sending = Sending(self, model, call, make_request, request.extra_body)
+            optional = () if request.strict else self._optional_fields()
+            sending = Sending(self, model, call, make_request, request.extra_body, optional)
             while True:
                 path, body, accept, parser = sending.prepare()
                 try:
@@ -417,6 +426,9 @@ class HTTPProvider(ModelProvider):
         )
         warnings = (*completion.warnings, lost) if lost else tuple(completion.warnings)
         response = summary.response(provider=self.name, model=model, warnings=warnings)
+        noticed = tuple(thinking_warnings(request, response))
+        if noticed:
+            response = response.replace(warnings=(*response.warnings, *noticed))
         self._calibration.learn(model, request, response.usage.prompt_tokens)
         completion.span.answered(response)
         return response
@@ -433,6 +445,9 @@ class HTTPProvider(ModelProvider):
         self, error: ProviderError, request: CompletionRequest, model: str, span: Span
     ) -> ProviderError:
         """Return the error of a completion with its context, and send the ``failed`` event."""
+        for field in refused(error, self._optional_fields() if request.strict else ()):
+            if getattr(request, field.name) is not None:
+                error.hint = field.hint
         error = self._runner.failed(error, span, model, texts_of(request))
         # The model may have been removed or replaced.
         if isinstance(error, ModelError):

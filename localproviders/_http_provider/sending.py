@@ -2,7 +2,8 @@
 
 This package adds some fields to requests by itself. A server that refuses one of them must not be
 unusable for that reason. So the request is sent again without the field, once, the response has a
-warning, and the provider remembers the refusal. A field of the caller's is never left out.
+warning, and the provider remembers the refusal. If a request is not strict, a few fields of the
+caller's are left out in the same way.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     Dict,
@@ -27,6 +29,7 @@ from typing import (
 from localproviders._http.deadline import Call
 from localproviders._http.retry import Attempts
 from localproviders._http.transport import Body, Payload, encode
+from localproviders._lazy import LazyModule
 from localproviders.errors import (
     CapabilityError,
     ProviderError,
@@ -36,6 +39,11 @@ from localproviders.errors import (
 )
 from localproviders.secret import Unseen
 from localproviders.settings import Settings
+
+if TYPE_CHECKING:
+    from localproviders._dialect import refused_schemas
+else:
+    refused_schemas = LazyModule("localproviders._dialect.refused_schemas")
 
 # Classes of the errors that may refuse a field. Classes that derive from these have other reasons.
 _REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
@@ -61,7 +69,9 @@ class OwnField(NamedTuple):
         leave_out: Removes the field from a request body; returns whether the body had it.
         lost: Consequence for the caller, for the warning.
         combined: Pattern of the error texts that refuse the field only together with another
-            field of the request. Such a refusal is not remembered.
+            field of the request, or only this value of it. Such a refusal is not remembered.
+        denial: Pattern that the text must also match, if its status is not 4xx.
+        hint: The hint of an error that refuses the field, if the field is the caller's.
     """
 
     name: str
@@ -70,6 +80,28 @@ class OwnField(NamedTuple):
     leave_out: Callable[[Dict[str, Any]], bool]
     lost: str
     combined: str = r"(?!)"
+    denial: str = _NOT_SUPPORTED
+    hint: Optional[str] = None
+
+
+def schema_field(keys: Tuple[str, ...], leave_out: Callable[[Dict[str, Any]], bool]) -> OwnField:
+    """Return the field of the caller's response schema, which the prompt can have in words.
+
+    Args:
+        keys: The keys of the request body that change if the schema is left out.
+        leave_out: Moves the schema into the prompt; returns whether the body had one.
+    """
+    return OwnField(
+        name="response_schema",
+        refusal=refused_schemas.NAMES,
+        keys=keys,
+        leave_out=leave_out,
+        lost="a message asks for it in words, and the model was not made to follow it",
+        combined=refused_schemas.ABOUT_CONTENT,
+        denial=refused_schemas.DENIAL,
+        hint="call parse(), which writes the schema into the prompt and checks the answer, or pass "
+        "strict=False, which does not check it",
+    )
 
 
 class RefusedFields:
@@ -107,9 +139,11 @@ def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, 
         return {}
     said = Unseen(error.server_message)
     is_early = error.status is not None and 400 <= error.status < 500
-    if not is_early and not _says(_NOT_SUPPORTED, said):
-        return {}
-    return {field: said for field in fields if _says(field.refusal, said)}
+    return {
+        field: said
+        for field in fields
+        if _says(field.refusal, said) and (is_early or _says(field.denial, said))
+    }
 
 
 def _concerns_a_model(text: str, model: str) -> bool:
@@ -160,6 +194,7 @@ class Sending:
         make: Makes the request: its path, its JSON, and the reader of its response. It is called
             once for each time that the request is sent.
         given: The caller's own fields of the request body; a field that is None is not sent.
+        optional: Further fields that may be left out, because the request is not strict.
 
     Attributes:
         attempts: The attempts to send the request, for `Transport.open`.
@@ -172,10 +207,11 @@ class Sending:
         call: Call,
         make: Callable[[Call], Tuple[str, Mapping[str, Any], Any]],
         given: Mapping[str, Any] = MappingProxyType({}),
+        optional: Sequence[OwnField] = (),
     ) -> None:
         self._provider, self._model, self._call, self._make = provider, model, call, make
         self._given = {key for key in given if given[key] is not None}
-        self._path = ""
+        self._path, self._optional = "", optional
         self._left_out: Dict[OwnField, str] = {}
         self._missing: List[OwnField] = []
         self._reloaded: Optional[str] = None
@@ -225,8 +261,8 @@ class Sending:
         return left_out if self._reloaded is None else [*left_out, self._reloaded]
 
     def _ours(self) -> List[OwnField]:
-        """Return the fields that this package has added, and the caller has not set."""
-        fields = self._provider._own_fields(self._path)
+        """Return the fields that may be left out, without those in the caller's `extra_body`."""
+        fields = (*self._provider._own_fields(self._path), *self._optional)
         return [field for field in fields if not self._given.intersection(field.keys)]
 
     def _can_leave_out(self, error: ProviderError) -> bool:

@@ -679,9 +679,9 @@ class LMStudioProvider(OpenAICompatibleProvider):
         memory: Optional[Memory] = vars(self).get("_memory")
         return None if memory is None else memory.revive(error, model, call)
 
-    def _thinking_level(self, enabled: bool) -> Optional[str]:
-        # The server accepts "off" but ignores it; "none" works
-        # (docs/reference/lmstudio.md, "Chat completions").
+    def _thinking_switch(self, enabled: bool) -> str:
+        # The server accepts "off" but ignores it; "none" works. It also ignores the arguments of
+        # the chat template (docs/reference/lmstudio.md, "Chat completions").
         return "medium" if enabled else "none"
 
     def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from localproviders._address import parse_endpoint
 from localproviders._dialect.common import Vectors
@@ -43,6 +54,11 @@ else:
     ollama_names = LazyModule("localproviders.ollama.names")
     wire_models = LazyModule("localproviders.openai_compatible.wire.models")
     own_fields = LazyModule("localproviders.openai_compatible.wire.own_fields")
+
+_THINKING_HINT = (
+    "pass a level such as 'low', or the server's own switch, such as "
+    'extra_body={"chat_template_kwargs": {"enable_thinking": True}}'
+)
 
 
 class OpenAICompatibleProvider(HTTPProvider):
@@ -198,6 +214,9 @@ class OpenAICompatibleProvider(HTTPProvider):
     def _own_fields(self, path: str) -> Sequence[OwnField]:
         return own_fields.of_path(path)
 
+    def _optional_fields(self) -> Sequence[OwnField]:
+        return own_fields.OPTIONAL
+
     def _is_same(self, listed: str, model: str) -> bool:
         # Ollama lists every name with a tag, and accepts shorter ones here, too
         # (docs/reference/ollama.md, "Model names"). Other names must be equal.
@@ -220,11 +239,10 @@ class OpenAICompatibleProvider(HTTPProvider):
         if request.overflow == "truncate":
             warnings.extend(self._refuse("overflow='truncate'", "shorten the prompt", request))
         if isinstance(request.thinking, bool):
-            level = self._thinking_level(request.thinking)
-            if level is None:
-                hint = "pass a level such as 'low', or the server's own switch in extra_body"
-                warnings.extend(self._refuse("thinking as True or False", hint, request))
-            request = request.replace(thinking=level)
+            switch = self._thinking_switch(request.thinking)
+            if switch is None:
+                warnings.extend(self._refuse("thinking=True", _THINKING_HINT, request))
+            request = request.replace(thinking=switch)
         return request, warnings
 
     def _check_media(self, request: CompletionRequest) -> None:
@@ -251,9 +269,14 @@ class OpenAICompatibleProvider(HTTPProvider):
             )
         return [f"{message}; it was left out"]
 
-    def _thinking_level(self, enabled: bool) -> Optional[str]:
-        """Return the level that switches reasoning on or off; None if there is no such level."""
-        return None
+    def _thinking_switch(self, enabled: bool) -> Union[Literal[False], str, None]:
+        """Return the value of `thinking` that switches reasoning on or off; None if there is none.
+
+        A level is sent as ``reasoning_effort``, and False to the chat template. A server that does
+        not know the field of the template ignores it. After False, the answer shows whether it was
+        ignored, and has a warning. After True, it does not show that, so True is refused.
+        """
+        return None if enabled else False
 
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
         def read(data: Any) -> Vectors:

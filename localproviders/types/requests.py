@@ -86,7 +86,9 @@ class CompletionRequest(Record):
             ever.
         overflow: Handling of a prompt or an answer that exceeds the context window: ``error``,
             ``truncate`` or ``allow``.
-        strict: False omits a parameter that the server does not support, with a warning.
+        strict: False omits a parameter that the server does not support, with a warning. A
+            `response_schema` and ``thinking=False`` are then also omitted if the server refuses
+            them; the schema is then added in words to the last message of the user.
         allow_other_model: True accepts an answer from another model than the requested one.
         extra_body: Further fields for the JSON of the request. They are sent unchanged and
             without a check.

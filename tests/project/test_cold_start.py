@@ -30,14 +30,14 @@ _MACHINERY = {
 }  # fmt: skip
 
 _NOT_FOR_A_CHAT = {
-    "_shared_deadline", "_http_provider.embedding", "capabilities", "cli", "config", "discovery", "engine",
+    "_shared_deadline", "_dialect.refused_schemas", "_http_provider.embedding", "capabilities", "cli", "config", "discovery", "engine",
     "exporters", "local", "lmstudio.catalog", "lmstudio.downloads", "lmstudio.memory",
     "lmstudio.stateful", "lmstudio.wire.stateful", "ollama.catalog", "ollama.memory",
     "ollama.transfers",
     "ollama.wire.models",
     "openai_compatible.counting", "openai_compatible.wire.models",
     "openai_compatible.wire.own_fields",
-    "schema", "structured", "testing", "tool_loop",
+    "schema", "schema.strict", "structured", "testing", "tool_loop",
 }  # fmt: skip
 
 # Needed by a chat with Ollama, and by no other.

@@ -57,9 +57,11 @@ BACKENDS = {
 
 
 def _schema_format(schema: Mapping[str, Any]) -> Dict[str, Any]:
-    named = {"name": "answer", "strict": True, "schema": schema}
+    named = {"name": "answer", "strict": False, "schema": schema}
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 
+
+WITHOUT_THINKING = {"chat_template_kwargs": {"enable_thinking": False}}
 
 # Field, value, and the fields that Ollama, LM Studio and a generic server receive for it.
 FIELDS: List[Tuple[str, Any, Any, Any, Any]] = [
@@ -74,7 +76,7 @@ FIELDS: List[Tuple[str, Any, Any, Any, Any]] = [
     ),
     ("response_schema", SCHEMA, {"format": SCHEMA}, *[_schema_format(SCHEMA)] * 2),
     ("thinking", True, {"think": True}, {"reasoning_effort": "medium"}, REFUSED),
-    ("thinking", False, {"think": False}, {"reasoning_effort": "none"}, REFUSED),
+    ("thinking", False, {"think": False}, {"reasoning_effort": "none"}, WITHOUT_THINKING),
     ("thinking", "high", {"think": "high"}, *[{"reasoning_effort": "high"}] * 2),
     ("max_tokens", 7, {"options": {"num_predict": 7}}, *[{"max_tokens": 7}] * 2),
     ("temperature", 0.0, {"options": {"temperature": 0.0}}, *[{"temperature": 0.0}] * 2),

@@ -189,7 +189,11 @@ RULES: Tuple[Rule, ...] = (
         UnsupportedError,
         "update Ollama if its version is old, or check that the server at this address is Ollama",
     ),
-    rule(r"option .* must be|invalid format", RequestRejectedError),
+    rule(
+        r"option .* must be|invalid format|invalid JSON schema|required for format"
+        r"|fail\w* to parse grammar|parsing grammar|initialize samplers",
+        RequestRejectedError,
+    ),
 )
 
 

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import os
 from pathlib import PurePosixPath
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint, path_part
 from localproviders._dialect.common import tool_payloads
 from localproviders._http.framing import Look, no_look, parse_json
+from localproviders._lazy import LazyModule
 from localproviders.errors import ConfigurationError, LocalityError, UnsupportedError
 from localproviders.ollama.names import Files
 from localproviders.ollama.wire.responses import checked
 from localproviders.types.messages import Message
 from localproviders.types.requests import CompletionRequest, EmbeddingRequest
+
+if TYPE_CHECKING:
+    from localproviders._dialect import refused_schemas
+else:
+    refused_schemas = LazyModule("localproviders._dialect.refused_schemas")
 
 # Fields of this package and their names in `options` (docs/reference/ollama.md, "Options").
 _OPTION_NAMES = {
@@ -78,6 +84,14 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
     if not top["options"]:
         del top["options"]
     return {name: value for name, value in top.items() if value is not None}
+
+
+def schema_in_words(payload: Dict[str, Any]) -> bool:
+    """Move the schema of a chat into a message; return whether the request had one."""
+    schema = payload.pop("format", None)
+    if schema is not None and "messages" in payload:
+        payload["messages"] = refused_schemas.with_words(payload["messages"], schema)
+    return schema is not None
 
 
 def keep_alive(seconds: float) -> float:

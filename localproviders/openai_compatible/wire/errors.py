@@ -48,6 +48,16 @@ RULES: Tuple[Rule, ...] = (
     rule(
         r"model_not_found|DeploymentNotFound|model .*(not found|does not exist)", ModelNotFoundError
     ),
+    # A schema is refused. The status can be 500, and there is none in a stream. No ability of the
+    # model is missing: without the schema, it answers.
+    rule(
+        r"not support (response.?format|json|structured)"
+        r"|(response.?format|json.?schema|structured.?outputs?)\b.{0,60}\bnot supported"
+        r"|failed to (parse|compile)\b.{0,20}\bgrammar|initialize samplers"
+        r"|schema conversion failed",
+        RequestRejectedError,
+        "simplify the schema of the answer or of the tools, or leave it out",
+    ),
     rule(
         r"not_supported_error|does not support|not support embeddings|--embeddings",
         CapabilityError,

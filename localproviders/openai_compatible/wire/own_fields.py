@@ -1,13 +1,15 @@
-"""The fields that this package adds to requests by itself, and that servers refuse.
+"""The fields that servers refuse, and without which they can still answer.
 
-docs/dialects.md, "Fields that servers refuse", lists them with the servers.
+This package adds most of them to requests by itself. docs/dialects.md, "Fields that servers
+refuse", lists them with the servers.
 """
 
 from __future__ import annotations
 
 from typing import Any, Callable, Dict, Sequence, Tuple
 
-from localproviders._http_provider.sending import OwnField
+from localproviders._dialect.refused_schemas import with_words
+from localproviders._http_provider.sending import OwnField, schema_field
 
 _STREAM_OPTIONS = r"(stream[_ -]?options?\b|include[_ ]?usage)"
 
@@ -85,6 +87,29 @@ _OF_VECTORS: Tuple[OwnField, ...] = (
         keys=("encoding_format",),
         leave_out=_without("encoding_format"),
         lost="the vectors come as decimal numbers, which take longer to send and to read",
+    ),
+)
+
+
+def _schema_in_words(payload: Dict[str, Any]) -> bool:
+    wanted = payload.pop("response_format", None)
+    if wanted is None:
+        return False
+    payload["messages"] = with_words(payload["messages"], wanted["json_schema"]["schema"])
+    return True
+
+
+#: The caller's fields that may be left out if the request is not strict.
+OPTIONAL: Tuple[OwnField, ...] = (
+    schema_field(("response_format", "messages"), _schema_in_words),
+    OwnField(
+        name="thinking",
+        refusal=r"chat[ _]?template|enable[ _]?thinking",
+        keys=("chat_template_kwargs",),
+        leave_out=_without("chat_template_kwargs"),
+        lost="the model may reason",
+        hint="pass a level that the server knows, such as thinking='none' or 'low', or its own "
+        "switch in extra_body; or pass strict=False",
     ),
 )
 

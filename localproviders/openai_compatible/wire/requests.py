@@ -6,14 +6,20 @@ responses are also parsed here.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Tuple, Union
 
 from localproviders._dialect.common import checked, tool_payloads, unexpected
 from localproviders._dialect.values import count
 from localproviders._http.transport import Payload, write_json
+from localproviders._lazy import LazyModule
 from localproviders.openai_compatible.wire.errors import RULES
 from localproviders.types.messages import Message
 from localproviders.types.requests import CompletionRequest, EmbeddingRequest
+
+if TYPE_CHECKING:
+    from localproviders.schema import strict
+else:
+    strict = LazyModule("localproviders.schema.strict")
 
 # Fields with the same name in this package and in the dialect. OpenAI does not have the last
 # three. llama.cpp and LM Studio read them (docs/reference/lmstudio.md, "Sampling parameters"). Some
@@ -31,6 +37,9 @@ _SHARED_NAMES = (
 )
 
 _TOOL_CHOICES = ("auto", "none", "required")
+
+# The field with the arguments of the chat template (docs/dialects.md, "Switches of thinking").
+_TEMPLATE = "chat_template_kwargs"
 
 
 def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[str, Any]]:
@@ -53,8 +62,20 @@ def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dic
     payload["stream"] = True
     # Without this field, a stream has no token counts.
     payload["stream_options"] = {"include_usage": True}
-    payload.update(request.extra_body)
+    payload.update(_with_extra(payload, request.extra_body))
     return path, {name: value for name, value in payload.items() if value is not None}
+
+
+def _with_extra(payload: Mapping[str, Any], extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the caller's `extra_body`, with our arguments of the chat template added to its own.
+
+    A value of the caller's has priority. No other field is merged, because half of our value
+    together with half of the caller's could mean something else.
+    """
+    ours, theirs = payload.get(_TEMPLATE), extra.get(_TEMPLATE)
+    if ours is None or not isinstance(theirs, Mapping):
+        return extra
+    return {**extra, _TEMPLATE: {**ours, **theirs}}
 
 
 def _chat_only(request: CompletionRequest) -> Dict[str, Any]:
@@ -68,16 +89,33 @@ def _chat_only(request: CompletionRequest) -> Dict[str, Any]:
             else {"type": "function", "function": {"name": request.tool_choice}}
         )
     if request.response_schema is not None:
-        payload["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": "answer", "strict": True, "schema": request.response_schema},
-        }
+        payload["response_format"] = _schema_payload(request.response_schema)
     if request.thinking is not None:
-        payload["reasoning_effort"] = request.thinking
+        payload.update(_thinking_payload(request.thinking))
     if request.logprobs or request.top_logprobs:
         payload["logprobs"] = True
         payload["top_logprobs"] = request.top_logprobs
     return payload
+
+
+def _schema_payload(schema: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the JSON of a schema. OpenAI refuses ``strict`` with a schema in another form.
+
+    Local servers ignore the field.
+    """
+    named = {"name": "answer", "strict": strict.is_strict(schema), "schema": schema}
+    return {"type": "json_schema", "json_schema": named}
+
+
+def _thinking_payload(thinking: Union[bool, str]) -> Dict[str, Any]:
+    """Return the level of reasoning, or the switch of reasoning, which the chat template reads.
+
+    llama.cpp, vLLM and SGLang pass the switch on to the template of the model. The dialect has no
+    other switch that these servers understand (docs/dialects.md, "Switches of thinking").
+    """
+    if isinstance(thinking, bool):
+        return {_TEMPLATE: {"enable_thinking": thinking}}
+    return {"reasoning_effort": thinking}
 
 
 def message_payload(message: Message) -> Dict[str, Any]:

@@ -40,6 +40,12 @@ _CHAT = {
     "stream_options": {"include_usage": True},
 }
 _SCHEMA = {"type": "object"}
+_STRICT = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
 
 _FIELDS = [
     ({}, {}),
@@ -54,6 +60,22 @@ _FIELDS = [
     ({"frequency_penalty": 1}, {"frequency_penalty": 1}),
     ({"stop": "END"}, {"stop": ["END"]}),
     ({"thinking": "high"}, {"reasoning_effort": "high"}),
+    ({"thinking": False}, {"chat_template_kwargs": {"enable_thinking": False}}),
+    ({"thinking": True}, {"chat_template_kwargs": {"enable_thinking": True}}),
+    (
+        {"thinking": False, "extra_body": {"chat_template_kwargs": {"x": 1}, "y": 2}},
+        {"chat_template_kwargs": {"enable_thinking": False, "x": 1}, "y": 2},
+    ),
+    (
+        {"thinking": False, "extra_body": {"chat_template_kwargs": {"enable_thinking": True}}},
+        {"chat_template_kwargs": {"enable_thinking": True}},
+    ),
+    ({"thinking": False, "extra_body": {"chat_template_kwargs": None}}, {}),
+    ({"extra_body": {"chat_template_kwargs": {"x": 1}}}, {"chat_template_kwargs": {"x": 1}}),
+    (
+        {"thinking": "low", "extra_body": {"chat_template_kwargs": {"x": 1}}},
+        {"reasoning_effort": "low", "chat_template_kwargs": {"x": 1}},
+    ),
     ({"logprobs": True}, {"logprobs": True}),
     ({"logprobs": False}, {}),
     ({"top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}),
@@ -65,7 +87,7 @@ _FIELDS = [
         {
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {"name": "answer", "strict": True, "schema": _SCHEMA},
+                "json_schema": {"name": "answer", "strict": False, "schema": _SCHEMA},
             }
         },
     ),
@@ -85,9 +107,22 @@ _FIELDS = [
         {
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {"name": "answer", "strict": True, "schema": {}},
+                "json_schema": {"name": "answer", "strict": False, "schema": {}},
             }
         },
+    ),
+    (
+        {"response_schema": _STRICT},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": _STRICT},
+            }
+        },
+    ),
+    (
+        {"response_schema": _SCHEMA, "extra_body": {"response_format": {"type": "text"}}},
+        {"response_format": {"type": "text"}},
     ),
     ({"extra_body": {"stream_options": {"x": 1}, "y": 2}}, {"stream_options": {"x": 1}, "y": 2}),
     ({"extra_body": {"top_k": 9}, "top_k": 3}, {"top_k": 9}),

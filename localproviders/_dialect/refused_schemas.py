@@ -1,0 +1,142 @@
+"""Response schemas that a server refuses: how a refusal is recognized, and the schema in words.
+
+Some servers accept no schema, or not for this model. Others cannot convert one schema to a
+grammar. docs/dialects.md, "Schemas that servers refuse", lists the texts of both.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, List, Mapping, Optional, Sequence, Set, Tuple
+
+from localproviders.errors import (
+    AllFailedError,
+    CapabilityError,
+    ProviderError,
+    RequestRejectedError,
+    ServerError,
+    UnsupportedError,
+)
+from localproviders.secret import Unseen
+from localproviders.types.requests import CompletionRequest
+
+# Classes of the errors that may refuse a schema. Classes that derive from these have other reasons.
+_CLASSES = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
+
+#: Pattern of the names that error texts use for a schema, ignoring case.
+NAMES = (
+    r"(response[ _.-]?(format|schema)|json[ _-]?(schema|mode)|\bschemas?\b|structured[ _-]?output"
+    r"|guided[ _-]?(json|decod)|grammars?\b|initiali[sz]e samplers|required for format"
+    r"|invalid format|\.format of type)"
+)
+#: Pattern of the words of a refusal. With status 4xx, the server has refused the request before it
+#: did any work. Otherwise, the text must also have one of these words.
+DENIAL = (
+    r"(\b(not|no|cannot|unable|invalid|errors?|fail(ed|s|ure)?|too|must|should"
+    r"|un(supported|available|known|recogni[sz]ed|expected))\b|n't\b)"
+)
+#: Pattern of the texts about the content of a schema. Any other refusal concerns all schemas.
+ABOUT_CONTENT = (
+    r"invalid (json[ _]?)?(schema|grammar)|schema for\b|in context=|features|schema (fields?|keyw)"
+    r"|unrecogni[sz]ed schema|conver(t|sion)|compil|pars(e|ing)\b.{0,40}(grammar|schema)|samplers"
+    r"|grammar error|constraint|too (many|deep|complex|large|long)"
+)
+
+#: The warning of a response for which the schema was written into the prompt.
+WARNING = (
+    "the server refuses the response schema, so the schema was written into the prompt, and the "
+    "model was not made to follow it"
+)
+
+# Maximum number of remembered refusals. The memory is emptied when it is full.
+_MOST_REFUSALS = 1_000
+
+
+def refuses_schema(error: ProviderError) -> bool:
+    """Return whether an error means that the server refuses the schema of the request."""
+    if isinstance(error, AllFailedError):
+        return any(map(refuses_schema, error.errors))
+    if type(error) not in _CLASSES:
+        return False
+    if error.server_message is None:  # nothing was sent, because the provider knows its server
+        return error.message.endswith("does not support response_schema")
+    said = Unseen(error.server_message)
+    is_early = error.status is not None and 400 <= error.status < 500
+    return _says(NAMES, said) and (is_early or _says(DENIAL, said)) and not error.partial
+
+
+def in_words(request: CompletionRequest) -> CompletionRequest:
+    """Return the request with its schema in the text of a message instead of the field.
+
+    The text is added to the last message of the user. So the conversation keeps its messages and
+    their roles, and every chat template accepts it: some templates allow no system message, and
+    others no two messages of the same role in sequence.
+    """
+    messages = list(request.messages)
+    users = [index for index, message in enumerate(messages) if message.role == "user"]
+    chosen = users[-1] if users else -1
+    message = messages[chosen]
+    words = words_for(request.response_schema)
+    # The text is in no local variable, so a traceback with local variables does not show it.
+    messages[chosen] = message.replace(content=f"{message.content}\n\n{words}".lstrip())
+    return request.replace(messages=tuple(messages), response_schema=None)
+
+
+def with_words(
+    messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]
+) -> List[Mapping[str, Any]]:
+    """Return the JSON of the messages, of which one has the schema in words (see `in_words`)."""
+    users = [index for index, message in enumerate(messages) if message["role"] == "user"]
+    chosen = users[-1] if users else -1
+    made, content, words = list(messages), messages[chosen]["content"], words_for(schema)
+    is_text = isinstance(content, str)
+    spoken = f"{content}\n\n{words}" if is_text else [*content, {"type": "text", "text": words}]
+    made[chosen] = {**messages[chosen], "content": spoken}
+    return made
+
+
+def words_for(schema: Optional[Mapping[str, Any]]) -> str:
+    """Return the sentence that asks for an answer that follows the schema."""
+    return f"Answer with nothing but JSON that follows this JSON Schema:\n{_as_json(schema)}"
+
+
+def _as_json(schema: Optional[Mapping[str, Any]]) -> str:
+    return json.dumps(schema, ensure_ascii=False, default=str)
+
+
+def _says(pattern: str, text: str) -> bool:
+    return re.search(pattern, text, re.IGNORECASE | re.DOTALL) is not None
+
+
+#: A model, and the hash of a schema; None means the model without a name, and all schemas.
+Refused = Tuple[Optional[str], Optional[int]]
+
+
+def refused_by(error: ProviderError, request: CompletionRequest) -> Refused:
+    """Return what an error refuses: the schema of the request, or all schemas, for its model."""
+    is_only_this = _says(ABOUT_CONTENT, Unseen(error.server_message or ""))
+    return request.model, hash(_as_json(request.response_schema)) if is_only_this else None
+
+
+class RefusedSchemas:
+    """The schemas that the server of one provider refuses, by model.
+
+    There is no lock, because adding to a set is atomic.
+    """
+
+    def __init__(self) -> None:
+        self._known: Set[Refused] = set()
+
+    def add(self, refused: Refused) -> None:
+        """Remember a refusal."""
+        if len(self._known) >= _MOST_REFUSALS:
+            self._known.clear()
+        self._known.add(refused)
+
+    def has(self, request: CompletionRequest) -> bool:
+        """Return whether the server is known to refuse the schema of a request."""
+        if not self._known:
+            return False
+        key = hash(_as_json(request.response_schema))
+        return not self._known.isdisjoint({(request.model, None), (request.model, key)})

@@ -1,0 +1,98 @@
+"""The strict form of a JSON Schema, which OpenAI's service requires if it is to follow the schema.
+
+OpenAI refuses a schema with ``"strict": true`` unless it allows no other properties, requires all
+properties, and uses only some keywords. The service takes any schema without it. Azure, Groq and
+others accept fewer keywords than OpenAI itself, so the form here is the smallest common one: the
+answer to a schema with other keywords, such as `minimum`, is checked after it arrives.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, Mapping
+
+_MAPS = ("properties", "$defs", "definitions")
+_KEYWORDS = frozenset(
+    (*_MAPS, "type", "required", "additionalProperties", "items", "anyOf", "enum", "const", "$ref")
+)
+_ANNOTATIONS = frozenset(("title", "description"))
+
+
+def is_strict(schema: Mapping[str, Any]) -> bool:
+    """Return whether a schema has the strict form, so that every service follows it exactly."""
+    if schema.get("type") != "object" or "anyOf" in schema:
+        return False
+    todo: Any = [schema]
+    while todo:
+        each = todo.pop()
+        if not _obeys(each):
+            return False
+        todo.extend(_inside(each))
+    return True
+
+
+def closed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the strict form of the schema of a Python type, or else the schema itself.
+
+    An object with named properties then allows no others. A property whose default is null
+    becomes required, because a null has the same effect as a missing property.
+    """
+    made = _close(schema)
+    return made if is_strict(made) else schema
+
+
+def _obeys(schema: Any) -> bool:
+    """Return whether one schema, without those inside it, has the strict form."""
+    if not isinstance(schema, Mapping) or not schema.keys() <= _KEYWORDS | _ANNOTATIONS:
+        return False
+    if "$ref" in schema:
+        return len(schema) == 1
+    if "type" not in schema:
+        return "anyOf" in schema
+    kind = schema["type"]
+    kinds = kind if isinstance(kind, list) else [kind]
+    names = schema.get("properties", {})
+    is_closed = schema.get("additionalProperties") is False
+    is_complete = is_closed and set(names) == set(schema.get("required", ()))
+    return ("object" not in kinds or is_complete) and ("array" not in kinds or "items" in schema)
+
+
+def _inside(schema: Mapping[str, Any]) -> Iterator[Any]:
+    for name in _MAPS:
+        yield from schema.get(name, {}).values()
+    yield from schema.get("anyOf", ())
+    if "items" in schema:
+        yield schema["items"]
+
+
+def _close(schema: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return schema
+    made: Dict[str, Any] = dict(schema)
+    for name in _MAPS:
+        if name in made:
+            made[name] = {key: _close(inner) for key, inner in made[name].items()}
+    if "anyOf" in made:
+        made["anyOf"] = [_close(inner) for inner in made["anyOf"]]
+    if "items" in made:
+        made["items"] = _close(made["items"])
+    return _close_object(made) if "properties" in made else made
+
+
+def _close_object(schema: Dict[str, Any]) -> Dict[str, Any]:
+    """Close an object, and require the properties whose default is null, without this default."""
+    required = set(schema.get("required", ()))
+    properties = dict(schema["properties"])
+    for name, inner in schema["properties"].items():
+        if isinstance(inner, Mapping) and inner.get("default", "") is None and _allows_null(inner):
+            required.add(name)
+            properties[name] = {key: inner[key] for key in inner if key != "default"}
+    names = [name for name in properties if name in required]
+    return {"additionalProperties": False, **schema, "properties": properties, "required": names}
+
+
+def _allows_null(schema: Any) -> bool:
+    if not isinstance(schema, Mapping):
+        return False
+    kind = schema.get("type")
+    is_named = kind == "null" or (isinstance(kind, list) and "null" in kind)
+    return is_named or any(map(_allows_null, schema.get("anyOf", ())))
