@@ -53,17 +53,31 @@ _MIN_DIFFERENCE = 16
 _MAX_TEXT_RATIO = 2
 _LONG_TEXT = 64
 
+# A prompt counts as cut if the server's count, multiplied by this ratio, is at most the estimate by
+# the rule and at most the number of words: a tokenizer makes at least one token of each word. Fewer
+# tokens than the minimum are no sign of a cut, but of a server that does not count the tokens in
+# its cache (docs/reference/ollama.md, "Traps"): a server that cuts leaves half of the window, and
+# no window has fewer than 256 tokens.
+_CUT_RATIO = 1.5
+_MIN_CUT_TOKENS = 128
+
+# A prompt with at least this estimate is not learnt from if the server counted less than half of
+# the estimate: the server may have cut the prompt.
+_LONG_PROMPT = 256
+_MIN_LONG_RATIO = 1 / 2
+
 # For each earlier prompt of a model, the tokens by the rule and the server's count.
 _Counts = Tuple[Tuple[int, int], ...]
 
 
 def tokens_by_rule(request: CompletionRequest) -> int:
-    """Return the tokens of a conversation by the rule, without the thinking of earlier answers.
+    """Return the tokens of a prompt by the rule, without the thinking of earlier answers.
 
     Raises:
         ConfigurationError: A tool or a tool call cannot be written as JSON.
     """
     size = sum(map(_message_tokens, request.messages))
+    size += _text_tokens(request.prompt or "") + _text_tokens(request.suffix or "")
     if request.tools:
         size += _text_tokens(write_json(tool_payloads(request.tools)))
     return max(1, round(size))
@@ -90,6 +104,11 @@ def _text_tokens(text: str) -> float:
     return (len(data) + cjk) / _BYTES_PER_TOKEN
 
 
+def _count_words(request: CompletionRequest) -> int:
+    texts = [request.prompt or "", *(message.content for message in request.messages)]
+    return sum(len(text.split()) for text in texts)
+
+
 def rough(request: CompletionRequest) -> TokenCount:
     """Return an estimate by the rule alone.
 
@@ -112,7 +131,8 @@ class Calibration:
         """Record a server's token count for a conversation that it answered.
 
         Requests with images, sound or a plain prompt are ignored. Requests whose prompt the server
-        may have shortened, and counts that are impossible, are ignored, too.
+        may have shortened, and counts that are impossible, are ignored, too. For a long prompt, a
+        count far below the estimate shows that the server may have shortened it.
 
         Args:
             model: Name of the model.
@@ -124,9 +144,49 @@ class Calibration:
         size = tokens_by_rule(request) if tokens else 0
         if not tokens or not _is_possible(tokens, size):
             return
+        if size >= _LONG_PROMPT and self._may_be_cut(model, request, size, tokens):
+            return
         if model not in self._counts and len(self._counts) >= _MAX_MODELS:
             self._counts = {}
         self._counts[model] = (*self._counts.get(model, ()), (size, tokens))[-_MAX_PROMPTS:]
+
+    def estimate_if_cut(self, model: str, request: CompletionRequest, tokens: int) -> Optional[int]:
+        """Return an estimate of a prompt's tokens if the server has clearly cut the prompt.
+
+        None means that there is no clear sign of it. Then the prompt may still have been cut.
+
+        Args:
+            model: Name of the model.
+            request: The request.
+            tokens: Tokens of the prompt, counted by the server, or 0.
+        """
+        if tokens < _MIN_CUT_TOKENS:
+            return None
+        size = tokens_by_rule(request)
+        if _CUT_RATIO * tokens > size:  # first, because counting words takes longer
+            return None
+        words = _count_words(request)
+        return (
+            None
+            if _CUT_RATIO * tokens > words
+            else max(words, self._estimate(model, request, size))
+        )
+
+    def _may_be_cut(self, model: str, request: CompletionRequest, size: int, tokens: int) -> bool:
+        """Return whether the server may have cut a long prompt; the estimate by the rule is `size`.
+
+        This is also True if the sign is not clear enough for a warning, as for text without blanks.
+        """
+        is_low = tokens < _MIN_LONG_RATIO * size  # first, because the calibrated estimate is slow
+        if is_low and tokens < _MIN_LONG_RATIO * self._estimate(model, request, size):
+            return True
+        return self.estimate_if_cut(model, request, tokens) is not None
+
+    def _estimate(self, model: str, request: CompletionRequest, size: int) -> int:
+        """Return the lower one of the estimate by the rule, `size`, and the calibrated estimate."""
+        if not self._counts.get(model) or not request.messages:
+            return size
+        return min(size, self.count(model, request).tokens)
 
     def count(self, model: str, request: CompletionRequest) -> TokenCount:
         """Return an estimate, calibrated by earlier prompts of the model if there are any.

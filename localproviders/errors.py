@@ -399,11 +399,15 @@ class ContextOverflowError(ModelError):
 
     If the prompt alone is too long, the server refused it and `partial` is empty. If the answer
     grew past the window, `partial` has the complete answer, but the model no longer saw the
-    oldest part of the conversation when it wrote the end. Not retryable. The exit code is 9.
+    oldest part of the conversation when it wrote the end. If the answer alone became longer than
+    the window, the call was ended, and `partial` has the text so far. Not retryable. The exit
+    code is 9.
 
     Attributes:
-        prompt_tokens: Length of the prompt in tokens, counted by the server, or None.
-        context_length: Length of the context window in tokens, or None.
+        prompt_tokens: Length of the prompt in tokens, counted by the server, or None. It is
+            None if the call was ended, because servers count the prompt at the end.
+        context_length: Length of the context window in tokens, or None. On Ollama this is the
+            allocated window, a multiple of 256.
     """
 
     exit_code = 9

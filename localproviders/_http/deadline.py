@@ -16,7 +16,7 @@ from typing import Callable, NamedTuple, Optional
 
 from localproviders._interrupts import is_callers
 from localproviders.errors import CancelledError, LimitError, ProviderError
-from localproviders.types.limits import CancelToken, Limits, describe
+from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, describe
 
 # Seconds to wait for the end of the body after the last record. The connection can be kept only
 # if the body ends. A longer wait is not worth it, because a new connection takes about a
@@ -159,6 +159,11 @@ class Call:
         # fails at its first step.
         left = max(self._total_limit.ends_at - self.clock(), 0.001)
         return self.limits.replace(total_s=left)
+
+    def listing_limits(self) -> Limits:
+        """Return `limits_left`, but with a total of at most 30 s, for facts about a server."""
+        limits = self.limits_left()
+        return limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S))
 
     # --- phases ---------------------------------------------------------------------------
 

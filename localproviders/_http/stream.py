@@ -40,6 +40,10 @@ from localproviders.types.responses import (
 # memory: 63 bytes for one of six letters.
 _MAX_PIECES = 2048
 
+# Pieces of text and thinking after which the length of an answer is checked while it arrives. No
+# context window is smaller (docs/reference/ollama.md, "Context window").
+_FIRST_LENGTH_CHECK = 256
+
 _LATE_SPLIT = (
     "the model's thinking was streamed as text, because only the tag at its end was in the "
     "answer; in the response it is apart"
@@ -60,6 +64,12 @@ class GrowingText(List[str]):
     def __init__(self) -> None:
         super().__init__()
         self._joined = ""
+        self._joined_pieces = 0
+
+    @property
+    def pieces(self) -> int:
+        """The number of pieces so far."""
+        return self._joined_pieces + len(self)
 
     @property
     def so_far(self) -> str:
@@ -74,6 +84,7 @@ class GrowingText(List[str]):
             text, self._joined = self._joined, ""
             text += "".join(self)
             self._joined = text
+            self._joined_pieces += len(self)
             self.clear()
 
 
@@ -240,6 +251,21 @@ class StreamOwner(Protocol):
         """
         ...
 
+    def check_length(self, pieces: int) -> float:
+        """Check the length of an answer that is still arriving.
+
+        Args:
+            pieces: The number of pieces of text and thinking so far. The model has generated at
+                least one token for each.
+
+        Returns:
+            The number of pieces after which the length must be checked again.
+
+        Raises:
+            ContextOverflowError: The answer is longer than the context window.
+        """
+        ...
+
     def explain(self, error: ProviderError) -> ProviderError:
         """Add the context of the call to an error of the stream, and return the error."""
         ...
@@ -264,8 +290,8 @@ class Stream:
         LimitError: A limit expired.
         StreamInterruptedError: The response ended before its last record.
         CancelledError: The stream was closed, or the call cancelled, before the end.
-        ContextOverflowError: Raised at the end: prompt and answer were longer than the context
-            window.
+        ContextOverflowError: The answer has become longer than the context window, so it was
+            ended. Or, raised at the end: prompt and answer together were longer than the window.
         ProviderError: The server reported an error, or its response is invalid or comes from
             another model.
 
@@ -292,6 +318,7 @@ class Stream:
         self._parser = parser
         self._quick = parser.quick
         self._bytes_left = max_bytes
+        self._pieces_to_check: float = _FIRST_LENGTH_CHECK
         self._records: Deque[str] = deque()
         self._summary = Summary(answer.attempts)
         # The error of an invalid record, raised after the records before it have been returned.
@@ -463,6 +490,9 @@ class Stream:
                     hint="raise max_body_bytes to allow larger answers",
                 )
             self._summary.fold()
+            pieces = self._summary.text.pieces + self._summary.thinking.pieces
+            if pieces > self._pieces_to_check:
+                self._pieces_to_check = self._owner.check_length(pieces)
             piece = self._answer.read()
             self._is_body_read = not piece
             self._bytes_left -= len(piece)

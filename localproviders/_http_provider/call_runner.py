@@ -201,6 +201,14 @@ class Checks(Protocol):
             ProviderError: The chunk is not acceptable.
         """
 
+    def _check_length(self, completion: Completion, pieces: int) -> float:
+        """Check the length of an answer so far; return the length at which to check it again.
+
+        Raises:
+            ContextOverflowError: The answer is longer than the context window.
+        """
+        ...
+
     def _conclude(self, completion: Completion, summary: Summary) -> CompletionResponse:
         """Return the response after the last chunk."""
         ...
@@ -250,6 +258,14 @@ class Completion:
             return
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+    def check_length(self, pieces: int) -> float:
+        """Check the length of an answer so far; return the length at which to check it again.
+
+        Raises:
+            ContextOverflowError: The answer is longer than the context window.
+        """
+        return self._checks._check_length(self, pieces)
 
     def conclude(self, summary: Summary) -> CompletionResponse:
         """Return the response, after the last chunk.

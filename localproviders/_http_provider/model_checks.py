@@ -1,18 +1,21 @@
 """Check the capabilities of a model before a request, and its context window after it.
 
 A request is refused if the server says that the model lacks a capability that the request
-needs. After the response, its token counts are compared with the allocated context window,
+needs. During and after the response, its tokens are compared with the allocated context window,
 because servers lose text silently. Ollama drops the oldest tokens while it generates
 (docs/reference/ollama.md, "Context window"), and LM Studio may shorten a prompt
-(docs/reference/lmstudio.md, "Error texts").
+(docs/reference/lmstudio.md, "Error texts"). The server's count of the prompt is also compared with
+an estimate, which shows if the server has cut much of the prompt.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tuple
 
 from localproviders._lazy import LazyModule
+from localproviders._token_estimate import Calibration
 from localproviders.errors import (
     CancelledError,
     CapabilityError,
@@ -162,20 +165,63 @@ OnLoss = Callable[[Optional[int], int], None]
 #: Returns the context window allocated for a model, in tokens; None if it is unknown.
 AskWindow = Callable[[], Optional[int]]
 
-# If prompt and answer have fewer tokens than this, the server is not asked for the window. No
-# server allocates a smaller window by itself, and a request after each short response would be too
-# slow.
-SMALLEST_WINDOW = 1024
+# If prompt and answer do not have more tokens than this, the server is not asked for the window:
+# Ollama allocates no smaller window (docs/reference/ollama.md, "Context window"), and a request
+# after each short response would be too slow.
+SMALLEST_WINDOW = 256
+
+_HINT = "set max_tokens, raise context_length, or accept the loss with overflow='allow'"
 
 
 class ContextWindowCheck:
     """The check of token counts against the allocated context window.
 
     The window is cached for a minute. The server is asked again before a loss is reported.
+
+    Args:
+        calibration: The calibration of token estimates, which learns from each prompt that the
+            server has counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, calibration: Calibration) -> None:
+        self._calibration = calibration
         self._known: Dict[Tuple[str, Optional[int]], Tuple[float, int]] = {}
+
+    def check_so_far(
+        self, request: CompletionRequest, model: str, tokens: int, ask: AskWindow
+    ) -> float:
+        """Check an answer that is still being generated.
+
+        The tokens of the prompt are not known yet. So an answer that is longer than the window by
+        itself has certainly lost the beginning of the prompt.
+
+        Args:
+            request: The request. If it allows a loss, nothing is checked.
+            model: Name of the model.
+            tokens: Tokens that the model has generated so far, or fewer.
+            ask: Asks the server for the window.
+
+        Returns:
+            The number of tokens after which the answer must be checked again; infinity if the
+            window is unknown. `check` reports the failure to ask for it.
+
+        Raises:
+            ContextOverflowError: The answer is longer than the window.
+        """
+        if request.overflow != "error":
+            return math.inf
+        try:
+            window = self._window((model, request.context_length), tokens, ask)
+        except ProviderError:
+            return math.inf
+        if window is None or tokens <= window:
+            return window or math.inf
+        raise ContextOverflowError(
+            f"the answer has {tokens} tokens so far, but the context window has {window}: "
+            "the beginning was lost, so the answer was ended",
+            hint=_HINT,
+            context_length=window,
+        )
 
     def check(
         self,
@@ -185,19 +231,45 @@ class ContextWindowCheck:
         *,
         ask: AskWindow,
         on_loss: OnLoss,
-    ) -> Optional[str]:
-        """Return a warning if text was lost and the caller allows a loss; else return None.
+    ) -> List[str]:
+        """Check the token counts of a complete answer, and learn from them.
+
+        Return a warning if text was lost and the caller allows a loss; another one if the server
+        has probably cut the prompt; or one if the server could not be asked for the window.
 
         Raises:
             ContextOverflowError: Text was lost, and `overflow` of the request is ``error``.
         """
-        used = usage.total_tokens
-        if used is None or used < SMALLEST_WINDOW:
-            return None
         try:
-            window = self._window((model, request.context_length), used, ask)
+            warnings = [
+                self._find_slide(request, model, usage, ask, on_loss),
+                self._find_cut(request, model, usage, ask),
+            ]
+        except ContextOverflowError:
+            raise
         except ProviderError as error:
-            return f"cannot check whether the answer fits the context window: {error.message}"
+            reason = error.message
+            warnings = [f"cannot check whether the answer fits the context window: {reason}"]
+        self._calibration.learn(model, request, usage.prompt_tokens)
+        return [warning for warning in warnings if warning]
+
+    def forget(self) -> None:
+        """Drop all cached windows, because a model was loaded or unloaded."""
+        self._known.clear()
+
+    def _find_slide(
+        self,
+        request: CompletionRequest,
+        model: str,
+        usage: Usage,
+        ask: AskWindow,
+        on_loss: OnLoss,
+    ) -> Optional[str]:
+        """Compare prompt and answer with the window; return a warning if there was a loss."""
+        used = usage.total_tokens
+        if used is None or used <= SMALLEST_WINDOW:
+            return None
+        window = self._window((model, request.context_length), used, ask)
         if window is None or used <= window:
             return None
         message = (
@@ -208,15 +280,30 @@ class ContextWindowCheck:
             on_loss(usage.prompt_tokens, window)
             return message
         raise ContextOverflowError(
-            message,
-            hint="set max_tokens, raise context_length, or accept the loss with overflow='allow'",
-            prompt_tokens=usage.prompt_tokens,
-            context_length=window,
+            message, hint=_HINT, prompt_tokens=usage.prompt_tokens, context_length=window
         )
 
-    def forget(self) -> None:
-        """Drop all cached windows, because a model was loaded or unloaded."""
-        self._known.clear()
+    def _find_cut(
+        self, request: CompletionRequest, model: str, usage: Usage, ask: AskWindow
+    ) -> Optional[str]:
+        """Return a warning if the server's count shows that the server has cut the prompt.
+
+        The window is unknown for most servers of OpenAI's dialect. If it is known, the prompt must
+        be longer than the window by estimate: some old servers count only the part of a prompt that
+        was not in their cache (docs/reference/ollama.md, "Traps").
+        """
+        tokens = (usage.prompt_tokens or 0) + (usage.cached_tokens or 0)
+        estimate = self._calibration.estimate_if_cut(model, request, tokens)
+        if estimate is None:
+            return None
+        window = self._window((model, request.context_length), estimate, ask)
+        if window is not None and estimate <= window:
+            return None
+        fact = "" if window is None else f", and the context window has {window}"
+        return (
+            f"the server has probably cut the prompt: it has about {estimate} tokens by our "
+            f"estimate, but the server counted {usage.prompt_tokens}{fact}"
+        )
 
     def _window(self, key: Tuple[str, Optional[int]], used: int, ask: AskWindow) -> Optional[int]:
         until, window = self._known.get(key, (0.0, 0))

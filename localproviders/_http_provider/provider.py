@@ -129,9 +129,9 @@ class HTTPProvider(ModelProvider):
         self.settings = settings
         self._runner = CallRunner(settings, self._explain, self._handle_failure)
         self._transport = self._runner.transport
-        self._windows = ContextWindowCheck()
         self._abilities = CapabilityCheck()
         self._calibration = Calibration()
+        self._windows = ContextWindowCheck(self._calibration)
         self._refused = RefusedFields()
 
     @property
@@ -410,33 +410,37 @@ class HTTPProvider(ModelProvider):
             return decoder
         return GuessingDecoder(decoder, (lines, body), partial(setattr, parser, "is_single_record"))
 
+    def _check_length(self, completion: Completion, pieces: int) -> float:
+        """Check the length of an answer so far; return the length at which to check it again.
+
+        Raises:
+            ContextOverflowError: The answer is longer than the context window.
+        """
+        ask = partial(self._window, completion.model, completion.call)
+        return self._windows.check_so_far(completion.request, completion.model, pieces, ask)
+
     def _conclude(self, completion: Completion, summary: Summary) -> CompletionResponse:
         """Return the response after the last chunk, and send the ``finished`` event.
 
         Raises:
             ContextOverflowError: Prompt and answer were longer than the context window.
         """
-        request, model, call = completion.request, completion.model, completion.call
-        lost = self._windows.check(
-            request,
-            model,
-            summary.usage or Usage(),
-            ask=lambda: self._window(model, call),
-            on_loss=completion.span.overflowed,
-        )
-        warnings = (*completion.warnings, lost) if lost else tuple(completion.warnings)
+        model, usage = completion.model, summary.usage or Usage()
+        ask = partial(self._window, model, completion.call)
+        on_loss = completion.span.overflowed
+        lost = self._windows.check(completion.request, model, usage, ask=ask, on_loss=on_loss)
+        warnings = (*completion.warnings, *lost)
         response = summary.response(provider=self.name, model=model, warnings=warnings)
-        noticed = tuple(thinking_warnings(request, response))
+        noticed = tuple(thinking_warnings(completion.request, response))
         if noticed:
             response = response.replace(warnings=(*response.warnings, *noticed))
-        self._calibration.learn(model, request, response.usage.prompt_tokens)
         completion.span.answered(response)
         return response
 
     def _window(self, model: str, call: Call) -> Optional[int]:
         """Ask the server for the context window of a loaded model; return None if it is unknown."""
         try:
-            loaded = self.loaded_models(timeout=call.limits_left(), cancel=call.token)
+            loaded = self.loaded_models(timeout=call.listing_limits(), cancel=call.token)
         except UnsupportedError:
             return None
         return next((m.context_length for m in loaded if self._is_same(m.name, model)), None)

@@ -133,7 +133,7 @@ class Memory:
     def window(self, model: str, call: Call) -> Optional[int]:
         """Return the largest context window of a model's copies; None if none is known."""
         try:
-            entries = self._catalog.list_entries(call.limits_left(), call.token)
+            entries = self._catalog.list_entries(call.listing_limits(), call.token)
         except UnsupportedError:
             return None
         windows = [copy.context_length or 0 for copy in _copies(model, entries)]

@@ -458,6 +458,7 @@ class _HandedOn:
         self._run = run
         # Called for each chunk, so it is bound directly: a method here would add a frame.
         self.inspect = owner.inspect
+        self.check_length = owner.check_length
 
     def conclude(self, summary: Summary) -> CompletionResponse:
         """Return the final response, with the servers that were tried before."""

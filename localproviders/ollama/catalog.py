@@ -9,13 +9,21 @@ from localproviders._http.deadline import Call
 from localproviders._http.framing import Look
 from localproviders._http.transport import encode
 from localproviders._http_provider.call_runner import CallRunner
-from localproviders.errors import ModelNotFoundError, ProviderError, UnsupportedError
+from localproviders.errors import (
+    CancelledError,
+    LimitError,
+    LocalityError,
+    ModelNotFoundError,
+    ProviderError,
+    UnsupportedError,
+)
 from localproviders.ollama.names import ModelDetails, display_name, listed_name, same_model
 from localproviders.ollama.wire.errors import add_available
 from localproviders.ollama.wire.models import (
     merge_facts,
     parse_cloud_disabled,
     parse_details,
+    parse_loaded,
     parse_models,
     parse_show,
     parse_version,
@@ -23,7 +31,7 @@ from localproviders.ollama.wire.models import (
 )
 from localproviders.ollama.wire.responses import parse_hosts
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
-from localproviders.types.models import ModelInfo
+from localproviders.types.models import LoadedModel, ModelInfo
 
 
 class Catalog:
@@ -72,7 +80,7 @@ class Catalog:
     ) -> ModelDetails:
         """Return all details that the server reports about one model."""
         return self._runner.run(
-            lambda call: self.details(model, call, verbose=verbose),
+            lambda call: self.details(model, call, verbose=verbose, with_memory=True),
             model=model,
             timeout=timeout,
             cancel=cancel,
@@ -81,8 +89,17 @@ class Catalog:
 
     # --- within another call ----------------------------------------------------------------
 
-    def details(self, model: str, call: Call, *, verbose: bool = False) -> ModelDetails:
-        """Return the facts about one model, from its details and from the model list."""
+    def details(
+        self, model: str, call: Call, *, verbose: bool = False, with_memory: bool = False
+    ) -> ModelDetails:
+        """Return the facts about one model, from its details and from the model list.
+
+        Args:
+            model: Name of the model.
+            call: The call within which the requests are sent.
+            verbose: Whether the metadata include the long lists.
+            with_memory: Whether the list of loaded models is read, too.
+        """
         body = encode(show_payload(model, verbose))
         try:
             data = self._transport.json("POST", "/api/show", call=call, body=body, large=verbose)
@@ -93,7 +110,8 @@ class Catalog:
         models = self._parse(self._transport.json("GET", "/api/tags", call=call), call.look)
         name = listed_name(model)
         listed = next((info for info in models if same_model(info.name, name)), None)
-        return parse_show(data, merge_facts(shown, listed), call.look)
+        loaded = self._find_loaded(name, call) if with_memory else None
+        return parse_show(data, merge_facts(shown, listed, loaded), call.look)
 
     def add_available(self, error: ModelNotFoundError, model: str, call: Call) -> None:
         """Add the server's models to an error; leave it unchanged if they cannot be listed."""
@@ -107,12 +125,22 @@ class Catalog:
         The requests may use the total limit of a listing, or the remaining time of the call if
         that is less.
         """
-        limits = call.limits_left()
-        nested = Call(limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S)), call.token)
+        nested = Call(call.listing_limits(), call.token)
         try:
             return self.details(model, nested).info
         finally:
             nested.finish()
+
+    def _find_loaded(self, name: str, call: Call) -> Optional[LoadedModel]:
+        """Return a model in memory; None also if the list of loaded models cannot be read."""
+        try:
+            data = self._transport.json("GET", "/api/ps", call=call)
+            loaded = parse_loaded(data, self._provider, call.look)
+        except (CancelledError, LimitError, LocalityError):
+            raise
+        except ProviderError:
+            return None
+        return next((model for model in loaded if same_model(model.name, name)), None)
 
     def _parse(self, data: Any, look: Look) -> List[ModelInfo]:
         return parse_models(data, self._provider, look)

@@ -30,6 +30,7 @@ from localproviders.ollama.names import (
 )
 from localproviders.ollama.wire.errors import refuse_cloud, stays_loaded
 from localproviders.ollama.wire.models import (
+    allocated_window,
     check_empty_chat,
     check_empty_embed,
     empty_chat_payload,
@@ -144,15 +145,15 @@ class Memory:
         )
 
     def window(self, model: str, call: Call) -> Optional[int]:
-        """Return the context window allocated for a model; None if it is not loaded."""
+        """Return the context window allocated for a model, in tokens; None if it is not loaded."""
         # A new call within the limits of `call`: after a stream, `call` has already ended and no
         # longer listens to its cancel token.
-        nested = Call(call.limits_left(), call.token)
+        nested = Call(call.listing_limits(), call.token)
         try:
             found = self._find_in_memory(model, nested)
         finally:
             nested.finish()
-        return None if found is None else found.context_length
+        return None if found is None else allocated_window(found.context_length)
 
     def requested_window(self, model: str) -> Optional[int]:
         """Return the window that the caller passed to `load`; None if there was none.
@@ -208,7 +209,10 @@ class Memory:
     ) -> LoadedModel:
         window, number = load.window, next(self._numbers)
         found = self._find_in_memory(model, call)
-        is_loaded = found is not None and window in (None, found.context_length)
+        ours = self.requested_window(model) or (found and self.requested_window(found.name))
+        # If another program has loaded the model with the same window, the window may slide. The
+        # server does not report this, so a request of ours makes sure.
+        is_loaded = found is not None and (window is None or window == found.context_length == ours)
         # A request without the allocated window makes the server reload the model with its
         # default window (docs/reference/ollama.md, "Options").
         window_to_send = found.context_length if found is not None and is_loaded else window
@@ -221,8 +225,9 @@ class Memory:
         ):
             loaded = found
         else:
+            is_named = window is not None or (is_loaded and ours is not None)
             self._announce(model, load, window_to_send)
-            self._request_load(model, window_to_send, keep_alive, call)
+            self._request_load(model, window_to_send, keep_alive, is_named, call)
             load.is_requested = False
             number = next(self._numbers)
             loaded = self._find_loaded(model, load, call)
@@ -251,7 +256,12 @@ class Memory:
             self._requested_windows[key] = (number, window)
 
     def _request_load(
-        self, model: str, window: Optional[int], keep_alive: Optional[float], call: Call
+        self,
+        model: str,
+        window: Optional[int],
+        keep_alive: Optional[float],
+        fixed_window: bool,
+        call: Call,
     ) -> None:
         """Send a chat request without messages, which loads the model.
 
@@ -260,7 +270,7 @@ class Memory:
         (docs/reference/ollama.md, "Generate" and "Embeddings").
         """
         try:
-            payload: Any = empty_chat_payload(model, window, keep_alive)
+            payload: Any = empty_chat_payload(model, window, keep_alive, fixed_window=fixed_window)
             data = self._ask_to_load("/api/chat", payload, call)
             answer = check_empty_chat(data, "load")
         except CapabilityError:

@@ -231,10 +231,11 @@ class OllamaProvider(HTTPProvider):
     def model_info(
         self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
-        """Return the facts about one model, from the server's details and its model list.
+        """Return the facts about one model, from the server's details and its lists.
 
-        This sends two short requests, because only the details have all abilities, and only the
-        list has the size, the digest and the stored name.
+        This sends three short requests. Only the details have all abilities, only the model list
+        has the size, the digest and the stored name, and only the list of loaded models has the
+        allocated context window.
 
         Args:
             model: Name of the model.
@@ -314,7 +315,8 @@ class OllamaProvider(HTTPProvider):
         """Load a model into memory, and wait until it is loaded.
 
         This method first reads the list of loaded models. A model that is already loaded is
-        loaded again only if `context_length` differs from its window. If it is not loaded
+        loaded again only if `context_length` differs from its window, or if it is given and
+        another program has loaded the model with a window that slides. If it is not loaded
         again and `keep_alive` is set, a request restarts the model's keep-alive timer.
 
         If several models consist of the same files, the server loads the files once, under the
@@ -322,12 +324,14 @@ class OllamaProvider(HTTPProvider):
 
         Args:
             model: Name of the model.
-            context_length: Context window to allocate, in tokens. The server reduces it to
-                the length for which the model was trained; `warnings` then says so. Later
-                requests of this provider to the model contain this window unless they set
-                another one, because a request without a window makes the server reload the
-                model with its default window. This ends with `unload`, or when a `load`
-                without `context_length` has to load the model.
+            context_length: Context window to allocate, in tokens. The server reduces it to the
+                length for which the model was trained; `warnings` then says so. It rounds the
+                window up to a multiple of 256. An answer that fills the window ends there, with
+                the finish reason ``length``, instead of losing the beginning. Later requests of
+                this provider to the model contain this window unless they set another one, because
+                a request without a window makes the server reload the model with its default
+                window. This ends with `unload`, or when a `load` without `context_length` has to
+                load the model.
             keep_alive: Seconds to keep the model after its last use. Infinity keeps it for
                 ever; None uses the server's default.
             on_progress: Never called, because this server reports no progress of a load.

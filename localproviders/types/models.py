@@ -196,7 +196,8 @@ class ModelCapabilities(Line):
         structured_output: Whether the server can make the answer follow a JSON Schema.
         max_context_length: Longest context for which the model was trained, in tokens.
         loaded_context_length: Context allocated now, in tokens. None if the model is not loaded,
-            or if the response does not report it, as in Ollama's model list and model details.
+            or if the response does not report it, as in Ollama's model list. Ollama reports the
+            number before it rounds it up to a multiple of 256; this is the rounded one.
         embedding_length: Length of the model's vectors.
         architecture: Architecture, such as ``llama`` or ``gemma3``.
         parameter_size: Number of parameters in the server's words, such as ``8.0B``.
@@ -365,7 +366,8 @@ class LoadedModel(Line):
             the model list.
         quantization: Quantization, such as ``Q4_K_M``. None also if LM Studio has several
             variants of the model, because it does not report which variant is loaded.
-        context_length: Context allocated for the model, in tokens.
+        context_length: Context of the model as the server reports it, in tokens. Ollama allocates
+            the next multiple of 256.
         size_bytes: Memory that the model occupies.
         vram_bytes: The part of this memory that is on a graphics card.
         expires_at: Time when the server unloads the model if no request uses it, with time

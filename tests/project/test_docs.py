@@ -450,7 +450,7 @@ def test_an_overlong_prompt_is_accepted_with_its_loss(
     run(the_block('overflow="truncate"'), server)
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "5002 tokens in a window of 4096"
-    assert told[1].startswith("The sky scatters blue. ('prompt and answer have ")
+    assert told[1].startswith("The sky scatters blue. ('the server has probably cut ")
     sent = [exchange.json for exchange in server.ollama.exchanges if exchange.method == "POST"]
     assert [body["truncate"] for body in sent if "truncate" in body] == [False, True]
 

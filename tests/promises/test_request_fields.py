@@ -106,7 +106,7 @@ FIELDS: List[Tuple[str, Any, Any, Any, Any]] = [
         REFUSED,
         {"logprobs": True, "top_logprobs": 2},
     ),
-    ("context_length", 512, {"options": {"num_ctx": 512}}, REFUSED, REFUSED),
+    ("context_length", 512, {"options": {"num_ctx": 512}, "shift": False}, REFUSED, REFUSED),
     ("keep_alive", 60.0, {"keep_alive": 60.0}, {"ttl": 60}, REFUSED),
     ("keep_alive", float("inf"), {"keep_alive": -1}, REFUSED, REFUSED),
     ("keep_alive", 0, {"keep_alive": 0}, REFUSED, REFUSED),

@@ -62,6 +62,7 @@ def _ndjson(**said: Any) -> bytes:
 #: A good response for each path, enough for every call of every provider.
 GOOD: Mapping[str, bytes] = {
     "/api/tags": http_answer({"models": [{"name": "m:latest"}]}),
+    "/api/ps": http_answer({"models": []}),
     "/api/show": http_answer({"capabilities": ["completion"]}),
     "/api/chat": _ndjson(message={"content": ANSWER}),
     "/api/generate": _ndjson(response=ANSWER),

@@ -215,6 +215,25 @@ def test_details_add_to_the_list_and_the_loaded_window_to_both() -> None:
     found = capabilities("m", tags=tags, show=show, ps={"context_length": 4096})
     assert (found.size_bytes, found.tools, found.loaded_context_length) == (9, True, 4096)
     assert found.evidence["loaded_context_length"].detail == "GET /api/ps"
+    assert found.evidence["loaded_context_length"].source == "reported"
+
+
+@pytest.mark.parametrize(
+    ("reported", "allocated"),
+    [(1, 256), (255, 256), (257, 512), (600, 768), (1100, 1280), (5000, 5120)],
+)
+def test_ollamas_loaded_window_is_a_multiple_of_256_and_then_inferred(
+    reported: int, allocated: int
+) -> None:
+    found = capabilities("m", show={}, ps={"context_length": reported})
+    evidence = found.evidence["loaded_context_length"]
+    assert (found.loaded_context_length, evidence.source) == (allocated, "inferred")
+    assert f"GET /api/ps reports {reported}" in evidence.detail
+
+
+@pytest.mark.parametrize("reported", [None, 0, -1, "4096", 4096.5])
+def test_a_loaded_window_that_cannot_be_is_unknown(reported: Any) -> None:
+    assert capabilities("m", show={}, ps={"context_length": reported}).loaded_context_length is None
 
 
 # --- LM Studio ----------------------------------------------------------------------------

@@ -157,6 +157,85 @@ def test_a_prompt_that_tells_nothing_teaches_nothing(request_: CompletionRequest
     assert known.count("m", _sized(100)).source == "rough"
 
 
+# --- prompts that a server cut ------------------------------------------------------------
+
+
+_FOX = "The quick brown fox jumps over the lazy dog. " * 700
+
+
+def test_a_count_far_below_the_estimate_of_a_long_prompt_teaches_nothing() -> None:
+    known = _learnt((10, 30))
+    before = known.count("m", _asks(_FOX))
+    known.learn("m", _asks(_FOX), 2051)
+    assert known.count("m", _asks(_FOX)) == before
+    known.learn("m", _asks(_FOX), 7094)
+    assert known.count("m", _asks(_FOX)).tokens == pytest.approx(7094, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "is_learnt"),
+    [
+        (_FOX, 4000, False),  # fewer tokens than words
+        (_FOX, 6400, True),
+        ("a" * 4000, 499, False),  # no words, so the ratio decides
+        ("a" * 4000, 600, True),
+        ("a" * 900, 60, True),  # a short prompt
+    ],
+)
+def test_a_long_prompt_is_learnt_from_unless_much_is_missing(
+    text: str, tokens: int, is_learnt: bool
+) -> None:
+    known = Calibration()
+    known.learn("m", _asks(text), tokens)
+    assert (known.count("m", _asks("Hi")).source == "calibrated") == is_learnt
+
+
+def test_a_language_with_few_tokens_for_its_bytes_is_learnt_from_short_prompts() -> None:
+    text = "\u0928\u092e\u0938\u094d\u0924\u0947 " * 20  # 4.75 tokens a word by the rule
+    known = Calibration()
+    known.learn("m", _asks(text), 40)
+    known.learn("m", _asks(text * 20), 800)
+    assert known.count("m", _asks(text * 20)).tokens == pytest.approx(800, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "is_cut"),
+    [
+        (_FOX, 2051, True),
+        (_FOX, 4200, True),
+        (_FOX, 4201, False),  # too near the number of words
+        (_FOX, 7094, False),
+        (_FOX, 127, False),  # a count without the cache: a server that cuts leaves more
+        ("a" * 20_000, 2051, False),  # no words: the text may be made of long tokens
+        (" " * 20_000, 200, False),
+        ("x " * 4000, 2000, False),
+        ("\u4f60\u597d" * 3000, 2051, False),
+        ("Hi", 10, False),
+        ("Hi", 0, False),
+    ],
+)
+@pytest.mark.parametrize("form", ["messages", "prompt"])
+def test_only_a_clear_cut_is_reported(text: str, tokens: int, is_cut: bool, form: str) -> None:
+    messages = (Message.user(text),)
+    if form == "prompt":
+        request = CompletionRequest(prompt=text)
+    else:
+        request = CompletionRequest(messages=messages)
+    found = Calibration().estimate_if_cut("m", request, tokens)
+    assert (found is not None) == is_cut
+    if found is not None:
+        assert found == tokens_by_rule(request)
+
+
+def test_the_estimate_of_a_cut_prompt_is_calibrated_but_has_a_token_for_each_word() -> None:
+    request = _asks(_FOX)
+    assert _learnt((1000, 900)).estimate_if_cut("m", request, 2051) == round(0.9 * 7879)
+    assert _learnt((200, 60)).estimate_if_cut("m", request, 2051) == 6300
+
+
+# --- models -------------------------------------------------------------------------------
+
+
 def test_another_model_is_another_tokenizer() -> None:
     assert _learnt((100, 200)).count("other", _sized(100)).source == "rough"
 

@@ -44,6 +44,22 @@ _ALL_ABILITIES = frozenset(ability for names in _ABILITIES.values() for ability 
 
 _Conclusions = Mapping[str, Tuple[Any, str]]
 
+# The runner allocates a multiple of this number of tokens, and at least this number
+# (docs/reference/ollama.md, "Context window").
+_WINDOW_STEP = 256
+
+
+def allocated_window(reported: Optional[int]) -> Optional[int]:
+    """Return the tokens that the runner allocates for a context window.
+
+    Args:
+        reported: The window that the server reports in ``/api/ps``: the requested one, at most the
+            trained one. None, or a number below 1, is unknown.
+    """
+    if reported is None or reported < 1:
+        return None
+    return -(-reported // _WINDOW_STEP) * _WINDOW_STEP
+
 
 def capabilities(
     name: str,
@@ -70,9 +86,19 @@ def capabilities(
     if show is not None:
         evidence.append(_evidence_from_show(name, show))
     if ps is not None:
-        facts = {"loaded_context_length": integer(ps.get("context_length"))}
-        evidence.append(Evidence(detail="GET /api/ps", facts=facts))
+        evidence.append(_evidence_from_ps(ps))
     return detect(name, *evidence)
+
+
+def _evidence_from_ps(data: Mapping[str, Any]) -> Evidence:
+    reported, detail = integer(data.get("context_length")), "GET /api/ps"
+    window = allocated_window(reported)
+    if window is None:
+        return Evidence(detail=detail)
+    if window == reported:
+        return Evidence(detail=detail, facts={"loaded_context_length": window})
+    reason = f"{detail} reports {reported}, and Ollama allocates a multiple of {_WINDOW_STEP}"
+    return Evidence(detail=detail, follows={"loaded_context_length": (window, reason)})
 
 
 def _evidence_from_tags(name: str, data: Mapping[str, Any]) -> Evidence:
@@ -281,14 +307,27 @@ def _expiry(value: Any) -> Optional[datetime]:
 
 
 def empty_chat_payload(
-    model: str, context_length: Optional[int], keep_alive_s: Optional[float]
+    model: str,
+    context_length: Optional[int],
+    keep_alive_s: Optional[float],
+    *,
+    fixed_window: bool = False,
 ) -> Dict[str, Any]:
     """Return the JSON of a chat without messages, which loads or unloads a model.
 
     The request also restarts the keep-alive timer of a loaded model
     (docs/reference/ollama.md, "Chat").
+
+    Args:
+        model: Name of the model.
+        context_length: Context window, in tokens; None is not sent.
+        keep_alive_s: Seconds until the model is unloaded; None is not sent.
+        fixed_window: Whether the model is loaded with a window that does not slide, as the chats
+            with a `context_length` request it (docs/reference/ollama.md, "Context window").
     """
     payload: Dict[str, Any] = {"model": model, "messages": [], "stream": False}
+    if fixed_window:
+        payload["shift"] = False
     return {**payload, **memory_fields(context_length, keep_alive_s)}
 
 
@@ -331,15 +370,24 @@ def check_empty_embed(data: Any) -> Mapping[str, Any]:
 # --- details --------------------------------------------------------------------------------
 
 
-def merge_facts(shown: ModelInfo, listed: Optional[ModelInfo]) -> ModelInfo:
-    """Return the facts from a model's details, and the facts that only the model list has."""
+def merge_facts(
+    shown: ModelInfo, listed: Optional[ModelInfo], loaded: Optional[LoadedModel] = None
+) -> ModelInfo:
+    """Return the facts from a model's details, and the facts that only the other lists have.
+
+    Args:
+        shown: The model, from its details.
+        listed: The model in the list of installed models, or None.
+        loaded: The model in the list of loaded models, or None.
+    """
+    tags = None if listed is None else listed.raw
+    ps = None if loaded is None else loaded.raw
+    name = shown.name if listed is None else listed.name
+    shown = shown.replace(capabilities=capabilities(name, tags=tags, show=shown.raw, ps=ps))
     if listed is None:
         return shown
     return shown.replace(
-        name=listed.name,
-        digest=listed.digest,
-        modified_at=shown.modified_at or listed.modified_at,
-        capabilities=capabilities(listed.name, tags=listed.raw or {}, show=shown.raw or {}),
+        name=name, digest=listed.digest, modified_at=shown.modified_at or listed.modified_at
     )
 
 

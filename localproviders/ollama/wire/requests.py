@@ -81,6 +81,12 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
     # By default the server drops the oldest messages without notice
     # (docs/reference/ollama.md, "Context window").
     top["truncate"] = {"error": False, "truncate": True, "allow": None}[request.overflow]
+    # A full window slides by default, which loses the beginning. `shift` is a property of the
+    # loaded model: another value reloads the model. So it is sent only with a window, which
+    # decides how the model is loaded anyway. Otherwise two programs that use the same model would
+    # reload it in turns.
+    if request.context_length is not None and request.overflow == "error":
+        top["shift"] = False
     if not top["options"]:
         del top["options"]
     return {name: value for name, value in top.items() if value is not None}

@@ -28,6 +28,11 @@ from localproviders.testing.ollama.library import DIGEST, SIZE, FakeLibrary
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
 
+_TOO_LONG = (
+    "the prompt is longer than the context length currently available to the model; shorten the "
+    "prompt, adjust the context length in settings, or use a model with a longer context length"
+)
+
 
 class FakeOllama(FakeLibrary):
     """A fake server that behaves like Ollama, for tests; use it in a ``with`` block.
@@ -65,6 +70,8 @@ class FakeOllama(FakeLibrary):
         #: Time at which each model is unloaded, by name.
         self.expires: Dict[str, datetime] = {}
         self._with_window: Set[str] = set()
+        # Models that are loaded with a window that does not slide.
+        self._without_shift: Set[str] = set()
 
     def answer(self, exchange: Exchange) -> Answer:
         """Return the correct response to a request."""
@@ -105,7 +112,9 @@ class FakeOllama(FakeLibrary):
         """Load a model, start its keep-alive timer, and return the seconds of the load."""
         self._evict()
         model = self._runner(model)
-        window = self._window(model, window)
+        window = self._window(model, window) or self.loaded.get(model.name)
+        if self._changes_shift(model, exchange):
+            self.loaded.pop(model.name, None)
         load_s = super().load(model, exchange, window)
         keep_alive_s = exchange.json.get("keep_alive")
         self.expires[model.name] = self._expiry(
@@ -134,6 +143,19 @@ class FakeOllama(FakeLibrary):
             return None
         self._with_window.discard(model.name)
         return model.context_length
+
+    def _changes_shift(self, model: FakeModel, exchange: Exchange) -> bool:
+        """Return whether a request loads a model again because of ``shift``.
+
+        Source: docs/reference/ollama.md, "Options".
+        """
+        if exchange.path.startswith("/api/embed"):  # embeddings have no such field
+            return False
+        slides = exchange.json.get("shift") is not False
+        if slides == (model.name not in self._without_shift):
+            return False
+        (self._without_shift.discard if slides else self._without_shift.add)(model.name)
+        return True
 
     def _expiry(self, seconds: float) -> datetime:
         now = datetime.now(timezone.utc)
@@ -223,12 +245,17 @@ class FakeOllama(FakeLibrary):
     ) -> Answer:
         self._check_capabilities(body, model)
         load_s = self.load(model, exchange, _window(body))
-        prompt_tokens = self._fit_prompt(body, model, count_tokens(prompt))
+        window = self.loaded[self._runner(model).name]
+        prompt_tokens = _fit_prompt(body, window, prompt)
         reply = self.next_reply(exchange)
         if isinstance(reply, Refusal):
             return self.refusal(reply)
         pieces, finish = _cut_to_limit(words_of(reply.text), reply.finish_reason, body)
         thoughts, calls = words_of(reply.thinking), _calls(reply)
+        limit = _allocated(window) - prompt_tokens
+        if body.get("shift") is False and len(thoughts) + len(pieces) > limit:
+            thoughts, pieces, calls = thoughts[:limit], pieces[: max(0, limit - len(thoughts))], []
+            finish = "length"
         base = _first_fields(body, model, reply)
         last = {**base, **fields("", "", []), "done": True}
         last.update({"done_reason": finish} if finish else {})
@@ -254,19 +281,6 @@ class FakeOllama(FakeLibrary):
             _require_ability(model, "tools", "registry.ollama.ai/library/{} does not support tools")
         if body.get("think"):
             _require_ability(model, "thinking", '"{}" does not support thinking')
-
-    def _fit_prompt(self, body: Mapping[str, Any], model: FakeModel, tokens: int) -> int:
-        """Return the number of prompt tokens; cut or refuse a prompt that does not fit.
-
-        Source: docs/reference/ollama.md, "Context window".
-        """
-        window = self.loaded[self._runner(model).name]
-        if tokens <= window:
-            return tokens
-        if body.get("truncate") is not False:
-            return window
-        words = json.dumps(overflow_error(tokens, window))
-        raise RefusedError(words, "400 Bad Request")
 
     # --- vectors --------------------------------------------------------------------------
 
@@ -317,6 +331,42 @@ def _require_ability(model: FakeModel, ability: str, words: str) -> None:
 
 def _window(body: Mapping[str, Any]) -> Optional[int]:
     return (body.get("options") or {}).get("num_ctx")
+
+
+def _allocated(window: int) -> int:
+    """Return the window that the runner allocates for a requested one.
+
+    Source: docs/reference/ollama.md, "Context window".
+    """
+    return -(-window // 256) * 256
+
+
+def _fit_prompt(body: Mapping[str, Any], window: int, prompt: str) -> int:
+    """Return the number of prompt tokens; cut or refuse a prompt that does not fit.
+
+    Source: docs/reference/ollama.md, "Context window".
+    """
+    tokens, limit = count_tokens(prompt), _allocated(window)
+    if body.get("truncate") is False and tokens > limit:
+        raise RefusedError(json.dumps(overflow_error(tokens, limit)))
+    if body.get("truncate") is False or tokens <= window:
+        return tokens
+    kept = _drop_oldest(body.get("messages") or [], window) or tokens
+    if kept <= limit:
+        return kept
+    if body.get("shift") is False:
+        raise RefusedError(_TOO_LONG)
+    return limit // 2  # the middle of the last message is cut out
+
+
+def _drop_oldest(messages: Sequence[Mapping[str, Any]], window: int) -> int:
+    """Return the tokens that are left without the oldest messages, except system messages."""
+    sizes = [count_tokens(str(message.get("content") or "")) for message in messages]
+    size = sum(sizes)
+    for message, tokens in list(zip(messages, sizes))[:-1]:
+        if size > window and message.get("role") != "system":
+            size -= tokens
+    return size
 
 
 def _cut_to_limit(

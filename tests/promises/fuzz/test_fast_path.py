@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 import pytest
@@ -79,6 +80,9 @@ class Owner:
 
     def inspect(self, chunk: CompletionChunk) -> None:
         """Accept the chunk."""
+
+    def check_length(self, pieces: int) -> float:
+        return math.inf
 
     def conclude(self, summary: Summary) -> CompletionResponse:
         return summary.response(provider="p", model="m", warnings=())

@@ -13,6 +13,7 @@ import pytest
 from localproviders import (
     CancelledError,
     CancelToken,
+    CompletionRequest,
     ConfigurationError,
     LimitError,
     Limits,
@@ -24,7 +25,14 @@ from localproviders import (
     UnsupportedError,
 )
 from localproviders.telemetry import CallEvent
-from localproviders.testing import Exchange, FakeModel, FakeOllama, ScriptedServer, http_answer
+from localproviders.testing import (
+    Exchange,
+    FakeModel,
+    FakeOllama,
+    FakeServer,
+    ScriptedServer,
+    http_answer,
+)
 from localproviders.testing.ollama.answers import RefusedError
 from localproviders.types.limits import LISTING_TOTAL_S
 from tests.support.fake_time import FakeTime
@@ -69,7 +77,7 @@ def test_a_model_is_loaded_with_the_window_asked_for(
     (exchange,) = [e for e in server.exchanges if e.path == "/api/chat"]
     assert exchange.json == {
         "model": "M:latest", "messages": [], "stream": False,
-        "options": {"num_ctx": 2048}, "keep_alive": 90,
+        "options": {"num_ctx": 2048}, "keep_alive": 90, "shift": False,
     }  # fmt: skip
 
 
@@ -97,6 +105,54 @@ def test_keep_alive_renews_the_timer_without_another_window(
     assert found.expires_at and found.expires_at.timestamp() - time.time() > 3000
     renewal = [e for e in server.exchanges if e.path == "/api/chat"][-1].json
     assert (renewal["options"], renewal["keep_alive"]) == ({"num_ctx": 2048}, 3600)
+    assert renewal["shift"] is False
+
+
+def test_a_window_that_load_names_does_not_slide_and_nothing_loads_the_model_again(
+    server: FakeOllama, ollama: OllamaProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+    really_load = FakeServer.load
+
+    def load(self: FakeServer, model: FakeModel, *args: Any) -> float:
+        was = self.loaded.get(model.name)
+        seconds = really_load(self, model, *args)
+        loads.extend([model.name] if was != self.loaded[model.name] else [])
+        return seconds
+
+    monkeypatch.setattr(FakeServer, "load", load)
+    ollama.load("m", context_length=1024)
+    ollama.load("m", keep_alive=60)
+    ollama.chat("Hi", model="m")
+    ollama.complete(CompletionRequest(prompt="Hi", model="m"))
+    ollama.chat("Hi", model="m", context_length=1024)
+    ollama.load("m", context_length=1024)
+    assert loads == ["m"]
+    ollama.chat("Hi", model="m", overflow="allow")  # may slide, which is a reason for a reload
+    assert loads == ["m", "m"]
+
+
+def test_load_sends_a_request_for_a_model_that_another_program_loaded_with_the_same_window(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    with OllamaProvider(server.url) as other:
+        other.chat("Hi", model="m", context_length=1024, overflow="allow")
+    found = ollama.load("m", context_length=1024)
+    assert found.load_s is not None
+    assert server.exchanges[-2].json["shift"] is False
+    assert asked(server) == ["/api/chat", "/api/chat"]
+
+
+def test_without_a_window_the_model_is_loaded_as_other_programs_load_it(
+    server: FakeOllama, ollama: OllamaProvider
+) -> None:
+    ollama.load("m")
+    ollama.chat("Hi", model="m")
+    ollama.load("m", context_length=1024)
+    ollama.unload("m")
+    ollama.load("m")
+    sent = [e.json for e in server.exchanges if e.path == "/api/chat"]
+    assert ["shift" in body for body in sent] == [False, False, True, False, False]
 
 
 def test_another_window_loads_anew(server: FakeOllama, ollama: OllamaProvider) -> None:

@@ -74,8 +74,29 @@ def test_a_model_is_described_by_details_and_list(
         "llama3.2:latest", 2019393189, "llama",
     )  # fmt: skip
     assert info.capabilities.vision is False
-    assert [e.path for e in server.exchanges] == ["/api/show", "/api/tags"]
+    assert [e.path for e in server.exchanges] == ["/api/show", "/api/tags", "/api/ps"]
+    assert info.capabilities.loaded_context_length is None
     assert len({e.connection for e in server.exchanges}) == 1
+
+
+def test_a_loaded_model_has_its_allocated_window(ollama: OllamaProvider) -> None:
+    ollama.load("llama3.2", context_length=1100)
+    known = ollama.model_capabilities("llama3.2")
+    assert known.loaded_context_length == 1280
+    assert known.evidence["loaded_context_length"].source == "inferred"
+    ollama.load("llama3.2", context_length=2048)
+    known = ollama.model_capabilities("LLAMA3.2:latest")
+    assert known.loaded_context_length == 2048
+    assert known.evidence["loaded_context_length"].source == "reported"
+    assert known.max_context_length == 131072
+
+
+@pytest.mark.parametrize("fault", ["status 500 with JSON", "status 404 with text", "no JSON"])
+def test_without_a_list_of_loaded_models_the_window_is_unknown(
+    server: FakeOllama, ollama: OllamaProvider, fault: str
+) -> None:
+    server.break_next(fault, times=None, path="/api/ps")
+    assert ollama.model_info("llama3.2").capabilities.loaded_context_length is None
 
 
 def test_the_long_lists_come_only_where_asked(ollama: OllamaProvider) -> None:

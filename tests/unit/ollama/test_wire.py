@@ -40,7 +40,21 @@ _SCHEMA = {"type": "object"}
         ({"repeat_penalty": 1.1}, {"options": {"repeat_penalty": 1.1}}),
         ({"presence_penalty": -1}, {"options": {"presence_penalty": -1}}),
         ({"frequency_penalty": 1}, {"options": {"frequency_penalty": 1}}),
-        ({"context_length": 4096}, {"options": {"num_ctx": 4096}}),
+        # With a window, the caller decides how the model is loaded; so the window does not slide.
+        ({"context_length": 4096}, {"options": {"num_ctx": 4096}, "shift": False}),
+        (
+            {"context_length": 4096, "overflow": "allow"},
+            {"options": {"num_ctx": 4096}, "truncate": None},
+        ),
+        (
+            {"context_length": 4096, "overflow": "truncate"},
+            {"options": {"num_ctx": 4096}, "truncate": True},
+        ),
+        (
+            {"context_length": 4096, "extra_body": {"shift": True}},
+            {"options": {"num_ctx": 4096}, "shift": True},
+        ),
+        ({"extra_body": {"options": {"num_ctx": 4096}}}, {"options": {"num_ctx": 4096}}),
         ({"stop": "END"}, {"options": {"stop": ["END"]}}),
         ({"thinking": False}, {"think": False}),
         ({"thinking": "high"}, {"think": "high"}),

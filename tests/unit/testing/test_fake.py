@@ -19,6 +19,7 @@ from localproviders import (
     Limits,
     LMStudioProvider,
     LocalityError,
+    Message,
     ModelNotFoundError,
     OllamaProvider,
     OpenAICompatibleProvider,
@@ -91,7 +92,7 @@ def test_ollamas_plain_answers(method: str, path: str, status: int, body: str) -
 
 def test_ollamas_refusals() -> None:
     models = [
-        FakeModel(name="plain", abilities=("chat",), context_length=20),
+        FakeModel(name="plain", abilities=("chat",), context_length=300),
         FakeModel(name="vectors", abilities=("embeddings",), context_length=5),
         FakeModel(name="stub", remote_host="https://ollama.com:443"),
     ]
@@ -106,16 +107,64 @@ def test_ollamas_refusals() -> None:
         with pytest.raises(CapabilityError, match="does not support insert"):
             provider.complete(CompletionRequest(prompt="a", extra_body={"suffix": "b"}))
         with pytest.raises(ContextOverflowError) as caught:
-            provider.chat("word " * 50)
+            provider.chat("word " * 513)
         with pytest.raises(ContextOverflowError):
             provider.embed("word " * 9, model="vectors")
         with pytest.raises(ModelNotFoundError):
             provider.model_capabilities("nope")
         with pytest.raises(LocalityError):
             provider.chat("Hi", model="stub")
-        assert provider.chat("word " * 50, overflow="truncate").usage.prompt_tokens == 20
+        assert provider.chat("word " * 500).usage.prompt_tokens == 500
+        cut = provider.chat("word " * 513, overflow="truncate")
+        assert cut.usage.prompt_tokens == 256
+        with pytest.raises(ContextOverflowError, match="longer than the context"):
+            provider.chat("word " * 513, overflow="truncate", extra_body={"shift": False})
 
-    assert (caught.value.prompt_tokens, caught.value.context_length) == (50, 20)
+    assert (caught.value.prompt_tokens, caught.value.context_length) == (513, 512)
+
+
+def test_ollama_drops_the_oldest_messages_and_keeps_those_of_the_system() -> None:
+    messages = [
+        Message.system("a b c"),
+        *[Message.user("word " * 100), Message.assistant("Yes.")] * 3,
+        Message.user("word " * 60),
+    ]
+    with FakeOllama([FakeModel(name="m", context_length=256)]) as fake:
+        with OllamaProvider(fake.url, model="m") as provider:
+            answer = provider.chat(messages, overflow="truncate")
+            assert answer.usage.prompt_tokens == 3 + 100 + 1 + 1 + 60
+            with pytest.raises(ContextOverflowError):
+                provider.chat(messages)
+
+
+def test_an_ollama_that_does_not_slide_ends_at_its_window() -> None:
+    reply = Reply(text="word " * 300, thinking="hm " * 100)
+    with FakeOllama(["m"]) as fake, OllamaProvider(fake.url, model="m") as provider:
+        fake.usual = reply
+        answer = provider.chat("Hi", context_length=300)
+        assert (answer.finish_reason, answer.usage.total_tokens) == ("stop", 401)
+        fake.usual = reply.replace(text="word " * 500)
+        answer = provider.chat("Hi", context_length=300)
+        assert (answer.finish_reason, answer.usage.total_tokens) == ("length", 512)
+        fake.usual = reply.replace(thinking="hm " * 600)
+        answer = provider.chat("Hi", context_length=300)
+        assert (answer.finish_reason, answer.usage.total_tokens, answer.text) == ("length", 512, "")
+
+
+def test_ollama_loads_a_model_again_if_it_may_slide_now(fake_clock: FakeTime) -> None:
+    with FakeOllama([FakeModel(name="m", load_s=3)]) as fake:
+        with OllamaProvider(fake.url, model="m") as provider:
+
+            def load_s(**fields: Any) -> float:
+                found: Any = provider.chat("Hi", context_length=512, **fields)
+                return float(found.server_timings.load_s)
+
+            assert load_s() > 3
+            assert load_s() < 3
+            assert load_s(overflow="allow") > 3
+            assert load_s(overflow="allow") < 3
+            assert load_s() > 3
+            assert get(fake.url + "/api/ps").json()["models"][0]["context_length"] == 512
 
 
 def test_ollama_loads_in_silence_and_only_once(fake_clock: FakeTime) -> None:
