@@ -54,6 +54,8 @@ class FakeOllama(FakeLibrary):
     keep_alive_s: float = 300.0
     #: Seconds that a model stays listed after a request to unload it.
     unload_s: float = 0.0
+    #: Whether the server knows ``_debug_render_only``, with which it returns the prompt.
+    renders: bool = True
     #: Bytes of each model that are in GPU memory.
     vram_bytes: int = 0
 
@@ -223,6 +225,8 @@ class FakeOllama(FakeLibrary):
     ) -> Answer:
         self._check_capabilities(body, model)
         load_s = self.load(model, exchange, _window(body))
+        if body.get("_debug_render_only") and self.renders:
+            return json_answer(_as_rendered(body, prompt))
         prompt_tokens = self._fit_prompt(body, model, count_tokens(prompt))
         reply = self.next_reply(exchange)
         if isinstance(reply, Refusal):
@@ -333,6 +337,17 @@ def _first_fields(body: Mapping[str, Any], model: FakeModel, reply: Reply) -> Di
     remote = reply.remote_host or model.remote_host
     named = {"model": reply.model or body["model"]}
     return {**named, **({"remote_host": remote} if remote else {}), "created_at": DATE}
+
+
+def _as_rendered(body: Mapping[str, Any], prompt: str) -> Dict[str, Any]:
+    """Return the record with a prompt, which is the texts of the request and its tools.
+
+    Source: docs/reference/ollama.md, "Rendered prompts".
+    """
+    text = " ".join([prompt, *map(dumps, body.get("tools") or ())])
+    blank = {"message": {"role": "", "content": ""}, "done": False}
+    debug = {"rendered_template": text}
+    return {"model": body["model"], "created_at": DATE, **blank, "_debug_info": debug}
 
 
 def _calls(reply: Reply) -> List[Dict[str, Any]]:

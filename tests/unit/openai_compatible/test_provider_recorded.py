@@ -53,7 +53,7 @@ ERRORS: Dict[str, Type[ProviderError]] = {
     "health_ok": ProviderError,
 }
 
-SPECIAL = {"models", "embeddings_base64", "embeddings_float"}
+SPECIAL = {"apply_template", "models", "embeddings_base64", "embeddings_float"}
 
 
 def provider_of(server: ScriptedServer) -> OpenAICompatibleProvider:
