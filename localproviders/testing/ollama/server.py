@@ -22,6 +22,7 @@ from localproviders.testing.ollama.answers import (
     as_listed,
     body_of,
     json_answer,
+    keep_alive_s,
     text_answer,
 )
 from localproviders.testing.ollama.library import DIGEST, SIZE, FakeLibrary
@@ -109,10 +110,8 @@ class FakeOllama(FakeLibrary):
         model = self._runner(model)
         window = self._window(model, window)
         load_s = super().load(model, exchange, window)
-        keep_alive_s = exchange.json.get("keep_alive")
-        self.expires[model.name] = self._expiry(
-            self.keep_alive_s if keep_alive_s is None else keep_alive_s
-        )
+        seconds = keep_alive_s(exchange.json)
+        self.expires[model.name] = self._expiry(self.keep_alive_s if seconds is None else seconds)
         return load_s
 
     def _runner(self, model: FakeModel) -> FakeModel:
@@ -138,8 +137,9 @@ class FakeOllama(FakeLibrary):
         return model.context_length
 
     def _expiry(self, seconds: float) -> datetime:
-        now = datetime.now(timezone.utc)
-        return now + (timedelta(days=292 * 365) if seconds < 0 else timedelta(seconds=seconds))
+        ever_s = 292 * 365 * 86400.0
+        ends_in_s = ever_s if seconds < 0 else min(seconds, ever_s)
+        return datetime.now(timezone.utc) + timedelta(seconds=ends_in_s)
 
     def _evict(self) -> None:
         """Unload the models whose timer has expired."""
@@ -201,7 +201,7 @@ class FakeOllama(FakeLibrary):
 
     def _load_only(self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel) -> Answer:
         """Answer a request without a prompt, which loads or unloads the model."""
-        if body.get("keep_alive") == 0:
+        if keep_alive_s(body) == 0:
             model = self._runner(model)
             if model.name in self.loaded:
                 self.expires[model.name] = self._expiry(self.unload_s)
