@@ -146,8 +146,9 @@ def test_a_missing_model_and_a_missing_ability_are_errors() -> None:
 # --- servers of OpenAI's dialect --------------------------------------------------------------
 
 
-def test_llama_cpp_renders_the_same_chat() -> None:
-    asked: Dict[str, Any] = {"system": "Be kind.", "tools": [TOOL], "thinking": "low"}
+@pytest.mark.parametrize("thinking", ["low", False, None])
+def test_llama_cpp_renders_the_same_chat(thinking: Any) -> None:
+    asked: Dict[str, Any] = {"system": "Be kind.", "tools": [TOOL], "thinking": thinking}
     with FakeOpenAICompatible() as fake:
         with OpenAICompatibleProvider(fake.base_url, model="m") as provider:
             prompt = provider.render("one two", **asked)
