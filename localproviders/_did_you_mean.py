@@ -43,6 +43,7 @@ _OTHER_METHODS: Mapping[str, str] = {
     "chat": "generate completions responses invoke",
     "embed": "embeddings",
     "model_info": "show",
+    "render": "apply_chat_template apply_prompt_template",
     "settings": "base_url host url model api_key timeout",
 }
 

@@ -333,10 +333,12 @@ class ModelProvider(ABC):
         """
         self._raise_unsupported("pull")
 
-    def _raise_unsupported(self, verb: str) -> NoReturn:
+    def _raise_unsupported(
+        self, verb: str, instead: str = "OllamaProvider or LMStudioProvider"
+    ) -> NoReturn:
         raise UnsupportedError(
             f"{self.name} does not support {verb}(): this kind of server has no such request",
-            hint=f"use OllamaProvider or LMStudioProvider, which support {verb}()",
+            hint=f"use {instead}, which support {verb}()",
             provider=self.name,
         )
 
@@ -586,6 +588,58 @@ class ModelProvider(ABC):
     ) -> TokenCount:
         """Return a rough estimate. Providers override this if they have a better method."""
         return rough(request)
+
+    @exact_keywords
+    def render(
+        self,
+        messages: Messages,
+        *,
+        model: Optional[str] = None,
+        system: Optional[str] = None,
+        tools: Sequence[ToolLike] = (),
+        thinking: Union[bool, str, None] = None,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> str:
+        """Return the prompt that the server makes from a conversation, without an answer.
+
+        This is the text that the model would read in `chat` with the same arguments: the chat
+        template of the model, filled with the messages and the definitions of the tools. The
+        marks of the beginning and the end of a text that a tokenizer adds are not included. An
+        image is a mark in the text. The server may load the model for this. The prompt is sent to
+        the same server as in a chat, and under the same `locality`.
+
+        Args:
+            messages: A text, a `Message`, or several messages or dictionaries.
+            model: Name of the model; None is the provider's model.
+            system: Instructions for the model, sent as a system message before the messages.
+            tools: Tools that the model may call; the template writes their definitions.
+            thinking: True, False or a level, as in `chat`; None leaves it to the server.
+            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+                limits.
+            cancel: A token that ends the call when another thread sets it.
+
+        Raises:
+            ValueError: The messages are empty or malformed.
+            UnsupportedError: The server cannot return a prompt, or does not have one of the
+                parameters. Ollama can, except old versions, and llama.cpp can.
+            ConfigurationError: No model is named, or a tool cannot be written as JSON.
+            LocalityError: The prompt would leave the allowed locality, so it was not sent.
+            UnreachableError: No server answers.
+            ModelError: The model is missing, or lacks a capability.
+            LimitError: A time limit expired.
+            ProviderError: The server refused the request, or failed in another way.
+        """
+        sealed = Sealed((messages, system, RequestFields()))
+        del messages, system
+        request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="render")
+        return self._render(request.replace(thinking=thinking), timeout, cancel)
+
+    def _render(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> str:
+        """Return the prompt of a request. Providers override this if their servers can do it."""
+        self._raise_unsupported("render", "OllamaProvider, or llama.cpp's server")
 
     # --- values and tools -------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ from localproviders.errors import (
     ProviderError,
     ServerError,
     ToolCallError,
+    UnsupportedError,
 )
 from localproviders.types.messages import Tool
 from localproviders.types.responses import ServerTimings, TokenLogprob, Usage
@@ -91,6 +92,20 @@ def checked(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:
     if not isinstance(data, dict):
         unexpected("JSON object")
     return data
+
+
+def check_extra_body(extra: Mapping[str, Any]) -> None:
+    """Check that the caller's fields do not make Ollama return the prompt instead of an answer.
+
+    Raises:
+        UnsupportedError: They do.
+    """
+    # Described in docs/reference/ollama.md, "Rendered prompts".
+    if extra.get("_debug_render_only"):
+        raise UnsupportedError(
+            "extra_body has '_debug_render_only', and the answer to it is the prompt itself",
+            hint="call render() to get the prompt",
+        )
 
 
 def named(

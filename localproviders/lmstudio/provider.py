@@ -125,7 +125,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     _api_path = ""
     _rules: Tuple[Rule, ...] = RULES
     # No route counts tokens (docs/reference/lmstudio.md, "Endpoints").
-    _counts = False
+    _has_prompt_routes = False
     # The reasons are in docs/reference/lmstudio.md, "Log probabilities" and "Chat completions".
     _unsupported: Mapping[str, str] = {
         "context_length": "load the model with the context window that you need",

@@ -300,6 +300,19 @@ class LocalProvider(LocalProviderBase):
                 self._choose_routes(request.model, _needed_ability(request), run), work
             )
 
+    def _render(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> str:
+        with self._run("render", timeout, cancel, needs=self._needs) as run:
+
+            def work(route: Route, limits: Limits) -> str:
+                request_for_server = request.replace(model=route.model)
+                return route.server.provider._render(request_for_server, limits, cancel)
+
+            return run.first_that_answers(
+                self._choose_routes(request.model, _needed_ability(request), run), work
+            )
+
     # --- models -------------------------------------------------------------------------------
 
     def list_models(

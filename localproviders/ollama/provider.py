@@ -39,6 +39,7 @@ from localproviders.ollama.wire.requests import (
     embed_payload,
     named_sources,
     old_embed_payload,
+    render_payload,
     schema_in_words,
 )
 from localproviders.ollama.wire.responses import (
@@ -46,6 +47,7 @@ from localproviders.ollama.wire.responses import (
     old_vectors,
     parse_hosts,
     parse_old_vector,
+    parse_prompt,
     parse_vectors,
     remote_host,
 )
@@ -644,15 +646,45 @@ class OllamaProvider(HTTPProvider):
     def _wire_request(
         self, request: CompletionRequest, model: str, call: Call
     ) -> Tuple[str, Dict[str, Any], ChunkParser]:
-        window = None if request.context_length is not None else self._requested_window(model)
-        if window is not None:
-            request = request.replace(context_length=window)
-        path, payload = completion_payload(request, model)
+        path, payload = completion_payload(self._with_window(request, model), model)
         return (
             path,
             Payload(payload),
             wire_responses.ChunkParser(self.settings.max_json_depth, call.look),
         )
+
+    def _with_window(self, request: CompletionRequest, model: str) -> CompletionRequest:
+        """Return the request with the context window that the caller passed to `load`."""
+        window = None if request.context_length is not None else self._requested_window(model)
+        return request if window is None else request.replace(context_length=window)
+
+    def _render(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> str:
+        model = self._choose_model(request.model, timeout, cancel)
+        return self._runner.run(
+            lambda call: self._ask_for_prompt(request, model, call),
+            model=model,
+            timeout=timeout,
+            cancel=cancel,
+            texts=lambda: texts_of(request),
+        )
+
+    def _ask_for_prompt(self, request: CompletionRequest, model: str, call: Call) -> str:
+        self._check_locality(model, call)
+        path, payload = render_payload(self._with_window(request, model), model)
+        body = encode(Payload(payload))
+        del payload  # a traceback with local variables must not show the prompt
+        # A traceback with local variables shows no field of a `Payload`.
+        answer = Payload(
+            self._checked(
+                model,
+                self._transport.json("POST", path, call=call, body=body, loads=True, large=True),
+            )
+        )
+        if answer.get("model"):
+            _check_model(model, str(answer["model"]))
+        return parse_prompt(answer)
 
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
         if self._uses_old_embed_route:

@@ -47,7 +47,7 @@ from localproviders.types.responses import CompletionChunk, TokenCount
 
 if TYPE_CHECKING:
     from localproviders.ollama import names as ollama_names
-    from localproviders.openai_compatible.counting import ExactCounter
+    from localproviders.openai_compatible.prompt_routes import PromptRoutes
     from localproviders.openai_compatible.wire import models as wire_models
     from localproviders.openai_compatible.wire import own_fields
 else:
@@ -103,10 +103,10 @@ class OpenAICompatibleProvider(HTTPProvider):
         "truncate": "shorten the texts before the call",
         "keep_alive": "this kind of server keeps its model loaded",
     }
-    #: Whether servers of this kind may have a route that counts tokens.
-    _counts = True
-    _counter: LazyPart[ExactCounter] = LazyPart(
-        "localproviders.openai_compatible.counting:ExactCounter", "settings", "_explain"
+    #: Whether servers of this kind may have routes that count the tokens of a prompt, or render it.
+    _has_prompt_routes = True
+    _prompt_routes: LazyPart[PromptRoutes] = LazyPart(
+        "localproviders.openai_compatible.prompt_routes:PromptRoutes", "settings", "_explain"
     )
 
     @exact_keywords
@@ -147,9 +147,9 @@ class OpenAICompatibleProvider(HTTPProvider):
     def close(self) -> None:
         """Close the kept connections. A later call opens new ones; closing twice is allowed."""
         super().close()
-        counter = OpenAICompatibleProvider._counter.of(self)
-        if counter is not None:
-            counter.close()
+        routes = OpenAICompatibleProvider._prompt_routes.of(self)
+        if routes is not None:
+            routes.close()
 
     # --- models ---------------------------------------------------------------------------
 
@@ -297,13 +297,13 @@ class OpenAICompatibleProvider(HTTPProvider):
         timeout: Timeout,
         cancel: Optional[CancelToken],
     ) -> Optional[TokenCount]:
-        if not self._counts or not self._counter.can_count(request):
+        if not self._has_prompt_routes or not self._prompt_routes.can_count(request):
             return None
-        counter = self._counter
+        routes = self._prompt_routes
 
         def work(call: Call) -> Optional[TokenCount]:
             self._check_locality(model, call)
-            return counter.count(request, model, call)
+            return routes.count(request, model, call)
 
         return self._runner.run(
             work,
@@ -312,6 +312,22 @@ class OpenAICompatibleProvider(HTTPProvider):
             cancel=cancel,
             total_s=LISTING_TOTAL_S,
             texts=lambda: texts_of(request),
+        )
+
+    def _render(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> str:
+        if not self._has_prompt_routes:
+            return super()._render(request, timeout, cancel)
+        model = self._choose_model(request.model, timeout, cancel)
+        adapted, _ = self._adapt(request)
+
+        def work(call: Call) -> str:
+            self._check_locality(model, call)
+            return self._prompt_routes.render(adapted, model, call)
+
+        return self._runner.run(
+            work, model=model, timeout=timeout, cancel=cancel, texts=lambda: texts_of(request)
         )
 
     def _check_chunk(

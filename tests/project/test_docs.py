@@ -321,6 +321,13 @@ def test_a_count_says_who_counted(server: Servers, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == expected
 
 
+def test_a_prompt_is_printed_as_the_model_reads_it(
+    server: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(the_block("ollama.render"), server)
+    assert capsys.readouterr().out == "Be brief. Why is the sky blue?\n"
+
+
 def test_a_refused_place_prints_the_line_that_allows_it(
     server: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ _ATTRIBUTES: Dict[str, Tuple[Callable[[], Any], str, str]] = {
     "list": (OllamaProvider, "list", "list_models"),
     "ps": (LMStudioProvider, "ps", "loaded_models"),
     "generate": (OllamaProvider, "generate", "chat"),
+    "apply_chat_template": (OllamaProvider, "apply_chat_template", "render"),
     "embeddings": (OllamaProvider, "embeddings", "embed"),
     "models": (lambda: OpenAICompatibleProvider("http://127.0.0.1:9/v1"), "models", "list_models"),
     "show": (lambda: LocalProvider([OllamaProvider()]), "show", "model_info"),

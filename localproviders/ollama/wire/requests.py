@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint, path_part
-from localproviders._dialect.common import tool_payloads
+from localproviders._dialect.common import check_extra_body, tool_payloads
 from localproviders._http.framing import Look, no_look, parse_json
 from localproviders._lazy import LazyModule
 from localproviders.errors import ConfigurationError, LocalityError, UnsupportedError
@@ -61,7 +61,20 @@ def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dic
         # without one is used as it is (`raw`).
         payload.update({"raw": True} if request.suffix is None else {"suffix": request.suffix})
     payload.update(_settings_payload(request))
+    check_extra_body(request.extra_body)
     return path, merge_extra_body(payload, request.extra_body)
+
+
+def render_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[str, Any]]:
+    """Return the path and the JSON of a chat to which the server answers with its prompt.
+
+    A server that does not know this field generates an answer, so that answer is kept short.
+    """
+    # Described in docs/reference/ollama.md, "Rendered prompts".
+    path, payload = completion_payload(request, model)
+    payload.update({"stream": False, "_debug_render_only": True})
+    payload["options"] = {**payload.get("options", {}), "num_predict": 1}
+    return path, payload
 
 
 def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:

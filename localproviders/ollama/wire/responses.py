@@ -26,7 +26,7 @@ from localproviders._dialect.common import checked as _checked
 from localproviders._dialect.error_answers import from_words, read_words
 from localproviders._dialect.repeated_records import Template
 from localproviders._dialect.thinking import ThinkingSplitter
-from localproviders._dialect.values import count, integer, nonempty_text, number, text
+from localproviders._dialect.values import count, integer, mapping, nonempty_text, number, text
 from localproviders._http.framing import (
     MOST_CALLS,
     MOST_WEIGHT,
@@ -36,7 +36,12 @@ from localproviders._http.framing import (
     parse_json,
     weigh,
 )
-from localproviders.errors import EmbeddingError, ProtocolError, ToolCallError
+from localproviders.errors import (
+    EmbeddingError,
+    ProtocolError,
+    ToolCallError,
+    UnsupportedError,
+)
 from localproviders.ollama.wire.errors import RULES
 from localproviders.types.messages import ToolCall
 from localproviders.types.models import Progress
@@ -232,6 +237,24 @@ def checked(data: Any) -> Mapping[str, Any]:
         ProviderError: The response is an error, or not an object.
     """
     return _checked(data, RULES)
+
+
+def parse_prompt(data: Mapping[str, Any]) -> str:
+    """Read the prompt in the response to a request of `render_payload`.
+
+    Raises:
+        UnsupportedError: The server has answered the prompt instead.
+        ProtocolError: The response is neither a prompt nor an answer.
+    """
+    prompt = mapping(data.get("_debug_info")).get("rendered_template")
+    if isinstance(prompt, str):
+        return prompt
+    if "_debug_info" in data or not isinstance(data.get("done"), bool):
+        unexpected("rendered prompt")
+    raise UnsupportedError(
+        "this Ollama server is too old for render(): it answered the prompt",
+        hint="update the server",
+    )
 
 
 def _usage(data: Mapping[str, Any]) -> Usage:

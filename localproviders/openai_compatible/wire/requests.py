@@ -1,14 +1,14 @@
-"""Functions that make the dialect's JSON for requests, and the JSON for counting tokens.
+"""Functions that make the dialect's JSON for requests, and the JSON for counting and rendering.
 
-The dialect has no route that counts tokens. llama.cpp and vLLM have different routes for it. Their
-responses are also parsed here.
+The dialect has no route that counts tokens. llama.cpp and vLLM have different routes for it, and
+llama.cpp has one that renders a prompt. Their responses are also parsed here.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Tuple, Union
 
-from localproviders._dialect.common import checked, tool_payloads, unexpected
+from localproviders._dialect.common import check_extra_body, checked, tool_payloads, unexpected
 from localproviders._dialect.values import count
 from localproviders._http.transport import Payload, write_json
 from localproviders._lazy import LazyModule
@@ -62,6 +62,7 @@ def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dic
     payload["stream"] = True
     # Without this field, a stream has no token counts.
     payload["stream_options"] = {"include_usage": True}
+    check_extra_body(request.extra_body)
     payload.update(_with_extra(payload, request.extra_body))
     return path, {name: value for name, value in payload.items() if value is not None}
 
@@ -175,6 +176,24 @@ def conversation_payload(request: CompletionRequest, model: str) -> Dict[str, An
     return Payload(payload)
 
 
+def render_payload(request: CompletionRequest, model: str) -> Dict[str, Any]:
+    """Return the JSON for llama.cpp's ``/apply-template``: that of a chat, without streaming."""
+    payload = completion_payload(request, model)[1]
+    return Payload(
+        {name: value for name, value in payload.items() if not name.startswith("stream")}
+    )
+
+
+def parse_prompt(data: Any) -> str:
+    """Return the prompt in the response of llama.cpp's ``/apply-template``.
+
+    Raises:
+        ProviderError: The response is an error, or has no prompt.
+    """
+    prompt = checked(data, RULES).get("prompt")
+    return prompt if isinstance(prompt, str) else unexpected("'prompt' string")
+
+
 def templated_payload(data: Any, model: str) -> Dict[str, Any]:
     """Return the JSON for ``/tokenize``, from the response of llama.cpp's ``/apply-template``.
 
@@ -183,9 +202,7 @@ def templated_payload(data: Any, model: str) -> Dict[str, Any]:
     Raises:
         ProviderError: The response is an error, or has no prompt.
     """
-    prompt = checked(data, RULES).get("prompt")
-    if not isinstance(prompt, str):
-        unexpected("'prompt' string")
+    prompt = parse_prompt(data)
     return Payload(model=model, content=prompt, add_special=True, parse_special=True)
 
 

@@ -5,7 +5,8 @@ They follow docs/reference/ollama.md, "Error bodies" and "Model names".
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence
+import re
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from localproviders.ollama.names import display_name
 from localproviders.testing.answers import Answer, as_line, dumps
@@ -27,7 +28,8 @@ def body_of(exchange: Exchange) -> Mapping[str, Any]:
     """Return the JSON of a request.
 
     Raises:
-        RefusedError: The request has no body, or the body is not an object.
+        RefusedError: The request has no body, the body is not an object, or its keep-alive is not
+            a duration.
     """
     if not exchange.body:
         raise RefusedError("missing request body")
@@ -37,7 +39,36 @@ def body_of(exchange: Exchange) -> Mapping[str, Any]:
         raise RefusedError(str(error)) from None
     if not isinstance(body, dict):
         raise RefusedError("json: cannot unmarshal into Go value")
+    keep_alive_s(body)
     return body
+
+
+# Units of durations in seconds, and a part of a duration in Go, such as 1h30m.
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)"
+
+
+def keep_alive_s(body: Mapping[str, Any]) -> Optional[float]:
+    """Return the field ``keep_alive`` of a request in seconds; None if it is not given.
+
+    A number counts seconds. A text is a duration such as ``5m``. A negative value is for ever.
+
+    Raises:
+        RefusedError: The value is neither.
+    """
+    # Described in docs/reference/ollama.md, "Keep-alive".
+    value = body.get("keep_alive")
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return value
+    if not isinstance(value, str):
+        raise RefusedError(f"Unsupported type: '{type(value).__name__}'")
+    amount = value[1:] if value[:1] in ("+", "-") else value
+    if amount != "0" and not re.fullmatch(f"(?:{_PART})+", amount):
+        is_number = re.fullmatch(r"\d+\.?\d*|\.\d+", amount)
+        reason = "missing unit in duration" if is_number else "invalid duration"
+        raise RefusedError(f'time: {reason} "{value}"')
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, amount))
+    return -seconds if value.startswith("-") else seconds
 
 
 def as_listed(name: str) -> str:

@@ -22,6 +22,7 @@ from localproviders.testing.ollama.answers import (
     as_listed,
     body_of,
     json_answer,
+    keep_alive_s,
     text_answer,
 )
 from localproviders.testing.ollama.library import DIGEST, SIZE, FakeLibrary
@@ -59,6 +60,8 @@ class FakeOllama(FakeLibrary):
     keep_alive_s: float = 300.0
     #: Seconds that a model stays listed after a request to unload it.
     unload_s: float = 0.0
+    #: Whether the server knows ``_debug_render_only``, with which it returns the prompt.
+    renders: bool = True
     #: Bytes of each model that are in GPU memory.
     vram_bytes: int = 0
 
@@ -116,10 +119,8 @@ class FakeOllama(FakeLibrary):
         if self._changes_shift(model, exchange):
             self.loaded.pop(model.name, None)
         load_s = super().load(model, exchange, window)
-        keep_alive_s = exchange.json.get("keep_alive")
-        self.expires[model.name] = self._expiry(
-            self.keep_alive_s if keep_alive_s is None else keep_alive_s
-        )
+        seconds = keep_alive_s(exchange.json)
+        self.expires[model.name] = self._expiry(self.keep_alive_s if seconds is None else seconds)
         return load_s
 
     def _runner(self, model: FakeModel) -> FakeModel:
@@ -158,8 +159,9 @@ class FakeOllama(FakeLibrary):
         return True
 
     def _expiry(self, seconds: float) -> datetime:
-        now = datetime.now(timezone.utc)
-        return now + (timedelta(days=292 * 365) if seconds < 0 else timedelta(seconds=seconds))
+        ever_s = 292 * 365 * 86400.0
+        ends_in_s = ever_s if seconds < 0 else min(seconds, ever_s)
+        return datetime.now(timezone.utc) + timedelta(seconds=ends_in_s)
 
     def _evict(self) -> None:
         """Unload the models whose timer has expired."""
@@ -221,7 +223,7 @@ class FakeOllama(FakeLibrary):
 
     def _load_only(self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel) -> Answer:
         """Answer a request without a prompt, which loads or unloads the model."""
-        if body.get("keep_alive") == 0:
+        if keep_alive_s(body) == 0:
             model = self._runner(model)
             if model.name in self.loaded:
                 self.expires[model.name] = self._expiry(self.unload_s)
@@ -245,6 +247,8 @@ class FakeOllama(FakeLibrary):
     ) -> Answer:
         self._check_capabilities(body, model)
         load_s = self.load(model, exchange, _window(body))
+        if body.get("_debug_render_only") and self.renders:
+            return json_answer(_as_rendered(body, prompt))
         window = self.loaded[self._runner(model).name]
         prompt_tokens = _fit_prompt(body, window, prompt)
         reply = self.next_reply(exchange)
@@ -383,6 +387,17 @@ def _first_fields(body: Mapping[str, Any], model: FakeModel, reply: Reply) -> Di
     remote = reply.remote_host or model.remote_host
     named = {"model": reply.model or body["model"]}
     return {**named, **({"remote_host": remote} if remote else {}), "created_at": DATE}
+
+
+def _as_rendered(body: Mapping[str, Any], prompt: str) -> Dict[str, Any]:
+    """Return the record with a prompt, which is the texts of the request and its tools.
+
+    Source: docs/reference/ollama.md, "Rendered prompts".
+    """
+    text = " ".join([prompt, *map(dumps, body.get("tools") or ())])
+    blank = {"message": {"role": "", "content": ""}, "done": False}
+    debug = {"rendered_template": text}
+    return {"model": body["model"], "created_at": DATE, **blank, "_debug_info": debug}
 
 
 def _calls(reply: Reply) -> List[Dict[str, Any]]:

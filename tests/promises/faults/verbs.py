@@ -259,6 +259,8 @@ VERBS: List[Verb] = [
         lambda p: p.count_tokens(PROMPT, model=_CHAT),
         without=_NO_COUNT,
     ),
+    Verb("render", "openai", "/apply-template", lambda p: p.render(PROMPT, model=_CHAT)),
+    Verb("render", "ollama", "/api/chat", lambda p: p.render(PROMPT, model=_CHAT)),
     *(
         Verb(
             "run_tools",

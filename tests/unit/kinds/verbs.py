@@ -102,6 +102,10 @@ def _count_tokens(provider: Any, fake: FakeServer) -> None:
     assert provider.count_tokens("one two three", model=CHAT).tokens > 0
 
 
+def _render(provider: Any, fake: FakeServer) -> None:
+    assert "one two three" in provider.render("one two three", model=CHAT)
+
+
 def _load(provider: Any, fake: FakeServer) -> None:
     assert CHAT in provider.load(CHAT).name
 

@@ -61,7 +61,10 @@ def serve(sample: bytes, one_byte: bool = False) -> ScriptedServer:
     return ScriptedServer(script, one_byte_writes=one_byte)
 
 
-# name: model asked for, text (None: something), finish reason, prompt tokens
+# The answer of a stream of 650 records with text, as a test joins it from the records.
+_LONG = "v0-chat-stream-text-long-phplmstudio.sse"
+
+# name: model asked for, text (None: see `_LONG`), finish reason, prompt tokens
 ANSWERS: Dict[str, Tuple[str, Any, str, Any]] = {
     "openai-chat-alias-instance-id-rlmstudio.json": ("qwen/qwen3-4b-2507", "hi", "stop", 14),
     "openai-chat-schema-gemma3-1b-rlmstudio.json": (
@@ -70,7 +73,13 @@ ANSWERS: Dict[str, Tuple[str, Any, str, Any]] = {
         "stop",
         26,
     ),
-    "openai-chat-drafts-in-stats-2026-09-serverlog.json": ("flash-next-test", None, "stop", 109),
+    "openai-chat-drafts-in-stats-2026-09-serverlog.json": (
+        "flash-next-test",
+        "CREATE OR REPLACE FUNCTION SECRET-SQL(p_od DATE) RETURN NUMBER IS\n"
+        '  "usage": {\nBEGIN\nEND;',
+        "stop",
+        109,
+    ),
     "openai-chat-tool-call-docs.json": (
         "lmstudio-community/qwen2.5-7b-instruct",
         "",
@@ -78,7 +87,28 @@ ANSWERS: Dict[str, Tuple[str, Any, str, Any]] = {
         263,
     ),
     "v0-chat-tool-single-response-phplmstudio.json": ("qwen2.5-7b-instruct", "", "tool_calls", 207),
-    "v0-chat-stream-text-long-phplmstudio.sse": ("qwen2.5-7b-instruct", None, "stop", None),
+    _LONG: ("qwen2.5-7b-instruct", None, "stop", None),
+}
+
+# name: tokens of the answer, tool calls
+MORE: Dict[str, Tuple[int, List[Any]]] = {
+    "openai-chat-alias-instance-id-rlmstudio.json": (2, []),
+    "openai-chat-schema-gemma3-1b-rlmstudio.json": (9, []),
+    "openai-chat-drafts-in-stats-2026-09-serverlog.json": (171, []),
+    "openai-chat-tool-call-docs.json": (
+        34,
+        [
+            (
+                "365174485",
+                "search_products",
+                {"query": "dell", "category": "electronics", "max_price": 50},
+            )
+        ],
+    ),
+    "v0-chat-tool-single-response-phplmstudio.json": (
+        27,
+        [("822361049", "get_current_weather", {"location": "London", "unit": "celsius"})],
+    ),
 }
 
 
@@ -89,9 +119,19 @@ def test_answer_comes_out_right(name: str, one_byte: bool) -> None:
     with serve(answer(name), one_byte) as server, LMStudioProvider(server.url) as provider:
         response = provider.chat("Hi", model=model, timeout=60)
 
-    assert text is None or response.text == text
-    assert response.text or response.tool_calls
+    assert response.text == (_long_text() if text is None else text)
+    assert response.thinking == ""
     assert (response.finish_reason, response.usage.prompt_tokens) == (finish, prompt)
+    calls = [(call.id, call.name, call.arguments) for call in response.tool_calls]
+    assert (response.usage.completion_tokens, calls) == MORE.get(name, (None, []))
+
+
+def _long_text() -> str:
+    """Join the text of the records, without the code of the package."""
+    pieces = re.findall(r'"content":("(?:[^"\\]|\\.)*")', (LMSTUDIO / _LONG).read_text("utf-8"))
+    text = "".join(map(json.loads, pieces))
+    assert text.startswith("In the quaint village of Willowbrook") and text.endswith(" it.")
+    return text
 
 
 # Responses of /api/v0, which have the form of the OpenAI dialect.
@@ -128,9 +168,11 @@ def test_answers_of_other_routes_are_no_answer(name: str, one_byte: bool) -> Non
     assert caught.value.partial == ""
 
 
+DIALECT_LIST = "openai-models-list-2-models.json"
+
+
 def test_the_dialects_list() -> None:
-    name = "openai-models-list-2-models.json"
-    with ScriptedServer(answer(name)) as server:
+    with ScriptedServer(answer(DIALECT_LIST)) as server:
         with OpenAICompatibleProvider(server.url + "/v1") as provider:
             chat, embedding = provider.list_models()
 
@@ -146,10 +188,12 @@ LISTS = (
     "v0-models-empty-jit-off-bugtracker-816.json",
     "v0-models-loaded-vs-max-2026-08-plowshare.json",
 )
+#: The end of a stream, without the words ``data:``.
+TAIL = "openai-chat-stream-tail-no-usage-bugtracker-676.txt"
 SPECIAL = {
-    "openai-chat-stream-tail-no-usage-bugtracker-676.txt",
+    TAIL,
     "openai-chat-unknown-model-answered-by-loaded-rlmstudio.json",
-    "openai-models-list-2-models.json",
+    DIALECT_LIST,
 }
 
 
@@ -205,13 +249,19 @@ def test_an_unknown_model_answered_by_the_loaded_one_is_an_error() -> None:
     assert caught.value.served == "google/gemma-3-1b"
 
 
-def test_stream_tail_without_usage() -> None:
-    lines = (LMSTUDIO / "openai-chat-stream-tail-no-usage-bugtracker-676.txt").read_text()
+def tail() -> bytes:
+    """Return the end of a stream as a complete response."""
+    lines = (LMSTUDIO / TAIL).read_text()
     events = "".join(f"data: {line}\n\n" for line in lines.splitlines() if line)
-    sample = http_answer(events, content_type="text/event-stream", chunked=True)
-    with serve(sample) as server, LMStudioProvider(server.url) as provider:
+    return http_answer(events, content_type="text/event-stream", chunked=True)
+
+
+@both_ways
+def test_stream_tail_without_usage(one_byte: bool) -> None:
+    with serve(tail(), one_byte) as server, LMStudioProvider(server.url) as provider:
         response = provider.chat("Hi", model="gemma-2-2b-it-abliterated")
 
+    assert response.text == "\n"
     assert (response.finish_reason, response.usage.prompt_tokens) == ("stop", None)
 
 

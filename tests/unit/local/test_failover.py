@@ -249,7 +249,7 @@ def test_one_server_alone_fails_with_its_own_error() -> None:
         local.chat("Hi", model="m")
 
 
-@pytest.mark.parametrize("call", ["chat", "stream", "embed", "count_tokens"])
+@pytest.mark.parametrize("call", ["chat", "stream", "embed", "count_tokens", "render"])
 def test_no_error_shows_the_prompt(call: str) -> None:
     with pair() as made:
         made.ollama.stop()

@@ -214,6 +214,7 @@ VERBS: Mapping[str, Callable[[LocalProvider, CancelToken], Any]] = {
     "stream": lambda local, token: local.stream("Hi", model="both", cancel=token).result(),
     "embed": lambda local, token: local.embed("Hi", model="both", cancel=token),
     "count_tokens": lambda local, token: local.count_tokens("Hi", model="both", cancel=token),
+    "render": lambda local, token: local.render("Hi", model="both", cancel=token),
     "list_models": lambda local, token: local.list_models(cancel=token),
     "loaded_models": lambda local, token: local.loaded_models(cancel=token),
     "model_info": lambda local, token: local.model_info("both", cancel=token),

@@ -44,6 +44,7 @@ _VERBS: Dict[str, Callable[[LocalProvider, str], Any]] = {
     "load": lambda local, name: local.load(name),
     "model_info": lambda local, name: local.model_info(name),
     "count_tokens": lambda local, name: local.count_tokens(PROMPT, model=name),
+    "render": lambda local, name: local.render(PROMPT, model=name),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from localproviders import ModelNotFoundError, OpenAICompatibleProvider
+from localproviders import LocalProvider, ModelNotFoundError, OpenAICompatibleProvider
 from localproviders.testing import Exchange, ScriptedServer, http_answer
 
 _NAMES = ["embed:latest", "chat:7b", "chat:latest", "Org/Model", "team/chat:latest"]
@@ -40,6 +40,17 @@ def test_ollamas_names_are_compared_as_ollama_does(asked: str, listed: str) -> N
         assert provider.supports_model(asked)
         assert provider.model_info(asked).name == listed
         assert provider.chat("x", model=asked).warnings == ()
+
+
+@pytest.mark.parametrize("asked", ["chat", "CHAT", "library/chat", "v1/chat"])
+def test_a_local_provider_finds_a_server_by_ollamas_names(asked: str) -> None:
+    with _serve("chat:latest") as server:
+        v1 = OpenAICompatibleProvider(f"{server.url}/v1", name="v1")
+        with LocalProvider([v1]) as local:
+            answer = local.chat("x", model=asked)
+            assert (answer.provider, answer.tried, answer.warnings) == ("v1", (), ())
+            assert local.supports_model(asked)
+            assert local.model_capabilities(asked) == v1.model_capabilities("chat")
 
 
 @pytest.mark.parametrize("asked", ["org/model", "Model", "chat:8b", "other/chat", "chat:7"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from datetime import datetime, timezone
 from typing import Any, Dict, List
 
 import pytest
@@ -181,6 +182,73 @@ def test_ollama_loads_in_silence_and_only_once(fake_clock: FakeTime) -> None:
 
     assert running[0]["context_length"] == 4096
     assert fake.loaded == {}
+
+
+@pytest.mark.parametrize(
+    ("keep_alive", "seconds"),
+    [
+        (None, 300),
+        (90, 90),
+        (1.5, 1.5),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("+90s", 90),
+        (".5m", 30),
+        ("2m500ms", 120.5),
+        ("1500000us", 1.5),
+        ("1000000000ns", 1),
+        (-1, 292 * 365 * 86400),
+        ("-1m", 292 * 365 * 86400),
+        (1e300, 292 * 365 * 86400),
+        ("99999999999h", 292 * 365 * 86400),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/embed", "/api/embeddings"])
+def test_ollama_keeps_a_model_for_every_form_of_duration(
+    path: str, keep_alive: Any, seconds: float
+) -> None:
+    asked = {"messages": [{"role": "user", "content": "x"}], "prompt": "x", "input": "x"}
+    with FakeOllama([FakeModel(name="m", abilities=("chat", "completion", "embeddings"))]) as fake:
+        answer = get(
+            fake.url + path, method="POST", json={**asked, "model": "m", "keep_alive": keep_alive}
+        )
+        left = fake.expires["m"] - datetime.now(timezone.utc)
+
+    assert answer.status_code == 200
+    assert left.total_seconds() == pytest.approx(seconds, abs=60)
+
+
+@pytest.mark.parametrize("keep_alive", [0, "0", "0s", "-0m"])
+def test_ollama_unloads_after_a_keep_alive_of_zero(keep_alive: Any) -> None:
+    with FakeOllama([FakeModel(name="m", loaded=True)]) as fake:
+        assert list(fake.loaded) == ["m"]
+        body = {"model": "m", "keep_alive": keep_alive}
+        answer = get(fake.url + "/api/chat", method="POST", json=body)
+
+    assert answer.json()["done_reason"] == "unload"
+    assert fake.loaded == {}
+
+
+@pytest.mark.parametrize(
+    ("keep_alive", "words"),
+    [
+        ("300", 'time: missing unit in duration "300"'),
+        ("-1", 'time: missing unit in duration "-1"'),
+        ("soon", 'time: invalid duration "soon"'),
+        ("5 m", 'time: invalid duration "5 m"'),
+        ("", 'time: invalid duration ""'),
+        (True, "Unsupported type: 'bool'"),
+        ([5], "Unsupported type: 'list'"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/embed"])
+def test_ollama_refuses_what_is_no_duration(path: str, keep_alive: Any, words: str) -> None:
+    with FakeOllama(["m"]) as fake:
+        body = {"model": "m", "prompt": "x", "keep_alive": keep_alive}
+        answer = get(fake.url + path, method="POST", json=body)
+
+    assert (answer.status_code, answer.json()) == (400, {"error": words})
 
 
 def test_ollama_may_answer_whole() -> None:

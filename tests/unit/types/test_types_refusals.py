@@ -46,6 +46,7 @@ _VERBS: Dict[str, Callable[[Any, Any], Any]] = {
     "parse": lambda provider, messages: provider.parse(messages, int),
     "run_tools": lambda provider, messages: provider.run_tools(messages, []),
     "count_tokens": lambda provider, messages: provider.count_tokens(messages),
+    "render": lambda provider, messages: provider.render(messages),
 }
 
 

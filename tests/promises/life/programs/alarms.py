@@ -63,6 +63,7 @@ class Verbs:
             "pull": lambda: ollama.pull("qwen3:0.6b", on_progress=lambda _: None),
             "create": lambda: ollama.create("made", files={"made.gguf": self.file}),
             "count_tokens": lambda: ollama.count_tokens(self.prompt()),
+            "render": lambda: ollama.render(self.prompt()),
             "discover": lambda: discover(self.addresses, refresh=True),
         }
 

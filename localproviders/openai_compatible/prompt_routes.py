@@ -1,4 +1,4 @@
-"""Exact token counts, from routes that some servers have in addition to the dialect."""
+"""Routes that some servers have in addition to the dialect: token counts, and rendered prompts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from localproviders.errors import (
 from localproviders.openai_compatible.wire.requests import (
     conversation_payload,
     parse_count,
+    parse_prompt,
     parse_tokens,
+    render_payload,
     templated_payload,
 )
 from localproviders.settings import Settings
 from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import TokenCount
 
-#: Prefix of the paths of the dialect. The paths for counting do not have it.
+#: Prefix of the paths of the dialect. The paths of these routes do not have it.
 _VERSION = "/v1"
 
 # Status codes of responses for a path that does not exist.
@@ -67,8 +69,10 @@ _METHODS: Mapping[str, _Method] = {
 _METHODS_WITHOUT_TOOLS = (_count_by_messages,)
 
 
-class ExactCounter:
-    """Client of the routes for exact counts. A route that the server lacks is not used again.
+class PromptRoutes:
+    """Client of the routes that process a prompt without an answer of the model.
+
+    A route for counting that the server lacks is not used again.
 
     Args:
         settings: The provider's settings.
@@ -77,12 +81,12 @@ class ExactCounter:
 
     def __init__(self, settings: Settings, explain: Explain) -> None:
         endpoint = settings.endpoint
-        self._methods: Tuple[str, ...] = ()
-        # The counting routes are at the address without its last part, /v1. If the address does
-        # not end in /v1, their place is unknown, and none of them is used.
-        if endpoint.path.endswith(_VERSION):
+        # The routes are at the address without its last part, /v1. If the address does not end in
+        # /v1, their place is unknown, and none of them is used.
+        self._is_known = endpoint.path.endswith(_VERSION)
+        if self._is_known:
             endpoint = endpoint.replace(path=endpoint.path[: -len(_VERSION)])
-            self._methods = tuple(_METHODS)
+        self._methods: Tuple[str, ...] = tuple(_METHODS) if self._is_known else ()
         self._server = Transport(settings.replace(endpoint=endpoint), explain)
 
     def close(self) -> None:
@@ -119,6 +123,37 @@ class ExactCounter:
                 if _means_no_route(error):
                     self._methods = tuple(other for other in self._methods if other != name)
         return None
+
+    def render(self, request: CompletionRequest, model: str, call: Call) -> str:
+        """Return the prompt that llama.cpp makes from a conversation.
+
+        Raises:
+            UnsupportedError: The server has no route for this.
+            ProviderError: The server cannot be reached, or refused the request; or JSON cannot
+                express a value of the request; or a limit expired, or the call was cancelled.
+        """
+        if not self._is_known:
+            raise _no_template_route(f"the address does not end in {_VERSION}")
+        body = encode(render_payload(request, model))
+        try:
+            return parse_prompt(
+                self._server.json(
+                    "POST", "/apply-template", call=call, body=body, loads=True, large=True
+                )
+            )
+        except ModelNotFoundError:
+            raise
+        except _REFUSALS as error:
+            if error.status not in _NOT_FOUND_STATUSES and not isinstance(error, UnsupportedError):
+                raise
+        raise _no_template_route("the server has no /apply-template")
+
+
+def _no_template_route(reason: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"render() is not possible: {reason}",
+        hint="use a llama.cpp server at an address that ends in /v1; for Ollama, OllamaProvider",
+    )
 
 
 def _means_no_route(error: ProviderError) -> bool:
