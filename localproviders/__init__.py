@@ -70,6 +70,7 @@ Errors. Each is a `ProviderError`, with a message, a hint and an exit code:
         WrongModelError       another model answered
     AnswerError               the response is complete, but cannot be used
         SchemaError           the text does not follow the schema
+        RepetitionError       the server ended an answer that repeated itself
         ToolCallError         a tool call is malformed, or the model does not stop calling
         EmbeddingError        some texts could not be embedded
     CancelledError            the caller ended the call
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
         ModelNotFoundError,
         ProtocolError,
         ProviderError,
+        RepetitionError,
         RequestRejectedError,
         SchemaError,
         ServerBusyError,
@@ -206,6 +208,7 @@ __all__ = [
     "Progress",
     "ProtocolError",
     "ProviderError",
+    "RepetitionError",
     "RequestRejectedError",
     "RetryPolicy",
     "SchemaError",
@@ -263,6 +266,7 @@ _look_up, _names = lazy_names(
             "ModelNotFoundError",
             "ProtocolError",
             "ProviderError",
+            "RepetitionError",
             "RequestRejectedError",
             "SchemaError",
             "ServerBusyError",

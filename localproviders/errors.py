@@ -234,7 +234,11 @@ class StreamInterruptedError(TransportError):
     """The connection closed before the response was complete.
 
     `partial` has the text that arrived before that, or is empty. The server may have processed
-    the request. Not retryable. The exit code is 5.
+    the request. The exit code is 5.
+
+    Retryable if the connection was cut, or the process that runs the model ended: after a restart,
+    the same call may succeed. The same holds for a transfer that ended early. Not retryable if the
+    server itself ended a model's answer in good order, but without its last record.
     """
 
 
@@ -448,7 +452,7 @@ class WrongModelError(ModelError):
 
 
 class AnswerError(ProviderError):
-    """The response arrived complete, but its content cannot be used.
+    """The server answered, but the content of its response cannot be used.
 
     Every error that is raised is an instance of a subclass. Not retryable. The exit code is 10.
     """
@@ -477,6 +481,16 @@ class SchemaError(AnswerError):
     def text(self) -> str:
         """The complete text of the model's last answer; equal to `partial`."""
         return self.partial
+
+
+class RepetitionError(AnswerError):
+    """The server ended an answer that repeated itself.
+
+    Ollama stops a model that writes one token, or blanks, more than 30 times in a row. It then
+    ends the response in good order, but without its last record. `partial` has the text with its
+    repetitions, or is empty if they were in the model's thinking. Not retryable, because the model
+    may well repeat itself again. The exit code is 10.
+    """
 
 
 class ToolCallError(AnswerError):

@@ -12,6 +12,7 @@ import requests
 import urllib3
 
 from localproviders._http.deadline import Call, Stop, stopped
+from localproviders._http.retry import cut_off
 from localproviders._http.socket import HeadTooLarge
 from localproviders._interrupts import callers_exception
 from localproviders.errors import (
@@ -20,7 +21,6 @@ from localproviders.errors import (
     ConfigurationError,
     ProtocolError,
     ProviderError,
-    StreamInterruptedError,
     TransportError,
     UnreachableError,
 )
@@ -33,9 +33,9 @@ _PORT = "check that this is the right port; a server with TLS needs https:// in 
 
 def _interrupted(_: BaseException, call: Call) -> ProviderError:
     if call.got_bytes:
-        return StreamInterruptedError("the connection broke before the answer was complete")
+        return cut_off("the connection broke before the answer was complete")
     hint = None if call.reused else _PORT
-    return StreamInterruptedError("the server closed the connection without an answer", hint=hint)
+    return cut_off("the server closed the connection without an answer", hint)
 
 
 def _tls(error: BaseException, call: Call) -> ProviderError:

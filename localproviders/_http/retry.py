@@ -155,3 +155,12 @@ def backoff_s(policy: RetryPolicy, number: int, rand: Callable[[], float] = rand
     # its model. There may be many of them.
     longest_s = policy.first_wait_s * 2.0 ** min(number - 1, 30)
     return min(longest_s, policy.longest_wait_s) * (1 - rand() / 2)
+
+
+def cut_off(message: str, hint: Optional[str] = None) -> StreamInterruptedError:
+    """Return the error for a response that was cut off, so that the same call may succeed later.
+
+    `Attempts` does not send such a request again, if the server may have worked on it.
+    """
+    hint = hint or "the server may have been stopped or restarted: check it, and call again"
+    return StreamInterruptedError(message, hint=hint, retryable=True)

@@ -19,11 +19,13 @@ from typing import (
 
 from localproviders._http.deadline import ANSWERING
 from localproviders._http.framing import LARGE, looks_cut
+from localproviders._http.retry import cut_off
 from localproviders.errors import (
     AnswerTooLargeError,
     CancelledError,
     ProtocolError,
     ProviderError,
+    RepetitionError,
     StreamInterruptedError,
 )
 from localproviders.types.messages import ToolCall
@@ -44,6 +46,12 @@ _MAX_PIECES = 2048
 # context window is smaller (docs/reference/ollama.md, "Context window").
 _FIRST_LENGTH_CHECK = 256
 
+_NO_LAST_RECORD = "the answer ended before its last record"
+
+# A server that ends an answer for its repetitions ends it after more than this many
+# (docs/reference/ollama.md, "Streaming"). The second number is longer than any usual token.
+_MANY_TIMES, _LONGEST_TOKEN = 30, 64
+
 _LATE_SPLIT = (
     "the model's thinking was streamed as text, because only the tag at its end was in the "
     "answer; in the response it is apart"
@@ -52,6 +60,38 @@ _LATE_SPLIT = (
 
 def _keep(text: str) -> None:
     """Return None: the reader of the complete text for a parser that has none."""
+
+
+def find_repetition(text: str) -> Optional[int]:
+    """Return the index at which the repetitions at the end of a text begin, or None.
+
+    These are 30 blanks or more, or the last 30 repetitions of any other piece of at most 64
+    characters.
+    """
+    end = len(text.rstrip())
+    if len(text) - end >= _MANY_TIMES:
+        return end
+    for length in range(1, min(_LONGEST_TOKEN, len(text) // _MANY_TIMES) + 1):
+        tail = text[-length * _MANY_TIMES :]
+        if tail[length:] == tail[:-length]:
+            return len(text) - len(tail)
+    return None
+
+
+def _name_repetition(error: ProviderError, text: str) -> ProviderError:
+    """Return a `RepetitionError` if the server ended an answer for its repetitions.
+
+    Such an answer ends in good order, but without its last record. Any other error is returned
+    unchanged: if the connection was cut, the repetitions at the end of the text are a coincidence.
+    """
+    is_cut_off = not isinstance(error, StreamInterruptedError) or error.retryable
+    if is_cut_off or find_repetition(text) is None:
+        return error
+    return RepetitionError(
+        "the model repeated the same piece of text again and again, until the server ended the"
+        " answer",
+        hint="set repeat_penalty, such as 1.1, change the prompt, or use a larger model",
+    )
 
 
 class GrowingText(List[str]):
@@ -142,12 +182,17 @@ class Summary:
         if is_streamed:
             self.warnings = (_LATE_SPLIT,)
 
+    @property
+    def words(self) -> Tuple[str, str]:
+        """The thinking and the text of the response so far."""
+        return self.split or (self.thinking.so_far, self.text.so_far)
+
     def response(
         self, *, provider: str, model: str, warnings: Tuple[str, ...]
     ) -> CompletionResponse:
         """Return the complete response."""
         self.text.fold(max_pieces=0)
-        thinking, text = self.split or (self.thinking.so_far, self.text.so_far)
+        thinking, text = self.words
         return CompletionResponse(
             text=text,
             thinking=thinking,
@@ -289,6 +334,7 @@ class Stream:
     Raises while iterating:
         LimitError: A limit expired.
         StreamInterruptedError: The response ended before its last record.
+        RepetitionError: The server ended the response, because the model repeated itself.
         CancelledError: The stream was closed, or the call cancelled, before the end.
         ContextOverflowError: The answer has become longer than the context window, so it was
             ended. Or, raised at the end: prompt and answer together were longer than the window.
@@ -379,6 +425,7 @@ class Stream:
         Raises:
             LimitError: A limit expired.
             StreamInterruptedError: The response ended before its last record.
+            RepetitionError: The server ended the response, because the model repeated itself.
             CancelledError: The stream was closed, or the call cancelled, before the end.
             ContextOverflowError: Prompt and answer were longer than the context window.
             ProviderError: The server reported an error, or its response is invalid or comes
@@ -473,7 +520,7 @@ class Stream:
             # `Decoder.end` also returns a last record that has no line end. If this record is not
             # valid JSON, the body was probably cut off in the middle of it.
             if self._is_body_read and not self._parser.is_single_record and looks_cut(record):
-                raise StreamInterruptedError("the answer ended in the middle of a record") from None
+                raise cut_off("the answer ended in the middle of a record") from None
             raise
 
     def _read_records(self) -> None:
@@ -513,8 +560,11 @@ class Stream:
         # A parser or decoder of another package may lack the attribute.
         record: Optional[str] = getattr(self._parser, "implied_end", None)
         is_cut = self._answer.ends_by_closing or getattr(self._decoder, "is_cut", False)
-        if record is None or is_cut:
-            raise StreamInterruptedError("the answer ended before its last record")
+        if is_cut:
+            raise cut_off(_NO_LAST_RECORD)
+        if record is None:
+            hint = "the server itself ended the answer: its log may have the reason"
+            raise StreamInterruptedError(_NO_LAST_RECORD, hint=hint)
         return record
 
     def _reread(self) -> None:
@@ -541,7 +591,9 @@ class Stream:
         self._can_be_quick = False
         self._answer.close()
         self._finish_call()
-        error.add_context(partial=self.text + self._parser.held)
+        partial = self.text + self._parser.held
+        error = _name_repetition(error, partial or self.thinking)
+        error.add_context(partial=partial)
         self._failure = self._owner.explain(error)
         return self._failure
 

@@ -24,7 +24,7 @@ from typing import (
 from localproviders._http.bodies import parse_body
 from localproviders._http.deadline import EXPLAINING, Call
 from localproviders._http.framing import SHALLOW, decode, looks_cut, parse_json
-from localproviders._http.retry import Attempts
+from localproviders._http.retry import Attempts, cut_off
 from localproviders._http.upload import Upload
 from localproviders._interrupts import is_injected
 from localproviders._redact import without_prompt
@@ -35,7 +35,6 @@ from localproviders.errors import (
     DependencyError,
     ProtocolError,
     ProviderError,
-    StreamInterruptedError,
     UnreachableError,
 )
 from localproviders.secret import Unseen, bare
@@ -271,7 +270,7 @@ class Transport:
         except ProtocolError:
             # A connection that breaks early may look like the regular end of this body.
             if answer.ends_by_closing and looks_cut(text):
-                raise StreamInterruptedError("the answer ended in the middle of its JSON") from None
+                raise cut_off("the answer ended in the middle of its JSON") from None
             raise
 
     def finish_error(self, error: ProviderError, texts: Iterable[str] = ()) -> ProviderError:

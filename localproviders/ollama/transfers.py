@@ -23,7 +23,7 @@ from localproviders._http.deadline import (
     stopped,
 )
 from localproviders._http.framing import MOST_STEPS, NDJSONDecoder, Tally, decode, looks_cut
-from localproviders._http.retry import backoff_s
+from localproviders._http.retry import backoff_s, cut_off
 from localproviders._http.transport import Body, Payload, Transport, encode
 from localproviders._http.upload import PIECE, Upload, changed, open_file, read_piece
 from localproviders._http_provider.call_runner import CallRunner
@@ -60,6 +60,8 @@ from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout, d
 from localproviders.types.models import ModelInfo, OnProgress, Progress
 
 T = TypeVar("T")
+
+_RUN_AGAIN = "the server may have been stopped or restarted: check it, and run the transfer again"
 
 
 class Transfers:
@@ -358,7 +360,7 @@ class Transfer:
                         return
                     self._restart_limit(progress)
                     yield progress
-            raise StreamInterruptedError("the reports ended before the server reported success")
+            raise cut_off("the reports ended before the server reported success", _RUN_AGAIN)
         finally:
             answer.close()
 
@@ -370,9 +372,7 @@ class Transfer:
             # The record does not end with a newline. The connection may have been lost in the
             # middle of it.
             if at_end and looks_cut(record):
-                raise StreamInterruptedError(
-                    "the reports ended in the middle of a record"
-                ) from None
+                raise cut_off("the reports ended in the middle of a record", _RUN_AGAIN) from None
             raise
 
     def _restart_limit(self, progress: Progress) -> None:

@@ -114,6 +114,7 @@ def test_the_next_call_falls_back_and_is_logged_and_counted(
             rare.kill()
             with pytest.raises(StreamInterruptedError) as caught:
                 list(story)
+        assert caught.value.retryable  # the same call succeeds after a restart
         assert (
             caught.value.partial
         )  # a response that has begun is not requested from another server

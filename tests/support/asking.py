@@ -46,10 +46,14 @@ class ServedProvider(NamedTuple):
     provider: ModelProvider
 
     @property
+    def chat_path(self) -> str:
+        """Return the path of the requests to the model."""
+        return "/api/chat" if self.kind == "ollama" else "/v1/chat/completions"
+
+    @property
     def requests(self) -> List[Dict[str, Any]]:
         """Return the JSON body of each request to the model, in order."""
-        paths = ("/api/chat", "/v1/chat/completions")
-        return [each.json for each in self.fake.exchanges if each.path in paths]
+        return [each.json for each in self.fake.exchanges if each.path == self.chat_path]
 
     @property
     def messages(self) -> List[Dict[str, Any]]:

@@ -133,7 +133,7 @@ _TREE = {
     "ModelError": (
         "ModelNotFoundError ModelLoadError CapabilityError ContextOverflowError WrongModelError"
     ),
-    "AnswerError": "ToolCallError EmbeddingError",
+    "AnswerError": "SchemaError ToolCallError RepetitionError EmbeddingError",
     "ProviderError": "AllFailedError CancelledError",
 }
 

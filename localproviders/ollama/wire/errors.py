@@ -175,11 +175,18 @@ RULES: Tuple[Rule, ...] = (
         r"|timed out waiting for llama-server|may be incompatible|unexpectedly stopped",
         ModelLoadError,
     ),
-    rule(r"encountered while running the model", StreamInterruptedError),
+    rule(
+        r"encountered while running the model",
+        StreamInterruptedError,
+        "the process that runs the model ended: call again, because the server starts a new one;"
+        " its log has the reason",
+        retryable=True,
+    ),
     rule(
         r"server busy",
         ServerBusyError,
-        "try again later, or raise OLLAMA_MAX_QUEUE: it limits the waiting requests",
+        "raise OLLAMA_MAX_QUEUE, which limits the waiting requests; or let the provider ask again"
+        " for longer: pass retry=RetryPolicy(attempts=10)",
     ),
     rule(r"ollama cloud is disabled|cannot run this remote model", LocalityError),
     rule(r"unauthorized|authorization details", AuthenticationError),

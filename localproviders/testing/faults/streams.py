@@ -53,6 +53,34 @@ def _without_last_records(*further: Step, drop: int = 1) -> Steps:
     return steps
 
 
+#: The text that the repeat guard of a server lets through: one piece, 31 times.
+REPEATED = " ha" * 31
+
+
+def _repeated(end: Callable[[Answer], List[Step]]) -> Steps:
+    """Repeat one piece of text after the first record with text, and then end the body.
+
+    Source: docs/reference/ollama.md, "Streaming".
+    """
+
+    def steps(answer: Answer) -> Iterable[Step]:
+        texts = answer.texts[: answer.begun]
+        record = _replace_text(json.loads(texts[-1]), " ha")
+        kept = answer.replace(texts=[*texts, *[dumps(record)] * 31])
+        return [kept.head(_CHUNKED), *map(chunk, kept.pieces), *end(kept)]
+
+    return steps
+
+
+def _replace_text(record: Dict[str, Any], text: str) -> Dict[str, Any]:
+    """Replace the text in a record, in either dialect."""
+    if "choices" in record:
+        record["choices"][0]["delta"] = {"content": text}
+    else:
+        record["message"] = {**record["message"], "content": text}
+    return record
+
+
 def _error_in_mid_stream(text: str) -> Steps:
     """Send this text as a record after the first record with text; end the body correctly."""
 
@@ -170,6 +198,8 @@ STREAM_FAULTS: Tuple[Fault, ...] = (
     Fault(
         "silence behind the last record", lambda a: [a.head(_CHUNKED), chunk(a.body), hold], STREAMS
     ),
+    Fault("a repetition that the server ends", _repeated(lambda answer: [answer.end]), STREAMS),
+    Fault("a repetition, then closed", _repeated(lambda _: [close]), STREAMS),
     Fault("a named error event", _named_error, _EVENTS),
     *(
         Fault(f"an error in mid-stream: {name}", _error_in_mid_stream(text), STREAMS)

@@ -33,6 +33,7 @@ _TOO_LONG = (
     "the prompt is longer than the context length currently available to the model; shorten the "
     "prompt, adjust the context length in settings, or use a model with a longer context length"
 )
+_MOST_REPETITIONS = 31
 
 
 class FakeOllama(FakeLibrary):
@@ -62,6 +63,9 @@ class FakeOllama(FakeLibrary):
     unload_s: float = 0.0
     #: Whether the server knows ``_debug_render_only``, with which it returns the prompt.
     renders: bool = True
+    #: Whether the server ends an answer without its last record after 31 equal words in a row.
+    #: Ollama does this for GGUF models.
+    repeat_guard: bool = False
     #: Bytes of each model that are in GPU memory.
     vram_bytes: int = 0
 
@@ -260,18 +264,20 @@ class FakeOllama(FakeLibrary):
         if body.get("shift") is False and len(thoughts) + len(pieces) > limit:
             thoughts, pieces, calls = thoughts[:limit], pieces[: max(0, limit - len(thoughts))], []
             finish = "length"
+        is_ended = self.repeat_guard and _end_at_repetition(pieces)
         base = _first_fields(body, model, reply)
-        last = {**base, **fields("", "", []), "done": True}
-        last.update({"done_reason": finish} if finish else {})
-        last.update(_metrics(prompt_tokens, len(pieces) + len(thoughts), load_s))
+        last = {**base, **fields("", "", []), "done": not is_ended}
+        if not is_ended:
+            last.update({"done_reason": finish} if finish else {})
+            last.update(_metrics(prompt_tokens, len(pieces) + len(thoughts), load_s))
         if body.get("stream") is False:
             return json_answer({**last, **fields("".join(pieces), "".join(thoughts), calls)})
         parts: List[Tuple[str, str, List[Any]]] = [("", thought, []) for thought in thoughts]
         parts += [(text, "", []) for text in pieces]
-        parts += [("", "", calls)] if calls else []
+        parts += [("", "", calls)] if calls and not is_ended else []
         records = [{**base, **fields(*part), "done": False} for part in parts]
         return Answer(
-            [dumps(record) for record in [*records, last]],
+            [dumps(record) for record in [*records, *([] if is_ended else [last])]],
             kind="lines",
             frame=as_line,
             begun=len(thoughts) + 1,
@@ -380,6 +386,20 @@ def _cut_to_limit(
     if limit is None or limit < 0 or limit >= len(pieces):
         return pieces, finish
     return pieces[:limit], "length"
+
+
+def _end_at_repetition(pieces: List[str]) -> bool:
+    """Remove the pieces after 31 equal ones in a row; return whether any piece was removed.
+
+    Source: docs/reference/ollama.md, "Streaming".
+    """
+    found, times = "", 0
+    for at, piece in enumerate(map(str.strip, pieces)):
+        found, times = (piece, times + 1) if piece == found else (piece, 1)
+        if times > _MOST_REPETITIONS:
+            del pieces[at:]
+            return True
+    return False
 
 
 def _first_fields(body: Mapping[str, Any], model: FakeModel, reply: Reply) -> Dict[str, Any]:

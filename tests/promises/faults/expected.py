@@ -13,6 +13,7 @@ from localproviders import (
     LocalityError,
     ModelNotFoundError,
     ProtocolError,
+    RepetitionError,
     RequestRejectedError,
     ServerBusyError,
     ServerError,
@@ -22,7 +23,7 @@ from localproviders import (
     WrongModelError,
 )
 from localproviders.testing.faults import statuses
-from localproviders.testing.faults.streams import ERROR_RECORDS
+from localproviders.testing.faults.streams import ERROR_RECORDS, REPEATED
 from tests.promises.faults.bench import FIRST, HALVED, TEXT, TEXTS, Outcome
 
 #: One outcome for all calls, or outcomes by key. The most specific key counts, in this order:
@@ -75,20 +76,26 @@ def attempted(times: int) -> Callable[[Any], bool]:
     return lambda result: getattr(result, "attempts", times) == times
 
 
+def is_retryable(error: Any) -> bool:
+    """A condition: the same call may succeed later."""
+    return bool(error.retryable)
+
+
 SILENT = times_out()
 STALLED = by_group(times_out(partial=FIRST), times_out())
-CUT = by_group(fails(StreamInterruptedError, partial=FIRST), fails(StreamInterruptedError))
+_CUT = fails(StreamInterruptedError, check=is_retryable)
+CUT = by_group(fails(StreamInterruptedError, partial=FIRST, check=is_retryable), _CUT)
 # The model list of Ollama was requested on the same connection before, so the prompt is sent on a
 # kept connection. If a kept connection is dead, the request is sent once more on a new one.
-_REPLACED = Outcome(StreamInterruptedError, kept=False, sent=2)
+_REPLACED = Outcome(StreamInterruptedError, kept=False, sent=2, check=is_retryable)
 NO_RESPONSE: Mapping[str, Outcome] = {
-    "*": fails(StreamInterruptedError),
+    "*": _CUT,
     "ollama streams": _REPLACED,
     "ollama embed": _REPLACED,
 }
 NO_HTTP = fails(ProtocolError)
 # A stream is complete with its last record; a single JSON body only with the end of the body.
-COMPLETE_WITHOUT_END = by_group(good(kept=False), fails(StreamInterruptedError))
+COMPLETE_WITHOUT_END = by_group(good(kept=False), _CUT)
 # A single JSON body is read to its end before its JSON is parsed, so the connection can be kept.
 NO_ANSWER = by_group(fails(ProtocolError), fails(ProtocolError, kept=True))
 TOO_DEEP = by_group(fails(AnswerTooLargeError), fails(AnswerTooLargeError, kept=True))
@@ -107,7 +114,7 @@ HEADS: Dict[str, Outcomes] = {
     "reset without an answer": NO_RESPONSE,
     "status line dripped": SILENT,
     "silence after the status line": SILENT,
-    "closed after the status line": by_group(fails(StreamInterruptedError), fails(ProtocolError)),
+    "closed after the status line": by_group(_CUT, fails(ProtocolError)),
     "headers dripped": SILENT,
     "a header dripped": SILENT,
     "silence within the headers": SILENT,
@@ -283,6 +290,12 @@ STREAMS: Dict[str, Outcomes] = {
     "no finish reason and no last record": Outcome(
         StreamInterruptedError, kept=False, partial=TEXT
     ),
+    "a repetition that the server ends": fails(
+        RepetitionError, partial=FIRST + REPEATED, check=lambda error: "penalty" in error.hint
+    ),
+    "a repetition, then closed": fails(
+        StreamInterruptedError, partial=FIRST + REPEATED, check=is_retryable
+    ),
     "nothing but the last record": fails(ProtocolError),
     "text behind the last record": good(kept=False, check=has_text(TEXT)),
     "silence behind the last record": good(kept=False, check=has_text(TEXT)),
@@ -426,8 +439,8 @@ TRANSFERS: Dict[str, Outcomes] = {
     "a transfer that stands still": fails(LimitError, check=_is_idle_limit),
     "a transfer that goes to and fro": fails(LimitError, check=_is_idle_limit),
     "a transfer that goes back": good(),
-    "a transfer without success": Outcome(StreamInterruptedError),
-    "a transfer without success, then closed": fails(StreamInterruptedError),
+    "a transfer without success": Outcome(StreamInterruptedError, check=is_retryable),
+    "a transfer without success, then closed": _CUT,
     "silent work": fails(LimitError, check=lambda error: error.limit == "load_s"),
     "slow work": good(),
     "a report without a status": fails(ProtocolError),

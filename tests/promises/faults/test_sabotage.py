@@ -58,6 +58,18 @@ def _accept_missing_ends(patch: Patch) -> None:
         patch.setattr(stream.Stream, name, broken(getattr(stream.Stream, name)))
 
 
+def _take_repetitions_for_a_bad_connection(patch: Patch) -> None:
+    patch.setattr(stream, "_name_repetition", lambda error, text: error)
+
+
+def _take_a_bad_connection_for_repetitions(patch: Patch) -> None:
+    patch.setattr(StreamInterruptedError, "retryable", property(lambda _: False, _ignore))
+
+
+def _ignore(*_: Any) -> None:
+    """Do nothing."""
+
+
 def _use_environment(patch: Patch) -> None:
     utils, prepare = session.requests.utils, session.requests.Request.prepare
 
@@ -197,6 +209,22 @@ SABOTAGES: Dict[str, Sabotage] = {
             ("no last record", "ollama", "complete"),
             ("no finish reason and no last record", "lmstudio", "stream"),
             ("an empty body", "openai", "complete"),
+        ),
+    ),
+    "take repetitions for a bad connection": Sabotage(
+        _take_repetitions_for_a_bad_connection,
+        (
+            ("a repetition that the server ends", "ollama", "complete"),
+            ("a repetition that the server ends", "lmstudio", "stream"),
+            ("a repetition that the server ends", "openai", "complete"),
+        ),
+    ),
+    "take a bad connection for repetitions": Sabotage(
+        _take_a_bad_connection_for_repetitions,
+        (
+            ("a repetition, then closed", "ollama", "complete"),
+            ("a repetition, then closed", "lmstudio", "stream"),
+            ("a repetition, then closed", "openai", "complete"),
         ),
     ),
     "use proxies and .netrc of the environment": Sabotage(

@@ -55,6 +55,7 @@ _STAY = {
     "LocalityError",
     "ProviderError",
     "RequestRejectedError",
+    "RepetitionError",
     "SchemaError",
     "ToolCallError",
 }

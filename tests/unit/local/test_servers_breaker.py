@@ -11,6 +11,7 @@ from localproviders import (
     LocalProvider,
     ModelNotFoundError,
     OllamaProvider,
+    RepetitionError,
     RetryPolicy,
     StreamInterruptedError,
 )
@@ -111,6 +112,17 @@ def test_streams_that_break_count_too() -> None:
             with pytest.raises(StreamInterruptedError):
                 made.local.stream("Hi", model="both").result()
         assert _ask(made) == "lmstudio"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_model_that_repeats_itself_is_no_fault_of_its_server(whole: bool) -> None:
+    with pair() as made:
+        made.ollama.break_next("a repetition that the server ends", times=4)
+        for _ in range(4):
+            with pytest.raises(RepetitionError):
+                _ask(made) if whole else made.local.stream("Hi", model="both").result()
+        assert _ask(made) == "ollama"
+        assert made.lmstudio.exchanges == []
 
 
 def test_a_model_that_is_missing_does_not_count_against_its_server() -> None:

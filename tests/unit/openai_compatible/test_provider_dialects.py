@@ -15,6 +15,7 @@ from localproviders import (
     OpenAICompatibleProvider,
     ProtocolError,
     ProviderError,
+    RepetitionError,
     RetryPolicy,
     ServerBusyError,
     ServerError,
@@ -537,6 +538,13 @@ ERRORS: Dict[str, Bad] = {
         whole=_whole({"content": "Hello"}, None),
     ),
     "no finish reason and no mark": Bad([_said("Hello")], StreamInterruptedError, "Hello", done=False),
+    "repetitions and no finish reason": Bad(
+        [_said("So:"), *[_said(" ha")] * 31],
+        RepetitionError,
+        "So:" + " ha" * 31,
+        done=False,
+        whole=_whole({"content": "So:" + " ha" * 31}, None),
+    ),
     "error in a choice": Bad(
         [_said("Hello"), {"choices": [{"error": {"code": 504, "message": "idle"}}]}],
         ServerBusyError,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from datetime import datetime, timezone
@@ -249,6 +250,25 @@ def test_ollama_refuses_what_is_no_duration(path: str, keep_alive: Any, words: s
         answer = get(fake.url + path, method="POST", json=body)
 
     assert (answer.status_code, answer.json()) == (400, {"error": words})
+
+
+@pytest.mark.parametrize("is_guarded", [False, True])
+def test_ollama_ends_an_answer_that_repeats_itself(is_guarded: bool) -> None:
+    body = {"model": "llama3.2", "messages": [{"role": "user", "content": "Hi"}]}
+    with FakeOllama() as fake:
+        fake.repeat_guard = is_guarded
+        fake.usual = "So:" + " ha" * 40
+        streamed = get(fake.url + "/api/chat", method="POST", json=body).text.splitlines()
+        whole = get(fake.url + "/api/chat", method="POST", json={**body, "stream": False}).json()
+        fake.usual = "ha " * 31
+        short = get(fake.url + "/api/chat", method="POST", json=body).text.splitlines()
+
+    records = [json.loads(line) for line in streamed]
+    text = "".join(record["message"]["content"] for record in records)
+    assert text == whole["message"]["content"] == "So:" + " ha" * (31 if is_guarded else 40)
+    assert records[-1]["done"] == whole["done"] == (not is_guarded)
+    assert ("done_reason" in whole) == ("eval_count" in whole) == (not is_guarded)
+    assert json.loads(short[-1])["done"]
 
 
 def test_ollama_may_answer_whole() -> None:
