@@ -700,9 +700,10 @@ class ModelProvider(ABC):
         The text of the response is parsed as JSON. Blanks and one Markdown fence around the JSON
         are removed. A response that does not follow the schema is sent back to the model with the
         reasons and the schema. This is repeated until a response follows the schema, or until
-        there were `max_attempts` responses. If a response was cut off inside its JSON
-        (``finish_reason="length"``), the call raises `SchemaError` at once, because the next
-        response would be cut off, too.
+        there were `max_attempts` responses. A response that the server ended because it repeated
+        itself (`RepetitionError`) is sent back in the same way, without its repetitions. If a
+        response was cut off inside its JSON (``finish_reason="length"``), the call raises
+        `SchemaError` at once, because the next response would be cut off, too.
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
@@ -720,7 +721,8 @@ class ModelProvider(ABC):
 
         Raises:
             SchemaError: No response followed the schema. The attribute `text` is the last
-                response, and `reasons` lists its errors.
+                response, and `reasons` lists its errors. If the server ended the last response
+                because it repeated itself, the cause is a `RepetitionError`.
             ConfigurationError: The type has no schema that can be sent and checked, no model is
                 named, or the server does not have one of the parameters. The prompt was not sent.
             LimitError: A time limit expired. The total limit is that of the complete call.

@@ -10,6 +10,7 @@ from localproviders._dialect.common import is_too_long, parse_written_json
 from localproviders._dialect.refused_schemas import WARNING, in_words, refused_by, refuses_schema
 from localproviders._dialect.thinking import is_only_thinking, only_thinking_hint
 from localproviders._http.framing import LARGE, Look, weigh
+from localproviders._http.stream import find_repetition
 from localproviders._interrupts import is_injected
 from localproviders._record import CONTENT, Record, field, record
 from localproviders._shared_deadline import SharedDeadline, SupportsComplete
@@ -17,6 +18,7 @@ from localproviders.errors import (
     AnswerTooLargeError,
     ProtocolError,
     ProviderError,
+    RepetitionError,
     SchemaError,
 )
 from localproviders.schema import build, check, schema_of
@@ -47,6 +49,8 @@ def parse(
 ) -> Parsed[Any]:
     """Send a request until an answer follows the schema, at most `max_attempts` times.
 
+    An answer that the server ended for its repetitions is one that does not follow the schema.
+
     Args:
         provider: The provider that sends the requests.
         request: The request, without a schema.
@@ -57,7 +61,8 @@ def parse(
 
     Raises:
         ValueError: An argument is invalid.
-        SchemaError: No answer followed the schema, or an answer was cut off.
+        SchemaError: No answer followed the schema, or an answer was cut off. Its cause is a
+            `RepetitionError` if the server ended the last answer for its repetitions.
         ProviderError: A request failed.
     """
     if max_attempts < 1:
@@ -68,14 +73,20 @@ def parse(
     with SharedDeadline(provider, timeout, cancel) as shared:
         while True:
             attempt += 1
-            request, response = _send(shared, request)
+            try:
+                request, response = _send(shared, request)
+            except RepetitionError as error:
+                if attempt == max_attempts:
+                    raise _repetition_error(error, attempt) from error
+                request = _after_repetition(request, error)
+                continue
             reading = _read(response, form, shared.check)
             _check_limits(shared, response)
             if not reading.reasons:
                 return Parsed(value=reading.value, response=response, attempts=attempt)
             if reading.is_cut_off or attempt == max_attempts:
                 raise _schema_error(reading, response, attempt, request)
-            request = _with_correction(request, response, reading.reasons)
+            request = _with_correction(request, response.message, reading.reasons)
 
 
 class _Form(NamedTuple):
@@ -215,8 +226,9 @@ def _without_fence(text: str) -> str:
 def _reason_for_no_text(response: CompletionResponse) -> str:
     if response.tool_calls:
         return "answer: is empty, because the model called a tool"
+    cause = ", because max_tokens ended it" if is_too_long(response.finish_reason) else ""
     thinking = "; the model wrote only thinking" if is_only_thinking(response) else ""
-    return f"answer: is empty{thinking}"
+    return f"answer: is empty{cause}{thinking}"
 
 
 def _read_value(value: Any, form: _Form) -> _Reading:
@@ -242,7 +254,7 @@ def _read_value(value: Any, form: _Form) -> _Reading:
 
 
 def _with_correction(
-    request: CompletionRequest, response: CompletionResponse, reasons: Sequence[str]
+    request: CompletionRequest, answer: Message, reasons: Sequence[str]
 ) -> CompletionRequest:
     """Return the request with two more messages: the refused answer, and the reasons."""
     # The message repeats the schema, because the model may not have seen the schema: Ollama makes a
@@ -266,8 +278,35 @@ def _with_correction(
     )
     # The tool calls are removed, because servers refuse a conversation with a tool call that has no
     # result.
-    answer = response.message.replace(tool_calls=())
+    answer = answer.replace(tool_calls=())
     return request.replace(messages=(*request.messages, answer, Message.user(correction)))
+
+
+def _after_repetition(request: CompletionRequest, error: RepetitionError) -> CompletionRequest:
+    """Return the request with two more messages: the answer without repetitions, and the reason.
+
+    The repetitions are left out, because a model continues them if it reads them.
+    """
+    answer = Message.assistant(error.partial[: find_repetition(error.partial)])
+    return _with_correction(request, answer, (f"answer: {error.message}",))
+
+
+def _repetition_error(error: RepetitionError, attempts: int) -> SchemaError:
+    return SchemaError(
+        _failed_attempts(attempts),
+        hint=error.hint,
+        reasons=(f"answer: {error.message}",),
+        provider=error.provider,
+        model=error.model,
+        endpoint=error.endpoint,
+        partial=error.partial,
+    )
+
+
+def _failed_attempts(attempts: int) -> str:
+    return (
+        f"no answer followed the schema in {attempts} {'attempt' if attempts == 1 else 'attempts'}"
+    )
 
 
 def _schema_error(
@@ -276,8 +315,7 @@ def _schema_error(
     message = (
         "the answer was cut off before its JSON was complete"
         if reading.is_cut_off
-        else f"no answer followed the schema in {attempts} "
-        f"{'attempt' if attempts == 1 else 'attempts'}"
+        else _failed_attempts(attempts)
     )
     if reading.is_only_thinking:
         message += ", because the model wrote only thinking"
@@ -295,6 +333,7 @@ def _hint(reading: _Reading, request: CompletionRequest) -> str:
     if reading.is_only_thinking:
         return only_thinking_hint(request)
     if reading.is_cut_off:
-        return "raise max_tokens or context_length"
+        limit = "" if request.max_tokens is None else f", which is {request.max_tokens},"
+        return f"raise max_tokens{limit} or context_length"
     hint = "read the reasons in error.reasons, and the last answer in error.text"
     return f"{hint}; {WARNING}" if request.response_schema is None else hint

@@ -17,7 +17,9 @@ from localproviders import (
     LimitError,
     Parsed,
     ProviderError,
+    RepetitionError,
     SchemaError,
+    StreamInterruptedError,
     ToolCall,
 )
 from localproviders.schema import schema_of
@@ -303,6 +305,60 @@ def test_a_line_break_in_a_string_is_read(served: ServedProvider) -> None:
     schema = {"type": "object", "properties": {"code": {"type": "string"}}}
     served.fake.reply_with(Reply(text='{\n"code": "a\n\tb\\n"\n}'))
     assert served.provider.parse("Write!", schema).value == {"code": "a\n\tb\n"}
+    assert len(served.requests) == 1
+
+
+@pytest.mark.parametrize("thinking", ["", "Let me see."])
+def test_an_answer_that_max_tokens_ended_before_its_json_says_so(
+    served: ServedProvider, thinking: str
+) -> None:
+    served.fake.reply_with(Reply(text="", thinking=thinking, finish_reason="length"))
+    with pytest.raises(SchemaError) as caught:
+        served.provider.parse("How many?", SCHEMA, max_tokens=4)
+
+    (reason,) = caught.value.reasons
+    assert reason.startswith("answer: is empty, because max_tokens ended it")
+    assert ("only thinking" in reason) == bool(thinking)
+    assert ("max_tokens" if thinking else "max_tokens, which is 4") in str(caught.value.hint)
+
+
+# --- answers that the server ends for their repetitions ----------------------------------------
+
+_REPETITION = "a repetition that the server ends"
+
+
+def test_an_answer_that_repeats_itself_is_asked_for_again(served: ServedProvider) -> None:
+    served.fake.break_next(_REPETITION, path=served.chat_path)
+    served.fake.reply_with("Hello", '{"n": 7}')
+    parsed = served.provider.parse("How many?", SCHEMA)
+
+    assert (parsed.value, parsed.attempts) == ({"n": 7}, 2)
+    question, answer, correction = served.messages
+    assert question["content"] == "How many?"
+    assert (answer["role"], answer["content"]) == ("assistant", "Hello ha")
+    assert "repeated the same piece" in correction["content"]
+
+
+def test_answers_that_all_repeat_themselves_are_a_schema_error(served: ServedProvider) -> None:
+    served.fake.break_next(_REPETITION, times=None, path=served.chat_path)
+    with pytest.raises(SchemaError, match="in 3 attempts") as caught:
+        served.provider.parse(PROMPT, SCHEMA)
+
+    error = caught.value
+    assert len(served.requests) == 3
+    assert isinstance(error.__cause__, RepetitionError)
+    assert error.text == error.partial == "Hello" + " ha" * 31
+    assert error.reasons == (f"answer: {error.__cause__.message}",)
+    assert "repeat_penalty" in str(error.hint)
+    assert (error.provider, error.model) == (served.provider.name, "m")
+    assert error.endpoint == error.__cause__.endpoint
+    assert_shows_no_prompt(error)
+
+
+def test_a_cut_connection_is_not_asked_for_again(served: ServedProvider) -> None:
+    served.fake.break_next("a repetition, then closed", times=None, path=served.chat_path)
+    with pytest.raises(StreamInterruptedError):
+        served.provider.parse("How many?", SCHEMA)
     assert len(served.requests) == 1
 
 
