@@ -13,6 +13,7 @@ from localproviders._http.deadline import Call
 from localproviders._http.framing import Look
 from localproviders._http.stream import Summary
 from localproviders._http.transport import Explain, Transport, encode
+from localproviders._http_provider.model_checks import cut_off_warning
 from localproviders.errors import ProviderError
 from localproviders.settings import Settings
 from localproviders.telemetry import SILENT, Span
@@ -253,7 +254,9 @@ class Completion:
         Raises:
             ProviderError: The chunk is not acceptable; for example, it names another model.
         """
-        warning = self._checks._check_chunk(self.request, self.model, chunk, self.call)
+        self._warn(self._checks._check_chunk(self.request, self.model, chunk, self.call))
+
+    def _warn(self, warning: Optional[str]) -> None:
         if warning is None or len(self.warnings) >= _MOST_WARNINGS:
             return
         if warning not in self.warnings:
@@ -273,6 +276,7 @@ class Completion:
         Raises:
             ContextOverflowError: Prompt and answer were longer than the context window.
         """
+        self._warn(cut_off_warning(self.request, summary))
         return self._checks._conclude(self, summary)
 
     def explain(self, error: ProviderError) -> ProviderError:

@@ -5,7 +5,8 @@ needs. During and after the response, its tokens are compared with the allocated
 because servers lose text silently. Ollama drops the oldest tokens while it generates
 (docs/reference/ollama.md, "Context window"), and LM Studio may shorten a prompt
 (docs/reference/lmstudio.md, "Error texts"). The server's count of the prompt is also compared with
-an estimate, which shows if the server has cut much of the prompt.
+an estimate, which shows if the server has cut much of the prompt. And if the limit of tokens ended
+the response before its text or a tool call, a warning says so.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tuple
 
+from localproviders._http.stream import Summary
 from localproviders._lazy import LazyModule
 from localproviders._token_estimate import Calibration
 from localproviders.errors import (
@@ -315,3 +317,24 @@ class ContextWindowCheck:
         if found is not None:
             self._known[key] = (time.monotonic() + _KNOWN_S, found)
         return found
+
+
+def cut_off_warning(request: CompletionRequest, summary: Summary) -> Optional[str]:
+    """Return a warning if the limit of tokens ended a response before its text or a tool call.
+
+    Ollama drops half of a tool call, or of a tag of the thinking, without any other sign
+    (docs/reference/ollama.md, "Tools").
+    """
+    if summary.finish_reason != "length" or summary.tool_calls:
+        return None
+    thinking, text = summary.words
+    limit, remedy = f"max_tokens={request.max_tokens}", "raise max_tokens"
+    if request.max_tokens is None:
+        limit, remedy = "the limit of tokens", "raise max_tokens or context_length"
+    if text.strip():
+        lost = "; a tool call at its end may be lost" if request.tools else None
+    elif thinking.strip():
+        lost = " while the model was still thinking"
+    else:
+        lost = " before its text" + (" or a tool call" if request.tools else "")
+    return lost and f"{limit} ended the answer{lost}: {remedy}"

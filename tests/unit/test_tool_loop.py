@@ -26,6 +26,7 @@ from localproviders import (
     Message,
     OllamaProvider,
     ProviderError,
+    RepetitionError,
     ServerError,
     Tool,
     ToolCall,
@@ -810,3 +811,30 @@ def test_a_name_without_a_letter_is_no_other_tools(ollama: ServedProvider, calle
     ollama.fake.reply_with(tool_call_reply((called, {})), "Done.")
     error = ollama.provider.run_tools("Oslo?", [tool]).steps[0].error
     assert error is not None and "there is no tool" in error
+
+
+# --- answers that were cut off ------------------------------------------------------------------
+
+
+def test_a_call_that_max_tokens_cut_is_a_warning(ollama: ServedProvider) -> None:
+    """Ollama drops half a call. Only the finish reason shows it."""
+    ollama.fake.reply_with(Reply(text=" ", finish_reason="length"))
+    run = ollama.provider.run_tools("Hot?", [weather], max_tokens=6)
+
+    assert run.text == " " and run.steps == ()
+    (warning,) = run.response.warnings
+    assert warning.startswith("max_tokens=6 ended the answer before its text or a tool call")
+
+
+def test_an_answer_that_repeats_itself_ends_the_loop(served: ServedProvider) -> None:
+    served.fake.reply_with(tool_call_reply(("weather", {"city": "Oslo"})), "Hello")
+
+    def break_next(_: ToolStep) -> None:
+        served.fake.break_next("a repetition that the server ends", path=served.chat_path)
+
+    with pytest.raises(RepetitionError) as caught:
+        served.provider.run_tools("Hot?", [weather], on_step=break_next)
+
+    assert len(served.requests) == 2
+    assert [step.call.name for step in caught.value.run.steps] == ["weather"]
+    assert caught.value.partial == "Hello" + " ha" * 31
