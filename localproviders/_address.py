@@ -229,6 +229,17 @@ def _parse_legacy_ipv4(host: str) -> Optional[Address]:
         return None
 
 
+def short_form_hint(host: str) -> Optional[str]:
+    """Return a hint for an old form of an IPv4 address, such as 127.1; None for any other host."""
+    address = _parse_legacy_ipv4(host)
+    if address is None or str(address) == host:
+        return None
+    return (
+        f"write the address with {address}: the server checks the Host header, and may refuse the"
+        f" short form {host}"
+    )
+
+
 def is_localhost(host: str) -> bool:
     """Return whether RFC 6761 reserves a name for this machine."""
     name = host.rstrip(".").lower()

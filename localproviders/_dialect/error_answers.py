@@ -10,7 +10,7 @@ from html import unescape
 from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
-from localproviders._address import Endpoint
+from localproviders._address import Endpoint, short_form_hint
 from localproviders._dialect.values import count, mapping
 from localproviders._did_you_mean import did_you_mean
 from localproviders._http.framing import parse_json
@@ -414,7 +414,7 @@ _SERVER_SIGNS: Sequence[Tuple[str, str, str]] = (
     ),
 )
 
-_NOT_FOUND = 404
+_FORBIDDEN, _NOT_FOUND = 403, 404
 _WEB_SERVER_HINT = (
     "check the host, the port and the path of the address: a web server seems to listen there"
 )
@@ -498,6 +498,9 @@ def address_hint(
         kind: The kind of server that was expected, such as ``Ollama``.
         api_path: The path that an address of this kind has, such as ``/v1``, or an empty string.
     """
+    short_form = short_form_hint(endpoint.host) if error.status == _FORBIDDEN else None
+    if short_form is not None:
+        return short_form
     sign = next((s for s in _SERVER_SIGNS if re.search(s[0], error.server_message or "")), None)
     lacks_path = error.status in (_NOT_FOUND, 405) and type(error) in (
         RequestRejectedError,
@@ -523,7 +526,7 @@ def _path_hint(endpoint: Endpoint, api_path: str) -> Optional[str]:
         method = re.fullmatch(r"(.*/v\d+)/(?:chat/completions|completions|models|embeddings)", path)
         return f"write the address as {origin}{method.group(1)}" if method else None
     if re.match(r"/(v\d|api)(/|$)", path):
-        return f"write the address as {origin}"
+        return f"the address ends with {path}: write the address as {origin}"
     return f"check the path {path}: without a path, the address is {origin}" if path else None
 
 
@@ -561,7 +564,9 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     return error
 
 
+_ASK_LONGER = "try again later, or ask more often: pass retry=RetryPolicy(attempts=10)"
 _STATUS_HINTS: Mapping[int, str] = {
+    **dict.fromkeys((429, 503, 529), _ASK_LONGER),
     401: "pass api_key=...",
     403: "if there is a reverse proxy, let it send the Host header that the server expects",
     404: "check that this is the right kind of server, and that its version is new enough",

@@ -21,6 +21,7 @@ from localproviders import (
     ProtocolError,
     ProviderError,
     RetryPolicy,
+    ServerBusyError,
     UnreachableError,
     UnsupportedError,
 )
@@ -92,6 +93,41 @@ MISTAKES: Dict[str, Tuple[Callable[[], Any], Type[ProviderError], Tuple[str, ...
         ProviderError,
         ("llama.cpp", "OpenAICompatibleProvider"),
     ),
+    "an address with the path of the OpenAI dialect": (
+        lambda: _chat_at("/v1"),
+        UnsupportedError,
+        ("the address ends with /v1", "write the address as http://127.0.0.1:"),
+    ),
+    "an address with the path of the API": (
+        lambda: _chat_at("/api"),
+        UnsupportedError,
+        ("the address ends with /api", "write the address as http://127.0.0.1:"),
+    ),
+    "an address with another path": (
+        lambda: _chat_at("/models"),
+        UnsupportedError,
+        ("check the path /models",),
+    ),
+    "a short form of an address": (
+        lambda: _refused_at("127.1"),
+        AuthenticationError,
+        ("write the address with 127.0.0.1", "127.1"),
+    ),
+    "a Host header that the server refuses": (
+        lambda: _refused_at("127.0.0.1"),
+        AuthenticationError,
+        ("reverse proxy", "Host header"),
+    ),
+    "a full queue of Ollama": (
+        lambda: _busy("ollama"),
+        ServerBusyError,
+        ("OLLAMA_MAX_QUEUE", "retry=RetryPolicy(attempts="),
+    ),
+    "a busy server": (
+        lambda: _busy("openai"),
+        ServerBusyError,
+        ("retry=RetryPolicy(attempts=",),
+    ),
     "a proxy that compresses": (
         lambda: _list_models(http_answer({}, headers=[("Content-Encoding", "br")])),
         ProtocolError,
@@ -152,6 +188,26 @@ MISTAKES: Dict[str, Tuple[Callable[[], Any], Type[ProviderError], Tuple[str, ...
 def _chat_with(server: Any, provider: Make, **options: Any) -> Any:
     with server as fake, provider(fake.url, **options) as made:
         return made.chat("Hi")
+
+
+def _chat_at(path: str) -> Any:
+    with FakeOllama(["m"]) as fake, OllamaProvider(fake.url + path, model="m") as provider:
+        return provider.chat("Hi")
+
+
+def _refused_at(host: str) -> Any:
+    with Scripted(http_answer("", status="403 Forbidden")) as server:
+        with OllamaProvider(f"http://{host}:{server.port}", model="m") as provider:
+            return provider.chat("Hi")
+
+
+def _busy(kind: str) -> Any:
+    words = "server busy, please try again.  maximum pending requests exceeded"
+    said = {"error": words} if kind == "ollama" else "no slot is free"
+    with Scripted(http_answer(said, status="503 Service Unavailable")) as server:
+        retry = RetryPolicy(attempts=1)
+        with PROVIDERS[kind](server.url, model="m", retry=retry) as provider:
+            return provider.list_models()
 
 
 def _list_models_as(provider: Make, server: Any) -> Any:

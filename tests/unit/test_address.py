@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Tuple
+from typing import Optional, Tuple
 
 import pytest
 
@@ -14,6 +14,7 @@ from localproviders._address import (
     literal,
     parse_endpoint,
     place_of,
+    short_form_hint,
 )
 from localproviders.errors import ConfigurationError
 
@@ -270,3 +271,24 @@ def test_a_policy_allows_its_place_and_what_is_nearer(
 def test_an_endpoint_goes_to_a_dictionary_and_back() -> None:
     endpoint = parse_endpoint("https://h/p", default_port=1)
     assert Endpoint.from_dict(endpoint.to_dict()) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("host", "full"),
+    [
+        ("127.1", "127.0.0.1"),
+        ("0x7f.1", "127.0.0.1"),
+        ("2130706433", "127.0.0.1"),
+        ("0177.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", None),
+        ("::1", None),
+        ("localhost", None),
+        ("127.0.0.1.example", None),
+    ],
+)
+def test_the_hint_for_an_old_form_of_an_address_has_the_usual_form(
+    host: str, full: Optional[str]
+) -> None:
+    hint = short_form_hint(host)
+    assert (hint is None) == (full is None)
+    assert hint is None or (hint.startswith(f"write the address with {full}:") and host in hint)

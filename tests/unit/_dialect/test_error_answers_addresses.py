@@ -66,7 +66,8 @@ def test_a_path_of_the_api_is_not_part_of_ollamas_address(
     ollama: FakeOllama, path: str, call: Any
 ) -> None:
     origin = ollama.url.rstrip("/")
-    assert _hint(OllamaProvider, origin + path, call) == f"write the address as {origin}"
+    said = f"the address ends with {path}: write the address as {origin}"
+    assert _hint(OllamaProvider, origin + path, call) == said
 
 
 @_each_verb
@@ -81,7 +82,7 @@ def test_a_path_of_the_api_is_not_part_of_lmstudios_address(
     lmstudio: FakeLMStudio, call: Any
 ) -> None:
     origin = lmstudio.url.rstrip("/")
-    said = f"write the address as {origin}"
+    said = f"the address ends with /api/v1/chat: write the address as {origin}"
     assert _hint(LMStudioProvider, f"{origin}/api/v1/chat", call) == said
 
 
