@@ -15,6 +15,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tuple
 
+from localproviders._dialect.common import is_too_long
 from localproviders._http.stream import Summary
 from localproviders._lazy import LazyModule
 from localproviders._token_estimate import Calibration
@@ -323,9 +324,10 @@ def cut_off_warning(request: CompletionRequest, summary: Summary) -> Optional[st
     """Return a warning if the limit of tokens ended a response before its text or a tool call.
 
     Ollama drops half of a tool call, or of a tag of the thinking, without any other sign
-    (docs/reference/ollama.md, "Tools").
+    (docs/reference/ollama.md, "Tools"). A response of thinking alone has a warning of its own:
+    `thinking_warnings`.
     """
-    if summary.finish_reason != "length" or summary.tool_calls:
+    if not is_too_long(summary.finish_reason) or summary.tool_calls:
         return None
     thinking, text = summary.words
     limit, remedy = f"max_tokens={request.max_tokens}", "raise max_tokens"
@@ -333,8 +335,8 @@ def cut_off_warning(request: CompletionRequest, summary: Summary) -> Optional[st
         limit, remedy = "the limit of tokens", "raise max_tokens or context_length"
     if text.strip():
         lost = "; a tool call at its end may be lost" if request.tools else None
-    elif thinking.strip():
-        lost = " while the model was still thinking"
+    elif thinking.strip() or (summary.usage and summary.usage.thinking_tokens):
+        lost = None
     else:
         lost = " before its text" + (" or a tool call" if request.tools else "")
     return lost and f"{limit} ended the answer{lost}: {remedy}"
