@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Callable, Optional, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 from localproviders._http.deadline import Call, total_ended
 from localproviders.errors import LimitError, ProviderError
 from localproviders.types.limits import CancelToken, Limits, Timeout
 from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import CompletionResponse
-
-if TYPE_CHECKING:
-    from localproviders._dialect.refused_schemas import RefusedSchemas
 
 
 class SupportsComplete(Protocol):
@@ -24,8 +21,8 @@ class SupportsComplete(Protocol):
         ...
 
     @property
-    def _refused_schemas(self) -> RefusedSchemas:
-        """The schemas that the server refuses."""
+    def _refused_schemas(self) -> Any:  # pyright compares the descriptor, not its value
+        """The schemas that the server refuses (`RefusedSchemas`)."""
         ...
 
     def limits(self, timeout: Timeout = None) -> Limits:

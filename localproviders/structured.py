@@ -7,7 +7,13 @@ import re
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._dialect.common import is_too_long, parse_written_json
-from localproviders._dialect.refused_schemas import WARNING, in_words, refused_by, refuses_schema
+from localproviders._dialect.refused_schemas import (
+    WARNING,
+    RefusedSchemas,
+    in_words,
+    refused_by,
+    refuses_schema,
+)
 from localproviders._dialect.thinking import is_only_thinking, only_thinking_hint
 from localproviders._http.framing import LARGE, Look, weigh
 from localproviders._http.stream import find_repetition
@@ -148,7 +154,7 @@ def _send(
     """
     if request.response_schema is None:
         return request, _with_warning(shared.send(request))
-    known = shared.provider._refused_schemas
+    known: RefusedSchemas = shared.provider._refused_schemas
     refused = None
     if not known.has(request):
         try:

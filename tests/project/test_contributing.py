@@ -19,7 +19,7 @@ in_a_clone = pytest.mark.skipif(not _FORGE.is_dir(), reason="a source archive ha
 
 def test_the_checks_run_each_session_but_the_one_for_contributors() -> None:
     line = next(line for line in _RUN.splitlines() if line.startswith("nox rest "))
-    beside = re.search(r"for name in (.+); do\n  nox ", _RUN)
+    beside = re.search(r"for name in (.+); do\n  .*nox ", _RUN)
     assert beside is not None
     run = {*line.split()[2:], *beside.group(1).split()}
     assert run == {*_SESSIONS} - {"tests"}
