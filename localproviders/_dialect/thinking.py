@@ -57,7 +57,7 @@ class ThinkingSplitter:
     Only a block at the very beginning is removed; later blocks stay in the text. Blanks around
     the block are dropped, up to 64 before it. If the block has no end, the rest of the text is
     reasoning. A closing tag at the very beginning is dropped. If the text begins with a channel of
-    gpt-oss, its channels are separated up to its end.
+    gpt-oss, all channels in the text are separated.
 
     Attributes:
         held: Text that is held back, because the next piece decides whether it belongs to a tag.
@@ -78,7 +78,7 @@ class ThinkingSplitter:
         return self._split(text) if text else ("", "")
 
     def finish(self, piece: Split) -> Split:
-        """Add the text that was held back to the last piece, a pair of thinking and text."""
+        """Append the text in `held` to the last piece, which is a pair of thinking and text."""
         rest, self.held = self.held, ""
         inside = self._split == self._inside or (
             self._split == self._in_channels and self._channel == "analysis"
@@ -87,7 +87,7 @@ class ThinkingSplitter:
 
     @property
     def settled(self) -> bool:
-        """Whether further pieces of the same kind as the last one need no splitting."""
+        """Whether the next pieces need no splitting, if they are in the same field as the last."""
         return not self.held and self._split in (self._behind, self._before_text)
 
     def give_up(self) -> None:
@@ -195,7 +195,7 @@ class ThinkingSplitter:
         return "".join(part[0] for part in parts), "".join(part[1] for part in parts)
 
     def _in_header(self, text: str) -> Tuple[Split, str]:
-        """Read a header; return the channel with text outside the header, and the rest."""
+        """Read a header; return its channel with the text to keep, and the rest of the text."""
         begin = text.lstrip()
         if not begin.startswith(_HEADERS) and not any(h.startswith(begin) for h in _HEADERS):
             self._channel = "final"
@@ -275,7 +275,7 @@ def _split_at_lone_end(text: str) -> Optional[Split]:
     return before, after.lstrip()
 
 
-# --- answers of reasoning alone ---------------------------------------------------------------
+# --- answers that have only reasoning -------------------------------------------------------------
 
 # The values of `thinking` that switch reasoning off.
 _OFF = (False, "none", "off")
@@ -293,7 +293,7 @@ def is_only_thinking(response: CompletionResponse) -> bool:
 
 
 def only_thinking_hint(request: CompletionRequest) -> str:
-    """Return the hint for an answer of reasoning alone."""
+    """Return the hint for an answer that has only reasoning."""
     more = "raise max_tokens, which limits the thinking and the answer together"
     if request.thinking in _OFF:
         return f"{_IGNORED}: {more}"

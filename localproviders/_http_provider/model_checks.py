@@ -324,7 +324,7 @@ def cut_off_warning(request: CompletionRequest, summary: Summary) -> Optional[st
     """Return a warning if the limit of tokens ended a response before its text or a tool call.
 
     Ollama drops half of a tool call, or of a tag of the thinking, without any other sign
-    (docs/reference/ollama.md, "Tools"). A response of thinking alone has a warning of its own:
+    (docs/reference/ollama.md, "Tools"). A response that has only thinking has a separate warning:
     `thinking_warnings`.
     """
     if not is_too_long(summary.finish_reason) or summary.tool_calls:

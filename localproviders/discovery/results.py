@@ -135,7 +135,7 @@ def provider_of(kind: str, endpoint: str, takes_keys: bool, **options: Any) -> M
     if takes_keys or options.get("api_key") or not known.key_variables:
         made: ModelProvider = provider
         return made
-    # The key in the environment is only for servers that the user named.
+    # The key in the environment must not be sent to this address.
     return known.make(settings=provider.settings.replace(api_key=None))
 
 

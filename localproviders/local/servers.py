@@ -164,7 +164,7 @@ _WAITS = frozenset({"load_s", "first_token_s", "idle_s"})
 def causes_of(error: ProviderError) -> FrozenSet[str]:
     """Return the keys of a server's configuration that may have caused an error.
 
-    The keys are without the names of their tables, such as ``connect_s``.
+    A key is returned without its table: ``connect_s``, not ``limits.connect_s``.
     """
     if isinstance(error, errors.LimitError):
         return _WAITS if error.limit in _WAITS else frozenset({error.limit})
@@ -316,7 +316,7 @@ def is_untrusted(config: Config, key: str) -> bool:
 def narrowed_keys(config: Config) -> FrozenSet[str]:
     """Return the keys of limits, retries and servers that an untrusted project's file set.
 
-    The keys are without the names of their tables, such as ``connect_s``.
+    A key is returned without its table: ``connect_s``, not ``limits.connect_s``.
     """
     paths = [key.split(".") for key, origin in config.origins.items() if origin.is_untrusted]
     return frozenset(path[-1] for path in paths if path[0] in ("limits", "retry", "servers"))

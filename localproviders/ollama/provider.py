@@ -328,12 +328,12 @@ class OllamaProvider(HTTPProvider):
             model: Name of the model.
             context_length: Context window to allocate, in tokens. The server reduces it to the
                 length for which the model was trained; `warnings` then says so. It rounds the
-                window up to a multiple of 256. An answer that fills the window ends there, with
-                the finish reason ``length``, instead of losing the beginning. Later requests of
-                this provider to the model contain this window unless they set another one, because
-                a request without a window makes the server reload the model with its default
-                window. This ends with `unload`, or when a `load` without `context_length` has to
-                load the model.
+                window up to a multiple of 256. When the window is full, an answer ends with the
+                finish reason ``length``, and the server does not drop the beginning of the prompt.
+                Later requests of this provider to the model contain this window unless they set
+                another one, because a request without a window makes the server reload the model
+                with its default window. This ends with `unload`, or when a `load` without
+                `context_length` has to load the model.
             keep_alive: Seconds to keep the model after its last use. Infinity keeps it for
                 ever; None uses the server's default.
             on_progress: Never called, because this server reports no progress of a load.

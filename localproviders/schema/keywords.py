@@ -221,7 +221,7 @@ KEYWORDS: Mapping[str, Keyword] = {
     "const": Keyword(lambda value: True, ""),
     "properties": _MAP,
     "patternProperties": _MAP._replace(
-        fits=_is_pattern_map, words="an object of schemas, each under a pattern of Python's re"
+        fits=_is_pattern_map, words="an object of schemas whose keys are patterns of Python's re"
     ),
     "additionalProperties": _SCHEMA,
     "propertyNames": _SCHEMA,

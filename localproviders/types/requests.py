@@ -81,8 +81,8 @@ class CompletionRequest(Record):
         logprobs: True requests the log-probability of each token.
         top_logprobs: Number of alternatives to return for each token.
         context_length: Context window in tokens. A new value may make the server reload the
-            model. With `overflow` ``error``, Ollama then ends an answer that fills the window,
-            with the finish reason ``length``.
+            model. On Ollama, with `overflow` ``error``, an answer then ends when the window
+            is full, and its finish reason is ``length``.
         keep_alive: Seconds for which the model stays loaded after the call; infinity means for
             ever.
         overflow: Handling of a prompt or an answer that exceeds the context window: ``error``,

@@ -95,7 +95,7 @@ REFUSED: List[Any] = [
     ({"not": 1}, "it must be a schema: an object, true or false"),
     ({"pattern": "("}, "it must be a pattern of Python's re"),
     ({"pattern": 1}, "it must be a pattern of Python's re"),
-    ({"patternProperties": {"(": {}}}, "each under a pattern of Python's re"),
+    ({"patternProperties": {"(": {}}}, "whose keys are patterns of Python's re"),
     ({"dependentRequired": {"a": "b"}}, "it must be an object of lists of names"),
     ({"$schema": "https://example.com/mine"}, "it must be a draft's address at json-schema.org"),
     ({"$ref": 1}, "it must be a string"),
