@@ -8,11 +8,12 @@ content; conversion to and from plain dictionaries; and pickles without the serv
 from __future__ import annotations
 
 import base64
+import collections.abc as abc
 import sys
 from array import array
 from dataclasses import MISSING, Field, dataclass, fields
 from dataclasses import field as field
-from datetime import date, time
+from datetime import date, time, timedelta
 from enum import Enum
 from functools import update_wrapper
 from types import CellType
@@ -442,39 +443,116 @@ class Line(Record):
 def plain(value: Any, depth: int = 0) -> Any:
     """Convert a value to JSON types.
 
-    Records, dataclasses, pydantic models and named tuples become objects. Bytes become base64
-    text, dates become ISO 8601 text, paths become text, and enums become their values. The items
-    of containers are converted. A value of any other type is returned unchanged.
+    Records, dataclasses, attrs classes, pydantic models and named tuples become objects. Bytes
+    become base64 text; dates, times and durations become ISO 8601 text; paths, UUIDs, addresses,
+    fractions and `Decimal` become text; and enums become their values. Numbers and arrays of numpy
+    and similar packages become numbers and lists. The items of containers are converted. A value
+    of any other type is returned unchanged.
 
     Raises:
         ValueError: The value is nested more than 300 levels deep, or contains itself.
     """
+    if type(value) in _IMMUTABLE_TYPES or isinstance(value, type):
+        return value
     if depth > _MAX_DEPTH:
         raise ValueError(f"the value has more than {_MAX_DEPTH} levels, or contains itself")
-    if hasattr(value, "to_dict"):
+    if isinstance(value, Record):
         return value.to_dict()
+    if hasattr(value, "to_dict"):
+        return plain(value.to_dict(), depth + 1)
     if isinstance(value, Enum):
         return plain(value.value)
     value, depth = _fields_of(value), depth + 1
     if isinstance(value, Mapping):
         return {str(plain(key, depth)): plain(item, depth) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset, array)):
-        return [plain(item, depth) for item in value]
-    if isinstance(value, (bytes, bytearray)):
+    if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode("ascii")
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return _plain_array(value, depth)
+    if isinstance(value, _ITEMS) and not isinstance(value, str):
+        return [plain(item, depth) for item in value]
+    return _plain_text(value)
+
+
+# Types that become a list.
+_ITEMS = (list, tuple, set, frozenset, array, abc.Sequence, abc.Set, abc.ValuesView)
+
+# Types that become text by `str`, by the module and the name. The modules are slow to import.
+_TEXTS = {
+    ("decimal", "Decimal"),
+    ("fractions", "Fraction"),
+    ("uuid", "UUID"),
+    *(
+        ("ipaddress", f"IPv{version}{what}")
+        for version in (4, 6)
+        for what in ("Address", "Network", "Interface")
+    ),
+}
+
+
+def _plain_text(value: Any) -> Any:
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return _duration(value)
     if hasattr(value, "__fspath__"):
         return str(value)
-    return value.isoformat() if isinstance(value, (date, time)) else value
+    names = {(cls.__module__, cls.__qualname__) for cls in type(value).__mro__}
+    # JSON has no number for infinity, and `json` refuses such a value itself.
+    is_finite = getattr(value, "is_finite", lambda: True)
+    return str(value) if names & _TEXTS and is_finite() else value
+
+
+def _duration(value: timedelta) -> str:
+    """Return a duration as ISO 8601 text, such as ``P1DT2H30M``."""
+    size = abs(value)
+    minutes, seconds = divmod(size.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{size.microseconds:06d}".rstrip("0") if size.microseconds else ""
+    clock = "".join(
+        f"{number}{unit}" for number, unit in ((hours, "H"), (minutes, "M")) if number
+    ) + (f"{seconds}{fraction}S" if seconds or fraction else "")
+    day = f"{size.days}D" if size.days else ""
+    text = f"P{day}{'T' if clock else ''}{clock}" if day or clock else "PT0S"
+    return f"-{text}" if value < timedelta() else text
+
+
+def _plain_array(value: Any, depth: int) -> Any:
+    """Convert a number or an array of numpy, or of a package with the same methods."""
+    kind = getattr(value.dtype, "kind", "")
+    if getattr(value, "shape", None) == ():
+        return _plain_number(value, kind, depth)
+    # The items of dates and of short floats are converted one by one: `tolist` would lose the
+    # unit of a date, and would show digits that a short float does not have.
+    if kind in ("M", "m") or (kind == "f" and value.dtype.itemsize < 8):
+        return [plain(item, depth) for item in value]
+    return plain(value.tolist(), depth)
+
+
+def _plain_number(value: Any, kind: str, depth: int) -> Any:
+    if kind in ("M", "m"):
+        return str(value)
+    if kind == "f":
+        return float(str(value))
+    names = getattr(value.dtype, "names", None)
+    if names:
+        return {name: plain(value[name], depth) for name in names}
+    made = value.item()
+    return made if type(made) is type(value) else plain(made, depth)
 
 
 def _fields_of(value: Any) -> Any:
     """Return a dictionary with the fields of a value, or the value itself if it has no fields."""
     if hasattr(value, "model_dump"):  # pydantic models
         return value.model_dump(mode="json")
+    if hasattr(value, "parse_obj") and hasattr(value, "dict"):  # those of pydantic 1
+        return value.dict()
     if hasattr(value, "_asdict"):  # named tuples
         return value._asdict()
-    if hasattr(type(value), "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in type(value).__dataclass_fields__}
+    if hasattr(value, "__dataclass_fields__"):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    if hasattr(value, "__attrs_attrs__"):
+        return {each.name: getattr(value, each.name) for each in value.__attrs_attrs__}
     return value
 
 

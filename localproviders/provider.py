@@ -782,7 +782,8 @@ class ModelProvider(ABC):
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
-            tools: Functions with annotations, or `Tool` values that have a `function`.
+            tools: Functions with annotations, or `Tool` values that have a `function`. A function
+                may be an ``async def``; it then runs with `asyncio.run` in this thread.
             model: Name of the model; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages.
             max_rounds: Maximum number of requests. If the model still calls tools in the response
@@ -810,9 +811,9 @@ class ModelProvider(ABC):
                 impossible, a tool has no function, or `max_rounds` is below 1. Nothing was
                 sent.
             TypeError: There is no such field.
-            ConfigurationError: A tool cannot be described, its schema cannot be checked, no model
-                is named, or the server does not have one of the parameters. The prompt was not
-                sent.
+            ConfigurationError: A tool cannot be described, its schema cannot be checked, a tool is
+                an ``async def`` while an event loop runs in this thread, no model is named, or
+                the server does not have one of the parameters. The prompt was not sent.
             ProviderError: The server refused a request, or failed in another way. Each
                 `ProviderError` has the rounds before it in its attribute `run`.
             Exception: A tool raised this exception, and `on_tool_error` is ``raise``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as abc
 import contextlib
 import json
 import re
@@ -20,8 +21,9 @@ from typing import (
 from localproviders._interrupts import is_injected
 from localproviders._record import plain
 from localproviders._shared_deadline import SharedDeadline, SupportsComplete
-from localproviders.errors import ProviderError, ToolCallError
+from localproviders.errors import ConfigurationError, ProviderError, ToolCallError
 from localproviders.schema import arguments_for, check
+from localproviders.schema.tools import is_async
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Message, Tool, ToolCall
 from localproviders.types.requests import CompletionRequest
@@ -79,6 +81,7 @@ def _tools_by_name(tools: Sequence[Tool]) -> Dict[str, Tool]:
 
     Raises:
         ValueError: A tool has no function, or its schema cannot be used to check arguments.
+        ConfigurationError: A tool is an ``async def``, and an event loop runs in this thread.
     """
     for tool in tools:
         if tool.function is None:
@@ -87,6 +90,8 @@ def _tools_by_name(tools: Sequence[Tool]) -> Dict[str, Tool]:
                 "or call chat and run the tools yourself"
             )
         check({}, tool.parameters)
+    if any(is_async(tool.function) for tool in tools):
+        _check_no_running_loop()
     return {tool.name: tool for tool in tools}
 
 
@@ -235,7 +240,57 @@ def _run(tools: Mapping[str, Tool], call: ToolCall, only: Optional[str]) -> str:
     tool = _find(tools, call.name)
     _check_choice(tool, only)
     function: Any = tool.function
-    return _as_text(function(**_arguments(tool, call)))
+    return _as_text(_run_to_end(function(**_arguments(tool, call))))
+
+
+def _run_to_end(result: Any) -> Any:
+    """Return the result of a tool that is not finished when its function returns.
+
+    This is a coroutine, a generator or an asynchronous generator. Others are returned unchanged.
+
+    Raises:
+        ConfigurationError: An event loop runs in this thread, so it cannot wait for a coroutine.
+        Exception: An exception of the tool.
+    """
+    if isinstance(result, abc.Generator):
+        return list(result)
+    if not isinstance(result, (abc.Awaitable, abc.AsyncGenerator)):
+        return result
+    import asyncio  # slow to import, and only needed for asynchronous tools
+
+    try:
+        _check_no_running_loop()
+    except ConfigurationError:
+        # Otherwise Python warns of a coroutine that was never awaited.
+        getattr(result, "close", lambda: None)()
+        raise
+    return asyncio.run(_finish(result))
+
+
+async def _finish(result: Any) -> Any:
+    if isinstance(result, abc.AsyncGenerator):
+        return [item async for item in result]
+    return await result
+
+
+def _check_no_running_loop() -> None:
+    """Check that no event loop runs in this thread, because it cannot run a second one.
+
+    Raises:
+        ConfigurationError: An event loop runs, as in a notebook.
+    """
+    import asyncio  # slow to import, and only needed for asynchronous tools
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise ConfigurationError(
+        "an asynchronous tool cannot run here, because an event loop runs in this thread, as in a "
+        "notebook or inside async def",
+        hint="call run_tools in another thread: await asyncio.to_thread(provider.run_tools, ...), "
+        "or before Python 3.9 await loop.run_in_executor(None, ...)",
+    )
 
 
 def _find(tools: Mapping[str, Tool], name: str) -> Tool:
@@ -297,6 +352,8 @@ def _as_text(result: Any) -> str:
         return str.__str__(result)
     kind = type(result).__name__
     try:
+        if kind == "Decimal" and result.is_finite():
+            return str(result)  # a number of JSON, with all its digits
         return json.dumps(plain(result), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         if is_injected(error):

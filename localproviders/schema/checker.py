@@ -107,6 +107,9 @@ class _Check:
         self._depth = 0
         self._steps = 0
         self._open_references: Set[Tuple[str, str]] = set()
+        #: The reasons of each reference, by its path and the id of the value. If several
+        #: alternatives refer to the same definition, each level would otherwise multiply the steps.
+        self._followed: Dict[Tuple[str, str, int], List[str]] = {}
         #: The choices of each ``enum``, by the id of its list. The root keeps all these lists
         #: alive, so each id belongs to one list.
         self._choices: Dict[int, FrozenSet[Any]] = {}
@@ -115,6 +118,8 @@ class _Check:
         """Return the reasons why a value does not fit a schema."""
         if isinstance(schema, bool):
             return [] if schema else [f"{path}: is {as_text(value)}, and no value is allowed here"]
+        if value is None and schema.get("nullable"):
+            return []
         self._depth += 1
         self._steps += 1
         if self._depth > _MAX_DEPTH or self._steps > _MOST_STEPS:
@@ -139,9 +144,13 @@ class _Check:
         step = (reference, path)
         if step in self._open_references:
             raise ConfigurationError(f"the schema's {quote(reference)} leads back to itself")
+        known = self._followed.get((*step, id(value)))
+        if known is not None:
+            return known[:1]  # the others have been returned, and must not double at each level
         self._open_references.add(step)
         reasons = self.evaluate(value, resolve(self.root, reference), path)
         self._open_references.discard(step)
+        self._followed[(*step, id(value))] = reasons
         return reasons
 
 
@@ -198,8 +207,12 @@ def _all_of(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
 
 
 def _any_of(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
-    tried = [self.evaluate(value, each, path) for each in schema["anyOf"]]
-    return [] if not all(tried) else _reasons_of_no_match(value, schema["anyOf"], tried, path)
+    tried: List[List[str]] = []
+    for each in schema["anyOf"]:
+        tried.append(self.evaluate(value, each, path))
+        if not tried[-1]:
+            return []
+    return _reasons_of_no_match(value, schema["anyOf"], tried, path)
 
 
 def _one_of(self: _Check, value: Any, schema: Any, path: str) -> Reasons:

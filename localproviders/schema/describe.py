@@ -1,19 +1,30 @@
-"""JSON Schema from Python types, and Python values from JSON.
-
-Pydantic models are recognized by their attributes, because this package never imports pydantic.
-"""
+"""JSON Schema from Python types, and Python values from JSON."""
 
 from __future__ import annotations
 
 import collections.abc as abc
+import functools
+import sys
 import types
 import typing
 from collections import Counter
-from datetime import date
 from enum import Enum
-from typing import Any, Callable, Dict, List, Literal, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Hashable,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from localproviders._interrupts import is_injected
+from localproviders._record import plain
 from localproviders._redact import one_line
 from localproviders.schema.checker import comparable_form, fits
 from localproviders.schema.json_types import (
@@ -23,91 +34,19 @@ from localproviders.schema.json_types import (
     Make,
     Place,
     keep_unchanged,
+    kind_of_text,
     name_of,
 )
 from localproviders.schema.keywords import (
-    inline_references,
     item_path,
     key_path,
     quote,
-    refers_to_itself,
     type_of,
 )
-from localproviders.schema.shapes import MISSING, SHAPES, Part, Parts, docstring_of, unwrap
-
-# The names of these methods in pydantic 2, and in pydantic 1.
-_SCHEMA = ("model_json_schema", "schema")
-_VALIDATE = ("model_validate", "parse_obj")
-
-
-def is_model(cls: Any) -> bool:
-    """Return whether a class is a pydantic model, of version 1 or 2."""
-    return isinstance(cls, type) and any(
-        callable(getattr(cls, schema, None)) and callable(getattr(cls, validate, None))
-        for schema, validate in zip(_SCHEMA, _VALIDATE)
-    )
-
-
-def kind_of_model(cls: Any, place: Place) -> Kind:
-    """Return the kind of a pydantic model, whose values pydantic validates.
-
-    Raises:
-        ConfigurationError: The model has no schema, or a schema that `check` does not support.
-    """
-    try:
-        schema = _method(cls, _SCHEMA)()
-    except Exception as error:  # an error of pydantic, whose classes are not imported
-        if is_injected(error):
-            raise
-        raise place.error(
-            f"{cls.__name__} has no JSON Schema: {type(error).__name__}: {error}",
-            "use types that pydantic can describe",
-        ) from None
-    return Kind(inline_references(schema), _make_by_validation(cls), hashable=False)
-
-
-def kind_of_inner_model(cls: Any, place: Place) -> Kind:
-    """Return the kind of a pydantic model inside another type, which must not have references.
-
-    Raises:
-        ConfigurationError: The model has no schema, has a schema that `check` does not support,
-            or contains itself.
-    """
-    kind = kind_of_model(cls, place)
-    if refers_to_itself(kind.schema):
-        raise place.error(
-            f"{cls.__name__} contains itself, and references are inlined",
-            "request the model itself, or use a separate type for each nested level",
-        )
-    return kind
-
-
-def _make_by_validation(cls: Any) -> Make:
-    def make(value: Any, path: str) -> Any:
-        try:
-            return _method(cls, _VALIDATE)(value)
-        except ValueError as error:
-            reasons = "\n".join(_reasons(error, path))
-        raise ValueError(reasons)
-
-    return make
-
-
-def _method(cls: Any, names: Any) -> Any:
-    return next(getattr(cls, name) for name in names if hasattr(cls, name))
-
-
-def _reasons(error: Any, path: str) -> List[str]:
-    if not callable(getattr(error, "errors", None)):
-        return [f"{path}: {one_line(str(error))}"]
-    return [f"{_path(path, each['loc'])}: {one_line(each['msg'])}" for each in error.errors()]
-
-
-def _path(path: str, steps: Any) -> str:
-    for step in steps:
-        path = item_path(path, step) if isinstance(step, int) else key_path(path, str(step))
-    return path
-
+from localproviders.schema.notes import MISSING, Notes, read_notes
+from localproviders.schema.pydantic_types import is_model, kind_by_adapter, kind_of_model
+from localproviders.schema.scopes import resolved_alias
+from localproviders.schema.shapes import SHAPES, Part, Parts, docstring_of, unwrap
 
 #: A function that returns the kind of a type. Its first argument is the class. For a generic type,
 #: it is the tuple of the types in brackets.
@@ -116,7 +55,7 @@ Reader = Callable[[Any, Place], Kind]
 _NULL = PLAIN[None]
 _SUPPORTED = (
     "use str, int, float, bool, None, Literal, Enum, Optional, Union, List, Tuple, Set, Dict, "
-    "TypedDict, a dataclass, NamedTuple, date, datetime or Any"
+    "TypedDict, a dataclass, NamedTuple, date, datetime, UUID, Path, Decimal or Any"
 )
 # Highest number of items of a set that may have the same hash. Python compares each of these items
 # with all the others. If a model sends many multiples of 2**61 - 1, making a set of them could take
@@ -137,30 +76,133 @@ def kind_of(annotation: Any, place: Place) -> Kind:
     """Return the kind of an annotation.
 
     Raises:
-        ConfigurationError: The type has no form in JSON that is supported, or contains itself.
+        ConfigurationError: The type has no form in JSON that is supported.
     """
-    bare, description, _ = unwrap(annotation)
-    return _kind_of_bare(bare, place).with_description(description)
+    kind, notes = _read(annotation, place)
+    return notes.describe(kind)
+
+
+def _read(annotation: Any, place: Place, more: Tuple[Any, ...] = ()) -> Tuple[Kind, Notes]:
+    """Return the kind of an annotation without its description, and its metadata.
+
+    Args:
+        annotation: The annotation.
+        place: Place of the annotation.
+        more: Further metadata, such as the `Field` of a default.
+    """
+    bare, metadata, _ = unwrap(annotation)
+    notes = read_notes((*metadata, *more))
+    if notes.needs_pydantic:
+        kind = kind_by_adapter(_annotated(bare, (*metadata, *more)), place)
+        return kind, Notes((), notes.description)
+    return notes.limit(_kind_of_bare(bare, place), place), notes
+
+
+def _annotated(bare: Any, metadata: Tuple[Any, ...]) -> Any:
+    # Python 3.8 has no `Annotated`. pydantic then uses that of typing_extensions.
+    owner: Any = typing if hasattr(typing, "Annotated") else sys.modules["typing_extensions"]
+    return owner.Annotated[(bare, *metadata)]
 
 
 def _kind_of_bare(bare: Any, place: Place) -> Kind:
-    plain: Optional[Kind] = _look_up(PLAIN, bare) or _look_up(DATES, bare)
-    if plain:
-        return plain
     origin, arguments = typing.get_origin(bare), typing.get_args(bare)
+    found: Optional[Kind] = _look_up(PLAIN, bare) or _look_up(DATES, bare)
+    found = found or kind_of_text(origin or bare)
+    if found:
+        return found
     if origin in _UNIONS:
-        return union([kind_of(each, place) for each in arguments])
+        return union([kind_of(each, place) for each in arguments], place)
     if origin is Literal or getattr(origin, "_name", "") == "Literal":
         return _literal(arguments, place)
     generic: Optional[Reader] = _look_up(_GENERICS, origin or bare)
     if generic:
         return generic(arguments, place)
+    alias = _value_of_alias(bare, place)
+    if alias:
+        name, value = alias
+        return _named(("alias", name), name, True, lambda inner: kind_of(value, inner), place)
     if isinstance(bare, type) and not arguments:
-        for known, reader in _CLASSES:
-            if known(bare):
-                return reader(bare, place)
+        reader = next((reader for known, reader in _CLASSES if known(bare)), None)
+        if reader:
+            read = functools.partial(reader, bare)
+            return _named(bare, bare.__name__, bare.__hash__ is not None, read, place)
     hint = _look_up(_SUGGESTIONS, bare) or _SUPPORTED
     raise place.error(f"{name_of(bare)} has no form in JSON that is supported", hint)
+
+
+def _value_of_alias(bare: Any, place: Place) -> Optional[Tuple[str, Any]]:
+    """Return the name and the value of a type alias; None for other types.
+
+    A `ForwardRef` remains in an alias such as ``Json = Union[str, List["Json"]]``. When Python
+    resolved the outer annotation, it stored the value of the inner name there.
+    """
+    if type(bare).__name__ == "TypeAliasType":
+        try:
+            value = bare.__value__
+        except Exception as error:  # the value is any expression, and may raise anything
+            if is_injected(error):
+                raise
+            raise place.error(
+                f"the alias {bare.__name__} cannot be resolved: {error}", _SUPPORTED
+            ) from None
+        return bare.__name__, resolved_alias(value, getattr(bare, "__module__", None), place)
+    if isinstance(bare, typing.ForwardRef) and getattr(bare, "__forward_evaluated__", False):
+        return bare.__forward_arg__, bare.__forward_value__
+    return None
+
+
+def _named(
+    key: Hashable, name: str, hashable: bool, read: Callable[[Place], Kind], place: Place
+) -> Kind:
+    """Return the kind of a type that may contain itself.
+
+    Args:
+        key: The type.
+        name: Name of the type.
+        hashable: Whether the values of the type have a hash if their parts have one.
+        read: A function that reads the type. Its argument is the place inside the type.
+        place: Place of the annotation.
+    """
+    scope = place.scope
+    if key in scope.kinds:
+        return scope.kinds[key]
+    if key in place.open:
+        return scope.refer(key, name, hashable)
+    return scope.finish(key, read(place.enter(key)))
+
+
+def check_that_values_end(place: Place) -> None:
+    """Check that each recursive type has values.
+
+    Raises:
+        ConfigurationError: Every value of a type would contain another one, without end.
+    """
+    definitions = place.scope.definitions
+    for name, schema in definitions.items():
+        if not _ends(schema, definitions, (f"#/$defs/{name}",)):
+            raise place.error(
+                f"{name} contains itself, and every value would contain another one without end",
+                "allow an end, such as Optional[...] or a List",
+            )
+
+
+def _ends(schema: Any, definitions: Mapping[str, Any], open_: Tuple[str, ...]) -> bool:
+    """Return whether a value of a schema can end without a value of the open references."""
+    if not isinstance(schema, dict):
+        return True
+    reference = schema.get("$ref")
+    if reference is not None:
+        inner = definitions.get(reference.split("/")[-1])
+        if reference in open_ or not _ends(inner, definitions, (*open_, reference)):
+            return False
+    if "anyOf" in schema and not any(_ends(each, definitions, open_) for each in schema["anyOf"]):
+        return False
+    names, parts = schema.get("required", ()), schema.get("properties", {})
+    needed = [parts[name] for name in names if name in parts]
+    needed += [*schema.get("allOf", ()), *schema.get("prefixItems", ())]
+    needed += [schema["items"]] if schema.get("minItems", 0) and "items" in schema else []
+    is_optional = "null" in schema["type"] if isinstance(schema.get("type"), list) else False
+    return is_optional or all(_ends(each, definitions, open_) for each in needed)
 
 
 def _look_up(table: Mapping[Any, Any], annotation: Any) -> Any:
@@ -173,42 +215,61 @@ def _look_up(table: Mapping[Any, Any], annotation: Any) -> Any:
 # --- choices -------------------------------------------------------------------------------
 
 
-def union(kinds: Sequence[Kind]) -> Kind:
+# Highest number of times that a member of a union may fit a value and refuse it. If a recursive
+# union has several members that fit, each level of the value would double the number of attempts.
+_MOST_REFUSALS = 1000
+
+
+class _TooManyRefusalsError(ValueError):
+    """The members of the unions in a value refused it too often to try them all."""
+
+
+def union(kinds: Sequence[Kind], place: Place) -> Kind:
     """Return the kind of a union. The first member that fits and accepts a value is used."""
     schemas = [kind.schema for kind in kinds]
     hashable = all(kind.hashable for kind in kinds)
     if {} in schemas:
-        return Kind({}, _make_first_that_fits(kinds), hashable=False)
+        return Kind({}, _make_first_that_fits(kinds, place), hashable=False)
     if all(list(schema) == ["type"] and isinstance(schema["type"], str) for schema in schemas):
         names = list(dict.fromkeys(schema["type"] for schema in schemas))
-        return Kind({"type": names}, _make_first_that_fits(kinds), hashable)
-    return Kind({"anyOf": schemas}, _make_first_that_fits(kinds), hashable)
+        return Kind({"type": names}, _make_first_that_fits(kinds, place), hashable)
+    return Kind({"anyOf": schemas}, _make_first_that_fits(kinds, place), hashable)
 
 
-def _make_first_that_fits(kinds: Sequence[Kind]) -> Make:
+def _make_first_that_fits(kinds: Sequence[Kind], place: Place) -> Make:
+    scope = place.scope
+
     def make(value: Any, path: str) -> Any:
         refusal = None
         for kind in kinds:
-            if not fits(value, kind.schema):
+            if not fits(value, scope.complete(kind.schema)):
                 continue
             try:
                 return kind.make(value, path)
+            except _TooManyRefusalsError:
+                raise
             # For example, Union[date, str] gets a string that is not a date: `str` is tried next.
             except ValueError as error:
                 refusal = refusal or error
+                scope.refusals += 1
+            if scope.refusals > _MOST_REFUSALS:
+                raise _TooManyRefusalsError(f"{path}: is refused by too many alternatives")
         raise refusal or ValueError(f"{path}: fits none of the allowed types")
 
     return make
 
 
 def _literal(values: Sequence[Any], place: Place) -> Kind:
-    plain = [value.value if isinstance(value, Enum) else value for value in values]
-    return _choice(list(zip(plain, values)), place)
+    choices = [value.value if isinstance(value, Enum) else value for value in values]
+    return _choice(list(zip(choices, values)), place)
 
 
 def _enum(cls: Any, place: Place) -> Kind:
     kind = _choice([(member.value, member) for member in cls], place.within(cls.__name__))
-    return kind.with_description(docstring_of(cls).summary)
+    summary = docstring_of(cls).summary
+    if not summary:
+        place.scope.undescribed.append(cls.__name__)
+    return kind.with_description(summary)
 
 
 def _choice(pairs: List[Tuple[Any, Any]], place: Place) -> Kind:
@@ -220,14 +281,14 @@ def _choice(pairs: List[Tuple[Any, Any]], place: Place) -> Kind:
     """
     if not pairs:
         raise place.error("there is no value to choose from", "add at least one member")
-    for plain, _ in pairs:
-        if type_of(plain) in (None, "array", "object"):
+    for choice, _ in pairs:
+        if type_of(choice) in (None, "array", "object"):
             raise place.error(
-                f"the choice {plain!r} is not a string, a number, true, false or None",
+                f"the choice {choice!r} is not a string, a number, true, false or None",
                 "use strings, numbers, true, false and None",
             )
-    made = {comparable_form(plain): value for plain, value in pairs}
-    names = list(dict.fromkeys(_narrow_type(plain) for plain, _ in pairs))
+    made = {comparable_form(choice): value for choice, value in pairs}
+    names = list(dict.fromkeys(_narrow_type(choice) for choice, _ in pairs))
     schema = {"type": names[0] if len(names) == 1 else names, "enum": [each for each, _ in pairs]}
     return Kind(schema, lambda value, path: made[comparable_form(value)])
 
@@ -303,9 +364,12 @@ def _check_hashes(items: List[Any], path: str) -> None:
     """Check that making a set of these items does not take quadratic time.
 
     Raises:
-        ValueError: More than 256 items have the same hash.
+        ValueError: More than 256 items have the same hash, or an item has none.
     """
-    found = Counter(map(hash, items)).most_common(1)
+    try:
+        found = Counter(map(hash, items)).most_common(1)
+    except TypeError as error:  # for example, a frozen dataclass with a list
+        raise ValueError(f"{path}: cannot be a set: {error}") from None
     if found and found[0][1] > _MAX_EQUAL_HASHES:
         raise ValueError(f"{path}: has more than {_MAX_EQUAL_HASHES} items with the same hash")
 
@@ -348,23 +412,31 @@ _GENERICS: Dict[Any, Reader] = {
 
 
 def kinds_of_parts(parts: Sequence[Part], place: Place, what: str) -> Dict[str, Kind]:
-    """Return the kind of each parameter or field, with its description and default.
+    """Return the kind of each parameter or field by its key, with its description and default.
 
     Args:
         parts: The parameters or fields.
         place: Place of the function or class.
         what: Template for the name of a part in error messages, such as ``parameter {!r}``.
+
+    Raises:
+        ConfigurationError: The type of a part has no form in JSON, or two parts have one key.
     """
-    return {part.name: _kind_of_part(part, place.within(what.format(part.name))) for part in parts}
+    kinds: Dict[str, Kind] = {}
+    for part in parts:
+        here = place.within(what.format(part.name))
+        if part.key in kinds:
+            raise here.error(f"another one has the name {part.key!r} in JSON", "rename one of them")
+        kinds[part.key] = _kind_of_part(part, here)
+    return kinds
 
 
 def _kind_of_part(part: Part, place: Place) -> Kind:
-    bare, words, _ = unwrap(part.annotation)
-    kind = kind_of(bare, place)
-    if part.default is None and not fits(None, kind.schema):
+    kind, notes = _read(part.annotation, place, part.metadata)
+    if part.default is None and not fits(None, place.scope.complete(kind.schema)):
         # A default of None allows None. Before Python 3.11, `get_type_hints` adds None to the type.
-        kind = union([kind, _NULL])
-    kind = kind.with_description(words or part.description)
+        kind = union([kind, _NULL], place)
+    kind = notes.describe(kind, part.description)
     default = _default_as_json(part.default)
     if default is MISSING:
         return kind
@@ -375,14 +447,14 @@ def _default_as_json(default: Any) -> Any:
     """Return a default value as JSON; MISSING if it has no form in JSON."""
     if isinstance(default, Enum):
         default = default.value
-    if isinstance(default, date):
-        return default.isoformat()
+    if isinstance(default, tuple(DATES)) or kind_of_text(type(default)):
+        return plain(default)
     if isinstance(default, (list, tuple)) and not hasattr(default, "_fields"):
-        plain = [_default_as_json(each) for each in default]
-        return MISSING if MISSING in plain else plain
+        items = [_default_as_json(each) for each in default]
+        return MISSING if any(each is MISSING for each in items) else items
     if isinstance(default, dict) and all(isinstance(name, str) for name in default):
         inner = {name: _default_as_json(each) for name, each in default.items()}
-        return MISSING if MISSING in inner.values() else inner
+        return MISSING if any(each is MISSING for each in inner.values()) else inner
     finite = type(default) is float and type_of(default) == "number"
     return default if finite or type(default) in (str, int, bool, type(None)) else MISSING
 
@@ -393,7 +465,7 @@ def object_schema(kinds: Mapping[str, Kind], parts: Sequence[Part]) -> Dict[str,
         "type": "object",
         "properties": {name: kind.schema for name, kind in kinds.items()},
     }
-    required = [part.name for part in parts if part.required]
+    required = [part.key for part in parts if part.required]
     if required:
         schema["required"] = required
     return {**schema, "additionalProperties": False}
@@ -401,19 +473,44 @@ def object_schema(kinds: Mapping[str, Kind], parts: Sequence[Part]) -> Dict[str,
 
 def _reader_for(parts_of: Parts) -> Reader:
     def kind(cls: Any, place: Place) -> Kind:
-        place = place.enter(cls)
         parts = parts_of(cls, place)
         kinds = kinds_of_parts(parts, place, f"field {{!r}} of {cls.__name__}")
+        summary = docstring_of(cls).summary
+        if not summary:
+            place.scope.undescribed.append(cls.__name__)
         hashable = cls.__hash__ is not None and all(each.hashable for each in kinds.values())
-        found = Kind(object_schema(kinds, parts), _make_instance(cls, kinds), hashable)
-        return found.with_description(docstring_of(cls).summary)
+        found = Kind(object_schema(kinds, parts), _make_instance(cls, kinds, parts), hashable)
+        return found.with_description(summary)
 
     return kind
 
 
-def _make_instance(cls: Any, kinds: Mapping[str, Kind]) -> Make:
+def values_of_parts(
+    value: Mapping[str, Any], kinds: Mapping[str, Kind], parts: Sequence[Part], path: str
+) -> Dict[str, Any]:
+    """Return the Python values of parameters or fields by name, from a JSON object.
+
+    A part that the object does not have is left out, so that Python uses its default. But if its
+    default is described by a `Field`, it is filled in, because Python would use the `Field` itself.
+    """
+    made = {
+        part.name: kinds[part.key].make(value[part.key], key_path(path, part.key))
+        for part in parts
+        if part.key in value
+    }
+    for part in parts:
+        if part.fill and part.name not in made:
+            made[part.name] = part.fill(made)
+    return made
+
+
+def _make_instance(cls: Any, kinds: Mapping[str, Kind], parts: Sequence[Part]) -> Make:
+    # The constructor of a dataclass of pydantic reads each `Field` itself.
+    is_pydantic = hasattr(cls, "__pydantic_fields__")
+    plain_parts = [part._replace(name=part.key, fill=None) for part in parts]
+
     def make(value: Any, path: str) -> Any:
-        made = {name: kinds[name].make(each, key_path(path, name)) for name, each in value.items()}
+        made = values_of_parts(value, kinds, plain_parts if is_pydantic else parts, path)
         try:
             return cls(**made)
         except Exception as error:  # the user's class may raise anything
@@ -426,7 +523,8 @@ def _make_instance(cls: Any, kinds: Mapping[str, Kind]) -> Make:
 
 
 _CLASSES: Tuple[Tuple[Callable[[Any], bool], Reader], ...] = (
-    (is_model, kind_of_inner_model),
+    (is_model, kind_of_model),
     (lambda cls: issubclass(cls, Enum), _enum),
     *((known, _reader_for(parts_of)) for known, parts_of in SHAPES),
+    (lambda cls: hasattr(cls, "__get_pydantic_core_schema__"), kind_by_adapter),
 )

@@ -8,8 +8,9 @@ forms that RFC 3339 does not allow.
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+import sys
+from datetime import date, datetime, time, timedelta
+from typing import Any, Callable, Dict, Hashable, List, NamedTuple, Optional, Tuple
 
 from localproviders.errors import ConfigurationError
 
@@ -22,8 +23,8 @@ class Kind(NamedTuple):
     """A type in JSON: its JSON Schema, and the function that makes its values.
 
     Attributes:
-        schema: The JSON Schema. Only the schema of a pydantic model or a schema that a user
-            passed may have references, if they are recursive.
+        schema: The JSON Schema. References in it are recursive, and refer to the definitions of the
+            `Scope`.
         make: A function of a JSON value, which must fit the schema, and its path, for error
             messages. It returns the Python value, or raises a ValueError.
         hashable: Whether a set may contain values of this type.
@@ -40,31 +41,75 @@ class Kind(NamedTuple):
         return self._replace(schema={**self.schema, "description": description})
 
 
+class Scope:
+    """The types of one schema that have a name, so that they can contain themselves.
+
+    A type that contains itself cannot be written without references. The schema inside it then
+    refers to a definition under ``$defs`` of the root.
+
+    Attributes:
+        definitions: The schemas under ``$defs``, by name.
+        kinds: The kinds of the types that have been read.
+        undescribed: Names of the types and functions that may have lost their docstrings.
+        refusals: How many members of unions fitted a value but refused it.
+    """
+
+    def __init__(self) -> None:
+        self.definitions: Dict[str, Dict[str, Any]] = {}
+        self.kinds: Dict[Hashable, Kind] = {}
+        self.undescribed: List[str] = []
+        self.refusals = 0
+        self._names: Dict[Hashable, str] = {}
+
+    def refer(self, key: Hashable, name: str, hashable: bool) -> Kind:
+        """Return the kind of a type inside itself: a reference, and a late call of its `make`."""
+        if key not in self._names:
+            self._names[key] = self.reserve(name)
+        return Kind(
+            {"$ref": f"#/$defs/{self._names[key]}"},
+            lambda value, path: self.kinds[key].make(value, path),
+            hashable,
+        )
+
+    def reserve(self, name: str) -> str:
+        """Return a name for a definition that no other definition has."""
+        plain = found = re.sub(r"[^\w.-]", "_", name)
+        number = 1
+        while found in self.definitions:
+            number += 1
+            found = f"{plain}_{number}"
+        self.definitions[found] = {}
+        return found
+
+    def finish(self, key: Hashable, kind: Kind) -> Kind:
+        """Keep the kind of a type that has been read, and return it."""
+        self.kinds[key] = kind
+        if key in self._names:
+            self.definitions[self._names[key]] = kind.schema
+        return kind
+
+    def complete(self, schema: Dict[str, Any]) -> Dict[str, Any]:
+        """Return a schema with the definitions to which it refers."""
+        return {**schema, "$defs": self.definitions} if self.definitions else schema
+
+
 class Place(NamedTuple):
     """The place of an annotation, for error messages.
 
     Attributes:
         description: Description of the place, such as ``weather(): parameter 'city'``.
-        classes: The classes that contain the annotation, the outermost first. They are needed to
-            detect a class that contains itself.
+        scope: The named types of the whole schema.
+        open: The named types that contain the annotation. They are needed to detect a type that
+            contains itself.
     """
 
     description: str
-    classes: Tuple[type, ...] = ()
+    scope: Scope
+    open: Tuple[Hashable, ...] = ()
 
-    def enter(self, cls: type) -> Place:
-        """Return the place inside a class.
-
-        Raises:
-            ConfigurationError: The class contains itself.
-        """
-        if cls in self.classes:
-            chain = " -> ".join(each.__name__ for each in (*self.classes, cls))
-            raise self.error(
-                f"{cls.__name__} contains itself ({chain}), and references are inlined",
-                "use a separate type for each nested level, or pass a JSON Schema",
-            )
-        return self._replace(classes=(*self.classes, cls))
+    def enter(self, key: Hashable) -> Place:
+        """Return the place inside a named type."""
+        return self._replace(open=(*self.open, key))
 
     def within(self, description: str) -> Place:
         """Return a place inside this place, such as a parameter of a function."""
@@ -139,8 +184,119 @@ def _datetime(value: str, path: str) -> datetime:
     raise ValueError(f"{path}: is not a date with time; write it like 2026-01-31T12:00:00Z")
 
 
+_TIME = re.compile(r"(\d\d:\d\d(?::\d\d)?)(\.\d+)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+_DURATION = re.compile(
+    r"([+-]?)P(?=[\dT])(?:(\d{1,9})W)?(?:(\d{1,9})D)?"
+    r"(?:T(?=\d)(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})(?:\.(\d{1,9}))?S)?)?",
+    re.ASCII,
+)
+
+
+def _time(value: str, path: str) -> time:
+    found = _TIME.fullmatch(value)
+    try:
+        if found:
+            clock, fraction, zone = found.groups()
+            part = f"{fraction:0<7.7}" if fraction else ""  # a point and six digits
+            seconds = "" if clock.count(":") == 2 else ":00"
+            zone = "+00:00" if zone in ("Z", "z") else zone or ""
+            return time.fromisoformat(f"{clock}{seconds}{part}{zone}")
+    except ValueError:
+        pass  # for example, hour 25
+    raise ValueError(f"{path}: is not a time; write it like 12:00:00")
+
+
+def _duration(value: str, path: str) -> timedelta:
+    found = _DURATION.fullmatch(value)
+    try:
+        if found:
+            sign, *numbers, fraction = found.groups()
+            weeks, days, hours, minutes, seconds = (int(each or 0) for each in numbers)
+            made = timedelta(
+                weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds,
+                microseconds=int(f"{fraction or '':0<6.6}"),
+            )  # fmt: skip
+            return -made if sign == "-" else made
+    except OverflowError:
+        pass
+    raise ValueError(f"{path}: is not a duration; write it like P1DT2H30M or PT90S")
+
+
 #: The kinds of dates. A check against the schema ignores ``format``, so `make` checks the text.
 DATES: Dict[type, Kind] = {
     datetime: Kind({"type": "string", "format": "date-time"}, _datetime),
     date: Kind({"type": "string", "format": "date"}, _date),
+    time: Kind({"type": "string", "format": "time"}, _time),
+    timedelta: Kind({"type": "string", "format": "duration"}, _duration),
 }
+
+
+# --- types of modules that are loaded only if a program uses them ----------------------------
+
+_DECIMAL_PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)$"
+# A float holds so many digits of a decimal number without a change.
+_EXACT_DIGITS = 15
+
+#: Types whose JSON is a text, by module and name: the format, a description, and an example.
+_TEXTS: Dict[Tuple[str, str], Tuple[str, str, str]] = {
+    ("uuid", "UUID"): ("uuid", "a UUID", "12345678-1234-5678-1234-567812345678"),
+    ("ipaddress", "IPv4Address"): ("ipv4", "an IPv4 address", "192.0.2.1"),
+    ("ipaddress", "IPv6Address"): ("ipv6", "an IPv6 address", "2001:db8::1"),
+    ("ipaddress", "IPv4Network"): ("ipv4network", "an IPv4 network", "192.0.2.0/24"),
+    ("ipaddress", "IPv6Network"): ("ipv6network", "an IPv6 network", "2001:db8::/32"),
+    ("ipaddress", "IPv4Interface"): ("ipv4interface", "an IPv4 interface", "192.0.2.1/24"),
+    ("ipaddress", "IPv6Interface"): ("ipv6interface", "an IPv6 interface", "2001:db8::1/32"),
+}
+
+
+def kind_of_text(cls: Any) -> Optional[Kind]:
+    """Return the kind of a class such as `UUID`, `Path` or `Decimal`; None for other types.
+
+    The classes are recognized by name, because importing their modules takes time.
+    """
+    if not isinstance(cls, type):
+        return None
+    key = (cls.__module__.partition(".")[0], cls.__qualname__)
+    if key in _TEXTS:
+        form, words, example = _TEXTS[key]
+        return Kind({"type": "string", "format": form}, _make_text(cls, words, example))
+    if key == ("decimal", "Decimal"):
+        schema = {"type": ["string", "number"], "pattern": _DECIMAL_PATTERN}
+        return Kind(schema, _make_decimal(cls))
+    paths: Any = getattr(sys.modules.get("pathlib"), "PurePath", ())
+    if key == ("os", "PathLike") or issubclass(cls, paths):
+        return Kind({"type": "string", "format": "path"}, _make_path(cls))
+    return None
+
+
+def _make_text(cls: Any, words: str, example: str) -> Make:
+    def make(value: str, path: str) -> Any:
+        try:
+            return cls(value)
+        except ValueError:
+            raise ValueError(f"{path}: is not {words}; write it like {example}") from None
+
+    return make
+
+
+def _make_path(cls: Any) -> Make:
+    def make(value: str, path: str) -> Any:
+        from pathlib import Path, PurePath  # rarely used
+
+        return (cls if issubclass(cls, PurePath) else Path)(value)
+
+    return make
+
+
+def _make_decimal(cls: Any) -> Make:
+    def make(value: Any, path: str) -> Any:
+        text = repr(value) if isinstance(value, float) else value
+        digits = re.sub(r"e.*|[.-]", "", text).strip("0") if isinstance(value, float) else ""
+        if len(digits) > _EXACT_DIGITS:
+            raise ValueError(
+                f"{path}: has more than {_EXACT_DIGITS} digits, which a number in JSON may lose; "
+                "write it as a string"
+            )
+        return cls(text)
+
+    return make

@@ -217,6 +217,7 @@ KEYWORDS: Mapping[str, Keyword] = {
     "$defs": _MAP,
     "definitions": _MAP,  # the name of $defs until draft 7, which pydantic 1 and others still use
     "type": Keyword(_is_type, f"one of {', '.join(TYPES)}, or a list of them"),
+    "nullable": Keyword(lambda value: isinstance(value, bool), "true or false"),  # of OpenAPI 3.0
     "enum": Keyword(lambda value: isinstance(value, list), "a list"),
     "const": Keyword(lambda value: True, ""),
     "properties": _MAP,
@@ -265,7 +266,6 @@ REFUSED: Mapping[str, str] = {
     "$recursiveRef": "use $ref to a place in the schema",
     "dependencies": "use dependentRequired or dependentSchemas",
     "additionalItems": "use prefixItems and items",
-    "nullable": 'add "null" to its type',
     "divisibleBy": "use multipleOf",
     "disallow": "use not",
     "extends": "use allOf",
@@ -395,9 +395,36 @@ def inline_references(schema: Mapping[str, Any]) -> Dict[str, Any]:
     return _Inliner(schema).inline()
 
 
-def refers_to_itself(schema: Mapping[str, Any]) -> bool:
-    """Return whether a valid schema has recursive references, which cannot be inlined."""
-    return bool(_recursive_references(schema))
+def inline_inside(
+    schema: Mapping[str, Any], reserve: Callable[[str], str]
+) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """Return a copy of a schema that can be a part of another schema, and its definitions.
+
+    Args:
+        schema: The schema.
+        reserve: A function that returns the new name of a definition.
+
+    Returns:
+        The schema without definitions, and the definitions of its recursive references, which
+        belong under ``$defs`` of the other schema.
+
+    Raises:
+        ConfigurationError: As for `inline_references`, or a reference to the whole schema.
+    """
+    verify(schema)
+    inliner = _Inliner(schema)
+    if "#" in inliner.kept:
+        raise ConfigurationError(
+            "the schema refers to '#', which would be another schema inside a type",
+            hint="put the schema that refers to itself under '$defs'",
+        )
+    names = {reference: reserve(_steps(reference)[-1]) for reference in sorted(inliner.kept)}
+    inliner.renamed = {reference: f"#/$defs/{name}" for reference, name in names.items()}
+    made = inliner.inline()
+    for name in _DEFINITIONS:
+        made.pop(name, None)
+    found = {name: inliner.copy(resolve(schema, reference)) for reference, name in names.items()}
+    return made, found
 
 
 class _Inliner:
@@ -406,6 +433,8 @@ class _Inliner:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.root = root
         self.kept = _recursive_references(root)
+        #: The new forms of recursive references. The others remain unchanged.
+        self.renamed: Dict[str, str] = {}
         self._made = 0
         for reference in sorted(self.kept):
             if reference != "#" and not _is_definition(reference):
@@ -418,7 +447,8 @@ class _Inliner:
         made: Dict[str, Any] = self.copy(self.root)
         if _is_definition(made.get("$ref", "")):
             # Some servers require an object, not a reference, at the root.
-            target = self.copy(resolve(self.root, made.pop("$ref")))
+            del made["$ref"]
+            target = self.copy(resolve(self.root, self.root["$ref"]))
             made = _merge(target, made)
         for name in _DEFINITIONS:
             for entry, inner in self.root.get(name, {}).items():
@@ -440,11 +470,13 @@ class _Inliner:
             for name, value in schema.items()
             if name not in _DEFINITIONS
         }
-        reference = made.get("$ref")
-        if reference is None or reference in self.kept:
-            return made
-        del made["$ref"]
-        return _merge(self.copy(resolve(self.root, reference)), made)
+        is_nullable = made.pop("nullable", False)
+        reference = made.pop("$ref", None)
+        if reference in self.kept:
+            made["$ref"] = self.renamed.get(reference, reference)
+        elif reference is not None:
+            made = _merge(self.copy(resolve(self.root, reference)), made)
+        return _with_null(made) if is_nullable else made
 
     def _inside(self, name: str, value: Any) -> Any:
         """Copy the value of a keyword, with the references in its schemas replaced."""
@@ -455,6 +487,23 @@ class _Inliner:
         if any(path == "" for path, _ in KEYWORDS[name].inside(value)):
             return self.copy(value)
         return {key: self.copy(each) for key, each in value.items()}
+
+
+# Keywords that may refuse null, whatever the type allows.
+_FOR_EVERY_TYPE = ("$ref", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if")
+_ABOUT_VALUES = ("title", "description", "default", "examples", "example", "deprecated")
+
+
+def _with_null(schema: Any) -> Any:
+    """Return a schema that also allows null, as ``nullable`` of OpenAPI means it."""
+    if not isinstance(schema, dict):
+        return {"anyOf": [schema, {"type": "null"}]}
+    if "type" in schema and not any(name in schema for name in _FOR_EVERY_TYPE):
+        names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        return {**schema, "type": [*names, *(["null"] if "null" not in names else [])]}
+    outside = {name: value for name, value in schema.items() if name in _ABOUT_VALUES}
+    inside = {name: value for name, value in schema.items() if name not in outside}
+    return {"anyOf": [inside, {"type": "null"}], **outside} if inside else schema
 
 
 def _merge(target: Any, others: Dict[str, Any]) -> Any:

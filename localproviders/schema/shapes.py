@@ -6,16 +6,15 @@ Descriptions are read from docstrings in the style of Google, NumPy or reST.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import re
-import sys
-import typing
-from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from localproviders._interrupts import is_injected
 from localproviders.errors import ConfigurationError
 from localproviders.schema.json_types import Place, name_of
+from localproviders.schema.notes import MISSING, Default, default_in, is_field, read_notes
+from localproviders.schema.scopes import hint_of_parameter, hints_of_class, is_callable_object
 
 # Titles of the sections that describe parameters, and titles of other sections, which end such a
 # description.
@@ -147,13 +146,6 @@ def _join(lines: List[str]) -> str:
     return " ".join(line.strip() for line in lines if line.strip())
 
 
-#: Value of `Part.default` for a part without a default.
-MISSING = dataclasses.MISSING
-
-# Argument with which `get_type_hints` keeps `Annotated`. Before Python 3.9, `get_type_hints` has no
-# such parameter, and always keeps it.
-_EXTRAS: Dict[str, Any] = {"include_extras": True} if sys.version_info >= (3, 9) else {}
-
 # Wrappers of a type that do not change its JSON. The first two say whether the key is required.
 _WRAPPERS = ("Required", "NotRequired", "ReadOnly", "Final")
 
@@ -162,12 +154,16 @@ class Part(NamedTuple):
     """A parameter of a function, or a field of a class.
 
     Attributes:
-        name: Name of the part, which is also its key in the JSON object.
+        name: Name of the part in Python.
         annotation: Type of the part. Names in it have been resolved.
         required: Whether the JSON object must have the key.
         default: Value of the part if the JSON object does not have the key; `MISSING` if the
             part has no default.
         description: Description for the model; may be empty.
+        key: Key of the part in the JSON object: its name, or the alias of a `Field`.
+        metadata: A `Field` that is written as the default.
+        fill: A function of the other values that returns the default if the JSON object does not
+            have the key; None if Python itself uses the default.
     """
 
     name: str
@@ -175,76 +171,58 @@ class Part(NamedTuple):
     required: bool
     default: Any
     description: str
+    key: str
+    metadata: Tuple[Any, ...] = ()
+    fill: Optional[Callable[[Mapping[str, Any]], Any]] = None
 
 
-def _hints_of_class(cls: Any, place: Place) -> Dict[str, Any]:
-    """Resolve the annotations of a class; keep `Annotated`.
+def _part(name: str, annotation: Any, default: Any, description: str) -> Part:
+    """Return the part for an annotation with a default, which may be a `Field`.
 
-    Raises:
-        ConfigurationError: An annotation cannot be resolved.
+    Args:
+        name: Name of the part.
+        annotation: Its type.
+        default: Its default in Python; `MISSING` if there is none.
+        description: Its description in the docstring.
     """
-    try:
-        return typing.get_type_hints(cls, **_EXTRAS)
-    except Exception as error:  # an annotation is any expression, and may raise anything
-        if is_injected(error):
-            raise
-        raise _unresolved(place.within(cls.__name__), error) from None
+    metadata = (default,) if is_field(default) else ()
+    notes = unwrap(annotation)[1]
+    found = None
+    if metadata:
+        found = default_in((*notes, default)) or Default()
+    elif default is MISSING:
+        found = default_in(notes)
+    if found:
+        default = found.value
+    required = not found.make if found else default is MISSING
+    key = read_notes((*notes, *metadata)).key or name
+    fill = found.make if found else None
+    return Part(name, annotation, required, default, description, key, metadata, fill)
 
 
-def _hints_of_function(function: Any, place: Place) -> Dict[str, Any]:
-    """Resolve the annotations of the parameters. The return type is ignored.
-
-    Raises:
-        ConfigurationError: An annotation cannot be resolved.
-    """
-    function = inspect.unwrap(getattr(function, "__func__", function))
-    hints = {}
-    for name, annotation in getattr(function, "__annotations__", {}).items():
-        # The annotations are resolved one at a time, so that the error names the parameter.
-        holder = SimpleNamespace(__annotations__={name: annotation})
-        try:
-            if name != "return":
-                hints.update(typing.get_type_hints(holder, function.__globals__, **_EXTRAS))
-        except Exception as error:  # an annotation is any expression, and may raise anything
-            if is_injected(error):
-                raise
-            raise _unresolved(place.within(f"parameter {name!r}"), error) from None
-    return hints
-
-
-def _unresolved(place: Place, error: Exception) -> ConfigurationError:
-    return place.error(
-        f"the annotation cannot be resolved: {error}",
-        "use types that this Python can evaluate (List[str] before 3.9, Optional[str] "
-        "before 3.10), imported or defined at the top of the module",
-    )
-
-
-def unwrap(annotation: Any) -> Tuple[Any, str, str]:
+def unwrap(annotation: Any) -> Tuple[Any, Tuple[Any, ...], str]:
     """Remove the wrappers of a type, such as `Annotated` and `Required`.
 
     Returns:
-        The type without wrappers; the strings in `Annotated`, joined; and "Required",
+        The type without wrappers; the objects in `Annotated`, the innermost first; and "Required",
         "NotRequired" or "" (neither of these wrappers).
     """
     # The wrappers of typing_extensions are recognized by their attributes, because this package
     # does not depend on typing_extensions.
-    words: List[str] = []
+    metadata: Tuple[Any, ...] = ()
     required = ""
     while True:
         wrapper = _wrapper(annotation)
         if hasattr(annotation, "__metadata__"):
-            words[:0] = [text for text in annotation.__metadata__ if isinstance(text, str)]
+            metadata = (*annotation.__metadata__, *metadata)
             annotation = annotation.__origin__
         elif wrapper:
             required = wrapper if wrapper.endswith("Required") else required
             annotation = annotation.__args__[0]
         elif hasattr(annotation, "__supertype__"):  # NewType
             annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":
-            annotation = annotation.__value__
         else:
-            return annotation, " ".join(words), required
+            return annotation, metadata, required
 
 
 def _wrapper(annotation: Any) -> str:
@@ -261,17 +239,88 @@ def parts_of_function(function: Callable[..., Any], place: Place) -> List[Part]:
     Raises:
         ConfigurationError: A parameter cannot be passed by name, or has no annotation.
     """
-    hints = _hints_of_function(function, place)
-    descriptions = docstring_of(function).parameters
+    descriptions = docstring_of_function(function).parameters
     found = []
-    for parameter in _signature(function, place).parameters.values():
+    for parameter in _parameters(function, place):
         here = place.within(f"parameter {parameter.name!r}")
-        _check_parameter(parameter, hints, here)
+        annotation = _annotation_of(function, parameter, here)
         default = MISSING if parameter.default is parameter.empty else parameter.default
         description = descriptions.get(parameter.name, "")
-        annotation = hints[parameter.name]
-        found.append(Part(parameter.name, annotation, default is MISSING, default, description))
+        found.append(_part(parameter.name, annotation, default, description))
     return found
+
+
+def defaults_of_function(function: Callable[..., Any], place: Place) -> List[Part]:
+    """Return the parameters of a function whose default is a `Field`.
+
+    Unlike `parts_of_function`, this does not read the annotations. So it also works for a function
+    that cannot be described.
+    """
+    try:
+        parameters = _parameters(function, place)
+    except ConfigurationError:
+        return []
+    fields = [each for each in parameters if is_field(each.default)]
+    return [_part(each.name, Any, each.default, "") for each in fields]
+
+
+def name_of_function(function: Any) -> Optional[str]:
+    """Return the name of a function; None if it has none, or a name that Python made.
+
+    A partial function has the name of its function, and an object with ``__call__`` that of its
+    class, unless they have an attribute ``__name__``.
+    """
+    name = getattr(function, "__name__", None)
+    inner = _inner_function(function)
+    if name is None and inner is not None:
+        return name_of_function(inner)
+    if name is None and callable(function):
+        name = type(function).__name__
+    return name if isinstance(name, str) and name != "<lambda>" else None
+
+
+def _inner_function(function: Any) -> Any:
+    """Return the function inside a partial function or a wrapper; None for other functions."""
+    if isinstance(function, functools.partial):
+        return function.func
+    return getattr(function, "__wrapped__", None)
+
+
+def docstring_of_function(function: Any) -> Docstring:
+    """Parse the docstring of a function, also of a partial one, or of an object with ``__call__``.
+
+    The docstring of the method ``__call__`` goes first, then that of the class.
+    """
+    # Each partial function, and each wrapper of one, has the docstring of the class itself.
+    is_own = function.__doc__ != functools.partial.__doc__
+    if is_own and "__doc__" in getattr(function, "__dict__", {}):
+        return docstring_of(function)
+    inner = _inner_function(function)
+    if inner is not None and not is_own:
+        return docstring_of_function(inner)
+    if is_callable_object(function):
+        cls, call = docstring_of(type(function)), docstring_of(type(function).__call__)
+        return Docstring(call.summary or cls.summary, {**cls.parameters, **call.parameters})
+    return docstring_of(function)
+
+
+def _parameters(function: Any, place: Place) -> List[inspect.Parameter]:
+    """Return the parameters of a function, without those that a partial function has fixed."""
+    wrapped = getattr(function, "__wrapped__", None)
+    if isinstance(wrapped, functools.partial) and not isinstance(function, functools.partial):
+        return _parameters(wrapped, place)
+    if not isinstance(function, functools.partial):
+        return list(_signature(function, place).parameters.values())
+    inner = _parameters(function.func, place)
+    try:
+        fixed = inspect.Signature(inner).bind_partial(*function.args, **function.keywords)
+    except TypeError as error:
+        raise place.error(
+            f"the arguments of the partial function do not fit: {error}",
+            "pass arguments that the function takes",
+        ) from None
+    repeated = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each for each in inner if each.name not in fixed.arguments or each.kind in repeated]
 
 
 def _signature(function: Callable[..., Any], place: Place) -> inspect.Signature:
@@ -300,10 +349,11 @@ _UNSUPPORTED_KINDS: Mapping[Any, Tuple[str, str]] = {
 }
 
 
-def _check_parameter(parameter: inspect.Parameter, hints: Dict[str, Any], place: Place) -> None:
+def _annotation_of(function: Any, parameter: inspect.Parameter, place: Place) -> Any:
     if parameter.kind in _UNSUPPORTED_KINDS:
         raise place.error(*_UNSUPPORTED_KINDS[parameter.kind])
-    if parameter.name not in hints:
+    hint = hint_of_parameter(function, parameter.name, place)
+    if hint is parameter.empty:
         method = parameter.name in ("self", "cls")
         raise place.error(
             "has no annotation",
@@ -311,6 +361,7 @@ def _check_parameter(parameter: inspect.Parameter, hints: Dict[str, Any], place:
             if method
             else f"annotate it, such as {parameter.name}: str",
         )
+    return hint
 
 
 # --- classes -------------------------------------------------------------------------------
@@ -318,19 +369,11 @@ def _check_parameter(parameter: inspect.Parameter, hints: Dict[str, Any], place:
 
 def _parts_of_dataclass(cls: Any, place: Place) -> List[Part]:
     fields = [field for field in dataclasses.fields(cls) if field.init]
-    _check_constructor(cls, [field.name for field in fields], place)
-    hints = _hints_of_class(cls, place)
+    if not hasattr(cls, "__pydantic_fields__"):  # it may use the aliases of its fields
+        _check_constructor(cls, [field.name for field in fields], place)
+    hints = hints_of_class(cls, place)
     descriptions = docstring_of(cls).parameters
-    return [
-        Part(
-            field.name,
-            hints[field.name],
-            _is_required(field),
-            field.default,
-            descriptions.get(field.name, ""),
-        )
-        for field in fields
-    ]
+    return [_part_of_field(field, hints[field.name], descriptions) for field in fields]
 
 
 def _check_constructor(cls: Any, names: List[str], place: Place) -> None:
@@ -343,12 +386,14 @@ def _check_constructor(cls: Any, names: List[str], place: Place) -> None:
             )
 
 
-def _is_required(field: Any) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
+def _part_of_field(field: Any, hint: Any, descriptions: Mapping[str, str]) -> Part:
+    part = _part(field.name, hint, field.default, descriptions.get(field.name, ""))
+    has_factory = field.default_factory is not MISSING
+    return part._replace(required=False, fill=None) if has_factory else part
 
 
 def _parts_of_typed_dict(cls: Any, place: Place) -> List[Part]:
-    hints = _hints_of_class(cls, place)
+    hints = hints_of_class(cls, place)
     descriptions = docstring_of(cls).parameters
     # A TypedDict of Python 3.8 has no __required_keys__, but only __total__.
     names: Any = hints if cls.__total__ else ()
@@ -357,12 +402,13 @@ def _parts_of_typed_dict(cls: Any, place: Place) -> List[Part]:
     for name, annotation in hints.items():
         wrapper = unwrap(annotation)[2]
         required = wrapper == "Required" if wrapper else name in names
-        found.append(Part(name, annotation, required, MISSING, descriptions.get(name, "")))
+        part = _part(name, annotation, MISSING, descriptions.get(name, ""))
+        found.append(part._replace(required=required, default=MISSING, fill=None))
     return found
 
 
 def _parts_of_named_tuple(cls: Any, place: Place) -> List[Part]:
-    hints = _hints_of_class(cls, place)
+    hints = hints_of_class(cls, place)
     untyped = [name for name in cls._fields if name not in hints]
     if untyped:
         raise place.error(
@@ -371,10 +417,9 @@ def _parts_of_named_tuple(cls: Any, place: Place) -> List[Part]:
         )
     descriptions = docstring_of(cls).parameters
     return [
-        Part(name, hints[name], name not in cls._field_defaults,
-             cls._field_defaults.get(name, MISSING), descriptions.get(name, ""))
+        _part(name, hints[name], cls._field_defaults.get(name, MISSING), descriptions.get(name, ""))
         for name in cls._fields
-    ]  # fmt: skip
+    ]
 
 
 def is_typed_dict(cls: Any) -> bool:

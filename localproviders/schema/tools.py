@@ -10,21 +10,28 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 from localproviders._record import thawed
 from localproviders.errors import ConfigurationError
 from localproviders.schema.checker import check, find_unnamed_keys
 from localproviders.schema.describe import (
-    is_model,
+    check_that_values_end,
     kind_of,
-    kind_of_model,
     kinds_of_parts,
     object_schema,
+    values_of_parts,
 )
-from localproviders.schema.json_types import Kind, Place, keep_unchanged, name_of
+from localproviders.schema.json_types import Kind, Place, Scope, keep_unchanged, name_of
 from localproviders.schema.keywords import inline_references, key_path
-from localproviders.schema.shapes import docstring_of, parts_of_function
+from localproviders.schema.scopes import caller, plain_function, resolved_by_caller
+from localproviders.schema.shapes import (
+    Part,
+    defaults_of_function,
+    docstring_of_function,
+    name_of_function,
+    parts_of_function,
+)
 from localproviders.types.messages import Tool
 
 _ARGUMENTS = "arguments"
@@ -33,40 +40,68 @@ _ARGUMENTS = "arguments"
 def tool_from(function: Callable[..., Any]) -> Tool:
     """Make a tool from the name, the docstring and the annotated parameters of a function.
 
-    ``python -OO`` removes docstrings. The tool then has no description, and a `RuntimeWarning`
-    is issued.
+    ``python -OO`` removes docstrings. If the tool then has no description, or its parameters or
+    types may have lost theirs, a `RuntimeWarning` says what is missing.
 
     Args:
-        function: A function, or a method of an instance. Every parameter must be annotated
-            with a type that has a form in JSON (see the table in `docs/schemas.md`), and must
-            accept its value by name. The description of a parameter is read from `Annotated`,
-            or else from the docstring (in the style of Google, NumPy or reST).
+        function: A function, a method of an instance, a `functools.partial`, or an object with
+            ``__call__``; also with ``async def``. Every parameter must be annotated with a type
+            that has a form in JSON (see the table in `docs/schemas.md`), and must accept its
+            value by name. The description of a parameter is read from `Annotated` or a `Field`
+            of pydantic, or else from the docstring (in the style of Google, NumPy or reST).
 
     Returns:
-        The tool; its `function` is the function. The schema in its `parameters` has no
-        references and allows no other keys. A parameter with a default is not required.
+        The tool; its `function` is the function. Its name is that of the function, of the
+        function of a partial one, or of the class of an object. The schema in its `parameters`
+        allows no other keys, and has references only for types that contain themselves. A
+        parameter with a default is not required. A parameter that a partial function has fixed
+        is not in the schema.
 
     Raises:
-        ConfigurationError: The function has no name or is a coroutine function; or a parameter
-            has no annotation, has a type without a form in JSON, or cannot be passed by name.
-            The message names the function, the parameter and the type. The hint says what to
-            do.
+        ConfigurationError: The function has no name; or a parameter has no annotation, has a
+            type without a form in JSON, or cannot be passed by name. The message names the
+            function, the parameter and the type. The hint says what to do.
     """
     place = _check_function(function)
-    docstring = docstring_of(function)
-    if sys.flags.optimize > 1 and not docstring.summary:
-        warnings.warn(
-            f"the tool {function.__name__!r} has no description, because Python runs with -OO, "
-            "which removes docstrings: pass Tool(..., description=...), or run without -OO",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    _, schema = _parameter_kinds(function, place)
+    docstring = docstring_of_function(function)
+    reading = _read_parameters(function, place)
+    name = str(name_of_function(function))
+    if sys.flags.optimize > 1:
+        _warn_of_lost_docstrings(name, docstring.summary, reading, place.scope)
     return Tool(
-        name=function.__name__,
+        name=name,
         description=docstring.summary,
-        parameters=schema,
+        parameters=reading.schema,
         function=function,
+    )
+
+
+def _warn_of_lost_docstrings(name: str, summary: str, reading: _Parameters, scope: Scope) -> None:
+    """Warn of the descriptions that ``python -OO`` may have removed from a tool.
+
+    A function with a docstring got it from an assignment, so nothing of it is lost.
+    """
+    properties = () if summary else reading.schema["properties"].items()
+    bare = [f"the parameter {key!r}" for key, each in properties if "description" not in each]
+    lost = [*bare, *_undescribed_types(scope)]
+    if not summary:
+        _warn_of_optimization(f"the tool {name!r} has no description", lost)
+    elif lost:
+        _warn_of_optimization(f"the tool {name!r} has types without a description", lost)
+
+
+def _undescribed_types(scope: Scope) -> List[str]:
+    return [f"the type {name}" for name in dict.fromkeys(scope.undescribed)]
+
+
+def _warn_of_optimization(what: str, lost: Sequence[str]) -> None:
+    more = f" (also without a description: {', '.join(lost)})" if lost else ""
+    warnings.warn(
+        f"{what}, because Python runs with -OO, which removes docstrings: pass "
+        "Tool(..., description=...), describe parameters and fields with Annotated, assign __doc__ "
+        f"of types, or run without -OO{more}",
+        RuntimeWarning,
+        stacklevel=caller()[1],
     )
 
 
@@ -127,16 +162,30 @@ def arguments_for(
     # The function gets a copy that it may change, because the arguments of a call are frozen.
     given = {name: thawed(value) for name, value in arguments.items()}
     try:
-        kinds, schema = _parameter_kinds(tool.function, _check_function(tool.function))
+        reading = _read_parameters(tool.function, _check_function(tool.function))
     except ConfigurationError:
         _check_handwritten(given, tool.parameters)
-        return given
-    if tool.parameters != schema:
+        here = Place(f"{tool.name}()", Scope())
+        return _with_defaults(given, defaults_of_function(tool.function, here))
+    if tool.parameters != reading.schema:
         _check_handwritten(given, tool.parameters)
-    _raise_reasons(check(given, schema, name=_ARGUMENTS))
-    return {
-        name: kinds[name].make(value, key_path(_ARGUMENTS, name)) for name, value in given.items()
-    }
+    _raise_reasons(check(given, reading.schema, name=_ARGUMENTS))
+    return values_of_parts(given, reading.kinds, reading.parts, _ARGUMENTS)
+
+
+def _with_defaults(given: Dict[str, Any], parts: Sequence[Part]) -> Dict[str, Any]:
+    """Return arguments with the defaults of a function that are described by a `Field`.
+
+    Raises:
+        ValueError: A required argument is missing.
+    """
+    for part in parts:
+        if part.name in given:
+            continue
+        if part.fill is None:
+            raise ValueError(f"{key_path(_ARGUMENTS, part.name)}: is missing")
+        given[part.name] = part.fill(given)
+    return given
 
 
 def _check_handwritten(given: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
@@ -162,35 +211,50 @@ def _check_function(function: Any) -> Place:
     Raises:
         ConfigurationError: The value is not a function, or cannot be called as a tool.
     """
-    name = getattr(function, "__name__", None)
-    if not callable(function) or isinstance(function, type):
+    if not callable(function) or isinstance(plain_function(function)[0], type):
+        name = getattr(function, "__name__", None)
         raise ConfigurationError(
             f"{name or type(function).__name__!r} is not a function, so it cannot be a tool",
             hint="pass a function, the method of an instance, or Tool(name=..., parameters=...)",
         )
-    if not isinstance(name, str) or name == "<lambda>":
+    name = name_of_function(function)
+    if name is None:
         raise ConfigurationError(
             f"this {type(function).__name__} has no name by which a model could call it",
             hint="define the function with def",
         )
-    if inspect.iscoroutinefunction(function):
-        raise ConfigurationError(
-            f"{name}() is a coroutine function, and this package does not await it",
-            hint="define the function without async",
-        )
-    return Place(f"{name}()")
+    return Place(f"{name}()", Scope())
 
 
-def _parameter_kinds(
-    function: Callable[..., Any], place: Place
-) -> Tuple[Dict[str, Kind], Dict[str, Any]]:
+def is_async(function: Any) -> bool:
+    """Return whether a function is defined with ``async def``.
+
+    Partial functions, methods, wrappers and objects with ``__call__`` are looked through.
+    """
+    inner = plain_function(function)[0]
+    return inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)
+
+
+class _Parameters(NamedTuple):
+    """The parameters of a function: their kinds by key, and the schema of all of them."""
+
+    parts: List[Part]
+    kinds: Dict[str, Kind]
+    schema: Dict[str, Any]
+
+
+def _read_parameters(function: Callable[..., Any], place: Place) -> _Parameters:
     parts = parts_of_function(function, place)
     kinds = kinds_of_parts(parts, place, "parameter {!r}")
-    return kinds, object_schema(kinds, parts)
+    check_that_values_end(place)
+    return _Parameters(parts, kinds, place.scope.complete(object_schema(kinds, parts)))
 
 
 def schema_of(response_type: Any) -> Dict[str, Any]:
     """Return the JSON Schema of a type. It has no references, except recursive ones.
+
+    ``python -OO`` removes docstrings. If the type may have lost its description, a
+    `RuntimeWarning` says so.
 
     Args:
         response_type: A dataclass, `TypedDict`, `NamedTuple`, `Enum`, a type such as
@@ -207,7 +271,10 @@ def schema_of(response_type: Any) -> Dict[str, Any]:
         ConfigurationError: The type has no form in JSON; or the schema is malformed, or has a
             keyword that `check` does not support.
     """
-    return _kind_of(response_type).schema
+    kind, scope = _kind_of(response_type)
+    if sys.flags.optimize > 1 and scope.undescribed:
+        _warn_of_optimization("the schema has no description", _undescribed_types(scope))
+    return kind.schema
 
 
 def build(response_type: Any, value: Any) -> Any:
@@ -229,15 +296,21 @@ def build(response_type: Any, value: Any) -> Any:
         ValueError: The value does not fit, or the code of a type (such as ``__post_init__``)
             refused it. The message has a line for each reason.
     """
-    kind = _kind_of(response_type)
+    kind, _ = _kind_of(response_type)
     reasons = check(value, kind.schema)
     if reasons:
         raise ValueError("\n".join(reasons))
     return kind.make(value, "answer")
 
 
-def _kind_of(response_type: Any) -> Kind:
+def _kind_of(response_type: Any) -> Tuple[Kind, Scope]:
+    """Return the kind of a type with its definitions, and its named types."""
+    scope = Scope()
     if isinstance(response_type, Mapping):
-        return Kind(inline_references(response_type), keep_unchanged)
-    place = Place(f"the type {name_of(response_type)}")
-    return (kind_of_model if is_model(response_type) else kind_of)(response_type, place)
+        return Kind(inline_references(response_type), keep_unchanged), scope
+    place = Place(f"the type {name_of(response_type)}", scope)
+    if not isinstance(response_type, (type, str)):
+        response_type = resolved_by_caller(response_type)
+    kind = kind_of(response_type, place)
+    check_that_values_end(place)
+    return kind._replace(schema=scope.complete(kind.schema)), scope

@@ -29,9 +29,11 @@ _TESTING = _ROOT / "testing"
 #: raise it, and explains why. The last ones are `_interrupts.py`, which all layers ask whose an
 #: exception is, and the assembly of tool calls and the forms of thinking, which outgrew the readers
 #: that contained them. After them came `_http_provider/sending.py`, which sends a request again
-#: without what the server refuses, and OpenAI's table of the fields that may be left out. The last
+#: without what the server refuses, and OpenAI's table of the fields that may be left out. The next
 #: two are about response schemas: the strict form, for all dialects and `parse`, and the refusals.
-MOST_MODULES = 132
+#: `schema/notes.py`, `schema/scopes.py` and `schema/pydantic_types.py` read the metadata of types,
+#: the names of types inside functions, and the types of pydantic.
+MOST_MODULES = 135
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

@@ -11,9 +11,11 @@ import threading
 import weakref
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from enum import Enum
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Literal, Mapping, NamedTuple, Optional
+from uuid import UUID
 
 import pytest
 
@@ -494,6 +496,11 @@ class Model:
         (Message.user("Hi"), '{"role": "user", "content": "Hi"}'),
         (Model(), '{"mode": "json"}'),
         (b"\x00\x01", '"AAE="'),
+        (Decimal("9.50"), "9.50"),
+        (Decimal("1E+2"), "1E+2"),
+        ([Decimal("9.50")], '["9.50"]'),
+        (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+        (range(2), "[0, 1]"),
     ],
 )
 def test_a_result_becomes_text(result: Any, text: str) -> None:
@@ -505,7 +512,9 @@ _CIRCLE: List[Any] = []
 _CIRCLE.append(_CIRCLE)
 
 
-@pytest.mark.parametrize("result", [object(), {"a": {1: object()}}, float("nan"), _CIRCLE, Point])
+@pytest.mark.parametrize(
+    "result", [object(), {"a": {1: object()}}, float("nan"), Decimal("NaN"), _CIRCLE, Point]
+)
 def test_a_result_that_is_no_json_is_the_tools_error(ollama: ServedProvider, result: Any) -> None:
     def tool() -> Any:
         return result

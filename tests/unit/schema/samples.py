@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from datetime import date, datetime, timedelta, timezone
+import os
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from ipaddress import IPv4Address, IPv6Network
+from pathlib import Path, PurePosixPath
 from typing import (
     Any,
     Dict,
@@ -20,6 +24,7 @@ from typing import (
     Tuple,
     Union,
 )
+from uuid import UUID
 
 from typing_extensions import Annotated, Literal, NotRequired, Required, TypedDict
 
@@ -92,6 +97,7 @@ def same(*values: Any) -> List[Tuple[Any, Any]]:
 
 
 _NOON = datetime(2026, 1, 31, 12)
+_KEY = "12345678-1234-5678-1234-56781234abcd"
 _UTC = _NOON.replace(tzinfo=timezone.utc)
 
 SAMPLES: List[Sample] = [
@@ -185,6 +191,52 @@ SAMPLES: List[Sample] = [
         ],
         [1769860800, None],
     ),
+    Sample(
+        time,
+        [
+            ("12:30", time(12, 30)),
+            ("12:30:05.25", time(12, 30, 5, 250_000)),
+            ("12:00:00Z", time(12, tzinfo=timezone.utc)),
+        ],
+        [12, None],
+    ),
+    Sample(
+        timedelta,
+        [
+            ("P1DT2H", timedelta(days=1, hours=2)),
+            ("PT90S", timedelta(seconds=90)),
+            ("-PT0.5S", timedelta(seconds=-0.5)),
+            ("P2W", timedelta(weeks=2)),
+        ],
+        [90, None],
+    ),
+    Sample(UUID, [(_KEY, UUID(_KEY)), (_KEY.upper(), UUID(_KEY))], [1, None, ["a"]]),
+    Sample(Path, [("a/b", Path("a/b")), ("", Path())], [1, None]),
+    Sample(PurePosixPath, [("a", PurePosixPath("a"))], [0]),
+    Sample(os.PathLike, [("a", Path("a"))], [0]),
+    Sample(
+        Decimal,
+        [
+            ("9.50", Decimal("9.50")),
+            ("-.5", Decimal("-0.5")),
+            ("+7", Decimal(7)),
+            (9, Decimal(9)),
+            (9.5, Decimal("9.5")),
+            (0.1, Decimal("0.1")),
+            (10**30, Decimal(10**30)),
+            (1e-7, Decimal("0.0000001")),
+        ],
+        ["", "9,50", "NaN", "Infinity", "1e5", " 9", None, True],
+    ),
+    Sample(IPv4Address, [("192.0.2.1", IPv4Address("192.0.2.1"))], [3221225985, None]),
+    Sample(IPv6Network, [("2001:db8::/32", IPv6Network("2001:db8::/32"))], [0]),
+    Sample(Optional[UUID], [(_KEY, UUID(_KEY)), (None, None)], [1]),
+    Sample(Union[UUID, str], [(_KEY, UUID(_KEY)), ("key", "key")], [1]),
+    Sample(Union[Decimal, bool], [("1", Decimal(1)), (True, True)], ["x", None]),
+    Sample(Dict[UUID, Decimal], [({_KEY: "1.0"}, {UUID(_KEY): Decimal("1.0")})], [{_KEY: "x"}]),
+    Sample(Dict[Path, time], [({"a": "12:00"}, {Path("a"): time(12)})], [{"a": 12}]),
+    Sample(FrozenSet[UUID], [([_KEY], frozenset({UUID(_KEY)}))], [[_KEY, _KEY]]),
+    Sample(Tuple[Decimal, ...], [(["1", 2], (Decimal(1), Decimal(2)))], [["x"]]),
 ]
 
 #: Texts that fit the schema, because `format` is not checked, but not the Python type.
@@ -198,4 +250,24 @@ MISDATED: List[Tuple[Any, str]] = [
     (datetime, "2026-01-31T25:00:00"),
     (datetime, "noon"),
     (datetime, "2026-01-31T12:00:00 Z"),
+]
+
+#: JSON values that fit the schema, but not the Python type, and why.
+REFUSED_BY_TYPES: List[Tuple[Any, Any, str]] = [
+    (time, "25:00", "is not a time"),
+    (time, "noon", "is not a time"),
+    (time, "12:00:00 Z", "is not a time"),
+    (timedelta, "P", "is not a duration"),
+    (timedelta, "PT", "is not a duration"),
+    (timedelta, "P1DT", "is not a duration"),
+    (timedelta, "P1Y", "is not a duration"),
+    (timedelta, "1:30", "is not a duration"),
+    (timedelta, "P999999999W", "is not a duration"),
+    (timedelta, "P\u0662D", "is not a duration"),
+    (UUID, "key", "is not a UUID; write it like 12345678-1234"),
+    (IPv4Address, "192.0.2.256", "is not an IPv4 address"),
+    (IPv6Network, "x", "is not an IPv6 network"),
+    (Decimal, 0.1 + 0.2, "has more than 15 digits, which a number in JSON may lose"),
+    (Dict[UUID, int], {"x": 1}, 'the key "x": is not a UUID'),
+    (Set[UUID], [_KEY, _KEY.upper()], "has equal items"),
 ]

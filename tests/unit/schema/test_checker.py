@@ -102,7 +102,7 @@ REFUSED: List[Any] = [
     ({1: {}}, "has the key 1, and keys must be strings"),
     ({"unevaluatedProperties": False}, "uses 'unevaluatedProperties', which is not supported (hint: list"),
     ({"allOf": [{"$dynamicRef": "#a"}]}, "at #/allOf/0 uses '$dynamicRef'"),
-    ({"nullable": True}, "uses 'nullable', which is not supported (hint: add \"null\" to its type"),
+    ({"nullable": "yes"}, "has 'nullable' with an invalid value; it must be true or false"),
     ({"items": {"$id": "x"}}, "at #/items has an '$id', which"),
     ({"$ref": "https://example.com/x"}, 'refers to "https://example.com/x", which is an anchor or outside'),
     ({"$ref": "#anchor"}, 'refers to "#anchor", which is an anchor or outside the schema'),
@@ -202,11 +202,23 @@ def test_a_schema_may_be_any_mapping() -> None:
     assert schema_of(schema) == {"properties": {"a": {"type": "null"}}}
 
 
-def test_a_check_that_doubles_at_each_level_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_of_too_many_values_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("localproviders.schema.checker._MOST_STEPS", 20_000)
-    twice = {"allOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}]}
-    reasons = check(_nested(40), twice)
+    reasons = check([1] * 30_000, {"items": {"type": "integer"}})
     assert reasons == ["answer: is nested too deeply, or too large, to be checked"]
+
+
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf"])
+def test_references_that_double_at_each_level_are_followed_once(
+    keyword: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localproviders.schema.checker._MOST_STEPS", 20_000)
+    twice = {"type": "array", keyword: [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}]}
+    assert check(_nested(40), twice) == []
+    wrong: Any = 1
+    for _ in range(40):
+        wrong = [wrong]
+    assert 1 <= len(check(wrong, twice)) <= 21
 
 
 def test_a_tree_is_followed_as_deep_as_servers_answers_go() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Dict, List, Tuple, get_type_hints
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from localproviders._record import plain
 from localproviders.schema import arguments_for, build, check, schema_of, tool_from
-from tests.unit.schema.samples import MISDATED, SAMPLES, Sample
+from tests.unit.schema.samples import MISDATED, REFUSED_BY_TYPES, SAMPLES, Sample
 
 
 def _name(sample: Sample) -> str:
@@ -86,6 +91,15 @@ def test_a_text_that_is_no_date_is_refused_when_it_is_made(annotation: Any, text
         build(annotation, text)
 
 
+@pytest.mark.parametrize(("annotation", "value", "words"), REFUSED_BY_TYPES)
+def test_a_type_says_why_it_refuses_a_value(annotation: Any, value: Any, words: str) -> None:
+    assert check(value, schema_of(annotation)) == []
+    with pytest.raises(ValueError) as caught:
+        build(annotation, value)
+    assert str(caught.value).startswith("answer")
+    assert words in str(caught.value)
+
+
 def test_a_function_with_every_annotation_has_one_schema_without_references() -> None:
     function, samples = _everything()
     tool = tool_from(function)
@@ -114,3 +128,18 @@ def test_one_bad_argument_among_good_ones_is_the_one_named(name: str, bad: Any) 
     with pytest.raises(ValueError) as caught:
         arguments_for(function, given)
     assert all(line.startswith(f"arguments.{name}") for line in str(caught.value).splitlines())
+
+
+@given(st.timedeltas())
+def test_a_duration_can_be_read_again(value: timedelta) -> None:
+    assert build(timedelta, plain(value)) == value
+
+
+@given(
+    st.decimals(
+        allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9
+    )
+)
+def test_a_decimal_keeps_its_digits(value: Decimal) -> None:
+    made = build(Decimal, plain(value))
+    assert (made, str(made)) == (value, str(value))

@@ -200,11 +200,11 @@ def test_what_a_model_refuses_is_a_reason_with_its_path(value: Any, words: str) 
     assert str(caught.value) == words
 
 
-def test_a_model_that_contains_itself_is_asked_for_alone() -> None:
+def test_a_model_that_contains_itself_may_be_part_of_another_type() -> None:
     value = {"children": [{"children": []}]}
     assert build(Tree, value) == Tree(children=[Tree()])
-    with pytest.raises(ConfigurationError, match="Tree contains itself"):
-        schema_of(List[Tree])
+    assert build(List[Tree], [value]) == [Tree(children=[Tree()])]
+    assert list(schema_of(List[Tree])["$defs"]) == ["Tree"]
 
 
 def test_a_model_without_a_schema_is_refused() -> None:

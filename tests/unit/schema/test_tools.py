@@ -155,7 +155,7 @@ def test_methods_lose_their_first_parameter_and_wrappers_are_looked_through(
 
 @dataclasses.dataclass
 class Node:
-    children: List[Node]
+    child: Node
 
 
 @dataclasses.dataclass
@@ -165,7 +165,7 @@ class Left:
 
 @dataclasses.dataclass
 class Right:
-    left: Optional[Left]
+    left: Tuple[int, Left]
 
 
 @dataclasses.dataclass
@@ -207,9 +207,6 @@ def _positional(x: int, y: int) -> None:
 
 _space: Dict[str, Any] = {}
 exec("def slash(x: int, /): ...", _space)
-
-
-async def coroutine(x: int) -> None: ...
 
 
 def bare(x) -> None: ...  # type: ignore[no-untyped-def]  # the mistake under test
@@ -278,9 +275,10 @@ def of_initial(x: Initial) -> None: ...
         (5, "'int' is not a function, so it cannot be a tool", "pass a function, the method"),
         (Point, "'Point' is not a function", "or Tool(name=..., parameters=...)"),
         (lambda: 1, "this function has no name by which a model could call it", "with def"),
-        (_Thing(), "this _Thing has no name", "with def"),
-        (functools.partial(weather), "this partial has no name", "with def"),
-        (coroutine, "coroutine() is a coroutine function, and this package", "without async"),
+        (functools.partial(lambda x: x, 1), "this partial has no name", "with def"),
+        (functools.partial(Point, 1), "'partial' is not a function", "or Tool(name=..."),
+        (functools.partial(weather, 1, 2, 3), "weather(): the arguments of the partial function do not fit: "
+         "too many positional", "arguments that the function takes"),
         (_space["slash"], "slash(): parameter 'x': is positional-only", "wrap the function"),
         (bare, "bare(): parameter 'x': has no annotation", "annotate it, such as x: str"),
         (_Thing.method, "method(): parameter 'self': has no annotation", "thing.method"),
@@ -303,8 +301,8 @@ def of_initial(x: Initial) -> None: ...
         (of_unresolved, "parameter 'x': Unresolved: the annotation cannot be resolved: name 'Unknown'",
          "at the top of the module"),
         (_unreadable(), "function(): Python cannot read its signature", "wrap it"),
-        (of_node, "field 'children' of Node: Node contains itself (Node -> Node)", "nested level"),
-        (of_circle, "Left contains itself (Left -> Right -> Left)", "or pass a JSON Schema"),
+        (of_node, "of_node(): Node contains itself, and every value would contain another", "Optional"),
+        (of_circle, "of_circle(): Left contains itself, and every value", "or a List"),
         (of_initial, "of_initial(): parameter 'x': the constructor of Initial takes 'seed', which "
          "is not a field, such as an InitVar", "make it a field"),
     ],
