@@ -88,10 +88,14 @@ class LazyPart(Generic[T]):
     def __get__(self, provider: Any, owner: Any = None) -> Union[LazyPart[T], T]:
         if provider is None:
             return self
-        make: Type[T] = getattr(import_module(self._module), self._class)
-        part = make(*(getattr(provider, need) for need in self._needs))
+        part = self.load()(*(getattr(provider, need) for need in self._needs))
         # `setdefault` is atomic: if several threads create a part, all use the one stored first.
         made: T = vars(provider).setdefault(self._name, part)
+        return made
+
+    def load(self) -> Type[T]:
+        """Import the module of the part, and return the class."""
+        made: Type[T] = getattr(import_module(self._module), self._class)
         return made
 
     def of(self, provider: object) -> Union[T, None]:

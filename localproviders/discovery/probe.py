@@ -23,6 +23,7 @@ from localproviders._http.deadline import Call
 from localproviders._http.framing import parse_json
 from localproviders._http.transport import Transport
 from localproviders._interrupts import is_injected
+from localproviders._lazy import LazyPart
 from localproviders._redact import one_line
 from localproviders.discovery.candidates import Candidate, avoided_ports
 from localproviders.discovery.results import STATES, FoundServer, Outcome, State, provider_of
@@ -78,6 +79,9 @@ _TEXTS: Mapping[str, Tuple[type, ...]] = {
     "generation": (str, type(None)),
 }
 _LISTS: Mapping[str, type] = {"models": ModelInfo, "loaded": LoadedModel}
+
+# Attributes of the providers with the parts that list models and loaded models.
+_LISTING_PARTS = ("_catalog", "_memory")
 
 # Errors that the user can correct: their hints are included in the reason.
 _WITH_HINT = (AuthenticationError, LocalityError)
@@ -195,7 +199,24 @@ def prepare(candidate: Candidate) -> List[Recogniser]:
                 found.append((kind, kind.resolve("fingerprint")))
             except ConfigurationError as error:
                 warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+            _import_lists(kind)
     return found
+
+
+def _import_lists(kind: ProviderKind) -> None:
+    """Import the modules with which a provider lists its models.
+
+    pytest parses each module of a plugin, such as this package, when it is imported. In CPython
+    3.11, parsing in several threads at once can fail with a SystemError.
+    """
+    try:
+        provider = kind.resolve("provider")
+    except ConfigurationError:
+        return  # the probe reports it if a server of this kind is found
+    for name in _LISTING_PARTS:
+        part = vars(provider).get(name)
+        if isinstance(part, LazyPart):
+            part.load()
 
 
 def _settings(candidate: Candidate, limits: Limits, locality: Optional[str]) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 from typing import Any, Iterator, List, Tuple
 
@@ -537,3 +539,28 @@ def test_two_given_addresses_where_nobody_listens_are_both_told(urls: Tuple[str,
 
     assert [server.endpoint for server in found.servers] == [f"http://{u}:{port}" for u in urls]
     assert not any("same server" in probe.reason for probe in found.tried)
+
+
+# Prints the modules that threads import during a search, and then the kinds that it found.
+_IMPORTS_OF_A_SEARCH = """
+import sys, threading
+from localproviders import discover
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            print(name)
+
+sys.meta_path.insert(0, Watch())
+found = discover(sys.argv[1:])
+print(*sorted(server.kind for server in found.servers if server.endpoint in sys.argv))
+"""
+
+
+def test_no_thread_of_a_search_imports_a_module() -> None:
+    with FakeOllama() as ollama, FakeLMStudio() as lmstudio, FakeOpenAICompatible() as other:
+        urls = [ollama.url, lmstudio.url, f"{other.url}/v1"]
+        command = [sys.executable, "-c", _IMPORTS_OF_A_SEARCH, *urls]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+
+    assert done.stdout.split() == ["lmstudio", "ollama", "openai-compatible"]
