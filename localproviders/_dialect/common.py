@@ -163,24 +163,30 @@ def logprob_tally(look: Look = no_look) -> Tally:
     return Tally("log-probabilities", MOST_LOGPROBS, look)
 
 
-# Finish reasons with which a server says that it failed: KoboldCpp and OpenRouter; Z.ai; DeepSeek;
-# vLLM and SGLang; TensorRT-LLM (the last two).
+# Finish reasons with which a server says that it failed, each with the servers that send it.
 _FAILED = (
-    "error",
-    "network_error",
-    "insufficient_system_resource",
-    "abort",
-    "cancelled",
-    "timeout",
+    "error",  # KoboldCpp, OpenRouter
+    "network_error",  # Z.ai
+    "insufficient_system_resource",  # DeepSeek
+    "abort",  # vLLM, SGLang
+    "cancelled",  # TensorRT-LLM
+    "timeout",  # TensorRT-LLM
 )
 # Parts of finish reasons with which a server says that it dropped a tool call: Gemini.
 _DROPPED_CALL = ("malformed_function_call", "unexpected_tool_call")
-# Finish reasons of an answer that reached a limit of tokens: most servers; Mistral; gateways to
-# Anthropic's models; Z.ai.
-_TOO_LONG = ("length", "model_length", "max_tokens", "model_context_window_exceeded")
-# Fields with the arguments of a call, if it has no `arguments`: in the format of Llama's models, of
-# Anthropic and of Gemini.
-_OTHER_ARGUMENTS = ("parameters", "input", "args")
+# Finish reasons of an answer that reached a limit of tokens, each with the servers that send it.
+_TOO_LONG = (
+    "length",  # most servers
+    "model_length",  # Mistral
+    "max_tokens",  # gateways to Anthropic's models
+    "model_context_window_exceeded",  # Z.ai
+)
+# Fields that contain the arguments of a call without the field `arguments`, each with its format.
+_OTHER_ARGUMENTS = (
+    "parameters",  # Llama's models
+    "input",  # Anthropic
+    "args",  # Gemini
+)
 
 
 def check_reason(reason: Optional[str]) -> None:
@@ -217,8 +223,8 @@ def arguments_of(function: Mapping[str, Any]) -> Any:
 def parse_record(record: str, max_depth: int, look: Look) -> Any:
     """Parse the JSON of one record of a chat.
 
-    An infinite log-probability, which Python's servers write although JSON has none, becomes
-    null: the answer must not be lost for it.
+    Servers written in Python can send an infinite log-probability, although JSON has no infinity.
+    It becomes null, because it must not make the whole answer fail.
 
     Raises:
         ProviderError: The record is not JSON, or larger than allowed; or a limit of the call
@@ -265,6 +271,7 @@ def _logprob(item: Mapping[str, Any], tally: Tally) -> Optional[TokenLogprob]:
     tally.add()
     token, logprob = item.get("token"), number(item.get("logprob"))
     if logprob is None:
+        # With `post_sampling_probs`, llama.cpp sends probabilities instead of their logarithms.
         logprob = _log(number(item.get("prob")))
     if logprob is None or not isinstance(token, str):
         return None
@@ -272,7 +279,6 @@ def _logprob(item: Mapping[str, Any], tally: Tally) -> Optional[TokenLogprob]:
         token=token,
         logprob=logprob,
         data=_bytes(item.get("bytes")),
-        # llama.cpp writes probabilities, not their logarithms, if they are those after sampling.
         top=parse_logprobs(item.get("top_logprobs") or item.get("top_probs"), tally),
     )
 
@@ -322,7 +328,7 @@ def _no_spending(text: str) -> None:
     """Count nothing."""
 
 
-# How often arguments are decoded: they can be a text that is JSON once more.
+# Maximum number of times that arguments are decoded. The result can be a string with JSON again.
 _TIMES = 3
 
 
@@ -340,7 +346,7 @@ def read_arguments(
         spend: Called with each text before it is parsed.
 
     Returns:
-        The arguments; None if the text is not those of a complete call.
+        The arguments; None if the text does not contain complete arguments.
 
     Raises:
         ProviderError: `spend` refused a text; or a limit of the call expired, or the call was

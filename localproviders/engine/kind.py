@@ -1,4 +1,4 @@
-"""The provider kind of model files, which the embedded engine serves."""
+"""Facts about the embedded engine that other layers use without importing its provider."""
 
 from __future__ import annotations
 

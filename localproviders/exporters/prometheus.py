@@ -266,8 +266,10 @@ def _temporary_file(folder: str) -> Iterator[TextIO]:
 def _remove_orphans(folder: str) -> None:
     """Remove temporary files of this user that were left by processes now dead.
 
-    Only the process that holds the lock of the folder writes temporary files. So while this
-    process holds the lock, no temporary file is in use. Without the lock, nothing is removed.
+    If the folder can be locked, only the process that holds the lock writes metrics to a temporary
+    file. So while this process holds the lock, no such file is in use. The empty file with which a
+    new exporter checks the folder may be removed, which does no harm. Without the lock, nothing is
+    removed.
     """
     with contextlib.suppress(OSError), _folder_lock(folder) as is_locked:
         if is_locked:

@@ -133,8 +133,8 @@ def _kind_of_bare(bare: Any, place: Place) -> Kind:
 def _value_of_alias(bare: Any, place: Place) -> Optional[Tuple[str, Any]]:
     """Return the name and the value of a type alias; None for other types.
 
-    A `ForwardRef` remains in an alias such as ``Json = Union[str, List["Json"]]``. When Python
-    resolved the outer annotation, it stored the value of the inner name there.
+    An alias such as ``Json = Union[str, List["Json"]]`` contains a `ForwardRef` with its own name.
+    When Python resolved the annotation, it stored the value of this name in the `ForwardRef`.
     """
     if type(bare).__name__ == "TypeAliasType":
         try:
@@ -172,10 +172,11 @@ def _named(
 
 
 def check_that_values_end(place: Place) -> None:
-    """Check that each recursive type has values.
+    """Check that each recursive type allows a value that ends.
 
     Raises:
-        ConfigurationError: Every value of a type would contain another one, without end.
+        ConfigurationError: Every value of a type would contain another value of this type, without
+            end.
     """
     definitions = place.scope.definitions
     for name, schema in definitions.items():
@@ -187,7 +188,13 @@ def check_that_values_end(place: Place) -> None:
 
 
 def _ends(schema: Any, definitions: Mapping[str, Any], open_: Tuple[str, ...]) -> bool:
-    """Return whether a value of a schema can end without a value of the open references."""
+    """Return whether a schema allows a value that contains no value of the open references.
+
+    Args:
+        schema: The schema.
+        definitions: The schemas under ``$defs``, by name.
+        open_: The references to the schemas that contain this schema.
+    """
     if not isinstance(schema, dict):
         return True
     reference = schema.get("$ref")
@@ -221,7 +228,7 @@ _MOST_REFUSALS = 1000
 
 
 class _TooManyRefusalsError(ValueError):
-    """The members of the unions in a value refused it too often to try them all."""
+    """Alternatives of unions refused values too often, so no further alternatives are tried."""
 
 
 def union(kinds: Sequence[Kind], place: Place) -> Kind:

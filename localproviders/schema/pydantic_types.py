@@ -15,7 +15,8 @@ from localproviders.schema.json_types import Kind, Make, Place, name_of
 from localproviders.schema.keywords import inline_inside, item_path, key_path
 from localproviders.schema.shapes import unwrap
 
-# The names of these methods in pydantic 2, and in pydantic 1.
+# Names of the methods that return the schema and that validate a value. The first name is that of
+# pydantic 2, the second that of pydantic 1.
 _SCHEMA = ("model_json_schema", "schema")
 _VALIDATE = ("model_validate", "parse_obj")
 

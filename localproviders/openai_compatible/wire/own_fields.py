@@ -13,8 +13,8 @@ from localproviders._http_provider.sending import OwnField, schema_field
 
 _STREAM_OPTIONS = r"(stream[_ -]?options?\b|include[_ ]?usage)"
 
-# The word is an ordinary one, so the text must also deny something near it. A text that names
-# `stream_options` refuses that field, even if it suggests `stream` instead.
+# "stream" is an ordinary word, so the text must also have a word of refusal near it. A text that
+# names `stream_options` refuses that field, even if it suggests `stream` instead.
 _WORD = r"(\bstream(ing|ed)?\b|流式)"
 _DENIAL = (
     r"(\b(not|no|none|cannot|unable|only|without|false|invalid|extra|additional|remove|disabled?"

@@ -370,7 +370,11 @@ def _fit_prompt(body: Mapping[str, Any], window: int, prompt: str) -> int:
 
 
 def _drop_oldest(messages: Sequence[Mapping[str, Any]], window: int) -> int:
-    """Return the tokens that are left without the oldest messages, except system messages."""
+    """Return the number of tokens that are left after the oldest messages have been dropped.
+
+    Messages are dropped until the rest fits into the window. System messages and the last message
+    are never dropped.
+    """
     sizes = [count_tokens(str(message.get("content") or "")) for message in messages]
     size = sum(sizes)
     for message, tokens in list(zip(messages, sizes))[:-1]:
