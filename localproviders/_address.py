@@ -28,9 +28,9 @@ _DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 # (docs/reference/ollama.md, "Connecting").
 _BIND_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # read, not bound
 
-# The private networks. `ipaddress` is not asked, because the networks that its `is_private` covers
-# differ between Python versions. Carrier-grade NAT (100.64/10) and the NAT64 prefix are missing
-# here, because strangers use these networks, too.
+# The private networks. The property `is_private` of `ipaddress` is not used, because it covers
+# different networks in different Python versions. Carrier-grade NAT (100.64/10) and the NAT64
+# prefix are missing here, because strangers use these networks, too.
 _PRIVATE = tuple(
     ipaddress.ip_network(text)
     for text in (
@@ -94,10 +94,10 @@ def parse_endpoint(
 ) -> Endpoint:
     """Parse an address by the rules of Ollama for ``OLLAMA_HOST``.
 
-    All providers use these rules. Without a scheme, the address means http. Without a port, it
-    means the default port of the server if it has no scheme, and the port of its scheme (80 or
-    443) otherwise. An address that servers bind to, such as ``0.0.0.0``, becomes a loopback
-    address. A path is kept.
+    All providers use these rules. If the address has no scheme, the scheme is http. If it has a
+    scheme but no port, the port is that of the scheme (80 or 443). If it has neither, the port is
+    the default port of the server. An address that servers bind to, such as ``0.0.0.0``, becomes a
+    loopback address. A path is kept.
 
     Args:
         text: The address as the user wrote it. An empty string means the loopback address and the

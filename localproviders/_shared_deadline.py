@@ -13,7 +13,10 @@ from localproviders.types.responses import CompletionResponse
 
 
 class SupportsComplete(Protocol):
-    """The part of `ModelProvider` that this module uses. Its import would be a cycle."""
+    """The part of `ModelProvider` that this module uses.
+
+    Importing `ModelProvider` itself would be an import cycle.
+    """
 
     @property
     def name(self) -> str:

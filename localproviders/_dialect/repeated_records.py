@@ -45,7 +45,7 @@ class Template:
     def __init__(self, changing_strings: GetChangingStrings, max_json_depth: int) -> None:
         self._changing_strings = changing_strings
         self._max_depth = max_json_depth
-        # A record from which the next call of `read` makes the parts: the record, its chunk and its
+        # The values from which the next call of `read` makes the parts: a record, its chunk and its
         # changing strings.
         self._new_record: Optional[Tuple[str, CompletionChunk, Sequence[Any]]] = None
         self._parts = _NO_MATCH

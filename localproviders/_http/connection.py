@@ -25,7 +25,7 @@ from localproviders.secret import bare
 # Limits of http.client: the number of bytes in a header line, and the number of header lines.
 _LONGEST_LINE, _MOST_LINES = 65536, 100
 
-# Each of these lines ends the headers. An empty line means that the connection ended.
+# Each of these values ends the headers: a blank line, or b"" if the connection ended.
 _BLANK = (b"\r\n", b"\n", b"")
 
 # A plain header, which every parser reads in the same way: a name, and a value of printable ASCII
@@ -131,8 +131,8 @@ class _HTTPResponse(http.client.HTTPResponse):
 
     def _find_body_end(self) -> None:
         """Set the attributes that say where the body ends (RFC 9112 §6.3)."""
-        # Blanks around a value do not belong to it (RFC 9112 §5), but http.client keeps those
-        # behind it.
+        # Blanks around a value do not belong to it (RFC 9112 §5), but http.client keeps the blanks
+        # after a value.
         self.chunked = self.headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
         if self.chunked:
             self.chunk_left = None

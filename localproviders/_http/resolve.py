@@ -169,7 +169,7 @@ class _Race:
         self._not_started = list(targets)  # addresses without an attempt so far
         self._call = call
         self._selector = selectors.DefaultSelector()
-        self._open: List[socket.socket] = []  # sockets of the attempts that go on
+        self._open: List[socket.socket] = []  # sockets of the running attempts
         self._error: Optional[OSError] = None
 
     def run(self) -> socket.socket:
@@ -243,7 +243,8 @@ class _Race:
         if status == 0:
             self._open.remove(sock)
             return sock
-        # Only here, because it swallows an `OSError` of a signal handler.
+        # Only the socket of a failed attempt is unregistered, because `unregister` swallows an
+        # `OSError` that a signal handler raises.
         self._selector.unregister(sock)
         self._open.remove(sock)
         sock.close()

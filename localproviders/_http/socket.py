@@ -201,11 +201,11 @@ class BoundedSocket:
 def wait_ready(
     selector: selectors.BaseSelector, seconds: Optional[float]
 ) -> List[Tuple[selectors.SelectorKey, int]]:
-    """Return the ready sockets of a selector; an empty list after so many seconds.
+    """Return the ready sockets of a selector; an empty list if none is ready after `seconds`.
 
     Raises:
-        Carrier: A signal handler raised an `InterruptedError`. Python's selectors catch it and
-            stop waiting, so the caller gets another object of this class.
+        Carrier: A signal handler raised an `InterruptedError`. Python's selectors catch this
+            exception and stop waiting, so the `Carrier` contains a new `InterruptedError`.
     """
     began = time.monotonic()
     ready = selector.select(seconds)

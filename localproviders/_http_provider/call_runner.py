@@ -23,7 +23,7 @@ from localproviders.types.responses import CompletionChunk, CompletionResponse
 
 T = TypeVar("T")
 
-#: Facts of the ``finished`` event, read from what a call has returned.
+#: A function that returns the facts of the ``finished`` event from the result of a call.
 Facts = Callable[[Any], Mapping[str, Any]]
 
 
@@ -90,7 +90,7 @@ class CallRunner:
             operation: Name of the public method in telemetry events. None sends no events; it
                 is used for requests for facts about a server.
             model: The model of the call, for errors and events.
-            total_s: The total in seconds for this kind of call, as an argument of `limits`.
+            total_s: The total in seconds for this kind of call. It is passed to `limits`.
             task: The task in telemetry events.
             texts: Returns the texts of the request, which an error must not quote. This is a
                 function, so that a traceback with local variables does not show the prompt.

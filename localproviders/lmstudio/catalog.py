@@ -145,7 +145,7 @@ class Catalog:
     def _probe(self, call: Call) -> _Found:
         """Detect the generation: request the list of each generation, newest first.
 
-        The first list that exists decides. For a list that LM Studio lacks, it does not send
+        The first list that exists decides. If LM Studio lacks a list, it does not answer with
         status 404: it answers unknown paths with status 200 and an error
         (docs/reference/lmstudio.md, "Endpoints").
         """

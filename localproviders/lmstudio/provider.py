@@ -334,14 +334,15 @@ class LMStudioProvider(OpenAICompatibleProvider):
         Args:
             model: Key, variant, or name of a copy in memory.
             context_length: Context window to allocate, in tokens. None keeps a loaded copy.
-                If no copy is loaded, the server then uses the model's saved setting, which is often
-                4096. MLX models can ignore the value; a different window is reported in `warnings`.
+                If None is passed and no copy is loaded, the server uses the model's saved setting,
+                which is often 4096. MLX models can ignore the value; a different window is reported
+                in `warnings`.
             keep_alive: None or infinity, because the server sets no idle limit for a model that
                 is loaded in this way. Infinity also reloads a copy that has an idle limit
                 because a request has loaded it. None keeps such a copy.
             on_progress: Function that is called once, when the model has been loaded. The
-                server does not report progress here, and a copy that is kept causes no call.
-                `stateful_stream` reports the progress of a load.
+                server does not report progress here. If a loaded copy is kept, the function is
+                not called. `stateful_stream` reports the progress of a load.
             eval_batch_size: Prompt tokens per processing step (llama.cpp models only).
             flash_attention: Whether to use flash attention (llama.cpp models only).
             num_experts: Number of active experts of a mixture of experts (llama.cpp models

@@ -384,7 +384,7 @@ class Transfer:
             self._call.enter(WORKING)
 
     def _prepare_retry(self, failure: ProviderError) -> None:
-        """Wait before the next attempt; raise the error if there must not be one."""
+        """Wait before the next attempt; raise the error if no further attempt is allowed."""
         policy, call = self._settings.retry, self._call
         self._attempts_without_progress = (
             0 if self._detector.got_further else self._attempts_without_progress + 1

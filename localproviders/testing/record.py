@@ -56,8 +56,8 @@ class Recorder(ScriptedServer):
     several JSON records.
 
     Args:
-        path: The file. If the file exists, the recording is appended. A new file is readable for
-            this user only.
+        path: The file. If the file exists, the recording is appended. A new file is readable only
+            by this user.
         upstream: Address of the real server, such as ``http://127.0.0.1:11434``.
         secrets: Further strings that must not be in the file.
 

@@ -156,8 +156,8 @@ class EventParser:
             ProviderError: The event reports an error, or is not a valid event.
         """
         if record.strip() in ("", "[DONE]"):
-            # An empty record has no content. "[DONE]" after `chat.end` has been reported; this mark
-            # does not end a response (docs/reference/lmstudio.md, "Streaming").
+            # An empty record has no content. One third-party text shows a "[DONE]" after
+            # `chat.end`. It does not end a response (docs/reference/lmstudio.md, "Streaming").
             return None
         data = parse_json(record, self._max_depth, look=self._look)
         words = read_words(data)

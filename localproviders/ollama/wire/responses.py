@@ -89,7 +89,7 @@ class ChunkParser:
         reason = nonempty_text(data.get("done_reason"))
         thinking = text(source.get("thinking"))
         content = text(source.get("response" if source is data else "content"))
-        # It belongs to `held` if the rest of the record cannot be read.
+        # `held` returns this text if the rest of the record cannot be read.
         self._unread = content
         check_reason(reason)
         chunk = CompletionChunk(
@@ -124,7 +124,8 @@ class ChunkParser:
         """Return the object with the fields of the answer.
 
         Raises:
-            ProtocolError: There is none, and there was none before; or the message is no object.
+            ProtocolError: The message is not an object; or this is the last record, and no record
+                of the response has such an object.
         """
         message = data.get("message")
         # Only the last record may have null for a message, because no text can come with it.
@@ -138,11 +139,11 @@ class ChunkParser:
 
     @property
     def held(self) -> str:
-        """Received text that is in no chunk: of a rejected record, or possibly of a tag."""
+        """Received text that is in no chunk: from an unreadable record, or from a possible tag."""
         return self._thinking.held + self._unread
 
     def reread(self, text: str) -> Optional[Tuple[str, str]]:
-        """Return thinking and text of the complete text if it has a lone closing tag."""
+        """Split the complete text at a closing tag without an opening tag; None if it has none."""
         return self._thinking.reread(text)
 
     def _check_end(self, data: Mapping[str, Any]) -> None:

@@ -48,8 +48,8 @@ RULES: Tuple[Rule, ...] = (
     rule(
         r"model_not_found|DeploymentNotFound|model .*(not found|does not exist)", ModelNotFoundError
     ),
-    # A schema is refused. The status can be 500, and there is none in a stream. No ability of the
-    # model is missing: without the schema, it answers.
+    # The server refuses a schema. The status can be 500; in a stream, there is no status. The model
+    # lacks no ability, because it answers the same request without the schema.
     rule(
         r"not support (response.?format|json|structured)"
         r"|(response.?format|json.?schema|structured.?outputs?)\b.{0,60}\bnot supported"
@@ -69,7 +69,7 @@ RULES: Tuple[Rule, ...] = (
         "wait until the server has loaded its model",
         loading=True,
     ),
-    rule(r"\brequest too large\b", RequestRejectedError),  # Groq: with rate_limit_exceeded
+    rule(r"\brequest too large\b", RequestRejectedError),  # Groq adds rate_limit_exceeded
     rule(
         r"^(rate_limit\w*|RateLimitError|overloaded_error|RESOURCE_EXHAUSTED|too_many_requests)\b"
         r"|\brate_limit_exceeded\b|\brate limit (was |has been |is )?(exceeded|reached)"
@@ -78,7 +78,7 @@ RULES: Tuple[Rule, ...] = (
         ServerBusyError,
     ),
     rule(r"not_found_error.*(file|path|url) not found|^404 page not found", UnsupportedError),
-    # Types of errors, where neither a status nor a code says more: in a stream, for example.
+    # Error types that decide if neither a status nor a code is more precise, as in a stream.
     rule(
         r"invalid_request_error|^(BadRequestError|invalid_request|UnprocessableEntityError)\b"
         r"|^INVALID_ARGUMENT\b|^base_resp 2013\b",

@@ -86,5 +86,8 @@ def changing(change: Callable[[Any], Any]) -> Callable[[Answer], Iterable[Step]]
 
 
 def saying(text: str) -> Callable[[Answer], Iterable[Step]]:
-    """Return a function that puts `text` in the place of the first record with text."""
+    """Return a function that replaces the first record with text by `text`.
+
+    The function returns the steps of the changed response.
+    """
     return lambda answer: answer.with_text(text).steps()

@@ -41,7 +41,7 @@ _PIECE = 64 * 1024
 
 #: Digest of the manifest of every model, without ``sha256:``.
 DIGEST = "a80c4f17acd5" + "0" * 52
-#: Bytes of every model that is not in the cloud, on the disk and in memory.
+#: Size in bytes of every model that is not in the cloud, equal on the disk and in memory.
 SIZE = 2019393189
 
 Record = Dict[str, Any]
@@ -76,10 +76,11 @@ class FakeLibrary(FakeServer):
         self.pushed: List[str] = []
         #: JSON of the request that created each model, by name.
         self.made: Dict[str, Mapping[str, Any]] = {}
-        #: Models that were deleted. If such a model was in memory, it stays there until its time is
-        #: over.
+        #: Models that were deleted. If such a model was in memory, it stays there until its
+        #: keep-alive time ends.
         self.deleted: List[FakeModel] = []
-        #: Name of the source of each copied or created model that shares its files, by name.
+        #: For each copied or created model without files of its own, the name of the model whose
+        #: files it uses.
         self.shares: Dict[str, str] = {}
         self._commits: Dict[int, Callable[[], None]] = {}
         self._received: Dict[int, Tuple[str, bytes]] = {}
@@ -329,7 +330,7 @@ class FakeLibrary(FakeServer):
             self._received[id(exchange)] = self._receive(exchange)
 
     def _receive(self, exchange: Exchange) -> Tuple[str, bytes]:
-        """Read an uploaded file; return its digest and its first bytes, because it may be large."""
+        """Read an uploaded file; return its digest, and only its first bytes to save memory."""
         found, first = hashlib.sha256(), b""
         missing = int(exchange.headers.get("content-length", "0"))
         while missing > 0:
