@@ -164,7 +164,7 @@ def exact_keywords(function: _Function) -> _Function:
     which may be a subclass. It does not show the value, because the value of a misspelt keyword
     may be an API key.
     """
-    # The names are computed at the first call, because this would slow down the import.
+    # The names are computed at the first call. Computing them here would slow down the import.
     known = lru_cache(maxsize=None)(partial(_keywords_of, function))
 
     @wraps(function)

@@ -98,7 +98,7 @@ def check_extra_body(extra: Mapping[str, Any]) -> None:
     """Check that the caller's fields do not make Ollama return the prompt instead of an answer.
 
     Raises:
-        UnsupportedError: They do.
+        UnsupportedError: The fields make Ollama return the prompt.
     """
     # Described in docs/reference/ollama.md, "Rendered prompts".
     if extra.get("_debug_render_only"):
@@ -181,7 +181,8 @@ _TOO_LONG = (
     "max_tokens",  # gateways to Anthropic's models
     "model_context_window_exceeded",  # Z.ai
 )
-# Fields that contain the arguments of a call without the field `arguments`, each with its format.
+# Fields that contain the arguments of a call without the field `arguments`, each with the models or
+# services that use it.
 _OTHER_ARGUMENTS = (
     "parameters",  # Llama's models
     "input",  # Anthropic
@@ -214,7 +215,7 @@ def arguments_of(function: Mapping[str, Any]) -> Any:
     A few servers write them in a field with another name (docs/dialects.md, "Tool calls").
     """
     found = function.get("arguments")
-    # Beside a description, the field `parameters` is the schema of the tool.
+    # If the object also has a description, its `parameters` are the schema of the tool.
     if found is None and "description" not in function:
         found = next((function[name] for name in _OTHER_ARGUMENTS if function.get(name)), None)
     return found
@@ -297,8 +298,8 @@ def _bytes(values: Any) -> Optional[bytes]:
 def parse_written_json(text: str, max_depth: int, look: Look) -> Any:
     """Parse JSON that a model wrote.
 
-    Models write line breaks and tabs inside strings, where JSON requires escapes. They have only
-    one meaning, so they are read.
+    Models write line breaks and tabs inside strings, where JSON requires escapes. These
+    have only one meaning, so they are accepted.
 
     Args:
         text: The JSON.

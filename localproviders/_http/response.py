@@ -19,8 +19,9 @@ from localproviders.errors import AnswerTooLargeError, ProtocolError
 
 _PIECE = 64 * 1024
 
-# Size of a read from a chunked body. It is smaller, because chunked bodies are mostly streams. A
-# piece of a stream is split into lines and records, which are all in memory at the same time.
+# Size of a read from a chunked body. It is smaller than `_PIECE`, because chunked bodies are mostly
+# streams. A piece of a stream is split into lines and records, which are all in memory at the same
+# time.
 _RECEIVED = 32 * 1024
 
 _RAISE_IT = "raise max_body_bytes to allow larger answers"
@@ -288,7 +289,7 @@ class Answer:
         self._let_go(keep=False)
 
     def cancel(self) -> None:
-        """Cancel the call, from any thread. If a thread is reading, it closes the connection."""
+        """Cancel the call, from any thread. A thread that is reading then closes the connection."""
         if self._open:
             self.call.cancel()
         self._let_go(keep=False)
@@ -339,14 +340,14 @@ class Answer:
 
 
 class _Finished(urllib3.HTTPResponse):
-    """A response that has parted with its connection.
+    """A response that no longer owns its connection.
 
     Python's finalizer reads `closed` of each response. In urllib3 this is a property, written in
     Python. A signal handler may run in it, and the finalizer would ignore the handler's exception.
     No handler can run while a plain attribute is read.
     """
 
-    # An attribute in the place of a property, as the class says.
+    # A plain attribute replaces the property, for the reason in the docstring of the class.
     closed = True  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
 

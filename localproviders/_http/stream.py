@@ -42,14 +42,14 @@ from localproviders.types.responses import (
 # memory: 63 bytes for one of six letters.
 _MAX_PIECES = 2048
 
-# Pieces of text and thinking after which the length of an answer is checked while it arrives. No
-# context window is smaller (docs/reference/ollama.md, "Context window").
+# Number of pieces of text and thinking after which the length of an arriving answer is checked for
+# the first time. No context window has fewer tokens (docs/reference/ollama.md, "Context window").
 _FIRST_LENGTH_CHECK = 256
 
 _NO_LAST_RECORD = "the answer ended before its last record"
 
-# A server that ends an answer for its repetitions ends it after more than this many
-# (docs/reference/ollama.md, "Streaming"). The second number is longer than any usual token.
+# If a server ends an answer because of repetitions, there were more repetitions than the first
+# number (docs/reference/ollama.md, "Streaming"). No usual token is longer than the second.
 _MANY_TIMES, _LONGEST_TOKEN = 30, 64
 
 _LATE_SPLIT = (
@@ -59,7 +59,7 @@ _LATE_SPLIT = (
 
 
 def _keep(text: str) -> None:
-    """Return None: the reader of the complete text for a parser that has none."""
+    """Return None. This function replaces `reread` for a parser without such a method."""
 
 
 def find_repetition(text: str) -> Optional[int]:
@@ -79,10 +79,11 @@ def find_repetition(text: str) -> Optional[int]:
 
 
 def _name_repetition(error: ProviderError, text: str) -> ProviderError:
-    """Return a `RepetitionError` if the server ended an answer for its repetitions.
+    """Return a `RepetitionError` if the server ended an answer because of repetitions.
 
-    Such an answer ends in good order, but without its last record. Any other error is returned
-    unchanged: if the connection was cut, the repetitions at the end of the text are a coincidence.
+    The body of such an answer is complete, but its last record is missing. Any other error is
+    returned unchanged: if the connection was cut, repetitions at the end of the text are a
+    coincidence.
     """
     is_cut_off = not isinstance(error, StreamInterruptedError) or error.retryable
     if is_cut_off or find_repetition(text) is None:
@@ -146,7 +147,7 @@ class Summary:
         self.server_timings: Optional[ServerTimings] = None
         self.response_id: Optional[str] = None
         self.thinking_inferred: bool = False
-        # Thinking and text of the response if they are split otherwise than in the chunks.
+        # Thinking and text of the response, if they are split differently in the chunks.
         self.split: Optional[Tuple[str, str]] = None
         self.warnings: Tuple[str, ...] = ()
 
@@ -445,7 +446,7 @@ class Stream:
         thread is iterating, its iteration raises `CancelledError`.
         """
         # Another thread may be iterating. If it still has records to return, it does not read, and
-        # the flag ends its iteration. If it is blocked in a read, `cancel` does.
+        # the flag ends its iteration. If it is blocked in a read, `cancel` ends the read.
         self._closed = True
         self._answer.cancel()
         self._finish_call()

@@ -195,8 +195,8 @@ class ContextWindowCheck:
     ) -> float:
         """Check an answer that is still being generated.
 
-        The tokens of the prompt are not known yet. So an answer that is longer than the window by
-        itself has certainly lost the beginning of the prompt.
+        The number of prompt tokens is not known yet, so only the answer is compared with the
+        window. If the answer alone is longer, the beginning of the prompt has certainly been lost.
 
         Args:
             request: The request. If it allows a loss, nothing is checked.

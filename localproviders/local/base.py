@@ -198,7 +198,8 @@ class LocalProviderBase(ModelProvider):
         """Forget the servers that were found, so that the next call searches again.
 
         Configuration files are read again, too. Providers that were given to the constructor
-        are kept; cached facts about their models and failures are forgotten.
+        are kept. The cached facts about their models, and the failures of their servers, are
+        forgotten.
         """
         self.close()
         self._aliases_without_model.clear()

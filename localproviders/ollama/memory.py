@@ -54,8 +54,8 @@ class _Load:
         window: Requested context window; None means the server's default window.
         sent: The window in the request to the server, while `is_requested`.
         is_requested: Whether the server has received the request and has not answered yet.
-        others: The windows in the requests of other loads of the same provider that the server
-            may have answered after this one, without those that are equal to `window`.
+        others: The windows that other loads of the same provider requested, if the server may
+            have answered these loads after this one. Windows equal to `window` are left out.
         was_unloaded: Whether the same provider unloaded the model meanwhile.
     """
 
@@ -211,7 +211,8 @@ class Memory:
         found = self._find_in_memory(model, call)
         ours = self.requested_window(model) or (found and self.requested_window(found.name))
         # If another program has loaded the model with the same window, the window may slide. The
-        # server does not report this, so a request of ours makes sure.
+        # server does not report this. So the model counts as loaded only if this provider has
+        # requested the same window; otherwise a request is sent.
         is_loaded = found is not None and (window is None or window == found.context_length == ours)
         # A request without the allocated window makes the server reload the model with its
         # default window (docs/reference/ollama.md, "Options").
@@ -315,7 +316,9 @@ class Memory:
         """
         waits = _poll_waits()
         while True:
-            # This is read before the list: a load that ends in between is in the list.
+            # The other loads are checked before the list is read. In the other order, a load that
+            # ends in between would be missed: its model was not in the list yet, and the load no
+            # longer waits for the server.
             is_replaced, number_seen = self._is_being_replaced(model, load), len(load.others)
             loaded = self._find_in_memory(model, call)
             is_replaced = is_replaced or len(load.others) > number_seen

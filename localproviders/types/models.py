@@ -197,7 +197,8 @@ class ModelCapabilities(Line):
         max_context_length: Longest context for which the model was trained, in tokens.
         loaded_context_length: Context allocated now, in tokens. None if the model is not loaded,
             or if the response does not report it, as in Ollama's model list. Ollama reports the
-            number before it rounds it up to a multiple of 256; this is the rounded one.
+            number before rounding, and allocates the next multiple of 256. This field has the
+            allocated number.
         embedding_length: Length of the model's vectors.
         architecture: Architecture, such as ``llama`` or ``gemma3``.
         parameter_size: Number of parameters in the server's words, such as ``8.0B``.

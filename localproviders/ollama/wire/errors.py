@@ -68,7 +68,8 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
         "free space on the disk where Ollama stores its models (OLLAMA_MODELS)",
     ),
     rule(
-        # The server repeats a refused upload, too. Only the status behind the words is the reason.
+        # The server repeats a refused upload, too. Only the status after these words shows the
+        # reason.
         r"max retries exceeded.*\b(401|403|unauthori[sz]ed|forbidden)\b",
         AuthenticationError,
         _SIGN_IN,
@@ -210,7 +211,10 @@ def explain_answer(status: int, text: str, headers: Mapping[str, str]) -> Provid
 
 
 def name_the_model(error: ProviderError) -> None:
-    """Write the name of the model into the hint to get it, if both are there."""
+    """Write the name of the model into the hint that says how to pull it.
+
+    Other hints, and errors without the name of a model, stay unchanged.
+    """
     if error.hint == _PULL and error.model:
         error.hint = _PULL.replace("<model>", error.model)
 
@@ -235,7 +239,10 @@ def add_available(error: ModelNotFoundError, model: str, names: Sequence[str]) -
 
 
 def refuse_without_pull(error: ModelNotFoundError) -> None:
-    """Set the hint if downloading the model would be no help, as before a copy or a deletion."""
+    """Replace the hint to pull a missing model with the names of the server's models.
+
+    This is for calls that a download would not help, such as a copy or a deletion.
+    """
     names = error.available
     more = len(names) - _MOST_NAMES
     shown = ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

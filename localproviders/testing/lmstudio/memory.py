@@ -145,7 +145,11 @@ class Memory(FakeOpenAICompatible):
         return self.json(answer)
 
     def _add_copy(self, model: FakeModel, config: Dict[str, Any]) -> str:
-        """Add a copy to memory; return its name: the model's name, ``name:2`` and so on."""
+        """Add a copy to memory, and return its name.
+
+        The first copy has the name of the model, or the model's `instance`. Further copies are
+        named ``name:2`` and so on.
+        """
         if model.name not in self.loaded:
             self.loaded[model.name] = config["context_length"]
             self.configs[model.name] = config
