@@ -477,7 +477,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 # Types that become a list.
 _ITEMS = (list, tuple, set, frozenset, array, abc.Sequence, abc.Set, abc.ValuesView)
 
-# Types that become text by `str`, by the module and the name. The modules are slow to import.
+# Module and name of the types that `str` converts to text. The modules are slow to import.
 _TEXTS = {
     ("decimal", "Decimal"),
     ("fractions", "Fraction"),

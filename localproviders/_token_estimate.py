@@ -54,10 +54,10 @@ _MAX_TEXT_RATIO = 2
 _LONG_TEXT = 64
 
 # A prompt counts as cut if the server's count, multiplied by this ratio, is at most the estimate by
-# the rule and at most the number of words: a tokenizer makes at least one token of each word. Fewer
-# tokens than the minimum are no sign of a cut, but of a server that does not count the tokens in
-# its cache (docs/reference/ollama.md, "Traps"): a server that cuts leaves half of the window, and
-# no window has fewer than 256 tokens.
+# the rule and at most the number of words: a tokenizer makes at least one token of each word. A
+# count below the minimum does not show a cut: a server that cuts leaves half of the window, and no
+# window has fewer than 256 tokens. Such a count comes from a server that does not count the tokens
+# in its cache (docs/reference/ollama.md, "Traps").
 _CUT_RATIO = 1.5
 _MIN_CUT_TOKENS = 128
 
@@ -183,7 +183,7 @@ class Calibration:
         return self.estimate_if_cut(model, request, tokens) is not None
 
     def _estimate(self, model: str, request: CompletionRequest, size: int) -> int:
-        """Return the lower one of the estimate by the rule, `size`, and the calibrated estimate."""
+        """Return the lower of the estimate by the rule, `size`, and the calibrated estimate."""
         if not self._counts.get(model) or not request.messages:
             return size
         return min(size, self.count(model, request).tokens)

@@ -68,15 +68,16 @@ _STATUSES: Mapping[int, Type[ProviderError]] = {
     **dict.fromkeys((520, 521, 522, 523, 524, 529), ServerBusyError),
 }
 
-# Classes of a status that say more than `RequestRejectedError`, the class of some error types.
+# Classes chosen by the status that are more precise than `RequestRejectedError`. Rules for general
+# error types, such as "invalid_request_error", choose that class.
 _PRECISE = (AuthenticationError, ServerBusyError)
 
 # Longer error texts are cut, because searching the patterns takes quadratic time. A real error text
 # is one sentence.
 _MAX_REASON = 4_000
 
-# Number of characters of a page in which the title is searched, and maximum length of the title. A
-# longer title is cut.
+# Number of characters at the start of a page that are searched for its title, and maximum length of
+# the title. A longer title is cut.
 _MAX_PAGE, _MAX_TITLE = 20_000, 120
 
 # Maximum nesting of the JSON of an error. Real errors have a few levels.
@@ -84,7 +85,7 @@ _MAX_DEPTH = 100
 # An error text may itself be JSON. Longer texts are not parsed, because parsing copies the text.
 _MAX_INNER_JSON = 1024 * 1024
 
-# A number of tokens, with or without separators of thousands.
+# A number of tokens, with or without thousands separators.
 _N = r"\d{1,3}(?:,\d{3}){1,5}|\d{1,18}"
 _PROMPT, _WINDOW, _TOTAL = (rf"(?P<{name}>{_N})" for name in ("prompt", "window", "total"))
 
@@ -389,14 +390,17 @@ def _from_object(error: Mapping[str, Any], fallback: str = "", *, is_inside: boo
 
 
 def _upstream(error: Mapping[str, Any]) -> Optional[Words]:
-    """Return the error of the service behind OpenRouter, which only says that there was one."""
+    """Return the error of the service behind OpenRouter, or None.
+
+    OpenRouter's own message says only that the service returned an error.
+    """
     raw = mapping(error.get("metadata")).get("raw")
     inner = _inner_error(raw, is_refusal=True) if isinstance(raw, str) else None
     return inner or read_words(raw, is_inside=True, is_refusal=True)
 
 
 def _with_parameter(text: str, kind: str, name: Any) -> str:
-    """Return an error text that names the refused parameter, which may be named only beside it."""
+    """Return the error text; begin it with the refused parameter's name if the text lacks it."""
     is_refused = isinstance(name, str) and re.search(r"parameter|unsupported|extra_", kind)
     return f"{name}: {text}" if is_refused and name and name not in text else text
 

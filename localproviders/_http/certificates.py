@@ -85,7 +85,7 @@ def _set_minimum_version(made: ssl.SSLContext) -> None:
 
 
 def trusted(ca_bundle: Optional[str]) -> Optional[str]:
-    """Return the path of the trusted certificates; None means those that requests bundles.
+    """Return the path of the trusted certificates; None means the bundle of the package requests.
 
     Args:
         ca_bundle: The setting: a path, None, or ``environment`` for the path in a variable such

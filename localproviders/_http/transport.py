@@ -114,7 +114,7 @@ def write_json(value: Any, *, tight: bool = False) -> str:
 
 
 def _is_deep(value: Any) -> bool:
-    """Return whether a value is nested too deeply for JSON, whatever the stack of the caller."""
+    """Return whether a value is nested too deeply for JSON, however deep the caller's stack is."""
     level = [value]
     for _ in range(SHALLOW):
         nested = [each for each in level if isinstance(each, (dict, list, tuple))]

@@ -219,7 +219,7 @@ class HTTPProvider(ModelProvider):
         return ()
 
     def _optional_fields(self) -> Sequence[OwnField]:
-        """Return the fields of the caller's that are left out if the server refuses them.
+        """Return the caller's fields that are left out if the server refuses them.
 
         This is done only for a request that is not strict. By default, there are none.
         """

@@ -80,7 +80,7 @@ _TEXTS: Mapping[str, Tuple[type, ...]] = {
 }
 _LISTS: Mapping[str, type] = {"models": ModelInfo, "loaded": LoadedModel}
 
-# Attributes of the providers with the parts that list models and loaded models.
+# Attributes of a provider that hold its parts for listing models and loaded models.
 _LISTING_PARTS = ("_catalog", "_memory")
 
 # Errors that the user can correct: their hints are included in the reason.

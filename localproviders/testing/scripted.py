@@ -262,8 +262,9 @@ class ScriptedServer:
 
     def __exit__(self, _: object, error: Optional[BaseException], __: object) -> None:
         self._close()
-        # An error of the block probably follows from the failure, and becomes its context. An
-        # interrupt, or a skipped test, is not an `Exception` and must pass unchanged.
+        # The failure probably caused the error of the block, so the failure is raised, and the
+        # error becomes its context. An interrupt, or a skipped test, is not an `Exception` and must
+        # pass unchanged.
         if error is None or isinstance(error, Exception):
             self._raise_failure()
 

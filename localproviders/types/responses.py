@@ -520,8 +520,8 @@ class EmbeddingResponse(Record):
 
 
 #: The source of a count. ``exact``: the server counted. ``calibrated``: estimated from the
-#: server's counts for other prompts of this model. ``rough``: estimated from the number of
-#: characters.
+#: server's counts for other prompts of this model. ``rough``: estimated from the length of
+#: the text.
 CountSource = Literal["exact", "calibrated", "rough"]
 
 
@@ -552,7 +552,8 @@ class Parsed(Record, Generic[T]):
     """A value from an answer, checked against its schema. Its `str` is the `str` of the value.
 
     Two instances are equal if all three fields are equal. The hash does not depend on the value,
-    because the value may change, and often has no hash, like an ordinary dataclass.
+    because the value may change, and often has no hash. An ordinary dataclass, for example, has
+    none.
 
     Attributes:
         value: The value, an instance of the requested type. `to_dict` returns it as plain

@@ -54,7 +54,7 @@ def allocated_window(reported: Optional[int]) -> Optional[int]:
 
     Args:
         reported: The window that the server reports in ``/api/ps``: the requested one, at most the
-            trained one. None, or a number below 1, is unknown.
+            trained one. None, or a number below 1, means unknown.
     """
     if reported is None or reported < 1:
         return None
@@ -322,8 +322,8 @@ def empty_chat_payload(
         model: Name of the model.
         context_length: Context window, in tokens; None is not sent.
         keep_alive_s: Seconds until the model is unloaded; None is not sent.
-        fixed_window: Whether the model is loaded with a window that does not slide, as the chats
-            with a `context_length` request it (docs/reference/ollama.md, "Context window").
+        fixed_window: Whether the model is loaded with a window that does not slide. Chats with a
+            `context_length` request such a window (docs/reference/ollama.md, "Context window").
     """
     payload: Dict[str, Any] = {"model": model, "messages": [], "stream": False}
     if fixed_window:
@@ -347,7 +347,7 @@ def check_empty_chat(data: Any, reason: str) -> Mapping[str, Any]:
             which is accepted as well.
 
     Raises:
-        ProviderError: The response is an error, or does not confirm it.
+        ProviderError: The response is an error, or does not confirm the load or the unload.
     """
     answer = checked(data)
     if answer.get("done") is not True or answer.get("done_reason", reason) != reason:
@@ -373,7 +373,7 @@ def check_empty_embed(data: Any) -> Mapping[str, Any]:
 def merge_facts(
     shown: ModelInfo, listed: Optional[ModelInfo], loaded: Optional[LoadedModel] = None
 ) -> ModelInfo:
-    """Return the facts from a model's details, and the facts that only the other lists have.
+    """Return the facts from a model's details, and the facts that only the lists have.
 
     Args:
         shown: The model, from its details.

@@ -25,7 +25,8 @@ _STREAM = rf"\A(?!.*{_STREAM_OPTIONS}).*({_WORD}.{{0,60}}?{_DENIAL}|{_DENIAL}.{{
 
 _ENCODING = r"encoding[_ -]?format|\bbase64\b"
 
-# A server that needs the field, such as DeepSeek while a model thinks, names it as well.
+# A text that demands the field names it, too, but is not a refusal of the field. For example,
+# DeepSeek demands it while a model thinks.
 _NEEDED = (
     r"(reasoning_content.{0,80}(\bmissing\b|\brequired\b|must be (passed|provided|included|sent))"
     r"|\b(missing|requires?|provide|include)\b.{0,40}reasoning_content)"

@@ -9,7 +9,8 @@ from localproviders.testing.answers import Answer, dumps
 from localproviders.testing.faults.fault import STREAMS, Fault, changing, saying
 from localproviders.testing.scripted import Step
 
-#: Names of fields that a client does not need to read the text, or the names of the models.
+#: Names of fields that contain neither the text nor the name of a model. A client can work without
+#: them.
 _SIDE_FACTS = (
     "created_at",
     "created",
@@ -81,7 +82,7 @@ def _with_new_fields(record: Any) -> Any:
 
 
 def _with_raw_field(name: str, value: str) -> Callable[[Answer], Iterable[Step]]:
-    """Add a field with a value that is already JSON, also if Python could not write it."""
+    """Add a field whose value is already JSON, even if Python could not write such JSON."""
 
     def change(answer: Answer) -> Iterable[Step]:
         text = answer.texts[answer.begun - 1]
