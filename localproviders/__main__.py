@@ -8,7 +8,7 @@ def _leave_current_folder() -> None:
     """Remove the current folder from the module path, unless it contains this package.
 
     With ``-m``, Python puts the current folder first on the path. A file in this folder, such as
-    ``subprocess.py``, would then be imported instead of the standard module with this name.
+    ``subprocess.py``, would then be imported instead of the standard module of the same name.
     Modules that Python imports before this function runs cannot be protected in this way. The
     installed command ``localproviders`` never has the current folder on its path.
     """
@@ -22,7 +22,7 @@ def _leave_current_folder() -> None:
 def main() -> int:
     """Run the command line, and return its exit status."""
     # `_leave_current_folder` must change the path before the many modules below are imported.
-    from localproviders.cli import main as run  # here, because the path must change before
+    from localproviders.cli import main as run  # imported after the path has changed
 
     return run()
 

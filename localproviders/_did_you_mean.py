@@ -204,7 +204,7 @@ def other_public_name(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for a class of another client or a misspelt class.
 
     For a name in lower case, no similar name is searched for. It may be a module of the package:
-    before Python imports such a module, it asks the package for the name, and must not wait.
+    before Python imports such a module, it asks the package for the name. The answer must be fast.
     """
     names = list(known)
     for own, words in _OTHER_PUBLIC_NAMES.items():

@@ -63,8 +63,8 @@ class ProviderOptions(ConnectionOptions, total=False):
     settings: Optional[Settings]
 
 
-#: An empty dictionary that no code changes. Constructors set their variable for the options to this
-#: value when they seal the options.
+#: An empty dictionary that no code changes. When a constructor seals its options, it sets the
+#: variable that held them to this value.
 EMPTY: ConnectionOptions = {}
 
 #: Names of the keywords that every constructor passes to `make_settings` unchanged.
@@ -103,7 +103,7 @@ class Settings(Record):
             certificate and the path of the key. The key must not be protected by a password.
         proxies: A proxy URL for each scheme, or ``environment`` for the usual variables. A proxy
             needs ``locality="any"``, and is not used for loopback addresses. The passwords of the
-            proxies are not in the repr, the dictionary and the pickle.
+            proxies are not in the repr, the dictionary or the pickle.
         listeners: Functions that are called with each telemetry event.
         max_line_bytes: Maximum length of a line of a stream, in bytes.
         max_body_bytes: Maximum size of a decoded response body, in bytes.

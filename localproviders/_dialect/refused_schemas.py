@@ -21,7 +21,7 @@ from localproviders.errors import (
 from localproviders.secret import Unseen
 from localproviders.types.requests import CompletionRequest
 
-# Classes of the errors that may refuse a schema. Classes that derive from these have other reasons.
+# Classes of the errors that may refuse a schema. Their subclasses do not, so they are excluded.
 _CLASSES = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
 
 #: Pattern of the names that error texts use for a schema, ignoring case.
@@ -59,7 +59,7 @@ def refuses_schema(error: ProviderError) -> bool:
         return any(map(refuses_schema, error.errors))
     if type(error) not in _CLASSES:
         return False
-    if error.server_message is None:  # nothing was sent, because the provider knows its server
+    if error.server_message is None:  # the provider itself refused, and sent nothing
         return error.message.endswith("does not support response_schema")
     said = Unseen(error.server_message)
     is_early = error.status is not None and 400 <= error.status < 500

@@ -515,7 +515,7 @@ _AnyDecoder = Union[NDJSONDecoder, SSEDecoder, WholeDecoder]
 # Beginnings of the lines of an event stream, and the number of bytes that are compared with them.
 _SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _SHOWN = 16
-# Maximum number of blanks after the first line of a body for which the next line is awaited.
+# Maximum number of blanks to skip after the first line of a body, to find the next line.
 _MOST_BLANKS = 1024
 
 
@@ -680,8 +680,8 @@ def parse_json(
     try:
         return decoder.decode(text)
     except RecursionError:
-        # Either the text is nested deeply, because `max_json_depth` can be high. Then `weigh`
-        # raises an error. Or the stack of the caller was nearly full.
+        # If the text is nested deeply, which a high `max_json_depth` allows, `weigh` raises an
+        # error. Otherwise, the stack of the caller was nearly full.
         weigh(text, SHALLOW)
         raise
     except ValueError as error:

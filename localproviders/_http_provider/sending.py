@@ -2,8 +2,8 @@
 
 This package adds some fields to requests by itself. A server that refuses one of them must not be
 unusable for that reason. So the request is sent again without the field, once, the response has a
-warning, and the provider remembers the refusal. If a request is not strict, a few fields of the
-caller's are left out in the same way.
+warning, and the provider remembers the refusal. If a request is not strict, some of the
+caller's fields are left out in the same way.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 else:
     refused_schemas = LazyModule("localproviders._dialect.refused_schemas")
 
-# Classes of the errors that may refuse a field. Classes that derive from these have other reasons.
+# Classes of the errors that may refuse a field. Their subclasses do not, so they are excluded.
 _REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
 
 # With status 4xx, the server has refused the request before it did any work. Without an error
@@ -192,7 +192,7 @@ class Sending:
         model: Name of the model.
         call: The call.
         make: Makes the request: its path, its JSON, and the reader of its response. It is called
-            once for each time that the request is sent.
+            each time the request is sent, and once more when a refusal is handled.
         given: The caller's own fields of the request body; a field that is None is not sent.
         optional: Further fields that may be left out, because the request is not strict.
 
@@ -266,7 +266,10 @@ class Sending:
         return [field for field in fields if not self._given.intersection(field.keys)]
 
     def _can_leave_out(self, error: ProviderError) -> bool:
-        """Return whether the server refuses a field that the request has and can do without."""
+        """Return whether the server refuses a field that the request has and can do without.
+
+        Such a field is left out when the request is made again.
+        """
         fields = [field for field in self._ours() if field not in self._left_out]
         found = refused(error, fields)
         if not found:
@@ -277,7 +280,7 @@ class Sending:
         return bool(present)
 
     def _reduced(self, payload: Mapping[str, Any]) -> Tuple[Payload, List[OwnField]]:
-        """Return the JSON without the fields to leave out, and those of them that it had."""
+        """Return the JSON without the fields to leave out, and the fields that were removed."""
         payload = Payload(payload)
         # In the order of the table: without `stream`, the server needs no `stream_options`.
         fields = (

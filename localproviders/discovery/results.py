@@ -66,7 +66,7 @@ class FoundServer(Line):
     version: Optional[str] = None
     generation: Optional[str] = None
     latency_s: Optional[float] = None
-    # These fields are declared as content, which the repr hides: it would be pages long.
+    # These fields are declared as content, which the repr hides. They can be pages long.
     models: Tuple[ModelInfo, ...] = field(
         default=(), metadata=loads_each(ModelInfo.from_dict, **CONTENT)
     )

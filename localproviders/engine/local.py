@@ -196,7 +196,7 @@ class LocalEngine:
     def _run(self, settings: Dict[str, Any], *descriptors: int) -> None:
         import subprocess  # slow to import, and only a start needs it
 
-        # A file, not a pipe: no thread reads it, and a full pipe would block the engine.
+        # A file, not a pipe: no thread would read the pipe, and a full pipe blocks the engine.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # `stop` closes it
         self._process = subprocess.Popen(  # noqa: S603  # a fixed command
             [*interpreter(), "-m", "localproviders.engine.serve"],

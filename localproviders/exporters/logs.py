@@ -9,7 +9,7 @@ from localproviders._redact import each_on_one_line, one_line
 from localproviders.telemetry import CallEvent
 
 # The levels of events that need the attention of the user. All other events have the level DEBUG.
-# Retries are among them, because a request is repeated many times while the server loads its model.
+# Retries have the level DEBUG, because there can be many while the server loads its model.
 _LEVELS = {
     "fell_back": logging.WARNING,
     "overflowed": logging.WARNING,
@@ -21,7 +21,7 @@ class LogListener:
     """A listener that writes each event to the logger ``localproviders``.
 
     Failed calls, fallbacks and overflows of the context window have the level WARNING. All other
-    events have the level DEBUG, also the end of a call that the caller cancelled.
+    events have the level DEBUG, including the end of a call that the caller cancelled.
 
     The message of a log record is one line of text. The attribute ``call_event`` of the record is
     the result of `CallEvent.to_dict`, for handlers that write JSON. Neither of them contains

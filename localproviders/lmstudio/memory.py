@@ -248,10 +248,10 @@ class Memory:
     def _with_warnings(
         self, copy: LoadedModel, name: str, requested: Mapping[str, Any]
     ) -> LoadedModel:
-        """Return a loaded copy, which is used without loading it again, with warnings.
+        """Return a loaded copy with warnings; it is used without loading it again.
 
-        The warnings name the requested values that the copy does not use or report. One says if the
-        server does not report which variant of the model the copy is.
+        The warnings name the requested values that the copy does not use or report. There is one
+        more if the server does not report which variant of the model the copy is.
         """
         warnings = describe_differences(copy, requested)
         record = self._records.get(copy.instance or "")

@@ -304,8 +304,8 @@ class FailoverCall:
         # This object keeps the error. The frames of the traceback refer to this object, so
         # keeping the traceback would make a reference cycle.
         error.__context__ = error.__traceback__ = None
-        # A rejected request also means a missing model here: a name of one kind of server can
-        # be invalid on another kind.
+        # A rejected request also means a missing model here: a model name that one kind of
+        # server accepts can be invalid on another kind.
         lacks = isinstance(error, (ModelNotFoundError, RequestRejectedError, CapabilityError))
         if lacks and not route.named:
             self._missing.append(error)

@@ -317,9 +317,9 @@ class OllamaProvider(HTTPProvider):
         """Load a model into memory, and wait until it is loaded.
 
         This method first reads the list of loaded models. A model that is already loaded is
-        loaded again only if `context_length` differs from its window, or if it is given and
-        another program has loaded the model with a window that slides. If it is not loaded
-        again and `keep_alive` is set, a request restarts the model's keep-alive timer.
+        loaded again only if `context_length` differs from its window, or if `context_length`
+        is given and another program has loaded the model with a sliding window. If the model
+        is not loaded again and `keep_alive` is set, a request restarts its keep-alive timer.
 
         If several models consist of the same files, the server loads the files once, under the
         name that was loaded first. `name` of the result is then that name, and `warnings` says so.
@@ -538,9 +538,9 @@ class OllamaProvider(HTTPProvider):
 
         Raises:
             ConfigurationError: `from_model` and `files` are both given, and the server would
-                ignore the files; or an argument lacks another one that it needs. No file was
-                read. Also if a file cannot be read, is empty, or changes during the call; a file
-                name is invalid; or JSON cannot express a value.
+                ignore the files; or an argument is given without another one that it needs. No
+                file was read. Also if a file cannot be read, is empty, or changes during the call;
+                a file name is invalid; or JSON cannot express a value.
             ValueError: `messages` is empty, or a message is malformed.
             RequestRejectedError: The server cannot create a model from these sources.
             ModelNotFoundError: The model `from_model` does not exist.

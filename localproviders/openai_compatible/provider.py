@@ -272,9 +272,9 @@ class OpenAICompatibleProvider(HTTPProvider):
     def _thinking_switch(self, enabled: bool) -> Union[Literal[False], str, None]:
         """Return the value of `thinking` that switches reasoning on or off; None if there is none.
 
-        A level is sent as ``reasoning_effort``, and False to the chat template. A server that does
-        not know the field of the template ignores it. After False, the answer shows whether it was
-        ignored, and has a warning. After True, it does not show that, so True is refused.
+        A level is sent as ``reasoning_effort``, and False as an argument of the chat template. Some
+        servers ignore this argument. If False is ignored, the answer shows it, and the response has
+        a warning. If True were ignored, the answer would not show it. So True is refused.
         """
         return None if enabled else False
 

@@ -112,7 +112,7 @@ def _split_by_flag(flags: Mapping[str, bool]) -> Dict[str, Any]:
 
 
 def _infer_tools(flags: Mapping[str, bool]) -> Mapping[str, Tuple[bool, str]]:
-    """Infer whether a model can call tools; a model without training for it can, too."""
+    """Infer whether a model can call tools; a chat model without training for tools can, too."""
     if not flags.get("chat"):
         return {}
     return {"tools": _TRAINED if flags.get("tools_trained") else _UNTRAINED}

@@ -66,9 +66,10 @@ def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dic
 
 
 def render_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[str, Any]]:
-    """Return the path and the JSON of a chat to which the server answers with its prompt.
+    """Return the path and the JSON of a chat for which the server returns the rendered prompt.
 
-    A server that does not know this field generates an answer, so that answer is kept short.
+    A server that does not know the field ``_debug_render_only`` generates an answer. So the answer
+    is limited to one token.
     """
     # Described in docs/reference/ollama.md, "Rendered prompts".
     path, payload = completion_payload(request, model)
@@ -239,8 +240,8 @@ class Recipe(NamedTuple):
 # Fields of a `Recipe` that the server knows under the same name.
 _SAME_NAMES = ("renderer", "parser", "requires", "draft_quantize")
 
-#: The arguments of `OllamaProvider.create` that are files: the paths of their files, by name, for
-#: each of the arguments `files`, `adapters` and `draft_files`.
+#: The files for `OllamaProvider.create`. For each of its arguments `files`, `adapters` and
+#: `draft_files`, this has the paths of the files, by the names of the files on the server.
 Sources = Mapping[str, Mapping[str, str]]
 
 

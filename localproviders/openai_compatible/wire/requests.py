@@ -100,9 +100,10 @@ def _chat_only(request: CompletionRequest) -> Dict[str, Any]:
 
 
 def _schema_payload(schema: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the JSON of a schema. OpenAI refuses ``strict`` with a schema in another form.
+    """Return the JSON of a schema.
 
-    Local servers ignore the field.
+    The field ``strict`` is true only for a schema in the strict form, because OpenAI refuses it
+    with any other schema. Local servers ignore the field.
     """
     named = {"name": "answer", "strict": strict.is_strict(schema), "schema": schema}
     return {"type": "json_schema", "json_schema": named}

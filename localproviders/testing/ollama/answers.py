@@ -43,7 +43,7 @@ def body_of(exchange: Exchange) -> Mapping[str, Any]:
     return body
 
 
-# Units of durations in seconds, and a part of a duration in Go, such as 1h30m.
+# Units of durations in seconds, and the pattern of one part of a duration such as "1h30m" in Go.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)"
 
