@@ -241,7 +241,7 @@ _OTHER_ROWS: Tuple[Tuple[str, str, Run], ...] = (
             "silence",
             "body stalled",
             "closed without an answer",
-            "a second answer behind the first",
+            "a second answer after the first",
         )
     ),
 )

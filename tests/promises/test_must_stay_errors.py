@@ -126,7 +126,7 @@ _WITHOUT_HEAD: Mapping[str, Sequence[Step]] = {
     "no answer": [close],
     "reset without an answer": [reset],
     "status line only": [b"HTTP/1.1 200 OK\r\n", close],
-    "no HTTP": [b"SSH-2.0-OpenSSH_9.2\r\n", close],
+    "not HTTP": [b"SSH-2.0-OpenSSH_9.2\r\n", close],
 }
 
 _CHUNKED_ENDS: Mapping[str, Callable[[bytes], Sequence[Step]]] = {

@@ -338,7 +338,7 @@ def test_a_refused_count_is_an_estimate_and_is_asked_again(fault: str) -> None:
             assert provider.count_tokens("one two").source == "exact"
 
 
-@pytest.mark.parametrize("fault", ["a login page", "no JSON", "status 405 with HTML"])
+@pytest.mark.parametrize("fault", ["a login page", "not JSON", "status 405 with HTML"])
 def test_what_is_no_count_means_that_there_is_no_way(fault: str) -> None:
     with FakeOpenAICompatible() as fake:
         with OpenAICompatibleProvider(fake.base_url, model="m", retry=ONCE) as provider:

@@ -86,12 +86,12 @@ BODY_FAULTS: Tuple[Fault, ...] = (
         "shorter than announced, then silence", lambda a: [_head_with_length(a, 100) + a.body, hold]
     ),
     Fault("longer than announced", _cut_short),
-    Fault("a second answer behind the first", lambda a: [a.start() + a.rest() + a.start()]),
+    Fault("a second answer after the first", lambda a: [a.start() + a.rest() + a.start()]),
     Fault(
         "a second answer in one piece with the body",
         lambda a: [a.head(), _pause, a.framed(a.body) + a.end + a.start()],
     ),
-    Fault("rubbish behind the answer", lambda a: [a.start() + a.rest() + b"rubbish\r\n"]),
+    Fault("rubbish after the answer", lambda a: [a.start() + a.rest() + b"rubbish\r\n"]),
     Fault("a bad chunk size", _after_first_part(b"zz\r\nhello\r\n", hold)),
     Fault("a negative chunk size", _after_first_part(b"-5\r\nhello\r\n", hold)),
     Fault("a huge chunk size", _after_first_part(b"ffffffffffffffff\r\nhello", close)),

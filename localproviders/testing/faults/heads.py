@@ -62,16 +62,18 @@ HEADS: Tuple[Fault, ...] = (
         "101 Switching Protocols",
         lambda a: [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", hold],
     ),
-    Fault("no HTTP", lambda a: [b"SSH-2.0-OpenSSH_9.2\r\n", close]),
-    Fault("no HTTP, and silence", lambda a: [b"\x00\x01\x02 nothing known \r\n", hold]),
+    Fault("not HTTP", lambda a: [b"SSH-2.0-OpenSSH_9.2\r\n", close]),
+    Fault("not HTTP, then silence", lambda a: [b"\x00\x01\x02 nothing known \r\n", hold]),
     Fault("HTTP/2", lambda a: [b"\x00\x00\x12\x04\x00\x00\x00\x00\x00", b"\x00" * 18, close]),
     Fault("an impossible status", lambda a: [b"HTTP/1.1 2000 Much\r\n\r\n", close]),
-    Fault("a status that is no number", lambda a: [b"HTTP/1.1 OK 200\r\n\r\n", close]),
+    Fault("a status that is not a number", lambda a: [b"HTTP/1.1 OK 200\r\n\r\n", close]),
     Fault(
         "two different lengths",
         lambda a: [a.head("Content-Length: 5\r\nContent-Length: 6") + a.body, close],
     ),
-    Fault("a length that is no number", lambda a: [a.head("Content-Length: many") + a.body, close]),
+    Fault(
+        "a length that is not a number", lambda a: [a.head("Content-Length: many") + a.body, close]
+    ),
     Fault("a negative length", lambda a: [a.head("Content-Length: -5") + a.body, close]),
     Fault(
         "an unknown transfer coding",

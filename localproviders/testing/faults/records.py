@@ -127,7 +127,7 @@ def _replace_text(new: Any) -> Callable[[Any], Any]:
 
 
 RECORD_FAULTS: Tuple[Fault, ...] = (
-    Fault("no JSON", saying("<<<hello>>>")),
+    Fault("not JSON", saying("<<<hello>>>")),
     Fault("half a record", saying('{"model": "m", "mess')),
     Fault("two records in one", lambda a: a.with_text(a.texts[0] + a.texts[0]).steps()),
     Fault("nested too deep", _with_raw_field("a", "[" * 5000 + "]" * 5000)),
@@ -158,7 +158,9 @@ RECORD_FAULTS: Tuple[Fault, ...] = (
     Fault("null for the text", changing(_replace_text(None)), STREAMS),
     Fault("a lone surrogate", changing(_replace_text("a\ud83db")), STREAMS),
     Fault("NUL in the text", changing(_replace_text("a\x00b")), STREAMS),
-    Fault("odd line ends in the text", changing(_replace_text("a\u2028b\u0085c\rd\ne")), STREAMS),
+    Fault(
+        "odd line endings in the text", changing(_replace_text("a\u2028b\u0085c\rd\ne")), STREAMS
+    ),
     Fault("a character cut in two", lambda a: _split_character(a), STREAMS),
 )
 

@@ -105,12 +105,12 @@ STATUS_FAULTS: Tuple[Fault, ...] = (
         "an error body cut", lambda _: [b"HTTP/1.1 500 Oops\r\nContent-Length: 99\r\n\r\n{", close]
     ),
     Fault(
-        "an error body that is no UTF-8",
+        "an error body that is not UTF-8",
         lambda _: [b"HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\n\xff\xfe"],
     ),
     Fault("an error nested too deep", _status("500 Oops", b"[" * 100_000)),
     Fault(
-        "an error body in gzip that is none",
+        "an error body wrongly labelled as gzip",
         _status("500 Oops", _BROKE, "text/plain", ("Content-Encoding", "gzip")),
     ),
     Fault(
@@ -120,7 +120,7 @@ STATUS_FAULTS: Tuple[Fault, ...] = (
         ),
     ),
     Fault(
-        "a busy server whose words are cut",
+        "a busy server whose error body is cut",
         lambda _: [b"HTTP/1.1 503 Busy\r\nContent-Length: 99\r\n\r\n{", close],
     ),
     Fault(
@@ -131,14 +131,14 @@ STATUS_FAULTS: Tuple[Fault, ...] = (
         ),
     ),
     Fault(
-        "a model that loads",
+        "a model that is still loading",
         _status(
             "503 Service Unavailable",
             b'{"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}',
         ),
     ),
     Fault(
-        "too many requests, at once again",
+        "too many requests, retry at once",
         _status("429 Too Many Requests", b"", "text/plain", ("Retry-After", "0")),
     ),
     Fault(
@@ -155,7 +155,7 @@ STATUS_FAULTS: Tuple[Fault, ...] = (
         _status("429 Too Many Requests", b"", "text/plain", ("Retry-After", "31536000")),
     ),
     Fault(
-        "a wait that is no time",
+        "a Retry-After that is not a time",
         _status("429 Too Many Requests", b"", "text/plain", ("Retry-After", "soon, -1, NaN")),
     ),
     *(

@@ -158,14 +158,16 @@ ERROR_RECORDS: Dict[str, str] = {
 }
 
 STREAM_FAULTS: Tuple[Fault, ...] = (
-    Fault("CRLF line ends", _body_changed_by(lambda data: data.replace(b"\n", b"\r\n")), STREAMS),
-    Fault("CR line ends", _body_changed_by(lambda data: data.replace(b"\n", b"\r")), STREAMS),
+    Fault(
+        "CRLF line endings", _body_changed_by(lambda data: data.replace(b"\n", b"\r\n")), STREAMS
+    ),
+    Fault("CR line endings", _body_changed_by(lambda data: data.replace(b"\n", b"\r")), STREAMS),
     Fault(
         "blank lines between",
         _framed_by(lambda text: b"\n \n".join([b"", text.encode(), b""])),
         _LINES,
     ),
-    Fault("no line end at the end", _body_changed_by(lambda data: data.rstrip(b"\n")), STREAMS),
+    Fault("no line ending at the end", _body_changed_by(lambda data: data.rstrip(b"\n")), STREAMS),
     Fault(
         "comments and pings", _framed_by(lambda text: b": ping\n\n:\n" + as_event(text)), _EVENTS
     ),
@@ -191,12 +193,12 @@ STREAM_FAULTS: Tuple[Fault, ...] = (
         _EVENTS,
     ),
     Fault(
-        "text behind the last record",
+        "text after the last record",
         lambda a: a.replace(texts=[*a.texts, *a.texts[:2]]).steps(),
         STREAMS,
     ),
     Fault(
-        "silence behind the last record", lambda a: [a.head(_CHUNKED), chunk(a.body), hold], STREAMS
+        "silence after the last record", lambda a: [a.head(_CHUNKED), chunk(a.body), hold], STREAMS
     ),
     Fault("a repetition that the server ends", _repeated(lambda answer: [answer.end]), STREAMS),
     Fault("a repetition, then closed", _repeated(lambda _: [close]), STREAMS),
@@ -217,7 +219,7 @@ STREAM_FAULTS: Tuple[Fault, ...] = (
         "a record that is not done and not undone", changing(lambda r: {**r, "done": None}), _LINES
     ),
     Fault("several choices", changing(lambda r: {**r, "choices": r["choices"] * 2}), _EVENTS),
-    Fault("choices that are no list", changing(lambda r: {**r, "choices": {"0": 1}}), _EVENTS),
+    Fault("choices that are not a list", changing(lambda r: {**r, "choices": {"0": 1}}), _EVENTS),
     Fault(
         "tool-call pieces out of order",
         _with_tool_calls(
@@ -241,8 +243,8 @@ STREAM_FAULTS: Tuple[Fault, ...] = (
     Fault(
         "a tool call without a name", _with_tool_calls(_tool_call_piece(0, "{}", id="one")), _EVENTS
     ),
-    Fault("tool calls that are no list", _with_tool_calls("call f now"), STREAMS),
-    Fault("a tool call that is no object", _with_tool_calls(["f"]), STREAMS),
+    Fault("tool calls that are not a list", _with_tool_calls("call f now"), STREAMS),
+    Fault("a tool call that is not an object", _with_tool_calls(["f"]), STREAMS),
     Fault(
         "a tool call whose arguments are a list",
         _with_tool_calls([{"index": 0, "function": {"name": "f", "arguments": [1]}}]),

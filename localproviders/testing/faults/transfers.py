@@ -77,10 +77,12 @@ def _slow_work(answer: Answer) -> List[Step]:
 TRANSFER_ERRORS: Dict[str, str] = {
     "no such model": "pull model manifest: file does not exist",
     "a server too old": "pull model manifest: 412: this model requires a newer version of Ollama",
-    "no right": "unauthorized: access denied",
+    "no permission": "unauthorized: access denied",
     "a corrupt file": "digest mismatch, file must be downloaded again: want sha256:a, got sha256:b",
-    "a bad line": "max retries exceeded: read tcp 192.0.2.1:443: connection reset by peer",
-    "no line": 'pull model manifest: Get "https://registry.ollama.ai/v2/": dial tcp: no such host',
+    "a bad connection": "max retries exceeded: read tcp 192.0.2.1:443: connection reset by peer",
+    "no connection": (
+        'pull model manifest: Get "https://registry.ollama.ai/v2/": dial tcp: no such host'
+    ),
     "another platform": "this model requires MLX support, but the MLX runtime is not available",
 }
 
@@ -90,7 +92,7 @@ TRANSFER_FAULTS: Tuple[Fault, ...] = (
         lambda a: [a.start(), drip(_report(a), _REPORT_INTERVAL_S)],
         _KINDS,
     ),
-    Fault("a transfer that goes to and fro", _alternating_bytes, _KINDS),
+    Fault("a transfer whose progress goes up and down", _alternating_bytes, _KINDS),
     Fault("a transfer that goes back", _once_fewer_bytes, _KINDS),
     Fault("a transfer without success", _without_last_report(), _KINDS),
     Fault("a transfer without success, then closed", _without_last_report(close), _KINDS),

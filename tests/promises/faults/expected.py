@@ -128,13 +128,13 @@ HEADS: Dict[str, Outcomes] = {
     "100 Continue before the answer": good(),
     "early hints before the answer": good(),
     "101 Switching Protocols": fails(ProtocolError),
-    "no HTTP": NO_HTTP,
-    "no HTTP, and silence": NO_HTTP,
+    "not HTTP": NO_HTTP,
+    "not HTTP, then silence": NO_HTTP,
     "HTTP/2": NO_HTTP,
     "an impossible status": NO_HTTP,
-    "a status that is no number": NO_HTTP,
+    "a status that is not a number": NO_HTTP,
     "two different lengths": NO_HTTP,
-    "a length that is no number": good(kept=False),
+    "a length that is not a number": good(kept=False),
     "a negative length": good(kept=False),
     "an unknown transfer coding": good(kept=False),
     "no content, said to be chunked": by_group(
@@ -162,9 +162,9 @@ BODIES: Dict[str, Outcomes] = {
         Outcome(StreamInterruptedError, kept=False, partial=TEXT),
         fails(ProtocolError),
     ),
-    "a second answer behind the first": good(kept=False),
+    "a second answer after the first": good(kept=False),
     "a second answer in one piece with the body": good(kept=False),
-    "rubbish behind the answer": good(kept=False),
+    "rubbish after the answer": good(kept=False),
     "a bad chunk size": CUT,
     "a negative chunk size": CUT,
     "a huge chunk size": CUT,
@@ -203,7 +203,7 @@ BODIES: Dict[str, Outcomes] = {
 RECORDS: Dict[str, Outcomes] = {
     **dict.fromkeys(
         (
-            "no JSON",
+            "not JSON",
             "half a record",
             "two records in one",
             "NaN",
@@ -235,7 +235,7 @@ RECORDS: Dict[str, Outcomes] = {
     "null for the text": good(check=has_text(" there, friend.")),
     "a lone surrogate": good(check=has_text("a\ufffdb there, friend.")),
     "NUL in the text": good(check=has_text("a\x00b there, friend.")),
-    "odd line ends in the text": good(check=has_text("a\u2028b\u0085c\rd\ne there, friend.")),
+    "odd line endings in the text": good(check=has_text("a\u2028b\u0085c\rd\ne there, friend.")),
     "a character cut in two": good(check=has_text("€ there, friend.")),
 }
 
@@ -265,10 +265,10 @@ def _is_idle_limit(error: Any) -> bool:
 STREAMS: Dict[str, Outcomes] = {
     **dict.fromkeys(
         (
-            "CRLF line ends",
-            "CR line ends",
+            "CRLF line endings",
+            "CR line endings",
             "blank lines between",
-            "no line end at the end",
+            "no line ending at the end",
             "comments and pings",
             "every field of an event",
             "no blank after the colon",
@@ -297,8 +297,8 @@ STREAMS: Dict[str, Outcomes] = {
         StreamInterruptedError, partial=FIRST + REPEATED, check=is_retryable
     ),
     "nothing but the last record": fails(ProtocolError),
-    "text behind the last record": good(kept=False, check=has_text(TEXT)),
-    "silence behind the last record": good(kept=False, check=has_text(TEXT)),
+    "text after the last record": good(kept=False, check=has_text(TEXT)),
+    "silence after the last record": good(kept=False, check=has_text(TEXT)),
     "a named error event": ERROR_IN_STREAM,
     **{f"an error in mid-stream: {name}": ERROR_IN_STREAM for name in ERROR_RECORDS},
     "another model": WRONG_MODEL,
@@ -307,15 +307,15 @@ STREAMS: Dict[str, Outcomes] = {
     "a load instead of an answer": fails(ProtocolError),
     "a record that is not done and not undone": fails(ProtocolError),
     "several choices": fails(ProtocolError),
-    "choices that are no list": fails(ProtocolError),
+    "choices that are not a list": fails(ProtocolError),
     "tool-call pieces out of order": good(
         check=_has_calls(("one", "f", {"a": 1}), ("two", "g", {"b": 2}))
     ),
     "tool-call pieces twice": Outcome(ToolCallError, partial=TEXT),
     "a tool call never finished": Outcome(ToolCallError, partial=TEXT),
     "a tool call without a name": Outcome(ToolCallError, partial=TEXT),
-    "tool calls that are no list": fails(ToolCallError, partial=FIRST),
-    "a tool call that is no object": fails(ToolCallError, partial=FIRST),
+    "tool calls that are not a list": fails(ToolCallError, partial=FIRST),
+    "a tool call that is not an object": fails(ToolCallError, partial=FIRST),
     "a tool call whose arguments are a list": fails(ToolCallError, partial=FIRST),
     "a tool call whose arguments are text": good(check=_has_calls(("call_1", "f", {"a": 1}))),
 }
@@ -369,9 +369,9 @@ STATUSES: Dict[str, Outcomes] = {
     "an error body dripped": _STALLED_REASON,
     "an error body without end": fails(ServerError),
     "an error body cut": fails(ServerError),
-    "an error body that is no UTF-8": REFUSED,
+    "an error body that is not UTF-8": REFUSED,
     "an error nested too deep": REFUSED,
-    "an error body in gzip that is none": fails(ServerError),
+    "an error body wrongly labelled as gzip": fails(ServerError),
     "an unexpected endpoint": {
         "streams": fails(ServerError),
         "bodies": fails(ServerError, kept=True),
@@ -379,16 +379,16 @@ STATUSES: Dict[str, Outcomes] = {
         "lmstudio embed": fails(UnsupportedError, kept=True),
         "lmstudio list": good(),  # the older list is used
     },
-    "a busy server whose words are cut": fails(ServerBusyError),
+    "a busy server whose error body is cut": fails(ServerBusyError),
     "a full queue": _BUSY,
-    "a model that loads": {  # Ollama sends nothing while it loads a model
+    "a model that is still loading": {  # Ollama sends nothing while it loads a model
         "*": Outcome(LimitError, kept=True, limit="load_s"),
         "ollama": _BUSY,
     },
-    "too many requests, at once again": _BUSY,
+    "too many requests, retry at once": _BUSY,
     "too many requests until a date": _BUSY,
     "too many requests for a year": Outcome(ServerBusyError, kept=True, sent=1),
-    "a wait that is no time": _BUSY,
+    "a Retry-After that is not a time": _BUSY,
     **{f"an error under status 200: {name}": REFUSED for name in ERROR_RECORDS},
 }
 
@@ -437,7 +437,7 @@ VECTORS: Dict[str, Outcomes] = {
 #: The outcome of a transfer (pull, push, create) that meets the fault.
 TRANSFERS: Dict[str, Outcomes] = {
     "a transfer that stands still": fails(LimitError, check=_is_idle_limit),
-    "a transfer that goes to and fro": fails(LimitError, check=_is_idle_limit),
+    "a transfer whose progress goes up and down": fails(LimitError, check=_is_idle_limit),
     "a transfer that goes back": good(),
     "a transfer without success": Outcome(StreamInterruptedError, check=is_retryable),
     "a transfer without success, then closed": _CUT,
@@ -446,11 +446,11 @@ TRANSFERS: Dict[str, Outcomes] = {
     "a report without a status": fails(ProtocolError),
     "a transfer that fails: no such model": Outcome(ModelNotFoundError),
     "a transfer that fails: a server too old": Outcome(UnsupportedError),
-    "a transfer that fails: no right": Outcome(AuthenticationError),
+    "a transfer that fails: no permission": Outcome(AuthenticationError),
     "a transfer that fails: another platform": Outcome(UnsupportedError),
     **{
         f"a transfer that fails: {what}": Outcome(ServerError, check=lambda error: error.retryable)
-        for what in ("a corrupt file", "a bad line", "no line")
+        for what in ("a corrupt file", "a bad connection", "no connection")
     },
 }
 

@@ -296,18 +296,18 @@ AROUND: List[Row] = [
     Row(
         "a busy server whose words are cut, then fine",
         _SENT_TWICE,
-        first_attempts("a busy server whose words are cut", 1),
+        first_attempts("a busy server whose error body is cut", 1),
     ),
     Row("a full queue, then free", _SENT_TWICE, first_attempts("a full queue", 1)),
     Row(
         "a model that loads, then ready",
         Outcome(check=attempted(3), sent=3),
-        first_attempts("a model that loads", 2),
+        first_attempts("a model that is still loading", 2),
     ),
     Row(
         "too many requests, then fine",
         _SENT_TWICE,
-        first_attempts("too many requests, at once again", 1),
+        first_attempts("too many requests, retry at once", 1),
     ),
     Row(
         "too many requests until a date, then fine",
@@ -335,7 +335,7 @@ AROUND: List[Row] = [
             ("silence", times_out()),
             ("body stalled", STALLED),
             ("closed without an answer", EXPECTED["closed without an answer"]),
-            ("a second answer behind the first", good(kept=False)),
+            ("a second answer after the first", good(kept=False)),
             ("a second answer in one piece with the body", good(kept=False)),
         )
     ),

@@ -239,7 +239,7 @@ SABOTAGES: Dict[str, Sabotage] = {
         _leave_connections_open,
         (
             ("body stalled", "ollama", "stream"),
-            ("no JSON", "lmstudio", "complete"),
+            ("not JSON", "lmstudio", "complete"),
             ("a line of 50 MB", "openai", "list"),
         ),
     ),
@@ -262,9 +262,9 @@ SABOTAGES: Dict[str, Sabotage] = {
     "reuse a dirty connection": Sabotage(
         _reuse_dirty_connections,
         (
-            ("a second answer behind the first", "ollama", "complete"),
-            ("rubbish behind the answer", "lmstudio", "embed"),
-            ("a second answer behind the first", "openai", "list"),
+            ("a second answer after the first", "ollama", "complete"),
+            ("rubbish after the answer", "lmstudio", "embed"),
+            ("a second answer after the first", "openai", "list"),
         ),
     ),
     "accept every status": Sabotage(

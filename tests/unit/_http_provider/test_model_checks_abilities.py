@@ -226,7 +226,7 @@ def test_what_is_known_does_not_travel() -> None:
         "status 500 with JSON",
         "a login page",
         "body cut",
-        "no JSON",
+        "not JSON",
     ],
 )
 def test_a_failed_question_masks_no_answer(fault: str) -> None:

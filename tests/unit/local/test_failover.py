@@ -134,7 +134,7 @@ def test_an_answer_with_its_history_survives_dictionaries_and_pickles() -> None:
         ("status 500 with JSON", "ServerError"),
         ("a full queue", "ServerBusyError"),
         ("closed without an answer", "StreamInterruptedError"),
-        ("no HTTP", "ProtocolError"),
+        ("not HTTP", "ProtocolError"),
         ("status 401 with JSON", "AuthenticationError"),
     ],
 )
@@ -215,7 +215,7 @@ def test_vectors_that_had_been_made_are_not_thrown_away() -> None:
 
 def test_a_pull_that_has_begun_stays_where_it_is() -> None:
     with pair() as made:
-        made.ollama.break_next("a transfer that fails: no right")
+        made.ollama.break_next("a transfer that fails: no permission")
         with pytest.raises(ProviderError) as caught:
             made.local.pull("qwen3:0.6b", on_progress=lambda report: None)
         assert not isinstance(caught.value, AllFailedError)

@@ -91,7 +91,7 @@ def test_a_loaded_model_has_its_allocated_window(ollama: OllamaProvider) -> None
     assert known.max_context_length == 131072
 
 
-@pytest.mark.parametrize("fault", ["status 500 with JSON", "status 404 with text", "no JSON"])
+@pytest.mark.parametrize("fault", ["status 500 with JSON", "status 404 with text", "not JSON"])
 def test_without_a_list_of_loaded_models_the_window_is_unknown(
     server: FakeOllama, ollama: OllamaProvider, fault: str
 ) -> None:
@@ -249,7 +249,7 @@ def test_what_makes_no_model_is_rejected(ollama: OllamaProvider, fields: Any) ->
         ollama.create(**{"model": "mine", **fields})
 
 
-@pytest.mark.parametrize("fault", ["body reset", "a transfer that fails: no right", "silence"])
+@pytest.mark.parametrize("fault", ["body reset", "a transfer that fails: no permission", "silence"])
 def test_no_error_shows_what_a_model_was_to_say(
     server: FakeOllama, ollama: OllamaProvider, fault: str, fake_clock: FakeTime
 ) -> None:

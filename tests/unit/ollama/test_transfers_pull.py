@@ -94,8 +94,8 @@ def test_what_was_known_of_a_model_is_forgotten(server: FakeOllama, ollama: Olla
 
 HALTS = [
     "a transfer that stands still",
-    "a transfer that goes to and fro",
-    "a transfer that fails: a bad line",
+    "a transfer whose progress goes up and down",
+    "a transfer that fails: a bad connection",
     "a transfer that fails: a corrupt file",
     "body stalled",
     "body cut",
@@ -257,9 +257,9 @@ def test_a_server_that_takes_its_time_to_start_anew_is_waited_for(server: FakeOl
 FAILURES: Any = {
     "no such model": (ModelNotFoundError, 1),
     "a server too old": (UnsupportedError, 1),
-    "no right": (AuthenticationError, 1),
+    "no permission": (AuthenticationError, 1),
     "another platform": (UnsupportedError, 1),
-    "no line": (ServerError, 4),
+    "no connection": (ServerError, 4),
 }
 
 
