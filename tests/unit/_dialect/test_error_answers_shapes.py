@@ -70,6 +70,13 @@ _SHAPES: Mapping[str, Shape] = {
         "boom",
     ),
     "llama.cpp's object alone": Shape({"code": 500, "message": "boom"}, e.ServerError, "boom"),
+    "a name as the code": Shape(
+        {"code": "InvalidParameter", "message": "boom", "request_id": "x"}, e.ServerError, "boom"
+    ),
+    "a service's number": Shape({"code": 20012, "message": "b", "data": None}, e.ServerError, "b"),
+    "a service's number beside msg": Shape({"code": 1001, "msg": "boom"}, e.ServerError, "boom"),
+    "error is true": Shape({"error": True, "message": "boom"}, e.ServerError, "boom"),
+    "error is a number": Shape({"error": 7, "message": "boom"}, e.ServerError, "boom"),
     "FastAPI, a text": Shape({"detail": "boom"}, e.ServerError, "boom"),
     "FastAPI, a list": Shape(
         {
@@ -183,6 +190,8 @@ _BARE: Mapping[str, Shape] = {
     "message": Shape({"message": "boom"}, e.ServerError, "boom"),
     "message and a word": Shape({"message": "boom", "code": "odd"}, e.ServerError, "boom"),
     "msg": Shape({"msg": "boom"}, e.ServerError, "boom"),
+    "a title": Shape({"type": "about:blank", "title": "boom"}, e.ServerError, "boom"),
+    "a capital letter": Shape({"Message": "boom"}, e.ServerError, "boom"),
     "a title and a detail": Shape({"title": "Odd", "detail": "boom"}, e.ServerError, "boom"),
 }
 _ALL = {**_SHAPES, **_BARE}
