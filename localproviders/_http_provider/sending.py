@@ -239,6 +239,7 @@ class Sending:
         Raises:
             ProviderError: The given error, because no change can help; or a limit expired.
         """
+        self._remember_earlier(error)
         if self._can_leave_out(error):
             self.attempts.repeat(error)
             return
@@ -251,14 +252,27 @@ class Sending:
 
     def accepted(self) -> List[str]:
         """Remember the fields that were left out, and return the warnings for the response."""
+        self._remember()
+        name = self._provider.name
+        left_out = [f"{name} refuses {f.name}, so it was left out: {f.lost}" for f in self._missing]
+        return left_out if self._reloaded is None else [*left_out, self._reloaded]
+
+    def _remember(self) -> None:
+        """Remember the refusals of the fields that were left out."""
         for field, said in self._left_out.items():
             # Without a text, the refusal was known before.
             if said and not _says(field.combined, said):
                 model = self._model if _concerns_a_model(said, self._model) else None
                 self._provider._refused.add(self._path, model, field.name)
-        name = self._provider.name
-        left_out = [f"{name} refuses {f.name}, so it was left out: {f.lost}" for f in self._missing]
-        return left_out if self._reloaded is None else [*left_out, self._reloaded]
+
+    def _remember_earlier(self, error: ProviderError) -> None:
+        """Remember earlier refusals if the server now refuses the schema of the request.
+
+        `parse` then sends another request, in which the server must not refuse the fields again.
+        """
+        is_other = self._left_out and not refused(error, self._left_out)
+        if is_other and refused_schemas.refuses_schema(error):
+            self._remember()
 
     def _ours(self) -> List[OwnField]:
         """Return the fields that may be left out, without those in the caller's `extra_body`."""
