@@ -111,18 +111,21 @@ class RefusedFields:
     """
 
     def __init__(self) -> None:
+        # Two fields can have the same name for the caller, but not the same first key.
         self._known: Set[Tuple[str, Optional[str], str]] = set()
 
-    def add(self, path: str, model: Optional[str], name: str) -> None:
+    def add(self, path: str, model: Optional[str], field: OwnField) -> None:
         """Remember a refusal; None as the model means all models."""
-        self._known.add((path, model, name))
+        self._known.add((path, model, field.keys[0]))
 
     def among(self, fields: Sequence[OwnField], path: str, model: str) -> List[OwnField]:
         """Return those of the fields that the server refuses."""
         return [
             field
             for field in fields
-            if (path, None, field.name) in self._known or (path, model, field.name) in self._known
+            if not self._known.isdisjoint(
+                {(path, None, field.keys[0]), (path, model, field.keys[0])}
+            )
         ]
 
     def __bool__(self) -> bool:
@@ -263,7 +266,7 @@ class Sending:
             # Without a text, the refusal was known before.
             if said and not _says(field.combined, said):
                 model = self._model if _concerns_a_model(said, self._model) else None
-                self._provider._refused.add(self._path, model, field.name)
+                self._provider._refused.add(self._path, model, field)
 
     def _remember_earlier(self, error: ProviderError) -> None:
         """Remember earlier refusals if the server now refuses the schema of the request.
