@@ -149,6 +149,8 @@ _TOKEN_COUNTS = (
     rf"length {_PROMPT} (?:exceeds|is greater than)[^.\d]{{0,40}} {_WINDOW}\b",
     # SiliconFlow: length of prompt_tokens (5000) must be less than max_seq_len (4096)
     rf"prompt_tokens \({_PROMPT}\)[^()]{{0,40}}\({_WINDOW}\)",
+    # Cerebras: Please reduce the length ... Current length is 9000 while limit is 8192
+    rf"length is {_PROMPT} while limit is {_WINDOW}\b",
     # Jina: Single text cannot exceed 8192 tokens. 10454 tokens given
     rf"cannot exceed {_WINDOW} tokens\. {_PROMPT} tokens given",
     # contains 5000 tokens, which is too long for the 4096 token context window

@@ -198,12 +198,9 @@ def _function_of(call: Any) -> Any:
     return call if is_flat else call.get("function")
 
 
-# Fields with the thinking: that of Ollama, and those of servers that imitate it.
-_THINKING = ("thinking", "reasoning", "reasoning_content")
-
-
 def _thinking_in(source: Mapping[str, Any]) -> Any:
-    return next((source[name] for name in _THINKING if source.get(name)), None)
+    """Return the thinking: in Ollama's field, or in a field of servers that imitate Ollama."""
+    return source.get("thinking") or source.get("reasoning") or source.get("reasoning_content")
 
 
 def _changing_strings(data: Any, kind: str) -> Sequence[Any]:
