@@ -58,6 +58,28 @@ def shortened(text: str, max_length: int = 100) -> str:
     return line if len(line) <= max_length else f"{line[: max_length - 3]}..."
 
 
+# Number of characters of a page in which the title is searched, and maximum length of the title. A
+# longer title is cut.
+_MAX_PAGE, _MAX_TITLE = 20_000, 120
+
+
+def title_of(page: str) -> str:
+    """Return the title of a page of HTML on one line, shortened, or an empty string."""
+    from html import unescape  # imports a large table, which only a page of HTML needs
+
+    found = re.search(r"<title[^<>]{0,200}>([^<]{1,1000})", page[:_MAX_PAGE], re.IGNORECASE)
+    words = unescape(found.group(1)).split() if found else ()
+    return " ".join(words)[:_MAX_TITLE]
+
+
+def not_json(text: str, reason: object) -> str:
+    """Return the error message for a text that is not JSON: a web page, or invalid for a reason."""
+    if not re.match(r"\s*<(!doctype|html|head)\b", text, re.IGNORECASE):
+        return f"the answer is not JSON: {reason}"
+    title, message = title_of(text), "the answer is a web page and not JSON"
+    return f"{message}: {title!r}" if title else message
+
+
 def on_screen(lines: Sequence[str], max_lines: int = 24) -> str:
     """Return lines as one text that fits on a screen.
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
-from html import unescape
 from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
 from localproviders._address import Endpoint, short_form_hint
-from localproviders._dialect.values import count, mapping
+from localproviders._dialect.values import count, is_failure_code, mapping, retry_after
 from localproviders._did_you_mean import did_you_mean
 from localproviders._http.framing import parse_json
 from localproviders._record import size_of
+from localproviders._redact import title_of
 from localproviders.errors import (
     AuthenticationError,
     CapabilityError,
@@ -75,10 +73,6 @@ _PRECISE = (AuthenticationError, ServerBusyError)
 # Longer error texts are cut, because searching the patterns takes quadratic time. A real error text
 # is one sentence.
 _MAX_REASON = 4_000
-
-# Number of characters at the start of a page that are searched for its title, and maximum length of
-# the title. A longer title is cut.
-_MAX_PAGE, _MAX_TITLE = 20_000, 120
 
 # Maximum nesting of the JSON of an error. Real errors have a few levels.
 _MAX_DEPTH = 100
@@ -155,6 +149,8 @@ _TOKEN_COUNTS = (
     rf"length {_PROMPT} (?:exceeds|is greater than)[^.\d]{{0,40}} {_WINDOW}\b",
     # SiliconFlow: length of prompt_tokens (5000) must be less than max_seq_len (4096)
     rf"prompt_tokens \({_PROMPT}\)[^()]{{0,40}}\({_WINDOW}\)",
+    # Cerebras: Please reduce the length ... Current length is 9000 while limit is 8192
+    rf"length is {_PROMPT} while limit is {_WINDOW}\b",
     # Jina: Single text cannot exceed 8192 tokens. 10454 tokens given
     rf"cannot exceed {_WINDOW} tokens\. {_PROMPT} tokens given",
     # contains 5000 tokens, which is too long for the 4096 token context window
@@ -200,6 +196,9 @@ _SENTENCES = (
     "errorMessage",
     "status_msg",
     "errors",
+    "error_message",
+    "Message",
+    "title",
 )
 
 
@@ -223,7 +222,7 @@ def read_words(body: Any, *, is_inside: bool = False, is_refusal: bool = False) 
         body = body[0]
     if not isinstance(body, dict):
         return Words(text=body) if is_refusal and isinstance(body, str) else None
-    if body.get("error") is not None:
+    if body.get("error") is not None and not _says_no_error(body):
         return _from_error(body, is_inside)
     # Fast path: almost every record of a stream is recognised as an answer here. `_without_error`
     # has the complete test.
@@ -233,6 +232,15 @@ def read_words(body: Any, *, is_inside: bool = False, is_refusal: bool = False) 
     return _without_error(body, is_inside, is_refusal)
 
 
+def _says_no_error(body: Mapping[str, Any]) -> bool:
+    """Return whether ``error`` is false or an empty text, beside a part of an answer."""
+    if body["error"] not in (False, ""):
+        return False
+    return any(body.get(name) and not isinstance(body[name], str) for name in _ANSWER) or (
+        body.get("done") is False
+    )
+
+
 def _from_error(body: Mapping[str, Any], is_inside: bool) -> Words:
     error = body["error"]
     if isinstance(error, str):
@@ -240,7 +248,10 @@ def _from_error(body: Mapping[str, Any], is_inside: bool) -> Words:
         return inner or _with_sentence(error, body)
     if isinstance(error, dict):
         return _from_object(error, fallback=_text(body.get("message")), is_inside=is_inside)
-    return Words(text=_sentences(error) if isinstance(error, list) else str(error))
+    if isinstance(error, list):
+        return Words(text=_sentences(error))
+    said = _sentence_beside(body)  # the error is true or a number
+    return Words(text=said, kind=_kind_of(body)) if said else Words(text=str(error))
 
 
 def _kind_of(error: Mapping[str, Any], *more: str) -> str:
@@ -258,13 +269,18 @@ def _with_sentence(error: str, body: Mapping[str, Any]) -> Words:
 
     The string may be only a name, with the sentence in another field of the body.
     """
-    kind, beside = _kind_of(body), (body.get(name) for name in _SENTENCES)
-    said = next((_sentences(v) for v in beside if v and isinstance(v, (str, list))), None)
+    kind, said = _kind_of(body), _sentence_beside(body)
     if not said or said in error:
         return Words(text=error, kind=kind)
     is_name = re.fullmatch(r"[\w.-]{1,60}|[A-Z][a-z]+(?: [A-Z][a-z]+){0,3}", error)
     kind = " ".join(filter(None, (kind, error))) if is_name else kind
     return Words(text=said if is_name or error in said else f"{error}: {said}", kind=kind)
+
+
+def _sentence_beside(body: Mapping[str, Any]) -> str:
+    """Return the sentence in another field than ``error``, or an empty string."""
+    beside = (body.get(name) for name in _SENTENCES)
+    return next((_sentences(v) for v in beside if v and isinstance(v, (str, list))), "")
 
 
 def _without_error(body: Mapping[str, Any], is_inside: bool, is_refusal: bool) -> Optional[Words]:
@@ -300,7 +316,9 @@ def _is_error(body: Mapping[str, Any]) -> bool:
     codes = (_code(body.get(name)) for name in ("code", "status", "status_code", "statusCode"))
     signs = (body.get("type") == "error", body.get("status") == "error")
     is_failure = any(signs) or body.get("success") is False or any(codes)
-    return is_failure and isinstance(body.get("message"), (str, dict))
+    if isinstance(body.get("message"), (str, dict)):
+        return is_failure or is_failure_code(body.get("code"))
+    return isinstance(body.get("msg"), str) and is_failure_code(body.get("code"), by_number=True)
 
 
 def _code(value: Any) -> Optional[int]:
@@ -477,18 +495,11 @@ def explain(
 def _web_page(status: int, page: str) -> ProviderError:
     """Return the error for an HTML page, which a web server or a proxy sent."""
     hint = _WEB_SERVER_HINT if status == _NOT_FOUND else _STATUS_HINTS.get(status)
-    title = _title_of(page)
+    title = title_of(page)
     message = f"the server answered with a web page (status {status})"
     return _class_for_status(status)(
         f"{message}: {title!r}" if title else message, hint=hint, status=status
     )
-
-
-def _title_of(page: str) -> str:
-    """Return the title of a page of HTML on one line, shortened, or an empty string."""
-    found = re.search(r"<title[^<>]{0,200}>([^<]{1,1000})", page[:_MAX_PAGE], re.IGNORECASE)
-    words = unescape(found.group(1)).split() if found else ()
-    return " ".join(words)[:_MAX_TITLE]
 
 
 def address_hint(
@@ -611,25 +622,6 @@ def _add_token_counts(error: ContextOverflowError, words: Words) -> None:
 
 def _number(digits: Optional[str]) -> Optional[int]:
     return None if digits is None else int(digits.replace(",", ""))
-
-
-def retry_after(value: Optional[str]) -> Optional[float]:
-    """Parse the header ``Retry-After``, which contains a number of seconds or a date.
-
-    Returns:
-        Seconds from now, at least 0; None if the header is missing or invalid.
-    """
-    if not value:
-        return None
-    if re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
-        return float(value)
-    try:
-        until = parsedate_to_datetime(value)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=timezone.utc)
-    return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
 
 
 def not_found(model: str, *, available: Tuple[str, ...] = (), **facts: Any) -> ModelNotFoundError:

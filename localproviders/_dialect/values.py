@@ -8,7 +8,8 @@ models: without them the response would be wrong.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any, List, Mapping, Optional
 
 from localproviders.errors import ProtocolError
@@ -35,6 +36,24 @@ def count(value: Any) -> Optional[int]:
     # LM Studio may write integers as floats (docs/reference/lmstudio.md, "Traps").
     found = integer(int(value) if isinstance(value, float) and value.is_integer() else value)
     return None if found is None or found < 0 else found
+
+
+def index_of(value: Any) -> Optional[int]:
+    """Return an index, which a few servers write as a float or as a text; otherwise None."""
+    if isinstance(value, str):
+        return int(value) if re.fullmatch(r"[0-9]{1,9}", value) else None
+    return integer(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def is_failure_code(code: Any, *, by_number: bool = False) -> bool:
+    """Return whether a service's own code, a number or a name, means a failure."""
+    if isinstance(code, int):
+        return code >= 400
+    if not isinstance(code, str) or by_number:
+        return False
+    return (
+        re.fullmatch(r"(?!(ok|success\w*|succeeded)$)[a-z][\w.-]*", code, re.IGNORECASE) is not None
+    )
 
 
 def number(value: Any) -> Optional[float]:
@@ -99,3 +118,22 @@ def parse_timestamp(text: Any) -> Optional[datetime]:
         return datetime.fromisoformat(f"{seconds}.{(fraction or '0')[:6]:0<6}{offset}")
     except ValueError:
         return None
+
+
+def retry_after(value: Optional[str]) -> Optional[float]:
+    """Parse the header ``Retry-After``, which contains a number of seconds or a date.
+
+    Returns:
+        Seconds from now, at least 0; None if the header is missing or invalid.
+    """
+    if not value:
+        return None
+    if re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=timezone.utc)
+    return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())

@@ -23,6 +23,7 @@ from math import inf, isinf
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NoReturn, Optional, Tuple, Union
 
 from localproviders._interrupts import is_injected
+from localproviders._redact import not_json
 from localproviders.errors import AnswerTooLargeError, ProtocolError
 
 #: A function that raises an error if a limit of the call has expired, or the call was cancelled.
@@ -687,8 +688,7 @@ def parse_json(
     except ValueError as error:
         if is_injected(error):
             raise
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise ProtocolError(f"the answer is not JSON: {reason}") from None
+        raise ProtocolError(not_json(text, getattr(error, "msg", error))) from None
 
 
 def looks_cut(text: str) -> bool:

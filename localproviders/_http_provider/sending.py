@@ -111,18 +111,21 @@ class RefusedFields:
     """
 
     def __init__(self) -> None:
+        # Two fields can have the same name for the caller, but not the same first key.
         self._known: Set[Tuple[str, Optional[str], str]] = set()
 
-    def add(self, path: str, model: Optional[str], name: str) -> None:
+    def add(self, path: str, model: Optional[str], field: OwnField) -> None:
         """Remember a refusal; None as the model means all models."""
-        self._known.add((path, model, name))
+        self._known.add((path, model, field.keys[0]))
 
     def among(self, fields: Sequence[OwnField], path: str, model: str) -> List[OwnField]:
         """Return those of the fields that the server refuses."""
         return [
             field
             for field in fields
-            if (path, None, field.name) in self._known or (path, model, field.name) in self._known
+            if not self._known.isdisjoint(
+                {(path, None, field.keys[0]), (path, model, field.keys[0])}
+            )
         ]
 
     def __bool__(self) -> bool:
@@ -239,6 +242,7 @@ class Sending:
         Raises:
             ProviderError: The given error, because no change can help; or a limit expired.
         """
+        self._remember_earlier(error)
         if self._can_leave_out(error):
             self.attempts.repeat(error)
             return
@@ -251,14 +255,27 @@ class Sending:
 
     def accepted(self) -> List[str]:
         """Remember the fields that were left out, and return the warnings for the response."""
+        self._remember()
+        name = self._provider.name
+        left_out = [f"{name} refuses {f.name}, so it was left out: {f.lost}" for f in self._missing]
+        return left_out if self._reloaded is None else [*left_out, self._reloaded]
+
+    def _remember(self) -> None:
+        """Remember the refusals of the fields that were left out."""
         for field, said in self._left_out.items():
             # Without a text, the refusal was known before.
             if said and not _says(field.combined, said):
                 model = self._model if _concerns_a_model(said, self._model) else None
-                self._provider._refused.add(self._path, model, field.name)
-        name = self._provider.name
-        left_out = [f"{name} refuses {f.name}, so it was left out: {f.lost}" for f in self._missing]
-        return left_out if self._reloaded is None else [*left_out, self._reloaded]
+                self._provider._refused.add(self._path, model, field)
+
+    def _remember_earlier(self, error: ProviderError) -> None:
+        """Remember earlier refusals if the server now refuses the schema of the request.
+
+        `parse` then sends another request, in which the server must not refuse the fields again.
+        """
+        is_other = self._left_out and not refused(error, self._left_out)
+        if is_other and refused_schemas.refuses_schema(error):
+            self._remember()
 
     def _ours(self) -> List[OwnField]:
         """Return the fields that may be left out, without those in the caller's `extra_body`."""

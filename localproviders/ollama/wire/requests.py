@@ -253,6 +253,7 @@ def named_sources(**arguments: Optional[Files]) -> Sources:
     Raises:
         ConfigurationError: A name is not a relative path with forward slashes. The server
             accepts no others (docs/reference/ollama.md, "Pull, push and create").
+        TypeError: An argument is neither a path nor a mapping, for example a list of paths.
     """
     return {what: _named_files(files, what) for what, files in arguments.items()}
 
@@ -263,6 +264,11 @@ def _named_files(files: Optional[Files], what: str) -> Dict[str, str]:
     if isinstance(files, (str, os.PathLike)):
         path = os.fspath(files)
         return {os.path.basename(path): path}
+    if not isinstance(files, Mapping):
+        raise TypeError(
+            f"{what} must be a path, or a mapping from the names of the files to their paths, "
+            f"not a {type(files).__name__}"
+        )
     found = {name: os.fspath(path) for name, path in files.items()}
     for name in found:
         parts = PurePosixPath(name).parts

@@ -87,7 +87,7 @@ class ChunkParser:
         self._check_end(data)
         source = self._source(data)
         reason = nonempty_text(data.get("done_reason"))
-        thinking = text(source.get("thinking"))
+        thinking = text(_thinking_in(source))
         content = text(source.get("response" if source is data else "content"))
         # `held` returns this text if the rest of the record cannot be read.
         self._unread = content
@@ -157,7 +157,7 @@ class ChunkParser:
         # calls of a response are kept in memory until its end.
         if not calls:
             return ()
-        if isinstance(calls, dict) and "function" in calls:
+        if isinstance(calls, dict) and _function_of(calls) is not None:
             calls = [calls]
         if not isinstance(calls, list):
             raise ToolCallError("the tool calls of the response are not a list")
@@ -166,7 +166,7 @@ class ChunkParser:
 
     def _tool_call(self, call: Any) -> ToolCall:
         self._tally.add()
-        function = call.get("function") if isinstance(call, dict) else None
+        function = _function_of(call)
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(function, dict) or not isinstance(name, str) or not name:
             raise ToolCallError("a tool call in the response has no name")
@@ -190,12 +190,25 @@ class ChunkParser:
         self._weight_left -= weigh(text, most=self._weight_left, look=self._look)
 
 
+def _function_of(call: Any) -> Any:
+    """Return the object with the name and the arguments of a call; None if there is none."""
+    if not isinstance(call, dict):
+        return None
+    is_flat = "function" not in call and "name" in call
+    return call if is_flat else call.get("function")
+
+
+def _thinking_in(source: Mapping[str, Any]) -> Any:
+    """Return the thinking: in Ollama's field, or in a field of servers that imitate Ollama."""
+    return source.get("thinking") or source.get("reasoning") or source.get("reasoning_content")
+
+
 def _changing_strings(data: Any, kind: str) -> Sequence[Any]:
     """Return the strings in which a record differs from the previous one."""
     # Described in docs/reference/ollama.md, "Streaming".
     message = data.get("message")
     source, name = (message, "content") if isinstance(message, dict) else (data, "response")
-    piece = source.get("thinking" if kind == "thinking" else name)
+    piece = _thinking_in(source) if kind == "thinking" else source.get(name)
     return (data["created_at"], piece) if "created_at" in data else (piece,)
 
 

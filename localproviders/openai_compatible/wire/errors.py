@@ -32,6 +32,7 @@ RULES: Tuple[Rule, ...] = (
         r"|range of input length should be|exceeds? max message tokens|prompt exceeds max length"
         r"|token count is \d+ but model only supports|larger than the model input length limit"
         r"|configured context size is \d|exceeds maximum allowed token size|tokens_limit_reached"
+        r"|tokens to keep from the initial prompt|keep the first \d+ tokens"  # LM Studio
         r"|must be less than max_seq_len|is greater than max_seq_len|text cannot exceed \d+ tokens",
         ContextOverflowError,
         "shorten the prompt, or start the server with a larger context",

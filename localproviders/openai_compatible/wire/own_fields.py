@@ -112,6 +112,16 @@ OPTIONAL: Tuple[OwnField, ...] = (
         hint="pass a level that the server knows, such as thinking='none' or 'low', or its own "
         "switch in extra_body; or pass strict=False",
     ),
+    OwnField(
+        name="thinking",
+        refusal=r"reasoning[ _]?effort",
+        keys=("reasoning_effort",),
+        leave_out=_without("reasoning_effort"),
+        lost="the server or the model decides whether and how much the model reasons",
+        combined=r"\bvalues?\b|one of|must be|expected|\btools?\b|\bfunctions?\b",
+        hint="pass a level that the server and the model know, or leave out thinking; or pass "
+        "strict=False",
+    ),
 )
 
 

@@ -26,7 +26,15 @@ from localproviders._dialect.common import (
 from localproviders._dialect.error_answers import Rule, from_words, read_words
 from localproviders._dialect.repeated_records import Template
 from localproviders._dialect.thinking import ThinkingSplitter
-from localproviders._dialect.values import count, mapping, mappings, nonempty_text, number, text
+from localproviders._dialect.values import (
+    count,
+    index_of,
+    mapping,
+    mappings,
+    nonempty_text,
+    number,
+    text,
+)
 from localproviders._http.framing import Look, Tally, no_look
 from localproviders.errors import EmbeddingError, ProtocolError, StreamInterruptedError
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
@@ -468,7 +476,11 @@ def parse_vectors(
         unexpected("'data' list")
     if texts is not None:
         check_vectors(len(items), texts)
-    order = [item.get("index", position) for position, item in enumerate(items)]
+    # A missing index means the position: servers in Go leave out a zero.
+    indexes = (item.get("index") for item in items)
+    order = [
+        position if index is None else index_of(index) for position, index in enumerate(indexes)
+    ]
     if sorted(map(repr, order)) != sorted(map(repr, range(len(items)))):
         raise EmbeddingError("the indexes of the vectors in the response are not 0, 1, 2 and so on")
     tally = Tally("vectors", len(items), look)
@@ -480,8 +492,8 @@ def parse_vectors(
     )
 
 
-def _first(pair: Tuple[int, Any]) -> int:
-    return pair[0]
+def _first(pair: Tuple[Optional[int], Any]) -> int:
+    return pair[0] or 0
 
 
 def _vector(value: Any, tally: Tally) -> Sequence[float]:

@@ -12,7 +12,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from localproviders._dialect.common import arguments_of, is_too_long, read_arguments
-from localproviders._dialect.values import integer, nonempty_text
+from localproviders._dialect.values import index_of, nonempty_text
 from localproviders._http.framing import (
     MOST_CALLS,
     MOST_PIECES,
@@ -127,8 +127,8 @@ class ToolCallAssembler:
         return True
 
     def _add_one(self, piece: Mapping[str, Any], position: Optional[int]) -> None:
-        function, index = _function_of(piece), piece.get("index")
-        if not isinstance(function, dict) or (index is not None and integer(index) is None):
+        function, index = _function_of(piece), index_of(piece.get("index"))
+        if not isinstance(function, dict) or (index is None and piece.get("index") is not None):
             raise ToolCallError("a tool call in the response has an invalid function or index")
         self._pieces.add()
         new_id, name = (
@@ -270,7 +270,7 @@ class ToolCallAssembler:
     ) -> ToolCall:
         if not held.name:
             raise ToolCallError("a tool call in the response has no name")
-        text = "".join(held.arguments).strip()
+        text = _written_arguments(held.arguments)
         # An empty string means a call without arguments, unless the response was cut before them.
         is_cut = is_too_long(finish_reason) or finish_reason == "content_filter"
         text = text or ("" if is_cut else "{}")
@@ -291,6 +291,14 @@ class ToolCallAssembler:
             AnswerTooLargeError: All calls together have too many of them.
         """
         self._weight_left -= weigh(text, most=self._weight_left, look=self._look)
+
+
+def _written_arguments(pieces: List[str]) -> str:
+    """Return the arguments in the pieces, without an empty object that only held their place."""
+    rest = "".join(pieces[1:]).strip()
+    if pieces and pieces[0].strip() == "{}" and rest.startswith("{") and rest != "{}":
+        return rest
+    return "".join(pieces).strip()
 
 
 def _function_of(piece: Mapping[str, Any]) -> Any:

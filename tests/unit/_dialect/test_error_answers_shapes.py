@@ -70,6 +70,13 @@ _SHAPES: Mapping[str, Shape] = {
         "boom",
     ),
     "llama.cpp's object alone": Shape({"code": 500, "message": "boom"}, e.ServerError, "boom"),
+    "a name as the code": Shape(
+        {"code": "InvalidParameter", "message": "boom", "request_id": "x"}, e.ServerError, "boom"
+    ),
+    "a service's number": Shape({"code": 20012, "message": "b", "data": None}, e.ServerError, "b"),
+    "a service's number beside msg": Shape({"code": 1001, "msg": "boom"}, e.ServerError, "boom"),
+    "error is true": Shape({"error": True, "message": "boom"}, e.ServerError, "boom"),
+    "error is a number": Shape({"error": 7, "message": "boom"}, e.ServerError, "boom"),
     "FastAPI, a text": Shape({"detail": "boom"}, e.ServerError, "boom"),
     "FastAPI, a list": Shape(
         {
@@ -183,6 +190,8 @@ _BARE: Mapping[str, Shape] = {
     "message": Shape({"message": "boom"}, e.ServerError, "boom"),
     "message and a word": Shape({"message": "boom", "code": "odd"}, e.ServerError, "boom"),
     "msg": Shape({"msg": "boom"}, e.ServerError, "boom"),
+    "a title": Shape({"type": "about:blank", "title": "boom"}, e.ServerError, "boom"),
+    "a capital letter": Shape({"Message": "boom"}, e.ServerError, "boom"),
     "a title and a detail": Shape({"title": "Odd", "detail": "boom"}, e.ServerError, "boom"),
 }
 _ALL = {**_SHAPES, **_BARE}
@@ -333,6 +342,8 @@ def test_words_and_types_decide_as_far_as_they_say_more_than_the_status(
 # --- numbers of an overflow -------------------------------------------------------------------
 
 _OVERFLOWS: Mapping[str, Tuple[int, int]] = {
+    "Please reduce the length of the messages or completion. Current length is 9000 while limit is "
+    "8192": (9000, 8192),
     "request (3010 tokens) exceeds the available context size (1024 tokens), try increasing it": (
         3010,
         1024,
@@ -442,6 +453,13 @@ def test_both_numbers_of_an_overflow_are_read(said: str, form: str) -> None:
     assert (error.prompt_tokens, error.context_length) == _OVERFLOWS[said]
     assert error.server_message == said
     assert all(str(number) in error.message for number in _OVERFLOWS[said])
+
+
+@pytest.mark.parametrize("dialect", ["openai", "lmstudio"])
+def test_an_overflow_of_lm_studio_is_one_in_both_dialects(dialect: str) -> None:
+    said = "The number of tokens to keep from the initial prompt is greater than the context length"
+    body = json.dumps({"error": said}).encode()
+    assert type(_ask(dialect, body, "application/json", "400 B")) is e.ContextOverflowError
 
 
 def test_a_prompt_that_fits_is_not_called_too_long() -> None:

@@ -259,6 +259,21 @@ def test_broken_json_is_a_protocol_error(text: str) -> None:
         parse_json(text, 100)
 
 
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("<html><head><title>Log &amp;\nin</title>", "a web page and not JSON: 'Log & in'"),
+        ("\n<!DOCTYPE html>\n<HTML><TITLE>In</TITLE>", "a web page and not JSON: 'In'"),
+        ("<html></html>", "a web page and not JSON"),
+        ("<think>", "not JSON: Expecting value"),
+    ],
+)
+def test_the_title_of_a_web_page_is_in_the_error(page: str, message: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_json(page, 100)
+    assert caught.value.message.endswith(message)
+
+
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}'])
 def test_a_number_that_json_does_not_have_is_a_protocol_error(text: str) -> None:
     with pytest.raises(ProtocolError, match="not a JSON number"):

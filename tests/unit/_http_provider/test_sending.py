@@ -503,3 +503,12 @@ def test_a_local_provider_stays_with_the_server() -> None:
             assert any("refuses stream_options" in warning for warning in response.warnings)
             assert local.chat("Hi").attempts == 1
         assert other.bodies == []
+
+
+def test_a_refusal_is_remembered_if_the_server_then_refuses_something_else(kind: Any) -> None:
+    texts = {**_OPTIONS, "response_format": "response_format json_schema is not supported"}
+    with Strict(texts, message={"content": '"four"'}) as strict, strict.provider(kind) as provider:
+        provider.parse("Hi", str)
+        bodies = strict.bodies
+    assert [_holds(body, "stream_options") for body in bodies] == [True, False, False]
+    assert [_holds(body, "response_format") for body in bodies] == [True, True, False]

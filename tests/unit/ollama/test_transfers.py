@@ -291,6 +291,16 @@ def test_a_file_has_a_relative_name(server: FakeOllama, ollama: OllamaProvider, 
     assert server.exchanges == []
 
 
+@pytest.mark.parametrize("what", ["files", "adapters", "draft_files"])
+def test_a_list_of_files_is_refused_in_words(
+    server: FakeOllama, ollama: OllamaProvider, what: str
+) -> None:
+    fields: Any = {what: ["a.gguf"]}
+    with pytest.raises(TypeError, match=f"{what} must be a path, or a mapping"):
+        ollama.create("mine", **fields)
+    assert server.exchanges == []
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

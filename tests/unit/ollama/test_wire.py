@@ -234,6 +234,24 @@ def test_arguments_are_read_in_each_plain_shape(arguments: Any, read: Any) -> No
     assert single.tool_calls[0].arguments == read
 
 
+@pytest.mark.parametrize("name", ["thinking", "reasoning", "reasoning_content"])
+def test_thinking_is_read_under_the_names_of_other_servers(name: str) -> None:
+    parser = ChunkParser(100)
+    pieces = []
+    for piece in ("one ", "two ", "three"):
+        record = json.dumps({"message": {"content": "", name: piece}, "done": False})
+        chunk = parser.quick(record) or parser.parse(record)
+        pieces.append(chunk.thinking)
+    assert pieces == ["one ", "two ", "three"]
+
+
+def test_a_call_without_function_is_read() -> None:
+    flat = {"name": "f", "arguments": {"x": 1}}
+    (found,) = _calls(flat).tool_calls
+    (single,) = _parse({"done": False, "message": {"content": "", "tool_calls": flat}}).tool_calls
+    assert (found.name, found.arguments) == (single.name, single.arguments) == ("f", {"x": 1})
+
+
 @pytest.mark.parametrize("name", ["parameters", "input", "args"])
 def test_arguments_are_read_under_other_names(name: str) -> None:
     (found,) = _calls({"function": {"name": "f", name: {"city": "Oslo"}}}).tool_calls

@@ -174,6 +174,16 @@ ROWS: Dict[str, Row] = {
     "named ping": Row([b'event: ping\ndata: {"type": "ping"}\n\n', _said("Hello"), _STOP], _HI),
     "no mark at the end": Row([_said("Hello"), _STOP], _HI, done=False),
     "record after the finish reason": Row([_said("Hello"), _STOP, _said("")], _HI),
+    "error without a text": Row(
+        [{**_said("Hello"), "error": ""}, {**_STOP, "error": ""}],
+        _HI,
+        {**_whole({"content": "Hello"}), "error": ""},
+    ),
+    "error that is false": Row(
+        [{**_said("Hello"), "error": False}, {**_STOP, "error": False}],
+        _HI,
+        {**_whole({"content": "Hello"}), "error": False},
+    ),
     "finish reason null as a text": Row([_said("Hello", "null"), _STOP], _HI),
     "index that counts": Row(
         [_said("Hel", index=1), _said("lo", index=2), _said("", "stop", index=3)], _HI
@@ -192,6 +202,8 @@ ROWS: Dict[str, Row] = {
     "refusal": Row([_delta({"refusal": "No."}, "stop")], {"text": "No."}, _whole({"refusal": "No."})),
     # --- calls --------------------------------------------------------------------------------
     "index null": _call(_piece("weather", _OSLO, index=None, id="a"), _ONE),
+    "index as a text": _call(_piece("weather", _OSLO, index="0", id="a"), _ONE),
+    "index as a float": _call(_piece("weather", _OSLO, index=0.0, id="a"), _ONE),
     "no index, no id": _call(_piece("weather", _OSLO), _ONE),
     "empty id": _call(_piece("weather", _OSLO, id="", index=0), _ONE),
     "arguments as an object": _call(_piece("weather", {"city": "Oslo"}), _ONE),
@@ -263,6 +275,15 @@ ROWS: Dict[str, Row] = {
             _CALLED,
         ],
         _TWO,
+    ),
+    "empty object before the arguments": Row(
+        [
+            _pieces(_piece("weather", "{}", index=0, id="a")),
+            _pieces(_piece(None, '{"city": ', index=0)),
+            _pieces(_piece(None, '"Oslo"}', index=0)),
+            _CALLED,
+        ],
+        _ONE,
     ),
     "id and name repeated": Row(
         [
@@ -642,6 +663,25 @@ ERRORS: Dict[str, Bad] = {
     ),
     "message without choices": Bad(
         [_said("Hello"), _STOP, {"message": "it broke"}], ProtocolError, "Hello"
+    ),
+    "empty object twice as arguments": Bad(
+        [
+            _pieces(_piece("f", "{}", index=0, id="a")),
+            _pieces(_piece(None, "{}", index=0)),
+            _CALLED,
+        ],
+        ToolCallError,
+    ),
+    "arguments after complete arguments": Bad(
+        [_pieces(_piece("f", _OSLO, index=0)), _pieces(_piece(None, _OSLO, index=0)), _CALLED],
+        ToolCallError,
+    ),
+    "error that is an empty object": Bad(
+        [_said("Hello"), {**_STOP, "error": {}}],
+        ServerError,
+        "Hello",
+        server_message="{}",
+        whole={**_whole({"content": "Hello"}), "error": {}},
     ),
     "empty object": Bad([{}, _said("Hello"), _STOP], ProtocolError, whole={}),
     "object for the text": Bad(

@@ -135,6 +135,46 @@ def test_arguments_of_the_template_that_the_caller_passes_are_never_left_out() -
     assert [body[_FIELD] for body in bodies] == [{"enable_thinking": False, "builtin_tools": []}]
 
 
+_LEVEL_UNKNOWN = "Unsupported parameter: 'reasoning_effort' is not supported."
+_VALUE_UNKNOWN = "Invalid value for reasoning_effort: expected one of 'low', 'high'"
+
+
+@pytest.mark.parametrize("said", [_LEVEL_UNKNOWN, _VALUE_UNKNOWN])
+@pytest.mark.parametrize(
+    ("kind", "thinking"),
+    [(OpenAICompatibleProvider, "low"), (LMStudioProvider, "low"), (LMStudioProvider, False)],
+)
+def test_a_refused_level_is_an_error_or_left_out(kind: Any, thinking: Any, said: str) -> None:
+    bodies: List[Dict[str, Any]] = []
+
+    def script(exchange: Exchange) -> List[bytes]:
+        if exchange.method == "GET":  # LM Studio's list of models
+            return [http_answer({"data": []})]
+        bodies.append(exchange.json)
+        if "reasoning_effort" in exchange.json:
+            return [http_answer({"error": {"message": said}}, status="400 Bad Request")]
+        choice = {"index": 0, "delta": {"content": "Oslo"}, "finish_reason": "stop"}
+        body = f"data: {json.dumps({'choices': [choice]})}\n\ndata: [DONE]\n\n"
+        return [http_answer(body.encode(), content_type="text/event-stream")]
+
+    with ScriptedServer(script) as server:
+        url = server.url + ("/v1" if kind is OpenAICompatibleProvider else "")
+        with kind(url, model="m") as provider:
+            with pytest.raises(ProviderError) as caught:
+                provider.chat("Which?", thinking=thinking)
+            assert "strict=False" in str(caught.value.hint)
+            assert len(bodies) == 1
+            answers = [provider.chat("Which?", thinking=thinking, strict=False) for _ in range(2)]
+
+    assert [answer.text for answer in answers] == ["Oslo"] * 2
+    # A refusal of one value is not remembered, because another value may be accepted.
+    expected = [2, 1] if said == _LEVEL_UNKNOWN else [2, 2]
+    assert [answer.attempts for answer in answers] == expected
+    for answer in answers:
+        (warning,) = answer.warnings
+        assert "refuses thinking" in warning
+
+
 def test_a_request_without_the_switch_has_the_servers_own_hint() -> None:
     refusal = http_answer({"error": "chat_template: no user message"}, status="400 Bad Request")
     with ScriptedServer(refusal) as server:

@@ -346,6 +346,14 @@ def test_a_whole_answer_ends_at_once() -> None:
     assert chunk.tool_calls == (ToolCall(id="a", name="f"),)
 
 
+@pytest.mark.parametrize("indexes", [(1.0, 0.0), ("1", "0"), (1, None)])
+def test_an_index_is_read_in_each_plain_shape(indexes: Any) -> None:
+    data = [{"embedding": row, "index": index} for row, index in zip((_ROWS[1], _ROWS[0]), indexes)]
+    if indexes[1] is None:  # a zero that a server left out would be the first
+        data.reverse()
+    assert [list(row) for row in parse_vectors({"data": data}, ()).rows] == _ROWS
+
+
 @pytest.mark.parametrize(
     ("data", "cls"),
     [
@@ -425,9 +433,14 @@ def test_vectors_come_in_the_order_of_their_index(pack: Any, order: Any) -> None
         ({"error": "odd"}, errors.ServerError),
         ({"data": [{"embedding": [1], "index": 1}]}, errors.EmbeddingError),
         ({"data": [{"embedding": [1], "index": 0}] * 2}, errors.EmbeddingError),
-        ({"data": [{"embedding": [1], "index": None}]}, errors.EmbeddingError),
+        ({"data": [{"embedding": [1], "index": 0.5}]}, errors.EmbeddingError),
+        ({"data": [{"embedding": [1], "index": True}]}, errors.EmbeddingError),
         (
-            {"data": [{"embedding": [1], "index": "0"}, {"embedding": [1], "index": 1}]},
+            {"data": [{"embedding": [1], "index": None}, {"embedding": [1], "index": 0}]},
+            errors.EmbeddingError,
+        ),
+        (
+            {"data": [{"embedding": [1], "index": "one"}, {"embedding": [1], "index": 1}]},
             errors.EmbeddingError,
         ),
         ({"data": [{"embedding": "!!!!"}]}, errors.EmbeddingError),
