@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._dialect.common import is_too_long, parse_written_json
@@ -15,6 +14,7 @@ from localproviders._dialect.refused_schemas import (
     refuses_schema,
 )
 from localproviders._dialect.thinking import is_only_thinking, only_thinking_hint
+from localproviders._dialect.written_json import values_in_words, without_fence
 from localproviders._http.framing import LARGE, Look, weigh
 from localproviders._http.stream import find_repetition
 from localproviders._interrupts import is_injected
@@ -41,7 +41,7 @@ _MAX_DEPTH = 100
 _MAX_WEIGHT = 250_000
 # Name of the only property of the object that contains a wrapped value.
 _WRAPPER_KEY = "value"
-_FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
+_WORDS_WARNING = "the answer has words before or after its JSON; they were ignored"
 
 
 def parse(
@@ -88,6 +88,8 @@ def parse(
                 continue
             reading = _read(response, form, shared.check)
             _check_limits(shared, response)
+            if reading.has_words:
+                response = _with_warning(response, _WORDS_WARNING)
             if not reading.reasons:
                 return Parsed(value=reading.value, response=response, attempts=attempt)
             if reading.is_cut_off or attempt == max_attempts:
@@ -171,8 +173,8 @@ def _send(
     return spoken, response.replace(attempts=response.attempts + 1)
 
 
-def _with_warning(response: CompletionResponse) -> CompletionResponse:
-    return response.replace(warnings=(*response.warnings, WARNING))
+def _with_warning(response: CompletionResponse, warning: str = WARNING) -> CompletionResponse:
+    return response.replace(warnings=(*response.warnings, warning))
 
 
 # --- one answer ----------------------------------------------------------------------------
@@ -191,27 +193,48 @@ class _Reading(Record):
         is_cut_off: True if the answer was cut off before its JSON was complete. The answer to
             another request would be cut off, too.
         is_only_thinking: True if the model reasoned and did not answer.
+        has_words: True if the value was found between words.
     """
 
     value: Any = field(default=None, metadata=CONTENT)
     reasons: Tuple[str, ...] = field(default=(), metadata=CONTENT)
     is_cut_off: bool = False
     is_only_thinking: bool = False
+    has_words: bool = False
 
 
 def _read(response: CompletionResponse, form: _Form, look: Look) -> _Reading:
     is_cut_off = is_too_long(response.finish_reason)
-    text = _without_fence(response.text)
+    text = without_fence(response.text, may_be_open=not is_cut_off)
     if not text:
         reason, thought = _reason_for_no_text(response), is_only_thinking(response)
         return _Reading(reasons=(reason,), is_cut_off=is_cut_off, is_only_thinking=thought)
     try:
-        if len(text) > LARGE:
-            weigh(text, most=_MAX_WEIGHT, look=look)
-        value = parse_written_json(text, _MAX_DEPTH, look)
-    except (AnswerTooLargeError, ProtocolError) as error:
+        value = _parse_json(text, look)
+    except ProtocolError as error:
+        # After an answer that was cut off, more JSON could have followed.
+        found = None if is_cut_off else _read_in_words(response.text, form, look)
+        return found or _Reading(reasons=(error.message,), is_cut_off=is_cut_off)
+    except AnswerTooLargeError as error:
         return _Reading(reasons=(error.message,), is_cut_off=is_cut_off)
     return _read_value(value, form)
+
+
+def _parse_json(text: str, look: Look) -> Any:
+    if len(text) > LARGE:
+        weigh(text, most=_MAX_WEIGHT, look=look)
+    return parse_written_json(text, _MAX_DEPTH, look)
+
+
+def _read_in_words(text: str, form: _Form, look: Look) -> Optional[_Reading]:
+    """Read an answer with words before or after its only JSON value; None if it is no such one."""
+    for part in values_in_words(text, only_object=form.schema.get("type") == "object"):
+        try:
+            value = _parse_json(part, look)
+        except (AnswerTooLargeError, ProtocolError):
+            continue
+        return _read_value(value, form).replace(has_words=True)
+    return None
 
 
 def _check_limits(shared: SharedDeadline, response: CompletionResponse) -> None:
@@ -221,12 +244,6 @@ def _check_limits(shared: SharedDeadline, response: CompletionResponse) -> None:
     except ProviderError as error:
         error.add_context(partial=response.text)
         raise
-
-
-def _without_fence(text: str) -> str:
-    text = text.strip()
-    fenced = _FENCE.fullmatch(text)
-    return fenced.group(1).strip() if fenced else text
 
 
 def _reason_for_no_text(response: CompletionResponse) -> str:

@@ -180,11 +180,83 @@ def test_a_schema_that_refers_to_its_root_is_sent_as_it_is(ollama: ServedProvide
         '```json\n{"n": 7}\n```',
         '```\n{\n  "n": 7\n}\n```',
         '\n```JSON\n\n{"n": 7}\n\n```\n',
+        '```json\r\n{"n": 7}\r\n```',
+        '```json {"n": 7} ```',
+        '```json{"n": 7}```',
+        '```json: {"n": 7}```',
+        '```{"n": 7}```',
+        '~~~json\n{"n": 7}\n~~~',
+        '````json\n{"n": 7}\n````',
+        '```application/json\n{"n": 7}\n```',
+        '```json title="answer.json"\n{"n": 7}\n```',
+        '```{.json}\n{"n": 7}\n```',
+        '```\njson\n{"n": 7}\n```',
+        '```json\n{"n": 7}```',
+        '```json\n{"n": 7}\n',
+        '`{"n": 7}`',
+        '\ufeff{"n": 7}',
     ],
 )
 def test_blanks_and_one_fence_are_left_aside(ollama: ServedProvider, text: str) -> None:
     ollama.fake.usual = lambda exchange: Reply(text=text)
-    assert ollama.provider.parse("How many?", SCHEMA, max_attempts=1).value == {"n": 7}
+    parsed = ollama.provider.parse("How many?", SCHEMA, max_attempts=1)
+    assert (parsed.value, parsed.response.warnings) == ({"n": 7}, ())
+
+
+@pytest.mark.parametrize("text", ["```7```", "``` json\r\n7\r\n```", "```json 7 ```", "```\n7```"])
+def test_a_fence_may_contain_a_number(ollama: ServedProvider, text: str) -> None:
+    ollama.fake.reply_with(text)
+    assert ollama.provider.parse("How many?", int, max_attempts=1).value == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Here it is:\n{"n": 7}',
+        '{"n": 7}\nI hope that helps [1].',
+        'Sure! [note]\n```json\n{"n": 7}\n```\nAnything else?',
+        '<json>{"n": 7}</json>',
+        '{"n": 7}\n```',
+    ],
+)
+def test_one_value_between_words_is_read_with_a_warning(ollama: ServedProvider, text: str) -> None:
+    ollama.fake.reply_with(text)
+    parsed = ollama.provider.parse("How many?", SCHEMA, max_attempts=1)
+    assert parsed.value == {"n": 7}
+    assert "words before or after its JSON" in parsed.response.warnings[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("They are [1, 2].", [1, 2]), ('So: {"value": [1]}', [1]), ("So:\n```\n[3]\n```", [3])],
+)
+def test_a_list_between_words_is_read(ollama: ServedProvider, text: str, value: List[int]) -> None:
+    ollama.fake.reply_with(text)
+    assert ollama.provider.parse("Which?", List[int], max_attempts=1).value == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Either {"n": 7} or {"n": 8}',
+        '```json\n{"n": 7}\n```\n```json\n{"n": 8}\n```',
+        'All: [{"n": 7}]',
+        'Begun: [{"n": 7}, ',
+        'First {"n": 7}, then {"n": ',
+        '{"outer": {"n": 7}',
+        "There are 7.",
+    ],
+)
+def test_two_values_or_a_part_of_one_are_no_answer(ollama: ServedProvider, text: str) -> None:
+    ollama.fake.reply_with(text)
+    with pytest.raises(SchemaError):
+        ollama.provider.parse("How many?", SCHEMA, max_attempts=1)
+
+
+def test_words_around_the_json_of_a_cut_answer_are_no_answer(ollama: ServedProvider) -> None:
+    ollama.fake.reply_with(Reply(text='First {"n": 7}, but', finish_reason="length"))
+    with pytest.raises(SchemaError, match="cut off"):
+        ollama.provider.parse("How many?", SCHEMA)
 
 
 def test_a_fence_inside_a_text_is_left_alone(ollama: ServedProvider) -> None:
@@ -225,7 +297,7 @@ def test_a_second_correction_stands_behind_the_first(ollama: ServedProvider) -> 
     ("reply", "reason"),
     [
         ("Seven.", "not JSON"),
-        ('{"n": 7} and so on', "not JSON"),
+        ('{"n": 7, and so on', "not JSON"),
         ('{"n": NaN}', "not JSON"),
         ("[" * 300 + "]" * 300, "nested"),
         ("[" * 99 + "]" * 99, "answer: is an array"),
