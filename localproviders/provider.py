@@ -770,9 +770,11 @@ class ModelProvider(ABC):
         in this thread and in their order:
 
         - The tool is found by its name. If no tool has this name, but the name of exactly one
-          tool differs only in case and punctuation, that tool is run.
+          tool differs only in case and punctuation, or by a prefix or suffix such as
+          ``functions.``, that tool is run.
         - The arguments are checked against the schema of the tool, and converted to the types
-          of its annotations.
+          of its annotations. An argument that fits after one plain conversion, such as ``"5"``
+          for an integer, is converted (`ToolStep.converted`).
         - The result of the function is sent to the model. A string is sent unchanged. Any other
           value is sent as JSON: dataclasses and named tuples as objects, enums as their values,
           dates as ISO 8601, bytes as base64.

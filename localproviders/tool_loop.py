@@ -19,10 +19,11 @@ from typing import (
 )
 
 from localproviders._interrupts import is_injected
-from localproviders._record import plain
+from localproviders._record import plain, thawed
 from localproviders._shared_deadline import SharedDeadline, SupportsComplete
 from localproviders.errors import ConfigurationError, ProviderError, ToolCallError
 from localproviders.schema import arguments_for, check
+from localproviders.schema.conversion import convert_arguments
 from localproviders.schema.tools import is_async
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Message, Tool, ToolCall
@@ -37,6 +38,12 @@ from localproviders.types.responses import (
 )
 
 ON_TOOL_ERROR: Tuple[str, ...] = ("report", "raise")
+
+# Text between the name of a tool and a prefix or suffix. A single underscore or hyphen is a part of
+# a name: `get_weather` is not the tool `weather`.
+_SEPARATOR = re.compile(r"[^\w-]+|__+")
+# A longer name is not searched, because that takes long.
+_MOST_PARTS = 12
 
 
 def run_tools(
@@ -164,18 +171,21 @@ class _ToolLoop:
 
     def _run_one(self, call: ToolCall) -> None:
         started = time.monotonic()
+        # Names of converted arguments. They are also needed if the tool raises an exception.
+        converted: List[str] = []
         try:
-            step = self._step(call, started, _run(self._tools, call, self._only_tool))
+            step = self._step(call, started, _run(self._tools, call, self._only_tool, converted))
         except _NotRunError as refused:
+            converted.clear()
             step = self._step(call, started, str(refused), failed=True)
         except Exception as error:  # the tool is the user's code, which may raise any error
             if is_injected(error):
                 raise  # not an exception of the tool: a signal handler ran in the tool
             step = self._step(call, started, _error_text(error), failed=True)
             if self._raises:
-                self._add(step)
+                self._add(step.replace(converted=tuple(converted)))
                 raise
-        self._add(step)
+        self._add(step.replace(converted=tuple(converted)))
 
     def _step(self, call: ToolCall, started: float, content: str, failed: bool = False) -> ToolStep:
         return ToolStep(
@@ -231,8 +241,10 @@ class _NotRunError(Exception):
     """The reason why a call cannot be run, as text for the model."""
 
 
-def _run(tools: Mapping[str, Tool], call: ToolCall, only: Optional[str]) -> str:
-    """Run a tool, and return its result as text.
+def _run(
+    tools: Mapping[str, Tool], call: ToolCall, only: Optional[str], converted: List[str]
+) -> str:
+    """Run a tool, and return its result as text; add names of converted arguments to a list.
 
     The arguments and the result are not stored in local variables. An error of the tool passes
     through this frame, and a traceback with local variables would show them.
@@ -240,7 +252,7 @@ def _run(tools: Mapping[str, Tool], call: ToolCall, only: Optional[str]) -> str:
     tool = _find(tools, call.name)
     _check_choice(tool, only)
     function: Any = tool.function
-    return _as_text(_run_to_end(function(**_arguments(tool, call))))
+    return _as_text(_run_to_end(function(**_arguments(tool, call, converted))))
 
 
 def _run_to_end(result: Any) -> Any:
@@ -299,10 +311,25 @@ def _find(tools: Mapping[str, Tool], name: str) -> Tool:
     # A name without letters and digits becomes empty, and must not match another such name.
     simple = _simplified(name)
     similar = [tool for tool in tools.values() if simple and _simplified(tool.name) == simple]
+    similar = similar or _inside(tools, name)
     if len(similar) == 1:
         return similar[0]
     names = ", ".join(tools) or "none"
     raise _NotRunError(f"there is no tool {name!r}; the tools are: {names}")
+
+
+def _inside(tools: Mapping[str, Tool], name: str) -> List[Tool]:
+    """Return the tools whose names are a part of a name, with a prefix or suffix or both.
+
+    Models write the namespace of a tool before its name, and control words after it
+    (docs/tools.md, "Names that differ").
+    """
+    parts = [part for part in map(_simplified, _SEPARATOR.split(name)) if part]
+    if len(parts) > _MOST_PARTS:
+        return []
+    most = range(len(parts) + 1)
+    runs = {"".join(parts[begin:end]) for begin in most for end in most[begin + 1 :]}
+    return [tool for tool in tools.values() if _simplified(tool.name) in runs]
 
 
 def _check_choice(tool: Tool, only: Optional[str]) -> None:
@@ -320,15 +347,22 @@ def _simplified(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).lower()
 
 
-def _arguments(tool: Tool, call: ToolCall) -> Dict[str, Any]:
+def _arguments(tool: Tool, call: ToolCall, converted: List[str]) -> Dict[str, Any]:
     reasons = ""
     try:
-        return arguments_for(tool, call.arguments)
+        return arguments_for(tool, _converted(tool, call, converted))
     except ValueError as error:
         if is_injected(error):
             raise
         reasons = str(error)
     raise _NotRunError(f"the tool was not run, because its arguments are invalid:\n{reasons}")
+
+
+def _converted(tool: Tool, call: ToolCall, converted: List[str]) -> Dict[str, Any]:
+    # Separate function, so that tracebacks do not include the arguments.
+    given, names = convert_arguments(thawed(call.arguments), tool.parameters)
+    converted += names
+    return given
 
 
 def _error_text(error: Exception) -> str:

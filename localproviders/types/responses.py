@@ -593,6 +593,8 @@ class ToolStep(Line):
             ``TypeName: message``; None if the tool returned a result.
         elapsed_s: Seconds for which the tool ran.
         round: Number of the round; the first round is 1.
+        converted: Names of the arguments that were converted, because the model wrote them in
+            another type, such as ``"5"`` for an integer. `call` has them as the model wrote them.
     """
 
     call: ToolCall = field(metadata=loads(ToolCall.from_dict))
@@ -600,6 +602,10 @@ class ToolStep(Line):
     error: Optional[str] = field(default=None, metadata=CONTENT)
     elapsed_s: float = 0.0
     round: int = 1
+    converted: Tuple[str, ...] = field(default=(), metadata=loads(tuple, **CONTENT))
+
+    def __post_init__(self) -> None:
+        self._keep_as_tuples("converted")
 
     def __str__(self) -> str:
         result = self.content if self.error is None else f"error: {self.error}"

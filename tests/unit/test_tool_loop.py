@@ -341,6 +341,144 @@ def test_the_exact_name_wins_and_a_doubtful_one_is_none(ollama: ServedProvider) 
     assert "there is no tool 'LookUp'" in ollama.tool_results[1]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "functions.population",
+        "population<|channel|>commentary",
+        "functions.population:0",
+        "mcp__server__population",
+        "default_api:population",
+        "tools/population",
+        "population()",
+        "<|channel|>commentary to=functions.population <|constrain|>json",
+        "functions.Population",
+    ],
+)
+def test_a_name_with_a_prefix_or_suffix_is_the_only_tool_in_it(
+    served: ServedProvider, said: str
+) -> None:
+    served.fake.reply_with(tool_call_reply((said, {"city": "Oslo"})), "Four.")
+    served.provider.run_tools("Oslo?", [weather, population])
+    assert served.tool_results == ['{"people": 4}']
+
+
+@pytest.mark.parametrize(
+    "said", ["weather.population", "get_population", "repopulation", ".", "a." * 50 + "population"]
+)
+def test_a_name_with_two_tools_or_with_another_word_is_unknown(
+    ollama: ServedProvider, said: str
+) -> None:
+    ollama.fake.reply_with(tool_call_reply((said, {"city": "Oslo"})), "Sorry.")
+    ollama.provider.run_tools("Oslo?", [weather, population])
+    assert "there is no tool" in ollama.tool_results[0]
+
+
+class Size(NamedTuple):
+    width: int
+    height: int = 1
+
+
+Ints = List[int]
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "value"),
+    [
+        (int, "5", 5),
+        (int, " -5 ", -5),
+        (float, "2.5", 2.5),
+        (float, "2", 2.0),
+        (bool, "true", True),
+        (bool, "False", False),
+        (Ints, "[1, 2]", [1, 2]),
+        (Ints, ["1", 2], [1, 2]),
+        (Dict[str, int], '{"a": 1}', {"a": 1}),
+        (Dict[str, int], {"a": "1"}, {"a": 1}),
+        (Size, '{"width": 2}', Size(2)),
+        (Size, {"width": "2", "height": None}, Size(2)),
+        (Optional[int], "5", 5),
+        (Optional[int], "null", None),
+        (Optional[int], "None", None),
+        (Optional[Ints], ["1"], [1]),
+        (Literal[1, 2], "2", 2),
+    ],
+)
+def test_an_argument_of_another_type_is_converted(
+    ollama: ServedProvider, kind: Any, written: Any, value: Any
+) -> None:
+    seen: List[Any] = []
+
+    def tool(x: Any, y: str) -> str:
+        seen.append(x)
+        return y
+
+    tool.__annotations__["x"] = kind
+    ollama.fake.reply_with(tool_call_reply(("tool", {"x": written, "y": "7"})), "Done.")
+    run = ollama.provider.run_tools("Go", [tool])
+
+    assert seen == [value] and type(seen[0]) is type(value)
+    assert (run.steps[0].converted, run.steps[0].content) == (("x",), "7")
+    assert ToolStep.from_dict(run.steps[0].to_dict()) == run.steps[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        (int, "five"),
+        (int, "5.5"),
+        (int, ""),
+        (int, "NaN"),
+        (int, '"5"'),
+        (str, 5),
+        (bool, 1),
+        (bool, "yes"),
+        (Ints, "1, 2"),
+        (Ints, '["1"]'),
+        (Ints, 1),
+        (int, None),
+    ],
+)
+def test_an_argument_with_another_meaning_is_refused(
+    ollama: ServedProvider, kind: Any, written: Any
+) -> None:
+    def tool(x: Any) -> str:
+        return "ran"
+
+    tool.__annotations__["x"] = kind
+    ollama.fake.reply_with(tool_call_reply(("tool", {"x": written})), "Sorry.")
+    run = ollama.provider.run_tools("Go", [tool])
+    assert "arguments.x" in str(run.steps[0].error) and run.steps[0].converted == ()
+
+
+def test_null_for_a_default_is_left_out_and_what_fits_is_unchanged(served: ServedProvider) -> None:
+    def tool(city: str, unit: str = "C", day: Optional[str] = "today") -> str:
+        return f"{city} {unit} {day}"
+
+    arguments = {"city": "5", "unit": None, "day": None}
+    served.fake.reply_with(tool_call_reply(("tool", arguments)), "Done.")
+    run = served.provider.run_tools("Go", [tool])
+    assert (run.steps[0].content, run.steps[0].converted) == ("5 C None", ("unit",))
+
+
+def test_a_recursive_argument_is_converted(ollama: ServedProvider) -> None:
+    node = {"type": "object", "properties": {"n": {"type": "integer"}, "next": {"$ref": "#"}}}
+    tool = Tool(name="t", parameters=node, function=lambda **given: given)
+    ollama.fake.reply_with(tool_call_reply(("t", {"n": 1, "next": {"n": "2"}})), "Done.")
+    run = ollama.provider.run_tools("Go", [tool])
+    assert json.loads(run.steps[0].content) == {"n": 1, "next": {"n": 2}}
+    assert run.steps[0].converted == ("next",)
+
+
+def test_a_tool_that_fails_tells_what_was_converted(ollama: ServedProvider) -> None:
+    def halve(n: int) -> float:
+        raise LookupError("no half")
+
+    ollama.fake.reply_with(tool_call_reply(("halve", {"n": "5"})), "Done.")
+    step = ollama.provider.run_tools("Go", [halve]).steps[0]
+    assert (step.converted, step.error) == (("n",), "LookupError: no half")
+
+
 @pytest.mark.parametrize("kind", ["lmstudio", "openai"])  # Ollama sends only complete calls
 def test_half_a_call_ends_the_loop(kind: str) -> None:
     half = Reply(text="", tool_calls=(ToolCall(id="1", name=""),))

@@ -43,7 +43,9 @@ _TOP = TokenLogprob(token="needle", logprob=-2.0)
 _LOGPROB = TokenLogprob(token="needle", logprob=-1.0, data=b"needle", top=(_TOP,))
 _USAGE = Usage(prompt_tokens=1, completion_tokens=2, thinking_tokens=1, cached_tokens=0)
 
-_STEP = ToolStep(call=_CALL, content="needle", error="needle", elapsed_s=0.5, round=2)
+_STEP = ToolStep(
+    call=_CALL, content="needle", error="needle", elapsed_s=0.5, round=2, converted=("needle",)
+)
 _RESPONSE = CompletionResponse(text="needle", tool_calls=(_CALL,), model="m", provider="p")
 
 # Every text of a person or a model is the word "needle".
