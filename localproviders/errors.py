@@ -496,10 +496,16 @@ class RepetitionError(AnswerError):
 class ToolCallError(AnswerError):
     """A tool call in the response is malformed, or the model does not stop calling tools.
 
-    A malformed call is incomplete or has invalid JSON, so do not run it. `run_tools` also raises
-    this error if the model still calls tools after `max_rounds` rounds. The attribute `run` then
-    has every tool call of these rounds. Not retryable. The exit code is 10.
+    A malformed call is incomplete or has invalid JSON, so do not run it. `run_tools` tells the
+    model of a call that could not be read. It raises this error if the call was cut off, or if the
+    model still calls tools after `max_rounds` rounds. The attribute `run` then has every tool call
+    of these rounds. Not retryable. The exit code is 10.
     """
+
+    # The calls of the answer, each with the reason why it could not be read, or an empty text. They
+    # are for `run_tools` only, and in a slot, so that no pickle and no dictionary has them.
+    __slots__ = ("_calls",)
+    _calls: Tuple[Tuple[Any, str], ...]
 
 
 class EmbeddingError(AnswerError):

@@ -779,8 +779,8 @@ class ModelProvider(ABC):
           value is sent as JSON: dataclasses and named tuples as objects, enums as their values,
           dates as ISO 8601, bytes as base64.
 
-        If the tool is unknown or its arguments are invalid, the model receives an error text as
-        the result, and may call a tool again.
+        If the tool is unknown or its arguments are invalid, or if a call could not be read, the
+        model receives an error text, and may call a tool again.
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
@@ -788,8 +788,9 @@ class ModelProvider(ABC):
                 may be an ``async def``; it then runs with `asyncio.run` in this thread.
             model: Name of the model; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages.
-            max_rounds: Maximum number of requests. If the model still calls tools in the response
-                to the last one, they are not run.
+            max_rounds: Maximum number of requests. The last one is sent without the tools, unless
+                it is the only one. If the model still calls tools in its response, they are not
+                run.
             on_tool_error: Action if a tool raises an `Exception`, or returns a value that cannot
                 be written as JSON. ``report`` sends ``TypeName: message`` to the model as the
                 result; ``raise`` ends the loop with that exception.
@@ -805,8 +806,8 @@ class ModelProvider(ABC):
                 prevent the model from answering.
 
         Raises:
-            ToolCallError: A tool call is incomplete, or the model still calls tools after
-                `max_rounds`.
+            ToolCallError: A tool call was cut off or has no name, or the model still calls tools
+                after `max_rounds`.
             LimitError: A time limit expired. The total limit is that of the complete call.
             CancelledError: `cancel` was set.
             ValueError: The messages are empty or malformed, the value of a field is

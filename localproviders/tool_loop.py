@@ -69,7 +69,8 @@ def run_tools(
 
     Raises:
         ValueError: An argument is invalid, or a tool cannot be run.
-        ToolCallError: The model still calls tools after `max_rounds` requests.
+        ToolCallError: The model still calls tools after `max_rounds` requests, or a call was cut
+            off.
         ProviderError: A request failed.
     """
     if max_rounds < 1:
@@ -123,15 +124,16 @@ class _ToolLoop:
         self._steps: List[ToolStep] = []
         #: Tool calls of the last response that have no result yet.
         self._open_calls: List[ToolCall] = []
+        #: For each of them, the reason why it could not be read, or an empty text.
+        self._unread: List[str] = []
 
     def run(self, max_rounds: int) -> ToolRun:
         """Send requests and run tools until the model answers."""
-        for _ in range(max_rounds):
+        for number in range(1, max_rounds + 1):
             # The tool calls of a response are run before the next request. So those of the last
             # round are not run: no request with their results would follow.
             self._run_open_calls()
-            self._send()
-            if not self._open_calls:
+            if self._send(is_last=number == max_rounds):
                 return self._result()
         with self._recording_progress():
             raise ToolCallError(
@@ -142,16 +144,50 @@ class _ToolLoop:
                 partial=self._responses[-1].text,
             )
 
-    def _send(self) -> None:
+    def _send(self, is_last: bool) -> bool:
+        """Send the next request, and return whether its response is the answer."""
+        request = self._next_request(is_last)
+        with self._recording_progress():
+            try:
+                response = self._shared.send(request)
+            except ToolCallError as error:
+                if is_last or _calls_of(error) is None:
+                    raise
+                self._add_unread(error)
+                return False
+        self._responses.append(response)
+        self._added.append(response.message)
+        self._open_calls = list(response.tool_calls)
+        self._unread = [""] * len(self._open_calls)
+        return not self._open_calls
+
+    def _next_request(self, is_last: bool) -> CompletionRequest:
         request = self._request.replace(messages=(*self._request.messages, *self._added))
         if self._responses and request.tool_choice not in ("auto", "none"):
             # If the model had to call a tool in every round, it would never answer.
             request = request.replace(tool_choice=None)
-        with self._recording_progress():
-            response = self._shared.send(request)
+        if self._responses and is_last:
+            # The calls of the last response are not run, so the model is made to answer.
+            request = request.replace(tools=(), tool_choice=None)
+        return request
+
+    def _add_unread(self, error: ToolCallError) -> None:
+        """Add a response with calls that could not be read, and tell the model of them."""
+        calls = _calls_of(error) or ()
+        response = CompletionResponse(
+            text=error.partial,
+            model=error.model or self._request.model or "",
+            provider=error.provider or self._shared.provider.name,
+            tool_calls=tuple(call for call, _ in calls),
+            warnings=(error.message,),
+        )
         self._responses.append(response)
-        self._added.append(response.message)
-        self._open_calls = list(response.tool_calls)
+        if calls or response.text.strip():
+            self._added.append(response.message)
+        if not calls:
+            self._added.append(Message.user(_UNREAD.format(error.message)))
+        self._open_calls = [call for call, _ in calls]
+        self._unread = [reason for _, reason in calls]
 
     @property
     def _only_tool(self) -> Optional[str]:
@@ -174,6 +210,7 @@ class _ToolLoop:
         # Names of converted arguments. They are also needed if the tool raises an exception.
         converted: List[str] = []
         try:
+            _check_read(self._unread[0])
             step = self._step(call, started, _run(self._tools, call, self._only_tool, converted))
         except _NotRunError as refused:
             converted.clear()
@@ -198,6 +235,7 @@ class _ToolLoop:
 
     def _add(self, step: ToolStep) -> None:
         self._open_calls.pop(0)
+        self._unread.pop(0)
         self._steps.append(step)
         self._added.append(Message.tool(step.content, step.call))
         if self._on_step is not None:
@@ -232,6 +270,25 @@ class _ToolLoop:
 def _not_run_result(call: ToolCall) -> Message:
     # Servers refuse a conversation with a tool call that has no result.
     return Message.tool("this call was not run, because the tool loop had ended", call)
+
+
+# Message about calls that the server could not read. It is a message of the user,
+# because there is no call to which a result could belong.
+_UNREAD = (
+    "Your tool call could not be read, and was not run: {}\n"
+    "Call the tool again with one JSON object as its arguments, or answer in words."
+)
+
+
+def _calls_of(error: ToolCallError) -> Optional[Sequence[Tuple[ToolCall, str]]]:
+    """Return the calls of an answer with calls that could not be read.
+
+    Each has the reason why it could not be read, or an empty text. The result is empty if they are
+    unknown, because the server could not parse them, and None if the model cannot be told of them,
+    because they were cut off.
+    """
+    known: Optional[Sequence[Tuple[ToolCall, str]]] = getattr(error, "_calls", None)
+    return () if known is None and error.server_message else known
 
 
 # --- one call ------------------------------------------------------------------------------
@@ -303,6 +360,13 @@ def _check_no_running_loop() -> None:
         hint="call run_tools in another thread: await asyncio.to_thread(provider.run_tools, ...), "
         "or before Python 3.9 await loop.run_in_executor(None, ...)",
     )
+
+
+def _check_read(reason: str) -> None:
+    if reason:
+        raise _NotRunError(
+            f"the tool was not run, because {reason}; call it again with one JSON object"
+        )
 
 
 def _find(tools: Mapping[str, Tool], name: str) -> Tool:

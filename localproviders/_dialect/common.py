@@ -41,7 +41,7 @@ from localproviders.errors import (
     ToolCallError,
     UnsupportedError,
 )
-from localproviders.types.messages import Tool
+from localproviders.types.messages import Tool, ToolCall
 from localproviders.types.responses import ServerTimings, TokenLogprob, Usage
 
 #: The vector of one text, or the error of that text.
@@ -201,7 +201,22 @@ def check_reason(reason: Optional[str]) -> None:
     if found in _FAILED:
         raise ServerError(f"the server ended the answer with the finish reason {reason!r}")
     if any(name in found for name in _DROPPED_CALL):
-        raise ToolCallError(f"the server dropped a tool call; its finish reason is {reason!r}")
+        raise unread_calls(f"the server dropped a tool call; its finish reason is {reason!r}")
+
+
+def unread_calls(message: str, calls: Sequence[Tuple[ToolCall, str]] = ()) -> ToolCallError:
+    """Return the error for tool calls that the model wrote, but that could not be read.
+
+    `run_tools` tells the model of them, so that it can call again.
+
+    Args:
+        message: The message of the error.
+        calls: The calls of the answer, as far as they are known, each with the reason why it could
+            not be read, or an empty text. The arguments of a call with a reason are empty.
+    """
+    error = ToolCallError(message)
+    error._calls = tuple(calls)
+    return error
 
 
 def is_too_long(reason: object) -> bool:

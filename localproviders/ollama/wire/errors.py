@@ -192,6 +192,8 @@ RULES: Tuple[Rule, ...] = (
     rule(r"ollama cloud is disabled|cannot run this remote model", LocalityError),
     rule(r"unauthorized|authorization details", AuthenticationError),
     rule(r"tool call", ToolCallError),
+    # The texts of Go's XML parser, for a call that a Qwen or GLM model wrote in XML.
+    rule(r"XML syntax error|failed to parse XML|expected element type <", ToolCallError),
     rule(
         r"^404 page not found|^405 method|^file not found|^not found$",
         UnsupportedError,

@@ -21,6 +21,7 @@ from localproviders._dialect.common import (
     parse_record,
     read_arguments,
     unexpected,
+    unread_calls,
 )
 from localproviders._dialect.common import checked as _checked
 from localproviders._dialect.error_answers import from_words, read_words
@@ -60,7 +61,8 @@ class ChunkParser:
         self._logprobs = logprob_tally(look)
         self._tally = Tally("tool calls", MOST_CALLS)
         self._weight_left = MOST_WEIGHT
-        self._calls = 0
+        #: The calls so far, each with the reason why it could not be read, or an empty text.
+        self._calls: List[Tuple[ToolCall, str]] = []
         self._thinking = ThinkingSplitter()
         self._began = False
         # Text of a record that could not be read to its end.
@@ -162,21 +164,24 @@ class ChunkParser:
         if not isinstance(calls, list):
             raise ToolCallError("the tool calls of the response are not a list")
         self._weight_left -= weigh(record, most=self._weight_left, look=self._look)
-        return tuple(self._tool_call(call) for call in calls)
+        read = [self._tool_call(call) for call in calls]
+        unread = next((reason for _, reason in read if reason), None)
+        if unread is not None:
+            raise unread_calls(unread, self._calls)
+        return tuple(call for call, _ in read)
 
-    def _tool_call(self, call: Any) -> ToolCall:
+    def _tool_call(self, call: Any) -> Tuple[ToolCall, str]:
         self._tally.add()
         function = _function_of(call)
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(function, dict) or not isinstance(name, str) or not name:
             raise ToolCallError("a tool call in the response has no name")
         arguments = self._arguments(arguments_of(function))
-        if arguments is None:
-            raise ToolCallError(f"the arguments of the call of {name!r} are not an object")
-        self._calls += 1
-        return ToolCall(
-            id=str(call.get("id") or f"call_{self._calls}"), name=name, arguments=arguments
-        )
+        reason = f"the arguments of the call of {name!r} are not an object"
+        call_id = str(call.get("id") or f"call_{len(self._calls) + 1}")
+        read = ToolCall(id=call_id, name=name, arguments=arguments or {})
+        self._calls.append((read, reason if arguments is None else ""))
+        return self._calls[-1]
 
     def _arguments(self, arguments: Any) -> Optional[Dict[str, Any]]:
         """Return the arguments of a call, which can be a text; None if they cannot be read."""

@@ -13,10 +13,19 @@ from localproviders.errors import (
     ProviderError,
     RequestRejectedError,
     ServerBusyError,
+    ToolCallError,
     UnsupportedError,
 )
 
 RULES: Tuple[Rule, ...] = (
+    # A call that the model wrote could not be parsed: llama.cpp, LM Studio, Ollama, Groq. This rule
+    # is the first, because the text may quote the whole answer of the model.
+    rule(
+        r"failed to parse input at pos \d|failed to (parse|generate) (a )?tool.?call"
+        r"|error parsing tool call|XML syntax error on line"
+        r"|tool_use_failed|failed to call a function",
+        ToolCallError,
+    ),
     rule(
         r"exceed_context_size|context_length_exceeded|exceeds? the available context"
         r"|maximum (context|prompt) length|too large to process|context length exceeded"

@@ -11,7 +11,12 @@ import json
 import re
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
-from localproviders._dialect.common import arguments_of, is_too_long, read_arguments
+from localproviders._dialect.common import (
+    arguments_of,
+    is_too_long,
+    read_arguments,
+    unread_calls,
+)
 from localproviders._dialect.values import index_of, nonempty_text
 from localproviders._http.framing import (
     MOST_CALLS,
@@ -240,15 +245,22 @@ class ToolCallAssembler:
             AnswerTooLargeError: The arguments of all calls together have too many values.
         """
         if self.is_empty and not has_text and finish_reason in _CALLED:
-            raise ToolCallError(
+            raise unread_calls(
                 f"the answer has the finish reason {finish_reason!r}, but no tool call and no text"
             )
         calls = sorted(self._join_nameless(), key=lambda held: held.index)
         used: Set[str] = set()
-        return tuple(
+        read = [
             self._complete_call(number, held, finish_reason, used)
             for number, held in enumerate(calls, start=1)
-        )
+        ]
+        unread = next((reason for _, reason in read if reason), None)
+        if unread is not None and _is_cut(finish_reason):
+            hint = "raise max_tokens" if is_too_long(finish_reason) else None
+            raise ToolCallError(unread, hint=hint)
+        if unread is not None:
+            raise unread_calls(unread, read)
+        return tuple(call for call, _ in read)
 
     def _join_nameless(self) -> List[_PendingCall]:
         """Return the calls, after joining arguments that have another index than their call.
@@ -267,22 +279,19 @@ class ToolCallAssembler:
 
     def _complete_call(
         self, number: int, held: _PendingCall, finish_reason: object, used: Set[str]
-    ) -> ToolCall:
+    ) -> Tuple[ToolCall, str]:
+        """Return a call, and the reason why its arguments cannot be read, or an empty text."""
         if not held.name:
             raise ToolCallError("a tool call in the response has no name")
         text = _written_arguments(held.arguments)
         # An empty string means a call without arguments, unless the response was cut before them.
-        is_cut = is_too_long(finish_reason) or finish_reason == "content_filter"
-        text = text or ("" if is_cut else "{}")
+        text = text or ("" if _is_cut(finish_reason) else "{}")
         arguments = read_arguments(text, self._max_depth, self._look, self._spend)
-        if arguments is None:
-            raise ToolCallError(
-                f"{_describe_call(held.name)} is incomplete: its arguments are not a JSON object",
-                hint="raise max_tokens" if is_too_long(finish_reason) else None,
-            )
         call_id = held.id if held.id and held.id not in used else f"call_{number}"
         used.add(call_id)
-        return ToolCall(id=call_id, name=held.name, arguments=arguments)
+        read = ToolCall(id=call_id, name=held.name, arguments=arguments or {})
+        reason = f"{_describe_call(held.name)} is incomplete: its arguments are not a JSON object"
+        return read, reason if arguments is None else ""
 
     def _spend(self, text: str) -> None:
         """Count the values of a text.
@@ -299,6 +308,11 @@ def _written_arguments(pieces: List[str]) -> str:
     if pieces and pieces[0].strip() == "{}" and rest.startswith("{") and rest != "{}":
         return rest
     return "".join(pieces).strip()
+
+
+def _is_cut(finish_reason: object) -> bool:
+    """Return whether the response may have been cut off inside of a call."""
+    return is_too_long(finish_reason) or finish_reason == "content_filter"
 
 
 def _function_of(piece: Mapping[str, Any]) -> Any:
