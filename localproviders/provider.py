@@ -760,6 +760,7 @@ class ModelProvider(ABC):
         max_rounds: int = 8,
         on_tool_error: OnToolError = "report",
         on_step: Optional[OnStep] = None,
+        text_calls: bool = False,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
@@ -796,6 +797,9 @@ class ModelProvider(ABC):
                 result; ``raise`` ends the loop with that exception.
             on_step: Function that is called with a `ToolStep` after each tool call, also if an
                 error of the tool then ends the loop. An exception of `on_step` ends the loop.
+            text_calls: Whether tool calls that the server left in the text of an answer are run.
+                With False, such a response has a warning. With True, it has the calls in
+                `tool_calls`, its `text` is the rest, and a warning says so.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The total limit applies to all rounds and tools together. It is checked
                 after each tool: a running tool is not interrupted.
@@ -836,6 +840,7 @@ class ModelProvider(ABC):
             max_rounds=max_rounds,
             on_tool_error=on_tool_error,
             on_step=on_step,
+            text_calls=text_calls,
             timeout=timeout,
             cancel=cancel,
         )

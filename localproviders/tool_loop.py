@@ -18,6 +18,8 @@ from typing import (
     Tuple,
 )
 
+from localproviders._dialect.common import is_too_long
+from localproviders._dialect.text_calls import find_calls
 from localproviders._interrupts import is_injected
 from localproviders._record import plain, thawed
 from localproviders._shared_deadline import SharedDeadline, SupportsComplete
@@ -53,6 +55,7 @@ def run_tools(
     max_rounds: int,
     on_tool_error: OnToolError,
     on_step: Optional[OnStep],
+    text_calls: bool,
     timeout: Timeout,
     cancel: Optional[CancelToken],
 ) -> ToolRun:
@@ -64,6 +67,7 @@ def run_tools(
         max_rounds: The maximum number of requests.
         on_tool_error: ``report`` sends the exception of a tool to the model; ``raise`` raises it.
         on_step: A function that is called after each tool call, or None.
+        text_calls: Whether tool calls in the text of an answer are run.
         timeout: The limits of the call. The total limit covers all requests and tools.
         cancel: A token that cancels the call, or None.
 
@@ -81,7 +85,8 @@ def run_tools(
         )
     tools = _tools_by_name(request.tools)
     with SharedDeadline(provider, timeout, cancel) as shared:
-        return _ToolLoop(shared, request, tools, on_tool_error, on_step).run(max_rounds)
+        loop = _ToolLoop(shared, request, tools, on_tool_error, on_step, text_calls)
+        return loop.run(max_rounds)
 
 
 def _tools_by_name(tools: Sequence[Tool]) -> Dict[str, Tool]:
@@ -113,12 +118,14 @@ class _ToolLoop:
         tools: Mapping[str, Tool],
         on_tool_error: OnToolError,
         on_step: Optional[OnStep],
+        text_calls: bool,
     ) -> None:
         self._shared = shared
         self._request = request
         self._tools = tools
         self._raises = on_tool_error == "raise"
         self._on_step = on_step
+        self._text_calls = text_calls
         self._added: List[Message] = []
         self._responses: List[CompletionResponse] = []
         self._steps: List[ToolStep] = []
@@ -155,11 +162,35 @@ class _ToolLoop:
                     raise
                 self._add_unread(error)
                 return False
+            response = self._with_text_calls(response)
         self._responses.append(response)
         self._added.append(response.message)
         self._open_calls = list(response.tool_calls)
         self._unread = [""] * len(self._open_calls)
         return not self._open_calls
+
+    def _with_text_calls(self, response: CompletionResponse) -> CompletionResponse:
+        """Return a response with the calls in its text, or with a warning of them."""
+        if response.tool_calls or not response.text.strip():
+            return response
+        found = find_calls(response.text, self._is_tool, self._shared.check)
+        if found is None:
+            return response
+        is_whole = found.calls and not is_too_long(response.finish_reason)
+        if not self._text_calls or not is_whole:
+            warning = _LEFT_IN_TEXT if not self._text_calls else _UNREADABLE_IN_TEXT
+            return response.replace(warnings=(*response.warnings, warning))
+        return response.replace(
+            text=found.rest,
+            tool_calls=found.calls,
+            warnings=(*response.warnings, _READ_IN_TEXT),
+        )
+
+    def _is_tool(self, name: str) -> bool:
+        try:
+            return bool(_find(self._tools, name))
+        except _NotRunError:
+            return False
 
     def _next_request(self, is_last: bool) -> CompletionRequest:
         request = self._request.replace(messages=(*self._request.messages, *self._added))
@@ -278,6 +309,15 @@ _UNREAD = (
     "Your tool call could not be read, and was not run: {}\n"
     "Call the tool again with one JSON object as its arguments, or answer in words."
 )
+
+
+# Warnings about calls that the server left in the text.
+_LEFT_IN_TEXT = (
+    "the text looks like a tool call that the server did not recognize; it was not run"
+    " (text_calls=True runs it)"
+)
+_UNREADABLE_IN_TEXT = "the text looks like a tool call, but it could not be read; it was not run"
+_READ_IN_TEXT = "a tool call was read from the text, because the server did not recognize it"
 
 
 def _calls_of(error: ToolCallError) -> Optional[Sequence[Tuple[ToolCall, str]]]:

@@ -229,3 +229,125 @@ def test_the_only_round_has_the_tools(ollama: ServedProvider) -> None:
     ollama.fake.reply_with("Three.")
     ollama.provider.run_tools("1 + 2?", [add], max_rounds=1)
     assert ollama.requests[0]["tools"]
+
+
+# --- calls in the text -----------------------------------------------------------------------
+
+_JSON = '{"name": "add", "arguments": {"a": 1, "b": 2}}'
+_XML = "<function=add>\n<parameter=a>\n1\n</parameter>\n<parameter=b>\n2\n</parameter>\n</function>"
+_GLM = "add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n<arg_key>b</arg_key><arg_value>2</arg_value>"
+_TEXTS = [
+    f"<tool_call>\n{_JSON}\n</tool_call>",
+    f"Let me add them.\n<tool_call>{_JSON}</tool_call>",
+    f"<tool_call>\n```json\n{_JSON}\n```\n</tool_call>",
+    f"<tool_call>{_JSON}",
+    f"<function_call>{_JSON}</function_call>",
+    f"<tool_call>\n{_XML}\n</tool_call>",
+    _XML,
+    '<function=add>{"a": 1, "b": 2}</function>',
+    f"<tool_call>{_GLM}</tool_call>",
+    f"[TOOL_CALLS][{_JSON}]",
+    '[TOOL_CALLS]add[ARGS]{"a": 1, "b": 2}',
+    f"[TOOL_REQUEST]{_JSON}[END_TOOL_REQUEST]",
+    f"<|python_tag|>{_JSON}",
+    '<|channel|>commentary to=functions.add <|constrain|>json<|message|>{"a": 1, "b": 2}<|call|>',
+    _JSON,
+    '{"name": "add", "parameters": {"a": "1", "b": "2"}}',
+    '{"type": "function", "function": {"name": "add", "arguments": "{\\"a\\": 1, \\"b\\": 2}"}}',
+    '{"function": "functions.add", "arguments": {"a": 1, "b": 2}}',
+    '{"tool": "add", "input": {"a": 1, "b": 2}}',
+    f"```json\n{_JSON}\n```",
+    f"[{_JSON}]",
+    f"I will call the tool:\n{_JSON}",
+]
+
+
+@pytest.mark.parametrize("text", _TEXTS)
+def test_a_call_in_the_text_is_run_if_asked(text: str) -> None:
+    with openai(said(text), said()) as asked:
+        run = asked.provider.run_tools("1 + 2?", [add, subtract], text_calls=True)
+    assert [step.content for step in run.steps] == ["3"]
+    assert run.text == "done" and "add" not in run.responses[0].text.replace("add them", "")
+    assert "read from the text" in run.responses[0].warnings[0]
+    roles = [message["role"] for message in asked.bodies[1]["messages"]]
+    assert roles == ["user", "assistant", "tool"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *_TEXTS,
+        "<|tool_call_start|>[add(a=1, b=2)]<|tool_call_end|>",
+        "<tool_call>add(1,2)</tool_call>",
+    ],
+)
+def test_a_call_in_the_text_is_otherwise_a_warning(text: str) -> None:
+    with openai(said(text)) as asked:
+        run = asked.provider.run_tools("1 + 2?", [add, subtract])
+    assert (run.text, run.steps, run.rounds) == (text, (), 1)
+    assert "looks like a tool call" in run.response.warnings[0]
+
+
+def test_several_calls_in_the_text_are_run_in_their_order() -> None:
+    two = (
+        f"<tool_call>{_JSON}</tool_call>\n<tool_call>{_JSON.replace('add', 'subtract')}</tool_call>"
+    )
+    with openai(said(two), said(f"{_JSON}\n{_JSON}"), said()) as asked:
+        run = asked.provider.run_tools("1 + 2?", [add, subtract], text_calls=True)
+    assert [step.content for step in run.steps] == ["3", "-1", "3", "3"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The sum is 3.",
+        '{"name": "add"}',
+        '{"name": "Ada", "arguments": {"a": 1}}',
+        '{"name": "add", "arguments": {"a": 1, "b": 2}, "age": 36}',
+        f"Either {_JSON} or {_JSON}",
+        '{"a": 1, "b": 2}',
+    ],
+)
+def test_a_text_that_is_no_call_is_the_answer(text: str) -> None:
+    with openai(said(text)) as asked:
+        run = asked.provider.run_tools("1 + 2?", [add], text_calls=True)
+    assert (run.text, run.steps, run.response.warnings) == (text, (), ())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        said(f"<tool_call>{_JSON}</tool_call><tool_call>{{</tool_call>"),
+        said(f"<tool_call>{_JSON[:-1]}</tool_call>"),
+        said("<|tool_call_start|>[add(a=1, b=2)]<|tool_call_end|>"),
+        events({"content": f"<tool_call>{_JSON}"}, "length"),
+    ],
+)
+def test_a_call_in_the_text_that_cannot_be_read_is_not_run(answer: bytes) -> None:
+    with openai(answer) as asked:
+        run = asked.provider.run_tools("1 + 2?", [add], text_calls=True)
+    assert run.steps == () and "could not be read" in run.response.warnings[-1]
+
+
+def test_an_unknown_tool_in_the_text_is_told() -> None:
+    with openai(said(f"<tool_call>{_JSON}</tool_call>"), said()) as asked:
+        run = asked.provider.run_tools("1 + 2?", [subtract], text_calls=True)
+    assert "there is no tool 'add'" in str(run.steps[0].error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool_call>add" + " " * 100_000 + "x",
+        "<tool_call>" * 30_000,
+        "<function=add>" + "<parameter=a>" * 30_000 + "</function>",
+        "<function=add>" + " " * 100_000 + "x</function>",
+        "<tool_call>add<arg_key>" + "</arg_key>" * 30_000 + "</tool_call>",
+        "{" * 50_000,
+        "word\n" * 50_000 + _JSON[:-1],
+    ],
+)
+def test_a_hostile_text_is_read_quickly(text: str) -> None:
+    with openai(said(text)) as asked:
+        run = asked.provider.run_tools("1 + 2?", [add], text_calls=True, timeout=5)
+    assert run.steps == ()
