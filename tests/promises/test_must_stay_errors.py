@@ -221,11 +221,11 @@ _NO_LOSS = re.compile(
     r"silence|stalled|dripped|without end|a byte a second|, then silence"
     r"|never closed|nested too deep|50 MB|million digits|bomb|a thousand headers"
     r"|refused while|^status |^redirect|a redirect|several choices of address|not modified"
-    r"|101 Switching|a challenge|an unexpected endpoint|a full queue|a model that loads"
-    r"|too many requests|a wait that is no time|an error body|an error nested"
+    r"|101 Switching|a challenge|an unexpected endpoint|a full queue|a model that is still loading"
+    r"|too many requests|a Retry-After that is not a time|an error body|an error nested"
     r"|another model|from the cloud|^a transfer that |silent work"
     # Bytes that no server sends, and rows of HTTP that differ from one with a case only in it.
-    r"|HTTP/2|an impossible status|a status that is no number|two different lengths"
+    r"|HTTP/2|an impossible status|a status that is not a number|two different lengths"
     r"|UTF-16|gzip twice|a number past every float|a byte order mark"
     # The meaning of these shapes is plain.
     r"|whose arguments are text|vectors in another order"
