@@ -860,6 +860,6 @@ def chat_request(
     return CompletionRequest(
         model=model,
         messages=as_messages(messages, system),
-        tools=() if tools == () else schema.as_tools(tools),
+        tools=schema.as_tools(tools) if tools is not None and tools != () else (),
         **fields,
     )

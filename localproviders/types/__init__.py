@@ -7,7 +7,16 @@ not contain the server's raw record.
 """
 
 from localproviders.types.limits import CancelToken, Limits, RetryPolicy, Timeout
-from localproviders.types.messages import Audio, Image, Message, Messages, Tool, ToolCall, ToolLike
+from localproviders.types.messages import (
+    Audio,
+    Image,
+    ImageLike,
+    Message,
+    Messages,
+    Tool,
+    ToolCall,
+    ToolLike,
+)
 from localproviders.types.models import (
     CapabilityEvidence,
     DownloadJob,
@@ -55,6 +64,7 @@ __all__ = [
     "EmbeddingRequest",
     "EmbeddingResponse",
     "Image",
+    "ImageLike",
     "Limits",
     "LoadedModel",
     "Locality",
