@@ -27,6 +27,7 @@ from localproviders._http.framing import SHALLOW, decode, looks_cut, parse_json
 from localproviders._http.retry import Attempts, cut_off
 from localproviders._http.upload import Upload
 from localproviders._interrupts import is_injected
+from localproviders._record import plain
 from localproviders._redact import without_prompt
 from localproviders._version import __version__
 from localproviders.errors import (
@@ -82,7 +83,17 @@ class Payload(Dict[str, Any]):
 
 def _writer(separators: Optional[Tuple[str, str]] = None) -> Callable[[Any], str]:
     """Return the method of a JSON encoder. `json.dumps` would make an encoder each time: 3 µs."""
-    return json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=separators).encode
+    return json.JSONEncoder(
+        ensure_ascii=False, allow_nan=False, separators=separators, default=_plain_number
+    ).encode
+
+
+def _plain_number(value: Any) -> Any:
+    """Return a number or an array of numpy as JSON types, for a value that `json` does not know."""
+    made = plain(value) if hasattr(value, "dtype") else value
+    if made is value:
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return made
 
 
 _write, _write_tight = _writer(), _writer((",", ":"))

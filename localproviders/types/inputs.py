@@ -1,4 +1,4 @@
-"""The forms in which callers write messages, tool calls and tools: those of OpenAI and Ollama.
+"""The forms in which callers write messages, tools and values: those of OpenAI, Ollama and numpy.
 
 Each function converts a dictionary in such a form to a dictionary with the fields of this package.
 A form is converted only if its meaning is plain. Everything else is an error that says what to
@@ -8,10 +8,13 @@ write instead. No error quotes text of a message.
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from localproviders._interrupts import is_injected
 from localproviders._record import plain
+from localproviders.types.models import LoadedModel, ModelInfo
 
 # Types of the parts of a content, by their meaning.
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
@@ -360,3 +363,103 @@ def tool_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
             '"parameters": {...}}}'
         )
     return found
+
+
+# --- values ---------------------------------------------------------------------------------
+
+# Units of durations in seconds, and a part of a duration in Go, such as 1h30m
+# (docs/reference/ollama.md, "Keep-alive").
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60, "h": 3600}
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_SECONDS = re.compile(r"\d+\.?\d*|\.\d+", re.ASCII)
+# The longest text that can be a duration.
+_LONGEST_DURATION = 50
+
+
+def plain_number(value: Any) -> Any:
+    """Return a number of numpy or a similar package as a number of Python.
+
+    Any other value is returned unchanged.
+    """
+    if hasattr(value, "dtype") and getattr(value, "shape", None) == ():
+        return plain(value)
+    return value
+
+
+def keep_alive_seconds(value: Any) -> Any:
+    """Return a value of `keep_alive` in seconds; infinity for a negative value, as Ollama reads it.
+
+    A text is a duration such as ``10m``, or a number of seconds. A value that is neither is
+    returned unchanged.
+    """
+    seconds: Any = plain_number(value)
+    if hasattr(seconds, "total_seconds"):
+        seconds = seconds.total_seconds()
+    if isinstance(seconds, str) and len(seconds) <= _LONGEST_DURATION:
+        seconds = _duration_seconds(seconds.strip(), seconds)
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
+        return math.inf if -math.inf < seconds < 0 else seconds
+    return seconds
+
+
+def _duration_seconds(text: str, other: Any) -> Any:
+    """Return the seconds of a duration as Go writes it, or `other` if the text is none."""
+    sign, amount = (-1, text[1:]) if text[:1] == "-" else (1, text[text[:1] == "+" :])
+    if _SECONDS.fullmatch(amount):
+        seconds = float(amount)
+    elif amount and not _DURATION.sub("", amount):
+        parts = _DURATION.findall(amount)
+        seconds = float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    else:
+        return other
+    return sign * (int(seconds) if seconds.is_integer() else seconds)
+
+
+def model_name(model: Any) -> Any:
+    """Return the name of a model, which may be given as `ModelInfo` or `LoadedModel`.
+
+    An empty text means that no model is named.
+    """
+    if isinstance(model, (ModelInfo, LoadedModel)):
+        return model.name
+    return None if isinstance(model, str) and not model else model
+
+
+def check_several_texts(name: str, values: Any) -> None:
+    """Check that a value can be several texts, and not a table or a dictionary of them.
+
+    Raises:
+        ValueError: The value is of another kind. The error says what to pass.
+    """
+    instead = ""
+    if isinstance(values, (bytes, bytearray, memoryview)):
+        instead = "text: pass data.decode()"
+    elif isinstance(values, Mapping):
+        instead = "a list of texts: pass list(values.values())"
+    elif hasattr(values, "columns"):
+        instead = 'a list of texts: pass one column, such as frame["text"].tolist()'
+    if instead:
+        raise ValueError(f"{name} is {kind_of(values)}, and must be {instead}")
+
+
+def check_embeddable(index: int, text: Any) -> None:
+    """Check one text to embed.
+
+    Raises:
+        ValueError: It is empty, a gap, or not a text.
+    """
+    if isinstance(text, str) and text:
+        return
+    if isinstance(text, str):
+        why = "is empty, and cannot be embedded: leave it out"
+    elif text is None or kind_of(text) in ("NAType", "NaTType") or _is_nan(text):
+        why = f"is a gap ({kind_of(text)}), and cannot be embedded: leave gaps out, such as with "
+        why += "series.dropna()"
+    else:
+        why = f"is {kind_of(text)}, and must be text: pass str(value)"
+    raise ValueError(f"text {index} {why}")
+
+
+def _is_nan(value: Any) -> bool:
+    number = plain_number(value)
+    return isinstance(number, float) and math.isnan(number)
