@@ -5,6 +5,7 @@ This module does not import requests. `Transport` imports it at the first reques
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import (
@@ -24,6 +25,7 @@ from typing import (
 from localproviders._http.bodies import parse_body
 from localproviders._http.deadline import EXPLAINING, Call
 from localproviders._http.framing import SHALLOW, decode, looks_cut, parse_json
+from localproviders._http.halves import find_lone_half, joined
 from localproviders._http.retry import Attempts, cut_off
 from localproviders._http.upload import Upload
 from localproviders._interrupts import is_injected
@@ -138,15 +140,21 @@ def encode(payload: Mapping[str, Any]) -> Body:
     """Return the request body for this JSON object.
 
     Raises:
-        ConfigurationError: The object contains a value that JSON cannot express, such as NaN.
+        ConfigurationError: The object contains a value that JSON cannot express, such as NaN,
+            or half of a surrogate pair.
     """
     text = write_json(Payload(payload), tight=True)
-    try:
+    with contextlib.suppress(UnicodeEncodeError):
         return Body(text, "utf-8")
-    except UnicodeEncodeError:
-        # A lone surrogate cannot be sent, so it is replaced with U+FFFD, as strict readers do.
-        text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    return Body(text, "utf-8")
+    # Some programs write a character as two surrogates, such as an emoji from a clipboard.
+    whole = joined(text)
+    if whole is None:
+        raise ConfigurationError(
+            f"{find_lone_half(payload)} has half of a surrogate pair, which cannot be sent as "
+            "UTF-8",
+            hint="replace it: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
+        )
+    return Body(whole, "utf-8")
 
 
 class Transport:
