@@ -40,7 +40,7 @@ from localproviders.ollama.wire.models import (
     show_payload,
 )
 from localproviders.ollama.wire.responses import remote_host
-from localproviders.types.inputs import keep_alive_seconds
+from localproviders.types.inputs import keep_alive_seconds, plain_number
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import LoadedModel
 
@@ -125,6 +125,7 @@ class Memory:
         cancel: Optional[CancelToken],
     ) -> LoadedModel:
         """Load a model and wait until it is in memory."""
+        context_length = plain_number(context_length)
         seconds: Optional[float] = keep_alive_seconds(keep_alive)
         _check_load_arguments(context_length, seconds)
         return self._runner.run(
