@@ -111,15 +111,33 @@ _ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "strategy",
         "pass it to a provider in the list, as in [OllamaProvider(host)]",
     ),
+    ("num_ctx n_ctx", "listeners", "pass context_length=... to each call"),
+    ("num_predict", "listeners", "pass max_tokens=... to each call"),
+    ("think", "listeners", "pass thinking=... to each call"),
+    ("stream", "listeners", "call stream(...) to get chunks, and chat(...) to get a whole answer"),
+    ("images image", "listeners", "pass Message.user(text, images=[...]) to each call"),
     (
-        "temperature max_tokens context_length keep_alive thinking seed tools options num_ctx",
+        "format response_format response_schema",
+        "listeners",
+        "pass response_schema={...} to each call, or call parse()",
+    ),
+    (
+        "temperature max_tokens context_length keep_alive thinking seed tools options",
         "listeners",
         "pass it to each call, as in chat(..., temperature=0)",
     ),
     (
-        "temperature max_tokens model messages prompt system tools response_schema",
+        "temperature max_tokens model messages prompt system tools response_schema options num_ctx "
+        "num_predict format response_format images think thinking keep_alive context_length",
         "request",
         "set it in the CompletionRequest, or call chat()",
+    ),
+    ("options", "context_length", "pass each option as a keyword, such as context_length=4096"),
+    ("num_ctx", "texts", "leave it out, and call load(model, context_length=...) before"),
+    ("options", "texts", "leave it out: embed() has dimensions, truncate and keep_alive"),
+    *(
+        ("base_url host url api_base", parameter, "pass it to the provider: OllamaProvider(host)")
+        for parameter in ("messages", "request", "texts")
     ),
 )
 

@@ -16,6 +16,7 @@ from typing import (
     Type,
     TypeVar,
     Union,
+    cast,
     overload,
 )
 
@@ -42,6 +43,7 @@ from localproviders.types.requests import (
     BATCH_SIZE,
     CompletionRequest,
     EmbeddingRequest,
+    ModelLike,
     ParseFields,
     RequestFields,
     check_field_names,
@@ -196,7 +198,7 @@ class ModelProvider(ABC):
         model: str,
         *,
         context_length: Optional[int] = None,
-        keep_alive: Optional[float] = None,
+        keep_alive: Union[float, str, None] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
@@ -249,7 +251,7 @@ class ModelProvider(ABC):
         model: str,
         *,
         context_length: Optional[int] = None,
-        keep_alive: Optional[float] = None,
+        keep_alive: Union[float, str, None] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
@@ -378,10 +380,10 @@ class ModelProvider(ABC):
         self,
         texts: Texts,
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         dimensions: Optional[int] = None,
         truncate: bool = False,
-        keep_alive: Optional[float] = None,
+        keep_alive: Union[float, str, None] = None,
         batch_size: int = BATCH_SIZE,
         batch_characters: int = BATCH_CHARACTERS,
         timeout: Timeout = None,
@@ -398,10 +400,11 @@ class ModelProvider(ABC):
             texts: One text, any iterable of texts, or an `EmbeddingRequest`. An iterable is
                 read once, before the first request. With an `EmbeddingRequest`, which has the
                 fields below itself, none of them may be given here.
-            model: Name of the model; None is the provider's model.
+            model: Name of the model, or its `ModelInfo`; None is the provider's model.
             dimensions: Length of each vector; None is the model's own length.
             truncate: True allows the server to cut a text that is too long.
-            keep_alive: Seconds to keep the model loaded after each batch.
+            keep_alive: Seconds to keep the model loaded after each batch, or a duration such as
+                ``"10m"``.
             batch_size: Maximum number of texts in one request.
             batch_characters: Maximum number of characters in one request.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
@@ -458,7 +461,7 @@ class ModelProvider(ABC):
         self,
         messages: Messages,
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         tools: Sequence[ToolLike] = (),
         timeout: Timeout = None,
@@ -469,7 +472,7 @@ class ModelProvider(ABC):
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
-            model: Name of the model; None is the provider's model.
+            model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages.
             tools: Tools that the model may call.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
@@ -503,7 +506,7 @@ class ModelProvider(ABC):
         self,
         messages: Messages,
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         tools: Sequence[ToolLike] = (),
         timeout: Timeout = None,
@@ -516,7 +519,7 @@ class ModelProvider(ABC):
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
-            model: Name of the model; None is the provider's model.
+            model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages.
             tools: Tools that the model may call.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
@@ -550,7 +553,7 @@ class ModelProvider(ABC):
         self,
         messages: Messages,
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         tools: Sequence[ToolLike] = (),
         timeout: Timeout = None,
@@ -565,7 +568,7 @@ class ModelProvider(ABC):
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
-            model: Name of the model; None is the provider's model.
+            model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages.
             tools: Tools that the model may call; their definitions are counted.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
@@ -594,7 +597,7 @@ class ModelProvider(ABC):
         self,
         messages: Messages,
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         tools: Sequence[ToolLike] = (),
         thinking: Union[bool, str, None] = None,
@@ -611,7 +614,7 @@ class ModelProvider(ABC):
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
-            model: Name of the model; None is the provider's model.
+            model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages.
             tools: Tools that the model may call; the template writes their definitions.
             thinking: True, False or a level, as in `chat`; None leaves it to the server.
@@ -649,7 +652,7 @@ class ModelProvider(ABC):
         messages: Messages,
         response_type: Type[T],
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         max_attempts: int = 3,
         timeout: Timeout = None,
@@ -663,7 +666,7 @@ class ModelProvider(ABC):
         messages: Messages,
         response_type: Any,
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         max_attempts: int = 3,
         timeout: Timeout = None,
@@ -677,7 +680,7 @@ class ModelProvider(ABC):
         messages: Messages,
         response_type: Any,
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         max_attempts: int = 3,
         timeout: Timeout = None,
@@ -709,7 +712,7 @@ class ModelProvider(ABC):
             messages: A text, a `Message`, or several messages or dictionaries.
             response_type: A dataclass, a `TypedDict`, another type that `schema_of` supports, a
                 pydantic model, or a JSON Schema. With a JSON Schema, the value is plain JSON.
-            model: Name of the model; None is the provider's model.
+            model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages.
             max_attempts: Maximum number of responses.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
@@ -755,7 +758,7 @@ class ModelProvider(ABC):
         messages: Messages,
         tools: Sequence[ToolLike],
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         max_rounds: int = 8,
         on_tool_error: OnToolError = "report",
@@ -787,7 +790,7 @@ class ModelProvider(ABC):
             messages: A text, a `Message`, or several messages or dictionaries.
             tools: Functions with annotations, or `Tool` values that have a `function`. A function
                 may be an ``async def``; it then runs with `asyncio.run` in this thread.
-            model: Name of the model; None is the provider's model.
+            model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages.
             max_rounds: Maximum number of requests. The last one is sent without the tools, unless
                 it is the only one. If the model still calls tools in its response, they are not
@@ -852,7 +855,7 @@ def chat_request(
     system: Optional[str],
     fields: ParseFields,
     *,
-    model: Optional[str],
+    model: Optional[ModelLike],
     tools: Sequence[ToolLike],
     verb: str,
 ) -> CompletionRequest:
@@ -865,9 +868,11 @@ def chat_request(
     """
     if fields:
         check_field_names(fields, getattr(ModelProvider, verb))
+    # The constructor accepts more than its annotations say, which are those of the attributes.
+    named, given = cast("Optional[str]", model), cast("Any", fields)
     return CompletionRequest(
-        model=model,
+        model=named,
         messages=as_messages(messages, system),
-        tools=() if tools == () else schema.as_tools(tools),
-        **fields,
+        tools=schema.as_tools(tools) if tools is not None and tools != () else (),
+        **given,
     )

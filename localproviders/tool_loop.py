@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections.abc as abc
 import contextlib
-import json
 import re
 import time
 from typing import (
@@ -21,12 +20,13 @@ from typing import (
 from localproviders._dialect.common import is_too_long
 from localproviders._dialect.text_calls import find_calls
 from localproviders._interrupts import is_injected
-from localproviders._record import plain, thawed
+from localproviders._record import thawed
 from localproviders._shared_deadline import SharedDeadline, SupportsComplete
 from localproviders.errors import ConfigurationError, ProviderError, ToolCallError
 from localproviders.schema import arguments_for, check
 from localproviders.schema.conversion import convert_arguments
 from localproviders.schema.tools import is_async
+from localproviders.types.inputs import result_text
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Message, Tool, ToolCall
 from localproviders.types.requests import CompletionRequest
@@ -349,7 +349,7 @@ def _run(
     tool = _find(tools, call.name)
     _check_choice(tool, only)
     function: Any = tool.function
-    return _as_text(_run_to_end(function(**_arguments(tool, call, converted))))
+    return result_text(_run_to_end(function(**_arguments(tool, call, converted))))
 
 
 def _run_to_end(result: Any) -> Any:
@@ -478,25 +478,3 @@ def _error_text(error: Exception) -> str:
         if is_injected(failure):
             raise
         return kind
-
-
-def _as_text(result: Any) -> str:
-    """Return a tool's result as text for the model: a string unchanged, other values as JSON.
-
-    Raises:
-        TypeError: The result cannot be written as JSON.
-    """
-    if isinstance(result, str):
-        return str.__str__(result)
-    kind = type(result).__name__
-    try:
-        if kind == "Decimal" and result.is_finite():
-            return str(result)  # a number of JSON, with all its digits
-        return json.dumps(plain(result), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        if is_injected(error):
-            raise
-        reason = str(error)
-    finally:
-        del result  # a traceback with local variables must not show the result
-    raise TypeError(f"the result of the tool, of type {kind}, cannot be written as JSON: {reason}")

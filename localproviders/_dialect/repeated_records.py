@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Any, Callable, Optional, Sequence, Tuple
 
 from localproviders._http.framing import LARGE, parse_json
+from localproviders._http.halves import has_open_half
 from localproviders.errors import ProviderError
 from localproviders.types.responses import CompletionChunk, LikeChunk
 
@@ -137,6 +138,8 @@ class Template:
             begin = self._middle_at + len(middle)
         piece = record[begin:end]
         if '"' in piece or "\\" in piece or not piece.isprintable():
+            if has_open_half(f'{piece}"'):
+                return None  # the second half of this character is in the next record
             piece = self._unescaped(piece)
         if not piece:
             return None  # if the text is empty, another field of the record may matter

@@ -19,6 +19,7 @@ from typing import (
 
 from localproviders._http.deadline import ANSWERING
 from localproviders._http.framing import LARGE, looks_cut
+from localproviders._http.halves import has_open_half, join_records
 from localproviders._http.retry import cut_off
 from localproviders.errors import (
     AnswerTooLargeError,
@@ -495,7 +496,10 @@ class Stream:
                 raise CancelledError("the stream was closed before its end")
             if not self._records:
                 self._read_records()
-            chunk = self._parse(self._records.popleft())
+            record = self._records.popleft()
+            if has_open_half(record):
+                record = self._with_whole_pair(record)
+            chunk = self._parse(record)
             if self._parser.ended:
                 self._summary.total_s = self._answer.call.elapsed_s
                 if self._records:
@@ -509,6 +513,20 @@ class Stream:
                 self._accept(chunk)
                 return chunk
         return None
+
+    def _with_whole_pair(self, record: str) -> str:
+        """Move the first half of a surrogate pair to the next record, which has the second half.
+
+        So the record waits for the next one. If there is none, its error is raised afterwards.
+        """
+        if not self._records:
+            try:
+                self._read_records()
+            except ProviderError as error:
+                self._late_error = error.with_traceback(None)
+                return record
+        record, self._records[0] = join_records(record, self._records[0])
+        return record
 
     def _parse(self, record: str) -> Optional[CompletionChunk]:
         """Parse a record. If it is cut off at the end, raise `StreamInterruptedError`."""

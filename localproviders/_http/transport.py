@@ -5,6 +5,7 @@ This module does not import requests. `Transport` imports it at the first reques
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import (
@@ -24,9 +25,11 @@ from typing import (
 from localproviders._http.bodies import parse_body
 from localproviders._http.deadline import EXPLAINING, Call
 from localproviders._http.framing import SHALLOW, decode, looks_cut, parse_json
+from localproviders._http.halves import find_lone_half, joined
 from localproviders._http.retry import Attempts, cut_off
 from localproviders._http.upload import Upload
 from localproviders._interrupts import is_injected
+from localproviders._record import plain
 from localproviders._redact import without_prompt
 from localproviders._version import __version__
 from localproviders.errors import (
@@ -82,7 +85,17 @@ class Payload(Dict[str, Any]):
 
 def _writer(separators: Optional[Tuple[str, str]] = None) -> Callable[[Any], str]:
     """Return the method of a JSON encoder. `json.dumps` would make an encoder each time: 3 µs."""
-    return json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=separators).encode
+    return json.JSONEncoder(
+        ensure_ascii=False, allow_nan=False, separators=separators, default=_plain_number
+    ).encode
+
+
+def _plain_number(value: Any) -> Any:
+    """Return a number or an array of numpy as JSON types, for a value that `json` does not know."""
+    made = plain(value) if hasattr(value, "dtype") else value
+    if made is value:
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return made
 
 
 _write, _write_tight = _writer(), _writer((",", ":"))
@@ -127,15 +140,21 @@ def encode(payload: Mapping[str, Any]) -> Body:
     """Return the request body for this JSON object.
 
     Raises:
-        ConfigurationError: The object contains a value that JSON cannot express, such as NaN.
+        ConfigurationError: The object contains a value that JSON cannot express, such as NaN,
+            or half of a surrogate pair.
     """
     text = write_json(Payload(payload), tight=True)
-    try:
+    with contextlib.suppress(UnicodeEncodeError):
         return Body(text, "utf-8")
-    except UnicodeEncodeError:
-        # A lone surrogate cannot be sent, so it is replaced with U+FFFD, as strict readers do.
-        text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    return Body(text, "utf-8")
+    # Some programs write a character as two surrogates, such as an emoji from a clipboard.
+    whole = joined(text)
+    if whole is None:
+        raise ConfigurationError(
+            f"{find_lone_half(payload)} has half of a surrogate pair, which cannot be sent as "
+            "UTF-8",
+            hint="replace it: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
+        )
+    return Body(whole, "utf-8")
 
 
 class Transport:

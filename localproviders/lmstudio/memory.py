@@ -7,7 +7,7 @@ import math
 import os
 import threading
 from datetime import datetime, timezone
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from localproviders._did_you_mean import did_you_mean
 from localproviders._http.deadline import Call, wait
@@ -36,6 +36,7 @@ from localproviders.lmstudio.wire.models import (
     unload_payload,
     weights_of,
 )
+from localproviders.types.inputs import keep_alive_seconds
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.models import LoadedModel, OnProgress, Progress
 
@@ -96,12 +97,13 @@ class Memory:
         self,
         model: str,
         requested: Mapping[str, Any],
-        keep_alive: Optional[float],
+        keep_alive: Union[float, str, None],
         on_progress: Optional[OnProgress],
         timeout: Timeout,
         cancel: Optional[CancelToken],
     ) -> LoadedModel:
         """Load a model with the requested configuration, and wait until it is in memory."""
+        keep_alive = keep_alive_seconds(keep_alive)
         if keep_alive not in (None, math.inf):
             raise UnsupportedError(
                 f"{self._provider} does not support keep_alive={keep_alive!r} for load(): a "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import CellType
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from localproviders._address import parse_endpoint
 from localproviders._dialect.common import Vectors
@@ -307,7 +307,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         model: str,
         *,
         context_length: Optional[int] = None,
-        keep_alive: Optional[float] = None,
+        keep_alive: Union[float, str, None] = None,
         on_progress: Optional[OnProgress] = None,
         eval_batch_size: Optional[int] = None,
         flash_attention: Optional[bool] = None,

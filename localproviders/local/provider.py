@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import List, Optional
+from typing import List, Optional, Union
 
 from localproviders._http.stream import Stream
 from localproviders._signatures import (
@@ -27,6 +27,7 @@ from localproviders.types.requests import (
     BATCH_SIZE,
     CompletionRequest,
     EmbeddingRequest,
+    ModelLike,
     as_embedding_request,
 )
 from localproviders.types.responses import CompletionResponse, EmbeddingResponse, TokenCount
@@ -210,10 +211,10 @@ class LocalProvider(LocalProviderBase):
         self,
         texts: Texts,
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         dimensions: Optional[int] = None,
         truncate: bool = False,
-        keep_alive: Optional[float] = None,
+        keep_alive: Union[float, str, None] = None,
         batch_size: int = BATCH_SIZE,
         batch_characters: int = BATCH_CHARACTERS,
         timeout: Timeout = None,
@@ -434,7 +435,7 @@ class LocalProvider(LocalProviderBase):
         model: str,
         *,
         context_length: Optional[int] = None,
-        keep_alive: Optional[float] = None,
+        keep_alive: Union[float, str, None] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple, Union
 
 from localproviders._http.deadline import Call, sleep
 from localproviders._http.framing import Look
@@ -40,6 +40,7 @@ from localproviders.ollama.wire.models import (
     show_payload,
 )
 from localproviders.ollama.wire.responses import remote_host
+from localproviders.types.inputs import keep_alive_seconds, plain_number
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import LoadedModel
 
@@ -119,14 +120,16 @@ class Memory:
         self,
         model: str,
         context_length: Optional[int],
-        keep_alive: Optional[float],
+        keep_alive: Union[float, str, None],
         timeout: Timeout,
         cancel: Optional[CancelToken],
     ) -> LoadedModel:
         """Load a model and wait until it is in memory."""
-        _check_load_arguments(context_length, keep_alive)
+        context_length = plain_number(context_length)
+        seconds: Optional[float] = keep_alive_seconds(keep_alive)
+        _check_load_arguments(context_length, seconds)
         return self._runner.run(
-            lambda call: self._load(model, context_length, keep_alive, call),
+            lambda call: self._load(model, context_length, seconds, call),
             operation="load",
             model=model,
             timeout=timeout,
@@ -463,7 +466,8 @@ def _check_load_arguments(context_length: Any, keep_alive: Any) -> None:
     if keep_alive is not None and not (is_number and keep_alive >= 1):
         raise ConfigurationError(
             f"keep_alive is {keep_alive!r}; it must be a number of seconds, at least 1",
-            hint="pass math.inf to keep the model for ever; unload() removes it from memory",
+            hint="write seconds or '10m', or math.inf to keep the model for ever; unload() removes "
+            "it from memory",
         )
 
 

@@ -309,7 +309,7 @@ class OllamaProvider(HTTPProvider):
         model: str,
         *,
         context_length: Optional[int] = None,
-        keep_alive: Optional[float] = None,
+        keep_alive: Union[float, str, None] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,

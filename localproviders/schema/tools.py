@@ -32,7 +32,8 @@ from localproviders.schema.shapes import (
     name_of_function,
     parts_of_function,
 )
-from localproviders.types.messages import Tool
+from localproviders.types.inputs import fields_of
+from localproviders.types.messages import Tool, ToolLike, as_tool
 
 _ARGUMENTS = "arguments"
 
@@ -105,20 +106,27 @@ def _warn_of_optimization(what: str, lost: Sequence[str]) -> None:
     )
 
 
-def as_tools(tools: Sequence[Union[Tool, Callable[..., Any]]]) -> Tuple[Tool, ...]:
+def as_tools(tools: Union[Mapping[str, Any], Sequence[ToolLike], None]) -> Tuple[Tool, ...]:
     """Return the tools as a tuple. A tool is made from each function (see `tool_from`).
+
+    A dictionary in the form of OpenAI or Ollama is a tool without a function. One such dictionary
+    alone is a list of one, and None is an empty list.
 
     Raises:
         ConfigurationError: Two tools have the same name, a value is neither a tool nor a
-            function, or no tool can be made from a function.
+            function, or no tool can be made from a function or a dictionary.
     """
+    if tools is None:
+        return ()
+    if isinstance(tools, Mapping):
+        tools = [tools]
     if isinstance(tools, Tool) or callable(tools):
         raise ConfigurationError("tools is one tool, and must be a list", hint="write tools=[...]")
     if not hasattr(tools, "__iter__"):
         raise ConfigurationError(f"tools is {type(tools).__name__}, and must be a list")
     made: Dict[str, Tool] = {}
     for each in tools:
-        tool = each if isinstance(each, Tool) else tool_from(each)
+        tool = _as_tool(each)
         if tool.name in made:
             raise ConfigurationError(
                 f"two tools have the name {tool.name!r}",
@@ -126,6 +134,19 @@ def as_tools(tools: Sequence[Union[Tool, Callable[..., Any]]]) -> Tuple[Tool, ..
             )
         made[tool.name] = tool
     return tuple(made.values())
+
+
+def _as_tool(value: Any) -> Tool:
+    if isinstance(value, Tool):
+        return value
+    fields = fields_of(value)
+    if not isinstance(fields, Mapping):
+        return tool_from(value)
+    try:
+        return as_tool(fields)
+    except ValueError as error:
+        reason = str(error)
+    raise ConfigurationError(reason)
 
 
 def arguments_for(

@@ -7,7 +7,16 @@ not contain the server's raw record.
 """
 
 from localproviders.types.limits import CancelToken, Limits, RetryPolicy, Timeout
-from localproviders.types.messages import Audio, Image, Message, Messages, Tool, ToolCall, ToolLike
+from localproviders.types.messages import (
+    Audio,
+    Image,
+    ImageLike,
+    Message,
+    Messages,
+    Tool,
+    ToolCall,
+    ToolLike,
+)
 from localproviders.types.models import (
     CapabilityEvidence,
     DownloadJob,
@@ -22,6 +31,7 @@ from localproviders.types.requests import (
     CompletionRequest,
     EmbeddingRequest,
     Locality,
+    ModelLike,
     Overflow,
     ParseFields,
     RequestFields,
@@ -55,6 +65,7 @@ __all__ = [
     "EmbeddingRequest",
     "EmbeddingResponse",
     "Image",
+    "ImageLike",
     "Limits",
     "LoadedModel",
     "Locality",
@@ -62,6 +73,7 @@ __all__ = [
     "Messages",
     "ModelCapabilities",
     "ModelInfo",
+    "ModelLike",
     "OnProgress",
     "Overflow",
     "ParseFields",

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Callable, Optional, Set, Union
 
 from localproviders._record import Record, record
+from localproviders.types.inputs import plain_number
 
 # Highest number of bits of an integer that is certainly not too large for a float.
 _MAX_BITS = 1000
@@ -40,7 +41,8 @@ class Limits(Record):
 
     def __post_init__(self) -> None:
         for limit in fields(self):
-            value = getattr(self, limit.name)
+            value = plain_number(getattr(self, limit.name))
+            object.__setattr__(self, limit.name, value)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"{limit.name} is {value!r}, and must be a number of seconds")
             if isinstance(value, int) and value.bit_length() > _MAX_BITS:

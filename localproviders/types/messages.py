@@ -5,17 +5,22 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from io import BytesIO
 from typing import (
     TYPE_CHECKING,
     Any,
+    BinaryIO,
     Callable,
+    Dict,
     Mapping,
     Optional,
+    Protocol,
     Sequence,
     Tuple,
     Type,
     TypeVar,
     Union,
+    cast,
 )
 
 from localproviders._record import (
@@ -25,8 +30,16 @@ from localproviders._record import (
     Record,
     field,
     loads,
-    loads_each,
     record,
+)
+from localproviders.types.inputs import (
+    call_fields,
+    fields_of,
+    kind_of,
+    message_fields,
+    result_text,
+    tool_fields,
+    with_ids,
 )
 
 if TYPE_CHECKING:
@@ -92,8 +105,10 @@ class Image(_Media):
             media_type: The media type; None detects it from the first bytes.
 
         Raises:
+            TypeError: `data` is not bytes.
             ValueError: The data is empty, or `media_type` is None and the type is unknown.
         """
+        data = _bytes_of(data)
         found = media_type or _image_type(data)
         if not data or found is None:
             raise ValueError(
@@ -110,7 +125,7 @@ class Image(_Media):
             path: A `pathlib.Path`; a string is refused.
 
         Raises:
-            TypeError: The argument is a string.
+            TypeError: The argument is a string, or no path.
             OSError: The file cannot be read.
             ValueError: The file is not an image of a known type.
         """
@@ -120,14 +135,19 @@ class Image(_Media):
     def from_data_uri(cls, uri: str) -> Image:
         """Decode an image from a URI such as ``data:image/png;base64,...``.
 
+        Line breaks and blanks in the base64 are skipped.
+
         Raises:
+            TypeError: The argument is not a string.
             ValueError: The string is not such a URI, or its base64 is invalid or empty.
         """
+        if not isinstance(uri, str):
+            raise TypeError(f"from_data_uri takes a string, not {kind_of(uri)}")
         head, comma, body = uri.partition(",")
         if not (head.startswith("data:image/") and head.endswith(";base64") and comma):
             raise ValueError("an image URI must be 'data:image/<type>;base64,<data>'")
         try:
-            data = base64.b64decode(body, validate=True)
+            data = base64.b64decode("".join(body.split()), validate=True)
         except binascii.Error as error:
             raise ValueError(f"the base64 of this image URI is broken: {error}") from None
         return cls.from_bytes(data, head[len("data:") : -len(";base64")])
@@ -150,8 +170,10 @@ class Audio(_Media):
         """Make audio from the bytes of a WAV or MP3 file. The type is read from the first bytes.
 
         Raises:
+            TypeError: `data` is not bytes.
             ValueError: The data is neither WAV nor MP3.
         """
+        data = _bytes_of(data)
         found = _audio_type(data)
         if found is None:
             raise ValueError("these bytes are not a WAV or MP3 file; the servers read only these")
@@ -165,7 +187,7 @@ class Audio(_Media):
             path: A `pathlib.Path`; a string is refused.
 
         Raises:
-            TypeError: The argument is a string.
+            TypeError: The argument is a string, or no path.
             OSError: The file cannot be read.
             ValueError: The file is neither WAV nor MP3.
         """
@@ -177,12 +199,78 @@ class Audio(_Media):
         return "wav" if self.media_type == "audio/wav" else "mp3"
 
 
-def _file(path: Path) -> bytes:
+def _file(path: Any) -> bytes:
     if isinstance(path, str):
         raise TypeError(
             "from_path takes a pathlib.Path, not a string: pass Path(...) if you mean a file"
         )
-    return path.read_bytes()
+    if not isinstance(path, os.PathLike):
+        raise TypeError(f"from_path takes a pathlib.Path, not {kind_of(path)}")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _bytes_of(data: Any) -> bytes:
+    """Return the data of a file as bytes.
+
+    Raises:
+        TypeError: It is of another type.
+    """
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    more = "pass a path, an open file or an image of PIL itself, as in images=[value]"
+    if isinstance(data, str):
+        more = "pass from_path(Path(...)), from_data_uri(text), or base64.b64decode(text)"
+    raise TypeError(f"from_bytes takes bytes, not {kind_of(data)}; {more}")
+
+
+class SupportsSave(Protocol):
+    """An image of PIL. The package recognizes it without importing PIL."""
+
+    def save(self, fp: Any, format: Optional[str] = ..., /) -> Any:
+        """Write the image to a file."""
+
+
+#: An image, or what `Message.user` makes one from: a `pathlib.Path`, an image of PIL, a file that
+#: is open in binary mode, or the bytes of a file. A string is refused.
+ImageLike = Union[Image, Path, SupportsSave, BinaryIO, bytes, bytearray]
+
+# Modes of PIL's images that a PNG file can have.
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+
+def _file_of(item: Any) -> Any:
+    """Return the bytes of a file that an item of `images` or `audio` stands for.
+
+    The item may be a path, an open file, bytes, or an image of PIL. Any other value is returned
+    unchanged.
+
+    Raises:
+        ValueError: The file is open in text mode, or has nothing left to read.
+    """
+    if isinstance(item, os.PathLike):
+        return _file(item)
+    if isinstance(item, (bytearray, memoryview)):
+        return bytes(item)
+    if any(cls.__module__.split(".")[0] == "PIL" for cls in type(item).__mro__):
+        return _png(item)
+    if not hasattr(item, "read"):
+        return item
+    data = item.read()
+    if isinstance(data, str):
+        raise ValueError("an image or audio file is open in text mode: open it with mode 'rb'")
+    if not data:
+        raise ValueError("an image or audio file has nothing left to read: call seek(0) before")
+    return bytes(data)
+
+
+def _png(image: Any) -> bytes:
+    """Return an image of PIL as the bytes of a PNG file."""
+    if image.mode not in _PNG_MODES:
+        image = image.convert("RGBA" if image.mode in ("PA", "La", "RGBa") else "RGB")
+    file = BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
 
 
 def _image_type(data: bytes) -> Optional[str]:
@@ -231,21 +319,18 @@ class Tool(Record):
     def __post_init__(self) -> None:
         for name in ("name", "description"):
             if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is {_kind(getattr(self, name))}, and must be text")
+                raise ValueError(f"{name} is {kind_of(getattr(self, name))}, and must be text")
         if not isinstance(self.parameters, Mapping):
-            kind = _kind(self.parameters)
+            kind = kind_of(self.parameters)
             raise ValueError(f"parameters is {kind}, and must be a dictionary: a JSON Schema")
         if self.function is not None and not callable(self.function):
-            raise ValueError(f"function is {_kind(self.function)}, and must be a function")
+            raise ValueError(f"function is {kind_of(self.function)}, and must be a function")
         self._freeze("parameters")
 
 
-def _kind(value: Any) -> str:
-    return type(value).__name__
-
-
-#: A tool, or a function from which a tool is made.
-ToolLike = Union[Tool, Callable[..., Any]]
+#: A tool, a function from which a tool is made, or the dictionary of a tool in the form of OpenAI
+#: or Ollama (docs/tools.md).
+ToolLike = Union[Tool, Mapping[str, Any], Callable[..., Any]]
 
 
 @record
@@ -270,34 +355,56 @@ class ToolCall(Record):
         if not isinstance(self.arguments, Mapping):
             # In OpenAI's JSON the arguments are a string. If this string were kept, it would be
             # encoded twice.
-            kind = _kind(self.arguments)
+            kind = kind_of(self.arguments)
             raise ValueError(f"arguments is {kind}, and must be a dictionary: json.loads(text)")
         self._freeze("arguments")
 
 
 #: The error for an item of the wrong type, by the field of a message.
 _PARTS: Mapping[str, str] = {
-    "images": "takes Image values: Image.from_path(Path(...))",
+    "images": "takes Image values: Image.from_path(Path(...)), Image.from_data_uri(text), or "
+    "Image.from_bytes(base64.b64decode(text))",
     "audio": "takes Audio values: Audio.from_path(Path(...))",
     "tool_calls": "takes ToolCall values, such as those of a response",
 }
 
 
 def _part_as(cls: Type[_Part], name: str) -> Callable[[Any], _Part]:
-    """Return a function that converts an item of a message dictionary to a value.
+    """Return a function that converts an item of a message to a value.
 
-    An item is an instance of `cls` already, or a dictionary. Scripts for other clients may pass
-    the path or the base64 text of an image. Such a string is refused, and never used as a path.
+    An item is an instance of `cls` already, or a dictionary, or stands for a file. Scripts for
+    other clients may pass the path or the base64 text of an image. Such a string is refused, and
+    never used as a path.
     """
+    made: Any = cls
 
     def convert(item: Any) -> _Part:
         if isinstance(item, cls):
             return item
-        if not isinstance(item, Mapping):
-            raise ValueError(f"{name} {_PARTS[name]}; an item is {_kind(item)}")
-        return cls.from_dict(item)
+        if isinstance(item, Mapping) and cls is ToolCall:
+            item = call_fields(item)
+        if isinstance(item, Mapping):
+            is_uri = set(item) == {"uri"}
+            part = made.from_data_uri(item["uri"]) if is_uri else made.from_dict(item)
+            return cast("_Part", part)
+        data = _file_of(item) if issubclass(cls, _Media) else item
+        if not (isinstance(data, bytes) and issubclass(cls, _Media)):
+            raise ValueError(f"{name} {_PARTS[name]}; an item is {kind_of(item)}")
+        return cast("_Part", made.from_bytes(data))
 
     return convert
+
+
+def _as_parts(cls: Type[_Part], name: str, values: Any) -> Tuple[_Part, ...]:
+    """Return the values of a field of a message as a tuple. One value alone is a list of one."""
+    if values is None or values == ():
+        return ()
+    if isinstance(values, str):
+        raise ValueError(f"{name} {_PARTS[name]}; it is one str")
+    is_one = isinstance(values, (cls, bytes, bytearray, os.PathLike)) or hasattr(values, "read")
+    if is_one or hasattr(values, "save"):
+        values = (values,)
+    return tuple(map(_part_as(cls, name), as_tuple(name, values)))
 
 
 @record
@@ -320,12 +427,10 @@ class Message(Record):
 
     role: str
     content: str = field(default="", metadata=CONTENT)
-    images: Tuple[Image, ...] = field(default=(), metadata=loads_each(_part_as(Image, "images")))
-    audio: Tuple[Audio, ...] = field(default=(), metadata=loads_each(_part_as(Audio, "audio")))
+    images: Tuple[Image, ...] = ()  # converted by the constructor, as are the next ones
+    audio: Tuple[Audio, ...] = ()
     thinking: str = field(default="", metadata=CONTENT)
-    tool_calls: Tuple[ToolCall, ...] = field(
-        default=(), metadata=loads_each(_part_as(ToolCall, "tool_calls"))
-    )
+    tool_calls: Tuple[ToolCall, ...] = ()
     tool_call_id: Optional[str] = None
     tool_name: Optional[str] = None
 
@@ -333,13 +438,17 @@ class Message(Record):
         if self.role not in _ROLES:
             raise ValueError(f"role is {self.role!r}; the roles are {', '.join(_ROLES)}")
         for name in ("content", "thinking"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, "")
             if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is {_kind(getattr(self, name))}, and must be text")
-        for name in ("images", "audio", "tool_calls"):
-            object.__setattr__(self, name, as_tuple(name, getattr(self, name)))
-        for name, cls in (("images", Image), ("audio", Audio), ("tool_calls", ToolCall)):
-            if not all(isinstance(item, cls) for item in getattr(self, name)):
-                raise ValueError(f"{name} {_PARTS[name]}")
+                raise ValueError(f"{name} is {kind_of(getattr(self, name))}, and must be text")
+        classes: Tuple[Tuple[str, Any], ...] = (
+            ("images", Image),
+            ("audio", Audio),
+            ("tool_calls", ToolCall),
+        )
+        for name, cls in classes:
+            object.__setattr__(self, name, _as_parts(cls, name, getattr(self, name)))
 
     @classmethod
     def system(cls, text: str) -> Message:
@@ -347,9 +456,25 @@ class Message(Record):
         return cls(role="system", content=text)
 
     @classmethod
-    def user(cls, text: str, images: Sequence[Image] = (), audio: Sequence[Audio] = ()) -> Message:
-        """Make a user message, with images or audio if the model accepts them."""
-        return cls(role="user", content=text, images=tuple(images), audio=tuple(audio))
+    def user(
+        cls, text: str, images: Sequence[ImageLike] = (), audio: Sequence[Audio] = ()
+    ) -> Message:
+        """Make a user message, with images or audio if the model accepts them.
+
+        Args:
+            text: The text.
+            images: `Image` values, or values from which they are made: a `pathlib.Path`, an image
+                of PIL, a file that is open in binary mode, or the bytes of a file. A string is
+                refused.
+            audio: `Audio` values.
+
+        Raises:
+            ValueError: `text` is not a string, an item has another type, or its data is not
+                that of a known format.
+            OSError: A file cannot be read.
+        """
+        given: Any = images
+        return cls(role="user", content=text, images=given, audio=tuple(audio or ()))
 
     @classmethod
     def assistant(cls, text: str = "", tool_calls: Sequence[ToolCall] = ()) -> Message:
@@ -357,26 +482,30 @@ class Message(Record):
         return cls(role="assistant", content=text, tool_calls=tuple(tool_calls))
 
     @classmethod
-    def tool(cls, result: str, call: ToolCall) -> Message:
+    def tool(cls, result: Any, call: ToolCall) -> Message:
         """Make a tool message: the result of a tool call, as text for the model.
 
         Args:
-            result: The result.
+            result: The result. A string is sent unchanged. Any other value is sent as JSON, as
+                in `run_tools`.
             call: The call, from `tool_calls` of an answer.
 
         Raises:
-            ValueError: `call` is not a `ToolCall`, or `result` is not a string.
+            ValueError: `call` is not a `ToolCall`.
+            TypeError: `result` cannot be written as JSON.
         """
         if not isinstance(call, ToolCall):
             raise ValueError(
-                f"call is {_kind(call)}, and must be a ToolCall: pass one of answer.tool_calls"
+                f"call is {kind_of(call)}, and must be a ToolCall: pass one of answer.tool_calls"
             )
-        return cls(role="tool", content=result, tool_call_id=call.id, tool_name=call.name)
+        text = result_text(result)
+        return cls(role="tool", content=text, tool_call_id=call.id, tool_name=call.name)
 
 
-#: The messages that `chat` and `stream` accept: a string (one user message), a `Message`, or a
-#: list. Each item of the list is a `Message`, or a dictionary with fields of `Message` as its keys.
-Messages = Union[str, Message, Sequence[Union[Message, Mapping[str, Any]]]]
+#: The messages that `chat` and `stream` accept: a string (one user message), a message, or a list
+#: of messages. A message is a `Message`, or a dictionary in the form of this package, of OpenAI or
+#: of Ollama (docs/chat.md, "Dictionaries as messages").
+Messages = Union[str, Message, Mapping[str, Any], Sequence[Union[Message, Mapping[str, Any]]]]
 
 
 def as_tuple(name: str, values: Any) -> Tuple[Any, ...]:
@@ -390,7 +519,7 @@ def as_tuple(name: str, values: Any) -> Tuple[Any, ...]:
     try:
         each = iter(values)
     except TypeError:
-        raise ValueError(f"{name} is {_kind(values)}, and must be a list") from None
+        raise ValueError(f"{name} is {kind_of(values)}, and must be a list") from None
     return tuple(each)
 
 
@@ -404,12 +533,14 @@ def as_messages(messages: Messages, system: Optional[str] = None) -> Tuple[Messa
     Raises:
         ValueError: There is no message, or a message is malformed.
     """
-    if messages == "":
-        raise ValueError("the text is empty; there is nothing to answer")
-    if isinstance(messages, (str, Message)):
-        messages = (messages,) if isinstance(messages, Message) else (Message.user(messages),)
+    if isinstance(messages, str):
+        if not messages:
+            raise ValueError("the text is empty; there is nothing to answer")
+        messages = Message.user(messages)
+    if isinstance(messages, (Message, Mapping)):
+        messages = (messages,)
     head = () if system is None else (Message.system(system),)
-    made = tuple(_as_message(message) for message in _several(messages))
+    made = _all_as_messages(_several(messages))
     if not made:
         raise ValueError("there is no message to answer: pass a string or at least one Message")
     return head + made
@@ -418,23 +549,49 @@ def as_messages(messages: Messages, system: Optional[str] = None) -> Tuple[Messa
 def _several(messages: Any) -> Tuple[Any, ...]:
     if isinstance(messages, (tuple, list)):
         return tuple(messages)
-    if isinstance(messages, Mapping):
-        raise ValueError("messages is one dictionary, and must be a list of them: pass [message]")
-    if isinstance(messages, (bytes, bytearray)) or not hasattr(messages, "__iter__"):
+    is_table = hasattr(messages, "columns")
+    if isinstance(messages, (bytes, bytearray)) or is_table or not hasattr(messages, "__iter__"):
         # A CompletionRequest has the attribute `messages`. Its class cannot be imported here,
         # because its module imports this module.
         is_request = hasattr(messages, "messages")
         more = ": complete and stream_completion take a request" if is_request else ""
+        more = ': pass frame.to_dict("records")' if is_table else more
         raise ValueError(
-            f"messages is {_kind(messages)}, and must be a string, a Message, or a list of "
+            f"messages is {kind_of(messages)}, and must be a string, a Message, or a list of "
             f"messages{more}"
         )
     return tuple(messages)
 
 
-def _as_message(value: Any) -> Message:
+def _all_as_messages(values: Tuple[Any, ...]) -> Tuple[Message, ...]:
+    """Return messages, of which some may be dictionaries or the messages of other clients."""
+    if all(isinstance(value, Message) for value in values):
+        return values
+    found = [_message_fields(value) for value in values]
+    with_ids(found)
+    return tuple(
+        value if isinstance(value, Message) else Message.from_dict(fields)
+        for value, fields in zip(values, found)
+    )
+
+
+def _message_fields(value: Any) -> Dict[str, Any]:
+    """Return the fields of one message."""
     if isinstance(value, Message):
-        return value
-    if isinstance(value, Mapping):
-        return Message.from_dict(value)
-    raise ValueError(f"a message must be a Message or a dictionary, and is {_kind(value)}")
+        return dict(vars(value))
+    fields = fields_of(value)
+    if not isinstance(fields, Mapping):
+        raise ValueError(
+            f"a message must be a Message or a dictionary, and is {kind_of(value)}"
+            + (": write Message.user(text)" if isinstance(value, str) else "")
+        )
+    return message_fields(fields)
+
+
+def as_tool(value: Any) -> Tool:
+    """Return a tool from its dictionary in the form of this package, of OpenAI or of Ollama.
+
+    Raises:
+        ValueError: The dictionary is not that of a function.
+    """
+    return Tool.from_dict(tool_fields(value))

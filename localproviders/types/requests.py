@@ -21,10 +21,21 @@ from typing import (
 from localproviders._record import CONTENT, FrozenDict, Record, field, loads_each, record
 from localproviders._signatures import unknown_keyword
 from localproviders.secret import errors_without_frames
+from localproviders.types.inputs import (
+    check_embeddable,
+    check_several_texts,
+    keep_alive_seconds,
+    model_name,
+    plain_number,
+)
 from localproviders.types.messages import Image, Message, Tool, as_tuple
+from localproviders.types.models import LoadedModel, ModelInfo
 
 #: The hosts to which prompts may be sent: this machine, private networks, or any host.
 Locality = Literal["loopback", "private", "any"]
+
+#: A model: its name, or the value that describes it. With a value, its name is sent.
+ModelLike = Union[str, ModelInfo, LoadedModel]
 
 #: Handling of a prompt longer than the context window. With ``error`` the call raises an error.
 #: With ``truncate`` the server is asked to drop the oldest part. With ``allow`` the server's
@@ -42,14 +53,18 @@ OVERFLOWS: Tuple[str, ...] = ("error", "truncate", "allow")
 
 
 def _tuple_of_text(name: str, value: Union[str, Iterable[str]]) -> Tuple[str, ...]:
-    return (value,) if isinstance(value, str) else as_tuple(name, value)
+    if isinstance(value, str):
+        return (value,)
+    check_several_texts(name, value)
+    return as_tuple(name, value)
 
 
 @record
 class CompletionRequest(Record):
     """A request for a completion: the messages or the prompt, and all parameters.
 
-    A field that is None is not sent, so the default of the model or the server applies. If a
+    A field that is None is not sent, so the default of the model or the server applies. An
+    empty name of a model is the same as None. Numbers may be those of numpy. If a
     server does not support a field, the call raises `UnsupportedError` before it sends the
     request. With ``strict=False``, the field is omitted, and the response's `warnings` say so.
     Sequences are stored as tuples.
@@ -84,7 +99,8 @@ class CompletionRequest(Record):
             model. On Ollama, with `overflow` ``error``, an answer then ends when the window
             is full, and its finish reason is ``length``.
         keep_alive: Seconds for which the model stays loaded after the call; infinity means for
-            ever.
+            ever. The constructor also accepts a duration such as ``"10m"`` or ``"1h30m"``, and
+            a negative value, which means for ever.
         overflow: Handling of a prompt or an answer that exceeds the context window: ``error``,
             ``truncate`` or ``allow``.
         strict: False omits a parameter that the server does not support, with a warning. A
@@ -135,14 +151,15 @@ class CompletionRequest(Record):
 
     def _fill(self) -> None:
         """Normalize fields: replace None with the default, and other sequences with tuples."""
+        for name, default in _DEFAULTS.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+        _fill_values(self, _LEAST)
         if type(self.stop) is not tuple:
-            stop = () if self.stop is None else _tuple_of_text("stop", self.stop)
-            object.__setattr__(self, "stop", stop)
+            object.__setattr__(self, "stop", _tuple_of_text("stop", self.stop))
         for name in ("messages", "tools"):
             if type(getattr(self, name)) is not tuple:
                 object.__setattr__(self, name, as_tuple(name, getattr(self, name)))
-        if self.extra_body is None:
-            object.__setattr__(self, "extra_body", FrozenDict())
         for name in ("extra_body", "response_schema"):
             _check_dictionary(name, getattr(self, name))
 
@@ -176,6 +193,38 @@ class CompletionRequest(Record):
                 _check_integer(name, value)
 
 
+# The defaults of the fields of a request for which None is not a value.
+_DEFAULTS: Mapping[str, Any] = {
+    "messages": (),
+    "tools": (),
+    "stop": (),
+    "overflow": "error",
+    "strict": True,
+    "allow_other_model": False,
+    "extra_body": FrozenDict(),
+}
+# The fields with a boolean.
+_BOOLEANS = ("thinking", "logprobs", "strict", "allow_other_model", "truncate")
+
+
+def _fill_values(request: Any, numbers: Mapping[str, float]) -> None:
+    """Replace numbers of numpy, durations and descriptions of models with plain values."""
+    found = vars(request)
+    for name in (*numbers, *_BOOLEANS):
+        value = found.get(name)
+        if type(value) not in _PLAIN:
+            made = keep_alive_seconds(value) if name == "keep_alive" else plain_number(value)
+            object.__setattr__(request, name, made)
+    if found["keep_alive"] is not None:
+        object.__setattr__(request, "keep_alive", keep_alive_seconds(found["keep_alive"]))
+    if type(request.model) is not str or not request.model:
+        object.__setattr__(request, "model", model_name(request.model))
+
+
+# Types whose values `_fill_values` keeps.
+_PLAIN = (type(None), int, float, bool)
+
+
 def _check_text(name: str, value: Any, *, optional: bool = False) -> None:
     if not isinstance(value, str) and not (optional and value is None):
         raise ValueError(f"{name} is {type(value).__name__}, and must be text")
@@ -197,7 +246,10 @@ def _check_number(name: str, value: Any, least: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
         must = f"must be a number of at least {least}"
         if name == "keep_alive":
-            must = "must be a number of seconds from 0 on, such as 600, or math.inf for ever"
+            must = (
+                "must be seconds, such as 600, a duration, such as '10m', or math.inf or -1 for "
+                "ever"
+            )
         raise ValueError(f"{name} is {value!r}, and {must}")
     finite = isinstance(value, int) or math.isfinite(value)
     if not (finite or (value == math.inf and name == "keep_alive")):
@@ -314,7 +366,7 @@ class EmbeddingRequest(Record):
         truncate: True lets the server cut a text that is too long. With False such a text is an
             error, if the server reports it.
         keep_alive: Seconds for which the model stays loaded after each batch; infinity means
-            for ever.
+            for ever. The constructor also accepts what that of `CompletionRequest` does.
         batch_size: Highest number of texts in one request.
         batch_characters: Highest number of characters in one request.
 
@@ -331,12 +383,16 @@ class EmbeddingRequest(Record):
     batch_characters: int = BATCH_CHARACTERS
 
     def __post_init__(self) -> None:
+        for name, default in _EMBED_DEFAULTS.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+        _fill_values(self, _LEAST_TO_EMBED)
         object.__setattr__(self, "texts", _tuple_of_text("texts", self.texts))
         if not self.texts:
             raise ValueError("there is no text to embed")
         for index, text in enumerate(self.texts):
-            if not isinstance(text, str) or not text:
-                raise ValueError(f"text {index} is empty or not a string, and cannot be embedded")
+            if type(text) is not str or not text:
+                check_embeddable(index, text)
         for name, least in _LEAST_TO_EMBED.items():
             value = getattr(self, name)
             if value is not None:
@@ -344,6 +400,11 @@ class EmbeddingRequest(Record):
                 _check_integer(name, value)
 
 
+_EMBED_DEFAULTS: Mapping[str, Any] = {
+    "truncate": False,
+    "batch_size": BATCH_SIZE,
+    "batch_characters": BATCH_CHARACTERS,
+}
 _LEAST_TO_EMBED: Mapping[str, float] = {
     "dimensions": 1,
     "keep_alive": 0,
@@ -388,18 +449,18 @@ class ParseFields(TypedDict, total=False):
     top_k: Optional[int]
     min_p: Optional[float]
     seed: Optional[int]
-    stop: Union[str, Sequence[str]]
+    stop: Union[str, Sequence[str], None]
     repeat_penalty: Optional[float]
     presence_penalty: Optional[float]
     frequency_penalty: Optional[float]
     logprobs: Optional[bool]
     top_logprobs: Optional[int]
     context_length: Optional[int]
-    keep_alive: Optional[float]
-    overflow: Overflow
-    strict: bool
-    allow_other_model: bool
-    extra_body: Mapping[str, Any]
+    keep_alive: Union[float, str, None]
+    overflow: Optional[Overflow]
+    strict: Optional[bool]
+    allow_other_model: Optional[bool]
+    extra_body: Optional[Mapping[str, Any]]
 
 
 class RequestFields(ParseFields, total=False):

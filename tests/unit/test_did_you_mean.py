@@ -120,3 +120,24 @@ def test_a_long_list_of_long_words_is_searched_in_part_only() -> None:
     words = ["x" * 1_000_000] + [f"word {number}" for number in range(2_000)] + ["serach"]
     assert most_similar("serach", ["x" * 1_000_000, "search"]) == "search"
     assert most_similar("serach", words) is None
+
+
+_REFUSED: Dict[str, Tuple[Callable[..., Any], str, str]] = {
+    "num_ctx of a provider": (OllamaProvider, "num_ctx", "context_length=... to each call"),
+    "format of a provider": (OllamaProvider, "format", "response_schema={...} to each call"),
+    "stream of a provider": (OllamaProvider, "stream", "call stream(...)"),
+    "images of a provider": (OllamaProvider, "images", "Message.user(text, images=[...])"),
+    "base_url of a provider": (OllamaProvider, "base_url", "did you mean 'host'?"),
+    "base_url of a chat": (lambda **it: OllamaProvider().chat("x", **it), "base_url", "(host)"),
+    "options of a load": (lambda **it: OllamaProvider().load("m", **it), "options", "keyword"),
+    "options of embed": (lambda **it: OllamaProvider().embed("x", **it), "options", "dimensions"),
+    "num_ctx of embed": (lambda **it: OllamaProvider().embed("x", **it), "num_ctx", "load(model"),
+}
+
+
+@pytest.mark.parametrize("case", _REFUSED)
+def test_an_option_of_another_client_is_answered_with_the_right_one(case: str) -> None:
+    call, name, words = _REFUSED[case]
+    with pytest.raises(TypeError) as caught:
+        call(**{name: 1})
+    assert words in str(caught.value)

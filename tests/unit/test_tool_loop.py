@@ -39,8 +39,8 @@ from localproviders import (
 )
 from localproviders._shared_deadline import SharedDeadline
 from localproviders.testing import FakeOllama, Refusal, Reply
-from localproviders.tool_loop import _as_text
 from localproviders.types import CompletionRequest, PartialRun
+from localproviders.types.inputs import result_text
 from tests.support.asking import (
     ServedProvider,
     assert_shows_no_prompt,
@@ -642,8 +642,8 @@ class Model:
     ],
 )
 def test_a_result_becomes_text(result: Any, text: str) -> None:
-    assert _as_text(result) == text
-    assert type(_as_text(result)) is str
+    assert result_text(result) == text
+    assert type(result_text(result)) is str
 
 
 _CIRCLE: List[Any] = []
@@ -667,7 +667,7 @@ def test_a_result_that_is_no_json_is_the_tools_error(ollama: ServedProvider, res
 
 def test_a_result_is_in_no_frame_of_its_error() -> None:
     with pytest.raises(TypeError) as caught:
-        _as_text({"patient": PROMPT, "x": object()})
+        result_text({"patient": PROMPT, "x": object()})
     assert_shows_no_prompt(caught.value)
 
 

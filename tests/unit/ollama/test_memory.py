@@ -83,6 +83,8 @@ def test_a_model_is_loaded_with_the_window_asked_for(
 
 def test_a_model_that_stays_for_ever_has_no_end(ollama: OllamaProvider) -> None:
     assert ollama.load("m", keep_alive=math.inf).expires_at is None
+    assert ollama.load("m", keep_alive=-1).expires_at is None
+    assert ollama.load("m", keep_alive="10m").expires_at is not None
 
 
 @pytest.mark.parametrize("window", [None, 2048])
@@ -226,8 +228,8 @@ def test_a_cloud_model_cannot_be_loaded_even_where_it_may_be_asked(
     "fields",
     [
         {"context_length": 0}, {"context_length": 2.5}, {"context_length": True},
-        {"keep_alive": 0}, {"keep_alive": 0.5}, {"keep_alive": -1}, {"keep_alive": math.nan},
-        {"keep_alive": "5m"}, {"keep_alive": True},
+        {"keep_alive": 0}, {"keep_alive": 0.5}, {"keep_alive": "5M"},
+        {"keep_alive": math.nan}, {"keep_alive": "0m"}, {"keep_alive": True},
     ],
 )  # fmt: skip
 def test_an_impossible_value_is_refused_before_anything_is_sent(

@@ -331,7 +331,8 @@ def test_functions_become_tools_and_tools_stay() -> None:
         ([weather, Tool(name="weather")], "two tools have the name 'weather'"),
         (weather, "tools is one tool, and must be a list"),
         (Tool(name="a"), "tools is one tool, and must be a list"),
-        ([{"name": "a"}], "'dict' is not a function"),
+        ([{"name": "a"}, {"name": "a"}], "two tools have the name 'a'"),
+        ([3], "'int' is not a function"),
     ],
 )
 def test_tools_that_cannot_be_told_apart_are_refused(tools: Any, words: str) -> None:

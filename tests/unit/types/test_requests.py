@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, Dict
 
 import pytest
 
+from localproviders._http.transport import write_json
 from localproviders.provider import ModelProvider
-from localproviders.types import CompletionRequest, EmbeddingRequest, Message, RequestFields, Tool
+from localproviders.types import (
+    CompletionRequest,
+    EmbeddingRequest,
+    Limits,
+    LoadedModel,
+    Message,
+    ModelInfo,
+    RequestFields,
+    Tool,
+)
 from localproviders.types.requests import check_field_names
 
 _NUMBERS = {
@@ -33,7 +45,7 @@ _OPEN = ("presence_penalty", "frequency_penalty")
 def test_a_number_may_be_as_small_as_it_has_a_meaning(name: str, least: float) -> None:
     for value in (None, least, least + 1):
         assert getattr(CompletionRequest(prompt="p", **{name: value}), name) == value
-    if name not in _OPEN:
+    if name not in _OPEN and name != "keep_alive":  # below zero is for ever
         with pytest.raises(ValueError, match=name):
             CompletionRequest(prompt="p", **{name: least - 1})
 
@@ -41,6 +53,8 @@ def test_a_number_may_be_as_small_as_it_has_a_meaning(name: str, least: float) -
 @pytest.mark.parametrize("value", [math.nan, -math.inf, True, False, "1", [1]])
 @pytest.mark.parametrize("name", _NUMBERS)
 def test_what_is_no_number_is_refused(name: str, value: Any) -> None:
+    if (name, value) == ("keep_alive", "1"):
+        value = "one"  # a number of seconds may be text
     with pytest.raises(ValueError, match=name):
         CompletionRequest(prompt="p", **{name: value})
 
@@ -141,11 +155,123 @@ def test_one_text_is_a_list_of_one() -> None:
     assert EmbeddingRequest(texts="a").texts == ("a",)
 
 
-@pytest.mark.parametrize("given", ["10m", -1])
+_FOR_EVER = math.inf
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("10m", 600), ("1h30m", 5400), ("90s", 90), ("1.5h", 5400), ("250ms", 0.25), ("0", 0),
+        ("600", 600), (-1, _FOR_EVER), ("-1", _FOR_EVER), ("-1m", _FOR_EVER), (-2.5, _FOR_EVER),
+        (0, 0), (600, 600), (math.inf, _FOR_EVER), (timedelta(minutes=10), 600), (None, None),
+    ],
+)  # fmt: skip
+def test_keep_alive_is_read_as_ollama_reads_it(given: Any, seconds: Any) -> None:
+    assert CompletionRequest(prompt="p", keep_alive=given).keep_alive == seconds
+    assert EmbeddingRequest(texts="t", keep_alive=given).keep_alive == seconds
+
+
+@pytest.mark.parametrize("given", ["10", 5])
+def test_a_number_of_seconds_keeps_its_type(given: Any) -> None:
+    assert type(CompletionRequest(prompt="p", keep_alive=given).keep_alive) is int
+
+
+def test_none_is_a_field_that_is_not_given() -> None:
+    given: Dict[str, Any] = dict.fromkeys(RequestFields.__annotations__)
+    made = CompletionRequest(prompt="p", tools=None, messages=None, model=None, **given)  # type: ignore[arg-type]  # under test
+    assert made == CompletionRequest(prompt="p")
+    fields: Dict[str, Any] = {
+        name: None for name in EmbeddingRequest.__annotations__ if name != "texts"
+    }
+    assert EmbeddingRequest(texts="t", **fields) == EmbeddingRequest(texts="t")
+
+
+def test_a_model_may_be_its_description() -> None:
+    made: Any
+    for given, name in (
+        (ModelInfo(name="m", provider="p"), "m"),
+        (LoadedModel(name="m", provider="p"), "m"),
+        ("", None),
+    ):
+        made = given
+        assert CompletionRequest(prompt="p", model=made).model == name
+        assert EmbeddingRequest(texts="t", model=made).model == name
+
+
+class _Number:
+    """A number as those of numpy are."""
+
+    shape = ()
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.dtype = SimpleNamespace(kind="b" if value is True else "i", names=None)
+
+    def tolist(self) -> Any:
+        return self.value
+
+    item = tolist
+
+
+def test_a_number_of_numpy_is_a_number() -> None:
+    made: Dict[str, Any] = {name: _Number(3) for name in _NUMBERS}
+    request = CompletionRequest(prompt="p", strict=_Number(True), **made)  # type: ignore[arg-type]  # under test
+    assert {getattr(request, name) for name in _NUMBERS} == {3}
+    assert request.strict is True
+    body = {"options": {"x": _Number(3)}}
+    assert write_json(body) == '{"options": {"x": 3}}'
+    assert Limits(total_s=made["seed"]).total_s == 3
+
+
+def test_numbers_of_numpy_itself() -> None:
+    numpy: Any = pytest.importorskip("numpy")
+    request = CompletionRequest(
+        prompt="p", seed=numpy.int64(3), temperature=numpy.float32(0.1), thinking=numpy.bool_(True)
+    )
+    assert (request.seed, request.temperature, request.thinking) == (3, 0.1, True)
+    assert EmbeddingRequest(texts=numpy.array(["a", "b"])).texts == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        ({"a": "x"}, "texts is dict, and must be a list of texts: pass list(values.values())"),
+        (b"x", "texts is bytes, and must be text: pass data.decode()"),
+        (SimpleNamespace(columns=["x"], __iter__=1), "pass one column"),
+        (["a", None], "text 1 is a gap (NoneType)"),
+        (["a", math.nan], "text 1 is a gap (float)"),
+        (["a", 3], "text 1 is int, and must be text: pass str(value)"),
+        (["a", ["b"]], "text 1 is list"),
+        (["a", ""], "text 1 is empty"),
+    ],
+)
+def test_what_cannot_be_embedded_is_told(texts: Any, words: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        EmbeddingRequest(texts=texts)
+    assert words in str(caught.value)
+    if isinstance(texts, dict):
+        with pytest.raises(ValueError, match="stop is dict"):
+            CompletionRequest(prompt="p", stop=texts)  # type: ignore[arg-type]  # under test
+
+
+def test_tables_of_pandas_are_told() -> None:
+    pandas: Any = pytest.importorskip("pandas")
+    for texts, words in (
+        (pandas.DataFrame({"text": ["a"]}), "texts is DataFrame, and must be a list of texts"),
+        (pandas.Series(["a", None]), "text 1 is a gap"),
+        (pandas.Series(["a", pandas.NA]), "text 1 is a gap"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            EmbeddingRequest(texts=texts)
+        assert words in str(caught.value)
+    assert EmbeddingRequest(texts=pandas.Series(["a", "b"], index=[7, 7])).texts == ("a", "b")
+
+
+@pytest.mark.parametrize("given", ["ten minutes", "10 min", "5M", "", "m", -math.inf])
 def test_a_wrong_keep_alive_is_refused_with_its_unit(given: Any) -> None:
     with pytest.raises(ValueError) as caught:
         CompletionRequest(prompt="p", keep_alive=given)
     assert str(caught.value) == (
-        f"keep_alive is {given!r}, and must be a number of seconds from 0 on, such as 600, or "
-        "math.inf for ever"
+        f"keep_alive is {given!r}, and must be seconds, such as 600, a duration, such as '10m', or "
+        "math.inf or -1 for ever"
     )

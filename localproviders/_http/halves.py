@@ -1,0 +1,76 @@
+"""Surrogate pairs: a character outside the basic plane in two halves, which may be separated.
+
+JSON writes such a character, for example an emoji, as two escapes. A server that streams the pieces
+of a tokenizer may put one half into a record and the other half into the next record.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterator, Optional, Tuple
+
+_HIGH = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
+_LOW = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+
+# A string that ends with a high half. The body of a string takes a backslash together with the
+# character after it, so the half is a real escape and not an escaped backslash.
+_ENDS_WITH_HIGH = re.compile(rf'{_HIGH}"')
+_KEY = r'"(\w+)"\s*:\s*"'
+_WITH_KEY = re.compile(rf'{_KEY}(?:[^"\\]|\\.)*?({_HIGH})"')
+
+# Records longer than this are not searched. A record with half a character has a single token.
+_LONGEST_RECORD = 64 * 1024
+
+
+def has_open_half(record: str) -> bool:
+    """Return whether a string of this record may end with the first half of a surrogate pair."""
+    return (
+        "\\u" in record
+        and len(record) <= _LONGEST_RECORD
+        and _ENDS_WITH_HIGH.search(record) is not None
+    )
+
+
+def join_records(record: str, following: str) -> Tuple[str, str]:
+    """Move the first half of a pair into the following record, if that begins with the second half.
+
+    Args:
+        record: JSON in which a string may end with the first half.
+        following: The next record.
+
+    Returns:
+        Both records. They are unchanged if the halves do not belong together.
+    """
+    for first in _WITH_KEY.finditer(record):
+        second = re.search(rf'"{first.group(1)}"\s*:\s*"(?={_LOW})', following)
+        if second is not None:
+            at = second.end()
+            moved = following[:at] + first.group(2) + following[at:]
+            return record[: first.start(2)] + record[first.end(2) :], moved
+    return record, following
+
+
+def joined(text: str) -> Optional[str]:
+    """Return a text with the halves of each surrogate pair joined; None if a half is alone."""
+    try:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        return None
+
+
+def find_lone_half(payload: Any) -> str:
+    """Return the place in a request of the first text with half of a surrogate pair."""
+    return next((place for place, text in _texts(payload, "") if joined(text) is None), "a text")
+
+
+def _texts(value: Any, place: str) -> Iterator[Tuple[str, str]]:
+    """Yield the texts in a JSON value with their places, such as ``messages[0].content``."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield f"a name in {place or 'the request'}", str(name)
+            yield from _texts(item, f"{place}.{name}" if place else str(name))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{place}[{index}]")

@@ -1,0 +1,465 @@
+"""The forms in which callers write messages, tools and values: those of OpenAI, Ollama and numpy.
+
+Each function converts a dictionary in such a form to a dictionary with the fields of this package.
+A form is converted only if its meaning is plain. Everything else is an error that says what to
+write instead. No error quotes text of a message.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+
+from localproviders._interrupts import is_injected
+from localproviders._record import plain
+from localproviders.types.models import LoadedModel, ModelInfo
+
+# Types of the parts of a content, by their meaning.
+_TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+_THINKING_PARTS = ("thinking", "reasoning")
+_IMAGE_PARTS = ("image_url", "input_image", "image")
+_AUDIO_PARTS = ("input_audio",)
+_PARTS = (*_TEXT_PARTS, *_THINKING_PARTS, *_IMAGE_PARTS, *_AUDIO_PARTS)
+
+# Names of the roles in other clients.
+_ROLES = {"developer": "system", "function": "tool"}
+# Names under which other clients and servers keep the reasoning of a message.
+_THINKING = ("reasoning_content", "reasoning", "reasoning_text")
+# Fields of an answer that say nothing to the model.
+_METADATA = ("annotations",)
+# Types of audio, by the name of the format.
+_AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
+
+
+def kind_of(value: Any) -> str:
+    """Return the name of a value's type, for error messages."""
+    return type(value).__name__
+
+
+def fields_of(value: Any) -> Any:
+    """Return the dictionary of a pydantic model, such as a message of another client's answer.
+
+    Any other value is returned unchanged.
+    """
+    if hasattr(value, "model_dump") and not isinstance(value, type):
+        return value.model_dump(exclude_none=True)
+    return value
+
+
+# --- messages -------------------------------------------------------------------------------
+
+
+def message_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the fields of a message from a dictionary of this package, of OpenAI or of Ollama.
+
+    Raises:
+        ValueError: A part cannot be sent, or has a wrong type.
+        TypeError: The result of a tool cannot be written as JSON.
+    """
+    # A field that is None is not given. Only a tool's result may be None.
+    found = {str(name): value for name, value in data.items() if value is not None}
+    if "role" not in found:
+        raise ValueError('a message has no role: write {"role": "user", "content": "..."}')
+    role = found["role"] = _role(found["role"])
+    for name in _METADATA:
+        found.pop(name, None)
+    _read_thinking(found)
+    if role == "tool":
+        _read_result(found, data)
+    _read_content(found)
+    _read_calls(found)
+    return found
+
+
+def _role(role: Any) -> Any:
+    return _ROLES.get(role, role) if isinstance(role, str) else role
+
+
+def _read_thinking(found: Dict[str, Any]) -> None:
+    others = [found.pop(name) for name in _THINKING if name in found]
+    if others and not found.get("thinking"):
+        found["thinking"] = others[0]
+
+
+def _read_result(found: Dict[str, Any], data: Mapping[str, Any]) -> None:
+    """Read the name of the tool, and write its result as text."""
+    name = found.pop("name", None)
+    if name is not None:
+        found.setdefault("tool_name", name)
+    if "content" in data and not _is_parts(data["content"]):
+        found["content"] = result_text(data["content"])
+
+
+def _is_parts(content: Any) -> bool:
+    """Return whether a content is a list of parts, and not the result of a tool."""
+    return (
+        isinstance(content, (list, tuple))
+        and bool(content)
+        and all(isinstance(part, Mapping) and part.get("type") in _PARTS for part in content)
+    )
+
+
+def _read_content(found: Dict[str, Any]) -> None:
+    """Replace a content in parts with its text, images, audio and thinking."""
+    refusal, content = found.pop("refusal", None), found.get("content", "")
+    if isinstance(content, Mapping):
+        content = [content]
+    if not isinstance(content, (list, tuple)):
+        found["content"] = content or refusal or content
+        return
+    read: Dict[str, List[Any]] = {"content": [], "images": [], "audio": [], "thinking": []}
+    for part in content:
+        name, value = _part(part)
+        read[name].append(value)
+    for name in ("images", "audio"):
+        if read[name]:
+            found[name] = [*_items(found.get(name, ())), *read[name]]
+    found["content"] = "\n".join(read["content"])
+    if read["thinking"]:
+        found["thinking"] = "\n".join([*filter(None, [found.get("thinking")]), *read["thinking"]])
+
+
+def _items(value: Any) -> List[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _part(part: Any) -> Tuple[str, Any]:
+    """Return the field of a message to which a part belongs, and its value."""
+    part = fields_of(part)
+    if isinstance(part, str):
+        return "content", part
+    if not isinstance(part, Mapping):
+        # An image value, a path and the like; the message converts it.
+        return "images", part
+    kind = part.get("type")
+    if kind in _TEXT_PARTS or (kind is None and "text" in part):
+        return "content", _text(part, "text", "refusal")
+    if kind in _THINKING_PARTS:
+        return "thinking", _text(part, "thinking", "reasoning", "text")
+    if kind in _IMAGE_PARTS:
+        return "images", _image(part)
+    if kind in _AUDIO_PARTS:
+        return "audio", _audio(part.get("input_audio"))
+    word = repr(kind) if isinstance(kind, str) else kind_of(kind)
+    raise ValueError(
+        f"content has a part whose type is {word[:40]}; the types are text, image_url and "
+        "input_audio"
+    )
+
+
+def _text(part: Mapping[str, Any], *names: str) -> str:
+    found = next((part[name] for name in names if part.get(name) is not None), None)
+    if not isinstance(found, str):
+        raise ValueError(
+            f"the text of a part of content is {kind_of(found)}, and must be text: write "
+            '{"type": "text", "text": "..."}'
+        )
+    return found
+
+
+def _image(part: Mapping[str, Any]) -> Any:
+    """Return the dictionary of an image, from a part of OpenAI's or Anthropic's form."""
+    source = part.get("source")
+    if isinstance(source, Mapping) and isinstance(source.get("data"), str):
+        return {"data": source.get("data"), "media_type": source.get("media_type")}
+    url = part.get("image_url", part.get("image"))
+    if isinstance(url, Mapping):
+        url = url.get("url")
+    if isinstance(url, str):
+        if url[:5].lower() != "data:":
+            raise ValueError(
+                "the image of a part of content is an address or another plain text, and nothing "
+                "is downloaded or read for it: write a data: URI, or pass "
+                "Message.user(text, images=[Path(...)])"
+            )
+        return {"uri": url}
+    if url is None:
+        raise ValueError(
+            "a part of content has no image: write "
+            '{"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}'
+        )
+    return url
+
+
+def _audio(audio: Any) -> Any:
+    if not isinstance(audio, Mapping):
+        return audio
+    media = _AUDIO_TYPES.get(str(audio.get("format")).lower())
+    if media is None or not isinstance(audio.get("data"), str):
+        raise ValueError(
+            'input_audio needs its data as base64, and "wav" or "mp3" as its format: write '
+            '{"type": "input_audio", "input_audio": {"data": "...", "format": "wav"}}'
+        )
+    return {"data": audio["data"], "media_type": media}
+
+
+# --- tool calls -----------------------------------------------------------------------------
+
+
+def _read_calls(found: Dict[str, Any]) -> None:
+    """Read the calls of a message. A single call in OpenAI's old form becomes a list."""
+    old = found.pop("function_call", None)
+    if old is not None and not found.get("tool_calls"):
+        found["tool_calls"] = [{"function": old}]
+    calls = found.get("tool_calls", ())
+    if isinstance(calls, (list, tuple, Mapping)):
+        found["tool_calls"] = [call_fields(call) for call in _items(calls)]
+
+
+def call_fields(call: Any) -> Any:
+    """Return the fields of a tool call from a dictionary of this package, of OpenAI or of Ollama.
+
+    A value that is no dictionary is returned unchanged.
+
+    Raises:
+        ValueError: The call is not of a function, has no name, or its arguments are not JSON.
+    """
+    call = fields_of(call)
+    if not isinstance(call, Mapping):
+        return call
+    function = fields_of(call.get("function"))
+    if isinstance(function, Mapping):
+        fields = {"id": call.get("id"), **{k: function.get(k) for k in ("name", "arguments")}}
+    elif call.get("type") not in (None, "function"):
+        raise ValueError("tool_calls has a call that is not of a function: only functions are sent")
+    else:
+        fields = dict(call)
+        for name in ("type", "index"):
+            fields.pop(name, None)
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if not isinstance(fields.get("name"), str):
+        raise ValueError(
+            'a tool call has no name: write {"id": "...", "type": "function", "function": '
+            '{"name": "...", "arguments": "{...}"}}'
+        )
+    if "arguments" in fields:
+        fields["arguments"] = _arguments(fields["arguments"])
+    return fields
+
+
+def _arguments(arguments: Any) -> Any:
+    """Return the arguments of a call, which OpenAI's form has as JSON in a text."""
+    for _ in range(2):  # some models encode them twice
+        if isinstance(arguments, str):
+            arguments = _parsed(arguments) if arguments.strip() else {}
+    return {} if arguments is None else arguments
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if is_injected(error):
+            raise
+    raise ValueError("the arguments of a tool call are text that is not JSON: pass a dictionary")
+
+
+def with_ids(messages: List[Dict[str, Any]]) -> None:
+    """Add ids to the calls of these messages, and connect each result with its call.
+
+    Ollama's form has no ids, and OpenAI's results do not name the tool. A result without an id
+    belongs to the first open call of its tool, or, if it does not name a tool either, to the first
+    open call.
+
+    Args:
+        messages: The fields of each message; this function changes them.
+    """
+    numbers = _free_ids(messages)
+    open_calls: Dict[str, Optional[str]] = {}
+    for message in messages:
+        calls = message.get("tool_calls")
+        for call in _items(calls) if calls else ():
+            if isinstance(call, dict) and "name" in call and "id" not in call:
+                call["id"] = next(numbers)
+            name, id_ = _name_and_id(call)
+            if id_ is not None:
+                open_calls[id_] = name
+        if message.get("role") == "tool":
+            _connect(message, open_calls)
+
+
+def _free_ids(messages: List[Dict[str, Any]]) -> Iterator[str]:
+    """Yield ids that no call of these messages has."""
+    calls = [call for each in messages for call in _items(each.get("tool_calls") or ())]
+    used, number = {_name_and_id(call)[1] for call in calls}, 0
+    while True:
+        number += 1
+        if f"call_{number}" not in used:
+            yield f"call_{number}"
+
+
+def _name_and_id(call: Any) -> Tuple[Optional[str], Optional[str]]:
+    if isinstance(call, Mapping):
+        found = call.get("name"), call.get("id")
+    else:
+        found = getattr(call, "name", None), getattr(call, "id", None)
+    name, id_ = (value if isinstance(value, str) else None for value in found)
+    return name, id_
+
+
+def _connect(message: Dict[str, Any], open_calls: Dict[str, Optional[str]]) -> None:
+    """Add the id and the tool's name to a result that lacks one of them."""
+    id_, name = message.get("tool_call_id"), message.get("tool_name")
+    if id_ is None:
+        id_ = next((i for i, own in open_calls.items() if name in (None, own)), None)
+        if id_ is not None:
+            message["tool_call_id"] = id_
+    if isinstance(id_, str):
+        own = open_calls.pop(id_, None)
+        if name is None and own is not None:
+            message["tool_name"] = own
+
+
+def result_text(result: Any) -> str:
+    """Return a tool's result as text for the model: a string unchanged, other values as JSON.
+
+    Raises:
+        TypeError: The result cannot be written as JSON.
+    """
+    if isinstance(result, str):
+        return str.__str__(result)
+    kind = type(result).__name__
+    try:
+        if kind == "Decimal" and result.is_finite():
+            return str(result)  # a number of JSON, with all its digits
+        return json.dumps(plain(result), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        if is_injected(error):
+            raise
+        reason = str(error)
+    finally:
+        del result  # a traceback with local variables must not show the result
+    raise TypeError(f"the result of the tool, of type {kind}, cannot be written as JSON: {reason}")
+
+
+# --- tools ----------------------------------------------------------------------------------
+
+
+def tool_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the fields of a tool from a dictionary of this package, of OpenAI or of Ollama.
+
+    The field ``strict`` is left out: `run_tools` always checks the arguments.
+
+    Raises:
+        ValueError: The dictionary describes no function, or has an unknown field.
+    """
+    kind, function = data.get("type"), fields_of(data.get("function"))
+    if kind not in (None, "function"):
+        raise ValueError(
+            f"a tool has the type {str(kind)[:40]!r}, which runs at its own service; a tool must "
+            "be a function"
+        )
+    found = dict(function) if isinstance(function, Mapping) else {**data}
+    for name in ("type", "strict"):
+        found.pop(name, None)
+    if "input_schema" in found:  # Anthropic's name
+        found.setdefault("parameters", found.pop("input_schema"))
+    found = {str(name): value for name, value in found.items() if value is not None}
+    if "name" not in found:
+        raise ValueError(
+            'a tool has no name: write {"type": "function", "function": {"name": "...", '
+            '"parameters": {...}}}'
+        )
+    return found
+
+
+# --- values ---------------------------------------------------------------------------------
+
+# Units of durations in seconds, and a part of a duration in Go, such as 1h30m
+# (docs/reference/ollama.md, "Keep-alive").
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60, "h": 3600}
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_SECONDS = re.compile(r"\d+\.?\d*|\.\d+", re.ASCII)
+# The longest text that can be a duration.
+_LONGEST_DURATION = 50
+
+
+def plain_number(value: Any) -> Any:
+    """Return a number of numpy or a similar package as a number of Python.
+
+    Any other value is returned unchanged.
+    """
+    if hasattr(value, "dtype") and getattr(value, "shape", None) == ():
+        return plain(value)
+    return value
+
+
+def keep_alive_seconds(value: Any) -> Any:
+    """Return a value of `keep_alive` in seconds; infinity for a negative value, as Ollama reads it.
+
+    A text is a duration such as ``10m``, or a number of seconds. A value that is neither is
+    returned unchanged.
+    """
+    seconds: Any = plain_number(value)
+    if hasattr(seconds, "total_seconds"):
+        seconds = seconds.total_seconds()
+    if isinstance(seconds, str) and len(seconds) <= _LONGEST_DURATION:
+        seconds = _duration_seconds(seconds.strip(), seconds)
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
+        return math.inf if -math.inf < seconds < 0 else seconds
+    return seconds
+
+
+def _duration_seconds(text: str, other: Any) -> Any:
+    """Return the seconds of a duration as Go writes it, or `other` if the text is none."""
+    sign, amount = (-1, text[1:]) if text[:1] == "-" else (1, text[text[:1] == "+" :])
+    if _SECONDS.fullmatch(amount):
+        seconds = float(amount)
+    elif amount and not _DURATION.sub("", amount):
+        parts = _DURATION.findall(amount)
+        seconds = float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    else:
+        return other
+    return sign * (int(seconds) if seconds.is_integer() else seconds)
+
+
+def model_name(model: Any) -> Any:
+    """Return the name of a model, which may be given as `ModelInfo` or `LoadedModel`.
+
+    An empty text means that no model is named.
+    """
+    if isinstance(model, (ModelInfo, LoadedModel)):
+        return model.name
+    return None if isinstance(model, str) and not model else model
+
+
+def check_several_texts(name: str, values: Any) -> None:
+    """Check that a value can be several texts, and not a table or a dictionary of them.
+
+    Raises:
+        ValueError: The value is of another kind. The error says what to pass.
+    """
+    instead = ""
+    if isinstance(values, (bytes, bytearray, memoryview)):
+        instead = "text: pass data.decode()"
+    elif isinstance(values, Mapping):
+        instead = "a list of texts: pass list(values.values())"
+    elif hasattr(values, "columns"):
+        instead = 'a list of texts: pass one column, such as frame["text"].tolist()'
+    if instead:
+        raise ValueError(f"{name} is {kind_of(values)}, and must be {instead}")
+
+
+def check_embeddable(index: int, text: Any) -> None:
+    """Check one text to embed.
+
+    Raises:
+        ValueError: It is empty, a gap, or not a text.
+    """
+    if isinstance(text, str) and text:
+        return
+    if isinstance(text, str):
+        why = "is empty, and cannot be embedded: leave it out"
+    elif text is None or kind_of(text) in ("NAType", "NaTType") or _is_nan(text):
+        why = f"is a gap ({kind_of(text)}), and cannot be embedded: leave gaps out, such as with "
+        why += "series.dropna()"
+    else:
+        why = f"is {kind_of(text)}, and must be text: pass str(value)"
+    raise ValueError(f"text {index} {why}")
+
+
+def _is_nan(value: Any) -> bool:
+    number = plain_number(value)
+    return isinstance(number, float) and math.isnan(number)
