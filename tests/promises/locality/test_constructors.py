@@ -303,6 +303,7 @@ def test_an_exception_while_a_constructor_fails_shows_no_secret(kind: str, fault
     assert Interrupter(work, _entries()).leaks()[1] == []
 
 
+@pytest.mark.slow
 def test_an_exception_while_the_configuration_is_read_shows_no_secret(tmp_path: Any) -> None:
     folder = tmp_path / "localproviders"
     folder.mkdir()

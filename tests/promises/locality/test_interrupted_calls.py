@@ -73,7 +73,7 @@ def test_no_line_of_a_call_shows_a_secret(server_that: str, kind: str) -> None:
     ("given", "scheme"),
     [
         ("argument", "http"),
-        ("environment", "https"),
+        pytest.param("environment", "https", marks=pytest.mark.slow),
         pytest.param("argument", "https", marks=pytest.mark.slow),
         pytest.param("environment", "http", marks=pytest.mark.slow),
     ],

@@ -256,7 +256,10 @@ _MARKS: Mapping[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("begun", [False, True], ids=["first", "after text"])
+@pytest.mark.parametrize(
+    "begun",
+    [pytest.param(False, id="first", marks=pytest.mark.slow), pytest.param(True, id="after text")],
+)
 @pytest.mark.parametrize("mark", list(_MARKS))
 @pytest.mark.parametrize("name", [name for name in _ALL if name != "Gemini"])
 def test_a_field_or_a_name_of_an_event_stream_is_an_error(

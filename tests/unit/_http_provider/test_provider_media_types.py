@@ -9,6 +9,7 @@ import pytest
 
 from localproviders import ProviderError
 from localproviders.testing import ScriptedServer, http_answer
+from tests.support.covering import in_usual_run
 from tests.support.locality import after_model_list, make
 
 _WORDS = ["Hello", ", ", "world"]
@@ -60,7 +61,7 @@ def _ask(kind: str, body: str, content_type: str, size: int) -> str:
         return str(provider.chat("hi").text)
 
 
-@pytest.mark.parametrize("size", [1, 50, 100_000])
+@pytest.mark.parametrize("size", in_usual_run([1, 50, 100_000], lambda size: size == 1))
 @pytest.mark.parametrize("content_type", _WRONG)
 @pytest.mark.parametrize("shape", _SHAPES)
 @pytest.mark.parametrize("kind", ["ollama", "openai", "lmstudio"])
@@ -101,7 +102,7 @@ _LOST = {
 }
 
 
-@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize("size", in_usual_run([1, 100_000], lambda size: size == 1))
 @pytest.mark.parametrize("content_type", _WRONG)
 @pytest.mark.parametrize("shape", _LOST)
 @pytest.mark.parametrize("kind", ["ollama", "openai", "lmstudio"])
