@@ -181,9 +181,9 @@ class ProviderKind:
         start_hint: Instructions to install or start such a server. Users read them if discovery
             found no server.
         start_command: The command that starts such a server.
-        keyless_hint: A further hint for the error about an address in a project's file to which
-            the provider would send the API key from the environment. It names a way to use the
-            server without that API key.
+        keyless_hint: A way to use the server without the API key from the environment. An error is
+            raised if the provider would send that API key to an address from a project's file. This
+            text is added to the hint of that error.
 
     Raises:
         ConfigurationError: A field is invalid.

@@ -1,8 +1,8 @@
 """Send a request again without a field that the server refuses, or after a reload of the model.
 
 This package adds some fields to requests by itself. A server that refuses one of them must not be
-unusable for that reason. So the request is sent again without the field, once, the response has a
-warning, and the provider remembers the refusal. If a request is not strict, some of the
+unusable for that reason. So the request is sent again once, without the field. The response then
+has a warning, and the provider remembers the refusal. If a request is not strict, some of the
 caller's fields are left out in the same way.
 """
 
@@ -85,7 +85,9 @@ class OwnField(NamedTuple):
 
 
 def schema_field(keys: Tuple[str, ...], leave_out: Callable[[Dict[str, Any]], bool]) -> OwnField:
-    """Return the field of the caller's response schema, which the prompt can have in words.
+    """Return the field with the caller's response schema.
+
+    If a server refuses this field, the schema can be written into the prompt instead.
 
     Args:
         keys: The keys of the request body that change if the schema is left out.
@@ -299,7 +301,8 @@ class Sending:
     def _reduced(self, payload: Mapping[str, Any]) -> Tuple[Payload, List[OwnField]]:
         """Return the JSON without the fields to leave out, and the fields that were removed."""
         payload = Payload(payload)
-        # In the order of the table: without `stream`, the server needs no `stream_options`.
+        # The order of the provider's own fields is kept, because leaving out `stream` also removes
+        # `stream_options`, which must then not be reported as a second field.
         fields = (
             [field for field in self._ours() if field in self._left_out] if self._left_out else []
         )

@@ -41,8 +41,8 @@ _MAX_REASONS = 20
 # Highest number of nested calls of `evaluate`. Each call has two frames, so the number of frames is
 # far below Python's recursion limit.
 _MAX_DEPTH = 200
-# Highest number of calls of `evaluate` in one check. If a recursive schema refers to itself twice,
-# this number doubles with each level of the value.
+# Highest number of calls of `evaluate` in one check. It limits the time for a large value, or for a
+# schema with many parts.
 _MOST_STEPS = 2_000_000
 
 
@@ -146,7 +146,9 @@ class _Check:
             raise ConfigurationError(f"the schema's {quote(reference)} leads back to itself")
         known = self._followed.get((*step, id(value)))
         if known is not None:
-            return known[:1]  # the others have been returned, and must not double at each level
+            # One reason is enough to show that the value does not fit. The first call has returned
+            # all reasons. If each call did, their number would double at each level.
+            return known[:1]
         self._open_references.add(step)
         reasons = self.evaluate(value, resolve(self.root, reference), path)
         self._open_references.discard(step)
@@ -231,9 +233,9 @@ def _reasons_of_no_match(
     """Return the reasons why a value fits none of several alternatives.
 
     If the value was clearly intended for one of them, the reasons of this alternative are
-    returned. It is the only alternative, or the only one whose reasons all concern parts of the
-    value, and not the value itself. Otherwise the result is one reason, which lists the
-    alternatives.
+    returned. That is the case if there is only one alternative, or if there is only one whose
+    reasons all concern parts of the value, and not the value itself. Otherwise the result is one
+    reason, which lists the alternatives.
     """
     own_reason = f"{path}: is {as_text(value)}, and "
     intended = [

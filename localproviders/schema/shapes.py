@@ -291,7 +291,7 @@ def docstring_of_function(function: Any) -> Docstring:
 
     The docstring of the method ``__call__`` goes first, then that of the class.
     """
-    # Each partial function, and each wrapper of one, has the docstring of the class itself.
+    # Each partial function, and each wrapper of one, has the docstring of `functools.partial`.
     is_own = function.__doc__ != functools.partial.__doc__
     if is_own and "__doc__" in getattr(function, "__dict__", {}):
         return docstring_of(function)
@@ -369,7 +369,8 @@ def _annotation_of(function: Any, parameter: inspect.Parameter, place: Place) ->
 
 def _parts_of_dataclass(cls: Any, place: Place) -> List[Part]:
     fields = [field for field in dataclasses.fields(cls) if field.init]
-    if not hasattr(cls, "__pydantic_fields__"):  # it may use the aliases of its fields
+    # The constructor of a pydantic dataclass may use the aliases of the fields as parameter names.
+    if not hasattr(cls, "__pydantic_fields__"):
         _check_constructor(cls, [field.name for field in fields], place)
     hints = hints_of_class(cls, place)
     descriptions = docstring_of(cls).parameters

@@ -155,8 +155,8 @@ class ChunkParser:
 
     def _tool_calls(self, calls: Any, record: str) -> Tuple[ToolCall, ...]:
         """Read the tool calls of a record; each call is complete within one record."""
-        # Described in docs/reference/ollama.md, "Streaming". Weights are added up, because all
-        # calls of a response are kept in memory until its end.
+        # Described in docs/reference/ollama.md, "Streaming". The weights of the JSON texts (see
+        # `weigh`) are added up, because all calls of a response are kept in memory until its end.
         if not calls:
             return ()
         if isinstance(calls, dict) and _function_of(calls) is not None:
