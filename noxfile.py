@@ -86,12 +86,14 @@ def install_pinned(session: nox.Session, file: str) -> None:
     session.run("python", "-m", "pip", "check")
 
 
-def run_tests(session: nox.Session, python: Optional[str], file: str) -> None:
-    """Run the whole suite, or skip where this machine has no such Python."""
+def run_tests(session: nox.Session, python: Optional[str], file: str, *options: str) -> None:
+    """Run the usual tests, or those of the options; skip where this machine has no such Python."""
     if python is None:
         session.skip("this machine has no such CPython")
     install_pinned(session, file)
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *session.posargs)
+    session.run(
+        "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *session.posargs
+    )
 
 
 @nox.session
@@ -108,15 +110,15 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST or sys.executable)
 def newest(session: nox.Session) -> None:
-    """Run the tests on the newest Python with the newest dependencies."""
-    run_tests(session, NEWEST, ".ci/requirements.txt")
+    """Run the tests, also the slow ones, on the newest Python with the newest dependencies."""
+    run_tests(session, NEWEST, ".ci/requirements.txt", "-m", "")
 
 
 @nox.session
 def readme(session: nox.Session) -> None:
-    """Run the README's test command in an empty environment, then the slow tests.
+    """Run the README's test command in an empty environment, and measure what it covers.
 
-    Only the first part measures coverage, because measuring doubles the time of a test.
+    Only this environment has the embedded engine, so its slow tests run here, too.
     """
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     command = re.search(r"(?m)^python -m pip install -e .* python -m pytest$", text)
@@ -124,7 +126,7 @@ def readme(session: nox.Session) -> None:
         session.error("the README has no test command")
     coverage = "--cov --cov-report=term"
     session.run("bash", "-c", f"{command.group()} {coverage}", external=True)
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow")
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow and engine")
 
 
 @nox.session

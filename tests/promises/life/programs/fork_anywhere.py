@@ -11,7 +11,7 @@ from collections import deque
 from types import FrameType
 from typing import Any, Callable, Deque, List, NoReturn, Optional, Set, Tuple
 
-from localproviders import CancelToken, OpenAICompatibleProvider
+from localproviders import CancelToken, Limits, OpenAICompatibleProvider
 from tests.promises.life.programs.report import send_result
 from tests.promises.life.serving import reply
 
@@ -105,7 +105,9 @@ class _Children:
 
 
 def main(url: str) -> None:
-    provider = OpenAICompatibleProvider(url, model="m")
+    # The thread stands still while it connects, as long as the children run.
+    limits = Limits(connect_s=_LONGEST_S)
+    provider = OpenAICompatibleProvider(url, model="m", timeout=limits)
     token = CancelToken()
 
     def work() -> None:
