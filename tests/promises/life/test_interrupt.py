@@ -142,8 +142,11 @@ def test_an_uncaught_interrupt_ends_the_program(phase: str) -> None:
             assert time.monotonic() - started < GRACE_S
 
     assert child.process.returncode == -signal.SIGINT
-    assert stderr.decode().splitlines()[-1] == "KeyboardInterrupt"
-    assert "ignored" not in stderr.decode()
+    lines = stderr.decode().splitlines()
+    assert "KeyboardInterrupt" in lines
+    # If the interrupt arrives while Python makes a SocketIO, Python cannot close it, and says so.
+    ignored = [line for line in lines if line.startswith("Exception ignored")]
+    assert all("socket.SocketIO object" in line for line in ignored)
 
 
 def test_after_an_interrupt_at_any_line_the_next_answer_is_right_and_no_key_was_seen() -> None:
