@@ -112,7 +112,7 @@ def test_a_keyword_beside_a_request_is_refused_and_not_dropped(field: Dict[str, 
         {"batch_size": True},
         {"batch_characters": 0},
         {"dimensions": 0},
-        {"keep_alive": -1},
+        {"keep_alive": "soon"},
         {"keep_alive": float("nan")},
     ],
 )
