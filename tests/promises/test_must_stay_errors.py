@@ -61,18 +61,11 @@ _CASES = _cases()
 
 def _marked() -> Iterable[Any]:
     for case in _CASES:
-        todo = case.said.get("todo")
-        marks = [_expected_to_fail(todo)] if todo else []
-        yield pytest.param(case, id=f"{case.dialect} {case.name}", marks=marks)
+        yield pytest.param(case, id=f"{case.dialect} {case.name}")
 
 
 class TakenForAnAnswerError(AssertionError):
     """A call returned an answer that has lost something."""
-
-
-def _expected_to_fail(todo: str) -> Any:
-    # Only an answer is expected. An error of the wrong class or with the wrong text fails.
-    return pytest.mark.xfail(strict=True, raises=TakenForAnAnswerError, reason=f"issue 15: {todo}")
 
 
 # --- the server -------------------------------------------------------------------------------
