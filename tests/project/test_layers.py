@@ -89,15 +89,22 @@ def _lazy_name(node: Any) -> str:
     return str(getattr(node.args[0], "value", "")).partition(":")[0]
 
 
+_IMPORTS = {module: list(_imports(tree)) for module, tree in _TREES.items()}
+_MODULES = frozenset(MODULES)
+
+
 def _package_imports(module: str) -> List[Tuple[str, bool]]:
     """Return the imports of a module that are modules of this package."""
-    return [found for found in _imports(_TREES[module]) if found[0] in MODULES]
+    return [found for found in _IMPORTS[module] if found[0] in _MODULES]
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_has_a_layer_and_imports_nothing_from_the_layers_above(module: str) -> None:
-    layer = _LAYERS[_part(module)]
-    above = {name for name, _ in _package_imports(module) if _LAYERS[_part(name)] > layer}
+def test_a_module_has_a_layer_and_imports_nothing_from_the_layers_above() -> None:
+    above = {
+        (module, name)
+        for module in MODULES
+        for name, _ in _package_imports(module)
+        if _LAYERS[_part(name)] > _LAYERS[_part(module)]
+    }
     assert above == set()
 
 
@@ -116,11 +123,15 @@ def test_no_module_imports_itself_through_others() -> None:
         walk(module, ())
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_own_modules_are_imported_inside_functions_only_where_listed(module: str) -> None:
-    hidden = {(module, name) for name, inside in _package_imports(module) if inside}
-    if not module.startswith(_LAZY_PACKAGES):
-        assert hidden <= _LAZY
+def test_own_modules_are_imported_inside_functions_only_where_listed() -> None:
+    hidden = {
+        (module, name)
+        for module in MODULES
+        if not module.startswith(_LAZY_PACKAGES)
+        for name, inside in _package_imports(module)
+        if inside
+    }
+    assert hidden <= _LAZY
 
 
 def lazy_modules(module: str) -> Set[str]:
@@ -204,11 +215,15 @@ def test_only_the_package_and_its_test_kit_look_names_up_lazily() -> None:
     assert lazy == {"localproviders", "localproviders.testing"}
 
 
-@pytest.mark.parametrize("module", sorted(_TREES))
-def test_only_the_network_packages_import_network_modules(module: str) -> None:
-    if module != "localproviders" and _part(module) in _NETWORK_PACKAGES:
-        return
-    assert not {n for n, _ in _imports(_TREES[module]) if n.split(".")[0] in _NETWORK}
+def test_only_the_network_packages_import_network_modules() -> None:
+    found = {
+        (module, name)
+        for module in _TREES
+        if module == "localproviders" or _part(module) not in _NETWORK_PACKAGES
+        for name, _ in _IMPORTS[module]
+        if name.split(".")[0] in _NETWORK
+    }
+    assert found == set()
 
 
 def _docstrings(tree: ast.AST) -> Set[int]:
@@ -236,9 +251,9 @@ def lines_of_code(module: str) -> int:
     return len(found - _docstrings(_TREES[module]))
 
 
-@pytest.mark.parametrize("module", sorted(_TREES))
-def test_no_module_has_more_than_four_hundred_lines_of_code(module: str) -> None:
-    assert lines_of_code(module) <= 400
+def test_no_module_has_more_than_four_hundred_lines_of_code() -> None:
+    lines = {module: lines_of_code(module) for module in _TREES}
+    assert {module: count for module, count in lines.items() if count > 400} == {}
 
 
 _CLASSES: Dict[str, ast.ClassDef] = {
@@ -277,7 +292,6 @@ def _undocumented(node: Any, where: str) -> Iterator[str]:
             yield from _undocumented(child, f"{where}.{child.name}")
 
 
-@pytest.mark.parametrize("module", sorted(_TREES))
-def test_every_public_class_and_function_has_a_docstring(module: str) -> None:
-    assert ast.get_docstring(_TREES[module])
-    assert list(_undocumented(_TREES[module], module)) == []
+def test_every_public_class_and_function_has_a_docstring() -> None:
+    assert [module for module, tree in _TREES.items() if not ast.get_docstring(tree)] == []
+    assert [name for module, tree in _TREES.items() for name in _undocumented(tree, module)] == []
