@@ -197,7 +197,9 @@ def check_reason(reason: Optional[str]) -> None:
         ServerError: The reason means that the server failed.
         ToolCallError: The reason means that the server dropped a tool call.
     """
-    found = (reason or "").lower()
+    if not reason:
+        return  # as in almost every record of a stream
+    found = reason.lower()
     if found in _FAILED:
         raise ServerError(f"the server ended the answer with the finish reason {reason!r}")
     if any(name in found for name in _DROPPED_CALL):

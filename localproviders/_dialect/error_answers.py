@@ -218,17 +218,18 @@ def read_words(body: Any, *, is_inside: bool = False, is_refusal: bool = False) 
         is_refusal: True if the status of the response, or the name of the event, shows that `body`
             is an error. A ``message`` alone is then an error, too.
     """
+    # Fast path: almost every record of a stream is recognised as an answer here. The complete test
+    # follows.
+    if type(body) is dict and not is_refusal and body.get("error") is None:
+        is_answer = type(body.get("choices")) is list or type(body.get("done")) is bool
+        if is_answer and "base_resp" not in body and body.get("object") != "error":
+            return None
     if isinstance(body, list) and len(body) == 1:
         body = body[0]
     if not isinstance(body, dict):
         return Words(text=body) if is_refusal and isinstance(body, str) else None
     if body.get("error") is not None and not _says_no_error(body):
         return _from_error(body, is_inside)
-    # Fast path: almost every record of a stream is recognised as an answer here. `_without_error`
-    # has the complete test.
-    is_answer = type(body.get("choices")) is list or type(body.get("done")) is bool
-    if is_answer and not is_refusal and "base_resp" not in body and body.get("object") != "error":
-        return None
     return _without_error(body, is_inside, is_refusal)
 
 

@@ -138,7 +138,7 @@ class Template:
             begin = self._middle_at + len(middle)
         piece = record[begin:end]
         if '"' in piece or "\\" in piece or not piece.isprintable():
-            if has_open_half(f'{piece}"'):
+            if "\\u" in piece[-6:] and has_open_half(f'{piece}"'):
                 return None  # the second half of this character is in the next record
             piece = self._unescaped(piece)
         if not piece:

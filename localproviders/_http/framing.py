@@ -729,8 +729,8 @@ def _int(digits: str, look: Look = no_look) -> int:
     """Parse an integer of at most 400 digits."""
     if len(digits) > _LONG_NUMBER:
         look()
-    if len(digits) - digits.startswith("-") > _MAX_DIGITS:
-        raise ProtocolError(f"the answer has a number of more than {_MAX_DIGITS} digits")
+        if len(digits) - digits.startswith("-") > _MAX_DIGITS:
+            raise ProtocolError(f"the answer has a number of more than {_MAX_DIGITS} digits")
     return int(digits)
 
 

@@ -597,7 +597,7 @@ class Stream:
     def _accept(self, chunk: CompletionChunk) -> None:
         """Check a chunk and add it to the summary. The first token ends the phase `AWAITING`."""
         self._owner.inspect(chunk)
-        if chunk.has_content and self._summary.first_token_s is None:
+        if self._summary.first_token_s is None and chunk.has_content:
             self._summary.first_token_s = self._answer.call.elapsed_s
             self._answer.call.enter(ANSWERING)
             if self._answer.call.on_first_token is not None:

@@ -130,14 +130,17 @@ class ChunkParser:
                 of the response has such an object.
         """
         message = data.get("message")
+        if type(message) is dict:
+            self._began = True
+            return message
         # Only the last record may have null for a message, because no text can come with it.
         may_be_null = self.ended or "message" not in data or "response" in data
-        if not isinstance(message, dict) and not (message is None and may_be_null):
+        if not (message is None and may_be_null):
             unexpected("readable message")
-        self._began = self._began or message is not None or "response" in data
+        self._began = self._began or "response" in data
         if self.ended and not self._began:
             unexpected("message")
-        return data if message is None and "response" in data else message or {}
+        return data if "response" in data else {}
 
     @property
     def held(self) -> str:

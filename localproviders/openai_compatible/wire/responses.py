@@ -274,8 +274,9 @@ class ChunkParser:
         """Return the thinking and the text of a record."""
         content, is_plain = self._content(choice, source)
         thinking, content = _read_parts(content)
-        # Most pieces of text have no field beside them.
-        reasoning = _first_of(source, _REASONINGS) if len(source) > 1 or not content else None
+        # Most pieces of text, or of a call, have no field beside them.
+        is_alone = len(source) == 1 and (content or "tool_calls" in source)
+        reasoning = None if is_alone else _first_of(source, _REASONINGS)
         if reasoning is not None:
             thinking = "".join(_read_parts(reasoning)) + thinking
         if is_plain:
