@@ -105,7 +105,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=OLDEST or sys.executable)
 def oldest(session: nox.Session) -> None:
     """Run the tests on the oldest Python with the oldest dependencies."""
-    run_tests(session, OLDEST, ".ci/oldest.txt")
+    run_tests(session, OLDEST, ".ci/oldest.txt", "-m", "not slow or oldest")
 
 
 @nox.session(python=NEWEST or sys.executable)

@@ -6,11 +6,11 @@ import gc
 import os
 import signal
 import sys
-from typing import Iterator
+from typing import Iterator, List
 
 import pytest
 
-from tests.support import depth
+from tests.support import covering, depth
 from tests.support.fake_time import FakeTime, fake_time
 
 
@@ -18,6 +18,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the number of Hypothesis examples, and restore ignored signals."""
     depth.choose(slow="not slow" not in config.getoption("markexpr"))
     _restore_signals()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Mark cases as slow before pytest deselects the slow ones."""
+    covering.sample(items)
 
 
 def pytest_collection_finish() -> None:

@@ -31,6 +31,7 @@ def module(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("dialect", BOTH)
 @pytest.mark.parametrize("cut", [cut for cut in CUTS if cut != "paced"])
 def test_each_client_gets_the_complete_text_for_each_way_of_cutting_it(

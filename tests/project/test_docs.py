@@ -126,6 +126,7 @@ INDENTED = [
 ]
 
 
+@pytest.mark.sample(40)
 @pytest.mark.parametrize(
     "block", [block for block in PYTHON if "LocalEngine" not in block.text], ids=str
 )
@@ -159,6 +160,7 @@ def _without_waiting():
 """
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("block", [b for b in PYTHON if "\ndef test_" in b.text], ids=str)
 def test_block_is_a_test_that_passes(block: Block, tmp_path: Path) -> None:
     (tmp_path / "test_block.py").write_text(block.text, encoding="utf-8")
@@ -560,6 +562,7 @@ def test_no_variable_lets_a_cron_job_send_its_texts_away(
     assert caught.value.code == 3
 
 
+@pytest.mark.sample(1)
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM for a process")
 @pytest.mark.parametrize(("title", "words"), [("summary", "no summary"), ("inbox", "ended")])
 def test_a_cron_job_that_gets_sigterm_writes_its_metrics(
@@ -709,6 +712,7 @@ SEARCHED = (
 )
 
 
+@pytest.mark.sample(0)
 def test_the_page_of_troubles_quotes_messages_that_exist() -> None:
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in _PACKAGE.rglob("*.py")]
     constants = [

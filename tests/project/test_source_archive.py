@@ -121,6 +121,7 @@ def test_the_archive_has_no_foreign_file(project: Path) -> None:
     assert {".ci/run", "docs/page.md", "tests/test_one.py", "tests/data/x/README.md"} <= names
 
 
+@pytest.mark.sample(1)
 @pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
 @pytest.mark.parametrize("name", ["docs/link.md", "tests/folder"])
 def test_a_link_to_a_file_outside_the_project_is_refused(project: Path, name: str) -> None:

@@ -83,6 +83,7 @@ def _engine() -> Iterator[Victim]:
         yield Victim(provider, "chat", kill, endless)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "victim",
     [

@@ -111,6 +111,7 @@ _LARGE = in_usual_run(PROVIDERS, lambda kind: kind != "lmstudio")
 _FULL = (500_000, b"0")  # the most values for its bytes that is still parsed
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize(
     ("size", "item"),
@@ -129,6 +130,7 @@ def test_a_list_of_small_values_costs_little(kind: str, size: int, item: bytes) 
             provider.list_models()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_list_of_more_than_16_mib_is_refused(kind: str, chunked: bool) -> None:
@@ -150,6 +152,7 @@ def test_a_list_may_have_ten_thousand_models_and_no_more(kind: str) -> None:
             provider.list_models()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 def test_the_list_of_a_cloud_router_is_read(kind: str) -> None:
     with _serve_body(kind, _models(kind, 2_000, pad=5_000)) as provider:
@@ -172,6 +175,7 @@ def test_a_list_without_any_name_is_an_error(kind: str, item: bytes) -> None:
             provider.list_models()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", ["ollama", "lmstudio"])
 def test_models_in_memory_are_bounded_too(kind: str) -> None:
     item = b'{"id":"a"}'
@@ -246,6 +250,7 @@ def test_a_limit_ends_the_parsing_of_models(
     assert 300 <= make_one.made < 600
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 def test_a_cancelled_call_parses_no_more_models(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, name = _MAKERS[kind]
@@ -387,6 +392,7 @@ def _calling(kind: str, numbers: range, arguments: Any) -> bytes:
     return _framed(kind, _record(kind, tool_calls=calls))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("how", ["one record", "many records"])
 def test_a_stream_may_have_a_thousand_tool_calls_and_no_more(kind: str, how: str) -> None:
@@ -440,6 +446,7 @@ def test_the_arguments_of_all_tool_calls_together_are_bounded(kind: str) -> None
             provider.chat("Hi")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", _LARGE)
 @pytest.mark.parametrize("letters", ["x", "{[,:", 'say "Hi"\n'])
 def test_a_tool_call_may_have_arguments_of_several_mib(kind: str, letters: str) -> None:
@@ -524,6 +531,7 @@ def test_log_probabilities_in_columns_are_bounded_too(
             provider.complete(CompletionRequest(prompt="Hi"))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 def test_a_limit_ends_the_parsing_of_log_probabilities(
     kind: str, clock: _Clock, monkeypatch: pytest.MonkeyPatch

@@ -128,6 +128,7 @@ def _closed_by_another(stream: Stream) -> None:
     thread.join()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("leave", [_closed_early, _forgotten, _closed_by_another, lambda _: None])
 def test_an_unfinished_stream_ends_as_cancelled(leave: Callable[[Stream], None]) -> None:
     events = _Events()

@@ -234,6 +234,7 @@ def _serve(verb: Verb) -> Iterator[Tuple[Any, Any]]:
         yield fake, provider
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("verb", _CASES, ids=lambda verb: verb.id)
 @pytest.mark.parametrize(
     "replaced", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["replaced", "appended"]
@@ -288,6 +289,7 @@ def _features(case: Case) -> Iterable[Hashable]:
     return [verb, (shape, _VERBS[verb].backend), (shape, form)]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("shape", "verb"), mark_slow([(shape, verb) for shape in _SHAPES for verb in _VERBS], _features)
 )
@@ -356,6 +358,7 @@ class AlwaysInvalid:
         raise ValueError(f"no such name: {self.name}")
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("kind", sorted(PROVIDERS))
 @pytest.mark.parametrize(
     "wanted", [int, AlwaysInvalid, {"enum": ["a"]}, {"propertyNames": {"enum": ["a"]}}]
@@ -413,6 +416,7 @@ def _refusing(exchange: Exchange) -> List[bytes]:
     return [http_answer({"error": {"message": HOSTILE}}, status="500 \x1b[2J")]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("script", [_lists, _dialect, _studio, _refusing])
 def test_discovery_and_the_command_line_show_hostile_servers_safely(
     script: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

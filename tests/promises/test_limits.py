@@ -96,6 +96,7 @@ def limited(server: ScriptedServer, extra: Dict[str, Any], **limits: float) -> A
     )
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("name", STALLS)
 def test_total_ends_every_stall(name: str, serve: Any, fake_clock: FakeTime) -> None:
     steps, partial = STALLS[name]
@@ -119,6 +120,7 @@ REAL_CLOCK: Dict[str, Tuple[str, Limits]] = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("limit", REAL_CLOCK)
 def test_a_limit_fires_on_the_real_clock_too(limit: str, serve: Any) -> None:
     """The limit may fire a little late. The tests with the fake clock check the exact time."""
@@ -356,6 +358,7 @@ def test_cancel_within_a_handshake(authority: Tuple[str, ssl.SSLContext]) -> Non
         accepted[0].close()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("over", ["plain", "tls"])
 def test_cancel_while_sending(over: str, authority: Tuple[str, ssl.SSLContext]) -> None:
     reached = threading.Event()

@@ -195,6 +195,7 @@ def _check(case: Case, came: Any, seen: str) -> None:
     assert (came.partial or "").startswith(seen), "the error has less text than the stream"
 
 
+@pytest.mark.sample(100)
 @pytest.mark.parametrize(
     "one_byte_writes",
     [

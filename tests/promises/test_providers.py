@@ -392,6 +392,7 @@ def test_providers_pickle_and_close_twice(kind: Any) -> None:
 # --- invalid responses ------------------------------------------------------------------
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("answer", "error"),
     [

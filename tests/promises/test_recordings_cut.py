@@ -282,6 +282,7 @@ def test_there_are_recordings_of_each_server() -> None:
     assert counts[2] in (0, 36) and counts[3] in (0, 37)
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_a_cut_recording_is_read_right_or_is_an_error(name: str) -> None:
     _check(RECORDINGS[name], 2)

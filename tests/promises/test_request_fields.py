@@ -151,6 +151,7 @@ def received_fields(backend: str, request: CompletionRequest) -> Dict[str, Any]:
 _CHAT_PATHS = ("/chat", "/chat/completions", "/generate", "/completions")
 
 
+@pytest.mark.sample(15)
 @pytest.mark.parametrize(("backend", "field", "value", "sent"), CASES)
 def test_a_field_reaches_the_server(backend: str, field: str, value: Any, sent: Any) -> None:
     request = CompletionRequest(messages=(Message.user("Hi"),), **{field: value})

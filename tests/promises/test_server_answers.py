@@ -167,6 +167,7 @@ def _check_answer(right: Mapping[str, Any], answer: Any) -> None:
     assert {**absent, **right} == _facts(answer)
 
 
+@pytest.mark.sample(50)
 @pytest.mark.parametrize("one_byte_writes", [False, True], ids=["whole", "byte by byte"])
 @pytest.mark.parametrize("case", _CASES)
 def test_an_answer_of_a_server_is_read_as_it_is_meant(case: Case, one_byte_writes: bool) -> None:

@@ -1,8 +1,9 @@
-"""A fixed selection of test cases in which each feature of the cases occurs at least once."""
+"""A fixed selection of test cases for the usual run: the other cases are slow."""
 
 from __future__ import annotations
 
-from collections import Counter
+import random
+from collections import Counter, defaultdict
 from typing import Any, Callable, Dict, Hashable, Iterable, List, Sequence, Set, Tuple
 
 import pytest
@@ -49,3 +50,22 @@ def mark_slow(cases: Sequence[Case], features: Features) -> List[Any]:
 def in_usual_run(cases: Iterable[Any], chosen: Callable[[Any], bool]) -> List[Any]:
     """Mark each case as ``slow``, except those for which ``chosen`` returns True."""
     return [pytest.param(case, marks=() if chosen(case) else pytest.mark.slow) for case in cases]
+
+
+def sample(items: Iterable[pytest.Item]) -> None:
+    """Mark cases of tests with the mark ``sample`` as ``slow``, except the number that it names.
+
+    They are marked as ``oldest``, too: the oldest Python runs all of them. The choice is random,
+    but the same in each run, so that it does not follow the order of the parameters.
+    """
+    tests: Dict[str, List[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sample") and not item.get_closest_marker("slow"):
+            tests[item.nodeid.partition("[")[0]].append(item)
+    for name, cases in tests.items():
+        (size,) = next(cases[0].iter_markers("sample")).args
+        chosen = set(random.Random(name).sample(cases, min(size, len(cases))))  # no secret
+        for case in cases:
+            if case not in chosen:
+                case.add_marker(pytest.mark.slow)
+                case.add_marker(pytest.mark.oldest)

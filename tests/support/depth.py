@@ -1,7 +1,7 @@
 """The number of Hypothesis examples that each property is tested with.
 
 Each run uses the same examples, so a test that fails has its reason in the code. A run without
-slow tests uses a quarter of them. To search for new failures, set the number of random examples
+slow tests uses a tenth of them. To search for new failures, set the number of random examples
 for each property: ``LOCALPROVIDERS_FUZZ=20000 python -m pytest tests/promises/fuzz``.
 """
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 SEARCH = int(os.environ.get("LOCALPROVIDERS_FUZZ", "0"))
 
-_PART = 4
+_PART = 10
 _USUAL = 100  # the default of Hypothesis
 
 settings.register_profile(

@@ -44,6 +44,7 @@ def _make(cls: Type[ProviderError], **facts: Any) -> ProviderError:
     return cls("it failed", **{**_OWN.get(cls.__name__, {}), **facts})
 
 
+@pytest.mark.sample(87)
 @pytest.mark.parametrize("cls", _CLASSES)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_every_error_pickles_with_all_it_knows(cls: Type[ProviderError], protocol: int) -> None:
@@ -207,6 +208,7 @@ _HOSTILE = "\x1b[2J\nCRITICAL forged\x9b\u202e\u2028\ud800"
 _SHOWN = r"\x1b[2J\nCRITICAL forged\x9b\u202e\u2028\ud800"
 
 
+@pytest.mark.sample(57)
 @pytest.mark.parametrize("cls", _CLASSES)
 @pytest.mark.parametrize(
     "copier", [lambda e: e, copy.copy, lambda e: pickle.loads(pickle.dumps(e))]

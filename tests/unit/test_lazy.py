@@ -66,6 +66,7 @@ def test_schemas_are_loaded_when_they_are_needed_and_load_nothing_heavy() -> Non
     assert not unwanted & {name.split(".")[0] for name in loaded}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ["OllamaProvider", "LMStudioProvider"])
 def test_making_a_provider_loads_no_requests_and_opens_no_socket(name: str) -> None:
     seen = _run(f"import localproviders; localproviders.{name}()")

@@ -143,6 +143,7 @@ VALUES = [
 ]
 
 
+@pytest.mark.sample(63)
 @pytest.mark.parametrize(("value", "made"), VALUES, ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("outside", [lambda v: v, lambda v: [v], lambda v: {"a": (v,)}, Data])
 def test_a_value_becomes_json_at_each_level(value: Any, made: Any, outside: Any) -> None:

@@ -127,6 +127,7 @@ def test_a_pydantic_model_makes_its_own_instance(served: ServedProvider) -> None
     assert "$ref" not in json.dumps(sent_schema(served))
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(
     ("response_type", "inner", "value"),
     [
@@ -173,6 +174,7 @@ def test_a_schema_that_refers_to_its_root_is_sent_as_it_is(ollama: ServedProvide
     assert sent_schema(ollama) == tree
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize(
     "text",
     [
@@ -293,6 +295,7 @@ def test_a_second_correction_stands_behind_the_first(ollama: ServedProvider) -> 
     assert [message["content"] for message in ollama.messages[1::2]] == ["one", "two"]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
@@ -358,6 +361,7 @@ def test_the_number_of_attempts_is_the_callers(ollama: ServedProvider) -> None:
     assert len(ollama.requests) == 1
 
 
+@pytest.mark.sample(10)
 @pytest.mark.parametrize("reason", ["length", "model_length", "MAX_TOKENS"])
 @pytest.mark.parametrize("text", ['{"n": 7, "and', "", '```json\n{"n": 7'])
 def test_an_answer_that_was_cut_is_not_asked_for_again(

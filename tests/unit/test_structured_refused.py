@@ -334,6 +334,7 @@ ONE_OF_EACH = [REFUSALS["Groq"], REFUSALS["LM Studio, grammar"], REFUSALS["Ollam
 # --- parse ------------------------------------------------------------------------------------
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("streamed", [False, True], ids=["status", "stream"])
 @pytest.mark.parametrize("name", REFUSALS)
 def test_parse_writes_a_refused_schema_into_the_prompt(name: str, streamed: bool) -> None:
@@ -351,6 +352,7 @@ def test_parse_writes_a_refused_schema_into_the_prompt(name: str, streamed: bool
     assert '"required": ["name"]' in message["content"]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refusal_is_remembered(name: str) -> None:
     refusal = REFUSALS[name]
@@ -577,6 +579,7 @@ def test_a_picture_keeps_its_place_before_the_schema() -> None:
 # --- chat -------------------------------------------------------------------------------------
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refused_schema_is_an_error_of_chat(name: str) -> None:
     with refusing(REFUSALS[name]) as server, pytest.raises(ProviderError) as caught:
@@ -587,6 +590,7 @@ def test_a_refused_schema_is_an_error_of_chat(name: str) -> None:
     assert "parse" in str(caught.value.hint)
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refused_schema_is_a_warning_if_the_request_is_not_strict(

@@ -341,6 +341,7 @@ def test_the_exact_name_wins_and_a_doubtful_one_is_none(ollama: ServedProvider) 
     assert "there is no tool 'LookUp'" in ollama.tool_results[1]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     "said",
     [
@@ -382,6 +383,7 @@ class Size(NamedTuple):
 Ints = List[int]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("kind", "written", "value"),
     [
@@ -422,6 +424,7 @@ def test_an_argument_of_another_type_is_converted(
     assert ToolStep.from_dict(run.steps[0].to_dict()) == run.steps[0]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("kind", "written"),
     [

@@ -84,6 +84,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(11)
 @pytest.mark.parametrize(("tool", "name", "content"), CASES, ids=[case[1] for case in CASES])
 def test_a_tool_is_run_to_its_end(
     served: ServedProvider, tool: Any, name: str, content: str

@@ -363,6 +363,7 @@ def sabotage(request: Any) -> Sabotage:
     return SABOTAGES[request.param]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.filterwarnings("ignore")  # broken code leaks, and the interpreter warns of it
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_broken_promise_fails_its_rows(

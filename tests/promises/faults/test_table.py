@@ -19,6 +19,7 @@ def _features(case: Case) -> Iterable[Case]:
     return [(row, backend), (row, form), (backend, form)]
 
 
+@pytest.mark.sample(240)
 @pytest.mark.parametrize(("row", "backend", "form"), mark_slow(cases(), _features))
 def test_a_call_ends_as_promised(row: str, backend: str, form: str) -> None:
     with fake_time():

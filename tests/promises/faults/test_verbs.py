@@ -21,6 +21,7 @@ def _features(case: Case) -> Iterable[Case]:
     return [(verb, names), (_VERBS[verb].backend, fault)]
 
 
+@pytest.mark.sample(30)
 @pytest.mark.parametrize(("verb", "fault"), mark_slow(cases(), _features))
 def test_a_verb_ends_as_promised(verb: str, fault: str) -> None:
     with fake_time():

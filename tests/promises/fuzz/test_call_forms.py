@@ -126,6 +126,7 @@ def end_of(call: Call, provider: ModelProvider) -> Any:
         assert time.monotonic() - started < LIMIT_S + GRACE_S
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("form", CALL_FORMS)
 @examples(24)
 @given(data=st.data(), warm=st.booleans(), close_choice=st.integers(0, 9))
@@ -146,6 +147,7 @@ def test_any_answer_ends_in_time_and_the_next_call_works(
     assert again
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("form", CALL_FORMS)
 @examples(8)
 @given(data=st.data())

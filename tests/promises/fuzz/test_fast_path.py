@@ -175,6 +175,7 @@ def bodies(draw: Any, kind: str) -> bytes:
     )
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("kind", list(PARSERS))
 @examples(300)
 @given(data=st.data())

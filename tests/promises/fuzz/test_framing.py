@@ -49,6 +49,7 @@ def outcome(reader: Any, pieces: Iterable[bytes]) -> Outcome:
     return found, None
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("make", READERS, ids=lambda make: make.__name__)
 @examples(200)
 @given(data=wire_bytes, at=places, limit=st.sampled_from([MAX_BYTES, 8, 1]))

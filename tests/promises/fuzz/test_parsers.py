@@ -122,6 +122,7 @@ def parse_dialect(data: Any) -> Any:
     return dialect_responses.parse_vectors(data, RULES)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("read", "good"),
     [
@@ -167,6 +168,7 @@ LISTS = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", LISTS)
 @examples(120)
 @given(data=st.data())

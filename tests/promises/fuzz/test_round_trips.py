@@ -24,6 +24,7 @@ from tests.support.pieces import as_json
 by_class = pytest.mark.parametrize("cls", VALUES, ids=lambda cls: cls.__name__)
 
 
+@pytest.mark.sample(2)
 @by_class
 @examples(50)
 @given(data=st.data())

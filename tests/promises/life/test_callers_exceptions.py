@@ -171,6 +171,7 @@ _SENT: Dict[str, List[bytes]] = {
 }
 
 
+@pytest.mark.sample(7)
 @_errors(0, 2, 5)
 @pytest.mark.parametrize("sent", _SENT)
 @pytest.mark.parametrize("verb", _OPENAI)
@@ -228,6 +229,7 @@ def test_it_comes_out_of_a_call_on_a_kept_connection_and_is_not_sent_again(
     assert len(server.exchanges) == 3
 
 
+@pytest.mark.sample(0)
 @_errors(0, 2, 5, 7, 9, 11, 15, 16)
 def test_it_comes_out_while_the_request_is_sent(ring: _Ringing, error: Exception) -> None:
     with _unread() as (url, reached, gone):
@@ -239,6 +241,7 @@ def test_it_comes_out_while_the_request_is_sent(ring: _Ringing, error: Exception
         assert gone()
 
 
+@pytest.mark.sample(1)
 @_errors(0, 2, 5, 7, 9, 11, 15, 16)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -273,6 +276,7 @@ def _when_in(function: str, then: Callable[[], None]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.sample(2)
 @_errors(0, 2, 5, 7, 9, 11, 15, 16)
 def test_it_comes_out_while_a_connection_is_made(ring: _Ringing, error: Exception) -> None:
     with _full_queue() as (url, _, _gone_too):
@@ -337,6 +341,7 @@ _QUESTIONS: Dict[str, Tuple[str, Callable[[str], Any]]] = {
 }
 
 
+@pytest.mark.sample(6)
 @_errors(0, 2, 5)
 @pytest.mark.parametrize("question", _QUESTIONS)
 def test_it_comes_out_of_a_question_and_nothing_more_is_asked(
@@ -360,6 +365,7 @@ def test_it_comes_out_of_a_question_and_nothing_more_is_asked(
     assert late == []
 
 
+@pytest.mark.sample(2)
 @_errors(0, 2, 5, 7, 9, 11, 15, 16)
 def test_it_comes_out_of_the_question_for_the_window(ring: _Ringing, error: Exception) -> None:
     fake = FakeOllama(["m"])
@@ -375,6 +381,7 @@ def test_it_comes_out_of_the_question_for_the_window(ring: _Ringing, error: Exce
         assert _gone(server)
 
 
+@pytest.mark.sample(8)
 @_errors(0, 2, 5)
 @pytest.mark.parametrize("verb", ["chat", "stream", "embed", "list_models", "supports_model"])
 def test_no_other_server_is_asked(ring: _Ringing, verb: str, error: Exception) -> None:
@@ -484,6 +491,7 @@ def test_what_on_progress_raises_comes_out_of_a_pull(error: Exception) -> None:
 # --- injected exceptions --------------------------------------------------------------------
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(
     "kind", [Soft, SoftTimeout, TimeoutError, OSError, ValueError, MemoryError, RecursionError]
 )
@@ -537,6 +545,7 @@ def test_a_call_within_an_except_block_has_errors_of_its_own(ring: _Ringing) -> 
 _ALARMS = int(os.environ.get("ALARMS", "6"))
 
 
+@pytest.mark.sample(0)
 def test_alarms_at_random_moments_of_every_verb_come_out(tmp_path: Path) -> None:
     file = tmp_path / "made.gguf"
     file.write_bytes(b"GGUF" + bytes(1_000_000))

@@ -14,6 +14,7 @@ from tests.promises.life.serving import CountingServer, echo
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("threads", ["0", "4"])
 def test_parent_and_children_use_separate_connections(threads: str) -> None:
     with CountingServer(echo) as server:

@@ -114,6 +114,7 @@ def _flags(phase: str) -> List[str]:
     return ["-W", "ignore::ResourceWarning"] if phase == "agreeing on TLS" else []
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("phase", _WHERE)
 def test_an_interrupt_ends_the_call_and_its_connection(phase: str) -> None:
     with _WHERE[phase]() as (url, reached, gone):
@@ -130,6 +131,7 @@ def test_an_interrupt_ends_the_call_and_its_connection(phase: str) -> None:
             assert child.exit_status() == 0
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("phase", _WHERE)
 def test_an_uncaught_interrupt_ends_the_program(phase: str) -> None:
     with _WHERE[phase]() as (url, reached, gone):
@@ -149,6 +151,7 @@ def test_an_uncaught_interrupt_ends_the_program(phase: str) -> None:
     assert all("socket.SocketIO object" in line for line in ignored)
 
 
+@pytest.mark.sample(0)
 def test_after_an_interrupt_at_any_line_the_next_answer_is_right_and_no_key_was_seen() -> None:
     # After an interrupt between two lines, a socket may be closed only by the garbage collector.
     flags = ["-W", "ignore::ResourceWarning"]

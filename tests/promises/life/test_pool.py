@@ -67,6 +67,7 @@ def _script(exchange: Exchange) -> Any:
     return _FAULTS.get(asked) or echo(exchange)
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_a_pool_of_processes_has_the_same_results_and_errors(method: str) -> None:
     env = {**os.environ, "LIFE_KEY": "a-key-of-the-environment"}
@@ -81,6 +82,7 @@ def test_a_pool_of_processes_has_the_same_results_and_errors(method: str) -> Non
     assert keys == {"Bearer a-key-of-the-environment"}
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("kind", [OllamaProvider, LMStudioProvider, OpenAICompatibleProvider])
 @pytest.mark.parametrize(
     "copy_of", [copy.copy, copy.deepcopy, lambda provider: pickle.loads(pickle.dumps(provider))]

@@ -69,12 +69,14 @@ def _run(code: str, *, status: int = 0, **options: Any) -> CountingServer:
     return server
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("ending", _ENDINGS)
 def test_a_program_ends_within_a_stream(ending: str) -> None:
     code, status = _ENDINGS[ending]
     _run(code, status=status)
 
 
+@pytest.mark.sample(0)
 def test_an_uncaught_error_is_the_only_output() -> None:
     with CountingServer(_script) as server:
         with Child(PRELUDE + _OPEN + "raise LookupError('mine')", server.url) as child:
@@ -85,6 +87,7 @@ def test_an_uncaught_error_is_the_only_output() -> None:
     assert "ignored" not in stderr.decode()
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("used", ["", 'provider.chat("before")\n', _OPEN, _IN_A_THREAD])
 @pytest.mark.parametrize("first", ["used", "registered"])
 def test_a_provider_may_be_used_at_exit(used: str, first: str) -> None:
@@ -104,6 +107,7 @@ stream = provider.stream("bye")
     _run(code)
 
 
+@pytest.mark.sample(0)
 def test_a_thread_may_continue_after_the_main_thread() -> None:
     code = (
         _CHECKED

@@ -92,6 +92,7 @@ _USUAL_ENVIRONMENTS = ("empty", "C locale", "dead proxies")
 _USUAL_FLAGS = ("without asserts and docstrings", "isolated and without site", "development mode")
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize(
     "name", in_usual_run(_ENVIRONMENTS, lambda name: name in _USUAL_ENVIRONMENTS)
 )
@@ -99,12 +100,14 @@ def test_the_environment_does_not_matter(name: str) -> None:
     _check(env={**_BARE, **_ENVIRONMENTS[name]})
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("name", in_usual_run(_FLAGS, lambda name: name in _USUAL_FLAGS))
 def test_the_interpreters_flags_do_not_matter(name: str) -> None:
     site = str(Path(requests.__file__).parents[1])
     _check(flags=_FLAGS[name], paths=[site] if "-S" in _FLAGS[name] else [])
 
 
+@pytest.mark.sample(0)
 @_POSIX
 @pytest.mark.parametrize("name", _SHELLS)
 def test_closed_streams_and_missing_resources_do_not_matter(name: str, tmp_path: Path) -> None:
@@ -113,6 +116,7 @@ def test_closed_streams_and_missing_resources_do_not_matter(name: str, tmp_path:
     _check(through=shell, cwd=str(tmp_path), report=True, flags=["-I"])
 
 
+@pytest.mark.sample(0)
 @pytest.mark.skipif(
     getattr(os, "geteuid", lambda: 1)() != 0, reason="only root can change its user"
 )
@@ -121,6 +125,7 @@ def test_a_read_only_working_folder_does_not_matter(tmp_path: Path) -> None:
     _check("as nobody", cwd=str(tmp_path))
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("name", ["C locale", "certificates that do not exist", "dead proxies"])
 def test_a_certificate_file_with_a_non_ascii_name_is_found(name: str, tmp_path: Path) -> None:
     made = trustme.CA()
@@ -152,6 +157,7 @@ sys.exit(cli.main(["engine", "install"]))
         assert child.exit_status() == DependencyError.exit_code
 
 
+@pytest.mark.sample(1)
 @_POSIX
 @pytest.mark.parametrize(
     "closing", ['exec "$@" <&- >&- 2>&-', 'exec "$@" >&-', 'exec "$@" 2>&-', 'exec "$@" <&-']

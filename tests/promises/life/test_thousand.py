@@ -57,6 +57,7 @@ def _smallest_growth(sizes: List[int]) -> int:
     return min(after - before for before, after in zip(sizes, sizes[1:]))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("how", ["del provider", "provider.itself = provider; del provider"])
 def test_a_garbage_collected_provider_closes_its_kept_connections(how: str) -> None:
     code = f"""

@@ -178,6 +178,7 @@ def _frequent_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize(
     ("served", "kind"),
     [

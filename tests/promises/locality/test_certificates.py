@@ -58,6 +58,7 @@ def test_a_folder_of_certificates_is_trusted_on_request(
             provider.list_models()
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("variable", _VARIABLES)
 def test_certificates_of_the_environment_are_not_trusted_by_default(
@@ -180,6 +181,7 @@ with make("ollama", "https://127.0.0.1:1", client_cert=files) as provider:
 """
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("form", _FORMATS)
 @pytest.mark.parametrize("files", [1, 2])
 def test_a_key_with_a_password_is_refused_without_a_prompt_for_it(

@@ -104,6 +104,7 @@ _NO_FAULT = {
 }
 
 
+@pytest.mark.sample(96)
 @pytest.mark.parametrize("maker", _MAKERS)
 @pytest.mark.parametrize("fault", _FAULTS)
 def test_a_failing_constructor_shows_no_secret(maker: str, fault: str) -> None:
@@ -281,6 +282,7 @@ _INTERRUPTED: Mapping[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("what", _INTERRUPTED)
 def test_an_exception_at_any_line_shows_no_secret(what: str) -> None:
     entries = _entries()
@@ -289,6 +291,7 @@ def test_an_exception_at_any_line_shows_no_secret(what: str) -> None:
     assert found == []
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("fault", _FAULTS)
 @pytest.mark.parametrize("kind", PROVIDERS)
 def test_an_exception_while_a_constructor_fails_shows_no_secret(kind: str, fault: str) -> None:

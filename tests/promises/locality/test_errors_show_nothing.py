@@ -155,6 +155,7 @@ _SERVERS: Mapping[str, Callable[[Exchange], List[Any]]] = {
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("server_that", _SERVERS)
 def test_no_error_of_any_call_shows_key_or_prompt(
@@ -206,6 +207,7 @@ _RECORDS: Mapping[str, Callable[[Exchange], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(13)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("record", _RECORDS)
 def test_no_error_within_a_stream_shows_key_or_prompt(kind: str, record: str) -> None:
@@ -246,6 +248,7 @@ def test_no_error_shows_the_texts_of_other_fields(kind: str, field: str) -> None
 # --- before anything is sent --------------------------------------------------------------
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize(
     ("url", "options"),
@@ -267,6 +270,7 @@ def test_no_error_before_a_request_shows_key_or_prompt(kind: str, url: str, opti
             _assert_clean(caught.value)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("tls", ["untrusted", "none"])
 def test_no_error_of_a_handshake_shows_key_or_prompt(
@@ -357,6 +361,7 @@ def _interrupted(*_: Any, **__: Any) -> Any:
     raise KeyboardInterrupt
 
 
+@pytest.mark.sample(17)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("ask", _CALLS)
 @pytest.mark.parametrize("where", ["connecting", "sending", "waiting", "reading"])

@@ -50,6 +50,7 @@ _SERVERS: Mapping[str, Callable[[Exchange], Any]] = {
 
 # A call with a good response has many more lines. The usual run leaves that case to
 # `tests/promises/life/test_interrupt.py`.
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("server_that", in_usual_run(_SERVERS, lambda name: name == "quotes"))
 def test_no_line_of_a_call_shows_a_secret(server_that: str, kind: str) -> None:
@@ -69,6 +70,7 @@ def test_no_line_of_a_call_shows_a_secret(server_that: str, kind: str) -> None:
     assert found == []
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize(
     ("given", "scheme"),
     [
@@ -138,6 +140,7 @@ def test_a_proxy_that_quotes_its_password_is_not_quoted(
     assert sent.split()[1] not in seen
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(
     "url",
     [

@@ -99,6 +99,7 @@ _FAILURES = {
 }
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("failure", _FAILURES)
 def test_failing_calls_log_no_secret(kind: str, failure: str, output: Any) -> None:

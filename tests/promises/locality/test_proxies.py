@@ -69,6 +69,7 @@ def _serve(how: str, authority: Authority) -> Any:
     return ScriptedServer(good, tls=tls), {**options, "timeout": 10}
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("how", ["plain", "tls"])
 @pytest.mark.parametrize("environment", _ENVIRONMENTS)
@@ -96,6 +97,7 @@ def test_no_byte_of_any_call_reaches_a_proxy(
     }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("how", ["plain", "tls"])
 def test_a_variable_set_after_the_first_call_changes_nothing(
@@ -114,6 +116,7 @@ def test_a_variable_set_after_the_first_call_changes_nothing(
     assert all("authorization" not in exchange.headers for exchange in server.exchanges)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("variable", ["HOME", "NETRC"])
 def test_a_netrc_neither_adds_a_credential_nor_replaces_one(
@@ -161,6 +164,7 @@ print(json.dumps(done))
 """
 
 
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("no_proxy", [None, "", "example.com"])
 def test_a_process_started_with_proxies_and_netrc_uses_neither(
     no_proxy: Any, authority: Authority, netrc: Path
@@ -194,6 +198,7 @@ def test_a_process_started_with_proxies_and_netrc_uses_neither(
 # --- proxies given by the caller ----------------------------------------------------------
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "a.localhost.", "127.1", "2130706433"])
 @pytest.mark.parametrize("how", ["argument", "environment"])
 def test_loopback_uses_no_proxy_of_the_caller(

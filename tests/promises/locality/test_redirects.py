@@ -37,6 +37,7 @@ def _headers(target: str, here: str, there: str) -> Any:
     return [(n, v.format(here=here, there=there, host=host)) for n, v in _TARGETS[target]]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("target", _TARGETS)
 @pytest.mark.parametrize("status", _STATUSES)
@@ -111,6 +112,7 @@ def _with_cookies(answer: bytes) -> bytes:
     return answer.replace(b"\r\n", b"\r\n" + lines + b"Set-Cookie2: old=1\r\n", 1)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("status", ["200", "302", "401", "500"])

@@ -69,6 +69,7 @@ def test_a_secret_is_redacted_in_every_form(form: str, secret: SecretString) -> 
     assert secret.reveal() == KEY
 
 
+@pytest.mark.sample(35)
 @pytest.mark.parametrize("form", _SHOW)
 @pytest.mark.parametrize("kind", PROVIDERS)
 def test_settings_with_a_secret_are_redacted_in_every_form(
@@ -82,6 +83,7 @@ def test_settings_with_a_secret_are_redacted_in_every_form(
 _OF_PROVIDERS = [name for name in _SHOW if name not in ("width", "json plain", "json to_dict")]
 
 
+@pytest.mark.sample(49)
 @pytest.mark.parametrize("form", _OF_PROVIDERS)
 @pytest.mark.parametrize("kind", PROVIDERS)
 def test_a_provider_with_a_secret_is_redacted_in_every_form(

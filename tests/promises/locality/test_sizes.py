@@ -67,6 +67,7 @@ _ANSWERS: Mapping[str, bytes] = {
 }
 
 
+@pytest.mark.sample(13)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("ask", [*_LISTING, "embed"])
 @pytest.mark.parametrize("answer", _ANSWERS)
@@ -109,6 +110,7 @@ _FLOODS: Mapping[str, Callable[[str], bytes]] = {
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("ask", ["chat", "stream", "complete"])
 @pytest.mark.parametrize("flood", _FLOODS)
@@ -167,6 +169,7 @@ _HEADS: Mapping[str, List[Any]] = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("head", _HEADS)
 def test_a_head_is_bounded(kind: str, head: str) -> None:
@@ -217,6 +220,7 @@ _RESTS: Mapping[str, Any] = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("status", _STATUSES)
 @pytest.mark.parametrize("rest", _RESTS)
@@ -268,6 +272,7 @@ _BODIES: Mapping[str, bytes] = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("body", _BODIES)
 def test_any_body_of_a_refusal_keeps_the_status_and_costs_little(kind: str, body: str) -> None:
@@ -297,6 +302,7 @@ _HALVES = (
 )
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("half", _HALVES)
 def test_an_error_message_is_read_in_linear_time(half: str) -> None:
     said = half * (1_000_000 // len(half))
@@ -311,6 +317,7 @@ def test_an_error_message_is_read_in_linear_time(half: str) -> None:
     assert time.monotonic() - started < GRACE_S
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 def test_an_error_within_a_stream_costs_little(kind: str) -> None:
     record = json.dumps({"error": "model " * 1_000_000})

@@ -115,6 +115,7 @@ def _self_signed() -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("wrong", _WRONG)
 def test_a_wrong_certificate_ends_every_call(kind: str, wrong: str, authority: Authority) -> None:
@@ -162,6 +163,7 @@ def _asking(authority: Authority, clients: Authority, version: str = "") -> ssl.
     return context
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("files", [1, 2])
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
@@ -180,6 +182,7 @@ def test_a_client_certificate_is_accepted(
                 call(provider)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("shown", ["none", "of a stranger"])
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
@@ -233,6 +236,7 @@ class _RawServer(ScriptedServer):
             self._serve_bytes(sock)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize(
     ("reply", "words"),
@@ -312,6 +316,7 @@ def _garbage(exchange: Exchange) -> None:
 _ENDS = {"cut": _cut, "reset": _reset, "garbage": _garbage}
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("framing", _FRAMES)
 @pytest.mark.parametrize("end", _ENDS)
@@ -331,6 +336,7 @@ def test_a_cut_stream_keeps_the_text_so_far(
                 assert caught.value.partial == "Hi" or (end == "reset" and not caught.value.partial)
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("framing", _FRAMES)
 @pytest.mark.parametrize("end", _ENDS)

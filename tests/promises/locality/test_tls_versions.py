@@ -83,6 +83,7 @@ _VERSIONS: Mapping[str, ssl.TLSVersion] = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("with_certificate", [False, True])
 @pytest.mark.parametrize("version", _VERSIONS)
 def test_an_old_version_is_refused_even_if_the_system_allows_it(
@@ -109,6 +110,7 @@ def test_the_context_has_safe_settings() -> None:
 # --- SSLKEYLOGFILE ------------------------------------------------------------------------
 
 
+@pytest.mark.sample(0)
 def test_no_session_key_is_written(authority: Authority, tmp_path: Path) -> None:
     log = tmp_path / "keys.log"
     with ScriptedServer(good, tls=authority.context()) as server:
@@ -120,6 +122,7 @@ def test_no_session_key_is_written(authority: Authority, tmp_path: Path) -> None
     assert [line for line in text.splitlines() if not line.startswith("#")] == []
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kind", PROVIDERS)
 @pytest.mark.parametrize("how", ["plain", "client certificate", "folder", "environment"])
 def test_no_call_writes_a_session_key(

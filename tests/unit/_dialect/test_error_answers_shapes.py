@@ -217,6 +217,7 @@ def _check(error: e.ProviderError, shape: Shape, partial: str = "") -> None:
     assert error.status is None
 
 
+@pytest.mark.sample(27)
 @pytest.mark.parametrize("begun", [False, True], ids=["first", "after text"])
 @pytest.mark.parametrize("dialect", list(_PROVIDERS))
 @pytest.mark.parametrize("name", list(_SHAPES))
@@ -236,6 +237,7 @@ def test_a_record_of_a_stream_is_an_error(name: str, dialect: str, begun: bool) 
     _check(error, shape, "Hello" if begun else "")
 
 
+@pytest.mark.sample(30)
 @pytest.mark.parametrize("dialect", ["openai", "lmstudio"])
 @pytest.mark.parametrize("name", list(_SHAPES))
 def test_a_whole_body_with_status_200_is_an_error(name: str, dialect: str) -> None:
@@ -256,6 +258,7 @@ _MARKS: Mapping[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.sample(34)
 @pytest.mark.parametrize(
     "begun",
     [pytest.param(False, id="first", marks=pytest.mark.slow), pytest.param(True, id="after text")],
@@ -304,6 +307,7 @@ _STATUSES: Mapping[str, Type[e.ProviderError]] = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("status", list(_STATUSES))
 @pytest.mark.parametrize("dialect", list(_PROVIDERS))
 def test_every_status_shows_the_sentence_of_every_shape(dialect: str, status: str) -> None:
@@ -439,6 +443,7 @@ _OVERFLOWS: Mapping[str, Tuple[int, int]] = {
 }
 
 
+@pytest.mark.sample(34)
 @pytest.mark.parametrize("form", ["400", "stream", "quoted"])
 @pytest.mark.parametrize("said", list(_OVERFLOWS))
 def test_both_numbers_of_an_overflow_are_read(said: str, form: str) -> None:

@@ -70,6 +70,7 @@ def test_a_text_weighs_the_same_however_it_is_sliced(value: Any, size: int, jump
                 weigh(text, depth - 1)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("mark", ["{}", "[]", '"a"', "1", '{"a":1}', '"\\n"', "[[1]]"])
 def test_values_are_counted_and_not_read(mark: str) -> None:
     looks: List[int] = []

@@ -33,6 +33,7 @@ _REASONS: Dict[str, Any] = {
 }
 
 
+@pytest.mark.sample(6)
 @all_three
 @pytest.mark.parametrize("reason", _REASONS)
 @pytest.mark.parametrize("bad", [[0], [63], [64, 65], [20, 50, 99]], ids=str)
@@ -129,6 +130,7 @@ def test_also_when_it_begins_in_the_middle(kind: str) -> None:
     assert len(batches(server)) < 21
 
 
+@pytest.mark.sample(1)
 @all_three
 def test_a_row_of_bad_texts_does_not_condemn_the_rest(kind: str) -> None:
     texts = numbered(200)
@@ -173,6 +175,7 @@ def test_vectors_too_few_for_a_batch_are_asked_for_one_by_one(kind: str) -> None
     assert batches(server) == [["a", "b"], ["a"], ["b"]]
 
 
+@pytest.mark.sample(13)
 @pytest.mark.parametrize("length", [1, 2, 999])
 @pytest.mark.parametrize("value", [None, True, False, "1", [1.0], [True], {}])
 @all_three

@@ -73,6 +73,7 @@ _CASES: Mapping[str, Tuple[Reply, Mapping[str, Any], Tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.sample(18)
 @pytest.mark.parametrize("case", _CASES)
 @pytest.mark.parametrize("form", ["chat", "stream"])
 @pytest.mark.parametrize("kind", sorted(PROVIDERS))

@@ -213,6 +213,7 @@ def _tool(text: str) -> str:
     return text
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("form", list(forms(None)))
 def test_an_answer_that_is_longer_than_the_window_is_ended(side: Side, form: str) -> None:
     side.fake.usual = "word " * 8_000
@@ -231,6 +232,7 @@ def test_an_answer_that_is_longer_than_the_window_is_ended(side: Side, form: str
     assert work[-1].client_gone.wait(GRACE_S)
 
 
+@pytest.mark.sample(1)
 def test_thinking_counts_as_well(side: Side) -> None:
     side.fake.usual = Reply(thinking="hm " * 8_000, text="Yes.")
 

@@ -61,6 +61,7 @@ def _ask(kind: str, body: str, content_type: str, size: int) -> str:
         return str(provider.chat("hi").text)
 
 
+@pytest.mark.sample(31)
 @pytest.mark.parametrize("size", in_usual_run([1, 50, 100_000], lambda size: size == 1))
 @pytest.mark.parametrize("content_type", _WRONG)
 @pytest.mark.parametrize("shape", _SHAPES)
@@ -102,6 +103,7 @@ _LOST = {
 }
 
 
+@pytest.mark.sample(13)
 @pytest.mark.parametrize("size", in_usual_run([1, 100_000], lambda size: size == 1))
 @pytest.mark.parametrize("content_type", _WRONG)
 @pytest.mark.parametrize("shape", _LOST)

@@ -139,6 +139,7 @@ def kind(request: Any) -> Any:
 # --- each field, on each way ----------------------------------------------------------------------
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("how", sorted(_ASKING))
 @pytest.mark.parametrize("texts", [_OPTIONS, _STREAM], ids=["stream_options", "stream"])
 def test_a_refused_field_is_left_out(how: str, texts: Dict[str, str], kind: Any) -> None:

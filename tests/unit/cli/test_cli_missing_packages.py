@@ -57,6 +57,7 @@ sys.exit(cli.main({arguments!r}))
 
 @pytest.mark.parametrize("package", ["requests", "urllib3"])
 class TestWithoutTheHttpPackages:
+    @pytest.mark.sample(1)
     def test_a_chat_names_the_package_and_the_command(self, package: str) -> None:
         status, out, err = _run_without([package], _CHAT)
         assert status == 1
@@ -64,6 +65,7 @@ class TestWithoutTheHttpPackages:
         assert err.count("\n") == 1
         assert package in err
 
+    @pytest.mark.sample(1)
     @pytest.mark.parametrize("arguments", [["discover", "127.0.0.1:9"], ["demo", "--install"]])
     def test_a_command_says_it_in_one_line(self, package: str, arguments: List[str]) -> None:
         status, out, err = _run_without([package], _COMMAND.format(arguments=arguments))
@@ -85,6 +87,7 @@ sys.meta_path.insert(0, ShutDown())
 """
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "cause", [_SHUTDOWN, "sys.modules['localproviders._http.session'] = None\n"]
 )

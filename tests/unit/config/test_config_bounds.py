@@ -72,6 +72,7 @@ def test_an_error_does_not_quote_a_long_word(machine: Machine, text: str) -> Non
     assert error.message.startswith(str(path)) and "100000 characters" in error.message
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     "one",
     ["[servers.s{}]\n", "a{} = 1\n", "[[a]]\n", "  [ a.b{} ]\n", "profiles.p{}.strategy='first'\n"],

@@ -65,6 +65,7 @@ def test_a_key_that_is_not_found_has_the_line_of_its_table(machine: Machine) -> 
     assert machine.load().origin_of("servers.ollama.model").line == 2
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "text",
     [

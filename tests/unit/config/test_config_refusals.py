@@ -77,6 +77,7 @@ _WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(19)
 @pytest.mark.parametrize(("text", "line", "rule", "hint"), _WRONG, ids=lambda v: str(v)[:30])
 def test_a_wrong_file_is_refused_with_its_line(
     machine: Machine, text: str, line: Any, rule: str, hint: str

@@ -108,6 +108,7 @@ slow = ["ollama/llama3.2"]
 """
 
 
+@pytest.mark.sample(11)
 @pytest.mark.parametrize("place", ["localproviders.toml", "pyproject.toml"])
 @pytest.mark.parametrize(("text", "line", "kind", "trusted"), _HOSTILE, ids=lambda v: str(v)[:40])
 def test_a_hostile_project_file_changes_nothing_and_is_named(

@@ -288,6 +288,7 @@ ROWS: Mapping[str, Row] = {
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("name", ROWS)
 def test_an_odd_server_is_told_as_what_it_is(
     name: str, fake_clock: FakeTime, monkeypatch: pytest.MonkeyPatch
@@ -436,6 +437,7 @@ def test_a_recorded_ollama_is_told() -> None:
     assert found.loaded == ()  # as in the recording
 
 
+@pytest.mark.sample(6)
 @needs_lmstudio_samples
 @pytest.mark.parametrize(
     ("path", "name", "generation"),

@@ -40,6 +40,7 @@ _SILENT = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("how", _SILENT)
 def test_a_server_that_accepts_and_stays_silent_is_no_empty_port(how: str, named: bool) -> None:

@@ -388,6 +388,7 @@ def test_another_search_is_not_given_the_result_of_this_one(
     assert discover([ollama.url]) is not first
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("path", ["", "/v1", "/anything"])
 def test_what_use_has_disproved_is_forgotten(path: str, ollama: FakeOllama) -> None:
     with FakeLMStudio() as studio:
@@ -557,6 +558,7 @@ print(*sorted(server.kind for server in found.servers if server.endpoint in sys.
 """
 
 
+@pytest.mark.sample(0)
 def test_no_thread_of_a_search_imports_a_module() -> None:
     with FakeOllama() as ollama, FakeLMStudio() as lmstudio, FakeOpenAICompatible() as other:
         urls = [ollama.url, lmstudio.url, f"{other.url}/v1"]

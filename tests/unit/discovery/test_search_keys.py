@@ -92,6 +92,7 @@ def _write(file: Path, text: str) -> None:
     file.write_text(text, "utf-8")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("how", ["stranger", "trusted folder", "user"])
 @pytest.mark.parametrize("kind", ["openai-compatible", "ollama", "lmstudio"])
 def test_only_an_address_of_the_users_own_kind_lmstudio_is_shown_the_token(
@@ -166,6 +167,7 @@ def test_a_token_that_cannot_be_sent_stops_no_other_server(
     assert "the key in LM_API_TOKEN is empty or has blanks" in found.explain()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 def test_a_proxy_in_the_environment_changes_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -84,11 +84,13 @@ _INSTALL = (
 
 
 class TestTheCurrentFolder:
+    @pytest.mark.sample(0)
     def test_pip_is_not_taken_from_it(self, hostile: Path) -> None:
         done = _run(hostile, ["-c", _INSTALL, "engine", "install"])
         assert not (hostile / "PWNED").exists()
         assert _is_from_pip(done.stdout)
 
+    @pytest.mark.sample(0)
     def test_nor_by_the_demo(self, hostile: Path) -> None:
         without_engine = "module.find_spec = lambda name: name == 'pip' or None"
         patched = _INSTALL.replace("sys.exit", f"{without_engine}; sys.exit")
@@ -97,6 +99,7 @@ class TestTheCurrentFolder:
         assert _is_from_pip(done.stdout)
         assert b"Traceback" not in done.stdout
 
+    @pytest.mark.sample(0)
     @pytest.mark.parametrize(
         "verb",
         [
@@ -114,6 +117,7 @@ class TestTheCurrentFolder:
         _run(hostile, ["-m", "localproviders", *verb], PYTHONPATH=str(_ROOT), PIP_DRY_RUN="1")
         assert not (hostile / "PWNED").exists()
 
+    @pytest.mark.sample(0)
     @pytest.mark.parametrize("entry", in_usual_run(["", ".", "relative"], lambda entry: not entry))
     def test_a_relative_entry_of_pythonpath_ends_with_the_command(
         self, hostile: Path, entry: str

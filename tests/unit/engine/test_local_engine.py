@@ -228,6 +228,7 @@ class _Stranger:
 _GOOD = """print('{"address": "http://127.0.0.1:9"}', flush=True); input(); input()"""
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "said",
     [

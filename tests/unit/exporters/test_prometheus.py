@@ -99,6 +99,7 @@ def _work(path: str) -> None:
         emit_call(exporter)
 
 
+@pytest.mark.sample(0)
 def test_processes_and_threads_that_share_a_file_lose_no_count(path: Path) -> None:
     pytest.importorskip("fcntl", reason="this system has no locks to wait for")
     context = multiprocessing.get_context("spawn")

@@ -34,6 +34,7 @@ def _counting(value: Any) -> Fault:
     return Fault(f"count {value}", spoil)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("fake_of", "provider_of"),
     [PROVIDERS["ollama"], PROVIDERS["openai"]],

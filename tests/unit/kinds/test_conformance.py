@@ -12,6 +12,7 @@ from tests.unit.kinds.verbs import VERBS, check
 _KINDS = {kind.name: kind for kind in kinds.registered()}
 
 
+@pytest.mark.sample(42)
 @pytest.mark.parametrize("verb", sorted(VERBS))
 @pytest.mark.parametrize("kind", sorted(_KINDS))
 def test_a_verb_works_or_says_that_it_is_not_supported(

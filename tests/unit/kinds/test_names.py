@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Dict, Iterator, Set
 
+import pytest
+
 import localproviders
 from localproviders import kinds
 
@@ -99,6 +101,7 @@ def _found() -> Dict[str, Set[str]]:
     return found
 
 
+@pytest.mark.sample(0)
 def test_the_name_of_a_kind_is_in_its_own_folder_and_where_the_list_says() -> None:
     found = _found()
     assert {name: hits for name, hits in found.items() if name not in EXCEPTIONS} == {}

@@ -434,6 +434,7 @@ def _loaded(code: str) -> Any:
     return done.stdout.decode().split()
 
 
+@pytest.mark.sample(0)
 def test_neither_the_package_nor_the_registry_imports_a_provider() -> None:
     assert "localproviders.kinds" not in _loaded("import localproviders")
     loaded = _loaded("import localproviders.kinds, localproviders.config, localproviders.testing")

@@ -256,6 +256,7 @@ def test_local_means_local_for_it_too() -> None:
         ToyProvider("http://203.0.113.1", model="bricks").chat("Hi")
 
 
+@pytest.mark.sample(10)
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_each_verb_works_or_says_that_it_is_not_supported(
     verb: str, monkeypatch: pytest.MonkeyPatch
@@ -292,6 +293,7 @@ def _ends(_: Look) -> None:
     raise SystemExit(3)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     "finds",
     [

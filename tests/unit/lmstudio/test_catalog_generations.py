@@ -85,6 +85,7 @@ LACKING: Dict[str, Callable[[LMStudioProvider], Any]] = {
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("version", ["0.3", "0.3.5"])
 @pytest.mark.parametrize("verb", LACKING)
 def test_what_is_lacking_names_the_version_that_has_it(verb: str, version: str) -> None:

@@ -98,6 +98,7 @@ def test_a_job_that_would_lead_to_another_path_is_not_asked_for(job_id: str) -> 
         assert pair.take_requests() == []
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("job_id", NO_IDS)
 def test_a_job_that_the_server_calls_like_another_path_is_not_followed(job_id: str) -> None:
     def script(exchange: Exchange) -> List[bytes]:

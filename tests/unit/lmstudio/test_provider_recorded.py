@@ -112,6 +112,7 @@ MORE: Dict[str, Tuple[int, List[Any]]] = {
 }
 
 
+@pytest.mark.sample(1)
 @both_ways
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answer_comes_out_right(name: str, one_byte: bool) -> None:
@@ -158,6 +159,7 @@ LATER = (
 )
 
 
+@pytest.mark.sample(8)
 @both_ways
 @pytest.mark.parametrize("name", [*LATER, *sorted(OWN_ROUTES)])
 def test_answers_of_other_routes_are_no_answer(name: str, one_byte: bool) -> None:
@@ -220,6 +222,7 @@ ERRORS: Dict[str, Tuple[str, Type[ProviderError]]] = {
 }
 
 
+@pytest.mark.sample(9)
 @both_ways
 @pytest.mark.parametrize("name", ERRORS)
 def test_error_has_its_class(name: str, one_byte: bool) -> None:
@@ -231,6 +234,7 @@ def test_error_has_its_class(name: str, one_byte: bool) -> None:
     assert caught.value.server_message
 
 
+@pytest.mark.sample(0)
 def test_overflow_names_both_numbers() -> None:
     sample = answer("error-400-context-overflow-nkeep-openclaude-353.json", "400 Bad Request")
     with serve(sample) as server, LMStudioProvider(server.url) as provider:

@@ -323,6 +323,7 @@ def ask(answer: bytes) -> Any:
         return provider.stateful_chat("Hi")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize(
     "more",

@@ -128,6 +128,7 @@ def test_an_answer_with_its_history_survives_dictionaries_and_pickles() -> None:
     assert pickle.loads(pickle.dumps(answer)) == answer
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("fault", "error"),
     [

@@ -227,6 +227,7 @@ VERBS: Mapping[str, Callable[[LocalProvider, CancelToken], Any]] = {
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_switch_keeps_no_call_of_a_provider(verb: str) -> None:
     token = CancelToken()

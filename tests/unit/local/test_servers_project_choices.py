@@ -53,6 +53,7 @@ def _sent(server: Any) -> str:
     return str([each.body for each in server.exchanges if each.path != "/api/show"])
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("verb", _VERBS)
 @pytest.mark.parametrize("origin", [_STRANGER, _TRUSTED], ids=["stranger", "trusted folder"])
 def test_a_model_wins_over_an_alias_of_a_project(verb: str, origin: Origin) -> None:
@@ -291,6 +292,7 @@ def _chat(
         return _sent(box), answers
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("text", _TOO_NARROW)
 @pytest.mark.parametrize("model", ["m", "fast"])
 def test_a_server_that_a_project_made_fail_is_not_replaced_by_one_further_away(

@@ -26,6 +26,7 @@ TOOLS = ("chat", "completion", "tools")
 SEES = ("chat", "completion", "vision")
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("model", "provider", "served"),
     [

@@ -69,6 +69,7 @@ def test_a_page_is_no_version(one_byte: bool, recording: str) -> None:
             provider.version()
 
 
+@pytest.mark.sample(1)
 @both_ways
 def test_a_model_is_described(one_byte: bool) -> None:
     with serve(LOOK, one_byte) as server, make(server) as provider:
@@ -79,6 +80,7 @@ def test_a_model_is_described(one_byte: bool) -> None:
     assert details.info.name == "gemma3:latest"  # the requested name, because no list contains it
 
 
+@pytest.mark.sample(1)
 @both_ways
 def test_a_pull_is_followed_to_its_end(one_byte: bool) -> None:
     name = "http://127.0.0.1:5055/library/gemma3:270m"
@@ -96,6 +98,7 @@ def test_a_pull_is_followed_to_its_end(one_byte: bool) -> None:
     assert {exchange.connection for exchange in server.exchanges} == {1}
 
 
+@pytest.mark.sample(1)
 @both_ways
 def test_a_creation_is_followed_to_its_end(one_byte: bool) -> None:
     reports: List[Progress] = []
@@ -202,6 +205,7 @@ ERRORS: Dict[str, Any] = {
 }
 
 
+@pytest.mark.sample(7)
 @both_ways
 @pytest.mark.parametrize("name", ERRORS)
 def test_an_error_has_its_class_and_the_servers_words(name: str, one_byte: bool) -> None:

@@ -612,6 +612,7 @@ def test_a_deleted_model_that_leaves_at_the_same_time_is_no_error(
     assert asked(server)[-1] == "/api/chat"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("timeout", "total_s"), [(8.0, 8), (None, 30)])
 def test_a_model_that_does_not_leave_is_an_error_in_time(
     server: FakeOllama, fake_clock: FakeTime, timeout: Optional[float], total_s: float

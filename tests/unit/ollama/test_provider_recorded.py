@@ -126,6 +126,7 @@ def test_every_recording_is_used() -> None:
     assert {*ANSWERS, *ERRORS, *SPECIAL} == set(recordings.ollama_names())
 
 
+@pytest.mark.sample(6)
 @both_ways
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answer_comes_out_right(name: str, one_byte: bool) -> None:
@@ -147,6 +148,7 @@ def test_answer_comes_out_right(name: str, one_byte: bool) -> None:
     assert {exchange.connection for exchange in server.exchanges} == {1}
 
 
+@pytest.mark.sample(6)
 @both_ways
 @pytest.mark.parametrize("name", ERRORS)
 def test_error_has_its_class_and_the_servers_words(name: str, one_byte: bool) -> None:
@@ -284,6 +286,7 @@ def test_model_list(one_byte: bool) -> None:
     assert models["gemma3-tools:270m"].capabilities.evidence["tools"].source == "reported"
 
 
+@pytest.mark.sample(1)
 @both_ways
 def test_capabilities_from_show(one_byte: bool) -> None:
     with serve(recordings.ollama_answer("show"), one_byte) as server:

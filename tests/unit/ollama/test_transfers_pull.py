@@ -104,6 +104,7 @@ HALTS = [
 ]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("halt", HALTS)
 def test_a_pull_that_halts_goes_on_as_long_as_it_gets_further(
     server: FakeOllama, ollama: OllamaProvider, halt: str
@@ -116,6 +117,7 @@ def test_a_pull_that_halts_goes_on_as_long_as_it_gets_further(
     assert reports[-1].status == "success"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("halt", HALTS)
 def test_a_pull_that_halts_at_the_same_byte_ends(
     server: FakeOllama, ollama: OllamaProvider, halt: str

@@ -96,6 +96,7 @@ def test_an_adapter_is_uploaded_too(
     assert "files" not in server.made["mine:latest"]
 
 
+@pytest.mark.sample(0)
 def test_a_large_file_takes_little_memory(
     server: FakeOllama, ollama: OllamaProvider, tmp_path: Path
 ) -> None:
@@ -297,6 +298,7 @@ class Mine(Exception):  # noqa: N818  # what a caller's function raises
     pass
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("at", ["reading", "uploading"])
 @pytest.mark.parametrize(
     "raised", [Mine("x"), OSError("x"), UnreachableError("x"), KeyboardInterrupt()]

@@ -135,6 +135,7 @@ def _calls(provider: OllamaProvider) -> Mapping[str, Callable[[], Any]]:
     }
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("form", ["a record", "status 500"])
 @pytest.mark.parametrize("row", _ROWS, ids=lambda row: row.said[:50])
 def test_a_text_of_a_transfer_has_its_class_and_a_hint(row: Row, form: str) -> None:

@@ -486,6 +486,7 @@ def _shown(name: str, value: Any) -> Any:
     return value
 
 
+@pytest.mark.sample(100)
 @pytest.mark.parametrize(("name", "way"), _CASES)
 def test_a_tolerated_shape_is_read(name: str, way: str) -> None:
     row = ROWS[name]
@@ -501,6 +502,7 @@ def test_a_tolerated_shape_is_read(name: str, way: str) -> None:
     assert len({call.id for call in response.tool_calls}) == len(response.tool_calls)
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.tagged])
 def test_thinking_in_the_text_of_ollama_is_read(name: str) -> None:
     lines = [
@@ -705,6 +707,7 @@ ERRORS: Dict[str, Bad] = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("way", ["with a length", "byte by byte", "one body"])
 @pytest.mark.parametrize("name", sorted(ERRORS))
 def test_what_could_be_a_loss_stays_an_error(name: str, way: str) -> None:

@@ -163,6 +163,7 @@ def test_every_file_is_read() -> None:
 both_ways = pytest.mark.parametrize("one_byte", [False, True], ids=["whole", "one-byte-writes"])
 
 
+@pytest.mark.sample(7)
 @both_ways
 @pytest.mark.parametrize("name", sorted(ANSWERS))
 def test_a_published_answer_is_read_as_it_is_meant(name: str, one_byte: bool) -> None:
@@ -174,6 +175,7 @@ def test_a_published_answer_is_read_as_it_is_meant(name: str, one_byte: bool) ->
     assert found.usage == _USAGES.get(name, Usage())
 
 
+@pytest.mark.sample(6)
 @both_ways
 @pytest.mark.parametrize("name", sorted(ERRORS))
 def test_a_published_error_is_read_as_it_is_meant(name: str, one_byte: bool) -> None:

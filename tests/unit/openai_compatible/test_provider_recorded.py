@@ -136,6 +136,7 @@ def test_every_recording_is_used() -> None:
     assert {*ANSWERS, *ERRORS, *SPECIAL} == set(recordings.dialect_names())
 
 
+@pytest.mark.sample(8)
 @both_ways
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answer_comes_out_right(name: str, one_byte: bool) -> None:
@@ -159,6 +160,7 @@ def test_answer_comes_out_right(name: str, one_byte: bool) -> None:
     assert response.model == "gemma3-270m"
 
 
+@pytest.mark.sample(2)
 @both_ways
 @pytest.mark.parametrize("name", ERRORS)
 def test_error_has_its_class(name: str, one_byte: bool) -> None:

@@ -139,6 +139,7 @@ _LEVEL_UNKNOWN = "Unsupported parameter: 'reasoning_effort' is not supported."
 _VALUE_UNKNOWN = "Invalid value for reasoning_effort: expected one of 'low', 'high'"
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("said", [_LEVEL_UNKNOWN, _VALUE_UNKNOWN])
 @pytest.mark.parametrize(
     ("kind", "thinking"),
@@ -294,6 +295,7 @@ CALLS: Dict[str, Callable[[ModelProvider], CompletionResponse]] = {
 }
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", ALL)
 def test_an_answer_of_thinking_alone_has_a_warning(name: str, call: str) -> None:
@@ -305,6 +307,7 @@ def test_an_answer_of_thinking_alone_has_a_warning(name: str, call: str) -> None
     assert "thinking=False" in warning
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("name", ALL)
 def test_parse_tells_thinking_alone_apart(name: str) -> None:
     with pytest.raises(ProviderError) as caught:

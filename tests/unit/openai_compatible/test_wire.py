@@ -423,6 +423,7 @@ def test_vectors_come_in_the_order_of_their_index(pack: Any, order: Any) -> None
     assert (vectors.model, vectors.usage) == ("m", Usage(prompt_tokens=3))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("data", "cls"),
     [
@@ -560,6 +561,7 @@ def test_any_record_is_a_chunk_or_one_typed_error(data: Any) -> None:
         pass
 
 
+@pytest.mark.sample(0)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.fixed_dictionaries({"data": _ODD | st.lists(st.dictionaries(st.sampled_from(_KEYS), _ODD))})

@@ -185,11 +185,13 @@ def _refused(status: int, body: Any) -> List[str]:
     return [field.name for field in refused(explain_answer(status, text, {}), _all_fields())]
 
 
+@pytest.mark.sample(37)
 @pytest.mark.parametrize(("name", "status", "body"), _REFUSALS)
 def test_a_refusal_names_the_field(name: str, status: int, body: Any) -> None:
     assert _refused(status, body) == [name]
 
 
+@pytest.mark.sample(35)
 @pytest.mark.parametrize(
     ("name", "body"), sorted({(n, json.dumps(b)) for n, s, b in _REFUSALS if s == 400})
 )

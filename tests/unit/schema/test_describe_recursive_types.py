@@ -101,6 +101,7 @@ CASES: List[Tuple[Any, Any, Any]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(("annotation", "value", "made"), CASES)
 def test_a_type_that_contains_itself_is_described_and_built(
     annotation: Any, value: Any, made: Any
@@ -115,6 +116,7 @@ def test_a_type_that_contains_itself_is_described_and_built(
     assert schema.get("$ref") is None
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("annotation", "value", "made"), CASES)
 def test_a_parameter_may_contain_itself(annotation: Any, value: Any, made: Any) -> None:
     def function(x: Any, y: Any) -> None:

@@ -66,6 +66,7 @@ def _reference_of_everything() -> Any:
     return _reference(tool_from(_everything()[0]).parameters)
 
 
+@pytest.mark.sample(25)
 @pytest.mark.parametrize(("annotation", "value", "made"), GOOD)
 def test_what_python_takes_fits_and_is_made(annotation: Any, value: Any, made: Any) -> None:
     schema = schema_of(annotation)
@@ -76,6 +77,7 @@ def test_what_python_takes_fits_and_is_made(annotation: Any, value: Any, made: A
     assert type(built) is type(made)
 
 
+@pytest.mark.sample(20)
 @pytest.mark.parametrize(("annotation", "value"), BAD)
 def test_what_python_refuses_does_not_fit(annotation: Any, value: Any) -> None:
     schema = schema_of(annotation)
@@ -117,6 +119,7 @@ def test_good_arguments_of_every_annotation_reach_the_function() -> None:
     assert function(**arguments_for(function, given)) == expected
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("name", "bad"),
     [(name, bad) for name, sample in _everything()[1].items() for bad in sample.bad],

@@ -36,6 +36,7 @@ def test_a_tool_that_lost_its_description_warns_once_and_says_what_to_do() -> No
     assert "<string>:9" in done.stderr  # the line that made the tool
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("flags", [(), ("-O",)])
 def test_a_tool_with_its_docstring_gives_no_warning(flags: tuple[str, ...]) -> None:
     done = _run("-W", "error", *flags)
@@ -68,6 +69,7 @@ def weather(at: Place, unit: Unit, bare: Bare) -> str:
 """
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("code", "words", "missing"),
     [
@@ -89,6 +91,7 @@ def test_the_warning_names_everything_that_may_be_lost(code: str, words: str, mi
     assert done.stderr.startswith("<string>:")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "code", ["schema_of(Place)", "build(Bare, {'x': 1})", "schema_of({'type': 'string'})"]
 )

@@ -185,6 +185,7 @@ def test_ollama_loads_in_silence_and_only_once(fake_clock: FakeTime) -> None:
     assert fake.loaded == {}
 
 
+@pytest.mark.sample(22)
 @pytest.mark.parametrize(
     ("keep_alive", "seconds"),
     [

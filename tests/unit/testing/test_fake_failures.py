@@ -77,6 +77,7 @@ FAILING: List[Any] = [
 ]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("fake_class", "make"), KINDS)
 @pytest.mark.parametrize(("reply", "error", "words"), FAILING)
 def test_an_exception_of_a_reply_function_is_raised_at_the_end(
@@ -227,6 +228,7 @@ def test_another(fake_server):
 """
 
 
+@pytest.mark.sample(0)
 def test_a_fixture_fails_the_run(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(_TESTS, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]

@@ -119,6 +119,7 @@ def test_a_value_comes_back_from_json(value: Record) -> None:
     assert type(value).from_dict(json.loads(json.dumps(value.to_dict()))) == value
 
 
+@pytest.mark.sample(66)
 @pytest.mark.parametrize("value", _VALUES, ids=_IDS)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_value_comes_back_from_a_pickle(value: Record, protocol: int) -> None:

@@ -143,6 +143,7 @@ def _values() -> List[Record]:
 _IDS = [f"{type(value).__name__}{number}" for number, value in enumerate(_values())]
 
 
+@pytest.mark.sample(19)
 @pytest.mark.parametrize("at", range(len(_IDS)), ids=_IDS)
 def test_equal_values_have_one_hash_and_one_place_in_a_set(at: int) -> None:
     one, other = _values()[at], _values()[at]
@@ -151,6 +152,7 @@ def test_equal_values_have_one_hash_and_one_place_in_a_set(at: int) -> None:
     assert len({one, other, one.replace(), copy.copy(one), copy.deepcopy(one)}) == 1
 
 
+@pytest.mark.sample(24)
 @pytest.mark.parametrize("at", range(len(_IDS)), ids=_IDS)
 def test_a_hash_outlives_a_pickle(at: int) -> None:
     value = _values()[at]

@@ -46,6 +46,7 @@ _VERBS: Dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@pytest.mark.sample(34)
 @pytest.mark.parametrize("given", _MESSAGES)
 @pytest.mark.parametrize("verb", _VERBS)
 @pytest.mark.parametrize("local", [False, True])

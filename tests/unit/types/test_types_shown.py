@@ -147,6 +147,7 @@ def _cases(name: str) -> List[Any]:
     return [pytest.param(value, id=what) for what, value in _values(name).items()]
 
 
+@pytest.mark.sample(38)
 @pytest.mark.parametrize("value", _cases("qwen3:8b") + _cases(_HOSTILE) + _cases("x" * 10_000))
 def test_a_result_as_text_fits_one_screen(value: Any) -> None:
     lines = str(value).split("\n")
