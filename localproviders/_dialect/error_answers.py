@@ -185,6 +185,8 @@ class Words(NamedTuple):
 
 # Fields of an answer. If a body has one of them, a sentence in another field is not an error.
 _ANSWER = ("choices", "done", "message", "output", "data", "models", "embeddings", "response")
+# Names of fields that a record with an error may have, and that few other records have.
+_MARKS = frozenset(("error", "base_resp"))
 # Names of the fields with the type, the code and the status of an error.
 _KINDS = ("type", "code", "status", "status_code", "statusCode", "StatusCode")
 # Names of the field with the error sentence. The first name that is present is used.
@@ -220,9 +222,9 @@ def read_words(body: Any, *, is_inside: bool = False, is_refusal: bool = False) 
     """
     # Fast path: almost every record of a stream is recognised as an answer here. The complete test
     # follows.
-    if type(body) is dict and not is_refusal and body.get("error") is None:
+    if type(body) is dict and not is_refusal and _MARKS.isdisjoint(body):
         is_answer = type(body.get("choices")) is list or type(body.get("done")) is bool
-        if is_answer and "base_resp" not in body and body.get("object") != "error":
+        if is_answer and body.get("object") != "error":
             return None
     if isinstance(body, list) and len(body) == 1:
         body = body[0]

@@ -155,13 +155,21 @@ class Summary:
     def add(self, chunk: CompletionChunk) -> None:
         """Add one chunk. A later value, such as the usage, replaces an earlier one."""
         self.add_text(chunk)
-        self.tool_calls.extend(chunk.tool_calls)
-        self.logprobs.extend(chunk.logprobs)
-        self.finish_reason = chunk.finish_reason or self.finish_reason
-        self.usage = chunk.usage or self.usage
-        self.server_timings = chunk.server_timings or self.server_timings
-        self.response_id = chunk.response_id or self.response_id
-        self.thinking_inferred = chunk.thinking_inferred or self.thinking_inferred
+        # Most chunks have none of these.
+        if chunk.tool_calls:
+            self.tool_calls.extend(chunk.tool_calls)
+        if chunk.logprobs:
+            self.logprobs.extend(chunk.logprobs)
+        if chunk.finish_reason:
+            self.finish_reason = chunk.finish_reason
+        if chunk.usage:
+            self.usage = chunk.usage
+        if chunk.server_timings:
+            self.server_timings = chunk.server_timings
+        if chunk.response_id:
+            self.response_id = chunk.response_id
+        if chunk.thinking_inferred:
+            self.thinking_inferred = True
 
     def add_text(self, chunk: CompletionChunk) -> None:
         """Add a chunk that has only text, thinking and the name of the model."""
@@ -169,7 +177,8 @@ class Summary:
             self.text.append(chunk.text)
         if chunk.thinking:
             self.thinking.append(chunk.thinking)
-        self.model = chunk.model or self.model
+        if chunk.model:
+            self.model = chunk.model
         self.last = chunk
 
     def fold(self) -> None:

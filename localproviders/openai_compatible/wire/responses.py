@@ -273,7 +273,11 @@ class ChunkParser:
     def _split(self, choice: Mapping[str, Any], source: Mapping[str, Any]) -> Tuple[str, str]:
         """Return the thinking and the text of a record."""
         content, is_plain = self._content(choice, source)
-        thinking, content = _read_parts(content)
+        thinking = ""
+        if content is None:
+            content = ""
+        elif type(content) is not str:
+            thinking, content = _read_parts(content)
         # Most pieces of text, or of a call, have no field beside them.
         is_alone = len(source) == 1 and (content or "tool_calls" in source)
         reasoning = None if is_alone else _first_of(source, _REASONINGS)
