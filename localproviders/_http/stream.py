@@ -54,8 +54,8 @@ _NO_LAST_RECORD = "the answer ended before its last record"
 _MANY_TIMES, _LONGEST_TOKEN = 30, 64
 
 _LATE_SPLIT = (
-    "the model's thinking was streamed as text, because only the tag at its end was in the "
-    "answer; in the response it is apart"
+    "the model's thinking was streamed as text, because the answer had only the tag at its end; "
+    "the complete response has it in `thinking`"
 )
 
 

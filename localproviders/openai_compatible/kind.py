@@ -18,10 +18,10 @@ KIND = ProviderKind(
     address_path="/v1",
     api_paths=("v1",),
     ports=(
-        (8080, "llama.cpp's llama-server, as its --help says"),
-        (8000, "vLLM, as docs.vllm.ai says of `vllm serve`"),
-        (1337, "Jan, as jan.ai says of its local API server"),
-        (5000, "text-generation-webui, as its page about the OpenAI API says"),
+        (8080, "llama.cpp's llama-server (its --help)"),
+        (8000, "vLLM (docs.vllm.ai, `vllm serve`)"),
+        (1337, "Jan (jan.ai, its local API server)"),
+        (5000, "text-generation-webui (its page about the OpenAI API)"),
     ),
     fingerprint="localproviders.openai_compatible.kind:recognise",
     # Servers of other kinds also speak this dialect, so they must be recognised first.
