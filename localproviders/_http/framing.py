@@ -661,18 +661,17 @@ def parse_json(
     """
     # A large text is always weighed. A small text is weighed only if its number of opening
     # brackets exceeds the allowed depth.
-    is_large = len(text) > LARGE
-    if is_large or text.count("{") + text.count("[") > max_depth:
+    if len(text) > LARGE or text.count("{") + text.count("[") > max_depth:
         weigh(text, max_depth, look=look)
     # The first test is redundant, but it is ten times as fast as the second one.
     if "\\" in text and "\\u" in text:
         text = _without_halves(text)
-        if is_large:
+        if len(text) > LARGE:
             look()
     # Making a decoder takes longer than parsing a record. So one decoder is kept for the usual
     # case.
     decoder = _DECODER
-    if object_hook is not None or constants_as_null or (is_large and look is not no_look):
+    if object_hook is not None or constants_as_null or (len(text) > LARGE and look is not no_look):
         decoder = new_decoder(
             object_hook=object_hook,
             parse_constant=_null if constants_as_null else _refuse_constant,
