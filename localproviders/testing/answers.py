@@ -45,7 +45,7 @@ class Answer:
         content_type: The media type.
         status: The status code and the reason phrase.
         headers: Further headers.
-        pause_s: Seconds of silence before each piece.
+        pause_s: Seconds of silence before each piece of a stream, or before a whole response.
     """
 
     def __init__(
@@ -133,6 +133,8 @@ class Answer:
         """Return the steps that send the complete response."""
         if not self.pause_s:
             return [self.head() + b"".join(map(self.framed, self.pieces)) + self.end]
+        if not self.streams:  # a server makes the whole text before it sends the head
+            return [self._pause, self.head() + self.body]
         steps: List[Step] = [self.head()]
         for piece in self.pieces:
             steps += [self._pause, self.framed(piece)]

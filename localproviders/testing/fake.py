@@ -32,6 +32,7 @@ from localproviders.testing.answers import Answer, dumps
 from localproviders.testing.faults import Fault, find_fault
 from localproviders.testing.scripted import Exchange, ScriptedServer, ScriptEndsError, Step
 from localproviders.testing.values import FakeModel, Refusal, Reply, Scripted
+from localproviders.types.messages import ToolCall
 
 #: The models of a fake server: names or `FakeModel` values; None for its default models.
 Models = Optional[Sequence[Union[str, FakeModel]]]
@@ -114,7 +115,7 @@ class FakeServer(ScriptedServer):
 
         If a reply is a function and raises an exception, the client receives status 500. `stop`,
         or the end of the ``with`` block, raises the exception again, so that a failed assertion in
-        the function fails the test.
+        the function fails the test. Until then, `errors` contains it.
 
         Raises:
             TypeError: A reply is not a string, `Reply`, `Refusal` or function.
@@ -275,6 +276,8 @@ class FakeServer(ScriptedServer):
         # The response is made first, because this loads the model. A real server also loads the
         # model before such a fault happens.
         answer = self.answer(exchange)
+        if exchange.method == "HEAD":
+            return [answer.head()]  # a body would be taken for the next response
         fault = self._fault_for(exchange, answer.kind)
         return answer.steps() if fault is None else list(fault.steps(answer))
 
@@ -322,6 +325,16 @@ def overflow_error(tokens: int, window: int) -> Dict[str, Any]:
 def count_tokens(text: str) -> int:
     """Return the number of words, which the fakes use as the number of tokens."""
     return len(text.split())
+
+
+def count_call_tokens(calls: Sequence[ToolCall]) -> int:
+    """Return the number of tokens of tool calls: the words of their names and arguments."""
+    return sum(count_tokens(f"{call.name} {dumps(dict(call.arguments))}") for call in calls)
+
+
+def silence_s(reply: Reply, tokens: int) -> float:
+    """Return the seconds before a whole response: those of all its pieces together."""
+    return reply.pause_s * max(1, tokens)
 
 
 def vector_of(text: str, dimensions: int) -> List[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import select
 import socket
 import ssl
@@ -12,7 +13,19 @@ import struct
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple, TypeVar, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Set,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from localproviders._signatures import exact_keywords
 
@@ -61,6 +74,7 @@ class Exchange:
     body: bytes = b""
     client_gone: threading.Event = field(default_factory=threading.Event)
     answered: threading.Event = field(default_factory=threading.Event)
+    _is_read: bool = field(default=False, init=False, repr=False)
 
     def __repr__(self) -> str:
         # The repr has no headers and no body, because those of a `Recorder` contain real keys and
@@ -98,25 +112,40 @@ class Exchange:
 
     def read_body(self, piece_bytes: int = _PIECE, every_s: float = 0.0) -> None:
         """Read the rest of the request body, with pauses if `every_s` is set."""
-        if self.headers.get("transfer-encoding", "").lower() == "chunked":
-            self._read_chunks()
-            return
-        missing = int(self.headers.get("content-length", "0")) - len(self.body)
-        while missing > 0:
-            self._check_stopping()
-            if every_s:
-                self.hold(every_s)
-            piece = self.reader.read(min(piece_bytes, missing))
-            if not piece:
-                raise ConnectionResetError
+        for piece in self.body_pieces(piece_bytes, every_s):
             self.body += piece
-            missing -= len(piece)
 
-    def _read_chunks(self) -> None:
+    def body_pieces(self, piece_bytes: int = _PIECE, every_s: float = 0.0) -> Iterator[bytes]:
+        """Yield the rest of the request body in pieces, without keeping them in `body`."""
+        if self._is_read:
+            return
+        chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
+        sizes = self._chunk_sizes() if chunked else [_size(self._length, 10) - len(self.body)]
+        for size in sizes:
+            while size > 0:
+                self._check_stopping()
+                if every_s:
+                    self.hold(every_s)
+                piece = self.reader.read(min(piece_bytes, size))
+                if not piece:
+                    raise ConnectionResetError
+                size -= len(piece)
+                yield piece
+        self._is_read = True
+
+    @property
+    def _length(self) -> str:
+        return self.headers.get("content-length", "0")
+
+    def _chunk_sizes(self) -> Iterator[int]:
+        """Yield the size of each chunk, and read the line end that follows the chunk."""
         while True:
             self._check_stopping()
-            size = int(self.reader.readline().partition(b";")[0].strip() or b"0", 16)
-            self.body += self.reader.read(size)
+            line = self.reader.readline()
+            if not line:
+                raise ConnectionResetError
+            size = _size(line.partition(b";")[0].decode("latin-1"), 16)
+            yield size
             self.reader.readline()
             if not size:
                 return
@@ -133,6 +162,21 @@ class ScriptEndsError(Exception):
 
 class _ResetError(ScriptEndsError):
     """Raised by a script to reset the connection."""
+
+
+class _MalformedError(ScriptEndsError):
+    """Raised if a request is not valid HTTP."""
+
+
+def _size(text: str, base: int) -> int:
+    """Return the size of a body or of a chunk.
+
+    Raises:
+        _MalformedError: The text is not a number.
+    """
+    if not re.fullmatch(r"[0-9]+" if base == 10 else r"[0-9a-fA-F]+", text.strip()):
+        raise _MalformedError
+    return int(text, base)
 
 
 def http_answer(
@@ -177,9 +221,10 @@ class ScriptedServer:
     are called with the `Exchange`. After the steps the connection stays open, unless the request
     has the header ``Connection: close``.
 
-    An exception of the script, or of a function among its steps, is kept. `stop`, or the end of
-    the ``with`` block, raises it. If the script itself fails, the client receives status 500 with
-    the words of the exception; if a step fails, the connection is closed.
+    An exception of the script, or of a function among its steps, is kept in `errors`. `stop`, or
+    the end of the ``with`` block, raises the first one. If the script itself fails, the client
+    receives status 500 with the words of the exception; if a step fails, the connection is closed.
+    A request that is not valid HTTP receives status 400.
 
     Args:
         script: Function that returns the steps for a request; or bytes to send as the response
@@ -204,7 +249,9 @@ class ScriptedServer:
         self._connections = 0
         self._socks: Set[socket.socket] = set()
         self._lock = threading.Condition()
-        self._failure: Optional[BaseException] = None
+        #: The exceptions of the script and of its functions since the server started. `stop`, or
+        #: the end of the ``with`` block, raises the first one, unless the test has removed it.
+        self.errors: List[BaseException] = []
         #: All requests, in the order in which they were read.
         self.exchanges: List[Exchange] = []
         self._listen(port)
@@ -241,8 +288,7 @@ class ScriptedServer:
         """Close all connections and refuse new ones.
 
         Raises:
-            BaseException: The first exception that a function of the script raised since the last
-                `stop`. It is raised once.
+            BaseException: The first of `errors`. The list is then empty, so that it is raised once.
         """
         self._close()
         self._raise_failure()
@@ -269,15 +315,16 @@ class ScriptedServer:
             self._raise_failure()
 
     def _keep_failure(self, error: BaseException) -> None:
-        """Keep the first exception of a function, because no caller catches it in this thread."""
+        """Keep the exception of a function, because no caller catches it in this thread."""
         with self._lock:
-            self._failure = self._failure or error
+            self.errors.append(error)
 
     def _raise_failure(self) -> None:
         with self._lock:
-            failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+            found = list(self.errors)
+            self.errors.clear()
+        if found:
+            raise found[0]
 
     def _start(self, work: Callable[..., None], *args: Any) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True)
@@ -311,24 +358,27 @@ class ScriptedServer:
                         raise ConnectionResetError
                     exchange = following
                     self.exchanges.append(exchange)
-                    self._before_body(exchange)
-                    exchange.read_body()
                     self._play(exchange)
                     exchange.answered.set()
                     if exchange.headers.get("connection", "").lower() == "close":
                         exchange.close()
-        except ScriptEndsError as end:
-            if not isinstance(end, _ResetError):
-                _shut(sock)
-        except OSError:
-            if exchange is not None:
-                exchange.client_gone.set()
         except BaseException as error:
-            self._keep_failure(error)
-            _shut(sock)
+            self._end(sock, exchange, error)
         finally:
             sock.close()
             self._swap(sock, None)
+
+    def _end(self, sock: socket.socket, exchange: Optional[Exchange], error: BaseException) -> None:
+        """End a connection as the exception says that ended its requests."""
+        if isinstance(error, _MalformedError):
+            _refuse_malformed(sock)
+        elif _is_of_socket(error):
+            if exchange is not None:
+                exchange.client_gone.set()
+        elif not isinstance(error, _ResetError):
+            if not isinstance(error, ScriptEndsError):
+                self._keep_failure(error)
+            _shut(sock)
 
     def _swap(self, old: socket.socket, new: Optional[socket.socket]) -> None:
         with self._lock:
@@ -351,15 +401,21 @@ class ScriptedServer:
                 exchange.sock.sendall(step)
 
     def _steps(self, exchange: Exchange) -> Iterable[Step]:
-        """Return the steps of the script, or those of an answer that reports its exception."""
+        """Return the steps of the script, or of an answer that reports its exception."""
         try:
+            self._before_body(exchange)
+            exchange.read_body()
             return self._script(exchange)
-        except (ScriptEndsError, OSError):
-            raise  # the script closed the connection, or the client did
         except BaseException as error:
+            if isinstance(error, ScriptEndsError) or _is_of_socket(error):
+                raise  # the script closed the connection, or the client did
             self._keep_failure(error)
             words = f"the script of this server raised {type(error).__name__}: {error}"
-            return [http_answer({"error": words}, status="500 Internal Server Error")]
+            answer = http_answer({"error": words}, status="500 Internal Server Error")
+            if exchange.method == "HEAD":
+                answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+            # The rest of a body that was not read would be taken for the next request.
+            return [answer] if exchange._is_read else [answer, Exchange.close]
 
 
 def _read_head(
@@ -369,7 +425,7 @@ def _read_head(
         return None  # the connection has ended, or a client speaks TLS to a plain HTTP port
     words = reader.readline().decode("latin-1").split(" ", 2)
     if len(words) != 3:
-        return None
+        raise _MalformedError
     method, path, _ = words
     headers: Dict[str, str] = {}
     while True:
@@ -379,6 +435,25 @@ def _read_head(
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()
     return Exchange(method, path, headers, number, sock, reader, stopping)
+
+
+def _is_of_socket(error: BaseException) -> bool:
+    """Return whether an exception means that the connection has ended.
+
+    An `OSError` that names a file comes from a function of the test.
+    """
+    return isinstance(error, OSError) and error.filename is None
+
+
+def _refuse_malformed(sock: socket.socket) -> None:
+    """Answer a request that is not valid HTTP, and close the connection."""
+    # An error means that the client has closed the connection.
+    with contextlib.suppress(OSError):
+        words, close = b"400 Bad Request", [("Connection", "close")]
+        sock.sendall(
+            http_answer(words, status=words.decode(), content_type="text/plain", headers=close)
+        )
+        _shut(sock)
 
 
 def hung_up(sock: socket.socket) -> bool:

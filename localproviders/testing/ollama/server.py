@@ -15,6 +15,7 @@ from localproviders.testing.fake import (
     Models,
     count_tokens,
     overflow_error,
+    silence_s,
 )
 from localproviders.testing.ollama.answers import (
     DATE,
@@ -271,7 +272,9 @@ class FakeOllama(FakeLibrary):
             last.update({"done_reason": finish} if finish else {})
             last.update(_metrics(prompt_tokens, len(pieces) + len(thoughts), load_s))
         if body.get("stream") is False:
-            return json_answer({**last, **fields("".join(pieces), "".join(thoughts), calls)})
+            whole = {**last, **fields("".join(pieces), "".join(thoughts), calls)}
+            made = len(pieces) + len(thoughts)
+            return json_answer(whole).replace(pause_s=silence_s(reply, made))
         parts: List[Tuple[str, str, List[Any]]] = [("", thought, []) for thought in thoughts]
         parts += [(text, "", []) for text in pieces]
         parts += [("", "", calls)] if calls and not is_ended else []

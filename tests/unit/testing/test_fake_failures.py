@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -238,3 +239,103 @@ def test_a_fixture_fails_the_run(tmp_path: Path) -> None:
     assert "2 passed, 2 errors" in said
     assert "AssertionError: the wrong model" in said
     assert "KeyError: 'missing'" in said
+
+
+def test_the_exceptions_are_listed_until_the_end() -> None:
+    with FakeOllama() as fake, _ollama(fake) as provider:
+        fake.reply_with(_false, _missing)
+        for _ in range(2):
+            with pytest.raises(ProviderError):
+                provider.chat("Hi")
+        assert [type(error) for error in fake.errors] == [AssertionError, KeyError]
+        fake.errors.clear()  # the test expected them, so the end of the block raises nothing
+
+
+def test_a_script_that_finds_no_file_is_not_a_client_that_left() -> None:
+    def script(exchange: Exchange) -> List[Any]:
+        return [_file(exchange)]
+
+    with pytest.raises(FileNotFoundError):
+        with ScriptedServer(script) as server:
+            assert "FileNotFoundError" in _ask(server).json()["error"]
+
+
+class Broken(FakeOllama):
+    """A fake whose own code fails, before or after it has read the body."""
+
+    def _before_body(self, exchange: Exchange) -> None:
+        if exchange.path == "/early":
+            raise KeyError("early")
+
+    def answer(self, exchange: Exchange) -> Any:
+        raise KeyError("late")
+
+
+@pytest.mark.parametrize("path", ["/early", "/late"])
+@pytest.mark.parametrize("method", ["HEAD", "POST"])
+def test_an_exception_of_the_fake_is_an_answer_and_fails_the_test(path: str, method: str) -> None:
+    with pytest.raises(KeyError, match=path[1:]):
+        with Broken() as fake, requests.Session() as session:
+            session.trust_env = False
+            for _ in range(2):
+                answer = session.request(method, fake.url + path, data=b"x" * 100)
+                assert answer.status_code == 500
+                words = f"the script of this server raised KeyError: {path[1:]!r}"
+                assert method == "HEAD" or answer.json() == {"error": words}
+            assert len(fake.errors) == 2
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+    ],
+)
+def test_what_is_not_http_is_refused(request_: bytes) -> None:
+    with FakeOllama() as fake, socket.create_connection(("127.0.0.1", fake.port)) as client:
+        client.sendall(request_)
+        with client.makefile("rb") as answer:
+            assert answer.read().startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+def test_a_chunked_body_that_ends_too_early_is_no_request() -> None:
+    head = b"POST /api/chat HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with FakeOllama() as fake:
+        for body in (b"", b"5\r\nab"):
+            with socket.create_connection(("127.0.0.1", fake.port)) as client:
+                client.sendall(head + body)
+                client.shutdown(socket.SHUT_WR)
+                assert client.recv(1024) == b""
+
+
+def test_an_answer_to_head_has_no_body() -> None:
+    missing = "/api/blobs/sha256:" + "0" * 64
+    paths = ("/", "/api/version", "/api/tags", "/api/ps", "/nothing", missing, "/v1/models")
+    with FakeOllama() as ollama, FakeLMStudio() as studio, FakeOpenAICompatible() as other:
+        for fake in (ollama, studio, other):
+            with requests.Session() as session:
+                session.trust_env = False
+                for path in paths:
+                    assert session.head(fake.url + path).content == b""
+                    assert session.get(fake.url + "/v1/nothing").status_code in (200, 404)
+            assert {each.connection for each in fake.exchanges} == {1}
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/api/v1/chat"])
+def test_a_whole_answer_waits_for_all_its_pieces(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: List[float] = []
+    monkeypatch.setattr(Exchange, "hold", lambda _, seconds: held.append(seconds))
+    messages = [{"role": "user", "content": "Hi"}]
+    for fake_class in FakeOllama, FakeLMStudio, FakeOpenAICompatible:
+        with fake_class(["m"]) as fake, requests.Session() as session:
+            session.trust_env = False
+            fake.usual = Reply(text="one two three", pause_s=2)
+            body = {"model": "m", "messages": messages, "input": "Hi", "stream": False}
+            answer = session.post(fake.url + path, json=body)
+            assert ("three" in answer.text) == (held == [6.0])
+            held.clear()
