@@ -5,70 +5,41 @@ They follow docs/reference/ollama.md, "Error bodies" and "Model names".
 
 from __future__ import annotations
 
-import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+import time
+from datetime import datetime, timezone
+from typing import Any, Dict, List, Mapping, Sequence
 
 from localproviders.ollama.names import display_name
 from localproviders.testing.answers import Answer, as_line, dumps
-from localproviders.testing.scripted import Exchange
 
+#: The time of the last change of every model.
 DATE = "2026-11-24T07:35:50.811290692Z"
 
 
+#: The media type of most responses, and of the first error of a stream, of the last record of a
+#: transfer that is not streamed, and of all responses in OpenAI's dialect.
+JSON = "application/json; charset=utf-8"
+PLAIN_JSON = "application/json"
+
+# Nanoseconds between two records of a stream.
+_STEP_NS = 20_000_000
+
+
 class RefusedError(Exception):
-    """A refusal by the fake server, with its text and status."""
+    """A refusal by the fake server, with its text, its status and its media type."""
 
     def __init__(self, text: str, status: str = "400 Bad Request") -> None:
         super().__init__(text)
         self.text = text
         self.status = status
+        self.media = JSON
 
 
-def body_of(exchange: Exchange) -> Mapping[str, Any]:
-    """Return the JSON of a request.
-
-    Raises:
-        RefusedError: The request has no body, the body is not an object, or its keep-alive is not
-            a duration.
-    """
-    if not exchange.body:
-        raise RefusedError("missing request body")
-    try:
-        body = exchange.json
-    except ValueError as error:
-        raise RefusedError(str(error)) from None
-    if not isinstance(body, dict):
-        raise RefusedError("json: cannot unmarshal into Go value")
-    keep_alive_s(body)
-    return body
-
-
-# Units of durations in seconds, and the pattern of one part of a duration such as "1h30m" in Go.
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)"
-
-
-def keep_alive_s(body: Mapping[str, Any]) -> Optional[float]:
-    """Return the field ``keep_alive`` of a request in seconds; None if it is not given.
-
-    A number counts seconds. A text is a duration such as ``5m``. A negative value is for ever.
-
-    Raises:
-        RefusedError: The value is neither.
-    """
-    # Described in docs/reference/ollama.md, "Keep-alive".
-    value = body.get("keep_alive")
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-        return value
-    if not isinstance(value, str):
-        raise RefusedError(f"Unsupported type: '{type(value).__name__}'")
-    amount = value[1:] if value[:1] in ("+", "-") else value
-    if amount != "0" and not re.fullmatch(f"(?:{_PART})+", amount):
-        is_number = re.fullmatch(r"\d+\.?\d*|\.\d+", amount)
-        reason = "missing unit in duration" if is_number else "invalid duration"
-        raise RefusedError(f'time: {reason} "{value}"')
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, amount))
-    return -seconds if value.startswith("-") else seconds
+def timestamp(index: int = 0, pause_s: float = 0.0) -> str:
+    """Return the time at which a server makes the record with this index of a stream."""
+    now_ns = time.time_ns() + index * (int(pause_s * 1e9) or _STEP_NS)
+    seconds = datetime.fromtimestamp(now_ns // 10**9, timezone.utc)
+    return f"{seconds:%Y-%m-%dT%H:%M:%S}.{now_ns % 10**9:09}Z"
 
 
 def as_listed(name: str) -> str:
@@ -76,15 +47,23 @@ def as_listed(name: str) -> str:
     return display_name(name).lower()
 
 
-def json_answer(value: Any, status: str = "200 OK", kind: str = "other") -> Answer:
+def full_name(name: str) -> str:
+    """Return a model name with its host, its namespace and its tag."""
+    listed = as_listed(name)
+    missing = ("registry.ollama.ai/library/", "registry.ollama.ai/", "")[min(listed.count("/"), 2)]
+    return missing + listed
+
+
+def json_answer(
+    value: Any, status: str = "200 OK", kind: str = "other", media: str = JSON
+) -> Answer:
     """Return a response with one JSON value as its body."""
-    media = "application/json; charset=utf-8"
     return Answer([dumps(value)], kind=kind, content_type=media, status=status)
 
 
-def text_answer(status: str, text: str) -> Answer:
+def text_answer(status: str, text: str, media: str = "text/plain") -> Answer:
     """Return a response in plain text."""
-    return Answer([text], content_type="text/plain", status=status)
+    return Answer([text], content_type=media, status=status)
 
 
 def empty_answer(status: str = "200 OK") -> Answer:
@@ -105,7 +84,7 @@ def progress_answer(
     first_fails = "error" in records[0]
     if body.get("stream") is False or first_fails:
         fails = "400 Bad Request" if first_fails else "500 Internal Server Error"
-        return json_answer(last, fails if "error" in last else "200 OK")
+        return json_answer(last, fails if "error" in last else "200 OK", media=PLAIN_JSON)
     texts: List[str] = [dumps(record) for record in records]
     return Answer(
         texts,

@@ -71,7 +71,7 @@ def test_a_model_is_described_by_details_and_list(
 ) -> None:
     info = ollama.model_info("LLAMA3.2:local")
     assert (info.name, info.size_bytes, info.architecture) == (
-        "llama3.2:latest", 2019393189, "llama",
+        "llama3.2:latest", server.size_of(server.models[0]), "llama",
     )  # fmt: skip
     assert info.capabilities.vision is False
     assert [e.path for e in server.exchanges] == ["/api/show", "/api/tags", "/api/ps"]

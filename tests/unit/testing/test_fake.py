@@ -241,7 +241,7 @@ def test_ollama_unloads_after_a_keep_alive_of_zero(keep_alive: Any) -> None:
         ("5 m", 'time: invalid duration "5 m"'),
         ("", 'time: invalid duration ""'),
         (True, "Unsupported type: 'bool'"),
-        ([5], "Unsupported type: 'list'"),
+        ([5], "Unsupported type: '[]interface {}'"),
     ],
 )
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/embed"])
@@ -463,9 +463,10 @@ def test_an_unknown_fault_is_refused_with_the_nearest(fake_ollama: FakeOllama) -
         fake_ollama.break_next("body stalledd")
 
 
-def test_a_fault_that_cannot_strike_is_refused(fake_ollama: FakeOllama) -> None:
-    with pytest.raises(ValueError, match="does not apply to any response of FakeOllama"):
-        fake_ollama.break_next("comments and pings")
+def test_a_fault_that_cannot_strike_is_refused(fake_lmstudio: FakeLMStudio) -> None:
+    (fault, *_) = (fault for fault in FAULTS if fault.kinds == ("progress",))
+    with pytest.raises(ValueError, match="does not apply to any response of FakeLMStudio"):
+        fake_lmstudio.break_next(fault)
 
 
 def test_every_fault_says_what_it_spoils() -> None:
