@@ -42,7 +42,7 @@ class Answer:
         frame: Function that frames a record of a stream; None if the response is not a stream.
         begun: The number of records up to and including the first one with text. A fault in
             the middle of a stream happens after them.
-        content_type: The media type.
+        content_type: The media type; an empty text sends no such header.
         status: The status code and the reason phrase.
         headers: Further headers.
         pause_s: Seconds of silence before each piece of a stream, or before a whole response.
@@ -107,7 +107,8 @@ class Answer:
         if framing is None:
             length = f"Content-Length: {len(self.body)}"
             framing = "Transfer-Encoding: chunked" if self.streams else length
-        lines = [f"{version} {self.status}", f"Content-Type: {self.content_type}"]
+        lines = [f"{version} {self.status}"]
+        lines += [f"Content-Type: {self.content_type}"] if self.content_type else []
         lines += [f"{name}: {value}" for name, value in [*self.headers, *extra]]
         lines += [framing] if framing else []
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"

@@ -68,7 +68,7 @@ def text_answer(status: str, text: str, media: str = "text/plain") -> Answer:
 
 def empty_answer(status: str = "200 OK") -> Answer:
     """Return a response without a body, for copies, deletions and blobs."""
-    return Answer([], status=status)
+    return Answer([], status=status, content_type="")
 
 
 def progress_answer(

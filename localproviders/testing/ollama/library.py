@@ -391,7 +391,9 @@ class FakeLibrary(FakeServer):
         if not re.fullmatch("sha256[:-][0-9a-fA-F]{64}", expected):
             raise RefusedError("invalid digest format")
         if exchange.method == "HEAD":
-            return empty_answer("200 OK" if expected in self.blobs else "404 Not Found")
+            if expected not in self.blobs:
+                raise RefusedError(f"blob {expected!r} not found", "404 Not Found")
+            return empty_answer()
         digest, first = self._received.pop(id(exchange))
         if digest != expected:
             raise RefusedError(f'digest mismatch, expected "{expected}", got "{digest}"')

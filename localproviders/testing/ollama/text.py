@@ -98,11 +98,19 @@ class FakeText(FakeMemory):
         self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel
     ) -> Union[Turn, Answer]:
         """Return how the model continues a text; or a refusal, or the rendered prompt."""
-        _require_ability(model, "chat", f'"{body["model"]}" does not support generate')
+        self.check_generates(body, model)
         if body.get("suffix"):
             words = f"{full_name(model.name)} does not support insert"
             _require_ability(model, "insert", words)
         return self._turn(exchange, body, model, f"{body['prompt']} {body.get('suffix', '')}")
+
+    def check_generates(self, body: Mapping[str, Any], model: FakeModel) -> None:
+        """Check that a model can continue a text.
+
+        Raises:
+            RefusedError: It cannot.
+        """
+        _require_ability(model, "chat", f'"{body["model"]}" does not support generate')
 
     def _turn(
         self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel, prompt: str

@@ -35,7 +35,7 @@ from localproviders.testing.ollama.v1_requests import (
 )
 from localproviders.testing.ollama.vectors import FakeVectors
 from localproviders.testing.scripted import Exchange
-from localproviders.testing.values import FakeModel
+from localproviders.testing.values import FakeModel, Reply
 from localproviders.types.messages import ToolCall
 
 _CREATED = int(datetime.strptime(DATE[:19] + "+0000", "%Y-%m-%dT%H:%M:%S%z").timestamp())
@@ -87,6 +87,11 @@ class FakeV1(FakeVectors):
         if not native.get("model"):
             raise RefusedError(missing, "404 Not Found")
         model = self._find(native["model"], missing)
+        if not native["prompt"]:  # such a request only loads the model
+            self.check_generates(native, model)
+            self.load_for(model, exchange, native)
+            empty = Turn(Reply(text="", finish_reason="load"), native, None, False)
+            return self._v1_written(empty, body, _TEXT_FORM)
         turn = self.generate_turn(exchange, native, model)
         return turn if isinstance(turn, Answer) else self._v1_written(turn, body, _TEXT_FORM)
 
