@@ -31,7 +31,7 @@ from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer, dumps
 from localproviders.testing.faults import Fault, find_fault
 from localproviders.testing.scripted import Exchange, ScriptedServer, ScriptEndsError, Step
-from localproviders.testing.values import FakeModel, Refusal, Reply, Scripted
+from localproviders.testing.values import FakeModel, Refusal, Reply, Scripted, words_of
 from localproviders.types.messages import ToolCall
 
 #: The models of a fake server: names or `FakeModel` values; None for its default models.
@@ -100,6 +100,8 @@ class FakeServer(ScriptedServer):
         self._poisons: Dict[str, Union[Refusal, Sequence[Any]]] = {}
         self._replies: Deque[Scripted] = deque()
         self._armed: List[_Armed] = []
+        # Seconds of silence before a response that is not a stream, by the id of the exchange.
+        self._silences: Dict[int, float] = {}
         self._loading = threading.Lock()
 
     # --- scripting ------------------------------------------------------------------------
@@ -196,7 +198,13 @@ class FakeServer(ScriptedServer):
         scripted = self._replies.popleft() if self._replies else self.usual
         if callable(scripted):
             scripted = self._call(scripted, exchange)
-        return Reply(text=scripted) if isinstance(scripted, str) else scripted
+        reply = Reply(text=scripted) if isinstance(scripted, str) else scripted
+        if isinstance(reply, Reply) and reply.pause_s:
+            pieces = len(words_of(reply.text)) + len(words_of(reply.thinking))
+            pieces += count_call_tokens(reply.tool_calls)
+            silence_s = self._silences.get(id(exchange), 0.0) + reply.pause_s * max(1, pieces)
+            self._silences[id(exchange)] = silence_s
+        return reply
 
     def _call(
         self, function: Callable[[Exchange], Union[str, Reply, Refusal]], exchange: Exchange
@@ -276,8 +284,11 @@ class FakeServer(ScriptedServer):
         # The response is made first, because this loads the model. A real server also loads the
         # model before such a fault happens.
         answer = self.answer(exchange)
+        silence_s = self._silences.pop(id(exchange), 0.0)
         if exchange.method == "HEAD":
             return [answer.head()]  # a body would be taken for the next response
+        if not answer.streams and not answer.pause_s:
+            answer = answer.replace(pause_s=silence_s)
         fault = self._fault_for(exchange, answer.kind)
         return answer.steps() if fault is None else list(fault.steps(answer))
 
@@ -330,11 +341,6 @@ def count_tokens(text: str) -> int:
 def count_call_tokens(calls: Sequence[ToolCall]) -> int:
     """Return the number of tokens of tool calls: the words of their names and arguments."""
     return sum(count_tokens(f"{call.name} {dumps(dict(call.arguments))}") for call in calls)
-
-
-def silence_s(reply: Reply, tokens: int) -> float:
-    """Return the seconds before a whole response: those of all its pieces together."""
-    return reply.pause_s * max(1, tokens)
 
 
 def vector_of(text: str, dimensions: int) -> List[float]:

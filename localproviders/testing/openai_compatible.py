@@ -7,13 +7,7 @@ from array import array
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from localproviders.testing.answers import Answer, as_event, dumps
-from localproviders.testing.fake import (
-    FakeServer,
-    count_call_tokens,
-    count_tokens,
-    overflow_error,
-    silence_s,
-)
+from localproviders.testing.fake import FakeServer, count_tokens, overflow_error
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
 
@@ -172,8 +166,7 @@ class FakeOpenAICompatible(FakeServer):
             "total_tokens": tokens + answer.tokens,
         }
         if not body.get("stream"):
-            whole = self.json({**answer.as_object(), "usage": usage})
-            return whole.replace(pause_s=silence_s(reply, answer.tokens))
+            return self.json({**answer.as_object(), "usage": usage})
         return answer.as_stream(usage)
 
     def _embeddings(self, exchange: Exchange) -> Answer:
@@ -233,7 +226,6 @@ class _TextAnswer:
         self._finish = "length" if is_cut else finish_reason
         self._thoughts = words_of(reply.thinking)
         self.tokens = len(self._pieces) + len(self._thoughts)
-        self.tokens += count_call_tokens(reply.tool_calls)
         self._base = {
             "id": "chatcmpl-" + "x" * 21 if chat else "cmpl-" + "x" * 21,
             "object": "chat.completion" if chat else "text_completion",

@@ -80,7 +80,8 @@ class Reply(Record):
 
     Attributes:
         text: The text, which is streamed word by word.
-        thinking: The reasoning before the text.
+        thinking: The reasoning before the text. `FakeOllama` accepts it only for a model with the
+            ability ``thinking``, and leaves it out if the request has ``think: false``.
         tool_calls: The tool calls.
         finish_reason: The finish reason; None leaves it out of the response.
         model: The model named in the response, if it differs from the requested one.

@@ -526,6 +526,8 @@ def test_the_cron_job_replaces_no_summary_by_half_an_answer(
 ) -> None:
     (tmp_path / "summary.txt").write_text("yesterday's", encoding="utf-8")
     server.ollama.usual = reply
+    thinks = ("chat", "completion", "thinking")
+    server.ollama.models[:] = [each.replace(abilities=thinks) for each in server.ollama.models]
     with pytest.raises(SystemExit) as caught:
         run(the_block("summary.prom"), server)
     assert caught.value.code == 10

@@ -70,7 +70,8 @@ class ServedProvider(NamedTuple):
 def serve_provider(kind: str, **options: Any) -> Iterator[ServedProvider]:
     """Start a fake server of this kind, with one loaded model, and make its provider."""
     server, provider = PROVIDERS[kind]
-    with server([FakeModel(name="m", loaded=True)]) as fake:
+    model = FakeModel(name="m", loaded=True, abilities=("chat", "completion", "tools", "thinking"))
+    with server([model]) as fake:
         with provider(fake.url, model="m", **options) as made:
             yield ServedProvider(kind, fake, made)
 

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 from localproviders._signatures import Unpack
 from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer, dumps
-from localproviders.testing.fake import FakeOptions, Models, count_tokens, silence_s
+from localproviders.testing.fake import FakeOptions, Models, count_tokens
 from localproviders.testing.lmstudio.memory import Memory, Route, invalid
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
@@ -78,10 +78,7 @@ class StatefulChat(Memory):
         if body.get("store", True):
             answer.result["response_id"] = f"resp_{len(self.responses) + 1:048x}"
             self.responses[answer.result["response_id"]] = f"{conversation} {answer.text}"
-        if body.get("stream"):
-            return answer.stream()
-        tokens = answer.result["stats"]["total_output_tokens"]
-        return self.json(answer.result).replace(pause_s=silence_s(reply, tokens))
+        return answer.stream() if body.get("stream") else self.json(answer.result)
 
     def _stored_conversation(self, body: Mapping[str, Any]) -> str:
         before = body.get("previous_response_id")

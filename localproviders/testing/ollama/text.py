@@ -19,7 +19,7 @@ from localproviders.testing.ollama.prompts import budget_of, chat_prompt, fit_pr
 from localproviders.testing.ollama.requests import body_of, keep_alive_s
 from localproviders.testing.ollama.turn import Part, Turn, token_ids
 from localproviders.testing.scripted import Exchange
-from localproviders.testing.values import FakeModel, Refusal
+from localproviders.testing.values import FakeModel, Refusal, Reply
 from localproviders.types.messages import ToolCall
 
 _SHARED = {
@@ -134,6 +134,7 @@ class FakeText(FakeMemory):
         reply = self.next_reply(exchange)
         if isinstance(reply, Refusal):
             return self.refusal(reply)
+        _check_reply(reply, model)
         budget = budget_of(body, options_of(body), window, tokens)
         turn = Turn(reply, body, budget, self.repeat_guard)
         turn.prompt_tokens, turn.load_s = tokens, load_s
@@ -158,6 +159,19 @@ class FakeText(FakeMemory):
         remote = {"remote_host": model.remote_host} if model.remote_host else {}
         head = {"model": body["model"], **remote, "created_at": timestamp()}
         return json_answer({**head, **fields(Part()), "done": True, "done_reason": reason})
+
+
+def _check_reply(reply: Reply, model: FakeModel) -> None:
+    """Check that a model can make a reply.
+
+    Raises:
+        ValueError: It cannot. The reply would let a test pass that fails with the real server.
+    """
+    if reply.thinking and not model.can("thinking"):
+        raise ValueError(
+            f"the reply has thinking, but model {model.name!r} cannot think; give it the ability: "
+            f'FakeModel(name={model.name!r}, abilities=("chat", "completion", "thinking"))'
+        )
 
 
 def _require_ability(model: FakeModel, ability: str, words: str) -> None:

@@ -6,7 +6,7 @@ import zlib
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from localproviders.testing.answers import dumps
-from localproviders.testing.fake import count_call_tokens, silence_s
+from localproviders.testing.fake import count_call_tokens
 from localproviders.testing.values import Reply, words_of
 from localproviders.types.messages import ToolCall
 
@@ -67,7 +67,7 @@ class Turn:
     @property
     def silence_s(self) -> float:
         """Seconds of silence before a response that is not a stream."""
-        return silence_s(self.reply, self.tokens)
+        return self.reply.pause_s * max(1, self.tokens)
 
     def parts(self) -> List[Part]:
         """Return the parts of a stream."""

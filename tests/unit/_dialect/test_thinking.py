@@ -16,7 +16,7 @@ from localproviders import (
     StreamInterruptedError,
 )
 from localproviders._dialect.thinking import ThinkingSplitter
-from localproviders.testing import FakeOllama, FakeOpenAICompatible, Reply
+from localproviders.testing import FakeModel, FakeOllama, FakeOpenAICompatible, Reply
 
 
 def split(*pieces: str, separated: bool = False) -> Tuple[str, str]:
@@ -116,7 +116,8 @@ def test_the_dialects_text_is_taken_apart() -> None:
 
 
 def test_a_server_that_keeps_reasoning_apart_is_believed() -> None:
-    with FakeOllama() as fake, OllamaProvider(fake.url, model="llama3.2") as ollama:
+    thinks = FakeModel(name="m", abilities=("chat", "completion", "thinking"))
+    with FakeOllama([thinks]) as fake, OllamaProvider(fake.url, model="m") as ollama:
         fake.reply_with(Reply(thinking="It is even.", text="<think> is a tag."))
         answer = ollama.chat("What is a think tag?")
 

@@ -45,7 +45,8 @@ class Side(NamedTuple):
 def side(request: pytest.FixtureRequest) -> Iterator[Side]:
     kind: Callable[..., FakeServer] = FakeOllama if request.param == "ollama" else FakeLMStudio
     provider = OllamaProvider if request.param == "ollama" else LMStudioProvider
-    with kind([FakeModel(name="m", context_length=WINDOW)]) as fake:
+    abilities = ("chat", "completion", "tools", "thinking")
+    with kind([FakeModel(name="m", context_length=WINDOW, abilities=abilities)]) as fake:
         with provider(fake.url, model="m") as made:
             yield Side(fake, made, "/api/ps" if request.param == "ollama" else "/api/v1/models")
 

@@ -141,7 +141,8 @@ def test_ollama_drops_the_oldest_messages_and_keeps_those_of_the_system() -> Non
 
 def test_an_ollama_that_does_not_slide_ends_at_its_window() -> None:
     reply = Reply(text="word " * 300, thinking="hm " * 100)
-    with FakeOllama(["m"]) as fake, OllamaProvider(fake.url, model="m") as provider:
+    thinks = FakeModel(name="m", abilities=("chat", "completion", "thinking"))
+    with FakeOllama([thinks]) as fake, OllamaProvider(fake.url, model="m") as provider:
         fake.usual = reply
         answer = provider.chat("Hi", context_length=300)
         assert (answer.finish_reason, answer.usage.total_tokens) == ("stop", 401)
@@ -378,7 +379,8 @@ SERVERS: List[Any] = [
 @pytest.mark.parametrize(("fake_class", "provider_class", "model"), SERVERS)
 def test_replies_come_in_order(fake_class: Any, provider_class: Any, model: str) -> None:
     call = ToolCall(id="one", name="f", arguments={"a": [1, "ü"]})
-    with fake_class() as fake, provider_class(fake.url, model=model, retry=ONCE) as provider:
+    able = FakeModel(name=model, abilities=("chat", "completion", "tools", "thinking"))
+    with fake_class([able]) as fake, provider_class(fake.url, model=model, retry=ONCE) as provider:
         fake.reply_with(
             "  odd   blanks\n",
             Reply(text="yes", thinking="let me think"),

@@ -141,6 +141,16 @@ def test_a_limit_counts_the_reasoning(client: Client) -> None:
     assert unthinking == {"role": "assistant", "content": "one two"}
 
 
+def test_a_reply_with_thinking_needs_a_model_that_thinks() -> None:
+    with pytest.raises(ValueError, match="model 'm' cannot think"):
+        with FakeOllama(MODELS) as fake:
+            client = Client(fake)
+            fake.reply_with(Reply(thinking="hm"))
+            answer = client.post("/api/chat", CHAT)
+            assert (answer.status_code, "cannot think" in answer.text) == (500, True)
+            client.close()
+
+
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
 def test_log_probabilities_have_an_entry_for_each_token(client: Client, path: str) -> None:
     body = {**CHAT, **GENERATE, "logprobs": True, "top_logprobs": 2}
