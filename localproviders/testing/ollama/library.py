@@ -397,8 +397,9 @@ class FakeLibrary(FakeServer):
         digest, first = self._received.pop(id(exchange))
         if digest != expected:
             raise RefusedError(f'digest mismatch, expected "{expected}", got "{digest}"')
+        is_new = digest not in self.blobs
         self.blobs[digest] = first
-        return empty_answer("201 Created")
+        return empty_answer("201 Created" if is_new else "200 OK")
 
 
 class _InStreamError(RefusedError):
