@@ -51,7 +51,8 @@ _NAMES = {"model": "string", "name": "string"}
 _SHOW = {**_NAMES, "verbose": "bool", "system": "string", "options": "map[string]interface {}"}
 _TRANSFER = {**_NAMES, "stream": "bool", "insecure": "bool"}
 _COPY = {"source": "string", "destination": "string"}
-_CREATE = {
+#: The Go types of the fields of a request that creates a model.
+CREATE = {
     **_NAMES,
     "stream": "bool",
     "from": "string",
@@ -267,7 +268,7 @@ class FakeLibrary(FakeServer):
         return self._progress(body, [*records, {"status": "pushing manifest"}, _SUCCESS], 3)
 
     def _create(self, exchange: Exchange) -> Answer:
-        body = body_of(exchange, "api.CreateRequest", _CREATE)
+        body = body_of(exchange, "api.CreateRequest", CREATE)
         name = _target_name(body)
         try:
             records, model = self._created_model(body, name)

@@ -94,7 +94,7 @@ def body_of(exchange: Exchange, shape: str, fields: Fields) -> Dict[str, Any]:
     for name, type_ in fields.items():
         if name in body:
             _check(body[name], type_, f"{shape.rpartition('.')[2]}.{name}")
-    if not 0 <= body.get("top_logprobs", 0) <= _MOST_LOGPROBS:
+    if "top_logprobs" in fields and not 0 <= body.get("top_logprobs", 0) <= _MOST_LOGPROBS:
         raise RefusedError(f"top_logprobs must be between 0 and {_MOST_LOGPROBS}")
     return body
 

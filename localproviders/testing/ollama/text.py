@@ -35,8 +35,9 @@ _SHARED = {
     "top_logprobs": "int",
     "_debug_render_only": "bool",
 }
-_CHAT = {**_SHARED, "messages": "[]api.Message", "tools": "api.Tools"}
-_GENERATE = {
+#: The Go types of the fields of each request.
+CHAT = {**_SHARED, "messages": "[]api.Message", "tools": "api.Tools"}
+GENERATE = {
     **_SHARED,
     "prompt": "string",
     "suffix": "string",
@@ -61,7 +62,7 @@ class FakeText(FakeMemory):
     repeat_guard: bool = False
 
     def _chat(self, exchange: Exchange) -> Answer:
-        body = body_of(exchange, "api.ChatRequest", _CHAT)
+        body = body_of(exchange, "api.ChatRequest", CHAT)
         model = self._find(body.get("model"), f"model '{body.get('model')}' not found")
         if not body.get("messages"):
             return self._load_only(exchange, body, model, "chat", _as_message)
@@ -69,7 +70,8 @@ class FakeText(FakeMemory):
         return made if isinstance(made, Answer) else _written(made, body, model, _as_message)
 
     def _generate(self, exchange: Exchange) -> Answer:
-        body = body_of(exchange, "api.GenerateRequest", _GENERATE)
+        body = body_of(exchange, "api.GenerateRequest", GENERATE)
+        body.pop("messages", None)  # a field that this request does not have
         if body.get("raw") and any(body.get(name) for name in ("template", "system", "context")):
             raise RefusedError("raw mode does not support template, system, or context")
         missing = RefusedError(f"model '{body.get('model', '')}' not found", "404 Not Found")

@@ -118,7 +118,9 @@ def _part(part: Any) -> Dict[str, Any]:
         url = given.get("url") if isinstance(given, dict) else given
         return {"content": "", "images": [_image(url)]}
     if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
-        return {"content": "", "images": [part["input_audio"].get("data", "")]}
+        data = part["input_audio"].get("data")
+        if isinstance(data, str):
+            return {"content": "", "images": [data]}
     raise RefusedError("invalid message format")
 
 

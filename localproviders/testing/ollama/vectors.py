@@ -18,7 +18,8 @@ _SHARED = {
     "keep_alive": "api.Duration",
     "options": "map[string]interface {}",
 }
-_EMBED = {**_SHARED, "input": "any", "truncate": "bool", "dimensions": "int"}
+#: The Go types of the fields of each request.
+EMBED = {**_SHARED, "input": "any", "truncate": "bool", "dimensions": "int"}
 _EMBED_ONE = {**_SHARED, "prompt": "string"}
 _TOO_LONG = "the input length exceeds the context length"
 
@@ -60,7 +61,7 @@ class FakeVectors(FakeText):
         return self._find(name, missing)
 
     def _embed(self, exchange: Exchange) -> Answer:
-        body = body_of(exchange, "api.EmbedRequest", _EMBED)
+        body = body_of(exchange, "api.EmbedRequest", EMBED)
         given = body.get("input") or []
         texts = [given] if isinstance(given, str) else given
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):

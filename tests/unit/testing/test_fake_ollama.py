@@ -11,6 +11,8 @@ import requests
 
 from localproviders import AuthenticationError, OllamaProvider, OpenAICompatibleProvider, ToolCall
 from localproviders.testing import FakeModel, FakeOllama, Reply
+from localproviders.testing.ollama import library, v1_requests, vectors
+from localproviders.testing.ollama import text as text_routes
 
 MESSAGES = [{"role": "user", "content": "Hi there"}]
 CHAT: Dict[str, Any] = {"model": "m", "stream": False, "messages": MESSAGES}
@@ -301,6 +303,24 @@ def test_what_ollama_refuses_is_refused_in_its_words(client: Client) -> None:
         body = given if isinstance(given, bytes) else {**good, **given}
         answer = client.post(f"/api/{verb}", body)
         assert (answer.status_code, answer.json()) == (status, {"error": text}), (verb, given)
+
+
+@pytest.mark.slow
+def test_no_value_in_a_request_breaks_the_fake(client: Client) -> None:
+    values = (5, True, "x", [], [1], [{}], {}, {"a": 1}, None)
+    shapes: Dict[str, Any] = {
+        "chat": text_routes.CHAT,
+        "generate": text_routes.GENERATE,
+        "embed": vectors.EMBED,
+        "create": library.CREATE,
+        "v1/chat/completions": v1_requests.CHAT,
+    }
+    for verb, fields in shapes.items():
+        path = f"/{verb}" if verb.startswith("v1") else f"/api/{verb}"
+        for field in (*fields, "messages", "top_logprobs"):
+            for value in values:
+                client.post(path, {**CHAT, **GENERATE, "input": "x", field: value})
+                assert client.fake.errors == [], (path, field, value)
 
 
 def test_what_ollama_accepts_is_accepted(client: Client) -> None:
