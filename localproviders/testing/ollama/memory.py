@@ -116,6 +116,8 @@ class FakeMemory(FakeLibrary):
             for window in [self.loaded.get(model.name)]
             if window
         ]
+        # The model that stays in memory longest is first.
+        running.sort(key=lambda row: str(row["expires_at"]), reverse=True)
         return json_answer({"models": running})
 
     def _running(self, model: FakeModel, window: int) -> Dict[str, Any]:

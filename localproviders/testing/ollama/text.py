@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 
 from localproviders.testing.answers import Answer, as_line, dumps
 from localproviders.testing.fake import count_tokens
@@ -186,7 +186,7 @@ def _written(
     body: Mapping[str, Any],
     model: FakeModel,
     fields: _Fields,
-    more: Mapping[str, Any] = {},
+    more: Optional[Mapping[str, Any]] = None,
 ) -> Answer:
     """Return a response in Ollama's own API: one record, or a stream of them."""
     remote = turn.reply.remote_host or model.remote_host
@@ -201,7 +201,11 @@ def _written(
         return {**head, "created_at": created_at, **fields(part), **end, **logprobs}
 
     reason = {"done_reason": turn.finish} if turn.finish else {}
-    end = {"done": False} if turn.is_ended else {"done": True, **reason, **more, **turn.metrics()}
+    end = (
+        {"done": False}
+        if turn.is_ended
+        else {"done": True, **reason, **(more or {}), **turn.metrics()}
+    )
     if body.get("stream") is False:
         answer = json_answer(record(turn.whole(), 0, end))
         return answer.replace(pause_s=turn.silence_s)
