@@ -60,6 +60,7 @@ from localproviders.settings import (
     first_variable,
     make_settings,
     safe_options,
+    sets_authorization,
 )
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Messages, as_messages
@@ -105,7 +106,8 @@ class OllamaProvider(HTTPProvider):
         settings: A complete `Settings` value. The other arguments are then not used.
         **options: Fields of `ConnectionOptions`: ``retry``, ``ca_bundle``, ``client_cert``,
             ``proxies``, ``listeners``, ``allow_plaintext_key``, ``max_line_bytes``,
-            ``max_body_bytes`` and ``max_json_depth``. `Settings` describes each.
+            ``max_body_bytes``, ``max_json_depth``, ``headers`` and ``auth``. `Settings` describes
+            each.
 
     The constructor sends nothing. The first call opens a connection and keeps it for later
     calls until `close`.
@@ -147,8 +149,9 @@ class OllamaProvider(HTTPProvider):
         address, key, connection = map(Sealed, given.cell_contents)
         if settings is None:
             endpoint, origin = _find_endpoint(address)
-            secret = as_key(key)
-            if secret is None and endpoint.host == _CLOUD_HOST and endpoint.scheme == "https":
+            secret, hidden = as_key(key), safe_options(connection)
+            is_cloud_host = endpoint.host == _CLOUD_HOST and endpoint.scheme == "https"
+            if secret is None and is_cloud_host and not sets_authorization(hidden):
                 secret = first_variable("OLLAMA_API_KEY")
             settings = make_settings(
                 endpoint=endpoint,
@@ -158,7 +161,7 @@ class OllamaProvider(HTTPProvider):
                 api_key=secret,
                 timeout=timeout,
                 locality=locality,
-                **safe_options(connection),
+                **hidden,
             )
         super().__init__(settings)
 
