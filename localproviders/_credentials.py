@@ -21,9 +21,12 @@ _KEY_HEADERS = frozenset({"authorization", "cookie", "api-key", "x-api-key"})
 # Headers that the transport sets for each request or connection, in lower case. A part of a body
 # (range), an unchanged answer (if-...) or another protocol (upgrade) is not a complete answer.
 _OWNED = frozenset(
-    "accept accept-encoding connection content-encoding content-length content-type expect host "
-    "http2-settings if-match if-modified-since if-none-match if-range if-unmodified-since "
-    "keep-alive range te trailer transfer-encoding upgrade".split()
+    {
+        *("accept", "accept-encoding", "host", "connection", "keep-alive", "te", "trailer"),
+        *("content-encoding", "content-length", "content-type", "transfer-encoding", "expect"),
+        *("upgrade", "http2-settings", "range", "if-range", "if-match", "if-none-match"),
+        *("if-modified-since", "if-unmodified-since"),
+    }
 )
 _OF_PROXIES = "proxy-"
 
