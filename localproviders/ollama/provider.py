@@ -14,7 +14,7 @@ from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._http_provider import HTTPProvider
 from localproviders._http_provider.provider import EmbeddingExchange
-from localproviders._http_provider.sending import OwnField, schema_field
+from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import (
@@ -635,6 +635,9 @@ class OllamaProvider(HTTPProvider):
         """Return the context window that the caller passed to `load`; None if there was none."""
         memory: Optional[Memory] = vars(self).get("_memory")
         return None if memory is None else memory.requested_window(model)
+
+    def _own_fields(self, path: str) -> Sequence[OwnField]:
+        return (SYSTEM_MESSAGES,) if path == "/api/chat" else ()
 
     def _optional_fields(self) -> Sequence[OwnField]:
         return (schema_field(("format",), schema_in_words),)

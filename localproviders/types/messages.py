@@ -526,6 +526,9 @@ def as_tuple(name: str, values: Any) -> Tuple[Any, ...]:
 def as_messages(messages: Messages, system: Optional[str] = None) -> Tuple[Message, ...]:
     """Return the messages of a call as a tuple, with the system message first.
 
+    If the messages begin with a system message, the text becomes its beginning: the chat templates
+    of some models refuse a second system message.
+
     Args:
         messages: The messages, in any form that `chat` accepts.
         system: Text of the system message; None adds no message.
@@ -539,11 +542,16 @@ def as_messages(messages: Messages, system: Optional[str] = None) -> Tuple[Messa
         messages = Message.user(messages)
     if isinstance(messages, (Message, Mapping)):
         messages = (messages,)
-    head = () if system is None else (Message.system(system),)
     made = _all_as_messages(_several(messages))
     if not made:
         raise ValueError("there is no message to answer: pass a string or at least one Message")
-    return head + made
+    if system is None:
+        return made
+    head = Message.system(system)
+    if made[0].role != "system":
+        return (head, *made)
+    texts = filter(None, (head.content, made[0].content))
+    return (made[0].replace(content="\n\n".join(texts)), *made[1:])
 
 
 def _several(messages: Any) -> Tuple[Any, ...]:
