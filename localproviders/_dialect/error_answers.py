@@ -429,14 +429,13 @@ def _with_parameter(text: str, kind: str, name: Any) -> str:
 # Each row has a pattern, a kind of server and the provider for it. The pattern matches the text
 # with which this kind of server refuses an unknown path (docs/reference/lmstudio.md, "Recognising
 # the server"; docs/reference/ollama.md, "Status codes").
+_DIALECT = "OpenAICompatibleProvider, with /v1 in its address"
 _SERVER_SIGNS: Sequence[Tuple[str, str, str]] = (
     (r"Unexpected endpoint or method", "LM Studio", "LMStudioProvider"),
     (r"^404 page not found$", "Ollama", "OllamaProvider"),
-    (
-        r"^File Not Found$",
-        "llama.cpp",
-        "OpenAICompatibleProvider, with /v1 in its address",
-    ),
+    (r"^File Not Found$", "llama.cpp", _DIALECT),
+    # The text of FastAPI.
+    (r"^Not Found$", "vLLM or another server of OpenAI's dialect", _DIALECT),
 )
 
 _FORBIDDEN, _NOT_FOUND = 403, 404
@@ -528,11 +527,16 @@ def address_hint(
         needs_hint = isinstance(error, ProtocolError) and not error.hint and not error.partial
         if not needs_hint:
             return None
+        if "web page" in error.message:
+            return _WEB_SERVER_HINT
         return f"check that this is the address of {kind}: another server may listen there"
     hint = _path_hint(endpoint, api_path)
-    if hint is None and sign is not None and sign[1] != kind:
-        hint = f"the server seems to be {sign[1]}: use {sign[2]}"
-    return hint
+    if hint is not None or sign is None or sign[1] == kind:
+        return hint
+    if api_path and sign[2] == _DIALECT:  # the right kind of provider, perhaps with a wrong path
+        right = f"{endpoint.origin}{api_path}"
+        return None if endpoint.url == right else f"write the address as {right}"
+    return f"the server seems to be {sign[1]}: use {sign[2]}"
 
 
 def _path_hint(endpoint: Endpoint, api_path: str) -> Optional[str]:
@@ -541,8 +545,7 @@ def _path_hint(endpoint: Endpoint, api_path: str) -> Optional[str]:
     if api_path:
         if not path:
             return f"write the address with the version of the API: {origin}{api_path}"
-        method = re.fullmatch(r"(.*/v\d+)/(?:chat/completions|completions|models|embeddings)", path)
-        return f"write the address as {origin}{method.group(1)}" if method else None
+        return f"write the address as {origin}{api_path}" if path == "/api" else None
     if re.match(r"/(v\d|api)(/|$)", path):
         return f"the address ends with {path}: write the address as {origin}"
     return f"check the path {path}: without a path, the address is {origin}" if path else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -306,10 +307,9 @@ class Transport:
         error.add_context(provider=settings.name, endpoint=settings.endpoint.url)
         self._hide(error, texts)
         if isinstance(error, UnreachableError) and error.hint is None:
-            error.hint = (
-                f"check that the server is running; this address came from:"
-                f" {settings.endpoint_origin}"
-            )
+            is_name = isinstance(error.__cause__, socket.gaierror)
+            step = "check the host name" if is_name else "check that the server is running"
+            error.hint = f"{step}; this address came from: {settings.endpoint_origin}"
         return error
 
     def _hide(self, error: ProviderError, texts: Iterable[str]) -> None:

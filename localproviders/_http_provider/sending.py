@@ -116,7 +116,7 @@ def _with_one_system_message(payload: Dict[str, Any]) -> bool:
 
     Only texts are joined, in their order. Messages with other content are not changed.
     """
-    messages = payload.get("messages") or ()
+    messages: Sequence[Mapping[str, Any]] = payload.get("messages") or ()
     system = [message for message in messages if message["role"] == "system"]
     is_text = all(set(message) == {"role", "content"} for message in system)
     if not system or not is_text or (len(system) == 1 and messages[0] is system[0]):
@@ -133,7 +133,8 @@ def _with_one_system_message(payload: Dict[str, Any]) -> bool:
 #: (docs/dialects.md, "System messages").
 SYSTEM_MESSAGES = OwnField(
     name="these system messages",
-    refusal=r"system (message|prompt|role)s?\b.{0,60}\b(beginning|first|start|once|multiple|only one)"
+    refusal=r"system (message|prompt|role)s?\b.{0,60}"
+    r"\b(beginning|first|start|once|multiple|only one)"
     r"|\b(multiple|several|more than one|only one|a single|single|first)\b.{0,40}"
     r"\bsystem (message|prompt)|roles must alternate",
     keys=("messages",),
@@ -152,11 +153,11 @@ class RefusedFields:
     """
 
     def __init__(self) -> None:
-        self._known: Set[Tuple[str, Optional[str], str, str]] = set()
+        self._known: Set[Tuple[str, Optional[str], Tuple[str, str]]] = set()
 
     def add(self, path: str, model: Optional[str], field: OwnField) -> None:
         """Remember a refusal; None as the model means all models."""
-        self._known.add((path, model, *_identity(field)))
+        self._known.add((path, model, _identity(field)))
 
     def among(self, fields: Sequence[OwnField], path: str, model: str) -> List[OwnField]:
         """Return those of the fields that the server refuses."""
@@ -164,7 +165,7 @@ class RefusedFields:
             field
             for field in fields
             if not self._known.isdisjoint(
-                {(path, None, *_identity(field)), (path, model, *_identity(field))}
+                {(path, None, _identity(field)), (path, model, _identity(field))}
             )
         ]
 

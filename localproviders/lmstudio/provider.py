@@ -66,7 +66,7 @@ _PORT = 1234
 
 # Three APIs share one origin, and a user's address may end with the path of any of them
 # (docs/reference/lmstudio.md, "Address").
-_API_ROOTS = ("api/v1", "api/v0", "v1")
+_API_ROOTS = ("api/v1", "api/v0", "v1", "api")
 
 # Maximum number of other model names in one response that are looked up in the model list. A server
 # that sends another name in each chunk must not cause a list request for each chunk.

@@ -11,6 +11,7 @@ KIND = ProviderKind(
     title="Ollama",
     provider="localproviders.ollama.provider:OllamaProvider",
     default_address="http://127.0.0.1:11434",
+    api_paths=("api", "v1"),
     # The default port is described in docs/reference/ollama.md, "Connecting".
     ports=((11434, "Ollama"),),
     address_variable="OLLAMA_HOST",

@@ -70,6 +70,8 @@ from localproviders.types.responses import CompletionChunk
 
 _PORT = 11434
 _CLOUD_HOST = "ollama.com"
+# Ends of addresses that people copy from examples: the roots of the API and of OpenAI's dialect.
+_API_ROOTS = ("api", "v1")
 
 if TYPE_CHECKING:
     from localproviders._http_provider import embedding
@@ -831,11 +833,14 @@ def _is_same_model(requested: str, served: str) -> bool:
 
 def _find_endpoint(given: CellType) -> Tuple[Endpoint, str]:
     if given.cell_contents is not None:
-        return parse_endpoint(given.cell_contents, default_port=_PORT), "the host argument"
+        endpoint = parse_endpoint(given.cell_contents, default_port=_PORT, api_suffixes=_API_ROOTS)
+        return endpoint, "the host argument"
     variable = Unseen(os.environ.get("OLLAMA_HOST", ""))
     try:
         # The server reads the same variable and replaces an invalid port with the default port.
-        endpoint = parse_endpoint(variable, default_port=_PORT, lenient=True)
+        endpoint = parse_endpoint(
+            variable, default_port=_PORT, lenient=True, api_suffixes=_API_ROOTS
+        )
     except ConfigurationError as error:
         message, hint = error.message, error.hint
     else:

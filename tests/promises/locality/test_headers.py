@@ -1,4 +1,4 @@
-"""What holds for an API key also holds for the caller's headers and for a password."""
+"""The promises about an API key also hold for the caller's headers and for a password."""
 
 from __future__ import annotations
 
