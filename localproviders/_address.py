@@ -149,7 +149,8 @@ def _parse(text: str, default_port: int, lenient: bool, api_suffixes: Tuple[str,
 def _credentials() -> ConfigurationError:
     return ConfigurationError(
         "the address contains credentials, which would appear in logs",
-        hint="write the address without the credentials, and pass api_key=...",
+        hint="write the address without the credentials, and pass api_key=... or"
+        " auth=(user, password)",
     )
 
 
@@ -250,6 +251,23 @@ def short_form_hint(host: str) -> Optional[str]:
         f"write the address with {address}: the server checks the Host header, and may refuse the"
         f" short form {host}"
     )
+
+
+def path_hint(endpoint: Endpoint, api_path: str) -> Optional[str]:
+    """Return a hint if the path of an address seems to be wrong; otherwise None.
+
+    Args:
+        endpoint: The address.
+        api_path: The path that such an address has, such as ``/v1``, or an empty string.
+    """
+    origin, path = endpoint.origin, endpoint.path
+    if api_path:
+        if not path:
+            return f"write the address with the version of the API: {origin}{api_path}"
+        return f"write the address as {origin}{api_path}" if path == "/api" else None
+    if re.match(r"/(v\d|api)(/|$)", path):
+        return f"the address ends with {path}: write the address as {origin}"
+    return f"check the path {path}: without a path, the address is {origin}" if path else None
 
 
 def is_localhost(host: str) -> bool:

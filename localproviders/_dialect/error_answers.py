@@ -7,7 +7,7 @@ import re
 from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
-from localproviders._address import Endpoint, short_form_hint
+from localproviders._address import Endpoint, path_hint, short_form_hint
 from localproviders._dialect.values import count, is_failure_code, mapping, retry_after
 from localproviders._did_you_mean import did_you_mean
 from localproviders._http.framing import parse_json
@@ -438,7 +438,8 @@ _SERVER_SIGNS: Sequence[Tuple[str, str, str]] = (
     (r"^Not Found$", "vLLM or another server of OpenAI's dialect", _DIALECT),
 )
 
-_FORBIDDEN, _NOT_FOUND = 403, 404
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
+_BASIC_HINT = "pass auth=(user, password)"
 _WEB_SERVER_HINT = (
     "check the host, the port and the path of the address: a web server seems to listen there"
 )
@@ -473,6 +474,7 @@ def explain(
             hint="use the final address, to which the server redirects",
             status=status,
         )
+    challenge = headers.get("WWW-Authenticate") or ""
     try:
         body = parse_json(text, _MAX_DEPTH)
         words = read_words(body, is_refusal=True)
@@ -491,6 +493,8 @@ def explain(
         error = from_words(words or Words(text=text.strip()), rules, status)
     if isinstance(error, ServerBusyError):
         error.retry_after_s = retry_after(headers.get("Retry-After"))
+    if status == _UNAUTHORIZED and re.match(r"basic\b", challenge, re.IGNORECASE):
+        error.hint = _BASIC_HINT
     return error
 
 
@@ -530,25 +534,13 @@ def address_hint(
         if "web page" in error.message:
             return _WEB_SERVER_HINT
         return f"check that this is the address of {kind}: another server may listen there"
-    hint = _path_hint(endpoint, api_path)
+    hint = path_hint(endpoint, api_path)
     if hint is not None or sign is None or sign[1] == kind:
         return hint
     if api_path and sign[2] == _DIALECT:  # the right kind of provider, perhaps with a wrong path
         right = f"{endpoint.origin}{api_path}"
         return None if endpoint.url == right else f"write the address as {right}"
     return f"the server seems to be {sign[1]}: use {sign[2]}"
-
-
-def _path_hint(endpoint: Endpoint, api_path: str) -> Optional[str]:
-    """Return a hint if the path of an address seems to be wrong; otherwise None."""
-    origin, path = endpoint.origin, endpoint.path
-    if api_path:
-        if not path:
-            return f"write the address with the version of the API: {origin}{api_path}"
-        return f"write the address as {origin}{api_path}" if path == "/api" else None
-    if re.match(r"/(v\d|api)(/|$)", path):
-        return f"the address ends with {path}: write the address as {origin}"
-    return f"check the path {path}: without a path, the address is {origin}" if path else None
 
 
 def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None) -> ProviderError:

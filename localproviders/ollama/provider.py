@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
-from types import CellType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from localproviders._address import Endpoint, parse_endpoint
 from localproviders._dialect.common import Row, Vectors
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
@@ -18,11 +15,11 @@ from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, sch
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import (
-    ConfigurationError,
     ProviderError,
     UnsupportedError,
     WrongModelError,
 )
+from localproviders.ollama.kind import find_endpoint
 from localproviders.ollama.names import Files, ModelDetails, is_cloud, same_model, split_source
 from localproviders.ollama.wire import responses as wire_responses
 from localproviders.ollama.wire.errors import (
@@ -51,7 +48,7 @@ from localproviders.ollama.wire.responses import (
     parse_vectors,
     remote_host,
 )
-from localproviders.secret import Sealed, Unseen, as_key, errors_without_frames
+from localproviders.secret import Sealed, as_key, errors_without_frames
 from localproviders.settings import (
     EMPTY,
     ApiKey,
@@ -68,10 +65,7 @@ from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInf
 from localproviders.types.requests import CompletionRequest, EmbeddingRequest, Locality, texts_of
 from localproviders.types.responses import CompletionChunk
 
-_PORT = 11434
 _CLOUD_HOST = "ollama.com"
-# Ends of addresses that people copy from examples: the roots of the API and of OpenAI's dialect.
-_API_ROOTS = ("api", "v1")
 
 if TYPE_CHECKING:
     from localproviders._http_provider import embedding
@@ -150,7 +144,7 @@ class OllamaProvider(HTTPProvider):
         given, host, api_key, options = Sealed((host, api_key, options)), None, None, EMPTY
         address, key, connection = map(Sealed, given.cell_contents)
         if settings is None:
-            endpoint, origin = _find_endpoint(address)
+            endpoint, origin = find_endpoint(address)
             secret, hidden = as_key(key), safe_options(connection)
             is_cloud_host = endpoint.host == _CLOUD_HOST and endpoint.scheme == "https"
             if secret is None and is_cloud_host and not sets_authorization(hidden):
@@ -829,21 +823,3 @@ def _is_same_model(requested: str, served: str) -> bool:
     """
     # Described in docs/reference/ollama.md, "Cloud models".
     return same_model(requested, served) or same_model(split_source(requested)[0], served)
-
-
-def _find_endpoint(given: CellType) -> Tuple[Endpoint, str]:
-    if given.cell_contents is not None:
-        endpoint = parse_endpoint(given.cell_contents, default_port=_PORT, api_suffixes=_API_ROOTS)
-        return endpoint, "the host argument"
-    variable = Unseen(os.environ.get("OLLAMA_HOST", ""))
-    try:
-        # The server reads the same variable and replaces an invalid port with the default port.
-        endpoint = parse_endpoint(
-            variable, default_port=_PORT, lenient=True, api_suffixes=_API_ROOTS
-        )
-    except ConfigurationError as error:
-        message, hint = error.message, error.hint
-    else:
-        return endpoint, "OLLAMA_HOST" if variable.strip() else "the default"
-    hint = hint or "export OLLAMA_HOST=127.0.0.1:11434, or unset it"
-    raise ConfigurationError(f"OLLAMA_HOST: {message}", hint=hint)

@@ -95,6 +95,15 @@ MISTAKES: Dict[str, Tuple[Callable[[], Any], Type[ProviderError], Tuple[str, ...
         AuthenticationError,
         ("api_key=",),
     ),
+    "no password": (
+        lambda: _list_models(
+            http_answer(
+                "<html>", status="401 No", headers=[("WWW-Authenticate", 'Basic realm="x"')]
+            )
+        ),
+        AuthenticationError,
+        ("auth=(user, password)",),
+    ),
     "another kind of server": (
         lambda: _list_models_as(OllamaProvider, FakeOpenAICompatible()),
         ProviderError,
@@ -184,7 +193,7 @@ MISTAKES: Dict[str, Tuple[Callable[[], Any], Type[ProviderError], Tuple[str, ...
     "a key in the address": (
         lambda: OllamaProvider("http://me:secret@127.0.0.1"),
         ConfigurationError,
-        ("api_key=",),
+        ("api_key=", "auth=("),
     ),
     "a key over plain HTTP": (
         lambda: OpenAICompatibleProvider(

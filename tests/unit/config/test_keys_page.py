@@ -126,7 +126,7 @@ def test_the_defaults_of_the_numbers_are_those_of_their_records() -> None:
 
 @pytest.mark.parametrize("block", _BLOCKS, ids=str)
 def test_each_file_of_the_page_is_taken(machine: Machine, block: Block) -> None:
-    machine.environ["EXAMPLE_API_KEY"] = "sk-1"
+    machine.environ.update({"EXAMPLE_API_KEY": "sk-1", "EXAMPLE_PASSWORD": "p"})
     _, *rest = _PAGE[: _PAGE.index(block.text)].split("A project's file:")
     if rest:
         machine.user(_BLOCKS[0].text.replace("/srv/team", str(machine.work.parent / "team")))
@@ -141,7 +141,7 @@ def test_each_file_of_the_page_is_taken(machine: Machine, block: Block) -> None:
 
 
 def test_the_profile_of_the_page_closes_every_server(machine: Machine) -> None:
-    machine.environ["EXAMPLE_API_KEY"] = "sk-1"
+    machine.environ.update({"EXAMPLE_API_KEY": "sk-1", "EXAMPLE_PASSWORD": "p"})
     machine.user(_BLOCKS[0].text)
     assert {one.locality for one in machine.load().servers} == {"loopback", "any"}
     closed = machine.load(profile="confidential")
