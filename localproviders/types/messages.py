@@ -288,6 +288,7 @@ def _audio_type(data: bytes) -> Optional[str]:
     return "audio/mpeg" if data.startswith(b"ID3") or frame else None
 
 
+_LONGEST_ROLE = 20
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -436,7 +437,12 @@ class Message(Record):
 
     def __post_init__(self) -> None:
         if self.role not in _ROLES:
-            raise ValueError(f"role is {self.role!r}; the roles are {', '.join(_ROLES)}")
+            # A longer text may be the content of the message, in the wrong place.
+            is_word = isinstance(self.role, str) and self.role.isidentifier()
+            role = (
+                repr(self.role) if is_word and len(self.role) <= _LONGEST_ROLE else "another text"
+            )
+            raise ValueError(f"role is {role}; the roles are {', '.join(_ROLES)}")
         for name in ("content", "thinking"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, "")
