@@ -116,7 +116,7 @@ def _with_one_system_message(payload: Dict[str, Any]) -> bool:
 
     Only texts are joined, in their order. Messages with other content are not changed.
     """
-    messages: Sequence[Mapping[str, Any]] = payload.get("messages") or ()
+    messages: List[Mapping[str, Any]] = list(payload.get("messages") or [])
     system = [message for message in messages if message["role"] == "system"]
     is_text = all(set(message) == {"role", "content"} for message in system)
     if not system or not is_text or (len(system) == 1 and messages[0] is system[0]):

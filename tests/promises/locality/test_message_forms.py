@@ -89,9 +89,9 @@ def test_no_error_shows_a_message_in_any_form(kind: str) -> None:
     with ScriptedServer(_quote) as server:
         with make(kind, server, headers={"X-Api-Key": KEY}) as provider:
             for form in _FORMS.values():
-                for more in ({}, {"system": PROMPT}):
+                for system in (None, PROMPT):
                     with pytest.raises(ProviderError) as caught:
-                        provider.chat(form(), **more)
+                        provider.chat(form(), system=system)
                     _assert_hidden(caught.value)
 
 

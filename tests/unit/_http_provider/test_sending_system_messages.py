@@ -91,7 +91,8 @@ def test_what_cannot_be_joined_stays_an_error() -> None:
     refusal = http_answer(_REFUSALS[0][1], status=_REFUSALS[0][0])
     begins_well: List[Any] = [Message.system("one"), Message.user("a")]
     extra = {"extra_body": {"messages": [{"role": "system", "content": "x"}] * 2}}
-    for messages, more in ((begins_well, {}), (begins_well, extra), ("a", {})):
+    cases: List[Any] = [(begins_well, {}), (begins_well, extra), ("a", {})]
+    for messages, more in cases:
         with ScriptedServer(refusal) as server, make("openai", server) as provider:
             with pytest.raises(ProviderError, match="must be at the beginning"):
                 provider.chat(messages, **more)
