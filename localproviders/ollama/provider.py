@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os  # noqa: F401  # `typing.get_type_hints` finds the type in `Files` by this name
 import time
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
