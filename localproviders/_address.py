@@ -97,7 +97,8 @@ def parse_endpoint(
     All providers use these rules. If the address has no scheme, the scheme is http. If it has a
     scheme but no port, the port is that of the scheme (80 or 443). If it has neither, the port is
     the default port of the server. An address that servers bind to, such as ``0.0.0.0``, becomes a
-    loopback address. A path is kept.
+    loopback address. A path is kept, except a method of an API at its end, such as
+    ``/chat/completions`` or ``/api/chat``.
 
     Args:
         text: The address as the user wrote it. An empty string means the loopback address and the
@@ -148,7 +149,8 @@ def _parse(text: str, default_port: int, lenient: bool, api_suffixes: Tuple[str,
 def _credentials() -> ConfigurationError:
     return ConfigurationError(
         "the address contains credentials, which would appear in logs",
-        hint="write the address without the credentials, and pass api_key=...",
+        hint="write the address without the credentials, and pass api_key=... or"
+        " auth=(user, password)",
     )
 
 
@@ -190,6 +192,15 @@ def _port(text: Optional[str], fallback: int, lenient: bool) -> int:
     raise ConfigurationError("the port is not a number from 1 to 65535")
 
 
+# A path that ends in a method of an API. No API begins below a method, so such an address was
+# copied from an example, and means the address before the method.
+_METHOD = re.compile(
+    r"(?:(.*)/)?chat/completions"
+    r"|(.*\bv\d+)/(?:chat|completions|embeddings|models)"
+    r"|(.*\bapi)/(?:chat|generate|embed|embeddings|tags|ps|show|version)"
+)
+
+
 def _clean_path(path: str, api_suffixes: Tuple[str, ...]) -> str:
     # A query is refused: the paths of the API are appended to this path, and would become a part
     # of the query. The text is not quoted, because a query may contain a key.
@@ -199,6 +210,8 @@ def _clean_path(path: str, api_suffixes: Tuple[str, ...]) -> str:
             hint="write only the scheme, the host, the port and a plain path",
         )
     path = path.strip("/")
+    method = _METHOD.fullmatch(path)
+    path = next(filter(None, method.groups()), "") if method else path
     for suffix in api_suffixes:
         if path == suffix or path.endswith("/" + suffix):
             path = path[: -len(suffix)].strip("/")
@@ -238,6 +251,23 @@ def short_form_hint(host: str) -> Optional[str]:
         f"write the address with {address}: the server checks the Host header, and may refuse the"
         f" short form {host}"
     )
+
+
+def path_hint(endpoint: Endpoint, api_path: str) -> Optional[str]:
+    """Return a hint if the path of an address seems to be wrong; otherwise None.
+
+    Args:
+        endpoint: The address.
+        api_path: The path that such an address has, such as ``/v1``, or an empty string.
+    """
+    origin, path = endpoint.origin, endpoint.path
+    if api_path:
+        if not path:
+            return f"write the address with the version of the API: {origin}{api_path}"
+        return f"write the address as {origin}{api_path}" if path == "/api" else None
+    if re.match(r"/(v\d|api)(/|$)", path):
+        return f"the address ends with {path}: write the address as {origin}"
+    return f"check the path {path}: without a path, the address is {origin}" if path else None
 
 
 def is_localhost(host: str) -> bool:

@@ -86,7 +86,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _KEY_NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: Names that a kind cannot use for its keys, because they are keys of every server in the
 #: configuration or arguments of every provider.
-_RESERVED_KEYS = OPTIONS | {"kind", "endpoint", "limits", "own_keys"}
+_RESERVED_KEYS = OPTIONS | {"kind", "endpoint", "limits", "own_keys", "username", "password"}
 _HIGHEST_PORT = 65535
 _KEY_TYPES = ("text", "number", "boolean", "file", "list")
 _IN_PROJECT = ("yes", "no", "own")

@@ -473,7 +473,8 @@ class ModelProvider(ABC):
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
-            system: Instructions for the model, sent as a system message before the messages.
+            system: Instructions for the model, sent as a system message before the messages. If
+                these begin with a system message, both are sent as one.
             tools: Tools that the model may call.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits.
@@ -520,7 +521,8 @@ class ModelProvider(ABC):
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
-            system: Instructions for the model, sent as a system message before the messages.
+            system: Instructions for the model, sent as a system message before the messages. If
+                these begin with a system message, both are sent as one.
             tools: Tools that the model may call.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The time between two chunks counts.
@@ -569,7 +571,8 @@ class ModelProvider(ABC):
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
-            system: Instructions for the model, sent as a system message before the messages.
+            system: Instructions for the model, sent as a system message before the messages. If
+                these begin with a system message, both are sent as one.
             tools: Tools that the model may call; their definitions are counted.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits, with a total of 30 s.
@@ -615,7 +618,8 @@ class ModelProvider(ABC):
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
-            system: Instructions for the model, sent as a system message before the messages.
+            system: Instructions for the model, sent as a system message before the messages. If
+                these begin with a system message, both are sent as one.
             tools: Tools that the model may call; the template writes their definitions.
             thinking: True, False or a level, as in `chat`; None leaves it to the server.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
@@ -713,7 +717,8 @@ class ModelProvider(ABC):
             response_type: A dataclass, a `TypedDict`, another type that `schema_of` supports, a
                 pydantic model, or a JSON Schema. With a JSON Schema, the value is plain JSON.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
-            system: Instructions for the model, sent as a system message before the messages.
+            system: Instructions for the model, sent as a system message before the messages. If
+                these begin with a system message, both are sent as one.
             max_attempts: Maximum number of responses.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The total limit applies to all attempts together.
@@ -791,7 +796,8 @@ class ModelProvider(ABC):
             tools: Functions with annotations, or `Tool` values that have a `function`. A function
                 may be an ``async def``; it then runs with `asyncio.run` in this thread.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
-            system: Instructions for the model, sent as a system message before the messages.
+            system: Instructions for the model, sent as a system message before the messages. If
+                these begin with a system message, both are sent as one.
             max_rounds: Maximum number of requests. The last one is sent without the tools, unless
                 it is the only one. If the model still calls tools in its response, they are not
                 run.

@@ -52,7 +52,7 @@ class SecretString:
     @exact_keywords
     def __init__(self, value: str, *, _origin: Optional[str] = None) -> None:
         given, value = Sealed(value), ""
-        _check_header_text(given, _origin)
+        check_header_text(given, f"the key in {_origin}" if _origin else "the key")
         self._value: Optional[Unseen] = Unseen(given.cell_contents)
         self._origin = _origin
 
@@ -234,15 +234,24 @@ def _not_a_string(given: CellType, what: str) -> ConfigurationError:
     )
 
 
-def _check_header_text(given: CellType, origin: Optional[str]) -> None:
-    where = f"the key in {origin}" if origin else "the key"
+def check_header_text(given: CellType, what: str) -> None:
+    """Check that a value can be sent in a header line.
+
+    Args:
+        given: The sealed value.
+        what: The name of the value in error messages.
+
+    Raises:
+        ConfigurationError: The value is not a str, is empty, has blanks at its ends, or has a
+            character that a header line cannot contain. The message does not quote the value.
+    """
     if not isinstance(given.cell_contents, str):
-        raise _not_a_string(given, where)
+        raise _not_a_string(given, what)
     if not given.cell_contents or given.cell_contents != given.cell_contents.strip():
-        raise ConfigurationError(f"{where} is empty or has blanks at its ends")
+        raise ConfigurationError(f"{what} is empty or has blanks at its ends")
     # `max` instead of a loop, because a loop would put each letter of the key into this frame.
     if not given.cell_contents.isprintable() or max(given.cell_contents) > "\xff":
         raise ConfigurationError(
-            f"{where} has a character that a header line cannot contain",
-            hint="look for a line break or a typographic quote that was copied with the key",
+            f"{what} has a character that a header line cannot contain",
+            hint="look for a line break or a typographic quote that was copied with it",
         )

@@ -19,23 +19,35 @@ from typing import (
     Tuple,
     TypedDict,
     Union,
+    cast,
 )
 
 from localproviders._address import Endpoint, as_proxies
+from localproviders._credentials import (
+    BasicAuth,
+    RequestHeaders,
+    as_auth,
+    as_headers,
+    check_one_authorization,
+)
 from localproviders._did_you_mean import did_you_mean, suggest_keyword
 from localproviders._record import CONTENT, Record, field, loads, record
 from localproviders.errors import ConfigurationError
-from localproviders.secret import Sealed, SecretString, as_key
+from localproviders.secret import Sealed, SecretString, Unseen, as_key
 from localproviders.telemetry import Listener
 from localproviders.types.limits import Limits, RetryPolicy, Timeout, resolve
 from localproviders.types.requests import LOCALITIES, Locality
 
 ApiKey = Union[str, SecretString, None]
 Proxies = Union[Mapping[str, str], str, None]
+RequestHeadersLike = Optional[Mapping[str, Union[str, SecretString]]]
+Auth = Optional[Tuple[str, Union[str, SecretString]]]
 
 #: Metadata of fields that may contain a secret. The constructor hides their values first.
 KEY_FIELD: Mapping[str, Any] = {"hide": as_key}
 PROXIES_FIELD: Mapping[str, Any] = {**CONTENT, "hide": as_proxies}
+HEADERS_FIELD: Mapping[str, Any] = {**CONTENT, "hide": as_headers}
+AUTH_FIELD: Mapping[str, Any] = {**CONTENT, "hide": as_auth}
 
 
 class ConnectionOptions(TypedDict, total=False):
@@ -50,6 +62,8 @@ class ConnectionOptions(TypedDict, total=False):
     max_line_bytes: int
     max_body_bytes: int
     max_json_depth: int
+    headers: RequestHeadersLike
+    auth: Auth
 
 
 class ProviderOptions(ConnectionOptions, total=False):
@@ -76,6 +90,8 @@ _PASSED_OPTIONS = CONNECTION.union(("model",))
 _HIDE_FUNCTIONS: Mapping[str, Callable[[CellType], Any]] = {
     "api_key": as_key,
     "proxies": as_proxies,
+    "headers": as_headers,
+    "auth": as_auth,
 }
 
 
@@ -108,6 +124,13 @@ class Settings(Record):
         max_line_bytes: Maximum length of a line of a stream, in bytes.
         max_body_bytes: Maximum size of a decoded response body, in bytes.
         max_json_depth: Maximum nesting of a JSON response, in levels.
+        headers: Headers that are added to every request to this endpoint, and to no other. A
+            value is treated like `api_key` if it is a `SecretString`, or the value of
+            ``Authorization``, ``Cookie``, ``Api-Key`` or ``X-Api-Key``. No value is in a log, an
+            error, a repr or an event. Headers that the transport sets itself are refused, except
+            ``User-Agent``.
+        auth: User and password for Basic authentication, instead of `api_key`. The password is
+            treated like `api_key`.
 
     Raises:
         ConfigurationError: A value is invalid.
@@ -129,10 +152,13 @@ class Settings(Record):
     max_line_bytes: int = 32 * 1024 * 1024
     max_body_bytes: int = 256 * 1024 * 1024
     max_json_depth: int = 100
+    headers: RequestHeadersLike = field(default=None, metadata=HEADERS_FIELD)
+    auth: Auth = field(default=None, metadata=AUTH_FIELD)
 
     def __post_init__(self) -> None:
         self._keep_as_tuples("client_cert", "listeners")
         self._check_types()
+        check_one_authorization(self.api_key, self._basic_auth, self._request_headers)
         if self.locality not in LOCALITIES:
             raise ConfigurationError(
                 f"there is no locality {self.locality!r}"
@@ -146,6 +172,53 @@ class Settings(Record):
                 hint='pass locality="any"',
             )
 
+    # The constructor has converted both values, see `_HIDE_FUNCTIONS`.
+    @property
+    def _request_headers(self) -> RequestHeaders:
+        return cast("RequestHeaders", self.headers) or _NO_HEADERS
+
+    @property
+    def _basic_auth(self) -> Optional[BasicAuth]:
+        return cast("Optional[BasicAuth]", self.auth)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether requests carry a secret: an API key, a password, or a header that is a key."""
+        keys = self._request_headers.keys_in_values
+        return self.api_key is not None or self.auth is not None or bool(keys)
+
+    def headers_of_caller(self) -> Dict[str, str]:
+        """Return the headers with the key, the password and the caller's headers, as they are sent.
+
+        The reprs of the values are redacted.
+
+        Raises:
+            ConfigurationError: A secret is missing. It was a literal that was pickled or turned
+                into a dictionary, or its variable was not set when the pickle was loaded.
+        """
+        found = self._request_headers.revealed()
+        if self.api_key is not None:
+            found["Authorization"] = self.api_key.as_bearer()
+        if self._basic_auth is not None:
+            found["Authorization"] = Unseen(self._basic_auth.as_header().reveal())
+        return found
+
+    def without_secrets(self, text: str, *, only_keys: bool = False) -> str:
+        """Return the text with the API key, the password and the caller's headers redacted.
+
+        Args:
+            text: The text of a server.
+            only_keys: Whether to keep the values of headers that are not keys.
+        """
+        text = Unseen(text)
+        headers = self._request_headers
+        keys = () if self.api_key is None else (self.api_key,)
+        for secret in (*keys, *(headers.keys_in_values if only_keys else ())):
+            text = Unseen(secret.scrub(text))
+        if self._basic_auth is not None:
+            text = Unseen(self._basic_auth.scrub(text))
+        return str(text) if only_keys else headers.scrub(text)
+
     def _check_types(self) -> None:
         for name, (types, what) in _TYPES.items():
             value = getattr(self, name)
@@ -158,6 +231,7 @@ class Settings(Record):
                 raise ConfigurationError(f"{name} must be a whole number above 0, not {shown}")
 
 
+_NO_HEADERS = RequestHeaders()
 _TEXT = (str, type(None))
 _PATH = (*_TEXT, os.PathLike)
 
@@ -241,6 +315,16 @@ def safe_options(given: CellType, known: Container[str] = CONNECTION) -> Dict[st
         else given.cell_contents[name]
         for name in given.cell_contents
     }
+
+
+def sets_authorization(options: Mapping[str, Any]) -> bool:
+    """Return whether hidden options of a constructor set the header ``Authorization``.
+
+    A key from the environment is then not used.
+    """
+    headers: Optional[RequestHeaders] = options.get("headers")
+    has_header = headers is not None and headers.has("Authorization")
+    return options.get("auth") is not None or has_header
 
 
 def first_variable(*names: str) -> Optional[SecretString]:

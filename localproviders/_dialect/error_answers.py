@@ -7,7 +7,7 @@ import re
 from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
-from localproviders._address import Endpoint, short_form_hint
+from localproviders._address import Endpoint, path_hint, short_form_hint
 from localproviders._dialect.values import count, is_failure_code, mapping, retry_after
 from localproviders._did_you_mean import did_you_mean
 from localproviders._http.framing import parse_json
@@ -429,17 +429,17 @@ def _with_parameter(text: str, kind: str, name: Any) -> str:
 # Each row has a pattern, a kind of server and the provider for it. The pattern matches the text
 # with which this kind of server refuses an unknown path (docs/reference/lmstudio.md, "Recognising
 # the server"; docs/reference/ollama.md, "Status codes").
+_DIALECT = "OpenAICompatibleProvider, with /v1 in its address"
 _SERVER_SIGNS: Sequence[Tuple[str, str, str]] = (
     (r"Unexpected endpoint or method", "LM Studio", "LMStudioProvider"),
     (r"^404 page not found$", "Ollama", "OllamaProvider"),
-    (
-        r"^File Not Found$",
-        "llama.cpp",
-        "OpenAICompatibleProvider, with /v1 in its address",
-    ),
+    (r"^File Not Found$", "llama.cpp", _DIALECT),
+    # The text of FastAPI.
+    (r"^Not Found$", "vLLM or another server of OpenAI's dialect", _DIALECT),
 )
 
-_FORBIDDEN, _NOT_FOUND = 403, 404
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
+_BASIC_HINT = "pass auth=(user, password)"
 _WEB_SERVER_HINT = (
     "check the host, the port and the path of the address: a web server seems to listen there"
 )
@@ -474,6 +474,7 @@ def explain(
             hint="use the final address, to which the server redirects",
             status=status,
         )
+    challenge = headers.get("WWW-Authenticate") or ""
     try:
         body = parse_json(text, _MAX_DEPTH)
         words = read_words(body, is_refusal=True)
@@ -492,6 +493,8 @@ def explain(
         error = from_words(words or Words(text=text.strip()), rules, status)
     if isinstance(error, ServerBusyError):
         error.retry_after_s = retry_after(headers.get("Retry-After"))
+    if status == _UNAUTHORIZED and re.match(r"basic\b", challenge, re.IGNORECASE):
+        error.hint = _BASIC_HINT
     return error
 
 
@@ -528,24 +531,16 @@ def address_hint(
         needs_hint = isinstance(error, ProtocolError) and not error.hint and not error.partial
         if not needs_hint:
             return None
+        if "web page" in error.message:
+            return _WEB_SERVER_HINT
         return f"check that this is the address of {kind}: another server may listen there"
-    hint = _path_hint(endpoint, api_path)
-    if hint is None and sign is not None and sign[1] != kind:
-        hint = f"the server seems to be {sign[1]}: use {sign[2]}"
-    return hint
-
-
-def _path_hint(endpoint: Endpoint, api_path: str) -> Optional[str]:
-    """Return a hint if the path of an address seems to be wrong; otherwise None."""
-    origin, path = endpoint.origin, endpoint.path
-    if api_path:
-        if not path:
-            return f"write the address with the version of the API: {origin}{api_path}"
-        method = re.fullmatch(r"(.*/v\d+)/(?:chat/completions|completions|models|embeddings)", path)
-        return f"write the address as {origin}{method.group(1)}" if method else None
-    if re.match(r"/(v\d|api)(/|$)", path):
-        return f"the address ends with {path}: write the address as {origin}"
-    return f"check the path {path}: without a path, the address is {origin}" if path else None
+    hint = path_hint(endpoint, api_path)
+    if hint is not None or sign is None or sign[1] == kind:
+        return hint
+    if api_path and sign[2] == _DIALECT:  # the right kind of provider, perhaps with a wrong path
+        right = f"{endpoint.origin}{api_path}"
+        return None if endpoint.url == right else f"write the address as {right}"
+    return f"the server seems to be {sign[1]}: use {sign[2]}"
 
 
 def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None) -> ProviderError:

@@ -56,6 +56,8 @@ def _tls(error: BaseException, call: Call) -> ProviderError:
 
 
 def _unreachable(error: BaseException, _: Call) -> ProviderError:
+    if isinstance(error, socket.gaierror):
+        return UnreachableError(f"the host name cannot be resolved: {_message(error)}")
     return UnreachableError(f"the server cannot be reached: {_message(error)}")
 
 

@@ -115,8 +115,10 @@ def _resolve_name(host: str, port: int, call: Call) -> List[Target]:
         try:
             answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             found.extend(Target(family, address) for family, _, _, _, address in answers)
-        except (OSError, UnicodeError) as error:  # UnicodeError: the name is not valid IDNA
-            failed.append(error if isinstance(error, OSError) else OSError(str(error)))
+        except OSError as error:
+            failed.append(error)
+        except UnicodeError as error:  # the name is not valid IDNA
+            failed.append(socket.gaierror(socket.EAI_NONAME, str(error)))
         finally:
             done.set()
 

@@ -237,7 +237,7 @@ class Session:
         self._verify = certificates.trusted(settings.ca_bundle) or _bundled()
         certificates.check_client(settings.client_cert)
         self._proxies = self._choose_proxies()
-        in_the_clear = settings.endpoint.scheme == "http" and settings.api_key is not None
+        in_the_clear = settings.endpoint.scheme == "http" and settings.has_key
         self._adapter = _Adapter(
             LocalityPolicy(
                 settings.locality,

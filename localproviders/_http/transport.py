@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -306,10 +307,9 @@ class Transport:
         error.add_context(provider=settings.name, endpoint=settings.endpoint.url)
         self._hide(error, texts)
         if isinstance(error, UnreachableError) and error.hint is None:
-            error.hint = (
-                f"check that the server is running; this address came from:"
-                f" {settings.endpoint_origin}"
-            )
+            is_name = isinstance(error.__cause__, socket.gaierror)
+            step = "check the host name" if is_name else "check that the server is running"
+            error.hint = f"{step}; this address came from: {settings.endpoint_origin}"
         return error
 
     def _hide(self, error: ProviderError, texts: Iterable[str]) -> None:
@@ -322,13 +322,12 @@ class Transport:
                 setattr(error, name, self._scrub(without_prompt(text, prompts)))
         error.args = (error.message,)
 
-    def _scrub(self, text: str) -> str:
-        """Return text from a server without the key and the passwords of the proxies."""
+    def _scrub(self, text: str, *, only_keys: bool = False) -> str:
+        """Return text from a server without keys, passwords, and the caller's headers."""
         # The repr of an `Unseen` does not show its text. So a traceback does not show the key or
         # the passwords before they are removed.
         text = Unseen(text)
-        if self._settings.api_key is not None:
-            text = Unseen(self._settings.api_key.scrub(text))
+        text = Unseen(self._settings.without_secrets(text, only_keys=only_keys))
         for session in list(self._sessions.values()):
             text = Unseen(session.scrub(text))
         return str(text)
@@ -356,17 +355,16 @@ class Transport:
         return cached
 
     def _make_headers(self, media: Optional[str], accept: str) -> Headers:
-        key = self._settings.api_key
-        return Headers(
-            {
-                "User-Agent": f"localproviders/{__version__}",
-                "Accept": accept,
-                # Compression has no advantage for a local server, and would delay chunks.
-                "Accept-Encoding": "identity",
-                **({"Content-Type": media} if media is not None else {}),
-                **({"Authorization": key.as_bearer()} if key is not None else {}),
-            }
-        )
+        ours = {
+            "User-Agent": f"localproviders/{__version__}",
+            "Accept": accept,
+            # Compression has no advantage for a local server, and would delay chunks.
+            "Accept-Encoding": "identity",
+            **({"Content-Type": media} if media is not None else {}),
+        }
+        given = Headers(self._settings.headers_of_caller())
+        names = set(map(str.lower, given))
+        return Headers({**{n: ours[n] for n in ours if n.lower() not in names}, **given})
 
     def _refuse(self, answer: Answer) -> NoReturn:
         """Raise the error for a response whose status is not 2xx."""
@@ -382,7 +380,9 @@ class Transport:
         raise failure
 
     def _error_of(self, answer: Answer) -> ProviderError:
-        text = Unseen(self._scrub(_error_text(answer)))
+        # Other headers than keys may have ordinary words, which decide the class of the error. So
+        # `_hide` removes them later.
+        text = Unseen(self._scrub(_error_text(answer), only_keys=True))
         error = self._explain(answer.status, text, answer.headers)
         self._hide(error, ())
         return error

@@ -72,6 +72,9 @@ class OwnField(NamedTuple):
             field of the request, or only this value of it. Such a refusal is not remembered.
         denial: Pattern that the text must also match, if its status is not 4xx.
         hint: The hint of an error that refuses the field, if the field is the caller's.
+        done: The change to the request, for the warning.
+        of_model: Whether a refusal is remembered only for the model of the request, even if the
+            text does not mention a model.
     """
 
     name: str
@@ -82,6 +85,8 @@ class OwnField(NamedTuple):
     combined: str = r"(?!)"
     denial: str = _NOT_SUPPORTED
     hint: Optional[str] = None
+    done: str = "it was left out"
+    of_model: bool = False
 
 
 def schema_field(keys: Tuple[str, ...], leave_out: Callable[[Dict[str, Any]], bool]) -> OwnField:
@@ -106,6 +111,41 @@ def schema_field(keys: Tuple[str, ...], leave_out: Callable[[Dict[str, Any]], bo
     )
 
 
+def _with_one_system_message(payload: Dict[str, Any]) -> bool:
+    """Join the system messages of a request to its first message; return whether that changed it.
+
+    Only texts are joined, in their order. Messages with other content are not changed.
+    """
+    messages: List[Mapping[str, Any]] = list(payload.get("messages") or [])
+    system = [message for message in messages if message["role"] == "system"]
+    is_text = all(set(message) == {"role", "content"} for message in system)
+    if not system or not is_text or (len(system) == 1 and messages[0] is system[0]):
+        return False
+    if not all(isinstance(message["content"], str) for message in system):
+        return False
+    text = Unseen("\n\n".join(message["content"] for message in system))
+    others = [message for message in messages if message["role"] != "system"]
+    payload["messages"] = [{"role": "system", "content": text}, *others]
+    return True
+
+
+#: System messages after the first message, which the chat templates of some models refuse
+#: (docs/dialects.md, "System messages").
+SYSTEM_MESSAGES = OwnField(
+    name="these system messages",
+    refusal=r"system (message|prompt|role)s?\b.{0,60}"
+    r"\b(beginning|first|start|once|multiple|only one)"
+    r"|\b(multiple|several|more than one|only one|a single|single|first)\b.{0,40}"
+    r"\bsystem (message|prompt)|roles must alternate",
+    keys=("messages",),
+    leave_out=_with_one_system_message,
+    lost="the model reads all their texts before the conversation",
+    denial="",
+    done="they were sent as one message at the beginning",
+    of_model=True,
+)
+
+
 class RefusedFields:
     """The fields that the server of one provider refuses, by path and model.
 
@@ -113,12 +153,11 @@ class RefusedFields:
     """
 
     def __init__(self) -> None:
-        # Two fields can have the same name for the caller, but not the same first key.
-        self._known: Set[Tuple[str, Optional[str], str]] = set()
+        self._known: Set[Tuple[str, Optional[str], Tuple[str, str]]] = set()
 
     def add(self, path: str, model: Optional[str], field: OwnField) -> None:
         """Remember a refusal; None as the model means all models."""
-        self._known.add((path, model, field.keys[0]))
+        self._known.add((path, model, _identity(field)))
 
     def among(self, fields: Sequence[OwnField], path: str, model: str) -> List[OwnField]:
         """Return those of the fields that the server refuses."""
@@ -126,12 +165,17 @@ class RefusedFields:
             field
             for field in fields
             if not self._known.isdisjoint(
-                {(path, None, field.keys[0]), (path, model, field.keys[0])}
+                {(path, None, _identity(field)), (path, model, _identity(field))}
             )
         ]
 
     def __bool__(self) -> bool:
         return bool(self._known)
+
+
+def _identity(field: OwnField) -> Tuple[str, str]:
+    """Return what no other field has: two fields can have the same name, or the same first key."""
+    return field.name, field.keys[0]
 
 
 def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, str]:
@@ -259,7 +303,7 @@ class Sending:
         """Remember the fields that were left out, and return the warnings for the response."""
         self._remember()
         name = self._provider.name
-        left_out = [f"{name} refuses {f.name}, so it was left out: {f.lost}" for f in self._missing]
+        left_out = [f"{name} refuses {f.name}, so {f.done}: {f.lost}" for f in self._missing]
         return left_out if self._reloaded is None else [*left_out, self._reloaded]
 
     def _remember(self) -> None:
@@ -267,7 +311,8 @@ class Sending:
         for field, said in self._left_out.items():
             # Without a text, the refusal was known before.
             if said and not _says(field.combined, said):
-                model = self._model if _concerns_a_model(said, self._model) else None
+                is_of_model = field.of_model or _concerns_a_model(said, self._model)
+                model = self._model if is_of_model else None
                 self._provider._refused.add(self._path, model, field)
 
     def _remember_earlier(self, error: ProviderError) -> None:

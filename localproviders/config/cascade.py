@@ -22,6 +22,7 @@ from typing import (
 )
 
 from localproviders import kinds
+from localproviders._credentials import check_header_names
 from localproviders._did_you_mean import did_you_mean
 from localproviders._file_owner import TRUSTED_FOLDERS
 from localproviders._record import (
@@ -62,7 +63,7 @@ from localproviders.config.project_file import (
     keep_smaller_numbers,
     locality_of,
 )
-from localproviders.config.secrets import check_exposed, read_key
+from localproviders.config.secrets import check_exposed, read_secrets
 from localproviders.config.values import DEFAULT, ConfiguredAddress, Origin, ServerConfig
 from localproviders.errors import ConfigurationError
 from localproviders.kinds import ProviderKind
@@ -124,7 +125,7 @@ def read(request: LoadRequest) -> Dict[str, Any]:
     merged = _merge(files, variables, profile, arguments)
     check_choices(merged, servers_in(iter(merged)))
     exposed = _find_exposed_files(trusted, surroundings)
-    check_exposed((entry for layers in trusted for _, entry in layers.entries()), exposed)
+    check_exposed((pair for layers in trusted for pair in layers.entries()), exposed)
     fields = _make_fields(merged, surroundings)
     return {**fields, "profile": profile, "origins": _origins_of(merged, origin)}
 
@@ -214,10 +215,10 @@ def _make_fields(merged: Layer, surroundings: Surroundings) -> Dict[str, Any]:
     fields["limits"] = Limits(**tables.get(("limits",), {}))
     fields["retry"] = RetryPolicy(**tables.get(("retry",), {}))
     fields["servers"] = tuple(_make_server(name, merged, tables) for name in names)
+    secrets = read_secrets(merged, surroundings)
     fields["servers"] = tuple(
-        server if key is None else server.replace(api_key=read_key(key, surroundings))
+        server.replace(**secrets[server.name]) if server.name in secrets else server
         for server in fields["servers"]
-        for key in (merged.get(("servers", server.name, "api_key")),)
     )
     return fields
 
@@ -235,6 +236,8 @@ def _make_server(name: str, merged: Layer, tables: Tables) -> ServerConfig:
     server_path = ("servers", name)
     own = {**tables.get(server_path, {})}
     own.setdefault("kind", _kind_of(name, own))
+    if (*server_path, "headers") in tables:
+        own["headers"] = tables[(*server_path, "headers")]
     _check_consistency(server_path, own, merged)
     kind = kinds.get(own["kind"])
     own["kind"] = kind.name  # `_kind_of` may have returned the server's name, an alias of the kind
@@ -248,7 +251,8 @@ def _make_server(name: str, merged: Layer, tables: Tables) -> ServerConfig:
         raise key_error(
             where, (*server_path, "proxies"), rule, 'write locality = "any" for this server'
         )
-    own.pop("api_key", None)  # read later, when all servers are known to be valid
+    for secret in ("api_key", "username", "password", "headers"):
+        own.pop(secret, None)  # read later, when all servers are known to be valid
     own["limits"] = Limits(**_with_inherited(tables, server_path, "limits"))
     own["retry"] = RetryPolicy(**_with_inherited(tables, server_path, "retry"))
     own["own_keys"] = {key: own.pop(key) for key in list(own) if key not in _FIELD_NAMES}
@@ -285,7 +289,9 @@ def _check_consistency(server_path: KeyPath, own: Dict[str, Any], merged: Layer)
         if key not in possible:
             rule = f"is not a key of a server of the kind {kind.name!r}"
             hint = "remove the key, or change the kind"
-            raise key_error(merged[(*server_path, key)].origin, (*server_path, key), rule, hint)
+            raise key_error(
+                _first_origin((*server_path, key), merged), (*server_path, key), rule, hint
+            )
     for needed in _required_keys(kind):
         if needed not in own:
             raise key_error(
@@ -294,6 +300,27 @@ def _check_consistency(server_path: KeyPath, own: Dict[str, Any], merged: Layer)
                 f"has no {needed}",
                 f"write {needed} = ...",
             )
+    _check_login(server_path, own, merged)
+
+
+def _check_login(server_path: KeyPath, own: Dict[str, Any], merged: Layer) -> None:
+    """Reject a user without a password, several forms of authorization, and unusable headers."""
+    path, rule, hint = server_path, "", None
+    headers: Mapping[str, Any] = own.get("headers", {})
+    for one, other in (("username", "password"), ("password", "username")):
+        if one in own and other not in own:
+            path, rule, hint = (*server_path, one), f"needs {other}", f"write {other} = ..."
+    names = [name for name in headers if name.lower() == "authorization"]
+    given = [*(name for name in ("api_key", "password") if name in own), *names]
+    if len(given) > 1:
+        path = (*server_path, *(("headers",) if given[1] in names else ()), given[1])
+        rule, hint = f"and {given[0]} cannot both be set for one server", "remove one of them"
+    try:
+        check_header_names(list(headers))
+    except ConfigurationError as error:
+        path, rule, hint = (*server_path, "headers"), f"is invalid: {error.message}", error.hint
+    if rule:
+        raise key_error(_first_origin(path, merged), path, rule, hint)
 
 
 def _check_own_keys(server_path: KeyPath, kind: ProviderKind, merged: Layer) -> Dict[str, Any]:
@@ -317,9 +344,9 @@ def _required_keys(kind: ProviderKind) -> List[str]:
     return required if needs_no_address else [*required, "endpoint"]
 
 
-def _first_origin(server_path: KeyPath, merged: Layer) -> Origin:
-    """Return the origin of the first key of a server."""
-    return next(entry.origin for path, entry in merged.items() if path[:2] == server_path)
+def _first_origin(table: KeyPath, merged: Layer) -> Origin:
+    """Return the origin of a key, or of the first key of a table, such as that of a server."""
+    return next(e.origin for path, e in merged.items() if path[: len(table)] == table)
 
 
 class ConfigKeys(TypedDict, total=False):
@@ -496,7 +523,8 @@ class Config(Record):
     def _dotted_names(self, keys: Sequence[Key]) -> List[str]:
         """Return the dotted names of all keys that this configuration can have."""
         names = [server.name for server in self.servers]
-        rows = [row.path for row in keys if row.path[0] != "aliases"]
+        # The names of aliases and headers are the user's.
+        rows = [row.path for row in keys if row.path[0] != "aliases" and row.path[3:] != (ANY,)]
         found = [".".join(path) for path in rows if ANY not in path]
         found += [
             ".".join([path[0], name, *path[2:]]) for path in rows if ANY in path for name in names

@@ -234,6 +234,16 @@ def key(value: Any, place: Place) -> Union[SecretString, KeySource]:
     return KeySource(form, place.path(given) if form == "file" else text(given, place))
 
 
+def header(value: Any, place: Place) -> Union[str, SecretString, KeySource]:
+    """Check the value of a header, which is written like an API key.
+
+    A string is returned as a string: the name of the header decides whether it is a key.
+    """
+    found = key(value, place)
+    is_string = isinstance(found, SecretString) and found is not value
+    return Unseen(found.reveal()) if is_string and isinstance(found, SecretString) else found
+
+
 # --- values of variables -----------------------------------------------------------------
 
 
@@ -328,7 +338,8 @@ class Key(NamedTuple):
     @property
     def dotted(self) -> str:
         """The path as it is written in a file, with dots."""
-        return ".".join(self.path)
+        is_header = self.path[-2:] == ("headers", ANY)
+        return ".".join((*self.path[:-1], "HEADER") if is_header else self.path)
 
     @property
     def variable(self) -> Optional[str]:
@@ -409,6 +420,15 @@ KEYS: Tuple[Key, ...] = (
     Key((*_SERVER, "api_key"), key, "none",
         "The server's API key, or the variable, file or command to read it from",
         'api_key = {env = "EXAMPLE_API_KEY"}', "no"),
+    Key((*_SERVER, "username"), key, "none",
+        "The user for Basic authentication, written like `api_key`; needs `password`",
+        'username = "me"', "no", None),
+    Key((*_SERVER, "password"), key, "none",
+        "The password for Basic authentication, written like `api_key`; needs `username`",
+        'password = {env = "EXAMPLE_PASSWORD"}', "no", None),
+    Key((*_SERVER, "headers", ANY), header, "none",
+        "A header of every request to the server, written like `api_key`",
+        'X-Team = "research"', "no", None),
     Key((*_SERVER, "allow_plaintext_key"), boolean, "`false`",
         "Whether the API key may be sent over plain HTTP to other machines",
         "allow_plaintext_key = true", "no", as_boolean),

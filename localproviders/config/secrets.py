@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from shlex import quote
-from typing import Any, Callable, Container, Iterable, Iterator, Mapping, Optional
+from typing import (
+    Any,
+    Callable,
+    Container,
+    Dict,
+    Iterable,
+    Iterator,
+    Mapping,
+    Optional,
+    Tuple,
+)
 
+from localproviders._credentials import is_key_header
 from localproviders._file_owner import opened, why_exposed
 from localproviders._interrupts import is_callers
 from localproviders._redact import one_line
 from localproviders.config.files import Surroundings
 from localproviders.config.keys import KeySource
-from localproviders.config.layers import Entry
+from localproviders.config.layers import Entry, KeyPath, Layer
 from localproviders.errors import ConfigurationError
 from localproviders.secret import SecretString
 
@@ -44,19 +55,47 @@ def read_key(entry: Entry, surroundings: Surroundings) -> SecretString:
     raise ConfigurationError(f"{entry.origin}: {message}", hint=hint)
 
 
-def check_exposed(entries: Iterable[Entry], exposed: Container[Path]) -> None:
+def read_secrets(merged: Layer, surroundings: Surroundings) -> Dict[str, Dict[str, Any]]:
+    """Return the API key, the user, the password and the headers of each server, if they are set.
+
+    Args:
+        merged: All layers, merged.
+        surroundings: See `read_key`.
+
+    Raises:
+        ConfigurationError: One of them cannot be read, see `read_key`.
+    """
+    found: Dict[str, Dict[str, Any]] = {}
+    for path, entry in merged.items():
+        if path[0] != "servers" or entry.key is None:
+            continue
+        if path[2:] in _SECRET_KEYS:
+            found.setdefault(path[1], {})[path[2]] = read_key(entry, surroundings)
+        elif path[2] == "headers":
+            headers = found.setdefault(path[1], {}).setdefault("headers", {})
+            is_plain = isinstance(entry.value, str)
+            headers[path[3]] = entry.value if is_plain else read_key(entry, surroundings)
+    return found
+
+
+_SECRET_KEYS = (("api_key",), ("username",), ("password",))
+
+
+def check_exposed(entries: Iterable[Tuple[KeyPath, Entry]], exposed: Container[Path]) -> None:
     """Check that files which other users can read contain no API key, in any profile.
 
     Args:
-        entries: All entries of the files.
+        entries: All entries of the files, with their paths.
         exposed: Files that must not contain a key, because other users can read them.
 
     Raises:
         ConfigurationError: One of the `exposed` files contains an API key.
     """
-    for entry in entries:
+    for path, entry in entries:
         file = entry.origin.file
-        if isinstance(entry.value, SecretString) and file is not None and file in exposed:
+        is_header = path[2:3] == ("headers",) and isinstance(entry.value, str)
+        is_key = is_key_header(path[3]) if is_header else isinstance(entry.value, SecretString)
+        if is_key and file is not None and file in exposed:
             raise ConfigurationError(
                 f"{entry.origin}: other users can read the key in {one_line(str(file))}",
                 hint=f"chmod 600 {quote(str(file))}",

@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 from localproviders import kinds
+from localproviders._credentials import BasicAuth
 from localproviders._record import FrozenDict, Record, field, loads, record
 from localproviders._redact import one_line
+from localproviders.errors import ConfigurationError
 from localproviders.kinds import ProviderKind
 from localproviders.secret import SecretString
-from localproviders.settings import KEY_FIELD, PROXIES_FIELD, Proxies
+from localproviders.settings import (
+    HEADERS_FIELD,
+    KEY_FIELD,
+    PROXIES_FIELD,
+    Proxies,
+    RequestHeadersLike,
+)
 from localproviders.types.limits import Limits, RetryPolicy
 
 
@@ -110,6 +118,13 @@ class ServerConfig(Record):
         client_cert: A client certificate: one path, or the paths of certificate and key.
         proxies: A proxy URL for each scheme, or ``environment``; used only if `locality` is
             ``any``.
+        username: The user for Basic authentication, already read like `api_key`.
+        password: The password of this user, already read like `api_key`.
+        headers: Headers of every request to the server, already read like `api_key`.
+
+    Raises:
+        ConfigurationError: There is a user without a password, or a password without a user; or
+            a header is invalid.
     """
 
     name: str
@@ -126,8 +141,13 @@ class ServerConfig(Record):
     ca_bundle: Optional[str] = None
     client_cert: Union[str, Tuple[str, str], None] = None
     proxies: Proxies = field(default=None, metadata=PROXIES_FIELD)
+    username: Optional[SecretString] = field(default=None, metadata=KEY_FIELD)
+    password: Optional[SecretString] = field(default=None, metadata=KEY_FIELD)
+    headers: RequestHeadersLike = field(default=None, metadata=HEADERS_FIELD)
 
     def __post_init__(self) -> None:
+        if (self.username is None) != (self.password is None):
+            raise ConfigurationError("username and password must be set together")
         self._keep_as_tuples("client_cert")
         self._freeze("own_keys")
 
@@ -177,11 +197,18 @@ class ServerConfig(Record):
             "client_cert": self.client_cert,
             # The proxy looks up the server's address, so the locality cannot be checked here.
             "proxies": self.proxies if self.locality == "any" else None,
+            "headers": self.headers,
+            "auth": self._auth(),
             # This is the last entry. For some kinds it replaces `model`, which is then the path of
             # the model file.
             kind.address_argument: address,
         }
         return {name: value for name, value in found.items() if value is not None}
+
+    def _auth(self) -> Optional[BasicAuth]:
+        if self.username is None or self.password is None:
+            return None
+        return BasicAuth(self.username, self.password)
 
     def _own_keys_of(self, kind: ProviderKind) -> Dict[str, Any]:
         found = dict(self.own_keys)

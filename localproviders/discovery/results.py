@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, List, Literal, Optional, Tuple
+from urllib.parse import urlsplit
 
 from localproviders import kinds
 from localproviders._record import CONTENT, Line, Record, field, loads, loads_each, record
@@ -27,6 +28,9 @@ STATES: Tuple[State, ...] = ("available", "degraded", "needs a key", "unavailabl
 _OTHER_WAYS = """\
 - If a server runs at another address: discover(["http://127.0.0.1:<port>"]).
 - Without a server: LocalEngine("chat") runs a small model in a separate process."""
+
+# Beginning of the reason for a host name that has no address.
+_UNRESOLVED = "the host name cannot be resolved"
 
 # Maximum number of servers in the `str` of a search, so that the hints fit on the same screen.
 _MOST_SERVERS = 12
@@ -285,11 +289,19 @@ def _line_of(server: FoundServer) -> str:
 
 
 def _tried_lines(tried: Tuple[Probe, ...]) -> List[str]:
-    """Return a line for each address with a server, and one line for all other addresses."""
-    empty = [probe.endpoint for probe in tried if probe.outcome == "nothing"]
+    """Return a line for each address with a server, and for each host without an address.
+
+    One line follows for all other addresses.
+    """
+    empty = [probe for probe in tried if probe.outcome == "nothing"]
+    unknown = [probe for probe in empty if probe.reason.startswith(_UNRESOLVED)]
+    silent = [probe.endpoint for probe in empty if probe not in unknown]
     lines = [
         f"{probe.endpoint}: {probe.outcome}; {probe.reason}"
         for probe in tried
         if probe.outcome != "nothing"
     ]
-    return [*lines, f"no server listens at {', '.join(empty)}"] if empty else lines
+    # A host that was given alone is tried at each usual port.
+    reasons = dict.fromkeys(f"{urlsplit(p.endpoint).hostname}: {p.reason}" for p in unknown)
+    closed = [f"no server listens at {', '.join(silent)}"] if silent else []
+    return [*lines, *reasons, *closed]

@@ -17,7 +17,7 @@ KIND = ProviderKind(
     default_address="http://127.0.0.1:1234",
     # Three APIs share one origin, and a user's address may end with the path of any of them
     # (docs/reference/lmstudio.md, "Address").
-    api_paths=("api/v1", "api/v0", "v1"),
+    api_paths=("api/v1", "api/v0", "v1", "api"),
     ports=((1234, "LM Studio"),),
     avoided_ports=tuple((port, _WEBSOCKET) for port in (41343, 52993, 16141, 39414, 22931)),
     key_variables=("LM_API_TOKEN", "LMSTUDIO_API_TOKEN"),

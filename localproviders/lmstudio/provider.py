@@ -31,6 +31,7 @@ from localproviders.settings import (
     first_variable,
     make_settings,
     safe_options,
+    sets_authorization,
 )
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Image
@@ -65,7 +66,7 @@ _PORT = 1234
 
 # Three APIs share one origin, and a user's address may end with the path of any of them
 # (docs/reference/lmstudio.md, "Address").
-_API_ROOTS = ("api/v1", "api/v0", "v1")
+_API_ROOTS = ("api/v1", "api/v0", "v1", "api")
 
 # Maximum number of other model names in one response that are looked up in the model list. A server
 # that sends another name in each chunk must not cause a list request for each chunk.
@@ -99,8 +100,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
         settings: A complete `Settings` value. The other arguments are then not used.
         **options: Fields of `ConnectionOptions`: ``retry``, ``ca_bundle``,
             ``client_cert``, ``proxies``, ``listeners``, ``allow_plaintext_key``,
-            ``max_line_bytes``, ``max_body_bytes`` and ``max_json_depth``. `Settings` describes
-            each.
+            ``max_line_bytes``, ``max_body_bytes``, ``max_json_depth``, ``headers`` and ``auth``.
+            `Settings` describes each.
 
     The constructor sends nothing. The first call opens a connection and keeps it for later
     calls until `close`.
@@ -164,6 +165,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         given, host, api_key, options = Sealed((host, api_key, options)), None, None, EMPTY
         address, key, connection = map(Sealed, given.cell_contents)
         if settings is None:
+            hidden = safe_options(connection)
             settings = make_settings(
                 endpoint=parse_endpoint(
                     address.cell_contents or "", default_port=_PORT, api_suffixes=_API_ROOTS
@@ -171,10 +173,10 @@ class LMStudioProvider(OpenAICompatibleProvider):
                 endpoint_origin="the host argument" if address.cell_contents else "the default",
                 name=name,
                 model=model,
-                api_key=_find_key(key),
+                api_key=_find_key(key, hidden),
                 timeout=timeout,
                 locality=locality,
-                **safe_options(connection),
+                **hidden,
             )
         super().__init__(settings=settings)
 
@@ -779,8 +781,13 @@ class LMStudioProvider(OpenAICompatibleProvider):
         )
 
 
-def _find_key(given: CellType) -> Optional[SecretString]:
-    """Return the API key that was given, or else the key in an environment variable."""
+def _find_key(given: CellType, options: Mapping[str, Any]) -> Optional[SecretString]:
+    """Return the API key that was given, or else the key in an environment variable.
+
+    The variables are not read if other options set the header ``Authorization``.
+    """
     if given.cell_contents:
         return as_key(given)
+    if sets_authorization(options):
+        return None
     return first_variable("LM_API_TOKEN", "LMSTUDIO_API_TOKEN")

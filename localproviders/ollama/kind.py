@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional
+import os
+from types import CellType
+from typing import Any, Mapping, Optional, Tuple
 
+from localproviders._address import Endpoint, parse_endpoint
+from localproviders.errors import ConfigurationError
 from localproviders.kinds import Look, ProviderKind
+from localproviders.secret import Unseen
+
+_PORT = 11434
+# Ends of addresses that people copy from examples: the roots of the API and of OpenAI's dialect.
+_API_ROOTS = ("api", "v1")
 
 KIND = ProviderKind(
     name="ollama",
     title="Ollama",
     provider="localproviders.ollama.provider:OllamaProvider",
     default_address="http://127.0.0.1:11434",
+    api_paths=_API_ROOTS,
     # The default port is described in docs/reference/ollama.md, "Connecting".
-    ports=((11434, "Ollama"),),
+    ports=((_PORT, "Ollama"),),
     address_variable="OLLAMA_HOST",
     key_variables=("OLLAMA_API_KEY",),
     key_hosts=("ollama.com",),
@@ -34,3 +44,29 @@ def recognise(look: Look) -> Optional[object]:
 
 def _version(provider: Any, **limits: Any) -> Mapping[str, Any]:
     return {"version": provider.version(**limits)}
+
+
+def find_endpoint(given: CellType) -> Tuple[Endpoint, str]:
+    """Return the address of the server, and the source of this address.
+
+    Args:
+        given: The sealed address. If the address is None, ``OLLAMA_HOST`` is read.
+
+    Raises:
+        ConfigurationError: The address is invalid.
+    """
+    if given.cell_contents is not None:
+        endpoint = parse_endpoint(given.cell_contents, default_port=_PORT, api_suffixes=_API_ROOTS)
+        return endpoint, "the host argument"
+    variable = Unseen(os.environ.get("OLLAMA_HOST", ""))
+    try:
+        # The server reads the same variable and replaces an invalid port with the default port.
+        endpoint = parse_endpoint(
+            variable, default_port=_PORT, lenient=True, api_suffixes=_API_ROOTS
+        )
+    except ConfigurationError as error:
+        message, hint = error.message, error.hint
+    else:
+        return endpoint, "OLLAMA_HOST" if variable.strip() else "the default"
+    hint = hint or "export OLLAMA_HOST=127.0.0.1:11434, or unset it"
+    raise ConfigurationError(f"OLLAMA_HOST: {message}", hint=hint)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import os  # noqa: F401  # `typing.get_type_hints` finds the type in `Files` by this name
 import time
-from types import CellType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from localproviders._address import Endpoint, parse_endpoint
 from localproviders._dialect.common import Row, Vectors
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._http_provider import HTTPProvider
 from localproviders._http_provider.provider import EmbeddingExchange
-from localproviders._http_provider.sending import OwnField, schema_field
+from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import (
-    ConfigurationError,
     ProviderError,
     UnsupportedError,
     WrongModelError,
 )
+from localproviders.ollama.kind import find_endpoint
 from localproviders.ollama.names import Files, ModelDetails, is_cloud, same_model, split_source
 from localproviders.ollama.wire import responses as wire_responses
 from localproviders.ollama.wire.errors import (
@@ -51,7 +49,7 @@ from localproviders.ollama.wire.responses import (
     parse_vectors,
     remote_host,
 )
-from localproviders.secret import Sealed, Unseen, as_key, errors_without_frames
+from localproviders.secret import Sealed, as_key, errors_without_frames
 from localproviders.settings import (
     EMPTY,
     ApiKey,
@@ -60,6 +58,7 @@ from localproviders.settings import (
     first_variable,
     make_settings,
     safe_options,
+    sets_authorization,
 )
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Messages, as_messages
@@ -67,7 +66,6 @@ from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInf
 from localproviders.types.requests import CompletionRequest, EmbeddingRequest, Locality, texts_of
 from localproviders.types.responses import CompletionChunk
 
-_PORT = 11434
 _CLOUD_HOST = "ollama.com"
 
 if TYPE_CHECKING:
@@ -105,7 +103,8 @@ class OllamaProvider(HTTPProvider):
         settings: A complete `Settings` value. The other arguments are then not used.
         **options: Fields of `ConnectionOptions`: ``retry``, ``ca_bundle``, ``client_cert``,
             ``proxies``, ``listeners``, ``allow_plaintext_key``, ``max_line_bytes``,
-            ``max_body_bytes`` and ``max_json_depth``. `Settings` describes each.
+            ``max_body_bytes``, ``max_json_depth``, ``headers`` and ``auth``. `Settings` describes
+            each.
 
     The constructor sends nothing. The first call opens a connection and keeps it for later
     calls until `close`.
@@ -146,9 +145,10 @@ class OllamaProvider(HTTPProvider):
         given, host, api_key, options = Sealed((host, api_key, options)), None, None, EMPTY
         address, key, connection = map(Sealed, given.cell_contents)
         if settings is None:
-            endpoint, origin = _find_endpoint(address)
-            secret = as_key(key)
-            if secret is None and endpoint.host == _CLOUD_HOST and endpoint.scheme == "https":
+            endpoint, origin = find_endpoint(address)
+            secret, hidden = as_key(key), safe_options(connection)
+            is_cloud_host = endpoint.host == _CLOUD_HOST and endpoint.scheme == "https"
+            if secret is None and is_cloud_host and not sets_authorization(hidden):
                 secret = first_variable("OLLAMA_API_KEY")
             settings = make_settings(
                 endpoint=endpoint,
@@ -158,7 +158,7 @@ class OllamaProvider(HTTPProvider):
                 api_key=secret,
                 timeout=timeout,
                 locality=locality,
-                **safe_options(connection),
+                **hidden,
             )
         super().__init__(settings)
 
@@ -633,6 +633,9 @@ class OllamaProvider(HTTPProvider):
         memory: Optional[Memory] = vars(self).get("_memory")
         return None if memory is None else memory.requested_window(model)
 
+    def _own_fields(self, path: str) -> Sequence[OwnField]:
+        return (SYSTEM_MESSAGES,) if path == "/api/chat" else ()
+
     def _optional_fields(self) -> Sequence[OwnField]:
         return (schema_field(("format",), schema_in_words),)
 
@@ -821,18 +824,3 @@ def _is_same_model(requested: str, served: str) -> bool:
     """
     # Described in docs/reference/ollama.md, "Cloud models".
     return same_model(requested, served) or same_model(split_source(requested)[0], served)
-
-
-def _find_endpoint(given: CellType) -> Tuple[Endpoint, str]:
-    if given.cell_contents is not None:
-        return parse_endpoint(given.cell_contents, default_port=_PORT), "the host argument"
-    variable = Unseen(os.environ.get("OLLAMA_HOST", ""))
-    try:
-        # The server reads the same variable and replaces an invalid port with the default port.
-        endpoint = parse_endpoint(variable, default_port=_PORT, lenient=True)
-    except ConfigurationError as error:
-        message, hint = error.message, error.hint
-    else:
-        return endpoint, "OLLAMA_HOST" if variable.strip() else "the default"
-    hint = hint or "export OLLAMA_HOST=127.0.0.1:11434, or unset it"
-    raise ConfigurationError(f"OLLAMA_HOST: {message}", hint=hint)

@@ -79,7 +79,8 @@ class OpenAICompatibleProvider(HTTPProvider):
         settings: A complete `Settings` value. The other arguments are then not used.
         **options: Fields of `ConnectionOptions`: ``retry``, ``ca_bundle``, ``client_cert``,
             ``proxies``, ``listeners``, ``allow_plaintext_key``, ``max_line_bytes``,
-            ``max_body_bytes`` and ``max_json_depth``. `Settings` describes each.
+            ``max_body_bytes``, ``max_json_depth``, ``headers`` and ``auth``. `Settings` describes
+            each.
 
     The constructor sends nothing. The first call opens a connection and keeps it for later
     calls until `close`.

@@ -288,6 +288,7 @@ def _audio_type(data: bytes) -> Optional[str]:
     return "audio/mpeg" if data.startswith(b"ID3") or frame else None
 
 
+_LONGEST_ROLE = 20
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -436,7 +437,12 @@ class Message(Record):
 
     def __post_init__(self) -> None:
         if self.role not in _ROLES:
-            raise ValueError(f"role is {self.role!r}; the roles are {', '.join(_ROLES)}")
+            # A longer text may be the content of the message, in the wrong place.
+            is_word = isinstance(self.role, str) and self.role.isidentifier()
+            role = (
+                repr(self.role) if is_word and len(self.role) <= _LONGEST_ROLE else "another text"
+            )
+            raise ValueError(f"role is {role}; the roles are {', '.join(_ROLES)}")
         for name in ("content", "thinking"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, "")
@@ -526,6 +532,9 @@ def as_tuple(name: str, values: Any) -> Tuple[Any, ...]:
 def as_messages(messages: Messages, system: Optional[str] = None) -> Tuple[Message, ...]:
     """Return the messages of a call as a tuple, with the system message first.
 
+    If the messages begin with a system message, the text becomes its beginning: the chat templates
+    of some models refuse a second system message.
+
     Args:
         messages: The messages, in any form that `chat` accepts.
         system: Text of the system message; None adds no message.
@@ -539,11 +548,16 @@ def as_messages(messages: Messages, system: Optional[str] = None) -> Tuple[Messa
         messages = Message.user(messages)
     if isinstance(messages, (Message, Mapping)):
         messages = (messages,)
-    head = () if system is None else (Message.system(system),)
     made = _all_as_messages(_several(messages))
     if not made:
         raise ValueError("there is no message to answer: pass a string or at least one Message")
-    return head + made
+    if system is None:
+        return made
+    head = Message.system(system)
+    if made[0].role != "system":
+        return (head, *made)
+    texts = filter(None, (head.content, made[0].content))
+    return (made[0].replace(content="\n\n".join(texts)), *made[1:])
 
 
 def _several(messages: Any) -> Tuple[Any, ...]:

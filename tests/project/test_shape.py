@@ -36,7 +36,8 @@ _TESTING = _ROOT / "testing"
 #: the JSON in the text of an answer. `schema/conversion.py` converts arguments of another type.
 #: `_dialect/text_calls.py` reads the tool calls that a server left in the text. `types/inputs.py`
 #: reads messages and tools in the forms of other clients. `_http/halves.py` joins surrogate pairs.
-MOST_MODULES = 140
+#: `_credentials.py` hides the headers and the password that a caller adds to all requests.
+MOST_MODULES = 141
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

@@ -10,6 +10,7 @@ import pytest
 from localproviders import (
     AnswerTooLargeError,
     AuthenticationError,
+    CertificateError,
     ConfigurationError,
     LimitError,
     Limits,
@@ -25,7 +26,13 @@ from localproviders import (
     UnreachableError,
     UnsupportedError,
 )
-from localproviders.testing import FakeOllama, FakeOpenAICompatible, http_answer
+from localproviders._http import resolve
+from localproviders.testing import (
+    FakeLMStudio,
+    FakeOllama,
+    FakeOpenAICompatible,
+    http_answer,
+)
 from localproviders.testing import ScriptedServer as Scripted
 
 Make = Callable[..., Any]
@@ -88,20 +95,48 @@ MISTAKES: Dict[str, Tuple[Callable[[], Any], Type[ProviderError], Tuple[str, ...
         AuthenticationError,
         ("api_key=",),
     ),
+    "no password": (
+        lambda: _list_models(
+            http_answer(
+                "<html>", status="401 No", headers=[("WWW-Authenticate", 'Basic realm="x"')]
+            )
+        ),
+        AuthenticationError,
+        ("auth=(user, password)",),
+    ),
     "another kind of server": (
         lambda: _list_models_as(OllamaProvider, FakeOpenAICompatible()),
         ProviderError,
         ("llama.cpp", "OpenAICompatibleProvider"),
     ),
-    "an address with the path of the OpenAI dialect": (
-        lambda: _chat_at("/v1"),
-        UnsupportedError,
-        ("the address ends with /v1", "write the address as http://127.0.0.1:"),
-    ),
-    "an address with the path of the API": (
-        lambda: _chat_at("/api"),
+    "an address with the path of another API": (
+        lambda: _chat_at("/api/v1"),
         UnsupportedError,
         ("the address ends with /api", "write the address as http://127.0.0.1:"),
+    ),
+    "an address without the version of the API": (
+        lambda: _list_models_as(OpenAICompatibleProvider, FakeOpenAICompatible()),
+        UnsupportedError,
+        ("write the address with the version of the API: http://127.0.0.1:", "/v1"),
+    ),
+    "a web server": (
+        lambda: _list_models(http_answer("<html><title>nginx</title>", content_type="text/html")),
+        ProtocolError,
+        ("a web server seems to listen there",),
+    ),
+    "a server made with FastAPI": (
+        lambda: _chat_with(
+            Scripted(http_answer({"detail": "Not Found"}, status="404 Not Found")),
+            OllamaProvider,
+            model="m",
+        ),
+        UnsupportedError,
+        ("vLLM", "OpenAICompatibleProvider, with /v1"),
+    ),
+    "TLS at a port without TLS": (
+        lambda: _chat_without_tls(),
+        CertificateError,
+        ("write http:// in the address",),
     ),
     "an address with another path": (
         lambda: _chat_at("/models"),
@@ -158,7 +193,7 @@ MISTAKES: Dict[str, Tuple[Callable[[], Any], Type[ProviderError], Tuple[str, ...
     "a key in the address": (
         lambda: OllamaProvider("http://me:secret@127.0.0.1"),
         ConfigurationError,
-        ("api_key=",),
+        ("api_key=", "auth=("),
     ),
     "a key over plain HTTP": (
         lambda: OpenAICompatibleProvider(
@@ -188,6 +223,12 @@ MISTAKES: Dict[str, Tuple[Callable[[], Any], Type[ProviderError], Tuple[str, ...
 def _chat_with(server: Any, provider: Make, **options: Any) -> Any:
     with server as fake, provider(fake.url, **options) as made:
         return made.chat("Hi")
+
+
+def _chat_without_tls() -> Any:
+    with FakeOllama(["m"]) as fake:
+        with OllamaProvider(fake.url.replace("http:", "https:"), model="m") as provider:
+            return provider.chat("Hi")
 
 
 def _chat_at(path: str) -> Any:
@@ -224,6 +265,48 @@ def _wait(limits: Limits) -> Any:
     with Scripted(lambda exchange: [lambda _: exchange.hold()]) as server:
         with PROVIDERS["openai"](server.url, model="m", timeout=limits) as provider:
             return provider.chat("Hi")
+
+
+_METHODS = (
+    *("/v1", "/v1/", "/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/embeddings"),
+    *("/api", "/api/chat", "/api/generate", "/api/tags", "/chat/completions", ""),
+)
+
+
+def test_an_address_copied_from_an_example_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    for fake_of, provider_of in ((FakeOllama, OllamaProvider), (FakeLMStudio, LMStudioProvider)):
+        with fake_of(["m"]) as fake:
+            for path in _METHODS:
+                with provider_of(fake.url + path, model="m") as provider:
+                    assert provider.chat("Hi").text, path
+    with FakeOpenAICompatible() as fake:
+        for path in [path for path in _METHODS if path.startswith("/v1")]:
+            with OpenAICompatibleProvider(fake.url + path, model="m") as provider:
+                assert provider.chat("Hi").text, path
+                assert provider.settings.endpoint.path == "/v1"
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:11434/v1")
+    assert OllamaProvider().settings.endpoint.url == "http://127.0.0.1:11434"
+
+
+@pytest.mark.parametrize("path", ["/models", "/llm/v1", "/openai/deployments/x", "/a/chat", "/v2"])
+def test_a_path_with_another_meaning_is_kept(path: str) -> None:
+    made = OpenAICompatibleProvider(f"http://127.0.0.1:1{path}")
+    assert made.settings.endpoint.path == path
+
+
+@pytest.mark.parametrize("kind", PROVIDERS)
+def test_a_name_that_does_not_resolve_is_not_a_closed_port(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(resolve.socket, "getaddrinfo", unknown)
+    once = RetryPolicy(attempts=1)
+    with PROVIDERS[kind]("http://foo:1", model="m", locality="any", retry=once) as provider:
+        with pytest.raises(UnreachableError, match="the host name cannot be resolved") as caught:
+            provider.chat("Hi")
+    assert str(caught.value.hint).startswith("check the host name; this address came from: the ")
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

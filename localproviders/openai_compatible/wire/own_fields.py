@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Sequence, Tuple
 
 from localproviders._dialect.refused_schemas import with_words
-from localproviders._http_provider.sending import OwnField, schema_field
+from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
 
 _STREAM_OPTIONS = r"(stream[_ -]?options?\b|include[_ ]?usage)"
 
@@ -79,6 +79,7 @@ _OF_ANSWERS: Tuple[OwnField, ...] = (
         leave_out=_without_thinking,
         lost="the model does not see the thinking of earlier answers",
     ),
+    SYSTEM_MESSAGES,
 )
 
 _OF_VECTORS: Tuple[OwnField, ...] = (

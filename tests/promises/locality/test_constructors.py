@@ -71,7 +71,12 @@ _MAKERS: Mapping[str, Callable[..., Any]] = {
     "local": LocalProvider,
 }
 
-_GOOD = {"api_key": KEY, "proxies": {"http": PROXY, "https": PROXY}, "locality": "any"}
+_GOOD = {
+    "api_key": KEY,
+    "proxies": {"http": PROXY, "https": PROXY},
+    "locality": "any",
+    "headers": {"X-Api-Key": KEY, "X-Team": KEY},
+}
 
 #: Wrong arguments, each together with a good key and good proxies.
 _FAULTS: Mapping[str, Dict[str, Any]] = {
@@ -94,6 +99,24 @@ _FAULTS: Mapping[str, Dict[str, Any]] = {
     "a key in a dictionary": {"api_key": {"key": KEY}},
     "a key as a function": {"api_key": functools.partial(print, KEY)},
     "listeners that are none": {"listeners": 5},
+    "a header with a line break": {"headers": {"X-Team": f"{KEY}\r\nX-Evil: 1"}},
+    "a header with a quote": {"headers": {"X-Api-Key": f"{KEY}\u201d"}},
+    "a header as bytes": {"headers": {"X-Team": KEY.encode()}},
+    "a header of the transport": {"headers": {"Content-Length": KEY}},
+    "a header without a name": {"headers": {"": KEY}},
+    "a key as the name of a header": {"headers": {f"{KEY} ": "X-Team"}},
+    "a header by number": {"headers": {5: KEY}},
+    "a header twice": {"headers": {"X-A": KEY, "x-a": KEY}},
+    "headers as text": {"headers": f"X-Api-Key: {KEY}"},
+    "headers as pairs": {"headers": [("X-Api-Key", KEY)]},
+    "a header and a key": {"headers": {"authorization": KEY}},
+    "a misspelt header": {"header": {"X-Api-Key": KEY}},
+    "two passwords": {"auth": ("me", KEY)},
+    "a password alone": {"auth": KEY},
+    "a password with a line break": {"auth": ("me", KEY + "\n")},
+    "a password as bytes": {"auth": ("me", KEY.encode())},
+    "a user with a colon": {"auth": (f"me:{KEY}", KEY)},
+    "a user that is a list": {"auth": ([KEY], KEY)},
 }
 
 

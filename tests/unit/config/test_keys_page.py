@@ -71,7 +71,8 @@ def test_the_page_says_what_each_word_about_a_project_means() -> None:
 
 def _short(key: Key) -> str:
     """Return the path of a key, the same for the limits of one server and of all servers."""
-    return ".".join(key.path[-2:] if key.path[-2:-1] in (("limits",), ("retry",)) else key.path)
+    is_number = key.path[-2:-1] in (("limits",), ("retry",))
+    return ".".join(key.path[-2:]) if is_number else key.dotted
 
 
 def test_each_word_about_a_project_has_a_check_and_a_key() -> None:
@@ -89,14 +90,22 @@ def test_no_secret_and_no_place_is_a_matter_of_a_project() -> None:
     }
 
 
+#: Lines without which a key is an error.
+_NEEDED = {
+    "proxies": "locality = 'any'\n",
+    "username": "password = 'p'\n",
+    "password": "username = 'u'\n",
+}
+
+
 @pytest.mark.parametrize("key", _KEYS, ids=lambda key: key.dotted)
 def test_each_example_is_taken_where_it_belongs(machine: Machine, key: Any) -> None:
-    machine.environ["EXAMPLE_API_KEY"] = "sk-1"
+    machine.environ.update({"EXAMPLE_API_KEY": "sk-1", "EXAMPLE_PASSWORD": "p"})
     path = [part if part != ANY else "x" for part in key.path]
     name = key.example.split(" =")[0]
     extra = "" if path[0] != "servers" else "[servers.x]\n"
     if path[0] == "servers" and name not in ("kind", "gguf"):
-        extra += "kind = 'ollama'\n" + ("locality = 'any'\n" if name == "proxies" else "")
+        extra += "kind = 'ollama'\n" + _NEEDED.get(name, "")
     if path[0] == "fallback":
         extra = ""
         machine.system("[servers.gpu-box]\nkind = 'ollama'\n")
@@ -117,7 +126,7 @@ def test_the_defaults_of_the_numbers_are_those_of_their_records() -> None:
 
 @pytest.mark.parametrize("block", _BLOCKS, ids=str)
 def test_each_file_of_the_page_is_taken(machine: Machine, block: Block) -> None:
-    machine.environ["EXAMPLE_API_KEY"] = "sk-1"
+    machine.environ.update({"EXAMPLE_API_KEY": "sk-1", "EXAMPLE_PASSWORD": "p"})
     _, *rest = _PAGE[: _PAGE.index(block.text)].split("A project's file:")
     if rest:
         machine.user(_BLOCKS[0].text.replace("/srv/team", str(machine.work.parent / "team")))
@@ -132,7 +141,7 @@ def test_each_file_of_the_page_is_taken(machine: Machine, block: Block) -> None:
 
 
 def test_the_profile_of_the_page_closes_every_server(machine: Machine) -> None:
-    machine.environ["EXAMPLE_API_KEY"] = "sk-1"
+    machine.environ.update({"EXAMPLE_API_KEY": "sk-1", "EXAMPLE_PASSWORD": "p"})
     machine.user(_BLOCKS[0].text)
     assert {one.locality for one in machine.load().servers} == {"loopback", "any"}
     closed = machine.load(profile="confidential")

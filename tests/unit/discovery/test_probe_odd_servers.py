@@ -362,7 +362,7 @@ def test_a_name_that_does_not_exist_is_told() -> None:
     found = find_server("http://nowhere.invalid:11434", locality="any")
 
     assert (found.kind, found.state) == ("unknown", "unavailable")
-    assert found.reason.startswith(("the server cannot be reached", "no connection within"))
+    assert found.reason.startswith(("the host name cannot be resolved", "no connection within"))
 
 
 def test_a_silent_server_does_not_delay_the_others_beyond_the_limit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import subprocess
 import sys
 import threading
@@ -360,6 +361,26 @@ def test_nothing_at_all_is_a_result_that_says_what_was_tried_and_what_to_do(
 
 
 # --- what is kept --------------------------------------------------------------------------
+
+
+def test_a_name_that_does_not_resolve_is_not_a_closed_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = socket.getaddrinfo
+
+    def unknown(host: str, *args: Any, **how: Any) -> Any:
+        if host == "foo":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real(host, *args, **how)
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    found = discover(["foo", "http://foo:1"], locality="any")
+    told = found.explain()
+
+    assert told.count("- foo: the host name cannot be resolved: Name or service not known") == 1
+    assert "no server listens at http://foo" not in told
+    assert "the host name cannot be resolved" in found.servers[-1].reason
+    assert "foo: the host name cannot be resolved" in what_to_do(found)
 
 
 def test_a_result_is_kept_until_it_is_refreshed_or_too_old(

@@ -1,0 +1,125 @@
+"""Several system messages reach a model whose chat template accepts only one."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+import pytest
+
+from localproviders import Message, ProviderError, RequestRejectedError
+from localproviders.testing import Exchange, ScriptedServer, http_answer
+from tests.support.locality import PROVIDERS, good, make
+
+_SAID = "Jinja Exception: System message must be at the beginning."
+
+#: Refusals of real templates and servers.
+_REFUSALS = [
+    (
+        "500 Internal Server Error",
+        {"error": {"code": 500, "message": _SAID, "type": "server_error"}},
+    ),
+    ("400 Bad Request", {"error": {"message": _SAID[17:], "type": "BadRequestError", "code": 400}}),
+    ("404 Not Found", {"error": _SAID[17:]}),
+    ("400 Bad Request", {"error": "Conversation roles must alternate user/assistant/user/..."}),
+    ("400 Bad Request", {"error": {"message": "only one system message is allowed"}}),
+]
+
+_LATE = [
+    Message.system("one"),
+    Message.user("a"),
+    Message.assistant("b"),
+    Message.system("two"),
+    Message.user("c"),
+]
+
+
+def _chats(server: ScriptedServer) -> List[Any]:
+    return [each.json["messages"] for each in server.exchanges if each.method == "POST"]
+
+
+def _strict(status: str, body: Any) -> Any:
+    """Return a script that refuses each system message after the first message."""
+
+    def script(exchange: Exchange) -> List[Any]:
+        messages = exchange.json["messages"] if exchange.method == "POST" else []
+        late = [each for each in messages[1:] if each["role"] == "system"]
+        return [http_answer(body, status=status)] if late else good(exchange)
+
+    return script
+
+
+@pytest.mark.parametrize("kind", PROVIDERS)
+def test_refused_system_messages_are_sent_as_one_with_a_warning(kind: str) -> None:
+    for status, body in _REFUSALS:
+        with ScriptedServer(_strict(status, body)) as server, make(kind, server) as provider:
+            first = provider.chat(_LATE)
+            second = provider.chat(_LATE)
+            plain = provider.chat([Message.system("one"), Message.user("a")])
+        roles = [[each["role"] for each in messages] for messages in _chats(server)]
+        joined = ["system", "user", "assistant", "user"]
+
+        assert roles == [[each.role for each in _LATE], joined, joined, ["system", "user"]]
+        assert _chats(server)[1][0]["content"] == "one\n\ntwo"
+        [warning] = first.warnings
+        assert "refuses these system messages, so they were sent as one message" in warning
+        assert (second.warnings, plain.warnings) == (first.warnings, ())
+        assert (first.attempts, second.attempts) == (2, 1)
+
+
+def test_every_form_of_a_call_does_it() -> None:
+    def tool() -> str:
+        return "x"
+
+    forms: Dict[str, Any] = {
+        "stream": lambda provider: provider.stream(_LATE).result(),
+        "tools": lambda provider: provider.run_tools(_LATE, [tool]),
+    }
+    for form in forms.values():
+        with ScriptedServer(_strict(*_REFUSALS[0])) as server, make("openai", server) as provider:
+            form(provider)
+        assert [len(messages) for messages in _chats(server)] == [5, 4]
+
+
+def test_a_refusal_is_remembered_for_the_model_only() -> None:
+    with ScriptedServer(_strict(*_REFUSALS[0])) as server, make("openai", server) as provider:
+        provider.chat(_LATE)
+        provider.chat(_LATE, model="other", allow_other_model=True)
+    assert [len(messages) for messages in _chats(server)] == [5, 4, 5, 4]
+
+
+def test_what_cannot_be_joined_stays_an_error() -> None:
+    refusal = http_answer(_REFUSALS[0][1], status=_REFUSALS[0][0])
+    begins_well: List[Any] = [Message.system("one"), Message.user("a")]
+    extra = {"extra_body": {"messages": [{"role": "system", "content": "x"}] * 2}}
+    cases: List[Any] = [(begins_well, {}), (begins_well, extra), ("a", {})]
+    for messages, more in cases:
+        with ScriptedServer(refusal) as server, make("openai", server) as provider:
+            with pytest.raises(ProviderError, match="must be at the beginning"):
+                provider.chat(messages, **more)
+        assert len(_chats(server)) == 1
+
+
+def test_a_second_refusal_is_the_error() -> None:
+    refusal = http_answer(_REFUSALS[3][1], status=_REFUSALS[3][0])
+    with ScriptedServer(refusal) as server, make("openai", server) as provider:
+        with pytest.raises(RequestRejectedError, match="must alternate"):
+            provider.chat(_LATE)
+    assert len(_chats(server)) == 2
+
+
+# --- the argument `system` --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", PROVIDERS)
+def test_the_argument_joins_a_system_message_at_the_beginning(kind: str) -> None:
+    history: List[Any] = [Message.system("a"), Message.user("x")]
+    with ScriptedServer(good) as server, make(kind, server) as provider:
+        response = provider.chat(history, system="b")
+        provider.stream([{"role": "developer", "content": "a"}, history[1]], system="b").result()
+        provider.chat([history[1], history[0], history[1]], system="b")
+    said = [[(m["role"], m["content"]) for m in messages] for messages in _chats(server)]
+
+    assert said[0] == said[1] == [("system", "b\n\na"), ("user", "x")]
+    assert [role for role, _ in said[2]] == ["system", "user", "system", "user"]
+    assert response.warnings == ()
+    assert history[0].content == "a"
