@@ -474,7 +474,6 @@ def explain(
             hint="use the final address, to which the server redirects",
             status=status,
         )
-    challenge = headers.get("WWW-Authenticate") or ""
     try:
         body = parse_json(text, _MAX_DEPTH)
         words = read_words(body, is_refusal=True)
@@ -493,7 +492,8 @@ def explain(
         error = from_words(words or Words(text=text.strip()), rules, status)
     if isinstance(error, ServerBusyError):
         error.retry_after_s = retry_after(headers.get("Retry-After"))
-    if status == _UNAUTHORIZED and re.match(r"basic\b", challenge, re.IGNORECASE):
+    # The header is in no local variable, because it may quote a key.
+    if status == _UNAUTHORIZED and re.match("(?i)basic ", headers.get("WWW-Authenticate") or ""):
         error.hint = _BASIC_HINT
     return error
 

@@ -3,7 +3,8 @@
 This package adds some fields to requests by itself. A server that refuses one of them must not be
 unusable for that reason. So the request is sent again once, without the field. The response then
 has a warning, and the provider remembers the refusal. If a request is not strict, some of the
-caller's fields are left out in the same way.
+caller's fields are left out in the same way. Several system messages, which some chat
+templates refuse, are sent as one.
 """
 
 from __future__ import annotations
