@@ -103,7 +103,7 @@ def _marked(text: str, parts: Set[str]) -> Set[int]:
 
 
 def _character(unit: bytes) -> str:
-    """Return one character for a written one. What cannot be read is a character of no secret."""
+    """Return one character for a written one. Invalid UTF-8 becomes a character of no secret."""
     if unit.startswith(b"\\u") and len(unit) == 6:
         return chr(int(unit[2:], 16))
     if unit.startswith(b"\\"):
