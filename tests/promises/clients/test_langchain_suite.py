@@ -48,7 +48,14 @@ class TestChatOllama(OnFake, suites.ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> Any:
-        return {"model": "chat", "base_url": self.server.url, "keep_alive": "5m"}
+        # Loading the certificates takes longer than a test.
+        options = {"verify": False, "trust_env": False}
+        return {
+            "model": "chat",
+            "base_url": self.server.url,
+            "keep_alive": "5m",
+            "client_kwargs": options,
+        }
 
     @property
     def has_tool_choice(self) -> bool:
