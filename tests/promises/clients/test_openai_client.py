@@ -9,7 +9,14 @@ from typing import Any, Iterator
 import pytest
 
 from localproviders import ToolCall
-from localproviders.testing import FakeLMStudio, FakeModel, FakeOpenAICompatible, Refusal, Reply
+from localproviders.testing import (
+    FakeLMStudio,
+    FakeModel,
+    FakeOllama,
+    FakeOpenAICompatible,
+    Refusal,
+    Reply,
+)
 
 openai = pytest.importorskip(
     "openai", reason="the client of OpenAI is not installed: nox -s clients installs it"
@@ -96,6 +103,22 @@ def test_what_only_llama_cpp_accepts() -> None:
             assert (len(ids.data), ids.usage.prompt_tokens) == (1, 3)
             several = client.completions.create(model="chat", prompt=["a", "b"])
             assert len(several.choices) == 2
+
+
+def test_ollama_speaks_the_dialect_too() -> None:
+    with FakeOllama(_MODELS) as fake:
+        with openai.OpenAI(base_url=fake.base_url, api_key="none", max_retries=0) as client:
+            assert {model.id for model in client.models.list()} == {"chat:latest", "vectors:latest"}
+            assert _create(client).choices[0].message.content == "Hello there, friend."
+            with client.chat.completions.stream(model="chat", messages=_HI) as events:
+                assert events.get_final_completion().choices[0].message.role == "assistant"
+            fake.reply_with(Reply(text="", tool_calls=(_CALL,)))
+            answer = _create(client, tools=[_TOOL])
+            assert answer.choices[0].message.tool_calls[0].function.name == "weather"
+            vectors = client.embeddings.create(model="vectors", input=["a", "b"]).data
+            assert [len(vector.embedding) for vector in vectors] == [16, 16]
+            with pytest.raises(openai.NotFoundError):
+                _create(client, model="nope")
 
 
 def test_refusals(client: Any, fake: Any) -> None:
