@@ -130,6 +130,22 @@ def readme(session: nox.Session) -> None:
 
 
 @nox.session
+def clients(session: nox.Session) -> None:
+    """Run the clients that others publish, and their tests, against the fake servers."""
+    # One event loop for all tests: the asynchronous clients keep theirs. The warnings are those
+    # of packages that this project does not maintain.
+    loop = ("asyncio_default_fixture_loop_scope=session", "asyncio_default_test_loop_scope=session")
+    options = ["asyncio_mode=auto", *loop]
+    run_tests(
+        session,
+        sys.executable,
+        ".ci/clients.txt",
+        *("tests/promises/clients", "-m", "slow", "-W", "ignore", "-r", "fE"),
+        *(part for option in options for part in ("-o", option)),
+    )
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and English."""
     install_pinned(session, ".ci/requirements.txt")

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import base64
+import time
 from array import array
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
-from localproviders.testing.answers import Answer, as_event, dumps
+from localproviders.testing.answers import Answer, dumps
 from localproviders.testing.fake import FakeServer, count_tokens, overflow_error
+from localproviders.testing.openai_answers import TextAnswer, stream_of
+from localproviders.testing.openai_requests import (
+    RefusedError,
+    check_fields,
+    check_media,
+    check_messages,
+    inputs_of,
+    prompt_of,
+    prompts_of,
+    refused,
+)
 from localproviders.testing.scripted import Exchange
-from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
-
-_CREATED = 1795333923
-
-
-class RefusedError(Exception):
-    """An exception for a refusal: the status and the JSON body of the response."""
-
-    def __init__(self, body: Any, status: str = "400 Bad Request") -> None:
-        super().__init__(status)
-        self.body = body
-        self.status = status
+from localproviders.testing.values import FakeModel, Refusal
 
 
 class FakeOpenAICompatible(FakeServer):
@@ -91,6 +92,55 @@ class FakeOpenAICompatible(FakeServer):
         """Return the refusal of a prompt that exceeds the context window."""
         return RefusedError(overflow_error(tokens, window))
 
+    def input_overflow(self, tokens: int, window: int) -> RefusedError:
+        """Return the refusal of a text to embed that exceeds the context window."""
+        return refused(
+            f"input ({tokens} tokens) is too large to process. increase the physical batch size "
+            f"(current batch size: {window})",
+            500,
+        )
+
+    def check_chat(self, body: Mapping[str, Any]) -> None:
+        """Check the fields and messages of a chat.
+
+        Raises:
+            RefusedError: The server refuses them.
+        """
+        check_messages(body)
+        check_fields(body)
+
+    def check_media(self, body: Mapping[str, Any], model: FakeModel) -> None:
+        """Check the images and the audio of a chat.
+
+        Raises:
+            RefusedError: The model cannot read them.
+        """
+        check_media(body, model)
+
+    def prompts(self, body: Mapping[str, Any]) -> List[str]:
+        """Return the prompts of a completion request.
+
+        Raises:
+            RefusedError: The server refuses the request.
+        """
+        check_fields(body)
+        return prompts_of(body)
+
+    def inputs(self, body: Mapping[str, Any]) -> List[str]:
+        """Return the texts of an embedding request.
+
+        Raises:
+            RefusedError: The server refuses the request.
+        """
+        return inputs_of(body)
+
+    def answer_class(self, exchange: Exchange) -> Type[TextAnswer]:
+        """Return the class of the answers to a request."""
+        return TextAnswer
+
+    def complete_answers(self, answers: Sequence[TextAnswer], model: FakeModel) -> None:
+        """Add facts about the model to answers. Does nothing here."""
+
     def vector(self, values: List[float], encoding: Any) -> Any:
         """Return a vector in the requested encoding."""
         if encoding != "base64":
@@ -118,7 +168,7 @@ class FakeOpenAICompatible(FakeServer):
             {
                 "id": model.name,
                 "object": "model",
-                "created": _CREATED,
+                "created": int(time.time()),
                 "owned_by": "llamacpp",
                 "meta": {
                     "n_ctx_train": model.max_context_length,
@@ -133,11 +183,16 @@ class FakeOpenAICompatible(FakeServer):
 
     def _chat(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
-        return self._text_answer(exchange, body, _prompt(body), chat=True)
+        self.check_chat(body)
+        model = self.choose(body.get("model"), "chat")
+        self.check_media(body, model)
+        return self._text_answer(exchange, model, body, [prompt_of(body)], chat=True)
 
     def _apply_template(self, exchange: Exchange) -> Answer:
         """Return the prompt of a conversation, like llama.cpp."""
-        return self.json({"prompt": _prompt(self._body(exchange))})
+        body = self._body(exchange)
+        self.check_chat(body)
+        return self.json({"prompt": prompt_of(body)})
 
     def _tokenize(self, exchange: Exchange) -> Answer:
         """Return the tokens of the field `content`, which may be missing, as in llama.cpp."""
@@ -146,40 +201,45 @@ class FakeOpenAICompatible(FakeServer):
 
     def _complete(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
-        return self._text_answer(exchange, body, str(body.get("prompt")), chat=False)
+        prompts = self.prompts(body)
+        model = self.choose(body.get("model"), "chat")
+        return self._text_answer(exchange, model, body, prompts, chat=False)
 
     def _text_answer(
-        self, exchange: Exchange, body: Mapping[str, Any], prompt: str, *, chat: bool
+        self,
+        exchange: Exchange,
+        model: FakeModel,
+        body: Mapping[str, Any],
+        prompts: Sequence[str],
+        *,
+        chat: bool,
     ) -> Answer:
-        model = self.choose(body.get("model"), "chat")
         self.load(model, exchange)
-        tokens, window = count_tokens(prompt), self.loaded[model.name]
-        if tokens > window:
-            raise self.overflow(tokens, window)
-        reply = self.next_reply(exchange)
-        if isinstance(reply, Refusal):
-            return self.refusal(reply)
-        answer = _TextAnswer(reply, reply.model or model.instance or model.name, body, chat)
-        usage = {
-            "prompt_tokens": tokens,
-            "completion_tokens": answer.tokens,
-            "total_tokens": tokens + answer.tokens,
-        }
-        if not body.get("stream"):
-            return self.json({**answer.as_object(), "usage": usage})
-        return answer.as_stream(usage)
+        counts, window = [*map(count_tokens, prompts)], self.loaded[model.name]
+        if max(counts) > window:
+            raise self.overflow(max(counts), window)
+        answers: List[TextAnswer] = []
+        for index, count in enumerate(counts):
+            reply = self.next_reply(exchange)
+            if isinstance(reply, Refusal):
+                return self.refusal(reply)
+            name = reply.model or model.instance or model.name
+            make = self.answer_class(exchange)
+            answers.append(make(reply, name, body, count, chat=chat, index=index))
+        self.complete_answers(answers, model)
+        if body.get("stream"):
+            return stream_of(answers)
+        choices = [answer.whole_choice() for answer in answers]
+        return self.json({**answers[0].whole(), "choices": choices})
 
     def _embeddings(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
-        given = body.get("input")
-        texts = [given] if isinstance(given, str) else given
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise RefusedError({"error": "'input' field must be a string or an array of strings"})
+        texts = self.inputs(body)
         model = self.choose(body.get("model"), "embeddings")
         self.load(model, exchange)
         longest = max(map(count_tokens, texts), default=0)
         if longest > self.loaded[model.name]:
-            raise self.overflow(longest, self.loaded[model.name])
+            raise self.input_overflow(longest, self.loaded[model.name])
         refusal = self.refuses(texts)
         if refusal is not None:
             return self.refusal(refusal)
@@ -209,105 +269,3 @@ class FakeOpenAICompatible(FakeServer):
         if not isinstance(body, dict):
             raise RefusedError({"error": "the request is not a JSON object"})
         return body
-
-
-class _TextAnswer:
-    """A reply in this dialect, as one JSON object or as a stream."""
-
-    def __init__(self, reply: Reply, model: str, body: Mapping[str, Any], chat: bool) -> None:
-        self._reply = reply
-        self._chat = chat
-        self._body = body
-        pieces = words_of(reply.text)
-        limit = body.get("max_tokens")
-        is_cut = isinstance(limit, int) and 0 <= limit < len(pieces)
-        self._pieces = pieces[:limit] if is_cut else pieces
-        finish_reason = "tool_calls" if reply.tool_calls else reply.finish_reason
-        self._finish = "length" if is_cut else finish_reason
-        self._thoughts = words_of(reply.thinking)
-        self.tokens = len(self._pieces) + len(self._thoughts)
-        self._base = {
-            "id": "chatcmpl-" + "x" * 21 if chat else "cmpl-" + "x" * 21,
-            "object": "chat.completion" if chat else "text_completion",
-            "created": _CREATED,
-            "model": model,
-            "system_fingerprint": model,
-        }
-
-    def as_object(self) -> Dict[str, Any]:
-        text = "".join(self._pieces)
-        message = {
-            "role": "assistant",
-            "content": text,
-            "reasoning_content": "".join(self._thoughts),
-            "tool_calls": self._calls(),
-        }
-        return self._record({"message": message} if self._chat else {"text": text}, self._finish)
-
-    def as_stream(self, usage: Mapping[str, int]) -> Answer:
-        if self._chat:
-            self._base["object"] = "chat.completion.chunk"
-        records = [self._delta({"reasoning_content": piece}) for piece in self._thoughts]
-        records += [
-            self._delta({"content": piece}) if self._chat else self._record({"text": piece})
-            for piece in self._pieces
-        ]
-        records += [self._delta({"tool_calls": [call]}) for call in self._call_pieces()]
-        end: Dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
-        records.append(self._record(end, self._finish))
-        if (self._body.get("stream_options") or {}).get("include_usage"):
-            records.append({**self._base, "choices": [], "usage": usage})
-        return Answer(
-            [*map(dumps, records), "[DONE]"],
-            kind="events",
-            frame=as_event,
-            begun=len(self._thoughts) + 1,
-            content_type="text/event-stream",
-            headers=[("Cache-Control", "no-cache")],
-            pause_s=self._reply.pause_s,
-        )
-
-    def _delta(self, delta: Mapping[str, Any]) -> Dict[str, Any]:
-        return self._record({"delta": {"role": "assistant", **delta}})
-
-    def _record(self, content: Mapping[str, Any], finish: Optional[str] = None) -> Dict[str, Any]:
-        choice = {"index": 0, **content, "logprobs": None, "finish_reason": finish}
-        return {**self._base, "choices": [choice]}
-
-    def _calls(self) -> List[Dict[str, Any]]:
-        return [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": dumps(dict(call.arguments))},
-            }
-            for call in self._reply.tool_calls
-        ]
-
-    def _call_pieces(self) -> List[Dict[str, Any]]:
-        """Return the tool calls in pieces: first the name, then the arguments in two halves."""
-        pieces: List[Dict[str, Any]] = []
-        for index, call in enumerate(self._calls()):
-            text = call["function"]["arguments"]
-            first = {**call, "index": index}
-            first["function"] = {"name": call["function"]["name"], "arguments": ""}
-            pieces.append(first)
-            for part in (text[: len(text) // 2], text[len(text) // 2 :]):
-                function = {"arguments": part}
-                pieces.append({"index": index, "type": "function", "function": function})
-        return pieces
-
-
-def _prompt(body: Mapping[str, Any]) -> str:
-    """Return the text of a conversation and its tools, which counts as the prompt."""
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise RefusedError({"error": "'messages' field is required"})
-    tools = [dumps(tool) for tool in body.get("tools") or ()]
-    return " ".join([_content_text(message.get("content")) for message in messages] + tools)
-
-
-def _content_text(content: Any) -> str:
-    if isinstance(content, list):
-        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return str(content or "")

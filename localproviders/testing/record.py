@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Tuple, Union
 from urllib.parse import urlsplit
@@ -51,9 +52,10 @@ class Recorder(ScriptedServer):
 
     Keys, tokens and cookies in the headers of a request are replaced wherever they occur in the
     exchange, even if they are escaped in JSON or in the address. If such a secret has fewer than
-    eight characters, it is replaced only in its header. Secrets in the headers of the response are
-    replaced there. Secrets are not found in a compressed response, or if they are split across
-    several JSON records.
+    eight characters, it is replaced only in its header. In the strings of JSON, parts of a secret
+    are replaced, too: a part of at least eight characters, also if several records of a stream have
+    a piece of it each. Secrets in the headers of the response are replaced there. Secrets are not
+    found in a compressed response, nor in the log-probabilities of single tokens.
 
     Args:
         path: The file. If the file exists, the recording is appended. A new file is readable only
@@ -141,8 +143,8 @@ class Replayer(ScriptedServer):
     """A server that replays the responses from a file of a `Recorder`.
 
     Use it in a ``with`` block. Equal requests (same method, path and JSON) receive their
-    responses in the order of the file; the last response is repeated. A request that is not in the
-    file receives status 501 with an explanation.
+    responses in the order of the file; the last response is repeated. `rewind` starts from the
+    beginning again. A request that is not in the file receives status 400 with an explanation.
 
     Args:
         path: The file.
@@ -158,6 +160,7 @@ class Replayer(ScriptedServer):
         self._secrets = tuple(map(Unseen, given.cell_contents))
         # The file is read before the server listens, so that an invalid file leaves no socket open.
         self._answers: Dict[Tuple[str, str, str], List[bytes]] = {}
+        self._replayed: Counter[Tuple[str, str, str]] = Counter()
         for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), start=1):
             try:
                 entry = json.loads(line)
@@ -167,17 +170,26 @@ class Replayer(ScriptedServer):
                 raise ValueError(f"{path}, line {number}: not a recording ({error})") from None
         super().__init__(self._recorded_steps)
 
+    def rewind(self) -> None:
+        """Begin again: the next request receives the first of its responses."""
+        with self._lock:
+            self._replayed.clear()
+
     def _recorded_steps(self, exchange: Exchange) -> List[Step]:
         # Remove the secrets before the comparison, because the recording has none.
         secrets = [*self._secrets, *secrets_of(exchange.headers)]
         body = redact(exchange.body.decode("utf-8", "surrogateescape"), secrets)
         path = redact(exchange.path, secrets)
-        answers = self._answers.get(_request_key(exchange.method, path, body))
+        key = _request_key(exchange.method, path, body)
+        answers = self._answers.get(key)
         if answers is None:
-            message = f"{exchange.method} {exchange.path} with this body was not recorded"
-            return [http_answer({"error": message}, status="501 Not Implemented")]
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        return [answer, lambda e: e.close()]
+            # Clients retry status 500 and above, and show the words of this form.
+            message = f"{exchange.method} {path} with this body was not recorded"
+            error = {"message": message, "type": "invalid_request_error", "code": 400}
+            return [http_answer({"error": error}, status="400 Bad Request")]
+        with self._lock:
+            number, self._replayed[key] = self._replayed[key], self._replayed[key] + 1
+        return [answers[min(number, len(answers) - 1)], lambda e: e.close()]
 
 
 def _append(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from typing import Iterable, Iterator, List, Mapping
 from urllib.parse import quote
 
 from localproviders.secret import Unseen
+from localproviders.testing.secret_parts import mask_parts
 
 REDACTED = "**********"
 
@@ -64,10 +65,16 @@ def _secret_parts(value: str) -> Iterator[str]:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace the secrets in a text, also if they are escaped in JSON or in an address."""
-    for secret in _spellings(secrets):
+    """Replace the secrets in a text, also if they are escaped in JSON or in an address.
+
+    Parts of at least eight characters are replaced in the strings of JSON, see `mask_parts`.
+    """
+    known = [Unseen(secret) for secret in secrets]
+    for secret in _spellings(known):
         text = text.replace(secret, REDACTED)
-    return text
+    return mask_parts(text.encode("utf-8", "surrogateescape"), known).decode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def redact_answer(answer: bytes, secrets: Iterable[str]) -> bytes:
@@ -77,11 +84,12 @@ def redact_answer(answer: bytes, secrets: Iterable[str]) -> bytes:
     content, last, trailers = body.rpartition(_LAST_CHUNK)
     if last and b"chunked" in head.lower():
         body = content + last + _without_secret_headers(trailers)
-    for secret in _spellings(secrets):
+    known = [Unseen(secret) for secret in secrets]
+    for secret in _spellings(known):
         data = Unseen(secret).encode("utf-8", "surrogateescape")
         head = head.replace(data, b"*" * len(data))
         body = _replace_in_chunks(body, data)
-    return head + body
+    return head + _mask_in_chunks(body, known)
 
 
 def _spellings(secrets: Iterable[str]) -> List[Unseen]:
@@ -121,3 +129,13 @@ def _replace_in_chunks(body: bytes, data: bytes) -> bytes:
     return re.sub(
         pattern, lambda found: _BOUNDARY_OR_BYTE.sub(lambda part: part[1] or b"*", found[0]), body
     )
+
+
+def _mask_in_chunks(body: bytes, secrets: Iterable[str]) -> bytes:
+    """Mask parts of the secrets, also in a string of JSON that is split across chunks."""
+    pieces = re.split(rb"(" + _CHUNK_BOUNDARY + rb")", body)
+    masked, start = mask_parts(b"".join(pieces[::2]), secrets), 0
+    for at in range(0, len(pieces), 2):
+        end = start + len(pieces[at])
+        pieces[at], start = masked[start:end], end
+    return b"".join(pieces)

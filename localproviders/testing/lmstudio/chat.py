@@ -12,7 +12,8 @@ from localproviders._signatures import Unpack
 from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer, dumps
 from localproviders.testing.fake import FakeOptions, Models, count_tokens
-from localproviders.testing.lmstudio.memory import Memory, Route, invalid
+from localproviders.testing.lmstudio.checks import check_fields, check_item, invalid
+from localproviders.testing.lmstudio.memory import Memory, Route
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel, Refusal, Reply, words_of
 
@@ -63,7 +64,7 @@ class StatefulChat(Memory):
 
     def _stateful(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
-        self.check_fields(body, _FIELDS)
+        check_fields(body, _FIELDS)
         conversation = self._stored_conversation(body) + " " + _input_text(body)
         model = self._stateful_model(body)
         must_load = model.name not in self.loaded
@@ -97,6 +98,8 @@ class StatefulChat(Memory):
         if not body.get("model"):
             raise invalid('"model" is required', code="missing_required_parameter", param="model")
         model = self.choose(body["model"], "chat")
+        if _has_image(body) and not model.can("vision"):
+            raise invalid("Model does not support images", param="input")
         level = body.get("reasoning")
         if level is not None and not (
             model.can("thinking") and level in REASONING["allowed_options"]
@@ -178,17 +181,17 @@ def _block(kind: str, pieces: List[str]) -> List[Dict[str, Any]]:
     return [{"type": f"{kind}.start"}, *deltas, {"type": f"{kind}.end"}]
 
 
+def _has_image(body: Mapping[str, Any]) -> bool:
+    items = body["input"]
+    return isinstance(items, list) and any(item["type"] == "image" for item in items)
+
+
 def _input_text(body: Mapping[str, Any]) -> str:
     given = body.get("input")
     items = [{"type": "text", "content": given}] if isinstance(given, str) else given
     if not isinstance(items, list) or not items:
         raise invalid('"input" is required', code="missing_required_parameter", param="input")
     for item in items:
-        if not isinstance(item, dict) or item.get("type") not in ("text", "image"):
-            raise invalid(
-                "Invalid discriminator value. Expected 'text' | 'image'",
-                code="invalid_union",
-                param="input",
-            )
-    texts = [str(item["content"]) for item in items if item["type"] == "text"]
+        check_item(item)
+    texts = [item["content"] for item in items if item["type"] == "text"]
     return " ".join([*texts, str(body.get("system_prompt") or "")])

@@ -12,8 +12,9 @@ from localproviders._signatures import Unpack
 from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer
 from localproviders.testing.fake import FakeOptions, Models
-from localproviders.testing.lmstudio.memory import Memory, Route, invalid
-from localproviders.testing.openai_compatible import RefusedError
+from localproviders.testing.lmstudio.checks import check_fields, invalid
+from localproviders.testing.lmstudio.memory import Memory, Route
+from localproviders.testing.openai_requests import RefusedError
 from localproviders.testing.scripted import Exchange
 
 _STATUS = "/api/v1/models/download/status/"
@@ -57,7 +58,7 @@ class Downloads(Memory):
 
     def _download_route(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
-        self.check_fields(body, frozenset(("model", "quantization")))
+        check_fields(body, frozenset(("model", "quantization")))
         given = str(body.get("model"))
         if "://" not in given and given not in [*self.catalog, *(m.name for m in self.models)]:
             raise invalid(f"Model '{given}' was not found in the catalog", code="model_not_found")

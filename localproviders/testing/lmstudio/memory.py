@@ -6,13 +6,15 @@ The behaviour is described in docs/reference/lmstudio.md, "Loading models" and
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from localproviders._signatures import Unpack
 from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer
 from localproviders.testing.fake import FakeOptions, Models
-from localproviders.testing.openai_compatible import FakeOpenAICompatible, RefusedError
+from localproviders.testing.lmstudio.checks import check_fields, invalid
+from localproviders.testing.openai_compatible import FakeOpenAICompatible
+from localproviders.testing.openai_requests import RefusedError
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel
 
@@ -113,21 +115,11 @@ class Memory(FakeOpenAICompatible):
             self.ttls[model.name] = exchange.json.get("ttl", USUAL_TTL_S)
         return seconds
 
-    def check_fields(self, body: Mapping[str, Any], known: FrozenSet[str]) -> None:
-        """Refuse a request with an unknown field, like LM Studio's own routes.
-
-        Raises:
-            RefusedError: A field is unknown.
-        """
-        unknown = ", ".join(f"'{name}'" for name in body if name not in known)
-        if unknown:
-            raise invalid(f"Unrecognized key(s) in object: {unknown}", code="unrecognized_keys")
-
     # --- routes -------------------------------------------------------------------------------
 
     def _load_route(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
-        self.check_fields(body, _LOAD_FIELDS)
+        check_fields(body, _LOAD_FIELDS)
         model = next((m for m in self.models if m.name == body.get("model")), None)
         if model is None:
             raise invalid(f'Invalid model identifier "{body.get("model")}"', code="model_not_found")
@@ -178,13 +170,6 @@ class Memory(FakeOpenAICompatible):
             error = {"type": "model_not_found", "message": message}
             raise RefusedError({"error": error}, "404 Not Found")
         return self.json({"instance_id": name})
-
-
-def invalid(message: str, *, code: Optional[str] = None, param: Optional[str] = None) -> Any:
-    """Return the exception for an error response of LM Studio's own routes."""
-    more = {"code": code, "param": param}
-    error = {"message": message, "type": "invalid_request"}
-    return RefusedError({"error": {**error, **{k: v for k, v in more.items() if v is not None}}})
 
 
 def _config(model: FakeModel, body: Mapping[str, Any]) -> Dict[str, Any]:

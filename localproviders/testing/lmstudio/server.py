@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from functools import partial
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union
+from urllib.parse import quote
 
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer
 from localproviders.testing.fake import FakeOptions, FakeServer, Models
 from localproviders.testing.lmstudio.chat import REASONING, StatefulChat
+from localproviders.testing.lmstudio.checks import check_chat, check_images
 from localproviders.testing.lmstudio.downloads import Downloads
-from localproviders.testing.openai_compatible import RefusedError
+from localproviders.testing.lmstudio.memory import Route
+from localproviders.testing.lmstudio.text import LMStudioAnswer, OldAnswer
+from localproviders.testing.openai_answers import TextAnswer
+from localproviders.testing.openai_requests import RefusedError
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel
 
@@ -26,9 +32,9 @@ class FakeLMStudio(Downloads, StatefulChat):
 
     Args:
         models: Names, or `FakeModel` values.
-        generation: ``0.4`` has all of LM Studio's own routes, ``0.3`` has only the older model
-            list, and ``0.3.5`` has none of these routes. Tests may change the attribute while
-            the server runs, to simulate an update.
+        generation: ``0.4`` has LM Studio's own routes, ``0.3`` has only the older ones
+            (``/api/v0``), and ``0.3.5`` has none of them. Tests may change the attribute while the
+            server runs, to simulate an update.
         jit: Whether a request loads the requested model.
         **options: Options of `FakeServer`.
     """
@@ -38,7 +44,13 @@ class FakeLMStudio(Downloads, StatefulChat):
         "text-embedding-nomic-embed-text-v1.5",
     )
 
-    work_paths: Tuple[str, ...] = (*Downloads.work_paths, "/api/v1/chat")
+    work_paths: Tuple[str, ...] = (
+        *Downloads.work_paths,
+        "/api/v1/chat",
+        "/api/v0/chat/completions",
+        "/api/v0/completions",
+        "/api/v0/embeddings",
+    )
 
     @exact_keywords
     @show_keywords(FakeOptions, FakeServer)
@@ -67,7 +79,7 @@ class FakeLMStudio(Downloads, StatefulChat):
         routes["GET", "/lmstudio-greeting"] = lambda _: self.json({"lmstudio": True})
         routes["GET", "/v1/models"] = self._ids
         if self.generation != "0.3.5":
-            routes["GET", "/api/v0/models"] = self._old_list
+            routes.update(self._old_routes(routes))
         if self._is_new:
             routes["GET", "/api/v1/models"] = self._list
             routes.update(self.memory_routes())
@@ -88,6 +100,44 @@ class FakeLMStudio(Downloads, StatefulChat):
             self.unknown_job(exchange)
         where = f"({exchange.method} {exchange.path})"
         return self.json({"error": f"Unexpected endpoint or method. {where}"})
+
+    def check_chat(self, body: Mapping[str, Any]) -> None:
+        """Refuse the chats that LM Studio refuses."""
+        check_chat(body)
+
+    def check_media(self, body: Mapping[str, Any], model: FakeModel) -> None:
+        """Refuse an image that is not in the request itself, or that the model cannot read."""
+        check_images(body, model)
+
+    def prompts(self, body: Mapping[str, Any]) -> List[str]:
+        """Return the prompt of a completion request as a single one."""
+        return [str(body.get("prompt"))]
+
+    def inputs(self, body: Mapping[str, Any]) -> List[str]:
+        """Return the texts of an embedding request, and refuse token ids.
+
+        Source: docs/reference/lmstudio.md, "Embeddings".
+        """
+        given = body.get("input")
+        texts = [given] if isinstance(given, str) else given
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise RefusedError({"error": "'input' field must be a string or an array of strings"})
+        return texts
+
+    def answer_class(self, exchange: Exchange) -> Type[TextAnswer]:
+        """Return the class of the answers to a request."""
+        return OldAnswer if exchange.path.startswith("/api/v0") else LMStudioAnswer
+
+    def complete_answers(self, answers: Sequence[TextAnswer], model: FakeModel) -> None:
+        """Add the facts about the model to the answers of ``v0``."""
+        for answer in answers:
+            if isinstance(answer, OldAnswer):
+                answer.model_info = {
+                    "arch": "qwen3",
+                    "quant": "Q4_K_M",
+                    "format": model.format,
+                    "context_length": self.loaded[model.name],
+                }
 
     def wrong_key(self, given: str) -> RefusedError:
         """Return the error for a missing or malformed token.
@@ -141,6 +191,10 @@ class FakeLMStudio(Downloads, StatefulChat):
             }
         )
 
+    def input_overflow(self, tokens: int, window: int) -> RefusedError:
+        """Return the error for a text to embed that is longer than the context window."""
+        return self.overflow(tokens, window)
+
     def vector(self, values: List[float], encoding: Any) -> Any:
         """Return the vector as floats, because LM Studio ignores ``encoding_format``."""
         return values
@@ -161,6 +215,19 @@ class FakeLMStudio(Downloads, StatefulChat):
             for model in self._visible()
         ]
         return self.json({"object": "list", "data": rows}, kind="list")
+
+    def _old_routes(self, routes: Mapping[Tuple[str, str], Route]) -> Dict[Tuple[str, str], Route]:
+        """Return the handlers of ``v0``, which work like those of the OpenAI dialect."""
+        old: Dict[Tuple[str, str], Route] = {("GET", "/api/v0/models"): self._old_list}
+        for name in ("chat/completions", "completions", "embeddings"):
+            old["POST", f"/api/v0/{name}"] = routes["POST", f"/v1/{name}"]
+        for model in self._visible():
+            for name in (model.name, quote(model.name, safe="")):
+                old["GET", f"/api/v0/models/{name}"] = partial(self._old_model, model)
+        return old
+
+    def _old_model(self, model: FakeModel, _: Exchange) -> Answer:
+        return self.json(self._old_entry(model))
 
     def _old_list(self, _: Exchange) -> Answer:
         return self.json(

@@ -153,8 +153,8 @@ def test_lm_studio_gets_tools_for_a_model_that_was_not_trained_for_them() -> Non
 
 
 def test_of_a_server_that_tells_nothing_nothing_is_asked() -> None:
-    with FakeOpenAICompatible(MODELS) as fake:
-        with OpenAICompatibleProvider(fake.base_url, model="plain") as provider:
+    with FakeOpenAICompatible([FakeModel(name="m", abilities=("chat", "vision"))]) as fake:
+        with OpenAICompatibleProvider(fake.base_url, model="m") as provider:
             provider.chat(PICTURE, tools=[TOOL], thinking="low")
 
     assert [exchange.path for exchange in fake.exchanges] == ["/v1/chat/completions"]

@@ -379,10 +379,11 @@ class _Cutting(FakeOpenAICompatible):
     def overflow(self, tokens: int, window: int) -> Any:
         raise AssertionError("this server refuses no prompt")
 
-    def _text_answer(self, exchange: Any, body: Any, prompt: str, *, chat: bool) -> Any:
+    def _text_answer(self, *asked: Any, chat: bool) -> Any:
+        *others, (prompt,) = asked
         words = prompt.split()
         kept = words if len(words) <= 4096 else words[:2048]
-        return super()._text_answer(exchange, body, " ".join(kept), chat=chat)
+        return super()._text_answer(*others, [" ".join(kept)], chat=chat)
 
 
 def test_a_cut_on_a_server_of_openais_dialect_is_a_warning_and_teaches_nothing() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Callable, List
 from urllib.parse import quote
 
 import pytest
@@ -20,13 +21,23 @@ from localproviders import (
     CancelToken,
     ConfigurationError,
     LMStudioProvider,
+    Message,
     OllamaProvider,
     ProviderError,
-    ServerError,
+    RequestRejectedError,
     StreamInterruptedError,
+    ToolCall,
 )
-from localproviders.testing import FakeLMStudio, FakeOllama, Recorder, Replayer, ScriptedServer
+from localproviders.testing import (
+    FakeLMStudio,
+    FakeOllama,
+    Recorder,
+    Replayer,
+    Reply,
+    ScriptedServer,
+)
 from localproviders.testing.redaction import is_secret, redact, redact_answer, secrets_of
+from localproviders.testing.secret_parts import mask_parts
 from tests.support.timing import GRACE_S
 
 
@@ -50,8 +61,23 @@ def test_what_was_not_recorded_is_said(tmp_path: Path) -> None:
     file = tmp_path / "traffic.jsonl"
     file.write_text("")
     with Replayer(file) as server, OllamaProvider(server.url) as provider:
-        with pytest.raises(ServerError, match="was not recorded"):
+        with pytest.raises(RequestRejectedError, match="was not recorded") as caught:
             provider.list_models()
+        assert (caught.value.status, caught.value.retryable) == (400, False)
+        assert len(server.exchanges) == 1
+
+
+def test_a_replay_begins_again_after_rewind(tmp_path: Path) -> None:
+    file = tmp_path / "traffic.jsonl"
+    with FakeOllama() as real, Recorder(file, real.url) as server:
+        real.reply_with("one", "two")
+        with OllamaProvider(server.url, model="llama3.2") as provider:
+            texts = [provider.chat("Hi").text, provider.chat("Hi").text]
+
+    with Replayer(file) as server, OllamaProvider(server.url, model="llama3.2") as provider:
+        for _ in range(2):
+            assert [provider.chat("Hi").text, provider.chat("Hi").text] == texts
+            server.rewind()
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"method": "GET"}', '"x"', "[" * 200_000])
@@ -120,6 +146,59 @@ def test_no_spelling_hides_a_secret(spell: Callable[[str], str]) -> None:
     secret = 'pässwört/"lang"'
     assert "lang" not in redact(spell(secret), [secret])
     assert b"lang" not in redact_answer(_HEAD + b"\r\n" + spell(secret).encode(), [secret])
+
+
+def test_a_key_in_pieces_or_cut_off_is_not_written(tmp_path: Path) -> None:
+    file = tmp_path / "traffic.jsonl"
+    key = "sk-super-secret-1234567890"
+    said = Reply(text="It is sk-super-secret-", thinking="sk- super-secret- 1234567890")
+    with FakeLMStudio(api_key=key) as real, Recorder(file, real.url) as server:
+        with LMStudioProvider(server.url, model="qwen/qwen3-4b", api_key=key) as provider:
+            real.usual = said
+            first = provider.chat("Which key?")
+            provider.chat([Message.user("Which?"), first.message, Message.user(key[-9:])])
+            real.usual = lambda _: Reply(
+                text="", tool_calls=(ToolCall(id="1", name="f", arguments={"k": key}),)
+            )
+            provider.chat("Call.")
+
+    written = file.read_text()
+    assert "super-se" not in written and "67890" not in written
+    assert all(json.loads(line)["answer"] for line in written.splitlines())
+
+
+def _stream(*texts: str) -> bytes:
+    """Return a stream with these texts, each in a chunk and an event of its own."""
+    events = [b"data: " + json.dumps({"id": 1, "text": text}).encode() + b"\n\n" for text in texts]
+    chunked = b"".join(b"%x\r\n%s\r\n" % (len(event), event) for event in events)
+    return _CHUNKED + chunked + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        (_stream("a hu", "sh-", "hush", " b"), ["a **", "***", "****", " b"]),
+        (_stream(*"hush-hush!"), [*"*" * 9, "!"]),
+        (_stream("hush-hus", "h is it"), ["*" * 8, "* is it"]),
+        (_stream("ush-hush"), ["*" * 8]),
+        (_stream("hush-hu", "-sh"), ["hush-hu", "-sh"]),
+    ],
+)
+def test_the_pieces_of_a_secret_are_masked(answer: bytes, left: List[str]) -> None:
+    redacted = redact_answer(answer, ["hush-hush"])
+    texts = re.findall(r'"text": "(.*?)"', redacted.decode())
+    assert texts == left
+    assert len(redacted) == len(answer)
+
+
+@pytest.mark.parametrize("is_ascii", [True, False])
+def test_a_masked_escape_is_still_json(is_ascii: bool) -> None:
+    secret = 'ä"ö\\ü\n1234567890'
+    body = json.dumps({"a": secret[:12] + "!"}, ensure_ascii=is_ascii).encode()
+    masked = json.loads(mask_parts(body, [secret]))["a"]
+    assert set(masked) == {"*", "!"}
+    assert mask_parts(body[:-5], [secret]).count(b"*") > 0  # a body that was cut in the string
+    assert mask_parts(b'{"a": 1234567890, "b": "12345"}', [secret]).count(b"*") == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,233 @@
+"""Answers with text in the OpenAI dialect, as llama.cpp sends them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+import zlib
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from localproviders.testing.answers import Answer, as_event, dumps
+from localproviders.testing.fake import count_call_tokens
+from localproviders.testing.openai_requests import limit_of
+from localproviders.testing.values import Reply, words_of
+
+_DONE = "[DONE]"
+
+
+class TextAnswer:
+    """A reply in this dialect, as a whole answer or as the records of a stream.
+
+    Args:
+        reply: The reply.
+        model: The name of the model in the answer.
+        body: The request.
+        prompt_tokens: The number of tokens of the prompt.
+        chat: Whether the request is a chat; otherwise it is a completion.
+        index: The number of the choice, if a completion request has several prompts.
+    """
+
+    def __init__(
+        self,
+        reply: Reply,
+        model: str,
+        body: Mapping[str, Any],
+        prompt_tokens: int,
+        *,
+        chat: bool,
+        index: int = 0,
+    ) -> None:
+        self.reply = reply
+        self.model = model
+        self.body = body
+        self.prompt_tokens = prompt_tokens
+        self.chat = chat
+        self.index = index
+        words, limit = words_of(reply.text), limit_of(body)
+        is_cut = limit is not None and limit < len(words)
+        #: The pieces of the text, and those of the reasoning.
+        self.pieces = words[:limit] if is_cut else words
+        self.thoughts = words_of(reply.thinking)
+        finish = "tool_calls" if reply.tool_calls else reply.finish_reason
+        #: The finish reason; None leaves it out.
+        self.finish = "length" if is_cut else finish
+        #: The number of tokens that the answer costs.
+        self.tokens = len(self.pieces) + len(self.thoughts) + count_call_tokens(reply.tool_calls)
+        self.id = self.new_id()
+        self.created = int(time.time())
+
+    # --- parts that the fake LM Studio overrides --------------------------------------------
+
+    def new_id(self) -> str:
+        """Return an id that no other answer has."""
+        return f"chatcmpl-{uuid.uuid4().hex}"
+
+    @property
+    def fingerprint(self) -> str:
+        """The field `system_fingerprint`."""
+        return "b11549-fake"
+
+    def usage(self) -> Dict[str, Any]:
+        """Return the numbers of tokens."""
+        return {
+            "completion_tokens": self.tokens,
+            "prompt_tokens": self.prompt_tokens,
+            "total_tokens": self.prompt_tokens + self.tokens,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        }
+
+    def beside(self) -> Dict[str, Any]:
+        """Return the fields of a whole answer that follow its usage: the times of llama.cpp."""
+        return {
+            "timings": {
+                "cache_n": 0,
+                **_speed("prompt", self.prompt_tokens),
+                **_speed("predicted", self.tokens),
+            }
+        }
+
+    def message(self) -> Dict[str, Any]:
+        """Return the message of a whole chat answer, without the fields that are empty."""
+        thinking, calls = "".join(self.thoughts), self.calls()
+        message: Dict[str, Any] = {"role": "assistant", "content": "".join(self.pieces)}
+        if thinking:
+            message["reasoning_content"] = thinking
+        return {**message, "tool_calls": calls} if calls else message
+
+    def records(self) -> List[Dict[str, Any]]:
+        """Return the records of the stream. In a chat, only the first one has the role."""
+        if not self.chat:
+            pieces = [self._piece({"text": piece}, piece) for piece in self.pieces]
+            return [*pieces, {**self.record({"text": ""}, self.finish), **self._end()}]
+        deltas = [{"reasoning_content": piece} for piece in self.thoughts]
+        records = [
+            self.delta({"role": "assistant", "content": None}),
+            *map(self.delta, deltas),
+            *(self._piece({"delta": {"content": piece}}, piece) for piece in self.pieces),
+            *(self.delta({"tool_calls": [piece]}) for piece in self.call_pieces()),
+        ]
+        end = self.record({"delta": {}}, self.finish)
+        if self.wants_usage:
+            return [*records, end, {**self.record(None), **self._end()}]
+        return [*records, {**end, **self.beside()}]
+
+    @property
+    def begun(self) -> int:
+        """The number of records up to and including the first one with text."""
+        return len(self.thoughts) + (2 if self.chat else 1)
+
+    def choice(self, content: Mapping[str, Any], finish: Optional[str]) -> Dict[str, Any]:
+        """Return a choice. A completion always has the field `logprobs`, a chat on request."""
+        beside = {} if self.chat else {"logprobs": None}
+        return {"finish_reason": finish, "index": self.index, **beside, **content}
+
+    # --- the answer -------------------------------------------------------------------------
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the request asks for a record with the usage."""
+        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+
+    def whole_choice(self) -> Dict[str, Any]:
+        """Return the choice of a whole answer."""
+        text = {"message": self.message()} if self.chat else {"text": "".join(self.pieces)}
+        return self.choice({**text, **self.logprobs(self.pieces)}, self.finish)
+
+    def whole(self) -> Dict[str, Any]:
+        """Return the whole answer."""
+        kind = "chat.completion" if self.chat else "text_completion"
+        fields = {**self._fields(kind), "usage": self.usage(), **self.beside()}
+        return {"choices": [self.whole_choice()], **fields}
+
+    def record(
+        self, content: Optional[Mapping[str, Any]], finish: Optional[str] = None
+    ) -> Dict[str, Any]:
+        """Return a record of the stream; without content, one that has no choice."""
+        kind = "chat.completion.chunk" if self.chat else "text_completion"
+        choices = [] if content is None else [self.choice(content, finish)]
+        return {"choices": choices, **self._fields(kind)}
+
+    def delta(self, delta: Mapping[str, Any]) -> Dict[str, Any]:
+        """Return a record of a chat stream."""
+        return self.record({"delta": delta})
+
+    def logprobs(self, pieces: Sequence[str]) -> Dict[str, Any]:
+        """Return the log-probabilities of some tokens, if the request asks for them."""
+        if not self.body.get("logprobs"):
+            return {}
+        asked = self.body.get("top_logprobs", self.body["logprobs"])
+        return {"logprobs": {"content": [_logprob(piece, int(asked)) for piece in pieces]}}
+
+    def calls(self) -> List[Dict[str, Any]]:
+        """Return the tool calls of a whole answer."""
+        return [
+            {
+                "type": "function",
+                "function": {"name": call.name, "arguments": dumps(dict(call.arguments))},
+                "id": call.id,
+            }
+            for call in self.reply.tool_calls
+        ]
+
+    def call_pieces(self) -> List[Dict[str, Any]]:
+        """Return the tool calls in pieces: the name with the first character, then the rest."""
+        pieces: List[Dict[str, Any]] = []
+        for index, call in enumerate(self.calls()):
+            text = call["function"]["arguments"]
+            function = {"name": call["function"]["name"], "arguments": text[:1]}
+            pieces.append({"index": index, **call, "function": function})
+            half = (len(text) + 1) // 2
+            for part in (text[1:half], text[half:]):
+                pieces.append({"index": index, "function": {"arguments": part}})
+        return pieces
+
+    def _fields(self, kind: str) -> Dict[str, Any]:
+        return {
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+            "object": kind,
+            "id": self.id,
+        }
+
+    def _piece(self, content: Mapping[str, Any], piece: str) -> Dict[str, Any]:
+        return self.record({**content, **self.logprobs([piece])})
+
+    def _end(self) -> Dict[str, Any]:
+        return {"usage": self.usage(), **self.beside()}
+
+
+def stream_of(answers: Sequence[TextAnswer]) -> Answer:
+    """Return the stream of an answer. Those of several prompts follow each other."""
+    records = [record for answer in answers for record in answer.records()]
+    return Answer(
+        [*map(dumps, records), _DONE],
+        kind="events",
+        frame=as_event,
+        begun=answers[0].begun,
+        content_type="text/event-stream",
+        headers=[("Cache-Control", "no-cache")],
+        pause_s=answers[0].reply.pause_s,
+    )
+
+
+def _speed(name: str, tokens: int) -> Dict[str, Any]:
+    """Return the times of a part of the work, at one millisecond for each token."""
+    return {
+        f"{name}_n": tokens,
+        f"{name}_ms": float(tokens),
+        f"{name}_per_token_ms": 1.0,
+        f"{name}_per_second": 1000.0,
+    }
+
+
+def _logprob(piece: str, alternatives: int) -> Dict[str, Any]:
+    """Return the entry of a token. Its alternatives are the token itself, and made-up ones."""
+    others = [_token(f" other{number}", -2.0 - number) for number in range(1, alternatives)]
+    found = _token(piece, -0.1)
+    return {**found, "top_logprobs": [found, *others]}
+
+
+def _token(piece: str, logprob: float) -> Dict[str, Any]:
+    data = piece.encode("utf-8", "surrogatepass")
+    return {"id": zlib.crc32(data), "token": piece, "bytes": list(data), "logprob": logprob}

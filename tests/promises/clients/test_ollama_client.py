@@ -1,0 +1,80 @@
+"""The official client of Ollama works with the fake server as with the real one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Iterator
+
+import pytest
+
+from localproviders import ToolCall
+from localproviders.testing import FakeModel, FakeOllama, Reply
+
+ollama = pytest.importorskip(
+    "ollama", reason="the client of Ollama is not installed: nox -s clients installs it"
+)
+
+pytestmark = pytest.mark.slow
+
+_HI: Any = [{"role": "user", "content": "Hi"}]
+_CALL = ToolCall(id="one", name="weather", arguments={"city": "Oslo"})
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeOllama]:
+    models = (
+        FakeModel(name="chat", abilities=("chat", "completion", "tools", "thinking")),
+        FakeModel(name="vectors", abilities=("embeddings",)),
+    )
+    with FakeOllama(models) as server:
+        yield server
+
+
+@pytest.fixture
+def client(fake: FakeOllama) -> Any:
+    return ollama.Client(host=fake.url, trust_env=False)
+
+
+@pytest.mark.parametrize("keep_alive", ["5m", "1h30m", "-1m", "0", 300, -1, 0])
+def test_each_form_of_keep_alive(client: Any, fake: FakeOllama, keep_alive: Any) -> None:
+    assert client.chat("chat", _HI, keep_alive=keep_alive).message.content
+    assert client.generate("chat", "Once", keep_alive=keep_alive).response
+    assert len(client.embed("vectors", ["a", "b"], keep_alive=keep_alive).embeddings) == 2
+    assert ("chat" in fake.loaded) == (keep_alive not in ("0", 0))
+
+
+def test_lists_and_facts(client: Any) -> None:
+    assert [model.model for model in client.list().models] == ["chat:latest", "vectors:latest"]
+    assert client.ps().models == []
+    assert "tools" in client.show("chat").capabilities
+    with pytest.raises(ollama.ResponseError, match="not found"):
+        client.chat("nope", _HI)
+
+
+def test_streams_tools_and_thinking(client: Any, fake: FakeOllama) -> None:
+    fake.usual = Reply(text="a b", thinking="Hm.")
+    parts = list(client.chat("chat", _HI, stream=True, think=True))
+    assert "".join(part.message.content or "" for part in parts) == "a b"
+    assert "".join(part.message.thinking or "" for part in parts) == "Hm."
+    assert [part.done for part in parts if part.done] == [True]
+    fake.usual = Reply(text="", tool_calls=(_CALL,))
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {}}}
+    answer = client.chat("chat", _HI, tools=[tool])
+    assert answer.message.tool_calls[0].function.arguments == _CALL.arguments
+
+
+def test_models_are_copied_deleted_and_pulled(client: Any, fake: FakeOllama) -> None:
+    client.copy("chat", "copy")
+    client.delete("copy")
+    assert [model.model for model in client.list().models] == ["chat:latest", "vectors:latest"]
+    fake.registry = [FakeModel(name="new")]
+    assert list(client.pull("new", stream=True))[-1].status == "success"
+
+
+def test_the_asynchronous_client(fake: FakeOllama) -> None:
+    async def ask() -> str:
+        client = ollama.AsyncClient(host=fake.url, trust_env=False)
+        parts = await client.chat("chat", _HI, stream=True)
+        return "".join([part.message.content async for part in parts])
+
+    assert asyncio.run(ask()) == "Hello there, friend."
