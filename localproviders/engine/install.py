@@ -115,6 +115,9 @@ _MODULES = (
     "numpy", "tqdm", "yaml",
 )  # fmt: skip
 
+# A copy of pip for one installation does not suggest its own update.
+_NO_VERSION_CHECK = "--disable-pip-version-check"
+
 # Hint for a machine on which the engine cannot run.
 OTHER_SERVERS_HINT = "use a server such as Ollama or LM Studio instead: docs/setup.md"
 
@@ -154,21 +157,24 @@ def check_installable() -> None:
     """Check that the engine can be installed.
 
     Raises:
-        DependencyError: The engine cannot run on this machine, or this Python has no pip.
+        DependencyError: The engine cannot run on this machine, or this Python has neither pip nor
+            the copy of pip in the module ``ensurepip``.
     """
     check_supported()
-    if not _has_pip():
+    if not (_has_module("pip") or _has_module("ensurepip")):
         raise DependencyError(
-            "pip is needed to install the embedded engine, but this Python has no pip",
-            hint="run python -m ensurepip, or create the environment with uv venv --seed",
+            "pip is needed to install the embedded engine, but this Python has neither pip nor"
+            " ensurepip",
+            hint="create an environment with python -m venv or uv venv --seed; Debian and Ubuntu"
+            " need the package python3-venv first",
         )
 
 
-def _has_pip() -> bool:
-    """Return whether this Python has pip."""
+def _has_module(name: str) -> bool:
+    """Return whether this Python has a module, without importing it."""
     # `importlib.util.find_spec` is not used, because it calls the import hooks of setuptools, which
     # print a warning about pip.
-    return PathFinder.find_spec("pip") is not None
+    return PathFinder.find_spec(name) is not None
 
 
 def check_supported() -> None:
@@ -187,7 +193,9 @@ def install(run: Optional[Callable[[List[str]], object]] = None) -> None:
 
     pip installs only wheels with the hashes in ``requirements.txt``. It runs in a temporary folder,
     so that it imports no module of the current folder. It receives no variable whose name
-    indicates a key, except its own variables (``PIP_...``).
+    indicates a key, except its own variables (``PIP_...``). If this Python has no pip, as in
+    environments of uv and pipx, a copy is unpacked for this installation only: the one that Python
+    contains in its module ``ensurepip``.
 
     Args:
         run: Function that runs a command and raises an exception if it fails. It must choose
@@ -195,7 +203,8 @@ def install(run: Optional[Callable[[List[str]], object]] = None) -> None:
 
     Raises:
         DependencyError: The engine cannot run on this machine, or `run` is None and this Python
-            has no pip. Nothing was installed.
+            has neither pip nor ensurepip. Nothing was installed.
+        OSError: The folder for temporary files cannot be written.
         subprocess.CalledProcessError: pip failed. pip has printed the reason; the exception does
             not contain it.
     """
@@ -206,12 +215,12 @@ def install(run: Optional[Callable[[List[str]], object]] = None) -> None:
     with scratch_folder() as folder:
         file = Path(folder) / "requirements.txt"
         file.write_text(_missing_requirements(), encoding="utf-8")
-        command = [*interpreter(), "-m", "pip", "install", "--no-deps", "--require-hashes"]
-        command += ["--only-binary=:all:", "-r", str(file)]
+        arguments = ["install", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+        arguments += ["-r", str(file)]
         if run is not None:
-            run(command)
+            run([*interpreter(), "-m", "pip", *arguments])
         else:
-            _run_pip(command, folder)
+            _run_pip(arguments, folder)
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
@@ -261,11 +270,25 @@ def _is_running(process: Optional[str]) -> bool:
     return True
 
 
-def _run_pip(command: List[str], folder: str) -> None:
-    import subprocess  # slow to import, and only this function starts pip
+def _run_pip(arguments: List[str], folder: str) -> None:
+    pip = ["-m", "pip"] if _has_module("pip") else [_unpack_pip(folder), _NO_VERSION_CHECK]
+    _run_python([*pip, *arguments], folder)
 
-    subprocess.check_call(  # noqa: S603  # a fixed command
-        command, cwd=folder, env=pip_environ(os.environ)
+
+def _unpack_pip(folder: str) -> str:
+    """Unpack the pip that Python contains into a folder, and return the path of its package."""
+    import subprocess  # slow to import, and only the functions that start pip need it
+
+    # Its output is not shown, because it says that pip is now installed.
+    _run_python(["-m", "ensurepip", "--root", folder], folder, stdout=subprocess.DEVNULL)
+    return str(next(Path(folder).glob("**/site-packages/pip")))
+
+
+def _run_python(arguments: List[str], folder: str, stdout: Optional[int] = None) -> None:
+    import subprocess  # slow to import, and only the functions that start pip need it
+
+    subprocess.check_call(  # noqa: S603  # fixed commands
+        [*interpreter(), *arguments], cwd=folder, env=pip_environ(os.environ), stdout=stdout
     )
 
 

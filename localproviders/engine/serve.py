@@ -57,6 +57,7 @@ def server_parameters(xllamacpp: Any, settings: Mapping[str, Any]) -> Any:
     parameters.embedding = settings["embedding"]
     if settings["template"] is not None:
         parameters.chat_template = settings["template"]
+    parameters.antiprompt = list(settings["stop"])  # llama.cpp's name for the default `stop`
     return parameters
 
 

@@ -37,7 +37,8 @@ _TESTING = _ROOT / "testing"
 #: `_dialect/text_calls.py` reads the tool calls that a server left in the text. `types/inputs.py`
 #: reads messages and tools in the forms of other clients. `_http/halves.py` joins surrogate pairs.
 #: `_credentials.py` hides the headers and the password that a caller adds to all requests.
-MOST_MODULES = 141
+#: `engine/provider.py` tells the engine's chat template about a schema.
+MOST_MODULES = 142
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

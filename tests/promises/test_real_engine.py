@@ -66,6 +66,31 @@ def test_a_stream_has_several_chunks(chat: OpenAICompatibleProvider) -> None:
     assert response.timings.first_token_s < response.timings.total_s
 
 
+# The answers may be wrong, but they end, and they show nothing of the template and its examples.
+_QUESTIONS = (
+    "hi", "What is 2+2?", "What is 17 * 3?", "Write a haiku about rain.", "List three fruits.",
+    "Summarize: the cat sat on the mat.", "Translate 'good morning' into French.",
+    "Was ist die Hauptstadt von Deutschland?", "How do I boil an egg?", 'What is {"a": 1}?',
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_answer_ends_and_shows_nothing_of_the_template(chat: OpenAICompatibleProvider) -> None:
+    for question in _QUESTIONS:
+        response = chat.chat(question, temperature=0, repeat_penalty=1.1, max_tokens=120)
+
+        assert response.text.strip(), question
+        assert response.finish_reason == "stop", question
+        assert not [mark for mark in ("user:", "assistant:", "<", "{") if mark in response.text]
+
+
+def test_a_next_turn_of_the_model_ends_its_answer(chat: OpenAICompatibleProvider) -> None:
+    turns = {"grammar": r'root ::= "Yes.\nuser: Why?"'}
+
+    assert chat.chat("Go.", extra_body=turns, max_tokens=20).text == "Yes."
+    assert "user" in chat.chat("Go.", extra_body=turns, max_tokens=20, stop=["Never"]).text
+
+
 def test_closing_early_makes_the_server_stop() -> None:
     """The server handles one request at a time, so the second must wait for the end of the first."""
     endless = {"grammar": 'root ::= "a"+'}
@@ -178,6 +203,13 @@ def test_structured_output_is_an_instance_of_a_dataclass(chat: OpenAICompatibleP
     assert (parsed.value.name, parsed.value.country) == ("Oslo", "Norway")
     assert type(parsed.value.is_capital) is bool
     assert parsed.attempts == 1
+
+
+@pytest.mark.slow
+def test_structured_output_needs_no_word_about_json(chat: OpenAICompatibleProvider) -> None:
+    parsed = chat.parse("Describe the city of Oslo.", City, temperature=0, max_tokens=60)
+
+    assert parsed.value.name == "Oslo"
 
 
 @pytest.mark.slow

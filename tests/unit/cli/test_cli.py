@@ -11,7 +11,14 @@ from typing import Any, List
 import pytest
 
 import localproviders
-from localproviders import DependencyError, Discovery, OllamaProvider, UnreachableError, cli
+from localproviders import (
+    DependencyError,
+    Discovery,
+    OllamaProvider,
+    ProviderError,
+    UnreachableError,
+    cli,
+)
 from localproviders.cli import commands
 from localproviders.engine import why_missing, why_unsupported
 from localproviders.testing import FakeLMStudio, FakeOllama, Reply
@@ -54,6 +61,7 @@ def test_arguments_are_told_in_one_line(
     ("raised", "status", "shown"),
     [
         (DependencyError("gone", hint="do this"), 2, "gone"),
+        (OSError(28, "No space left\non device"), 1, "No space left\\non device\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
@@ -67,6 +75,31 @@ def test_errors_become_a_line_and_a_status(
 
     assert cli.main(["demo"]) == status
     assert shown in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("question", ["", " \n"])
+def test_an_empty_question_is_refused_before_anything_starts(
+    question: str, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setattr(commands, "run_demo", lambda *_, **__: pytest.fail("started"))
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["demo", question])
+    assert caught.value.code == 2
+    assert "the question is empty" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_on_a_full_disk_is_one_line() -> None:
+    script = (
+        "import sys; from localproviders import cli; from localproviders.cli import commands\n"
+        "commands.run_demo = lambda *_, **__: print('lost')\nsys.exit(cli.main(['demo']))"
+    )
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-W", "error", "-c", script]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"localproviders: [Errno 28] ") and done.stderr.count(b"\n") == 1
 
 
 def test_install_is_skipped_where_it_makes_no_sense(monkeypatch: Any, capsys: Any) -> None:
@@ -106,7 +139,7 @@ def test_demo_installs_only_what_is_missing(monkeypatch: Any, capsys: Any) -> No
     monkeypatch.setattr(commands, "why_missing", lambda: "something")
     monkeypatch.setattr(commands, "check_installable", lambda: None)
     monkeypatch.setattr(commands, "check_supported", lambda: None)
-    monkeypatch.setattr(commands, "require_engine", lambda: None)
+    monkeypatch.setattr(commands, "_require_installed", lambda: None)
     monkeypatch.setattr(commands, "_answer", done.append)
     monkeypatch.setattr(commands, "_compare", lambda: done.append("compare"))
 
@@ -144,6 +177,19 @@ def test_the_demo_shows_the_models_prose_and_obeys_none_of_it(
     told = capsys.readouterr().out
     assert "One\n\tTwo\\x1b]0;owned\\x07\\x9b2J\\u202e" in told
     assert "finish reason: stop\\nCRITICAL forged." in told
+
+
+def test_an_error_in_an_answer_begins_on_its_own_line(
+    monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeOllama(["m"]) as ollama:
+        ollama.reply_with(Reply(text="One two", finish_reason=None))
+        ollama.break_next("body cut")
+        provider = OllamaProvider(ollama.url, model="m", locality="loopback")
+        monkeypatch.setattr(commands, "LocalEngine", lambda kind: provider)
+        with pytest.raises(ProviderError):
+            commands._answer("What?")
+    assert capsys.readouterr().out.endswith("\n")
 
 
 @pytest.mark.parametrize("error", [UnreachableError("a\nb\x1b", hint="c\nd", model="e\x9b")])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, List, Tuple
 
 import pytest
 
 from localproviders import DependencyError, cli
-from localproviders.cli import commands
 from localproviders.engine import install as install_engine
 
 installing = sys.modules["localproviders.engine.install"]
@@ -123,14 +123,35 @@ def test_without_pip_nothing_is_started(
     for module in (installing, sys.modules["localproviders.engine"]):
         monkeypatch.setattr(module, "why_unsupported", lambda: None)
     monkeypatch.setattr(installing, "find_spec", lambda name: None)
-    monkeypatch.setattr(installing, "_has_pip", lambda: False)
+    monkeypatch.setattr(installing, "_has_module", lambda name: False)
     monkeypatch.setattr(installing, "_run_pip", lambda *_: pytest.fail("pip was started"))
 
     assert cli.main(arguments) == DependencyError.exit_code
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.count("\n") == 1
-    assert "python -m ensurepip" in shown.err
+    assert "python -m venv" in shown.err
+
+
+def test_without_pip_the_copy_in_python_is_used_for_this_installation_only(
+    monkeypatch: Any, tmp_path: Any
+) -> None:
+    monkeypatch.setattr(installing, "why_unsupported", lambda: None)
+    monkeypatch.setattr(installing, "_has_module", lambda name: name == "ensurepip")
+    started: List[List[str]] = []
+
+    def check_call(command: List[str], cwd: str, **_: Any) -> None:
+        started.append(command)
+        if "ensurepip" in command:
+            (Path(cwd) / "usr/lib/python3/site-packages/pip").mkdir(parents=True)
+
+    monkeypatch.setattr(subprocess, "check_call", check_call)
+    install_engine()
+    unpack, run = started
+    folder = unpack[-1]
+    assert unpack[1:] == ["-m", "ensurepip", "--root", folder]
+    assert run[1] == f"{folder}/usr/lib/python3/site-packages/pip"
+    assert "install" in run and not Path(folder).exists()
 
 
 def test_the_demo_promises_no_engine_that_is_missing(monkeypatch: Any, capsys: Any) -> None:
@@ -140,7 +161,7 @@ def test_the_demo_promises_no_engine_that_is_missing(monkeypatch: Any, capsys: A
     assert cli.main(["demo"]) == DependencyError.exit_code
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "python -m localproviders engine install" in shown.err
+    assert "run the same command with --install" in shown.err
 
 
 @pytest.mark.parametrize("package", ["numpy", "tqdm", "yaml"])
@@ -149,7 +170,7 @@ def test_a_package_that_gguf_needs_is_a_part_of_the_engine(package: str, monkeyp
     monkeypatch.setattr(installing, "find_spec", lambda name: None if name == package else True)
 
     with pytest.raises(DependencyError, match=package):
-        commands.require_engine()
+        installing.require_engine()
 
 
 def test_an_install_function_of_the_caller_needs_no_pip(monkeypatch: Any) -> None:

@@ -514,7 +514,7 @@ def test_importing_is_light() -> None:
 def settings(template: Any) -> Any:
     return {
         "path": "/m.gguf", "name": "m", "context_length": 64, "embedding": False,
-        "api_key": "k", "template": template,
+        "api_key": "k", "template": template, "stop": ["\nuser:"],
     }  # fmt: skip
 
 
@@ -529,6 +529,7 @@ def test_the_server_is_private_and_uses_one_thread(template: Any) -> None:
     assert parameters.api_keys == ["k"]
     assert parameters.cpuparams.n_threads == parameters.cpuparams_batch.n_threads == 1
     assert parameters.chat_template == (template or "")
+    assert parameters.antiprompt == ["\nuser:"]
 
 
 def test_a_server_without_an_owner_does_not_start() -> None:

@@ -1,0 +1,26 @@
+"""The provider of a named model of the embedded engine."""
+
+from __future__ import annotations
+
+from typing import List, Mapping, Tuple
+
+from localproviders.openai_compatible import OpenAICompatibleProvider
+from localproviders.types.requests import CompletionRequest
+
+_TEMPLATE_FIELD = "chat_template_kwargs"
+
+
+class NamedModelProvider(OpenAICompatibleProvider):
+    """A provider that tells the chat template whether a request has a schema.
+
+    llama.cpp does not tell the template about the schema. The small model needs examples with JSON
+    in this case, and only in this case: see ``chat.jinja``.
+    """
+
+    def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
+        request, warnings = super()._adapt(request)
+        given = request.extra_body.get(_TEMPLATE_FIELD, {})
+        if request.response_schema is not None and isinstance(given, Mapping):
+            fields = {_TEMPLATE_FIELD: {"has_schema": True, **given}}
+            request = request.replace(extra_body={**request.extra_body, **fields})
+        return request, warnings
