@@ -271,25 +271,32 @@ def _is_running(process: Optional[str]) -> bool:
 
 
 def _run_pip(arguments: List[str], folder: str) -> None:
+    import subprocess  # slow to import, and only the functions that start pip need it
+
     pip = ["-m", "pip"] if _has_module("pip") else [_unpack_pip(folder), _NO_VERSION_CHECK]
-    _run_python([*pip, *arguments], folder)
+    subprocess.check_call(  # noqa: S603  # a fixed command
+        [*interpreter(), *pip, *arguments], cwd=folder, env=pip_environ(os.environ)
+    )
 
 
 def _unpack_pip(folder: str) -> str:
     """Unpack the pip that Python contains into a folder, and return the path of its package."""
     import subprocess  # slow to import, and only the functions that start pip need it
 
-    # Its output is not shown, because it says that pip is now installed.
-    _run_python(["-m", "ensurepip", "--root", folder], folder, stdout=subprocess.DEVNULL)
-    return str(next(Path(folder).glob("**/site-packages/pip")))
-
-
-def _run_python(arguments: List[str], folder: str, stdout: Optional[int] = None) -> None:
-    import subprocess  # slow to import, and only the functions that start pip need it
-
-    subprocess.check_call(  # noqa: S603  # fixed commands
-        [*interpreter(), *arguments], cwd=folder, env=pip_environ(os.environ), stdout=stdout
+    # The output is shown only if this fails: it says that pip is now installed, and after Ctrl-C it
+    # contains a traceback.
+    done = subprocess.run(  # noqa: S603  # a fixed command
+        [*interpreter(), "-m", "ensurepip", "--root", folder],
+        cwd=folder,
+        env=pip_environ(os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
+    if done.returncode:
+        sys.stderr.write(done.stdout.decode(errors="backslashreplace"))
+        done.check_returncode()
+    return str(next(Path(folder).glob("**/site-packages/pip")))
 
 
 def requirements() -> Dict[str, List[str]]:

@@ -134,24 +134,36 @@ def test_without_pip_nothing_is_started(
 
 
 def test_without_pip_the_copy_in_python_is_used_for_this_installation_only(
-    monkeypatch: Any, tmp_path: Any
+    monkeypatch: Any,
 ) -> None:
     monkeypatch.setattr(installing, "why_unsupported", lambda: None)
     monkeypatch.setattr(installing, "_has_module", lambda name: name == "ensurepip")
     started: List[List[str]] = []
 
-    def check_call(command: List[str], cwd: str, **_: Any) -> None:
+    def unpack_pip(command: List[str], cwd: str, **_: Any) -> Any:
+        (Path(cwd) / "usr/lib/python3/site-packages/pip").mkdir(parents=True)
         started.append(command)
-        if "ensurepip" in command:
-            (Path(cwd) / "usr/lib/python3/site-packages/pip").mkdir(parents=True)
+        return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(subprocess, "check_call", check_call)
+    monkeypatch.setattr(subprocess, "run", unpack_pip)
+    monkeypatch.setattr(subprocess, "check_call", lambda command, **_: started.append(command))
     install_engine()
     unpack, run = started
     folder = unpack[-1]
-    assert unpack[1:] == ["-m", "ensurepip", "--root", folder]
+    assert unpack[-4:] == ["-m", "ensurepip", "--root", folder]
     assert run[1] == f"{folder}/usr/lib/python3/site-packages/pip"
     assert "install" in run and not Path(folder).exists()
+
+
+def test_a_pip_that_cannot_be_unpacked_shows_why(monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(installing, "why_unsupported", lambda: None)
+    monkeypatch.setattr(installing, "_has_module", lambda name: name == "ensurepip")
+    failed = subprocess.CompletedProcess([], 1, stdout=b"ensurepip is disabled\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+
+    assert cli.main(["engine", "install"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("ensurepip is disabled\n") and "pip ended with status 1" in shown
 
 
 def test_the_demo_promises_no_engine_that_is_missing(monkeypatch: Any, capsys: Any) -> None:
