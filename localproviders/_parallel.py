@@ -30,8 +30,8 @@ class ParallelWork(Generic[T]):
         self._errors: Dict[int, BaseException] = {}
         self._begun = self._given = 0
         self._stopped = False
-        # Reentrant, because a signal handler may stop in the thread that holds the lock.
-        self._lock = threading.RLock()
+        # Only for the threads that work. `stop` takes no lock, because a signal handler may call it.
+        self._lock = threading.Lock()
         self._threads: List[threading.Thread] = []
         for _ in range(min(most, len(functions))):
             self._start_thread()
@@ -88,8 +88,7 @@ class ParallelWork(Generic[T]):
 
         If one of the functions calls this method, it does not wait.
         """
-        with self._lock:
-            self._stopped = True
+        self._stopped = True
         if threading.current_thread() not in self._threads:
             for thread in self._threads:
                 thread.join()
