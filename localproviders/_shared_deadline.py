@@ -28,8 +28,8 @@ class SupportsComplete(Protocol):
         ...
 
     @property
-    def _refused_schemas(self) -> Any:  # pyright compares the descriptor, not its value
-        """The schemas that the server refuses (`RefusedSchemas`)."""
+    def _refused(self) -> Any:  # pyright compares the descriptor, not its value
+        """What the server refuses (`Refusals`)."""
         ...
 
     def limits(self, timeout: Timeout = None) -> Limits:

@@ -61,7 +61,7 @@ from localproviders.types.tool_stream import ToolStream
 
 if TYPE_CHECKING:
     from localproviders import schema, structured, tool_loop
-    from localproviders._dialect.refused_schemas import RefusedSchemas
+    from localproviders._http_provider.sending import Refusals
 else:
     schema = LazyModule("localproviders.schema")
     structured = LazyModule("localproviders.structured")
@@ -88,10 +88,8 @@ class ModelProvider(ABC):
     block, or call `close`, to close the connections that it keeps.
     """
 
-    #: The schemas that the server has refused in calls of `parse`.
-    _refused_schemas: LazyPart[RefusedSchemas] = LazyPart(
-        "localproviders._dialect.refused_schemas:RefusedSchemas"
-    )
+    #: The fields of requests and the schemas that the server has refused.
+    _refused: LazyPart[Refusals] = LazyPart("localproviders._http_provider.sending:Refusals")
 
     # A method with a prompt among its arguments first moves the arguments into a cell (`Sealed`)
     # and clears its own variables. The frame of the method is in the traceback of every later
