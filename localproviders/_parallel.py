@@ -30,7 +30,7 @@ class ParallelWork(Generic[T]):
         self._errors: Dict[int, BaseException] = {}
         self._begun = self._given = 0
         self._stopped = False
-        # Only for the threads that work. `stop` takes no lock, because a signal handler may call it.
+        # Only the working threads take the lock. A signal handler may call `stop`.
         self._lock = threading.Lock()
         self._threads: List[threading.Thread] = []
         for _ in range(min(most, len(functions))):

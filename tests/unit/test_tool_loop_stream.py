@@ -133,10 +133,6 @@ def _event(delta: Dict[str, Any], reason: Any = None) -> bytes:
     return chunk(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
 
 
-CHUNKED = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-)
-DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 _CALLED = {
     "tool_calls": [
         {"index": 0, "id": "c", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}
