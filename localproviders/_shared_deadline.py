@@ -29,7 +29,7 @@ class SupportsComplete(Protocol):
 
     @property
     def _refused(self) -> Any:  # pyright compares the descriptor, not its value
-        """What the server refuses (`Refusals`)."""
+        """The fields and schemas that the server refuses (`Refusals`)."""
         ...
 
     def limits(self, timeout: Timeout = None) -> Limits:

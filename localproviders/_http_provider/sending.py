@@ -157,7 +157,7 @@ SYSTEM_MESSAGES = OwnField(
 
 
 class Refusals:
-    """What the server of one provider refuses, by model: fields of requests, and schemas.
+    """The fields of requests, and the schemas, that the server of one provider refuses, by model.
 
     There is no lock, because adding to a set is atomic.
     """
@@ -222,7 +222,7 @@ class SendingProvider(Protocol):
 
     @property
     def _refused(self) -> Any:  # pyright compares the descriptor, not its value
-        """What the server refuses (`Refusals`)."""
+        """The fields and schemas that the server refuses (`Refusals`)."""
         ...
 
     @property
