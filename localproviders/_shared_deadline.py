@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Optional, Protocol, TypeVar
+from typing import Callable, Optional, Protocol, TypeVar
 
 from localproviders._http.deadline import Call, total_ended, wait
 from localproviders._http.stream import Stream
+from localproviders._http_provider.sending import Refusals
 from localproviders.errors import LimitError, ProviderError
 from localproviders.types.limits import CancelToken, Limits, Timeout
 from localproviders.types.requests import CompletionRequest
@@ -28,7 +29,7 @@ class SupportsComplete(Protocol):
         ...
 
     @property
-    def _refused(self) -> Any:  # pyright compares the descriptor, not its value
+    def _refused(self) -> Refusals:
         """The fields and schemas that the server refuses (`Refusals`)."""
         ...
 

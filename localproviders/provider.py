@@ -22,7 +22,8 @@ from typing import (
 
 from localproviders._did_you_mean import name_other_method
 from localproviders._http.stream import Stream
-from localproviders._lazy import LazyModule, LazyPart
+from localproviders._http_provider.sending import Refusals
+from localproviders._lazy import LazyModule
 from localproviders._signatures import (
     NoKeywords,
     Self,
@@ -61,7 +62,6 @@ from localproviders.types.tool_stream import ToolStream
 
 if TYPE_CHECKING:
     from localproviders import schema, structured, tool_loop
-    from localproviders._http_provider.sending import Refusals
 else:
     schema = LazyModule("localproviders.schema")
     structured = LazyModule("localproviders.structured")
@@ -88,9 +88,6 @@ class ModelProvider(ABC):
     block, or call `close`, to close the connections that it keeps.
     """
 
-    #: The fields of requests and the schemas that the server has refused.
-    _refused: LazyPart[Refusals] = LazyPart("localproviders._http_provider.sending:Refusals")
-
     # A method with a prompt among its arguments first moves the arguments into a cell (`Sealed`)
     # and clears its own variables. The frame of the method is in the traceback of every later
     # error. Tools that print tracebacks with local variables do not show the content of cells.
@@ -103,6 +100,13 @@ class ModelProvider(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the idle connections. `close` may be repeated, and the next call opens new ones."""
+
+    @property
+    def _refused(self) -> Refusals:
+        """The fields of requests and the schemas that the server has refused."""
+        # Made at first use, because a subclass need not call a constructor of this class.
+        refusals: Refusals = vars(self).setdefault("_refusals", Refusals())
+        return refusals
 
     if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
         __getattr__ = name_other_method

@@ -17,7 +17,6 @@ from localproviders._dialect.thinking import is_only_thinking, only_thinking_hin
 from localproviders._dialect.written_json import values_in_words, without_fence
 from localproviders._http.framing import LARGE, Look, weigh
 from localproviders._http.stream import find_repetition
-from localproviders._http_provider.sending import Refusals
 from localproviders._interrupts import is_injected
 from localproviders._record import CONTENT, Record, field, record
 from localproviders._shared_deadline import SharedDeadline, SupportsComplete
@@ -157,7 +156,7 @@ def _send(
     """
     if request.response_schema is None:
         return request, _with_warning(shared.send(request))
-    known: Refusals = shared.provider._refused
+    known = shared.provider._refused
     # A request without a model is one for the model of the provider, and not for all models.
     model, refused = request.model or "", None
     if not (known and known.has(model, *schema_keys(request))):

@@ -221,7 +221,7 @@ class SendingProvider(Protocol):
     _accept: str
 
     @property
-    def _refused(self) -> Any:  # pyright compares the descriptor, not its value
+    def _refused(self) -> Refusals:
         """The fields and schemas that the server refuses (`Refusals`)."""
         ...
 
@@ -280,7 +280,7 @@ class Sending:
         """
         path, payload, reader = self._make(self._call)
         self._path, streams = path, "stream" in payload
-        known: Refusals = self._provider._refused
+        known = self._provider._refused
         for field in self._ours() if known else ():
             if known.has(self._model, field.on(path)):
                 self._left_out.setdefault(field, "")
