@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from typing import Callable, Dict, Generic, List, Sequence, TypeVar
+from typing import Callable, Dict, Generic, Sequence, TypeVar
 
 from localproviders._interrupts import is_callers
 
@@ -32,22 +32,23 @@ class ParallelWork(Generic[T]):
         self._stopped = False
         # Only the working threads take the lock. A signal handler may call `stop`.
         self._lock = threading.Lock()
-        self._threads: List[threading.Thread] = []
-        for _ in range(min(most, len(functions))):
-            self._start_thread()
+        self._threads = [self._thread() for _ in range(min(most, len(functions)))]
 
-    def _start_thread(self) -> None:
-        thread = threading.Thread(target=self._work, name="localproviders-tool", daemon=True)
+    def _thread(self) -> threading.Thread:
+        return threading.Thread(target=self._work, name="localproviders-tool", daemon=True)
+
+    def start(self) -> None:
+        """Start the threads. If none can be started, this thread runs the functions."""
+        # This is not done by the constructor: after an interrupt, the caller must be able to stop
+        # the threads that have started.
         try:
-            thread.start()
-        except RuntimeError as error:
-            # Too many threads. The others do the work; without another one, this thread does.
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:  # too many threads; those that run do the work
             if is_callers(error):
                 raise
-            if not self._threads:
+            if not any(thread.is_alive() for thread in self._threads):
                 self._work()
-        else:
-            self._threads.append(thread)
 
     def _work(self) -> None:
         while True:
@@ -91,4 +92,5 @@ class ParallelWork(Generic[T]):
         self._stopped = True
         if threading.current_thread() not in self._threads:
             for thread in self._threads:
-                thread.join()
+                if thread.is_alive():
+                    thread.join()

@@ -398,6 +398,7 @@ class _ToolLoop:
             calls = zip(self._open_calls, self._unread)
             functions = [partial(self._outcome_of, *pair) for pair in calls]
             self._work = ParallelWork(functions, self._rules.parallel)
+            self._work.start()
         return self._work.take(self._shared.wait)
 
     def _end_work(self) -> None:

@@ -7,6 +7,7 @@ import contextvars
 import os
 import signal
 import threading
+from types import TracebackType
 from typing import Any, Callable, Iterator, List, Set
 
 import pytest
@@ -14,9 +15,10 @@ import pytest
 from localproviders import CancelledError, CancelToken, LimitError, ToolStep
 from localproviders._parallel import ParallelWork
 from localproviders.types import ToolStream
-from tests.support.asking import ServedProvider, tool_call_reply
+from tests.support.asking import ServedProvider, assert_shows_no_prompt, tool_call_reply
 from tests.support.asking import ollama as ollama
 from tests.support.asking import served as served
+from tests.support.locality import PROMPT
 from tests.support.timing import GRACE_S
 
 
@@ -252,6 +254,32 @@ def test_the_first_exception_of_a_tool_is_raised_and_all_steps_are_told(
     assert [step.error for step in told] == [None, "LookupError: no 1", "LookupError: no 2"]
 
 
+def test_no_text_of_the_prompt_is_in_a_frame_of_a_thread(ollama: ServedProvider) -> None:
+    def fail(words: str) -> str:
+        raise LookupError("nothing")
+
+    calls = tool_call_reply(("fail", {"words": PROMPT}), ("fail", {"words": PROMPT}))
+    ollama.fake.reply_with(calls)
+    with pytest.raises(LookupError) as caught:
+        ollama.provider.run_tools(PROMPT, [fail], parallel=2, on_tool_error="raise")
+    error = caught.value
+    assert error.__traceback__ is not None
+    error.__traceback__ = _without_last_frame(error.__traceback__)
+    assert_shows_no_prompt(error)
+
+
+def _without_last_frame(step: Any) -> Any:
+    """Return a traceback without the frame of the tool, which is the caller's."""
+    steps = []
+    while step.tb_next is not None:
+        steps.append(step)
+        step = step.tb_next
+    made = None
+    for each in reversed(steps):
+        made = TracebackType(made, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return made
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a signal to a process is POSIX")
 def test_an_interrupt_waits_for_running_tools(ollama: ServedProvider, gate: Gate) -> None:
     ollama.fake.reply_with(_calls("Gate", 4))
@@ -296,6 +324,7 @@ def test_without_a_further_thread_the_tools_run_in_this_one(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", cannot)
         work: ParallelWork[Any] = ParallelWork([lambda: 1, threading.current_thread], 2)
+        work.start()
     assert [work.take(lambda ended: None), work.take(lambda ended: None)] == [
         1, threading.current_thread()
     ]  # fmt: skip
