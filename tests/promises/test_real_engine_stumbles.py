@@ -86,7 +86,7 @@ def run(engine: Provoked, *bodies: Mapping[str, Any], **options: Any) -> Any:
 # --- tools --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["functions.weather", "weather_commentary", "mcp__x__Weather"])
+@pytest.mark.parametrize("name", ["functions.weather", "weather_commentary"])
 def test_a_name_with_a_prefix_or_suffix(engine: Provoked, name: str) -> None:
     result = run(engine, calls(name, city="Oslo"), DONE)
     (step,) = result.steps
@@ -181,8 +181,6 @@ def parse(engine: Provoked, *bodies: Mapping[str, Any], **options: Any) -> Any:
     ("text", "has_warning"),
     [
         (f"```json\n{_JSON}\n```", False),
-        (f"~~~\n{_JSON}\n~~~", False),
-        (f"`{_JSON}`", False),
         (f"Here it is: {_JSON} Have fun!", True),
         (f"Sure.\n```json\n{_JSON}\n```\nBye.", True),
     ],
@@ -195,9 +193,7 @@ def test_json_in_a_fence_or_in_prose_is_read(
     assert any("words before or after" in each for each in parsed.response.warnings) is has_warning
 
 
-@pytest.mark.parametrize(
-    "text", [f"Either {_JSON} or {_OTHER}", '{"name": 7}', '{"nam', "Oslo, I think."]
-)
+@pytest.mark.parametrize("text", [f"Either {_JSON} or {_OTHER}", '{"name": 7}'])
 def test_another_answer_is_asked_for(engine: Provoked, text: str) -> None:
     parsed = parse(engine, says(text), says(_OTHER))
     assert (parsed.value, parsed.attempts) == (City("Rome"), 2)
