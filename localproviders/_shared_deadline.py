@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import Any, Callable, Optional, Protocol
+from typing import Callable, Optional, Protocol, TypeVar
 
-from localproviders._http.deadline import Call, total_ended
+from localproviders._http.deadline import Call, total_ended, wait
+from localproviders._http.stream import Stream
+from localproviders._http_provider.sending import Refusals
 from localproviders.errors import LimitError, ProviderError
 from localproviders.types.limits import CancelToken, Limits, Timeout
 from localproviders.types.requests import CompletionRequest
-from localproviders.types.responses import CompletionResponse
+from localproviders.types.responses import CompletionChunk, CompletionResponse
+
+T = TypeVar("T")
 
 
 class SupportsComplete(Protocol):
@@ -24,8 +29,8 @@ class SupportsComplete(Protocol):
         ...
 
     @property
-    def _refused_schemas(self) -> Any:  # pyright compares the descriptor, not its value
-        """The schemas that the server refuses (`RefusedSchemas`)."""
+    def _refused(self) -> Refusals:
+        """The fields and schemas that the server refuses (`Refusals`)."""
         ...
 
     def limits(self, timeout: Timeout = None) -> Limits:
@@ -40,6 +45,16 @@ class SupportsComplete(Protocol):
         cancel: Optional[CancelToken] = None,
     ) -> CompletionResponse:
         """Send a request and return the complete response."""
+        ...
+
+    def stream_completion(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> Stream:
+        """Send a request and return a stream of completion chunks."""
         ...
 
 
@@ -72,6 +87,10 @@ class SharedDeadline:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """End the call. It is unregistered from its cancel token; `finish` may be repeated."""
         self._call.finish()
 
     def send(self, request: CompletionRequest) -> CompletionResponse:
@@ -84,8 +103,36 @@ class SharedDeadline:
         """
         self.check()
         limits = self._call.limits_left()
+        return self._bounded(
+            lambda: self.provider.complete(request, timeout=limits, cancel=self._cancel)
+        )
+
+    def open(self, request: CompletionRequest) -> Stream:
+        """Send one request within the remaining time, and return its stream.
+
+        Raises:
+            LimitError: A limit expired, as in `send`.
+            ProviderError: The request failed, and `stream_completion` raised this error.
+        """
+        self.check()
+        limits = self._call.limits_left()
+        return self._bounded(
+            lambda: self.provider.stream_completion(request, timeout=limits, cancel=self._cancel)
+        )
+
+    def read(self, stream: Stream) -> Optional[CompletionChunk]:
+        """Return the next chunk of a stream from `open`, or None after the last one.
+
+        Raises:
+            LimitError: A limit expired, as in `send`.
+            ProviderError: The stream raised this error.
+        """
+        return self._bounded(lambda: next(stream, None))
+
+    def _bounded(self, work: Callable[[], T]) -> T:
+        """Do a part of a request. An error about the total limit is made one of the whole call."""
         try:
-            return self.provider.complete(request, timeout=limits, cancel=self._cancel)
+            return work()
         except LimitError as error:
             if error.limit != "total_s":
                 raise
@@ -100,8 +147,20 @@ class SharedDeadline:
             LimitError: The total limit expired.
             CancelledError: The caller cancelled the call.
         """
+        self._named(self._call.look)
+
+    def wait(self, event: threading.Event) -> None:
+        """Wait for an event between two requests.
+
+        Raises:
+            LimitError: The total limit expired.
+            CancelledError: The caller cancelled the call.
+        """
+        self._named(lambda: wait(self._call, event))
+
+    def _named(self, step: Callable[[], None]) -> None:
         try:
-            self._call.look()
+            step()
         except ProviderError as error:
             error.add_context(provider=self.provider.name)
             raise

@@ -22,7 +22,8 @@ from typing import (
 
 from localproviders._did_you_mean import name_other_method
 from localproviders._http.stream import Stream
-from localproviders._lazy import LazyModule, LazyPart
+from localproviders._http_provider.sending import Refusals
+from localproviders._lazy import LazyModule
 from localproviders._signatures import (
     NoKeywords,
     Self,
@@ -57,10 +58,10 @@ from localproviders.types.responses import (
     TokenCount,
     ToolRun,
 )
+from localproviders.types.tool_stream import ToolStream
 
 if TYPE_CHECKING:
     from localproviders import schema, structured, tool_loop
-    from localproviders._dialect.refused_schemas import RefusedSchemas
 else:
     schema = LazyModule("localproviders.schema")
     structured = LazyModule("localproviders.structured")
@@ -87,11 +88,6 @@ class ModelProvider(ABC):
     block, or call `close`, to close the connections that it keeps.
     """
 
-    #: The schemas that the server has refused in calls of `parse`.
-    _refused_schemas: LazyPart[RefusedSchemas] = LazyPart(
-        "localproviders._dialect.refused_schemas:RefusedSchemas"
-    )
-
     # A method with a prompt among its arguments first moves the arguments into a cell (`Sealed`)
     # and clears its own variables. The frame of the method is in the traceback of every later
     # error. Tools that print tracebacks with local variables do not show the content of cells.
@@ -104,6 +100,13 @@ class ModelProvider(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the idle connections. `close` may be repeated, and the next call opens new ones."""
+
+    @property
+    def _refused(self) -> Refusals:
+        """The fields of requests and the schemas that the server has refused."""
+        # Made at first use, because a subclass need not call a constructor of this class.
+        refusals: Refusals = vars(self).setdefault("_refusals", Refusals())
+        return refusals
 
     if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
         __getattr__ = name_other_method
@@ -493,12 +496,8 @@ class ModelProvider(ABC):
             LimitError: A time limit expired.
             ProviderError: The server refused the request, or failed in another way.
         """
-        sealed, messages, system, fields = (
-            Sealed((messages, system, fields)),
-            "",
-            None,
-            RequestFields(),
-        )
+        sealed = Sealed((messages, system, fields))
+        del messages, system, fields
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="chat")
         return self.complete(request, timeout=timeout, cancel=cancel)
 
@@ -541,12 +540,8 @@ class ModelProvider(ABC):
             LimitError: A time limit expired.
             ProviderError: The server refused the request, or failed in another way.
         """
-        sealed, messages, system, fields = (
-            Sealed((messages, system, fields)),
-            "",
-            None,
-            RequestFields(),
-        )
+        sealed = Sealed((messages, system, fields))
+        del messages, system, fields
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream")
         return self.stream_completion(request, timeout=timeout, cancel=cancel)
 
@@ -739,12 +734,8 @@ class ModelProvider(ABC):
             TypeError: There is no such field.
             ProviderError: The server refused the request, or failed in another way.
         """
-        sealed, messages, system, fields = (
-            Sealed((messages, system, fields)),
-            "",
-            None,
-            ParseFields(),
-        )
+        sealed = Sealed((messages, system, fields))
+        del messages, system, fields
         # Sources: docs/reference/ollama.md, "Structured output" (the model does not read the
         # schema), and docs/reference/lmstudio.md, "Structured output" (blanks without end).
         request = chat_request(*sealed.cell_contents, model=model, tools=(), verb="parse")
@@ -769,6 +760,7 @@ class ModelProvider(ABC):
         on_tool_error: OnToolError = "report",
         on_step: Optional[OnStep] = None,
         text_calls: bool = False,
+        parallel: int = 1,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
@@ -776,7 +768,7 @@ class ModelProvider(ABC):
         """Let the model call Python functions until it answers without a call.
 
         Each round is one request. The tool calls of its response are run one after another,
-        in this thread and in their order:
+        in this thread and in their order (with `parallel`, several at once):
 
         - The tool is found by its name. If no tool has this name, but the name of exactly one
           tool differs only in case and punctuation, or by a prefix or suffix such as
@@ -794,7 +786,7 @@ class ModelProvider(ABC):
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
             tools: Functions with annotations, or `Tool` values that have a `function`. A function
-                may be an ``async def``; it then runs with `asyncio.run` in this thread.
+                may be an ``async def``; it then runs with `asyncio.run`.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
                 these begin with a system message, both are sent as one.
@@ -809,6 +801,11 @@ class ModelProvider(ABC):
             text_calls: Whether tool calls that the server left in the text of an answer are run.
                 With False, such a response has a warning. With True, it has the calls in
                 `tool_calls`, its `text` is the rest, and a warning says so.
+            parallel: Maximum number of tools of one answer that run at once. With 1, they run one
+                after another in this thread. With more, they run in threads, which end with the
+                call: before the call returns or raises an error, it waits for the tools that
+                still run, and begins no further ones. Results and steps keep the order of the
+                calls, and `on_step` is called in this thread.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The total limit applies to all rounds and tools together. It is checked
                 after each tool: a running tool is not interrupted.
@@ -824,8 +821,8 @@ class ModelProvider(ABC):
             LimitError: A time limit expired. The total limit is that of the complete call.
             CancelledError: `cancel` was set.
             ValueError: The messages are empty or malformed, the value of a field is
-                impossible, a tool has no function, or `max_rounds` is below 1. Nothing was
-                sent.
+                impossible, a tool has no function, or `max_rounds` or `parallel` is below 1.
+                Nothing was sent.
             TypeError: There is no such field.
             ConfigurationError: A tool cannot be described, its schema cannot be checked, a tool is
                 an ``async def`` while an event loop runs in this thread, no model is named, or
@@ -834,25 +831,78 @@ class ModelProvider(ABC):
                 `ProviderError` has the rounds before it in its attribute `run`.
             Exception: A tool raised this exception, and `on_tool_error` is ``raise``.
         """
-        sealed, messages, system, fields = (
-            Sealed((messages, system, fields)),
-            "",
-            None,
-            RequestFields(),
-        )
+        sealed = Sealed((messages, system, fields))
+        del messages, system, fields
         # LM Studio may change the case and the punctuation of names
         # (docs/reference/lmstudio.md, "Tools").
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="run_tools")
-        return tool_loop.run_tools(
-            self,
-            request,
-            max_rounds=max_rounds,
-            on_tool_error=on_tool_error,
-            on_step=on_step,
-            text_calls=text_calls,
-            timeout=timeout,
-            cancel=cancel,
-        )
+        rules = tool_loop.Rules(max_rounds, on_tool_error, on_step, text_calls, parallel)
+        return tool_loop.run_tools(self, request, rules, timeout, cancel)
+
+    @show_keywords(RequestFields, CompletionRequest)
+    def stream_tools(
+        self,
+        messages: Messages,
+        tools: Sequence[ToolLike],
+        *,
+        model: Optional[ModelLike] = None,
+        system: Optional[str] = None,
+        max_rounds: int = 8,
+        on_tool_error: OnToolError = "report",
+        on_step: Optional[OnStep] = None,
+        text_calls: bool = False,
+        parallel: int = 1,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        **fields: Unpack[RequestFields],
+    ) -> ToolStream:
+        """Let the model call Python functions, and return a stream of the chunks of all rounds.
+
+        This is `run_tools` for a caller who shows the text while the model writes it. After the
+        chunks of a round come the results of its tool calls: for each, a chunk without text whose
+        `tool_step` is the `ToolStep`. `ToolStream.result` returns the `ToolRun`.
+
+        The first request is sent before this method returns. The other requests are sent, and the
+        tools run, while the stream is iterated. An error of a later round is raised there.
+
+        Args:
+            messages: A text, a `Message`, or several messages or dictionaries.
+            tools: Functions with annotations, or `Tool` values that have a `function`, as in
+                `run_tools`.
+            model: Name of the model, or its `ModelInfo`; None is the provider's model.
+            system: Instructions for the model, sent as a system message before the messages.
+            max_rounds: Maximum number of requests. The last one is sent without the tools, unless
+                it is the only one.
+            on_tool_error: Action if a tool raises an `Exception`: ``report`` sends it to the
+                model, ``raise`` ends the stream with that exception.
+            on_step: Function that is called with a `ToolStep` after each tool call, before the
+                chunk with that step.
+            text_calls: Whether tool calls that the server left in the text of an answer are run.
+                The chunks have had this text before.
+            parallel: Maximum number of tools that run at once, as in `run_tools`.
+            timeout: Seconds for the complete run, or a `Limits` value; None is the provider's
+                limits. The time between two chunks counts.
+            cancel: A token that ends the run when another thread sets it. It does not interrupt
+                a running tool.
+            fields: Further fields of `CompletionRequest`, as in `run_tools`.
+
+        Raises:
+            LimitError: A time limit expired. The total limit is that of the complete run.
+            CancelledError: `cancel` was set.
+            ValueError: The messages are empty or malformed, the value of a field is
+                impossible, a tool has no function, or `max_rounds` or `parallel` is below 1.
+                Nothing was sent.
+            TypeError: There is no such field.
+            ConfigurationError: A tool cannot be described, its schema cannot be checked, a tool is
+                an ``async def`` while an event loop runs in this thread, no model is named, or
+                the server does not have one of the parameters. The prompt was not sent.
+            ProviderError: The server refused the first request, or failed in another way.
+        """
+        sealed = Sealed((messages, system, fields))
+        del messages, system, fields
+        request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream_tools")
+        rules = tool_loop.Rules(max_rounds, on_tool_error, on_step, text_calls, parallel)
+        return tool_loop.stream_tools(self, request, rules, timeout, cancel)
 
 
 @errors_without_frames

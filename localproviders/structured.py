@@ -8,10 +8,10 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 from localproviders._dialect.common import is_too_long, parse_written_json
 from localproviders._dialect.refused_schemas import (
     WARNING,
-    RefusedSchemas,
     in_words,
-    refused_by,
+    refused_key,
     refuses_schema,
+    schema_keys,
 )
 from localproviders._dialect.thinking import is_only_thinking, only_thinking_hint
 from localproviders._dialect.written_json import values_in_words, without_fence
@@ -156,20 +156,26 @@ def _send(
     """
     if request.response_schema is None:
         return request, _with_warning(shared.send(request))
-    known: RefusedSchemas = shared.provider._refused_schemas
-    refused = None
-    if not known.has(request):
+    known = shared.provider._refused
+    # A request without a model is one for the model of the provider, and not for all models.
+    model, refused = request.model or "", None
+    if not (known and known.has(model, *schema_keys(request))):
         try:
             return request, shared.send(request)
         except ProviderError as error:
             if not refuses_schema(error):
                 raise
-            refused = refused_by(error, request)
+            refused = refused_key(error, request)
     spoken = in_words(request)
-    response = _with_warning(shared.send(spoken))
+    try:
+        response = _with_warning(shared.send(spoken))
+    except RepetitionError:  # the server has accepted the request
+        if refused is not None:
+            known.add(model, refused)
+        raise
     if refused is None:
         return spoken, response
-    known.add(refused)
+    known.add(model, refused)
     return spoken, response.replace(attempts=response.attempts + 1)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import collections.abc as abc
-import contextlib
-import re
 import time
+from functools import partial
 from typing import (
-    Any,
     Dict,
-    Iterator,
     List,
     Mapping,
+    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -19,18 +16,26 @@ from typing import (
 
 from localproviders._dialect.common import is_too_long
 from localproviders._dialect.text_calls import find_calls
+from localproviders._http.stream import Stream
 from localproviders._interrupts import is_injected
-from localproviders._record import thawed
+from localproviders._parallel import ParallelWork
 from localproviders._shared_deadline import SharedDeadline, SupportsComplete
-from localproviders.errors import ConfigurationError, ProviderError, ToolCallError
-from localproviders.schema import arguments_for, check
-from localproviders.schema.conversion import convert_arguments
+from localproviders._tool_call import (
+    NotRunError,
+    check_no_running_loop,
+    check_read,
+    error_text,
+    find_tool,
+    run_call,
+)
+from localproviders.errors import ProviderError, ToolCallError
+from localproviders.schema import check
 from localproviders.schema.tools import is_async
-from localproviders.types.inputs import result_text
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Message, Tool, ToolCall
 from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import (
+    CompletionChunk,
     CompletionResponse,
     OnStep,
     OnToolError,
@@ -38,24 +43,48 @@ from localproviders.types.responses import (
     ToolRun,
     ToolStep,
 )
+from localproviders.types.tool_stream import ToolStream
 
 ON_TOOL_ERROR: Tuple[str, ...] = ("report", "raise")
 
-# Text between the name of a tool and a prefix or suffix. A single underscore or hyphen is a part of
-# a name: `get_weather` is not the tool `weather`.
-_SEPARATOR = re.compile(r"[^\w-]+|__+")
-# A longer name is not searched, because that takes long.
-_MOST_PARTS = 12
+
+class Rules(NamedTuple):
+    """The arguments of `run_tools` and `stream_tools` that are about the loop.
+
+    Attributes:
+        max_rounds: The maximum number of requests.
+        on_tool_error: ``report`` sends the exception of a tool to the model; ``raise`` raises it.
+        on_step: A function that is called after each tool call, or None.
+        text_calls: Whether tool calls in the text of an answer are run.
+        parallel: The maximum number of tools that run at once; 1 means in the caller's thread.
+    """
+
+    max_rounds: int
+    on_tool_error: OnToolError
+    on_step: Optional[OnStep]
+    text_calls: bool
+    parallel: int
+
+    def check(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: A value is impossible.
+        """
+        for name in ("max_rounds", "parallel"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be at least 1")
+        if self.on_tool_error not in ON_TOOL_ERROR:
+            raise ValueError(
+                f"on_tool_error is {self.on_tool_error!r}, but must be one of "
+                f"{', '.join(ON_TOOL_ERROR)}"
+            )
 
 
 def run_tools(
     provider: SupportsComplete,
     request: CompletionRequest,
-    *,
-    max_rounds: int,
-    on_tool_error: OnToolError,
-    on_step: Optional[OnStep],
-    text_calls: bool,
+    rules: Rules,
     timeout: Timeout,
     cancel: Optional[CancelToken],
 ) -> ToolRun:
@@ -64,10 +93,7 @@ def run_tools(
     Args:
         provider: The provider that sends the requests.
         request: The request, with its tools.
-        max_rounds: The maximum number of requests.
-        on_tool_error: ``report`` sends the exception of a tool to the model; ``raise`` raises it.
-        on_step: A function that is called after each tool call, or None.
-        text_calls: Whether tool calls in the text of an answer are run.
+        rules: The rules of the loop.
         timeout: The limits of the call. The total limit covers all requests and tools.
         cancel: A token that cancels the call, or None.
 
@@ -77,24 +103,51 @@ def run_tools(
             off.
         ProviderError: A request failed.
     """
-    if max_rounds < 1:
-        raise ValueError(f"max_rounds is {max_rounds!r}, but must be at least 1")
-    if on_tool_error not in ON_TOOL_ERROR:
-        raise ValueError(
-            f"on_tool_error is {on_tool_error!r}, but must be one of {', '.join(ON_TOOL_ERROR)}"
-        )
-    tools = _tools_by_name(request.tools)
-    with SharedDeadline(provider, timeout, cancel) as shared:
-        loop = _ToolLoop(shared, request, tools, on_tool_error, on_step, text_calls)
-        return loop.run(max_rounds)
+    tools = _checked_tools(request, rules)
+    # The responses are not streamed, because `complete` may try another server until the first
+    # token, and `stream_completion` may not.
+    loop = _ToolLoop(provider, request, tools, rules, timeout, cancel, streams=False)
+    with ToolStream(loop) as stream:
+        return stream.result()
 
 
-def _tools_by_name(tools: Sequence[Tool]) -> Dict[str, Tool]:
+def stream_tools(
+    provider: SupportsComplete,
+    request: CompletionRequest,
+    rules: Rules,
+    timeout: Timeout,
+    cancel: Optional[CancelToken],
+) -> ToolStream:
+    """Send a request, and return a stream that runs the tools that the model calls.
+
+    The arguments are those of `run_tools`. The first request is sent before the function returns.
+
+    Raises:
+        ValueError: An argument is invalid, or a tool cannot be run.
+        ProviderError: The first request failed.
+    """
+    tools = _checked_tools(request, rules)
+    loop = _ToolLoop(provider, request, tools, rules, timeout, cancel, streams=True)
+    try:
+        loop.begin()
+    except BaseException:
+        loop.close()
+        raise
+    return ToolStream(loop)
+
+
+def _checked_tools(request: CompletionRequest, rules: Rules) -> Dict[str, Tool]:
+    rules.check()
+    return _tools_by_name(request.tools, in_threads=rules.parallel > 1)
+
+
+def _tools_by_name(tools: Sequence[Tool], in_threads: bool) -> Dict[str, Tool]:
     """Check that each tool can be run, and return the tools by name.
 
     Raises:
         ValueError: A tool has no function, or its schema cannot be used to check arguments.
-        ConfigurationError: A tool is an ``async def``, and an event loop runs in this thread.
+        ConfigurationError: A tool is an ``async def`` that would run in this thread, in which an
+            event loop runs already.
     """
     for tool in tools:
         if tool.function is None:
@@ -103,29 +156,40 @@ def _tools_by_name(tools: Sequence[Tool]) -> Dict[str, Tool]:
                 "or call chat and run the tools yourself"
             )
         check({}, tool.parameters)
-    if any(is_async(tool.function) for tool in tools):
-        _check_no_running_loop()
+    if not in_threads and any(is_async(tool.function) for tool in tools):
+        check_no_running_loop()
     return {tool.name: tool for tool in tools}
 
 
+class _Outcome(NamedTuple):
+    """A tool call that has ended, and the exception of the tool if it ends the loop."""
+
+    step: ToolStep
+    error: Optional[Exception]
+
+
 class _ToolLoop:
-    """The state of one call of `run_tools`: the messages, responses and steps so far."""
+    """The state of one run of tools: the messages, responses and steps so far.
+
+    `next_chunk` moves it on: it reads a chunk of the open stream, or runs a tool, or sends the next
+    request.
+    """
 
     def __init__(
         self,
-        shared: SharedDeadline,
+        provider: SupportsComplete,
         request: CompletionRequest,
         tools: Mapping[str, Tool],
-        on_tool_error: OnToolError,
-        on_step: Optional[OnStep],
-        text_calls: bool,
+        rules: Rules,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+        *,
+        streams: bool,
     ) -> None:
-        self._shared = shared
         self._request = request
         self._tools = tools
-        self._raises = on_tool_error == "raise"
-        self._on_step = on_step
-        self._text_calls = text_calls
+        self._rules = rules
+        self._streams = streams
         self._added: List[Message] = []
         self._responses: List[CompletionResponse] = []
         self._steps: List[ToolStep] = []
@@ -133,41 +197,115 @@ class _ToolLoop:
         self._open_calls: List[ToolCall] = []
         #: For each of them, the reason why it could not be read, or an empty text.
         self._unread: List[str] = []
+        #: The open calls, if they run in threads.
+        self._work: Optional[ParallelWork[_Outcome]] = None
+        self._stream: Optional[Stream] = None
+        self._is_answered = False
+        # A token of this run, so that `close` ends it from another thread.
+        self._token, self._callers_token = CancelToken(), cancel
+        if cancel is not None:
+            cancel._subscribe(self._token.cancel)
+        self._shared = SharedDeadline(provider, timeout, self._token)
 
-    def run(self, max_rounds: int) -> ToolRun:
-        """Send requests and run tools until the model answers."""
-        for number in range(1, max_rounds + 1):
-            # The tool calls of a response are run before the next request. So those of the last
-            # round are not run: no request with their results would follow.
-            self._run_open_calls()
-            if self._send(is_last=number == max_rounds):
-                return self._result()
-        with self._recording_progress():
-            raise ToolCallError(
-                f"the model still calls tools after {max_rounds} "
-                f"{'round' if max_rounds == 1 else 'rounds'}; its last calls were not run",
-                hint="raise max_rounds; error.run has every call that was run, with its result",
-                provider=self._shared.provider.name,
-                partial=self._responses[-1].text,
-            )
+    # --- the methods that `ToolStream` calls ---------------------------------------------------
 
-    def _send(self, is_last: bool) -> bool:
-        """Send the next request, and return whether its response is the answer."""
-        request = self._next_request(is_last)
-        with self._recording_progress():
-            try:
-                response = self._shared.send(request)
-            except ToolCallError as error:
-                if is_last or _calls_of(error) is None:
-                    raise
-                self._add_unread(error)
-                return False
-            response = self._with_text_calls(response)
+    @property
+    def text(self) -> str:
+        """The text of the newest answer so far."""
+        if self._stream is not None:
+            return self._stream.text
+        return self._responses[-1].text if self._responses else ""
+
+    def next_chunk(self) -> Optional[CompletionChunk]:
+        """Return the next chunk; None after the answer."""
+        while not self._is_answered:
+            chunk = self._advance()
+            if chunk is not None:
+                return chunk
+        return None
+
+    def result(self) -> ToolRun:
+        """Return the run, after the answer."""
+        return ToolRun(
+            messages=(*self._request.messages, *self._added),
+            responses=tuple(self._responses),
+            steps=tuple(self._steps),
+        )
+
+    def close(self) -> None:
+        """End the loop, and close its connection; wait until no tool runs in a thread."""
+        self._token.cancel()
+        if self._stream is not None:
+            self._stream.close()
+        if self._callers_token is not None:
+            self._callers_token._unsubscribe(self._token.cancel)
+        self._shared.finish()
+        if self._work is not None:
+            self._work.stop()
+
+    # --- one step ------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Send the first request, so that its errors are raised in the call."""
+        self._advance()
+
+    def _advance(self) -> Optional[CompletionChunk]:
+        """Take the next step; return its chunk, or None if it has none."""
+        if self._stream is None and self._open_calls and self._rounds_left:
+            return self._run_next()
+        try:
+            if self._stream is not None:
+                return self._read(self._stream)
+            self._ask()
+        except ToolCallError as error:
+            if self._rounds_left <= 1 or _calls_of(error) is None:
+                self._record_progress(error)
+                raise
+            self._add_unread(error)
+        except ProviderError as error:
+            self._record_progress(error)
+            raise
+        return None
+
+    @property
+    def _rounds_left(self) -> int:
+        return self._rules.max_rounds - len(self._responses)
+
+    def _ask(self) -> None:
+        """Send the next request."""
+        # The tool calls of a response are run before the next request. So those of the last
+        # round are not run: no request with their results would follow.
+        if not self._rounds_left:
+            raise self._endless_calls()
+        if self._streams:
+            self._stream = self._shared.open(self._next_request())
+        else:
+            self._end_round(self._shared.send(self._next_request()))
+
+    def _read(self, stream: Stream) -> Optional[CompletionChunk]:
+        chunk = self._shared.read(stream)
+        if chunk is None:
+            self._end_round(stream.result())
+            self._stream = None
+        return chunk
+
+    def _end_round(self, response: CompletionResponse) -> None:
+        response = self._with_text_calls(response)
         self._responses.append(response)
         self._added.append(response.message)
         self._open_calls = list(response.tool_calls)
         self._unread = [""] * len(self._open_calls)
-        return not self._open_calls
+        self._is_answered = not self._open_calls
+
+    def _endless_calls(self) -> ToolCallError:
+        rounds = self._rules.max_rounds
+        return ToolCallError(
+            f"the model still calls tools after {rounds} {'round' if rounds == 1 else 'rounds'}; "
+            "its last calls were not run",
+            hint="raise max_rounds; error.run has every call that was run, with its result",
+            provider=self._shared.provider.name,
+            partial=self._responses[-1].text,
+        )
 
     def _with_text_calls(self, response: CompletionResponse) -> CompletionResponse:
         """Return a response with the calls in its text, or with a warning of them."""
@@ -177,8 +315,8 @@ class _ToolLoop:
         if found is None:
             return response
         is_whole = found.calls and not is_too_long(response.finish_reason)
-        if not self._text_calls or not is_whole:
-            warning = _LEFT_IN_TEXT if not self._text_calls else _UNREADABLE_IN_TEXT
+        if not self._rules.text_calls or not is_whole:
+            warning = _LEFT_IN_TEXT if not self._rules.text_calls else _UNREADABLE_IN_TEXT
             return response.replace(warnings=(*response.warnings, warning))
         return response.replace(
             text=found.rest,
@@ -188,23 +326,23 @@ class _ToolLoop:
 
     def _is_tool(self, name: str) -> bool:
         try:
-            return bool(_find(self._tools, name))
-        except _NotRunError:
+            return bool(find_tool(self._tools, name))
+        except NotRunError:
             return False
 
-    def _next_request(self, is_last: bool) -> CompletionRequest:
+    def _next_request(self) -> CompletionRequest:
         request = self._request.replace(messages=(*self._request.messages, *self._added))
         if self._responses and request.tool_choice not in ("auto", "none"):
             # If the model had to call a tool in every round, it would never answer.
             request = request.replace(tool_choice=None)
-        if self._responses and is_last:
+        if self._responses and self._rounds_left == 1:
             # The calls of the last response are not run, so the model is made to answer.
             request = request.replace(tools=(), tool_choice=None)
         return request
 
     def _add_unread(self, error: ToolCallError) -> None:
         """Add a response with calls that could not be read, and tell the model of them."""
-        calls = _calls_of(error) or ()
+        calls, self._stream = _calls_of(error) or (), None
         response = CompletionResponse(
             text=error.partial,
             model=error.model or self._request.model or "",
@@ -230,30 +368,71 @@ class _ToolLoop:
         is_forced = choice not in (None, "auto", "required") and len(self._responses) == 1
         return choice if is_forced or choice == "none" else None
 
-    def _run_open_calls(self) -> None:
-        while self._open_calls:
-            self._run_one(self._open_calls[0])
-            with self._recording_progress():
-                self._shared.check()
+    # --- tool calls -----------------------------------------------------------------------------
 
-    def _run_one(self, call: ToolCall) -> None:
+    def _run_next(self) -> CompletionChunk:
+        """Run the next tool call, or wait for its result; return the chunk of its step."""
+        try:
+            self._shared.check()
+            step, error = self._next_outcome()
+        except ProviderError as stopped:
+            self._end_work()
+            self._record_progress(stopped)
+            raise
+        self._add(step)
+        if error is not None:
+            self._end_work()
+            try:
+                raise error
+            finally:
+                # The traceback of the error has this frame, which must not refer to the error.
+                del error
+        if not self._open_calls:
+            self._end_work()
+        return CompletionChunk(tool_step=step)
+
+    def _next_outcome(self) -> _Outcome:
+        if self._rules.parallel == 1:
+            return self._outcome_of(self._open_calls[0], self._unread[0])
+        if self._work is None:
+            calls = zip(self._open_calls, self._unread)
+            functions = [partial(self._outcome_of, *pair) for pair in calls]
+            self._work = ParallelWork(functions, self._rules.parallel)
+            self._work.start()
+        return self._work.take(self._shared.wait)
+
+    def _end_work(self) -> None:
+        """Run no further call in a thread; add the steps of the calls that were begun."""
+        work = self._work
+        if work is not None:
+            work.stop()
+            self._work = None
+            while work.has_more:
+                self._add(work.take(lambda ended: None).step)
+
+    def _outcome_of(self, call: ToolCall, unread: str) -> _Outcome:
         started = time.monotonic()
         # Names of converted arguments. They are also needed if the tool raises an exception.
         converted: List[str] = []
+        raised: Optional[Exception] = None
         try:
-            _check_read(self._unread[0])
-            step = self._step(call, started, _run(self._tools, call, self._only_tool, converted))
-        except _NotRunError as refused:
+            check_read(unread)
+            step = self._step(
+                call, started, run_call(self._tools, call, self._only_tool, converted)
+            )
+        except NotRunError as refused:
             converted.clear()
             step = self._step(call, started, str(refused), failed=True)
         except Exception as error:  # the tool is the user's code, which may raise any error
             if is_injected(error):
                 raise  # not an exception of the tool: a signal handler ran in the tool
-            step = self._step(call, started, _error_text(error), failed=True)
-            if self._raises:
-                self._add(step.replace(converted=tuple(converted)))
-                raise
-        self._add(step.replace(converted=tuple(converted)))
+            step = self._step(call, started, error_text(error), failed=True)
+            raised = error if self._rules.on_tool_error == "raise" else None
+        try:
+            return _Outcome(step.replace(converted=tuple(converted)), raised)
+        finally:
+            # The traceback of the error has this frame, which must not refer to the error.
+            del raised
 
     def _step(self, call: ToolCall, started: float, content: str, failed: bool = False) -> ToolStep:
         return ToolStep(
@@ -269,33 +448,21 @@ class _ToolLoop:
         self._unread.pop(0)
         self._steps.append(step)
         self._added.append(Message.tool(step.content, step.call))
-        if self._on_step is not None:
-            self._on_step(step)
+        if self._rules.on_step is not None:
+            self._rules.on_step(step)
 
-    def _result(self) -> ToolRun:
-        return ToolRun(
-            messages=(*self._request.messages, *self._added),
-            responses=tuple(self._responses),
-            steps=tuple(self._steps),
-        )
-
-    @contextlib.contextmanager
-    def _recording_progress(self) -> Iterator[None]:
+    def _record_progress(self, error: ProviderError) -> None:
         """Add the messages, responses and steps so far to an error that ends the loop.
 
         They become the attribute `run` of the error.
         """
-        try:
-            yield
-        except ProviderError as error:
-            served = self._responses[-1].model if self._responses else None
-            error.add_context(model=self._request.model or served)
-            error.run = PartialRun(
-                added=(*self._added, *map(_not_run_result, self._open_calls)),
-                responses=tuple(self._responses),
-                steps=tuple(self._steps),
-            )
-            raise
+        served = self._responses[-1].model if self._responses else None
+        error.add_context(model=self._request.model or served)
+        error.run = PartialRun(
+            added=(*self._added, *map(_not_run_result, self._open_calls)),
+            responses=tuple(self._responses),
+            steps=tuple(self._steps),
+        )
 
 
 def _not_run_result(call: ToolCall) -> Message:
@@ -329,152 +496,3 @@ def _calls_of(error: ToolCallError) -> Optional[Sequence[Tuple[ToolCall, str]]]:
     """
     known: Optional[Sequence[Tuple[ToolCall, str]]] = getattr(error, "_calls", None)
     return () if known is None and error.server_message else known
-
-
-# --- one call ------------------------------------------------------------------------------
-
-
-class _NotRunError(Exception):
-    """The reason why a call cannot be run, as text for the model."""
-
-
-def _run(
-    tools: Mapping[str, Tool], call: ToolCall, only: Optional[str], converted: List[str]
-) -> str:
-    """Run a tool, and return its result as text; add names of converted arguments to a list.
-
-    The arguments and the result are not stored in local variables. An error of the tool passes
-    through this frame, and a traceback with local variables would show them.
-    """
-    tool = _find(tools, call.name)
-    _check_choice(tool, only)
-    function: Any = tool.function
-    return result_text(_run_to_end(function(**_arguments(tool, call, converted))))
-
-
-def _run_to_end(result: Any) -> Any:
-    """Return the result of a tool that is not finished when its function returns.
-
-    This is a coroutine, a generator or an asynchronous generator. Others are returned unchanged.
-
-    Raises:
-        ConfigurationError: An event loop runs in this thread, so it cannot wait for a coroutine.
-        Exception: An exception of the tool.
-    """
-    if isinstance(result, abc.Generator):
-        return list(result)
-    if not isinstance(result, (abc.Awaitable, abc.AsyncGenerator)):
-        return result
-    import asyncio  # slow to import, and only needed for asynchronous tools
-
-    try:
-        _check_no_running_loop()
-    except ConfigurationError:
-        # Otherwise Python warns of a coroutine that was never awaited.
-        getattr(result, "close", lambda: None)()
-        raise
-    return asyncio.run(_finish(result))
-
-
-async def _finish(result: Any) -> Any:
-    if isinstance(result, abc.AsyncGenerator):
-        return [item async for item in result]
-    return await result
-
-
-def _check_no_running_loop() -> None:
-    """Check that no event loop runs in this thread, because it cannot run a second one.
-
-    Raises:
-        ConfigurationError: An event loop runs, as in a notebook.
-    """
-    import asyncio  # slow to import, and only needed for asynchronous tools
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise ConfigurationError(
-        "an asynchronous tool cannot run here, because an event loop runs in this thread, as in a "
-        "notebook or inside async def",
-        hint="call run_tools in another thread: await asyncio.to_thread(provider.run_tools, ...), "
-        "or before Python 3.9 await loop.run_in_executor(None, ...)",
-    )
-
-
-def _check_read(reason: str) -> None:
-    if reason:
-        raise _NotRunError(
-            f"the tool was not run, because {reason}; call it again with one JSON object"
-        )
-
-
-def _find(tools: Mapping[str, Tool], name: str) -> Tool:
-    if name in tools:
-        return tools[name]
-    # A name without letters and digits becomes empty, and must not match another such name.
-    simple = _simplified(name)
-    similar = [tool for tool in tools.values() if simple and _simplified(tool.name) == simple]
-    similar = similar or _inside(tools, name)
-    if len(similar) == 1:
-        return similar[0]
-    names = ", ".join(tools) or "none"
-    raise _NotRunError(f"there is no tool {name!r}; the tools are: {names}")
-
-
-def _inside(tools: Mapping[str, Tool], name: str) -> List[Tool]:
-    """Return the tools whose names are a part of a name, with a prefix or suffix or both.
-
-    Models write the namespace of a tool before its name, and control words after it
-    (docs/tools.md, "Names that differ").
-    """
-    parts = [part for part in map(_simplified, _SEPARATOR.split(name)) if part]
-    if len(parts) > _MOST_PARTS:
-        return []
-    most = range(len(parts) + 1)
-    runs = {"".join(parts[begin:end]) for begin in most for end in most[begin + 1 :]}
-    return [tool for tool in tools.values() if _simplified(tool.name) in runs]
-
-
-def _check_choice(tool: Tool, only: Optional[str]) -> None:
-    """Refuse a call that `tool_choice` forbids: not all servers and models obey it."""
-    if only == "none":
-        raise _NotRunError("no tool may be called now; answer in words")
-    if only is not None and tool.name != only:
-        raise _NotRunError(f"only the tool {only!r} may be called now")
-
-
-def _simplified(name: str) -> str:
-    """Return only the letters and digits of a tool's name, in lower case."""
-    # Names are compared this way, because LM Studio may change their spelling
-    # (docs/reference/lmstudio.md, "Tools").
-    return re.sub(r"[\W_]+", "", name).lower()
-
-
-def _arguments(tool: Tool, call: ToolCall, converted: List[str]) -> Dict[str, Any]:
-    reasons = ""
-    try:
-        return arguments_for(tool, _converted(tool, call, converted))
-    except ValueError as error:
-        if is_injected(error):
-            raise
-        reasons = str(error)
-    raise _NotRunError(f"the tool was not run, because its arguments are invalid:\n{reasons}")
-
-
-def _converted(tool: Tool, call: ToolCall, converted: List[str]) -> Dict[str, Any]:
-    # Separate function, so that tracebacks do not include the arguments.
-    given, names = convert_arguments(thawed(call.arguments), tool.parameters)
-    converted += names
-    return given
-
-
-def _error_text(error: Exception) -> str:
-    """Return the text that the model receives about an exception of a tool."""
-    kind = type(error).__name__
-    try:
-        return f"{kind}: {error}"
-    except Exception as failure:  # it is the user's class, whose `__str__` may fail, too
-        if is_injected(failure):
-            raise
-        return kind

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Hashable, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders.errors import (
     AllFailedError,
@@ -48,9 +48,6 @@ WARNING = (
     "the server refuses the response schema, so the schema was written into the prompt, and the "
     "model was not made to follow it"
 )
-
-# Maximum number of remembered refusals. The memory is emptied when it is full.
-_MOST_REFUSALS = 1_000
 
 
 def refuses_schema(error: ProviderError) -> bool:
@@ -109,34 +106,12 @@ def _says(pattern: str, text: str) -> bool:
     return re.search(pattern, text, re.IGNORECASE | re.DOTALL) is not None
 
 
-#: A model, and the hash of a schema; None means the model without a name, and all schemas.
-Refused = Tuple[Optional[str], Optional[int]]
+def schema_keys(request: CompletionRequest) -> Tuple[Hashable, Hashable]:
+    """Return the keys of all schemas, and of the schema of a request, for `Refusals`."""
+    return ("schema", None), ("schema", hash(_as_json(request.response_schema)))
 
 
-def refused_by(error: ProviderError, request: CompletionRequest) -> Refused:
-    """Return what an error refuses: the schema of the request, or all schemas, for its model."""
+def refused_key(error: ProviderError, request: CompletionRequest) -> Hashable:
+    """Return the key of what an error refuses: the schema of the request, or all schemas."""
     is_only_this = _says(ABOUT_CONTENT, Unseen(error.server_message or ""))
-    return request.model, hash(_as_json(request.response_schema)) if is_only_this else None
-
-
-class RefusedSchemas:
-    """The schemas that the server of one provider refuses, by model.
-
-    There is no lock, because adding to a set is atomic.
-    """
-
-    def __init__(self) -> None:
-        self._known: Set[Refused] = set()
-
-    def add(self, refused: Refused) -> None:
-        """Remember a refusal."""
-        if len(self._known) >= _MOST_REFUSALS:
-            self._known.clear()
-        self._known.add(refused)
-
-    def has(self, request: CompletionRequest) -> bool:
-        """Return whether the server is known to refuse the schema of a request."""
-        if not self._known:
-            return False
-        key = hash(_as_json(request.response_schema))
-        return not self._known.isdisjoint({(request.model, None), (request.model, key)})
+    return schema_keys(request)[is_only_this]

@@ -6,6 +6,7 @@ import re
 from typing import Iterator, Optional
 
 _FENCE = re.compile(r"`+|~{3,}")
+_FENCES = re.compile(r"`{3,}|~{3,}")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # The first line of a fence, such as `json`, `JSON title="x"` or `{.json}`.
 _INFO = re.compile(r"(?!(?:true|false|null)\s*$)[A-Za-z][^{\[]*|\{\s*\.[\w\s.=-]*\}")
@@ -60,7 +61,7 @@ def values_in_words(text: str, *, only_object: bool) -> Iterator[str]:
     found = _between(text, "[", "]")
     if found is not None:
         yield found
-    parts = text.split("```")
+    parts = _FENCES.split(text)
     if len(parts) == 3:
         yield _without_info(parts[1])
 

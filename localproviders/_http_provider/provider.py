@@ -30,7 +30,7 @@ from localproviders._http.framing import (
 from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
 from localproviders._http_provider.call_runner import CallRunner, Completion
 from localproviders._http_provider.model_checks import CapabilityCheck, ContextWindowCheck
-from localproviders._http_provider.sending import OwnField, RefusedFields, Sending, refused
+from localproviders._http_provider.sending import OwnField, Sending, refused
 from localproviders._lazy import LazyModule
 from localproviders._signatures import (
     ABSENT,
@@ -133,7 +133,6 @@ class HTTPProvider(ModelProvider):
         self._abilities = CapabilityCheck()
         self._calibration = Calibration()
         self._windows = ContextWindowCheck(self._calibration)
-        self._refused = RefusedFields()
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from typing import (
     Any,
     Callable,
     Dict,
+    Hashable,
     Iterable,
     List,
     Mapping,
@@ -57,6 +58,9 @@ _NOT_SUPPORTED = (
     r"|\b(extra|invalid|no such) (input|field|param|argument)"
 )
 
+# Maximum number of remembered refusals. The memory is emptied when it is full.
+_MOST_REFUSALS = 1_000
+
 
 class OwnField(NamedTuple):
     """A field that this package adds to requests, and without which the server can still answer.
@@ -88,6 +92,11 @@ class OwnField(NamedTuple):
     hint: Optional[str] = None
     done: str = "it was left out"
     of_model: bool = False
+
+    def on(self, path: str) -> Hashable:
+        """Return the key of this field in `Refusals`."""
+        # No other field has both: two fields can have the same name, or the same first key.
+        return path, self.name, self.keys[0]
 
 
 def schema_field(keys: Tuple[str, ...], leave_out: Callable[[Dict[str, Any]], bool]) -> OwnField:
@@ -147,36 +156,28 @@ SYSTEM_MESSAGES = OwnField(
 )
 
 
-class RefusedFields:
-    """The fields that the server of one provider refuses, by path and model.
+class Refusals:
+    """The fields of requests, and the schemas, that the server of one provider refuses, by model.
 
-    There is no lock, because adding to a set is atomic, and nothing is removed from it.
+    There is no lock, because adding to a set is atomic.
     """
 
     def __init__(self) -> None:
-        self._known: Set[Tuple[str, Optional[str], Tuple[str, str]]] = set()
+        self._known: Set[Tuple[Optional[str], Hashable]] = set()
 
-    def add(self, path: str, model: Optional[str], field: OwnField) -> None:
+    def add(self, model: Optional[str], key: Hashable) -> None:
         """Remember a refusal; None as the model means all models."""
-        self._known.add((path, model, _identity(field)))
+        if len(self._known) >= _MOST_REFUSALS:
+            self._known.clear()
+        self._known.add((model, key))
 
-    def among(self, fields: Sequence[OwnField], path: str, model: str) -> List[OwnField]:
-        """Return those of the fields that the server refuses."""
-        return [
-            field
-            for field in fields
-            if not self._known.isdisjoint(
-                {(path, None, _identity(field)), (path, model, _identity(field))}
-            )
-        ]
+    def has(self, model: str, *keys: Hashable) -> bool:
+        """Return whether the server refuses one of these for a model."""
+        known = self._known
+        return any((None, key) in known or (model, key) in known for key in keys)
 
     def __bool__(self) -> bool:
         return bool(self._known)
-
-
-def _identity(field: OwnField) -> Tuple[str, str]:
-    """Return what no other field has: two fields can have the same name, or the same first key."""
-    return field.name, field.keys[0]
 
 
 def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, str]:
@@ -218,7 +219,11 @@ class SendingProvider(Protocol):
 
     settings: Settings
     _accept: str
-    _refused: RefusedFields
+
+    @property
+    def _refused(self) -> Refusals:
+        """The fields and schemas that the server refuses (`Refusals`)."""
+        ...
 
     @property
     def name(self) -> str:
@@ -276,8 +281,9 @@ class Sending:
         path, payload, reader = self._make(self._call)
         self._path, streams = path, "stream" in payload
         known = self._provider._refused
-        for field in known.among(self._ours(), path, self._model) if known else ():
-            self._left_out.setdefault(field, "")
+        for field in self._ours() if known else ():
+            if known.has(self._model, field.on(path)):
+                self._left_out.setdefault(field, "")
         payload, self._missing = self._reduced(payload)
         is_whole = streams and not payload.get("stream")
         accept = "application/json" if is_whole else self._provider._accept
@@ -314,7 +320,7 @@ class Sending:
             if said and not _says(field.combined, said):
                 is_of_model = field.of_model or _concerns_a_model(said, self._model)
                 model = self._model if is_of_model else None
-                self._provider._refused.add(self._path, model, field)
+                self._provider._refused.add(model, field.on(self._path))
 
     def _remember_earlier(self, error: ProviderError) -> None:
         """Remember earlier refusals if the server now refuses the schema of the request.

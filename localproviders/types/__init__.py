@@ -52,6 +52,7 @@ from localproviders.types.responses import (
     ToolStep,
     Usage,
 )
+from localproviders.types.tool_stream import ToolStream
 
 __all__ = [
     "Audio",
@@ -94,5 +95,6 @@ __all__ = [
     "ToolLike",
     "ToolRun",
     "ToolStep",
+    "ToolStream",
     "Usage",
 ]

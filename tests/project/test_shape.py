@@ -38,7 +38,9 @@ _TESTING = _ROOT / "testing"
 #: reads messages and tools in the forms of other clients. `_http/halves.py` joins surrogate pairs.
 #: `_credentials.py` hides the headers and the password that a caller adds to all requests.
 #: `engine/provider.py` tells the engine's chat template about a schema.
-MOST_MODULES = 142
+#: `types/tool_stream.py` is the stream of a run of tools, `_parallel.py` runs tools in
+#: threads, and `_tool_call.py` runs one call; both would be too much for the loop.
+MOST_MODULES = 145
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

@@ -161,7 +161,7 @@ def test_no_public_constructor_takes_keywords_that_nobody_knows() -> None:
 _MADE_BY = {"parse": {"response_schema"}}
 
 
-@pytest.mark.parametrize("verb", ["chat", "stream", "parse", "run_tools"])
+@pytest.mark.parametrize("verb", ["chat", "stream", "parse", "run_tools", "stream_tools"])
 def test_a_verb_shows_the_fields_of_a_request(verb: str) -> None:
     shown = inspect.signature(getattr(OllamaProvider(), verb)).parameters
     fields = {*RequestFields.__annotations__} - _MADE_BY.get(verb, set())
@@ -522,7 +522,7 @@ def test_help_of_the_package_is_a_page_that_names_everything() -> None:
     assert "OllamaProvider" in dir(localproviders)
 
 
-@pytest.mark.parametrize("verb", ["chat", "stream", "parse", "run_tools"])
+@pytest.mark.parametrize("verb", ["chat", "stream", "parse", "run_tools", "stream_tools"])
 def test_help_of_a_verb_names_the_fields_of_a_request(verb: str) -> None:
     page = pydoc.render_doc(getattr(OllamaProvider, verb), renderer=pydoc.plaintext)
     absent = {name for name in RequestFields.__annotations__ if f"{name}:" not in page}

@@ -237,6 +237,13 @@ def test_a_list_between_words_is_read(ollama: ServedProvider, text: str, value: 
     assert ollama.provider.parse("Which?", List[int], max_attempts=1).value == value
 
 
+@pytest.mark.parametrize("mark", ["```", "~~~", "````"])
+def test_a_number_in_a_fence_between_words_is_read(ollama: ServedProvider, mark: str) -> None:
+    ollama.fake.reply_with(f"So:\n{mark}json\n7\n{mark}\nBye.")
+    parsed = ollama.provider.parse("How many?", int, max_attempts=1)
+    assert (parsed.value, len(parsed.response.warnings)) == (7, 1)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -415,6 +415,27 @@ def test_a_refusal_counts_as_no_attempt() -> None:
         assert server.provider.parse("Which?", City, max_attempts=1).attempts == 1
 
 
+def test_a_refusal_before_an_answer_that_repeats_itself_is_remembered() -> None:
+    repeated = json.dumps({"choices": [{"index": 0, "delta": {"content": "no " * 60}}]})
+    body = f"data: {repeated}\n\n".encode()
+    answers = [
+        http_answer(REFUSALS["DeepSeek"].body, status="400 Bad Request"),
+        http_answer(body, content_type="text/event-stream"),
+        answer("openai", GOOD),
+    ]
+    bodies: List[Dict[str, Any]] = []
+
+    def script(exchange: Exchange) -> List[bytes]:
+        bodies.append(exchange.json)
+        return [answers.pop(0)]
+
+    with ScriptedServer(script) as server:
+        with OpenAICompatibleProvider(server.url + "/v1", model="m") as provider:
+            parsed = provider.parse("Which?", City)
+    assert (parsed.value, parsed.attempts) == (City("Oslo"), 2)
+    assert ["response_format" in body for body in bodies] == [True, False, False]
+
+
 def test_the_callers_messages_are_not_changed() -> None:
     given = [
         Message.system("Be exact."),

@@ -276,6 +276,20 @@ VERBS: List[Verb] = [
         )
     ),
     *(
+        Verb(
+            "stream_tools",
+            backend,
+            path,
+            lambda p: p.stream_tools(PROMPT, [_double], model=_CHAT).result(),
+            _calls_a_tool,
+        )
+        for backend, path in (
+            ("ollama", "/api/chat"),
+            ("lmstudio", "/v1/chat"),
+            ("openai", "/v1/chat"),
+        )
+    ),
+    *(
         Verb("parse", backend, path, lambda p: p.parse(PROMPT, int, model=_CHAT), _answers_json)
         for backend, path in (
             ("ollama", "/api/chat"),

@@ -97,6 +97,9 @@ _OPENAI: Dict[str, Callable[[str], Any]] = {
     "list_models": lambda url: OpenAICompatibleProvider(url).list_models(),
     "parse": lambda url: OpenAICompatibleProvider(url, model="m").parse("Hi", {}),
     "run_tools": lambda url: OpenAICompatibleProvider(url, model="m").run_tools("Hi", [len_of]),
+    "stream_tools": lambda url: list(
+        OpenAICompatibleProvider(url, model="m").stream_tools("Hi", [len_of])
+    ),
 }
 
 

@@ -44,11 +44,12 @@ from tests.support.locality import (
 )
 
 _LISTING = ("list_models", "supports_model", "model_capabilities")
-_ASKING = ("chat", "stream", "complete", "embed", "parse", "run_tools")
+_ASKING = ("chat", "stream", "complete", "embed", "parse", "run_tools", "stream_tools")
 _CALLS: Mapping[str, Callable[..., Any]] = {
     **CALLS,
     "parse": lambda provider: provider.parse(PROMPT, {"type": "object"}),
     "run_tools": lambda provider: provider.run_tools(PROMPT, [_look_up]),
+    "stream_tools": lambda provider: provider.stream_tools(PROMPT, [_look_up]).result(),
 }
 
 

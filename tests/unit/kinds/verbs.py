@@ -75,6 +75,14 @@ def _run_tools(provider: Any, fake: FakeServer) -> None:
     assert (run.text, [step.content for step in run.steps]) == ("Sunny.", ["sunny in Oslo"])
 
 
+def _stream_tools(provider: Any, fake: FakeServer) -> None:
+    call = ToolCall(id="c1", name="weather", arguments={"city": "Oslo"})
+    fake.reply_with(Reply(text="", tool_calls=(call,)), "Sunny.")
+    with provider.stream_tools("How is Oslo?", [weather], model=CHAT) as chunks:
+        steps = [chunk.tool_step for chunk in chunks if chunk.tool_step]
+    assert (chunks.result().text, steps[0].content) == ("Sunny.", "sunny in Oslo")
+
+
 def _embed(provider: Any, fake: FakeServer) -> None:
     found = provider.embed(["one", "two"], model=VECTORS).embeddings
     assert len(found) == 2 and found[0] != found[1]

@@ -1,0 +1,96 @@
+"""Functions that run in threads, which end with the public call."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from typing import Callable, Dict, Generic, Sequence, TypeVar
+
+from localproviders._interrupts import is_callers
+
+T = TypeVar("T")
+
+
+class ParallelWork(Generic[T]):
+    """Functions that begin in their order, and run in threads, at most some of them at once.
+
+    Each function sees the context variables of the thread that made this object. The threads are
+    daemons, so a function that never returns does not keep the program from ending.
+
+    Args:
+        functions: The functions.
+        most: The maximum number of functions that run at once.
+    """
+
+    def __init__(self, functions: Sequence[Callable[[], T]], most: int) -> None:
+        self._functions = functions
+        self._contexts = [contextvars.copy_context() for _ in functions]
+        self._ended = [threading.Event() for _ in functions]
+        self._results: Dict[int, T] = {}
+        self._errors: Dict[int, BaseException] = {}
+        self._begun = self._given = 0
+        self._stopped = False
+        # Only the working threads take the lock. A signal handler may call `stop`.
+        self._lock = threading.Lock()
+        self._threads = [self._thread() for _ in range(min(most, len(functions)))]
+
+    def _thread(self) -> threading.Thread:
+        return threading.Thread(target=self._work, name="localproviders-tool", daemon=True)
+
+    def start(self) -> None:
+        """Start the threads. If none can be started, this thread runs the functions."""
+        # This is not done by the constructor: after an interrupt, the caller must be able to stop
+        # the threads that have started.
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:  # too many threads; those that run do the work
+            if is_callers(error):
+                raise
+            if not any(thread.is_alive() for thread in self._threads):
+                self._work()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                number = self._begun
+                if self._stopped or number == len(self._functions):
+                    return
+                self._begun += 1
+            try:
+                self._results[number] = self._contexts[number].run(self._functions[number])
+            except BaseException as error:  # raised by `take`, in the thread of the caller
+                self._errors[number] = error
+            finally:
+                self._ended[number].set()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether a function has begun whose result was not taken."""
+        return self._given < self._begun
+
+    def take(self, wait: Callable[[threading.Event], object]) -> T:
+        """Return the result of the next function, in the order of the functions.
+
+        Args:
+            wait: Waits for an event, and raises an error if the call ends before that.
+
+        Raises:
+            BaseException: The function raised this exception, or `wait`.
+        """
+        wait(self._ended[self._given])
+        number, self._given = self._given, self._given + 1
+        if number in self._errors:
+            raise self._errors.pop(number)
+        return self._results.pop(number)
+
+    def stop(self) -> None:
+        """Begin no further function, and wait until those that run have ended.
+
+        If one of the functions calls this method, it does not wait.
+        """
+        self._stopped = True
+        if threading.current_thread() not in self._threads:
+            for thread in self._threads:
+                if thread.is_alive():
+                    thread.join()
