@@ -183,7 +183,6 @@ def test_few_frames_lie_between_next_and_the_socket(kind: str) -> None:
     assert 0 < len(stack.frames) <= MOST_FRAMES["next"]
 
 
-@pytest.mark.sample(0)
 def test_the_package_has_few_modules_and_none_is_long() -> None:
     paths = [path for path in _ROOT.rglob("*.py") if _TESTING not in path.parents]
     names = [

@@ -114,7 +114,7 @@ def _flags(phase: str) -> List[str]:
     return ["-W", "ignore::ResourceWarning"] if phase == "agreeing on TLS" else []
 
 
-@pytest.mark.sample(0)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("phase", _WHERE)
 def test_an_interrupt_ends_the_call_and_its_connection(phase: str) -> None:
     with _WHERE[phase]() as (url, reached, gone):

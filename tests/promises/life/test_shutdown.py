@@ -69,7 +69,7 @@ def _run(code: str, *, status: int = 0, **options: Any) -> CountingServer:
     return server
 
 
-@pytest.mark.sample(0)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("ending", _ENDINGS)
 def test_a_program_ends_within_a_stream(ending: str) -> None:
     code, status = _ENDINGS[ending]

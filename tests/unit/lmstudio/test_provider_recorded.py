@@ -234,7 +234,6 @@ def test_error_has_its_class(name: str, one_byte: bool) -> None:
     assert caught.value.server_message
 
 
-@pytest.mark.sample(0)
 def test_overflow_names_both_numbers() -> None:
     sample = answer("error-400-context-overflow-nkeep-openclaude-353.json", "400 Bad Request")
     with serve(sample) as server, LMStudioProvider(server.url) as provider:
