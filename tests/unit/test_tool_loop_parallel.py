@@ -282,12 +282,27 @@ def _without_last_frame(step: Any) -> Any:
 
 @pytest.mark.skipif(os.name != "posix", reason="a signal to a process is POSIX")
 def test_an_interrupt_waits_for_running_tools(ollama: ServedProvider, gate: Gate) -> None:
+    rang = threading.Event()
+
+    def handler(number: int, frame: Any) -> None:
+        if not rang.is_set():
+            rang.set()
+            raise KeyboardInterrupt
+
+    def ring() -> None:
+        # Again and again: Python does not notice a signal that comes just before a system call.
+        while not rang.wait(0.01):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
     ollama.fake.reply_with(_calls("Gate", 4))
-    main = threading.main_thread().ident or 0
-    ender = gate.when_two_run(lambda: signal.pthread_kill(main, signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        ollama.provider.run_tools("Go", [gate], parallel=2)
-    ender.join()
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        ender = gate.when_two_run(ring)
+        with pytest.raises(KeyboardInterrupt):
+            ollama.provider.run_tools("Go", [gate], parallel=2)
+        ender.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
     assert sorted(gate.ran) == sorted(gate.ended) == [0, 1]
 
 
