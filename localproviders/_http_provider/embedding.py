@@ -7,11 +7,13 @@ from array import array
 from collections import Counter
 from math import isfinite
 from typing import (
+    Any,
     Callable,
     Dict,
     FrozenSet,
     Iterator,
     List,
+    Mapping,
     Optional,
     Sequence,
     Tuple,
@@ -319,3 +321,12 @@ def _sum_fields(sum_: Optional[_Numbers], more: _Numbers) -> _Numbers:
     return sum_.replace(
         **{name: None if None in pair else sum(pair) for name, pair in pairs.items()}
     )
+
+
+def facts_of(response: EmbeddingResponse) -> Mapping[str, Any]:
+    """Return the facts of the ``finished`` event of a call of `embed`."""
+    return {
+        "prompt_tokens": response.usage.prompt_tokens,
+        "served_model": response.model,
+        "attempts": response.attempts,
+    }

@@ -9,7 +9,7 @@ import threading
 from datetime import datetime, timezone
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from localproviders._did_you_mean import did_you_mean
+from localproviders._dialect.missing_models import not_found
 from localproviders._http.deadline import Call, wait
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.model_checks import ContextWindowCheck
@@ -23,7 +23,7 @@ from localproviders.errors import (
 )
 from localproviders.lmstudio.catalog import Catalog, find_entry, names_of, post
 from localproviders.lmstudio.wire import models as wire_models
-from localproviders.lmstudio.wire.errors import left_memory
+from localproviders.lmstudio.wire.errors import NOT_IN_MEMORY, left_memory
 from localproviders.lmstudio.wire.models import (
     LOAD_PATH,
     UNLOAD_PATH,
@@ -127,6 +127,8 @@ class Memory:
         def work(call: Call) -> None:
             self._forget(model)
             entries = self._catalog.entries_for("unload", "0.4", call)
+            if find_entry(model, entries) is None:
+                raise not_found(model, available=names_of(entries), hint=NOT_IN_MEMORY)
             for copy in _copies(model, entries):
                 self._unload_copy(copy, call)
 
@@ -218,7 +220,6 @@ class Memory:
             data = post(self._runner, LOAD_PATH, payload, call, loads=True)
         except ModelNotFoundError as error:
             error.available = error.available or names_of(entries)
-            error.message += did_you_mean(name, list(error.available))
             raise
         except ServerError as error:
             if type(error) is not ServerError:

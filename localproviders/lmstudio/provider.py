@@ -14,7 +14,7 @@ from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ProviderError, UnsupportedError, WrongModelError
-from localproviders.lmstudio.wire.errors import RULES
+from localproviders.lmstudio.wire.errors import NOT_IN_CATALOG, NOT_IN_MEMORY, RULES
 from localproviders.lmstudio.wire.models import (
     configuration,
     is_possible_ttl,
@@ -123,6 +123,11 @@ class LMStudioProvider(OpenAICompatibleProvider):
     )
 
     _kind = "LM Studio"
+    _ways_to_get: Mapping[Optional[str], str] = {
+        None: "to get this one: pull({model!r})",
+        NOT_IN_CATALOG: NOT_IN_CATALOG,
+        NOT_IN_MEMORY: "",
+    }
     _api_path = ""
     _rules: Tuple[Rule, ...] = RULES
     # No route counts tokens (docs/reference/lmstudio.md, "Endpoints").

@@ -297,6 +297,7 @@ class LocalProviderBase(ModelProvider):
             needs=needs,
             on_failure=self._search_again,
             guard=Guard(narrowed_keys(self._effective_config), self.locality),
+            aliases=self._aliases,
         )
 
     def _routes(self, model: str, run: FailoverCall, config_key: str = "") -> List[Route]:

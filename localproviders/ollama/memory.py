@@ -28,7 +28,7 @@ from localproviders.ollama.names import (
     parse_name,
     same_model,
 )
-from localproviders.ollama.wire.errors import refuse_cloud, stays_loaded
+from localproviders.ollama.wire.errors import missing_model, refuse_cloud, stays_loaded
 from localproviders.ollama.wire.models import (
     allocated_window,
     check_empty_chat,
@@ -39,7 +39,7 @@ from localproviders.ollama.wire.models import (
     parse_loaded,
     show_payload,
 )
-from localproviders.ollama.wire.responses import remote_host
+from localproviders.ollama.wire.responses import parse_hosts, remote_host
 from localproviders.types.inputs import keep_alive_seconds, plain_number
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import LoadedModel
@@ -352,6 +352,7 @@ class Memory:
         self._set_requested_window(model, None, next(self._numbers))
         found = self._find_in_memory(model, call)
         if found is None:
+            self._check_name(model, call)
             return
         try:
             self._request_unload(model, call)
@@ -363,6 +364,17 @@ class Memory:
         waits = _poll_waits()
         while _find_by_name(found.name, self._read_loaded(call)) is not None:
             sleep(call, next(waits))
+
+    def _check_name(self, model: str, call: Call) -> None:
+        """Check that the server has a model, which is not in memory.
+
+        Raises:
+            ModelNotFoundError: The server does not list the model.
+        """
+        hosts = parse_hosts(self._transport.json("GET", "/api/tags", call=call))
+        name, names = listed_name(model), [name for name, _ in hosts]
+        if not is_cloud(model) and not any(same_model(each, name) for each in names):
+            raise missing_model(model, names, needed=False)
 
     def _request_unload(self, model: str, call: Call) -> None:
         for load in self._other_loads(model):

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import os  # noqa: F401  # `typing.get_type_hints` finds the type in `Files` by this name
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from localproviders._dialect.common import Row, Vectors
 from localproviders._http.deadline import Call
@@ -21,13 +32,20 @@ from localproviders.errors import (
     WrongModelError,
 )
 from localproviders.ollama.kind import find_endpoint
-from localproviders.ollama.names import Files, ModelDetails, is_cloud, same_model, split_source
+from localproviders.ollama.names import (
+    Files,
+    ModelDetails,
+    is_cloud,
+    same_model,
+    similar_name,
+    split_source,
+)
 from localproviders.ollama.wire import responses as wire_responses
 from localproviders.ollama.wire.errors import (
+    WAYS_TO_GET,
     explain_answer,
     lacks_embed,
     missing_model,
-    name_the_model,
     refuse_cloud,
 )
 from localproviders.ollama.wire.requests import (
@@ -124,6 +142,7 @@ class OllamaProvider(HTTPProvider):
 
     _kind = "Ollama"
     _accept = "application/x-ndjson"
+    _ways_to_get = WAYS_TO_GET
     _unsupported: Mapping[str, str] = {"tool_choice": "Ollama has no such field; leave it out"}
 
     @exact_keywords
@@ -642,9 +661,8 @@ class OllamaProvider(HTTPProvider):
     def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
         return explain_answer(status, text, headers)
 
-    def _handle_failure(self, error: ProviderError) -> None:
-        super()._handle_failure(error)
-        name_the_model(error)
+    def _nearest(self, model: str, names: Iterable[str]) -> Optional[str]:
+        return similar_name(model, names)
 
     def _wire_request(
         self, request: CompletionRequest, model: str, call: Call

@@ -17,7 +17,8 @@ from typing import (
 
 from localproviders._address import parse_endpoint
 from localproviders._dialect.common import Vectors
-from localproviders._dialect.error_answers import Rule, not_found
+from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.missing_models import complete_error, not_found
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
@@ -198,9 +199,9 @@ class OpenAICompatibleProvider(HTTPProvider):
         listed = self.list_models(timeout=timeout, cancel=cancel)
         info = self._find(model, listed)
         if info is None:
-            raise self._transport.finish_error(
-                not_found(model, available=tuple(item.name for item in listed))
-            )
+            error = not_found(model)
+            complete_error(error, lambda: listed, self._ways_to_get, self._nearest)
+            raise self._transport.finish_error(error)
         return info
 
     # --- the dialect ----------------------------------------------------------------------
