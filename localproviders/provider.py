@@ -36,6 +36,7 @@ from localproviders._signatures import (
 from localproviders._token_estimate import rough
 from localproviders.errors import UnsupportedError
 from localproviders.secret import Sealed, errors_without_frames
+from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout, resolve
 from localproviders.types.messages import Messages, ToolLike, as_messages
 from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo, OnProgress
@@ -135,7 +136,7 @@ class ModelProvider(ABC):
 
     @abstractmethod
     def supports_model(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
         """Return whether the server has this model. Names are compared as the server compares them.
 
@@ -148,7 +149,7 @@ class ModelProvider(ABC):
 
     @abstractmethod
     def model_info(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
         """Return everything that the server reports about one model, with its capabilities.
 
@@ -160,7 +161,7 @@ class ModelProvider(ABC):
         """
 
     def model_capabilities(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelCapabilities:
         """Return the capabilities of a model, with the evidence for each.
 
@@ -198,7 +199,7 @@ class ModelProvider(ABC):
     @exact_keywords
     def load(
         self,
-        model: str,
+        model: ModelLike,
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
@@ -212,7 +213,7 @@ class ModelProvider(ABC):
         context window is not loaded again.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, or its `ModelInfo` or `LoadedModel`.
             context_length: Context window to allocate, in tokens. None keeps the window of
                 a loaded model. If the model is not loaded, None means the server's default.
             keep_alive: Seconds to keep the model in memory after its last use. Infinity keeps
@@ -235,7 +236,7 @@ class ModelProvider(ABC):
         self._raise_unsupported("load")
 
     def unload(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
         """Remove a model, and every copy of it, from the server's memory.
 
@@ -251,7 +252,7 @@ class ModelProvider(ABC):
     @contextlib.contextmanager
     def keep_loaded(
         self,
-        model: str,
+        model: ModelLike,
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
@@ -265,7 +266,7 @@ class ModelProvider(ABC):
         raised even if unloading fails.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, or its `ModelInfo` or `LoadedModel`.
             context_length: Context window to allocate, in tokens. None keeps the window of
                 a loaded model. If the model is not loaded, None means the server's default.
             keep_alive: Seconds to keep the model in memory after its last use. Infinity keeps
@@ -285,8 +286,9 @@ class ModelProvider(ABC):
             LimitError: A time limit expired.
             ProviderError: The server refused one of the requests, or failed in another way.
         """
+        name = named(model)
         loaded = self.load(
-            model,
+            name,
             context_length=context_length,
             keep_alive=keep_alive,
             on_progress=on_progress,
@@ -299,9 +301,9 @@ class ModelProvider(ABC):
             limits = self.limits(timeout)
             soon = limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S))
             with contextlib.suppress(Exception):
-                self.unload(self._name_to_unload(loaded, model), timeout=soon)
+                self.unload(self._name_to_unload(loaded, name), timeout=soon)
             raise
-        self.unload(self._name_to_unload(loaded, model), timeout=timeout)
+        self.unload(self._name_to_unload(loaded, name), timeout=timeout)
 
     def _name_to_unload(self, loaded: LoadedModel, model: str) -> str:
         """Return the name by which `unload` finds the model that `load` has loaded."""
@@ -310,7 +312,7 @@ class ModelProvider(ABC):
     @exact_keywords
     def pull(
         self,
-        model: str,
+        model: ModelLike,
         *,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,

@@ -50,6 +50,7 @@ from localproviders.provider import ModelProvider, Texts
 from localproviders.secret import Sealed
 from localproviders.settings import Settings
 from localproviders.telemetry import Span
+from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout
 from localproviders.types.models import ModelCapabilities, ModelInfo
 from localproviders.types.requests import (
@@ -255,9 +256,10 @@ class HTTPProvider(ModelProvider):
 
     @exact_keywords
     def supports_model(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
-        return self._find(model, self.list_models(timeout=timeout, cancel=cancel)) is not None
+        name = named(model)
+        return self._find(name, self.list_models(timeout=timeout, cancel=cancel)) is not None
 
     def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
         exact = next((info for info in listed if info.name == model), None)

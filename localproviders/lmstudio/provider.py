@@ -33,6 +33,7 @@ from localproviders.settings import (
     safe_options,
     sets_authorization,
 )
+from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Image
 from localproviders.types.models import (
@@ -46,6 +47,7 @@ from localproviders.types.requests import (
     CompletionRequest,
     EmbeddingRequest,
     Locality,
+    ModelLike,
     Parts,
     StatefulFields,
 )
@@ -241,12 +243,12 @@ class LMStudioProvider(OpenAICompatibleProvider):
         return [entry.info for entry in self._catalog.list_entries(timeout, cancel)]
 
     def supports_model(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
         """Return whether the server has a model.
 
         Args:
-            model: Key, variant, or name of a copy in memory.
+            model: Key, variant, or name of a copy in memory; or a `ModelInfo` or `LoadedModel`.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -258,16 +260,16 @@ class LMStudioProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is not a list of
                 models.
         """
-        entries = self._catalog.list_entries(timeout, cancel)
-        return any(model in entry.names for entry in entries)
+        name, entries = named(model), self._catalog.list_entries(timeout, cancel)
+        return any(name in entry.names for entry in entries)
 
     def model_info(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
         """Return the facts about one model from the server's model list.
 
         Args:
-            model: Key, variant, or name of a copy in memory.
+            model: Key, variant, or name of a copy in memory; or a `ModelInfo` or `LoadedModel`.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -280,7 +282,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is not a list of
                 models.
         """
-        return self._catalog.model_info(model, timeout, cancel)
+        return self._catalog.model_info(named(model), timeout, cancel)
 
     # --- memory -----------------------------------------------------------------------------
 
@@ -311,7 +313,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     @exact_keywords
     def load(
         self,
-        model: str,
+        model: ModelLike,
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
@@ -339,7 +341,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         reports that in its `warnings`.
 
         Args:
-            model: Key, variant, or name of a copy in memory.
+            model: Key, variant, or name of a copy in memory; or a `ModelInfo` or `LoadedModel`.
             context_length: Context window to allocate, in tokens. None keeps a loaded copy.
                 If None is passed and no copy is loaded, the server uses the model's saved setting,
                 which is often 4096. MLX models can ignore the value; a different window is reported
@@ -383,10 +385,10 @@ class LMStudioProvider(OpenAICompatibleProvider):
             offload_kv_cache_to_gpu=offload_kv_cache_to_gpu,
             parallel=parallel,
         )
-        return self._memory.load(model, requested, keep_alive, on_progress, timeout, cancel)
+        return self._memory.load(named(model), requested, keep_alive, on_progress, timeout, cancel)
 
     def unload(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
         """Unload a model from memory (LM Studio 0.4.0 and newer).
 
@@ -405,13 +407,13 @@ class LMStudioProvider(OpenAICompatibleProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        self._memory.unload(model, timeout, cancel)
+        self._memory.unload(named(model), timeout, cancel)
 
     # --- downloads --------------------------------------------------------------------------
 
     def download(
         self,
-        model: str,
+        model: ModelLike,
         *,
         quantization: Optional[str] = None,
         timeout: Timeout = None,
@@ -442,7 +444,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        return self._downloads.start(model, quantization, timeout, cancel)
+        return self._downloads.start(named(model), quantization, timeout, cancel)
 
     def download_status(
         self, job_id: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -473,7 +475,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     @exact_keywords
     def pull(
         self,
-        model: str,
+        model: ModelLike,
         *,
         on_progress: Optional[OnProgress] = None,
         quantization: Optional[str] = None,
@@ -517,7 +519,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             UnreachableError: No server answers.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        return self._downloads.pull(model, quantization, on_progress, timeout, cancel)
+        return self._downloads.pull(named(model), quantization, on_progress, timeout, cancel)
 
     # --- conversations that the server stores -----------------------------------------------
 

@@ -34,6 +34,7 @@ from localproviders.local.servers import (
 from localproviders.provider import ModelProvider
 from localproviders.secret import Sealed
 from localproviders.telemetry import Listener
+from localproviders.types.inputs import model_name
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout, resolve
 from localproviders.types.models import ModelCapabilities
 from localproviders.types.requests import LOCALITIES, Locality
@@ -87,7 +88,7 @@ class LocalProviderBase(ModelProvider):
         # A test forbids strings with such names outside the modules of the wire formats.
         self._arguments: Dict[str, Any] = dict(  # noqa: C408
             providers=None if given.cell_contents is None else as_providers(given.cell_contents),
-            model=model,
+            model=model_name(model),
             aliases=None if aliases is None else _normalize_aliases(aliases),
             strategy=strategy,
             needs=frozenset([needs] if isinstance(needs, str) else needs),

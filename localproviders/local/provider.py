@@ -20,6 +20,7 @@ from localproviders.local.failover import hand_on, with_attempts
 from localproviders.local.servers import Route
 from localproviders.provider import ModelProvider, Texts
 from localproviders.secret import Sealed
+from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout
 from localproviders.types.models import LoadedModel, ModelInfo, OnProgress, Progress
 from localproviders.types.requests import (
@@ -347,7 +348,7 @@ class LocalProvider(LocalProviderBase):
         return [info for each in lists for info in each]
 
     def supports_model(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
         """Return whether a server has a model, or one of the models of an alias.
 
@@ -370,7 +371,7 @@ class LocalProvider(LocalProviderBase):
         return True
 
     def model_info(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
         """Return all facts about a model, from the first server that has it.
 
@@ -391,7 +392,7 @@ class LocalProvider(LocalProviderBase):
             ProviderError: The only server refused the request, or its response is invalid.
         """
         with self._run(self.model_info.__name__, timeout, cancel, total_s=LISTING_TOTAL_S) as run:
-            routes = self._routes(model, run)
+            routes = self._routes(named(model), run)
 
             def work(route: Route, _: Limits) -> ModelInfo:
                 limits = run.limits(route, run.share_s(len(routes)))
@@ -432,7 +433,7 @@ class LocalProvider(LocalProviderBase):
     @exact_keywords
     def load(
         self,
-        model: str,
+        model: ModelLike,
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
@@ -475,10 +476,10 @@ class LocalProvider(LocalProviderBase):
                     cancel=cancel,
                 )
 
-            return run.first_that_answers(self._routes(model, run), work)
+            return run.first_that_answers(self._routes(named(model), run), work)
 
     def unload(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
         """Unload a model from the memory of every server that has it.
 
@@ -506,7 +507,7 @@ class LocalProvider(LocalProviderBase):
                     run.lookup(route)
                 route.server.provider.unload(route.model, timeout=limits, cancel=cancel)
 
-            run.each(self._routes(model, run), work)
+            run.each(self._routes(named(model), run), work)
 
     def _name_to_unload(self, loaded: LoadedModel, model: str) -> str:
         return f"{loaded.provider}/{loaded.name}"
@@ -514,7 +515,7 @@ class LocalProvider(LocalProviderBase):
     @exact_keywords
     def pull(
         self,
-        model: str,
+        model: ModelLike,
         *,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
@@ -559,7 +560,9 @@ class LocalProvider(LocalProviderBase):
                     cancel=cancel,
                 )
 
-            return run.first_that_answers(self._pull_routes(model, run), work, check_model=False)
+            return run.first_that_answers(
+                self._pull_routes(named(model), run), work, check_model=False
+            )
 
 
 def _needed_ability(request: CompletionRequest) -> str:

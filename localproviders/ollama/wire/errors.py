@@ -29,7 +29,7 @@ _PULL = "list_models() returns the names of its models"
 _NOT_HERE = "list_models() returns the models that the server has"
 _NOT_IN_REGISTRY = "the registry has no such model: check owner, name and tag"
 
-#: What the hint of an error about a missing model says after the names of the server's models.
+#: For each hint of an error about a missing model, the text after the names of the server's models.
 WAYS_TO_GET: Mapping[Optional[str], str] = {
     _PULL: "to get this one: ollama pull {model}",
     _NOT_HERE: "",

@@ -8,6 +8,7 @@ import pytest
 
 from localproviders import (
     AllFailedError,
+    ConfigurationError,
     LMStudioProvider,
     LocalProvider,
     ModelNotFoundError,
@@ -201,3 +202,46 @@ def test_a_server_without_models_says_so() -> None:
     with FakeOllama([]) as fake, OllamaProvider(fake.url) as provider:
         error = _missing(VERBS["chat"], provider, "m")
     assert error.hint == "the server has no models; to get this one: ollama pull m"
+
+
+# --- how a model is given -----------------------------------------------------------------
+
+
+def test_every_verb_takes_the_values_that_describe_a_model(
+    ollama: OllamaProvider, studio: LMStudioProvider
+) -> None:
+    for provider, own in ((ollama, OLLAMA_ONLY), (studio, LM_STUDIO_ONLY)):
+        info = provider.list_models()[0]
+        loaded = provider.load(info)
+        assert provider.supports_model(info)
+        for model in (info, loaded):
+            for verb, call in {**VERBS, **own}.items():
+                if verb in ("embed", "keep_loaded", "parse", "delete"):
+                    continue  # the model of the fake server cannot do this
+                call(LocalProvider([provider]) if verb in VERBS else provider, model)
+                call(provider, model)
+            with provider.keep_loaded(model) as kept:
+                assert kept.name == info.name
+            assert provider.count_tokens("Hi", model=model).tokens > 0
+
+
+def test_a_verb_that_needs_a_model_refuses_an_empty_name(ollama: OllamaProvider) -> None:
+    verbs = ("load", "unload", "keep_loaded", "model_info", "model_capabilities", "pull")
+    for provider in (ollama, LocalProvider([ollama])):
+        for verb in (*verbs, *(("show", "copy", "delete") if provider is ollama else ())):
+            for empty in ("", None):
+                with pytest.raises(ConfigurationError) as caught:
+                    {**VERBS, **OLLAMA_ONLY}[verb](provider, empty)
+                assert caught.value.message == "no model was named", verb
+            with pytest.raises(ConfigurationError, match="the model is int") as caught:
+                {**VERBS, **OLLAMA_ONLY}[verb](provider, 3)
+            assert "list_models()" in str(caught.value.hint)
+
+
+def test_an_empty_name_is_no_model_for_a_provider_either(ollama: OllamaProvider) -> None:
+    info = ollama.list_models()[0]
+    url = ollama.settings.endpoint.url
+    assert OllamaProvider(url, model="").settings.model is None
+    named: Any = OllamaProvider(url, model=info)  # type: ignore[arg-type]  # accepted, not advertised
+    assert named.settings.model == info.name
+    assert LocalProvider([ollama], model=info.name).chat("Hi", model="").model == info.name
