@@ -23,7 +23,7 @@ from typing import (
 from localproviders._did_you_mean import name_other_method
 from localproviders._http.stream import Stream
 from localproviders._http_provider.sending import Refusals
-from localproviders._lazy import LazyModule
+from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import (
     NoKeywords,
     Self,
@@ -37,7 +37,7 @@ from localproviders._token_estimate import rough
 from localproviders.errors import UnsupportedError
 from localproviders.secret import Sealed, errors_without_frames
 from localproviders.types.inputs import named
-from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout, resolve
+from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
 from localproviders.types.messages import Messages, ToolLike, as_messages
 from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo, OnProgress
 from localproviders.types.requests import (
@@ -62,8 +62,11 @@ from localproviders.types.responses import (
 from localproviders.types.tool_stream import ToolStream
 
 if TYPE_CHECKING:
+    from localproviders import _keep_loaded as keep_loaded
     from localproviders import schema, structured, tool_loop
+    from localproviders._keep_loaded import KeptModels, Loader
 else:
+    keep_loaded = LazyModule("localproviders._keep_loaded")
     schema = LazyModule("localproviders.schema")
     structured = LazyModule("localproviders.structured")
     tool_loop = LazyModule("localproviders.tool_loop")
@@ -88,6 +91,9 @@ class ModelProvider(ABC):
     A provider may be shared by threads, used after a fork, and pickled. Use it in a ``with``
     block, or call `close`, to close the connections that it keeps.
     """
+
+    #: The blocks of `keep_loaded` that run now.
+    _kept: LazyPart[KeptModels] = LazyPart("localproviders._keep_loaded:KeptModels")
 
     # A method with a prompt among its arguments first moves the arguments into a cell (`Sealed`)
     # and clears its own variables. The frame of the method is in the traceback of every later
@@ -249,6 +255,7 @@ class ModelProvider(ABC):
         """
         self._raise_unsupported("unload")
 
+    @exact_keywords
     @contextlib.contextmanager
     def keep_loaded(
         self,
@@ -260,9 +267,15 @@ class ModelProvider(ABC):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> Iterator[LoadedModel]:
-        """Load a model for a ``with`` block, and unload it after the block.
+        """Load a model for a ``with`` block, and leave it after the block as it was before.
 
-        If the block raises an error, unloading takes at most 30 s, and the error of the block is
+        A model that was not in memory is unloaded after the block. A model that was in memory
+        stays there. If the block has changed its context window or its keep-alive timer, the
+        model gets back the earlier ones, as far as the server reports and accepts them. Blocks
+        for the same model may be nested, or run in several threads of this provider: the last
+        block to end leaves the model as the first one found it.
+
+        If the block raises an error, this takes at most 30 s, and the error of the block is
         raised even if unloading fails.
 
         Args:
@@ -273,8 +286,8 @@ class ModelProvider(ABC):
                 the model until it is unloaded. None means the server's default.
             on_progress: Function that is called with each report of the progress of loading, if
                 the server sends such reports.
-            timeout: Seconds for loading, and again for unloading, or a `Limits` value; None is
-                the provider's limits.
+            timeout: Seconds for loading, and again for the end of the block, or a `Limits`
+                value; None is the provider's limits.
             cancel: A token that ends the loading. It does not end the unloading, because the
                 model must be unloaded even if the token ended a call in the block.
 
@@ -286,28 +299,22 @@ class ModelProvider(ABC):
             LimitError: A time limit expired.
             ProviderError: The server refused one of the requests, or failed in another way.
         """
-        name = named(model)
-        loaded = self.load(
-            name,
+        with self._kept.keep(
+            self._loader,
+            named(model),
+            self.limits(timeout),
             context_length=context_length,
             keep_alive=keep_alive,
             on_progress=on_progress,
             timeout=timeout,
             cancel=cancel,
-        )
-        try:
+        ) as loaded:
             yield loaded
-        except BaseException:
-            limits = self.limits(timeout)
-            soon = limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S))
-            with contextlib.suppress(Exception):
-                self.unload(self._name_to_unload(loaded, name), timeout=soon)
-            raise
-        self.unload(self._name_to_unload(loaded, name), timeout=timeout)
 
-    def _name_to_unload(self, loaded: LoadedModel, model: str) -> str:
-        """Return the name by which `unload` finds the model that `load` has loaded."""
-        return model
+    @property
+    def _loader(self) -> Loader:
+        """The object that loads models for `keep_loaded`."""
+        return keep_loaded.PublicLoader(self)
 
     @exact_keywords
     def pull(

@@ -54,6 +54,7 @@ from localproviders.types.requests import (
 from localproviders.types.responses import CompletionChunk, CompletionResponse, Usage
 
 if TYPE_CHECKING:
+    from localproviders._keep_loaded import Loader
     from localproviders.lmstudio import stateful
     from localproviders.lmstudio.catalog import Catalog
     from localproviders.lmstudio.downloads import Downloads
@@ -408,6 +409,10 @@ class LMStudioProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is invalid.
         """
         self._memory.unload(named(model), timeout, cancel)
+
+    @property
+    def _loader(self) -> Loader:
+        return self._memory
 
     # --- downloads --------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import List, Optional, Union
+from typing import Iterator, List, Optional, Union
 
 from localproviders._http.stream import Stream
 from localproviders._signatures import (
@@ -509,8 +510,60 @@ class LocalProvider(LocalProviderBase):
 
             run.each(self._routes(named(model), run), work)
 
-    def _name_to_unload(self, loaded: LoadedModel, model: str) -> str:
-        return f"{loaded.provider}/{loaded.name}"
+    @exact_keywords
+    @contextlib.contextmanager
+    def keep_loaded(
+        self,
+        model: ModelLike,
+        *,
+        context_length: Optional[int] = None,
+        keep_alive: Union[float, str, None] = None,
+        on_progress: Optional[OnProgress] = None,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> Iterator[LoadedModel]:
+        """Load a model for a ``with`` block on the first server that can, as `load` does.
+
+        After the block, this server keeps or unloads the model as its own `keep_loaded` would.
+
+        Args:
+            model: Model, alias or ``provider/model``.
+            context_length: Context window to allocate, in tokens. None means the server's default.
+            keep_alive: Seconds for which the model stays in memory without requests; infinity
+                means for ever, and None means the server's default.
+            on_progress: Function that is called with the reports of the server.
+            timeout: Limits for loading, and again for the end of the block: seconds, or a `Limits`
+                value. None means the limits of each server.
+            cancel: Token that cancels the loading, but not the end of the block.
+
+        Raises:
+            ModelNotFoundError: No server has such a model.
+            ModelLoadError: The only server could not load the model.
+            UnsupportedError: The only server cannot load models in this way.
+            UnreachableError: No server was found, or the only server is down.
+            AllFailedError: Several servers were tried, and all failed.
+            ConfigurationError: The configuration is invalid.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The only server refused a request, or its response is invalid.
+        """
+        with contextlib.ExitStack() as block:
+
+            def work(route: Route, limits: Limits) -> LoadedModel:
+                return block.enter_context(
+                    route.server.provider.keep_loaded(
+                        route.model,
+                        context_length=context_length,
+                        keep_alive=keep_alive,
+                        on_progress=on_progress,
+                        timeout=limits,
+                        cancel=cancel,
+                    )
+                )
+
+            with self._run("load", timeout, cancel) as run:
+                loaded = run.first_that_answers(self._routes(named(model), run), work)
+            yield loaded
 
     @exact_keywords
     def pull(

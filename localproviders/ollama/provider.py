@@ -95,6 +95,7 @@ _CLOUD_HOST = "ollama.com"
 
 if TYPE_CHECKING:
     from localproviders._http_provider import embedding
+    from localproviders._keep_loaded import Loader
     from localproviders.ollama.catalog import Catalog
     from localproviders.ollama.memory import Memory
     from localproviders.ollama.transfers import Transfers
@@ -408,6 +409,10 @@ class OllamaProvider(HTTPProvider):
             ProviderError: The server refused the request, or its response is invalid.
         """
         self._memory.unload(named(model), timeout, cancel)
+
+    @property
+    def _loader(self) -> Loader:
+        return self._memory
 
     # --- transfers --------------------------------------------------------------------------
 
