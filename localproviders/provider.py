@@ -12,7 +12,6 @@ from typing import (
     List,
     NoReturn,
     Optional,
-    Sequence,
     Type,
     TypeVar,
     Union,
@@ -38,7 +37,7 @@ from localproviders.errors import UnsupportedError
 from localproviders.secret import Sealed, errors_without_frames
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
-from localproviders.types.messages import Messages, ToolLike, as_messages
+from localproviders.types.messages import Messages, Tools, as_messages
 from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo, OnProgress
 from localproviders.types.requests import (
     BATCH_CHARACTERS,
@@ -475,7 +474,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Tools = (),
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
@@ -487,7 +486,7 @@ class ModelProvider(ABC):
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
                 these begin with a system message, both are sent as one.
-            tools: Tools that the model may call.
+            tools: Tools that the model may call: several, or one alone.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits.
             cancel: A token that ends the call when another thread sets it.
@@ -517,7 +516,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Tools = (),
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
@@ -531,7 +530,7 @@ class ModelProvider(ABC):
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
                 these begin with a system message, both are sent as one.
-            tools: Tools that the model may call.
+            tools: Tools that the model may call: several, or one alone.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The time between two chunks counts.
             cancel: A token that ends the call when another thread sets it.
@@ -561,7 +560,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Tools = (),
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> TokenCount:
@@ -606,7 +605,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Tools = (),
         thinking: Union[bool, str, None] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
@@ -662,7 +661,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        max_attempts: int = 3,
+        max_attempts: Optional[int] = 3,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[ParseFields],
@@ -676,7 +675,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        max_attempts: int = 3,
+        max_attempts: Optional[int] = 3,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[ParseFields],
@@ -690,7 +689,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        max_attempts: int = 3,
+        max_attempts: Optional[int] = 3,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[ParseFields],
@@ -752,7 +751,7 @@ class ModelProvider(ABC):
             self,
             request,
             response_type,
-            max_attempts=max_attempts,
+            max_attempts=3 if max_attempts is None else max_attempts,
             timeout=timeout,
             cancel=cancel,
         )
@@ -761,15 +760,15 @@ class ModelProvider(ABC):
     def run_tools(
         self,
         messages: Messages,
-        tools: Sequence[ToolLike],
+        tools: Tools,
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        max_rounds: int = 8,
-        on_tool_error: OnToolError = "report",
+        max_rounds: Optional[int] = 8,
+        on_tool_error: Optional[OnToolError] = "report",
         on_step: Optional[OnStep] = None,
-        text_calls: bool = False,
-        parallel: int = 1,
+        text_calls: Optional[bool] = False,
+        parallel: Optional[int] = 1,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
@@ -794,8 +793,8 @@ class ModelProvider(ABC):
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
-            tools: Functions with annotations, or `Tool` values that have a `function`. A function
-                may be an ``async def``; it then runs with `asyncio.run`.
+            tools: Functions with annotations, or `Tool` values that have a `function`; or one of
+                them alone. A function may be an ``async def``; it then runs with `asyncio.run`.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
                 these begin with a system message, both are sent as one.
@@ -845,22 +844,28 @@ class ModelProvider(ABC):
         # LM Studio may change the case and the punctuation of names
         # (docs/reference/lmstudio.md, "Tools").
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="run_tools")
-        rules = tool_loop.Rules(max_rounds, on_tool_error, on_step, text_calls, parallel)
+        rules = tool_loop.Rules(
+            8 if max_rounds is None else max_rounds,
+            on_tool_error or "report",
+            on_step,
+            bool(text_calls),
+            1 if parallel is None else parallel,
+        )
         return tool_loop.run_tools(self, request, rules, timeout, cancel)
 
     @show_keywords(RequestFields, CompletionRequest)
     def stream_tools(
         self,
         messages: Messages,
-        tools: Sequence[ToolLike],
+        tools: Tools,
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        max_rounds: int = 8,
-        on_tool_error: OnToolError = "report",
+        max_rounds: Optional[int] = 8,
+        on_tool_error: Optional[OnToolError] = "report",
         on_step: Optional[OnStep] = None,
-        text_calls: bool = False,
-        parallel: int = 1,
+        text_calls: Optional[bool] = False,
+        parallel: Optional[int] = 1,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
@@ -910,7 +915,13 @@ class ModelProvider(ABC):
         sealed = Sealed((messages, system, fields))
         del messages, system, fields
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream_tools")
-        rules = tool_loop.Rules(max_rounds, on_tool_error, on_step, text_calls, parallel)
+        rules = tool_loop.Rules(
+            8 if max_rounds is None else max_rounds,
+            on_tool_error or "report",
+            on_step,
+            bool(text_calls),
+            1 if parallel is None else parallel,
+        )
         return tool_loop.stream_tools(self, request, rules, timeout, cancel)
 
 
@@ -921,7 +932,7 @@ def chat_request(
     fields: ParseFields,
     *,
     model: Optional[ModelLike],
-    tools: Sequence[ToolLike],
+    tools: Tools,
     verb: str,
 ) -> CompletionRequest:
     """Return the request for the arguments of `chat`, `stream` or another method with messages.

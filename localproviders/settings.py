@@ -33,7 +33,7 @@ from localproviders._credentials import (
 from localproviders._did_you_mean import did_you_mean, suggest_keyword
 from localproviders._record import CONTENT, Record, field, loads, record
 from localproviders.errors import ConfigurationError
-from localproviders.secret import Sealed, SecretString, as_key
+from localproviders.secret import Sealed, SecretString, Unseen, as_key
 from localproviders.telemetry import Listener
 from localproviders.types.inputs import model_name
 from localproviders.types.limits import Limits, RetryPolicy, Timeout, resolve
@@ -316,6 +316,7 @@ def safe_options(given: CellType, known: Container[str] = CONNECTION) -> Dict[st
         if name in _HIDE_FUNCTIONS and given.cell_contents[name]
         else given.cell_contents[name]
         for name in given.cell_contents
+        if given.cell_contents[name] is not None
     }
 
 

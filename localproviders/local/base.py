@@ -84,6 +84,9 @@ class LocalProviderBase(ModelProvider):
         make_breaker: MakeBreaker = Breaker,
     ) -> None:
         given, providers = Sealed(providers), None
+        name, needs = "local" if name is None else name, needs or ()
+        listeners = tuple(listeners or ())
+        make_breaker = Breaker if make_breaker is None else make_breaker
         # This is not a dict literal, because "config" is also the name of a JSON field of a server.
         # A test forbids strings with such names outside the modules of the wire formats.
         self._arguments: Dict[str, Any] = dict(  # noqa: C408
@@ -95,14 +98,14 @@ class LocalProviderBase(ModelProvider):
             name=name,
             config=config,
             locality=locality,
-            listeners=tuple(listeners),
+            listeners=listeners,
             timeout=timeout,
             make_breaker=make_breaker,
         )
         _check_arguments(self._arguments)
         self._name = name
         self._timeout = timeout
-        self._listeners: Tuple[Listener, ...] = tuple(listeners)
+        self._listeners: Tuple[Listener, ...] = listeners
         self._make_breaker = make_breaker
         self._needs = self._arguments["needs"]
         self._config = self._own_config = config and limit_locality(config, locality)

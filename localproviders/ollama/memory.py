@@ -186,7 +186,7 @@ class Memory:
         return loaded
 
     def restore(self, block: Block, model: str, state: State, timeout: Timeout) -> None:
-        """Load a model with its earlier window and timer; later requests have their earlier window."""
+        """Load a model with its earlier window and timer, and restore that of later requests."""
         is_changed = block.has_other_window(state)
         window = state.loaded.context_length if is_changed else None
         self.load(model, window, state.timer, timeout, None)

@@ -180,7 +180,7 @@ class OllamaProvider(HTTPProvider):
             settings = make_settings(
                 endpoint=endpoint,
                 endpoint_origin=origin,
-                name=name,
+                name="ollama" if name is None else name,
                 model=model,
                 api_key=secret,
                 timeout=timeout,

@@ -144,7 +144,7 @@ class OpenAICompatibleProvider(HTTPProvider):
             settings = make_settings(
                 endpoint=parse_endpoint(address.cell_contents, default_port=80),
                 endpoint_origin="the base_url argument",
-                name=name,
+                name="openai-compatible" if name is None else name,
                 model=model,
                 api_key=as_key(key),
                 timeout=timeout,
