@@ -35,6 +35,7 @@ from localproviders._signatures import (
 from localproviders._token_estimate import rough
 from localproviders.errors import UnsupportedError
 from localproviders.secret import Sealed, errors_without_frames
+from localproviders.telemetry import RunningVerb, take_verb
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
 from localproviders.types.messages import Messages, Tools, as_messages
@@ -464,7 +465,8 @@ class ModelProvider(ABC):
         """
         if unknown:
             raise wrong_call(ModelProvider.complete, unknown)
-        with self.stream_completion(request, timeout=timeout, cancel=cancel) as stream:
+        operation = RunningVerb(take_verb("complete"))
+        with operation, self.stream_completion(request, timeout=timeout, cancel=cancel) as stream:
             return stream.result()
 
     @show_keywords(RequestFields, CompletionRequest)
@@ -507,7 +509,8 @@ class ModelProvider(ABC):
         sealed = Sealed((messages, system, fields))
         del messages, system, fields
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="chat")
-        return self.complete(request, timeout=timeout, cancel=cancel)
+        with RunningVerb("chat"):
+            return self.complete(request, timeout=timeout, cancel=cancel)
 
     @show_keywords(RequestFields, CompletionRequest)
     def stream(
@@ -551,7 +554,8 @@ class ModelProvider(ABC):
         sealed = Sealed((messages, system, fields))
         del messages, system, fields
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream")
-        return self.stream_completion(request, timeout=timeout, cancel=cancel)
+        with RunningVerb("stream"):
+            return self.stream_completion(request, timeout=timeout, cancel=cancel)
 
     @exact_keywords
     def count_tokens(

@@ -33,7 +33,7 @@ from localproviders.errors import (
     ServerError,
 )
 from localproviders.types.requests import EmbeddingRequest
-from localproviders.types.responses import EmbeddingResponse, ServerTimings, Usage
+from localproviders.types.responses import EmbeddingResponse, ServerTimings, Timings, Usage
 
 #: Sends one batch; returns its vectors, and the number of times that it was sent.
 Send = Callable[[EmbeddingRequest, Call], Tuple[Vectors, int]]
@@ -168,6 +168,7 @@ class Embedding:
             provider=self._provider,
             truncation=next(iter(self._truncation)) if len(self._truncation) == 1 else "unknown",
             usage=self._usage or Usage(),
+            timings=Timings(total_s=call.elapsed_s),
             server_timings=self._timings or ServerTimings(),
             warnings=tuple(self._warnings),
             attempts=self._attempts,

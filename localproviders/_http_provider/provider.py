@@ -49,7 +49,7 @@ from localproviders.errors import (
 from localproviders.provider import ModelProvider, Texts
 from localproviders.secret import Sealed
 from localproviders.settings import Settings
-from localproviders.telemetry import Span
+from localproviders.telemetry import Span, take_verb
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout
 from localproviders.types.models import ModelCapabilities, ModelInfo
@@ -296,6 +296,7 @@ class HTTPProvider(ModelProvider):
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
     ) -> Stream:
+        operation = take_verb("stream_completion")
         if unknown:
             raise wrong_call(ModelProvider.stream_completion, unknown)
         if not isinstance(request, CompletionRequest):
@@ -306,7 +307,7 @@ class HTTPProvider(ModelProvider):
         model = self._choose_model(request.model, timeout, cancel)
         request, warnings = self._adapt(request)
         return self._streamed(
-            "stream",
+            operation,
             request,
             model,
             warnings,

@@ -52,7 +52,7 @@ from localproviders.lmstudio.wire.models import (
     weights_of,
 )
 from localproviders.types.inputs import keep_alive_seconds
-from localproviders.types.limits import CancelToken, Timeout
+from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import LoadedModel, OnProgress, Progress
 
 _RELOADED = "the model had left memory; it was loaded again with the same configuration"
@@ -155,7 +155,14 @@ class Memory:
             for copy in _copies(model, entries):
                 self._unload_copy(copy, call)
 
-        self._catalog.run(work, timeout, cancel, model)
+        self._runner.run(
+            work,
+            operation="unload",
+            model=model,
+            timeout=timeout,
+            cancel=cancel,
+            total_s=LISTING_TOTAL_S,
+        )
 
     # --- blocks of `keep_loaded` --------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from localproviders.settings import (
     safe_options,
     sets_authorization,
 )
+from localproviders.telemetry import RunningVerb, take_verb
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Image
@@ -587,7 +588,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         """
         prompt = Sealed({**fields, "text": text, "system": system, "images": images})
         del text, system, images, fields
-        with self.stateful_stream(
+        with RunningVerb("stateful_chat"), self.stateful_stream(
             model=model,
             previous_response_id=previous_response_id,
             store=store,
@@ -652,6 +653,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request or failed. Iterating over the stream can
                 raise the same errors, and also `WrongModelError` and `StreamInterruptedError`.
         """
+        operation = take_verb("stateful_stream")
         prompt = Sealed((text, system, images, fields))
         del text, system, images, fields
         request = stateful.turn(*prompt.cell_contents, model=model)
@@ -660,7 +662,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         chosen = self._choose_model(request.model, timeout, cancel)
         native_chat = self._stateful
         return self._streamed(
-            "stateful_stream",
+            operation,
             request,
             chosen,
             [],

@@ -21,6 +21,7 @@ from localproviders.local.failover import hand_on, with_attempts
 from localproviders.local.servers import Route
 from localproviders.provider import ModelProvider, Texts
 from localproviders.secret import Sealed
+from localproviders.telemetry import RunningVerb, take_verb
 from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout
 from localproviders.types.models import LoadedModel, ModelInfo, OnProgress, Progress
@@ -133,6 +134,7 @@ class LocalProvider(LocalProviderBase):
             CancelledError: The call was cancelled.
             ProviderError: The only server failed, or a server rejected the request.
         """
+        operation = take_verb("stream_completion")
         if unknown:
             raise wrong_call(ModelProvider.stream_completion, unknown)
         if not isinstance(request, CompletionRequest):
@@ -140,12 +142,13 @@ class LocalProvider(LocalProviderBase):
                 f"expected a CompletionRequest, got {type(request).__name__}; "
                 "use chat() or stream() for text"
             )
-        with self._run("stream", timeout, cancel, needs=self._needs) as run:
+        with self._run(operation, timeout, cancel, needs=self._needs) as run:
 
             def work(route: Route, limits: Limits) -> Stream:
-                stream = route.server.provider.stream_completion(
-                    request.replace(model=route.model), timeout=limits, cancel=cancel
-                )
+                with RunningVerb(operation):
+                    stream = route.server.provider.stream_completion(
+                        request.replace(model=route.model), timeout=limits, cancel=cancel
+                    )
                 return hand_on(stream, route, run)
 
             return run.first_that_answers(
@@ -187,6 +190,7 @@ class LocalProvider(LocalProviderBase):
             CancelledError: The call was cancelled.
             ProviderError: The only server failed, or a server rejected the request.
         """
+        operation = take_verb("complete")
         if unknown:
             raise wrong_call(ModelProvider.complete, unknown)
         if not isinstance(request, CompletionRequest):
@@ -194,10 +198,10 @@ class LocalProvider(LocalProviderBase):
                 f"expected a CompletionRequest, got {type(request).__name__}; "
                 "use chat() or stream() for text"
             )
-        with self._run("stream", timeout, cancel, needs=self._needs) as run:
+        with self._run(operation, timeout, cancel, needs=self._needs) as run:
 
             def work(route: Route, limits: Limits) -> CompletionResponse:
-                with route.server.provider.stream_completion(
+                with RunningVerb(operation), route.server.provider.stream_completion(
                     request.replace(model=route.model), timeout=limits, cancel=cancel
                 ) as stream:
                     for chunk in stream:
