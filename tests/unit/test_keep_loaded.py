@@ -228,12 +228,15 @@ def test_the_end_of_a_block_in_a_forked_child_leaves_the_model_to_the_parent() -
 class _Other(ModelProvider):
     """A provider that is not part of this package, with the public methods only."""
 
-    name = "other"
     list_models = supports_model = model_info = stream_completion = embed = close = None  # type: ignore[assignment]  # not called
 
     def __init__(self) -> None:
         self.memory: List[LoadedModel] = []
         self.calls: List[Any] = []
+
+    @property
+    def name(self) -> str:
+        return "other"
 
     def loaded_models(self, **_: Any) -> List[LoadedModel]:
         return list(self.memory)

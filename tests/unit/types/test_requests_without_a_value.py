@@ -61,10 +61,12 @@ def test_none_for_an_option_of_a_constructor_is_not_given() -> None:
     ).split()
     for make, address in makers:
         assert make(address, **dict.fromkeys(names)).settings == make(address).settings
-    own = "model aliases strategy needs name config locality listeners timeout make_breaker".split()
-    assert LocalProvider(None, **dict.fromkeys(own)).name == "local"
-    policy: Any = RetryPolicy(**dict.fromkeys(["attempts", "first_wait_s", "longest_wait_s"]))
-    assert policy == RetryPolicy()
+    own: Any = dict.fromkeys(
+        "model aliases strategy needs name config locality listeners timeout make_breaker".split()
+    )
+    assert LocalProvider(None, **own).name == "local"
+    numbers: Any = dict.fromkeys(["attempts", "first_wait_s", "longest_wait_s"])
+    assert RetryPolicy(**numbers) == RetryPolicy()
     LocalEngine(None, context_length=None, start_timeout_s=None)  # type: ignore[arg-type]  # no value
 
 
