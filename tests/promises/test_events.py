@@ -95,6 +95,7 @@ def _verbs() -> Dict[str, Callable[[ModelProvider], Any]]:
         "stream_completion": lambda p: p.stream_completion(request).result(),
         "parse": lambda p: p.parse("Hi", {"type": "array"}, max_attempts=1, **named),
         "run_tools": lambda p: p.run_tools("Hi", add, **named),
+        "stream_tools": lambda p: p.stream_tools("Hi", add, **named).result(),
         "embed": lambda p: p.embed("Hi", model="nomic-embed-text"),
         "load": lambda p: p.load("llama3.2"),
         "unload": lambda p: p.unload("llama3.2"),
