@@ -10,6 +10,7 @@ _OTHER_NAMES: Mapping[str, str] = {
     "host": "base_url url api_base endpoint address server",
     "base_url": "host url api_base endpoint address server",
     "api_key": "key token api_token",
+    "timeout": "total total_s timeout_s request_timeout read_timeout",
     "ca_bundle": "verify cafile ca_certs",
     "client_cert": "cert",
     "proxies": "proxy",
@@ -142,11 +143,62 @@ _ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ("options", "context_length", "pass each option as a keyword, such as context_length=4096"),
     ("num_ctx", "texts", "leave it out, and call load(model, context_length=...) before"),
     ("options", "texts", "leave it out: embed() has dimensions, truncate and keep_alive"),
+    ("format stream images image temperature max_tokens seed tools", "texts", "leave it out"),
     *(
-        ("base_url host url api_base", parameter, "pass it to the provider: OllamaProvider(host)")
-        for parameter in ("messages", "request", "texts")
+        row
+        for parameter in ("messages", "request", "texts", "cancel")
+        for row in (
+            (
+                "base_url host url api_base",
+                parameter,
+                "pass it to the provider: OllamaProvider(host)",
+            ),
+            (
+                "max_retries retries num_retries retry",
+                parameter,
+                "pass it to the provider: OllamaProvider(retry=RetryPolicy(attempts=...))",
+            ),
+            (
+                "verify ca_bundle proxies proxy api_key listeners headers",
+                parameter,
+                "pass it to the provider, such as OllamaProvider(...)",
+            ),
+        )
     ),
+    (
+        "max_retries retries num_retries retry verify ca_bundle proxies proxy api_key headers",
+        "providers",
+        "pass it to a provider in the list, as in [OllamaProvider(...)]",
+    ),
+    ("base_url host url", "start_timeout_s", "leave it out: LocalEngine starts its own server"),
 )
+
+#: Keywords of `chat` and of other clients that other functions with messages do not have, because
+#: they have no influence on the prompt.
+_FOR_AN_ANSWER = [
+    "num_ctx",
+    "n_ctx",
+    "context_length",
+    "num_predict",
+    "max_tokens",
+    "max_completion_tokens",
+    "options",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "stop",
+    "format",
+    "response_format",
+    "response_schema",
+    "keep_alive",
+    "tool_choice",
+    "repeat_penalty",
+    "logprobs",
+    "overflow",
+    "strict",
+]
 
 
 def did_you_mean(word: str, known: List[str]) -> str:
@@ -191,6 +243,8 @@ def suggest_keyword(keyword: str, known: Iterable[str]) -> str:
     for own, others in _OTHER_NAMES.items():
         if own in names and keyword in others.split():
             return f"; did you mean {own!r}?"
+    if keyword in _FOR_AN_ANSWER and "messages" in names and "temperature" not in names:
+        return "; leave it out: it does not change the prompt"
     return did_you_mean(keyword, names)
 
 

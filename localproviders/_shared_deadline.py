@@ -10,6 +10,7 @@ from localproviders._http.deadline import Call, total_ended, wait
 from localproviders._http.stream import Stream
 from localproviders._http_provider.sending import Refusals
 from localproviders.errors import LimitError, ProviderError
+from localproviders.telemetry import RunningVerb
 from localproviders.types.limits import CancelToken, Limits, Timeout
 from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import CompletionChunk, CompletionResponse
@@ -67,6 +68,7 @@ class SharedDeadline:
             covers all requests and the time between them. The other limits apply to each request.
         cancel: A token that cancels the call, or None.
         clock: A monotonic clock in seconds. Tests pass their own.
+        verb: Name of the public method, for the events of the requests.
 
     Attributes:
         provider: The provider that sends the requests.
@@ -78,9 +80,12 @@ class SharedDeadline:
         timeout: Timeout,
         cancel: Optional[CancelToken],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        verb: str = "complete",
     ) -> None:
         self.provider = provider
         self._cancel = cancel
+        self._verb = verb
         self._call = Call(provider.limits(timeout), cancel, clock)
 
     def __enter__(self) -> SharedDeadline:
@@ -132,7 +137,8 @@ class SharedDeadline:
     def _bounded(self, work: Callable[[], T]) -> T:
         """Do a part of a request. An error about the total limit is made one of the whole call."""
         try:
-            return work()
+            with RunningVerb(self._verb):
+                return work()
         except LimitError as error:
             if error.limit != "total_s":
                 raise

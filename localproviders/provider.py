@@ -12,7 +12,6 @@ from typing import (
     List,
     NoReturn,
     Optional,
-    Sequence,
     Type,
     TypeVar,
     Union,
@@ -23,7 +22,7 @@ from typing import (
 from localproviders._did_you_mean import name_other_method
 from localproviders._http.stream import Stream
 from localproviders._http_provider.sending import Refusals
-from localproviders._lazy import LazyModule
+from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import (
     NoKeywords,
     Self,
@@ -36,8 +35,10 @@ from localproviders._signatures import (
 from localproviders._token_estimate import rough
 from localproviders.errors import UnsupportedError
 from localproviders.secret import Sealed, errors_without_frames
-from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout, resolve
-from localproviders.types.messages import Messages, ToolLike, as_messages
+from localproviders.telemetry import RunningVerb, take_verb
+from localproviders.types.inputs import named
+from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
+from localproviders.types.messages import Messages, Tools, as_messages
 from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo, OnProgress
 from localproviders.types.requests import (
     BATCH_CHARACTERS,
@@ -61,8 +62,11 @@ from localproviders.types.responses import (
 from localproviders.types.tool_stream import ToolStream
 
 if TYPE_CHECKING:
+    from localproviders import _keep_loaded as keep_loaded
     from localproviders import schema, structured, tool_loop
+    from localproviders._keep_loaded import KeptModels, Loader
 else:
+    keep_loaded = LazyModule("localproviders._keep_loaded")
     schema = LazyModule("localproviders.schema")
     structured = LazyModule("localproviders.structured")
     tool_loop = LazyModule("localproviders.tool_loop")
@@ -87,6 +91,9 @@ class ModelProvider(ABC):
     A provider may be shared by threads, used after a fork, and pickled. Use it in a ``with``
     block, or call `close`, to close the connections that it keeps.
     """
+
+    #: The blocks of `keep_loaded` that run now.
+    _kept: LazyPart[KeptModels] = LazyPart("localproviders._keep_loaded:KeptModels")
 
     # A method with a prompt among its arguments first moves the arguments into a cell (`Sealed`)
     # and clears its own variables. The frame of the method is in the traceback of every later
@@ -135,7 +142,7 @@ class ModelProvider(ABC):
 
     @abstractmethod
     def supports_model(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
         """Return whether the server has this model. Names are compared as the server compares them.
 
@@ -148,7 +155,7 @@ class ModelProvider(ABC):
 
     @abstractmethod
     def model_info(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
         """Return everything that the server reports about one model, with its capabilities.
 
@@ -160,7 +167,7 @@ class ModelProvider(ABC):
         """
 
     def model_capabilities(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelCapabilities:
         """Return the capabilities of a model, with the evidence for each.
 
@@ -198,7 +205,7 @@ class ModelProvider(ABC):
     @exact_keywords
     def load(
         self,
-        model: str,
+        model: ModelLike,
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
@@ -212,7 +219,7 @@ class ModelProvider(ABC):
         context window is not loaded again.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, or its `ModelInfo` or `LoadedModel`.
             context_length: Context window to allocate, in tokens. None keeps the window of
                 a loaded model. If the model is not loaded, None means the server's default.
             keep_alive: Seconds to keep the model in memory after its last use. Infinity keeps
@@ -235,7 +242,7 @@ class ModelProvider(ABC):
         self._raise_unsupported("load")
 
     def unload(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
         """Remove a model, and every copy of it, from the server's memory.
 
@@ -248,10 +255,11 @@ class ModelProvider(ABC):
         """
         self._raise_unsupported("unload")
 
+    @exact_keywords
     @contextlib.contextmanager
     def keep_loaded(
         self,
-        model: str,
+        model: ModelLike,
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
@@ -259,21 +267,27 @@ class ModelProvider(ABC):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> Iterator[LoadedModel]:
-        """Load a model for a ``with`` block, and unload it after the block.
+        """Load a model for a ``with`` block, and leave it after the block as it was before.
 
-        If the block raises an error, unloading takes at most 30 s, and the error of the block is
+        A model that was not in memory is unloaded after the block. A model that was in memory
+        stays there. If the block has changed its context window or its keep-alive timer, the
+        model gets back the earlier ones, as far as the server reports and accepts them. Blocks
+        for the same model may be nested, or run in several threads of this provider: the last
+        block to end leaves the model as the first one found it.
+
+        If the block raises an error, this takes at most 30 s, and the error of the block is
         raised even if unloading fails.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, or its `ModelInfo` or `LoadedModel`.
             context_length: Context window to allocate, in tokens. None keeps the window of
                 a loaded model. If the model is not loaded, None means the server's default.
             keep_alive: Seconds to keep the model in memory after its last use. Infinity keeps
                 the model until it is unloaded. None means the server's default.
             on_progress: Function that is called with each report of the progress of loading, if
                 the server sends such reports.
-            timeout: Seconds for loading, and again for unloading, or a `Limits` value; None is
-                the provider's limits.
+            timeout: Seconds for loading, and again for the end of the block, or a `Limits`
+                value; None is the provider's limits.
             cancel: A token that ends the loading. It does not end the unloading, because the
                 model must be unloaded even if the token ended a call in the block.
 
@@ -285,32 +299,27 @@ class ModelProvider(ABC):
             LimitError: A time limit expired.
             ProviderError: The server refused one of the requests, or failed in another way.
         """
-        loaded = self.load(
-            model,
+        with self._kept.keep(
+            self._loader,
+            named(model),
+            self.limits(timeout),
             context_length=context_length,
             keep_alive=keep_alive,
             on_progress=on_progress,
             timeout=timeout,
             cancel=cancel,
-        )
-        try:
+        ) as loaded:
             yield loaded
-        except BaseException:
-            limits = self.limits(timeout)
-            soon = limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S))
-            with contextlib.suppress(Exception):
-                self.unload(self._name_to_unload(loaded, model), timeout=soon)
-            raise
-        self.unload(self._name_to_unload(loaded, model), timeout=timeout)
 
-    def _name_to_unload(self, loaded: LoadedModel, model: str) -> str:
-        """Return the name by which `unload` finds the model that `load` has loaded."""
-        return model
+    @property
+    def _loader(self) -> Loader:
+        """The object that loads models for `keep_loaded`."""
+        return keep_loaded.PublicLoader(self)
 
     @exact_keywords
     def pull(
         self,
-        model: str,
+        model: ModelLike,
         *,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
@@ -456,7 +465,8 @@ class ModelProvider(ABC):
         """
         if unknown:
             raise wrong_call(ModelProvider.complete, unknown)
-        with self.stream_completion(request, timeout=timeout, cancel=cancel) as stream:
+        operation = RunningVerb(take_verb("complete"))
+        with operation, self.stream_completion(request, timeout=timeout, cancel=cancel) as stream:
             return stream.result()
 
     @show_keywords(RequestFields, CompletionRequest)
@@ -466,7 +476,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Tools = (),
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
@@ -478,7 +488,7 @@ class ModelProvider(ABC):
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
                 these begin with a system message, both are sent as one.
-            tools: Tools that the model may call.
+            tools: Tools that the model may call: several, or one alone.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits.
             cancel: A token that ends the call when another thread sets it.
@@ -499,7 +509,8 @@ class ModelProvider(ABC):
         sealed = Sealed((messages, system, fields))
         del messages, system, fields
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="chat")
-        return self.complete(request, timeout=timeout, cancel=cancel)
+        with RunningVerb("chat"):
+            return self.complete(request, timeout=timeout, cancel=cancel)
 
     @show_keywords(RequestFields, CompletionRequest)
     def stream(
@@ -508,7 +519,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Tools = (),
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
@@ -522,7 +533,7 @@ class ModelProvider(ABC):
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
                 these begin with a system message, both are sent as one.
-            tools: Tools that the model may call.
+            tools: Tools that the model may call: several, or one alone.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The time between two chunks counts.
             cancel: A token that ends the call when another thread sets it.
@@ -543,7 +554,8 @@ class ModelProvider(ABC):
         sealed = Sealed((messages, system, fields))
         del messages, system, fields
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream")
-        return self.stream_completion(request, timeout=timeout, cancel=cancel)
+        with RunningVerb("stream"):
+            return self.stream_completion(request, timeout=timeout, cancel=cancel)
 
     @exact_keywords
     def count_tokens(
@@ -552,7 +564,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Tools = (),
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> TokenCount:
@@ -597,7 +609,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        tools: Sequence[ToolLike] = (),
+        tools: Tools = (),
         thinking: Union[bool, str, None] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
@@ -653,7 +665,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        max_attempts: int = 3,
+        max_attempts: Optional[int] = 3,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[ParseFields],
@@ -667,7 +679,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        max_attempts: int = 3,
+        max_attempts: Optional[int] = 3,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[ParseFields],
@@ -681,7 +693,7 @@ class ModelProvider(ABC):
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        max_attempts: int = 3,
+        max_attempts: Optional[int] = 3,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[ParseFields],
@@ -743,7 +755,7 @@ class ModelProvider(ABC):
             self,
             request,
             response_type,
-            max_attempts=max_attempts,
+            max_attempts=3 if max_attempts is None else max_attempts,
             timeout=timeout,
             cancel=cancel,
         )
@@ -752,15 +764,15 @@ class ModelProvider(ABC):
     def run_tools(
         self,
         messages: Messages,
-        tools: Sequence[ToolLike],
+        tools: Tools,
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        max_rounds: int = 8,
-        on_tool_error: OnToolError = "report",
+        max_rounds: Optional[int] = 8,
+        on_tool_error: Optional[OnToolError] = "report",
         on_step: Optional[OnStep] = None,
-        text_calls: bool = False,
-        parallel: int = 1,
+        text_calls: Optional[bool] = False,
+        parallel: Optional[int] = 1,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
@@ -785,8 +797,8 @@ class ModelProvider(ABC):
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
-            tools: Functions with annotations, or `Tool` values that have a `function`. A function
-                may be an ``async def``; it then runs with `asyncio.run`.
+            tools: Functions with annotations, or `Tool` values that have a `function`; or one of
+                them alone. A function may be an ``async def``; it then runs with `asyncio.run`.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
                 these begin with a system message, both are sent as one.
@@ -836,22 +848,28 @@ class ModelProvider(ABC):
         # LM Studio may change the case and the punctuation of names
         # (docs/reference/lmstudio.md, "Tools").
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="run_tools")
-        rules = tool_loop.Rules(max_rounds, on_tool_error, on_step, text_calls, parallel)
+        rules = tool_loop.Rules(
+            8 if max_rounds is None else max_rounds,
+            on_tool_error or "report",
+            on_step,
+            bool(text_calls),
+            1 if parallel is None else parallel,
+        )
         return tool_loop.run_tools(self, request, rules, timeout, cancel)
 
     @show_keywords(RequestFields, CompletionRequest)
     def stream_tools(
         self,
         messages: Messages,
-        tools: Sequence[ToolLike],
+        tools: Tools,
         *,
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        max_rounds: int = 8,
-        on_tool_error: OnToolError = "report",
+        max_rounds: Optional[int] = 8,
+        on_tool_error: Optional[OnToolError] = "report",
         on_step: Optional[OnStep] = None,
-        text_calls: bool = False,
-        parallel: int = 1,
+        text_calls: Optional[bool] = False,
+        parallel: Optional[int] = 1,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
@@ -901,7 +919,13 @@ class ModelProvider(ABC):
         sealed = Sealed((messages, system, fields))
         del messages, system, fields
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream_tools")
-        rules = tool_loop.Rules(max_rounds, on_tool_error, on_step, text_calls, parallel)
+        rules = tool_loop.Rules(
+            8 if max_rounds is None else max_rounds,
+            on_tool_error or "report",
+            on_step,
+            bool(text_calls),
+            1 if parallel is None else parallel,
+        )
         return tool_loop.stream_tools(self, request, rules, timeout, cancel)
 
 
@@ -912,7 +936,7 @@ def chat_request(
     fields: ParseFields,
     *,
     model: Optional[ModelLike],
-    tools: Sequence[ToolLike],
+    tools: Tools,
     verb: str,
 ) -> CompletionRequest:
     """Return the request for the arguments of `chat`, `stream` or another method with messages.

@@ -35,6 +35,7 @@ from localproviders._record import CONTENT, Record, field, loads, record
 from localproviders.errors import ConfigurationError
 from localproviders.secret import Sealed, SecretString, Unseen, as_key
 from localproviders.telemetry import Listener
+from localproviders.types.inputs import model_name
 from localproviders.types.limits import Limits, RetryPolicy, Timeout, resolve
 from localproviders.types.requests import LOCALITIES, Locality
 
@@ -157,6 +158,7 @@ class Settings(Record):
 
     def __post_init__(self) -> None:
         self._keep_as_tuples("client_cert", "listeners")
+        object.__setattr__(self, "model", model_name(self.model))
         self._check_types()
         check_one_authorization(self.api_key, self._basic_auth, self._request_headers)
         if self.locality not in LOCALITIES:
@@ -314,6 +316,7 @@ def safe_options(given: CellType, known: Container[str] = CONNECTION) -> Dict[st
         if name in _HIDE_FUNCTIONS and given.cell_contents[name]
         else given.cell_contents[name]
         for name in given.cell_contents
+        if given.cell_contents[name] is not None
     }
 
 

@@ -76,7 +76,7 @@ def parse(
     form = _form_of(response_type)
     request = request.replace(response_schema=form.sent)
     attempt = 0
-    with SharedDeadline(provider, timeout, cancel) as shared:
+    with SharedDeadline(provider, timeout, cancel, verb="parse") as shared:
         while True:
             attempt += 1
             try:

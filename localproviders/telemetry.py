@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import time
+from contextvars import ContextVar
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from localproviders._http.deadline import Call
@@ -28,6 +29,43 @@ _log.addHandler(logging.NullHandler())
 
 _call_numbers = itertools.count(1)
 
+# The public method that the script has called, while it calls another public method.
+_verb: ContextVar[Optional[str]] = ContextVar("localproviders_verb", default=None)
+
+
+class RunningVerb:
+    """A context manager within which one public method calls another one.
+
+    `chat` calls `complete`, and `complete` calls `stream_completion`. The operation in the events
+    is always the method that the script has called.
+
+    Args:
+        name: Name of the method that the script has called.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._token = _verb.set(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        _verb.reset(self._token)
+
+
+def take_verb(own: str) -> str:
+    """Return the public method that the script has called, for a method that it may have called.
+
+    The name is taken only once, so that calls of listeners and tools have their own names.
+
+    Args:
+        own: Name of the method that calls this function.
+    """
+    name = _verb.get()
+    if name is not None:
+        _verb.set(None)
+    return name or own
+
 
 @record
 class CallEvent(Record):
@@ -39,7 +77,8 @@ class CallEvent(Record):
     Attributes:
         kind: ``started``, ``connected``, ``first_token``, ``retried``, ``fell_back``,
             ``overflowed``, ``finished`` or ``failed``.
-        operation: Name of the public method, such as ``stream`` or ``embed``.
+        operation: Name of the public method that the script called, such as ``chat``, ``stream``,
+            ``parse`` or ``embed``. Each request of `parse` and `run_tools` is a call of its own.
         provider: Name of the provider.
         endpoint: Address of the server.
         model: Name of the requested model, or None.

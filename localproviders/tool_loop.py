@@ -205,7 +205,8 @@ class _ToolLoop:
         self._token, self._callers_token = CancelToken(), cancel
         if cancel is not None:
             cancel._subscribe(self._token.cancel)
-        self._shared = SharedDeadline(provider, timeout, self._token)
+        verb = "stream_tools" if streams else "run_tools"
+        self._shared = SharedDeadline(provider, timeout, self._token, verb=verb)
 
     # --- the methods that `ToolStream` calls ---------------------------------------------------
 

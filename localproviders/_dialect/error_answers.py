@@ -9,7 +9,6 @@ from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
 from localproviders._address import Endpoint, path_hint, short_form_hint
 from localproviders._dialect.values import count, is_failure_code, mapping, retry_after
-from localproviders._did_you_mean import did_you_mean
 from localproviders._http.framing import parse_json
 from localproviders._record import size_of
 from localproviders._redact import title_of
@@ -17,7 +16,6 @@ from localproviders.errors import (
     AuthenticationError,
     CapabilityError,
     ContextOverflowError,
-    ModelNotFoundError,
     ProtocolError,
     ProviderError,
     RequestRejectedError,
@@ -620,18 +618,6 @@ def _add_token_counts(error: ContextOverflowError, words: Words) -> None:
 
 def _number(digits: Optional[str]) -> Optional[int]:
     return None if digits is None else int(digits.replace(",", ""))
-
-
-def not_found(model: str, *, available: Tuple[str, ...] = (), **facts: Any) -> ModelNotFoundError:
-    """Return the error for a model that the server does not have.
-
-    Args:
-        model: Name of the model.
-        available: Names of the server's models. The error suggests the most similar one.
-        facts: Further arguments of the error.
-    """
-    message = f"the server has no model {model!r}{did_you_mean(model, list(available))}"
-    return ModelNotFoundError(message, model=model, available=available, **facts)
 
 
 def _text(value: Any) -> str:

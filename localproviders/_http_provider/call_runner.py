@@ -27,7 +27,7 @@ T = TypeVar("T")
 Facts = Callable[[Any], Mapping[str, Any]]
 
 
-def _ignore(error: ProviderError) -> None:
+def _ignore(error: ProviderError, call: Call) -> None:
     """Do nothing. This function is the default of `on_failure`."""
 
 
@@ -41,15 +41,15 @@ class CallRunner:
     Args:
         settings: The provider's settings.
         explain: Makes an error from an error response of this dialect.
-        on_failure: Called with each error before it is raised, to drop cached facts about the
-            server.
+        on_failure: Called with each error before it is raised, and with its call: to drop cached
+            facts about the server, and to add what the server can tell about the error.
     """
 
     def __init__(
         self,
         settings: Settings,
         explain: Explain,
-        on_failure: Callable[[ProviderError], None] = _ignore,
+        on_failure: Callable[[ProviderError, Call], None] = _ignore,
     ) -> None:
         self.settings = settings
         self.transport: Transport = Transport(settings, explain)
@@ -110,7 +110,7 @@ class CallRunner:
                 # expired. Such a late result is an error, too.
                 call.look()
         except ProviderError as error:
-            raise self.failed(error, span, model, texts()) from error.__cause__
+            raise self.failed(error, span, model, call, texts()) from error.__cause__
         except BaseException as error:
             span.failed(error)
             raise
@@ -175,12 +175,17 @@ class CallRunner:
         return span
 
     def failed(
-        self, error: ProviderError, span: Span, model: Optional[str], texts: Iterable[str] = ()
+        self,
+        error: ProviderError,
+        span: Span,
+        model: Optional[str],
+        call: Call,
+        texts: Iterable[str] = (),
     ) -> ProviderError:
         """Send the ``failed`` event, and return the error with its context."""
         error = self.transport.finish_error(error, texts)
         error.add_context(model=model)
-        self._on_failure(error)
+        self._on_failure(error, call)
         span.failed(error)
         return error
 
@@ -215,7 +220,7 @@ class Checks(Protocol):
         ...
 
     def _failed(
-        self, error: ProviderError, request: CompletionRequest, model: str, span: Span
+        self, error: ProviderError, request: CompletionRequest, model: str, call: Call, span: Span
     ) -> ProviderError:
         """Send the ``failed`` event, and return the error with its context."""
         ...
@@ -281,7 +286,7 @@ class Completion:
 
     def explain(self, error: ProviderError) -> ProviderError:
         """Add the call's context to an error, send the ``failed`` event, and return the error."""
-        return self._checks._failed(error, self.request, self.model, self.span)
+        return self._checks._failed(error, self.request, self.model, self.call, self.span)
 
     def abandon(self, error: BaseException) -> None:
         """Send the ``failed`` event of a stream that the caller closed or interrupted."""

@@ -7,11 +7,13 @@ from array import array
 from collections import Counter
 from math import isfinite
 from typing import (
+    Any,
     Callable,
     Dict,
     FrozenSet,
     Iterator,
     List,
+    Mapping,
     Optional,
     Sequence,
     Tuple,
@@ -31,7 +33,7 @@ from localproviders.errors import (
     ServerError,
 )
 from localproviders.types.requests import EmbeddingRequest
-from localproviders.types.responses import EmbeddingResponse, ServerTimings, Usage
+from localproviders.types.responses import EmbeddingResponse, ServerTimings, Timings, Usage
 
 #: Sends one batch; returns its vectors, and the number of times that it was sent.
 Send = Callable[[EmbeddingRequest, Call], Tuple[Vectors, int]]
@@ -166,6 +168,7 @@ class Embedding:
             provider=self._provider,
             truncation=next(iter(self._truncation)) if len(self._truncation) == 1 else "unknown",
             usage=self._usage or Usage(),
+            timings=Timings(total_s=call.elapsed_s),
             server_timings=self._timings or ServerTimings(),
             warnings=tuple(self._warnings),
             attempts=self._attempts,
@@ -319,3 +322,12 @@ def _sum_fields(sum_: Optional[_Numbers], more: _Numbers) -> _Numbers:
     return sum_.replace(
         **{name: None if None in pair else sum(pair) for name, pair in pairs.items()}
     )
+
+
+def facts_of(response: EmbeddingResponse) -> Mapping[str, Any]:
+    """Return the facts of the ``finished`` event of a call of `embed`."""
+    return {
+        "prompt_tokens": response.usage.prompt_tokens,
+        "served_model": response.model,
+        "attempts": response.attempts,
+    }

@@ -9,6 +9,7 @@ from typing import (
     Any,
     Callable,
     Dict,
+    Iterable,
     List,
     Mapping,
     Optional,
@@ -19,18 +20,14 @@ from typing import (
 
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import address_hint
+from localproviders._dialect.missing_models import complete_error, join_names
 from localproviders._dialect.thinking import thinking_warnings
+from localproviders._did_you_mean import most_similar
 from localproviders._http.deadline import Call
-from localproviders._http.framing import (
-    GuessingDecoder,
-    NDJSONDecoder,
-    SSEDecoder,
-    WholeDecoder,
-)
-from localproviders._http.stream import ChunkParser, Decoder, Stream, Summary
+from localproviders._http.stream import ChunkParser, Stream, Summary
 from localproviders._http_provider.call_runner import CallRunner, Completion
 from localproviders._http_provider.model_checks import CapabilityCheck, ContextWindowCheck
-from localproviders._http_provider.sending import OwnField, Sending, refused
+from localproviders._http_provider.sending import OwnField, Sending, make_decoder, refused
 from localproviders._lazy import LazyModule
 from localproviders._signatures import (
     ABSENT,
@@ -45,13 +42,15 @@ from localproviders.errors import (
     ConfigurationError,
     ContextOverflowError,
     ModelError,
+    ModelNotFoundError,
     ProviderError,
     UnsupportedError,
 )
 from localproviders.provider import ModelProvider, Texts
 from localproviders.secret import Sealed
 from localproviders.settings import Settings
-from localproviders.telemetry import Span
+from localproviders.telemetry import Span, take_verb
+from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout
 from localproviders.types.models import ModelCapabilities, ModelInfo
 from localproviders.types.requests import (
@@ -76,24 +75,17 @@ if TYPE_CHECKING:
 else:
     embedding = LazyModule("localproviders._http_provider.embedding")
 
-# Highest number of model names in a hint.
+# Highest number of model names in the hint of a call without a model.
 _MOST_NAMES = 50
+
+# Seconds for which the list of models may take, to complete an error about a missing model.
+_NAMING_S = 5.0
 
 #: A completion request: its path, its JSON, and the parser of the response.
 WireRequest = Tuple[str, Dict[str, Any], ChunkParser]
 
 #: An embedding request: its path, its JSON, and the function that reads the response.
 EmbeddingExchange = Tuple[str, Mapping[str, Any], Callable[[Any], Vectors]]
-
-# Decoders by the media type of the response.
-_DECODERS: Mapping[str, Callable[[int], Union[NDJSONDecoder, SSEDecoder, WholeDecoder]]] = {
-    "application/json": WholeDecoder,
-    "application/x-ndjson": NDJSONDecoder,
-    "text/event-stream": SSEDecoder,
-    # The page of a proxy. With this decoder, the error quotes the page. With another decoder, the
-    # error would say that the stream ended early.
-    "text/html": WholeDecoder,
-}
 
 
 class HTTPProvider(ModelProvider):
@@ -115,6 +107,9 @@ class HTTPProvider(ModelProvider):
     #: The kind of server and the path of its addresses, for hints.
     _kind = "this kind of server"
     _api_path = ""
+    #: The hints of errors about a missing model to which the server's models are added; and for
+    #: each, what the new hint says after these models.
+    _ways_to_get: Mapping[Optional[str], str] = {None: ""}
 
     def __init__(self, settings: Settings) -> None:
         if not isinstance(settings, Settings):
@@ -236,9 +231,21 @@ class HTTPProvider(ModelProvider):
         """Whether a name in the server's list refers to this model."""
         return listed == model
 
-    def _handle_failure(self, error: ProviderError) -> None:
-        """Drop cached facts about the server; replace the hint if the address seems to be wrong."""
+    def _nearest(self, model: str, names: Iterable[str]) -> Optional[str]:
+        """Return the most similar of the server's names; None if none is similar."""
+        return most_similar(model, names)
+
+    def _handle_failure(self, error: ProviderError, call: Call) -> None:
+        """Drop cached facts about the server; name its models if a model is missing.
+
+        If the address seems to be wrong, the hint is replaced.
+        """
         self._forget_after(error)
+        if isinstance(error, ModelNotFoundError):
+            limits = call.limits_left()
+            limits = limits.replace(total_s=min(limits.total_s, _NAMING_S))
+            ask = partial(self.list_models, timeout=limits, cancel=call.token)
+            complete_error(error, ask, self._ways_to_get, self._nearest)
         hint = address_hint(error, self.settings.endpoint, self._kind, self._api_path)
         error.hint = hint or error.hint
 
@@ -249,9 +256,10 @@ class HTTPProvider(ModelProvider):
 
     @exact_keywords
     def supports_model(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
-        return self._find(model, self.list_models(timeout=timeout, cancel=cancel)) is not None
+        name = named(model)
+        return self._find(name, self.list_models(timeout=timeout, cancel=cancel)) is not None
 
     def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
         exact = next((info for info in listed if info.name == model), None)
@@ -272,7 +280,7 @@ class HTTPProvider(ModelProvider):
         names = [info.name for info in self.list_models(timeout=timeout, cancel=cancel)]
         raise ConfigurationError(
             "no model was named",
-            hint=f"pass model=...; the server has: {_join_names(names)}",
+            hint=f"pass model=...; the server has: {join_names(names, _MOST_NAMES)}",
             provider=self.name,
             endpoint=self.settings.endpoint.url,
         )
@@ -288,6 +296,7 @@ class HTTPProvider(ModelProvider):
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
     ) -> Stream:
+        operation = take_verb("stream_completion")
         if unknown:
             raise wrong_call(ModelProvider.stream_completion, unknown)
         if not isinstance(request, CompletionRequest):
@@ -298,7 +307,7 @@ class HTTPProvider(ModelProvider):
         model = self._choose_model(request.model, timeout, cancel)
         request, warnings = self._adapt(request)
         return self._streamed(
-            "stream",
+            operation,
             request,
             model,
             warnings,
@@ -347,7 +356,7 @@ class HTTPProvider(ModelProvider):
                 except ProviderError as error:
                     sending.recover(error)
             warnings += sending.accepted()
-            decoder = self._decoder(answer.content_type, parser)
+            decoder = make_decoder(self.settings, self._accept, answer.content_type, parser)
             owner = Completion(self, request, model, warnings, call, span)
             return Stream(
                 answer, decoder, parser, max_bytes=self.settings.max_body_bytes, owner=owner
@@ -356,7 +365,7 @@ class HTTPProvider(ModelProvider):
             # If a `Stream` was returned, the stream ends the call and its telemetry.
             call.finish()
             if isinstance(error, ProviderError):
-                raise self._failed(error, request, model, span) from error.__cause__
+                raise self._failed(error, request, model, call, span) from error.__cause__
             span.failed(error)
             raise
 
@@ -396,20 +405,6 @@ class HTTPProvider(ModelProvider):
             listed=lambda: self.list_models(timeout=call.limits_left(), cancel=call.token),
         )
 
-    def _decoder(self, content_type: str, parser: ChunkParser) -> Decoder:
-        """Return a decoder for the response.
-
-        If its media type is not the requested one, the first bytes decide together with this
-        type, because some servers send a stream with a wrong Content-Type, or without one.
-        """
-        parser.is_single_record = False
-        lines, body = self.settings.max_line_bytes, self.settings.max_body_bytes
-        make = _DECODERS.get(content_type, _DECODERS[self._accept])
-        decoder = make(body if make is WholeDecoder else lines)
-        if content_type == self._accept:
-            return decoder
-        return GuessingDecoder(decoder, (lines, body), partial(setattr, parser, "is_single_record"))
-
     def _check_length(self, completion: Completion, pieces: int) -> float:
         """Check the length of an answer so far; return the length at which to check it again.
 
@@ -446,13 +441,13 @@ class HTTPProvider(ModelProvider):
         return next((m.context_length for m in loaded if self._is_same(m.name, model)), None)
 
     def _failed(
-        self, error: ProviderError, request: CompletionRequest, model: str, span: Span
+        self, error: ProviderError, request: CompletionRequest, model: str, call: Call, span: Span
     ) -> ProviderError:
         """Return the error of a completion with its context, and send the ``failed`` event."""
         for field in refused(error, self._optional_fields() if request.strict else ()):
             if getattr(request, field.name) is not None:
                 error.hint = field.hint
-        error = self._runner.failed(error, span, model, texts_of(request))
+        error = self._runner.failed(error, span, model, call, texts_of(request))
         # The model may have been removed or replaced.
         if isinstance(error, ModelError):
             self._abilities.forget(model)
@@ -505,7 +500,7 @@ class HTTPProvider(ModelProvider):
             operation="embed",
             model=chosen,
             task="embedding",
-            facts=_embedding_facts,
+            facts=embedding.facts_of,
             timeout=timeout,
             cancel=cancel,
         )
@@ -558,18 +553,3 @@ class HTTPProvider(ModelProvider):
                 raise UnsupportedError(
                     f"{self.name} does not support {name}", hint=instead, provider=self.name
                 )
-
-
-def _embedding_facts(response: EmbeddingResponse) -> Mapping[str, Any]:
-    return {
-        "prompt_tokens": response.usage.prompt_tokens,
-        "served_model": response.model,
-        "attempts": response.attempts,
-    }
-
-
-def _join_names(names: Sequence[str]) -> str:
-    """Join the names with commas; after 50 names, only the number of the others follows."""
-    more = len(names) - _MOST_NAMES
-    shown = ", ".join(names[:_MOST_NAMES]) or "none"
-    return f"{shown} and {more:,} more" if more > 0 else shown

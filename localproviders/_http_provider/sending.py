@@ -10,6 +10,7 @@ templates refuse, are sent as one.
 from __future__ import annotations
 
 import re
+from functools import partial
 from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
@@ -26,10 +27,18 @@ from typing import (
     Sequence,
     Set,
     Tuple,
+    Union,
 )
 
 from localproviders._http.deadline import Call
+from localproviders._http.framing import (
+    GuessingDecoder,
+    NDJSONDecoder,
+    SSEDecoder,
+    WholeDecoder,
+)
 from localproviders._http.retry import Attempts
+from localproviders._http.stream import ChunkParser, Decoder
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._lazy import LazyModule
 from localproviders.errors import (
@@ -359,3 +368,37 @@ class Sending:
             [field for field in self._ours() if field in self._left_out] if self._left_out else []
         )
         return payload, [field for field in fields if field.leave_out(payload)]
+
+
+# Decoders by the media type of the response.
+_DECODERS: Mapping[str, Callable[[int], Union[NDJSONDecoder, SSEDecoder, WholeDecoder]]] = {
+    "application/json": WholeDecoder,
+    "application/x-ndjson": NDJSONDecoder,
+    "text/event-stream": SSEDecoder,
+    # The page of a proxy. With this decoder, the error quotes the page. With another decoder, the
+    # error would say that the stream ended early.
+    "text/html": WholeDecoder,
+}
+
+
+def make_decoder(
+    settings: Settings, accept: str, content_type: str, parser: ChunkParser
+) -> Decoder:
+    """Return a decoder for a response.
+
+    If its media type is not the requested one, the first bytes decide together with this type,
+    because some servers send a stream with a wrong Content-Type, or without one.
+
+    Args:
+        settings: The settings of the provider.
+        accept: The requested media type.
+        content_type: The media type of the response.
+        parser: The parser of the response.
+    """
+    parser.is_single_record = False
+    lines, body = settings.max_line_bytes, settings.max_body_bytes
+    make = _DECODERS.get(content_type, _DECODERS[accept])
+    decoder = make(body if make is WholeDecoder else lines)
+    if content_type == accept:
+        return decoder
+    return GuessingDecoder(decoder, (lines, body), partial(setattr, parser, "is_single_record"))

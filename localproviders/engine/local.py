@@ -71,6 +71,7 @@ class LocalEngine:
         embedding: bool = False,
         start_timeout_s: float = 120.0,
     ) -> None:
+        model = "chat" if model is None else model
         known = model in RECIPES
         if not known and not Path(model).is_file():
             raise ConfigurationError(
@@ -82,8 +83,8 @@ class LocalEngine:
         self._path = None if known else Path(model).resolve()
         self._file_name = str(self._path)
         self._embedding = self._recipe.embedding if self._recipe else embedding
-        self._context_length = context_length
-        self._start_timeout_s = start_timeout_s
+        self._context_length = 2048 if context_length is None else context_length
+        self._start_timeout_s = 120.0 if start_timeout_s is None else start_timeout_s
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._scratch: Optional[tempfile.TemporaryDirectory[str]] = None
         self._log: Optional[IO[bytes]] = None

@@ -27,7 +27,7 @@ _Json = Dict[str, Any]
 # Operations whose request has the system prompt in a separate field
 # (docs/reference/lmstudio.md, "Native chat"). All other operations send the system prompt as a
 # message, and the conventions then require it among the messages.
-_WITH_SYSTEM_FIELD = ("stateful_stream",)
+_WITH_SYSTEM_FIELD = ("stateful_chat", "stateful_stream")
 
 # Finish reasons of servers that have another name in the conventions.
 _FINISH_REASONS = {"tool_calls": "tool_call"}

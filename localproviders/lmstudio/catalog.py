@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from localproviders._dialect.common import checked, unexpected
-from localproviders._dialect.error_answers import not_found
+from localproviders._dialect.missing_models import not_found
 from localproviders._http.deadline import Call
 from localproviders._http.transport import encode
 from localproviders._http_provider.call_runner import CallRunner

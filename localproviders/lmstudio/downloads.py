@@ -23,7 +23,7 @@ from localproviders.errors import (
     UnsupportedError,
 )
 from localproviders.lmstudio.catalog import Catalog, find_entry, names_of, post
-from localproviders.lmstudio.wire.errors import RULES
+from localproviders.lmstudio.wire.errors import NOT_IN_CATALOG, RULES
 from localproviders.lmstudio.wire.models import (
     DOWNLOAD_PATH,
     download_payload,
@@ -117,7 +117,11 @@ class Downloads:
 
     def _start(self, model: str, quantization: Optional[str], call: Call) -> DownloadJob:
         payload = download_payload(model, quantization)
-        return parse_job(post(self._runner, DOWNLOAD_PATH, payload, call), RULES)
+        try:
+            return parse_job(post(self._runner, DOWNLOAD_PATH, payload, call), RULES)
+        except ModelNotFoundError as error:
+            error.hint = error.hint or NOT_IN_CATALOG
+            raise
 
     def _read_job(self, job_id: str, call: Call) -> DownloadJob:
         data = self._runner.transport.json("GET", status_path(job_id), call=call)

@@ -7,12 +7,25 @@ import math
 import os
 import threading
 from datetime import datetime, timezone
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
-from localproviders._did_you_mean import did_you_mean
-from localproviders._http.deadline import Call, wait
+from localproviders._dialect.missing_models import not_found
+from localproviders._http.deadline import Call
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.model_checks import ContextWindowCheck
+from localproviders._keep_loaded import Block, State, taking_turns
 from localproviders.errors import (
     ContextOverflowError,
     ModelLoadError,
@@ -23,12 +36,14 @@ from localproviders.errors import (
 )
 from localproviders.lmstudio.catalog import Catalog, find_entry, names_of, post
 from localproviders.lmstudio.wire import models as wire_models
-from localproviders.lmstudio.wire.errors import left_memory
+from localproviders.lmstudio.wire.errors import NOT_IN_MEMORY, left_memory
 from localproviders.lmstudio.wire.models import (
     LOAD_PATH,
     UNLOAD_PATH,
     Entry,
     check_unloaded,
+    configuration,
+    configuration_of,
     describe_differences,
     load_payload,
     matches,
@@ -37,13 +52,17 @@ from localproviders.lmstudio.wire.models import (
     weights_of,
 )
 from localproviders.types.inputs import keep_alive_seconds
-from localproviders.types.limits import CancelToken, Timeout
+from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import LoadedModel, OnProgress, Progress
 
 _RELOADED = "the model had left memory; it was loaded again with the same configuration"
 _WAS_LOADED_AGAIN = (
     "the model had left memory; it was already loaded again with the same configuration"
 )
+
+
+#: A function that receives the copy that is in memory before a load, or None.
+OnFound = Callable[[Optional[LoadedModel]], None]
 
 
 class _LoadRecord(NamedTuple):
@@ -101,8 +120,12 @@ class Memory:
         on_progress: Optional[OnProgress],
         timeout: Timeout,
         cancel: Optional[CancelToken],
+        on_found: OnFound = lambda _: None,
     ) -> LoadedModel:
-        """Load a model with the requested configuration, and wait until it is in memory."""
+        """Load a model with the requested configuration, and wait until it is in memory.
+
+        `on_found` is called with the copy in memory before the load, or None.
+        """
         keep_alive = keep_alive_seconds(keep_alive)
         if keep_alive not in (None, math.inf):
             raise UnsupportedError(
@@ -114,7 +137,7 @@ class Memory:
             )
         without_expiry = keep_alive is not None
         return self._runner.run(
-            lambda call: self._load(model, requested, without_expiry, on_progress, call),
+            lambda call: self._load(model, requested, without_expiry, on_progress, call, on_found),
             operation="load",
             model=model,
             timeout=timeout,
@@ -127,10 +150,61 @@ class Memory:
         def work(call: Call) -> None:
             self._forget(model)
             entries = self._catalog.entries_for("unload", "0.4", call)
+            if find_entry(model, entries) is None:
+                raise not_found(model, available=names_of(entries), hint=NOT_IN_MEMORY)
             for copy in _copies(model, entries):
                 self._unload_copy(copy, call)
 
-        self._catalog.run(work, timeout, cancel, model)
+        self._runner.run(
+            work,
+            operation="unload",
+            model=model,
+            timeout=timeout,
+            cancel=cancel,
+            total_s=LISTING_TOTAL_S,
+        )
+
+    # --- blocks of `keep_loaded` --------------------------------------------------------------
+
+    def block_key(self, model: str) -> str:
+        """Return the name of the model."""
+        return model
+
+    def load_for_block(self, block: Block, model: str, options: Mapping[str, Any]) -> LoadedModel:
+        """Load a model, and remember the copy that was there before."""
+        seen: List[Optional[LoadedModel]] = []
+
+        def on_found(found: Optional[LoadedModel]) -> None:
+            seen.append(found)
+            block.group.saw(None if found is None else State(found))
+
+        requested = configuration(context_length=options["context_length"])
+        loaded = self.load(
+            model,
+            requested,
+            options["keep_alive"],
+            options["on_progress"],
+            options["timeout"],
+            options["cancel"],
+            on_found,
+        )
+        block.loaded = State(loaded, facts=requested)
+        # `load` replaces a copy with an idle limit if the limit is not wanted.
+        block.has_own_timer = any(found and found.expires_at != loaded.expires_at for found in seen)
+        return loaded
+
+    def restore(self, block: Block, model: str, state: State, timeout: Timeout) -> None:
+        """Load a copy with the earlier configuration.
+
+        `load` cannot set an idle limit. A copy that had one is only unloaded: the server loads
+        the model again with a limit when a request needs it.
+        """
+        if state.loaded.expires_at is not None:
+            self.unload(model, timeout, None)
+        else:
+            window = {"context_length": state.loaded.context_length}
+            requested = {**configuration_of(state.loaded), **(state.facts or {}), **window}
+            self.load(model, requested, None, None, timeout, None)
 
     def window(self, model: str, call: Call) -> Optional[int]:
         """Return the largest context window of a model's copies; None if none is known."""
@@ -169,20 +243,21 @@ class Memory:
         without_expiry: bool,
         on_progress: Optional[OnProgress],
         call: Call,
+        on_found: OnFound = lambda _: None,
     ) -> LoadedModel:
         with self._hold_exclusively(model, call):
             entries = self._catalog.entries_for("load", "0.4", call)
             entry = find_entry(model, entries)
             if entry is None or entry.info.name == model:
                 return self._load_exclusively(
-                    model, entries, requested, without_expiry, on_progress, call
+                    model, entries, requested, without_expiry, on_progress, call, on_found
                 )
             # `model` is not the model's key, and another thread may be loading the model under
             # its key. Wait for that load, too, and read the list again: it may have changed.
             with self._hold_exclusively(entry.info.name, call):
                 entries = self._catalog.entries(call)
                 return self._load_exclusively(
-                    model, entries, requested, without_expiry, on_progress, call
+                    model, entries, requested, without_expiry, on_progress, call, on_found
                 )
 
     def _load_exclusively(
@@ -193,13 +268,15 @@ class Memory:
         without_expiry: bool,
         on_progress: Optional[OnProgress],
         call: Call,
+        on_found: OnFound,
     ) -> LoadedModel:
         copies, name = _copies(model, entries), _name_to_load(model, entries)
-        for copy in copies:
-            if self._is_usable(copy, name, requested, without_expiry):
-                loaded = self._with_warnings(copy, name, requested)
-                self._remember(model, _LoadRecord(name, requested, loaded))
-                return loaded
+        usable = [c for c in copies if self._is_usable(c, name, requested, without_expiry)]
+        on_found(next(iter(usable or copies), None))
+        if usable:
+            loaded = self._with_warnings(usable[0], name, requested)
+            self._remember(model, _LoadRecord(name, requested, loaded))
+            return loaded
         for copy in copies:
             self._unload_copy(copy, call)
         loaded = self._request_load(name, requested, entries, call)
@@ -218,7 +295,6 @@ class Memory:
             data = post(self._runner, LOAD_PATH, payload, call, loads=True)
         except ModelNotFoundError as error:
             error.available = error.available or names_of(entries)
-            error.message += did_you_mean(name, list(error.available))
             raise
         except ServerError as error:
             if type(error) is not ServerError:
@@ -271,36 +347,13 @@ class Memory:
         with contextlib.suppress(ModelNotFoundError):
             check_unloaded(post(self._runner, UNLOAD_PATH, payload, call))
 
-    @contextlib.contextmanager
-    def _hold_exclusively(self, model: str, call: Call) -> Iterator[None]:
+    def _hold_exclusively(self, model: str, call: Call) -> ContextManager[None]:
         """Let one thread at a time load a model.
 
         Two loads at the same time would make two copies
-        (docs/reference/lmstudio.md, "Loading models"). A table of events is used instead of a
-        lock, for two reasons. A waiting thread must notice its own limits and cancellation. A
-        lock that is held during a fork would stay locked in the child, where no thread
-        releases it.
+        (docs/reference/lmstudio.md, "Loading models").
         """
-        key: Tuple[int, str] = (os.getpid(), model)
-        waiters: List[threading.Event] = []
-        try:
-            others = self._loading.setdefault(key, waiters)
-            while others is not waiters:
-                woken = threading.Event()
-                others.append(woken)
-                # If the entry was removed, its owner may have set the events before our event was
-                # in the list. Then nothing would wake this thread, so it does not wait.
-                if self._loading.get(key) is others:
-                    wait(call, woken)
-                others = self._loading.setdefault(key, waiters)
-            yield
-        finally:
-            # A KeyboardInterrupt can arrive at any line above. Only the table shows whether
-            # this thread owns the entry.
-            if self._loading.get(key) is waiters:
-                self._loading.pop(key, None)
-            for event in waiters:
-                event.set()
+        return taking_turns(self._loading, (os.getpid(), model), call)
 
     # --- records of loads -------------------------------------------------------------------
 

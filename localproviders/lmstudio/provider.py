@@ -14,7 +14,7 @@ from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ProviderError, UnsupportedError, WrongModelError
-from localproviders.lmstudio.wire.errors import RULES
+from localproviders.lmstudio.wire.errors import NOT_IN_CATALOG, NOT_IN_MEMORY, RULES
 from localproviders.lmstudio.wire.models import (
     configuration,
     is_possible_ttl,
@@ -33,6 +33,8 @@ from localproviders.settings import (
     safe_options,
     sets_authorization,
 )
+from localproviders.telemetry import RunningVerb, take_verb
+from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Image
 from localproviders.types.models import (
@@ -46,12 +48,14 @@ from localproviders.types.requests import (
     CompletionRequest,
     EmbeddingRequest,
     Locality,
+    ModelLike,
     Parts,
     StatefulFields,
 )
 from localproviders.types.responses import CompletionChunk, CompletionResponse, Usage
 
 if TYPE_CHECKING:
+    from localproviders._keep_loaded import Loader
     from localproviders.lmstudio import stateful
     from localproviders.lmstudio.catalog import Catalog
     from localproviders.lmstudio.downloads import Downloads
@@ -123,6 +127,11 @@ class LMStudioProvider(OpenAICompatibleProvider):
     )
 
     _kind = "LM Studio"
+    _ways_to_get: Mapping[Optional[str], str] = {
+        None: "to get this one: pull({model!r})",
+        NOT_IN_CATALOG: NOT_IN_CATALOG,
+        NOT_IN_MEMORY: "",
+    }
     _api_path = ""
     _rules: Tuple[Rule, ...] = RULES
     # No route counts tokens (docs/reference/lmstudio.md, "Endpoints").
@@ -171,7 +180,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
                     address.cell_contents or "", default_port=_PORT, api_suffixes=_API_ROOTS
                 ),
                 endpoint_origin="the host argument" if address.cell_contents else "the default",
-                name=name,
+                name="lmstudio" if name is None else name,
                 model=model,
                 api_key=_find_key(key, hidden),
                 timeout=timeout,
@@ -236,12 +245,12 @@ class LMStudioProvider(OpenAICompatibleProvider):
         return [entry.info for entry in self._catalog.list_entries(timeout, cancel)]
 
     def supports_model(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
         """Return whether the server has a model.
 
         Args:
-            model: Key, variant, or name of a copy in memory.
+            model: Key, variant, or name of a copy in memory; or a `ModelInfo` or `LoadedModel`.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -253,16 +262,16 @@ class LMStudioProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is not a list of
                 models.
         """
-        entries = self._catalog.list_entries(timeout, cancel)
-        return any(model in entry.names for entry in entries)
+        name, entries = named(model), self._catalog.list_entries(timeout, cancel)
+        return any(name in entry.names for entry in entries)
 
     def model_info(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
         """Return the facts about one model from the server's model list.
 
         Args:
-            model: Key, variant, or name of a copy in memory.
+            model: Key, variant, or name of a copy in memory; or a `ModelInfo` or `LoadedModel`.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -275,7 +284,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is not a list of
                 models.
         """
-        return self._catalog.model_info(model, timeout, cancel)
+        return self._catalog.model_info(named(model), timeout, cancel)
 
     # --- memory -----------------------------------------------------------------------------
 
@@ -306,7 +315,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     @exact_keywords
     def load(
         self,
-        model: str,
+        model: ModelLike,
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
@@ -334,7 +343,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         reports that in its `warnings`.
 
         Args:
-            model: Key, variant, or name of a copy in memory.
+            model: Key, variant, or name of a copy in memory; or a `ModelInfo` or `LoadedModel`.
             context_length: Context window to allocate, in tokens. None keeps a loaded copy.
                 If None is passed and no copy is loaded, the server uses the model's saved setting,
                 which is often 4096. MLX models can ignore the value; a different window is reported
@@ -378,10 +387,10 @@ class LMStudioProvider(OpenAICompatibleProvider):
             offload_kv_cache_to_gpu=offload_kv_cache_to_gpu,
             parallel=parallel,
         )
-        return self._memory.load(model, requested, keep_alive, on_progress, timeout, cancel)
+        return self._memory.load(named(model), requested, keep_alive, on_progress, timeout, cancel)
 
     def unload(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
         """Unload a model from memory (LM Studio 0.4.0 and newer).
 
@@ -400,13 +409,17 @@ class LMStudioProvider(OpenAICompatibleProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        self._memory.unload(model, timeout, cancel)
+        self._memory.unload(named(model), timeout, cancel)
+
+    @property
+    def _loader(self) -> Loader:
+        return self._memory
 
     # --- downloads --------------------------------------------------------------------------
 
     def download(
         self,
-        model: str,
+        model: ModelLike,
         *,
         quantization: Optional[str] = None,
         timeout: Timeout = None,
@@ -437,7 +450,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        return self._downloads.start(model, quantization, timeout, cancel)
+        return self._downloads.start(named(model), quantization, timeout, cancel)
 
     def download_status(
         self, job_id: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -468,7 +481,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     @exact_keywords
     def pull(
         self,
-        model: str,
+        model: ModelLike,
         *,
         on_progress: Optional[OnProgress] = None,
         quantization: Optional[str] = None,
@@ -512,7 +525,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             UnreachableError: No server answers.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        return self._downloads.pull(model, quantization, on_progress, timeout, cancel)
+        return self._downloads.pull(named(model), quantization, on_progress, timeout, cancel)
 
     # --- conversations that the server stores -----------------------------------------------
 
@@ -522,11 +535,11 @@ class LMStudioProvider(OpenAICompatibleProvider):
         self,
         text: Parts,
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        images: Sequence[Image] = (),
+        images: Optional[Sequence[Image]] = (),
         previous_response_id: Optional[str] = None,
-        store: bool = True,
+        store: Optional[bool] = True,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[StatefulFields],
@@ -575,7 +588,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         """
         prompt = Sealed({**fields, "text": text, "system": system, "images": images})
         del text, system, images, fields
-        with self.stateful_stream(
+        with RunningVerb("stateful_chat"), self.stateful_stream(
             model=model,
             previous_response_id=previous_response_id,
             store=store,
@@ -591,11 +604,11 @@ class LMStudioProvider(OpenAICompatibleProvider):
         self,
         text: Parts,
         *,
-        model: Optional[str] = None,
+        model: Optional[ModelLike] = None,
         system: Optional[str] = None,
-        images: Sequence[Image] = (),
+        images: Optional[Sequence[Image]] = (),
         previous_response_id: Optional[str] = None,
-        store: bool = True,
+        store: Optional[bool] = True,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[StatefulFields],
@@ -640,6 +653,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request or failed. Iterating over the stream can
                 raise the same errors, and also `WrongModelError` and `StreamInterruptedError`.
         """
+        operation = take_verb("stateful_stream")
         prompt = Sealed((text, system, images, fields))
         del text, system, images, fields
         request = stateful.turn(*prompt.cell_contents, model=model)
@@ -648,12 +662,12 @@ class LMStudioProvider(OpenAICompatibleProvider):
         chosen = self._choose_model(request.model, timeout, cancel)
         native_chat = self._stateful
         return self._streamed(
-            "stateful_stream",
+            operation,
             request,
             chosen,
             [],
             lambda call: native_chat.make_request(
-                request, chosen, previous_response_id, store, call
+                request, chosen, previous_response_id, store is not False, call
             ),
             timeout=timeout,
             cancel=cancel,

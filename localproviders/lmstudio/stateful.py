@@ -28,9 +28,10 @@ from localproviders.lmstudio.wire.stateful import (
 )
 from localproviders.secret import errors_without_frames
 from localproviders.settings import Settings
+from localproviders.types.inputs import model_name
 from localproviders.types.messages import Image, Message
 from localproviders.types.models import ModelCapabilities
-from localproviders.types.requests import CompletionRequest, Parts
+from localproviders.types.requests import CompletionRequest, ModelLike, Parts
 
 
 class Stateful:
@@ -83,10 +84,10 @@ class Stateful:
 def turn(
     text: Parts,
     system: Optional[str],
-    images: Sequence[Image],
+    images: Optional[Sequence[Image]],
     fields: Mapping[str, Any],
     *,
-    model: Optional[str],
+    model: Optional[ModelLike],
 ) -> CompletionRequest:
     """Return a request for one turn, with one message for each text and image.
 
@@ -95,7 +96,7 @@ def turn(
         TypeError: A field does not exist.
     """
     parts: List[Union[str, Image]] = [text] if isinstance(text, str) else list(text)
-    parts += images
+    parts += images or ()
     if not all(isinstance(part, (str, Image)) for part in parts):
         raise ValueError("each part of the prompt must be a str or an Image")
     messages = [
@@ -106,7 +107,7 @@ def turn(
     if not messages:
         raise ValueError("the prompt is empty: it has no text and no image")
     head = [] if system is None else [Message.system(system)]
-    return CompletionRequest(model=model, messages=(*head, *messages), **fields)
+    return CompletionRequest(model=model_name(model), messages=(*head, *messages), **fields)
 
 
 def check_id(response_id: Optional[str]) -> None:

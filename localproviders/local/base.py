@@ -34,6 +34,7 @@ from localproviders.local.servers import (
 from localproviders.provider import ModelProvider
 from localproviders.secret import Sealed
 from localproviders.telemetry import Listener
+from localproviders.types.inputs import model_name
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout, resolve
 from localproviders.types.models import ModelCapabilities
 from localproviders.types.requests import LOCALITIES, Locality
@@ -83,25 +84,28 @@ class LocalProviderBase(ModelProvider):
         make_breaker: MakeBreaker = Breaker,
     ) -> None:
         given, providers = Sealed(providers), None
+        name, needs = "local" if name is None else name, needs or ()
+        listeners = tuple(listeners or ())
+        make_breaker = Breaker if make_breaker is None else make_breaker
         # This is not a dict literal, because "config" is also the name of a JSON field of a server.
         # A test forbids strings with such names outside the modules of the wire formats.
         self._arguments: Dict[str, Any] = dict(  # noqa: C408
             providers=None if given.cell_contents is None else as_providers(given.cell_contents),
-            model=model,
+            model=model_name(model),
             aliases=None if aliases is None else _normalize_aliases(aliases),
             strategy=strategy,
             needs=frozenset([needs] if isinstance(needs, str) else needs),
             name=name,
             config=config,
             locality=locality,
-            listeners=tuple(listeners),
+            listeners=listeners,
             timeout=timeout,
             make_breaker=make_breaker,
         )
         _check_arguments(self._arguments)
         self._name = name
         self._timeout = timeout
-        self._listeners: Tuple[Listener, ...] = tuple(listeners)
+        self._listeners: Tuple[Listener, ...] = listeners
         self._make_breaker = make_breaker
         self._needs = self._arguments["needs"]
         self._config = self._own_config = config and limit_locality(config, locality)
@@ -297,6 +301,7 @@ class LocalProviderBase(ModelProvider):
             needs=needs,
             on_failure=self._search_again,
             guard=Guard(narrowed_keys(self._effective_config), self.locality),
+            aliases=self._aliases,
         )
 
     def _routes(self, model: str, run: FailoverCall, config_key: str = "") -> List[Route]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from typing import Iterable, Optional, Sequence
 
+from localproviders._dialect.missing_models import join_names, names_hint
+from localproviders._did_you_mean import did_you_mean, most_similar
 from localproviders.errors import (
     AllFailedError,
     CapabilityError,
@@ -11,7 +13,7 @@ from localproviders.errors import (
     ModelNotFoundError,
     ProviderError,
 )
-from localproviders.local.servers import Route
+from localproviders.local.servers import Aliases, Route
 from localproviders.types.responses import ServerAttempt
 
 
@@ -20,6 +22,7 @@ def call_failed(
     failures: Sequence[ProviderError],
     missing: Sequence[ProviderError],
     needs: Sequence[str],
+    aliases: Aliases,
 ) -> ProviderError:
     """Return the error of a call that no server could answer.
 
@@ -31,7 +34,23 @@ def call_failed(
         failures: Errors of the servers that failed, in order.
         missing: Errors of servers that lack the model, or whose model lacks an ability.
         needs: Abilities that the model must have.
+        aliases: The aliases of the `LocalProvider`.
     """
+    error = _call_failed(name, failures, missing, needs)
+    if missing and isinstance(error, ModelNotFoundError):
+        name_aliases(error, aliases)
+    elif missing and isinstance(error, AllFailedError):
+        near = most_similar(missing[0].model or "", aliases)
+        error.hint = error.hint if near is None else f"did you mean the alias {near!r}?"
+    return error
+
+
+def _call_failed(
+    name: str,
+    failures: Sequence[ProviderError],
+    missing: Sequence[ProviderError],
+    needs: Sequence[str],
+) -> ProviderError:
     errors = [*failures, *missing]
     if len(errors) == 1:
         return errors[0]
@@ -67,18 +86,46 @@ def _not_found(name: str, missing: Sequence[ProviderError]) -> ProviderError:
             hint="download one first with pull(...); list_models() returns the available models",
             provider=name,
         )
-    servers: List[str] = [error.provider or "" for error in missing]
+    available = tuple(
+        f"{error.provider}/{each}" for error in missing for each in getattr(error, "available", ())
+    )
+    models = {error.model for error in missing}
+    model = missing[0].model or ""
+    if len(models) == 1:
+        tried = ", ".join(error.provider or "" for error in missing)
+        message = (
+            f"no server has the model {model!r}; tried: {tried}{_did_you_mean(model, available)}"
+        )
+    else:
+        message = f"no server has the model; tried: {', '.join(map(_route_name, missing))}"
     return ModelNotFoundError(
-        f"no server has the model; tried: {', '.join(servers)}",
-        hint="choose one of the models that list_models() returns",
-        available=tuple(
-            f"{error.provider}/{each}"
-            for error in missing
-            for each in getattr(error, "available", ())
-        ),
-        model=next((error.model for error in missing), None),
+        message,
+        hint=names_hint(available, "the servers have"),
+        available=available,
+        model=model,
         provider=name,
     )
+
+
+def _did_you_mean(model: str, available: Iterable[str]) -> str:
+    """Return a suggestion, or an empty string. The names are compared without their servers."""
+    return did_you_mean(model, [each.partition("/")[2] for each in available])
+
+
+def name_aliases(error: ModelNotFoundError, aliases: Aliases) -> None:
+    """Add the aliases to an error about a model that no server has.
+
+    If the name resembles an alias most, the error suggests this alias, and no download.
+    """
+    if not error.model or any(error.model in names for names in aliases.values()):
+        return
+    known = join_names(list(aliases))
+    if most_similar(error.model, [*aliases, *error.available]) in aliases:
+        suggestion = did_you_mean(error.model, list(aliases))
+        error.message = f"there is no model or alias {error.model!r}{suggestion}"
+        error.hint = f"the aliases are: {known}; {names_hint(error.available, 'the models are')}"
+    elif aliases:
+        error.hint = f"the aliases are: {known}; {error.hint or ''}".rstrip("; ")
 
 
 def _route_name(error: ProviderError) -> str:

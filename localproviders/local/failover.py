@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from types import MappingProxyType
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 from localproviders._http.deadline import Call, total_ended
@@ -23,7 +24,15 @@ from localproviders.errors import (
     UnsupportedError,
 )
 from localproviders.local import errors
-from localproviders.local.servers import STRATEGIES, Guard, Route, Server, causes_of, rule_of
+from localproviders.local.servers import (
+    STRATEGIES,
+    Aliases,
+    Guard,
+    Route,
+    Server,
+    causes_of,
+    rule_of,
+)
 from localproviders.ollama.names import is_cloud
 from localproviders.telemetry import Listener, fell_back
 from localproviders.types.limits import CancelToken, Limits
@@ -56,6 +65,7 @@ class FailoverCall:
         needs: Abilities that the model must have; the names are those of `ModelCapabilities`.
         on_failure: Function that is called if no server could answer.
         guard: Restriction on servers, because of an untrusted project file.
+        aliases: The aliases, which an error about a missing model names.
 
     Attributes:
         begun: Whether a response has begun. No other server is tried after that.
@@ -73,6 +83,7 @@ class FailoverCall:
         needs: Iterable[str] = (),
         on_failure: Callable[[], None] = lambda: None,
         guard: Guard,
+        aliases: Aliases = MappingProxyType({}),
     ) -> None:
         self.begun = False
         self.call: Call = Call(limits, cancel)
@@ -83,6 +94,7 @@ class FailoverCall:
         self._needs = sorted(needs)
         self._on_failure = on_failure
         self._guard = guard
+        self._aliases = aliases
         #: Servers that failed in this call.
         self._failures: List[Tuple[Route, ProviderError]] = []
         #: Errors of servers that lack the model, or whose model lacks an ability.
@@ -129,6 +141,8 @@ class FailoverCall:
                 result = work(route, self.limits(route))
             except ProviderError as error:
                 if not self.record_failure(route, error):
+                    if isinstance(error, ModelNotFoundError) and not route.named:
+                        errors.name_aliases(error, self._aliases)
                     raise self.with_overall_limit(error) from error.__cause__
                 continue
             # A stream can still fail. Its owner records the success at the end of the stream.
@@ -413,7 +427,7 @@ class FailoverCall:
         """Return the error of this call, after no server could answer."""
         self._on_failure()
         failures = [error for _, error in self._failures]
-        return errors.call_failed(self._name, failures, self._missing, self._needs)
+        return errors.call_failed(self._name, failures, self._missing, self._needs, self._aliases)
 
     def _with_history(self, error: ProviderError) -> ProviderError:
         """Add the servers that failed before to the hint of an error."""

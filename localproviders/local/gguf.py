@@ -14,9 +14,10 @@ from localproviders.errors import LimitError, ModelNotFoundError
 from localproviders.openai_compatible import OpenAICompatibleProvider
 from localproviders.provider import ModelProvider, Texts
 from localproviders.telemetry import Listener
+from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
 from localproviders.types.models import ModelInfo
-from localproviders.types.requests import CompletionRequest
+from localproviders.types.requests import CompletionRequest, ModelLike
 from localproviders.types.responses import EmbeddingResponse, TokenCount
 
 _MIN_TOTAL_S = 0.001
@@ -73,24 +74,28 @@ class HostedProvider(ModelProvider):
         return [ModelInfo(name=self._model, provider=self.name, loaded=False)]
 
     def supports_model(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
         """Return whether the file has this model, without starting the engine."""
-        return model in [each.name for each in self.list_models(timeout=timeout, cancel=cancel)]
+        return named(model) in [
+            each.name for each in self.list_models(timeout=timeout, cancel=cancel)
+        ]
 
     def model_info(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
         """Return all facts about the model; this starts the engine."""
-        if self._provider is None and model != self._model:
+        name = named(model)
+        if self._provider is None and name != self._model:
             raise ModelNotFoundError(
-                f"the file has no model {model!r}",
+                f"the file has no model {name!r}",
                 available=(self._model,),
-                model=model,
+                hint=f"the file has: {self._model}",
+                model=name,
                 provider=self.name,
             )
         provider, limits = self._running_engine(timeout)
-        return provider.model_info(model, timeout=limits, cancel=cancel)
+        return provider.model_info(name, timeout=limits, cancel=cancel)
 
     def stream_completion(
         self,

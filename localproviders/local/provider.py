@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import List, Optional, Union
+from typing import Iterator, List, Optional, Union
 
 from localproviders._http.stream import Stream
 from localproviders._signatures import (
@@ -20,6 +21,8 @@ from localproviders.local.failover import hand_on, with_attempts
 from localproviders.local.servers import Route
 from localproviders.provider import ModelProvider, Texts
 from localproviders.secret import Sealed
+from localproviders.telemetry import RunningVerb, take_verb
+from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout
 from localproviders.types.models import LoadedModel, ModelInfo, OnProgress, Progress
 from localproviders.types.requests import (
@@ -131,6 +134,7 @@ class LocalProvider(LocalProviderBase):
             CancelledError: The call was cancelled.
             ProviderError: The only server failed, or a server rejected the request.
         """
+        operation = take_verb("stream_completion")
         if unknown:
             raise wrong_call(ModelProvider.stream_completion, unknown)
         if not isinstance(request, CompletionRequest):
@@ -138,12 +142,13 @@ class LocalProvider(LocalProviderBase):
                 f"expected a CompletionRequest, got {type(request).__name__}; "
                 "use chat() or stream() for text"
             )
-        with self._run("stream", timeout, cancel, needs=self._needs) as run:
+        with self._run(operation, timeout, cancel, needs=self._needs) as run:
 
             def work(route: Route, limits: Limits) -> Stream:
-                stream = route.server.provider.stream_completion(
-                    request.replace(model=route.model), timeout=limits, cancel=cancel
-                )
+                with RunningVerb(operation):
+                    stream = route.server.provider.stream_completion(
+                        request.replace(model=route.model), timeout=limits, cancel=cancel
+                    )
                 return hand_on(stream, route, run)
 
             return run.first_that_answers(
@@ -185,6 +190,7 @@ class LocalProvider(LocalProviderBase):
             CancelledError: The call was cancelled.
             ProviderError: The only server failed, or a server rejected the request.
         """
+        operation = take_verb("complete")
         if unknown:
             raise wrong_call(ModelProvider.complete, unknown)
         if not isinstance(request, CompletionRequest):
@@ -192,10 +198,10 @@ class LocalProvider(LocalProviderBase):
                 f"expected a CompletionRequest, got {type(request).__name__}; "
                 "use chat() or stream() for text"
             )
-        with self._run("stream", timeout, cancel, needs=self._needs) as run:
+        with self._run(operation, timeout, cancel, needs=self._needs) as run:
 
             def work(route: Route, limits: Limits) -> CompletionResponse:
-                with route.server.provider.stream_completion(
+                with RunningVerb(operation), route.server.provider.stream_completion(
                     request.replace(model=route.model), timeout=limits, cancel=cancel
                 ) as stream:
                     for chunk in stream:
@@ -347,7 +353,7 @@ class LocalProvider(LocalProviderBase):
         return [info for each in lists for info in each]
 
     def supports_model(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
         """Return whether a server has a model, or one of the models of an alias.
 
@@ -370,7 +376,7 @@ class LocalProvider(LocalProviderBase):
         return True
 
     def model_info(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
         """Return all facts about a model, from the first server that has it.
 
@@ -391,7 +397,7 @@ class LocalProvider(LocalProviderBase):
             ProviderError: The only server refused the request, or its response is invalid.
         """
         with self._run(self.model_info.__name__, timeout, cancel, total_s=LISTING_TOTAL_S) as run:
-            routes = self._routes(model, run)
+            routes = self._routes(named(model), run)
 
             def work(route: Route, _: Limits) -> ModelInfo:
                 limits = run.limits(route, run.share_s(len(routes)))
@@ -432,7 +438,7 @@ class LocalProvider(LocalProviderBase):
     @exact_keywords
     def load(
         self,
-        model: str,
+        model: ModelLike,
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
@@ -475,10 +481,10 @@ class LocalProvider(LocalProviderBase):
                     cancel=cancel,
                 )
 
-            return run.first_that_answers(self._routes(model, run), work)
+            return run.first_that_answers(self._routes(named(model), run), work)
 
     def unload(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
         """Unload a model from the memory of every server that has it.
 
@@ -506,15 +512,67 @@ class LocalProvider(LocalProviderBase):
                     run.lookup(route)
                 route.server.provider.unload(route.model, timeout=limits, cancel=cancel)
 
-            run.each(self._routes(model, run), work)
+            run.each(self._routes(named(model), run), work)
 
-    def _name_to_unload(self, loaded: LoadedModel, model: str) -> str:
-        return f"{loaded.provider}/{loaded.name}"
+    @exact_keywords
+    @contextlib.contextmanager
+    def keep_loaded(
+        self,
+        model: ModelLike,
+        *,
+        context_length: Optional[int] = None,
+        keep_alive: Union[float, str, None] = None,
+        on_progress: Optional[OnProgress] = None,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> Iterator[LoadedModel]:
+        """Load a model for a ``with`` block on the first server that can, as `load` does.
+
+        After the block, this server keeps or unloads the model as its own `keep_loaded` would.
+
+        Args:
+            model: Model, alias or ``provider/model``.
+            context_length: Context window to allocate, in tokens. None means the server's default.
+            keep_alive: Seconds for which the model stays in memory without requests; infinity
+                means for ever, and None means the server's default.
+            on_progress: Function that is called with the reports of the server.
+            timeout: Limits for loading, and again for the end of the block: seconds, or a `Limits`
+                value. None means the limits of each server.
+            cancel: Token that cancels the loading, but not the end of the block.
+
+        Raises:
+            ModelNotFoundError: No server has such a model.
+            ModelLoadError: The only server could not load the model.
+            UnsupportedError: The only server cannot load models in this way.
+            UnreachableError: No server was found, or the only server is down.
+            AllFailedError: Several servers were tried, and all failed.
+            ConfigurationError: The configuration is invalid.
+            LimitError: A limit expired.
+            CancelledError: The call was cancelled.
+            ProviderError: The only server refused a request, or its response is invalid.
+        """
+        with contextlib.ExitStack() as block:
+
+            def work(route: Route, limits: Limits) -> LoadedModel:
+                return block.enter_context(
+                    route.server.provider.keep_loaded(
+                        route.model,
+                        context_length=context_length,
+                        keep_alive=keep_alive,
+                        on_progress=on_progress,
+                        timeout=limits,
+                        cancel=cancel,
+                    )
+                )
+
+            with self._run("load", timeout, cancel) as run:
+                loaded = run.first_that_answers(self._routes(named(model), run), work)
+            yield loaded
 
     @exact_keywords
     def pull(
         self,
-        model: str,
+        model: ModelLike,
         *,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
@@ -559,7 +617,9 @@ class LocalProvider(LocalProviderBase):
                     cancel=cancel,
                 )
 
-            return run.first_that_answers(self._pull_routes(model, run), work, check_model=False)
+            return run.first_that_answers(
+                self._pull_routes(named(model), run), work, check_model=False
+            )
 
 
 def _needed_ability(request: CompletionRequest) -> str:

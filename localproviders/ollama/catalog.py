@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any, List, Optional
 
 from localproviders._http.deadline import Call
@@ -13,12 +12,10 @@ from localproviders.errors import (
     CancelledError,
     LimitError,
     LocalityError,
-    ModelNotFoundError,
     ProviderError,
     UnsupportedError,
 )
 from localproviders.ollama.names import ModelDetails, display_name, listed_name, same_model
-from localproviders.ollama.wire.errors import add_available
 from localproviders.ollama.wire.models import (
     merge_facts,
     parse_cloud_disabled,
@@ -29,7 +26,6 @@ from localproviders.ollama.wire.models import (
     parse_version,
     show_payload,
 )
-from localproviders.ollama.wire.responses import parse_hosts
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import LoadedModel, ModelInfo
 
@@ -101,23 +97,13 @@ class Catalog:
             with_memory: Whether the list of loaded models is read, too.
         """
         body = encode(show_payload(model, verbose))
-        try:
-            data = self._transport.json("POST", "/api/show", call=call, body=body, large=verbose)
-        except ModelNotFoundError as error:
-            self.add_available(error, model, call)
-            raise
+        data = self._transport.json("POST", "/api/show", call=call, body=body, large=verbose)
         shown = parse_details(data, display_name(model), self._provider)
         models = self._parse(self._transport.json("GET", "/api/tags", call=call), call.look)
         name = listed_name(model)
         listed = next((info for info in models if same_model(info.name, name)), None)
         loaded = self._find_loaded(name, call) if with_memory else None
         return parse_show(data, merge_facts(shown, listed, loaded), call.look)
-
-    def add_available(self, error: ModelNotFoundError, model: str, call: Call) -> None:
-        """Add the server's models to an error; leave it unchanged if they cannot be listed."""
-        with contextlib.suppress(ProviderError):
-            hosts = parse_hosts(self._transport.json("GET", "/api/tags", call=call))
-            add_available(error, model, [name for name, _ in hosts])
 
     def info_after(self, model: str, call: Call) -> ModelInfo:
         """Return the facts about a model at the end of a long call.

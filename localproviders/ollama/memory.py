@@ -5,13 +5,25 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Union,
+)
 
 from localproviders._http.deadline import Call, sleep
 from localproviders._http.framing import Look
 from localproviders._http.transport import encode
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.model_checks import ContextWindowCheck
+from localproviders._keep_loaded import Block, State
 from localproviders.errors import (
     CapabilityError,
     ConfigurationError,
@@ -28,7 +40,7 @@ from localproviders.ollama.names import (
     parse_name,
     same_model,
 )
-from localproviders.ollama.wire.errors import refuse_cloud, stays_loaded
+from localproviders.ollama.wire.errors import missing_model, refuse_cloud, stays_loaded
 from localproviders.ollama.wire.models import (
     allocated_window,
     check_empty_chat,
@@ -39,10 +51,13 @@ from localproviders.ollama.wire.models import (
     parse_loaded,
     show_payload,
 )
-from localproviders.ollama.wire.responses import remote_host
+from localproviders.ollama.wire.responses import parse_hosts, remote_host
 from localproviders.types.inputs import keep_alive_seconds, plain_number
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import LoadedModel
+
+#: A function that receives the model that is in memory before a load, or None.
+OnFound = Callable[[Optional[LoadedModel]], None]
 
 # The first and the longest wait between two requests that check whether a model is loaded.
 _POLL_WAITS_S = (0.05, 1.0)
@@ -123,13 +138,17 @@ class Memory:
         keep_alive: Union[float, str, None],
         timeout: Timeout,
         cancel: Optional[CancelToken],
+        on_found: OnFound = lambda _: None,
     ) -> LoadedModel:
-        """Load a model and wait until it is in memory."""
+        """Load a model and wait until it is in memory.
+
+        `on_found` is called with the model in memory before the load, or None.
+        """
         context_length = plain_number(context_length)
         seconds: Optional[float] = keep_alive_seconds(keep_alive)
         _check_load_arguments(context_length, seconds)
         return self._runner.run(
-            lambda call: self._load(model, context_length, seconds, call),
+            lambda call: self._load(model, context_length, seconds, on_found, call),
             operation="load",
             model=model,
             timeout=timeout,
@@ -146,6 +165,33 @@ class Memory:
             cancel=cancel,
             total_s=LISTING_TOTAL_S,
         )
+
+    # --- blocks of `keep_loaded` --------------------------------------------------------------
+
+    def block_key(self, model: str) -> str:
+        """Return the same text for all names of a model."""
+        return listed_name(model).lower()
+
+    def load_for_block(self, block: Block, model: str, options: Mapping[str, Any]) -> LoadedModel:
+        """Load a model, and remember how it was before."""
+        requested, timer = self.requested_window(model), options["keep_alive"]
+
+        def on_found(found: Optional[LoadedModel]) -> None:
+            block.group.saw(None if found is None else State(found, facts=requested))
+
+        window, limits = options["context_length"], (options["timeout"], options["cancel"])
+        loaded = self.load(model, window, timer, *limits, on_found)
+        block.loaded = State(loaded, timer, facts=self.requested_window(model))
+        block.has_own_timer = timer is not None
+        return loaded
+
+    def restore(self, block: Block, model: str, state: State, timeout: Timeout) -> None:
+        """Load a model with its earlier window and timer, and restore that of later requests."""
+        is_changed = block.has_other_window(state)
+        window = state.loaded.context_length if is_changed else None
+        self.load(model, window, state.timer, timeout, None)
+        if is_changed:
+            self._set_requested_window(model, state.facts, next(self._numbers))
 
     def window(self, model: str, call: Call) -> Optional[int]:
         """Return the context window allocated for a model, in tokens; None if it is not loaded."""
@@ -182,13 +228,18 @@ class Memory:
     # --- steps ------------------------------------------------------------------------------
 
     def _load(
-        self, model: str, window: Optional[int], keep_alive: Optional[float], call: Call
+        self,
+        model: str,
+        window: Optional[int],
+        keep_alive: Optional[float],
+        on_found: OnFound,
+        call: Call,
     ) -> LoadedModel:
         self._check_locality(model, call)
         if is_cloud(model):
             raise _cannot_load_cloud(model)
         with self._registered(model, window) as load:
-            return self._load_registered(model, load, keep_alive, call)
+            return self._load_registered(model, load, keep_alive, on_found, call)
 
     @contextlib.contextmanager
     def _registered(self, model: str, window: Optional[int]) -> Iterator[_Load]:
@@ -208,10 +259,17 @@ class Memory:
                 running.remove(load)
 
     def _load_registered(
-        self, model: str, load: _Load, keep_alive: Optional[float], call: Call
+        self,
+        model: str,
+        load: _Load,
+        keep_alive: Optional[float],
+        on_found: OnFound,
+        call: Call,
     ) -> LoadedModel:
         window, number = load.window, next(self._numbers)
         found = self._find_in_memory(model, call)
+        has_name = found is not None and same_model(found.name, listed_name(model))
+        on_found(found if has_name else None)
         ours = self.requested_window(model) or (found and self.requested_window(found.name))
         # If another program has loaded the model with the same window, the window may slide. The
         # server does not report this. So the model counts as loaded only if this provider has
@@ -352,6 +410,7 @@ class Memory:
         self._set_requested_window(model, None, next(self._numbers))
         found = self._find_in_memory(model, call)
         if found is None:
+            self._check_name(model, call)
             return
         try:
             self._request_unload(model, call)
@@ -363,6 +422,17 @@ class Memory:
         waits = _poll_waits()
         while _find_by_name(found.name, self._read_loaded(call)) is not None:
             sleep(call, next(waits))
+
+    def _check_name(self, model: str, call: Call) -> None:
+        """Check that the server has a model, which is not in memory.
+
+        Raises:
+            ModelNotFoundError: The server does not list the model.
+        """
+        hosts = parse_hosts(self._transport.json("GET", "/api/tags", call=call))
+        name, names = listed_name(model), [name for name, _ in hosts]
+        if not is_cloud(model) and not any(same_model(each, name) for each in names):
+            raise missing_model(model, names, needed=False)
 
     def _request_unload(self, model: str, call: Call) -> None:
         for load in self._other_loads(model):

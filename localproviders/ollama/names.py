@@ -4,6 +4,7 @@ They read and compare names as the server does
 (docs/reference/ollama.md, "Model names"). Scripts that store names can use them: `same_model`
 compares two names, `display_name` returns the form that the server lists, `valid_name` checks
 a name, `parse_name` and `split_source` split a name, and `similar_name` finds a misspelt one.
+`check_served` raises if another model has answered.
 `ModelDetails` is the result of
 `OllamaProvider.show`.
 """
@@ -25,6 +26,7 @@ from localproviders._record import (
     loads_each,
     record,
 )
+from localproviders.errors import WrongModelError
 from localproviders.types.messages import Message
 from localproviders.types.models import ModelInfo
 
@@ -213,3 +215,27 @@ class ModelDetails(Record):
     def __post_init__(self) -> None:
         self._keep_as_tuples("messages", "families")
         self._freeze("parameters", "metadata", "projector")
+
+
+def check_served(model: str, served: str) -> None:
+    """Check that the requested model has answered.
+
+    Raises:
+        WrongModelError: Another model has answered.
+    """
+    if not _is_same_model(model, served):
+        raise WrongModelError(
+            f"requested model {model!r}, but the server answered with {served!r}",
+            hint="pass allow_other_model=True to accept it",
+            requested=model,
+            served=served,
+        )
+
+
+def _is_same_model(requested: str, served: str) -> bool:
+    """Return whether the response comes from the requested model.
+
+    A response from the cloud has the name of the model without its suffix.
+    """
+    # Described in docs/reference/ollama.md, "Cloud models".
+    return same_model(requested, served) or same_model(split_source(requested)[0], served)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import os  # noqa: F401  # `typing.get_type_hints` finds the type in `Files` by this name
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from localproviders._dialect.common import Row, Vectors
 from localproviders._http.deadline import Call
@@ -18,23 +29,30 @@ from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import (
     ProviderError,
     UnsupportedError,
-    WrongModelError,
 )
 from localproviders.ollama.kind import find_endpoint
-from localproviders.ollama.names import Files, ModelDetails, is_cloud, same_model, split_source
+from localproviders.ollama.names import (
+    Files,
+    ModelDetails,
+    check_served,
+    is_cloud,
+    same_model,
+    similar_name,
+    split_source,
+)
 from localproviders.ollama.wire import responses as wire_responses
 from localproviders.ollama.wire.errors import (
+    WAYS_TO_GET,
     explain_answer,
     lacks_embed,
     missing_model,
-    name_the_model,
     refuse_cloud,
 )
 from localproviders.ollama.wire.requests import (
-    Recipe,
     check_old_embed,
     completion_payload,
     embed_payload,
+    make_recipe,
     named_sources,
     old_embed_payload,
     render_payload,
@@ -49,7 +67,7 @@ from localproviders.ollama.wire.responses import (
     parse_vectors,
     remote_host,
 )
-from localproviders.secret import Sealed, as_key, errors_without_frames
+from localproviders.secret import Sealed, as_key
 from localproviders.settings import (
     EMPTY,
     ApiKey,
@@ -60,16 +78,24 @@ from localproviders.settings import (
     safe_options,
     sets_authorization,
 )
+from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Timeout
-from localproviders.types.messages import Messages, as_messages
+from localproviders.types.messages import Messages
 from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo, OnProgress
-from localproviders.types.requests import CompletionRequest, EmbeddingRequest, Locality, texts_of
+from localproviders.types.requests import (
+    CompletionRequest,
+    EmbeddingRequest,
+    Locality,
+    ModelLike,
+    texts_of,
+)
 from localproviders.types.responses import CompletionChunk
 
 _CLOUD_HOST = "ollama.com"
 
 if TYPE_CHECKING:
     from localproviders._http_provider import embedding
+    from localproviders._keep_loaded import Loader
     from localproviders.ollama.catalog import Catalog
     from localproviders.ollama.memory import Memory
     from localproviders.ollama.transfers import Transfers
@@ -124,6 +150,7 @@ class OllamaProvider(HTTPProvider):
 
     _kind = "Ollama"
     _accept = "application/x-ndjson"
+    _ways_to_get = WAYS_TO_GET
     _unsupported: Mapping[str, str] = {"tool_choice": "Ollama has no such field; leave it out"}
 
     @exact_keywords
@@ -153,7 +180,7 @@ class OllamaProvider(HTTPProvider):
             settings = make_settings(
                 endpoint=endpoint,
                 endpoint_origin=origin,
-                name=name,
+                name="ollama" if name is None else name,
                 model=model,
                 api_key=secret,
                 timeout=timeout,
@@ -231,7 +258,7 @@ class OllamaProvider(HTTPProvider):
         return self._catalog.list_models(timeout, cancel)
 
     def model_info(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
         """Return the facts about one model, from the server's details and its lists.
 
@@ -240,7 +267,7 @@ class OllamaProvider(HTTPProvider):
         allocated context window.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, or its `ModelInfo` or `LoadedModel`.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
                 limits. The total is at most 30 s unless `timeout` sets another one.
             cancel: Token with which another thread can cancel the call.
@@ -256,7 +283,7 @@ class OllamaProvider(HTTPProvider):
 
     def show(
         self,
-        model: str,
+        model: ModelLike,
         *,
         verbose: bool = False,
         timeout: Timeout = None,
@@ -265,7 +292,7 @@ class OllamaProvider(HTTPProvider):
         """Return all details that the server reports about one model.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, or its `ModelInfo` or `LoadedModel`.
             verbose: True includes the long lists in `metadata`, such as the tokens. They can
                 have a size of many megabytes.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
@@ -279,7 +306,7 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        return self._catalog.show(model, verbose, timeout, cancel)
+        return self._catalog.show(named(model), verbose, timeout, cancel)
 
     # --- memory -----------------------------------------------------------------------------
 
@@ -306,7 +333,7 @@ class OllamaProvider(HTTPProvider):
     @exact_keywords
     def load(
         self,
-        model: str,
+        model: ModelLike,
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
@@ -325,7 +352,7 @@ class OllamaProvider(HTTPProvider):
         name that was loaded first. `name` of the result is then that name, and `warnings` says so.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, or its `ModelInfo` or `LoadedModel`.
             context_length: Context window to allocate, in tokens. The server reduces it to the
                 length for which the model was trained; `warnings` then says so. It rounds the
                 window up to a multiple of 256. When the window is full, an answer ends with the
@@ -354,10 +381,10 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        return self._memory.load(model, context_length, keep_alive, timeout, cancel)
+        return self._memory.load(named(model), context_length, keep_alive, timeout, cancel)
 
     def unload(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
         """Remove a model from memory, and wait until the server no longer lists it.
 
@@ -367,7 +394,7 @@ class OllamaProvider(HTTPProvider):
         model while it was loaded, the server cannot unload it.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, or its `ModelInfo` or `LoadedModel`.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
                 limits. The total is at most 30 s unless `timeout` sets another one.
             cancel: Token with which another thread can cancel the call.
@@ -381,14 +408,18 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        self._memory.unload(model, timeout, cancel)
+        self._memory.unload(named(model), timeout, cancel)
+
+    @property
+    def _loader(self) -> Loader:
+        return self._memory
 
     # --- transfers --------------------------------------------------------------------------
 
     @exact_keywords
     def pull(
         self,
-        model: str,
+        model: ModelLike,
         *,
         on_progress: Optional[OnProgress] = None,
         insecure: bool = False,
@@ -426,11 +457,11 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        return self._transfers.pull(model, insecure, on_progress, timeout, cancel)
+        return self._transfers.pull(named(model), insecure, on_progress, timeout, cancel)
 
     def push(
         self,
-        model: str,
+        model: ModelLike,
         *,
         on_progress: Optional[OnProgress] = None,
         insecure: bool = False,
@@ -467,13 +498,13 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        self._transfers.push(model, insecure, on_progress, timeout, cancel)
+        self._transfers.push(named(model), insecure, on_progress, timeout, cancel)
 
     def create(
         self,
-        model: str,
+        model: ModelLike,
         *,
-        from_model: Optional[str] = None,
+        from_model: Optional[ModelLike] = None,
         files: Optional[Files] = None,
         adapters: Optional[Files] = None,
         draft_files: Optional[Files] = None,
@@ -553,17 +584,17 @@ class OllamaProvider(HTTPProvider):
         # A cell hides the texts from tools that print tracebacks with local variables.
         texts = Sealed((messages, template, system, parameters, extra_body))
         del messages, template, system, parameters, extra_body
-        recipe = _make_recipe(
+        recipe = make_recipe(
             *texts.cell_contents, from_model=from_model, license=license, quantize=quantize
         )._replace(
             renderer=renderer, parser=parser, requires=requires, draft_quantize=draft_quantize
         )
         sources = named_sources(files=files, adapters=adapters, draft_files=draft_files)
-        return self._transfers.create(model, recipe, sources, on_progress, timeout, cancel)
+        return self._transfers.create(named(model), recipe, sources, on_progress, timeout, cancel)
 
     def copy(
         self,
-        source: str,
+        source: ModelLike,
         destination: str,
         *,
         timeout: Timeout = None,
@@ -575,7 +606,7 @@ class OllamaProvider(HTTPProvider):
         To rename a model, copy it and then delete the old name.
 
         Args:
-            source: Name of the existing model.
+            source: Name of the existing model, or its `ModelInfo`.
             destination: The second name.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
                 limits. The total is at most 30 s unless `timeout` sets another one.
@@ -589,10 +620,10 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        self._transfers.copy(source, destination, timeout, cancel)
+        self._transfers.copy(named(source), destination, timeout, cancel)
 
     def delete(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
         """Unload a model and delete it. Files that other models share are kept.
 
@@ -601,7 +632,7 @@ class OllamaProvider(HTTPProvider):
         method does not wait for that.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, or its `ModelInfo` or `LoadedModel`.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
                 limits. The total is at most 30 s unless `timeout` sets another one.
             cancel: Token with which another thread can cancel the call.
@@ -613,7 +644,7 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        self._transfers.delete(model, timeout, cancel)
+        self._transfers.delete(named(model), timeout, cancel)
 
     # --- the dialect ----------------------------------------------------------------------
 
@@ -642,9 +673,8 @@ class OllamaProvider(HTTPProvider):
     def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
         return explain_answer(status, text, headers)
 
-    def _handle_failure(self, error: ProviderError) -> None:
-        super()._handle_failure(error)
-        name_the_model(error)
+    def _nearest(self, model: str, names: Iterable[str]) -> Optional[str]:
+        return similar_name(model, names)
 
     def _wire_request(
         self, request: CompletionRequest, model: str, call: Call
@@ -686,7 +716,7 @@ class OllamaProvider(HTTPProvider):
             )
         )
         if answer.get("model"):
-            _check_model(model, str(answer["model"]))
+            check_served(model, str(answer["model"]))
         return parse_prompt(answer)
 
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
@@ -697,7 +727,7 @@ class OllamaProvider(HTTPProvider):
         def read(data: Any) -> Vectors:
             found = parse_vectors(self._checked(model, data))
             if found.model:
-                _check_model(model, found.model)
+                check_served(model, found.model)
             return found._replace(truncation=truncation)
 
         payload = Payload(embed_payload(batch, model, self._requested_window(model)))
@@ -781,46 +811,9 @@ class OllamaProvider(HTTPProvider):
     ) -> Optional[str]:
         self._refuse_remote_host(model, remote_host(chunk.raw))
         if chunk.model is not None and not request.allow_other_model:
-            _check_model(model, chunk.model)
+            check_served(model, chunk.model)
         return None
-
-
-@errors_without_frames
-def _make_recipe(
-    messages: Optional[Messages],
-    template: Optional[str],
-    system: Optional[str],
-    parameters: Optional[Mapping[str, Any]],
-    extra_body: Optional[Mapping[str, Any]],
-    *,
-    from_model: Optional[str],
-    license: Union[str, Sequence[str], None],
-    quantize: Optional[str],
-) -> Recipe:
-    opening = () if messages is None else as_messages(messages)
-    return Recipe(
-        from_model, template, system, parameters, license, opening, quantize, extra_body or {}
-    )
 
 
 class _NoBatchRouteError(UnsupportedError):
     """The server has no route for several texts at once. The caller never gets this error."""
-
-
-def _check_model(model: str, served: str) -> None:
-    if not _is_same_model(model, served):
-        raise WrongModelError(
-            f"requested model {model!r}, but the server answered with {served!r}",
-            hint="pass allow_other_model=True to accept it",
-            requested=model,
-            served=served,
-        )
-
-
-def _is_same_model(requested: str, served: str) -> bool:
-    """Return whether the response comes from the requested model.
-
-    A response from the cloud has the name of the model without its suffix.
-    """
-    # Described in docs/reference/ollama.md, "Cloud models".
-    return same_model(requested, served) or same_model(split_source(requested)[0], served)

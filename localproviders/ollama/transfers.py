@@ -148,7 +148,11 @@ class Transfers:
             payload = create_payload(model, recipe, digests)
             body = encode(Payload(payload))
             del payload  # a traceback with local variables must not show its texts
-            self._transfer("create", body, on_progress, call, resumes=False)
+            try:
+                self._transfer("create", body, on_progress, call, resumes=False)
+            except ModelNotFoundError as error:
+                error.add_context(model=recipe.from_model)  # `model` is the name of the new one
+                raise
             return self._catalog.info_after(model, call)
 
         return self._change("create", model, work, timeout, cancel, texts=lambda: recipe.texts)
@@ -208,7 +212,6 @@ class Transfers:
             text = decode(answer.read_all(self._settings.max_body_bytes))
             check_done(text, self._settings.max_json_depth, call.look)
         except ModelNotFoundError as error:
-            self._catalog.add_available(error, model, call)
             refuse_without_pull(error)
             raise
 

@@ -17,7 +17,8 @@ from typing import (
 
 from localproviders._address import parse_endpoint
 from localproviders._dialect.common import Vectors
-from localproviders._dialect.error_answers import Rule, not_found
+from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.missing_models import complete_error, not_found
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
@@ -40,9 +41,16 @@ from localproviders.settings import (
     make_settings,
     safe_options,
 )
+from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import ModelInfo
-from localproviders.types.requests import CompletionRequest, EmbeddingRequest, Locality, texts_of
+from localproviders.types.requests import (
+    CompletionRequest,
+    EmbeddingRequest,
+    Locality,
+    ModelLike,
+    texts_of,
+)
 from localproviders.types.responses import CompletionChunk, TokenCount
 
 if TYPE_CHECKING:
@@ -136,7 +144,7 @@ class OpenAICompatibleProvider(HTTPProvider):
             settings = make_settings(
                 endpoint=parse_endpoint(address.cell_contents, default_port=80),
                 endpoint_origin="the base_url argument",
-                name=name,
+                name="openai-compatible" if name is None else name,
                 model=model,
                 api_key=as_key(key),
                 timeout=timeout,
@@ -179,12 +187,12 @@ class OpenAICompatibleProvider(HTTPProvider):
         )
 
     def model_info(
-        self, model: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
         """Return the facts about one model. The server's list has few facts; others are inferred.
 
         Args:
-            model: Name of the model.
+            model: Name of the model, or its `ModelInfo` or `LoadedModel`.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
                 limits. The total is 30 s unless `timeout` sets another one.
             cancel: Token with which another thread can cancel the call.
@@ -195,12 +203,12 @@ class OpenAICompatibleProvider(HTTPProvider):
             ProviderError: The server refused the request, or its response is not a list of
                 models.
         """
-        listed = self.list_models(timeout=timeout, cancel=cancel)
-        info = self._find(model, listed)
+        name, listed = named(model), self.list_models(timeout=timeout, cancel=cancel)
+        info = self._find(name, listed)
         if info is None:
-            raise self._transport.finish_error(
-                not_found(model, available=tuple(item.name for item in listed))
-            )
+            error = not_found(name)
+            complete_error(error, lambda: listed, self._ways_to_get, self._nearest)
+            raise self._transport.finish_error(error)
         return info
 
     # --- the dialect ----------------------------------------------------------------------

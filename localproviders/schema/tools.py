@@ -33,7 +33,7 @@ from localproviders.schema.shapes import (
     parts_of_function,
 )
 from localproviders.types.inputs import fields_of
-from localproviders.types.messages import Tool, ToolLike, as_tool
+from localproviders.types.messages import Tool, Tools, as_tool
 
 _ARGUMENTS = "arguments"
 
@@ -106,11 +106,11 @@ def _warn_of_optimization(what: str, lost: Sequence[str]) -> None:
     )
 
 
-def as_tools(tools: Union[Mapping[str, Any], Sequence[ToolLike], None]) -> Tuple[Tool, ...]:
+def as_tools(tools: Tools) -> Tuple[Tool, ...]:
     """Return the tools as a tuple. A tool is made from each function (see `tool_from`).
 
-    A dictionary in the form of OpenAI or Ollama is a tool without a function. One such dictionary
-    alone is a list of one, and None is an empty list.
+    A dictionary in the form of OpenAI or Ollama is a tool without a function. One tool alone is a
+    list of one, and None is an empty list.
 
     Raises:
         ConfigurationError: Two tools have the same name, a value is neither a tool nor a
@@ -118,10 +118,8 @@ def as_tools(tools: Union[Mapping[str, Any], Sequence[ToolLike], None]) -> Tuple
     """
     if tools is None:
         return ()
-    if isinstance(tools, Mapping):
+    if isinstance(tools, (Mapping, Tool)) or callable(tools):
         tools = [tools]
-    if isinstance(tools, Tool) or callable(tools):
-        raise ConfigurationError("tools is one tool, and must be a list", hint="write tools=[...]")
     if not hasattr(tools, "__iter__"):
         raise ConfigurationError(f"tools is {type(tools).__name__}, and must be a list")
     made: Dict[str, Tool] = {}

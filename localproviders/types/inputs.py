@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
 from localproviders._interrupts import is_injected
 from localproviders._record import plain
+from localproviders.errors import ConfigurationError
 from localproviders.types.models import LoadedModel, ModelInfo
 
 # Types of the parts of a content, by their meaning.
@@ -423,6 +424,25 @@ def model_name(model: Any) -> Any:
     if isinstance(model, (ModelInfo, LoadedModel)):
         return model.name
     return None if isinstance(model, str) and not model else model
+
+
+def named(model: Union[str, ModelInfo, LoadedModel]) -> str:
+    """Return the name of the model of a verb that needs one.
+
+    Args:
+        model: The name of a model, or the value that describes it.
+
+    Raises:
+        ConfigurationError: The name is empty or None, or the value is of another kind.
+    """
+    name = model_name(model)
+    if isinstance(name, str):
+        return name
+    problem = "no model was named" if name is None else f"the model is {kind_of(name)}"
+    raise ConfigurationError(
+        problem,
+        hint="pass the name of a model, or its ModelInfo; list_models() returns the models",
+    )
 
 
 def check_several_texts(name: str, values: Any) -> None:

@@ -44,7 +44,11 @@ class Limits(Record):
             value = plain_number(getattr(self, limit.name))
             object.__setattr__(self, limit.name, value)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"{limit.name} is {value!r}, and must be a number of seconds")
+                more = "; leave it out for the default, or pass math.inf for no limit"
+                raise ValueError(
+                    f"{limit.name} is {value!r}, and must be a number of seconds"
+                    f"{more if value is None else ''}"
+                )
             if isinstance(value, int) and value.bit_length() > _MAX_BITS:
                 raise ValueError(f"{limit.name} is too large; math.inf means no limit")
             # load_s is 0 if the model is certainly loaded.
@@ -129,6 +133,9 @@ class RetryPolicy(Record):
     longest_wait_s: float = 60.0
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            if getattr(self, each.name) is None:
+                object.__setattr__(self, each.name, each.default)
         if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
             raise ValueError(f"attempts is {self.attempts!r}, and must be a whole number")
         if self.attempts < 1:

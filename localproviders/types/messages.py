@@ -333,6 +333,9 @@ class Tool(Record):
 #: or Ollama (docs/tools.md).
 ToolLike = Union[Tool, Mapping[str, Any], Callable[..., Any]]
 
+#: The tools of a call: several, or one alone. None is no tool.
+Tools = Union[ToolLike, Sequence[ToolLike], None]
+
 
 @record
 class ToolCall(Record):

@@ -157,6 +157,8 @@ class CompletionRequest(Record):
         _fill_values(self, _LEAST)
         if type(self.stop) is not tuple:
             object.__setattr__(self, "stop", _tuple_of_text("stop", self.stop))
+        if isinstance(self.tools, Tool):
+            object.__setattr__(self, "tools", (self.tools,))
         for name in ("messages", "tools"):
             if type(getattr(self, name)) is not tuple:
                 object.__setattr__(self, name, as_tuple(name, getattr(self, name)))

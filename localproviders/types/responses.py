@@ -460,6 +460,8 @@ class EmbeddingResponse(Record):
             this, and does not report whether it cut a text.
         usage: Sums of the numbers of tokens that the server reported for all batches. A sum is
             None if the server did not report the number for a batch.
+        timings: Durations that this package measured. `total_s` is that of the complete call;
+            `first_token_s` is None, because vectors have no tokens.
         server_timings: Sums of the durations that the server measured for all batches.
         warnings: Warnings for the caller, each on one line, without repetitions.
         attempts: Highest number of times that the request of one batch was sent. More than 1
@@ -472,6 +474,7 @@ class EmbeddingResponse(Record):
     provider: str
     truncation: str = "unknown"
     usage: Usage = field(default_factory=Usage, metadata=loads(Usage.from_dict))
+    timings: Timings = field(default_factory=Timings, metadata=loads(Timings.from_dict))
     server_timings: ServerTimings = field(
         default_factory=ServerTimings, metadata=loads(ServerTimings.from_dict)
     )

@@ -37,7 +37,7 @@ _NOT_FOR_A_CHAT = {
     "ollama.wire.models",
     "openai_compatible.prompt_routes", "openai_compatible.wire.models",
     "openai_compatible.wire.own_fields",
-    "schema", "schema.strict", "structured", "testing", "tool_loop",
+    "_keep_loaded", "schema", "schema.strict", "structured", "testing", "tool_loop",
 }  # fmt: skip
 
 # Needed by a chat with Ollama, and by no other.

@@ -412,7 +412,7 @@ def test_the_job_that_fails_leaves_its_failure_behind(
         run(block, server)
     assert caught.value.code == 5
     told = (tmp_path / "nightly.prom").read_text("utf-8")
-    labels = 'script="nightly",provider="ollama",model="llama3.2",operation="stream"'
+    labels = 'script="nightly",provider="ollama",model="llama3.2",operation="chat"'
     assert f'localproviders_calls_total{{{labels},error=""}} 1\n' in told
     assert f'localproviders_calls_total{{{labels},error="UnreachableError"}} 1\n' in told
     rules = _page("telemetry.md").split("\n```\n")[1]
@@ -607,7 +607,7 @@ def test_the_job_of_many_calls_writes_each_summary_and_its_status(
     assert samples.startswith("inbox_job_status 0\ninbox_job_end_timestamp_seconds ")
     metrics = (tmp_path / "inbox.prom").read_text(encoding="utf-8")
     assert 'operation="load",error=""} 1\n' in metrics
-    assert 'operation="stream",error=""} 2\n' in metrics
+    assert 'operation="chat",error=""} 2\n' in metrics
     assert capsys.readouterr() == ("", "")
     rules = _page("cron.md").split("## Metrics\n")[1].split("\n## ")[0]
     for name in re.findall(r"inbox_job_\w+", rules):

@@ -14,6 +14,8 @@ from localproviders import (
     CompletionRequest,
     ContextOverflowError,
     LMStudioProvider,
+    LocalProvider,
+    ModelNotFoundError,
     ModelProvider,
     OllamaProvider,
     ProviderError,
@@ -21,6 +23,7 @@ from localproviders import (
     Stream,
 )
 from localproviders.testing import FakeLMStudio, FakeModel, FakeOllama, Reply
+from localproviders.types import ToolCall
 
 _LONG = Reply(text="word " * 500, pause_s=0.02)
 
@@ -70,7 +73,78 @@ def test_events_name_the_task_of_a_call() -> None:
         ollama.load("llama3.2")
 
     tasks = {event.operation: event.task for event in events}
-    assert tasks == {"stream": "completion", "embed": "embedding", "load": None}
+    assert tasks == {"complete": "completion", "embed": "embedding", "load": None}
+
+
+def _verbs() -> Dict[str, Callable[[ModelProvider], Any]]:
+    request = CompletionRequest(prompt="Once", model="llama3.2")
+    named: Any = {"model": "llama3.2"}
+
+    def add(a: int) -> int:
+        """Add one."""
+        return a + 1
+
+    def keep(provider: ModelProvider) -> None:
+        with provider.keep_loaded("llama3.2"):
+            pass
+
+    return {
+        "chat": lambda p: p.chat("Hi", **named),
+        "stream": lambda p: p.stream("Hi", **named).result(),
+        "complete": lambda p: p.complete(request),
+        "stream_completion": lambda p: p.stream_completion(request).result(),
+        "parse": lambda p: p.parse("Hi", {"type": "array"}, max_attempts=1, **named),
+        "run_tools": lambda p: p.run_tools("Hi", add, **named),
+        "stream_tools": lambda p: p.stream_tools("Hi", add, **named).result(),
+        "embed": lambda p: p.embed("Hi", model="nomic-embed-text"),
+        "load": lambda p: p.load("llama3.2"),
+        "unload": lambda p: p.unload("llama3.2"),
+        "pull": lambda p: p.pull("llama3.2"),
+        "load unload": keep,
+        "": lambda p: [p.list_models(), p.model_info("llama3.2"), p.count_tokens("Hi", **named)],
+    }
+
+
+def test_the_operation_is_the_method_that_the_script_called() -> None:
+    events = _Events()
+    down = OllamaProvider("http://127.0.0.1:9", name="down", retry=RetryPolicy(attempts=1))
+    with FakeOllama() as server, OllamaProvider(server.url, listeners=[events]) as ollama:
+        server.usual = "[]"
+        providers = (ollama, LocalProvider([ollama]), LocalProvider([down, ollama]))
+        for provider in providers:
+            for names, call in _verbs().items():
+                events.clear()
+                call(provider)
+                assert [e.operation for e in events if e.kind == "started"] == names.split()
+                assert {e.operation for e in events} == {*names.split()}, names
+
+
+def test_a_call_within_another_one_has_its_own_name() -> None:
+    events = _Events()
+    request = CompletionRequest(prompt="Once", model="llama3.2")
+    with FakeOllama() as server, OllamaProvider(server.url, listeners=[events]) as ollama:
+
+        def ask() -> str:
+            """Ask another model."""
+            return ollama.complete(request).text
+
+        calls = (ToolCall(id="1", name="ask", arguments={}),)
+        server.reply_with(Reply(text="", tool_calls=calls), "a", "b")
+        ollama.run_tools("Hi", ask, model="llama3.2")
+    started = [event.operation for event in events if event.kind == "started"]
+    assert started == ["run_tools", "complete", "run_tools"]
+
+
+def test_a_failed_call_does_not_leave_its_name_to_the_next_one() -> None:
+    events = _Events()
+    request = CompletionRequest(prompt="Once", model="llama3.2")
+    with FakeOllama() as server, OllamaProvider(server.url, listeners=[events]) as ollama:
+        with pytest.raises(ModelNotFoundError):
+            ollama.chat("Hi", model="nope")
+        with pytest.raises(TypeError):
+            ollama.complete("Hi")  # type: ignore[arg-type]  # the mistake
+        ollama.stream_completion(request).close()
+    assert {event.operation for event in events} == {"chat", "stream_completion"}
 
 
 def test_a_listener_may_call_the_same_provider() -> None:

@@ -19,6 +19,10 @@ from localproviders.errors import (
 )
 from localproviders.openai_compatible.wire.errors import RULES as DIALECT_RULES
 
+#: Hints of errors about a missing model, to which the provider adds the models of the server.
+NOT_IN_CATALOG = "check the name in LM Studio's catalog"
+NOT_IN_MEMORY = "list_models() returns the names of the server's models"
+
 # Fragments of the server's error texts (docs/reference/lmstudio.md, "Error texts"). Only
 # fragments are matched, because the wording changes between versions.
 RULES: Tuple[Rule, ...] = (

@@ -339,7 +339,7 @@ def describe_differences(instance: LoadedModel, requested: Mapping[str, Any]) ->
     An engine can ignore a value without an error
     (docs/reference/lmstudio.md, "Model management").
     """
-    return _describe_differences(_configuration_of(instance), requested)
+    return _describe_differences(configuration_of(instance), requested)
 
 
 def _describe_differences(
@@ -356,11 +356,12 @@ def _describe_differences(
 
 def matches(instance: LoadedModel, requested: Mapping[str, Any]) -> bool:
     """Return whether no reported value of a loaded copy differs from the requested one."""
-    config = _configuration_of(instance)
+    config = configuration_of(instance)
     return all(config.get(name, value) == value for name, value in requested.items())
 
 
-def _configuration_of(instance: LoadedModel) -> Mapping[str, Any]:
+def configuration_of(instance: LoadedModel) -> Mapping[str, Any]:
+    """Return the configuration of a loaded copy, under the server's names."""
     return mapping(mapping(instance.raw).get("config"))
 
 

@@ -7,6 +7,7 @@ from typing import Mapping, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint
 from localproviders._dialect.error_answers import Rule, explain, rule
+from localproviders._dialect.missing_models import not_found
 from localproviders.errors import (
     AuthenticationError,
     CapabilityError,
@@ -23,9 +24,17 @@ from localproviders.errors import (
     ToolCallError,
     UnsupportedError,
 )
-from localproviders.ollama.names import similar_name
 
-_PULL = "get it first: ollama pull <model>"
+_PULL = "list_models() returns the names of its models"
+_NOT_HERE = "list_models() returns the models that the server has"
+_NOT_IN_REGISTRY = "the registry has no such model: check owner, name and tag"
+
+#: For each hint of an error about a missing model, the text after the names of the server's models.
+WAYS_TO_GET: Mapping[Optional[str], str] = {
+    _PULL: "to get this one: ollama pull {model}",
+    _NOT_HERE: "",
+    _NOT_IN_REGISTRY: _NOT_IN_REGISTRY,
+}
 _SIGN_IN = (
     "sign in on the machine where Ollama runs: ollama signin; a push needs a name with your"
     " namespace, such as me/model"
@@ -37,12 +46,12 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
     rule(
         r"manifest: .*(file does not exist|\b404\b)",
         ModelNotFoundError,
-        "the registry has no such model: check owner, name and tag",
+        _NOT_IN_REGISTRY,
     ),
     rule(
         r"manifests\b.*(no such file|cannot find)",
         ModelNotFoundError,
-        "list_models() returns the models that the server has",
+        _NOT_HERE,
     ),
     rule(
         r"manifest: 412\b|newer version of ollama",
@@ -212,48 +221,20 @@ def explain_answer(status: int, text: str, headers: Mapping[str, str]) -> Provid
     return explain(status, text, headers, RULES)
 
 
-def name_the_model(error: ProviderError) -> None:
-    """Write the name of the model into the hint that says how to pull it.
+def missing_model(model: str, names: Sequence[str], *, needed: bool = True) -> ModelNotFoundError:
+    """Return the error for a model that is not among the server's models.
 
-    Other hints, and errors without the name of a model, stay unchanged.
+    Args:
+        model: Name of the model.
+        names: Names of the server's models.
+        needed: Whether the call needs the model, so that the hint says how to pull it.
     """
-    if error.hint == _PULL and error.model:
-        error.hint = _PULL.replace("<model>", error.model)
-
-
-# Highest number of model names in a hint.
-_MOST_NAMES = 5
-
-
-def missing_model(model: str, names: Sequence[str]) -> ModelNotFoundError:
-    """Return the error for a model that is not among the server's models."""
-    return ModelNotFoundError(
-        f"the server has no model {model!r}{_did_you_mean(model, names)}",
-        hint=_PULL.replace("<model>", model),
-        available=tuple(names),
-    )
-
-
-def add_available(error: ModelNotFoundError, model: str, names: Sequence[str]) -> None:
-    """Add the server's models to an error, and the one with the most similar name."""
-    error.available = tuple(names)
-    error.message += _did_you_mean(model, names)
+    return not_found(model, hint=_PULL if needed else _NOT_HERE, available=tuple(names))
 
 
 def refuse_without_pull(error: ModelNotFoundError) -> None:
-    """Replace the hint to pull a missing model with the names of the server's models.
-
-    This is for calls that a download would not help, such as a copy or a deletion.
-    """
-    names = error.available
-    more = len(names) - _MOST_NAMES
-    shown = ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-    error.hint = f"the server has: {shown}" if shown else "list_models() returns its models"
-
-
-def _did_you_mean(model: str, names: Sequence[str]) -> str:
-    near = similar_name(model, names)
-    return f"; did you mean {near!r}?" if near else ""
+    """Remove the advice to pull a missing model: a copy or a deletion does not need the model."""
+    error.hint = _NOT_HERE
 
 
 def stays_loaded(

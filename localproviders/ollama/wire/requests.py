@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from localproviders._address import allowing_hint, path_part
 from localproviders._dialect.common import check_extra_body, tool_payloads
@@ -17,8 +17,10 @@ from localproviders._lazy import LazyModule
 from localproviders.errors import ConfigurationError, LocalityError, UnsupportedError
 from localproviders.ollama.names import Files
 from localproviders.ollama.wire.responses import checked
-from localproviders.types.messages import Message
-from localproviders.types.requests import CompletionRequest, EmbeddingRequest
+from localproviders.secret import errors_without_frames
+from localproviders.types.inputs import model_name
+from localproviders.types.messages import Message, Messages, as_messages
+from localproviders.types.requests import CompletionRequest, EmbeddingRequest, ModelLike
 
 if TYPE_CHECKING:
     from localproviders._dialect import refused_schemas
@@ -354,4 +356,30 @@ def refuse_push(model: str, locality: str) -> LocalityError:
         f'pushing {model!r} sends it to a registry, and locality is "{locality}"',
         hint=allowing_hint("any"),
         model=model,
+    )
+
+
+@errors_without_frames
+def make_recipe(
+    messages: Optional[Messages],
+    template: Optional[str],
+    system: Optional[str],
+    parameters: Optional[Mapping[str, Any]],
+    extra_body: Optional[Mapping[str, Any]],
+    *,
+    from_model: Optional[ModelLike],
+    license: Union[str, Sequence[str], None],
+    quantize: Optional[str],
+) -> Recipe:
+    """Return the recipe for the arguments of `create`."""
+    opening = () if messages is None else as_messages(messages)
+    return Recipe(
+        model_name(from_model),
+        template,
+        system,
+        parameters,
+        license,
+        opening,
+        quantize,
+        extra_body or {},
     )

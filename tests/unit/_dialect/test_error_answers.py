@@ -16,11 +16,11 @@ from localproviders._dialect.error_answers import (
     Words,
     explain,
     from_words,
-    not_found,
     read_words,
     retry_after,
     rule,
 )
+from localproviders._dialect.missing_models import not_found
 from localproviders._http.transport import encode
 
 _RULES = (

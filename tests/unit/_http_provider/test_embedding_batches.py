@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import inspect
 import random
+import time
 from dataclasses import fields
 from typing import Any, Dict, List, Tuple
 
@@ -18,6 +19,7 @@ from localproviders import (
     EmbeddingResponse,
     LimitError,
     Limits,
+    LocalProvider,
     ModelProvider,
     ProviderError,
     RetryPolicy,
@@ -346,3 +348,16 @@ def test_a_server_that_goes_away_ends_the_call(kind: str) -> None:
             provider.embed(numbered(9), batch_size=3)
 
     assert dict(caught.value.embedded) == {}
+
+
+@all_three
+def test_a_response_has_the_time_of_the_complete_call(kind: str) -> None:
+    with running(kind) as (_, direct):
+        for provider in (direct, LocalProvider([direct])):
+            began = time.monotonic()
+            response = provider.embed(["a", "b", "c"], model=MODEL, batch_size=1)
+            longest = time.monotonic() - began
+            assert response.timings.first_token_s is None
+            assert 0 < (response.timings.total_s or 0) <= longest
+            again = EmbeddingResponse.from_dict(response.to_dict())
+            assert again.timings == response.timings

@@ -431,7 +431,7 @@ def test_listeners_receive_the_retry() -> None:
     with Strict(_OPTIONS) as strict, strict.provider(listeners=(events.append,)) as provider:
         provider.chat("Hi")
         provider.embed("a")
-    assert [(event.kind, event.attempts) for event in events if event.operation == "stream"] == [
+    assert [(event.kind, event.attempts) for event in events if event.operation == "chat"] == [
         ("started", 1), ("connected", 1), ("retried", 1), ("connected", 2), ("first_token", 2), ("finished", 2),
     ]  # fmt: skip
     retried = next(event for event in events if event.kind == "retried")

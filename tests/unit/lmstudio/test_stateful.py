@@ -264,10 +264,10 @@ def test_the_events_of_a_call() -> None:
         pair.provider.stateful_chat("Hi")
 
     assert [(event.kind, event.operation) for event in events] == [
-        ("started", "stateful_stream"),
-        ("connected", "stateful_stream"),
-        ("first_token", "stateful_stream"),
-        ("finished", "stateful_stream"),
+        ("started", "stateful_chat"),
+        ("connected", "stateful_chat"),
+        ("first_token", "stateful_chat"),
+        ("finished", "stateful_chat"),
     ]
 
 

@@ -434,8 +434,8 @@ def test_each_server_that_was_left_is_told_under_the_verb_of_the_calls(strategy:
         )
         assert len(local.chat("Hi", model="both").tried) == 2
     assert [(event.provider, event.operation) for event in made.fallbacks] == [
-        ("one", "stream"),
-        ("two", "stream"),
+        ("one", "chat"),
+        ("two", "chat"),
     ]
 
 

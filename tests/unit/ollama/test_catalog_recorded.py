@@ -191,8 +191,8 @@ def test_a_blob_that_is_missing_is_uploaded(tmp_path: Any) -> None:
 
 # By name: the call, the error class, a part of the server's message, the number of requests.
 ERRORS: Dict[str, Any] = {
-    "pull_404": (lambda p: p.pull("nope"), ModelNotFoundError, "file does not exist", 1),
-    "pull_404_nostream": (lambda p: p.pull("nope"), ModelNotFoundError, "file does not exist", 1),
+    "pull_404": (lambda p: p.pull("nope"), ModelNotFoundError, "file does not exist", 2),
+    "pull_404_nostream": (lambda p: p.pull("nope"), ModelNotFoundError, "file does not exist", 2),
     "pull_nohost": (lambda p: p.pull("nope"), ServerError, "connection refused", 3),
     "create_from_404": (lambda p: p.create("x", from_model="nope"), ServerError, "refused", 1),
     "copy_404": (lambda p: p.copy("nope", "x"), ModelNotFoundError, "not found", 2),

@@ -522,7 +522,6 @@ def test_a_broken_model_in_memory_does_not_hinder_another() -> None:
 def test_another_model_in_memory_is_no_copy(server: FakeOllama, ollama: OllamaProvider) -> None:
     ollama.load("m")
     ollama.unload("e")
-    ollama.unload("nope")
     assert server.loaded == {"m": 4096}
     assert ollama.load("e").name == "e:latest"
 
@@ -546,7 +545,6 @@ def test_unloading_what_is_not_loaded_asks_for_nothing(
     server: FakeOllama, ollama: OllamaProvider
 ) -> None:
     ollama.unload("m")
-    ollama.unload("nope")
     assert asked(server) == []
 
 

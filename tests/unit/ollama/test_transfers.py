@@ -178,7 +178,7 @@ def test_a_push_can_go_wrong(server: FakeOllama) -> None:
             provider.push("llama3.2")
         with pytest.raises(ModelNotFoundError, match="no such file"):
             provider.push("me/nope")
-        with pytest.raises(RequestRejectedError, match="model is required"):
+        with pytest.raises(ConfigurationError, match="no model was named"):
             provider.push("")
     assert server.pushed == []
 

@@ -189,7 +189,7 @@ def test_a_hint_about_a_missing_model_names_it_where_a_download_helps(verb: str)
     if verb in ("copy", "delete"):
         assert hint == "the server has: chta:latest"
     else:
-        assert hint == "get it first: ollama pull chta"
+        assert hint == "the server has: chta:latest; to get this one: ollama pull chta"
 
 
 @pytest.mark.parametrize("verb", ["model_info", "chat", "copy", "delete"])

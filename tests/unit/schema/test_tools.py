@@ -322,15 +322,15 @@ def test_what_cannot_be_a_tool_is_refused_with_a_way_out(
 def test_functions_become_tools_and_tools_stay() -> None:
     mine = Tool(name="mine")
     assert as_tools([weather, mine]) == (tool_from(weather), mine)
-    assert as_tools([]) == ()
+    assert as_tools([]) == as_tools(None) == ()
+    assert as_tools(weather) == (tool_from(weather),)
+    assert as_tools(mine) == (mine,)
 
 
 @pytest.mark.parametrize(
     ("tools", "words"),
     [
         ([weather, Tool(name="weather")], "two tools have the name 'weather'"),
-        (weather, "tools is one tool, and must be a list"),
-        (Tool(name="a"), "tools is one tool, and must be a list"),
         ([{"name": "a"}, {"name": "a"}], "two tools have the name 'a'"),
         ([3], "'int' is not a function"),
     ],

@@ -81,8 +81,8 @@ _VALUES: Dict[str, Tuple[Callable[[Any], Any], Any, str]] = {
     ),
     "tools": (
         lambda it: _REQUEST.replace(tools=it),
-        Tool(name="f"),
-        "tools is Tool, and must be a list",
+        3,
+        "tools is int, and must be a list",
     ),
     "stop": (lambda it: _REQUEST.replace(stop=it), 3, "stop is int, and must be a list"),
     "images": (
@@ -148,7 +148,7 @@ _OPTIONS: Dict[str, Tuple[Any, str]] = {
     "max_json_depth": (math.inf, "max_json_depth must be a whole number above 0, not inf"),
     "listeners": (3, "listeners must be a list of functions"),
     "model": (3, "model must be a string, not int"),
-    "name": (None, "name must be a string, not NoneType"),
+    "name": (3, "name must be a string, not int"),
     "ca_bundle": (3, "ca_bundle must be a path, not int"),
     "client_cert": (3, "client_cert must be a path or two paths, not int"),
     "allow_plaintext_key": ("no", "allow_plaintext_key must be True or False, not str"),

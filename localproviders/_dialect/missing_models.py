@@ -1,0 +1,77 @@
+"""Errors about models that a server does not have.
+
+Such an error names the model that was probably meant, and the models that the server has.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, Tuple
+
+from localproviders._did_you_mean import most_similar
+from localproviders.errors import ModelNotFoundError, ProviderError
+from localproviders.types.models import ModelInfo
+
+#: A function that returns the most similar of several names; None if none is similar.
+Nearest = Callable[[str, Iterable[str]], Optional[str]]
+
+
+def not_found(model: str, *, available: Tuple[str, ...] = (), **facts: Any) -> ModelNotFoundError:
+    """Return the error for a model that the server does not have.
+
+    The provider adds the suggestion and the hint when the call fails: see `complete_error`.
+
+    Args:
+        model: Name of the model.
+        available: Names of the server's models.
+        facts: Further arguments of the error.
+    """
+    message = f"the server has no model {model!r}"
+    return ModelNotFoundError(message, model=model, available=available, **facts)
+
+
+def complete_error(
+    error: ModelNotFoundError,
+    ask: Callable[[], Sequence[ModelInfo]],
+    ways: Mapping[Optional[str], str],
+    nearest: Nearest = most_similar,
+) -> None:
+    """Add the model that was probably meant to an error, and the models that the server has.
+
+    Args:
+        error: The error. It is left unchanged if its hint is not in `ways`: then it has said
+            everything.
+        ask: Asks the server for its models, if the error does not have their names. If this
+            fails, the error gets no names.
+        ways: For each hint, what follows after the names of the models. It may contain
+            ``{model}``, for the name of the missing model.
+        nearest: Finds the most similar name, as the server compares names.
+    """
+    if not error.model or error.hint not in ways:
+        return
+    names, way = error.available, ways[error.hint].format(model=error.model)
+    try:
+        names = names or tuple(info.name for info in ask())
+    except ProviderError:
+        error.hint = way or error.hint
+        return
+    error.available = names
+    near = nearest(error.model, names)
+    if near == error.model:
+        # The server has the model, but perhaps not for this kind of request. A 404 means that
+        # the server does not find its files.
+        way = way if error.status == 404 else ""
+    elif near is not None:
+        error.message = f"{error.message.rstrip('.')}; did you mean {near!r}?"
+    error.hint = "; ".join(filter(None, (names_hint(names), way)))
+
+
+def names_hint(names: Sequence[str], owner: str = "the server has") -> str:
+    """Return a hint with the names of a server's models: at most five of them."""
+    return f"{owner}: {join_names(names)}" if names else f"{owner} no models"
+
+
+def join_names(names: Sequence[str], most: int = 5) -> str:
+    """Join names with commas; after the first ones, only the number of the others follows."""
+    more = len(names) - most
+    shown = ", ".join(names[:most]) or "none"
+    return f"{shown} and {more:,} more" if more > 0 else shown
