@@ -848,13 +848,7 @@ class ModelProvider(ABC):
         # LM Studio may change the case and the punctuation of names
         # (docs/reference/lmstudio.md, "Tools").
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="run_tools")
-        rules = tool_loop.Rules(
-            8 if max_rounds is None else max_rounds,
-            on_tool_error or "report",
-            on_step,
-            bool(text_calls),
-            1 if parallel is None else parallel,
-        )
+        rules = tool_loop.rules_of(max_rounds, on_tool_error, on_step, text_calls, parallel)
         return tool_loop.run_tools(self, request, rules, timeout, cancel)
 
     @show_keywords(RequestFields, CompletionRequest)
@@ -919,13 +913,7 @@ class ModelProvider(ABC):
         sealed = Sealed((messages, system, fields))
         del messages, system, fields
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream_tools")
-        rules = tool_loop.Rules(
-            8 if max_rounds is None else max_rounds,
-            on_tool_error or "report",
-            on_step,
-            bool(text_calls),
-            1 if parallel is None else parallel,
-        )
+        rules = tool_loop.rules_of(max_rounds, on_tool_error, on_step, text_calls, parallel)
         return tool_loop.stream_tools(self, request, rules, timeout, cancel)
 
 

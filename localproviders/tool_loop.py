@@ -81,6 +81,23 @@ class Rules(NamedTuple):
             )
 
 
+def rules_of(
+    max_rounds: Optional[int],
+    on_tool_error: Optional[OnToolError],
+    on_step: Optional[OnStep],
+    text_calls: Optional[bool],
+    parallel: Optional[int],
+) -> Rules:
+    """Return the rules for the arguments of `run_tools`; None means the default."""
+    return Rules(
+        8 if max_rounds is None else max_rounds,
+        on_tool_error or "report",
+        on_step,
+        bool(text_calls),
+        1 if parallel is None else parallel,
+    )
+
+
 def run_tools(
     provider: SupportsComplete,
     request: CompletionRequest,
