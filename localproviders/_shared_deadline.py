@@ -8,7 +8,7 @@ from typing import Callable, Optional, Protocol, TypeVar
 
 from localproviders._http.deadline import Call, total_ended, wait
 from localproviders._http.stream import Stream
-from localproviders._http_provider.sending import Refusals
+from localproviders._refusals import Refusals
 from localproviders.errors import LimitError, ProviderError
 from localproviders.telemetry import RunningVerb
 from localproviders.types.limits import CancelToken, Limits, Timeout

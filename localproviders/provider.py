@@ -21,8 +21,8 @@ from typing import (
 
 from localproviders._did_you_mean import name_other_method
 from localproviders._http.stream import Stream
-from localproviders._http_provider.sending import Refusals
 from localproviders._lazy import LazyModule, LazyPart
+from localproviders._refusals import Refusals
 from localproviders._signatures import (
     NoKeywords,
     Self,

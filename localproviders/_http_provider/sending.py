@@ -25,7 +25,6 @@ from typing import (
     Optional,
     Protocol,
     Sequence,
-    Set,
     Tuple,
     Union,
 )
@@ -41,6 +40,7 @@ from localproviders._http.retry import Attempts
 from localproviders._http.stream import ChunkParser, Decoder
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._lazy import LazyModule
+from localproviders._refusals import Refusals
 from localproviders.errors import (
     CapabilityError,
     ProviderError,
@@ -66,9 +66,6 @@ _NOT_SUPPORTED = (
     r"|(not|n't) (yet |currently |be )*(support|permit|allow|implement|accept|recogni[sz]|enabled)"
     r"|\b(extra|invalid|no such) (input|field|param|argument)"
 )
-
-# Maximum number of remembered refusals. The memory is emptied when it is full.
-_MOST_REFUSALS = 1_000
 
 
 class OwnField(NamedTuple):
@@ -163,30 +160,6 @@ SYSTEM_MESSAGES = OwnField(
     done="they were sent as one message at the beginning",
     of_model=True,
 )
-
-
-class Refusals:
-    """The fields of requests, and the schemas, that the server of one provider refuses, by model.
-
-    There is no lock, because adding to a set is atomic.
-    """
-
-    def __init__(self) -> None:
-        self._known: Set[Tuple[Optional[str], Hashable]] = set()
-
-    def add(self, model: Optional[str], key: Hashable) -> None:
-        """Remember a refusal; None as the model means all models."""
-        if len(self._known) >= _MOST_REFUSALS:
-            self._known.clear()
-        self._known.add((model, key))
-
-    def has(self, model: str, *keys: Hashable) -> bool:
-        """Return whether the server refuses one of these for a model."""
-        known = self._known
-        return any((None, key) in known or (model, key) in known for key in keys)
-
-    def __bool__(self) -> bool:
-        return bool(self._known)
 
 
 def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, str]:
