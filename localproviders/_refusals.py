@@ -1,4 +1,4 @@
-"""What the server of one provider refuses: fields of requests, and schemas."""
+"""A memory of what the server of one provider refuses: fields of requests, and schemas."""
 
 from __future__ import annotations
 

@@ -51,8 +51,10 @@ def complete_error(
     names, way = error.available, ways[error.hint].format(model=error.model)
     try:
         names = names or tuple(info.name for info in ask())
-    except ProviderError:
-        error.hint = way or error.hint
+    except ProviderError as failure:
+        # A server without the route of the list is one of another kind, which the hint names.
+        lacks_route = failure.status in (404, 405) and not isinstance(failure, ModelNotFoundError)
+        error.hint = (lacks_route and failure.hint) or way or error.hint
         return
     error.available = names
     near = nearest(error.model, names)

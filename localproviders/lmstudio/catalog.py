@@ -145,20 +145,25 @@ class Catalog:
     def _probe(self, call: Call) -> _Found:
         """Detect the generation: request the list of each generation, newest first.
 
-        The first list that exists decides. If LM Studio lacks a list, it does not answer with
+        The first list that exists decides. A server of another kind has only the oldest list; then
+        its refusal of the others is raised. If LM Studio lacks a list, it does not answer with
         status 404: it answers unknown paths with status 200 and an error
         (docs/reference/lmstudio.md, "Endpoints").
         """
+        refusal: Optional[ProviderError] = None
         for generation in _GENERATIONS[:-1]:
             try:
                 entries = self._request_list(generation, call)
             except ProviderError as error:
                 if not _means_no_route(error):
                     raise
+                refusal = error
                 continue
             self._generation = generation
             return generation, entries
         entries = self._request_list(_GENERATIONS[-1], call)
+        if refusal is not None and refusal.status in (404, 405) and _are_of_another(entries):
+            raise refusal
         self._generation = _GENERATIONS[-1]
         return _GENERATIONS[-1], entries
 
@@ -187,6 +192,16 @@ def _means_no_route(error: ProviderError) -> bool:
     A proxy in front of the server may answer with status 404 or 405 instead.
     """
     return isinstance(error, UnsupportedError) or error.status in (404, 405)
+
+
+def _are_of_another(entries: Sequence[wire_models.Entry]) -> bool:
+    """Return whether models belong to another kind of server, such as Ollama.
+
+    LM Studio names the same owner for all models (docs/reference/lmstudio.md, "The list of the
+    OpenAI dialect").
+    """
+    owners = {(entry.info.raw or {}).get("owned_by") for entry in entries}
+    return not owners <= {None, "organization_owner"}
 
 
 def find_entry(model: str, entries: Sequence[wire_models.Entry]) -> Optional[wire_models.Entry]:
