@@ -53,6 +53,7 @@ class Child:
         cwd: The working folder.
         report: Whether the process sends its results on a separate file descriptor instead of its
             standard output. The number of the descriptor is its last argument.
+        longest_s: After this time the process counts as hung and is killed.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Child:
         through: Sequence[str] = (),
         cwd: Optional[str] = None,
         report: bool = False,
+        longest_s: float = _LONGEST_S,
     ) -> None:
         reading, writing = os.pipe() if report else (None, None)
         searched = json.dumps([str(_PACKAGE), str(_ROOT), *paths])
@@ -84,7 +86,7 @@ class Child:
         if reading is not None and writing is not None:
             os.close(writing)
             self._lines = os.fdopen(reading, "rb")
-        self._watch = threading.Timer(_LONGEST_S, self._kill)
+        self._watch = threading.Timer(longest_s, self._kill)
         self._watch.start()
 
     def __enter__(self) -> Child:

@@ -563,7 +563,8 @@ def test_alarms_at_random_moments_of_every_verb_come_out(tmp_path: Path) -> None
     with FakeOllama(models) as ollama, FakeOpenAICompatible(models) as other:
         ollama.usual = other.usual = echo
         arguments = (ollama.url, f"{other.url}/v1", str(file), str(_ALARMS), "1")
-        with start_program("alarms", *arguments, flags=flags) as child:
+        patience_s = max(300.0, 10.0 * _ALARMS)
+        with start_program("alarms", *arguments, flags=flags, longest_s=patience_s) as child:
             rung, wrong, descriptors = child.read_result()
             assert _gone(ollama)
             assert _gone(other)
