@@ -97,7 +97,7 @@ def parse_endpoint(
     All providers use these rules. If the address has no scheme, the scheme is http. If it has a
     scheme but no port, the port is that of the scheme (80 or 443). If it has neither, the port is
     the default port of the server. An address that servers bind to, such as ``0.0.0.0``, becomes a
-    loopback address. A path is kept, except a method of an API at its end, such as
+    loopback address. A path is kept, except the route of an API at its end, such as
     ``/chat/completions`` or ``/api/chat``.
 
     Args:
@@ -192,9 +192,9 @@ def _port(text: Optional[str], fallback: int, lenient: bool) -> int:
     raise ConfigurationError("the port is not a number from 1 to 65535")
 
 
-# A path that ends in a method of an API. No API begins below a method, so such an address was
-# copied from an example, and means the address before the method.
-_METHOD = re.compile(
+# A path that ends in a route of an API. No API begins below a route, so such an address was copied
+# from an example. The route is removed.
+_ROUTE = re.compile(
     r"(?:(.*)/)?chat/completions"
     r"|(.*\bv\d+)/(?:chat|completions|embeddings|models)"
     r"|(.*\bapi)/(?:chat|generate|embed|embeddings|tags|ps|show|version)"
@@ -210,8 +210,8 @@ def _clean_path(path: str, api_suffixes: Tuple[str, ...]) -> str:
             hint="write only the scheme, the host, the port and a plain path",
         )
     path = path.strip("/")
-    method = _METHOD.fullmatch(path)
-    path = next(filter(None, method.groups()), "") if method else path
+    route = _ROUTE.fullmatch(path)
+    path = next(filter(None, route.groups()), "") if route else path
     for suffix in api_suffixes:
         if path == suffix or path.endswith("/" + suffix):
             path = path[: -len(suffix)].strip("/")
@@ -258,7 +258,8 @@ def path_hint(endpoint: Endpoint, api_path: str) -> Optional[str]:
 
     Args:
         endpoint: The address.
-        api_path: The path that such an address has, such as ``/v1``, or an empty string.
+        api_path: The path that addresses of this kind of server have, such as ``/v1``; may be
+            empty.
     """
     origin, path = endpoint.origin, endpoint.path
     if api_path:

@@ -18,8 +18,9 @@ from localproviders.secret import REDACTED, Sealed, SecretString, Unseen, as_key
 #: Names of the headers whose values are keys, in lower case.
 _KEY_HEADERS = frozenset({"authorization", "cookie", "api-key", "x-api-key"})
 
-# Headers that the transport sets for each request or connection, in lower case. A part of a body
-# (range), an unchanged answer (if-...) or another protocol (upgrade) is not a complete answer.
+# Headers that a caller cannot set, in lower case. The transport sets most of them for each request
+# or connection. The others change the kind of response: Range returns a part of a body, the headers
+# If-... may return no body, and Upgrade changes the protocol.
 _OWNED = frozenset(
     {
         *("accept", "accept-encoding", "host", "connection", "keep-alive", "te", "trailer"),
@@ -78,9 +79,10 @@ class RequestHeaders(FrozenDict[str, Union[str, SecretString]]):
         }
 
     def scrub(self, text: str) -> str:
-        """Return the text with the values redacted, except other values than keys below 4 letters.
+        """Return the text with the values of the headers redacted.
 
-        Keys are redacted by `SecretString.scrub`.
+        Keys are redacted by `SecretString.scrub`. A value that is not a key is redacted if it has
+        at least four characters.
         """
         text = Unseen(text)
         for value in self.values():
@@ -147,7 +149,9 @@ def check_header_names(names: List[Any]) -> None:
                 else "leave it out",
             )
         if name in lower[:place]:
-            raise ConfigurationError(f"{what} is given twice", hint="write it once, in any case")
+            raise ConfigurationError(
+                f"{what} is given twice", hint="write it once; upper and lower case are the same"
+            )
 
 
 def _what(name: str) -> str:
@@ -175,7 +179,7 @@ class BasicAuth(NamedTuple):
         return f"<user and password {REDACTED}>"
 
     def to_dict(self) -> List[str]:
-        """Return the user and a text that replaces the password."""
+        """Return the user, and a placeholder instead of the password."""
         return [str(self.user), str(self.password)]
 
     def as_header(self) -> SecretString:
@@ -230,7 +234,8 @@ def _as_user(given: CellType) -> Union[str, SecretString]:
         raise ConfigurationError(f"the user must be a str, got {kind}", hint=_AUTH_HINT)
     if ":" in given.cell_contents or not given.cell_contents.isprintable():
         raise ConfigurationError(
-            "the user has a colon or a control character", hint="a colon separates the password"
+            "the user has a colon or a control character",
+            hint="in Basic authentication, a colon separates the user from the password",
         )
     return Unseen(given.cell_contents)
 
@@ -249,7 +254,7 @@ def check_one_authorization(
     """Check that at most one of the options sets the header ``Authorization``.
 
     Raises:
-        ConfigurationError: Several of them do.
+        ConfigurationError: More than one of the options sets this header.
     """
     has_header = headers is not None and headers.has("Authorization")
     options = (("api_key", api_key), ("auth", auth), ("the header Authorization", has_header))

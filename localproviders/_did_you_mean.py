@@ -173,8 +173,8 @@ _ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ("base_url host url", "start_timeout_s", "leave it out: LocalEngine starts its own server"),
 )
 
-#: Keywords of `chat` and of other clients that other functions with messages do not have, because
-#: they have no influence on the prompt.
+#: Keywords of `chat`, here and in other clients, that have no influence on the prompt. Functions
+#: without an answer, such as `count_tokens` and `render`, do not have them.
 _FOR_AN_ANSWER = [
     "num_ctx",
     "n_ctx",

@@ -1,8 +1,9 @@
 """Blocks that keep a model in memory, and leave it afterwards as they found it.
 
-Blocks of one provider for the same model may be nested, or run in several threads. They are kept
-in the order in which they began. The last block to end leaves the model as the first load of these
-blocks found it. Any other block leaves it as the block before loaded it.
+Blocks of one provider for the same model may be nested, or run in several threads. They are listed
+in the order in which they began. The last block to end restores the state that the first load of
+these blocks found. If the newest block ends before others, it restores the state of the block that
+began before it. If an older block ends, the model does not change.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class State:
     Attributes:
         loaded: The model.
         keep_alive: The `keep_alive` with which a block has loaded it; None if there was none.
-        facts: Further facts of the loader about the model.
+        facts: Further facts about the model that the loader needs to restore this state.
     """
 
     def __init__(self, loaded: LoadedModel, keep_alive: Any = None, facts: Any = None) -> None:
@@ -63,7 +64,7 @@ class Blocks:
         self._has_looked = False
 
     def saw(self, state: Optional[State]) -> None:
-        """Remember the model as the first load found it. Later loads find the work of this one."""
+        """Store the state that the first load found. Later states are ignored."""
         if not self._has_looked:
             self._has_looked, self.found = True, state
 
@@ -90,7 +91,7 @@ class Block:
 
 
 class Loader(Protocol):
-    """The memory of a server, as the blocks use it."""
+    """An object that loads and unloads models for the blocks."""
 
     def block_key(self, model: str) -> str:
         """Return the same text for all names of a model."""
@@ -161,7 +162,7 @@ class KeptModels:
         """Load a model for a block, and leave it as it was after the block.
 
         Args:
-            loader: The memory of the server.
+            loader: The object that loads and unloads the model.
             model: Name of the model.
             limits: Limits of the caller's `timeout`.
             options: Arguments of `load`.
@@ -169,7 +170,7 @@ class KeptModels:
         key, group = (os.getpid(), loader.block_key(model)), Blocks()
         block = Block(group)
         try:
-            # This block waits only while another one just unloads the model.
+            # This waits only while the end of another block unloads or restores the model.
             with self._turn(key, limits, options["cancel"]):
                 block.group = self._groups.setdefault(key, group)
                 block.group.running.append(block)
@@ -194,7 +195,7 @@ class KeptModels:
             call.finish()
 
     def _end(self, key: Key, block: Block, loader: Loader, model: str, timeout: Timeout) -> None:
-        """Remove a block, and leave the model to the other blocks, or as it was found."""
+        """Remove a block. If it was the newest one, restore the state before it."""
         blocks = block.group.running
         if key[0] != os.getpid() or block not in blocks:
             return  # in a forked child, the block belongs to the parent
@@ -209,7 +210,7 @@ class KeptModels:
             if state is not None:
                 if block.has_own_timer or block.has_other_window(state):
                     loader.restore(block, model, state, timeout)
-            elif not blocks:  # otherwise another block is just loading the model
+            elif not blocks:  # otherwise another block is loading the model now
                 _unload(loader, model, timeout)
 
 
@@ -218,7 +219,7 @@ def _unload(loader: Loader, model: str, timeout: Timeout) -> None:
     try:
         loader.unload(model, timeout, None)
     except ModelNotFoundError as error:
-        # With the words of the server, the error says that the deleted model is still in memory.
+        # If the error quotes the server, it says that the deleted model is still in memory.
         if error.server_message is not None:
             raise
 

@@ -12,10 +12,11 @@ T = TypeVar("T")
 
 
 class ParallelWork(Generic[T]):
-    """Functions that begin in their order, and run in threads, at most some of them at once.
+    """A runner of functions in threads.
 
-    Each function sees the context variables of the thread that made this object. The threads are
-    daemons, so a function that never returns does not keep the program from ending.
+    The functions are started in order, and at most `most` of them run at once. Each function sees
+    the context variables of the thread that made this object. The threads are daemons, so a
+    function that never returns does not keep the program from ending.
 
     Args:
         functions: The functions.
@@ -30,7 +31,8 @@ class ParallelWork(Generic[T]):
         self._errors: Dict[int, BaseException] = {}
         self._begun = self._given = 0
         self._stopped = False
-        # Only the working threads take the lock. A signal handler may call `stop`.
+        # Only the worker threads take the lock. `stop` must not wait for it, because a signal
+        # handler may call `stop`.
         self._lock = threading.Lock()
         self._threads = [self._thread() for _ in range(min(most, len(functions)))]
 
@@ -44,7 +46,7 @@ class ParallelWork(Generic[T]):
         try:
             for thread in self._threads:
                 thread.start()
-        except RuntimeError as error:  # too many threads; those that run do the work
+        except RuntimeError as error:  # too many threads: the started ones do the work
             if is_callers(error):
                 raise
             if not any(thread.is_alive() for thread in self._threads):
@@ -66,7 +68,7 @@ class ParallelWork(Generic[T]):
 
     @property
     def has_more(self) -> bool:
-        """Whether a function has begun whose result was not taken."""
+        """Whether the result of a started function has not been taken yet."""
         return self._given < self._begun
 
     def take(self, wait: Callable[[threading.Event], object]) -> T:
@@ -76,7 +78,7 @@ class ParallelWork(Generic[T]):
             wait: Waits for an event, and raises an error if the call ends before that.
 
         Raises:
-            BaseException: The function raised this exception, or `wait`.
+            BaseException: The function, or `wait`, raised this exception.
         """
         wait(self._ended[self._given])
         number, self._given = self._given, self._given + 1
@@ -85,7 +87,7 @@ class ParallelWork(Generic[T]):
         return self._results.pop(number)
 
     def stop(self) -> None:
-        """Begin no further function, and wait until those that run have ended.
+        """Start no further function, and wait until the running ones have ended.
 
         If one of the functions calls this method, it does not wait.
         """

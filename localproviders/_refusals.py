@@ -24,7 +24,7 @@ class Refusals:
         self._known.add((model, key))
 
     def has(self, model: str, *keys: Hashable) -> bool:
-        """Return whether the server refuses one of these for a model."""
+        """Return whether the server refuses one of these fields or schemas for a model."""
         known = self._known
         return any((None, key) in known or (model, key) in known for key in keys)
 

@@ -95,7 +95,7 @@ class SharedDeadline:
         self.finish()
 
     def finish(self) -> None:
-        """End the call. It is unregistered from its cancel token; `finish` may be repeated."""
+        """End the call, and unregister it from its cancel token. May be called again."""
         self._call.finish()
 
     def send(self, request: CompletionRequest) -> CompletionResponse:
@@ -135,7 +135,7 @@ class SharedDeadline:
         return self._bounded(lambda: next(stream, None))
 
     def _bounded(self, work: Callable[[], T]) -> T:
-        """Do a part of a request. An error about the total limit is made one of the whole call."""
+        """Run a part of a request. If the total limit expires, report that of the whole call."""
         try:
             with RunningVerb(self._verb):
                 return work()

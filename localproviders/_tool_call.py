@@ -17,7 +17,7 @@ from localproviders.types.messages import Tool, ToolCall
 # Text between the name of a tool and a prefix or suffix. A single underscore or hyphen is a part of
 # a name: `get_weather` is not the tool `weather`.
 _SEPARATOR = re.compile(r"[^\w-]+|__+")
-# A longer name is not searched, because that takes long.
+# A name with more parts is not searched, because the search would take too long.
 _MOST_PARTS = 12
 
 
@@ -40,9 +40,10 @@ def run_call(
 
 
 def _run_to_end(result: Any) -> Any:
-    """Return the result of a tool that is not finished when its function returns.
+    """Return the final result of a tool.
 
-    This is a coroutine, a generator or an asynchronous generator. Others are returned unchanged.
+    A coroutine, a generator or an asynchronous generator is run to its end. Any other result is
+    returned unchanged.
 
     Raises:
         ConfigurationError: An event loop runs in this thread, so it cannot wait for a coroutine.
@@ -70,7 +71,7 @@ async def _finish(result: Any) -> Any:
 
 
 def check_no_running_loop() -> None:
-    """Check that no event loop runs in this thread, because it cannot run a second one.
+    """Check that no event loop runs in this thread, because a thread cannot run two of them.
 
     Raises:
         ConfigurationError: An event loop runs, as in a notebook.
@@ -90,7 +91,7 @@ def check_no_running_loop() -> None:
 
 
 def check_read(reason: str) -> None:
-    """Refuse a call that could not be read, for this reason; an empty text means that it was."""
+    """Raise `NotRunError` if there is a reason why a call could not be read."""
     if reason:
         raise NotRunError(
             f"the tool was not run, because {reason}; call it again with one JSON object"
@@ -116,7 +117,7 @@ def find_tool(tools: Mapping[str, Tool], name: str) -> Tool:
 
 
 def _inside(tools: Mapping[str, Tool], name: str) -> List[Tool]:
-    """Return the tools whose names are a part of a name, with a prefix or suffix or both.
+    """Return the tools whose names are contained in a longer name, which has a prefix or a suffix.
 
     Models write the namespace of a tool before its name, and control words after it
     (docs/tools.md, "Names that differ").

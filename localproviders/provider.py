@@ -111,7 +111,7 @@ class ModelProvider(ABC):
     @property
     def _refused(self) -> Refusals:
         """The fields of requests and the schemas that the server has refused."""
-        # Made at first use, because a subclass need not call a constructor of this class.
+        # Created at first use, because a subclass need not call a constructor of this class.
         refusals: Refusals = vars(self).setdefault("_refusals", Refusals())
         return refusals
 
@@ -271,12 +271,12 @@ class ModelProvider(ABC):
 
         A model that was not in memory is unloaded after the block. A model that was in memory
         stays there. If the block has changed its context window or its keep-alive timer, the
-        model gets back the earlier ones, as far as the server reports and accepts them. Blocks
+        earlier values are restored, as far as the server reports and accepts them. Blocks
         for the same model may be nested, or run in several threads of this provider: the last
         block to end leaves the model as the first one found it.
 
-        If the block raises an error, this takes at most 30 s, and the error of the block is
-        raised even if unloading fails.
+        If the block raises an error, restoring or unloading takes at most 30 s, and the error of
+        the block is raised even if that fails.
 
         Args:
             model: Name of the model, or its `ModelInfo` or `LoadedModel`.
@@ -820,7 +820,7 @@ class ModelProvider(ABC):
                 calls, and `on_step` is called in this thread.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The total limit applies to all rounds and tools together. It is checked
-                after each tool: a running tool is not interrupted.
+                before each tool and each request: a running tool is not interrupted.
             cancel: A token that ends the call when another thread sets it. It does not interrupt
                 a running tool either.
             fields: Further fields of `CompletionRequest`. A `tool_choice` that makes the
@@ -879,24 +879,32 @@ class ModelProvider(ABC):
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
-            tools: Functions with annotations, or `Tool` values that have a `function`, as in
-                `run_tools`.
+            tools: Functions with annotations, or `Tool` values that have a `function`; or one of
+                them alone. A function may be an ``async def``; it then runs with `asyncio.run`.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
-            system: Instructions for the model, sent as a system message before the messages.
+            system: Instructions for the model, sent as a system message before the messages. If
+                these begin with a system message, both are sent as one.
             max_rounds: Maximum number of requests. The last one is sent without the tools, unless
-                it is the only one.
-            on_tool_error: Action if a tool raises an `Exception`: ``report`` sends it to the
-                model, ``raise`` ends the stream with that exception.
+                it is the only one. If the model still calls tools in its response, they are not
+                run.
+            on_tool_error: Action if a tool raises an `Exception`, or returns a value that cannot
+                be written as JSON. ``report`` sends ``TypeName: message`` to the model as the
+                result; ``raise`` ends the stream with that exception.
             on_step: Function that is called with a `ToolStep` after each tool call, before the
-                chunk with that step.
+                chunk with that step. An exception of `on_step` ends the stream.
             text_calls: Whether tool calls that the server left in the text of an answer are run.
-                The chunks have had this text before.
-            parallel: Maximum number of tools that run at once, as in `run_tools`.
+                Chunks have already contained the text of such a call. The response in
+                `ToolRun.responses` does not contain it.
+            parallel: Maximum number of tools of one answer that run at once. With 1, they run one
+                after another in the thread that iterates. With more, they run in threads, which
+                end with the stream. Results and steps keep the order of the calls.
             timeout: Seconds for the complete run, or a `Limits` value; None is the provider's
-                limits. The time between two chunks counts.
+                limits. The time between two chunks counts. The total limit is checked before each
+                tool and each request: a running tool is not interrupted.
             cancel: A token that ends the run when another thread sets it. It does not interrupt
                 a running tool.
-            fields: Further fields of `CompletionRequest`, as in `run_tools`.
+            fields: Further fields of `CompletionRequest`. A `tool_choice` that makes the
+                model call a tool applies to the first round only.
 
         Raises:
             LimitError: A time limit expired. The total limit is that of the complete run.

@@ -157,7 +157,8 @@ def _send(
     if request.response_schema is None:
         return request, _with_warning(shared.send(request))
     known = shared.provider._refused
-    # A request without a model is one for the model of the provider, and not for all models.
+    # A request without a model uses the model of the provider. Its refusals have an empty name: the
+    # name None would mean all models.
     model, refused = request.model or "", None
     if not (known and known.has(model, *schema_keys(request))):
         try:

@@ -54,12 +54,13 @@ class RunningVerb:
 
 
 def take_verb(own: str) -> str:
-    """Return the public method that the script has called, for a method that it may have called.
+    """Return the name of the public method that the script has called.
 
-    The name is taken only once, so that calls of listeners and tools have their own names.
+    This is the name of the innermost `RunningVerb`, or `own` if there is none. The name is returned
+    only once, so that later calls in listeners and tools have their own names.
 
     Args:
-        own: Name of the method that calls this function.
+        own: Name of the public method that calls this function.
     """
     name = _verb.get()
     if name is not None:

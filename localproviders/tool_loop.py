@@ -49,7 +49,7 @@ ON_TOOL_ERROR: Tuple[str, ...] = ("report", "raise")
 
 
 class Rules(NamedTuple):
-    """The arguments of `run_tools` and `stream_tools` that are about the loop.
+    """The arguments of `run_tools` and `stream_tools` that control the loop.
 
     Attributes:
         max_rounds: The maximum number of requests.
@@ -188,7 +188,7 @@ class _Outcome(NamedTuple):
 class _ToolLoop:
     """The state of one run of tools: the messages, responses and steps so far.
 
-    `next_chunk` moves it on: it reads a chunk of the open stream, or runs a tool, or sends the next
+    Each step of `next_chunk` reads a chunk of the open stream, runs a tool, or sends the next
     request.
     """
 
@@ -218,7 +218,7 @@ class _ToolLoop:
         self._work: Optional[ParallelWork[_Outcome]] = None
         self._stream: Optional[Stream] = None
         self._is_answered = False
-        # A token of this run, so that `close` ends it from another thread.
+        # The run has its own token, so that another thread can cancel it with `close`.
         self._token, self._callers_token = CancelToken(), cancel
         if cancel is not None:
             cancel._subscribe(self._token.cancel)
@@ -403,7 +403,8 @@ class _ToolLoop:
             try:
                 raise error
             finally:
-                # The traceback of the error has this frame, which must not refer to the error.
+                # The traceback of the error refers to this frame. If the frame also referred to
+                # the error, both would stay in memory.
                 del error
         if not self._open_calls:
             self._end_work()
@@ -420,7 +421,7 @@ class _ToolLoop:
         return self._work.take(self._shared.wait)
 
     def _end_work(self) -> None:
-        """Run no further call in a thread; add the steps of the calls that were begun."""
+        """Start no further call in a thread; add the steps of the calls that have started."""
         work = self._work
         if work is not None:
             work.stop()
@@ -449,7 +450,8 @@ class _ToolLoop:
         try:
             return _Outcome(step.replace(converted=tuple(converted)), raised)
         finally:
-            # The traceback of the error has this frame, which must not refer to the error.
+            # The traceback of the error refers to this frame. If the frame also referred to the
+            # error, both would stay in memory.
             del raised
 
     def _step(self, call: ToolCall, started: float, content: str, failed: bool = False) -> ToolStep:

@@ -575,9 +575,9 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     return error
 
 
-_ASK_MORE_OFTEN = "try again later, or ask more often: pass retry=RetryPolicy(attempts=10)"
+_RETRY_MORE_OFTEN = "try again later, or retry more often: pass retry=RetryPolicy(attempts=10)"
 _STATUS_HINTS: Mapping[int, str] = {
-    **dict.fromkeys((429, 503, 529), _ASK_MORE_OFTEN),
+    **dict.fromkeys((429, 503, 529), _RETRY_MORE_OFTEN),
     401: "pass api_key=...",
     403: "if there is a reverse proxy, let it send the Host header that the server expects",
     404: "check that this is the right kind of server, and that its version is new enough",

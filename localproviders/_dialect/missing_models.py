@@ -35,15 +35,15 @@ def complete_error(
     ways: Mapping[Optional[str], str],
     nearest: Nearest = most_similar,
 ) -> None:
-    """Add the model that was probably meant to an error, and the models that the server has.
+    """Add the name that the caller probably meant, and the models of the server, to an error.
 
     Args:
-        error: The error. It is left unchanged if its hint is not in `ways`: then it has said
-            everything.
+        error: The error. It is left unchanged if its hint is not in `ways`, because such an
+            error is already complete.
         ask: Asks the server for its models, if the error does not have their names. If this
             fails, the error gets no names.
-        ways: For each hint, what follows after the names of the models. It may contain
-            ``{model}``, for the name of the missing model.
+        ways: For each hint, the text that follows the names of the models in the new hint. It may
+            contain ``{model}``, for the name of the missing model.
         nearest: Finds the most similar name, as the server compares names.
     """
     if not error.model or error.hint not in ways:
@@ -73,7 +73,7 @@ def names_hint(names: Sequence[str], owner: str = "the server has") -> str:
 
 
 def join_names(names: Sequence[str], most: int = 5) -> str:
-    """Join names with commas; after the first ones, only the number of the others follows."""
+    """Return the first names, at most `most`, joined with commas, and the number of the others."""
     more = len(names) - most
     shown = ", ".join(names[:most]) or "none"
     return f"{shown} and {more:,} more" if more > 0 else shown

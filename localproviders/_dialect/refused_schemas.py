@@ -107,11 +107,11 @@ def _says(pattern: str, text: str) -> bool:
 
 
 def schema_keys(request: CompletionRequest) -> Tuple[Hashable, Hashable]:
-    """Return the keys of all schemas, and of the schema of a request, for `Refusals`."""
+    """Return the two keys for `Refusals`: that of all schemas, and that of the request's schema."""
     return ("schema", None), ("schema", hash(_as_json(request.response_schema)))
 
 
 def refused_key(error: ProviderError, request: CompletionRequest) -> Hashable:
-    """Return the key of what an error refuses: the schema of the request, or all schemas."""
+    """Return the key for `Refusals` of the schemas that an error refuses: this one, or all."""
     is_only_this = _says(ABOUT_CONTENT, Unseen(error.server_message or ""))
     return schema_keys(request)[is_only_this]

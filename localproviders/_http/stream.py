@@ -54,7 +54,7 @@ _NO_LAST_RECORD = "the answer ended before its last record"
 _MANY_TIMES, _LONGEST_TOKEN = 30, 64
 
 _LATE_SPLIT = (
-    "the model's thinking was streamed as text, because the answer had only the tag at its end; "
+    "the model's thinking was streamed as text, because the answer had only the closing tag; "
     "the complete response has it in `thinking`"
 )
 

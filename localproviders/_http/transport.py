@@ -380,8 +380,8 @@ class Transport:
         raise failure
 
     def _error_of(self, answer: Answer) -> ProviderError:
-        # Other headers than keys may have ordinary words, which decide the class of the error. So
-        # `_hide` removes them later.
+        # The values of headers that are not keys may be ordinary words, such as those that decide
+        # the class of the error. So `_hide` redacts these values later.
         text = Unseen(self._scrub(_error_text(answer), only_keys=True))
         error = self._explain(answer.status, text, answer.headers)
         self._hide(error, ())

@@ -41,8 +41,9 @@ class CallRunner:
     Args:
         settings: The provider's settings.
         explain: Makes an error from an error response of this dialect.
-        on_failure: Called with each error before it is raised, and with its call: to drop cached
-            facts about the server, and to add what the server can tell about the error.
+        on_failure: Function that is called with each error and its call before the error is
+            raised. It drops cached facts about the server, and adds facts from the server to the
+            error.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ else:
 # Highest number of model names in the hint of a call without a model.
 _MOST_NAMES = 50
 
-# Seconds for which the list of models may take, to complete an error about a missing model.
+# Maximum seconds for the request of the model list that completes an error about a missing model.
 _NAMING_S = 5.0
 
 #: A completion request: its path, its JSON, and the parser of the response.
@@ -107,8 +107,8 @@ class HTTPProvider(ModelProvider):
     #: The kind of server and the path of its addresses, for hints.
     _kind = "this kind of server"
     _api_path = ""
-    #: The hints of errors about a missing model to which the server's models are added; and for
-    #: each, what the new hint says after these models.
+    #: For each hint of an error about a missing model, the text that follows the names of the
+    #: server's models in the completed hint. Errors with other hints are not completed.
     _ways_to_get: Mapping[Optional[str], str] = {None: ""}
 
     def __init__(self, settings: Settings) -> None:

@@ -101,7 +101,7 @@ class OwnField(NamedTuple):
 
     def on(self, path: str) -> Hashable:
         """Return the key of this field in `Refusals`."""
-        # No other field has both: two fields can have the same name, or the same first key.
+        # The name alone is not unique, and neither is the first key. Both together are.
         return path, self.name, self.keys[0]
 
 
@@ -128,7 +128,7 @@ def schema_field(keys: Tuple[str, ...], leave_out: Callable[[Dict[str, Any]], bo
 
 
 def _with_one_system_message(payload: Dict[str, Any]) -> bool:
-    """Join the system messages of a request to its first message; return whether that changed it.
+    """Join the system messages into the first message; return whether the request has changed.
 
     Only texts are joined, in their order. Messages with other content are not changed.
     """

@@ -18,7 +18,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Run the command line, and return its exit status.
 
     A `ProviderError` is printed as one line on standard error, and its `exit_code` is the
-    status. So is an `OSError`, such as a full disk, with status 1. After Ctrl-C the status is 130.
+    status. An `OSError`, such as a full disk, is also printed as one line; the status is 1. After
+    Ctrl-C the status is 130.
     """
     arguments = _parser().parse_args(argv)
     _escape_unencodable()

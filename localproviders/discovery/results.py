@@ -302,7 +302,7 @@ def _tried_lines(tried: Tuple[Probe, ...]) -> List[str]:
         for probe in tried
         if probe.outcome != "nothing"
     ]
-    # A host that was given alone is tried at each usual port.
+    # A host that was given without a port is tried at each usual port.
     reasons = dict.fromkeys(f"{urlsplit(p.endpoint).hostname}: {p.reason}" for p in unknown)
     closed = [f"no server listens at {', '.join(silent)}"] if silent else []
     return [*lines, *reasons, *closed]

@@ -115,7 +115,7 @@ _MODULES = (
     "numpy", "tqdm", "yaml",
 )  # fmt: skip
 
-# A copy of pip for one installation does not suggest its own update.
+# pip must not suggest its own update, because this copy is used for one installation only.
 _NO_VERSION_CHECK = "--disable-pip-version-check"
 
 # Hint for a machine on which the engine cannot run.
@@ -280,7 +280,7 @@ def _run_pip(arguments: List[str], folder: str) -> None:
 
 
 def _unpack_pip(folder: str) -> str:
-    """Unpack the pip that Python contains into a folder, and return the path of its package."""
+    """Unpack Python's own copy of pip into a folder, and return the path of its package."""
     import subprocess  # slow to import, and only the functions that start pip need it
 
     # The output is shown only if this fails: it says that pip is now installed, and after Ctrl-C it

@@ -171,7 +171,7 @@ class Memory:
         return model
 
     def load_for_block(self, block: Block, model: str, options: Mapping[str, Any]) -> LoadedModel:
-        """Load a model, and remember the copy that was there before."""
+        """Load a model, and store the copy that was in memory before."""
         seen: List[Optional[LoadedModel]] = []
 
         def on_found(found: Optional[LoadedModel]) -> None:
@@ -189,7 +189,7 @@ class Memory:
             on_found,
         )
         block.loaded = State(loaded, facts=requested)
-        # `load` replaces a copy with an idle limit if the limit is not wanted.
+        # If `keep_alive` is infinity, `load` replaces a copy that has an idle limit.
         block.has_own_timer = any(found and found.expires_at != loaded.expires_at for found in seen)
         return loaded
 

@@ -115,7 +115,7 @@ def _did_you_mean(model: str, available: Iterable[str]) -> str:
 def name_aliases(error: ModelNotFoundError, aliases: Aliases) -> None:
     """Add the aliases to an error about a model that no server has.
 
-    If the name resembles an alias most, the error suggests this alias, and no download.
+    If the most similar name is an alias, the error suggests this alias instead of a download.
     """
     if not error.model or any(error.model in names for names in aliases.values()):
         return

@@ -12,7 +12,7 @@ from localproviders.kinds import Look, ProviderKind
 from localproviders.secret import Unseen
 
 _PORT = 11434
-# Ends of addresses that people copy from examples: the roots of the API and of OpenAI's dialect.
+# Ends of addresses in examples, which users copy: the roots of the API and of OpenAI's dialect.
 _API_ROOTS = ("api", "v1")
 
 KIND = ProviderKind(

@@ -173,7 +173,7 @@ class Memory:
         return listed_name(model).lower()
 
     def load_for_block(self, block: Block, model: str, options: Mapping[str, Any]) -> LoadedModel:
-        """Load a model, and remember how it was before."""
+        """Load a model, and store the state that it had in memory before."""
         requested, timer = self.requested_window(model), options["keep_alive"]
 
         def on_found(found: Optional[LoadedModel]) -> None:
@@ -186,7 +186,10 @@ class Memory:
         return loaded
 
     def restore(self, block: Block, model: str, state: State, timeout: Timeout) -> None:
-        """Load a model with its earlier window and timer, and restore that of later requests."""
+        """Load a model with its earlier window and timer.
+
+        Later requests of the provider contain the window that they contained before the block.
+        """
         is_changed = block.has_other_window(state)
         window = state.loaded.context_length if is_changed else None
         self.load(model, window, state.timer, timeout, None)
@@ -424,7 +427,7 @@ class Memory:
             sleep(call, next(waits))
 
     def _check_name(self, model: str, call: Call) -> None:
-        """Check that the server has a model, which is not in memory.
+        """Check that the server has a model that is not in memory.
 
         Raises:
             ModelNotFoundError: The server does not list the model.

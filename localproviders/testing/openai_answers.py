@@ -76,7 +76,7 @@ class TextAnswer:
             "prompt_tokens_details": {"cached_tokens": 0},
         }
 
-    def beside(self) -> Dict[str, Any]:
+    def extra_fields(self) -> Dict[str, Any]:
         """Return the fields of a whole answer that follow its usage: the times of llama.cpp."""
         return {
             "timings": {
@@ -109,7 +109,7 @@ class TextAnswer:
         end = self.record({"delta": {}}, self.finish)
         if self.wants_usage:
             return [*records, end, {**self.record(None), **self._end()}]
-        return [*records, {**end, **self.beside()}]
+        return [*records, {**end, **self.extra_fields()}]
 
     @property
     def begun(self) -> int:
@@ -136,13 +136,13 @@ class TextAnswer:
     def whole(self) -> Dict[str, Any]:
         """Return the whole answer."""
         kind = "chat.completion" if self.chat else "text_completion"
-        fields = {**self._fields(kind), "usage": self.usage(), **self.beside()}
+        fields = {**self._fields(kind), "usage": self.usage(), **self.extra_fields()}
         return {"choices": [self.whole_choice()], **fields}
 
     def record(
         self, content: Optional[Mapping[str, Any]], finish: Optional[str] = None
     ) -> Dict[str, Any]:
-        """Return a record of the stream; without content, one that has no choice."""
+        """Return a record of the stream. If `content` is None, the record has no choice."""
         kind = "chat.completion.chunk" if self.chat else "text_completion"
         choices = [] if content is None else [self.choice(content, finish)]
         return {"choices": choices, **self._fields(kind)}
@@ -194,11 +194,11 @@ class TextAnswer:
         return self.record({**content, **self.logprobs([piece])})
 
     def _end(self) -> Dict[str, Any]:
-        return {"usage": self.usage(), **self.beside()}
+        return {"usage": self.usage(), **self.extra_fields()}
 
 
 def stream_of(answers: Sequence[TextAnswer]) -> Answer:
-    """Return the stream of an answer. Those of several prompts follow each other."""
+    """Return the stream of one or several answers, one after another."""
     records = [record for answer in answers for record in answer.records()]
     return Answer(
         [*map(dumps, records), _DONE],
@@ -212,7 +212,7 @@ def stream_of(answers: Sequence[TextAnswer]) -> Answer:
 
 
 def _speed(name: str, tokens: int) -> Dict[str, Any]:
-    """Return the times of a part of the work, at one millisecond for each token."""
+    """Return the durations of the prompt or the answer, with one millisecond for each token."""
     return {
         f"{name}_n": tokens,
         f"{name}_ms": float(tokens),

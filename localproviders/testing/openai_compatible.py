@@ -139,7 +139,7 @@ class FakeOpenAICompatible(FakeServer):
         return TextAnswer
 
     def complete_answers(self, answers: Sequence[TextAnswer], model: FakeModel) -> None:
-        """Add facts about the model to answers. Does nothing here."""
+        """Add facts about the model to answers. Subclasses override this; here it does nothing."""
 
     def vector(self, values: List[float], encoding: Any) -> Any:
         """Return a vector in the requested encoding."""

@@ -1,6 +1,6 @@
 """Checks of requests in the OpenAI dialect, as llama.cpp makes them.
 
-The words of the refusals are those of llama.cpp's server, build b11549.
+The texts of the refusals are those of llama.cpp's server, build b11549.
 """
 
 from __future__ import annotations

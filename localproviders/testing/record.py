@@ -53,8 +53,8 @@ class Recorder(ScriptedServer):
     Keys, tokens and cookies in the headers of a request are replaced wherever they occur in the
     exchange, even if they are escaped in JSON or in the address. If such a secret has fewer than
     eight characters, it is replaced only in its header. In the strings of JSON, parts of a secret
-    are replaced, too: a part of at least eight characters, also if several records of a stream have
-    a piece of it each. Secrets in the headers of the response are replaced there. Secrets are not
+    with at least eight characters are replaced, too, even if such a part is divided among several
+    records of a stream. Secrets in the headers of the response are replaced there. Secrets are not
     found in a compressed response, nor in the log-probabilities of single tokens.
 
     Args:
@@ -171,7 +171,7 @@ class Replayer(ScriptedServer):
         super().__init__(self._recorded_steps)
 
     def rewind(self) -> None:
-        """Begin again: the next request receives the first of its responses."""
+        """Begin again: each request receives the first of its recorded responses next."""
         with self._lock:
             self._replayed.clear()
 
@@ -183,7 +183,7 @@ class Replayer(ScriptedServer):
         key = _request_key(exchange.method, path, body)
         answers = self._answers.get(key)
         if answers is None:
-            # Clients retry status 500 and above, and show the words of this form.
+            # Clients do not retry status 400, and show the text of an error in this form.
             message = f"{exchange.method} {path} with this body was not recorded"
             error = {"message": message, "type": "invalid_request_error", "code": 400}
             return [http_answer({"error": error}, status="400 Bad Request")]

@@ -223,7 +223,7 @@ class ScriptedServer:
 
     An exception of the script, or of a function among its steps, is kept in `errors`. `stop`, or
     the end of the ``with`` block, raises the first one. If the script itself fails, the client
-    receives status 500 with the words of the exception; if a step fails, the connection is closed.
+    receives status 500 with the text of the exception; if a step fails, the connection is closed.
     A request that is not valid HTTP receives status 400.
 
     Args:
@@ -369,7 +369,7 @@ class ScriptedServer:
             self._swap(sock, None)
 
     def _end(self, sock: socket.socket, exchange: Optional[Exchange], error: BaseException) -> None:
-        """End a connection as the exception says that ended its requests."""
+        """End a connection in the way that the exception of its last request demands."""
         if isinstance(error, _MalformedError):
             _refuse_malformed(sock)
         elif _is_of_socket(error):
@@ -401,7 +401,7 @@ class ScriptedServer:
                 exchange.sock.sendall(step)
 
     def _steps(self, exchange: Exchange) -> Iterable[Step]:
-        """Return the steps of the script, or of an answer that reports its exception."""
+        """Return the steps of the script; if it fails, those of a response with status 500."""
         try:
             self._before_body(exchange)
             exchange.read_body()
@@ -414,7 +414,7 @@ class ScriptedServer:
             answer = http_answer({"error": words}, status="500 Internal Server Error")
             if exchange.method == "HEAD":
                 answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-            # The rest of a body that was not read would be taken for the next request.
+            # Unread bytes of this request body would be taken for the next request.
             return [answer] if exchange._is_read else [answer, Exchange.close]
 
 

@@ -57,7 +57,7 @@ def mask_parts(body: bytes, secrets: Iterable[str]) -> bytes:
 
 
 def _parts(secrets: Iterable[str]) -> Set[str]:
-    """Return all parts of the shortest length: a longer part consists of several of them."""
+    """Return all parts of the shortest length. A longer part consists of several such parts."""
     found: Set[str] = set()
     for secret in map(Unseen, secrets):
         starts = range(len(secret) - _SHORTEST_PART + 1)
@@ -78,7 +78,7 @@ def _literals_by_name(body: bytes) -> Dict[bytes, List[_Literal]]:
 
 
 def _spans(literals: List[_Literal], parts: Set[str]) -> Iterator[Tuple[int, int]]:
-    """Yield the start and the end in the body of each character that belongs to a part."""
+    """Yield the positions in the body, start and end, of each character that belongs to a part."""
     texts = [literal.text() for literal in literals]
     marked = _marked("".join(texts), parts)
     if not marked:
@@ -103,7 +103,7 @@ def _marked(text: str, parts: Set[str]) -> Set[int]:
 
 
 def _character(unit: bytes) -> str:
-    """Return one character for a written one. Invalid UTF-8 becomes a character of no secret."""
+    """Return the character of one unit. Invalid UTF-8 becomes a character that no secret has."""
     if unit.startswith(b"\\u") and len(unit) == 6:
         return chr(int(unit[2:], 16))
     if unit.startswith(b"\\"):

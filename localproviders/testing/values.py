@@ -86,8 +86,8 @@ class Reply(Record):
         finish_reason: The finish reason; None leaves it out of the response.
         model: The model named in the response, if it differs from the requested one.
         remote_host: The host in the response of a cloud model (Ollama).
-        pause_s: Seconds of silence before each piece. A response that is not a stream comes after
-            the seconds of all its pieces.
+        pause_s: Seconds of silence before each piece of the text. A response that is not a stream
+            is sent after the pauses of all its pieces together.
     """
 
     text: str = field(default="Hello there, friend.", metadata=CONTENT)

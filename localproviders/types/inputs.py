@@ -427,13 +427,13 @@ def model_name(model: Any) -> Any:
 
 
 def named(model: Union[str, ModelInfo, LoadedModel]) -> str:
-    """Return the name of the model of a verb that needs one.
+    """Return the model name for a method that needs one.
 
     Args:
         model: The name of a model, or the value that describes it.
 
     Raises:
-        ConfigurationError: The name is empty or None, or the value is of another kind.
+        ConfigurationError: The name is empty or None, or the value has another type.
     """
     name = model_name(model)
     if isinstance(name, str):

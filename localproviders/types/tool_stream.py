@@ -86,9 +86,9 @@ class ToolStream:
         try:
             chunk = self._loop.next_chunk()
         except BaseException as error:
-            # Also for an exception of the caller, such as KeyboardInterrupt: the loop cannot
-            # continue in the middle of a step.
-            closed = CancelledError("the stream ended before, because of another exception")
+            # An exception of the caller, such as KeyboardInterrupt, ends the stream, too: the loop
+            # cannot continue in the middle of a step.
+            closed = CancelledError("the stream has already ended, because of another exception")
             self._failure = error if isinstance(error, ProviderError) else closed
             self._loop.close()
             raise

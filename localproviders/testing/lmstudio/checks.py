@@ -1,6 +1,6 @@
 """Checks of requests, as LM Studio makes them.
 
-The words of the refusals are in docs/reference/lmstudio.md, "Error texts".
+The texts of the refusals are in docs/reference/lmstudio.md, "Error texts".
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def check_fields(body: Mapping[str, Any], known: FrozenSet[str]) -> None:
     for name, value in body.items():
         found, wanted = json_type(value), _TYPES.get(name)
         if wanted is not None and found != wanted:
-            # The words are inferred: those known are of zod, which the server uses, and zod's
-            # words for a wrong type are these.
+            # This text is inferred. The known refusals are texts of zod, the library with which the
+            # server checks requests, and this is the text of zod for a wrong type.
             raise invalid(f"Expected {wanted}, received {found}", code="invalid_type", param=name)
 
 
@@ -95,7 +95,7 @@ def check_item(item: Any) -> None:
     """Check an item of the input of a native chat.
 
     Raises:
-        RefusedError: Its type is unknown, or it has no content.
+        RefusedError: The type of the item is unknown, or the item has no content.
     """
     if not isinstance(item, dict) or item.get("type") not in ("text", "image"):
         raise invalid(

@@ -110,7 +110,7 @@ class FakeLMStudio(Downloads, StatefulChat):
         check_images(body, model)
 
     def prompts(self, body: Mapping[str, Any]) -> List[str]:
-        """Return the prompt of a completion request as a single one."""
+        """Return a list with the only prompt of a completion request."""
         return [str(body.get("prompt"))]
 
     def inputs(self, body: Mapping[str, Any]) -> List[str]:

@@ -31,12 +31,12 @@ class LMStudioAnswer(TextAnswer):
         return self.model
 
     def usage(self) -> Dict[str, Any]:
-        """Return the numbers of tokens, with that of the reasoning."""
+        """Return the numbers of tokens, including the number of reasoning tokens."""
         usage = super().usage()
         del usage["prompt_tokens_details"]
         return {**usage, "completion_tokens_details": {"reasoning_tokens": len(self.thoughts)}}
 
-    def beside(self) -> Dict[str, Any]:
+    def extra_fields(self) -> Dict[str, Any]:
         """Return the statistics, which are empty without a draft model."""
         return {"stats": {}}
 
@@ -45,7 +45,7 @@ class LMStudioAnswer(TextAnswer):
         return {"logprobs": None}
 
     def message(self) -> Dict[str, Any]:
-        """Return the message of a whole answer, which has all fields."""
+        """Return the message of a whole answer, including the fields that are empty."""
         return {
             "role": "assistant",
             "content": "".join(self.pieces),
@@ -100,7 +100,7 @@ class OldAnswer(LMStudioAnswer):
     #: The facts about the model, which the server sets.
     model_info: Mapping[str, Any] = MappingProxyType({})
 
-    def beside(self) -> Dict[str, Any]:
+    def extra_fields(self) -> Dict[str, Any]:
         """Return the facts that a whole answer of ``v0`` has beside the usage."""
         return {
             "stats": {
@@ -118,5 +118,5 @@ class OldAnswer(LMStudioAnswer):
         }
 
     def last_records(self) -> List[Dict[str, Any]]:
-        """Return nothing, because streams of ``v0`` have no usage."""
+        """Return an empty list, because streams of ``v0`` have no record with the usage."""
         return []

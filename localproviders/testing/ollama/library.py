@@ -37,11 +37,11 @@ _ABILITIES = {
 
 _MISSING = "pull model manifest: file does not exist"
 _SUCCESS = {"status": "success"}
-#: Number of the first bytes of each uploaded file that are kept.
+#: Number of bytes at the beginning of each uploaded file that are kept.
 _MAGIC_BYTES = 8
 
 # Size in bytes of the largest file of a model, equal on the disk and in memory. The size of a model
-# also depends on its name, because two real models hardly have the same size.
+# also depends on its name, because two real models seldom have the same size.
 _SIZE = 2019393189
 _STUB_SIZE = 384
 # Fields of a request to create a model that are not part of the model.
@@ -204,7 +204,7 @@ class FakeLibrary(FakeServer):
         """Return a model.
 
         Raises:
-            RefusedError: There is no such model, with `missing` as its text; or no name.
+            RefusedError: There is no such model (then the text is `missing`), or the name is empty.
         """
         if not name:
             raise RefusedError("model is required")

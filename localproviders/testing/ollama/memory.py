@@ -39,7 +39,7 @@ class FakeMemory(FakeLibrary):
         self._without_shift: Set[str] = set()
 
     def load_for(self, model: FakeModel, exchange: Exchange, body: Mapping[str, Any]) -> float:
-        """Load a model as a request says, start its timer, and return the seconds of the load.
+        """Load the model of a request, start its timer, and return the seconds of the load.
 
         Raises:
             RefusedError: An option of the request has the wrong type.
@@ -89,7 +89,7 @@ class FakeMemory(FakeLibrary):
         return model.context_length
 
     def _changes_shift(self, model: FakeModel, exchange: Exchange, body: Mapping[str, Any]) -> bool:
-        """Return whether a request loads a model again because of ``shift``.
+        """Return whether a request makes the server load a model again because of ``shift``.
 
         Source: docs/reference/ollama.md, "Options".
         """

@@ -1,6 +1,7 @@
-"""Checks of the options and the schema of a request, which the fake Ollama refuses after loading.
+"""Checks of the options and the schema of a request to the fake Ollama.
 
-The refusals follow docs/reference/ollama.md, "Options" and "Structured output".
+Like the server, the fake checks them after loading the model. The refusals are described in
+docs/reference/ollama.md, "Options" and "Structured output".
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 
 def options_of(body: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the options of a request that have a value. Integers are cut off at the point.
+    """Return the options of a request that are not null. An integer option loses its fraction.
 
     Raises:
         RefusedError: An option has the wrong type.
@@ -69,7 +70,7 @@ def _refuse(name: str, words: str) -> Any:
 
 
 def window_of(options: Mapping[str, Any]) -> Optional[int]:
-    """Return the context window that a request asks for; None if it asks for none."""
+    """Return the requested context window; None if the request has none."""
     window = options.get("num_ctx")
     return None if window is None else max(_SMALLEST_WINDOW, window)
 

@@ -1,4 +1,4 @@
-"""Prompts of the fake Ollama: their length, and what happens to those that are too long.
+"""Prompts of the fake Ollama: their length, and how they are cut if they are too long.
 
 Source: docs/reference/ollama.md, "Context window".
 """
@@ -36,10 +36,10 @@ def allocated(window: int) -> int:
 
 
 def fit_prompt(body: Mapping[str, Any], window: int, tokens: int) -> int:
-    """Return the number of prompt tokens that are left of a prompt.
+    """Return the number of prompt tokens after a prompt that is too long has been cut.
 
     Raises:
-        RefusedError: The prompt does not fit, and may not be cut.
+        RefusedError: The prompt is too long, and the request forbids to cut it.
     """
     limit = allocated(window)
     if body.get("truncate") is False and tokens > limit:

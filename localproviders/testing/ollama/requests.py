@@ -1,6 +1,6 @@
 """Checks of requests to the fake Ollama: JSON, types of fields and durations.
 
-The refusals have the words of Go's JSON decoder, like those of the server. They were measured with
+The refusals have the texts of Go's JSON decoder, like those of the server. They were measured with
 Ollama 0.33.0-rc2; docs/reference/ollama.md, "Status codes", has their status.
 """
 
@@ -103,7 +103,7 @@ def body_of(exchange: Exchange, shape: str, fields: Fields) -> Dict[str, Any]:
 
 
 def _decode(data: bytes) -> Any:
-    """Return the first JSON value of a body. Like the server, ignore what follows it."""
+    """Return the first JSON value of a body. Like the server, ignore the rest of the body."""
     text = data.decode("utf-8", errors="replace").lstrip(" \t\r\n")
     if not text:
         raise RefusedError("missing request body")
@@ -252,10 +252,10 @@ _PART = r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)"
 def keep_alive_s(body: Mapping[str, Any]) -> Optional[float]:
     """Return the field ``keep_alive`` of a request in seconds; None if it is not given.
 
-    A number counts seconds. A text is a duration such as ``5m``. A negative value is for ever.
+    A number is in seconds. A text is a duration such as ``5m``. A negative value means for ever.
 
     Raises:
-        RefusedError: The value is neither.
+        RefusedError: The value is neither a number nor a duration.
     """
     # Described in docs/reference/ollama.md, "Keep-alive".
     value = body.get("keep_alive")

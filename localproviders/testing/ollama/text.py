@@ -89,7 +89,7 @@ class FakeText(FakeMemory):
     def chat_turn(
         self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel
     ) -> Union[Turn, Answer]:
-        """Return what the model answers in a chat; or a refusal, or the rendered prompt."""
+        """Return the answer of a chat; or the response, if it has no text of the model."""
         _require_ability(model, "chat", f'"{body["model"]}" does not support chat')
         if body.get("tools"):
             words = f"{full_name(model.name)} does not support tools"
@@ -99,7 +99,7 @@ class FakeText(FakeMemory):
     def generate_turn(
         self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel
     ) -> Union[Turn, Answer]:
-        """Return how the model continues a text; or a refusal, or the rendered prompt."""
+        """Return the continuation of a text; or the response, if it has no text of the model."""
         self.check_generates(body, model)
         if body.get("suffix"):
             words = f"{full_name(model.name)} does not support insert"
@@ -110,7 +110,7 @@ class FakeText(FakeMemory):
         """Check that a model can continue a text.
 
         Raises:
-            RefusedError: It cannot.
+            RefusedError: The model cannot.
         """
         _require_ability(model, "chat", f'"{body["model"]}" does not support generate')
 
@@ -167,7 +167,8 @@ def _check_reply(reply: Reply, model: FakeModel) -> None:
     """Check that a model can make a reply.
 
     Raises:
-        ValueError: It cannot. The reply would let a test pass that fails with the real server.
+        ValueError: The model cannot. With such a reply, a test would pass that fails with the real
+            server.
     """
     if reply.thinking and not model.can("thinking"):
         raise ValueError(
@@ -223,13 +224,13 @@ def _written(
 
 
 def _context(body: Mapping[str, Any], turn: Turn) -> List[int]:
-    """Return the numbers of all tokens so far, which the next request can hand back."""
+    """Return the numbers of all tokens so far, which the client may send with its next request."""
     texts = (body["prompt"], "".join(turn.thoughts), "".join(turn.pieces))
     return [*body.get("context", []), *(number for text in texts for number in token_ids(text))]
 
 
 def _as_rendered(body: Mapping[str, Any], prompt: str) -> Dict[str, Any]:
-    """Return the record with a prompt, which is the texts of the request and its tools.
+    """Return the record with the rendered prompt: the texts of the request and its tools.
 
     Source: docs/reference/ollama.md, "Rendered prompts".
     """

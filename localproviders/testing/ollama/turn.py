@@ -24,7 +24,7 @@ class Part(NamedTuple):
 
 
 class Turn:
-    """A reply of the script, cut like the server would cut it.
+    """A reply of the script, shortened as the server would shorten it.
 
     Args:
         reply: The scripted reply.

@@ -1,6 +1,7 @@
 """OpenAI's dialect of the fake Ollama, under ``/v1``.
 
-Like the server, the fake converts each request to one of its own API, and the answer back. The
+Like the server, the fake converts each request to Ollama's own API, and the answer to OpenAI's
+dialect. The
 shape of the answers follows recordings of the server (`tests/data/ollama`, ``v1_*``).
 """
 
@@ -48,7 +49,7 @@ _Record = Dict[str, Any]
 class FakeV1(FakeVectors):
     """The part of `FakeOllama` that speaks OpenAI's dialect."""
 
-    # Like the server's, the numbers in the ids repeat after 999 answers.
+    # As in the server, the numbers in the ids repeat after 999 answers.
     _numbers: Iterator[int] = count()
 
     def v1_error(self, refused: RefusedError) -> Answer:

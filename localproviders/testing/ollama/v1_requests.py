@@ -125,7 +125,7 @@ def _part(part: Any) -> Dict[str, Any]:
 
 
 def _image(url: Any) -> str:
-    """Return the data of an image. The server fetches no address."""
+    """Return the data of an image. An image at a web address is refused."""
     starts: List[str] = [*_IMAGES, "data:;base64,"]
     found = next((s for s in starts if isinstance(url, str) and url.startswith(s)), None)
     if found is None:
