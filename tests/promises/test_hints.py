@@ -273,7 +273,7 @@ _METHODS = (
 )
 
 
-def test_an_address_copied_from_an_example_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_copied_from_an_example_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     for fake_of, provider_of in ((FakeOllama, OllamaProvider), (FakeLMStudio, LMStudioProvider)):
         with fake_of(["m"]) as fake:
             for path in _METHODS:

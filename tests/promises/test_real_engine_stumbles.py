@@ -98,20 +98,22 @@ def test_a_name_with_a_prefix_or_suffix(engine: Provoked, name: str) -> None:
     assert result.text == "It rains."
 
 
-def test_an_unknown_name_is_told_and_the_loop_goes_on(engine: Provoked) -> None:
+def test_an_unknown_name_is_reported_to_the_model_and_the_loop_goes_on(engine: Provoked) -> None:
     result = run(engine, calls("forecast", city="Oslo"), calls(city="Oslo"), DONE)
     assert [step.error is None for step in result.steps] == [False, True]
     assert "the tools are: weather" in result.steps[0].content
 
 
-def test_a_number_in_a_text_is_converted_and_a_word_is_told(engine: Provoked) -> None:
+def test_a_number_in_a_text_is_converted_and_a_word_is_reported_to_the_model(
+    engine: Provoked,
+) -> None:
     result = run(engine, calls(city="Oslo", days="5"), calls(city="Oslo", days="five"), DONE)
     good, bad = result.steps
     assert (good.content, good.converted) == ("rain in Oslo for 5 days", ("days",))
     assert "arguments.days" in str(bad.error)
 
 
-def test_a_call_whose_json_is_broken_is_told(engine: Provoked) -> None:
+def test_a_call_whose_json_is_broken_is_reported_to_the_model(engine: Provoked) -> None:
     broken = calls(city="Oslo", more={"stop": ["slo"]})
     result = run(engine, broken, calls(city="Oslo"), DONE)
     assert [step.error is None for step in result.steps] == [False, True]
@@ -147,7 +149,7 @@ def test_a_call_in_the_text_is_a_warning_or_is_run(engine: Provoked) -> None:
     assert broken.steps == () and "could not be read" in broken.response.warnings[0]
 
 
-def test_a_stream_of_tools_with_stumbles(engine: Provoked) -> None:
+def test_a_stream_of_tools_with_a_broken_call(engine: Provoked) -> None:
     broken = calls(city="Oslo", more={"stop": ["slo"]})
     engine.provoke(broken, calls("functions.weather", city="Oslo"), DONE)
     with engine.stream_tools(
@@ -194,7 +196,7 @@ def test_json_in_a_fence_or_in_prose_is_read(
 
 
 @pytest.mark.parametrize("text", [f"Either {_JSON} or {_OTHER}", '{"name": 7}'])
-def test_another_answer_is_asked_for(engine: Provoked, text: str) -> None:
+def test_an_answer_that_does_not_fit_is_requested_again(engine: Provoked, text: str) -> None:
     parsed = parse(engine, says(text), says(_OTHER))
     assert (parsed.value, parsed.attempts) == (City("Rome"), 2)
 

@@ -56,7 +56,7 @@ def test_nested_blocks_unload_the_model_at_the_end_of_the_last_one(
 
 
 @pytest.mark.parametrize(("start", "kind", "model"), MAKERS)
-def test_a_model_that_was_there_before_stays_there(
+def test_a_model_that_was_in_memory_before_stays_there(
     made: Any, start: Any, kind: Any, model: str
 ) -> None:
     with start() as fake, made(kind, fake.url) as provider, kind(fake.url) as other:
@@ -72,7 +72,7 @@ def test_a_model_that_was_there_before_stays_there(
 
 
 @pytest.mark.parametrize(("start", "kind", "model"), MAKERS)
-def test_an_inner_block_gives_the_window_back_to_the_outer_one(
+def test_the_end_of_an_inner_block_restores_the_window_of_the_outer_one(
     made: Any, start: Any, kind: Any, model: str
 ) -> None:
     with start() as fake, made(kind, fake.url) as provider:
@@ -136,7 +136,7 @@ def _left_s(provider: OllamaProvider) -> Optional[float]:
 
 @pytest.mark.parametrize("before", [120, math.inf])
 @pytest.mark.parametrize("inside", [None, 3600, math.inf, "2h"])
-def test_the_timer_of_a_model_that_was_there_is_set_back(before: Any, inside: Any) -> None:
+def test_the_timer_of_a_model_that_was_in_memory_is_restored(before: Any, inside: Any) -> None:
     with FakeOllama(["m"]) as fake, OllamaProvider(fake.url) as provider:
         OllamaProvider(fake.url).load("m", keep_alive=before)
         with provider.keep_loaded("m", keep_alive=inside):
@@ -146,7 +146,7 @@ def test_the_timer_of_a_model_that_was_there_is_set_back(before: Any, inside: An
         assert left is None if before == math.inf else left and 100 < left < 121
 
 
-def test_the_timer_of_an_outer_block_is_set_back() -> None:
+def test_the_timer_of_an_outer_block_is_restored() -> None:
     with FakeOllama(["m"]) as fake, OllamaProvider(fake.url) as provider:
         with provider.keep_loaded("m", keep_alive="10m"):
             with provider.keep_loaded("m", keep_alive=math.inf):
@@ -174,7 +174,7 @@ def test_later_requests_have_the_window_that_they_had_before_the_block() -> None
         assert "options" not in [e for e in fake.exchanges if e.path == "/api/chat"][-1].json
 
 
-def test_a_model_that_was_deleted_in_the_block_is_no_error() -> None:
+def test_a_model_that_was_deleted_in_the_block_raises_no_error() -> None:
     with FakeOllama(["m"]) as fake, OllamaProvider(fake.url) as provider:
         with provider.keep_loaded("m"):
             provider.delete("m")
@@ -194,7 +194,7 @@ def test_a_copy_with_an_idle_limit_is_not_kept_for_ever() -> None:
         assert fake.loaded == {}
 
 
-def test_a_load_that_fails_leaves_the_outer_block_alone() -> None:
+def test_a_load_that_fails_does_not_change_the_outer_block() -> None:
     with FakeLMStudio([QWEN]) as fake, LMStudioProvider(fake.url) as provider:
         with provider.keep_loaded(QWEN):
             with pytest.raises(UnsupportedError):
@@ -251,7 +251,7 @@ class _Other(ModelProvider):
         self.memory = []
 
 
-def test_another_provider_gets_it_by_its_public_methods() -> None:
+def test_keep_loaded_of_another_provider_uses_its_public_methods() -> None:
     other = _Other()
     with other.keep_loaded("m", context_length=10):
         with other.keep_loaded("m", context_length=20):

@@ -97,7 +97,7 @@ def test_a_step_comes_before_a_later_tool_has_ended(ollama: ServedProvider) -> N
     assert contents == ["ended 0", "ended 1"]
 
 
-def test_exceptions_and_unknown_tools_are_told(served: ServedProvider) -> None:
+def test_exceptions_and_unknown_tools_are_reported_to_the_model(served: ServedProvider) -> None:
     def odd(n: int) -> int:
         if n % 2:
             raise ValueError(f"{n} is odd")
@@ -233,7 +233,7 @@ def test_an_end_between_two_chunks_waits_too(ollama: ServedProvider, gate: Gate,
     assert sorted(gate.ran) == sorted(gate.ended)
 
 
-def test_the_first_exception_of_a_tool_is_raised_and_all_steps_are_told(
+def test_the_first_exception_of_a_tool_is_raised_and_has_all_steps(
     ollama: ServedProvider,
 ) -> None:
     meeting = Meeting(3)
@@ -306,7 +306,7 @@ def test_an_interrupt_waits_for_running_tools(ollama: ServedProvider, gate: Gate
     assert sorted(gate.ran) == sorted(gate.ended) == [0, 1]
 
 
-def test_an_exit_inside_a_tool_comes_out(ollama: ServedProvider) -> None:
+def test_a_system_exit_inside_a_tool_is_raised(ollama: ServedProvider) -> None:
     def leave(n: int) -> str:
         raise SystemExit(n)
 
@@ -330,7 +330,7 @@ def test_a_tool_may_close_its_own_stream(ollama: ServedProvider) -> None:
             list(streams[0])
 
 
-def test_without_a_further_thread_the_tools_run_in_this_one(
+def test_if_no_thread_can_be_started_the_tools_run_in_this_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def cannot(thread: threading.Thread) -> None:

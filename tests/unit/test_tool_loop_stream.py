@@ -334,7 +334,7 @@ def test_no_exception_of_a_tool_looks_like_the_end_of_the_stream(
         assert type(caught.value) is same
 
 
-def test_a_call_that_cannot_be_read_is_told_in_a_stream_too() -> None:
+def test_a_call_that_cannot_be_read_is_reported_to_the_model_in_a_stream_too() -> None:
     bad = json.loads(json.dumps(_CALLED).replace("b", "b").replace("2}", "2"))
     refusal = http_answer({"error": {"message": "Failed to parse tool call: x"}}, status="500 x")
     rounds = [

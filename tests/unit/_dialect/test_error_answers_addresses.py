@@ -144,7 +144,7 @@ def test_a_web_server_is_named(make: Any, call: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [OllamaProvider, LMStudioProvider, OpenAICompatibleProvider])
-def test_what_is_no_json_makes_the_hint_ask_for_the_kind(make: Any) -> None:
+def test_a_response_that_is_not_json_makes_the_hint_ask_for_the_kind(make: Any) -> None:
     path = "/v1" if make is OpenAICompatibleProvider else ""
     with ScriptedServer(http_answer("Hello", content_type="text/plain")) as server:
         hint = _hint(make, server.url.rstrip("/") + path, _VERBS[0]) or ""

@@ -107,7 +107,9 @@ def test_every_verb_on_lm_studio_names_the_model_that_was_meant_and_those_that_a
         assert pulls is (verb not in NOT_HELPED_BY_A_DOWNLOAD), verb
 
 
-def test_a_misspelt_alias_is_no_download(ollama: OllamaProvider, studio: LMStudioProvider) -> None:
+def test_a_misspelt_alias_suggests_no_download(
+    ollama: OllamaProvider, studio: LMStudioProvider
+) -> None:
     aliases = {"fast": ("ollama/llama3.2",), "vectors": ("ollama/nomic-embed-text",)}
     for providers in ([ollama], [studio], [ollama, studio]):
         local = LocalProvider(providers, aliases=aliases)
@@ -119,7 +121,7 @@ def test_a_misspelt_alias_is_no_download(ollama: OllamaProvider, studio: LMStudi
                 assert "the aliases are: fast, vectors; the models are: " in str(error.hint)
 
 
-def test_a_model_that_is_no_misspelt_alias_may_be_downloaded(ollama: OllamaProvider) -> None:
+def test_a_name_that_resembles_no_alias_suggests_a_download(ollama: OllamaProvider) -> None:
     local = LocalProvider([ollama], aliases={"fast": "llama3.2"})
     error = _missing(VERBS["chat"], local, "mistral")
     assert "did you mean" not in error.message
@@ -238,7 +240,7 @@ def test_a_verb_that_needs_a_model_refuses_an_empty_name(ollama: OllamaProvider)
             assert "list_models()" in str(caught.value.hint)
 
 
-def test_an_empty_name_is_no_model_for_a_provider_either(ollama: OllamaProvider) -> None:
+def test_an_empty_name_counts_as_no_model_in_a_constructor_too(ollama: OllamaProvider) -> None:
     info = ollama.list_models()[0]
     url = ollama.settings.endpoint.url
     assert OllamaProvider(url, model="").settings.model is None

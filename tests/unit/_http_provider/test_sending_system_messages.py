@@ -66,7 +66,7 @@ def test_refused_system_messages_are_sent_as_one_with_a_warning(kind: str) -> No
         assert (first.attempts, second.attempts) == (2, 1)
 
 
-def test_every_form_of_a_call_does_it() -> None:
+def test_every_form_of_a_call_joins_refused_system_messages() -> None:
     def tool() -> str:
         return "x"
 
@@ -87,7 +87,7 @@ def test_a_refusal_is_remembered_for_the_model_only() -> None:
     assert [len(messages) for messages in _chats(server)] == [5, 4, 5, 4]
 
 
-def test_what_cannot_be_joined_stays_an_error() -> None:
+def test_system_messages_that_cannot_be_joined_stay_an_error() -> None:
     refusal = http_answer(_REFUSALS[0][1], status=_REFUSALS[0][0])
     begins_well: List[Any] = [Message.system("one"), Message.user("a")]
     extra = {"extra_body": {"messages": [{"role": "system", "content": "x"}] * 2}}

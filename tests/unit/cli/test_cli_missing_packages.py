@@ -155,7 +155,7 @@ def test_without_pip_the_copy_in_python_is_used_for_this_installation_only(
     assert "install" in run and not Path(folder).exists()
 
 
-def test_a_pip_that_cannot_be_unpacked_shows_why(monkeypatch: Any, capsys: Any) -> None:
+def test_if_pip_cannot_be_unpacked_the_reason_is_shown(monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.setattr(installing, "why_unsupported", lambda: None)
     monkeypatch.setattr(installing, "_has_module", lambda name: name == "ensurepip")
     failed = subprocess.CompletedProcess([], 1, stdout=b"ensurepip is disabled\n")

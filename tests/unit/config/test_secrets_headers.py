@@ -44,7 +44,7 @@ def test_every_form_of_a_value_is_read(machine: Machine) -> None:
     assert KEY[:9] not in shown and "literal" not in shown
 
 
-def test_a_configured_server_receives_them() -> None:
+def test_a_configured_server_receives_the_headers() -> None:
     logins: List[Mapping[str, Any]] = [
         {"headers": {"X-Team": "a"}, "username": "me", "password": "secret"},
         {"headers": {"X-Team": "a", "Authorization": SecretString("Basic bWU6c2VjcmV0")}},
@@ -107,6 +107,6 @@ def test_a_readable_file_must_not_contain_a_key_in_a_header(machine: Machine) ->
             machine.load()
 
 
-def test_a_user_needs_a_password() -> None:
+def test_a_user_without_a_password_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="together"):
         ServerConfig(name="x", kind="ollama", username=SecretString("me"))

@@ -251,7 +251,7 @@ def test_the_exceptions_are_listed_until_the_end() -> None:
         fake.errors.clear()  # the test expected them, so the end of the block raises nothing
 
 
-def test_a_script_that_finds_no_file_is_not_a_client_that_left() -> None:
+def test_a_missing_file_in_a_script_is_not_a_client_that_left() -> None:
     def script(exchange: Exchange) -> List[Any]:
         return [_file(exchange)]
 
@@ -294,14 +294,14 @@ def test_an_exception_of_the_fake_is_an_answer_and_fails_the_test(path: str, met
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
     ],
 )
-def test_what_is_not_http_is_refused(request_: bytes) -> None:
+def test_a_request_that_is_not_http_is_refused(request_: bytes) -> None:
     with FakeOllama() as fake, socket.create_connection(("127.0.0.1", fake.port)) as client:
         client.sendall(request_)
         with client.makefile("rb") as answer:
             assert answer.read().startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
-def test_a_chunked_body_that_ends_too_early_is_no_request() -> None:
+def test_a_chunked_body_that_ends_too_early_is_not_a_request() -> None:
     head = b"POST /api/chat HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
     with FakeOllama() as fake:
         for body in (b"", b"5\r\nab"):

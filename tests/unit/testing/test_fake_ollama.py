@@ -103,7 +103,7 @@ def test_an_upload_in_chunks_is_read(client: Client) -> None:
     assert (wrong.status_code, "digest mismatch" in wrong.text) == (400, True)
 
 
-def test_a_key_is_asked_for() -> None:
+def test_a_fake_with_a_key_refuses_requests_without_it() -> None:
     with FakeOllama(api_key="k" * 9) as fake:
         for provider_class, url in (
             (OllamaProvider, fake.url),
@@ -348,7 +348,9 @@ def test_what_ollama_accepts_is_accepted(client: Client) -> None:
         ({"$ref": "#/$defs/A", "$defs": {}}, "Error resolving ref #/$defs/A: A not in {}"),
     ],
 )
-def test_a_schema_that_is_no_grammar_is_refused(client: Client, schema: Any, words: str) -> None:
+def test_a_schema_that_cannot_become_a_grammar_is_refused(
+    client: Client, schema: Any, words: str
+) -> None:
     answer = client.post("/api/chat", {**CHAT, "format": schema})
     error = json.loads(answer.json()["error"])["error"]
     assert (answer.status_code, error["code"]) == (400, 400)

@@ -113,7 +113,7 @@ def test_llama_cpp_leaves_out_the_empty_fields_of_a_message() -> None:
     assert (message["reasoning_content"], len(message["tool_calls"])) == ("Hm.", 1)
 
 
-def test_llama_cpp_tells_the_role_once_in_a_stream() -> None:
+def test_llama_cpp_sends_the_role_once_in_a_stream() -> None:
     with FakeOpenAICompatible() as fake:
         fake.reply_with(Reply(text="a b", thinking="Hm.", tool_calls=(_CALL,)))
         records = stream(fake, stream_options={"include_usage": True})
