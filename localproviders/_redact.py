@@ -73,7 +73,7 @@ def title_of(page: str) -> str:
 
 
 def not_json(text: str, reason: object) -> str:
-    """Return the error message for a text that is not JSON: a web page, or invalid for a reason."""
+    """Return the error message for a text that is a web page, or is not JSON for this reason."""
     if not re.match(r"\s*<(!doctype|html|head)\b", text, re.IGNORECASE):
         return f"the answer is not JSON: {reason}"
     title, message = title_of(text), "the answer is a web page and not JSON"
@@ -172,8 +172,8 @@ def _common_runs(error_text: str, texts: List[str]) -> Set[str]:
     """Return every sequence of 16 characters that occurs both in the error text and in a text.
 
     Each text of the request is split into pieces of 8 characters. A sequence of 16 contains at
-    least one complete piece. So only the surroundings of pieces that occur in the error text are
-    compared.
+    least one complete piece. So a sequence is compared only if it contains a piece that occurs in
+    the error text.
     """
     runs, pieces = _substrings(error_text, _RUN), _substrings(error_text, _STEP)
     found: Set[str] = set()

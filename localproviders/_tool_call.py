@@ -46,7 +46,7 @@ def _run_to_end(result: Any) -> Any:
     returned unchanged.
 
     Raises:
-        ConfigurationError: An event loop runs in this thread, so it cannot wait for a coroutine.
+        ConfigurationError: The tool is asynchronous, and an event loop runs in this thread already.
         Exception: An exception of the tool.
     """
     if isinstance(result, abc.Generator):
@@ -102,7 +102,7 @@ def find_tool(tools: Mapping[str, Tool], name: str) -> Tool:
     """Return the tool that a call names.
 
     Raises:
-        NotRunError: There is no such tool, or the name fits several.
+        NotRunError: There is no such tool, or the name fits several tools.
     """
     if name in tools:
         return tools[name]

@@ -55,7 +55,8 @@ def parse(
 ) -> Parsed[Any]:
     """Send a request until an answer follows the schema, at most `max_attempts` times.
 
-    An answer that the server ended for its repetitions is one that does not follow the schema.
+    If the server ended an answer because the model repeated itself, the answer counts as one that
+    does not follow the schema.
 
     Args:
         provider: The provider that sends the requests.
@@ -68,7 +69,7 @@ def parse(
     Raises:
         ValueError: An argument is invalid.
         SchemaError: No answer followed the schema, or an answer was cut off. Its cause is a
-            `RepetitionError` if the server ended the last answer for its repetitions.
+            `RepetitionError` if the server ended the last answer because the model repeated itself.
         ProviderError: A request failed.
     """
     if max_attempts < 1:
@@ -119,7 +120,7 @@ def _form_of(response_type: Any) -> _Form:
     # mean the wrapper.
     is_sendable = schema.get("type") == "object" or '"#"' in json.dumps(schema, default=str)
     sent: Mapping[str, Any] = schema if is_sendable else _wrap(schema)
-    # The caller may have meant other properties to be allowed in a schema, but not in a type.
+    # A schema of the caller may allow further properties on purpose. A type does not allow them.
     if not isinstance(response_type, Mapping):
         sent = closed(sent)
     return _Form(response_type, schema, sent, is_wrapped=not is_sendable)
@@ -234,7 +235,7 @@ def _parse_json(text: str, look: Look) -> Any:
 
 
 def _read_in_words(text: str, form: _Form, look: Look) -> Optional[_Reading]:
-    """Read an answer with words before or after its only JSON value; None if it is no such one."""
+    """Read an answer with words before or after its only JSON value; None for other answers."""
     for part in values_in_words(text, only_object=form.schema.get("type") == "object"):
         try:
             value = _parse_json(part, look)

@@ -44,7 +44,7 @@ def complete_error(
             fails, the error gets no names.
         ways: For each hint, the text that follows the names of the models in the new hint. It may
             contain ``{model}``, for the name of the missing model.
-        nearest: Finds the most similar name, as the server compares names.
+        nearest: Finds the most similar name, by the rules by which the server compares names.
     """
     if not error.model or error.hint not in ways:
         return

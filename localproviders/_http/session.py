@@ -314,7 +314,7 @@ class Session:
     ) -> requests.PreparedRequest:
         """Return a prepared request: a copy of an earlier one that differs only in its body.
 
-        Without it, requests would repeat the same work. A copy takes 4 µs, preparing 130 µs.
+        A copy takes 4 µs; preparing the request again would take 130 µs.
         """
         if isinstance(body, Upload):
             return _prepared(method, url, headers, body)

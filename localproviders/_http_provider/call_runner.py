@@ -135,8 +135,9 @@ class CallRunner:
         Args:
             method: HTTP method.
             path: Path below the endpoint.
-            read: Called with the JSON and a function that checks the limits of the call.
-                `read` calls this function while it makes many values.
+            read: Function that makes the result from the JSON. Its second argument is a function
+                that checks the limits of the call. If `read` makes many values, it calls this
+                function again and again.
             timeout: The caller's argument.
             cancel: The caller's argument.
             payload: JSON of the request, if any.

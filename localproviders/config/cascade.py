@@ -262,8 +262,8 @@ def _make_server(name: str, merged: Layer, tables: Tables) -> ServerConfig:
 def _kind_of(name: str, own: Dict[str, Any]) -> str:
     """Return the kind of a server whose table does not set the kind.
 
-    If the table has a key that only some kinds have, this is the first kind whose required keys are
-    all set. Otherwise it is the name of the server.
+    If the table has a key that only some kinds have, return the first kind whose required keys are
+    all set. Otherwise return the name of the server.
     """
     if not all(key in SERVER for key in own):
         for kind in kinds.registered():
@@ -324,7 +324,10 @@ def _check_login(server_path: KeyPath, own: Dict[str, Any], merged: Layer) -> No
 
 
 def _check_own_keys(server_path: KeyPath, kind: ProviderKind, merged: Layer) -> Dict[str, Any]:
-    """Check and return the values of keys that another kind declares with a different type."""
+    """Check and return the values that were not checked before the kind of the server was known.
+
+    These are the values of keys that several kinds declare with different types.
+    """
     values: Dict[str, Any] = {}
     for key in map(own_key, kind.keys):
         path = (*server_path, key.path[-1])
@@ -523,7 +526,7 @@ class Config(Record):
     def _dotted_names(self, keys: Sequence[Key]) -> List[str]:
         """Return the dotted names of all keys that this configuration can have."""
         names = [server.name for server in self.servers]
-        # The names of aliases and headers are the user's.
+        # Aliases and headers are left out, because the user chooses their names.
         rows = [row.path for row in keys if row.path[0] != "aliases" and row.path[3:] != (ANY,)]
         found = [".".join(path) for path in rows if ANY not in path]
         found += [

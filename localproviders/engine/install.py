@@ -39,12 +39,12 @@ _SECRET_WORDS = frozenset(
 _SECRET_ENDINGS = ("APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "SSHPASS")
 _OURS = "LOCALPROVIDERS_"
 
-# The name of a scratch folder has the number of its process.
+# The name of a scratch folder contains the ID of the process that made it.
 _SCRATCH_PREFIX = "localproviders-"
 _SCRATCH_NAME = re.compile(r"localproviders-([0-9]{1,10})-[a-z0-9_]{8}")
-# Minimum age, in seconds, of a folder that is removed. A process in another container has a number
-# that is unknown here, so it seems to have ended. Until this age, its folder is kept all the same.
-# That is long enough: making a model file takes seconds.
+# Minimum age, in seconds, of a folder that is removed. The ID of a process in another container is
+# unknown here, so a running process may seem to have ended. Its folder is kept until this age. An
+# hour is enough, because making a model file takes seconds.
 _ORPHAN_S = 3600
 
 
@@ -224,19 +224,19 @@ def install(run: Optional[Callable[[List[str]], object]] = None) -> None:
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """Make a temporary folder for this process; remove folders left by processes now dead."""
+    """Make a temporary folder for this process, and remove the folders of ended processes."""
     remove_orphans(tempfile.gettempdir(), _SCRATCH_NAME)
     return tempfile.TemporaryDirectory(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-")
 
 
 def remove_orphans(folder: str, name: Pattern[str]) -> None:
-    """Remove the folders inside a folder that were left by processes of this user, now dead.
+    """Remove the folders inside a folder that ended processes of this user have left.
 
     Symbolic links, folders of other users and folders younger than an hour are kept.
 
     Args:
         folder: The folder to search.
-        name: Pattern for the names of the folders. Its first group is the number of the process.
+        name: Pattern for the names of the folders. Its first group is the ID of the process.
             If this group is None, the process counts as ended.
     """
     with suppress(OSError), os.scandir(folder) as entries:
@@ -258,7 +258,7 @@ def _is_orphan(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_running(process: Optional[str]) -> bool:
-    """Return whether a process with this number may be running."""
+    """Return whether a process with this ID may be running."""
     if not int(process or 0):
         return False
     try:
@@ -283,8 +283,8 @@ def _unpack_pip(folder: str) -> str:
     """Unpack Python's own copy of pip into a folder, and return the path of its package."""
     import subprocess  # slow to import, and only the functions that start pip need it
 
-    # The output is shown only if this fails: it says that pip is now installed, and after Ctrl-C it
-    # contains a traceback.
+    # The output is shown only if the command fails. Otherwise it would mislead: it says that pip is
+    # now installed. After Ctrl-C it contains a traceback, which is not shown either.
     done = subprocess.run(  # noqa: S603  # a fixed command
         [*interpreter(), "-m", "ensurepip", "--root", folder],
         cwd=folder,

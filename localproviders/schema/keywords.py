@@ -65,7 +65,7 @@ def type_of(value: Any) -> Optional[str]:
 def comparable(value: Any) -> Any:
     """Return a string for a large number, and any other value unchanged.
 
-    It is easy to find large numbers with the same hash, from 2**61 - 1 on. A set of thousands of
+    From 2**61 - 1 on, it is easy to find numbers with the same hash. Making a set of thousands of
     them takes quadratic time. The hash of a string is random in every process, so a sender
     cannot choose strings with the same hash.
     """
@@ -415,7 +415,7 @@ def inline_inside(
     inliner = _Inliner(schema)
     if "#" in inliner.kept:
         raise ConfigurationError(
-            "the schema refers to '#', which would be another schema inside a type",
+            "the schema refers to '#', which means another schema if it is a part of a type",
             hint="put the schema that refers to itself under '$defs'",
         )
     names = {reference: reserve(_steps(reference)[-1]) for reference in sorted(inliner.kept)}

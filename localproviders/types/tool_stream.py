@@ -50,8 +50,8 @@ class ToolStream:
         ProviderError: The server refused a request, or failed in another way.
         Exception: A tool raised this exception, and `on_tool_error` is ``raise``.
 
-    The attribute `partial` of each `ProviderError` holds the text of its round, and `run` the
-    rounds before it.
+    Each `ProviderError` has the text of the failed round in its attribute `partial`, and the
+    earlier rounds in its attribute `run`.
     """
 
     def __init__(self, loop: RunningLoop) -> None:
@@ -71,7 +71,7 @@ class ToolStream:
         try:
             chunk = self._read()
         except StopIteration as error:
-            # It would end the caller's loop as if the run were complete.
+            # A StopIteration would end the caller's loop as if the run were complete.
             raise RuntimeError("a tool or on_step raised StopIteration") from error
         if chunk is None:
             raise StopIteration
