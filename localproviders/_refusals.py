@@ -1,4 +1,4 @@
-"""A memory of what the server of one provider refuses: fields of requests, and schemas."""
+"""The fields of requests, and the schemas, that the server of one provider has refused."""
 
 from __future__ import annotations
 

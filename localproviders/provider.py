@@ -488,7 +488,7 @@ class ModelProvider(ABC):
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
                 these begin with a system message, both are sent as one.
-            tools: Tools that the model may call: several, or one alone.
+            tools: A tool that the model may call, or several of them.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits.
             cancel: A token that ends the call when another thread sets it.
@@ -533,7 +533,7 @@ class ModelProvider(ABC):
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
                 these begin with a system message, both are sent as one.
-            tools: Tools that the model may call: several, or one alone.
+            tools: A tool that the model may call, or several of them.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The time between two chunks counts.
             cancel: A token that ends the call when another thread sets it.
@@ -797,8 +797,9 @@ class ModelProvider(ABC):
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
-            tools: Functions with annotations, or `Tool` values that have a `function`; or one of
-                them alone. A function may be an ``async def``; it then runs with `asyncio.run`.
+            tools: Functions with annotations, or `Tool` values that have a `function`. A single
+                tool needs no list. A function may be an ``async def``, which runs with
+                `asyncio.run`.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
                 these begin with a system message, both are sent as one.
@@ -879,8 +880,9 @@ class ModelProvider(ABC):
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
-            tools: Functions with annotations, or `Tool` values that have a `function`; or one of
-                them alone. A function may be an ``async def``; it then runs with `asyncio.run`.
+            tools: Functions with annotations, or `Tool` values that have a `function`. A single
+                tool needs no list. A function may be an ``async def``, which runs with
+                `asyncio.run`.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
                 these begin with a system message, both are sent as one.

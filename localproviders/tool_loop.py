@@ -510,9 +510,9 @@ _READ_IN_TEXT = "a tool call was read from the text, because the server did not 
 def _calls_of(error: ToolCallError) -> Optional[Sequence[Tuple[ToolCall, str]]]:
     """Return the calls of an answer with calls that could not be read.
 
-    Each has the reason why it could not be read, or an empty text. The result is empty if they are
-    unknown, because the server could not parse them, and None if the model cannot be told of them,
-    because they were cut off.
+    Each call has the reason why it could not be read, or an empty text. The result is empty if the
+    calls are unknown, because the server could not parse them. It is None if the calls were cut
+    off: then the model cannot correct them.
     """
     known: Optional[Sequence[Tuple[ToolCall, str]]] = getattr(error, "_calls", None)
     return () if known is None and error.server_message else known

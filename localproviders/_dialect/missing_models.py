@@ -52,7 +52,8 @@ def complete_error(
     try:
         names = names or tuple(info.name for info in ask())
     except ProviderError as failure:
-        # A server without the route of the list is one of another kind, which the hint names.
+        # If the server lacks the route of the model list, it is of another kind. The hint of this
+        # failure names that kind.
         lacks_route = failure.status in (404, 405) and not isinstance(failure, ModelNotFoundError)
         error.hint = (lacks_route and failure.hint) or way or error.hint
         return

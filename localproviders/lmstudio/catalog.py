@@ -145,10 +145,10 @@ class Catalog:
     def _probe(self, call: Call) -> _Found:
         """Detect the generation: request the list of each generation, newest first.
 
-        The first list that exists decides. A server of another kind has only the oldest list; then
-        its refusal of the others is raised. If LM Studio lacks a list, it does not answer with
-        status 404: it answers unknown paths with status 200 and an error
-        (docs/reference/lmstudio.md, "Endpoints").
+        The first list that exists decides. If the server has only the oldest list, and this list is
+        of another kind of server, the refusal of the other lists is raised. If LM Studio lacks a
+        list, it does not answer with status 404: it answers unknown paths with status 200 and an
+        error (docs/reference/lmstudio.md, "Endpoints").
         """
         refusal: Optional[ProviderError] = None
         for generation in _GENERATIONS[:-1]:

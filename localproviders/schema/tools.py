@@ -109,8 +109,8 @@ def _warn_of_optimization(what: str, lost: Sequence[str]) -> None:
 def as_tools(tools: Tools) -> Tuple[Tool, ...]:
     """Return the tools as a tuple. A tool is made from each function (see `tool_from`).
 
-    A dictionary in the form of OpenAI or Ollama is a tool without a function. One tool alone is a
-    list of one, and None is an empty list.
+    A dictionary in the form of OpenAI or Ollama is a tool without a function. A single tool
+    counts as a list of one tool, and None as an empty list.
 
     Raises:
         ConfigurationError: Two tools have the same name, a value is neither a tool nor a

@@ -333,7 +333,7 @@ class Tool(Record):
 #: or Ollama (docs/tools.md).
 ToolLike = Union[Tool, Mapping[str, Any], Callable[..., Any]]
 
-#: The tools of a call: several, or one alone. None is no tool.
+#: The tools of a call: one tool or several. None means no tools.
 Tools = Union[ToolLike, Sequence[ToolLike], None]
 
 

@@ -278,7 +278,7 @@ class ChunkParser:
             content = ""
         elif type(content) is not str:
             thinking, content = _read_parts(content)
-        # Most pieces of text, or of a call, have no field beside them.
+        # Most records have a piece of text or of a tool call, and no other field.
         is_alone = len(source) == 1 and (content or "tool_calls" in source)
         reasoning = None if is_alone else _first_of(source, _REASONINGS)
         if reasoning is not None:

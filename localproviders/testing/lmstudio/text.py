@@ -101,7 +101,7 @@ class OldAnswer(LMStudioAnswer):
     model_info: Mapping[str, Any] = MappingProxyType({})
 
     def extra_fields(self) -> Dict[str, Any]:
-        """Return the facts that a whole answer of ``v0`` has beside the usage."""
+        """Return the facts that a whole answer of ``v0`` has in addition to the usage."""
         return {
             "stats": {
                 "tokens_per_second": 43.73,
