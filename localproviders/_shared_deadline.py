@@ -116,7 +116,7 @@ class SharedDeadline:
         """Send one request within the remaining time, and return its stream.
 
         Raises:
-            LimitError: A limit expired, as in `send`.
+            LimitError: A limit expired. The total limit is that of the whole call.
             ProviderError: The request failed, and `stream_completion` raised this error.
         """
         self.check()
@@ -129,7 +129,7 @@ class SharedDeadline:
         """Return the next chunk of a stream from `open`, or None after the last one.
 
         Raises:
-            LimitError: A limit expired, as in `send`.
+            LimitError: A limit expired. The total limit is that of the whole call.
             ProviderError: The stream raised this error.
         """
         return self._bounded(lambda: next(stream, None))

@@ -74,7 +74,7 @@ def names_hint(names: Sequence[str], owner: str = "the server has") -> str:
 
 
 def join_names(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names, at most `most`, joined with commas, and the number of the others."""
+    """Return at most `most` names, joined with commas, and the number of the other names."""
     more = len(names) - most
     shown = ", ".join(names[:most]) or "none"
     return f"{shown} and {more:,} more" if more > 0 else shown

@@ -112,6 +112,9 @@ def schema_keys(request: CompletionRequest) -> Tuple[Hashable, Hashable]:
 
 
 def refused_key(error: ProviderError, request: CompletionRequest) -> Hashable:
-    """Return the key for `Refusals` of the schemas that an error refuses: this one, or all."""
+    """Return the key for `Refusals`: that of the request's schema, or that of all schemas.
+
+    The text of the error decides whether the server refuses only this schema.
+    """
     is_only_this = _says(ABOUT_CONTENT, Unseen(error.server_message or ""))
     return schema_keys(request)[is_only_this]

@@ -181,7 +181,7 @@ def check_supported() -> None:
     """Check that the engine can run on this machine.
 
     Raises:
-        DependencyError: The engine cannot run on this machine. The hint says what to use instead.
+        DependencyError: The engine cannot run on this machine. The hint names other servers.
     """
     unsupported = why_unsupported()
     if unsupported:

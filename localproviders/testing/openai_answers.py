@@ -170,7 +170,11 @@ class TextAnswer:
         ]
 
     def call_pieces(self) -> List[Dict[str, Any]]:
-        """Return the tool calls in pieces: the name with the first character, then the rest."""
+        """Return the tool calls in pieces.
+
+        The first piece has the name and the first character of the arguments. The second piece has
+        the other characters.
+        """
         pieces: List[Dict[str, Any]] = []
         for index, call in enumerate(self.calls()):
             text = call["function"]["arguments"]
