@@ -172,8 +172,8 @@ class TextAnswer:
     def call_pieces(self) -> List[Dict[str, Any]]:
         """Return the tool calls in pieces.
 
-        The first piece has the name and the first character of the arguments. The second piece has
-        the other characters.
+        The first piece has the name and the first character of the arguments. Two further pieces
+        have the other characters.
         """
         pieces: List[Dict[str, Any]] = []
         for index, call in enumerate(self.calls()):
