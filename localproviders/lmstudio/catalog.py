@@ -162,7 +162,11 @@ class Catalog:
             self._generation = generation
             return generation, entries
         entries = self._request_list(_GENERATIONS[-1], call)
-        if refusal is not None and refusal.status in (404, 405) and _are_of_another(entries):
+        if (
+            refusal is not None
+            and refusal.status in (404, 405)
+            and wire_models.are_of_another(entries)
+        ):
             raise refusal
         self._generation = _GENERATIONS[-1]
         return _GENERATIONS[-1], entries
@@ -192,16 +196,6 @@ def _means_no_route(error: ProviderError) -> bool:
     A proxy in front of the server may answer with status 404 or 405 instead.
     """
     return isinstance(error, UnsupportedError) or error.status in (404, 405)
-
-
-def _are_of_another(entries: Sequence[wire_models.Entry]) -> bool:
-    """Return whether models belong to another kind of server, such as Ollama.
-
-    LM Studio names the same owner for all models (docs/reference/lmstudio.md, "The list of the
-    OpenAI dialect").
-    """
-    owners = {(entry.info.raw or {}).get("owned_by") for entry in entries}
-    return not owners <= {None, "organization_owner"}
 
 
 def find_entry(model: str, entries: Sequence[wire_models.Entry]) -> Optional[wire_models.Entry]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timedelta
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._address import path_part
 from localproviders._dialect.common import checked, named, unexpected
@@ -136,6 +136,16 @@ class Entry(NamedTuple):
 
     info: ModelInfo
     names: Tuple[str, ...]
+
+
+def are_of_another(entries: Iterable[Entry]) -> bool:
+    """Return whether models belong to another kind of server, such as Ollama.
+
+    LM Studio names the same owner for all models (docs/reference/lmstudio.md, "The list of the
+    OpenAI dialect").
+    """
+    owners = {(entry.info.raw or {}).get("owned_by") for entry in entries}
+    return not owners <= {None, "organization_owner"}
 
 
 def parse_models(
