@@ -11,12 +11,12 @@ _OTHER_NAMES: Mapping[str, str] = {
     "base_url": "host url api_base endpoint address server",
     "api_key": "key token api_token",
     "timeout": "total total_s timeout_s request_timeout read_timeout",
-    "ca_bundle": "verify cafile ca_certs",
+    "ca_bundle": "cafile ca_certs",
     "client_cert": "cert",
     "proxies": "proxy",
     "headers": "default_headers extra_headers http_headers custom_headers",
     "auth": "basic_auth http_auth credentials",
-    "retry": "max_retries retries num_retries max_attempts",
+    "retry": "retry_policy",
     "attempts": "max_retries retries num_retries max_attempts total",
     "first_wait_s": "backoff backoff_factor",
     "longest_wait_s": "backoff_max",
@@ -37,6 +37,7 @@ _OTHER_NAMES: Mapping[str, str] = {
     "stop": "stop_sequences",
     "thinking": "think reasoning reasoning_effort",
     "tools": "functions",
+    "max_rounds": "max_iterations max_turns max_steps max_tool_calls recursion_limit",
 }
 
 #: For each method of a provider, the names of the same thing in other clients.
@@ -85,6 +86,11 @@ _OTHER_PUBLIC_NAMES: Mapping[str, str] = {
 }
 
 
+_RETRY = "pass retry=RetryPolicy(attempts=3), which counts the first attempt, too"
+_VERIFY = (
+    'leave it out, or pass ca_bundle="ca.pem" with your own certificates: TLS is always verified'
+)
+
 #: Advice about keywords that this package does not have. Each row has three fields: the keywords,
 #: separated by blanks; the name of a parameter; and the advice. The advice applies to functions
 #: that have this parameter.
@@ -100,15 +106,48 @@ _ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "on_progress",
         "leave it out, and pass on_progress=function to get the progress reports",
     ),
-    ("options", "temperature", "pass each option as a keyword, such as temperature=0"),
-    ("images image", "messages", "pass Message.user(text, images=[...]) as the message"),
-    ("format response_format response_schema", "response_type", "pass the type after the messages"),
     (
-        "format response_format",
-        "response_schema",
-        'pass a JSON Schema as response_schema={...} ({"type": "object"} for any JSON object), '
-        "or call parse()",
+        "options",
+        "temperature",
+        "pass each option as a keyword, such as temperature=0, context_length=8192 (num_ctx) or "
+        "max_tokens=100 (num_predict)",
     ),
+    (
+        "images image",
+        "messages",
+        'pass Message.user("What is this?", images=[Path("cat.png")]) as the message; images may '
+        "be bytes, too, such as base64.b64decode(text), open files, and images of PIL",
+    ),
+    (
+        "format response_format response_schema json_schema schema response_model output_type",
+        "response_type",
+        "pass the type or the JSON Schema after the messages, as in parse(text, City)",
+    ),
+    (
+        "format response_format json_schema schema response_model",
+        "response_schema",
+        'pass response_schema={"type": "object"} for any JSON object, the dictionary of another '
+        "JSON Schema, or call parse() with a type",
+    ),
+    (
+        "parallel_tool_calls",
+        "parallel",
+        "leave it out: parallel=1 runs the calls of an answer one after another, parallel=4 "
+        "four at once",
+    ),
+    (
+        "parallel_tool_calls",
+        "extra_body",
+        "pass extra_body={'parallel_tool_calls': False} if the server has this field",
+    ),
+    (
+        "n user logit_bias metadata service_tier mirostat mirostat_eta mirostat_tau typical_p "
+        "repeat_last_n num_gpu num_thread num_batch",
+        "extra_body",
+        "pass it in extra_body, under the server's name, if the server has this field",
+    ),
+    ("verify", "ca_bundle", _VERIFY),
+    ("max_retries retries num_retries max_attempts", "retry", _RETRY),
     (
         "host base_url url",
         "strategy",
@@ -117,22 +156,27 @@ _ADVICE: Tuple[Tuple[str, str, str], ...] = (
     (
         "headers auth",
         "strategy",
-        "pass it to a provider in the list, as in [OllamaProvider(headers={...})]",
+        "pass it to a provider in the list, as in [OllamaProvider(headers=headers)]",
     ),
-    ("num_ctx n_ctx", "listeners", "pass context_length=... to each call"),
-    ("num_predict", "listeners", "pass max_tokens=... to each call"),
-    ("think", "listeners", "pass thinking=... to each call"),
-    ("stream", "listeners", "call stream(...) to get chunks, and chat(...) to get a whole answer"),
-    ("images image", "listeners", "pass Message.user(text, images=[...]) to each call"),
+    ("num_ctx n_ctx", "listeners", "pass context_length=8192 to each call"),
+    ("num_predict", "listeners", "pass max_tokens=100 to each call"),
+    ("think", "listeners", "pass thinking=True to each call"),
+    ("stream", "listeners", "call stream() to get chunks, and chat() to get a whole answer"),
+    (
+        "images image",
+        "listeners",
+        'pass Message.user("What is this?", images=[Path("cat.png")]) to each call',
+    ),
     (
         "format response_format response_schema",
         "listeners",
-        "pass response_schema={...} to each call, or call parse()",
+        'pass response_schema={"type": "object"} or another JSON Schema to each call, '
+        "or call parse()",
     ),
     (
         "temperature max_tokens context_length keep_alive thinking seed tools options",
         "listeners",
-        "pass it to each call, as in chat(..., temperature=0)",
+        "pass it to each call, as in chat(text, temperature=0)",
     ),
     (
         "temperature max_tokens model messages prompt system tools response_schema options num_ctx "
@@ -141,7 +185,7 @@ _ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "set it in the CompletionRequest, or call chat()",
     ),
     ("options", "context_length", "pass each option as a keyword, such as context_length=4096"),
-    ("num_ctx", "texts", "leave it out, and call load(model, context_length=...) before"),
+    ("num_ctx", "texts", "leave it out, and call load(model, context_length=8192) before"),
     ("options", "texts", "leave it out: embed() has dimensions, truncate and keep_alive"),
     ("format stream images image temperature max_tokens seed tools", "texts", "leave it out"),
     *(
@@ -156,19 +200,19 @@ _ADVICE: Tuple[Tuple[str, str, str], ...] = (
             (
                 "max_retries retries num_retries retry",
                 parameter,
-                "pass it to the provider: OllamaProvider(retry=RetryPolicy(attempts=...))",
+                "pass it to the provider: OllamaProvider(retry=RetryPolicy(attempts=3))",
             ),
             (
                 "verify ca_bundle proxies proxy api_key listeners headers",
                 parameter,
-                "pass it to the provider, such as OllamaProvider(...)",
+                "pass it to the provider, such as OllamaProvider(headers=headers)",
             ),
         )
     ),
     (
         "max_retries retries num_retries retry verify ca_bundle proxies proxy api_key headers",
         "providers",
-        "pass it to a provider in the list, as in [OllamaProvider(...)]",
+        "pass it to a provider in the list, as in [OllamaProvider(headers=headers)]",
     ),
     ("base_url host url", "start_timeout_s", "leave it out: LocalEngine starts its own server"),
 )

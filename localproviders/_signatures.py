@@ -8,6 +8,7 @@ stand-ins, so that `typing.get_type_hints` works without another package. `Vecto
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from array import array
 from dataclasses import MISSING
@@ -137,6 +138,16 @@ def name_misspelt(function: _Function) -> _Function:
     shown = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
     made: Any = function
     made.__signature__ = signature.replace(parameters=shown)
+    return accept_absent(function)
+
+
+def accept_absent(function: _Function) -> _Function:
+    """Let a method be called without its required arguments, which are then `ABSENT`.
+
+    The method must raise the error itself (`check_given`). So a misspelt keyword can be named
+    even if it was meant as a required argument. The attribute ``__signature__`` must be set before.
+    """
+    made: Any = function
     made.__defaults__ = (ABSENT,) * (function.__code__.co_argcount - 1)
     return function
 
@@ -154,7 +165,27 @@ def wrong_call(function: Callable[..., Any], unknown: Any) -> TypeError:
     parameters = list(inspect.signature(function).parameters)
     if names:
         return unknown_keyword(names[0], function.__name__, parameters)
-    return TypeError(f"{function.__name__}() needs the argument {parameters[1]!r}")
+    return _missing_argument(function.__name__, parameters[1])
+
+
+def check_given(called: str, **arguments: Any) -> None:
+    """Check that no required argument of a function with `accept_absent` is missing.
+
+    Args:
+        called: Name of the function.
+        arguments: Its required arguments.
+
+    Raises:
+        TypeError: One of them is `ABSENT`.
+    """
+    missing = [name for name, value in arguments.items() if value is ABSENT]
+    arguments.clear()  # a traceback must not show prompts
+    if missing:
+        raise _missing_argument(called, missing[0])
+
+
+def _missing_argument(called: str, name: str) -> TypeError:
+    return TypeError(f"{called}() needs the argument {name!r}")
 
 
 def exact_keywords(function: _Function) -> _Function:
@@ -166,6 +197,7 @@ def exact_keywords(function: _Function) -> _Function:
     """
     # The names are computed at the first call. Computing them here would slow down the import.
     known = lru_cache(maxsize=None)(partial(_keywords_of, function))
+    most = lru_cache(maxsize=None)(partial(_most_positional, function))
 
     @wraps(function)
     def checked(*args: Any, **keywords: Any) -> Any:
@@ -173,6 +205,8 @@ def exact_keywords(function: _Function) -> _Function:
         for name in given.cell_contents[1]:
             if name not in known():
                 raise _misspelt_keyword(function, name, *given.cell_contents[0][:1])
+        if len(given.cell_contents[0]) > most():
+            raise _without_name(function, *given.cell_contents[0][:1])
         return function(*given.cell_contents[0], **given.cell_contents[1])
 
     return cast("_Function", checked)
@@ -199,6 +233,28 @@ def exact_constructor(cls: _Class) -> _Class:
 def _keywords_of(called: Callable[..., Any]) -> FrozenSet[str]:
     parameters = inspect.signature(called).parameters.values()
     return frozenset(each.name for each in parameters if each.kind is not each.VAR_KEYWORD)
+
+
+def _most_positional(called: Callable[..., Any]) -> float:
+    """Return how many arguments a function takes without their names."""
+    kinds = [each.kind for each in inspect.signature(called).parameters.values()]
+    variable, by_name = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY
+    return math.inf if variable in kinds else sum(kind < by_name for kind in kinds)
+
+
+def _without_name(function: Callable[..., Any], *first: object) -> TypeError:
+    """Return the error for too many arguments without names. It shows none of the values."""
+    known = inspect.signature(function).parameters
+    is_constructor = function.__name__ == "__init__"
+    called = type(first[0]).__name__ if is_constructor else function.__name__
+    own = [each.name for each in known.values() if each.name not in ("self", "cls")]
+    without = [name for name in own if known[name].kind is not inspect.Parameter.KEYWORD_ONLY]
+    others = own[len(without) :] or own
+    example = "model='llama3.2'" if "model" in others else f"{others[0]}=value"
+    return TypeError(
+        f"{called}() takes only {' and '.join(without) or 'no argument'} without a name: write "
+        f"the others with theirs, such as {example}"
+    )
 
 
 def _misspelt_keyword(function: Callable[..., Any], name: str, *first: object) -> TypeError:

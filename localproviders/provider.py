@@ -27,6 +27,8 @@ from localproviders._signatures import (
     NoKeywords,
     Self,
     Unpack,
+    accept_absent,
+    check_given,
     exact_keywords,
     name_misspelt,
     show_keywords,
@@ -469,6 +471,7 @@ class ModelProvider(ABC):
         with operation, self.stream_completion(request, timeout=timeout, cancel=cancel) as stream:
             return stream.result()
 
+    @accept_absent
     @show_keywords(RequestFields, CompletionRequest)
     def chat(
         self,
@@ -512,6 +515,7 @@ class ModelProvider(ABC):
         with RunningVerb("chat"):
             return self.complete(request, timeout=timeout, cancel=cancel)
 
+    @accept_absent
     @show_keywords(RequestFields, CompletionRequest)
     def stream(
         self,
@@ -685,6 +689,7 @@ class ModelProvider(ABC):
         **fields: Unpack[ParseFields],
     ) -> Parsed[Any]: ...
 
+    @accept_absent
     @show_keywords(ParseFields, CompletionRequest)
     def parse(
         self,
@@ -751,6 +756,7 @@ class ModelProvider(ABC):
         # Sources: docs/reference/ollama.md, "Structured output" (the model does not read the
         # schema), and docs/reference/lmstudio.md, "Structured output" (blanks without end).
         request = chat_request(*sealed.cell_contents, model=model, tools=(), verb="parse")
+        check_given("parse", response_type=response_type)
         return structured.parse(
             self,
             request,
@@ -760,6 +766,7 @@ class ModelProvider(ABC):
             cancel=cancel,
         )
 
+    @accept_absent
     @show_keywords(RequestFields, CompletionRequest)
     def run_tools(
         self,
@@ -852,6 +859,7 @@ class ModelProvider(ABC):
         rules = tool_loop.rules_of(max_rounds, on_tool_error, on_step, text_calls, parallel)
         return tool_loop.run_tools(self, request, rules, timeout, cancel)
 
+    @accept_absent
     @show_keywords(RequestFields, CompletionRequest)
     def stream_tools(
         self,
@@ -941,11 +949,12 @@ def chat_request(
 
     Raises:
         ValueError: The messages are empty or malformed, or the value of a field is impossible.
-        TypeError: There is no such field.
+        TypeError: There is no such field, or a required argument is missing.
         ConfigurationError: A tool cannot be described.
     """
     if fields:
         check_field_names(fields, getattr(ModelProvider, verb))
+    check_given(verb, messages=messages, tools=tools)
     # The constructor accepts more than its annotations say, which are those of the attributes.
     named, given = cast("Optional[str]", model), cast("Any", fields)
     return CompletionRequest(

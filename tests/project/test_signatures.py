@@ -277,12 +277,47 @@ _FOREIGN: List[Tuple[_Call, str]] = [
     ),
     (
         lambda _: OllamaProvider(max_retries=3),
-        "OllamaProvider() got an unexpected keyword 'max_retries'; did you mean 'retry'?",
+        "OllamaProvider() got an unexpected keyword 'max_retries'; "
+        "pass retry=RetryPolicy(attempts=3), which counts the first attempt, too",
+    ),
+    (
+        lambda _: OllamaProvider(verify=False),
+        "OllamaProvider() got an unexpected keyword 'verify'; leave it out, or pass "
+        'ca_bundle="ca.pem" with your own certificates: TLS is always verified',
+    ),
+    (
+        lambda ours: ours.chat("a", max_retries=3),
+        "chat() got an unexpected keyword 'max_retries'; pass it to the provider: "
+        "OllamaProvider(retry=RetryPolicy(attempts=3))",
+    ),
+    (
+        lambda ours: ours.run_tools("a", [], max_iterations=3),
+        "run_tools() got an unexpected keyword 'max_iterations'; did you mean 'max_rounds'?",
+    ),
+    (
+        lambda ours: ours.stream_tools("a", [], parallel_tool_calls=False),
+        "stream_tools() got an unexpected keyword 'parallel_tool_calls'; leave it out: parallel=1 "
+        "runs the calls of an answer one after another, parallel=4 four at once",
+    ),
+    (
+        lambda ours: ours.chat("a", parallel_tool_calls=False),
+        "chat() got an unexpected keyword 'parallel_tool_calls'; "
+        "pass extra_body={'parallel_tool_calls': False} if the server has this field",
+    ),
+    (
+        lambda _: OllamaProvider("127.0.0.1", "llama3.2"),
+        "OllamaProvider() takes only host without a name: write the others with theirs, such as "
+        "model='llama3.2'",
+    ),
+    (
+        lambda _: OpenAICompatibleProvider("http://127.0.0.1:1/v1", "key", "m"),
+        "OpenAICompatibleProvider() takes only base_url without a name: write the others with "
+        "theirs, such as model='llama3.2'",
     ),
     (
         lambda _: OllamaProvider(temperature=0),
         "OllamaProvider() got an unexpected keyword 'temperature'; "
-        "pass it to each call, as in chat(..., temperature=0)",
+        "pass it to each call, as in chat(text, temperature=0)",
     ),
     (
         lambda _: LocalProvider(url="x"),
@@ -339,25 +374,46 @@ _FOREIGN: List[Tuple[_Call, str]] = [
     (
         lambda ours: ours.chat("a", options={}),
         "chat() got an unexpected keyword 'options'; "
-        "pass each option as a keyword, such as temperature=0",
+        "pass each option as a keyword, such as temperature=0, context_length=8192 (num_ctx) or "
+        "max_tokens=100 (num_predict)",
     ),
     (
         lambda ours: ours.chat("a", format="json"),
-        "chat() got an unexpected keyword 'format'; pass a JSON Schema as response_schema={...} "
-        '({"type": "object"} for any JSON object), or call parse()',
+        "chat() got an unexpected keyword 'format'; pass "
+        'response_schema={"type": "object"} for any JSON object, the dictionary of another JSON '
+        "Schema, or call parse() with a type",
     ),
     (
         lambda ours: ours.parse("a", int, format="json"),
-        "parse() got an unexpected keyword 'format'; pass the type after the messages",
+        "parse() got an unexpected keyword 'format'; "
+        "pass the type or the JSON Schema after the messages, as in parse(text, City)",
     ),
     (
         lambda ours: ours.parse("a", int, response_schema={}),
-        "parse() got an unexpected keyword 'response_schema'; pass the type after the messages",
+        "parse() got an unexpected keyword 'response_schema'; "
+        "pass the type or the JSON Schema after the messages, as in parse(text, City)",
+    ),
+    (
+        lambda ours: ours.parse("a", response_format=dict),
+        "parse() got an unexpected keyword 'response_format'; "
+        "pass the type or the JSON Schema after the messages, as in parse(text, City)",
+    ),
+    (lambda ours: ours.parse("a"), "parse() needs the argument 'response_type'"),
+    (
+        lambda ours: ours.chat(prompt="a"),
+        "chat() got an unexpected keyword 'prompt'; "
+        "pass the text as the first argument, or call complete(CompletionRequest(prompt=text))",
+    ),
+    (lambda ours: ours.stream(), "stream() needs the argument 'messages'"),
+    (
+        lambda ours: ours.run_tools("a", functions=[]),
+        "run_tools() got an unexpected keyword 'functions'; did you mean 'tools'?",
     ),
     (
         lambda ours: ours.stream("a", images=["scan.png"]),
         "stream() got an unexpected keyword 'images'; "
-        "pass Message.user(text, images=[...]) as the message",
+        'pass Message.user("What is this?", images=[Path("cat.png")]) as the message; images may be '
+        "bytes, too, such as base64.b64decode(text), open files, and images of PIL",
     ),
     (
         lambda ours: ours.load("m", num_ctx=4096),

@@ -123,10 +123,10 @@ def test_a_long_list_of_long_words_is_searched_in_part_only() -> None:
 
 
 _REFUSED: Dict[str, Tuple[Callable[..., Any], str, str]] = {
-    "num_ctx of a provider": (OllamaProvider, "num_ctx", "context_length=... to each call"),
-    "format of a provider": (OllamaProvider, "format", "response_schema={...} to each call"),
-    "stream of a provider": (OllamaProvider, "stream", "call stream(...)"),
-    "images of a provider": (OllamaProvider, "images", "Message.user(text, images=[...])"),
+    "num_ctx of a provider": (OllamaProvider, "num_ctx", "context_length=8192 to each call"),
+    "format of a provider": (OllamaProvider, "format", "another JSON Schema to each call"),
+    "stream of a provider": (OllamaProvider, "stream", "call stream()"),
+    "images of a provider": (OllamaProvider, "images", 'images=[Path("cat.png")]'),
     "base_url of a provider": (OllamaProvider, "base_url", "did you mean 'host'?"),
     "base_url of a chat": (lambda **it: OllamaProvider().chat("x", **it), "base_url", "(host)"),
     "options of a load": (lambda **it: OllamaProvider().load("m", **it), "options", "keyword"),

@@ -96,7 +96,11 @@ def test_a_request_takes_one_tool_alone_too() -> None:
 WRONG: List[Tuple[Callable[..., Any], str, str]] = [
     (lambda **k: OllamaProvider().count_tokens("Hi", **k), "num_ctx", "does not change the prompt"),
     (lambda **k: OllamaProvider().render("Hi", **k), "options", "does not change the prompt"),
-    (lambda **k: OllamaProvider().render("Hi", **k), "images", "Message.user(text, images=[...])"),
+    (
+        lambda **k: OllamaProvider().render("Hi", **k),
+        "images",
+        'Message.user("What is this?", images=[Path("cat.png")])',
+    ),
     (lambda **k: OllamaProvider().render("Hi", **k), "think", "did you mean 'thinking'?"),
     (lambda **k: OllamaProvider().embed("Hi", **k), "format", "leave it out"),
     (lambda **k: OllamaProvider().embed("Hi", **k), "dims", "did you mean 'dimensions'?"),
@@ -105,7 +109,7 @@ WRONG: List[Tuple[Callable[..., Any], str, str]] = [
     (lambda **k: OllamaProvider().chat("Hi", **k), "max_retries", "retry=RetryPolicy(attempts="),
     (lambda **k: OllamaProvider().embed("Hi", **k), "max_retries", "retry=RetryPolicy(attempts="),
     (lambda **k: OllamaProvider().keep_loaded("m", **k), "ttl", "did you mean 'keep_alive'?"),
-    (OllamaProvider, "max_retries", "did you mean 'retry'?"),
+    (OllamaProvider, "max_retries", "pass retry=RetryPolicy(attempts=3)"),
     (OllamaProvider, "total", "did you mean 'timeout'?"),
     (LocalProvider, "max_retries", "pass it to a provider in the list"),
     (LocalProvider, "verify", "pass it to a provider in the list"),
