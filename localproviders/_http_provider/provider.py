@@ -99,6 +99,8 @@ class HTTPProvider(ModelProvider):
 
     #: Fields of completion requests that this server does not support, each with a hint.
     _unsupported: Mapping[str, str] = {}
+    #: Values of these fields that mean what the server does without the field.
+    _usual: Mapping[str, str] = {}
     #: Fields that this server supports only with messages, not with a prompt.
     _chat_only: Tuple[str, ...] = ("tools", "tool_choice")
     #: Fields of embedding requests that this server does not support, each with a hint.
@@ -382,6 +384,9 @@ class HTTPProvider(ModelProvider):
         for name, instead in unsupported.items():
             value = getattr(request, name)
             if value is None or value == ():
+                continue
+            if value == self._usual.get(name):
+                request = request.replace(**{name: None})
                 continue
             message = f"{self.name} does not support {name}"
             if request.strict:

@@ -152,6 +152,7 @@ class OllamaProvider(HTTPProvider):
     _accept = "application/x-ndjson"
     _ways_to_get = WAYS_TO_GET
     _unsupported: Mapping[str, str] = {"tool_choice": "Ollama has no such field; leave it out"}
+    _usual: Mapping[str, str] = {"tool_choice": "auto"}
 
     @exact_keywords
     @show_keywords(ConnectionOptions, Settings)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
+from itertools import islice
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 from localproviders._record import thawed
@@ -118,6 +119,8 @@ def as_tools(tools: Tools) -> Tuple[Tool, ...]:
     """
     if tools is None:
         return ()
+    if isinstance(tools, Mapping):
+        _refuse_functions_by_name(tools)
     if isinstance(tools, (Mapping, Tool)) or callable(tools):
         tools = [tools]
     if not hasattr(tools, "__iter__"):
@@ -132,6 +135,20 @@ def as_tools(tools: Tools) -> Tuple[Tool, ...]:
             )
         made[tool.name] = tool
     return tuple(made.values())
+
+
+def _name_in_code(tool: Any) -> str:
+    """Return a name that a script may have for a tool, for an error."""
+    name = str(getattr(tool, "name", None) or getattr(tool, "__name__", "tool"))
+    return name if name.isidentifier() else "tool"
+
+
+def _refuse_functions_by_name(tools: Mapping[str, Any]) -> None:
+    if tools and all(callable(each) or isinstance(each, Tool) for each in tools.values()):
+        shown = ", ".join(_name_in_code(each) for each in islice(tools.values(), 3))
+        raise ConfigurationError(
+            "tools is a dictionary of functions, and must be a list", hint=f"write tools=[{shown}]"
+        )
 
 
 def _as_tool(value: Any) -> Tool:

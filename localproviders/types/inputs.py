@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from localproviders._interrupts import is_injected
 from localproviders._record import plain
@@ -25,9 +25,14 @@ _AUDIO_PARTS = ("input_audio",)
 _PARTS = (*_TEXT_PARTS, *_THINKING_PARTS, *_IMAGE_PARTS, *_AUDIO_PARTS)
 
 # Names of the roles in other clients.
-_ROLES = {"developer": "system", "function": "tool"}
+_ROLES = {"developer": "system", "function": "tool", "human": "user", "ai": "assistant"}
+# The roles of a message that is a pair of a role and a text.
+_ROLES_OF_PAIRS = ("system", "user", "assistant", "developer", "human", "ai")
 # Names under which other clients and servers keep the reasoning of a message.
 _THINKING = ("reasoning_content", "reasoning", "reasoning_text")
+# Values of `tool_choice` that name no tool, and the highest number of names in an error.
+_CHOICES = ("auto", "none", "required")
+_MOST_NAMES = 5
 # Fields of an answer that say nothing to the model.
 _METADATA = ("annotations",)
 # Types of audio, by the name of the format.
@@ -52,6 +57,17 @@ def fields_of(value: Any) -> Any:
 # --- messages -------------------------------------------------------------------------------
 
 
+def pair_fields(value: Any) -> Any:
+    """Return the fields of a message that is a pair of a role and a text.
+
+    Any other value is returned unchanged.
+    """
+    is_pair = isinstance(value, (tuple, list)) and list(map(type, value)) == [str, str]
+    if is_pair and value[0] in _ROLES_OF_PAIRS:
+        return {"role": value[0], "content": value[1]}
+    return value
+
+
 def message_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
     """Return the fields of a message from a dictionary of this package, of OpenAI or of Ollama.
 
@@ -69,6 +85,11 @@ def message_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
     _read_thinking(found)
     if role == "tool":
         _read_result(found, data)
+    elif "name" in found:
+        raise ValueError(
+            "name is only for the message of a tool: leave it out, or begin the content with it, "
+            "as in 'Bob: Hello'"
+        )
     _read_content(found)
     _read_calls(found)
     return found
@@ -173,7 +194,7 @@ def _image(part: Mapping[str, Any]) -> Any:
             raise ValueError(
                 "the image of a part of content is an address or another plain text, and nothing "
                 "is downloaded or read for it: write a data: URI, or pass "
-                "Message.user(text, images=[Path(...)])"
+                'Message.user("What is this?", images=[Path("cat.png")]), or the bytes in images'
             )
         return {"uri": url}
     if url is None:
@@ -336,6 +357,26 @@ def result_text(result: Any) -> str:
 
 
 # --- tools ----------------------------------------------------------------------------------
+
+
+def tool_choice(value: Any, tools: Iterable[Any]) -> Any:
+    """Return a `tool_choice` as text: the name of a dictionary's tool; ``required`` for ``any``.
+
+    Raises:
+        ValueError: It is neither text nor such a dictionary, or names none of the tools.
+    """
+    names = [tool.name for tool in tools]
+    must = f"must be auto, none, required, or the name of a tool: {', '.join(names[:_MOST_NAMES])}"
+    if isinstance(value, Mapping):
+        inner = value.get("function", value)
+        value = inner.get("name", value.get("type")) if isinstance(inner, Mapping) else None
+    if value == "any" and "any" not in names:
+        value = "required"
+    if not isinstance(value, str):
+        raise ValueError(f"tool_choice is {kind_of(value)}, and {must}")
+    if names and value not in (*_CHOICES, *names):
+        raise ValueError(f"tool_choice is {value[:40]!r}, and {must}")
+    return value
 
 
 def tool_fields(data: Mapping[str, Any]) -> Dict[str, Any]:

@@ -37,6 +37,7 @@ from localproviders.types.inputs import (
     fields_of,
     kind_of,
     message_fields,
+    pair_fields,
     result_text,
     tool_fields,
     with_ids,
@@ -366,9 +367,10 @@ class ToolCall(Record):
 
 #: The error for an item of the wrong type, by the field of a message.
 _PARTS: Mapping[str, str] = {
-    "images": "takes Image values: Image.from_path(Path(...)), Image.from_data_uri(text), or "
-    "Image.from_bytes(base64.b64decode(text))",
-    "audio": "takes Audio values: Audio.from_path(Path(...))",
+    "images": "takes paths, bytes and Image values: write Path(text) for a file, "
+    "base64.b64decode(text), or Image.from_data_uri(text)",
+    "audio": "takes paths, bytes and Audio values: write Path(text) for a file, or "
+    "base64.b64decode(text)",
     "tool_calls": "takes ToolCall values, such as those of a response",
 }
 
@@ -449,8 +451,11 @@ class Message(Record):
         for name in ("content", "thinking"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, "")
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is {kind_of(getattr(self, name))}, and must be text")
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                is_answer = hasattr(value, "message")
+                more = ": write answer.message instead of this message" if is_answer else ""
+                raise ValueError(f"{name} is {kind_of(value)}, and must be text{more}")
         classes: Tuple[Tuple[str, Any], ...] = (
             ("images", Image),
             ("audio", Audio),
@@ -512,9 +517,14 @@ class Message(Record):
 
 
 #: The messages that `chat` and `stream` accept: a string (one user message), a message, or a list
-#: of messages. A message is a `Message`, or a dictionary in the form of this package, of OpenAI or
-#: of Ollama (docs/chat.md, "Dictionaries as messages").
-Messages = Union[str, Message, Mapping[str, Any], Sequence[Union[Message, Mapping[str, Any]]]]
+#: of messages. A message is a `Message`, a dictionary in the form of this package, of OpenAI or
+#: of Ollama (docs/chat.md, "Dictionaries as messages"), or a pair of a role and a text.
+Messages = Union[
+    str,
+    Message,
+    Mapping[str, Any],
+    Sequence[Union[Message, Mapping[str, Any], Tuple[str, str]]],
+]
 
 
 def as_tuple(name: str, values: Any) -> Tuple[Any, ...]:
@@ -596,11 +606,15 @@ def _message_fields(value: Any) -> Dict[str, Any]:
     """Return the fields of one message."""
     if isinstance(value, Message):
         return dict(vars(value))
-    fields = fields_of(value)
+    fields = pair_fields(fields_of(value))
     if not isinstance(fields, Mapping):
+        more = ": write Message.user(text)" if isinstance(value, str) else ""
+        if isinstance(value, (tuple, list)):
+            more = ', of several values: write {"role": "user", "content": text}'
+        elif hasattr(value, "message"):
+            more = ": write answer.message"
         raise ValueError(
-            f"a message must be a Message or a dictionary, and is {kind_of(value)}"
-            + (": write Message.user(text)" if isinstance(value, str) else "")
+            f"a message must be a Message or a dictionary, and is {kind_of(value)}{more}"
         )
     return message_fields(fields)
 

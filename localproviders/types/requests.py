@@ -27,6 +27,7 @@ from localproviders.types.inputs import (
     keep_alive_seconds,
     model_name,
     plain_number,
+    tool_choice,
 )
 from localproviders.types.messages import Image, Message, Tool, as_tuple
 from localproviders.types.models import LoadedModel, ModelInfo
@@ -76,7 +77,8 @@ class CompletionRequest(Record):
             before the gap.
         suffix: Text after the gap that the model fills; needs `prompt`.
         tools: Tools that the model may call.
-        tool_choice: ``auto``, ``none``, ``required``, or the name of a tool.
+        tool_choice: ``auto``, ``none``, ``required``, or the name of a tool. The constructor also
+            accepts the dictionaries of other clients that name a tool.
         response_schema: JSON Schema that the text of the answer must follow.
         thinking: True or False switches reasoning on or off. A level, such as ``"high"``,
             sets the amount of reasoning.
@@ -166,6 +168,8 @@ class CompletionRequest(Record):
             _check_dictionary(name, getattr(self, name))
 
     def _check_texts(self) -> None:
+        if self.tool_choice is not None:
+            object.__setattr__(self, "tool_choice", tool_choice(self.tool_choice, self.tools))
         for name in ("model", "prompt", "suffix"):
             _check_text(name, getattr(self, name), optional=True)
         for text in self.stop:
@@ -333,6 +337,14 @@ def _texts_in(value: Any) -> Iterator[str]:
             todo.extend(each)
 
 
+#: The advice for keywords that are fields only of a `CompletionRequest`.
+_OF_COMPLETE = {
+    "prompt": "pass the text as the first argument, or call "
+    "complete(CompletionRequest(prompt=text))",
+    "suffix": "call complete(CompletionRequest(prompt=before, suffix=after))",
+}
+
+
 def check_field_names(given: Mapping[str, Any], verb: Any) -> None:
     """Check that all keywords are fields of a request.
 
@@ -347,9 +359,9 @@ def check_field_names(given: Mapping[str, Any], verb: Any) -> None:
     # `show_keywords` has set this attribute. `inspect.signature` would make a copy of it.
     known = verb.__signature__.parameters
     for name in given:
-        if name in ("prompt", "suffix"):
-            instead = f"; pass complete(CompletionRequest({name}=...))"
-            raise TypeError(f"{verb.__name__}() got an unexpected keyword {name!r}{instead}")
+        if name in _OF_COMPLETE:
+            called = verb.__name__
+            raise TypeError(f"{called}() got an unexpected keyword {name!r}; {_OF_COMPLETE[name]}")
         if name not in known:
             raise unknown_keyword(name, verb.__name__, known)
 

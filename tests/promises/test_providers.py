@@ -10,7 +10,7 @@ import pickle
 import signal
 import threading
 import zlib
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 import requests
@@ -241,7 +241,7 @@ def test_lmstudios_list() -> None:
 # --- parameters -----------------------------------------------------------------------------
 
 REFUSED = [
-    (OllamaProvider, {"tool_choice": "auto"}),
+    (OllamaProvider, {"tool_choice": "required"}),
     (LMStudioProvider, {"context_length": 100}),
     (LMStudioProvider, {"logprobs": True}),
     (LMStudioProvider, {"overflow": "truncate"}),
@@ -261,9 +261,42 @@ def test_an_unsupported_parameter_is_refused(kind: Any, fields: Dict[str, Any]) 
     assert server.exchanges == []
 
 
+def test_ollama_lets_the_model_choose_a_tool_without_a_field_for_it() -> None:
+    with ollama_server() as server, OllamaProvider(server.url, model="m") as provider:
+        response = provider.chat("Hi", tool_choice="auto")
+    assert response.warnings == ()
+    assert "tool_choice" not in server.exchanges[-1].json
+
+
+_Verb = Callable[[Any], Any]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda provider: provider.chat("Hi"),
+        lambda provider: list(provider.stream("Hi")),
+        lambda provider: provider.embed(["a"]),
+        lambda provider: provider.parse("Hi", int),
+        lambda provider: provider.run_tools("Hi", []),
+    ],
+    ids=["chat", "stream", "embed", "parse", "run_tools"],
+)
+@pytest.mark.parametrize("kind", [OllamaProvider, LMStudioProvider])
+def test_the_error_for_a_misspelt_model_names_the_one_that_was_meant(
+    kind: Any, call: _Verb
+) -> None:
+    fakes: Dict[Any, Any] = {OllamaProvider: FakeOllama, LMStudioProvider: FakeLMStudio}
+    models = [FakeModel(name="llama3.2", abilities=("chat", "embeddings")), FakeModel(name="qwen3")]
+    with fakes[kind](models) as fake, kind(fake.url, model="lama3.2") as provider:
+        with pytest.raises(ModelNotFoundError, match=r"did you mean 'llama3\.2") as caught:
+            call(provider)
+    assert len(caught.value.available) == 2
+
+
 def test_an_unsupported_parameter_can_be_left_out_with_a_warning() -> None:
     with ollama_server() as server, OllamaProvider(server.url, model="m") as provider:
-        response = provider.chat("Hi", tool_choice="auto", strict=False)
+        response = provider.chat("Hi", tool_choice="required", strict=False)
 
     assert "tool_choice" in response.warnings[0]
     assert "tool_choice" not in server.exchanges[-1].json

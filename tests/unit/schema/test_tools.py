@@ -331,6 +331,10 @@ def test_functions_become_tools_and_tools_stay() -> None:
     ("tools", "words"),
     [
         ([weather, Tool(name="weather")], "two tools have the name 'weather'"),
+        (
+            {"w": weather},
+            "a dictionary of functions, and must be a list (hint: write tools=[weather])",
+        ),
         ([{"name": "a"}, {"name": "a"}], "two tools have the name 'a'"),
         ([3], "'int' is not a function"),
     ],

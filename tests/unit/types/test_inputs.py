@@ -68,6 +68,10 @@ def test_a_part_with_an_image_is_an_image(part: Dict[str, Any]) -> None:
             Message.assistant("x"),
         ),
         ({"role": "user", "content": "x", "images": [_PNG]}, Message.user("x", images=[_IMAGE])),
+        ([("human", "x")], Message.user("x")),
+        ([("system", "x")], Message.system("x")),
+        ([["assistant", "x"]], Message.assistant("x")),
+        ({"role": "ai", "content": "x"}, Message.assistant("x")),
     ],
 )
 def test_a_message_in_another_form_is_the_same_message(given: Any, message: Message) -> None:
@@ -148,6 +152,17 @@ _SECRET = "a private prompt"
     [
         ({"content": _SECRET}, "no role"),
         ([_SECRET], "Message.user(text)"),
+        ([("somebody", _SECRET)], 'write {"role": "user", "content": text}'),
+        ([("tool", _SECRET)], 'write {"role": "user", "content": text}'),
+        ([SimpleNamespace(message=_SECRET)], "write answer.message"),
+        (
+            {"role": "assistant", "content": SimpleNamespace(message=_SECRET)},
+            "write answer.message instead of this message",
+        ),
+        (
+            {"role": "user", "content": "x", "name": _SECRET},
+            "name is only for the message of a tool",
+        ),
         (_user({"type": "file", "file": {"x": _SECRET}}), "'file'"),
         (_user({"type": "text", "text": 3}), "is int, and must be text"),
         (_user({"type": "text"}), "is NoneType, and must be text"),
@@ -232,7 +247,7 @@ def test_an_image_is_made_from_a_path_a_file_or_bytes(tmp_path: Path) -> None:
     [
         (io.StringIO("x"), "mode 'rb'"),
         (io.BytesIO(b""), "seek(0)"),
-        ("a.png", "Image.from_path(Path(...))"),
+        ("a.png", "write Path(text) for a file"),
         (3, "an item is int"),
         (b"x", "not a PNG"),
     ],

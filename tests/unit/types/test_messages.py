@@ -126,8 +126,8 @@ def test_each_constructor_makes_its_message(made: Message, fields: Dict[str, Any
         ({"role": "robot"}, "role is 'robot'"),
         ({"role": "user", "content": b"x"}, "content is bytes"),
         ({"role": "user", "content": [{"type": "text"}]}, "content is list"),
-        ({"role": "user", "images": ["/etc/passwd"]}, "images takes Image"),
-        ({"role": "user", "images": "a.png"}, "images takes Image"),
+        ({"role": "user", "images": ["/etc/passwd"]}, "images takes paths"),
+        ({"role": "user", "images": "a.png"}, "images takes paths"),
         ({"role": "assistant", "tool_calls": [{"id": "a"}]}, "a tool call has no name"),
     ],
 )
@@ -183,8 +183,8 @@ def test_a_path_in_a_dictionary_is_no_image(images: Any) -> None:
     with pytest.raises(ValueError) as caught:
         as_messages([{"role": "user", "content": "x", "images": images}])
     assert str(caught.value) == (
-        "images takes Image values: Image.from_path(Path(...)), Image.from_data_uri(text), or "
-        "Image.from_bytes(base64.b64decode(text)); "
+        "images takes paths, bytes and Image values: write Path(text) for a file, "
+        "base64.b64decode(text), or Image.from_data_uri(text); "
         + ("it is one str" if images == "scan.png" else "an item is str")
     )
 

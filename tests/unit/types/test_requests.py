@@ -125,7 +125,7 @@ def test_the_keywords_of_chat_are_the_fields_of_a_request() -> None:
         ("qqq", "unexpected keyword 'qqq'"),
         (
             "prompt",
-            r"unexpected keyword 'prompt'; pass complete\(CompletionRequest\(prompt=...\)\)",
+            r"'prompt'; pass the text as the first .* complete\(CompletionRequest\(prompt=text\)\)",
         ),
         ("qqqq", "unexpected keyword .qqqq.$"),
     ],
@@ -275,3 +275,34 @@ def test_a_wrong_keep_alive_is_refused_with_its_unit(given: Any) -> None:
         f"keep_alive is {given!r}, and must be seconds, such as 600, a duration, such as '10m', or "
         "math.inf or -1 for ever"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("auto", "auto"),
+        ("look", "look"),
+        ("any", "required"),
+        ({"type": "function", "function": {"name": "look"}}, "look"),
+        ({"type": "function", "name": "look"}, "look"),
+        ({"type": "tool", "name": "look"}, "look"),
+        ({"type": "any"}, "required"),
+        (None, None),
+    ],
+)
+def test_the_choice_of_a_tool_in_another_form_is_the_same(given: Any, read: Any) -> None:
+    request = CompletionRequest(
+        messages=(Message.user("a"),), tools=(Tool(name="look"),), tool_choice=given
+    )
+    assert request.tool_choice == read
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [("lok", "is 'lok'"), (3, "is int"), ({}, "is NoneType"), (True, "is bool")]
+)
+def test_the_choice_of_no_tool_is_refused(given: Any, words: str) -> None:
+    must = "and must be auto, none, required, or the name of a tool: look"
+    with pytest.raises(ValueError, match=f"^tool_choice {words}, {must}$"):
+        CompletionRequest(
+            messages=(Message.user("a"),), tools=(Tool(name="look"),), tool_choice=given
+        )
