@@ -67,6 +67,7 @@ _OTHER_ATTRIBUTES: Mapping[str, str] = {
     "vectors": "data embedding",
     "status": "status_code code",
     "message": "error",
+    "value": "text content parsed output_parsed",
     "to_dict": "get keys values items dict json model_dump",
 }
 

@@ -23,6 +23,7 @@ from localproviders import (
     ModelInfo,
     OllamaProvider,
     OpenAICompatibleProvider,
+    Parsed,
     Progress,
     ProviderError,
     ToolCall,
@@ -141,3 +142,10 @@ def test_an_option_of_another_client_is_answered_with_the_right_one(case: str) -
     with pytest.raises(TypeError) as caught:
         call(**{name: 1})
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["text", "content", "parsed", "output_parsed"])
+def test_the_result_of_parse_names_its_value(name: str) -> None:
+    parsed = Parsed(value=1, response=CompletionResponse(text="1", model="m", provider="p"))
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; did you mean 'value'"):
+        getattr(parsed, name)
