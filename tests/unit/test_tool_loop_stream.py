@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import pickle
 import threading
 from typing import Any, Callable, Dict, List
@@ -109,11 +110,14 @@ def test_the_first_request_goes_out_in_the_call(served: ServedProvider) -> None:
 
 
 def test_nothing_is_sent_with_a_wrong_argument(ollama: ServedProvider) -> None:
-    for wrong in ({"parallel": 0}, {"max_rounds": 0}, {"on_tool_error": "ignore"}):
+    token = CancelToken()
+    numbers = (0, 2.5, "2", True, math.inf, math.nan)
+    wrongs: List[Any] = [{name: n} for name in ("parallel", "max_rounds") for n in numbers]
+    for wrong in (*wrongs, {"on_tool_error": "ignore"}, {"timeout": -1}):
         for verb in (ollama.provider.run_tools, ollama.provider.stream_tools):
-            with pytest.raises(ValueError, match=f"{next(iter(wrong))} is"):
-                verb("Hi", [add], **wrong)  # type: ignore[operator]  # a wrong value
-    assert ollama.requests == []
+            with pytest.raises(ValueError, match=f"{next(iter(wrong))} is|total_s"):
+                verb("Hi", [add], cancel=token, **wrong)  # type: ignore[operator]  # a wrong value
+    assert ollama.requests == [] and token._listeners == set()
 
 
 def test_the_result_can_be_taken_at_once_and_again(ollama: ServedProvider) -> None:
