@@ -154,7 +154,8 @@ SYSTEM_MESSAGES = OwnField(
     # An error about something else must not cause a second request, so each pattern has both the
     # system message and its place or number.
     refusal=rf"{_SYSTEM}[^.;:\n]{{0,15}}\b(must|may|should|can|only|needs?|ha(s|ve)|allowed)\b"
-    r"[^.;\n]{0,40}\b(at the (very )?(beginning|start)|(be|come|as|is) (the )?(very )?first|the first|once)\b"
+    r"[^.;\n]{0,40}"
+    r"\b(at the (very )?(beginning|start)|(be|come|as|is) (the )?(very )?first|the first|once)\b"
     rf"|\b(multiple|several|more than one|(only|at most) (one|a single)|a single) {_SYSTEM}"
     r"|\bfirst message (must|may|should|can)\b[^.;\n]{0,30}\bsystem\b"
     r"|unexpected role ['\"]?system['\"]? after|roles must alternate",
