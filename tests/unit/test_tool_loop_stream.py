@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import math
@@ -15,8 +16,11 @@ from localproviders import (
     CancelledError,
     CancelToken,
     CompletionChunk,
+    CompletionRequest,
     LimitError,
     LocalProvider,
+    Message,
+    OllamaProvider,
     OpenAICompatibleProvider,
     ProviderError,
     RetryPolicy,
@@ -26,6 +30,7 @@ from localproviders import (
     ToolStep,
     UnreachableError,
 )
+from localproviders.telemetry import CallEvent
 from localproviders.testing import FakeOpenAICompatible, Reply, ScriptedServer, http_answer
 from localproviders.types import ToolStream
 from tests.promises.life.serving import CHUNKED, DONE, ReachedStep, chunk, hold
@@ -238,6 +243,21 @@ def test_a_run_leaves_nothing_at_its_token(ollama: ServedProvider) -> None:
     assert ollama.provider.stream_tools("1 + 2?", [add], cancel=token).result().text == "Three."
     ollama.provider.run_tools("2 + 2?", [add], cancel=token)
     assert token._listeners == set()
+
+
+def test_a_call_of_a_listener_during_a_stream_has_its_own_operation(ollama: ServedProvider) -> None:
+    seen = set()
+
+    def listen(event: CallEvent) -> None:
+        seen.add((event.model, event.operation))
+        if event.kind == "first_token" and event.model == "m":
+            with contextlib.suppress(ProviderError):
+                provider.complete(CompletionRequest(messages=(Message.user("x"),), model="other"))
+
+    ollama.fake.reply_with(_CALL, "Three.")
+    with OllamaProvider(ollama.fake.url, model="m", listeners=[listen]) as provider:
+        provider.stream_tools("1 + 2?", [add]).result()
+    assert seen == {("m", "stream_tools"), ("other", "complete")}
 
 
 # --- errors -----------------------------------------------------------------------------------
