@@ -188,9 +188,12 @@ class BasicAuth(NamedTuple):
         Raises:
             ConfigurationError: The password is missing. It was a literal that was pickled or
                 turned into a dictionary, or its variable was not set when the pickle was loaded.
+                Or the user is a secret that has a colon.
         """
         user = self.user
         name = Unseen(user.reveal()) if isinstance(user, SecretString) else user
+        if ":" in name:
+            raise _no_user()
         pair = Unseen(f"{name}:{self.password.reveal()}")
         # RFC 7617 leaves the encoding to the server. UTF-8 is the one that it recommends.
         return SecretString(Unseen(f"Basic {base64.b64encode(pair.encode()).decode()}"))
@@ -233,11 +236,15 @@ def _as_user(given: CellType) -> Union[str, SecretString]:
         kind = type(given.cell_contents).__name__
         raise ConfigurationError(f"the user must be a str, got {kind}", hint=_AUTH_HINT)
     if ":" in given.cell_contents or not given.cell_contents.isprintable():
-        raise ConfigurationError(
-            "the user has a colon or a control character",
-            hint="in Basic authentication, a colon separates the user from the password",
-        )
+        raise _no_user()
     return Unseen(given.cell_contents)
+
+
+def _no_user() -> ConfigurationError:
+    return ConfigurationError(
+        "the user has a colon or a control character",
+        hint="in Basic authentication, a colon separates the user from the password",
+    )
 
 
 def _as_password(given: CellType) -> SecretString:

@@ -262,13 +262,16 @@ _MOST_WORDS, _LONGEST_WORD = 1_000, 200
 
 
 def most_similar(word: str, known: Iterable[str]) -> Optional[str]:
-    """Return the most similar of the known words; None if none is similar."""
+    """Return the most similar of the known words, ignoring case; None if none is similar."""
     import difflib  # needed only for errors, and slow to import
 
     compared = [each for each in islice(known, _MOST_WORDS) if len(each) <= _LONGEST_WORD]
     # `str`, because callers also pass wrong values that are not strings.
-    near = difflib.get_close_matches(str(word)[:_LONGEST_WORD], compared, n=1)
-    return near[0] if near else None
+    given = str(word)[:_LONGEST_WORD]
+    # Of several words that differ only in case, the one with the given case is the most similar.
+    by_lower = {each.lower(): each for each in sorted(compared, key=given.__eq__)}
+    near = difflib.get_close_matches(given.lower(), by_lower, n=1)
+    return by_lower[near[0]] if near else None
 
 
 def suggest_keyword(keyword: str, known: Iterable[str]) -> str:

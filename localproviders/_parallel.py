@@ -40,7 +40,7 @@ class ParallelWork(Generic[T]):
         return threading.Thread(target=self._work, name="localproviders-tool", daemon=True)
 
     def start(self) -> None:
-        """Start the threads. If none can be started, this thread runs the functions."""
+        """Start the threads. If none can be started, `take` runs the functions."""
         # This is not done by the constructor: after an interrupt, the caller must be able to stop
         # the threads that have started.
         try:
@@ -50,21 +50,26 @@ class ParallelWork(Generic[T]):
             if is_callers(error):
                 raise
             if not any(thread.is_alive() for thread in self._threads):
-                self._work()
+                self._threads = []
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                number = self._begun
-                if self._stopped or number == len(self._functions):
-                    return
-                self._begun += 1
-            try:
-                self._results[number] = self._contexts[number].run(self._functions[number])
-            except BaseException as error:  # raised by `take`, in the thread of the caller
-                self._errors[number] = error
-            finally:
-                self._ended[number].set()
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """Run the next function; return whether there was one."""
+        with self._lock:
+            number = self._begun
+            if self._stopped or number == len(self._functions):
+                return False
+            self._begun += 1
+        try:
+            self._results[number] = self._contexts[number].run(self._functions[number])
+        except BaseException as error:  # raised by `take`, in the thread of the caller
+            self._errors[number] = error
+        finally:
+            self._ended[number].set()
+        return True
 
     @property
     def has_more(self) -> bool:
@@ -80,6 +85,8 @@ class ParallelWork(Generic[T]):
         Raises:
             BaseException: The function, or `wait`, raised this exception.
         """
+        if not self._threads:
+            self._run_next()
         wait(self._ended[self._given])
         number, self._given = self._given, self._given + 1
         if number in self._errors:
@@ -89,10 +96,16 @@ class ParallelWork(Generic[T]):
     def stop(self) -> None:
         """Start no further function, and wait until the running ones have ended.
 
-        If one of the functions calls this method, it does not wait.
+        If one of the functions calls this method, it does not wait. After an interrupt of the wait,
+        later calls do not wait either.
         """
         self._stopped = True
-        if threading.current_thread() not in self._threads:
+        if threading.current_thread() in self._threads:
+            return
+        try:
             for thread in self._threads:
                 if thread.is_alive():
                     thread.join()
+        except BaseException:  # the caller wants to wait no longer
+            self._threads = []
+            raise

@@ -109,7 +109,7 @@ class SharedDeadline:
         self.check()
         limits = self._call.limits_left()
         return self._bounded(
-            lambda: self.provider.complete(request, timeout=limits, cancel=self._cancel)
+            lambda: self.provider.complete(request, timeout=limits, cancel=self._cancel), self._verb
         )
 
     def open(self, request: CompletionRequest) -> Stream:
@@ -122,7 +122,8 @@ class SharedDeadline:
         self.check()
         limits = self._call.limits_left()
         return self._bounded(
-            lambda: self.provider.stream_completion(request, timeout=limits, cancel=self._cancel)
+            lambda: self.provider.stream_completion(request, timeout=limits, cancel=self._cancel),
+            self._verb,
         )
 
     def read(self, stream: Stream) -> Optional[CompletionChunk]:
@@ -132,12 +133,13 @@ class SharedDeadline:
             LimitError: A limit expired. The total limit is that of the whole call.
             ProviderError: The stream raised this error.
         """
-        return self._bounded(lambda: next(stream, None))
+        # Without the verb: only a new request takes it, and a listener may make one meanwhile.
+        return self._bounded(lambda: next(stream, None), None)
 
-    def _bounded(self, work: Callable[[], T]) -> T:
+    def _bounded(self, work: Callable[[], T], verb: Optional[str]) -> T:
         """Run a part of a request. If the total limit expires, report that of the whole call."""
         try:
-            with RunningVerb(self._verb):
+            with RunningVerb(verb):
                 return work()
         except LimitError as error:
             if error.limit != "total_s":

@@ -747,7 +747,7 @@ class ModelProvider(ABC):
                 named, or the server does not have one of the parameters. The prompt was not sent.
             LimitError: A time limit expired. The total limit is that of the complete call.
             ValueError: The messages are empty or malformed, the value of a field is
-                impossible, or `max_attempts` is below 1.
+                impossible, or `max_attempts` is not a whole number of at least 1.
             TypeError: There is no such field.
             ProviderError: The server refused the request, or failed in another way.
         """
@@ -841,8 +841,8 @@ class ModelProvider(ABC):
             LimitError: A time limit expired. The total limit is that of the complete call.
             CancelledError: `cancel` was set.
             ValueError: The messages are empty or malformed, the value of a field is
-                impossible, a tool has no function, or `max_rounds` or `parallel` is below 1.
-                Nothing was sent.
+                impossible, a tool has no function, or `max_rounds` or `parallel` is not a whole
+                number of at least 1. Nothing was sent.
             TypeError: There is no such field.
             ConfigurationError: A tool cannot be described, its schema cannot be checked, a tool is
                 an ``async def`` while an event loop runs in this thread, no model is named, or
@@ -920,8 +920,8 @@ class ModelProvider(ABC):
             LimitError: A time limit expired. The total limit is that of the complete run.
             CancelledError: `cancel` was set.
             ValueError: The messages are empty or malformed, the value of a field is
-                impossible, a tool has no function, or `max_rounds` or `parallel` is below 1.
-                Nothing was sent.
+                impossible, a tool has no function, or `max_rounds` or `parallel` is not a whole
+                number of at least 1. Nothing was sent.
             TypeError: There is no such field.
             ConfigurationError: A tool cannot be described, its schema cannot be checked, a tool is
                 an ``async def`` while an event loop runs in this thread, no model is named, or

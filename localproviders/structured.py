@@ -29,6 +29,7 @@ from localproviders.errors import (
 )
 from localproviders.schema import build, check, schema_of
 from localproviders.schema.strict import closed
+from localproviders.types.inputs import at_least_one
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Message
 from localproviders.types.requests import CompletionRequest
@@ -72,8 +73,7 @@ def parse(
             `RepetitionError` if the server ended the last answer because the model repeated itself.
         ProviderError: A request failed.
     """
-    if max_attempts < 1:
-        raise ValueError(f"max_attempts is {max_attempts!r}, but must be at least 1")
+    max_attempts = at_least_one("max_attempts", max_attempts)
     form = _form_of(response_type)
     request = request.replace(response_schema=form.sent)
     attempt = 0

@@ -40,10 +40,10 @@ class RunningVerb:
     is always the method that the script has called.
 
     Args:
-        name: Name of the method that the script has called.
+        name: Name of the method that the script has called; None if no method calls another one.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: Optional[str]) -> None:
         self._name = name
 
     def __enter__(self) -> None:

@@ -31,6 +31,7 @@ from localproviders._tool_call import (
 from localproviders.errors import ProviderError, ToolCallError
 from localproviders.schema import check
 from localproviders.schema.tools import is_async
+from localproviders.types.inputs import at_least_one
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Message, Tool, ToolCall
 from localproviders.types.requests import CompletionRequest
@@ -71,9 +72,6 @@ class Rules(NamedTuple):
         Raises:
             ValueError: A value is impossible.
         """
-        for name in ("max_rounds", "parallel"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be at least 1")
         if self.on_tool_error not in ON_TOOL_ERROR:
             raise ValueError(
                 f"on_tool_error is {self.on_tool_error!r}, but must be one of "
@@ -88,13 +86,17 @@ def rules_of(
     text_calls: Optional[bool],
     parallel: Optional[int],
 ) -> Rules:
-    """Return the rules for the arguments of `run_tools`; None means the default."""
+    """Return the rules for the arguments of `run_tools`; None means the default.
+
+    Raises:
+        ValueError: A number is not a whole number, or is below 1.
+    """
     return Rules(
-        8 if max_rounds is None else max_rounds,
+        8 if max_rounds is None else at_least_one("max_rounds", max_rounds),
         on_tool_error or "report",
         on_step,
         bool(text_calls),
-        1 if parallel is None else parallel,
+        1 if parallel is None else at_least_one("parallel", parallel),
     )
 
 
@@ -220,10 +222,10 @@ class _ToolLoop:
         self._is_answered = False
         # The run has its own token, so that another thread can cancel it with `close`.
         self._token, self._callers_token = CancelToken(), cancel
-        if cancel is not None:
-            cancel._subscribe(self._token.cancel)
         verb = "stream_tools" if streams else "run_tools"
         self._shared = SharedDeadline(provider, timeout, self._token, verb=verb)
+        if cancel is not None:
+            cancel._subscribe(self._token.cancel)
 
     # --- the methods that `ToolStream` calls ---------------------------------------------------
 
@@ -253,13 +255,15 @@ class _ToolLoop:
     def close(self) -> None:
         """End the loop, and close its connection; wait until no tool runs in a thread."""
         self._token.cancel()
-        if self._stream is not None:
-            self._stream.close()
+        # Another thread may end them at the same time, and replace them by None.
+        stream, work = self._stream, self._work
+        if stream is not None:
+            stream.close()
         if self._callers_token is not None:
             self._callers_token._unsubscribe(self._token.cancel)
         self._shared.finish()
-        if self._work is not None:
-            self._work.stop()
+        if work is not None:
+            work.stop()
 
     # --- one step ------------------------------------------------------------------------------
 
@@ -417,6 +421,7 @@ class _ToolLoop:
             calls = zip(self._open_calls, self._unread)
             functions = [partial(self._outcome_of, *pair) for pair in calls]
             self._work = ParallelWork(functions, self._rules.parallel)
+            self._shared.check()  # `close` stops only the work that it finds
             self._work.start()
         return self._work.take(self._shared.wait)
 

@@ -145,14 +145,20 @@ def _with_one_system_message(payload: Dict[str, Any]) -> bool:
     return True
 
 
+_SYSTEM = r"\bsystem['\"`]?[ -](message|prompt|role|instruction)s?\b"
+
 #: System messages after the first message, which the chat templates of some models refuse
 #: (docs/dialects.md, "System messages").
 SYSTEM_MESSAGES = OwnField(
     name="these system messages",
-    refusal=r"system (message|prompt|role)s?\b.{0,60}"
-    r"\b(beginning|first|start|once|multiple|only one)"
-    r"|\b(multiple|several|more than one|only one|a single|single|first)\b.{0,40}"
-    r"\bsystem (message|prompt)|roles must alternate",
+    # An error about something else must not cause a second request, so each pattern has both the
+    # system message and its place or number.
+    refusal=rf"{_SYSTEM}[^.;:\n]{{0,15}}\b(must|may|should|can|only|needs?|ha(s|ve)|allowed)\b"
+    r"[^.;\n]{0,40}"
+    r"\b(at the (very )?(beginning|start)|(be|come|as|is) (the )?(very )?first|the first|once)\b"
+    rf"|\b(multiple|several|more than one|(only|at most) (one|a single)|a single) {_SYSTEM}"
+    r"|\bfirst message (must|may|should|can)\b[^.;\n]{0,30}\bsystem\b"
+    r"|unexpected role ['\"]?system['\"]? after|roles must alternate",
     keys=("messages",),
     leave_out=_with_one_system_message,
     lost="the model reads all their texts before the conversation",

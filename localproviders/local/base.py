@@ -433,15 +433,16 @@ def _check_choice(what: str, value: str, known: Sequence[str]) -> None:
         )
 
 
+def _names_in(value: Any) -> Tuple[Any, ...]:
+    return (value,) if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
+
+
 def _normalize_aliases(aliases: Mapping[str, AliasOf]) -> Dict[str, Tuple[str, ...]]:
     if not isinstance(aliases, Mapping):
         raise ConfigurationError(
             f"aliases is {aliases!r}; it must be a mapping", hint=_ALIASES_HINT
         )
-    made = {
-        alias: (names,) if isinstance(names, str) else tuple(names)
-        for alias, names in aliases.items()
-    }
+    made = {alias: _names_in(names) for alias, names in aliases.items()}
     for alias, names in made.items():
         if not names or not all(isinstance(each, str) and each for each in names):
             raise ConfigurationError(

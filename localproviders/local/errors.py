@@ -108,8 +108,9 @@ def _not_found(name: str, missing: Sequence[ProviderError]) -> ProviderError:
 
 
 def _did_you_mean(model: str, available: Iterable[str]) -> str:
-    """Return a suggestion, or an empty string. The names are compared without their servers."""
-    return did_you_mean(model, [each.partition("/")[2] for each in available])
+    """Return a suggestion or an empty string. Names are compared with and without their servers."""
+    names = list(available)
+    return did_you_mean(model, [*(each.partition("/")[2] for each in names), *names])
 
 
 def name_aliases(error: ModelNotFoundError, aliases: Aliases) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from localproviders.testing.answers import Answer, as_event, dumps
 from localproviders.testing.fake import count_call_tokens
-from localproviders.testing.openai_requests import limit_of
+from localproviders.testing.openai_requests import limit_of, mapping_in
 from localproviders.testing.values import Reply, words_of
 
 _DONE = "[DONE]"
@@ -126,7 +126,7 @@ class TextAnswer:
     @property
     def wants_usage(self) -> bool:
         """Whether the request asks for a record with the usage."""
-        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+        return bool(mapping_in(self.body, "stream_options").get("include_usage"))
 
     def whole_choice(self) -> Dict[str, Any]:
         """Return the choice of a whole answer."""
@@ -155,8 +155,9 @@ class TextAnswer:
         """Return the log-probabilities of some tokens, if the request asks for them."""
         if not self.body.get("logprobs"):
             return {}
-        asked = self.body.get("top_logprobs", self.body["logprobs"])
-        return {"logprobs": {"content": [_logprob(piece, int(asked)) for piece in pieces]}}
+        numbers = (self.body.get(name) for name in ("top_logprobs", "logprobs"))
+        asked = next((int(number) for number in numbers if isinstance(number, (int, float))), 0)
+        return {"logprobs": {"content": [_logprob(piece, asked) for piece in pieces]}}
 
     def calls(self) -> List[Dict[str, Any]]:
         """Return the tool calls of a whole answer."""

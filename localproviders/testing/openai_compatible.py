@@ -16,6 +16,7 @@ from localproviders.testing.openai_requests import (
     check_media,
     check_messages,
     inputs_of,
+    json_object,
     prompt_of,
     prompts_of,
     refused,
@@ -262,10 +263,7 @@ class FakeOpenAICompatible(FakeServer):
         return self.json(answer, kind="vectors")
 
     def _body(self, exchange: Exchange) -> Mapping[str, Any]:
-        try:
-            body = exchange.json
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
+        body = json_object(exchange.body)
+        if body is None:
             raise RefusedError({"error": "the request is not a JSON object"})
         return body

@@ -6,6 +6,7 @@ The texts of the refusals are those of llama.cpp's server, build b11549.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from localproviders.testing.answers import dumps
@@ -13,7 +14,7 @@ from localproviders.testing.values import FakeModel
 
 _NUMBERS = (
     *("temperature", "top_p", "top_k", "min_p", "seed", "n", "max_tokens", "max_completion_tokens"),
-    *("n_predict", "presence_penalty", "frequency_penalty", "repeat_penalty"),
+    *("n_predict", "presence_penalty", "frequency_penalty", "repeat_penalty", "top_logprobs"),
 )
 _TYPES: Mapping[str, str] = {"stream": "boolean", **dict.fromkeys(_NUMBERS, "number")}
 _CHOICES = ("auto", "none", "required")
@@ -40,6 +41,29 @@ def refused(message: str, code: int = 400) -> RefusedError:
         500: ("server_error", "500 Internal Server Error"),
     }[code]
     return RefusedError({"error": {"code": code, "message": message, "type": kind}}, words)
+
+
+def json_object(data: bytes) -> Optional[Mapping[str, Any]]:
+    """Return the JSON object of a request; None if it is something else."""
+    try:
+        value = json.loads(data or b"null", parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _finite(text: str) -> float:
+    """Return a number. Python's own reader also accepts infinity, which is not JSON."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a JSON number")
+    return number
+
+
+def mapping_in(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the object in a field of a request, or an empty one if it is something else."""
+    found = body.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def json_type(value: Any) -> str:
@@ -70,7 +94,7 @@ def check_fields(body: Mapping[str, Any]) -> None:
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         raise refused("top_logprobs requires logprobs to be set to true")
     _check_tools(body)
-    kind = (body.get("response_format") or {}).get("type", "text")
+    kind = mapping_in(body, "response_format").get("type", "text")
     if kind not in _FORMATS:
         words = 'response_format type must be one of "text" or "json_object", but got: '
         raise refused(words + str(kind))
@@ -107,7 +131,7 @@ def _check_message(message: Any) -> None:
     if not isinstance(content, (str, list, type(None))):
         raise refused("Expected 'content' to be a string or an array")
     for part in content if isinstance(content, list) else ():
-        if not isinstance(part, dict) or part.get("type") not in _PARTS:
+        if not isinstance(part, dict) or str(part.get("type")) not in _PARTS:
             raise refused("unsupported content[].type")
         if part["type"] == "text" and "text" not in part:
             words = "[json.exception.out_of_range.403] key 'text' not found"
@@ -138,7 +162,8 @@ def parts_of(body: Mapping[str, Any]) -> List[Mapping[str, Any]]:
 
 def prompt_of(body: Mapping[str, Any]) -> str:
     """Return the text of a conversation and its tools, which counts as the prompt."""
-    tools = [dumps(tool) for tool in body.get("tools") or ()]
+    given = body.get("tools")
+    tools = list(map(dumps, given)) if isinstance(given, list) else []
     return " ".join([_content_text(message.get("content")) for message in body["messages"]] + tools)
 
 

@@ -428,6 +428,18 @@ def plain_number(value: Any) -> Any:
     return value
 
 
+def at_least_one(name: str, value: Any) -> int:
+    """Return a number of times as an int.
+
+    Raises:
+        ValueError: It is not a whole number, or is below 1.
+    """
+    number = plain_number(value)
+    if type(number) is not int or number < 1:
+        raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1")
+    return number
+
+
 def keep_alive_seconds(value: Any) -> Any:
     """Return a value of `keep_alive` in seconds; infinity for a negative value, as Ollama reads it.
 

@@ -117,6 +117,11 @@ def test_an_error_within_a_property_keeps_its_own_words() -> None:
         Mine().region  # noqa: B018  # looking is the test
 
 
+def test_words_are_compared_without_their_case() -> None:
+    assert most_similar("QWEN/QWEN3-4B", ["llama", "qwen/qwen3-4b"]) == "qwen/qwen3-4b"
+    assert most_similar("Fast", ["FAST", "Fast", "fast"]) == "Fast"
+
+
 def test_a_long_list_of_long_words_is_searched_in_part_only() -> None:
     words = ["x" * 1_000_000] + [f"word {number}" for number in range(2_000)] + ["serach"]
     assert most_similar("serach", ["x" * 1_000_000, "search"]) == "search"

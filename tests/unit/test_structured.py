@@ -502,6 +502,7 @@ def test_a_server_that_fails_at_the_second_attempt_shows_nothing_of_the_first(
     ("call", "words"),
     [
         (lambda p: p.parse(PROMPT, SCHEMA, max_attempts=0), "max_attempts is 0"),
+        (lambda p: p.parse(PROMPT, SCHEMA, max_attempts=1.5), "max_attempts is 1.5"),
         (lambda p: p.parse("", SCHEMA), "empty"),
         (lambda p: p.parse(PROMPT, {"type": "objekt"}), "'type'"),
         (lambda p: p.parse(PROMPT, complex), "complex"),

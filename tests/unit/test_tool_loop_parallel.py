@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import os
 import signal
+import sys
 import threading
 from types import TracebackType
 from typing import Any, Callable, Iterator, List, Set
@@ -330,6 +331,47 @@ def test_a_tool_may_close_its_own_stream(ollama: ServedProvider) -> None:
             list(streams[0])
 
 
+def test_after_an_interrupt_of_the_wait_nothing_waits_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    end = threading.Event()
+    work: ParallelWork[Any] = ParallelWork([lambda: end.wait(GRACE_S)], 1)
+    [thread] = work._threads
+    work.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "join", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            work.stop()
+        work.stop()  # as the end of the block and the finalizer of the stream do
+    end.set()
+    thread.join()
+
+
+def test_work_that_was_not_begun_is_not_begun_after_a_close(
+    ollama: ServedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: List[int] = []
+
+    def append(n: int) -> None:
+        ran.append(n)
+
+    ollama.fake.reply_with(_calls("append", 2))
+    stream = ollama.provider.stream_tools("Go", [append], parallel=2)
+    made = ParallelWork.__init__
+
+    def close_first(work: Any, *given: Any) -> None:
+        stream.close()  # as another thread could at this moment
+        made(work, *given)
+
+    monkeypatch.setattr(ParallelWork, "__init__", close_first)
+    with pytest.raises(CancelledError):
+        list(stream)
+    assert ran == []
+
+
 def test_if_no_thread_can_be_started_the_tools_run_in_this_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -338,8 +380,9 @@ def test_if_no_thread_can_be_started_the_tools_run_in_this_one(
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", cannot)
-        work: ParallelWork[Any] = ParallelWork([lambda: 1, threading.current_thread], 2)
+        work: ParallelWork[Any] = ParallelWork([threading.current_thread, sys.exit, print], 2)
         work.start()
-    assert [work.take(lambda ended: None), work.take(lambda ended: None)] == [
-        1, threading.current_thread()
-    ]  # fmt: skip
+    assert work.take(lambda ended: None) is threading.current_thread()
+    with pytest.raises(SystemExit):
+        work.take(lambda ended: None)
+    assert not work.has_more  # an exception, such as that of Ctrl-C, ends the work

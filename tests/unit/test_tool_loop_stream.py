@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import math
 import pickle
 import threading
 from typing import Any, Callable, Dict, List
@@ -14,8 +16,11 @@ from localproviders import (
     CancelledError,
     CancelToken,
     CompletionChunk,
+    CompletionRequest,
     LimitError,
     LocalProvider,
+    Message,
+    OllamaProvider,
     OpenAICompatibleProvider,
     ProviderError,
     RetryPolicy,
@@ -25,6 +30,7 @@ from localproviders import (
     ToolStep,
     UnreachableError,
 )
+from localproviders.telemetry import CallEvent
 from localproviders.testing import FakeOpenAICompatible, Reply, ScriptedServer, http_answer
 from localproviders.types import ToolStream
 from tests.promises.life.serving import CHUNKED, DONE, ReachedStep, chunk, hold
@@ -109,11 +115,14 @@ def test_the_first_request_goes_out_in_the_call(served: ServedProvider) -> None:
 
 
 def test_nothing_is_sent_with_a_wrong_argument(ollama: ServedProvider) -> None:
-    for wrong in ({"parallel": 0}, {"max_rounds": 0}, {"on_tool_error": "ignore"}):
+    token = CancelToken()
+    numbers = (0, 2.5, "2", True, math.inf, math.nan)
+    wrongs: List[Any] = [{name: n} for name in ("parallel", "max_rounds") for n in numbers]
+    for wrong in (*wrongs, {"on_tool_error": "ignore"}, {"timeout": -1}):
         for verb in (ollama.provider.run_tools, ollama.provider.stream_tools):
-            with pytest.raises(ValueError, match=f"{next(iter(wrong))} is"):
-                verb("Hi", [add], **wrong)  # type: ignore[operator]  # a wrong value
-    assert ollama.requests == []
+            with pytest.raises(ValueError, match=f"{next(iter(wrong))} is|total_s"):
+                verb("Hi", [add], cancel=token, **wrong)  # type: ignore[operator]  # a wrong value
+    assert ollama.requests == [] and token._listeners == set()
 
 
 def test_the_result_can_be_taken_at_once_and_again(ollama: ServedProvider) -> None:
@@ -234,6 +243,21 @@ def test_a_run_leaves_nothing_at_its_token(ollama: ServedProvider) -> None:
     assert ollama.provider.stream_tools("1 + 2?", [add], cancel=token).result().text == "Three."
     ollama.provider.run_tools("2 + 2?", [add], cancel=token)
     assert token._listeners == set()
+
+
+def test_a_call_of_a_listener_during_a_stream_has_its_own_operation(ollama: ServedProvider) -> None:
+    seen = set()
+
+    def listen(event: CallEvent) -> None:
+        seen.add((event.model, event.operation))
+        if event.kind == "first_token" and event.model == "m":
+            with contextlib.suppress(ProviderError):
+                provider.complete(CompletionRequest(messages=(Message.user("x"),), model="other"))
+
+    ollama.fake.reply_with(_CALL, "Three.")
+    with OllamaProvider(ollama.fake.url, model="m", listeners=[listen]) as provider:
+        provider.stream_tools("1 + 2?", [add]).result()
+    assert seen == {("m", "stream_tools"), ("other", "complete")}
 
 
 # --- errors -----------------------------------------------------------------------------------

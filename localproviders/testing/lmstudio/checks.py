@@ -42,7 +42,9 @@ def check_chat(body: Mapping[str, Any]) -> None:
     if isinstance(body.get("tool_choice"), dict):
         words = "Invalid tool_choice type: 'object'. Supported string values: none, auto, required"
         raise RefusedError({"error": words})
-    if (body.get("response_format") or {}).get("type", "text") not in ("json_schema", "text"):
+    given = body.get("response_format")
+    kind = given.get("type", "text") if isinstance(given, dict) else given or "text"
+    if kind not in ("json_schema", "text"):
         words = "'response_format.type' must be 'json_schema' or 'text'"
         raise RefusedError({"error": words})
 

@@ -79,6 +79,8 @@ _MOST_LOGPROBS = 20
 def body_of(exchange: Exchange, shape: str, fields: Fields) -> Dict[str, Any]:
     """Return the JSON of a request. Fields whose value is null are left out.
 
+    As in Go, null in a list of messages is a message without fields.
+
     Args:
         exchange: The request.
         shape: The Go name of the request, which error texts contain.
@@ -94,6 +96,8 @@ def body_of(exchange: Exchange, shape: str, fields: Fields) -> Dict[str, Any]:
     for name, type_ in fields.items():
         if name in body:
             _check(body[name], type_, f"{shape.rpartition('.')[2]}.{name}")
+            if type_[2:] in _STRUCTS:
+                body[name] = [{} if item is None else item for item in body[name]]
     if "top_logprobs" in fields and not 0 <= body.get("top_logprobs", 0) <= _MOST_LOGPROBS:
         raise RefusedError(f"top_logprobs must be between 0 and {_MOST_LOGPROBS}")
     return body

@@ -271,6 +271,16 @@ def test_headers_after_pickling(monkeypatch: pytest.MonkeyPatch) -> None:
         assert KEY.encode() not in data
 
 
+def test_a_secret_user_with_a_colon_is_refused() -> None:
+    # The server would take what follows the colon for a part of the password.
+    with ScriptedServer(good) as server:
+        auth = (SecretString("me:other"), KEY)
+        with OllamaProvider(server.url, model="llama3.2", auth=auth) as provider:
+            with pytest.raises(ConfigurationError, match="the user has a colon") as caught:
+                provider.chat("Hi")
+    assert server.exchanges == [] and "other" not in str(caught.value)
+
+
 def test_a_key_in_a_header_that_was_lost_in_pickling_stops_the_call() -> None:
     with ScriptedServer(good) as server:
         for options, _ in _KEYS.values():

@@ -141,6 +141,8 @@ def test_the_target_of_an_alias_is_not_taken_for_a_misspelt_alias(ollama: Ollama
 def test_several_servers_name_their_models(
     ollama: OllamaProvider, studio: LMStudioProvider
 ) -> None:
+    misspelt_server = _missing(VERBS["chat"], LocalProvider([ollama, studio]), "olama/llama3.2")
+    assert misspelt_server.message.endswith("did you mean 'ollama/llama3.2:latest'?")
     error = _missing(VERBS["chat"], LocalProvider([ollama, studio]), "llama3.3")
     assert error.message.endswith(
         "has the model 'llama3.3'; tried: ollama, lmstudio; did you mean 'llama3.2:latest'?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Dict, List
 
 import pytest
@@ -22,6 +23,30 @@ _REFUSALS = [
     ("404 Not Found", {"error": _SAID[17:]}),
     ("400 Bad Request", {"error": "Conversation roles must alternate user/assistant/user/..."}),
     ("400 Bad Request", {"error": {"message": "only one system message is allowed"}}),
+]
+
+#: Other texts of refusals. Most are of templates, the last three of Mistral's API and of gateways.
+_MORE_TEXTS = [
+    "Only the first message can have the role 'system'",
+    "System messages are only allowed at the beginning of the conversation",
+    "After the optional system message, conversation roles must alternate user/assistant",
+    "multiple system messages are not supported",
+    "the system prompt must come first",
+    "Unexpected role 'system' after role 'user'",
+    "'system' role is only allowed at the start",
+    "system message (index 3) must be the first message",
+]
+
+#: Errors about something else, which mention the system message.
+_OTHER_TEXTS = [
+    "the system prompt is too long; start a new conversation",
+    "the first part of the system message must be text",
+    "system message contains a token that is not allowed at the beginning of a text",
+    "the system message content is empty: first character missing",
+    "cannot process: only one image per request; the system message has 2",
+    "system message template: parse error at the start",
+    "the system prompt cache could not be started",
+    'invalid JSON near "You are a system. First, read"',
 ]
 
 _LATE = [
@@ -64,6 +89,15 @@ def test_refused_system_messages_are_sent_as_one_with_a_warning(kind: str) -> No
         assert "refuses these system messages, so they were sent as one message" in warning
         assert (second.warnings, plain.warnings) == (first.warnings, ())
         assert (first.attempts, second.attempts) == (2, 1)
+
+
+def test_only_a_refusal_of_system_messages_causes_a_second_request() -> None:
+    for text in (*_MORE_TEXTS, *_OTHER_TEXTS):
+        script = _strict("400 Bad Request", {"error": text})
+        with ScriptedServer(script) as server, make("openai", server) as provider:
+            with contextlib.suppress(ProviderError):
+                provider.chat(_LATE)
+        assert len(_chats(server)) == (2 if text in _MORE_TEXTS else 1), text
 
 
 def test_every_form_of_a_call_joins_refused_system_messages() -> None:

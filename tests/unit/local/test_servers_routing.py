@@ -189,6 +189,7 @@ def test_needs_are_for_text_and_not_for_vectors() -> None:
         ({"needs": {"tool"}}, "did you mean 'tools'"),
         ({"needs": {"remote"}}, "an ability in needs is 'remote'"),
         ({"aliases": {"fast": ()}}, "the alias 'fast'"),
+        ({"aliases": {"fast": 5}}, "the alias 'fast'"),
         ({"aliases": ["fast"]}, "aliases is ['fast']"),
         ({"locality": "here"}, "locality is 'here'"),
         ({"timeout": -1}, "total_s is -1"),
