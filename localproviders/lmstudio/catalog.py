@@ -145,10 +145,11 @@ class Catalog:
     def _probe(self, call: Call) -> _Found:
         """Detect the generation: request the list of each generation, newest first.
 
-        The first list that exists decides. If the server has only the oldest list, and this list is
-        of another kind of server, the refusal of the other lists is raised. If LM Studio lacks a
-        list, it does not answer with status 404: it answers unknown paths with status 200 and an
-        error (docs/reference/lmstudio.md, "Endpoints").
+        The first list that exists decides. If LM Studio lacks a list, it does not answer with
+        status 404: it answers unknown paths with status 200 and an error
+        (docs/reference/lmstudio.md, "Endpoints"). Other servers have only the oldest list, and can
+        be used, except Ollama: only `OllamaProvider` checks where a model runs. So Ollama's
+        refusal of the newer lists is raised.
         """
         refusal: Optional[ProviderError] = None
         for generation in _GENERATIONS[:-1]:
@@ -162,11 +163,7 @@ class Catalog:
             self._generation = generation
             return generation, entries
         entries = self._request_list(_GENERATIONS[-1], call)
-        if (
-            refusal is not None
-            and refusal.status in (404, 405)
-            and wire_models.are_of_another(entries)
-        ):
+        if refusal is not None and wire_models.are_from_ollama(entries, refusal):
             raise refusal
         self._generation = _GENERATIONS[-1]
         return _GENERATIONS[-1], entries

@@ -26,7 +26,7 @@ from localproviders._dialect.values import (
 )
 from localproviders._http.framing import MOST_MODELS, Look, Tally, no_look
 from localproviders.capabilities import Evidence, detect
-from localproviders.errors import ConfigurationError, ModelLoadError, ProtocolError
+from localproviders.errors import ConfigurationError, ModelLoadError, ProtocolError, ProviderError
 from localproviders.types.models import DownloadJob, LoadedModel, ModelInfo
 
 # Capabilities that follow from a model's `type`: one table for each of LM Studio's own model lists.
@@ -138,14 +138,20 @@ class Entry(NamedTuple):
     names: Tuple[str, ...]
 
 
-def are_of_another(entries: Iterable[Entry]) -> bool:
-    """Return whether models belong to another kind of server, such as Ollama.
+def are_from_ollama(entries: Iterable[Entry], refusal: ProviderError) -> bool:
+    """Return whether the oldest list comes from an Ollama server.
 
     LM Studio names the same owner for all models (docs/reference/lmstudio.md, "The list of the
     OpenAI dialect").
+
+    Args:
+        entries: The models of the list.
+        refusal: The error of the newer list. Ollama has its own text for unknown paths
+            (docs/reference/ollama.md, "Error bodies").
     """
     owners = {(entry.info.raw or {}).get("owned_by") for entry in entries}
-    return not owners <= {None, "organization_owner"}
+    is_ollamas = refusal.server_message == "404 page not found"
+    return is_ollamas and not owners <= {None, "organization_owner"}
 
 
 def parse_models(

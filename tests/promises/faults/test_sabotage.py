@@ -116,16 +116,22 @@ def _follow_redirects(patch: Patch) -> None:
 
 
 class _NeverSet:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
     def __get__(self, *_: object) -> bool:
         return False
 
-    def __set__(self, *_: object) -> None:
-        pass
+    def __set__(self, instance: object, value: object) -> None:
+        # The instance may be closed after the test, when the class has no such attribute.
+        vars(instance)[self._name] = False
 
 
 def _reuse_dirty_connections(patch: Patch) -> None:
-    patch.setattr(bounded_socket.BoundedSocket, "has_leftover", _NeverSet(), raising=False)
-    patch.setattr(bounded_socket.BoundedSocket, "unsent", _NeverSet(), raising=False)
+    patch.setattr(
+        bounded_socket.BoundedSocket, "has_leftover", _NeverSet("has_leftover"), raising=False
+    )
+    patch.setattr(bounded_socket.BoundedSocket, "unsent", _NeverSet("unsent"), raising=False)
     # urllib3 also checks whether a kept connection has unread bytes.
     patch.setattr("urllib3.connectionpool.is_connection_dropped", lambda _: False)
 

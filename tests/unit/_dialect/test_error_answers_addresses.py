@@ -192,3 +192,11 @@ def test_a_connection_that_served_before_says_nothing_of_the_scheme(ollama: Fake
         with pytest.raises(StreamInterruptedError) as caught:
             provider.chat("Hi")
     assert isinstance(caught.value.hint, (str, type(None)))
+
+
+def test_another_server_of_openais_dialect_works_as_an_old_lmstudio(
+    compatible: FakeOpenAICompatible,
+) -> None:
+    with LMStudioProvider(compatible.url, retry=_ONCE) as provider:
+        assert provider.generation() == "older"
+        assert provider.chat("Hi", model=provider.list_models()[0]).text
