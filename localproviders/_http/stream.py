@@ -506,7 +506,7 @@ class Stream:
             if not self._records:
                 self._read_records()
             record = self._records.popleft()
-            if has_open_half(record):
+            if "\\u" in record and has_open_half(record):
                 record = self._with_whole_pair(record)
             chunk = self._parse(record)
             if self._parser.ended:

@@ -261,7 +261,9 @@ class Completion:
         Raises:
             ProviderError: The chunk is not acceptable; for example, it names another model.
         """
-        self._warn(self._checks._check_chunk(self.request, self.model, chunk, self.call))
+        warning = self._checks._check_chunk(self.request, self.model, chunk, self.call)
+        if warning is not None:
+            self._warn(warning)
 
     def _warn(self, warning: Optional[str]) -> None:
         if warning is None or len(self.warnings) >= _MOST_WARNINGS:

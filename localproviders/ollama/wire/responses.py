@@ -93,7 +93,8 @@ class ChunkParser:
         content = text(source.get("response" if source is data else "content"))
         # `held` returns this text if the rest of the record cannot be read.
         self._unread = content
-        check_reason(reason)
+        if reason is not None:
+            check_reason(reason)
         chunk = CompletionChunk(
             tool_calls=self._tool_calls(source.get("tool_calls"), record),
             logprobs=parse_logprobs(data.get("logprobs"), self._logprobs),

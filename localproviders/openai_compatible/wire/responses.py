@@ -54,10 +54,10 @@ _CALLS = ("tool_calls", "function_call")
 
 # Fields outside `choices` that can contain a part of an answer, for example in the format of
 # another route.
-_OUTSIDE_CHOICES = (
+_OUTSIDE_CHOICES = {
     *("delta", "message", "text", "response", "output", "output_text", "answer", "completion"),
     *("token", "generated_text", *_TEXTS, *_REASONINGS, *_CALLS),
-)
+}
 
 # Types of the parts of a content, and the fields of a part that can contain its text.
 _TEXT_PARTS = (None, "text", "output_text", "refusal")
@@ -144,7 +144,8 @@ class ChunkParser:
             ProtocolError: The record has text in another field, which would be lost; or it is the
                 complete response.
         """
-        if self.is_single_record or any(_holds_text(data.get(name)) for name in _OUTSIDE_CHOICES):
+        outside = _OUTSIDE_CHOICES.intersection(data)
+        if self.is_single_record or any(_holds_text(data[name]) for name in outside):
             unexpected("choice" if "choices" in data else "'choices' list")
         found = _usage_record(data)
         usage, timings = _usage(found), _timings(data, found)
