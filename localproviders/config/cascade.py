@@ -320,7 +320,11 @@ def _check_login(server_path: KeyPath, own: Dict[str, Any], merged: Layer) -> No
     except ConfigurationError as error:
         path, rule, hint = (*server_path, "headers"), f"is invalid: {error.message}", error.hint
     if rule:
-        raise key_error(_first_origin(path, merged), path, rule, hint)
+        origin = _first_origin(path, merged)
+        if origin.kind == "argument":
+            # The name of a header may be a key that was written in the wrong place.
+            origin = origin.replace(name=".".join(path))
+        raise key_error(origin, path, rule, hint)
 
 
 def _check_own_keys(server_path: KeyPath, kind: ProviderKind, merged: Layer) -> Dict[str, Any]:

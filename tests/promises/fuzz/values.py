@@ -128,7 +128,13 @@ def _has_default(field: Any) -> bool:
 
 
 def _fit_together(fields: Dict[str, Any]) -> Dict[str, Any]:
-    """Change the fields of a request so that it has either messages or a prompt with a suffix."""
+    """Change the fields of a request so that they are allowed together.
+
+    It has either messages or a prompt with a suffix, and its tool choice names one of its tools.
+    """
+    names = [tool.name for tool in fields.get("tools") or ()]
+    if names and fields.get("tool_choice") is not None:
+        fields = {**fields, "tool_choice": names[0]}
     if not fields.get("messages"):
         return {**fields, "messages": (), "prompt": fields.get("prompt") or "p", "suffix": "s"}
     return {**fields, "prompt": None, "suffix": None}

@@ -122,6 +122,7 @@ _FAULTS: Mapping[str, Dict[str, Any]] = {
 
 _NO_FAULT = {
     ("config", "proxies in a narrow locality"),  # a configuration leaves these proxies out
+    ("config", "a header by number"),  # the names of keys are texts, such as "5"
     ("settings", "listeners that are none"),  # only the providers check listeners
     ("replace", "listeners that are none"),
 }

@@ -78,8 +78,8 @@ def main(url: str, method: str) -> None:
             *map(reply, _QUESTIONS),
             reply("a request"),
         ]
-        vectors = pool.submit(provider.embed, ["a", "b"]).result(120)
-        right &= vectors == provider.embed(["a", "b"])
+        vectors = pool.submit(provider.embed, ["a", "b"]).result(120).embeddings
+        right &= vectors == provider.embed(["a", "b"]).embeddings
         right &= pool.submit(provider.list_models).result(120) == provider.list_models()
         send_result([right, _compare(provider, url, pool)])
 
