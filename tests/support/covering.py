@@ -55,7 +55,7 @@ def in_usual_run(cases: Iterable[Any], chosen: Callable[[Any], bool]) -> List[An
 def sample(items: Iterable[pytest.Item]) -> None:
     """Mark cases of tests with the mark ``sample`` as ``slow``, except the number that it names.
 
-    They are marked as ``oldest``, too: the oldest Python runs all of them. The choice is random,
+    Those in ``tests/unit`` are marked as ``oldest``, too: the oldest Python runs them. The choice is random,
     but the same in each run, so that it does not follow the order of the parameters.
     """
     tests: Dict[str, List[pytest.Item]] = defaultdict(list)
@@ -68,4 +68,5 @@ def sample(items: Iterable[pytest.Item]) -> None:
         for case in cases:
             if case not in chosen:
                 case.add_marker(pytest.mark.slow)
-                case.add_marker(pytest.mark.oldest)
+                if name.startswith("tests/unit/"):
+                    case.add_marker(pytest.mark.oldest)
