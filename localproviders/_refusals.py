@@ -1,8 +1,12 @@
-"""The fields of requests, and the schemas, that the server of one provider has refused."""
+"""The fields of requests, and the schemas, that a server refuses."""
 
 from __future__ import annotations
 
+import re
 from typing import Hashable, Optional, Set, Tuple
+
+from localproviders.errors import ProviderError
+from localproviders.secret import Unseen
 
 # Maximum number of remembered refusals. The memory is emptied when it is full.
 _MOST_REFUSALS = 1_000
@@ -30,3 +34,21 @@ class Refusals:
 
     def __bool__(self) -> bool:
         return bool(self._known)
+
+
+def refuses(error: ProviderError, names: str, denial: str) -> bool:
+    """Return whether an error means that the server refuses a field or a schema.
+
+    Args:
+        error: The error.
+        names: Pattern for texts of the server that are about the field or the schema.
+        denial: Pattern that the text must also match, if its status is not 4xx.
+    """
+    said = Unseen(error.server_message or "")
+    is_early = error.status is not None and 400 <= error.status < 500
+    return says(names, said) and (is_early or says(denial, said))
+
+
+def says(pattern: str, text: str) -> bool:
+    """Return whether a text of a server matches a pattern, ignoring case."""
+    return re.search(pattern, text, re.IGNORECASE | re.DOTALL) is not None

@@ -7,9 +7,9 @@ grammar. docs/dialects.md, "Schemas that servers refuse", lists the texts of bot
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Hashable, List, Mapping, Optional, Sequence, Tuple
 
+from localproviders._refusals import refuses, says
 from localproviders.errors import (
     AllFailedError,
     CapabilityError,
@@ -58,9 +58,7 @@ def refuses_schema(error: ProviderError) -> bool:
         return False
     if error.server_message is None:  # the provider itself refused, and sent nothing
         return error.message.endswith("does not support response_schema")
-    said = Unseen(error.server_message)
-    is_early = error.status is not None and 400 <= error.status < 500
-    return _says(NAMES, said) and (is_early or _says(DENIAL, said)) and not error.partial
+    return refuses(error, NAMES, DENIAL) and not error.partial
 
 
 def in_words(request: CompletionRequest) -> CompletionRequest:
@@ -102,10 +100,6 @@ def _as_json(schema: Optional[Mapping[str, Any]]) -> str:
     return json.dumps(schema, ensure_ascii=False, default=str)
 
 
-def _says(pattern: str, text: str) -> bool:
-    return re.search(pattern, text, re.IGNORECASE | re.DOTALL) is not None
-
-
 def schema_keys(request: CompletionRequest) -> Tuple[Hashable, Hashable]:
     """Return the two keys for `Refusals`: that of all schemas, and that of the request's schema."""
     return ("schema", None), ("schema", hash(_as_json(request.response_schema)))
@@ -116,5 +110,5 @@ def refused_key(error: ProviderError, request: CompletionRequest) -> Hashable:
 
     The text of the error decides whether the server refuses only this schema.
     """
-    is_only_this = _says(ABOUT_CONTENT, Unseen(error.server_message or ""))
+    is_only_this = says(ABOUT_CONTENT, Unseen(error.server_message or ""))
     return schema_keys(request)[is_only_this]

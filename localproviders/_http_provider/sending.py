@@ -40,7 +40,7 @@ from localproviders._http.retry import Attempts
 from localproviders._http.stream import ChunkParser, Decoder
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._lazy import LazyModule
-from localproviders._refusals import Refusals
+from localproviders._refusals import Refusals, refuses, says
 from localproviders.errors import (
     CapabilityError,
     ProviderError,
@@ -177,20 +177,11 @@ def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, 
     if type(error) not in _REFUSALS or not error.server_message:
         return {}
     said = Unseen(error.server_message)
-    is_early = error.status is not None and 400 <= error.status < 500
-    return {
-        field: said
-        for field in fields
-        if _says(field.refusal, said) and (is_early or _says(field.denial, said))
-    }
+    return {field: said for field in fields if refuses(error, field.refusal, field.denial)}
 
 
 def _concerns_a_model(text: str, model: str) -> bool:
-    return _says(rf"\bmodels?\b|模型|(?<!\w){re.escape(model)}(?!\w)", text)
-
-
-def _says(pattern: str, text: str) -> bool:
-    return re.search(pattern, text, re.IGNORECASE | re.DOTALL) is not None
+    return says(rf"\bmodels?\b|模型|(?<!\w){re.escape(model)}(?!\w)", text)
 
 
 class Prepared(NamedTuple):
@@ -305,7 +296,7 @@ class Sending:
         """Remember the refusals of the fields that were left out."""
         for field, said in self._left_out.items():
             # Without a text, the refusal was known before.
-            if said and not _says(field.combined, said):
+            if said and not says(field.combined, said):
                 is_of_model = field.of_model or _concerns_a_model(said, self._model)
                 model = self._model if is_of_model else None
                 self._provider._refused.add(model, field.on(self._path))
