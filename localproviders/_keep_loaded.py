@@ -13,7 +13,18 @@ import math
 import os
 import threading
 from datetime import datetime, timezone
-from typing import Any, Dict, Iterator, List, Mapping, MutableMapping, Optional, Protocol, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    MutableMapping,
+    Optional,
+    Protocol,
+    Tuple,
+)
 
 from localproviders._http.deadline import Call, wait
 from localproviders.errors import ModelNotFoundError, UnsupportedError
@@ -23,6 +34,9 @@ from localproviders.types.models import LoadedModel
 #: A model, and the process in which it is used. A forked child must not wait for threads that it
 #: does not have, nor change the model that its parent keeps.
 Key = Tuple[int, str]
+
+#: A function that receives the model that is in memory before a load, or None.
+OnFound = Callable[[Optional[LoadedModel]], None]
 
 
 class State:

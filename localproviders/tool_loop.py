@@ -66,18 +66,6 @@ class Rules(NamedTuple):
     text_calls: bool
     parallel: int
 
-    def check(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: A value is impossible.
-        """
-        if self.on_tool_error not in ON_TOOL_ERROR:
-            raise ValueError(
-                f"on_tool_error is {self.on_tool_error!r}, but must be one of "
-                f"{', '.join(ON_TOOL_ERROR)}"
-            )
-
 
 def rules_of(
     max_rounds: Optional[int],
@@ -89,15 +77,20 @@ def rules_of(
     """Return the rules for the arguments of `run_tools`; None means the default.
 
     Raises:
-        ValueError: A number is not a whole number, or is below 1.
+        ValueError: A number is not a whole number, or is below 1; or `on_tool_error` is unknown.
     """
-    return Rules(
+    rules = Rules(
         8 if max_rounds is None else at_least_one("max_rounds", max_rounds),
         on_tool_error or "report",
         on_step,
         bool(text_calls),
         1 if parallel is None else at_least_one("parallel", parallel),
     )
+    if rules.on_tool_error not in ON_TOOL_ERROR:
+        raise ValueError(
+            f"on_tool_error is {on_tool_error!r}, but must be one of {', '.join(ON_TOOL_ERROR)}"
+        )
+    return rules
 
 
 def run_tools(
@@ -122,7 +115,7 @@ def run_tools(
             off.
         ProviderError: A request failed.
     """
-    tools = _checked_tools(request, rules)
+    tools = _tools_by_name(request.tools, in_threads=rules.parallel > 1)
     # The responses are not streamed, because `complete` may try another server until the first
     # token, and `stream_completion` may not.
     loop = _ToolLoop(provider, request, tools, rules, timeout, cancel, streams=False)
@@ -145,7 +138,7 @@ def stream_tools(
         ValueError: An argument is invalid, or a tool cannot be run.
         ProviderError: The first request failed.
     """
-    tools = _checked_tools(request, rules)
+    tools = _tools_by_name(request.tools, in_threads=rules.parallel > 1)
     loop = _ToolLoop(provider, request, tools, rules, timeout, cancel, streams=True)
     try:
         loop.begin()
@@ -153,11 +146,6 @@ def stream_tools(
         loop.close()
         raise
     return ToolStream(loop)
-
-
-def _checked_tools(request: CompletionRequest, rules: Rules) -> Dict[str, Tool]:
-    rules.check()
-    return _tools_by_name(request.tools, in_threads=rules.parallel > 1)
 
 
 def _tools_by_name(tools: Sequence[Tool], in_threads: bool) -> Dict[str, Tool]:

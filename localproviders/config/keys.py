@@ -240,8 +240,9 @@ def header(value: Any, place: Place) -> Union[str, SecretString, KeySource]:
     A string is returned as a string: the name of the header decides whether it is a key.
     """
     found = key(value, place)
-    is_string = isinstance(found, SecretString) and found is not value
-    return Unseen(found.reveal()) if is_string and isinstance(found, SecretString) else found
+    if isinstance(found, SecretString) and found is not value:
+        return Unseen(found.reveal())
+    return found
 
 
 # --- values of variables -----------------------------------------------------------------

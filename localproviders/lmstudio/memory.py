@@ -9,7 +9,6 @@ import threading
 from datetime import datetime, timezone
 from typing import (
     Any,
-    Callable,
     ContextManager,
     Dict,
     List,
@@ -25,7 +24,7 @@ from localproviders._dialect.missing_models import not_found
 from localproviders._http.deadline import Call
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.model_checks import ContextWindowCheck
-from localproviders._keep_loaded import Block, State, taking_turns
+from localproviders._keep_loaded import Block, OnFound, State, taking_turns
 from localproviders.errors import (
     ContextOverflowError,
     ModelLoadError,
@@ -59,10 +58,6 @@ _RELOADED = "the model had left memory; it was loaded again with the same config
 _WAS_LOADED_AGAIN = (
     "the model had left memory; it was already loaded again with the same configuration"
 )
-
-
-#: A function that receives the copy that is in memory before a load, or None.
-OnFound = Callable[[Optional[LoadedModel]], None]
 
 
 class _LoadRecord(NamedTuple):

@@ -23,7 +23,7 @@ from localproviders._http.framing import Look
 from localproviders._http.transport import encode
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.model_checks import ContextWindowCheck
-from localproviders._keep_loaded import Block, State
+from localproviders._keep_loaded import Block, OnFound, State
 from localproviders.errors import (
     CapabilityError,
     ConfigurationError,
@@ -55,9 +55,6 @@ from localproviders.ollama.wire.responses import parse_hosts, remote_host
 from localproviders.types.inputs import keep_alive_seconds, plain_number
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import LoadedModel
-
-#: A function that receives the model that is in memory before a load, or None.
-OnFound = Callable[[Optional[LoadedModel]], None]
 
 # The first and the longest wait between two requests that check whether a model is loaded.
 _POLL_WAITS_S = (0.05, 1.0)
