@@ -10,6 +10,7 @@ from typing import Iterator, List
 
 import pytest
 
+from localproviders import discover
 from tests.support import covering, depth
 from tests.support.fake_time import FakeTime, fake_time
 
@@ -65,6 +66,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     # No test reads the configuration of the user of this machine.
     monkeypatch.setenv("XDG_CONFIG_HOME", os.path.abspath(os.path.join(os.sep, "nowhere")))
+
+
+@pytest.fixture(autouse=True)
+def _patient_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One second is enough for the servers of a user, but not on a machine whose cores are busy with
+    # other tests. A test of the limit passes its own.
+    monkeypatch.setitem(vars(discover)["__wrapped__"].__kwdefaults__, "timeout_s", 10.0)
+    monkeypatch.setattr("localproviders.local.servers.SEARCH_S", 10.0)
 
 
 @pytest.fixture

@@ -61,12 +61,18 @@ def says(text: str) -> Dict[str, Any]:
 
 
 def calls(name: str = "weather", more: Optional[Mapping[str, Any]] = None, **values: Any) -> Any:
-    """Make the model call a tool of this name, with one of these values for each argument."""
+    """Make the model call a tool of this name, with one of these values for each argument.
+
+    The server sees the question alone: after the result of a tool it does not hold the model to
+    ``tool_choice: "required"``, and whether the model calls again depends on the processor.
+    """
+    question = [{"role": "user", "content": _QUESTION}]
     properties = {key: {"enum": [value]} for key, value in values.items()}
     schema = {"type": "object", "properties": properties, "required": [*properties]}
     tool = {"name": name, "description": "Return the weather.", "parameters": schema}
     return {
-        "tools": [{"type": "function", "function": tool}], "tool_choice": "required", **(more or {})
+        "messages": question, "tools": [{"type": "function", "function": tool}],
+        "tool_choice": "required", **(more or {})
     }  # fmt: skip
 
 
