@@ -44,7 +44,8 @@ _TESTING = _ROOT / "testing"
 #: `_keep_loaded.py` keeps a model in memory for several blocks.
 #: `_refusals.py` remembers what a server refuses, for providers with and without HTTP.
 #: `types/questions.py` and `types/decisions.py` are the values of `decide`.
-MOST_MODULES = 150
+#: `_chat_request.py` makes the request of the methods with messages; `provider.py` had no room left.
+MOST_MODULES = 151
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,
