@@ -19,7 +19,9 @@ from typing import (
     overload,
 )
 
+from localproviders import _decision_verbs as decision_verbs
 from localproviders._chat_request import make_chat_request
+from localproviders._decision_verbs import DecisionRequest
 from localproviders._did_you_mean import name_other_method
 from localproviders._http.stream import Stream
 from localproviders._lazy import LazyModule, LazyPart
@@ -39,6 +41,7 @@ from localproviders._token_estimate import rough
 from localproviders.errors import UnsupportedError
 from localproviders.secret import Sealed
 from localproviders.telemetry import RunningVerb, take_verb
+from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
 from localproviders.types.messages import Messages, Tools
@@ -604,6 +607,23 @@ class ModelProvider(ABC):
     ) -> TokenCount:
         """Return a rough estimate. Providers override this if they have a better method."""
         return rough(request)
+
+    # --- decisions --------------------------------------------------------------------------
+
+    decide = decision_verbs.decide
+    decide_many = decision_verbs.decide_many
+
+    def _prepare_decisions(
+        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> DecisionRequest:
+        """Check a request without its state, and return it; providers may choose the model."""
+        return request
+
+    def _decide(
+        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Decisions:
+        """Answer the questions about one state. Providers that can do this override it."""
+        self._raise_unsupported("decide")
 
     @exact_keywords
     def render(
