@@ -28,6 +28,7 @@ from localproviders.errors import (
     ContextOverflowError,
     ProviderError,
     RequestRejectedError,
+    UnsupportedError,
 )
 from localproviders.secret import Sealed, errors_without_frames
 from localproviders.telemetry import RunningVerb
@@ -97,6 +98,35 @@ class DecidingProvider(Protocol):
     ) -> Decisions:
         """Answer the questions about one state."""
         ...
+
+
+def refuse_to_decide(
+    self: DecidingProvider,
+    request: DecisionRequest,
+    timeout: Timeout,
+    cancel: Optional[CancelToken],
+) -> Decisions:
+    """Answer the questions about one state. A kind of provider that can do this overrides it.
+
+    Raises:
+        UnsupportedError: Always.
+    """
+    raise UnsupportedError(
+        f"{self.name} does not support decide(): this kind of server has no such request",
+        hint="use OllamaProvider, LMStudioProvider or OpenAICompatibleProvider, which support "
+        "decide()",
+        provider=self.name,
+    )
+
+
+def prepare_nothing(
+    self: DecidingProvider,
+    request: DecisionRequest,
+    timeout: Timeout,
+    cancel: Optional[CancelToken],
+) -> DecisionRequest:
+    """Return a request without its state as it is. A kind of provider may check it before."""
+    return request
 
 
 @exact_keywords

@@ -21,7 +21,6 @@ from typing import (
 
 from localproviders import _decision_verbs as decision_verbs
 from localproviders._chat_request import make_chat_request
-from localproviders._decision_verbs import DecisionRequest
 from localproviders._did_you_mean import name_other_method
 from localproviders._http.stream import Stream
 from localproviders._lazy import LazyModule, LazyPart
@@ -41,7 +40,6 @@ from localproviders._token_estimate import rough
 from localproviders.errors import UnsupportedError
 from localproviders.secret import Sealed
 from localproviders.telemetry import RunningVerb, take_verb
-from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
 from localproviders.types.messages import Messages, Tools
@@ -612,18 +610,8 @@ class ModelProvider(ABC):
 
     decide = decision_verbs.decide
     decide_many = decision_verbs.decide_many
-
-    def _prepare_decisions(
-        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
-    ) -> DecisionRequest:
-        """Check a request without its state, and return it; providers may choose the model."""
-        return request
-
-    def _decide(
-        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
-    ) -> Decisions:
-        """Answer the questions about one state. Providers that can do this override it."""
-        self._raise_unsupported("decide")
+    _decide = decision_verbs.refuse_to_decide
+    _prepare_decisions = decision_verbs.prepare_nothing
 
     @exact_keywords
     def render(
