@@ -342,7 +342,7 @@ def _no_route(
     words = " or ".join(f'"{other}"' for other in (*others, "logprobs"))
     return UnsupportedError(
         f"{name} does not support method={method!r}",
-        hint=(cause is not None and cause.hint) or f"pass method={words}",
+        hint="; ".join(filter(None, (f"pass method={words}", cause and cause.hint))),
         provider=name,
         status=None if cause is None else cause.status,
         server_message=None if cause is None else cause.server_message,
