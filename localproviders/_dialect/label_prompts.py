@@ -1,0 +1,97 @@
+"""Prompts that ask a chat model for the label of an answer, such as A, B or C.
+
+A label is one token. So the probabilities of the first token of the model's answer are those of the
+possible answers.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from string import ascii_lowercase, ascii_uppercase, digits
+from typing import Container, Iterable, List, Optional, Sequence, Tuple
+
+from localproviders._http.transport import write_json
+from localproviders.types.questions import Choice, Question, Score, State, YesNo
+
+#: Beginning of the model's answer, for servers that let the model continue the last message. After
+#: it, the likeliest tokens are labels, also for models that would write a sentence otherwise.
+CUE = "Answer: ("
+
+# Most answers that are labelled with single letters.
+_MOST_LETTERS = 2 * len(ascii_uppercase)
+
+
+def candidates_for(question: Question) -> List[str]:
+    """Return the labels that a question can have, the best first.
+
+    All labels of a question have the same length, so none is the beginning of another one.
+    """
+    count = len(question.answers)
+    if isinstance(question, Score) and count <= len(digits):
+        return list(digits)
+    if count <= _MOST_LETTERS:
+        return [*ascii_uppercase, *ascii_lowercase]
+    return ["".join(pair) for pair in product(ascii_uppercase, repeat=2)]
+
+
+def choose_labels(
+    question: Question, tokens: Optional[Container[str]] = None
+) -> Optional[Tuple[str, ...]]:
+    """Return a label for each answer of a question; None if there are too few labels.
+
+    Args:
+        question: The question.
+        tokens: The candidates that are single tokens of the model. None if that is not known;
+            then digits and letters are used, which are single tokens of nearly all models.
+    """
+    found = candidates_for(question)
+    if tokens is None:
+        found = [label for label in found if len(label) == 1]
+    else:
+        found = [label for label in found if label in tokens]
+    count = len(question.answers)
+    return tuple(found[:count]) if count <= len(found) else None
+
+
+def label_prompt(state: State, question: Question, labels: Sequence[str]) -> str:
+    """Return the prompt that asks for the label of an answer.
+
+    The state comes before the question. So a server that keeps the beginning of earlier prompts
+    reads the state once for several questions.
+
+    Args:
+        state: What the question is about. A mapping is written as compact JSON.
+        question: The question.
+        labels: The labels of its answers, from `choose_labels`.
+
+    Raises:
+        ConfigurationError: JSON cannot express a value of the state.
+    """
+    text = state if isinstance(state, str) else write_json(state, tight=True)
+    lines = [
+        "Read the text, then answer the question about it.",
+        f"\nText:\n{text}",
+        f"\nQuestion: {question.question}",
+        *(f"({label}) {answer}" for label, answer in zip(labels, _described(question))),
+        f"\nAnswer with one label only: {_listed(labels)}.",
+    ]
+    return "\n".join(lines)
+
+
+def _described(question: Question) -> Iterable[str]:
+    """Yield the text of each answer, with its description if it has one."""
+    descriptions: Sequence[Optional[str]] = ()
+    if isinstance(question, YesNo):
+        descriptions = (question.yes, question.no)
+    elif isinstance(question, Choice):
+        descriptions = tuple(question.options.values())
+    for index, answer in enumerate(question.answers):
+        description = descriptions[index] if descriptions else None
+        yield answer if description is None else f"{answer}: {description}"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """Return the labels as words; of many labels, the first two and the last one."""
+    if len(labels) > 5:
+        return f"{labels[0]}, {labels[1]}, ... or {labels[-1]}"
+    return f"{', '.join(labels[:-1])} or {labels[-1]}"
