@@ -28,6 +28,7 @@ Requests:
     Tool                      a function that the model may call
     CompletionRequest         all fields of a request, for `complete`
     EmbeddingRequest          texts to embed, for `embed`
+    YesNo, Choice, Score      the questions for `decide`
     Limits                    time limits of a call, in seconds
     RetryPolicy               number of attempts, and the waits between them
     CancelToken               a token with which another thread ends a call
@@ -40,6 +41,7 @@ Responses:
     ToolRun, ToolStep         the result of `run_tools`, and one tool call of a run
     ToolCall                  a call of a tool, as the model wrote it
     EmbeddingResponse         the vectors that `embed` returns
+    Decisions                 the answers that `decide` returns, with their probabilities
     ModelInfo                 one model of a server's list
     ModelCapabilities         the abilities of a model
     LoadedModel               a model in the memory of the server
@@ -144,9 +146,11 @@ if TYPE_CHECKING:
     from localproviders.types import (
         Audio,
         CancelToken,
+        Choice,
         CompletionChunk,
         CompletionRequest,
         CompletionResponse,
+        Decisions,
         EmbeddingRequest,
         EmbeddingResponse,
         Image,
@@ -158,10 +162,12 @@ if TYPE_CHECKING:
         Parsed,
         Progress,
         RetryPolicy,
+        Score,
         Tool,
         ToolCall,
         ToolRun,
         ToolStep,
+        YesNo,
     )
 
 __all__ = [
@@ -175,12 +181,14 @@ __all__ = [
     "CancelledError",
     "CapabilityError",
     "CertificateError",
+    "Choice",
     "CompletionChunk",
     "CompletionRequest",
     "CompletionResponse",
     "Config",
     "ConfigurationError",
     "ContextOverflowError",
+    "Decisions",
     "DependencyError",
     "Discovery",
     "EmbeddingError",
@@ -212,6 +220,7 @@ __all__ = [
     "RequestRejectedError",
     "RetryPolicy",
     "SchemaError",
+    "Score",
     "SecretString",
     "ServerBusyError",
     "ServerError",
@@ -226,6 +235,7 @@ __all__ = [
     "UnreachableError",
     "UnsupportedError",
     "WrongModelError",
+    "YesNo",
     "__version__",
     "create_default_provider",
     "create_fallback_provider",
@@ -292,9 +302,11 @@ _look_up, _names = lazy_names(
         "localproviders.types": (
             "Audio",
             "CancelToken",
+            "Choice",
             "CompletionChunk",
             "CompletionRequest",
             "CompletionResponse",
+            "Decisions",
             "EmbeddingRequest",
             "EmbeddingResponse",
             "Image",
@@ -306,10 +318,12 @@ _look_up, _names = lazy_names(
             "Parsed",
             "Progress",
             "RetryPolicy",
+            "Score",
             "Tool",
             "ToolCall",
             "ToolRun",
             "ToolStep",
+            "YesNo",
         ),
     },
     modules=("errors", "exporters", "kinds", "types"),

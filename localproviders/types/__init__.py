@@ -6,6 +6,7 @@ Later versions only add fields. A repr never contains content, such as prompts a
 not contain the server's raw record.
 """
 
+from localproviders.types.decisions import Decision, Decisions
 from localproviders.types.limits import CancelToken, Limits, RetryPolicy, Timeout
 from localproviders.types.messages import (
     Audio,
@@ -26,6 +27,16 @@ from localproviders.types.models import (
     OnProgress,
     Progress,
     Source,
+)
+from localproviders.types.questions import (
+    Choice,
+    DecisionMethod,
+    Question,
+    QuestionLike,
+    Questions,
+    Score,
+    State,
+    YesNo,
 )
 from localproviders.types.requests import (
     CompletionRequest,
@@ -58,10 +69,14 @@ __all__ = [
     "Audio",
     "CancelToken",
     "CapabilityEvidence",
+    "Choice",
     "CompletionChunk",
     "CompletionRequest",
     "CompletionResponse",
     "CountSource",
+    "Decision",
+    "DecisionMethod",
+    "Decisions",
     "DownloadJob",
     "EmbeddingRequest",
     "EmbeddingResponse",
@@ -81,11 +96,16 @@ __all__ = [
     "Parsed",
     "PartialRun",
     "Progress",
+    "Question",
+    "QuestionLike",
+    "Questions",
     "RequestFields",
     "RetryPolicy",
+    "Score",
     "ServerAttempt",
     "ServerTimings",
     "Source",
+    "State",
     "Timeout",
     "Timings",
     "TokenCount",
@@ -97,4 +117,5 @@ __all__ = [
     "ToolStep",
     "ToolStream",
     "Usage",
+    "YesNo",
 ]
