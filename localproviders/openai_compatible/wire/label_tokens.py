@@ -12,10 +12,6 @@ from localproviders._dialect.values import integer, mappings
 from localproviders._http.transport import Payload
 from localproviders.openai_compatible.wire.errors import RULES
 
-#: The tokens of labels, by label: that of the label itself, and that of the label after a blank. A
-#: label that is not a single token is not in it.
-LabelTokens = Mapping[str, Tuple[int, ...]]
-
 # The largest bias that llama.cpp and OpenAI document. It is larger than the difference of any two
 # logits, so no other token has a probability above zero.
 _BIAS = 100
@@ -31,8 +27,11 @@ def labels_payload(labels: Iterable[str], model: str) -> Dict[str, Any]:
     return Payload(model=model, content=content, with_pieces=True)
 
 
-def parse_label_tokens(data: Any, labels: Sequence[str]) -> LabelTokens:
+def parse_label_tokens(data: Any, labels: Sequence[str]) -> Dict[str, Tuple[int, ...]]:
     """Return the tokens of labels from the response of llama.cpp's ``/tokenize``.
+
+    The tokens of a label are that of the label itself, and that of the label after a blank. A label
+    that is not a single token is not in the result.
 
     Raises:
         ProviderError: The response is an error, or has no tokens with their texts, as from vLLM.
