@@ -43,7 +43,9 @@ _TESTING = _ROOT / "testing"
 #: `_dialect/missing_models.py` completes errors about missing models, for all dialects.
 #: `_keep_loaded.py` keeps a model in memory for several blocks.
 #: `_refusals.py` remembers what a server refuses, for providers with and without HTTP.
-MOST_MODULES = 148
+#: `types/questions.py` and `types/decisions.py` are the values of `decide`.
+#: `_chat_request.py` makes the request of the methods with messages; `provider.py` had no room left.
+MOST_MODULES = 151
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,
