@@ -98,6 +98,11 @@ class SharedDeadline:
         """End the call, and unregister it from its cancel token. May be called again."""
         self._call.finish()
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the call began."""
+        return self._call.elapsed_s
+
     def send(self, request: CompletionRequest) -> CompletionResponse:
         """Send one request within the remaining time, and return its response.
 

@@ -9,9 +9,11 @@ docs/decisions.md, "A decision of a chat model", has what the numbers mean.
 
 from __future__ import annotations
 
+from functools import reduce
 from types import CellType
 from typing import List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
 
+from localproviders._dialect.label_probabilities import Reading, read_labels
 from localproviders._dialect.label_prompts import (
     CUE,
     LabelTokens,
@@ -19,7 +21,7 @@ from localproviders._dialect.label_prompts import (
     label_prompt,
     tokens_to_find,
 )
-from localproviders._dialect.label_probabilities import Reading, read_labels
+from localproviders._http_provider.embedding import sum_fields
 from localproviders._refusals import refuses
 from localproviders._shared_deadline import SharedDeadline, SupportsComplete
 from localproviders.errors import CapabilityError, ProviderError, UnsupportedError
@@ -29,7 +31,7 @@ from localproviders.types.limits import CancelToken, Limits
 from localproviders.types.messages import Image, Message
 from localproviders.types.questions import Question
 from localproviders.types.requests import CompletionRequest
-from localproviders.types.responses import CompletionResponse, ServerTimings, Timings, Usage
+from localproviders.types.responses import CompletionResponse, Timings
 
 # Most alternatives for a token that the servers accept (docs/reference/decisions.md, "A decision
 # out of a chat model").
@@ -55,8 +57,8 @@ _OTHER_WAYS = (
     "returns log-probabilities, such as llama.cpp, Ollama or vLLM"
 )
 _OTHER_MODELS = (
-    "use a model that follows instructions better, or a decision model; or pass a smaller min_mass. "
-    "`likeliest` has the tokens that the model prefers"
+    "use a model that follows instructions better, or a decision model; or pass a smaller "
+    "min_mass. `likeliest` has the tokens that the model prefers"
 )
 # Beginning of the warning that an answer has only one token, which is wanted.
 _CUT_OFF = "max_tokens=1 ended the answer"
@@ -150,18 +152,22 @@ class LabelDecisions:
             lambda limits, cancel: self._provider._label_tokens(wanted, self._model, limits, cancel)
         )
         labels = self._labels_of(question, tokens)
-        prompt = label_prompt(
-            given.cell_contents[0], question, labels, has_cue=tokens is not None
-        )
+        has_cue = tokens is not None
         most = max(_MANY_ALTERNATIVES, _ALTERNATIVES_OF_LABEL * len(labels))
-        cue = [] if tokens is None else [Message.assistant(CUE)]
         request = CompletionRequest(
             model=self._model,
-            messages=[Message.user(prompt, images=self._images), *cue],
+            messages=[
+                # The prompt has no name here, because a traceback would show it.
+                Message.user(
+                    label_prompt(given.cell_contents[0], question, labels, has_cue=has_cue),
+                    images=self._images,
+                ),
+                *([Message.assistant(CUE)] if has_cue else []),
+            ],
             max_tokens=1,
             temperature=0.0,
             logprobs=True,
-            top_logprobs=_MOST_ALTERNATIVES if tokens is None else most,
+            top_logprobs=most if has_cue else _MOST_ALTERNATIVES,
             thinking=False,
             keep_alive=self._keep_alive,
             # A server that refuses the switch of thinking gets the request without it.
@@ -181,7 +187,9 @@ class LabelDecisions:
         raise UnsupportedError(
             f"a question has {len(question.answers)} answers, but {most}",
             hint="ask several questions with fewer options, or use a decision model",
-        ).add_context(provider=self._provider.name, model=self._model)
+            provider=self._provider.name,
+            model=self._model,
+        )
 
     # --- its answer -----------------------------------------------------------------------
 
@@ -193,9 +201,7 @@ class LabelDecisions:
         """
         free, response = self._read(asked.request, asked.labels)
         if response.thinking:
-            raise self._lacks(
-                f"{self._model!r} thinks before it answers {place}", _THINKING, free
-            )
+            raise self._lacks(f"{self._model!r} thinks before it answers {place}", _THINKING, free)
         if free.mass < self._min_mass or not free.mass:
             raise self._lacks(
                 f"{self._model!r} gives the answers to {place} a share of {free.mass:.2g} of all "
@@ -256,9 +262,7 @@ class LabelDecisions:
         self._responses.append(response)
         return read_labels(response.logprobs, labels), response
 
-    def _lacks(
-        self, message: str, hint: str, reading: Optional[Reading] = None
-    ) -> CapabilityError:
+    def _lacks(self, message: str, hint: str, reading: Optional[Reading] = None) -> CapabilityError:
         return CapabilityError(
             message,
             hint=hint,
@@ -294,9 +298,9 @@ class LabelDecisions:
             model=last.model,
             provider=last.provider,
             endpoint=self._provider.settings.endpoint.url,
-            usage=sum_fields([response.usage for response in self._responses]),
+            usage=reduce(sum_fields, [each.usage for each in self._responses]),
             timings=Timings(total_s=self._shared.elapsed_s),
-            server_timings=sum_fields([each.server_timings for each in self._responses]),
+            server_timings=reduce(sum_fields, [each.server_timings for each in self._responses]),
             warnings=tuple(dict.fromkeys([*warnings, *self._warnings])),
             attempts=max(response.attempts for response in self._responses),
             raw=last.raw,

@@ -71,6 +71,7 @@ from localproviders.types.responses import (
 )
 
 if TYPE_CHECKING:
+    from localproviders._dialect.label_prompts import LabelTokens
     from localproviders._http_provider import embedding
 else:
     embedding = LazyModule("localproviders._http_provider.embedding")
@@ -198,6 +199,15 @@ class HTTPProvider(ModelProvider):
         """Let the server count the tokens of a request.
 
         The result is None if the server cannot count, which is the default.
+        """
+        return None
+
+    def _label_tokens(
+        self, labels: Sequence[str], model: str, limits: Limits, cancel: Optional[CancelToken]
+    ) -> Optional[LabelTokens]:
+        """Ask the server for the tokens of labels.
+
+        The result is None if it cannot restrict an answer to them, which is the default.
         """
         return None
 

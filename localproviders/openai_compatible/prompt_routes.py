@@ -138,9 +138,7 @@ class PromptRoutes:
                     self._methods = tuple(other for other in self._methods if other != name)
         return None
 
-    def label_tokens(
-        self, labels: Sequence[str], model: str, call: Call
-    ) -> Optional[LabelTokens]:
+    def label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
         """Return the tokens of labels; None if the server is not a llama.cpp server.
 
         They are remembered by the model and the first label.

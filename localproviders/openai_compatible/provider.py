@@ -42,7 +42,7 @@ from localproviders.settings import (
     safe_options,
 )
 from localproviders.types.inputs import named
-from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
+from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout
 from localproviders.types.models import ModelInfo
 from localproviders.types.requests import (
     CompletionRequest,
@@ -54,6 +54,7 @@ from localproviders.types.requests import (
 from localproviders.types.responses import CompletionChunk, TokenCount
 
 if TYPE_CHECKING:
+    from localproviders._dialect.label_prompts import LabelTokens
     from localproviders.ollama import names as ollama_names
     from localproviders.openai_compatible.prompt_routes import PromptRoutes
     from localproviders.openai_compatible.wire import models as wire_models
@@ -321,6 +322,18 @@ class OpenAICompatibleProvider(HTTPProvider):
             cancel=cancel,
             total_s=LISTING_TOTAL_S,
             texts=lambda: texts_of(request),
+        )
+
+    def _label_tokens(
+        self, labels: Sequence[str], model: str, limits: Limits, cancel: Optional[CancelToken]
+    ) -> Optional[LabelTokens]:
+        if not self._has_prompt_routes:
+            return None
+        return self._runner.run(
+            lambda call: self._prompt_routes.label_tokens(labels, model, call),
+            model=model,
+            timeout=limits,
+            cancel=cancel,
         )
 
     def _render(
