@@ -16,6 +16,9 @@ _LIKELIEST = 3
 # does not decode.
 _AROUND = " \t\r\n\"'`*_()[]{}<>.,:;" + "\u2581\u0120\u010a"
 
+# Servers compute with 32-bit numbers, so the sum of their probabilities has about this error.
+_ROUNDING = 1e-6
+
 # The logarithm of a probability can be slightly above 0 because of rounding, but not more.
 _MOST_LOGPROB = 0.01
 
@@ -68,7 +71,7 @@ def read_labels(tokens: Sequence[TokenLogprob], labels: Sequence[str]) -> Readin
         label = label_of(token.token)
         found[label] = found.get(label, 0.0) + weight
     missing = tuple(index for index, label in enumerate(labels) if label not in found)
-    rest = max(0.0, 1.0 - sum(weights))
+    rest = max(0.0, 1.0 - sum(weights)) + _ROUNDING
     bound = min(min(weights), rest / len(missing)) if missing else 0.0
     mass = sum(found.get(label, 0.0) for label in labels)
     total = mass + bound * len(missing)

@@ -43,7 +43,7 @@ _MANY_ALTERNATIVES = 100
 _ALTERNATIVES_OF_LABEL = 4
 
 # A second request is sent if the probabilities of missing labels can be wrong by more than this.
-_EXACT = 1e-6
+_EXACT = 1e-5
 # In an answer that is restricted to the labels, nothing else has a probability.
 _RESTRICTED_MASS = 0.99
 

@@ -93,9 +93,9 @@ def test_a_label_counts_with_and_without_a_blank_before_it() -> None:
 def test_a_list_that_has_only_the_winner_leaves_nothing_for_the_others() -> None:
     found = _read("decide_temperature_0")
 
-    assert found.probabilities == (1.0, 0.0, 0.0)
+    assert found.probabilities == pytest.approx((1.0, 0.0, 0.0), abs=1e-6)
     assert found.missing == (1, 2)
-    assert found.uncertainty == 0.0
+    assert 0.0 < found.uncertainty < 1e-5
 
 
 def test_the_usual_samplers_of_the_server_change_the_ratios() -> None:
@@ -118,7 +118,7 @@ def test_a_missing_label_has_the_probability_of_the_least_likely_token() -> None
 def test_missing_labels_have_at_most_the_rest_of_the_probability() -> None:
     found = read_labels(_shown(("A", 0.9), ("x", 0.08)), _ABC)
 
-    assert found.probabilities == pytest.approx((0.9 / 0.92, 0.01 / 0.92, 0.01 / 0.92))
+    assert found.probabilities == pytest.approx((0.9 / 0.92, 0.01 / 0.92, 0.01 / 0.92), rel=1e-3)
 
 
 def test_a_list_without_any_label_has_no_mass() -> None:

@@ -7,7 +7,12 @@ from typing import List
 import pytest
 
 from localproviders import Choice, Score, YesNo
-from localproviders._dialect.label_prompts import candidates_for, choose_labels, label_prompt
+from localproviders._dialect.label_prompts import (
+    CUE,
+    candidates_for,
+    choose_labels,
+    label_prompt,
+)
 from localproviders.errors import ConfigurationError
 from localproviders.types import Question
 
@@ -25,7 +30,7 @@ def test_the_prompt_of_a_choice() -> None:
         "Read the text, then answer the question about it.\n\n"
         "Text:\nI was charged twice.\n\n"
         "Question: Which team?\n"
-        "(A) shipping\n(B) billing: payments\n(C) technical\n\n"
+        "A. shipping\nB. billing: payments\nC. technical\n\n"
         "Answer with one label only: A, B or C."
     )
 
@@ -33,12 +38,19 @@ def test_the_prompt_of_a_choice() -> None:
 def test_the_prompt_of_a_question_for_yes_or_no() -> None:
     plain, described = YesNo("Angry?"), YesNo("Angry?", yes="insults", no="all else")
 
-    assert "(A) yes\n(B) no\n\nAnswer with one label only: A or B." in _prompt(plain)
-    assert "(A) yes: insults\n(B) no: all else\n" in _prompt(described)
+    assert "A. yes\nB. no\n\nAnswer with one label only: A or B." in _prompt(plain)
+    assert "A. yes: insults\nB. no: all else\n" in _prompt(described)
 
 
 def test_the_levels_of_a_score_are_numbered() -> None:
-    assert "(0) low\n(1) mid\n(2) high\n" in _prompt(Score("How urgent?", ["low", "mid", "high"]))
+    assert "0. low\n1. mid\n2. high\n" in _prompt(Score("How urgent?", ["low", "mid", "high"]))
+
+
+def test_labels_are_in_brackets_if_the_answer_begins_with_one() -> None:
+    text = label_prompt("Hi.", YesNo("Angry?"), ("A", "B"), has_cue=True)
+
+    assert "\n(A) yes\n(B) no\n\nAnswer with one label only: A or B." in text
+    assert CUE.endswith("(")
 
 
 def test_a_state_in_json_is_compact_and_keeps_its_order() -> None:
