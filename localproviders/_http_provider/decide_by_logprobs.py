@@ -49,6 +49,9 @@ _RESTRICTED_MASS = 0.99
 
 _LOGPROBS = r"log[_ -]?prob(s|\b|abilit)|n_probs"
 _RESTRICTION = r"logit[_ -]?bias|post_sampling_probs|\bsamplers?\b"
+_BEGUN_ANSWER = r"prefill|last message|\bassistant\b.{0,40}\bmessage|enable_thinking"
+# The key under which the refusal of a begun answer is remembered.
+_CUE_KEY = "begun answer"
 # With an error status other than 4xx, the text must also deny something.
 _DENIAL = r"\b(un(supported|recogni[sz]ed|known|expected)|not|invalid|extra|cannot)\b|n't\b"
 
@@ -152,7 +155,7 @@ class LabelDecisions:
             lambda limits, cancel: self._provider._label_tokens(wanted, self._model, limits, cancel)
         )
         labels = self._labels_of(question, tokens)
-        has_cue = tokens is not None
+        has_cue = tokens is not None and not self._provider._refused.has(self._model, _CUE_KEY)
         most = max(_MANY_ALTERNATIVES, _ALTERNATIVES_OF_LABEL * len(labels))
         request = CompletionRequest(
             model=self._model,
@@ -167,7 +170,7 @@ class LabelDecisions:
             max_tokens=1,
             temperature=0.0,
             logprobs=True,
-            top_logprobs=most if has_cue else _MOST_ALTERNATIVES,
+            top_logprobs=_MOST_ALTERNATIVES if tokens is None else most,
             thinking=False,
             keep_alive=self._keep_alive,
             # A server that refuses the switch of thinking gets the request without it.
@@ -199,9 +202,9 @@ class LabelDecisions:
         Raises:
             CapabilityError: The mass of the labels is too small.
         """
-        free, response = self._read(asked.request, asked.labels)
+        asked, free, response = self._read_free(asked)
         if response.thinking:
-            raise self._lacks(f"{self._model!r} thinks before it answers {place}", _THINKING, free)
+            raise self._lacks(f"{self._model!r} thinks before it answers {place}", _THINKING)
         if free.mass < self._min_mass or not free.mass:
             raise self._lacks(
                 f"{self._model!r} gives the answers to {place} a share of {free.mass:.2g} of all "
@@ -220,6 +223,22 @@ class LabelDecisions:
             f"that is possible for them, together {free.uncertainty:.2g}"
         )
         return free
+
+    def _read_free(self, asked: _Asked) -> Tuple[_Asked, Reading, CompletionResponse]:
+        """Send a question; if the server refuses to continue an answer, send it without the cue.
+
+        The refusal is remembered for the provider and the model.
+        """
+        try:
+            return (asked, *self._read(asked.request, asked.labels))
+        except ProviderError as error:
+            messages = asked.request.messages
+            if len(messages) == 1 or not refuses(error, _BEGUN_ANSWER, _DENIAL):
+                raise
+        asked = asked._replace(request=asked.request.replace(messages=messages[:1]))
+        reading, response = self._read(asked.request, asked.labels)
+        self._provider._refused.add(self._model, _CUE_KEY)
+        return asked, reading, response
 
     def _restricted(self, asked: _Asked) -> Optional[Reading]:
         """Return the probabilities from an answer that is restricted to the labels.

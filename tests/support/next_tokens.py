@@ -27,6 +27,7 @@ class NextTokens:
 
     Attributes:
         distribution: The same. It may be changed.
+        refuses_begun: Whether the server refuses a last message of the assistant.
         is_silent: Whether the server ignores `logprobs`.
     """
 
@@ -35,6 +36,7 @@ class NextTokens:
         self.distribution = dict(distribution)
         self.refuses = refuses
         self.is_silent = False
+        self.refuses_begun = False
         # Tokens of the vocabulary with their numbers; letters and digits come first.
         self._ids: Dict[str, int] = {}
 
@@ -75,6 +77,8 @@ class NextTokens:
         for name in self.refuses:
             if name in body:
                 return _refusal(f"Unrecognized request argument supplied: {name}")
+        if self.refuses_begun and body["messages"][-1]["role"] == "assistant":
+            return _refusal("Assistant response prefill is incompatible with enable_thinking.")
         shown = self._entries(body)
         choice: Dict[str, Any] = {"index": 0, "delta": {"content": shown[0]["token"]}}
         if body.get("logprobs") and not self.is_silent:

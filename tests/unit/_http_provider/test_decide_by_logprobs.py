@@ -283,6 +283,17 @@ def test_a_switch_of_thinking_that_is_refused_is_left_out_with_a_warning() -> No
     assert any("chat_template_kwargs" in each or "thinking" in each for each in found.warnings)
 
 
+def test_a_begun_answer_that_is_refused_is_left_out_from_then_on() -> None:
+    with _served("llamacpp", _CLEAR) as served:
+        served.tokens.refuses_begun = True
+        found = [served.decide({"team": _TEAM}) for _ in range(2)]
+
+    assert [each["team"].choice for each in found] == ["billing", "billing"]
+    # The text also names the switch of thinking, so the second request is one without it.
+    assert [len(body["messages"]) for body in served.bodies] == [2, 2, 1, 1]
+    assert "B. billing" in served.bodies[3]["messages"][0]["content"]
+
+
 def test_lm_studio_is_not_asked() -> None:
     with ScriptedServer(b"") as server, LMStudioProvider(server.url, model="m") as provider:
         served = _Served(NextTokens("openai", {}), server, provider)
