@@ -98,11 +98,6 @@ class SharedDeadline:
         """End the call, and unregister it from its cancel token. May be called again."""
         self._call.finish()
 
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the call began."""
-        return self._call.elapsed_s
-
     def send(self, request: CompletionRequest) -> CompletionResponse:
         """Send one request within the remaining time, and return its response.
 
@@ -116,20 +111,6 @@ class SharedDeadline:
         return self._bounded(
             lambda: self.provider.complete(request, timeout=limits, cancel=self._cancel), self._verb
         )
-
-    def ask(self, work: Callable[[Limits, Optional[CancelToken]], T]) -> T:
-        """Run a request for facts about the server within the remaining time; return its result.
-
-        Args:
-            work: Sends the request, with these limits and this cancel token.
-
-        Raises:
-            LimitError: A limit expired. The total limit is that of the whole call.
-            ProviderError: `work` raised this error.
-        """
-        self.check()
-        limits = self._call.limits_left()
-        return self._bounded(lambda: work(limits, self._cancel), None)
 
     def open(self, request: CompletionRequest) -> Stream:
         """Send one request within the remaining time, and return its stream.

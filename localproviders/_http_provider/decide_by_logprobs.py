@@ -9,10 +9,11 @@ docs/decisions.md, "A decision of a chat model", has what the numbers mean.
 
 from __future__ import annotations
 
-from functools import reduce
-from types import CellType
-from typing import List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
+from functools import partial, reduce
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
 
+from localproviders._decision_verbs import DecisionRequest
+from localproviders._dialect.decisions import Decided
 from localproviders._dialect.label_probabilities import Reading, read_labels
 from localproviders._dialect.label_prompts import (
     CUE,
@@ -21,17 +22,17 @@ from localproviders._dialect.label_prompts import (
     label_prompt,
     tokens_to_find,
 )
+from localproviders._http.deadline import Call, total_ended
+from localproviders._http.stream import ChunkParser, Stream
 from localproviders._http_provider.embedding import sum_fields
-from localproviders._refusals import refuses
-from localproviders._shared_deadline import SharedDeadline, SupportsComplete
-from localproviders.errors import CapabilityError, ProviderError, UnsupportedError
-from localproviders.settings import Settings
-from localproviders.types.decisions import Decision, Decisions
-from localproviders.types.limits import CancelToken, Limits
-from localproviders.types.messages import Image, Message
+from localproviders._refusals import Refusals, refuses
+from localproviders.errors import CapabilityError, LimitError, ProviderError, UnsupportedError
+from localproviders.telemetry import SILENT, Span
+from localproviders.types.decisions import Decision
+from localproviders.types.messages import Message
 from localproviders.types.questions import Question
 from localproviders.types.requests import CompletionRequest
-from localproviders.types.responses import CompletionResponse, Timings
+from localproviders.types.responses import CompletionResponse
 
 # Most alternatives for a token that the servers accept (docs/reference/decisions.md, "A decision
 # out of a chat model").
@@ -71,17 +72,68 @@ _THINKING = (
 )
 
 
-class LabellingProvider(SupportsComplete, Protocol):
-    """The members of a provider that this module uses."""
+class LabellingProvider(Protocol):
+    """The members of a provider over HTTP that this module uses."""
 
-    settings: Settings
     _unsupported: Mapping[str, str]
 
+    @property
+    def name(self) -> str:
+        """Name of the provider."""
+        ...
+
+    @property
+    def _refused(self) -> Refusals:
+        """The fields and schemas that the server refuses (`Refusals`)."""
+        ...
+
     def _label_tokens(
-        self, labels: Sequence[str], model: str, limits: Limits, cancel: Optional[CancelToken]
+        self, labels: Sequence[str], model: str, call: Call
     ) -> Optional[LabelTokens]:
         """Return the tokens of labels; None if the server cannot restrict an answer to them."""
         ...
+
+    def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
+        """Adapt a request to the server, and return a warning for each field left out."""
+        ...
+
+    def _wire_request(
+        self, request: CompletionRequest, model: str, call: Call
+    ) -> Tuple[str, Dict[str, Any], ChunkParser]:
+        """Return path, JSON and parser of a completion request."""
+        ...
+
+    def _open_stream(
+        self,
+        request: CompletionRequest,
+        model: str,
+        warnings: List[str],
+        make_request: Callable[[Call], Tuple[str, Dict[str, Any], ChunkParser]],
+        call: Call,
+        span: Span,
+    ) -> Stream:
+        """Send a request and return its stream, which ends the call."""
+        ...
+
+
+def decide(
+    provider: LabellingProvider, request: DecisionRequest, model: str, call: Call
+) -> Decided:
+    """Answer the questions about one state with a chat model.
+
+    Args:
+        provider: The provider.
+        request: The request. Its state is not empty.
+        model: Name of the model. The locality allows sending the state to it.
+        call: The deadline and the cancellation state of all requests.
+
+    Raises:
+        CapabilityError: The server returns no log-probabilities; the model thinks before it
+            answers; or the share of the possible answers is below `min_mass`.
+        UnsupportedError: A question has more answers than the server can list.
+        ProviderError: A request failed.
+    """
+    return _LabelDecisions(provider, request, model, call).decide()
 
 
 class _Asked(NamedTuple):
@@ -92,68 +144,33 @@ class _Asked(NamedTuple):
     tokens: Optional[LabelTokens]
 
 
-class LabelDecisions:
-    """The decisions about one state. An instance is used once.
-
-    Args:
-        provider: The provider.
-        shared: The deadline of all requests.
-        model: Name of the model.
-        min_mass: The smallest mass that is accepted.
-        images: Images that belong to the state.
-        keep_alive: Seconds for which the model stays loaded; None is the server's default.
-    """
+class _LabelDecisions:
+    """The decisions about one state. The arguments are those of `decide`."""
 
     def __init__(
-        self,
-        provider: LabellingProvider,
-        shared: SharedDeadline,
-        model: str,
-        *,
-        min_mass: float,
-        images: Sequence[Image] = (),
-        keep_alive: Optional[float] = None,
+        self, provider: LabellingProvider, request: DecisionRequest, model: str, call: Call
     ) -> None:
         self._provider = provider
-        self._shared = shared
+        self._request = request
         self._model = model
-        self._min_mass = min_mass
-        self._images = images
-        self._keep_alive = keep_alive
+        self._call = call
         self._responses: List[CompletionResponse] = []
         self._warnings: List[str] = []
 
-    def decide(self, given: CellType) -> Decisions:
-        """Ask all questions about the state and return the answers.
-
-        Args:
-            given: The sealed state, and the questions by their names.
-
-        Raises:
-            CapabilityError: The server returns no log-probabilities; the model thinks before it
-                answers; or the mass of the labels is smaller than `min_mass`.
-            UnsupportedError: A question has more answers than the server can list.
-            ProviderError: A request failed.
-        """
+    def decide(self) -> Decided:
+        """Ask all questions, after checking all of them."""
         if "top_logprobs" in self._provider._unsupported:
-            raise self._lacks(f"{self._provider.name} returns no log-probabilities", _OTHER_WAYS)
-        # All questions are checked before the first one is sent.
-        count = len(given.cell_contents[1])
-        asked = [self._prepare(given, number) for number in range(count)]
-        readings = [
-            self._ask(each, f"question {number} of {count}")
-            for number, each in enumerate(asked, start=1)
-        ]
-        return self._answers(given, readings)
+            raise CapabilityError(
+                f"{self._provider.name} returns no log-probabilities", hint=_OTHER_WAYS
+            )
+        asked = list(map(self._prepare, self._request.questions.values()))
+        readings = [self._ask(each, number) for number, each in enumerate(asked, start=1)]
+        return self._decided(readings)
 
     # --- the request of a question --------------------------------------------------------
 
-    def _prepare(self, given: CellType, number: int) -> _Asked:
-        question = list(given.cell_contents[1].values())[number]
-        wanted = tokens_to_find(question)
-        tokens = self._shared.ask(
-            lambda limits, cancel: self._provider._label_tokens(wanted, self._model, limits, cancel)
-        )
+    def _prepare(self, question: Question) -> _Asked:
+        tokens = self._provider._label_tokens(tokens_to_find(question), self._model, self._call)
         labels = self._labels_of(question, tokens)
         has_cue = tokens is not None and not self._provider._refused.has(self._model, _CUE_KEY)
         most = max(_MANY_ALTERNATIVES, _ALTERNATIVES_OF_LABEL * len(labels))
@@ -162,8 +179,8 @@ class LabelDecisions:
             messages=[
                 # The prompt has no name here, because a traceback would show it.
                 Message.user(
-                    label_prompt(given.cell_contents[0], question, labels, has_cue=has_cue),
-                    images=self._images,
+                    label_prompt(self._request.state, question, labels, has_cue=has_cue),
+                    images=self._request.images,
                 ),
                 *([Message.assistant(CUE)] if has_cue else []),
             ],
@@ -172,7 +189,7 @@ class LabelDecisions:
             logprobs=True,
             top_logprobs=_MOST_ALTERNATIVES if tokens is None else most,
             thinking=False,
-            keep_alive=self._keep_alive,
+            keep_alive=self._request.keep_alive,
             # A server that refuses the switch of thinking gets the request without it.
             strict=False,
         )
@@ -190,38 +207,34 @@ class LabelDecisions:
         raise UnsupportedError(
             f"a question has {len(question.answers)} answers, but {most}",
             hint="ask several questions with fewer options, or use a decision model",
-            provider=self._provider.name,
-            model=self._model,
         )
 
     # --- its answer -----------------------------------------------------------------------
 
-    def _ask(self, asked: _Asked, place: str) -> Reading:
+    def _ask(self, asked: _Asked, number: int) -> Reading:
         """Send a question, and return the probabilities of its labels.
 
         Raises:
-            CapabilityError: The mass of the labels is too small.
+            CapabilityError: The model thinks, or the mass of the labels is too small.
         """
         asked, free, response = self._read_free(asked)
         if response.thinking:
-            raise self._lacks(f"{self._model!r} thinks before it answers {place}", _THINKING)
-        if free.mass < self._min_mass or not free.mass:
-            raise self._lacks(
-                f"{self._model!r} gives the answers to {place} a share of {free.mass:.2g} of all "
-                f"that it could write, and min_mass is {self._min_mass:g}",
-                _OTHER_MODELS,
-                free,
+            raise CapabilityError(
+                f"{self._model!r} thinks before it answers question {number}", hint=_THINKING
             )
-        if free.uncertainty <= _EXACT:
-            return free
-        exact = self._restricted(asked)
+        if free.mass < self._request.min_mass or not free.mass:
+            raise CapabilityError(
+                f"the possible answers to question {number} have a share of {free.mass:.3g} in "
+                f"what the model would write, and min_mass is {self._request.min_mass:g}",
+                hint=_OTHER_MODELS,
+                mass=free.mass,
+                likeliest=free.likeliest,
+            )
+        exact = None if free.uncertainty <= _EXACT else self._restricted(asked)
         if exact is not None:
             return exact._replace(mass=free.mass)
-        self._warnings.append(
-            f"{self._provider.name} listed {len(asked.labels) - len(free.missing)} of the "
-            f"{len(asked.labels)} answers to {place}: the others have the highest probability "
-            f"that is possible for them, together {free.uncertainty:.2g}"
-        )
+        if free.uncertainty > _EXACT:
+            self._warnings.append(_bounded_warning(self._provider.name, number, free))
         return free
 
     def _read_free(self, asked: _Asked) -> Tuple[_Asked, Reading, CompletionResponse]:
@@ -267,43 +280,49 @@ class LabelDecisions:
         self, request: CompletionRequest, labels: Sequence[str]
     ) -> Tuple[Reading, CompletionResponse]:
         """Send a request, and return what its first token says about the labels."""
+        name = self._provider.name
         try:
-            response = self._shared.send(request)
+            response = self._send(request)
         except ProviderError as error:
             if refuses(error, _RESTRICTION, _DENIAL) or not refuses(error, _LOGPROBS, _DENIAL):
                 raise
-            refusal = self._lacks(f"{self._provider.name} refuses log-probabilities", _OTHER_WAYS)
-            refusal.evidence, refusal.status = error.server_message, error.status
-            refusal.server_message = error.server_message
-            raise refusal from None
+            raise CapabilityError(
+                f"{name} refuses log-probabilities",
+                hint=_OTHER_WAYS,
+                evidence=error.server_message,
+                status=error.status,
+                server_message=error.server_message,
+            ) from None
         if not response.logprobs:
-            raise self._lacks(f"{self._provider.name} returned no log-probabilities", _OTHER_WAYS)
+            raise CapabilityError(f"{name} returned no log-probabilities", hint=_OTHER_WAYS)
         self._responses.append(response)
         return read_labels(response.logprobs, labels), response
 
-    def _lacks(self, message: str, hint: str, reading: Optional[Reading] = None) -> CapabilityError:
-        return CapabilityError(
-            message,
-            hint=hint,
-            mass=None if reading is None else reading.mass,
-            likeliest=() if reading is None else reading.likeliest,
-            provider=self._provider.name,
-            model=self._model,
-            endpoint=self._provider.settings.endpoint.url,
-        )
+    def _send(self, request: CompletionRequest) -> CompletionResponse:
+        """Send a request within the call, without events of its own, and return its response."""
+        outer, provider = self._call, self._provider
+        outer.look()
+        call = Call(outer.limits_left(), outer.token, outer.clock)
+        call.on_retry, call.on_connected = outer.on_retry, outer.on_connected
+        try:
+            adapted, warnings = provider._adapt(request)
+            make = partial(provider._wire_request, adapted, self._model)
+            return provider._open_stream(
+                adapted, self._model, warnings, make, call, SILENT
+            ).result()
+        except LimitError as error:
+            if error.limit != "total_s":
+                raise
+            total_error, cause = total_ended(outer, error), error.__cause__
+        raise total_error from cause
 
     # --- the result -----------------------------------------------------------------------
 
-    def _answers(self, given: CellType, readings: Sequence[Reading]) -> Decisions:
-        pairs = zip(given.cell_contents[1].items(), readings)
-        last = self._responses[-1]
-        warnings = [
-            warning
-            for response in self._responses
-            for warning in response.warnings
-            if not warning.startswith(_CUT_OFF)
-        ]
-        return Decisions(
+    def _decided(self, readings: Sequence[Reading]) -> Decided:
+        responses = self._responses
+        warnings = [each for response in responses for each in response.warnings]
+        found = [each for each in warnings if not each.startswith(_CUT_OFF)]
+        return Decided(
             answers={
                 name: Decision(
                     name=name,
@@ -312,15 +331,21 @@ class LabelDecisions:
                     probabilities=dict(zip(question.answers, reading.probabilities)),
                     mass=reading.mass,
                 )
-                for (name, question), reading in pairs
+                for (name, question), reading in zip(self._request.questions.items(), readings)
             },
-            model=last.model,
-            provider=last.provider,
-            endpoint=self._provider.settings.endpoint.url,
-            usage=reduce(sum_fields, [each.usage for each in self._responses]),
-            timings=Timings(total_s=self._shared.elapsed_s),
-            server_timings=reduce(sum_fields, [each.server_timings for each in self._responses]),
-            warnings=tuple(dict.fromkeys([*warnings, *self._warnings])),
-            attempts=max(response.attempts for response in self._responses),
-            raw=last.raw,
+            model=responses[-1].model,
+            usage=reduce(sum_fields, [each.usage for each in responses]),
+            server_timings=reduce(sum_fields, [each.server_timings for each in responses]),
+            warnings=tuple(dict.fromkeys([*found, *self._warnings])),
+            attempts=max(response.attempts for response in responses),
+            raw=responses[-1].raw,
         )
+
+
+def _bounded_warning(name: str, number: int, reading: Reading) -> str:
+    count, missing = len(reading.probabilities), len(reading.missing)
+    return (
+        f"{name} listed {count - missing} of the {count} possible answers to question {number}: "
+        "each of the others has the highest probability that it can have, together "
+        f"{reading.uncertainty:.2g}"
+    )

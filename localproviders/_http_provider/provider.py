@@ -203,7 +203,7 @@ class HTTPProvider(ModelProvider):
         return None
 
     def _label_tokens(
-        self, labels: Sequence[str], model: str, limits: Limits, cancel: Optional[CancelToken]
+        self, labels: Sequence[str], model: str, call: Call
     ) -> Optional[LabelTokens]:
         """Ask the server for the tokens of labels.
 
@@ -353,6 +353,18 @@ class HTTPProvider(ModelProvider):
         task = "chat" if request.prompt is None else "completion"
         call = Call(self._runner.limits(timeout), cancel)
         span = self._runner.span(operation, model, call, task, request)
+        return self._open_stream(request, model, warnings, make_request, call, span)
+
+    def _open_stream(
+        self,
+        request: CompletionRequest,
+        model: str,
+        warnings: List[str],
+        make_request: Callable[[Call], WireRequest],
+        call: Call,
+        span: Span,
+    ) -> Stream:
+        """Send the request of a call and return its stream, which ends the call and its span."""
         try:
             self._check_locality(model, call)
             self._check_capabilities(request, model, call)

@@ -42,7 +42,7 @@ from localproviders.settings import (
     safe_options,
 )
 from localproviders.types.inputs import named
-from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout
+from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import ModelInfo
 from localproviders.types.requests import (
     CompletionRequest,
@@ -325,16 +325,11 @@ class OpenAICompatibleProvider(HTTPProvider):
         )
 
     def _label_tokens(
-        self, labels: Sequence[str], model: str, limits: Limits, cancel: Optional[CancelToken]
+        self, labels: Sequence[str], model: str, call: Call
     ) -> Optional[LabelTokens]:
         if not self._has_prompt_routes:
             return None
-        return self._runner.run(
-            lambda call: self._prompt_routes.label_tokens(labels, model, call),
-            model=model,
-            timeout=limits,
-            cancel=cancel,
-        )
+        return self._prompt_routes.label_tokens(labels, model, call)
 
     def _render(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
