@@ -31,6 +31,7 @@ from localproviders.errors import (
     ProviderError,
     RequestRejectedError,
     ServerError,
+    UnsupportedError,
 )
 from localproviders.types.requests import EmbeddingRequest
 from localproviders.types.responses import EmbeddingResponse, ServerTimings, Timings, Usage
@@ -57,6 +58,24 @@ _Numbers = TypeVar("_Numbers", bound=Record)
 def may_concern_one_text(error: ProviderError) -> bool:
     """Whether a single text of a batch may have caused this error; other texts may succeed."""
     return type(error) in _ERRORS_OF_TEXTS
+
+
+def check_fields(provider: str, unsupported: Mapping[str, str], request: EmbeddingRequest) -> None:
+    """Check that a request has no field that the server does not support.
+
+    Args:
+        provider: Name of the provider.
+        unsupported: The fields, each with a hint.
+        request: The request.
+
+    Raises:
+        UnsupportedError: It has one.
+    """
+    for name, instead in unsupported.items():
+        if getattr(request, name) is not None and getattr(request, name) is not False:
+            raise UnsupportedError(
+                f"{provider} does not support {name}", hint=instead, provider=provider
+            )
 
 
 def split_into_batches(request: EmbeddingRequest) -> Iterator[Tuple[int, int]]:

@@ -18,6 +18,7 @@ from typing import (
     Union,
 )
 
+from localproviders._decision_verbs import DecisionRequest
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import address_hint
 from localproviders._dialect.missing_models import complete_error, join_names
@@ -28,7 +29,7 @@ from localproviders._http.stream import ChunkParser, Stream, Summary
 from localproviders._http_provider.call_runner import CallRunner, Completion
 from localproviders._http_provider.model_checks import CapabilityCheck, ContextWindowCheck
 from localproviders._http_provider.sending import OwnField, Sending, make_decoder, refused
-from localproviders._lazy import LazyModule
+from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import (
     ABSENT,
     NoKeywords,
@@ -50,6 +51,7 @@ from localproviders.provider import ModelProvider, Texts
 from localproviders.secret import Sealed
 from localproviders.settings import Settings
 from localproviders.telemetry import Span, take_verb
+from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout
 from localproviders.types.models import ModelCapabilities, ModelInfo
@@ -73,6 +75,7 @@ from localproviders.types.responses import (
 if TYPE_CHECKING:
     from localproviders._dialect.label_prompts import LabelTokens
     from localproviders._http_provider import embedding
+    from localproviders._http_provider.deciding import Deciding
 else:
     embedding = LazyModule("localproviders._http_provider.embedding")
 
@@ -113,6 +116,11 @@ class HTTPProvider(ModelProvider):
     #: For each hint of an error about a missing model, the text that follows the names of the
     #: server's models in the completed hint. Errors with other hints are not completed.
     _ways_to_get: Mapping[Optional[str], str] = {None: ""}
+    #: Wire module with the `DecisionDialect` of the server.
+    _decision_wire: Any = None
+    _deciding: LazyPart[Deciding] = LazyPart(
+        "localproviders._http_provider.deciding:Deciding", "_decision_wire"
+    )
 
     def __init__(self, settings: Settings) -> None:
         if not isinstance(settings, Settings):
@@ -488,6 +496,18 @@ class HTTPProvider(ModelProvider):
         exact = self._count_exactly(request, model, timeout, cancel)
         return self._calibration.count(model, request) if exact is None else exact
 
+    # --- decisions --------------------------------------------------------------------------
+
+    def _prepare_decisions(
+        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> DecisionRequest:
+        return self._deciding.prepare(self, request, timeout, cancel)
+
+    def _decide(
+        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Decisions:
+        return self._deciding.decide(self, request, timeout, cancel)
+
     # --- vectors ----------------------------------------------------------------------------
 
     @name_misspelt
@@ -575,8 +595,4 @@ class HTTPProvider(ModelProvider):
 
     def _check_embedding(self, request: EmbeddingRequest) -> None:
         """Raise `UnsupportedError` if the request has a field that the server does not support."""
-        for name, instead in self._embed_unsupported.items():
-            if getattr(request, name) is not None and getattr(request, name) is not False:
-                raise UnsupportedError(
-                    f"{self.name} does not support {name}", hint=instead, provider=self.name
-                )
+        embedding.check_fields(self.name, self._embed_unsupported, request)

@@ -61,10 +61,12 @@ if TYPE_CHECKING:
     from localproviders.lmstudio.downloads import Downloads
     from localproviders.lmstudio.memory import Memory
     from localproviders.lmstudio.stateful import Stateful
+    from localproviders.lmstudio.wire import decisions as wire_decisions
     from localproviders.lmstudio.wire import stateful as wire_stateful
 else:
     stateful = LazyModule("localproviders.lmstudio.stateful")
     wire_stateful = LazyModule("localproviders.lmstudio.wire.stateful")
+    wire_decisions = LazyModule("localproviders.lmstudio.wire.decisions")
 
 _PORT = 1234
 
@@ -126,6 +128,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         "localproviders.lmstudio.stateful:Stateful", "settings", "_catalog"
     )
 
+    _decision_wire = wire_decisions
     _kind = "LM Studio"
     _ways_to_get: Mapping[Optional[str], str] = {
         None: "to get this one: pull({model!r})",

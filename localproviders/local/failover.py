@@ -35,6 +35,7 @@ from localproviders.local.servers import (
 )
 from localproviders.ollama.names import is_cloud
 from localproviders.telemetry import Listener, fell_back
+from localproviders.types.decisions import Decisions
 from localproviders.types.limits import CancelToken, Limits
 from localproviders.types.models import ModelInfo
 from localproviders.types.responses import CompletionResponse, EmbeddingResponse, ServerAttempt
@@ -438,7 +439,7 @@ class FailoverCall:
         return error
 
 
-R = TypeVar("R", CompletionResponse, EmbeddingResponse)
+R = TypeVar("R", CompletionResponse, EmbeddingResponse, Decisions)
 
 
 def with_attempts(response: R, run: FailoverCall) -> R:

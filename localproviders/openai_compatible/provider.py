@@ -57,12 +57,14 @@ if TYPE_CHECKING:
     from localproviders._dialect.label_prompts import LabelTokens
     from localproviders.ollama import names as ollama_names
     from localproviders.openai_compatible.prompt_routes import PromptRoutes
+    from localproviders.openai_compatible.wire import decisions as wire_decisions
     from localproviders.openai_compatible.wire import models as wire_models
     from localproviders.openai_compatible.wire import own_fields
 else:
     ollama_names = LazyModule("localproviders.ollama.names")
     wire_models = LazyModule("localproviders.openai_compatible.wire.models")
     own_fields = LazyModule("localproviders.openai_compatible.wire.own_fields")
+    wire_decisions = LazyModule("localproviders.openai_compatible.wire.decisions")
 
 _THINKING_HINT = (
     "pass a level such as 'low', or the server's own switch, such as "
@@ -99,6 +101,7 @@ class OpenAICompatibleProvider(HTTPProvider):
         TypeError: A keyword argument does not exist.
     """
 
+    _decision_wire = wire_decisions
     _kind = "a server with OpenAI's API"
     _api_path = "/v1"
     _rules: Tuple[Rule, ...] = RULES
