@@ -10,7 +10,18 @@ docs/decisions.md, "A decision of a chat model", has what the numbers mean.
 from __future__ import annotations
 
 from functools import partial, reduce
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+)
 
 from localproviders._decision_verbs import DecisionRequest
 from localproviders._dialect.decisions import Decided
@@ -87,9 +98,7 @@ class LabellingProvider(Protocol):
         """The fields and schemas that the server refuses (`Refusals`)."""
         ...
 
-    def _label_tokens(
-        self, labels: Sequence[str], model: str, call: Call
-    ) -> Optional[LabelTokens]:
+    def _label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
         """Return the tokens of labels; None if the server cannot restrict an answer to them."""
         ...
 

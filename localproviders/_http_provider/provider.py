@@ -210,9 +210,7 @@ class HTTPProvider(ModelProvider):
         """
         return None
 
-    def _label_tokens(
-        self, labels: Sequence[str], model: str, call: Call
-    ) -> Optional[LabelTokens]:
+    def _label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
         """Ask the server for the tokens of labels.
 
         The result is None if it cannot restrict an answer to them, which is the default.

@@ -327,9 +327,7 @@ class OpenAICompatibleProvider(HTTPProvider):
             texts=lambda: texts_of(request),
         )
 
-    def _label_tokens(
-        self, labels: Sequence[str], model: str, call: Call
-    ) -> Optional[LabelTokens]:
+    def _label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
         if not self._has_prompt_routes:
             return None
         return self._prompt_routes.label_tokens(labels, model, call)

@@ -52,7 +52,7 @@ class NextTokens:
             return [self._ollama(exchange.json)]
         if exchange.path == "/v1/chat/completions":
             return [self._chat(exchange.json)]
-        return [GOOD[exchange.path]]
+        return [GOOD.get(exchange.path, _MISSING)]
 
     def id_of(self, token: str) -> int:
         """Return the number of a token."""
@@ -137,6 +137,10 @@ class NextTokens:
         )
 
 
+_MISSING = http_answer(
+    {"error": {"message": "File Not Found", "type": "not_found_error", "code": 404}},
+    status="404 Not Found",
+)
 _USAGE = {"prompt_tokens": 50, "completion_tokens": 1, "total_tokens": 51}
 
 

@@ -21,9 +21,6 @@ from localproviders import (
     YesNo,
 )
 from localproviders._http_provider import HTTPProvider
-from localproviders._http_provider.decide_by_logprobs import LabelDecisions
-from localproviders._shared_deadline import SharedDeadline
-from localproviders.secret import Sealed
 from localproviders.testing import ScriptedServer
 from tests.support.next_tokens import NextTokens
 
@@ -38,15 +35,7 @@ class _Served(NamedTuple):
     provider: HTTPProvider
 
     def decide(self, questions: Mapping[str, Any], **options: Any) -> Decisions:
-        timeout, cancel = options.pop("timeout", None), options.pop("cancel", None)
-        with SharedDeadline(self.provider, timeout, cancel, verb="decide") as shared:
-            asked = LabelDecisions(
-                self.provider,
-                shared,
-                "m",
-                **{"min_mass": 0.5, **options},  # type: ignore[arg-type]
-            )
-            return asked.decide(Sealed((_STATE, dict(questions))))
+        return self.provider.decide(_STATE, questions, method="logprobs", **options)
 
     @property
     def bodies(self) -> List[Dict[str, Any]]:
@@ -194,7 +183,7 @@ def test_elsewhere_a_missing_label_has_the_highest_possible_probability(kind: st
     assert found["team"].mass == pytest.approx(0.8)
     assert found["team"].probabilities["technical"] == pytest.approx(0.001 / 0.802)
     (warning,) = found.warnings
-    assert "listed 1 of the 3 answers to question 1 of 1" in warning
+    assert "listed 1 of the 3 possible answers to question 1: each of the others" in warning
     assert "together 0.0025" in warning
 
 
