@@ -33,7 +33,7 @@ from localproviders._dialect.label_prompts import (
     label_prompt,
     tokens_to_find,
 )
-from localproviders._http.deadline import Call, total_ended
+from localproviders._http.deadline import LOCAL_WORK, Call, total_ended
 from localproviders._http.stream import ChunkParser, Stream
 from localproviders._http_provider.embedding import sum_fields
 from localproviders._refusals import Refusals, refuses
@@ -310,6 +310,8 @@ class _LabelDecisions:
     def _send(self, request: CompletionRequest) -> CompletionResponse:
         """Send a request within the call, without events of its own, and return its response."""
         outer, provider = self._call, self._provider
+        # An earlier request of this call may have left the limit of its last phase behind.
+        outer.enter(LOCAL_WORK)
         outer.look()
         call = Call(outer.limits_left(), outer.token, outer.clock)
         call.on_retry, call.on_connected = outer.on_retry, outer.on_connected

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from localproviders.testing import Exchange, ScriptedServer, http_answer
 from tests.support.locality import GOOD
@@ -29,6 +29,10 @@ class NextTokens:
         distribution: The same. It may be changed.
         refuses_begun: Whether the server refuses a last message of the assistant.
         is_silent: Whether the server ignores `logprobs`.
+        thinks: Whether the first token belongs to the thinking.
+        quotes: Whether the server refuses each request in a text that quotes it.
+        wait_s: Seconds before the response to a chat.
+        on_chat: Called before the response to a chat, or None.
     """
 
     def __init__(self, kind: str, distribution: Distribution, *refuses: str) -> None:
@@ -36,7 +40,9 @@ class NextTokens:
         self.distribution = dict(distribution)
         self.refuses = refuses
         self.is_silent = False
-        self.refuses_begun = False
+        self.refuses_begun = self.thinks = self.quotes = False
+        self.wait_s = 0
+        self.on_chat: Optional[Callable[[], object]] = None
         # Tokens of the vocabulary with their numbers; letters and digits come first.
         self._ids: Dict[str, int] = {}
 
@@ -44,15 +50,27 @@ class NextTokens:
         """Return the server, for a ``with`` block."""
         return ScriptedServer(self)
 
-    def __call__(self, exchange: Exchange) -> List[bytes]:
-        """Return the response to a request."""
+    def __call__(self, exchange: Exchange) -> List[Any]:
+        """Return the steps of the response to a request."""
         if exchange.path == "/tokenize":
             return [self._tokenized(exchange.json)]
-        if exchange.path == "/api/chat":
-            return [self._ollama(exchange.json)]
-        if exchange.path == "/v1/chat/completions":
-            return [self._chat(exchange.json)]
+        if exchange.path in ("/api/chat", "/v1/chat/completions"):
+            return [*self._before(), self._answered(exchange)]
         return [GOOD.get(exchange.path, _MISSING)]
+
+    def _before(self) -> List[Any]:
+        if self.on_chat is not None:
+            self.on_chat()
+        return [lambda exchange: exchange.hold(self.wait_s)] if self.wait_s else []
+
+    def _answered(self, exchange: Exchange) -> bytes:
+        if self.quotes:
+            return _refusal(f"logprobs is not supported in {exchange.body.decode()}")
+        for name in self.refuses:
+            if name in exchange.json:
+                return _refusal(f"Unrecognized request argument supplied: {name}")
+        answer = self._ollama if exchange.path == "/api/chat" else self._chat
+        return answer(exchange.json)
 
     def id_of(self, token: str) -> int:
         """Return the number of a token."""
@@ -74,9 +92,6 @@ class NextTokens:
     def _chat(self, body: Mapping[str, Any]) -> bytes:
         if self.kind != "llamacpp" and (body.get("top_logprobs") or 0) > 20:
             return _refusal("top_logprobs must be less than or equal to 20")
-        for name in self.refuses:
-            if name in body:
-                return _refusal(f"Unrecognized request argument supplied: {name}")
         if self.refuses_begun and body["messages"][-1]["role"] == "assistant":
             return _refusal("Assistant response prefill is incompatible with enable_thinking.")
         shown = self._entries(body)
@@ -125,7 +140,10 @@ class NextTokens:
         shown = self._entries(body)
         record = {
             "model": body["model"],
-            "message": {"role": "assistant", "content": shown[0]["token"]},
+            "message": {
+                "role": "assistant",
+                "thinking" if self.thinks else "content": shown[0]["token"],
+            },
             "done": True,
             "done_reason": "length",
             "logprobs": [{**shown[0], "top_logprobs": shown}],

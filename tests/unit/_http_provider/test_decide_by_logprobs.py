@@ -8,20 +8,28 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple
 import pytest
 
 from localproviders import (
+    CallEvent,
+    CancelledError,
     CancelToken,
     CapabilityError,
     Choice,
+    ConfigurationError,
     Decisions,
     Image,
+    LimitError,
+    Limits,
     LMStudioProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
+    ProviderError,
     Score,
     UnsupportedError,
     YesNo,
 )
 from localproviders._http_provider import HTTPProvider
 from localproviders.testing import ScriptedServer
+from tests.support.fake_time import FakeTime
+from tests.support.locality import PROMPT, lines_with, visible_text
 from tests.support.next_tokens import NextTokens
 
 _STATE = "I was charged twice for my order."
@@ -52,14 +60,14 @@ _CHATS = ("/chat", "/chat/completions")
 
 @contextlib.contextmanager
 def _served(
-    kind: str, distribution: Mapping[str, float] = _CLEAR, *refuses: str
+    kind: str, distribution: Mapping[str, float] = _CLEAR, *refuses: str, **options: Any
 ) -> Iterator[_Served]:
     tokens = NextTokens(kind, distribution, *refuses)
     with tokens.serve() as server:
         if kind == "ollama":
-            provider: HTTPProvider = OllamaProvider(server.url, model="m")
+            provider: HTTPProvider = OllamaProvider(server.url, model="m", **options)
         else:
-            provider = OpenAICompatibleProvider(server.url + "/v1", model="m")
+            provider = OpenAICompatibleProvider(server.url + "/v1", model="m", **options)
         with provider:
             yield _Served(tokens, server, provider)
 
@@ -324,3 +332,110 @@ def test_a_cancelled_call_sends_nothing() -> None:
         served.decide({"team": _TEAM}, cancel=token)
 
     assert served.paths == []
+
+
+# --- the verb -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["openai", "vllm"])
+def test_a_server_without_a_route_for_decisions_is_asked_for_labels(kind: str) -> None:
+    with _served(kind) as served:
+        found = [served.provider.decide(_STATE, {"team": _TEAM}) for _ in range(2)]
+
+    assert [each["team"].source for each in found] == ["logprobs", "logprobs"]
+    assert served.paths[-1:] == ["/v1/chat/completions"]  # the missing route is remembered
+
+
+def test_many_states_keep_the_errors_of_single_ones() -> None:
+    with _served("openai") as served:
+        found = []
+        for each in served.provider.decide_many(
+            ["a", "", "b", "c"], {"team": _TEAM}, method="logprobs"
+        ):
+            found.append(each)
+            served.tokens.distribution = {"Sure": 1.0} if len(found) == 2 else _CLEAR
+
+    assert [type(each.error) for each in found] == [
+        type(None), ConfigurationError, CapabilityError, type(None)
+    ]  # fmt: skip
+    assert isinstance(found[2].error, CapabilityError)
+    assert found[2].error.mass == 0.0
+    assert [token.token for token in found[2].error.likeliest] == ["Sure"]
+    assert found[3]["team"].choice == "billing"
+
+
+def test_a_model_that_thinks_ends_the_iteration() -> None:
+    """All other states would fail for the same reason."""
+    with _served("ollama") as served:
+        served.tokens.thinks = True
+        states = iter(["a", "b"])
+        with pytest.raises(CapabilityError, match="thinks before it answers question 1") as caught:
+            list(served.provider.decide_many(states, {"team": _TEAM}, method="logprobs"))
+
+    assert caught.value.mass is None
+    assert next(states) == "b"
+
+
+@pytest.mark.parametrize("kind", ["llamacpp", "ollama"])
+def test_a_call_has_one_start_and_one_end(kind: str) -> None:
+    events: List[CallEvent] = []
+    with _served(kind, _hidden("A", "C"), listeners=[events.append]) as served:
+        served.decide({"team": _TEAM, "angry": YesNo("?")}, min_mass=0.0)
+        list(served.provider.decide_many(["a"], {"team": _TEAM}, method="logprobs"))
+
+    ends = [each for each in events if each.kind in ("started", "finished", "failed")]
+    kinds = [(each.operation, each.kind) for each in ends]
+    assert kinds[:2] == [("decide", "started"), ("decide", "finished")]
+    assert kinds[2][0] == "decide_many"
+    assert len({each.call for each in ends}) == 2
+    assert ends[1].prompt_tokens == (200 if kind == "llamacpp" else 100)
+    assert ends[1].task == "decision"
+
+
+def test_all_requests_share_the_total(fake_clock: FakeTime) -> None:
+    began = fake_clock.now
+    with _served("openai") as served:
+        served.tokens.wait_s = 6
+        questions = {f"team {index}": _TEAM for index in range(5)}
+        with pytest.raises(LimitError) as caught:
+            served.decide(questions, timeout=15)
+
+    assert (caught.value.limit, caught.value.limit_s, caught.value.elapsed_s) == ("total_s", 15, 15)
+    assert fake_clock.now - began == 15
+    assert len(served.bodies) == 3
+
+
+def test_each_question_has_the_other_limits_for_itself(fake_clock: FakeTime) -> None:
+    began = fake_clock.now
+    with _served("openai") as served:
+        served.tokens.wait_s = 6
+        questions = {f"team {index}": _TEAM for index in range(3)}
+        served.decide(questions, timeout=Limits(load_s=0, first_token_s=7, total_s=60))
+
+    assert fake_clock.now - began == 18
+
+
+def test_cancelling_ends_a_waiting_request() -> None:
+    token = CancelToken()
+    with _served("openai") as served:
+        served.tokens.on_chat = token.cancel
+        with pytest.raises(CancelledError):
+            served.decide({"team": _TEAM, "angry": YesNo("?")}, cancel=token)
+
+    assert len(served.bodies) == 1
+
+
+@pytest.mark.parametrize("kind", ["llamacpp", "openai", "ollama"])
+@pytest.mark.parametrize("what", ["refuses", "quotes", "mass"])
+def test_no_error_shows_the_state(kind: str, what: str) -> None:
+    distribution = {"Sure": 1.0} if what == "mass" else _CLEAR
+    with _served(kind, distribution, *(["logprobs"] if what == "refuses" else [])) as served:
+        served.tokens.quotes = what == "quotes"
+        with pytest.raises(ProviderError) as caught:
+            served.provider.decide(
+                {"letter": PROMPT}, {"team": Choice(f"About {PROMPT}?", ["a", "b"])},
+                method="logprobs",
+            )  # fmt: skip
+
+    assert lines_with(PROMPT, visible_text(caught.value)) == []
+    assert isinstance(caught.value, CapabilityError)
