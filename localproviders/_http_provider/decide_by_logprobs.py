@@ -180,8 +180,9 @@ class _LabelDecisions:
 
     def _prepare(self, question: Question) -> _Asked:
         tokens = self._provider._label_tokens(tokens_to_find(question), self._model, self._call)
-        labels = self._labels_of(question, tokens)
-        has_cue = tokens is not None and not self._provider._refused.has(self._model, _CUE_KEY)
+        is_llama = tokens is not None
+        labels, tokens = self._labels_of(question, tokens)
+        has_cue = is_llama and not self._provider._refused.has(self._model, _CUE_KEY)
         most = max(_MANY_ALTERNATIVES, _ALTERNATIVES_OF_LABEL * len(labels))
         request = CompletionRequest(
             model=self._model,
@@ -196,7 +197,7 @@ class _LabelDecisions:
             max_tokens=1,
             temperature=0.0,
             logprobs=True,
-            top_logprobs=_MOST_ALTERNATIVES if tokens is None else most,
+            top_logprobs=most if is_llama else _MOST_ALTERNATIVES,
             thinking=False,
             keep_alive=self._request.keep_alive,
             # A server that refuses the switch of thinking gets the request without it.
@@ -204,19 +205,27 @@ class _LabelDecisions:
         )
         return _Asked(request, labels, tokens)
 
-    def _labels_of(self, question: Question, tokens: Optional[LabelTokens]) -> Tuple[str, ...]:
-        labels = choose_labels(question, None if tokens is None else tokens.ids)
-        if labels is not None and (tokens is not None or len(labels) <= _MOST_ALTERNATIVES):
-            return labels
-        most = (
-            f"this kind of server lists at most {_MOST_ALTERNATIVES} tokens"
-            if tokens is None
-            else "the model has too few labels that are one token"
-        )
-        raise UnsupportedError(
-            f"a question has {len(question.answers)} answers, but {most}",
-            hint="ask several questions with fewer options, or use a decision model",
-        )
+    def _labels_of(
+        self, question: Question, tokens: Optional[LabelTokens]
+    ) -> Tuple[Tuple[str, ...], Optional[LabelTokens]]:
+        """Return the labels of a question, and their tokens if all of them are known.
+
+        Raises:
+            UnsupportedError: The question has too many answers.
+        """
+        labels = None if tokens is None else choose_labels(question, tokens.ids)
+        if labels is not None:
+            return labels, tokens
+        labels = choose_labels(question)
+        if labels is None or len(labels) > _MOST_ALTERNATIVES:
+            most = f"this kind of server lists at most {_MOST_ALTERNATIVES} tokens"
+            if tokens is not None:
+                most = f"the model has only {len(tokens.ids)} labels that are one token"
+            raise UnsupportedError(
+                f"a question has {len(question.answers)} answers, but {most}",
+                hint="ask several questions with fewer options, or use a decision model",
+            )
+        return labels, None
 
     # --- its answer -----------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ class NextTokens:
         distribution: The same. It may be changed.
         refuses_begun: Whether the server refuses a last message of the assistant.
         is_silent: Whether the server ignores `logprobs`.
+        merges_lines: Whether a line break and a letter are one token.
         thinks: Whether the first token belongs to the thinking.
         quotes: Whether the server refuses each request in a text that quotes it.
         wait_s: Seconds before the response to a chat.
@@ -40,7 +41,7 @@ class NextTokens:
         self.distribution = dict(distribution)
         self.refuses = refuses
         self.is_silent = False
-        self.refuses_begun = self.thinks = self.quotes = False
+        self.refuses_begun = self.thinks = self.quotes = self.merges_lines = False
         self.wait_s = 0
         self.on_chat: Optional[Callable[[], object]] = None
         # Tokens of the vocabulary with their numbers; letters and digits come first.
@@ -84,7 +85,7 @@ class NextTokens:
             return http_answer({"error": {"message": "not found"}}, status="404 Not Found")
         pieces: List[str] = []
         for line in body["content"].split("\n")[1:]:
-            pieces += ["\n", line]
+            pieces += [f"\n{line}"] if self.merges_lines else ["\n", line]
         return http_answer({"tokens": [{"id": self.id_of(p), "piece": p} for p in pieces]})
 
     # --- OpenAI's dialect -----------------------------------------------------------------

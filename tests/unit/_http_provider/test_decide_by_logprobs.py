@@ -325,6 +325,16 @@ def test_llama_cpp_takes_many_options() -> None:
         served.decide({"many": _options(700)})
 
 
+def test_letters_that_are_no_tokens_of_the_model_have_a_bound() -> None:
+    with _served("llamacpp", _hidden("A", "C")) as served:
+        served.tokens.merges_lines = True
+        found = served.decide({"team": _TEAM})
+
+    assert len(served.bodies) == 1
+    assert found["team"].choice == "billing"
+    assert "highest probability" in found.warnings[0]
+
+
 def test_a_cancelled_call_sends_nothing() -> None:
     token = CancelToken()
     token.cancel()
