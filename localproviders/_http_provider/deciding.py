@@ -23,6 +23,7 @@ from localproviders._http.resolve import check_place
 from localproviders._http.transport import Payload, Transport
 from localproviders._http_provider import decide_by_logprobs
 from localproviders._http_provider.call_runner import CallRunner
+from localproviders._http_provider.decide_by_logprobs import LabellingProvider
 from localproviders._http_provider.sending import Sending, SendingProvider
 from localproviders.errors import (
     AuthenticationError,
@@ -60,7 +61,7 @@ _FEWER = "leave some out, or group them in several questions"
 _NO_CHAT = CompletionRequest(prompt="-")
 
 
-class DecidingHTTPProvider(SendingProvider, Protocol):
+class DecidingHTTPProvider(SendingProvider, LabellingProvider, Protocol):
     """The members of a provider over HTTP that `Deciding` uses."""
 
     _runner: CallRunner

@@ -247,8 +247,8 @@ class Embedding:
     def _add_totals(self, found: Vectors, attempts: int) -> None:
         """Add the usage, timings and warnings of one batch to the totals of the call."""
         self._model = self._model or found.model
-        self._usage = _sum_fields(self._usage, found.usage)
-        self._timings = _sum_fields(self._timings, found.server_timings)
+        self._usage = sum_fields(self._usage, found.usage)
+        self._timings = sum_fields(self._timings, found.server_timings)
         self._warnings.update(dict.fromkeys(found.warnings))
         self._truncation[found.truncation] = None
         self._attempts = max(self._attempts, attempts)
@@ -333,7 +333,7 @@ def _without_frames(error: ProviderError) -> ProviderError:
     return error.with_traceback(None)
 
 
-def _sum_fields(sum_: Optional[_Numbers], more: _Numbers) -> _Numbers:
+def sum_fields(sum_: Optional[_Numbers], more: _Numbers) -> _Numbers:
     """Return the sum of two records, field by field; None if a field is None in either of them."""
     if sum_ is None:
         return more

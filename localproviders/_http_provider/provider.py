@@ -73,6 +73,7 @@ from localproviders.types.responses import (
 )
 
 if TYPE_CHECKING:
+    from localproviders._dialect.label_prompts import LabelTokens
     from localproviders._http_provider import embedding
     from localproviders._http_provider.deciding import Deciding
 else:
@@ -206,6 +207,13 @@ class HTTPProvider(ModelProvider):
         """Let the server count the tokens of a request.
 
         The result is None if the server cannot count, which is the default.
+        """
+        return None
+
+    def _label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
+        """Ask the server for the tokens of labels.
+
+        The result is None if it cannot restrict an answer to them, which is the default.
         """
         return None
 
@@ -351,6 +359,18 @@ class HTTPProvider(ModelProvider):
         task = "chat" if request.prompt is None else "completion"
         call = Call(self._runner.limits(timeout), cancel)
         span = self._runner.span(operation, model, call, task, request)
+        return self._open_stream(request, model, warnings, make_request, call, span)
+
+    def _open_stream(
+        self,
+        request: CompletionRequest,
+        model: str,
+        warnings: List[str],
+        make_request: Callable[[Call], WireRequest],
+        call: Call,
+        span: Span,
+    ) -> Stream:
+        """Send the request of a call and return its stream, which ends the call and its span."""
         try:
             self._check_locality(model, call)
             self._check_capabilities(request, model, call)

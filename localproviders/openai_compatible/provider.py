@@ -54,6 +54,7 @@ from localproviders.types.requests import (
 from localproviders.types.responses import CompletionChunk, TokenCount
 
 if TYPE_CHECKING:
+    from localproviders._dialect.label_prompts import LabelTokens
     from localproviders.ollama import names as ollama_names
     from localproviders.openai_compatible.prompt_routes import PromptRoutes
     from localproviders.openai_compatible.wire import decisions as wire_decisions
@@ -325,6 +326,11 @@ class OpenAICompatibleProvider(HTTPProvider):
             total_s=LISTING_TOTAL_S,
             texts=lambda: texts_of(request),
         )
+
+    def _label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
+        if not self._has_prompt_routes:
+            return None
+        return self._prompt_routes.label_tokens(labels, model, call)
 
     def _render(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
