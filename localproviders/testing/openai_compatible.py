@@ -21,6 +21,7 @@ from localproviders.testing.decisions import (
     tokens_of,
 )
 from localproviders.testing.fake import FakeServer, count_tokens, overflow_error
+from localproviders.testing.next_token import token_id, tokens_of_text
 from localproviders.testing.openai_answers import TextAnswer, stream_of
 from localproviders.testing.openai_decisions import (
     NO_DECISION_MODEL,
@@ -63,6 +64,7 @@ class FakeOpenAICompatible(FakeServer):
         "/v1/chat/completions",
         "/v1/completions",
         "/v1/embeddings",
+        "/completion",
         SYSTEM_ONE,
         DECISIONS,
     )
@@ -100,6 +102,7 @@ class FakeOpenAICompatible(FakeServer):
             ("POST", "/v1/chat/completions"): self._chat,
             ("POST", "/v1/completions"): self._complete,
             ("POST", "/v1/embeddings"): self._embeddings,
+            ("POST", "/completion"): self._complete_in_own_form,
             ("POST", "/apply-template"): self._apply_template,
             ("POST", "/tokenize"): self._tokenize,
         }
@@ -257,8 +260,19 @@ class FakeOpenAICompatible(FakeServer):
 
     def _tokenize(self, exchange: Exchange) -> Answer:
         """Return the tokens of the field `content`, which may be missing, as in llama.cpp."""
-        count = count_tokens(str(self._body(exchange).get("content", "")))
-        return self.json({"tokens": list(range(count))})
+        body = self._body(exchange)
+        pieces = tokens_of_text(str(body.get("content", "")))
+        if body.get("with_pieces"):
+            return self.json({"tokens": [{"id": token_id(p), "piece": p} for p in pieces]})
+        return self.json({"tokens": [token_id(piece) for piece in pieces]})
+
+    def _complete_in_own_form(self, exchange: Exchange) -> Answer:
+        """Answer a request of llama.cpp's own form, which the fake does not stream."""
+        body = self._body(exchange)
+        (prompt,) = self.prompts(body)[:1]
+        model = self.choose(body.get("model"), "chat")
+        answers = self._text_answers(exchange, model, body, [prompt], chat=False)
+        return answers if isinstance(answers, Answer) else self.json(answers[0].own_form())
 
     def _complete(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
@@ -275,6 +289,25 @@ class FakeOpenAICompatible(FakeServer):
         *,
         chat: bool,
     ) -> Answer:
+        answers = self._text_answers(exchange, model, body, prompts, chat=chat)
+        if isinstance(answers, Answer):
+            return answers
+        self.complete_answers(answers, model)
+        if body.get("stream"):
+            return stream_of(answers)
+        choices = [answer.whole_choice() for answer in answers]
+        return self.json({**answers[0].whole(), "choices": choices})
+
+    def _text_answers(
+        self,
+        exchange: Exchange,
+        model: FakeModel,
+        body: Mapping[str, Any],
+        prompts: Sequence[str],
+        *,
+        chat: bool,
+    ) -> Union[Answer, List[TextAnswer]]:
+        """Load the model; return the answers to the prompts, or the scripted refusal."""
         self.load(model, exchange)
         counts, window = [*map(count_tokens, prompts)], self.loaded[model.name]
         if max(counts) > window:
@@ -287,11 +320,7 @@ class FakeOpenAICompatible(FakeServer):
             name = reply.model or model.instance or model.name
             make = self.answer_class(exchange)
             answers.append(make(reply, name, body, count, chat=chat, index=index))
-        self.complete_answers(answers, model)
-        if body.get("stream"):
-            return stream_of(answers)
-        choices = [answer.whole_choice() for answer in answers]
-        return self.json({**answers[0].whole(), "choices": choices})
+        return answers
 
     def _embeddings(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)

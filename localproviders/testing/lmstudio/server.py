@@ -79,6 +79,7 @@ class FakeLMStudio(Downloads, StatefulChat):
             ("GET", "/health"),
             ("POST", "/apply-template"),
             ("POST", "/tokenize"),
+            ("POST", "/completion"),
         ):
             del routes[method, path]
         routes["GET", "/lmstudio-greeting"] = lambda _: self.json({"lmstudio": True})
