@@ -72,8 +72,8 @@ class FakeOpenAICompatible(FakeServer):
     #: The routes of decision requests that the server has: ``/v1/systemone`` like llama.cpp,
     #: ``/v1/decisions`` like OpenAI; none like an old server.
     decision_routes: Sequence[str] = (SYSTEM_ONE,)
-    #: How the images of a request of ``/v1/decisions`` begin.
-    image_starts: Tuple[str, ...] = ("data:", "http://", "https://")
+    # How the images of a request of `/v1/decisions` begin.
+    _image_starts: Tuple[str, ...] = ("data:", "http://", "https://")
 
     @property
     def base_url(self) -> str:
@@ -375,7 +375,7 @@ class FakeOpenAICompatible(FakeServer):
         model, body = self._decider(exchange)
         questions = openai_questions(body)
         images = openai_images(body)
-        if not all(isinstance(i, str) and i.startswith(self.image_starts) for i in images):
+        if not all(isinstance(i, str) and i.startswith(self._image_starts) for i in images):
             raise BadRequestError("The image must be a URL or a data URL.", "input")
         if images and not model.can("vision"):
             raise self.no_decision_images(exchange)

@@ -55,7 +55,7 @@ class FakeLMStudio(Downloads, StatefulChat):
 
     #: Both routes of decision requests. Generation ``0.3`` has none of them.
     decision_routes: Sequence[str] = (SYSTEM_ONE, DECISIONS)
-    image_starts: Tuple[str, ...] = ("data:image/",)
+    _image_starts: Tuple[str, ...] = ("data:image/",)
 
     @exact_keywords
     @show_keywords(FakeOptions, FakeServer)

@@ -97,13 +97,11 @@ def test_decisions(client: Any, fake: FakeOllama) -> None:
 
 
 def test_questions_of_the_clients_own_types(client: Any) -> None:
-    from ollama import _types as types  # the package exports no names for them
-
     questions = {
-        "a": types.SystemOneNoulQuestion(instructions="Is it?"),
-        "b": types.SystemOneNoulQuestion(instructions="Is it?", criteria={"true": "yes"}),
-        "c": types.SystemOneChoiceQuestion(instructions="Who?", criteria={"x": None, "y": None}),
-        "d": types.SystemOneScoreQuestion(instructions="How?", criteria=["low", "high"]),
+        "a": ollama.SystemOneNoulQuestion(instructions="Is it?"),
+        "b": ollama.SystemOneNoulQuestion(instructions="Is it?", criteria={"true": "yes"}),
+        "c": ollama.SystemOneChoiceQuestion(instructions="Who?", criteria={"x": None, "y": None}),
+        "d": ollama.SystemOneScoreQuestion(instructions="How?", criteria=["low", "high"]),
     }
     answers = client.systemone("decider", "Hi", questions).answers
     assert [answer.type for answer in answers.values()] == ["noul", "noul", "choice", "score"]
