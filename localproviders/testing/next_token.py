@@ -36,8 +36,8 @@ _TOKENS: Dict[int, str] = {}
 
 
 def token_id(token: str) -> int:
-    """Return the id of a token."""
-    number = zlib.crc32(token.encode("utf-8", "surrogatepass"))
+    """Return the id of a token. It has 31 bits, like the ids of llama.cpp."""
+    number = zlib.crc32(token.encode("utf-8", "surrogatepass")) & 0x7FFFFFFF
     _TOKENS.setdefault(number, token)
     return number
 

@@ -155,7 +155,7 @@ class TextAnswer:
         asked = int(number) if isinstance(number, (int, float)) else 0
         entries = {"completion_probabilities": self.token_entries(asked)} if asked else {}
         answer = {
-            "index": 0,
+            "index": self.index,
             "content": "".join(self.pieces),
             "tokens": [],
             "id_slot": 0,

@@ -269,10 +269,13 @@ class FakeOpenAICompatible(FakeServer):
     def _complete_in_own_form(self, exchange: Exchange) -> Answer:
         """Answer a request of llama.cpp's own form, which the fake does not stream."""
         body = self._body(exchange)
-        (prompt,) = self.prompts(body)[:1]
+        prompts = self.prompts(body)
         model = self.choose(body.get("model"), "chat")
-        answers = self._text_answers(exchange, model, body, [prompt], chat=False)
-        return answers if isinstance(answers, Answer) else self.json(answers[0].own_form())
+        answers = self._text_answers(exchange, model, body, prompts, chat=False)
+        if isinstance(answers, Answer):
+            return answers
+        forms = [answer.own_form() for answer in answers]
+        return self.json(forms if len(forms) > 1 else forms[0])
 
     def _complete(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
@@ -400,8 +403,9 @@ class FakeOpenAICompatible(FakeServer):
             raise self.no_decider(exchange, None)
         body = json_object(exchange.body)
         if body is None:
-            words = "[json.exception.parse_error.101] parse error at line 1, column 1"
-            raise BadRequestError(words)
+            raise BadRequestError(
+                "[json.exception.parse_error.101] parse error at line 1, column 1"
+            )
         name = body.get("model")
         if any(model.name == name and not model.can("decision") for model in self.models):
             raise self.no_decider(exchange, name)

@@ -315,6 +315,12 @@ def test_a_chat_model_is_refused_before_the_body_is_read() -> None:
     assert answer.json() == {"error": error}
 
 
+def test_llama_cpp_refuses_what_is_not_json(llama_cpp: FakeOpenAICompatible) -> None:
+    answer = requests.post(llama_cpp.url + "/v1/systemone", data=b"nonsense", timeout=5)
+    assert answer.status_code == 400
+    assert "parse_error.101" in answer.json()["error"]["message"]
+
+
 def test_llama_cpp_tells_a_context_overflow(llama_cpp: FakeOpenAICompatible) -> None:
     status, body = _ask(llama_cpp, state="word " * 5000)
     assert (status, body["error"]["type"]) == (400, "exceed_context_size_error")

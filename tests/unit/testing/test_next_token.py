@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from math import exp
 from typing import Any, Dict, Iterator, List
 
@@ -123,6 +124,7 @@ def test_tokens_have_one_id_everywhere(fake: FakeOpenAICompatible) -> None:
     assert _post(fake, "/tokenize", content=" ") == _post(fake, "/tokenize") == {"tokens": []}
     listed = {row["token"]: row["id"] for row in _complete(fake, n_probs=100)["top_logprobs"]}
     assert listed["A"] == rows[0]["id"]
+    assert len({*_ids(fake, *string.ascii_letters, *string.digits)}) == 62
 
 
 def test_a_bias_names_a_token_by_its_id_or_its_text(fake: FakeOpenAICompatible) -> None:
@@ -151,6 +153,9 @@ def test_a_completion_in_llama_cpps_own_form(fake: FakeOpenAICompatible) -> None
     fields = ["content", "stop_type", "nonsense"]
     answer = _post(fake, "/completion", prompt="Count:", response_fields=fields)
     assert answer == {"content": "one two three", "stop_type": "eos"}
+    fields = ["content", "index"]
+    several = _post(fake, "/completion", prompt=["a", "b"], n_predict=1, response_fields=fields)
+    assert several == [{"content": "one", "index": at} for at in (0, 1)]
 
 
 def test_ollama_lists_the_scripted_probabilities() -> None:
