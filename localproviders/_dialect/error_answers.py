@@ -23,6 +23,7 @@ from localproviders.errors import (
     ServerError,
     UnsupportedError,
 )
+from localproviders.secret import Unseen
 
 _NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
@@ -375,7 +376,7 @@ def _inner_error(text: str, *, is_refusal: bool) -> Optional[Words]:
     # quotation of the model's answer.
     if begin < 0 or end <= begin or (before and text[begin - 1] not in " :\n"):
         return None
-    words = _parse_inner_error(text[begin:end], is_refusal and not before)
+    words = _parse_inner_error(Unseen(text[begin:end]), is_refusal and not before)
     if words is None or not before:
         return words
     # The words around the JSON, such as those of a proxy, stay, because they may be the reason.
