@@ -348,7 +348,6 @@ def _no_route(
         hint=f"pass method={words}{more}",
         provider=name,
         status=None if cause is None else cause.status,
-        server_message=None if cause is None else cause.server_message,
     )
 
 
@@ -370,7 +369,7 @@ def _explained(error: ProviderError) -> ProviderError:
     made = error
     if error.status == _TOO_LARGE and type(error) is RequestRejectedError:
         made = ContextOverflowError(error.message, **{**facts, "hint": "shorten the state"})
-    elif error.status == _NOT_IMPLEMENTED and type(error) is ServerError:
+    elif error.status == _NOT_IMPLEMENTED and type(error) is ServerError and error.server_message:
         made = CapabilityError(error.message, evidence=error.server_message, **facts)
     is_about_images = re.search(r"\b(image|mmproj)", error.server_message or "", re.IGNORECASE)
     if isinstance(made, CapabilityError) and not is_about_images:
