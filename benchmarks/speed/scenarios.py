@@ -246,6 +246,38 @@ def _vectors() -> List[Scenario]:
     ]
 
 
+_DECIDED_BY = {"systemone": "/v1/systemone", "logprobs": "log-probabilities"}
+
+
+def _decisions() -> List[Scenario]:
+    return [
+        Scenario(
+            f"decide.{form}.{method}",
+            "warm",
+            [
+                Line(
+                    f"decide.{form}.{method}",
+                    f"{title} by {by}, CPU",
+                    "µs",
+                    _scaled("cpu_s", 1e6),
+                    compared=form == "one",
+                )
+            ],
+            "openai",
+            Shape("coalesced", 1, 1),
+            "decisions",
+            {"state": "I was charged twice.", "method": method, "repeat": repeat, "many": many},
+            (BASELINE, REQUESTS, OWN) if form == "one" else (OWN,),
+        )
+        for method, by in _DECIDED_BY.items()
+        for form, title, repeat, many in (
+            ("one", "warm `decide`", 100, False),
+            ("thousand", "state of a thousand in calls of `decide`", 1000, False),
+            ("many", "state of a thousand in `decide_many`", 1000, True),
+        )
+    ]
+
+
 def _threads() -> List[Scenario]:
     return [
         Scenario(
@@ -351,6 +383,7 @@ SCENARIOS: List[Scenario] = [
     *_streams(),
     *_first(),
     *_vectors(),
+    *_decisions(),
     *_threads(),
     *_growth(),
     *_bodies(),

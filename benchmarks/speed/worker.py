@@ -110,6 +110,26 @@ def embed(module: Any, client: Any, order: Order) -> Result:
     }
 
 
+def decisions(module: Any, client: Any, order: Order) -> Result:
+    """Measure decisions about one state after the other: CPU seconds per state.
+
+    With the field `many` of the order, all states are in one call.
+    """
+    states = [f"{order['state']} {index}" for index in range(order["repeat"])]
+    method = order["method"]
+
+    def work() -> List[str]:
+        if order["many"]:
+            found: List[str] = module.decide_many(client, method, states)
+            return found
+        return [module.decide(client, method, state) for state in states]
+
+    cpu_s, found = _timed(work)
+    if found != ["billing"] * len(states):
+        raise RuntimeError("a decision is not the one that the server sent")
+    return {"cpu_s": cpu_s / len(states)}
+
+
 def threads(module: Any, client: Any, order: Order) -> Result:
     """Measure chats of many threads that share a new client: CPU seconds per call."""
     client = module.connect(order["url"], order["dialect"])
@@ -136,7 +156,7 @@ def threads(module: Any, client: Any, order: Order) -> Result:
 
 
 MEASURES: Dict[str, Callable[[Any, Any, Order], Result]] = {
-    function.__name__: function for function in (calls, stream, delays, embed, threads)
+    function.__name__: function for function in (calls, stream, delays, embed, decisions, threads)
 }
 
 
