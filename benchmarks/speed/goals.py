@@ -103,12 +103,12 @@ def _growth(name: str, dialect: str) -> List[Goal]:
 
 
 def _decide_many(method: str, name: str) -> List[Goal]:
-    line = "decide.{}." + method
+    line = f"decide.thousand.{method}."
     return [
         _grows(
             f"state in `decide_many` by {name}",
-            line.format("many"),
-            line.format("thousand"),
+            line + "many",
+            line + "single",
             1.0,
             "× in a call of `decide`",
         )
