@@ -85,8 +85,8 @@ class CallEvent(Record):
         model: Name of the requested model, or None.
         call: Number of the call in this process, equal in all events of the call. It is 0 on
             ``fell_back``, which happens between two calls.
-        task: ``chat``, ``completion`` (of a plain prompt) or ``embedding``; None for calls about
-            models.
+        task: ``chat``, ``completion`` (of a plain prompt), ``embedding`` or ``decision``; None for
+            calls about models.
         elapsed_s: Seconds from the start of the call to the event.
         connect_s: On ``connected``, seconds that connecting took, including the TLS handshake, or
             None if the connection was kept from an earlier call. None on other events.
@@ -272,7 +272,7 @@ def fell_back(
         endpoint: Address of its server.
         to: Name of the provider that is used next.
         model: Name of the requested model, or None.
-        task: ``chat``, ``completion``, ``embedding`` or None.
+        task: ``chat``, ``completion``, ``embedding``, ``decision`` or None.
         elapsed_s: Seconds since the start of the public call.
     """
     if listeners:

@@ -23,6 +23,7 @@ from localproviders.errors import (
     ServerError,
     UnsupportedError,
 )
+from localproviders.secret import Unseen
 
 _NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
@@ -153,6 +154,8 @@ _TOKEN_COUNTS = (
     rf"cannot exceed {_WINDOW} tokens\. {_PROMPT} tokens given",
     # contains 5000 tokens, which is too long for the 4096 token context window
     rf"{_PROMPT} tokens, which is too long for the {_WINDOW} token",
+    # Ollama's decision models: prompt 0 has 12144 tokens; expected 1–8194
+    rf"has {_PROMPT} tokens; expected 1\W{_WINDOW}\b",
     # Others: 5000 tokens ... exceeds the context length of 4096 tokens
     rf"{_PROMPT} tokens[^.\d]{{0,60}}\bexceeds?\b[^.\d]{{0,60}}{_WINDOW}\b",
     # Only the window is known; DashScope: input length should be [1, 30720].
@@ -373,7 +376,7 @@ def _inner_error(text: str, *, is_refusal: bool) -> Optional[Words]:
     # quotation of the model's answer.
     if begin < 0 or end <= begin or (before and text[begin - 1] not in " :\n"):
         return None
-    words = _parse_inner_error(text[begin:end], is_refusal and not before)
+    words = _parse_inner_error(Unseen(text[begin:end]), is_refusal and not before)
     if words is None or not before:
         return words
     # The words around the JSON, such as those of a proxy, stay, because they may be the reason.

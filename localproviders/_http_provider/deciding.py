@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from functools import partial
-from typing import Any, Dict, Iterator, List, Mapping, NoReturn, Optional, Protocol, Sequence
+from functools import partial, reduce
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence
 
 from localproviders._address import literal
 from localproviders._decision_verbs import DecisionRequest
@@ -24,6 +24,7 @@ from localproviders._http.transport import Payload, Transport
 from localproviders._http_provider import decide_by_logprobs
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.decide_by_logprobs import LabellingProvider
+from localproviders._http_provider.embedding import sum_fields
 from localproviders._http_provider.sending import Sending, SendingProvider
 from localproviders.errors import (
     AuthenticationError,
@@ -41,7 +42,7 @@ from localproviders.types.decisions import Decisions
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.questions import Choice, Question, Score
 from localproviders.types.requests import CompletionRequest
-from localproviders.types.responses import CompletionChunk, ServerTimings, Timings, Usage
+from localproviders.types.responses import CompletionChunk, Timings
 
 # Seconds for which a missing route, or the product of a server, is remembered. A server may be
 # updated or replaced while the provider lives.
@@ -341,9 +342,10 @@ def _no_route(
 ) -> UnsupportedError:
     """Return the error for a method that the server does not have."""
     words = " or ".join(f'"{other}"' for other in (*others, "logprobs"))
+    more = f"; {cause.hint}" if cause is not None and cause.hint else ""
     return UnsupportedError(
         f"{name} does not support method={method!r}",
-        hint=(cause is not None and cause.hint) or f"pass method={words}",
+        hint=f"pass method={words}{more}",
         provider=name,
         status=None if cause is None else cause.status,
         server_message=None if cause is None else cause.server_message,
@@ -384,27 +386,13 @@ def _check_masses(found: Decided, min_mass: float) -> None:
     """
     for number, decision in enumerate(found.answers.values(), 1):
         if decision.mass is not None and decision.mass < min_mass:
-            raise_small_mass(number, decision.mass, min_mass)
-
-
-def raise_small_mass(number: int, mass: float, min_mass: float) -> NoReturn:
-    """Raise the error for a question to which the model would have written something else.
-
-    Args:
-        number: Number of the question; the first is 1.
-        mass: The share of the possible answers.
-        min_mass: The threshold.
-
-    Raises:
-        CapabilityError: Always.
-    """
-    raise CapabilityError(
-        f"the possible answers to question {number} have a share of {mass:.3g} in what the model "
-        f"would write, and min_mass is {min_mass:g}",
-        hint="the model did not mean to answer: ask in other words, use another model, or accept "
-        "the answer with a lower min_mass",
-        mass=mass,
-    )
+            raise CapabilityError(
+                f"the possible answers to question {number} have a share of {decision.mass:.3g} "
+                f"in what the model would write, and min_mass is {min_mass:g}",
+                hint="the model did not mean to answer: ask in other words, use another model, or "
+                "accept the answer with a lower min_mass",
+                mass=decision.mass,
+            )
 
 
 def _joined(parts: Sequence[Decided]) -> Decided:
@@ -414,17 +402,8 @@ def _joined(parts: Sequence[Decided]) -> Decided:
         warnings += [warning for warning in part.warnings if warning not in warnings]
     return parts[-1]._replace(
         answers={name: answer for part in parts for name, answer in part.answers.items()},
-        usage=_sum(Usage, [part.usage for part in parts]),
-        server_timings=_sum(ServerTimings, [part.server_timings for part in parts]),
+        usage=reduce(sum_fields, (part.usage for part in parts)),
+        server_timings=reduce(sum_fields, (part.server_timings for part in parts)),
         warnings=tuple(warnings),
         attempts=max(part.attempts for part in parts),
     )
-
-
-def _sum(cls: Any, records: Sequence[Any]) -> Any:
-    """Return a record with the sums of numbers; a sum is None if a number is not known."""
-    sums = {}
-    for name in cls.__dataclass_fields__:
-        values = [getattr(each, name) for each in records]
-        sums[name] = None if None in values else sum(values)
-    return cls(**sums)

@@ -28,7 +28,13 @@ from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser, Stream, Summary
 from localproviders._http_provider.call_runner import CallRunner, Completion
 from localproviders._http_provider.model_checks import CapabilityCheck, ContextWindowCheck
-from localproviders._http_provider.sending import OwnField, Sending, make_decoder, refused
+from localproviders._http_provider.sending import (
+    OwnField,
+    Sending,
+    leave_out,
+    make_decoder,
+    refused,
+)
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import (
     ABSENT,
@@ -405,25 +411,9 @@ class HTTPProvider(ModelProvider):
         Raises:
             UnsupportedError: A field is not supported, and the request is strict.
         """
-        warnings = []
-        unsupported = dict(self._unsupported)
-        if request.prompt is not None:
-            unsupported.update(dict.fromkeys(self._chat_only, "pass messages instead of prompt"))
-        for name, instead in unsupported.items():
-            value = getattr(request, name)
-            if value is None or value == ():
-                continue
-            if value == self._usual.get(name):
-                request = request.replace(**{name: None})
-                continue
-            message = f"{self.name} does not support {name}"
-            if request.strict:
-                raise UnsupportedError(
-                    message, hint=f"{instead}; or pass strict=False", provider=self.name
-                )
-            warnings.append(f"{message}; it was left out")
-            request = request.replace(**{name: () if value == () else None})
-        return request, warnings
+        chat_only = () if request.prompt is None else self._chat_only
+        instead = dict.fromkeys(chat_only, "pass messages instead of prompt")
+        return leave_out(request, {**self._unsupported, **instead}, self._usual, self.name)
 
     def _check_capabilities(self, request: CompletionRequest, model: str, call: Call) -> None:
         """Check that the model has the capabilities that the request needs.

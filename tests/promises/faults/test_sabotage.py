@@ -141,7 +141,7 @@ def _accept_every_status(patch: Patch) -> None:
 
 
 def _accept_any_model(patch: Patch) -> None:
-    patch.setattr(ollama_provider, "_is_same_model", lambda requested, served: True)
+    patch.setattr(ollama_provider, "check_served", lambda model, served: None)
     patch.setattr(LMStudioProvider, "_check_model", lambda *_: None)
 
 
