@@ -102,6 +102,19 @@ def _growth(name: str, dialect: str) -> List[Goal]:
     ]
 
 
+def _decide_many(method: str, name: str) -> List[Goal]:
+    line = f"decide.thousand.{method}."
+    return [
+        _grows(
+            f"state in `decide_many` by {name}",
+            line + "many",
+            line + "single",
+            1.0,
+            "× in a call of `decide`",
+        )
+    ]
+
+
 GOALS: List[Goal] = [
     _value("`import localproviders`, CPU above bare Python", "import.cpu", 15, "ms"),
     _value("`requests` imported by it", "import.requests", 0, "times"),
@@ -123,6 +136,10 @@ GOALS: List[Goal] = [
     *_against(
         "embeddings as base64, OpenAI", "embed.base64.openai", (BASELINE, 1.1), ("openai", 0.3)
     ),
+    *_against("`decide` by /v1/systemone", "decide.one.systemone", (REQUESTS, 1.3)),
+    *_against("`decide` by log-probabilities", "decide.one.logprobs", (REQUESTS, 1.3)),
+    *_decide_many("systemone", "/v1/systemone"),
+    *_decide_many("logprobs", "log-probabilities"),
     *_against("32 threads, NDJSON, CPU", "threads.ollama.cpu", (BASELINE, 1.3), ("ollama", 0.35)),
     *_against("32 threads, SSE, CPU", "threads.openai.cpu", (BASELINE, 1.3)),
     _value("32 threads, NDJSON, connections", "threads.ollama.opened", 32, "connections"),

@@ -246,6 +246,50 @@ def _vectors() -> List[Scenario]:
     ]
 
 
+_DECIDED_BY = {"systemone": "/v1/systemone", "logprobs": "log-probabilities"}
+
+
+def _decisions() -> List[Scenario]:
+    shape = Shape("coalesced", 1, 1)
+    found = []
+    for method, by in _DECIDED_BY.items():
+        order = {"state": "I was charged twice.", "method": method}
+        one, line = f"decide.one.{method}", f"decide.thousand.{method}"
+        titles = {"single": "in calls of `decide`", "many": "in `decide_many`"}
+        found += [
+            Scenario(
+                one,
+                "warm",
+                [Line(one, f"warm `decide` by {by}, CPU", "µs", _scaled("cpu_s", 1e6))],
+                "openai",
+                shape,
+                "decisions",
+                {**order, "repeat": 100},
+                (BASELINE, REQUESTS, OWN),
+            ),
+            Scenario(
+                line,
+                "warm",
+                [
+                    Line(
+                        f"{line}.{how}",
+                        f"state of a thousand {title} by {by}, CPU",
+                        "µs",
+                        _scaled(f"{how}_s", 1e6),
+                        False,
+                    )
+                    for how, title in titles.items()
+                ],
+                "openai",
+                shape,
+                "many_decisions",
+                {**order, "repeat": 1000, "parts": 10},
+                (OWN,),
+            ),
+        ]
+    return found
+
+
 def _threads() -> List[Scenario]:
     return [
         Scenario(
@@ -351,6 +395,7 @@ SCENARIOS: List[Scenario] = [
     *_streams(),
     *_first(),
     *_vectors(),
+    *_decisions(),
     *_threads(),
     *_growth(),
     *_bodies(),

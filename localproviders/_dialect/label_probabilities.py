@@ -81,7 +81,9 @@ def read_labels(tokens: Sequence[TokenLogprob], labels: Sequence[str]) -> Readin
         mass=min(mass, 1.0),
         missing=missing,
         uncertainty=bound * len(missing) / total if mass else 1.0,
-        likeliest=tuple(shown[:_LIKELIEST]),
+        likeliest=tuple(
+            token.replace(top=()) if token.top else token for token in shown[:_LIKELIEST]
+        ),
     )
 
 
@@ -99,4 +101,4 @@ def _shown(tokens: Sequence[TokenLogprob]) -> List[TokenLogprob]:
     if any(token.logprob > _MOST_LOGPROB for token in shown):
         raise ProtocolError("the answer has a log-probability above 0")
     shown.sort(key=lambda token: -token.logprob)
-    return [token.replace(top=()) for token in shown]
+    return shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 import pytest
 
@@ -27,7 +27,9 @@ from localproviders import (
     YesNo,
 )
 from localproviders._http_provider import HTTPProvider
-from localproviders.testing import ScriptedServer
+from localproviders.testing import FakeModel, Reply, ScriptedServer
+from localproviders.types import DecisionMethod
+from tests.support.asking import PROVIDERS
 from tests.support.fake_time import FakeTime
 from tests.support.locality import PROMPT, lines_with, visible_text
 from tests.support.next_tokens import NextTokens
@@ -449,3 +451,40 @@ def test_no_error_shows_the_state(kind: str, what: str) -> None:
 
     assert lines_with(PROMPT, visible_text(caught.value)) == []
     assert isinstance(caught.value, CapabilityError)
+
+
+# --- the fakes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["ollama", "openai"])
+@pytest.mark.parametrize("method", [None, "logprobs"])
+def test_the_fakes_decide_by_the_first_token(kind: str, method: Optional[DecisionMethod]) -> None:
+    make_fake, make_provider = PROVIDERS[kind]
+    with make_fake([FakeModel(name="m")]) as fake, make_provider(fake.url, model="m") as provider:
+        fake.decision_routes = ()
+        fake.usual = Reply(first_token={"A": 0.1, "B": 0.2, " B": 0.4, "C": 0.1})
+        found = provider.decide(_STATE, {"team": _TEAM}, method=method)
+        assert found["team"].probabilities == pytest.approx(
+            {"shipping": 0.125, "billing": 0.75, "technical": 0.125}
+        )
+        assert found["team"].mass == pytest.approx(0.8)
+        # The other two labels are not in the list of likely tokens.
+        fake.usual = Reply(first_token={"B": 0.7})
+        found = provider.decide(_STATE, {"team": _TEAM}, method=method)
+        assert found["team"].mass == pytest.approx(0.7)
+        assert len(found.warnings) == (1 if kind == "ollama" else 0)
+        fake.usual = Reply(text="Hm.")
+        with pytest.raises(CapabilityError) as caught:
+            provider.decide(_STATE, {"team": _TEAM}, method=method)
+    assert caught.value.mass is not None and caught.value.mass < 0.01
+    assert [token.token for token in caught.value.likeliest][:1] == ["Hm."]
+
+
+@pytest.mark.parametrize("method", [None, "logprobs"])
+def test_the_fake_of_lm_studio_names_the_other_ways(method: Optional[DecisionMethod]) -> None:
+    make_fake, make_provider = PROVIDERS["lmstudio"]
+    with make_fake([FakeModel(name="m")]) as fake, make_provider(fake.url, model="m") as provider:
+        fake.decision_routes = ()
+        with pytest.raises(CapabilityError, match="no log-probabilities") as caught:
+            provider.decide(_STATE, {"team": _TEAM}, method=method)
+    assert "decision model" in str(caught.value.hint)
