@@ -330,42 +330,22 @@ class HTTPProvider(ModelProvider):
             )
         model = self._choose_model(request.model, timeout, cancel)
         request, warnings = self._adapt(request)
-        return self._streamed(
-            operation,
-            request,
-            model,
-            warnings,
-            lambda call: self._wire_request(request, model, call),
-            timeout=timeout,
-            cancel=cancel,
-        )
+        call, span = self._begin(operation, request, model, timeout, cancel)
+        make_request = partial(self._wire_request, request, model)
+        return self._open_stream(request, model, warnings, make_request, call, span)
 
-    def _streamed(
+    def _begin(
         self,
         operation: str,
         request: CompletionRequest,
         model: str,
-        warnings: List[str],
-        make_request: Callable[[Call], WireRequest],
-        *,
         timeout: Timeout,
         cancel: Optional[CancelToken],
-    ) -> Stream:
-        """Run one streamed call and return its stream.
-
-        Args:
-            operation: Name of the public method in telemetry events.
-            request: The request of the caller.
-            model: Name of the model.
-            warnings: Warnings for the response; more may be added.
-            make_request: Returns path, JSON and parser of the request in the server's dialect.
-            timeout: The caller's argument.
-            cancel: The caller's argument.
-        """
+    ) -> Tuple[Call, Span]:
+        """Begin a streamed call: return its deadline and its telemetry span."""
         task = "chat" if request.prompt is None else "completion"
         call = Call(self._runner.limits(timeout), cancel)
-        span = self._runner.span(operation, model, call, task, request)
-        return self._open_stream(request, model, warnings, make_request, call, span)
+        return call, self._runner.span(operation, model, call, task, request)
 
     def _open_stream(
         self,
@@ -376,7 +356,16 @@ class HTTPProvider(ModelProvider):
         call: Call,
         span: Span,
     ) -> Stream:
-        """Send the request of a call and return its stream, which ends the call and its span."""
+        """Send the request of a call and return its stream, which ends the call and its span.
+
+        Args:
+            request: The request of the caller.
+            model: Name of the model.
+            warnings: Warnings for the response; more may be added.
+            make_request: Returns path, JSON and parser of the request in the server's dialect.
+            call: The deadline and the cancellation state.
+            span: The telemetry span.
+        """
         try:
             self._check_locality(model, call)
             self._check_capabilities(request, model, call)

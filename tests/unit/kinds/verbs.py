@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, Optional
 
 import pytest
 
 from localproviders import (
+    CapabilityError,
     CompletionRequest,
     Message,
     ModelProvider,
     OpenAICompatibleProvider,
+    ProviderError,
     ToolCall,
     UnsupportedError,
 )
@@ -207,11 +209,16 @@ def running(kind: ProviderKind, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
 
 
 def check(kind: ProviderKind, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check that a method works on a kind, or raises `UnsupportedError` with a hint."""
+    """Check that a method works on a kind, or raises `UnsupportedError` with a hint.
+
+    A kind without routes for decisions asks a chat model. If it sends no log-probabilities, this is
+    a `CapabilityError`.
+    """
+    refusals = (UnsupportedError, CapabilityError) if "decide" in verb else UnsupportedError
     with running(kind, monkeypatch) as (provider, fake):
-        refusal = None
+        refusal: Optional[ProviderError] = None
         try:
             VERBS[verb](provider, fake)
-        except UnsupportedError as error:
+        except refusals as error:
             refusal = error
     assert refusal is None or (refusal.hint and str(refusal).isprintable())
