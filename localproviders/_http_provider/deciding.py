@@ -366,16 +366,22 @@ def _explained(error: ProviderError) -> ProviderError:
     A server says in different ways that the model is no decision model, and that the text is too
     long.
     """
-    facts: Dict[str, Any] = {
-        "hint": error.hint,
-        "status": error.status,
-        "server_message": error.server_message,
-    }
     made = error
     if error.status == _TOO_LARGE and type(error) is RequestRejectedError:
-        made = ContextOverflowError(error.message, **{**facts, "hint": "shorten the state"})
+        made = ContextOverflowError(
+            error.message,
+            hint="shorten the state",
+            status=error.status,
+            server_message=error.server_message,
+        )
     elif error.status == _NOT_IMPLEMENTED and type(error) is ServerError and error.server_message:
-        made = CapabilityError(error.message, evidence=error.server_message, **facts)
+        made = CapabilityError(
+            error.message,
+            evidence=error.server_message,
+            hint=error.hint,
+            status=error.status,
+            server_message=error.server_message,
+        )
     is_about_images = re.search(r"\b(image|mmproj)", error.server_message or "", re.IGNORECASE)
     if isinstance(made, CapabilityError) and not is_about_images:
         made.hint = _OTHER_WAY

@@ -33,7 +33,9 @@ _ASK = {"angry": "Is the customer angry?"}
 class _Silent(ModelProvider):
     """A provider without decisions, as a user may write one."""
 
-    name = "silent"
+    @property
+    def name(self) -> str:
+        return "silent"
 
     def close(self) -> None:
         """Do nothing."""
