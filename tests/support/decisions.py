@@ -79,13 +79,12 @@ def recording(name: str) -> Recording:
 
 def question_of(data: Mapping[str, Any]) -> Question:
     """Return the question for its JSON on the route ``/v1/systemone``."""
-    text, criteria = data["instructions"], data.get("criteria")
+    text, criteria = data["instructions"], data.get("criteria") or {}
     if data["type"] == "choice":
         return Choice(text, criteria)
     if data["type"] == "score":
         return Score(text, criteria)
-    both = criteria or {}
-    return YesNo(text, yes=both.get("true"), no=both.get("false"))
+    return YesNo(text, yes=criteria.get("true"), no=criteria.get("false"))
 
 
 class Script:
