@@ -17,6 +17,7 @@ from typing import (
     Dict,
     Iterator,
     List,
+    Mapping,
     Optional,
     Sequence,
     Tuple,
@@ -36,6 +37,13 @@ from localproviders.types.messages import ToolCall
 
 #: The models of a fake server: names or `FakeModel` values; None for its default models.
 Models = Optional[Sequence[Union[str, FakeModel]]]
+
+# The abilities of models whose names match a pattern. The names of decision models are those in
+# Ollama's library, and those of llama.cpp's types.
+_SUGGESTED: Mapping[str, str] = {
+    "embed|minilm": "embeddings",
+    "decider|nimble|tev1|clef|openjev": "decision",
+}
 
 #: The response of Ollama to a text whose vector contains NaN (ollama#15582).
 POISONED = Refusal(
@@ -107,9 +115,10 @@ class FakeServer(ScriptedServer):
     # --- scripting ------------------------------------------------------------------------
 
     def make_model(self, name: str) -> FakeModel:
-        """Make a chat model, or an embedding model if the name suggests one."""
-        if re.search("embed|minilm", name):
-            return FakeModel(name=name, abilities=("embeddings",))
+        """Make a chat model, or an embedding or decision model if the name suggests one."""
+        for pattern, ability in _SUGGESTED.items():
+            if re.search(pattern, name):
+                return FakeModel(name=name, abilities=(ability,))
         return FakeModel(name=name)
 
     def reply_with(self, *replies: Scripted) -> None:

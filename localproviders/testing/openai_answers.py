@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
-import zlib
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from localproviders.testing.answers import Answer, as_event, dumps
 from localproviders.testing.fake import count_call_tokens
+from localproviders.testing.next_token import (
+    drawn_token,
+    free_distribution,
+    token_entry,
+    usual_distribution,
+)
 from localproviders.testing.openai_requests import limit_of, mapping_in
 from localproviders.testing.values import Reply, words_of
 
@@ -44,6 +49,8 @@ class TextAnswer:
         self.chat = chat
         self.index = index
         words, limit = words_of(reply.text), limit_of(body)
+        first = drawn_token(reply, words[0] if words else "", body)
+        words[:1] = [first] if first else []
         is_cut = limit is not None and limit < len(words)
         #: The pieces of the text, and those of the reasoning.
         self.pieces = words[:limit] if is_cut else words
@@ -97,13 +104,16 @@ class TextAnswer:
     def records(self) -> List[Dict[str, Any]]:
         """Return the records of the stream. In a chat, only the first one has the role."""
         if not self.chat:
-            pieces = [self._piece({"text": piece}, piece) for piece in self.pieces]
+            pieces = [self._piece({"text": piece}, at) for at, piece in enumerate(self.pieces)]
             return [*pieces, {**self.record({"text": ""}, self.finish), **self._end()}]
         deltas = [{"reasoning_content": piece} for piece in self.thoughts]
         records = [
             self.delta({"role": "assistant", "content": None}),
             *map(self.delta, deltas),
-            *(self._piece({"delta": {"content": piece}}, piece) for piece in self.pieces),
+            *(
+                self._piece({"delta": {"content": piece}}, at)
+                for at, piece in enumerate(self.pieces)
+            ),
             *(self.delta({"tool_calls": [piece]}) for piece in self.call_pieces()),
         ]
         end = self.record({"delta": {}}, self.finish)
@@ -131,13 +141,39 @@ class TextAnswer:
     def whole_choice(self) -> Dict[str, Any]:
         """Return the choice of a whole answer."""
         text = {"message": self.message()} if self.chat else {"text": "".join(self.pieces)}
-        return self.choice({**text, **self.logprobs(self.pieces)}, self.finish)
+        return self.choice({**text, **self.logprobs()}, self.finish)
 
     def whole(self) -> Dict[str, Any]:
         """Return the whole answer."""
         kind = "chat.completion" if self.chat else "text_completion"
         fields = {**self._fields(kind), "usage": self.usage(), **self.extra_fields()}
         return {"choices": [self.whole_choice()], **fields}
+
+    def own_form(self) -> Dict[str, Any]:
+        """Return the whole answer in the form of llama.cpp's route ``/completion``."""
+        number = self.body.get("n_probs")
+        asked = int(number) if isinstance(number, (int, float)) else 0
+        entries = {"completion_probabilities": self.token_entries(asked)} if asked else {}
+        answer = {
+            "index": self.index,
+            "content": "".join(self.pieces),
+            "tokens": [],
+            "id_slot": 0,
+            "stop": True,
+            "model": self.model,
+            "tokens_predicted": len(self.pieces),
+            "tokens_evaluated": self.prompt_tokens,
+            "prompt": self.body.get("prompt"),
+            "has_new_line": False,
+            "truncated": False,
+            "stop_type": "limit" if self.finish == "length" else "eos",
+            "stopping_word": "",
+            "tokens_cached": self.prompt_tokens,
+            **entries,
+            **self.extra_fields(),
+        }
+        wanted = self.body.get("response_fields")
+        return {name: answer[name] for name in wanted if name in answer} if wanted else answer
 
     def record(
         self, content: Optional[Mapping[str, Any]], finish: Optional[str] = None
@@ -151,13 +187,28 @@ class TextAnswer:
         """Return a record of a chat stream."""
         return self.record({"delta": delta})
 
-    def logprobs(self, pieces: Sequence[str]) -> Dict[str, Any]:
-        """Return the log-probabilities of some tokens, if the request asks for them."""
+    def logprobs(self, *places: int) -> Dict[str, Any]:
+        """Return the log-probabilities of the tokens at these places, or of all tokens.
+
+        The result is empty if the request does not ask for them.
+        """
         if not self.body.get("logprobs"):
             return {}
         numbers = (self.body.get(name) for name in ("top_logprobs", "logprobs"))
         asked = next((int(number) for number in numbers if isinstance(number, (int, float))), 0)
-        return {"logprobs": {"content": [_logprob(piece, asked) for piece in pieces]}}
+        return {"logprobs": {"content": self.token_entries(asked, *places)}}
+
+    def token_entries(self, number: int, *places: int) -> List[Dict[str, Any]]:
+        """Return the entries of the tokens at these places, or of all tokens.
+
+        Each entry has this number of likeliest tokens.
+        """
+        entries = []
+        for at in places or range(len(self.pieces)):
+            piece = self.pieces[at]
+            free = free_distribution(self.reply, piece) if at == 0 else usual_distribution(piece)
+            entries.append(token_entry(piece, free, self.body, number))
+        return entries
 
     def calls(self) -> List[Dict[str, Any]]:
         """Return the tool calls of a whole answer."""
@@ -195,8 +246,8 @@ class TextAnswer:
             "id": self.id,
         }
 
-    def _piece(self, content: Mapping[str, Any], piece: str) -> Dict[str, Any]:
-        return self.record({**content, **self.logprobs([piece])})
+    def _piece(self, content: Mapping[str, Any], at: int) -> Dict[str, Any]:
+        return self.record({**content, **self.logprobs(at)})
 
     def _end(self) -> Dict[str, Any]:
         return {"usage": self.usage(), **self.extra_fields()}
@@ -224,15 +275,3 @@ def _speed(name: str, tokens: int) -> Dict[str, Any]:
         f"{name}_per_token_ms": 1.0,
         f"{name}_per_second": 1000.0,
     }
-
-
-def _logprob(piece: str, alternatives: int) -> Dict[str, Any]:
-    """Return the entry of a token. Its alternatives are the token itself, and made-up ones."""
-    others = [_token(f" other{number}", -2.0 - number) for number in range(1, alternatives)]
-    found = _token(piece, -0.1)
-    return {**found, "top_logprobs": [found, *others]}
-
-
-def _token(piece: str, logprob: float) -> Dict[str, Any]:
-    data = piece.encode("utf-8", "surrogatepass")
-    return {"id": zlib.crc32(data), "token": piece, "bytes": list(data), "logprob": logprob}

@@ -8,8 +8,31 @@ from array import array
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from localproviders.testing.answers import Answer, dumps
+from localproviders.testing.decisions import (
+    DECISIONS,
+    SYSTEM_ONE,
+    BadRequestError,
+    Question,
+    openai_answers,
+    openai_usage,
+    published_confidence,
+    system_one_answers,
+    text_of,
+    tokens_of,
+)
 from localproviders.testing.fake import FakeServer, count_tokens, overflow_error
+from localproviders.testing.next_token import token_id, tokens_of_text
 from localproviders.testing.openai_answers import TextAnswer, stream_of
+from localproviders.testing.openai_decisions import (
+    NO_DECISION_MODEL,
+    NO_IMAGES,
+    not_supported,
+    openai_images,
+    openai_questions,
+    openai_refusal,
+    system_one_images,
+    system_one_questions,
+)
 from localproviders.testing.openai_requests import (
     RefusedError,
     check_fields,
@@ -22,7 +45,9 @@ from localproviders.testing.openai_requests import (
     refused,
 )
 from localproviders.testing.scripted import Exchange
-from localproviders.testing.values import FakeModel, Refusal
+from localproviders.testing.values import FakeModel, Refusal, Reply
+
+_INPUTS: Mapping[str, str] = {"vision": "image", "audio": "audio"}
 
 
 class FakeOpenAICompatible(FakeServer):
@@ -34,9 +59,21 @@ class FakeOpenAICompatible(FakeServer):
     """
 
     default_models: Sequence[Union[str, FakeModel]] = ("some-model", "some-embedding-model")
-    kinds: Tuple[str, ...] = ("events", "vectors", "list")
-    work_paths: Tuple[str, ...] = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+    kinds: Tuple[str, ...] = ("events", "vectors", "list", "systemone", "decisions")
+    work_paths: Tuple[str, ...] = (
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/completion",
+        SYSTEM_ONE,
+        DECISIONS,
+    )
     list_paths: Tuple[str, ...] = ("/v1/models", "/api/v1/models", "/api/v0/models")
+    #: The routes of decision requests that the server has: ``/v1/systemone`` like llama.cpp,
+    #: ``/v1/decisions`` like OpenAI; none like an old server.
+    decision_routes: Sequence[str] = (SYSTEM_ONE,)
+    # How the images of a request of `/v1/decisions` begin.
+    _image_starts: Tuple[str, ...] = ("data:", "http://", "https://")
 
     @property
     def base_url(self) -> str:
@@ -49,17 +86,23 @@ class FakeOpenAICompatible(FakeServer):
             self._check_key(exchange)
             route = self.routes().get((exchange.method, exchange.path.partition("?")[0]))
             return self.unknown(exchange) if route is None else route(exchange)
+        except BadRequestError as error:
+            refused = self.decision_refusal(exchange, error)
+            return self.json(refused.body, refused.status)
         except RefusedError as refused:
             return self.json(refused.body, refused.status)
 
     def routes(self) -> Dict[Tuple[str, str], Callable[[Exchange], Answer]]:
         """Return the handlers of requests, by method and path."""
+        decisions = {SYSTEM_ONE: self._system_one, DECISIONS: self._decide}
         return {
+            **{("POST", path): decisions[path] for path in self.decision_routes},
             ("GET", "/health"): lambda _: self.json({"status": "ok"}),
             ("GET", "/v1/models"): self._models,
             ("POST", "/v1/chat/completions"): self._chat,
             ("POST", "/v1/completions"): self._complete,
             ("POST", "/v1/embeddings"): self._embeddings,
+            ("POST", "/completion"): self._complete_in_own_form,
             ("POST", "/apply-template"): self._apply_template,
             ("POST", "/tokenize"): self._tokenize,
         }
@@ -83,10 +126,11 @@ class FakeOpenAICompatible(FakeServer):
             RefusedError: No model has the ability.
         """
         able = [model for model in self.models if model.can(ability)]
+        if ability == "chat":  # llama.cpp lets a decision model chat, too
+            able += [model for model in self.models if model.can("decision")]
         found = next((model for model in able if model.name == name), able[0] if able else None)
         if found is None:
-            error = {"message": f"no model supports {ability}", "type": "not_supported_error"}
-            raise RefusedError({"error": {**error, "code": 501}}, "501 Not Implemented")
+            raise not_supported(f"no model supports {ability}")
         return found
 
     def overflow(self, tokens: int, window: int) -> RefusedError:
@@ -100,6 +144,24 @@ class FakeOpenAICompatible(FakeServer):
             f"(current batch size: {window})",
             500,
         )
+
+    def decision_refusal(self, exchange: Exchange, error: BadRequestError) -> RefusedError:
+        """Return the refusal of a decision request with a wrong field."""
+        is_openai = exchange.path.startswith(DECISIONS)
+        return openai_refusal(error) if is_openai else refused(error.words)
+
+    def no_decider(self, exchange: Exchange, name: Optional[str]) -> RefusedError:
+        """Return the refusal of a decision request for a model that is no decision model."""
+        if exchange.path.startswith(SYSTEM_ONE):
+            return not_supported(NO_DECISION_MODEL)
+        words = f"The model '{name}' is not supported with the decisions API."
+        return openai_refusal(BadRequestError(words, "model", "unsupported_model"))
+
+    def no_decision_images(self, exchange: Exchange) -> RefusedError:
+        """Return the refusal of the images of a decision request."""
+        if exchange.path.startswith(SYSTEM_ONE):
+            return not_supported(NO_IMAGES)
+        return openai_refusal(BadRequestError("The model does not support images.", "input"))
 
     def check_chat(self, body: Mapping[str, Any]) -> None:
         """Check the fields and messages of a chat.
@@ -171,6 +233,7 @@ class FakeOpenAICompatible(FakeServer):
                 "object": "model",
                 "created": int(time.time()),
                 "owned_by": "llamacpp",
+                "architecture": _modalities(model),
                 "meta": {
                     "n_ctx_train": model.max_context_length,
                     "n_ctx": model.context_length,
@@ -197,8 +260,22 @@ class FakeOpenAICompatible(FakeServer):
 
     def _tokenize(self, exchange: Exchange) -> Answer:
         """Return the tokens of the field `content`, which may be missing, as in llama.cpp."""
-        count = count_tokens(str(self._body(exchange).get("content", "")))
-        return self.json({"tokens": list(range(count))})
+        body = self._body(exchange)
+        pieces = tokens_of_text(str(body.get("content", "")))
+        if body.get("with_pieces"):
+            return self.json({"tokens": [{"id": token_id(p), "piece": p} for p in pieces]})
+        return self.json({"tokens": [token_id(piece) for piece in pieces]})
+
+    def _complete_in_own_form(self, exchange: Exchange) -> Answer:
+        """Answer a request of llama.cpp's own form, which the fake does not stream."""
+        body = self._body(exchange)
+        prompts = self.prompts(body)
+        model = self.choose(body.get("model"), "chat")
+        answers = self._text_answers(exchange, model, body, prompts, chat=False)
+        if isinstance(answers, Answer):
+            return answers
+        forms = [answer.own_form() for answer in answers]
+        return self.json(forms if len(forms) > 1 else forms[0])
 
     def _complete(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
@@ -215,6 +292,25 @@ class FakeOpenAICompatible(FakeServer):
         *,
         chat: bool,
     ) -> Answer:
+        answers = self._text_answers(exchange, model, body, prompts, chat=chat)
+        if isinstance(answers, Answer):
+            return answers
+        self.complete_answers(answers, model)
+        if body.get("stream"):
+            return stream_of(answers)
+        choices = [answer.whole_choice() for answer in answers]
+        return self.json({**answers[0].whole(), "choices": choices})
+
+    def _text_answers(
+        self,
+        exchange: Exchange,
+        model: FakeModel,
+        body: Mapping[str, Any],
+        prompts: Sequence[str],
+        *,
+        chat: bool,
+    ) -> Union[Answer, List[TextAnswer]]:
+        """Load the model; return the answers to the prompts, or the scripted refusal."""
         self.load(model, exchange)
         counts, window = [*map(count_tokens, prompts)], self.loaded[model.name]
         if max(counts) > window:
@@ -227,11 +323,7 @@ class FakeOpenAICompatible(FakeServer):
             name = reply.model or model.instance or model.name
             make = self.answer_class(exchange)
             answers.append(make(reply, name, body, count, chat=chat, index=index))
-        self.complete_answers(answers, model)
-        if body.get("stream"):
-            return stream_of(answers)
-        choices = [answer.whole_choice() for answer in answers]
-        return self.json({**answers[0].whole(), "choices": choices})
+        return answers
 
     def _embeddings(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)
@@ -262,8 +354,84 @@ class FakeOpenAICompatible(FakeServer):
         }
         return self.json(answer, kind="vectors")
 
+    # --- decisions ------------------------------------------------------------------------
+
+    def _system_one(self, exchange: Exchange) -> Answer:
+        model, body = self._decider(exchange)
+        questions = system_one_questions(body)
+        if system_one_images(body) and not model.can("vision"):
+            raise self.no_decision_images(exchange)
+        state = text_of(body["state"])
+        made = self._decision_reply(exchange, model, questions, state)
+        if isinstance(made, Answer):
+            return made
+        reply, tokens = made
+        answer = {
+            "model": reply.model or model.instance or model.name,
+            "answers": system_one_answers(questions, state, reply, published_confidence),
+            "usage": {"input_tokens": tokens, "output_tokens": 0},
+        }
+        return self.json(answer, kind="systemone")
+
+    def _decide(self, exchange: Exchange) -> Answer:
+        """Answer a decision request of OpenAI's dialect."""
+        model, body = self._decider(exchange)
+        questions = openai_questions(body)
+        images = openai_images(body)
+        if not all(isinstance(i, str) and i.startswith(self._image_starts) for i in images):
+            raise BadRequestError("The image must be a URL or a data URL.", "input")
+        if images and not model.can("vision"):
+            raise self.no_decision_images(exchange)
+        state = text_of(body["input"])
+        made = self._decision_reply(exchange, model, questions, state)
+        if isinstance(made, Answer):
+            return made
+        reply, tokens = made
+        answer = {
+            "model": reply.model or model.instance or model.name,
+            "answers": openai_answers(questions, state, reply),
+            "usage": openai_usage(tokens),
+        }
+        return self.json(answer, kind="decisions")
+
+    def _decider(self, exchange: Exchange) -> Tuple[FakeModel, Mapping[str, Any]]:
+        """Return the model of a decision request, and its body.
+
+        As in llama.cpp, the model is checked before anything else.
+        """
+        if not any(model.can("decision") for model in self.models):
+            raise self.no_decider(exchange, None)
+        body = json_object(exchange.body)
+        if body is None:
+            raise BadRequestError(
+                "[json.exception.parse_error.101] parse error at line 1, column 1"
+            )
+        name = body.get("model")
+        if any(model.name == name and not model.can("decision") for model in self.models):
+            raise self.no_decider(exchange, name)
+        return self.choose(name, "decision"), body
+
+    def _decision_reply(
+        self, exchange: Exchange, model: FakeModel, questions: Sequence[Question], state: str
+    ) -> Union[Answer, Tuple[Reply, int]]:
+        """Load the model; return the scripted reply and the number of tokens, or a refusal."""
+        self.load(model, exchange)
+        counts = [tokens_of(state, question) for question in questions]
+        window = self.loaded[model.name]
+        if max(counts) > window:
+            raise self.overflow(max(counts), window)
+        reply = self.next_reply(exchange)
+        return self.refusal(reply) if isinstance(reply, Refusal) else (reply, sum(counts))
+
     def _body(self, exchange: Exchange) -> Mapping[str, Any]:
         body = json_object(exchange.body)
         if body is None:
             raise RefusedError({"error": "the request is not a JSON object"})
         return body
+
+
+def _modalities(model: FakeModel) -> Dict[str, List[str]]:
+    """Return what a model reads and writes, as llama.cpp lists it."""
+    read = [word for ability, word in _INPUTS.items() if model.can(ability)]
+    written = "decisions" if model.can("decision") else "text"
+    return {"input_modalities": ["text", *read], "output_modalities": [written]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from localproviders._did_you_mean import did_you_mean
 from localproviders._record import CONTENT, FrozenDict, Record, field, record
@@ -21,7 +21,13 @@ ABILITIES = (
     "thinking",
     "insert",
     "embeddings",
+    "decision",
 )
+
+#: The probabilities of a scripted decision: the probability of yes; the probabilities of the
+#: options or levels, by their texts or in their order; or None, with which the model refuses to
+#: answer the question.
+Verdict = Union[None, float, Mapping[str, float], Sequence[float]]
 
 
 @record
@@ -31,7 +37,8 @@ class FakeModel(Record):
     Attributes:
         name: The name in the model list.
         abilities: The capabilities, by the names of the fields of `ModelCapabilities`;
-            ``embeddings`` makes it an embedding model.
+            ``embeddings`` makes it an embedding model, and ``decision`` a decision model. A
+            decision model cannot do anything else, except reading images (``vision``).
         context_length: The allocated context window in tokens. The fakes count each word as
             one token.
         max_context_length: The context window that the model was trained for, in tokens.
@@ -88,6 +95,11 @@ class Reply(Record):
         remote_host: The host in the response of a cloud model (Ollama).
         pause_s: Seconds of silence before each piece of the text. A response that is not a stream
             is sent after the pauses of all its pieces together.
+        decisions: The probabilities of a decision, by the id or name of the question. Questions
+            that are missing here get other probabilities, which depend only on their texts.
+        first_token: The probabilities of the text's first token, by token. The text then begins
+            with the likeliest of them. If they do not sum to 1, the rest belongs to other tokens.
+            LM Studio reports no probabilities.
     """
 
     text: str = field(default="Hello there, friend.", metadata=CONTENT)
@@ -97,9 +109,12 @@ class Reply(Record):
     model: Optional[str] = None
     remote_host: Optional[str] = None
     pause_s: float = 0.0
+    decisions: Mapping[str, Verdict] = field(default_factory=FrozenDict, metadata=CONTENT)
+    first_token: Mapping[str, float] = field(default_factory=FrozenDict, metadata=CONTENT)
 
     def __post_init__(self) -> None:
         self._keep_as_tuples("tool_calls")
+        self._freeze("decisions", "first_token")
 
 
 @record

@@ -6,6 +6,7 @@ from typing import Dict, Tuple, Union
 
 from localproviders._did_you_mean import did_you_mean
 from localproviders.testing.faults.bodies import BODY_FAULTS
+from localproviders.testing.faults.decisions import DECISION_FAULTS
 from localproviders.testing.faults.fault import KINDS, Fault
 from localproviders.testing.faults.heads import HEADS
 from localproviders.testing.faults.records import RECORD_FAULTS
@@ -15,7 +16,7 @@ from localproviders.testing.faults.transfers import TRANSFER_FAULTS
 from localproviders.testing.faults.vectors import VECTOR_FAULTS
 
 #: All faults, in the order of these groups: head, body, records, streams, statuses, vectors,
-#: transfers.
+#: transfers, decisions.
 FAULTS: Tuple[Fault, ...] = (
     *HEADS,
     *BODY_FAULTS,
@@ -24,6 +25,7 @@ FAULTS: Tuple[Fault, ...] = (
     *STATUS_FAULTS,
     *VECTOR_FAULTS,
     *TRANSFER_FAULTS,
+    *DECISION_FAULTS,
 )
 
 _BY_NAME: Dict[str, Fault] = {fault.name: fault for fault in FAULTS}

@@ -8,10 +8,11 @@ from localproviders.testing.answers import Answer
 from localproviders.testing.scripted import Exchange, Step
 
 #: The kinds of responses: streams of lines (Ollama) and of events (LM Studio, OpenAI dialect),
-#: bodies with vectors and with model lists, and progress reports of transfers.
-KINDS = ("lines", "events", "vectors", "list", "progress")
+#: bodies with vectors and with model lists, progress reports of transfers, and bodies with
+#: decisions (System One, and OpenAI's dialect).
+KINDS = ("lines", "events", "vectors", "list", "progress", "systemone", "decisions")
 STREAMS = ("lines", "events")
-BODIES = ("vectors", "list")
+BODIES = ("vectors", "list", "systemone", "decisions")
 
 
 class Fault(NamedTuple):

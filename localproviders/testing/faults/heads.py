@@ -37,7 +37,13 @@ def _read_slowly(exchange: Exchange) -> None:
     exchange.read_body(piece_bytes=1, every_s=1.0)
 
 
-_WITH_A_BODY = ("lines", "events", "vectors")  # a request for a list has no body
+_WITH_A_BODY = (
+    "lines",
+    "events",
+    "vectors",
+    "systemone",
+    "decisions",
+)  # a request for a list has no body
 
 HEADS: Tuple[Fault, ...] = (
     Fault("silence", lambda a: [hold]),

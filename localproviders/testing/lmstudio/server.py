@@ -9,6 +9,7 @@ from urllib.parse import quote
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer
+from localproviders.testing.decisions import DECISIONS, SYSTEM_ONE, BadRequestError
 from localproviders.testing.fake import FakeOptions, FakeServer, Models
 from localproviders.testing.lmstudio.chat import REASONING, StatefulChat
 from localproviders.testing.lmstudio.checks import check_chat, check_images
@@ -52,6 +53,10 @@ class FakeLMStudio(Downloads, StatefulChat):
         "/api/v0/embeddings",
     )
 
+    #: Both routes of decision requests. Generation ``0.3`` has none of them.
+    decision_routes: Sequence[str] = (SYSTEM_ONE, DECISIONS)
+    _image_starts: Tuple[str, ...] = ("data:image/",)
+
     @exact_keywords
     @show_keywords(FakeOptions, FakeServer)
     def __init__(
@@ -74,6 +79,7 @@ class FakeLMStudio(Downloads, StatefulChat):
             ("GET", "/health"),
             ("POST", "/apply-template"),
             ("POST", "/tokenize"),
+            ("POST", "/completion"),
         ):
             del routes[method, path]
         routes["GET", "/lmstudio-greeting"] = lambda _: self.json({"lmstudio": True})
@@ -85,6 +91,9 @@ class FakeLMStudio(Downloads, StatefulChat):
             routes.update(self.memory_routes())
             routes.update(self.download_routes())
             routes.update(self.chat_routes())
+        else:
+            for path in self.decision_routes:
+                del routes["POST", path]
         return routes
 
     @property
@@ -100,6 +109,21 @@ class FakeLMStudio(Downloads, StatefulChat):
             self.unknown_job(exchange)
         where = f"({exchange.method} {exchange.path})"
         return self.json({"error": f"Unexpected endpoint or method. {where}"})
+
+    # The texts of these three are inferred: LM Studio documents no errors of its routes for
+    # decisions, so they have the form of those of its other routes.
+
+    def decision_refusal(self, exchange: Exchange, error: BadRequestError) -> RefusedError:
+        """Return the refusal of a decision request with a wrong field."""
+        return RefusedError({"error": error.words})
+
+    def no_decider(self, exchange: Exchange, name: Optional[str]) -> RefusedError:
+        """Return the refusal of a decision request for a model that is no decision model."""
+        return RefusedError({"error": "Model is not a decision model"})
+
+    def no_decision_images(self, exchange: Exchange) -> RefusedError:
+        """Return the refusal of the images of a decision request."""
+        return RefusedError({"error": "Model does not support images"})
 
     def check_chat(self, body: Mapping[str, Any]) -> None:
         """Refuse the chats that LM Studio refuses."""

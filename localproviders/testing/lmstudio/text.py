@@ -40,7 +40,7 @@ class LMStudioAnswer(TextAnswer):
         """Return the statistics, which are empty without a draft model."""
         return {"stats": {}}
 
-    def logprobs(self, pieces: Any) -> Dict[str, Any]:
+    def logprobs(self, *_: int) -> Dict[str, Any]:
         """Return null, because LM Studio ignores a request for log-probabilities."""
         return {"logprobs": None}
 

@@ -33,6 +33,7 @@ _ABILITIES = {
     "audio": "audio",
     "embeddings": "embedding",
     "thinking": "thinking",
+    "decision": "decision",
 }
 
 _MISSING = "pull model manifest: file does not exist"

@@ -8,6 +8,7 @@ from typing import Any, Dict, Mapping, Optional, Set
 from localproviders._signatures import Unpack
 from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer
+from localproviders.testing.decisions import SYSTEM_ONE
 from localproviders.testing.fake import FakeOptions, Models
 from localproviders.testing.ollama.answers import as_listed, json_answer
 from localproviders.testing.ollama.library import FakeLibrary
@@ -16,6 +17,8 @@ from localproviders.testing.ollama.requests import keep_alive_s
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel
 
+# The beginnings of the routes whose requests have no field `shift`.
+_WITHOUT_SHIFT = ("/api/embed", "/v1/embed", SYSTEM_ONE)
 _EVER_S = 292 * 365 * 86400.0
 
 
@@ -93,7 +96,9 @@ class FakeMemory(FakeLibrary):
 
         Source: docs/reference/ollama.md, "Options".
         """
-        if exchange.path.startswith(("/api/embed", "/v1/embed")):  # they have no such field
+        if exchange.path.startswith(
+            ("/api/embed", "/v1/embed", SYSTEM_ONE)
+        ):  # they have no such field
             return False
         slides = body.get("shift") is not False
         if slides == (model.name not in self._without_shift):

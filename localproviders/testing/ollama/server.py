@@ -7,9 +7,10 @@ from typing import Callable, Dict, Optional, Sequence, Tuple, Union
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.secret import Sealed
 from localproviders.testing.answers import Answer
+from localproviders.testing.decisions import SYSTEM_ONE
 from localproviders.testing.fake import FakeOptions, FakeServer, Models
 from localproviders.testing.ollama.answers import RefusedError, json_answer, text_answer
-from localproviders.testing.ollama.v1 import FakeV1
+from localproviders.testing.ollama.decisions import FakeDecisions
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel
 
@@ -17,20 +18,21 @@ from localproviders.testing.values import FakeModel
 _Route = Tuple[str, Callable[[Exchange], Answer]]
 
 
-class FakeOllama(FakeV1):
+class FakeOllama(FakeDecisions):
     """A fake server that behaves like Ollama, for tests; use it in a ``with`` block.
 
-    The server lists, shows and loads models, chats, completes and embeds like Ollama. It also
-    sends Ollama's errors for unknown models, missing abilities, wrong types of fields, and prompts
-    that do not fit the context window. Each word counts as one token. The models of `registry` can
-    be pulled. Models can also be pushed, created, copied and deleted. Under ``/v1`` the server
-    speaks OpenAI's dialect: models, chat completions, completions and embeddings. The arguments are
-    those of `FakeServer`. A real local Ollama checks no keys; with an `api_key`, the fake behaves
-    like ollama.com or a proxy in front of Ollama, and refuses every request without the key.
+    The server lists, shows and loads models, chats, completes and embeds like Ollama. It also sends
+    Ollama's errors for unknown models, missing abilities, wrong types of fields, and prompts that
+    do not fit the context window. Each word counts as one token. The models of `registry` can be
+    pulled. Models can also be pushed, created, copied and deleted. Under ``/v1`` the server speaks
+    OpenAI's dialect: models, chat completions, completions and embeddings. A decision model answers
+    typed questions there. The arguments are those of `FakeServer`. A real local Ollama checks no
+    keys; with an `api_key`, the fake behaves like ollama.com or a proxy in front of Ollama, and
+    refuses every request without the key.
     """
 
     default_models: Sequence[Union[str, FakeModel]] = ("llama3.2", "nomic-embed-text")
-    kinds: Tuple[str, ...] = ("lines", "events", "vectors", "list", "progress")
+    kinds: Tuple[str, ...] = ("lines", "events", "vectors", "list", "progress", "systemone")
     work_paths: Tuple[str, ...] = (
         "/api/chat",
         "/api/generate",
@@ -38,13 +40,16 @@ class FakeOllama(FakeV1):
         "/v1/chat/completions",
         "/v1/completions",
         "/v1/embeddings",
+        SYSTEM_ONE,
     )
     list_paths: Tuple[str, ...] = ("/api/tags", "/v1/models")
     transfer_paths: Tuple[str, ...] = ("/api/pull", "/api/push", "/api/create")
     #: Version that ``GET /api/version`` returns.
-    version = "0.32.6"
+    version = "0.40.5"
     #: Whether the server behaves like an old server, which has no ``/api/embed``.
     old_embeddings = False
+    #: The routes of decision requests that the server has; none before version 0.35.0.
+    decision_routes: Sequence[str] = (SYSTEM_ONE,)
     #: Value that ``GET /api/status`` returns; None means an old server without this route.
     cloud_disabled: Optional[bool] = False
 
@@ -65,7 +70,8 @@ class FakeOllama(FakeV1):
             self._check_key(exchange)
             return self._route(exchange)
         except RefusedError as refused:
-            if exchange.path.startswith("/v1/"):
+            # System One is not part of OpenAI's dialect, although its path begins like that.
+            if exchange.path.startswith("/v1/") and not exchange.path.startswith(SYSTEM_ONE):
                 return self.v1_error(refused)
             return json_answer({"error": refused.text}, refused.status, media=refused.media)
 
@@ -109,6 +115,7 @@ class FakeOllama(FakeV1):
             "/v1/completions": ("POST", self._v1_complete),
             "/v1/embeddings": ("POST", self._v1_embeddings),
         }
+        routes.update(dict.fromkeys(self.decision_routes, ("POST", self._system_one)))
         if self.old_embeddings:
             del routes["/api/embed"]
         return routes

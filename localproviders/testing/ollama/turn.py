@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from localproviders.testing.answers import dumps
 from localproviders.testing.fake import count_call_tokens
+from localproviders.testing.next_token import drawn_token, free_distribution, token_entry
 from localproviders.testing.values import Reply, words_of
 from localproviders.types.messages import ToolCall
 
@@ -40,6 +41,8 @@ class Turn:
         self._body = body
         self.thoughts = [] if body.get("think") is False else words_of(reply.thinking)
         self.pieces = words_of(reply.text)
+        if reply.first_token:
+            self.pieces[:1] = [drawn_token(reply, "", {})]
         self.calls = list(reply.tool_calls)
         #: The finish reason; None if the reply has none.
         self.finish = reply.finish_reason
@@ -72,7 +75,10 @@ class Turn:
     def parts(self) -> List[Part]:
         """Return the parts of a stream."""
         found = [Part(thinking=piece, logprobs=self._logprobs([piece])) for piece in self.thoughts]
-        found += [Part(text=piece, logprobs=self._logprobs([piece])) for piece in self.pieces]
+        found += [
+            Part(text=piece, logprobs=self._logprobs([piece], is_first=at == 0))
+            for at, piece in enumerate(self.pieces)
+        ]
         if self.calls:
             words = [word for call in self.calls for word in _words_of_call(call)]
             found.append(Part(calls=tuple(self.calls), logprobs=self._logprobs(words)))
@@ -84,14 +90,17 @@ class Turn:
         text, thinking = "".join(self.pieces), "".join(self.thoughts)
         return Part(text, thinking, tuple(self.calls), logprobs)
 
-    def _logprobs(self, tokens: List[str]) -> List[Dict[str, Any]]:
+    def _logprobs(self, tokens: List[str], is_first: bool = False) -> List[Dict[str, Any]]:
         """Return one entry for each token if the request asks for them.
 
         Source: docs/reference/ollama.md, "Log probabilities".
         """
         if not self._body.get("logprobs"):
             return []
-        return [_entry(token, self._body.get("top_logprobs", 0)) for token in tokens]
+        number = self._body.get("top_logprobs", 0)
+        if is_first and self.reply.first_token:
+            return [_scripted_entry(self.reply, tokens[0], number)]
+        return [_entry(token, number) for token in tokens]
 
     def metrics(self) -> Dict[str, int]:
         """Return the numbers of the last record."""
@@ -105,6 +114,15 @@ def _entry(token: str, alternatives: int) -> Dict[str, Any]:
         for at, name in enumerate(names)
     ]
     return {**entries[0], **({"top_logprobs": entries} if alternatives else {})}
+
+
+def _scripted_entry(reply: Reply, token: str, alternatives: int) -> Dict[str, Any]:
+    """Return the entry of the first token of the text, whose probabilities are scripted."""
+    found = token_entry(token, free_distribution(reply, token), {}, alternatives)
+    rows = found.pop("top_logprobs")
+    for row in (found, *rows):
+        del row["id"]  # this server does not report it
+    return {**found, **({"top_logprobs": rows} if alternatives else {})}
 
 
 def _words_of_call(call: ToolCall) -> List[str]:

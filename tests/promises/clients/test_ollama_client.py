@@ -17,6 +17,7 @@ ollama = pytest.importorskip(
 pytestmark = pytest.mark.slow
 
 _HI: Any = [{"role": "user", "content": "Hi"}]
+_NAMES = ["chat:latest", "vectors:latest", "decider:latest"]
 _CALL = ToolCall(id="one", name="weather", arguments={"city": "Oslo"})
 
 
@@ -25,6 +26,7 @@ def fake() -> Iterator[FakeOllama]:
     models = (
         FakeModel(name="chat", abilities=("chat", "completion", "tools", "thinking")),
         FakeModel(name="vectors", abilities=("embeddings",)),
+        FakeModel(name="decider", abilities=("decision",)),
     )
     with FakeOllama(models) as server:
         yield server
@@ -44,7 +46,7 @@ def test_each_form_of_keep_alive(client: Any, fake: FakeOllama, keep_alive: Any)
 
 
 def test_lists_and_facts(client: Any) -> None:
-    assert [model.model for model in client.list().models] == ["chat:latest", "vectors:latest"]
+    assert [model.model for model in client.list().models] == _NAMES
     assert client.ps().models == []
     assert "tools" in client.show("chat").capabilities
     with pytest.raises(ollama.ResponseError, match="not found"):
@@ -66,9 +68,43 @@ def test_streams_tools_and_thinking(client: Any, fake: FakeOllama) -> None:
 def test_models_are_copied_deleted_and_pulled(client: Any, fake: FakeOllama) -> None:
     client.copy("chat", "copy")
     client.delete("copy")
-    assert [model.model for model in client.list().models] == ["chat:latest", "vectors:latest"]
+    assert [model.model for model in client.list().models] == _NAMES
     fake.registry = [FakeModel(name="new")]
     assert list(client.pull("new", stream=True))[-1].status == "success"
+
+
+_QUESTIONS: Any = {
+    "route": {"type": "choice", "instructions": "Who?", "criteria": {"sales": None, "help": "?"}},
+    "angry": {"type": "noul", "instructions": "Is the customer angry?"},
+    "urgency": {"type": "score", "instructions": "How urgent?", "criteria": ["low", "high"]},
+}
+
+
+def test_decisions(client: Any, fake: FakeOllama) -> None:
+    decisions = {"route": {"sales": 0.25, "help": 0.75}, "angry": 0.9, "urgency": [0.5, 0.5]}
+    fake.reply_with(Reply(decisions=decisions))
+    answer = client.systemone("decider", {"text": "Hi", "n": None}, _QUESTIONS, keep_alive="5m")
+    route, angry, urgency = (answer.answers[name] for name in _QUESTIONS)
+    assert (route.choice, route.probabilities) == ("help", {"sales": 0.25, "help": 0.75})
+    assert angry.noul == 0.9
+    assert (urgency.score, urgency.legend) == (0.5, {"0": "low", "1": "high"})
+    assert (answer.model, answer.usage.output_tokens) == ("decider", 0)
+    with pytest.raises(ollama.ResponseError, match="does not support decision"):
+        client.systemone("chat", "Hi", _QUESTIONS)
+    with pytest.raises(ollama.ResponseError, match="does not support chat"):
+        client.chat("decider", _HI)
+    assert client.show("decider").capabilities == ["decision"]
+
+
+def test_questions_of_the_clients_own_types(client: Any) -> None:
+    questions = {
+        "a": ollama.SystemOneNoulQuestion(instructions="Is it?"),
+        "b": ollama.SystemOneNoulQuestion(instructions="Is it?", criteria={"true": "yes"}),
+        "c": ollama.SystemOneChoiceQuestion(instructions="Who?", criteria={"x": None, "y": None}),
+        "d": ollama.SystemOneScoreQuestion(instructions="How?", criteria=["low", "high"]),
+    }
+    answers = client.systemone("decider", "Hi", questions).answers
+    assert [answer.type for answer in answers.values()] == ["noul", "noul", "choice", "score"]
 
 
 def test_the_asynchronous_client(fake: FakeOllama) -> None:

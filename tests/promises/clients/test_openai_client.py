@@ -121,6 +121,53 @@ def test_ollama_speaks_the_dialect_too() -> None:
                 _create(client, model="nope")
 
 
+_QUESTIONS: Any = [
+    {
+        "type": "choice",
+        "name": "route",
+        "instructions": "Who?",
+        "choices": [{"value": "sales"}, {"value": True, "description": "the help desk"}],
+    },
+    {"type": "predicate", "name": "angry", "instructions": "Is the customer angry?"},
+    {
+        "type": "score",
+        "instructions": [{"type": "input_text", "text": "How urgent?"}],
+        "levels": [{"label": "low"}, {"label": "high"}],
+    },
+    {"type": "predicate", "name": "rude", "instructions": "Is the customer rude?"},
+]
+
+
+@pytest.mark.parametrize("server_class", [FakeOpenAICompatible, FakeLMStudio])
+def test_decisions(server_class: Any) -> None:
+    decider = FakeModel(name="decider", abilities=("decision",), loaded=True)
+    with server_class([*_MODELS, decider]) as fake:
+        fake.decision_routes = ("/v1/decisions",)
+        fake.reply_with(Reply(decisions={"route": [0.25, 0.75], "angry": 0.9, "rude": None}))
+        with openai.OpenAI(base_url=fake.base_url, api_key="none", max_retries=0) as client:
+            answer = client.decisions.create(model="decider", input="Hi", questions=_QUESTIONS)
+            chat: Any = [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}]
+            again = client.decisions.create(model="decider", input=chat, questions=_QUESTIONS)
+            with pytest.raises(openai.BadRequestError):
+                client.decisions.create(model="chat", input="Hi", questions=_QUESTIONS)
+            with pytest.raises(openai.BadRequestError):
+                client.decisions.create(model="decider", input="Hi", questions=[])
+    route, angry, urgency, rude = answer.answers
+    assert (route.choice, route.name) == (True, "route")
+    assert [(row.value, row.probability) for row in route.probabilities] == [
+        ("sales", 0.25),
+        (True, 0.75),
+    ]
+    assert (angry.type, angry.probability) == ("predicate", 0.9)
+    assert (urgency.name, [row.label for row in urgency.probabilities]) == (None, ["low", "high"])
+    assert urgency.score == urgency.probabilities[1].probability
+    assert (rude.type, rude.name) == ("refusal", "rude")
+    assert answer.usage.total_tokens == answer.usage.input_tokens > 0
+    assert len(again.answers) == 4
+    for found in answer.answers:  # the client does not check the types itself
+        type(found).model_validate(found.model_dump())
+
+
 def test_refusals(client: Any, fake: Any) -> None:
     is_studio = isinstance(fake, FakeLMStudio)
     refused: Any = (

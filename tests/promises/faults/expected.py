@@ -454,6 +454,39 @@ TRANSFERS: Dict[str, Outcomes] = {
     },
 }
 
+_WRONG_DECISION = fails(ProtocolError, kept=True)
+
+#: The outcome of a decision that meets the fault.
+DECISIONS: Dict[str, Outcomes] = {
+    **dict.fromkeys(
+        (
+            "probabilities with a wrong sum",
+            "a probability above one",
+            "a missing option",
+            "another option",
+            "no options",
+            "probabilities that are not numbers",
+            "an infinite probability",
+            "a negative probability",
+            "probabilities as text",
+            "null for the probabilities",
+            "probabilities in the other form",
+            "answers to other questions",
+            "a missing answer",
+            "answers in the other form",
+            "null for the answers",
+            "texts for the answers",
+        ),
+        _WRONG_DECISION,
+    ),
+    "decisions of another model": {
+        "*": fails(WrongModelError, kept=True),
+        "openai": good(check=_warns),
+    },
+    "a legend as a list": good(),
+    "a refused question": good(),
+}
+
 #: Every fault of the catalogue; a test checks that none is missing.
 EXPECTED: Dict[str, Outcomes] = {
     **HEADS,
@@ -463,4 +496,5 @@ EXPECTED: Dict[str, Outcomes] = {
     **STATUSES,
     **VECTORS,
     **TRANSFERS,
+    **DECISIONS,
 }

@@ -96,7 +96,7 @@ def test_each_server_tells_its_version_its_models_and_what_is_in_memory() -> Non
             found = discover([ollama.url, studio.url, other.base_url])
 
     one, two, three = found.servers
-    assert (one.kind, one.version, one.generation) == ("ollama", "0.32.6", None)
+    assert (one.kind, one.version, one.generation) == ("ollama", "0.40.5", None)
     assert [model.name for model in one.models] == ["there:latest", "on-disk:latest"]
     assert [model.name for model in one.loaded] == ["there:latest"]
     assert (two.kind, two.version, two.generation) == ("lmstudio", None, "0.4")
@@ -332,11 +332,11 @@ def test_a_result_explains_what_was_found(ollama: FakeOllama) -> None:
     warm = LoadedModel(name=ready.models[0].name, provider="ollama")
 
     # The text never says that nothing is loaded, because not every server reports it.
-    assert f"ollama 0.32.6 at {ollama.url}: available; 2 models\n" in told
+    assert f"ollama 0.40.5 at {ollama.url}: available; 2 models\n" in told
     warmed = found.replace(servers=(ready.replace(loaded=(warm,)),)).explain()
-    assert f"ollama 0.32.6 at {ollama.url}: available; 2 models, 1 loaded\n" in warmed
+    assert f"ollama 0.40.5 at {ollama.url}: available; 2 models, 1 loaded\n" in warmed
     one = found.replace(servers=(ready.replace(models=ready.models[:1]),)).explain()
-    assert f"ollama 0.32.6 at {ollama.url}: available; 1 model\n" in one
+    assert f"ollama 0.40.5 at {ollama.url}: available; 1 model\n" in one
     assert f"no server listens at http://127.0.0.1:{port}" in told
     assert "ollama serve" not in told
 

@@ -78,7 +78,7 @@ def test_an_ollama_by_itself(fake_ollama: FakeOllama) -> None:
     ("method", "path", "status", "body"),
     [
         ("GET", "/", 200, "Ollama is running"),
-        ("GET", "/api/version", 200, '{"version": "0.32.6"}'),
+        ("GET", "/api/version", 200, '{"version": "0.40.5"}'),
         ("GET", "/nothing", 404, "404 page not found"),
         ("GET", "/api/chat", 405, "405 method not allowed"),
         ("POST", "/api/chat", 400, '{"error": "missing request body"}'),
@@ -550,7 +550,7 @@ def test_an_unknown_ability_is_refused_with_the_right_words() -> None:
         FakeModel(name="llava", abilities=("chat", "images"))
     assert str(caught.value) == (
         "there is no ability 'images'; the abilities are chat, completion, tools, vision, audio, "
-        "thinking, insert, embeddings"
+        "thinking, insert, embeddings, decision"
     )
 
 
