@@ -17,6 +17,7 @@ from localproviders.telemetry import Listener
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
 from localproviders.types.models import ModelInfo
+from localproviders.types.rankings import Ranking, RerankRequest
 from localproviders.types.requests import CompletionRequest, ModelLike
 from localproviders.types.responses import EmbeddingResponse, TokenCount
 
@@ -119,6 +120,12 @@ class HostedProvider(ModelProvider):
         """Return the vectors of texts; start the engine if needed."""
         provider, limits = self._running_engine(timeout)
         return provider.embed(texts, timeout=limits, cancel=cancel, **fields)
+
+    def _rerank(
+        self, request: RerankRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Ranking:
+        provider, limits = self._running_engine(timeout)
+        return provider._rerank(request, limits, cancel)
 
     def _count(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
