@@ -46,6 +46,9 @@ _WRONG_MODEL_STATUSES = (501, 424)
 # SGLang: the server was started for text.
 _WRONG_START = r"--is-embedding"
 
+_HINT = "check that the model is a reranking model"
+_KINDS: Mapping[type, str] = {str: "a text", list: "a list", dict: "an object"}
+
 _MISSING_STATUSES = (404, 405)
 _INVALID_STATUSES = (400, 422)
 
@@ -141,9 +144,12 @@ def _check_number(found: int, request: RerankRequest) -> None:
     most = len(request.documents)
     least = most if request.top_n is None else min(request.top_n, most)
     if not least <= found <= most:
-        wanted = "1 document" if most == 1 else f"{most} documents"
         cut = "" if request.top_n is None else f" and top_n={request.top_n}"
-        raise ProtocolError(f"the server returned {found} scores for {wanted}{cut}")
+        _refuse(f"{found} scores for {_number(most)}{cut}")
+
+
+def _number(documents: int) -> str:
+    return "1 document" if documents == 1 else f"{documents} documents"
 
 
 def _scores_by_index(items: Sequence[Any], documents: int, look: Look) -> Mapping[int, float]:
@@ -153,9 +159,9 @@ def _scores_by_index(items: Sequence[Any], documents: int, look: Look) -> Mappin
         tally.add()
         index = index_of(item.get("index"))
         if index is None or not 0 <= index < documents:
-            _refuse(f"the index {_shown(item.get('index'))} for {documents} documents")
+            _refuse(f"a result with the index {_shown(item.get('index'))} for {_number(documents)}")
         if index in scores:
-            _refuse(f"two scores for the document {index}")
+            _refuse(f"two scores for document {index}")
         scores[index] = _score(item, index)
     return scores
 
@@ -163,20 +169,22 @@ def _scores_by_index(items: Sequence[Any], documents: int, look: Look) -> Mappin
 def _score(item: Mapping[str, Any], index: int) -> float:
     name = next((name for name in _SCORES if name in item), None)
     if name is None:
-        unexpected(f"score for the document {index}")
+        _refuse(f"a result without a score for document {index}")
     score = number(item[name])
     if score is None or not isfinite(score):
-        _refuse(f"{_shown(item[name])} as the score of the document {index}")
+        _refuse(f"{_shown(item[name])} as the score of document {index}")
     return score
 
 
 def _refuse(what: str) -> NoReturn:
-    raise ProtocolError(f"the server returned {what}")
+    raise ProtocolError(f"the server returned {what}", hint=_HINT)
 
 
 def _shown(value: Any) -> str:
-    """Return a number as it is, and of any other value only its type: it may quote a document."""
-    return repr(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
+    """Return a number or null as it is, and of other values only the type: they may quote text."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value) if isinstance(value, (int, float)) else _KINDS[type(value)]
 
 
 def _usage(body: Mapping[str, Any]) -> Usage:
