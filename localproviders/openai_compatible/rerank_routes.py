@@ -99,6 +99,7 @@ class RerankRoutes:
                     ranking = self._send(question, *place, field)
                 except ProviderError as error:
                     failed = _without_frames(error)
+                    failed.endpoint = self._settings.endpoint.url  # also for the other route
                     if needs_other_field(failed, field):
                         continue
                     if is_missing(failed):

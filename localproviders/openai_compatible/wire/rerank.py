@@ -235,6 +235,8 @@ def refusal_of(error: ProviderError, paths: Sequence[str]) -> ProviderError:
             "shorten the query or the longest document, or start the server with a larger "
             "physical batch, such as llama-server with --ubatch-size"
         )
+    elif _is_web_page(error):
+        return error  # a web server listens there, or a proxy has answered
     elif isinstance(error, UnsupportedError) or is_missing(error):
         return no_rerank(f"the server has no {' and no '.join(paths)}", status=error.status)
     elif _is_wrong_model(error):
@@ -246,6 +248,10 @@ def refusal_of(error: ProviderError, paths: Sequence[str]) -> ProviderError:
             evidence=error.server_message,
         )
     return error
+
+
+def _is_web_page(error: ProviderError) -> bool:
+    return not error.server_message and "web page" in error.message
 
 
 def _is_wrong_model(error: ProviderError) -> bool:
