@@ -11,7 +11,6 @@ from typing import (
     Iterable,
     Iterator,
     List,
-    Mapping,
     NoReturn,
     Optional,
     Type,
@@ -20,6 +19,7 @@ from typing import (
     overload,
 )
 
+from localproviders import _rerank_verb as rerank_verb
 from localproviders._chat_request import make_chat_request
 from localproviders._did_you_mean import name_other_method
 from localproviders._http.stream import Stream
@@ -44,7 +44,6 @@ from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
 from localproviders.types.messages import Messages, Tools
 from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo, OnProgress
-from localproviders.types.rankings import Ranking, RerankRequest, as_rerank_request, no_rerank
 from localproviders.types.requests import (
     BATCH_CHARACTERS,
     BATCH_SIZE,
@@ -436,59 +435,8 @@ class ModelProvider(ABC):
                 attribute `embedded` of the error has the vectors received before the failure.
         """
 
-    @exact_keywords
-    def rerank(
-        self,
-        query: str,
-        documents: Iterable[str],
-        *,
-        model: Optional[ModelLike] = None,
-        top_n: Optional[int] = None,
-        extra_body: Optional[Mapping[str, Any]] = None,
-        timeout: Timeout = None,
-        cancel: Optional[CancelToken] = None,
-    ) -> Ranking:
-        """Sort documents by their relevance to a query, the best first.
-
-        A reranking model reads the query together with each document, which is more exact than a
-        comparison of embeddings. All documents are sent in one request. The scores are those of
-        the model: they are no probabilities, and those of two models cannot be compared.
-
-        Args:
-            query: The text to which the documents are compared, such as a question.
-            documents: Any iterable of texts, which is read once, before the request.
-            model: Name of the model, or its `ModelInfo`; None is the provider's model.
-            top_n: Maximum number of documents in the result; None keeps all of them.
-            extra_body: Further fields of the request, which are sent unchanged.
-            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
-                limits.
-            cancel: A token that ends the call when another thread sets it.
-
-        Raises:
-            ValueError: There is no document, `documents` is a single text, the query is empty, a
-                value is not text, or `top_n` is not a whole number of at least 1.
-            ConfigurationError: No model is named.
-            UnsupportedError: The server cannot rank documents. The hint contains a recipe with
-                `embed`. llama.cpp, vLLM and similar servers can; Ollama and LM Studio cannot.
-            CapabilityError: The server can rank documents, but not with this model, or it was
-                started for something else.
-            ContextOverflowError: The query together with one of the documents is too long.
-            LocalityError: The texts would leave the allowed locality, so they were not sent.
-            UnreachableError: No server answers.
-            LimitError: A time limit expired.
-            ProtocolError: The response is not one finite score for each document.
-            ProviderError: The server refused the request, or failed in another way.
-        """
-        sealed = Sealed((query, documents, extra_body))
-        del query, documents, extra_body
-        request = as_rerank_request(*sealed.cell_contents, model=model, top_n=top_n)
-        return self._rerank(request, timeout, cancel)
-
-    def _rerank(
-        self, request: RerankRequest, timeout: Timeout, cancel: Optional[CancelToken]
-    ) -> Ranking:
-        """Rank documents. Providers override this if their servers can do it."""
-        raise no_rerank("this kind of server has no such request", provider=self.name)
+    rerank = rerank_verb.rerank
+    _rerank = rerank_verb.refuse_to_rerank
 
     # --- built on the methods above ---------------------------------------------------------
 

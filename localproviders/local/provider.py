@@ -7,6 +7,7 @@ import math
 from typing import Iterator, List, Optional, Union
 
 from localproviders._http.stream import Stream
+from localproviders._rerank_verb import RerankRequest
 from localproviders._signatures import (
     ABSENT,
     NoKeywords,
@@ -25,7 +26,7 @@ from localproviders.telemetry import RunningVerb, take_verb
 from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout
 from localproviders.types.models import LoadedModel, ModelInfo, OnProgress, Progress
-from localproviders.types.rankings import Ranking, RerankRequest
+from localproviders.types.rankings import Ranking
 from localproviders.types.requests import (
     BATCH_CHARACTERS,
     BATCH_SIZE,

@@ -26,6 +26,7 @@ from localproviders._http_provider import HTTPProvider
 from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._http_provider.sending import OwnField
 from localproviders._lazy import LazyModule, LazyPart
+from localproviders._rerank_verb import RerankRequest, facts_of
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ConfigurationError, ProviderError, UnsupportedError
 from localproviders.openai_compatible.wire import responses as wire_responses
@@ -44,7 +45,7 @@ from localproviders.settings import (
 from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import ModelInfo
-from localproviders.types.rankings import Ranking, RerankRequest, facts_of
+from localproviders.types.rankings import Ranking
 from localproviders.types.requests import (
     CompletionRequest,
     EmbeddingRequest,

@@ -8,6 +8,7 @@ from localproviders._dialect.error_answers import Rule
 from localproviders._http.deadline import Call
 from localproviders._http.retry import Attempts
 from localproviders._http.transport import Explain, Transport, encode
+from localproviders._rerank_verb import RerankRequest
 from localproviders.errors import ProviderError
 from localproviders.openai_compatible.wire.rerank import (
     DOCUMENTS,
@@ -19,7 +20,7 @@ from localproviders.openai_compatible.wire.rerank import (
     rerank_payload,
 )
 from localproviders.settings import Settings
-from localproviders.types.rankings import Ranking, RerankRequest
+from localproviders.types.rankings import Ranking
 
 # Prefix of the paths of the dialect.
 _VERSION = "/v1"

@@ -1,26 +1,11 @@
-"""The request and the result of `rerank`: documents, sorted by their relevance to a query."""
+"""The results of `rerank`: documents, sorted by their relevance to a query."""
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
-from localproviders._record import (
-    CONTENT,
-    RAW,
-    FrozenDict,
-    Line,
-    Record,
-    field,
-    loads,
-    loads_each,
-    record,
-)
+from localproviders._record import CONTENT, RAW, Line, Record, field, loads, loads_each, record
 from localproviders._redact import on_screen, shortened
-from localproviders.errors import UnsupportedError
-from localproviders.secret import errors_without_frames
-from localproviders.types.inputs import at_least_one, check_several_texts, kind_of, model_name
-from localproviders.types.messages import as_tuple
-from localproviders.types.requests import strings_in
 from localproviders.types.responses import (
     ServerAttempt,
     Usage,
@@ -28,103 +13,6 @@ from localproviders.types.responses import (
     facts_and_warnings,
     in_list,
 )
-
-# The recipe is code, and a test runs it. It is on one line, because a hint is.
-_WITHOUT_RERANK = (
-    "compare embeddings, which is less exact: "
-    "v = provider.embed([query, *documents], model=embedding_model).embeddings; "
-    "order = sorted(range(len(documents)), key=lambda i: math.dist(v[0], v[i + 1]))"
-)
-
-#: The hint of an error that says that a model cannot rank.
-OTHER_MODEL_HINT = (
-    "use a reranking model, and start llama-server with --reranking (docs/rerank.md); or "
-    f"{_WITHOUT_RERANK}"
-)
-
-
-def no_rerank(reason: str, **facts: Any) -> UnsupportedError:
-    """Return the error for a server that cannot rank documents. Its hint says what can be done."""
-    server = "use a server with a reranking model, such as llama-server with --reranking"
-    hint = f"{server}; or {_WITHOUT_RERANK}"
-    return UnsupportedError(f"rerank() is not possible: {reason}", hint=hint, **facts)
-
-
-@record
-class RerankRequest(Record):
-    """The arguments of `rerank`, checked.
-
-    Attributes:
-        query: The text to which the documents are compared.
-        documents: The documents: at least one.
-        model: Name of the model; None uses the provider's model.
-        top_n: Highest number of documents in the result; None keeps all of them.
-        extra_body: Further fields of the request, which are sent unchanged.
-
-    Raises:
-        ValueError: There is no document, a value is not text, or `top_n` is less than 1.
-    """
-
-    query: str = field(metadata=CONTENT)
-    documents: Sequence[str] = field(metadata=CONTENT)
-    model: Optional[str] = None
-    top_n: Optional[int] = None
-    extra_body: Mapping[str, Any] = field(default_factory=FrozenDict, metadata=CONTENT)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "model", model_name(self.model))
-        if self.top_n is not None:
-            object.__setattr__(self, "top_n", at_least_one("top_n", self.top_n))
-        self._check_query()
-        self._check_documents()
-        if self.extra_body is None:
-            object.__setattr__(self, "extra_body", FrozenDict())
-        if not isinstance(self.extra_body, Mapping):
-            raise ValueError(f"extra_body is {kind_of(self.extra_body)}, and must be a dictionary")
-        self._freeze("extra_body")
-
-    def _check_query(self) -> None:
-        if not isinstance(self.query, str):
-            raise ValueError(f"query is {kind_of(self.query)}, and must be text")
-        if not self.query:
-            raise ValueError("query is empty; there is nothing to compare the documents with")
-
-    def _check_documents(self) -> None:
-        if isinstance(self.documents, str):
-            raise ValueError("documents is a single text, and must be several: pass [text, ...]")
-        check_several_texts("documents", self.documents)
-        object.__setattr__(self, "documents", as_tuple("documents", self.documents))
-        if not self.documents:
-            raise ValueError("there is no document to rank")
-        for index, document in enumerate(self.documents):
-            if not isinstance(document, str):
-                raise ValueError(f"document {index} is {kind_of(document)}, and must be text")
-
-    def texts(self) -> Iterator[str]:
-        """Yield the texts that people wrote, which no error may quote."""
-        yield self.query
-        yield from self.documents
-        yield from strings_in(self.extra_body)
-
-
-@errors_without_frames
-def as_rerank_request(
-    query: str,
-    documents: Iterable[str],
-    extra_body: Optional[Mapping[str, Any]],
-    *,
-    model: Any,
-    top_n: Optional[int],
-) -> RerankRequest:
-    """Make a request from the arguments of `rerank`.
-
-    Raises:
-        ValueError: There is no document, a value is not text, or `top_n` is less than 1.
-    """
-    # The constructor accepts more than its annotations say, which are those of the attributes.
-    given: Any = documents
-    extra: Any = extra_body
-    return RerankRequest(query=query, documents=given, model=model, top_n=top_n, extra_body=extra)
 
 
 @record
@@ -200,12 +88,3 @@ class Ranking(Record):
         facts = [f"{self.model} ({self.provider})", count_of(self.usage.prompt_tokens, "tokens")]
         documents = in_list(list(map(str, self.results)))
         return f"{documents}\n\n{facts_and_warnings(facts, self.warnings)}".lstrip("\n")
-
-
-def facts_of(ranking: Ranking) -> Mapping[str, Any]:
-    """Return the facts of the ``finished`` event of a call of `rerank`."""
-    return {
-        "prompt_tokens": ranking.usage.prompt_tokens,
-        "served_model": ranking.model,
-        "attempts": ranking.attempts,
-    }

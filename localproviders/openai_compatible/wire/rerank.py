@@ -15,6 +15,7 @@ from localproviders._dialect.error_answers import Rule, from_words, read_words, 
 from localproviders._dialect.values import count, index_of, mapping, nonempty_text, number
 from localproviders._http.framing import Look, Tally, no_look
 from localproviders._http.transport import Payload
+from localproviders._rerank_verb import OTHER_MODEL_HINT, RerankRequest, no_rerank
 from localproviders.errors import (
     CapabilityError,
     ContextOverflowError,
@@ -23,12 +24,7 @@ from localproviders.errors import (
     RequestRejectedError,
     UnsupportedError,
 )
-from localproviders.types.rankings import (
-    OTHER_MODEL_HINT,
-    RankedDocument,
-    RerankRequest,
-    no_rerank,
-)
+from localproviders.types.rankings import RankedDocument
 from localproviders.types.responses import Usage
 
 #: Names of the field with the documents: that of most servers, and that of TEI.

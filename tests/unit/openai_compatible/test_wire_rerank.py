@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localproviders import ProtocolError, ProviderError, UnsupportedError
+from localproviders._rerank_verb import RerankRequest
 from localproviders.openai_compatible.wire.errors import RULES
 from localproviders.openai_compatible.wire.rerank import (
     DOCUMENTS,
@@ -17,7 +18,6 @@ from localproviders.openai_compatible.wire.rerank import (
     parse_scores,
     rerank_payload,
 )
-from localproviders.types.rankings import RerankRequest
 from tests.support.pieces import json_values
 
 _SCORES = st.floats(allow_nan=False, allow_infinity=False, width=32)

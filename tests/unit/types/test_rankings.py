@@ -9,9 +9,9 @@ from typing import Any, List
 import pytest
 
 from localproviders import OllamaProvider, OpenAICompatibleProvider, Ranking
+from localproviders._rerank_verb import RerankRequest
 from localproviders.testing import FakeOpenAICompatible
 from localproviders.types import ModelInfo, RankedDocument, ServerAttempt, Usage
-from localproviders.types.rankings import RerankRequest
 
 _WRONG: List[Any] = [
     ("one text", "documents is a single text, and must be several: pass [text, ...]"),
