@@ -11,6 +11,7 @@ from localproviders import (
     AllFailedError,
     CallEvent,
     CapabilityError,
+    ConfigurationError,
     LocalProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
@@ -69,6 +70,24 @@ def test_the_error_of_the_only_server_is_raised() -> None:
         with LocalProvider([OpenAICompatibleProvider(fake.base_url)]) as local:
             with pytest.raises(CapabilityError, match="does not support reranking"):
                 local.rerank("a dog", _DOCUMENTS, model="openai-compatible/m")
+
+
+def test_without_a_model_one_that_ranks_is_chosen() -> None:
+    with FakeOllama(["m"]) as ollama, FakeOpenAICompatible(["m", "a-reranker"]) as ranker:
+        providers = [
+            OllamaProvider(ollama.url, retry=ONCE),
+            OpenAICompatibleProvider(ranker.base_url, retry=ONCE),
+        ]
+        with LocalProvider(providers, strategy="smallest") as local:
+            ranking = local.rerank("a dog", _DOCUMENTS)
+            ranker.models.pop()
+            with pytest.raises(CapabilityError, match="rerank"):
+                local.rerank("a dog", _DOCUMENTS)
+        with LocalProvider(providers) as local:
+            with pytest.raises(ConfigurationError, match="no model was named"):
+                local.rerank("a dog", _DOCUMENTS)
+
+    assert (ranking.model, ranking.tried) == ("a-reranker", ())
 
 
 def test_one_text_is_refused_before_a_server_is_asked() -> None:
