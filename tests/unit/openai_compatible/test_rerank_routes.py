@@ -296,6 +296,21 @@ def test_another_thread_cancels_a_call() -> None:
                 provider.rerank("q", ["a"], cancel=token)
 
 
+def test_the_search_for_the_route_is_told() -> None:
+    events: List[CallEvent] = []
+    with ScriptedServer(_only("/rerank")) as server:
+        with OpenAICompatibleProvider(
+            server.url + "/v1", model="m", listeners=[events.append]
+        ) as provider:
+            provider.rerank("q", ["a"])
+            provider.rerank("q", ["a"])
+
+    assert [(event.kind, event.attempts) for event in events] == [
+        ("started", 1), ("connected", 1), ("retried", 1), ("connected", 2), ("finished", 2),
+        ("started", 1), ("connected", 1), ("finished", 1),
+    ]  # fmt: skip
+
+
 def test_the_events_have_the_name_of_the_verb() -> None:
     events: List[CallEvent] = []
     with FakeOpenAICompatible([RANKER]) as fake:

@@ -77,6 +77,15 @@ def test_the_documents_are_read_once() -> None:
     }  # fmt: skip
 
 
+def test_an_exception_of_the_callers_iterable_is_the_callers() -> None:
+    def documents() -> Any:
+        yield "one"
+        raise KeyError("a row is missing")
+
+    with pytest.raises(KeyError, match="a row is missing"):
+        OllamaProvider(model="m").rerank("two", documents())
+
+
 def test_an_empty_document_is_a_document() -> None:
     assert RerankRequest(query="q", documents=("", "a")).documents == ("", "a")
 
