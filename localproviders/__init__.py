@@ -8,7 +8,7 @@
 For details of a name in these lists, call `help`: ``help(localproviders.OllamaProvider)``.
 
 Providers. Each is a `ModelProvider`, with the methods `chat`, `stream`, `parse`, `run_tools`,
-`embed`, `count_tokens`, `list_models`, `load`, `pull` and more:
+`embed`, `rerank`, `count_tokens`, `list_models`, `load`, `pull` and more:
     OllamaProvider            an Ollama server
     LMStudioProvider          an LM Studio server
     OpenAICompatibleProvider  llama.cpp, vLLM, or another server with OpenAI's API
@@ -40,6 +40,7 @@ Responses:
     ToolRun, ToolStep         the result of `run_tools`, and one tool call of a run
     ToolCall                  a call of a tool, as the model wrote it
     EmbeddingResponse         the vectors that `embed` returns
+    Ranking                   the sorted documents that `rerank` returns
     ModelInfo                 one model of a server's list
     ModelCapabilities         the abilities of a model
     LoadedModel               a model in the memory of the server
@@ -157,6 +158,7 @@ if TYPE_CHECKING:
         ModelInfo,
         Parsed,
         Progress,
+        Ranking,
         RetryPolicy,
         Tool,
         ToolCall,
@@ -208,6 +210,7 @@ __all__ = [
     "Progress",
     "ProtocolError",
     "ProviderError",
+    "Ranking",
     "RepetitionError",
     "RequestRejectedError",
     "RetryPolicy",
@@ -305,6 +308,7 @@ _look_up, _names = lazy_names(
             "ModelInfo",
             "Parsed",
             "Progress",
+            "Ranking",
             "RetryPolicy",
             "Tool",
             "ToolCall",

@@ -25,12 +25,27 @@ ABILITIES = (
     "thinking",
     "insert",
     "embeddings",
+    "decision",
+    "rerank",
+    "image_generation",
     "structured_output",
 )
 
 # A pattern for names of embedding models. It is used only if the server does not report whether a
 # model is an embedding model.
 _EMBEDDING_NAME = r"embed|(^|[-_/])(bge|gte|e5|minilm|all-minilm)([-_.:]|$)"
+
+# A pattern for names of models that rank documents, used under the same condition. Some of these
+# names also match the pattern for embedding models, but such a model returns no useful vectors.
+_RERANK_NAME = r"re-?rank"
+
+# Abilities that exclude conversations and vectors, unless the server reports otherwise, each with
+# the reason.
+_PURPOSES = {
+    "decision": "a decision model writes no text",
+    "rerank": "a model that ranks documents writes no text",
+    "image_generation": "a model that makes images writes no text",
+}
 
 # A pattern for the models of the family gpt-oss. They always think, and support these levels
 # (docs/reference/ollama.md, "Thinking"; docs/reference/lmstudio.md, "Reasoning").
@@ -118,12 +133,21 @@ class _KnownFacts:
 
 def _infer(known: _KnownFacts) -> None:
     values = known.values
-    if "embeddings" not in values and "chat" not in values:
-        has_embedding_name = bool(re.search(_EMBEDDING_NAME, known.name, re.IGNORECASE))
+    if "embeddings" not in values and "chat" not in values and _has_name(known, _RERANK_NAME):
+        known.add("rerank", True, f"the name {known.name!r}")
+    purpose = next((purpose for purpose in _PURPOSES if values.get(purpose)), None)
+    if purpose is not None:
+        known.add("chat", False, _PURPOSES[purpose])
+        known.add("embeddings", False, _PURPOSES[purpose])
+    elif "embeddings" not in values and "chat" not in values:
+        has_embedding_name = _has_name(known, _EMBEDDING_NAME)
         known.add("embeddings", has_embedding_name, f"the name {known.name!r}")
         known.add("chat", not has_embedding_name, "no evidence against it", "assumed")
     if "embeddings" not in values:
-        known.add("embeddings", not values["chat"], "a model can either chat or embed")
+        if values["chat"]:
+            known.add("embeddings", False, "a model can either chat or embed")
+        else:
+            known.add("embeddings", _has_name(known, _EMBEDDING_NAME), f"the name {known.name!r}")
     known.add("chat", not values["embeddings"], "a model can either chat or embed")
     known.add("completion", values["chat"], "a model that can chat can complete text")
     known.add("streaming", values["chat"], "all supported servers stream answers")
@@ -131,6 +155,10 @@ def _infer(known: _KnownFacts) -> None:
     known.add("structured_output", values["chat"], "the server enforces the schema", "assumed")
     if values["chat"]:
         _infer_thinking(known)
+
+
+def _has_name(known: _KnownFacts, pattern: str) -> bool:
+    return bool(re.search(pattern, known.name, re.IGNORECASE))
 
 
 def _infer_thinking(known: _KnownFacts) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -15,10 +16,11 @@ from typing import (
     Type,
     TypeVar,
     Union,
-    cast,
     overload,
 )
 
+from localproviders import _rerank_verb as rerank_verb
+from localproviders._chat_request import make_chat_request
 from localproviders._did_you_mean import name_other_method
 from localproviders._http.stream import Stream
 from localproviders._lazy import LazyModule, LazyPart
@@ -36,11 +38,11 @@ from localproviders._signatures import (
 )
 from localproviders._token_estimate import rough
 from localproviders.errors import UnsupportedError
-from localproviders.secret import Sealed, errors_without_frames
+from localproviders.secret import Sealed
 from localproviders.telemetry import RunningVerb, take_verb
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
-from localproviders.types.messages import Messages, Tools, as_messages
+from localproviders.types.messages import Messages, Tools
 from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo, OnProgress
 from localproviders.types.requests import (
     BATCH_CHARACTERS,
@@ -50,7 +52,6 @@ from localproviders.types.requests import (
     ModelLike,
     ParseFields,
     RequestFields,
-    check_field_names,
 )
 from localproviders.types.responses import (
     CompletionResponse,
@@ -65,11 +66,10 @@ from localproviders.types.tool_stream import ToolStream
 
 if TYPE_CHECKING:
     from localproviders import _keep_loaded as keep_loaded
-    from localproviders import schema, structured, tool_loop
+    from localproviders import structured, tool_loop
     from localproviders._keep_loaded import KeptModels, Loader
 else:
     keep_loaded = LazyModule("localproviders._keep_loaded")
-    schema = LazyModule("localproviders.schema")
     structured = LazyModule("localproviders.structured")
     tool_loop = LazyModule("localproviders.tool_loop")
 
@@ -352,11 +352,9 @@ class ModelProvider(ABC):
     def _raise_unsupported(
         self, verb: str, instead: str = "OllamaProvider or LMStudioProvider"
     ) -> NoReturn:
-        raise UnsupportedError(
-            f"{self.name} does not support {verb}(): this kind of server has no such request",
-            hint=f"use {instead}, which support {verb}()",
-            provider=self.name,
-        )
+        reason = f"{self.name} does not support {verb}(): this kind of server has no such request"
+        hint = f"use {instead}, which support {verb}()"
+        raise UnsupportedError(reason, hint=hint, provider=self.name)
 
     # --- text and vectors -------------------------------------------------------------------
 
@@ -436,6 +434,9 @@ class ModelProvider(ABC):
             ProviderError: The server refused the request, or failed in another way. The
                 attribute `embedded` of the error has the vectors received before the failure.
         """
+
+    rerank = rerank_verb.rerank
+    _rerank = rerank_verb.refuse_to_rerank
 
     # --- built on the methods above ---------------------------------------------------------
 
@@ -935,31 +936,5 @@ class ModelProvider(ABC):
         return tool_loop.stream_tools(self, request, rules, timeout, cancel)
 
 
-@errors_without_frames
-def chat_request(
-    messages: Messages,
-    system: Optional[str],
-    fields: ParseFields,
-    *,
-    model: Optional[ModelLike],
-    tools: Tools,
-    verb: str,
-) -> CompletionRequest:
-    """Return the request for the arguments of `chat`, `stream` or another method with messages.
-
-    Raises:
-        ValueError: The messages are empty or malformed, or the value of a field is impossible.
-        TypeError: There is no such field, or a required argument is missing.
-        ConfigurationError: A tool cannot be described.
-    """
-    if fields:
-        check_field_names(fields, getattr(ModelProvider, verb))
-    check_given(verb, messages=messages, tools=tools)
-    # The constructor accepts more than its annotations say, which are those of the attributes.
-    named, given = cast("Optional[str]", model), cast("Any", fields)
-    return CompletionRequest(
-        model=named,
-        messages=as_messages(messages, system),
-        tools=schema.as_tools(tools) if tools is not None and tools != () else (),
-        **given,
-    )
+#: Returns the request for the arguments of a method with messages: see `make_chat_request`.
+chat_request = partial(make_chat_request, ModelProvider)

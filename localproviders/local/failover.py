@@ -37,6 +37,7 @@ from localproviders.ollama.names import is_cloud
 from localproviders.telemetry import Listener, fell_back
 from localproviders.types.limits import CancelToken, Limits
 from localproviders.types.models import ModelInfo
+from localproviders.types.rankings import Ranking
 from localproviders.types.responses import CompletionResponse, EmbeddingResponse, ServerAttempt
 
 T = TypeVar("T")
@@ -438,7 +439,7 @@ class FailoverCall:
         return error
 
 
-R = TypeVar("R", CompletionResponse, EmbeddingResponse)
+R = TypeVar("R", CompletionResponse, EmbeddingResponse, Ranking)
 
 
 def with_attempts(response: R, run: FailoverCall) -> R:

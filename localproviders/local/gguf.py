@@ -8,6 +8,7 @@ import time
 from typing import Any, List, Optional, Tuple
 
 from localproviders._http.stream import Stream
+from localproviders._rerank_verb import RerankRequest
 from localproviders.config import ServerConfig
 from localproviders.engine import LocalEngine
 from localproviders.errors import LimitError, ModelNotFoundError
@@ -17,6 +18,7 @@ from localproviders.telemetry import Listener
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
 from localproviders.types.models import ModelInfo
+from localproviders.types.rankings import Ranking
 from localproviders.types.requests import CompletionRequest, ModelLike
 from localproviders.types.responses import EmbeddingResponse, TokenCount
 
@@ -119,6 +121,12 @@ class HostedProvider(ModelProvider):
         """Return the vectors of texts; start the engine if needed."""
         provider, limits = self._running_engine(timeout)
         return provider.embed(texts, timeout=limits, cancel=cancel, **fields)
+
+    def _rerank(
+        self, request: RerankRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Ranking:
+        provider, limits = self._running_engine(timeout)
+        return provider._rerank(request, limits, cancel)
 
     def _count(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]

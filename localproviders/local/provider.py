@@ -7,6 +7,7 @@ import math
 from typing import Iterator, List, Optional, Union
 
 from localproviders._http.stream import Stream
+from localproviders._rerank_verb import RerankRequest
 from localproviders._signatures import (
     ABSENT,
     NoKeywords,
@@ -25,6 +26,7 @@ from localproviders.telemetry import RunningVerb, take_verb
 from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout
 from localproviders.types.models import LoadedModel, ModelInfo, OnProgress, Progress
+from localproviders.types.rankings import Ranking
 from localproviders.types.requests import (
     BATCH_CHARACTERS,
     BATCH_SIZE,
@@ -293,6 +295,18 @@ class LocalProvider(LocalProviderBase):
             return run.first_that_answers(
                 self._choose_routes(request.model, "embeddings", run), work
             )
+
+    def _rerank(
+        self, request: RerankRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Ranking:
+        with self._run("rerank", timeout, cancel) as run:
+
+            def work(route: Route, limits: Limits) -> Ranking:
+                request_for_server = request.replace(model=route.model)
+                ranking = route.server.provider._rerank(request_for_server, limits, cancel)
+                return with_attempts(ranking, run)
+
+            return run.first_that_answers(self._choose_routes(request.model, "rerank", run), work)
 
     def _count(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]

@@ -26,6 +26,7 @@ from localproviders._http_provider import HTTPProvider
 from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._http_provider.sending import OwnField
 from localproviders._lazy import LazyModule, LazyPart
+from localproviders._rerank_verb import RerankRequest, facts_of
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ConfigurationError, ProviderError, UnsupportedError
 from localproviders.openai_compatible.wire import responses as wire_responses
@@ -44,6 +45,7 @@ from localproviders.settings import (
 from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import ModelInfo
+from localproviders.types.rankings import Ranking
 from localproviders.types.requests import (
     CompletionRequest,
     EmbeddingRequest,
@@ -56,6 +58,7 @@ from localproviders.types.responses import CompletionChunk, TokenCount
 if TYPE_CHECKING:
     from localproviders.ollama import names as ollama_names
     from localproviders.openai_compatible.prompt_routes import PromptRoutes
+    from localproviders.openai_compatible.rerank_routes import RerankRoutes
     from localproviders.openai_compatible.wire import models as wire_models
     from localproviders.openai_compatible.wire import own_fields
 else:
@@ -117,6 +120,10 @@ class OpenAICompatibleProvider(HTTPProvider):
     _prompt_routes: LazyPart[PromptRoutes] = LazyPart(
         "localproviders.openai_compatible.prompt_routes:PromptRoutes", "settings", "_explain"
     )
+    _rerank_routes: LazyPart[RerankRoutes] = LazyPart(
+        "localproviders.openai_compatible.rerank_routes:RerankRoutes",
+        *("settings", "_explain", "_transport"),
+    )
 
     @exact_keywords
     @show_keywords(ConnectionOptions, Settings)
@@ -156,9 +163,10 @@ class OpenAICompatibleProvider(HTTPProvider):
     def close(self) -> None:
         """Close the kept connections. A later call opens new ones; closing twice is allowed."""
         super().close()
-        routes = OpenAICompatibleProvider._prompt_routes.of(self)
-        if routes is not None:
-            routes.close()
+        cls = OpenAICompatibleProvider
+        for routes in (cls._prompt_routes.of(self), cls._rerank_routes.of(self)):
+            if routes is not None:
+                routes.close()
 
     # --- models ---------------------------------------------------------------------------
 
@@ -337,6 +345,29 @@ class OpenAICompatibleProvider(HTTPProvider):
 
         return self._runner.run(
             work, model=model, timeout=timeout, cancel=cancel, texts=lambda: texts_of(request)
+        )
+
+    def _rerank(
+        self, request: RerankRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Ranking:
+        model = self._choose_model(request.model, timeout, cancel)
+
+        def work(call: Call) -> Ranking:
+            self._check_locality(model, call)
+            path = self._path("/rerank")
+            ranking = self._rerank_routes.rank(request, model, call, path, self._rules)
+            warning = self._check_model(model, ranking.model, call)
+            return ranking if warning is None else ranking.replace(warnings=(warning,))
+
+        return self._runner.run(
+            work,
+            operation="rerank",
+            model=model,
+            task="rerank",
+            facts=facts_of,
+            timeout=timeout,
+            cancel=cancel,
+            texts=request.texts,
         )
 
     def _check_chunk(

@@ -41,6 +41,7 @@ Models = Optional[Sequence[Union[str, FakeModel]]]
 # The abilities of models whose names match a pattern. The names of decision models are those in
 # Ollama's library, and those of llama.cpp's types.
 _SUGGESTED: Mapping[str, str] = {
+    "rerank": "rerank",
     "embed|minilm": "embeddings",
     "decider|nimble|tev1|clef|openjev": "decision",
 }
@@ -106,6 +107,7 @@ class FakeServer(ScriptedServer):
         #: The context windows of the models in memory, by name.
         self.loaded: Dict[str, int] = {m.name: m.context_length for m in self.models if m.loaded}
         self._poisons: Dict[str, Union[Refusal, Sequence[Any]]] = {}
+        self._scores: Dict[str, Any] = {}
         self._replies: Deque[Scripted] = deque()
         self._armed: List[_Armed] = []
         # Seconds of silence before a response that is not a stream, by the id of the exchange.
@@ -115,7 +117,7 @@ class FakeServer(ScriptedServer):
     # --- scripting ------------------------------------------------------------------------
 
     def make_model(self, name: str) -> FakeModel:
-        """Make a chat model, or an embedding or decision model if the name suggests one."""
+        """Make a chat model, or a model of another kind if the name suggests one."""
         for pattern, ability in _SUGGESTED.items():
             if re.search(pattern, name):
                 return FakeModel(name=name, abilities=(ability,))
@@ -179,9 +181,19 @@ class FakeServer(ScriptedServer):
         """
         self._poisons[text] = how
 
+    def score(self, document: str, score: Any) -> None:
+        """Give a document this score in every ranking, until `heal`.
+
+        Args:
+            document: The complete text.
+            score: The score: a number, or any other value of JSON, for tests of clients.
+        """
+        self._scores[document] = score
+
     def heal(self) -> None:
-        """Remove all poisoned texts, and the faults and replies that have not been used."""
+        """Remove poisoned texts and given scores, and faults and replies that were not used."""
         self._poisons.clear()
+        self._scores.clear()
         self._armed.clear()
         self._replies.clear()
 

@@ -27,6 +27,7 @@ from localproviders.types.models import (
     Progress,
     Source,
 )
+from localproviders.types.rankings import RankedDocument, Ranking
 from localproviders.types.requests import (
     CompletionRequest,
     EmbeddingRequest,
@@ -81,6 +82,8 @@ __all__ = [
     "Parsed",
     "PartialRun",
     "Progress",
+    "RankedDocument",
+    "Ranking",
     "RequestFields",
     "RetryPolicy",
     "ServerAttempt",

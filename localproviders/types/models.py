@@ -160,6 +160,9 @@ _ABILITIES = (
     "chat",
     "completion",
     "embeddings",
+    "decision",
+    "rerank",
+    "image_generation",
     "vision",
     "audio",
     "tools",
@@ -193,6 +196,11 @@ class ModelCapabilities(Line):
         thinking_default: The level that the server uses if a request sets none.
         insert: Whether the model fills a gap between prompt and suffix.
         embeddings: Whether the model converts texts to vectors.
+        decision: Whether the model is a decision model, which answers typed questions with
+            probabilities and writes no text. Some servers, such as vLLM, also let chat models
+            answer such questions; this field does not say so.
+        rerank: Whether the model ranks documents by their relevance to a query.
+        image_generation: Whether the model makes images.
         structured_output: Whether the server can make the answer follow a JSON Schema.
         max_context_length: Longest context for which the model was trained, in tokens.
         loaded_context_length: Context allocated now, in tokens. None if the model is not loaded,
@@ -223,6 +231,9 @@ class ModelCapabilities(Line):
     thinking_default: Optional[str] = None
     insert: Optional[bool] = None
     embeddings: Optional[bool] = None
+    decision: Optional[bool] = None
+    rerank: Optional[bool] = None
+    image_generation: Optional[bool] = None
     structured_output: Optional[bool] = None
     max_context_length: Optional[int] = None
     loaded_context_length: Optional[int] = None

@@ -301,7 +301,7 @@ def texts_of(request: Union[CompletionRequest, EmbeddingRequest]) -> Iterator[st
         return
     yield from filter(None, (request.prompt, request.suffix))
     yield from request.stop
-    yield from _texts_in(request.extra_body)
+    yield from strings_in(request.extra_body)
     for message in request.messages:
         yield from (message.content, message.thinking)
         yield from (media.base64 for media in (*message.images, *message.audio))
@@ -324,7 +324,7 @@ def _descriptions_in(schema: Any) -> Iterator[str]:
             todo.extend(each)
 
 
-def _texts_in(value: Any) -> Iterator[str]:
+def strings_in(value: Any) -> Iterator[str]:
     """Yield every string in a JSON value, except keys, which are names that the server defines."""
     todo = [value]
     while todo:

@@ -321,7 +321,7 @@ class ServerAttempt(Record):
 _MOST_IN_LIST = 10
 
 
-def _in_list(lines: Sequence[str]) -> str:
+def in_list(lines: Sequence[str]) -> str:
     """Return lines as a Markdown list, or an empty string if there are none."""
     shown = on_screen(lines, _MOST_IN_LIST).split("\n") if lines else []
     return "".join(f"\n- {in_markdown(line)}" for line in shown)
@@ -413,12 +413,12 @@ class CompletionResponse(Record):
         used, total_s = self.usage, self.timings.total_s
         facts = [
             f"{self.model} ({self.provider})",
-            _count(used.prompt_tokens, "prompt tokens"),
-            _count(used.completion_tokens, "answer tokens"),
+            count_of(used.prompt_tokens, "prompt tokens"),
+            count_of(used.completion_tokens, "answer tokens"),
             None if total_s is None else f"{total_s:.1f} s",
             self.finish_reason and f"finish reason: {self.finish_reason}",
         ]
-        return _facts_and_warnings(facts, self.warnings)
+        return facts_and_warnings(facts, self.warnings)
 
     @property
     def message(self) -> Message:
@@ -431,13 +431,15 @@ class CompletionResponse(Record):
         )
 
 
-def _count(number: Optional[int], noun: str) -> Optional[str]:
+def count_of(number: Optional[int], noun: str) -> Optional[str]:
+    """Return a number with its noun; None if the number is not known."""
     return None if number is None else f"{number} {noun}"
 
 
-def _facts_and_warnings(facts: Iterable[Optional[str]], warnings: Sequence[str]) -> str:
+def facts_and_warnings(facts: Iterable[Optional[str]], warnings: Sequence[str]) -> str:
+    """Return the known facts as one line of Markdown, and the warnings as a list."""
     line = in_markdown(", ".join(filter(None, facts)))
-    return f"*{line}*\n{_in_list([f'warning: {each}' for each in warnings])}".rstrip("\n")
+    return f"*{line}*\n{in_list([f'warning: {each}' for each in warnings])}".rstrip("\n")
 
 
 def _load_vectors(rows: Sequence[Sequence[float]]) -> Tuple[Vector, ...]:
@@ -496,8 +498,8 @@ class EmbeddingResponse(Record):
         return f"{number}{size} by {shortened(self.model, 40)} ({shortened(self.provider, 20)})"
 
     def _repr_markdown_(self) -> str:
-        facts = [str(self), _count(self.usage.prompt_tokens, "tokens")]
-        return _facts_and_warnings(facts, self.warnings)
+        facts = [str(self), count_of(self.usage.prompt_tokens, "tokens")]
+        return facts_and_warnings(facts, self.warnings)
 
     @property
     def dimensions(self) -> int:
@@ -647,7 +649,7 @@ class ToolRun(Record):
         return str(self.response)
 
     def _repr_markdown_(self) -> str:
-        steps = _in_list(list(map(str, self.steps)))
+        steps = in_list(list(map(str, self.steps)))
         return f"{self.response._repr_markdown_()}\n{steps}".rstrip()
 
     @property
@@ -695,7 +697,7 @@ class PartialRun(Record):
         return on_screen([responses, *map(str, self.steps)])
 
     def _repr_markdown_(self) -> str:
-        return _in_list(str(self).split("\n")).lstrip()
+        return in_list(str(self).split("\n")).lstrip()
 
 
 #: Handling of an exception that a tool raises. ``report`` sends the exception to the model.

@@ -43,7 +43,11 @@ _TESTING = _ROOT / "testing"
 #: `_dialect/missing_models.py` completes errors about missing models, for all dialects.
 #: `_keep_loaded.py` keeps a model in memory for several blocks.
 #: `_refusals.py` remembers what a server refuses, for providers with and without HTTP.
-MOST_MODULES = 148
+#: `_chat_request.py` makes the request of the methods with messages; `provider.py` had no room left.
+#: `rerank` needs four: `types/rankings.py` has its values, `_rerank_verb.py` checks its arguments,
+#: `openai_compatible/rerank_routes.py` finds the server's route, and
+#: `openai_compatible/wire/rerank.py` knows its JSON.
+MOST_MODULES = 153
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

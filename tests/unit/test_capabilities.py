@@ -119,6 +119,41 @@ _TABLE: Dict[str, Tuple[str, Tuple[Evidence, ...], Dict[str, Tuple[Any, str]]]] 
             "streaming": (True, "inferred"),
         },
     ),
+    "a decision model": (
+        "m",
+        (_says("decision"),),
+        {
+            "decision": (True, "reported"),
+            "chat": (False, "inferred"),
+            "embeddings": (False, "inferred"),
+            "completion": (False, "inferred"),
+            "structured_output": (False, "assumed"),
+            "streaming": (False, "inferred"),
+        },
+    ),
+    "a model that ranks, by its name": (
+        "bge-reranker-v2-m3",
+        (),
+        {
+            "rerank": (True, "inferred"),
+            "chat": (False, "inferred"),
+            "embeddings": (False, "inferred"),
+            "completion": (False, "inferred"),
+            "structured_output": (False, "assumed"),
+            "streaming": (False, "inferred"),
+        },
+    ),
+    "the server knows better than a name": (
+        "my-reranker",
+        (_says("chat completion", "embeddings"),),
+        {
+            "embeddings": (False, "reported"),
+            "chat": (True, "reported"),
+            "completion": (True, "reported"),
+            "structured_output": (True, "assumed"),
+            "streaming": (True, "inferred"),
+        },
+    ),
     "structured output is said": (
         "m",
         (_says("chat", "structured_output"),),

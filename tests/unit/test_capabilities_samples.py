@@ -47,7 +47,8 @@ def _reported(**facts: Any) -> Dict[str, Tuple[Any, str]]:
 
 # --- Ollama -------------------------------------------------------------------------------
 
-_HERE = {"remote": (False, I)}
+# Facts about every local model that has a list of abilities without `decision`.
+_HERE = {"remote": (False, I), "rerank": (False, I), "decision": (False, I)}
 _GEMMA: Dict[str, Any] = dict(
     max_context_length=32768, embedding_length=640, architecture="gemma3",
     parameter_size="268.10M", quantization="Q4_K_M", format="gguf",
@@ -82,6 +83,10 @@ _TAGS: Dict[str, Facts] = {
 }  # fmt: skip
 
 
+# The abilities that the complete list of a chat model's abilities denies.
+_DENIED_BY_SHOW = ("tools", "vision", "audio", "thinking", "insert", "image_generation")
+
+
 def test_ollamas_recorded_list() -> None:
     (data,) = ollama_record("tags")
     found = {info.name: known(info.capabilities) for info in ollama_models.parse_models(data, "p")}
@@ -91,7 +96,7 @@ def test_ollamas_recorded_list() -> None:
 def test_ollamas_recorded_details() -> None:
     (data,) = ollama_record("show")
     info = ollama_models.parse_details(data, "gemma3:270m", "p")
-    denied = dict.fromkeys(["tools", "vision", "audio", "thinking", "insert"], False)
+    denied = dict.fromkeys(_DENIED_BY_SHOW, False)
     assert known(info.capabilities) == {
         **_only("chat"),
         **_HERE,
@@ -114,7 +119,7 @@ _VARIANTS: Dict[str, Tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "nothing is known of an old server's model": (
         {"capabilities": None},
         {
-            **dict.fromkeys(["tools", "vision", "audio", "thinking", "insert"]),
+            **dict.fromkeys([*_DENIED_BY_SHOW, "decision"]),
             "chat": (True, A), "completion": (True, I), "embeddings": (False, I),
         },
     ),
@@ -139,8 +144,26 @@ _VARIANTS: Dict[str, Tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         dict.fromkeys(["max_context_length", "embedding_length", "parameter_count"]),
     ),
     "an unknown word is kept out": (
-        {"capabilities": ["completion", "decision", 5, None]},
+        {"capabilities": ["completion", "video", 5, None]},
         {},
+    ),
+    "a decision model does not chat": (
+        {"capabilities": ["decision"]},
+        {
+            "decision": (True, R), "chat": (False, R), "completion": (False, R),
+            "streaming": (False, I), "structured_output": (False, A),
+        },
+    ),
+    "a chat model that decides, too": (
+        {"capabilities": ["completion", "decision"]},
+        {"decision": (True, R)},
+    ),
+    "a model that makes images does not chat": (
+        {"capabilities": ["image"]},
+        {
+            "image_generation": (True, R), "chat": (False, R), "completion": (False, R),
+            "streaming": (False, I), "structured_output": (False, A),
+        },
     ),
     "a stub runs elsewhere": (
         {"remote_host": "https://ollama.com:443", "details": {"format": ""}, "model_info": {}},
@@ -169,7 +192,7 @@ _VARIANTS: Dict[str, Tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "gpt-oss of an old server thinks": (
         {"details": {"family": "gpt-oss"}, "capabilities": None},
         {
-            **dict.fromkeys(["tools", "vision", "audio", "insert"]),
+            **dict.fromkeys(["tools", "vision", "audio", "insert", "image_generation", "decision"]),
             "chat": (True, A), "completion": (True, I), "embeddings": (False, I),
             "architecture": ("gpt-oss", R), "thinking": (True, I),
             "thinking_levels": (("low", "medium", "high"), I),
@@ -201,6 +224,13 @@ def test_a_name_of_the_cloud_runs_elsewhere(name: str) -> None:
     found = capabilities(name, show={"capabilities": ["completion", "tools"]})
     assert (found.remote, found.remote_host, found.structured_output) == (True, None, False)
     assert found.evidence["remote"].detail == f"the name {name!r}"
+
+
+def test_a_decision_model_in_ollamas_list_does_not_chat() -> None:
+    found = capabilities("nimble", tags={"capabilities": ["decision"]})
+    assert (found.decision, found.chat, found.embeddings) == (True, False, False)
+    assert found.evidence["decision"].source == "reported"
+    assert found.evidence["chat"].detail == "a decision model writes no text"
 
 
 def test_a_stub_in_the_list_has_no_size_of_its_own() -> None:
@@ -374,6 +404,19 @@ def test_an_unknown_kind_denies_nothing(kind: Any) -> None:
     assert (found.vision, found.tools) == (None, None)
 
 
+@pytest.mark.parametrize("parse", ["v1", "v0"])
+def test_a_decision_model_of_lm_studio_does_not_chat(parse: str) -> None:
+    if parse == "v1":
+        found = _entry(type="decision", capabilities={"trained_for_tool_use": True})
+    else:
+        data = {"data": [{"id": "m", "type": "decision"}]}
+        entries = lmstudio_models.parse_old_models(data, "p")
+        assert entries is not None
+        found = entries[0].info.capabilities
+    assert (found.decision, found.chat, found.tools) == (True, False, None)
+    assert found.evidence["chat"].detail == f"GET /api/{parse}/models: type is decision"
+
+
 def test_the_window_is_that_of_the_instance_that_answers_for_the_key() -> None:
     instances = [
         {"id": "m:2", "config": {"context_length": 1}},
@@ -398,11 +441,16 @@ def _guessed(kind: str) -> Dict[str, Tuple[Any, str]]:
     return {**_only(kind, I), "chat": (kind == "chat", A)}
 
 
+def _writes_only_text() -> Dict[str, Tuple[Any, str]]:
+    return {"decision": (False, I), "image_generation": (False, I)}
+
+
 def test_llama_cpps_recorded_list() -> None:
     _, raw = recordings.dialect_exchange("models")
     assert _dialect_list(json.loads(raw.partition(b"\r\n\r\n")[2])) == {
         "gemma3-270m": {
             **_guessed("chat"),
+            **_writes_only_text(),
             **_reported(
                 max_context_length=32768, loaded_context_length=512, embedding_length=640,
                 parameter_count=268098176, quantization="Q4_K - Medium", size_bytes=246587904,
@@ -436,3 +484,77 @@ def test_what_a_model_reads_is_taken_and_what_it_does_not_read_is_no_denial() ->
     data = {"data": [{"id": "m", "architecture": {"input_modalities": ["text", "image"]}}]}
     (info,) = dialect_models.parse_models(data, "p", ())
     assert (info.capabilities.vision, info.capabilities.audio) == (True, None)
+
+
+def test_llama_cpps_recorded_decision_model_does_not_chat() -> None:
+    """The same response has ``capabilities: ["completion"]``, which is wrong."""
+    _, raw = recordings.dialect_exchange("models_decision")
+    data = json.loads(raw.partition(b"\r\n\r\n")[2])
+    assert data["models"][0]["capabilities"] == ["completion"]
+    assert _dialect_list(data) == {
+        "tiny-decider": {
+            **_reported(decision=True, chat=False, completion=False),
+            "embeddings": (False, I), "image_generation": (False, I),
+            "streaming": (False, I), "structured_output": (False, A),
+            **_reported(
+                max_context_length=32768, loaded_context_length=2048, embedding_length=640,
+                parameter_count=268098176, quantization="Q4_K - Medium", size_bytes=246587904,
+            ),
+        }
+    }  # fmt: skip
+    (info,) = dialect_models.parse_models(data, "p", dialect_errors.RULES)
+    words = "GET /v1/models: output_modalities is decisions"
+    assert info.capabilities.evidence["chat"].detail == words
+    assert info.capabilities.evidence["decision"].detail == words
+
+
+def _outputs(*names: Any) -> Dict[str, Any]:
+    return {"architecture": {"output_modalities": list(names)}}
+
+
+# By name: a record of a list, and the values of `chat`, `decision`, `rerank`, `embeddings` and
+# `image_generation` with the first letter of their source.
+_PURPOSES: Dict[str, Tuple[Dict[str, Any], str]] = {
+    "decisions beside text": (_outputs("text", "decisions"), "True/i True/r - False/i False/i"),
+    "a router's unloaded model": (
+        {**_outputs("decisions"), "status": {"value": "unloaded"}},
+        "False/r True/r - False/i False/i",
+    ),
+    "an old server": ({}, "True/a - - False/i -"),
+    "no list": ({"architecture": {"output_modalities": "text"}}, "True/a - - False/i -"),
+    "an unknown output": (_outputs("video", 5, None), "True/a False/i - False/i False/i"),
+    "an unknown output beside a known one": (
+        _outputs("video", "decisions"), "False/r True/r - False/i False/i",
+    ),
+    "images": (_outputs("image"), "False/r False/i - False/i True/r"),
+    "images and text": (_outputs("image", "text"), "True/i False/i - False/i True/r"),
+    "vectors": (_outputs("embeddings"), "False/r False/i - True/r False/i"),
+    "a ranking": (_outputs("rerank"), "False/r False/i True/r False/i False/i"),
+    "the label of a ranking": ({"labels": ["reranking"]}, "False/r - True/r False/i -"),
+    "the label of vectors": ({"labels": ["embeddings", "hot"]}, "False/r - - True/r -"),
+    "other labels": ({"labels": ["hot", "custom"]}, "True/a - - False/i -"),
+    "the type of a ranking": ({"type": "rerank"}, "False/r - True/r False/i -"),
+    "the type of an image model": ({"type": "image"}, "False/r - - False/i True/r"),
+    "an unknown type": ({"type": "model"}, "True/a - - False/i -"),
+    "a flag": ({"supports_chat": False}, "False/r - - False/i -"),
+    "a flag that is set": ({"supports_chat": True}, "True/a - - False/i -"),
+    "a flag in an object": ({"capabilities": {"completion_chat": False}}, "False/r - - False/i -"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", _PURPOSES)
+def test_a_model_with_another_purpose_does_not_chat(case: str) -> None:
+    data, expected = _PURPOSES[case]
+    found = dialect_models.capabilities("m", data)
+    facts = [
+        f"{getattr(found, name)}/{found.evidence[name].source[0]}" if name in found.evidence else "-"
+        for name in ("chat", "decision", "rerank", "embeddings", "image_generation")
+    ]
+    assert " ".join(facts) == expected
+
+
+@pytest.mark.parametrize("name", ["bge-reranker-v2-m3", "Qwen3-Reranker-0.6B", "jina-rerank"])
+def test_a_name_hints_at_a_model_that_ranks(name: str) -> None:
+    found = dialect_models.capabilities(name, {})
+    assert (found.rerank, found.chat, found.embeddings) == (True, False, False)
+    assert {found.evidence[each].source for each in ("rerank", "chat", "embeddings")} == {I}

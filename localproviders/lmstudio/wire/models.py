@@ -29,16 +29,22 @@ from localproviders.capabilities import Evidence, detect
 from localproviders.errors import ConfigurationError, ModelLoadError, ProtocolError, ProviderError
 from localproviders.types.models import DownloadJob, LoadedModel, ModelInfo
 
+# The documentation of decision models does not say how the lists show them. This word is a guess
+# (docs/reference/lmstudio.md, "Capabilities"). With another word, nothing follows from it.
+_DECISION: Mapping[str, bool] = {"chat": False, "embeddings": False, "decision": True}
+
 # Capabilities that follow from a model's `type`: one table for each of LM Studio's own model lists.
 # Nothing follows from an unknown type.
 _V1_TYPES: Mapping[Optional[str], Mapping[str, bool]] = {
     "llm": {"chat": True, "embeddings": False},
     "embedding": {"chat": False, "embeddings": True},
+    "decision": _DECISION,
 }
 _V0_TYPES: Mapping[Optional[str], Mapping[str, bool]] = {
     "llm": {"chat": True, "vision": False, "embeddings": False},
     "vlm": {"chat": True, "vision": True, "embeddings": False},
     "embeddings": {"chat": False, "vision": False, "embeddings": True},
+    "decision": _DECISION,
 }
 
 # Any model can call tools: the server explains the tools in the prompt if the model was not

@@ -39,8 +39,14 @@ _ABILITIES = {
     "audio": ("audio",),
     "embedding": ("embeddings",),
     "thinking": ("thinking",),
+    "decision": ("decision",),
+    "image": ("image_generation",),
 }
-_ALL_ABILITIES = frozenset(ability for names in _ABILITIES.values() for ability in names)
+# Without `decision`: older servers do not know the word, and some let a chat model decide
+# (docs/reference/ollama.md, "Capabilities").
+_ALL_ABILITIES = frozenset(
+    ability for names in _ABILITIES.values() for ability in names if ability != "decision"
+)
 
 _Conclusions = Mapping[str, Tuple[Any, str]]
 
@@ -115,7 +121,7 @@ def _evidence_from_tags(name: str, data: Mapping[str, Any]) -> Evidence:
         detail=detail,
         can=_read_abilities(data),
         facts={**_read_details(details), **numbers, **_remote_facts(host)},
-        follows=_conclusions(name, detail, host, details),
+        follows={**_conclusions(name, detail, host, details), **_other_kinds(detail, data)},
     )
 
 
@@ -145,8 +151,17 @@ def _evidence_from_show(name: str, data: Mapping[str, Any]) -> Evidence:
             **_read_thinking(data),
             **_remote_facts(host),
         },
-        follows=_conclusions(name, detail, host, details),
+        follows={**_conclusions(name, detail, host, details), **_other_kinds(detail, data)},
     )
+
+
+def _other_kinds(detail: str, data: Mapping[str, Any]) -> Dict[str, Tuple[Any, str]]:
+    """Infer that a model does not decide, if its abilities are listed, and ranks no documents."""
+    listed = texts(data.get("capabilities"))
+    found: Dict[str, Tuple[Any, str]] = {"rerank": (False, "Ollama cannot rank documents")}
+    if listed:
+        found["decision"] = (False, f"{detail}: its capabilities are {', '.join(listed)}")
+    return found
 
 
 def _read_abilities(data: Mapping[str, Any]) -> FrozenSet[str]:

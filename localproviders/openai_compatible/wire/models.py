@@ -1,8 +1,11 @@
-"""The list of models in this dialect. It never says that a model lacks an ability."""
+"""The list of models in this dialect.
+
+It says that a model lacks an ability only by naming another purpose of the model.
+"""
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._dialect.common import checked, named, unexpected
 from localproviders._dialect.error_answers import Rule, read_words
@@ -11,8 +14,31 @@ from localproviders._http.framing import Look, no_look
 from localproviders.capabilities import Evidence, detect
 from localproviders.types.models import ModelCapabilities, ModelInfo
 
+_DETAIL = "GET /v1/models"
+
 # llama.cpp's names for inputs of a model, and this package's names for the abilities.
 _INPUTS = {"image": "vision", "audio": "audio"}
+
+# Purposes of models that write no text, by the field of the record that names them, and by its
+# word for the purpose: llama.cpp and OpenRouter, Lemonade, Together.
+_PURPOSES: Mapping[str, Mapping[str, str]] = {
+    "output_modalities": {
+        "decisions": "decision",
+        "rerank": "rerank",
+        "embeddings": "embeddings",
+        "image": "image_generation",
+    },
+    "labels": {"reranking": "rerank", "embeddings": "embeddings", "image": "image_generation"},
+    "type": {"rerank": "rerank", "embedding": "embeddings", "image": "image_generation"},
+}
+# The output of a model that writes text, which may have another purpose, too. llama.cpp reports it
+# for every model that is not a decision model, so alone it does not show that a model can chat.
+_TEXT = "text"
+# Abilities that a complete list of outputs would name.
+_LISTED_OUTPUTS = ("decision", "image_generation")
+_TEXT_ABILITIES = frozenset(("chat", "completion"))
+# Flags that are false for a model that cannot chat, at Fireworks and at Mistral.
+_CHAT_FLAGS = ("supports_chat", "completion_chat")
 
 
 # Names of the field with a model's largest window, in this order: at Together and OpenRouter, at
@@ -27,16 +53,22 @@ def _first(*values: Any) -> Optional[int]:
 def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
     """Return a model's facts and abilities from its record in the list.
 
-    llama.cpp adds `meta` and `architecture`, and others add a context window. None of them reports
-    which abilities a model lacks.
+    llama.cpp adds `meta` and `architecture`, and others add a context window. The `capabilities` in
+    llama.cpp's second list, `models`, are not read, because they are ``completion`` for every
+    model, also for a decision model.
     """
     meta = mapping(data.get("meta"))
     inputs = texts(mapping(data.get("architecture")).get("input_modalities"))
+    seen = frozenset(ours for theirs, ours in _INPUTS.items() if theirs in inputs)
+    purposes, denied = _purposes(data)
     return detect(
         name,
         Evidence(
-            detail="GET /v1/models",
-            can=frozenset(ours for theirs, ours in _INPUTS.items() if theirs in inputs),
+            detail=_DETAIL,
+            can=seen | frozenset(purposes),
+            cannot=frozenset(denied),
+            said={**purposes, **denied},
+            follows=_conclusions(data),
             facts={
                 "max_context_length": _first(
                     meta.get("n_ctx_train"), *(data.get(name) for name in _WINDOWS)
@@ -51,6 +83,47 @@ def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
             },
         ),
     )
+
+
+def _purposes(data: Mapping[str, Any]) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """Return the purposes of a model, and the abilities that they exclude.
+
+    Both are by ability, with the server's words.
+    """
+    found: Dict[str, str] = {}
+    denied: Dict[str, str] = {}
+    for field, listed in _named_purposes(data).items():
+        words = f"{field} is {', '.join(listed)}"
+        known = [_PURPOSES[field][word] for word in listed if word in _PURPOSES[field]]
+        found.update(dict.fromkeys(known, words))
+        if known and _TEXT not in listed:
+            denied.update(dict.fromkeys(_TEXT_ABILITIES, words))
+    for flag in _CHAT_FLAGS:
+        if data.get(flag) is False or mapping(data.get("capabilities")).get(flag) is False:
+            denied.setdefault("chat", f"{flag} is false")
+    return found, denied
+
+
+def _named_purposes(data: Mapping[str, Any]) -> Dict[str, List[str]]:
+    """Return the words of each field that can name a purpose, without empty fields."""
+    words = {
+        "output_modalities": texts(mapping(data.get("architecture")).get("output_modalities")),
+        "labels": texts(data.get("labels")),
+        "type": texts([data.get("type")]),
+    }
+    return {field: listed for field, listed in words.items() if listed}
+
+
+def _conclusions(data: Mapping[str, Any]) -> Dict[str, Tuple[Any, str]]:
+    """Infer from the list of a model's outputs what it cannot return, and whether it can chat."""
+    listed = _named_purposes(data).get("output_modalities", [])
+    if not listed:
+        return {}
+    reason = f"{_DETAIL}: output_modalities is {', '.join(listed)}"
+    found: Dict[str, Tuple[Any, str]] = dict.fromkeys(_LISTED_OUTPUTS, (False, reason))
+    if _TEXT in listed and len(listed) > 1:
+        found["chat"] = (True, reason)
+    return found
 
 
 def parse_models(

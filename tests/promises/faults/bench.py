@@ -25,6 +25,7 @@ from localproviders import (
     OllamaProvider,
     OpenAICompatibleProvider,
     ProviderError,
+    Ranking,
     RequestRejectedError,
     RetryPolicy,
     ServerBusyError,
@@ -56,7 +57,7 @@ HALVED = 3
 #: Size limits that are small enough to be reached quickly.
 MAX_BYTES = 1024 * 1024
 
-FORMS = ("complete", "stream", "embed", "list")
+FORMS = ("complete", "stream", "embed", "list", "rerank")
 
 
 class Backend(NamedTuple):
@@ -67,17 +68,22 @@ class Backend(NamedTuple):
     provider: Callable[..., Any]
     list_path: str
     streams_as: str
+    ranks: bool = False
 
     def kind(self, form: str) -> str:
         """Return the kind of response that a call form receives, as in the fault catalogue."""
+        if form == "rerank":
+            return "ranking" if self.ranks else ""
         return {"embed": "vectors", "list": "list"}.get(form, self.streams_as)
 
     def start(self, **options: Any) -> FakeServer:
-        """Start the fake server with a chat model and an embedding model."""
+        """Start the fake server with a chat model, an embedding model and a reranking model."""
         models = [
             FakeModel(name="chat-model", loaded=True),
             FakeModel(name="vector-model", abilities=("embeddings",), loaded=True),
         ]
+        if self.ranks:
+            models.append(FakeModel(name="rank-model", abilities=("rerank",), loaded=True))
         return self.server(models, **options)
 
 
@@ -86,7 +92,9 @@ BACKENDS: Mapping[str, Backend] = {
     for backend in (
         Backend("ollama", FakeOllama, OllamaProvider, "/api/tags", "lines"),
         Backend("lmstudio", FakeLMStudio, LMStudioProvider, "/api/v1/models", "events"),
-        Backend("openai", FakeOpenAICompatible, OpenAICompatibleProvider, "/v1/models", "events"),
+        Backend(
+            "openai", FakeOpenAICompatible, OpenAICompatibleProvider, "/v1/models", "events", True
+        ),
     )
 }
 
@@ -151,6 +159,10 @@ class Bench:
         if self.form == "embed":
             texts = [text * (400_000 if self.large else 1) for text in TEXTS]
             return provider.embed(texts, model="vector-model")
+        if self.form == "rerank":
+            # The query shares its words with the last document, which is then the best.
+            documents = [text * (400_000 if self.large else 1) for text in TEXTS[::-1]]
+            return provider.rerank(f"{PROMPT} {TEXTS[0]}", documents, model="rank-model")
         if self.form == "complete":
             return provider.chat(prompt, model="chat-model")
         with provider.stream(prompt, model="chat-model") as stream:
@@ -255,10 +267,14 @@ class Bench:
     def _check_good(self, result: Any) -> None:
         if self.form == "list":
             names = [info.name.partition(":")[0] for info in result]
-            assert names == ["chat-model", "vector-model"]
+            assert names == [model.name for model in self.server.models]
         elif self.form == "embed":
             assert isinstance(result, EmbeddingResponse)
             assert (len(result.vectors), result.dimensions) == (2, 16)
+        elif self.form == "rerank":
+            assert isinstance(result, Ranking)
+            found = [(ranked.index, ranked.document) for ranked in result]
+            assert found == [(1, TEXTS[0]), (0, TEXTS[1])]
         else:
             assert isinstance(result, CompletionResponse)
             assert result.text == TEXT

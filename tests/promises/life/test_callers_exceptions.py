@@ -94,6 +94,7 @@ _OPENAI: Dict[str, Callable[[str], Any]] = {
     "chat": lambda url: OpenAICompatibleProvider(url, model="m").chat("Hi"),
     "stream": lambda url: list(OpenAICompatibleProvider(url, model="m").stream("Hi")),
     "embed": lambda url: OpenAICompatibleProvider(url, model="m").embed("Hi"),
+    "rerank": lambda url: OpenAICompatibleProvider(url, model="m").rerank("q", ["a", "b"]),
     "list_models": lambda url: OpenAICompatibleProvider(url).list_models(),
     "parse": lambda url: OpenAICompatibleProvider(url, model="m").parse("Hi", {}),
     "run_tools": lambda url: OpenAICompatibleProvider(url, model="m").run_tools("Hi", [len_of]),

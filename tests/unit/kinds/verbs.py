@@ -21,7 +21,7 @@ from localproviders.config import ServerConfig
 from localproviders.kinds import ProviderKind
 from localproviders.testing import FakeOpenAICompatible, FakeServer, Reply, fake_of
 
-CHAT, VECTORS = "llama3.2", "nomic-embed-text"
+CHAT, VECTORS, RANKING = "llama3.2", "nomic-embed-text", "bge-reranker"
 REPLY = "Hello there, friend."
 
 
@@ -86,6 +86,12 @@ def _stream_tools(provider: Any, fake: FakeServer) -> None:
 def _embed(provider: Any, fake: FakeServer) -> None:
     found = provider.embed(["one", "two"], model=VECTORS).embeddings
     assert len(found) == 2 and found[0] != found[1]
+
+
+def _rerank(provider: Any, fake: FakeServer) -> None:
+    fake.models.append(fake.make_model(RANKING))
+    ranking = provider.rerank("a dog", ["a cat", "the dog runs", "a dog"], model=RANKING)
+    assert [ranked.index for ranked in ranking] == [2, 0, 1]
 
 
 def _list_models(provider: Any, fake: FakeServer) -> None:

@@ -550,7 +550,7 @@ def test_an_unknown_ability_is_refused_with_the_right_words() -> None:
         FakeModel(name="llava", abilities=("chat", "images"))
     assert str(caught.value) == (
         "there is no ability 'images'; the abilities are chat, completion, tools, vision, audio, "
-        "thinking, insert, embeddings, decision"
+        "thinking, insert, embeddings, rerank, decision"
     )
 
 

@@ -1,0 +1,61 @@
+"""The request for the arguments of the methods that take messages, such as `chat` and `parse`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Optional, cast
+
+from localproviders._lazy import LazyModule
+from localproviders._signatures import check_given
+from localproviders.secret import errors_without_frames
+from localproviders.types.messages import Messages, Tools, as_messages
+from localproviders.types.requests import (
+    CompletionRequest,
+    ModelLike,
+    ParseFields,
+    check_field_names,
+)
+
+if TYPE_CHECKING:
+    from localproviders import schema
+else:
+    schema = LazyModule("localproviders.schema")
+
+
+@errors_without_frames
+def make_chat_request(
+    owner: Any,
+    messages: Messages,
+    system: Optional[str],
+    fields: ParseFields,
+    *,
+    model: Optional[ModelLike],
+    tools: Tools,
+    verb: str,
+) -> CompletionRequest:
+    """Return the request for the arguments of `chat`, `stream` or another method with messages.
+
+    Args:
+        owner: The class that defines the methods, `ModelProvider`.
+        messages: The caller's argument.
+        system: The caller's argument.
+        fields: The caller's further keywords.
+        model: The caller's argument.
+        tools: The caller's argument.
+        verb: Name of the method that the caller has called.
+
+    Raises:
+        ValueError: The messages are empty or malformed, or the value of a field is impossible.
+        TypeError: There is no such field, or a required argument is missing.
+        ConfigurationError: A tool cannot be described.
+    """
+    if fields:
+        check_field_names(fields, getattr(owner, verb))
+    check_given(verb, messages=messages, tools=tools)
+    # The constructor accepts more than its annotations say, which are those of the attributes.
+    named, given = cast("Optional[str]", model), cast("Any", fields)
+    return CompletionRequest(
+        model=named,
+        messages=as_messages(messages, system),
+        tools=schema.as_tools(tools) if tools is not None and tools != () else (),
+        **given,
+    )
