@@ -142,7 +142,9 @@ class OpenAICompatibleProvider(HTTPProvider):
                     "no address was given", hint='pass base_url="http://127.0.0.1:8080/v1"'
                 )
             settings = make_settings(
-                endpoint=parse_endpoint(address.cell_contents, default_port=80),
+                endpoint=parse_endpoint(
+                    address.cell_contents, default_port=80, socket_api=self._api_path
+                ),
                 endpoint_origin="the base_url argument",
                 name="openai-compatible" if name is None else name,
                 model=model,
