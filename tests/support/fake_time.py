@@ -22,7 +22,7 @@ import struct
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Union
 from unittest import mock
 
 from localproviders._http.connection import _HandshakeCanceller
@@ -64,8 +64,9 @@ class FakeTime:
     def __init__(self) -> None:
         self.now = 1024.0
         self._changed = threading.Condition()
-        #: The time at which the server will send again, by the port of the client.
-        self._silent_until: Dict[int, float] = {}
+        #: The time at which the server will send again, by the port of the client, or by the path
+        #: of the server's UNIX socket.
+        self._silent_until: Dict[Union[int, str], float] = {}
         #: Ports of servers that never send anything.
         self._silent_ports: Set[int] = set()
 
@@ -89,17 +90,17 @@ class FakeTime:
 
     def silence(self, exchange: Exchange, seconds: float) -> None:
         """Send nothing for this long, or until the client disconnects or the server stops."""
-        port = exchange.sock.getpeername()[1]
+        place = _place(exchange.sock.getpeername(), exchange.sock.getsockname())
         _wait_until_delivered(exchange.sock)
         with self._changed:
-            until = self._silent_until[port] = self.now + seconds
+            until = self._silent_until[place] = self.now + seconds
             try:
                 while self.now < until and not exchange.stopping.is_set():
                     if hung_up(exchange.sock):
                         raise ConnectionResetError
                     self._changed.wait(_POLL_S)
             finally:
-                del self._silent_until[port]
+                del self._silent_until[place]
 
     def hold(self, exchange: Exchange, seconds: float = math.inf) -> None:
         """Stand in for `Exchange.hold`."""
@@ -166,12 +167,12 @@ class FakeTime:
     def _silence_end(self, sock: BoundedSocket) -> float:
         """Return the time at which the server will send again; 0 if it is not silent."""
         try:
-            ports = sock.real.getpeername()[1], sock.real.getsockname()[1]
+            server, client = sock.real.getpeername(), sock.real.getsockname()
         except OSError:
             return 0.0  # the server has just reset the connection: the next attempt fails
-        if ports[0] in self._silent_ports:
+        if not isinstance(server, str) and server[1] in self._silent_ports:
             return math.inf
-        return self._silent_until.get(ports[1], 0.0)
+        return self._silent_until.get(_place(client, server), 0.0)
 
     def _advance_to(self, sock: BoundedSocket, end: float) -> bool:
         """Advance the clock over the silence, at most to ``end``; return whether it is there."""
@@ -192,13 +193,22 @@ class FakeTime:
         return event.is_set()
 
 
+def _place(client: Any, server: Any) -> Union[int, str]:
+    """Return the port of a client, which tells connections apart.
+
+    A client of a UNIX socket has no address, so the path of the server is returned.
+    """
+    return server if isinstance(server, str) else int(client[1])
+
+
 def _wait_until_delivered(sock: socket.socket) -> None:
     """Wait until the client's system has acknowledged all sent bytes, or has disconnected.
 
     A busy system may deliver late. No event reports the delivery, and only Linux can be asked
     for the number of unacknowledged bytes.
     """
-    if sys.platform != "linux":
+    # Bytes for a UNIX socket are delivered at once.
+    if sys.platform != "linux" or isinstance(sock.getsockname(), str):
         return
     import fcntl
     import termios
