@@ -208,7 +208,7 @@ def _parse_socket(text: str, api_suffixes: Tuple[str, ...], default_path: str) -
             "the colon after a UNIX socket must be followed by a path that begins with a slash",
             hint=_SOCKET_HINT,
         )
-    socket_path = socket_path.rstrip("/")
+    socket_path = socket_path.rstrip("/ ")
     if not socket_path:
         raise ConfigurationError("the address names no UNIX socket", hint=_SOCKET_HINT)
     path = _clean_path(path, api_suffixes) or default_path
