@@ -227,8 +227,9 @@ def _split_port(authority: str, fallback: int, lenient: bool) -> Tuple[str, int]
     # In a URL, the "%" before a zone is written as "%25". The check below refuses any other
     # escape, because requests would decode it and connect to a host that was not checked here.
     host = host.replace("%25", "%")
-    wrong = re.search(r"[\s/?#\\\[\]:%${}]", host)
-    if wrong and (":" not in host or literal(host) is None):
+    is_ipv6 = ":" in host and literal(host) is not None
+    wrong = re.search(r"[\s/?#\\\[\]:%${}]", host.partition("%")[2] if is_ipv6 else host)
+    if wrong:
         # Only the character is quoted: the rest may be a key or a password.
         raise ConfigurationError(
             f"the host of the address is invalid, because of {wrong.group()!r}",

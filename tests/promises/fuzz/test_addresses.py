@@ -34,6 +34,7 @@ _addresses = st.text(max_size=20) | st.lists(st.sampled_from(_PARTS), max_size=8
 @example("http://h/a'/", False, ())
 @example("http://h/ /a", False, ())
 @example("http://h/v1/v1", False, ("v1",))
+@example("::%]", False, ())
 @example("unix:///v1/v1:/v1/v1", False, ("v1",))
 @example("unix:////x/:/a//", False, ())
 @example("unix:///x ", False, ())
