@@ -74,7 +74,8 @@ class OpenAICompatibleProvider(HTTPProvider):
 
     Args:
         base_url: Address with the path of the API, such as ``http://127.0.0.1:8080/v1``. It is
-            required unless `settings` is given.
+            required unless `settings` is given. A UNIX socket, such as
+            ``unix:///run/llama.sock``, needs no path: ``/v1`` is added.
         model: Model for calls without a model. If it is None, such calls raise an error.
         name: Name of the provider in responses, errors and events.
         api_key: Key that is sent as a Bearer token, to this address only. It is not read from

@@ -79,16 +79,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Tuple[str, ssl.SSLCon
 
 
 @pytest.fixture(params=["plain", "tls", "unix"])
-def serve(
-    request: Any, authority: Tuple[str, ssl.SSLContext], socket_path: str
-) -> Callable[..., Any]:
+def serve(request: Any, authority: Tuple[str, ssl.SSLContext]) -> Callable[..., Any]:
     path, context = authority
 
     def start(script: Any) -> Tuple[ScriptedServer, Dict[str, Any]]:
         if request.param == "plain":
             return ScriptedServer(script), {}
         if request.param == "unix":
-            return ScriptedServer(script, unix=socket_path), {}
+            return ScriptedServer(script, unix=request.getfixturevalue("socket_path")), {}
         return ScriptedServer(script, tls=context), {"ca_bundle": path}
 
     return start

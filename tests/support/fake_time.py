@@ -22,7 +22,7 @@ import struct
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set
 from unittest import mock
 
 from localproviders._http.connection import _HandshakeCanceller
@@ -64,9 +64,11 @@ class FakeTime:
     def __init__(self) -> None:
         self.now = 1024.0
         self._changed = threading.Condition()
-        #: The time at which the server will send again, by the port of the client, or by the path
-        #: of the server's UNIX socket.
-        self._silent_until: Dict[Union[int, str], float] = {}
+        #: The time at which the server will send again, by the port of the client.
+        self._silent_until: Dict[int, float] = {}
+        #: The same for servers at UNIX sockets, whose clients have no address: by the socket of
+        #: the server's connection.
+        self._silent_sockets: Dict[socket.socket, float] = {}
         #: Ports of servers that never send anything.
         self._silent_ports: Set[int] = set()
 
@@ -90,17 +92,20 @@ class FakeTime:
 
     def silence(self, exchange: Exchange, seconds: float) -> None:
         """Send nothing for this long, or until the client disconnects or the server stops."""
-        place = _place(exchange.sock.getpeername(), exchange.sock.getsockname())
+        client = exchange.sock.getpeername()
+        is_unix = isinstance(client, str)
+        silences: Dict[Any, float] = self._silent_sockets if is_unix else self._silent_until
+        place = exchange.sock if is_unix else client[1]
         _wait_until_delivered(exchange.sock)
         with self._changed:
-            until = self._silent_until[place] = self.now + seconds
+            until = silences[place] = self.now + seconds
             try:
                 while self.now < until and not exchange.stopping.is_set():
                     if hung_up(exchange.sock):
                         raise ConnectionResetError
                     self._changed.wait(_POLL_S)
             finally:
-                del self._silent_until[place]
+                del silences[place]
 
     def hold(self, exchange: Exchange, seconds: float = math.inf) -> None:
         """Stand in for `Exchange.hold`."""
@@ -170,9 +175,22 @@ class FakeTime:
             server, client = sock.real.getpeername(), sock.real.getsockname()
         except OSError:
             return 0.0  # the server has just reset the connection: the next attempt fails
-        if not isinstance(server, str) and server[1] in self._silent_ports:
+        if isinstance(server, str):
+            return self._silence_at(server)
+        if server[1] in self._silent_ports:
             return math.inf
-        return self._silent_until.get(_place(client, server), 0.0)
+        return self._silent_until.get(client[1], 0.0)
+
+    def _silence_at(self, path: str) -> float:
+        """Return the time at which a server at a UNIX socket will send again.
+
+        A connection that its client has closed does not count: its server may not have noticed.
+        """
+        for sock, until in list(self._silent_sockets.items()):
+            with contextlib.suppress(OSError):
+                if sock.getsockname() == path and not hung_up(sock):
+                    return until
+        return 0.0
 
     def _advance_to(self, sock: BoundedSocket, end: float) -> bool:
         """Advance the clock over the silence, at most to ``end``; return whether it is there."""
@@ -191,14 +209,6 @@ class FakeTime:
         self.advance(seconds if left is None else min(seconds, left))
         call.left()
         return event.is_set()
-
-
-def _place(client: Any, server: Any) -> Union[int, str]:
-    """Return the port of a client, which tells connections apart.
-
-    A client of a UNIX socket has no address, so the path of the server is returned.
-    """
-    return server if isinstance(server, str) else int(client[1])
 
 
 def _wait_until_delivered(sock: socket.socket) -> None:

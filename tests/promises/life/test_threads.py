@@ -162,10 +162,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Tuple[str, ssl.SSLCon
 
 
 @pytest.fixture(params=["plain", "tls"])
-def served(request: Any, authority: Tuple[str, ssl.SSLContext], socket_path: str) -> Iterator[Any]:
+def served(request: Any, authority: Tuple[str, ssl.SSLContext]) -> Iterator[Any]:
     path, context = authority
     extra: Dict[str, Any] = {"ca_bundle": path} if request.param == "tls" else {}
-    unix = socket_path if request.param == "unix" else None
+    unix = request.getfixturevalue("socket_path") if request.param == "unix" else None
     with CountingServer(echo, tls=context if extra else None, unix=unix) as server:
         yield server, extra
 

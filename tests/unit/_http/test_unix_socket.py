@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Type
 
 import pytest
+import responses
 
 from localproviders import (
     CancelledError,
@@ -18,6 +19,7 @@ from localproviders import (
     ConfigurationError,
     LimitError,
     Limits,
+    LocalProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
     ProviderError,
@@ -27,6 +29,10 @@ from localproviders import (
 from localproviders._http import unix_socket
 from localproviders._http.deadline import Call
 from localproviders.testing import FakeOllama, FakeOpenAICompatible, ScriptedServer, http_answer
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(socket, "AF_UNIX"), reason="this system has no UNIX sockets"
+)
 
 _ONCE = RetryPolicy(attempts=1)
 _BODY = {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}], "model": "m"}
@@ -233,6 +239,32 @@ def test_a_large_prompt_and_a_kept_connection_work(socket_path: str) -> None:
                     assert "".join(chunk.text for chunk in stream)
 
     assert {each.connection for each in server.exchanges} == {1}
+
+
+def test_models_are_pulled_and_files_are_uploaded(socket_path: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.gguf"
+    file.write_bytes(b"GGUF" + bytes(3_000_000))
+    with FakeOllama(unix=socket_path) as server, OllamaProvider(server.url) as provider:
+        assert provider.pull("qwen3:0.6b")
+        provider.create("mine", files=file)
+        assert "mine:latest" in [model.name for model in provider.list_models()]
+
+
+@responses.activate
+def test_a_mock_of_requests_sees_the_requests_at_localhost() -> None:
+    url = "http://localhost/v1/chat/completions"
+    responses.add(responses.POST, url, json=_BODY)
+    with OpenAICompatibleProvider("unix:///nowhere.sock", model="m") as provider:
+        assert provider.chat("Hi").text == "Hello"
+
+    assert len(responses.calls) == 1
+
+
+def test_another_server_is_used_if_there_is_no_socket(socket_path: str) -> None:
+    with FakeOllama(["m"]) as server:
+        providers = [OllamaProvider(f"unix://{socket_path}", name="a"), OllamaProvider(server.url)]
+        with LocalProvider(providers) as local:
+            assert local.chat("Hi", model="m").provider == "ollama"
 
 
 def test_no_proxy_is_used(socket_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
