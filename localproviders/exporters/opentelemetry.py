@@ -323,12 +323,13 @@ def _add_content(span: Span, make: Callable[..., Dict[str, str]], *content: Any)
 def _common_attributes(event: CallEvent) -> Dict[str, Any]:
     """Return the attributes that each span has from its start, and that each metric has, too."""
     server = urlsplit(event.endpoint)
+    socket_path = server.path.partition(":")[0] if server.scheme == "unix" else None
     return _without_none(
         {
             "gen_ai.operation.name": _OPERATIONS.get(event.task or "", event.operation),
             "gen_ai.provider.name": event.provider,
             "gen_ai.request.model": event.model,
-            "server.address": server.hostname,
+            "server.address": socket_path or server.hostname,
             "server.port": server.port or _PORTS.get(server.scheme),
         }
     )

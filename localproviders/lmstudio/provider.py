@@ -89,8 +89,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
     `generation` returns the range of versions to which the server belongs.
 
     Args:
-        host: Address of the server, with or without ``/v1``. None means
-            ``http://127.0.0.1:1234``.
+        host: Address of the server, with or without ``/v1``; it may be a UNIX socket, such as
+            ``unix:///run/lmstudio.sock``. None means ``http://127.0.0.1:1234``.
         model: Model for calls without a model. If it is None, such calls raise
             `ConfigurationError`.
         name: Name of the provider in responses, errors and events.

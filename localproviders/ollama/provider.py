@@ -114,8 +114,9 @@ class OllamaProvider(HTTPProvider):
     """An Ollama server, through its native API.
 
     Args:
-        host: Address in any form that ``OLLAMA_HOST`` accepts. None uses the value of that
-            variable, or ``http://127.0.0.1:11434`` if it is not set.
+        host: Address in any form that ``OLLAMA_HOST`` accepts, or a UNIX socket, such as
+            ``unix:///run/ollama.sock``. None uses the value of that variable, or
+            ``http://127.0.0.1:11434`` if it is not set.
         model: Model for calls without a model. If it is None, such calls raise an error.
         name: Name of the provider in responses, errors and events.
         api_key: Key that is sent as a Bearer token, to this address only. None reads

@@ -77,7 +77,8 @@ class OpenAICompatibleProvider(HTTPProvider):
 
     Args:
         base_url: Address with the path of the API, such as ``http://127.0.0.1:8080/v1``. It is
-            required unless `settings` is given.
+            required unless `settings` is given. A UNIX socket, such as
+            ``unix:///run/llama.sock``, needs no path: ``/v1`` is added.
         model: Model for calls without a model. If it is None, such calls raise an error.
         name: Name of the provider in responses, errors and events.
         api_key: Key that is sent as a Bearer token, to this address only. It is not read from
@@ -149,7 +150,9 @@ class OpenAICompatibleProvider(HTTPProvider):
                     "no address was given", hint='pass base_url="http://127.0.0.1:8080/v1"'
                 )
             settings = make_settings(
-                endpoint=parse_endpoint(address.cell_contents, default_port=80),
+                endpoint=parse_endpoint(
+                    address.cell_contents, default_port=80, socket_api=self._api_path
+                ),
                 endpoint_origin="the base_url argument",
                 name="openai-compatible" if name is None else name,
                 model=model,

@@ -60,10 +60,11 @@ class FakeOptions(TypedDict, total=False):
     tls: Optional[ssl.SSLContext]
     one_byte_writes: bool
     port: int
+    unix: Optional[str]
 
 
 class FakeServer(ScriptedServer):
-    """Base of the fake servers: a real HTTP server on loopback; use it in a ``with`` block.
+    """Base of the fake servers: a real HTTP server on this machine; use it in a ``with`` block.
 
     Args:
         models: Names, or `FakeModel` values.
@@ -71,6 +72,7 @@ class FakeServer(ScriptedServer):
         tls: The TLS context of the server; None serves plain HTTP.
         one_byte_writes: Send every response one byte at a time.
         port: The port to listen on; 0 uses a free port.
+        unix: The path of a UNIX socket to listen on, instead of a port.
     """
 
     #: The models if the constructor receives no models.
@@ -93,9 +95,12 @@ class FakeServer(ScriptedServer):
         tls: Optional[ssl.SSLContext] = None,
         one_byte_writes: bool = False,
         port: int = 0,
+        unix: Optional[str] = None,
     ) -> None:
         key, api_key = Sealed(api_key), None
-        super().__init__(self._answer_steps, tls=tls, one_byte_writes=one_byte_writes, port=port)
+        super().__init__(
+            self._answer_steps, tls=tls, one_byte_writes=one_byte_writes, port=port, unix=unix
+        )
         given = self.default_models if models is None else models
         #: The models, in the order of the model list.
         self.models: List[FakeModel] = [

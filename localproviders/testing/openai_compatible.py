@@ -80,7 +80,7 @@ class FakeOpenAICompatible(FakeServer):
     @property
     def base_url(self) -> str:
         """The address including ``/v1``, which clients of this dialect require."""
-        return self.url + "/v1"
+        return self.url_of("/v1")
 
     def answer(self, exchange: Exchange) -> Answer:
         """Return the correct response to a request."""

@@ -47,7 +47,8 @@ _TESTING = _ROOT / "testing"
 #: `rerank` needs four: `types/rankings.py` has its values, `_rerank_verb.py` checks its arguments,
 #: `openai_compatible/rerank_routes.py` finds the server's route, and
 #: `openai_compatible/wire/rerank.py` knows its JSON.
-MOST_MODULES = 153
+#: `_http/unix_socket.py` connects to UNIX sockets, which have no names, addresses or races.
+MOST_MODULES = 154
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import pickle
 from typing import (
     Any,
@@ -86,6 +87,10 @@ class Backend(NamedTuple):
             models.append(FakeModel(name="rank-model", abilities=("rerank",), loaded=True))
         return self.server(models, **options)
 
+    def over(self, socket_path: str) -> Backend:
+        """Return this backend with a fake server that listens on a UNIX socket."""
+        return self._replace(server=functools.partial(self.server, unix=socket_path))
+
 
 BACKENDS: Mapping[str, Backend] = {
     backend.name: backend
@@ -136,9 +141,10 @@ class Bench:
         self.large = False
         total_s = LIMIT_S if outcome.limited else LIMITS.total_s
         options.setdefault("timeout", LIMITS.replace(total_s=total_s))
-        options.setdefault("url", server.url)
+        path = "/v1" if backend.name == "openai" else ""
+        url = options.pop("url", None)
         self.provider = backend.provider(
-            options.pop("url") + ("/v1" if backend.name == "openai" else ""),
+            server.url_of(path) if url is None else url + path,
             retry=RetryPolicy(first_wait_s=0),
             max_line_bytes=MAX_BYTES,
             max_body_bytes=MAX_BYTES,
