@@ -124,6 +124,9 @@ def lazy_names(
             return import_module(f"{package}.{name}")
         if name not in home:
             words = _did_you_mean.other_public_name(name, home)
+            # Python drops the words of an `AttributeError` that an import statement causes.
+            if words and sys._getframe(1).f_code.co_name == "_handle_fromlist":
+                raise ImportError(f"cannot import name {name!r} from {package!r}{words}")
             raise AttributeError(f"module {package!r} has no attribute {name!r}{words}")
         value = getattr(import_module(home[name]), name)
         setattr(sys.modules[package], name, value)

@@ -21,7 +21,7 @@ from typing import (
 
 from localproviders import _rerank_verb as rerank_verb
 from localproviders._chat_request import make_chat_request
-from localproviders._did_you_mean import name_other_method
+from localproviders._did_you_mean import name_other_attribute
 from localproviders._http.stream import Stream
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._refusals import Refusals
@@ -118,7 +118,7 @@ class ModelProvider(ABC):
         return refusals
 
     if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
-        __getattr__ = name_other_method
+        __getattr__ = name_other_attribute
 
     def __enter__(self) -> Self:
         return self

@@ -17,6 +17,7 @@ from typing import (
     Dict,
     Generic,
     Iterable,
+    Iterator,
     List,
     Literal,
     Mapping,
@@ -24,9 +25,15 @@ from typing import (
     Sequence,
     Tuple,
     TypeVar,
+    overload,
 )
 
-from localproviders._did_you_mean import name_other_attribute
+from localproviders._did_you_mean import (
+    ContentHolder,
+    name_other_attribute,
+    refuse_item,
+    refuse_use,
+)
 from localproviders._record import (
     CONTENT,
     RAW,
@@ -138,7 +145,7 @@ class TokenLogprob(Record):
         self._keep_as_tuples("top")
 
 
-class CompletionChunk:
+class CompletionChunk(ContentHolder):
     """A chunk of a streamed answer. Its `str` is its `text`.
 
     Attributes:
@@ -212,6 +219,7 @@ class CompletionChunk:
 
     if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
         __getattr__ = name_other_attribute
+        __getitem__ = refuse_item
 
     @property
     def has_content(self) -> bool:
@@ -333,7 +341,7 @@ def _call_text(call: ToolCall) -> str:
 
 
 @record
-class CompletionResponse(Record):
+class CompletionResponse(ContentHolder, Record):
     """A complete answer of a model.
 
     Its `str` is the text. An answer without text is shown as one line with its tool calls, its
@@ -386,6 +394,8 @@ class CompletionResponse(Record):
         default=(), metadata=loads_each(ServerAttempt.from_dict)
     )
     raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)
+
+    _content = "text"
 
     def __post_init__(self) -> None:
         self._keep_as_tuples("tool_calls", "logprobs", "warnings", "tried")
@@ -450,7 +460,9 @@ def _load_vectors(rows: Sequence[Sequence[float]]) -> Tuple[Vector, ...]:
 class EmbeddingResponse(Record):
     """Vectors, one for each text, in the order of the texts.
 
-    Its `str` is one line: the number of vectors, their length and the model.
+    It is a sequence of its vectors: ``len(response)``, ``response[0]`` and ``for vector in
+    response``. ``numpy.array(response)`` is the matrix of `to_numpy`. Its `str` is one line: the
+    number of vectors, their length and the model.
 
     Attributes:
         vectors: The vectors as packed 32-bit floats, all of the same length.
@@ -500,6 +512,25 @@ class EmbeddingResponse(Record):
     def _repr_markdown_(self) -> str:
         facts = [str(self), count_of(self.usage.prompt_tokens, "tokens")]
         return facts_and_warnings(facts, self.warnings)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __iter__(self) -> Iterator[Vector]:
+        return iter(self.vectors)
+
+    @overload
+    def __getitem__(self, index: int) -> Vector: ...
+    @overload
+    def __getitem__(self, index: slice) -> Tuple[Vector, ...]: ...
+
+    def __getitem__(self, index: Any) -> Any:
+        return refuse_item(self, index) if isinstance(index, str) else self.vectors[index]
+
+    def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> Matrix:
+        if copy is False:
+            raise ValueError("the vectors can become an array only by copying them")
+        return self.to_numpy() if dtype is None else self.to_numpy().astype(dtype)
 
     @property
     def dimensions(self) -> int:
@@ -558,10 +589,12 @@ T = TypeVar("T")
 
 
 @record
-class Parsed(Record, Generic[T]):
+class Parsed(ContentHolder, Record, Generic[T]):
     """A value from an answer, checked against its schema. Its `str` is the `str` of the value.
 
-    Two instances are equal if all three fields are equal. The hash does not depend on the value,
+    A `Parsed` is not its value. Its truth value is an error if the value has one of its own,
+    such as a `bool`, a number, a text or a list. Two instances are equal if all three fields are equal. The
+    hash does not depend on the value,
     because the value may change, and often has no hash. An ordinary dataclass, for example, has
     none.
 
@@ -576,8 +609,19 @@ class Parsed(Record, Generic[T]):
     response: CompletionResponse = field(metadata=loads(CompletionResponse.from_dict))
     attempts: int = 1
 
+    _content = "value"
+
     def __hash__(self) -> int:
         return hash((self.response, self.attempts))
+
+    if not TYPE_CHECKING:
+
+        def __bool__(self) -> bool:
+            # A model that answers `false` must not be read as true.
+            kind = type(self.value)
+            if self.value is None or hasattr(kind, "__bool__") or hasattr(kind, "__len__"):
+                refuse_use(self)
+            return True
 
     def __str__(self) -> str:
         return str(self.value)
@@ -623,7 +667,7 @@ class ToolStep(Line):
 
 
 @record
-class ToolRun(Record):
+class ToolRun(ContentHolder, Record):
     """A complete conversation in which the model called tools.
 
     Its `str` is the last answer.
@@ -641,6 +685,8 @@ class ToolRun(Record):
         metadata=loads_each(CompletionResponse.from_dict)
     )
     steps: Tuple[ToolStep, ...] = field(default=(), metadata=loads_each(ToolStep.from_dict))
+
+    _content = "text"
 
     def __post_init__(self) -> None:
         self._keep_as_tuples("messages", "responses", "steps")
