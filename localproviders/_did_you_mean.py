@@ -99,6 +99,11 @@ def refuse_use(value: object, *_: object) -> NoReturn:
     raise TypeError(f"{_kind(value)!r} object cannot be used like its content; {words}")
 
 
+def refuse_call(value: object, *_: object, **__: object) -> NoReturn:
+    """Raise the error for a provider that is called like a function."""
+    raise TypeError(f"{_kind(value)!r} object is not callable; call its method chat(messages)")
+
+
 def warn_of_comparison(value: object, own: str, other: object) -> None:
     """Warn if a value is compared with something like its content, which it never equals.
 

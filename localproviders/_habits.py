@@ -9,9 +9,9 @@ from typing import Mapping, Tuple
 
 #: For each keyword of this package, the names of the same argument in other clients and servers.
 OTHER_NAMES: Mapping[str, str] = {
-    "host": "base_url url api_base endpoint address server",
-    "base_url": "host url api_base endpoint address server",
-    "api_key": "key token api_token",
+    "host": "base_url url api_base endpoint address server api_url server_url ollama_host api_host",
+    "base_url": "host url api_base endpoint address server api_url server_url server_api_host",
+    "api_key": "key token api_token openai_api_key",
     "timeout": "total total_s timeout_s request_timeout read_timeout",
     "ca_bundle": "cafile ca_certs",
     "client_cert": "cert",
@@ -25,21 +25,34 @@ OTHER_NAMES: Mapping[str, str] = {
     "total_s": "total timeout",
     "connect_s": "connect",
     "idle_s": "read",
-    "model": "name model_name model_id",
-    "texts": "input inputs text prompt",
+    "model": "name model_name model_id llm engine deployment repo_id model_key model_path",
+    "messages": "prompt input inputs message contents content query question user_message"
+    " conversation user_prompt user_msg text",
+    "text": "prompt messages message input content string",
+    "system": "system_prompt system_message system_instruction instructions preamble",
+    "texts": "input inputs text prompt documents document sentences content contents query strings"
+    " messages",
     "dimensions": "dims output_dimensionality",
-    "batch_size": "chunk_size",
-    "on_progress": "callback progress",
+    "batch_size": "chunk_size embed_batch_size",
+    "on_progress": "callback progress progress_callback on_download_progress",
     "listeners": "callback callbacks",
     "context_length": "num_ctx n_ctx context_window context_size max_context_length",
     "keep_alive": "ttl ttl_s",
-    "max_tokens": "num_predict n_predict max_new_tokens max_completion_tokens max_output_tokens",
-    "repeat_penalty": "repetition_penalty",
+    "max_tokens": "num_predict n_predict max_new_tokens max_completion_tokens max_output_tokens"
+    " max_length maxTokens max_tokens_to_sample maxOutputTokens num_output",
+    "repeat_penalty": "repetition_penalty repeatPenalty",
     "response_schema": "format response_format json_schema schema response_model",
-    "stop": "stop_sequences",
-    "thinking": "think reasoning reasoning_effort",
-    "tools": "functions",
-    "max_rounds": "max_iterations max_turns max_steps max_tool_calls recursion_limit",
+    "seed": "random_seed random_state",
+    "stop": "stop_sequences stop_strings stop_words stopStrings",
+    "thinking": "think reasoning reasoning_effort enable_thinking thinking_config thinking_budget"
+    " reasoning_budget",
+    "tools": "functions function_declarations tool",
+    "tool_choice": "function_call tool_config",
+    "on_step": "callback callbacks on_tool_call on_message verbose",
+    "on_tool_error": "handle_tool_error handle_parsing_errors",
+    "cancel": "cancel_token cancellation_token abort stop_event",
+    "max_rounds": "max_iterations max_tool_rounds max_loops max_prediction_rounds iterations"
+    " max_tool_iterations max_turns max_steps max_tool_calls recursion_limit",
 }
 
 #: For each method of a provider, the names of the same thing in other clients.
@@ -170,6 +183,12 @@ ATTRIBUTE_ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "ModelProvider",
         "call chat() in several threads: ThreadPoolExecutor(4).map(provider.chat, texts)",
     ),
+    (
+        "chats start_chat create_chat conversation memory history messages_history act_session",
+        "ModelProvider",
+        "keep the messages in a list, and pass the list to chat()",
+    ),
+    ("act agent create_agent", "ModelProvider", "call run_tools(text, [function])"),
     (
         "with_retry",
         "ModelProvider",
@@ -303,7 +322,8 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "leave it out, and pass on_progress=function to get the progress reports",
     ),
     (
-        "options",
+        "options config generation_config generation_kwargs model_kwargs additional_kwargs"
+        " sampling_params parameters default_options",
         "temperature",
         "pass each option as a keyword, such as temperature=0, context_length=8192 (num_ctx) or "
         "max_tokens=100 (num_predict)",
@@ -337,7 +357,42 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "pass extra_body={'parallel_tool_calls': False} if the server has this field",
     ),
     (
-        "n user logit_bias metadata service_tier mirostat mirostat_eta mirostat_tau typical_p "
+        "n best_of num_return_sequences candidate_count num_completions",
+        "temperature",
+        "leave it out: a call returns one answer; call it again for another one",
+    ),
+    ("do_sample", "temperature", "leave it out; temperature=0 replaces do_sample=False"),
+    (
+        "history chat_history memory previous_messages context session_id conversation_id",
+        "messages",
+        "pass the earlier messages and the new one as one list",
+    ),
+    (
+        "num_beams return_full_text pad_token_id eos_token_id use_cache device device_map "
+        "torch_dtype trust_remote_code no_repeat_ngram_size length_penalty early_stopping "
+        "skip_special_tokens tokenizer echo raw template safety_settings store",
+        "temperature",
+        "leave it out: the server has its own rules",
+    ),
+    ("streaming stream_options", "messages", "leave it out, and call stream() to get chunks"),
+    (
+        "streaming_callback stream_callback on_token on_chunk on_prediction_fragment",
+        "messages",
+        "leave it out, and call stream(): each chunk has a .text",
+    ),
+    (
+        "callback callbacks callback_manager verbose hooks",
+        "messages",
+        "leave it out; the provider takes listeners=[function]",
+    ),
+    (
+        "grammar guided_json guided_choice guided_regex",
+        "response_schema",
+        "pass response_schema with a JSON Schema, or call parse() with a type",
+    ),
+    ("suffix prefix", "messages", "call complete(CompletionRequest(prompt=..., suffix=...))"),
+    (
+        "user logit_bias metadata service_tier mirostat mirostat_eta mirostat_tau typical_p "
         "repeat_last_n num_gpu num_thread num_batch",
         "extra_body",
         "pass it in extra_body, under the server's name, if the server has this field",
@@ -354,7 +409,22 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "strategy",
         "pass it to a provider in the list, as in [OllamaProvider(headers=headers)]",
     ),
-    ("num_ctx n_ctx", "listeners", "pass context_length=8192 to each call"),
+    (
+        "generation_kwargs generation_config model_kwargs additional_kwargs default_options "
+        "sampling_params",
+        "listeners",
+        "pass each option to each call, as in chat(text, temperature=0)",
+    ),
+    ("system system_prompt system_message instructions", "listeners", "pass system to each call"),
+    (
+        "n_gpu_layers n_threads n_batch chat_format verbose device device_map torch_dtype "
+        "trust_remote_code organization project http_client http_async_client client session "
+        "is_chat_model is_function_calling_model tokenizer",
+        "listeners",
+        "leave it out: the server has its own options",
+    ),
+    ("streaming", "listeners", "call stream() to get chunks, and chat() to get a whole answer"),
+    ("num_ctx n_ctx context_window", "listeners", "pass context_length=8192 to each call"),
     ("num_predict", "listeners", "pass max_tokens=100 to each call"),
     ("think", "listeners", "pass thinking=True to each call"),
     ("stream", "listeners", "call stream() to get chunks, and chat() to get a whole answer"),
@@ -383,6 +453,12 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ("options", "context_length", "pass each option as a keyword, such as context_length=4096"),
     ("num_ctx", "texts", "leave it out, and call load(model, context_length=8192) before"),
     ("options", "texts", "leave it out: embed() has dimensions, truncate and keep_alive"),
+    (
+        "normalize normalize_embeddings encoding_format convert_to_numpy convert_to_tensor "
+        "show_progress_bar task_type input_type prompt_name user",
+        "texts",
+        "leave it out; to_numpy() of the result returns a matrix",
+    ),
     ("format stream images image temperature max_tokens seed tools", "texts", "leave it out"),
     *(
         row
@@ -399,7 +475,7 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
                 "pass it to the provider: OllamaProvider(retry=RetryPolicy(attempts=3))",
             ),
             (
-                "verify ca_bundle proxies proxy api_key listeners headers",
+                "verify ca_bundle proxies proxy api_key listeners headers extra_headers",
                 parameter,
                 "pass it to the provider, such as OllamaProvider(headers=headers)",
             ),

@@ -21,7 +21,7 @@ from typing import (
 
 from localproviders import _rerank_verb as rerank_verb
 from localproviders._chat_request import make_chat_request
-from localproviders._did_you_mean import name_other_attribute
+from localproviders._did_you_mean import OtherRoute, name_other_attribute, refuse_call
 from localproviders._http.stream import Stream
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._refusals import Refusals
@@ -119,6 +119,7 @@ class ModelProvider(ABC):
 
     if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
         __getattr__ = name_other_attribute
+        __call__ = refuse_call
 
     def __enter__(self) -> Self:
         return self
@@ -934,6 +935,11 @@ class ModelProvider(ABC):
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream_tools")
         rules = tool_loop.rules_of(max_rounds, on_tool_error, on_step, text_calls, parallel)
         return tool_loop.stream_tools(self, request, rules, timeout, cancel)
+
+
+# Scripts for OpenAI's client call `chat.completions.create`.
+_chat: Any = ModelProvider.chat
+_chat.completions = OtherRoute("call chat(messages), or stream(messages), on the provider")
 
 
 #: Returns the request for the arguments of a method with messages: see `make_chat_request`.

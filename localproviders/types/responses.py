@@ -593,10 +593,9 @@ class Parsed(ContentHolder, Record, Generic[T]):
     """A value from an answer, checked against its schema. Its `str` is the `str` of the value.
 
     A `Parsed` is not its value. Its truth value is an error if the value has one of its own,
-    such as a `bool`, a number, a text or a list. Two instances are equal if all three fields are equal. The
-    hash does not depend on the value,
-    because the value may change, and often has no hash. An ordinary dataclass, for example, has
-    none.
+    such as a `bool`, a number, a text or a list. Two instances are equal if all three fields are
+    equal. The hash does not depend on the value, because the value may change, and often has no
+    hash. An ordinary dataclass, for example, has none.
 
     Attributes:
         value: The value, an instance of the requested type. `to_dict` returns it as plain
