@@ -5,7 +5,7 @@ Only an error needs these tables: `_did_you_mean` imports them when an error is 
 
 from __future__ import annotations
 
-from typing import Mapping, Tuple
+from typing import Mapping, Set, Tuple
 
 #: For each keyword of this package, the names of the same argument in other clients and servers.
 OTHER_NAMES: Mapping[str, str] = {
@@ -81,8 +81,7 @@ OTHER_ATTRIBUTES: Mapping[str, str] = {
     " delta_text result text_stream body",
     "thinking": "reasoning reasoning_content thoughts thinking_content",
     "finish_reason": "done_reason stop_reason done",
-    "usage": "eval_count prompt_eval_count usage_metadata token_usage total_tokens prompt_tokens"
-    " completion_tokens input_tokens output_tokens",
+    "usage": "eval_count prompt_eval_count usage_metadata token_usage input_tokens output_tokens",
     "server_timings": "eval_duration prompt_eval_duration load_duration total_duration",
     "timings": "duration elapsed latency response_ms",
     "prompt_tokens": "input_tokens prompt_token_count prompt_eval_count",
@@ -122,7 +121,7 @@ OTHER_ATTRIBUTES: Mapping[str, str] = {
 #: advice.
 ATTRIBUTE_ADVICE: Tuple[Tuple[str, str, str], ...] = (
     (
-        "choices candidates generations outputs alternatives",
+        "choices candidates generations outputs alternatives message",
         "CompletionResponse",
         "write .text for the text, .message for the message, and .tool_calls for the tool calls",
     ),
@@ -287,7 +286,7 @@ POSITION_ADVICE: Mapping[str, str] = {
 }
 
 #: The parts of values whose attributes are often looked up on the value itself.
-PARTS: Tuple[str, ...] = ("value", "usage", "response", "capabilities", "call")
+PARTS: Tuple[str, ...] = ("usage", "response", "capabilities", "call")
 
 #: What to write for the content of a value: the attribute that a value must have, and the advice.
 CONTENT_ADVICE: Tuple[Tuple[str, str], ...] = (
@@ -521,25 +520,32 @@ def words_for_attribute(value: object, name: str) -> str:
     """Return what to write for an attribute that a value does not have, or an empty string."""
     if _has(value, name):
         return ""  # the error is from within a property, whose own words are better
-    part = _part_with(value, name)
-    if part:
-        return f"write .{part}.{name}"
-    classes = {cls.__name__ for cls in type(value).__mro__}
-    for words, kinds, advice in ATTRIBUTE_ADVICE:
-        if name in words.split() and classes & {*kinds.split()}:
-            return advice
-    others = OTHER_METHODS if "ModelProvider" in classes else OTHER_ATTRIBUTES
+    value_of_it = _fields(value).get("value")
+    if isinstance(value_of_it, dict) and name in value_of_it:
+        return f"write .value[{name!r}]"
+    if value_of_it is not None and _has(value_of_it, name):
+        return f"write .value.{name}"
+    advice = _advice(value, name)
+    if advice:
+        return advice
+    others = OTHER_METHODS if "ModelProvider" in _classes(value) else OTHER_ATTRIBUTES
     for own, words in others.items():
         if name in words.split() and _has(value, own):
             return f"did you mean {own!r}?"
+    part = _part_with(value, name)
+    if part:
+        return f"write .{part}.{name}"
     text = next((own for own in ("text", "content") if _has(value, own)), "")
-    return f"write .{text}.{name}" if text and hasattr(str, name) else ""
+    if text and hasattr(str, name):
+        return f"write .{text}.{name}"
+    return words_for_content(value) if "Parsed" in _classes(value) else ""
 
 
 def words_for_item(value: object, key: object) -> str:
     """Return what to write for ``value[key]``."""
     if isinstance(key, str) and key.isidentifier() and key[0] != "_":
-        words = f"write .{key}" if _has(value, key) else words_for_attribute(value, key)
+        exists = f"write .{key}" if _has(value, key) else ""
+        words = _advice(value, key) or exists or words_for_attribute(value, key)
         if words:
             return words
     if hasattr(type(_fields(value).get("value")), "__getitem__"):
@@ -552,10 +558,20 @@ def words_for_content(value: object) -> str:
     return next((advice for own, advice in CONTENT_ADVICE if _has(value, own)), "")
 
 
+def _advice(value: object, name: str) -> str:
+    classes = _classes(value)
+    rows = (row for row in ATTRIBUTE_ADVICE if name in row[0].split())
+    return next((advice for _, kinds, advice in rows if classes & {*kinds.split()}), "")
+
+
+def _classes(value: object) -> Set[str]:
+    return {cls.__name__ for cls in type(value).__mro__}
+
+
 def _part_with(value: object, name: str) -> str:
     """Return the name of the part of a value that has an attribute, or an empty string."""
-    fields = _fields(value)
-    return next((own for own in PARTS if own in fields and _has(fields[own], name)), "")
+    parts = ((own, _fields(value).get(own)) for own in PARTS)
+    return next((own for own, part in parts if part is not None and _has(part, name)), "")
 
 
 def _has(value: object, name: str) -> bool:

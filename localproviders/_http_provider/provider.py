@@ -43,6 +43,7 @@ from localproviders._signatures import (
 )
 from localproviders._token_estimate import Calibration
 from localproviders.errors import (
+    CapabilityError,
     ConfigurationError,
     ContextOverflowError,
     ModelError,

@@ -545,9 +545,11 @@ def as_tuple(name: str, values: Any) -> Tuple[Any, ...]:
     if type(values) is tuple:
         return values
     try:
-        each = iter(values)
+        each = None if isinstance(values, Record) else iter(values)
     except TypeError:
-        raise ValueError(f"{name} is {kind_of(values)}, and must be a list") from None
+        each = None
+    if each is None:
+        raise ValueError(f"{name} is {kind_of(values)}, and must be a list")
     return tuple(each)
 
 

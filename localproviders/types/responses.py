@@ -622,6 +622,9 @@ class Parsed(ContentHolder, Record, Generic[T]):
                 refuse_use(self)
             return True
 
+        def __iter__(self) -> Any:
+            refuse_item(self, 0)  # such as for ``DataFrame(parsed)``
+
     def __str__(self) -> str:
         return str(self.value)
 
