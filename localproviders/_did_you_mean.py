@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import islice
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Iterable, List, NoReturn, Optional, Tuple, TypeVar
 
 T = TypeVar("T")
@@ -131,6 +132,9 @@ class ContentHolder:
         def __bool__(self) -> bool:
             return True  # without this method, Python would call `__len__`
 
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
 
 def refuse_position(cls: type) -> TypeError:
     """Return the error for a constructor that was called with values without names."""
@@ -183,6 +187,27 @@ class OtherRoute:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"there is no method {name!r} here; {self._advice}")
+
+
+def missing_name(module: str, name: str, known: Iterable[str], caller: FrameType) -> Exception:
+    """Return the error for a name that a module does not have.
+
+    It is an `ImportError` for ``from module import name``: there, Python would replace an
+    `AttributeError` by one without the suggestion.
+
+    Args:
+        module: Name of the module.
+        name: The name.
+        known: The public names of the module.
+        caller: The frame that uses the name.
+    """
+    from opcode import opmap
+
+    words = other_public_name(name, known)
+    code, at = caller.f_code.co_code, caller.f_lasti
+    if words and 0 <= at < len(code) and code[at] == opmap["IMPORT_FROM"]:
+        return ImportError(f"cannot import name {name!r} from {module!r}{words}")
+    return AttributeError(f"module {module!r} has no attribute {name!r}{words}")
 
 
 def other_public_name(name: str, known: Iterable[str]) -> str:

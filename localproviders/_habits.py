@@ -29,6 +29,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "messages": "prompt input inputs message contents content query question user_message"
     " conversation user_prompt user_msg text",
     "text": "prompt messages message input content string",
+    "content": "parts text message",
     "system": "system_prompt system_message system_instruction instructions preamble",
     "texts": "input inputs text prompt documents document sentences content contents query strings"
     " messages",
@@ -57,7 +58,7 @@ OTHER_NAMES: Mapping[str, str] = {
 
 #: For each method of a provider, the names of the same thing in other clients.
 OTHER_METHODS: Mapping[str, str] = {
-    "list_models": "list models get_models list_local_models list_downloaded_models",
+    "list_models": "list get_models list_local_models list_downloaded_models",
     "loaded_models": "ps list_loaded_models",
     "chat": "generate completions responses messages invoke complete_chat create_chat_completion"
     " create_completion create_message chat_completion completion predict respond run call ask"
@@ -131,7 +132,7 @@ ATTRIBUTE_ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "write .text for the text, and .tool_calls for the tool calls",
     ),
     (
-        "choices delta message content response",
+        "choices delta message content response text_stream usage finish_reason tool_calls model",
         "Stream ToolStream",
         "iterate over it: each chunk has a .text; .result() returns the whole result",
     ),
@@ -167,10 +168,16 @@ ATTRIBUTE_ADVICE: Tuple[Tuple[str, str, str], ...] = (
     (
         "embeddings embed_documents embed_query get_text_embedding get_query_embedding encode"
         " get_text_embedding_batch create_embedding embed_content feature_extraction"
-        " embed_text embed_texts",
+        " embed_text embed_texts embedding",
         "ModelProvider",
         "call embed(texts), whose result has the vectors in .vectors",
     ),
+    (
+        "models",
+        "ModelProvider",
+        "call list_models() for the list, and chat(messages) for an answer",
+    ),
+    ("llm", "ModelProvider", "call chat(messages, model=name)"),
     ("beta", "ModelProvider", "call parse(messages, City), or chat(messages)"),
     (
         "ainvoke achat agenerate acomplete astream acompletion abatch",
@@ -260,7 +267,7 @@ PUBLIC_ADVICE: Tuple[Tuple[str, str], ...] = (
     ),
     ("list ps pull show push", "write OllamaProvider().list_models(), .pull(model) and others"),
     (
-        "pipeline llm model provider client connect",
+        "pipeline llm model client connect",
         "write create_default_provider(), OllamaProvider() or another provider",
     ),
     ("stream stream_chat", "write OllamaProvider().stream(text), or another provider"),

@@ -33,10 +33,10 @@ from typing import (
 )
 
 from localproviders._did_you_mean import (
-    did_you_mean,
     name_other_attribute,
     refuse_item,
     refuse_position,
+    suggest_keyword,
     warn_of_comparison,
 )
 from localproviders._redact import each_on_one_line, in_markdown
@@ -395,7 +395,7 @@ class Record:
         for key in data:
             if key not in known or "raw" in known[key].metadata:
                 raise ValueError(
-                    f"{cls.__name__} has no field {key!r}{did_you_mean(key, list(known))}"
+                    f"{cls.__name__} has no field {key!r}{suggest_keyword(key, known)}"
                 )
         loaded = {key: _loaded(known[key], value) for key, value in data.items()}
         try:

@@ -625,6 +625,11 @@ class Parsed(ContentHolder, Record, Generic[T]):
         def __iter__(self) -> Any:
             refuse_item(self, 0)  # such as for ``DataFrame(parsed)``
 
+        __float__ = __int__ = __lt__ = __le__ = __gt__ = __ge__ = refuse_use
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
+
     def __str__(self) -> str:
         return str(self.value)
 
