@@ -10,6 +10,18 @@ from typing import TYPE_CHECKING, Any, Iterable, List, NoReturn, Optional, Tuple
 T = TypeVar("T")
 
 
+def _names() -> Any:
+    from localproviders import _habits  # only an error needs these tables
+
+    return _habits
+
+
+def _keywords() -> Any:
+    from localproviders import _other_keywords  # only an error needs these tables
+
+    return _other_keywords
+
+
 def did_you_mean(word: str, known: List[str]) -> str:
     """Return a suggestion such as "; did you mean 'x'?", or an empty string.
 
@@ -48,16 +60,15 @@ def suggest_keyword(keyword: str, known: Iterable[str]) -> str:
         keyword: The keyword that the caller passed.
         known: The names of the parameters of the function that was called.
     """
-    from localproviders import _habits  # needed only for errors, like the other imports below
-
     names = sorted(known)
-    for keywords, parameter, advice in _habits.ADVICE:
+    for keywords, parameter, advice in _keywords().ADVICE:
         if parameter in names and keyword in keywords.split():
             return f"; {advice}"
-    for own, others in _habits.OTHER_NAMES.items():
+    for own, others in _keywords().OTHER_NAMES.items():
         if own in names and keyword in others.split():
             return f"; did you mean {own!r}?"
-    if keyword in _habits.FOR_AN_ANSWER and "messages" in names and "temperature" not in names:
+    is_for_prompts = "messages" in names and "temperature" not in names
+    if is_for_prompts and keyword in _keywords().FOR_AN_ANSWER:
         return "; leave it out: it does not change the prompt"
     return did_you_mean(keyword, names)
 
@@ -72,9 +83,7 @@ def name_other_attribute(value: object, name: str) -> Any:
     """
     # A private name is one of Python's protocols, or of a value that is not complete yet.
     if name[:1] != "_":
-        from localproviders import _habits
-
-        words = _habits.words_for_attribute(value, name)
+        words = _names().words_for_attribute(value, name)
         if words:
             raise AttributeError(f"{_kind(value)!r} object has no attribute {name!r}; {words}")
     return object.__getattribute__(value, name)  # raises Python's own error
@@ -86,17 +95,13 @@ def refuse_item(value: object, key: object) -> NoReturn:
     This is the `__getitem__` of the values. Python also calls it, with numbers, for values
     without `__iter__` in ``for`` and ``in``, and in functions such as `list` and `dict`.
     """
-    from localproviders import _habits
-
-    words = _habits.words_for_item(value, key)
+    words = _names().words_for_item(value, key)
     raise TypeError(f"{_kind(value)!r} object is neither a dictionary nor a list; {words}")
 
 
 def refuse_use(value: object, *_: object) -> NoReturn:
     """Raise the error for a value that is used like its content, such as in ``len(value)``."""
-    from localproviders import _habits
-
-    words = _habits.words_for_content(value)
+    words = _names().words_for_content(value)
     raise TypeError(f"{_kind(value)!r} object cannot be used like its content; {words}")
 
 
@@ -138,9 +143,7 @@ class ContentHolder:
 
 def refuse_position(cls: type) -> TypeError:
     """Return the error for a constructor that was called with values without names."""
-    from localproviders import _habits
-
-    words = _habits.POSITION_ADVICE.get(cls.__name__)
+    words = _names().POSITION_ADVICE.get(cls.__name__)
     more = f"; {words}" if words else ""
     return TypeError(f"{cls.__name__}() takes keyword arguments only{more}")
 
@@ -218,13 +221,11 @@ def other_public_name(name: str, known: Iterable[str]) -> str:
     """
     if name[:1] == "_":
         return ""
-    from localproviders import _habits
-
     names = list(known)
-    for words, advice in _habits.PUBLIC_ADVICE if "OllamaProvider" in names else ():
+    for words, advice in _names().PUBLIC_ADVICE if "OllamaProvider" in names else ():
         if name in words.split():
             return f"; {advice}"
-    for own, words in _habits.OTHER_PUBLIC_NAMES.items():
+    for own, words in _names().OTHER_PUBLIC_NAMES.items():
         if own in names and name in words.split():
             return f"; did you mean {own!r}?"
     return did_you_mean(name, names) if name[:1].isupper() else ""

@@ -118,8 +118,7 @@ class ModelProvider(ABC):
         return refusals
 
     if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
-        __getattr__ = name_other_attribute
-        __call__ = refuse_call
+        __getattr__, __call__ = name_other_attribute, refuse_call
 
     def __enter__(self) -> Self:
         return self
@@ -516,6 +515,9 @@ class ModelProvider(ABC):
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="chat")
         with RunningVerb("chat"):
             return self.complete(request, timeout=timeout, cancel=cancel)
+
+    # Scripts for OpenAI's client call `chat.completions.create`.
+    vars(chat)["completions"] = OtherRoute("call chat(messages), or stream(messages)")
 
     @accept_absent
     @show_keywords(RequestFields, CompletionRequest)
@@ -935,11 +937,6 @@ class ModelProvider(ABC):
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream_tools")
         rules = tool_loop.rules_of(max_rounds, on_tool_error, on_step, text_calls, parallel)
         return tool_loop.stream_tools(self, request, rules, timeout, cancel)
-
-
-# Scripts for OpenAI's client call `chat.completions.create`.
-_chat: Any = ModelProvider.chat
-_chat.completions = OtherRoute("call chat(messages), or stream(messages), on the provider")
 
 
 #: Returns the request for the arguments of a method with messages: see `make_chat_request`.

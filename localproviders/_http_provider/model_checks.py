@@ -167,6 +167,8 @@ def suggest_after(
 
     The result is None if the text of the server names no ability, or its list no such model.
     """
+    if not error.model:  # such as the error of a list of models, which must not ask for the list
+        return None
     text = error.server_message or ""
     for ability, pattern in _REFUSED_ABILITIES.items():
         if re.search(pattern, text, re.IGNORECASE):

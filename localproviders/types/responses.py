@@ -17,15 +17,12 @@ from typing import (
     Dict,
     Generic,
     Iterable,
-    Iterator,
-    List,
     Literal,
     Mapping,
     Optional,
     Sequence,
     Tuple,
     TypeVar,
-    overload,
 )
 
 from localproviders._did_you_mean import (
@@ -55,17 +52,9 @@ from localproviders._redact import (
     shortened,
 )
 from localproviders._signatures import Vector
-from localproviders.errors import DependencyError
 from localproviders.types.messages import Message, ToolCall
 from localproviders.types.models import Progress
-
-if TYPE_CHECKING:
-    import numpy
-    from typing_extensions import TypeAlias
-
-    Matrix: TypeAlias = "numpy.ndarray[Any, Any]"
-else:
-    Matrix = Any  # numpy is optional
+from localproviders.types.vectors import VectorSequence
 
 
 @record
@@ -457,7 +446,7 @@ def _load_vectors(rows: Sequence[Sequence[float]]) -> Tuple[Vector, ...]:
 
 
 @record
-class EmbeddingResponse(Record):
+class EmbeddingResponse(VectorSequence, Record):
     """Vectors, one for each text, in the order of the texts.
 
     It is a sequence of its vectors: ``len(response)``, ``response[0]`` and ``for vector in
@@ -512,52 +501,6 @@ class EmbeddingResponse(Record):
     def _repr_markdown_(self) -> str:
         facts = [str(self), count_of(self.usage.prompt_tokens, "tokens")]
         return facts_and_warnings(facts, self.warnings)
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def __iter__(self) -> Iterator[Vector]:
-        return iter(self.vectors)
-
-    @overload
-    def __getitem__(self, index: int) -> Vector: ...
-    @overload
-    def __getitem__(self, index: slice) -> Tuple[Vector, ...]: ...
-
-    def __getitem__(self, index: Any) -> Any:
-        return refuse_item(self, index) if isinstance(index, str) else self.vectors[index]
-
-    def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> Matrix:
-        if copy is False:
-            raise ValueError("the vectors can become an array only by copying them")
-        return self.to_numpy() if dtype is None else self.to_numpy().astype(dtype)
-
-    @property
-    def dimensions(self) -> int:
-        """Length of each vector."""
-        return len(self.vectors[0])
-
-    @property
-    def embeddings(self) -> List[List[float]]:
-        """The vectors as lists of floats. Each access makes new lists."""
-        return [list(vector) for vector in self.vectors]
-
-    def to_numpy(self) -> Matrix:
-        """Return a copy of the vectors as one float32 matrix, with a row for each text.
-
-        Raises:
-            DependencyError: numpy is not installed.
-        """
-        try:
-            import numpy as np
-        except ImportError:
-            raise DependencyError(
-                "to_numpy needs numpy, which is not installed", hint="python -m pip install numpy"
-            ) from None
-        matrix = np.empty((len(self.vectors), self.dimensions), dtype=np.float32)
-        for row, vector in enumerate(self.vectors):
-            matrix[row] = np.frombuffer(vector, dtype=np.float32)
-        return matrix
 
 
 #: The source of a count. ``exact``: the server counted. ``calibrated``: estimated from the
