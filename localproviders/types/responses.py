@@ -566,7 +566,7 @@ class Parsed(ContentHolder, Record, Generic[T]):
             return True
 
         def __iter__(self) -> Any:
-            refuse_item(self, 0)  # such as for ``DataFrame(parsed)``
+            refuse_use(self)  # such as for ``DataFrame(parsed)``
 
         __float__ = __int__ = __lt__ = __le__ = __gt__ = __ge__ = refuse_use
 

@@ -156,7 +156,7 @@ _LINES: List[Tuple[str, Any, str]] = [
     ("it.icd", _parsed({"icd": "K35"}), "write .value['icd']"),
     ("it.items()", _parsed({"icd": "K35"}), "write .value.items"),
     ("it[0]", _parsed([1]), "write .value[0]"),
-    ("[each for each in it]", _parsed([1]), "write .value[0]"),
+    ("[each for each in it]", _parsed([1]), "the value is .value"),
     ("len(it)", _parsed([1]), "the value is .value"),
     ("it.upper()", _parsed("a"), "write .value.upper"),
     ("it + 1", _parsed(1), "the value is .value"),

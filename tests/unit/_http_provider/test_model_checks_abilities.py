@@ -260,15 +260,20 @@ def test_a_refusal_for_the_wrong_kind_of_model_names_models_of_the_right_kind() 
     assert chatting.value.hint == "models of this server that can: llama3.2:latest"
 
 
-@pytest.mark.parametrize("listing", [{"models": []}, {"error": "does not support embeddings"}])
-def test_a_refusal_keeps_its_hint_if_no_model_can_be_named(listing: Dict[str, Any]) -> None:
-    refusal = http_answer({"error": "model does not support embeddings"}, status="400 No")
-    lists = http_answer(listing, status="200 OK" if "models" in listing else "400 No")
-    with ScriptedServer(lambda each: [lists if each.method == "GET" else refusal]) as server:
-        with OllamaProvider(server.url) as provider, pytest.raises(CapabilityError) as caught:
-            provider.embed("Hi", model="m")
-        assert [each.path for each in server.exchanges] == ["/api/embed", "/api/tags"]
-    assert str(caught.value.hint).startswith("choose a model that has this ability")
+_REFUSAL = http_answer(
+    {"error": {"message": "This server does not support embeddings", "code": 501}},
+    status="501 Not Implemented",
+)
+
+
+@pytest.mark.parametrize("listing", [_REFUSAL, http_answer({"data": [{"id": "m"}]})])
+def test_a_refusal_keeps_its_hint_if_no_model_can_be_named(listing: bytes) -> None:
+    with ScriptedServer(lambda each: [listing if each.method == "GET" else _REFUSAL]) as server:
+        with OpenAICompatibleProvider(f"{server.url}/v1") as provider:
+            with pytest.raises(CapabilityError) as caught:
+                provider.embed("Hi", model="m")
+        assert [each.path for each in server.exchanges] == ["/v1/embeddings", "/v1/models"]
+    assert str(caught.value.hint).startswith("choose a model with this ability")
 
 
 def test_an_unknown_model_is_refused_by_the_server_itself() -> None:
