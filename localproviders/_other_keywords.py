@@ -33,6 +33,8 @@ OTHER_NAMES: Mapping[str, str] = {
     "system": "system_prompt system_message system_instruction instructions preamble",
     "texts": "input inputs text prompt documents document sentences content contents query strings"
     " messages",
+    "documents": "texts passages docs sentences items",
+    "top_n": "top_k k limit",
     "dimensions": "dims output_dimensionality",
     "batch_size": "chunk_size embed_batch_size",
     "on_progress": "callback progress progress_callback on_download_progress",
@@ -117,6 +119,7 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "temperature",
         "leave it out: a call returns one answer; call it again for another one",
     ),
+    ("return_documents", "top_n", "leave it out: each result has its .document"),
     ("do_sample", "temperature", "leave it out; temperature=0 replaces do_sample=False"),
     (
         "history chat_history memory previous_messages context session_id conversation_id",

@@ -43,7 +43,7 @@ from localproviders import (
     types,
 )
 from localproviders.testing import FakeLMStudio, FakeOllama, FakeOpenAICompatible
-from localproviders.types import TokenCount, Usage
+from localproviders.types import RankedDocument, Ranking, TokenCount, Usage
 
 _MESSAGE = Message.user("hi")
 _CALL = ToolCall(id="1", name="weather", arguments={"city": "Paris"})
@@ -56,6 +56,9 @@ _RUN = ToolRun(messages=(_MESSAGE, _ANSWER.message), responses=(_ANSWER,))
 _STEP = ToolStep(call=_CALL, content="18C")
 _MODEL = ModelInfo(name="m", provider="p")
 _LOADED = LoadedModel(name="m", provider="p")
+_RANKING = Ranking(
+    results=(RankedDocument(index=0, score=0.5, document="a"),), model="m", provider="p"
+)
 _COUNT = TokenCount(tokens=3, source="exact")
 
 
@@ -137,6 +140,11 @@ _LINES: List[Tuple[str, Any, str]] = [
     ("dict(it)", Usage(), ".to_dict() makes a dictionary"),
     ("it[0]", _COUNT, "the number is .tokens"),
     ("it.count", _COUNT, "did you mean 'tokens'?"),
+    ("it['results'][0]", _RANKING, "write .results"),
+    ("it.data[0]", _RANKING, "did you mean 'results'?"),
+    ("it[0].relevance_score", _RANKING, "did you mean 'score'?"),
+    ("it[0]['document']['text']", _RANKING, "write .document"),
+    ("it[0].text", _RANKING, "did you mean 'document'?"),
     ("it['messages']", _RUN, "write .messages"),
     ("it.output", _RUN, "did you mean 'text'?"),
     ("it.usage", _RUN, "the last answer is .response"),
@@ -294,6 +302,11 @@ def test_the_vectors_are_a_sequence() -> None:
         _VECTORS[2]
 
 
+def test_a_ranking_is_a_sequence() -> None:
+    assert _RANKING[0] is _RANKING.results[0]
+    assert _RANKING[:1] == _RANKING.results
+
+
 def test_the_vectors_become_a_matrix() -> None:
     numpy = pytest.importorskip("numpy")
     assert numpy.array(_VECTORS).tolist() == [[1, 2], [3, 4]]
@@ -415,6 +428,21 @@ _KEYWORDS: List[Tuple[str, str, str]] = [
 def test_an_argument_of_another_client_is_answered(verb: str, keyword: str, words: str) -> None:
     with pytest.raises(TypeError) as caught:
         getattr(OllamaProvider(), verb)("Hi", **{keyword: 1})
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "words"),
+    [
+        ("top_k", "did you mean 'top_n'?"),
+        ("passages", "did you mean 'documents'?"),
+        ("return_documents", "each result has its .document"),
+    ],
+)
+def test_an_argument_of_another_ranker_is_answered(keyword: str, words: str) -> None:
+    rerank: Any = OpenAICompatibleProvider("http://127.0.0.1:9/v1", model="m").rerank
+    with pytest.raises(TypeError) as caught:
+        rerank("q", ["a"], **{keyword: 1})
     assert words in str(caught.value)
 
 
