@@ -21,7 +21,7 @@ from typing import (
 
 from localproviders import _rerank_verb as rerank_verb
 from localproviders._chat_request import make_chat_request
-from localproviders._did_you_mean import name_other_method
+from localproviders._did_you_mean import OtherRoute, name_other_attribute, refuse_call
 from localproviders._http.stream import Stream
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._refusals import Refusals
@@ -118,7 +118,7 @@ class ModelProvider(ABC):
         return refusals
 
     if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
-        __getattr__ = name_other_method
+        __getattr__, __call__ = name_other_attribute, refuse_call
 
     def __enter__(self) -> Self:
         return self
@@ -515,6 +515,9 @@ class ModelProvider(ABC):
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="chat")
         with RunningVerb("chat"):
             return self.complete(request, timeout=timeout, cancel=cancel)
+
+    # Scripts for OpenAI's client call `chat.completions.create`.
+    vars(chat)["completions"] = OtherRoute("call chat(messages), or stream(messages)")
 
     @accept_absent
     @show_keywords(RequestFields, CompletionRequest)

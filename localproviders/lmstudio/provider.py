@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, 
 from localproviders._address import parse_endpoint
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import Rule
+from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.stream import Stream
 from localproviders._http_provider.provider import EmbeddingExchange
@@ -242,7 +243,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is not a list of
                 models.
         """
-        return [entry.info for entry in self._catalog.list_entries(timeout, cancel)]
+        entries = self._catalog.list_entries(timeout, cancel)
+        return ListOf(entry.info for entry in entries)
 
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -310,7 +312,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is not a list of
                 models.
         """
-        return self._memory.loaded_models(timeout, cancel)
+        return ListOf(self._memory.loaded_models(timeout, cancel))
 
     @exact_keywords
     def load(

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any, List, Optional, Tuple
 
+from localproviders._did_you_mean import ListOf
 from localproviders._http.stream import Stream
 from localproviders._rerank_verb import RerankRequest
 from localproviders.config import ServerConfig
@@ -73,7 +74,7 @@ class HostedProvider(ModelProvider):
         if self._provider is not None:
             return self._provider.list_models(timeout=timeout, cancel=cancel)
         self._new_engine()  # raises an error if the file does not exist
-        return [ModelInfo(name=self._model, provider=self.name, loaded=False)]
+        return ListOf([ModelInfo(name=self._model, provider=self.name, loaded=False)])
 
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None

@@ -6,6 +6,7 @@ import contextlib
 import math
 from typing import Iterator, List, Optional, Union
 
+from localproviders._did_you_mean import ListOf
 from localproviders._http.stream import Stream
 from localproviders._rerank_verb import RerankRequest
 from localproviders._signatures import (
@@ -364,7 +365,7 @@ class LocalProvider(LocalProviderBase):
                     timeout=limits, cancel=cancel
                 ),
             )
-        return [info for each in lists for info in each]
+        return ListOf(info for each in lists for info in each)
 
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -447,7 +448,7 @@ class LocalProvider(LocalProviderBase):
                     timeout=limits, cancel=cancel
                 ),
             )
-        return [loaded for each in lists for loaded in each]
+        return ListOf(loaded for each in lists for loaded in each)
 
     @exact_keywords
     def load(

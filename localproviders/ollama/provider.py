@@ -18,6 +18,7 @@ from typing import (
 )
 
 from localproviders._dialect.common import Row, Vectors
+from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Body, Payload, encode
@@ -257,7 +258,7 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is not a list.
         """
-        return self._catalog.list_models(timeout, cancel)
+        return ListOf(self._catalog.list_models(timeout, cancel))
 
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -330,7 +331,7 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is not a list.
         """
-        return self._memory.loaded_models(timeout, cancel)
+        return ListOf(self._memory.loaded_models(timeout, cancel))
 
     @exact_keywords
     def load(

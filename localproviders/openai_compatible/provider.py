@@ -19,6 +19,7 @@ from localproviders._address import parse_endpoint
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import Rule
 from localproviders._dialect.missing_models import complete_error, not_found
+from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
@@ -192,7 +193,7 @@ class OpenAICompatibleProvider(HTTPProvider):
         return self._runner.ask(
             "GET",
             self._path("/models"),
-            lambda data, look: parse(data, self.name, self._rules, look),
+            lambda data, look: ListOf(parse(data, self.name, self._rules, look)),
             timeout=timeout,
             cancel=cancel,
         )

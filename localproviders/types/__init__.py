@@ -6,6 +6,10 @@ Later versions only add fields. A repr never contains content, such as prompts a
 not contain the server's raw record.
 """
 
+import sys as _sys
+from typing import TYPE_CHECKING, Any
+
+from localproviders._did_you_mean import missing_name as _missing_name
 from localproviders.types.limits import CancelToken, Limits, RetryPolicy, Timeout
 from localproviders.types.messages import (
     Audio,
@@ -101,3 +105,8 @@ __all__ = [
     "ToolStream",
     "Usage",
 ]
+
+if not TYPE_CHECKING:  # with `__getattr__`, type checkers would not report misspelt names
+
+    def __getattr__(name: str) -> Any:
+        raise _missing_name(__name__, name, __all__, _sys._getframe(1))

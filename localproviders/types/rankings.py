@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple, overload
 
+from localproviders._did_you_mean import refuse_item
 from localproviders._record import CONTENT, RAW, Line, Record, field, loads, loads_each, record
 from localproviders._redact import on_screen, shortened
 from localproviders.types.responses import (
@@ -38,7 +39,8 @@ class RankedDocument(Line):
 class Ranking(Record):
     """Documents, sorted by their relevance to a query: the best first.
 
-    A ranking can be iterated and has a length. Its `str` has one line for each document.
+    A ranking is a sequence of its documents: ``ranking[0]`` is the best. Its `str` has one line for
+    each document.
 
     Attributes:
         results: The documents with their scores. Documents with equal scores have the order of the
@@ -77,6 +79,14 @@ class Ranking(Record):
 
     def __iter__(self) -> Iterator[RankedDocument]:
         return iter(self.results)
+
+    @overload
+    def __getitem__(self, index: int) -> RankedDocument: ...
+    @overload
+    def __getitem__(self, index: slice) -> Tuple[RankedDocument, ...]: ...
+
+    def __getitem__(self, index: Any) -> Any:
+        return refuse_item(self, index) if isinstance(index, str) else self.results[index]
 
     def __len__(self) -> int:
         return len(self.results)

@@ -239,6 +239,8 @@ def _check_text(name: str, value: Any, *, optional: bool = False) -> None:
 def _check_dictionary(name: str, value: Any) -> None:
     if value is not None and not isinstance(value, (dict, Mapping)):
         more = ": json.loads(text)" if isinstance(value, str) else ""
+        if isinstance(value, type):
+            more = f"; for a value of a type, call parse(messages, {value.__name__})"
         raise ValueError(f"{name} is {type(value).__name__}, and must be a dictionary{more}")
 
 
