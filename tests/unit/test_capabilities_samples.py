@@ -547,7 +547,9 @@ def test_a_model_with_another_purpose_does_not_chat(case: str) -> None:
     data, expected = _PURPOSES[case]
     found = dialect_models.capabilities("m", data)
     facts = [
-        f"{getattr(found, name)}/{found.evidence[name].source[0]}" if name in found.evidence else "-"
+        f"{getattr(found, name)}/{found.evidence[name].source[0]}"
+        if name in found.evidence
+        else "-"
         for name in ("chat", "decision", "rerank", "embeddings", "image_generation")
     ]
     assert " ".join(facts) == expected
