@@ -8,7 +8,7 @@
 For details of a name in these lists, call `help`: ``help(localproviders.OllamaProvider)``.
 
 Providers. Each is a `ModelProvider`, with the methods `chat`, `stream`, `parse`, `run_tools`,
-`embed`, `count_tokens`, `list_models`, `load`, `pull` and more:
+`embed`, `rerank`, `count_tokens`, `list_models`, `load`, `pull` and more:
     OllamaProvider            an Ollama server
     LMStudioProvider          an LM Studio server
     OpenAICompatibleProvider  llama.cpp, vLLM, or another server with OpenAI's API
@@ -42,6 +42,7 @@ Responses:
     ToolCall                  a call of a tool, as the model wrote it
     EmbeddingResponse         the vectors that `embed` returns
     Decisions                 the answers that `decide` returns, with their probabilities
+    Ranking                   the sorted documents that `rerank` returns
     ModelInfo                 one model of a server's list
     ModelCapabilities         the abilities of a model
     LoadedModel               a model in the memory of the server
@@ -161,6 +162,7 @@ if TYPE_CHECKING:
         ModelInfo,
         Parsed,
         Progress,
+        Ranking,
         RetryPolicy,
         Score,
         Tool,
@@ -216,6 +218,7 @@ __all__ = [
     "Progress",
     "ProtocolError",
     "ProviderError",
+    "Ranking",
     "RepetitionError",
     "RequestRejectedError",
     "RetryPolicy",
@@ -317,6 +320,7 @@ _look_up, _names = lazy_names(
             "ModelInfo",
             "Parsed",
             "Progress",
+            "Ranking",
             "RetryPolicy",
             "Score",
             "Tool",

@@ -49,16 +49,19 @@ class Endpoint(Record):
     """The address of a server.
 
     Attributes:
-        scheme: ``http`` or ``https``.
+        scheme: ``http``, ``https`` or ``unix``.
         host: Host name or IP address. An IPv6 address has no brackets.
         port: TCP port.
         path: Prefix of every path, such as ``/ollama``; empty if there is none.
+        socket_path: The absolute path of a UNIX socket; empty for TCP. With it, the scheme is
+            ``unix``, the host is ``localhost``, and the port is 0.
     """
 
     scheme: str
     host: str
     port: int
     path: str = ""
+    socket_path: str = ""
 
     def __post_init__(self) -> None:
         if "@" in self.host:
@@ -67,20 +70,31 @@ class Endpoint(Record):
     @property
     def origin(self) -> str:
         """Scheme, host and port as a URL. The ``%`` of an IPv6 zone is escaped (RFC 6874)."""
+        if self.socket_path:
+            return f"unix://{self.socket_path}"
         host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
     @property
     def url(self) -> str:
         """The complete address as a URL, without a slash at the end."""
-        return self.origin + self.path
+        return self.at(self.path)
+
+    @property
+    def request_url(self) -> str:
+        """The address as HTTP libraries read it: they know no UNIX sockets, only hosts."""
+        return f"http://{self.host}{self.path}" if self.socket_path else self.url
+
+    def at(self, path: str) -> str:
+        """Return the address of this server with another path, as a URL."""
+        return self.origin + (f":{path}" if self.socket_path and path else path)
 
     def __str__(self) -> str:
         return self.url
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the host is this machine: a loopback address, or a name of localhost."""
+        """Whether this is the same machine: a loopback address, a name of localhost, a socket."""
         address = _parse_legacy_ipv4(self.host) or literal(self.host)
         return is_localhost(self.host) if address is None else place_of(address) == "loopback"
 
@@ -91,6 +105,7 @@ def parse_endpoint(
     default_port: int,
     lenient: bool = False,
     api_suffixes: Tuple[str, ...] = (),
+    socket_api: str = "",
 ) -> Endpoint:
     """Parse an address by the rules of Ollama for ``OLLAMA_HOST``.
 
@@ -100,6 +115,9 @@ def parse_endpoint(
     loopback address. A path is kept, except the route of an API at its end, such as
     ``/chat/completions`` or ``/api/chat``.
 
+    A UNIX socket is written as ``unix:///run/llama.sock``. A path follows after a colon:
+    ``unix:///run/llama.sock:/v1``.
+
     Args:
         text: The address as the user wrote it. An empty string means the loopback address and the
             default port.
@@ -107,6 +125,7 @@ def parse_endpoint(
         lenient: True replaces an invalid port with the default instead of refusing the address.
             Ollama does the same with its own variable.
         api_suffixes: Paths that belong to the API and are removed from the end of the address.
+        socket_api: The path of a UNIX socket's address that has none, such as ``/v1``.
 
     Raises:
         ConfigurationError: The text is not an address, or it contains credentials. The message
@@ -118,6 +137,8 @@ def parse_endpoint(
         kind = type(given.cell_contents).__name__
         raise ConfigurationError(f"the address must be a str, got {kind}")
     try:
+        if _SOCKET_ADDRESS.match(given.cell_contents):
+            return _parse_socket(Unseen(given.cell_contents), api_suffixes, socket_api)
         return _parse(Unseen(given.cell_contents), default_port, lenient, api_suffixes)
     except ConfigurationError as error:
         # The frames in the traceback contain the text, which may have a password.
@@ -136,9 +157,7 @@ def _parse(text: str, default_port: int, lenient: bool, api_suffixes: Tuple[str,
     if not separator:
         scheme, rest = "http", text
     elif scheme.lower() not in _DEFAULT_PORTS:
-        raise ConfigurationError(
-            f"the scheme of the address is {_scheme_in_message(scheme)}, but must be http or https"
-        )
+        raise _wrong_scheme(scheme)
     scheme = scheme.lower()
     fallback = _DEFAULT_PORTS[scheme] if separator else default_port
     authority, _, path = rest.partition("/")
@@ -154,9 +173,46 @@ def _credentials() -> ConfigurationError:
     )
 
 
-def _scheme_in_message(scheme: str) -> str:
-    """Return a scheme as it appears in a message. A text that may be a key is not quoted."""
-    return repr(scheme) if re.fullmatch(r"[a-z]{1,8}", scheme) else "unknown"
+def _wrong_scheme(scheme: str) -> ConfigurationError:
+    if re.search(r"\bunix\b|\bunixs\b", scheme, re.IGNORECASE):
+        if re.search(r"https|tls|ssl|unixs", scheme, re.IGNORECASE):
+            return ConfigurationError("TLS over a UNIX socket is not supported", hint=_SOCKET_HINT)
+        return ConfigurationError("the scheme of a UNIX socket must be unix", hint=_SOCKET_HINT)
+    # A text that may be a key is not quoted.
+    shown = repr(scheme) if re.fullmatch(r"[a-z]{1,8}", scheme) else "unknown"
+    return ConfigurationError(
+        f"the scheme of the address is {shown}, but must be http, https or unix"
+    )
+
+
+_SOCKET_ADDRESS = re.compile(r"[\s\"']*unix:", re.IGNORECASE)
+_SOCKET_HINT = "write unix:///run/llama.sock, or unix:///run/llama.sock:/v1 with a path"
+
+
+def _parse_socket(text: str, api_suffixes: Tuple[str, ...], default_path: str) -> Endpoint:
+    text = text.strip().strip("\"'").strip()[len("unix:") :]
+    if not text.startswith("///"):
+        raise ConfigurationError("the path of a UNIX socket must be absolute", hint=_SOCKET_HINT)
+    socket_path, _, path = text[2:].partition(":")
+    # No part of the text is quoted, because a user may have written a key into it.
+    if re.search(r"[?#\\\"']", socket_path) or not socket_path.isprintable():
+        raise ConfigurationError(
+            "the path of the UNIX socket contains a quote, ?, #, a backslash or a character that"
+            " cannot be printed",
+            hint=_SOCKET_HINT,
+        )
+    if "@" in path:
+        raise _credentials()
+    if path and not path.startswith("/"):
+        raise ConfigurationError(
+            "the colon after a UNIX socket must be followed by a path that begins with a slash",
+            hint=_SOCKET_HINT,
+        )
+    socket_path = socket_path.rstrip("/ ")
+    if not socket_path:
+        raise ConfigurationError("the address names no UNIX socket", hint=_SOCKET_HINT)
+    path = _clean_path(path, api_suffixes) or default_path
+    return Endpoint(scheme="unix", host="localhost", port=0, path=path, socket_path=socket_path)
 
 
 def _split_port(authority: str, fallback: int, lenient: bool) -> Tuple[str, int]:
@@ -171,8 +227,9 @@ def _split_port(authority: str, fallback: int, lenient: bool) -> Tuple[str, int]
     # In a URL, the "%" before a zone is written as "%25". The check below refuses any other
     # escape, because requests would decode it and connect to a host that was not checked here.
     host = host.replace("%25", "%")
-    wrong = re.search(r"[\s/?#\\\[\]:%${}]", host)
-    if wrong and (":" not in host or literal(host) is None):
+    is_ipv6 = ":" in host and literal(host) is not None
+    wrong = re.search(r"[\s/?#\\\[\]:%${}]", host.partition("%")[2] if is_ipv6 else host)
+    if wrong:
         # Only the character is quoted: the rest may be a key or a password.
         raise ConfigurationError(
             f"the host of the address is invalid, because of {wrong.group()!r}",
@@ -261,11 +318,11 @@ def path_hint(endpoint: Endpoint, api_path: str) -> Optional[str]:
         api_path: The path that addresses of this kind of server have, such as ``/v1``; may be
             empty.
     """
-    origin, path = endpoint.origin, endpoint.path
+    origin, path, right = endpoint.origin, endpoint.path, endpoint.at(api_path)
     if api_path:
         if not path:
-            return f"write the address with the version of the API: {origin}{api_path}"
-        return f"write the address as {origin}{api_path}" if path == "/api" else None
+            return f"write the address with the version of the API: {right}"
+        return f"write the address as {right}" if path == "/api" else None
     if re.match(r"/(v\d|api)(/|$)", path):
         return f"the address ends with {path}: write the address as {origin}"
     return f"check the path {path}: without a path, the address is {origin}" if path else None

@@ -21,7 +21,7 @@ from typing import (
     cast,
 )
 
-from localproviders._http.transport import encode
+from localproviders._http.transport import Payload, encode
 from localproviders._record import CONTENT, Record, field, record
 from localproviders._signatures import exact_keywords
 from localproviders.errors import (
@@ -342,7 +342,7 @@ def _fault_of(sealed: CellType, error: Exception) -> Optional[ProviderError]:
         return cast("ProviderError", error) if is_of_state else None
     # The state cannot be sent, or a setting is wrong.
     try:
-        encode({"": as_state(sealed.cell_contents)})
+        encode(Payload(state=as_state(sealed.cell_contents)))
     except ConfigurationError as error:
         return error
     except ValueError as error:

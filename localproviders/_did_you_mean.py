@@ -2,253 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import islice
-from typing import Any, Iterable, List, Mapping, Optional, Tuple
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Iterable, List, NoReturn, Optional, Tuple, TypeVar
 
-#: For each keyword of this package, the names of the same argument in other clients and servers.
-_OTHER_NAMES: Mapping[str, str] = {
-    "host": "base_url url api_base endpoint address server",
-    "base_url": "host url api_base endpoint address server",
-    "api_key": "key token api_token",
-    "timeout": "total total_s timeout_s request_timeout read_timeout",
-    "ca_bundle": "cafile ca_certs",
-    "client_cert": "cert",
-    "proxies": "proxy",
-    "headers": "default_headers extra_headers http_headers custom_headers",
-    "auth": "basic_auth http_auth credentials",
-    "retry": "retry_policy",
-    "attempts": "max_retries retries num_retries max_attempts total",
-    "first_wait_s": "backoff backoff_factor",
-    "longest_wait_s": "backoff_max",
-    "total_s": "total timeout",
-    "connect_s": "connect",
-    "idle_s": "read",
-    "model": "name model_name model_id",
-    "questions": "question instructions",
-    "texts": "input inputs text prompt",
-    "state": "input text prompt",
-    "states": "inputs texts prompts",
-    "min_mass": "threshold",
-    "dimensions": "dims output_dimensionality",
-    "batch_size": "chunk_size",
-    "on_progress": "callback progress",
-    "listeners": "callback callbacks",
-    "context_length": "num_ctx n_ctx context_window context_size max_context_length",
-    "keep_alive": "ttl ttl_s",
-    "max_tokens": "num_predict n_predict max_new_tokens max_completion_tokens max_output_tokens",
-    "repeat_penalty": "repetition_penalty",
-    "response_schema": "format response_format json_schema schema response_model",
-    "stop": "stop_sequences",
-    "thinking": "think reasoning reasoning_effort",
-    "tools": "functions",
-    "max_rounds": "max_iterations max_turns max_steps max_tool_calls recursion_limit",
-}
-
-#: For each method of a provider, the names of the same thing in other clients.
-_OTHER_METHODS: Mapping[str, str] = {
-    "list_models": "list models",
-    "loaded_models": "ps",
-    "chat": "generate completions responses invoke",
-    "embed": "embeddings",
-    "decide": "systemone decisions",
-    "model_info": "show",
-    "render": "apply_chat_template apply_prompt_template",
-    "settings": "base_url host url model api_key timeout",
-}
-
-#: For each attribute of a value or an error, the names of the same thing in other clients.
-_OTHER_ATTRIBUTES: Mapping[str, str] = {
-    "text": "content response choices output_text",
-    "finish_reason": "done_reason",
-    "usage": "eval_count prompt_eval_count",
-    "server_timings": "eval_duration prompt_eval_duration load_duration total_duration",
-    "prompt_tokens": "input_tokens",
-    "completion_tokens": "output_tokens",
-    "arguments": "function",
-    "name": "model id",
-    "size_bytes": "size",
-    "completed_bytes": "completed",
-    "total_bytes": "total",
-    "vectors": "data embedding",
-    "status": "status_code code",
-    "message": "error",
-    "value": "text content parsed output_parsed",
-    "to_dict": "get keys values items dict json model_dump",
-}
-
-#: For each public name of the package, the names of the same thing in other clients.
-_OTHER_PUBLIC_NAMES: Mapping[str, str] = {
-    "OllamaProvider": "Client AsyncClient Ollama ChatOllama chat generate embed embeddings list ps"
-    " pull show",
-    "OpenAICompatibleProvider": "OpenAI AsyncOpenAI ChatOpenAI",
-    "LMStudioProvider": "LMStudio",
-    "ProviderError": "ResponseError RequestError APIError OpenAIError",
-    "UnreachableError": "APIConnectionError",
-    "LimitError": "APITimeoutError TimeoutError Timeout",
-    "AuthenticationError": "PermissionDeniedError",
-    "ServerBusyError": "RateLimitError",
-    "ModelNotFoundError": "NotFoundError",
-    "RequestRejectedError": "BadRequestError UnprocessableEntityError",
-}
+T = TypeVar("T")
 
 
-_RETRY = "pass retry=RetryPolicy(attempts=3), which counts the first attempt, too"
-_VERIFY = (
-    'leave it out, or pass ca_bundle="ca.pem" with your own certificates: TLS is always verified'
-)
+def _names() -> Any:
+    from localproviders import _habits  # only an error needs these tables
 
-#: Advice about keywords that this package does not have. Each row has three fields: the keywords,
-#: separated by blanks; the name of a parameter; and the advice. The advice applies to functions
-#: that have this parameter.
-_ADVICE: Tuple[Tuple[str, str, str], ...] = (
-    ("stream", "messages", "leave it out: chat() returns the whole answer, stream() the chunks"),
-    (
-        "stream",
-        "request",
-        "leave it out: complete() returns the whole answer, stream_completion() the chunks",
-    ),
-    (
-        "stream",
-        "on_progress",
-        "leave it out, and pass on_progress=function to get the progress reports",
-    ),
-    (
-        "options",
-        "temperature",
-        "pass each option as a keyword, such as temperature=0, context_length=8192 (num_ctx) or "
-        "max_tokens=100 (num_predict)",
-    ),
-    (
-        "images image",
-        "messages",
-        'pass Message.user("What is this?", images=[Path("cat.png")]) as the message; images may '
-        "be bytes, too, such as base64.b64decode(text), open files, and images of PIL",
-    ),
-    (
-        "format response_format response_schema json_schema schema response_model output_type",
-        "response_type",
-        "pass the type or the JSON Schema after the messages, as in parse(text, City)",
-    ),
-    (
-        "format response_format json_schema schema response_model",
-        "response_schema",
-        'pass response_schema={"type": "object"} for any JSON object, the dictionary of another '
-        "JSON Schema, or call parse() with a type",
-    ),
-    (
-        "parallel_tool_calls",
-        "parallel",
-        "leave it out: parallel=1 runs the calls of an answer one after another, parallel=4 "
-        "four at once",
-    ),
-    (
-        "parallel_tool_calls",
-        "extra_body",
-        "pass extra_body={'parallel_tool_calls': False} if the server has this field",
-    ),
-    (
-        "n user logit_bias metadata service_tier mirostat mirostat_eta mirostat_tau typical_p "
-        "repeat_last_n num_gpu num_thread num_batch",
-        "extra_body",
-        "pass it in extra_body, under the server's name, if the server has this field",
-    ),
-    ("verify", "ca_bundle", _VERIFY),
-    ("max_retries retries num_retries max_attempts", "retry", _RETRY),
-    (
-        "host base_url url",
-        "strategy",
-        "pass it to a provider in the list, as in [OllamaProvider(host)]",
-    ),
-    (
-        "headers auth",
-        "strategy",
-        "pass it to a provider in the list, as in [OllamaProvider(headers=headers)]",
-    ),
-    ("num_ctx n_ctx", "listeners", "pass context_length=8192 to each call"),
-    ("num_predict", "listeners", "pass max_tokens=100 to each call"),
-    ("think", "listeners", "pass thinking=True to each call"),
-    ("stream", "listeners", "call stream() to get chunks, and chat() to get a whole answer"),
-    (
-        "images image",
-        "listeners",
-        'pass Message.user("What is this?", images=[Path("cat.png")]) to each call',
-    ),
-    (
-        "format response_format response_schema",
-        "listeners",
-        'pass response_schema={"type": "object"} or another JSON Schema to each call, '
-        "or call parse()",
-    ),
-    (
-        "temperature max_tokens context_length keep_alive thinking seed tools options",
-        "listeners",
-        "pass it to each call, as in chat(text, temperature=0)",
-    ),
-    (
-        "temperature max_tokens model messages prompt system tools response_schema options num_ctx "
-        "num_predict format response_format images think thinking keep_alive context_length",
-        "request",
-        "set it in the CompletionRequest, or call chat()",
-    ),
-    ("options", "context_length", "pass each option as a keyword, such as context_length=4096"),
-    ("num_ctx", "texts", "leave it out, and call load(model, context_length=8192) before"),
-    ("options", "texts", "leave it out: embed() has dimensions, truncate and keep_alive"),
-    ("format stream images image temperature max_tokens seed tools", "texts", "leave it out"),
-    *(
-        row
-        for parameter in ("messages", "request", "texts", "cancel")
-        for row in (
-            (
-                "base_url host url api_base",
-                parameter,
-                "pass it to the provider: OllamaProvider(host)",
-            ),
-            (
-                "max_retries retries num_retries retry",
-                parameter,
-                "pass it to the provider: OllamaProvider(retry=RetryPolicy(attempts=3))",
-            ),
-            (
-                "verify ca_bundle proxies proxy api_key listeners headers",
-                parameter,
-                "pass it to the provider, such as OllamaProvider(headers=headers)",
-            ),
-        )
-    ),
-    (
-        "max_retries retries num_retries retry verify ca_bundle proxies proxy api_key headers",
-        "providers",
-        "pass it to a provider in the list, as in [OllamaProvider(headers=headers)]",
-    ),
-    ("base_url host url", "start_timeout_s", "leave it out: LocalEngine starts its own server"),
-)
+    return _habits
 
-#: Keywords of `chat`, here and in other clients, that have no influence on the prompt. Functions
-#: without an answer, such as `count_tokens` and `render`, do not have them.
-_FOR_AN_ANSWER = [
-    "num_ctx",
-    "n_ctx",
-    "context_length",
-    "num_predict",
-    "max_tokens",
-    "max_completion_tokens",
-    "options",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "seed",
-    "stop",
-    "format",
-    "response_format",
-    "response_schema",
-    "keep_alive",
-    "tool_choice",
-    "repeat_penalty",
-    "logprobs",
-    "overflow",
-    "strict",
-]
+
+def _keywords() -> Any:
+    from localproviders import _other_keywords  # only an error needs these tables
+
+    return _other_keywords
 
 
 def did_you_mean(word: str, known: List[str]) -> str:
@@ -290,46 +61,156 @@ def suggest_keyword(keyword: str, known: Iterable[str]) -> str:
         known: The names of the parameters of the function that was called.
     """
     names = sorted(known)
-    for keywords, parameter, advice in _ADVICE:
+    for keywords, parameter, advice in _keywords().ADVICE:
         if parameter in names and keyword in keywords.split():
             return f"; {advice}"
-    for own, others in _OTHER_NAMES.items():
+    for own, others in _keywords().OTHER_NAMES.items():
         if own in names and keyword in others.split():
             return f"; did you mean {own!r}?"
-    if keyword in _FOR_AN_ANSWER and "messages" in names and "temperature" not in names:
+    is_for_prompts = "messages" in names and "temperature" not in names
+    if is_for_prompts and keyword in _keywords().FOR_AN_ANSWER:
         return "; leave it out: it does not change the prompt"
     return did_you_mean(keyword, names)
 
 
-def name_other_method(provider: object, name: str) -> Any:
-    """Raise the error for a missing attribute of a provider.
-
-    If other clients use the name for a method, the error names the method to call instead.
-
-    This is the `__getattr__` of the providers. Python calls it only for a name that does not
-    exist, or after an `AttributeError` within a property.
-    """
-    return _name_other(provider, name, _OTHER_METHODS)
-
-
 def name_other_attribute(value: object, name: str) -> Any:
-    """Raise the error for a missing attribute of a value.
+    """Raise the error for a missing attribute of a value, an error or a provider.
 
-    If other clients use the name for an attribute, the error names the attribute to read instead.
+    If other clients use the name for something, the error says what to write instead.
 
-    This is the `__getattr__` of the values and errors, as `name_other_method` is of providers.
+    This is the `__getattr__` of the providers, values and errors. Python calls it only for a name
+    that does not exist, or after an `AttributeError` within a property.
     """
-    return _name_other(value, name, _OTHER_ATTRIBUTES)
-
-
-def _name_other(value: object, name: str, others: Mapping[str, str]) -> Any:
-    # The attributes of `value` are read only if the name is a known one: `hasattr` of any other
-    # name must stay fast.
-    found = (own for own, words in others.items() if name in words.split() and hasattr(value, own))
-    for own in found:
-        kind = type(value).__name__
-        raise AttributeError(f"{kind!r} object has no attribute {name!r}; did you mean {own!r}?")
+    # A private name is one of Python's protocols, or of a value that is not complete yet.
+    if name[:1] != "_":
+        words = _names().words_for_attribute(value, name)
+        if words:
+            raise AttributeError(f"{_kind(value)!r} object has no attribute {name!r}; {words}")
     return object.__getattribute__(value, name)  # raises Python's own error
+
+
+def refuse_item(value: object, key: object) -> NoReturn:
+    """Raise the error for ``value[key]``, and for iterating over a value.
+
+    This is the `__getitem__` of the values. Python also calls it, with numbers, for values
+    without `__iter__` in ``for`` and ``in``, and in functions such as `list` and `dict`.
+    """
+    words = _names().words_for_item(value, key)
+    raise TypeError(f"{_kind(value)!r} object is neither a dictionary nor a list; {words}")
+
+
+def refuse_use(value: object, *_: object) -> NoReturn:
+    """Raise the error for a value that is used like its content, such as in ``len(value)``."""
+    words = _names().words_for_content(value)
+    raise TypeError(f"{_kind(value)!r} object cannot be used like its content; {words}")
+
+
+def refuse_call(value: object, *_: object, **__: object) -> NoReturn:
+    """Raise the error for a provider that is called like a function."""
+    raise TypeError(f"{_kind(value)!r} object is not callable; call its method chat(messages)")
+
+
+def warn_of_comparison(value: object, own: str, other: object) -> None:
+    """Warn if a value is compared with something like its content, which it never equals.
+
+    Args:
+        value: The value.
+        own: Name of the attribute with the content.
+        other: The object with which the value is compared.
+    """
+    content = getattr(value, own, None)
+    if content is None or other is None or type(other) is object:
+        return
+    if isinstance(other, type(content)) or isinstance(content, type(other)):
+        words = f"a {_kind(value)} never equals a {_kind(other)}: compare .{own} with it"
+        warnings.warn(words, RuntimeWarning, stacklevel=3)
+
+
+class ContentHolder:
+    """The base class of the values that scripts use like their content, such as a text."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # type checkers find these errors themselves
+        __len__ = __add__ = __radd__ = refuse_use
+
+        def __bool__(self) -> bool:
+            return True  # without this method, Python would call `__len__`
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
+def refuse_position(cls: type) -> TypeError:
+    """Return the error for a constructor that was called with values without names."""
+    words = _names().POSITION_ADVICE.get(cls.__name__)
+    more = f"; {words}" if words else ""
+    return TypeError(f"{cls.__name__}() takes keyword arguments only{more}")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+class ListOf(List[T]):
+    """A list whose errors answer the habits of other clients, such as ``models["models"]``.
+
+    A copy, a slice and a pickle of it are plain lists.
+    """
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # type checkers see a plain list
+
+        def __getattr__(self, name: str) -> Any:
+            known = name in ("data", "models", "items")
+            words = "; it is a list of the models: leave this out" if known else ""
+            raise AttributeError(f"'list' object has no attribute {name!r}{words}")
+
+        def __getitem__(self, key: Any) -> Any:
+            if isinstance(key, str):
+                raise TypeError(
+                    f"this is a list of the models: leave [{key!r}] out, and write .name for the "
+                    "name of a model"
+                )
+            return list.__getitem__(self, key)
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return list, (list(self),)
+
+
+class OtherRoute:
+    """A part of another client's path to a method: ``completions`` in ``chat.completions.create``.
+
+    The error about the method says what to write instead.
+    """
+
+    def __init__(self, advice: str) -> None:
+        self._advice = advice
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"there is no method {name!r} here; {self._advice}")
+
+
+def missing_name(module: str, name: str, known: Iterable[str], caller: FrameType) -> Exception:
+    """Return the error for a name that a module does not have.
+
+    It is an `ImportError` for ``from module import name``: there, Python would replace an
+    `AttributeError` by one without the suggestion.
+
+    Args:
+        module: Name of the module.
+        name: The name.
+        known: The public names of the module.
+        caller: The frame that uses the name.
+    """
+    from opcode import opmap
+
+    words = other_public_name(name, known)
+    code, at = caller.f_code.co_code, caller.f_lasti
+    if words and 0 <= at < len(code) and code[at] == opmap["IMPORT_FROM"]:
+        return ImportError(f"cannot import name {name!r} from {module!r}{words}")
+    return AttributeError(f"module {module!r} has no attribute {name!r}{words}")
 
 
 def other_public_name(name: str, known: Iterable[str]) -> str:
@@ -338,8 +219,13 @@ def other_public_name(name: str, known: Iterable[str]) -> str:
     For a name in lower case, no similar name is searched for. It may be a module of the package:
     before Python imports such a module, it asks the package for the name. The answer must be fast.
     """
+    if name[:1] == "_":
+        return ""
     names = list(known)
-    for own, words in _OTHER_PUBLIC_NAMES.items():
+    for words, advice in _names().PUBLIC_ADVICE if "OllamaProvider" in names else ():
+        if name in words.split():
+            return f"; {advice}"
+    for own, words in _names().OTHER_PUBLIC_NAMES.items():
         if own in names and name in words.split():
             return f"; did you mean {own!r}?"
     return did_you_mean(name, names) if name[:1].isupper() else ""

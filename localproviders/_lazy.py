@@ -126,8 +126,7 @@ def lazy_names(
         if name in modules or f"{package}.{name}" in names:
             return import_module(f"{package}.{name}")
         if name not in home:
-            words = _did_you_mean.other_public_name(name, home)
-            raise AttributeError(f"module {package!r} has no attribute {name!r}{words}")
+            raise _did_you_mean.missing_name(package, name, home, sys._getframe(1))
         value = getattr(import_module(home[name]), name)
         setattr(sys.modules[package], name, value)
         return value

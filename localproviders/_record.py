@@ -32,7 +32,13 @@ from typing import (
     TypeVar,
 )
 
-from localproviders._did_you_mean import did_you_mean, name_other_attribute
+from localproviders._did_you_mean import (
+    name_other_attribute,
+    refuse_item,
+    refuse_position,
+    suggest_keyword,
+    warn_of_comparison,
+)
 from localproviders._redact import each_on_one_line, in_markdown
 from localproviders._signatures import Self, unknown_keyword
 
@@ -57,7 +63,7 @@ def seal(cls: Any, names: Collection[str], hides: Mapping[str, Hide]) -> None:
     def __init__(self: Any, *args: Any, **fields: Any) -> None:  # noqa: N807  # it becomes a method
         given, args, fields = CellType((args, fields)), (), {}
         if given.cell_contents[0]:
-            raise TypeError(f"{cls.__name__}() takes keyword arguments only")
+            raise refuse_position(cls)
         fill(self, **hidden(cls.__name__, names, hides, CellType(given.cell_contents[1])))
 
     cls.__init__ = update_wrapper(__init__, fill)  # for signatures and `help`
@@ -277,8 +283,10 @@ def _name_misspelt(cls: Any) -> None:
     """Make the constructor of a class suggest the right name for a misspelt argument."""
     fill, names = cls.__init__, cls.__dataclass_fields__
 
-    def __init__(self: Any, **given: Any) -> None:  # noqa: N807  # it becomes a method
+    def __init__(self: Any, *values: Any, **given: Any) -> None:  # noqa: N807  # it becomes a method
         try:
+            if values:
+                raise refuse_position(cls)
             fill(self, **given)
             return  # a correct call does not search for misspelt names
         except TypeError:
@@ -286,7 +294,7 @@ def _name_misspelt(cls: Any) -> None:
             if not misspelt:
                 raise
         finally:
-            given = {}  # a traceback with local variables must not show the content
+            values, given = (), {}  # a traceback with local variables must not show the content
         raise unknown_keyword(misspelt[0], cls.__name__, names)
 
     cls.__init__ = update_wrapper(__init__, fill)  # for signatures and `help`
@@ -326,13 +334,19 @@ class Record:
     # Every subclass is a dataclass, but type checkers cannot know that here.
     __dataclass_fields__: ClassVar[Dict[str, Any]]
 
+    #: Name of the field that scripts compare by mistake, when they compare the value.
+    _content: ClassVar[str] = ""
+
     _hides: ClassVar[Mapping[str, Hide]] = {}
 
     if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
         __getattr__ = name_other_attribute
+        __getitem__ = refuse_item
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Record) or other.__class__ is not self.__class__:
+            if self._content:
+                warn_of_comparison(self, self._content, other)
             return NotImplemented
         return self._compared() == other._compared()
 
@@ -381,7 +395,7 @@ class Record:
         for key in data:
             if key not in known or "raw" in known[key].metadata:
                 raise ValueError(
-                    f"{cls.__name__} has no field {key!r}{did_you_mean(key, list(known))}"
+                    f"{cls.__name__} has no field {key!r}{suggest_keyword(key, known)}"
                 )
         loaded = {key: _loaded(known[key], value) for key, value in data.items()}
         try:

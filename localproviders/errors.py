@@ -9,10 +9,11 @@ escapes.
 
 from __future__ import annotations
 
+import sys
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Type, TypedDict
 
-from localproviders._did_you_mean import name_other_attribute
+from localproviders._did_you_mean import missing_name, name_other_attribute
 from localproviders._record import plain
 from localproviders._redact import each_on_one_line, in_markdown, one_line
 from localproviders._signatures import Unpack, Vector, exact_keywords
@@ -582,3 +583,9 @@ class AllFailedError(ProviderError):
     ) -> None:
         super().__init__(message, **facts)
         self.errors = errors
+
+
+if not TYPE_CHECKING:  # with `__getattr__`, type checkers would not report misspelt names
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name, globals(), sys._getframe(1))

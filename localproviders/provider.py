@@ -20,8 +20,9 @@ from typing import (
 )
 
 from localproviders import _decision_verbs as decision_verbs
+from localproviders import _rerank_verb as rerank_verb
 from localproviders._chat_request import make_chat_request
-from localproviders._did_you_mean import name_other_method
+from localproviders._did_you_mean import OtherRoute, name_other_attribute, refuse_call
 from localproviders._http.stream import Stream
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._refusals import Refusals
@@ -118,7 +119,7 @@ class ModelProvider(ABC):
         return refusals
 
     if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
-        __getattr__ = name_other_method
+        __getattr__, __call__ = name_other_attribute, refuse_call
 
     def __enter__(self) -> Self:
         return self
@@ -352,11 +353,9 @@ class ModelProvider(ABC):
     def _raise_unsupported(
         self, verb: str, instead: str = "OllamaProvider or LMStudioProvider"
     ) -> NoReturn:
-        raise UnsupportedError(
-            f"{self.name} does not support {verb}(): this kind of server has no such request",
-            hint=f"use {instead}, which support {verb}()",
-            provider=self.name,
-        )
+        reason = f"{self.name} does not support {verb}(): this kind of server has no such request"
+        hint = f"use {instead}, which support {verb}()"
+        raise UnsupportedError(reason, hint=hint, provider=self.name)
 
     # --- text and vectors -------------------------------------------------------------------
 
@@ -437,6 +436,9 @@ class ModelProvider(ABC):
                 attribute `embedded` of the error has the vectors received before the failure.
         """
 
+    rerank = rerank_verb.rerank
+    _rerank = rerank_verb.refuse_to_rerank
+
     # --- built on the methods above ---------------------------------------------------------
 
     @name_misspelt
@@ -514,6 +516,9 @@ class ModelProvider(ABC):
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="chat")
         with RunningVerb("chat"):
             return self.complete(request, timeout=timeout, cancel=cancel)
+
+    # Scripts for OpenAI's client call `chat.completions.create`.
+    vars(chat)["completions"] = OtherRoute("call chat(messages), or stream(messages)")
 
     @accept_absent
     @show_keywords(RequestFields, CompletionRequest)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import sys
+import tempfile
 from typing import Iterator, List
 
 import pytest
@@ -74,6 +76,15 @@ def _patient_search(monkeypatch: pytest.MonkeyPatch) -> None:
     # other tests. A test of the limit passes its own.
     monkeypatch.setitem(vars(discover)["__wrapped__"].__kwdefaults__, "timeout_s", 10.0)
     monkeypatch.setattr("localproviders.local.servers.SEARCH_S", 10.0)
+
+
+@pytest.fixture
+def socket_path() -> Iterator[str]:
+    """Return a free path for a UNIX socket. `tmp_path` may be too long for one."""
+    if not hasattr(socket, "AF_UNIX"):
+        pytest.skip("this system has no UNIX sockets")
+    with tempfile.TemporaryDirectory(prefix="lp-") as folder:
+        yield os.path.join(folder, "s.sock")
 
 
 @pytest.fixture

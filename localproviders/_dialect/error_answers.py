@@ -539,7 +539,7 @@ def address_hint(
     if hint is not None or sign is None or sign[1] == kind:
         return hint
     if api_path and sign[2] == _DIALECT:  # the right kind of provider, perhaps with a wrong path
-        right = f"{endpoint.origin}{api_path}"
+        right = endpoint.at(api_path)
         return None if endpoint.url == right else f"write the address as {right}"
     return f"the server seems to be {sign[1]}: use {sign[2]}"
 

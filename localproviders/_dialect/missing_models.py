@@ -65,7 +65,14 @@ def complete_error(
         way = way if error.status == 404 else ""
     elif near is not None:
         error.message = f"{error.message.rstrip('.')}; did you mean {near!r}?"
+        # Another version may be wanted, but a misspelt name cannot be downloaded.
+        way = way if _letters(near) == _letters(error.model) else ""
     error.hint = "; ".join(filter(None, (names_hint(names), way)))
+
+
+def _letters(model: str) -> str:
+    """Return the letters of a name without its tag. Versions of a model have the same letters."""
+    return "".join(filter(str.isalpha, model.split(":")[0])).lower()
 
 
 def names_hint(names: Sequence[str], owner: str = "the server has") -> str:

@@ -16,7 +16,7 @@ from typing import Any, List, Optional, Tuple
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from localproviders._http import certificates, resolve
+from localproviders._http import certificates, resolve, unix_socket
 from localproviders._http.deadline import AWAITING, SENDING, Call, Stop, shut_down
 from localproviders._http.socket import SEND_STEP, BoundedSocket
 from localproviders._interrupts import Carrier, is_callers
@@ -201,11 +201,13 @@ class _BoundedMixin:
     _has_small_body = False
 
     def _new_conn(self) -> socket.socket:
-        call = current_call()
+        call, policy = current_call(), current.policy
+        if policy.socket_path:
+            return unix_socket.connect(policy.socket_path, call)
         # `host` has no final dot. The resolver needs the name as it was written: with the dot,
         # it does not append the search domains. urllib3 keeps that name in `_dns_host`.
         host = getattr(self, "_dns_host", self.host)
-        return resolve.connect(host, self.port, call, current.policy)
+        return resolve.connect(host, self.port, call, policy)
 
     def connect(self) -> None:
         call = current_call()

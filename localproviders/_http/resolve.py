@@ -40,11 +40,13 @@ class LocalityPolicy(NamedTuple):
         needs_loopback: Whether only loopback addresses are allowed, because the key would be sent
             unencrypted.
         proxied: Whether the connection goes to a proxy.
+        socket_path: The UNIX socket to which all connections go; empty for TCP.
     """
 
     locality: str
     needs_loopback: bool = False
     proxied: bool = False
+    socket_path: str = ""
 
 
 def connect(host: str, port: int, call: Call, policy: LocalityPolicy) -> socket.socket:

@@ -243,6 +243,7 @@ class Session:
                 settings.locality,
                 needs_loopback=in_the_clear and not settings.allow_plaintext_key,
                 proxied=bool(self._proxies),
+                socket_path=settings.endpoint.socket_path,
             ),
             self._verify,
         )

@@ -17,6 +17,7 @@ from typing import (
     Tuple,
 )
 
+from localproviders._did_you_mean import name_other_attribute, refuse_item
 from localproviders._http.deadline import ANSWERING
 from localproviders._http.framing import LARGE, looks_cut
 from localproviders._http.halves import has_open_half, join_records
@@ -387,6 +388,10 @@ class Stream:
         # Whether `quick` may parse the next record. There must have been a chunk before it.
         self._can_be_quick = False
         _open_answers.add(answer)
+
+    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+        __getattr__ = name_other_attribute
+        __getitem__ = refuse_item
 
     @property
     def text(self) -> str:

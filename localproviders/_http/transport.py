@@ -171,6 +171,7 @@ class Transport:
     def __init__(self, settings: Settings, explain: Explain) -> None:
         self._settings = settings
         self._explain = explain
+        self._base_url = settings.endpoint.request_url
         # One session for each process id: after a fork, the connections belong to the parent.
         # There is no lock, because it could stay locked for ever in a child process: a thread that
         # holds it at the fork does not exist in the child.
@@ -204,7 +205,7 @@ class Transport:
                 not 2xx. The connection has been returned to the pool or closed.
         """
         attempts = attempts or Attempts(self._settings.retry, call)
-        url, headers = self._settings.endpoint.url + path, self._headers(body, accept)
+        url, headers = self._base_url + path, self._headers(body, accept)
         call.fresh = False
         while True:
             try:

@@ -12,8 +12,9 @@ the response before its text or a tool call, a warning says so.
 from __future__ import annotations
 
 import math
+import re
 import time
-from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._dialect.common import is_too_long
 from localproviders._http.stream import Summary
@@ -148,6 +149,37 @@ class CapabilityCheck:
         return found
 
 
+# Patterns of the texts with which servers refuse a request, by the ability that the model lacks.
+_REFUSED_ABILITIES: Mapping[str, str] = {
+    "embeddings": "support.* embed|--embeddings",
+    "tools": "support.* tools",
+    "vision": "support.* (image|vision)",
+    "thinking": "support.* thinking",
+    "insert": "support.* insert",
+    "chat": "support.* chat",
+}
+
+
+def suggest_after(
+    error: CapabilityError, listed: Callable[[], Sequence[ModelInfo]]
+) -> Optional[str]:
+    """Return a hint with models that have the ability for lack of which a server refused a request.
+
+    The result is None if the text of the server names no ability, or its list no such model.
+    """
+    if not error.model:  # such as the error of a list of models, which must not ask for the list
+        return None
+    text = error.server_message or ""
+    for ability, pattern in _REFUSED_ABILITIES.items():
+        if re.search(pattern, text, re.IGNORECASE):
+            hint = _suggest_models(ability, listed)
+            return None if hint == _NONE_CAN else hint
+    return None
+
+
+_NONE_CAN = "the server lists no model that can"
+
+
 def _suggest_models(ability: str, listed: Callable[[], Sequence[ModelInfo]]) -> Optional[str]:
     """Return a hint with local models that have the capability; None if listing failed."""
     try:
@@ -157,7 +189,7 @@ def _suggest_models(ability: str, listed: Callable[[], Sequence[ModelInfo]]) -> 
     except ProviderError:
         return None
     if not names:
-        return "the server lists no model that can"
+        return _NONE_CAN
     return f"models of this server that can: {', '.join(names[:_MOST_NAMES])}"
 
 

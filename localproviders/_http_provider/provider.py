@@ -27,7 +27,11 @@ from localproviders._did_you_mean import most_similar
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser, Stream, Summary
 from localproviders._http_provider.call_runner import CallRunner, Completion
-from localproviders._http_provider.model_checks import CapabilityCheck, ContextWindowCheck
+from localproviders._http_provider.model_checks import (
+    CapabilityCheck,
+    ContextWindowCheck,
+    suggest_after,
+)
 from localproviders._http_provider.sending import (
     OwnField,
     Sending,
@@ -46,6 +50,7 @@ from localproviders._signatures import (
 )
 from localproviders._token_estimate import Calibration
 from localproviders.errors import (
+    CapabilityError,
     ConfigurationError,
     ContextOverflowError,
     ModelError,
@@ -265,11 +270,14 @@ class HTTPProvider(ModelProvider):
         If the address seems to be wrong, the hint is replaced.
         """
         self._forget_after(error)
-        if isinstance(error, ModelNotFoundError):
+        if isinstance(error, (ModelNotFoundError, CapabilityError)):
             limits = call.limits_left()
             limits = limits.replace(total_s=min(limits.total_s, _NAMING_S))
             ask = partial(self.list_models, timeout=limits, cancel=call.token)
-            complete_error(error, ask, self._ways_to_get, self._nearest)
+            if isinstance(error, CapabilityError):
+                error.hint = suggest_after(error, ask) or error.hint
+            else:
+                complete_error(error, ask, self._ways_to_get, self._nearest)
         hint = address_hint(error, self.settings.endpoint, self._kind, self._api_path)
         error.hint = hint or error.hint
 

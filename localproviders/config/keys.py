@@ -309,7 +309,8 @@ PROJECT: Mapping[str, str] = {
     " contain a slash, and must not be the name of a server, a kind, or an alias of the other"
     " layers. If a server has a model of this name, the model is used instead of the alias.",
     "own": "The key may be written only in a trusted folder, only for a server that no other layer"
-    " names, and only within the locality of the other layers.",
+    " names, and only within the locality of the other layers. An `endpoint` must not be a UNIX"
+    " socket.",
 }
 #: Variables with this prefix that are not keys: the profile, and those of this project's tests.
 OTHER_VARIABLES = frozenset(PREFIX + name for name in ("PROFILE", "FUZZ", "JSON_SCHEMA_SUITE"))
@@ -411,8 +412,8 @@ KEYS: Tuple[Key, ...] = (
         "the server's name, if it is a kind; else the kind whose required keys are set",
         "The kind of the server: one of the [kinds](#kinds)", 'kind = "ollama"', "own"),
     Key((*_SERVER, "endpoint"), endpoint, "the default address of its kind",
-        "The address of the server. Ollama's default is `OLLAMA_HOST`, if that variable is set;"
-        " `openai-compatible` has no default",
+        "The address of the server, which may be a [UNIX socket](#unix-sockets). Ollama's default"
+        " is `OLLAMA_HOST`, if that variable is set; `openai-compatible` has no default",
         'endpoint = "http://127.0.0.1:11434"', "own"),
     Key((*_SERVER, "model"), text, "none",
         "The model for requests that name no model", 'model = "llama3.2"', "choose"),

@@ -180,6 +180,11 @@ def _check_new_server(path: KeyPath, entry: Entry, context: _CheckContext) -> No
 
 def _check_endpoint(path: KeyPath, entry: Entry, context: _CheckContext) -> None:
     place = parse_endpoint(entry.value, default_port=80)
+    if place.socket_path:
+        # Behind a socket there may be a service that obeys every local client, such as a
+        # container engine.
+        rule = "is a UNIX socket, which a project file must not name"
+        raise key_error(entry.origin, path, rule, _HINT)
     kind = _kind_with_key(path[1], place.host.lower().rstrip("."), context)
     if kind is not None:  # the provider would read the key from its variable and send it
         rule = f"would receive the key in {kind.key_variables[0]}"

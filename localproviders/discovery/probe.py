@@ -422,7 +422,8 @@ class _AddressProbe:
         )
 
     def _address_for(self, kind: Optional[ProviderKind]) -> str:
-        return self._candidate.endpoint.url + ("" if kind is None else kind.address_path)
+        endpoint = self._candidate.endpoint
+        return endpoint.at(endpoint.path + ("" if kind is None else kind.address_path))
 
     def _limits_left(self) -> Limits:
         return self._call.limits_left()

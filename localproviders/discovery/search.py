@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import threading
 import time
 from datetime import datetime, timezone
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from localproviders import kinds
-from localproviders._address import parse_endpoint
+from localproviders._address import Endpoint, parse_endpoint
 from localproviders._interrupts import callers_exception
 from localproviders._signatures import exact_keywords
 from localproviders.discovery.candidates import Candidate, candidates
@@ -71,14 +73,17 @@ def _probe(result: ProbeResult, twin: Optional[ProbeResult]) -> Probe:
 
 
 def _is_same(one: ProbeResult, other: ProbeResult) -> bool:
-    """Return whether two loopback addresses belong to one server: same port, same lists."""
+    """Return whether two loopback addresses belong to one server: same port, same lists.
+
+    Two UNIX sockets count as two servers.
+    """
     here, there = one.candidate.endpoint, other.candidate.endpoint
     local = here.is_loopback and there.is_loopback
     known = one.server is not None and one.server.kind != kinds.UNKNOWN
     return (
         local
         and known
-        and (here.scheme, here.port, here.path) == (there.scheme, there.port, there.path)
+        and here.replace(host=there.host) == there
         and (_listing(one.server) == _listing(other.server) or _lacks_key(one, other))
     )
 
@@ -107,7 +112,7 @@ def _with_unique_name(result: ProbeResult, names: Set[str]) -> FoundServer:
     """Return the server of a result with a unique name, also as the provider of its models."""
     server = result.server
     assert server is not None  # noqa: S101  # the caller has checked this
-    with_port = f"{server.kind}-{result.candidate.endpoint.port}"
+    with_port = f"{server.kind}-{_mark(result.candidate.endpoint)}"
     kind = kinds.find(server.kind)
     has_default_address = kind is not None and kind.default_address is not None
     possible = [*([server.kind] if has_default_address else []), with_port]
@@ -119,6 +124,12 @@ def _with_unique_name(result: ProbeResult, names: Set[str]) -> FoundServer:
         models=tuple(model.replace(provider=name) for model in server.models),
         loaded=tuple(model.replace(provider=name) for model in server.loaded),
     )
+
+
+def _mark(endpoint: Endpoint) -> str:
+    """Return what tells servers of one kind apart: the port, or the name of the UNIX socket."""
+    stem = PurePosixPath(endpoint.socket_path).stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem) or str(endpoint.port)
 
 
 #: Seconds for which the result of a search is cached.

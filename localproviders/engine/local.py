@@ -55,6 +55,8 @@ class LocalEngine:
             a GGUF file.
         context_length: Context window in tokens.
         embedding: True if the GGUF file is an embedding model. Ignored for the named models.
+        rerank: True if the GGUF file is a reranking model, for `rerank`. Such a server can do
+            nothing else. Ignored for the named models.
         start_timeout_s: Maximum number of seconds to start the process and load the model.
 
     Raises:
@@ -69,6 +71,7 @@ class LocalEngine:
         *,
         context_length: int = 2048,
         embedding: bool = False,
+        rerank: bool = False,
         start_timeout_s: float = 120.0,
     ) -> None:
         model = "chat" if model is None else model
@@ -83,6 +86,7 @@ class LocalEngine:
         self._path = None if known else Path(model).resolve()
         self._file_name = str(self._path)
         self._embedding = self._recipe.embedding if self._recipe else embedding
+        self._rerank = rerank and self._recipe is None
         self._context_length = 2048 if context_length is None else context_length
         self._start_timeout_s = 120.0 if start_timeout_s is None else start_timeout_s
         self._process: Optional[subprocess.Popen[bytes]] = None
@@ -230,6 +234,7 @@ class LocalEngine:
             "stop": self._recipe.stop if self._recipe else (),
             "context_length": self._context_length,
             "embedding": self._embedding,
+            "rerank": self._rerank,
             "api_key": key,
         }
 

@@ -54,7 +54,9 @@ def server_parameters(xllamacpp: Any, settings: Mapping[str, Any]) -> Any:
     # engine six times slower on a shared machine.
     parameters.cpuparams.n_threads = 1
     parameters.cpuparams_batch.n_threads = 1
-    parameters.embedding = settings["embedding"]
+    parameters.embedding = settings["embedding"] or settings["rerank"]
+    if settings["rerank"]:
+        parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     if settings["template"] is not None:
         parameters.chat_template = settings["template"]
     parameters.antiprompt = list(settings["stop"])  # llama.cpp's name for the default `stop`

@@ -157,7 +157,7 @@ _PORTS = {"http": 80, "https": 443}
 class OpenTelemetryExporter:
     """A listener that makes a span for each call, and metrics for model calls.
 
-    Metrics cover chats, completions and embeddings. This exporter uses only the API of
+    Metrics cover chats, completions, embeddings and rankings. This exporter uses only the API of
     OpenTelemetry. The script must set up an SDK; without an SDK, nothing is exported. The parent of
     a span is the span that is current when the call begins. A span ends with the last record of the
     response. The span of a stream that is closed early has the error type ``CancelledError`` and no
@@ -166,8 +166,8 @@ class OpenTelemetryExporter:
     Metrics never contain content. Spans contain content only if `capture_content` is True. The span
     of a chat or completion then contains the messages and the tools, even if the call fails or the
     stream is closed. It contains the answer if the answer is complete. For images and sound, it
-    contains only the type and the size. Spans of embeddings have no content. Every user who can
-    read the spans can then read the prompts.
+    contains only the type and the size. Spans of embeddings and rankings have no content. Every
+    user who can read the spans can then read the prompts.
 
     Args:
         tracer_provider: The provider of the tracer; None uses the global one.
@@ -323,12 +323,13 @@ def _add_content(span: Span, make: Callable[..., Dict[str, str]], *content: Any)
 def _common_attributes(event: CallEvent) -> Dict[str, Any]:
     """Return the attributes that each span has from its start, and that each metric has, too."""
     server = urlsplit(event.endpoint)
+    socket_path = server.path.partition(":")[0] if server.scheme == "unix" else None
     return _without_none(
         {
             "gen_ai.operation.name": _OPERATIONS.get(event.task or "", event.operation),
             "gen_ai.provider.name": event.provider,
             "gen_ai.request.model": event.model,
-            "server.address": server.hostname,
+            "server.address": socket_path or server.hostname,
             "server.port": server.port or _PORTS.get(server.scheme),
         }
     )

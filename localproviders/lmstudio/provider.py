@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, 
 from localproviders._address import parse_endpoint
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import Rule
+from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.stream import Stream
 from localproviders._http_provider.provider import EmbeddingExchange
@@ -91,8 +92,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
     `generation` returns the range of versions to which the server belongs.
 
     Args:
-        host: Address of the server, with or without ``/v1``. None means
-            ``http://127.0.0.1:1234``.
+        host: Address of the server, with or without ``/v1``; it may be a UNIX socket, such as
+            ``unix:///run/lmstudio.sock``. None means ``http://127.0.0.1:1234``.
         model: Model for calls without a model. If it is None, such calls raise
             `ConfigurationError`.
         name: Name of the provider in responses, errors and events.
@@ -245,7 +246,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is not a list of
                 models.
         """
-        return [entry.info for entry in self._catalog.list_entries(timeout, cancel)]
+        entries = self._catalog.list_entries(timeout, cancel)
+        return ListOf(entry.info for entry in entries)
 
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -313,7 +315,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is not a list of
                 models.
         """
-        return self._memory.loaded_models(timeout, cancel)
+        return ListOf(self._memory.loaded_models(timeout, cancel))
 
     @exact_keywords
     def load(

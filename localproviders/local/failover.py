@@ -38,6 +38,7 @@ from localproviders.telemetry import Listener, fell_back
 from localproviders.types.decisions import Decisions
 from localproviders.types.limits import CancelToken, Limits
 from localproviders.types.models import ModelInfo
+from localproviders.types.rankings import Ranking
 from localproviders.types.responses import CompletionResponse, EmbeddingResponse, ServerAttempt
 
 T = TypeVar("T")
@@ -439,7 +440,7 @@ class FailoverCall:
         return error
 
 
-R = TypeVar("R", CompletionResponse, EmbeddingResponse, Decisions)
+R = TypeVar("R", CompletionResponse, EmbeddingResponse, Decisions, Ranking)
 
 
 def with_attempts(response: R, run: FailoverCall) -> R:

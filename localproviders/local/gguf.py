@@ -8,7 +8,9 @@ import time
 from typing import Any, List, Optional, Tuple
 
 from localproviders._decision_verbs import DecisionRequest
+from localproviders._did_you_mean import ListOf
 from localproviders._http.stream import Stream
+from localproviders._rerank_verb import RerankRequest
 from localproviders.config import ServerConfig
 from localproviders.engine import LocalEngine
 from localproviders.errors import LimitError, ModelNotFoundError
@@ -19,6 +21,7 @@ from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
 from localproviders.types.models import ModelInfo
+from localproviders.types.rankings import Ranking
 from localproviders.types.requests import CompletionRequest, ModelLike
 from localproviders.types.responses import EmbeddingResponse, TokenCount
 
@@ -73,7 +76,7 @@ class HostedProvider(ModelProvider):
         if self._provider is not None:
             return self._provider.list_models(timeout=timeout, cancel=cancel)
         self._new_engine()  # raises an error if the file does not exist
-        return [ModelInfo(name=self._model, provider=self.name, loaded=False)]
+        return ListOf([ModelInfo(name=self._model, provider=self.name, loaded=False)])
 
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -127,6 +130,12 @@ class HostedProvider(ModelProvider):
     ) -> Decisions:
         provider, limits = self._running_engine(timeout)
         return provider._decide(request, limits, cancel)
+
+    def _rerank(
+        self, request: RerankRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Ranking:
+        provider, limits = self._running_engine(timeout)
+        return provider._rerank(request, limits, cancel)
 
     def _count(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]

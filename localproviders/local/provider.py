@@ -7,7 +7,9 @@ import math
 from typing import Iterator, List, Optional, Union
 
 from localproviders._decision_verbs import DecisionRequest
+from localproviders._did_you_mean import ListOf
 from localproviders._http.stream import Stream
+from localproviders._rerank_verb import RerankRequest
 from localproviders._signatures import (
     ABSENT,
     NoKeywords,
@@ -27,6 +29,7 @@ from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout
 from localproviders.types.models import LoadedModel, ModelInfo, OnProgress, Progress
+from localproviders.types.rankings import Ranking
 from localproviders.types.requests import (
     BATCH_CHARACTERS,
     BATCH_SIZE,
@@ -296,6 +299,18 @@ class LocalProvider(LocalProviderBase):
                 self._choose_routes(request.model, "embeddings", run), work
             )
 
+    def _rerank(
+        self, request: RerankRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Ranking:
+        with self._run("rerank", timeout, cancel) as run:
+
+            def work(route: Route, limits: Limits) -> Ranking:
+                request_for_server = request.replace(model=route.model)
+                ranking = route.server.provider._rerank(request_for_server, limits, cancel)
+                return with_attempts(ranking, run)
+
+            return run.first_that_answers(self._choose_routes(request.model, "rerank", run), work)
+
     def _count(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
     ) -> TokenCount:
@@ -370,7 +385,7 @@ class LocalProvider(LocalProviderBase):
                     timeout=limits, cancel=cancel
                 ),
             )
-        return [info for each in lists for info in each]
+        return ListOf(info for each in lists for info in each)
 
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -453,7 +468,7 @@ class LocalProvider(LocalProviderBase):
                     timeout=limits, cancel=cancel
                 ),
             )
-        return [loaded for each in lists for loaded in each]
+        return ListOf(loaded for each in lists for loaded in each)
 
     @exact_keywords
     def load(

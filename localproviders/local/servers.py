@@ -33,6 +33,7 @@ from typing import (
 )
 
 from localproviders import discovery, errors, kinds
+from localproviders._address import parse_endpoint
 from localproviders._http.deadline import Call
 from localproviders._redact import one_line
 from localproviders.config import Config, Origin, ServerConfig
@@ -502,6 +503,8 @@ def _make_discovered(
 
 def _address_key(endpoint: str) -> str:
     """Return a key to compare addresses; all names of the loopback interface have the same key."""
+    if endpoint.startswith("unix://"):
+        return parse_endpoint(endpoint, default_port=80).origin
     authority = endpoint.partition("://")[2].partition("/")[0]
     host, _, port = authority.rpartition(":")
     return port if host in ("127.0.0.1", "[::1]", "localhost") else authority

@@ -18,6 +18,7 @@ from typing import (
 )
 
 from localproviders._dialect.common import Row, Vectors
+from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Body, Payload, encode
@@ -116,8 +117,9 @@ class OllamaProvider(HTTPProvider):
     """An Ollama server, through its native API.
 
     Args:
-        host: Address in any form that ``OLLAMA_HOST`` accepts. None uses the value of that
-            variable, or ``http://127.0.0.1:11434`` if it is not set.
+        host: Address in any form that ``OLLAMA_HOST`` accepts, or a UNIX socket, such as
+            ``unix:///run/ollama.sock``. None uses the value of that variable, or
+            ``http://127.0.0.1:11434`` if it is not set.
         model: Model for calls without a model. If it is None, such calls raise an error.
         name: Name of the provider in responses, errors and events.
         api_key: Key that is sent as a Bearer token, to this address only. None reads
@@ -259,7 +261,7 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is not a list.
         """
-        return self._catalog.list_models(timeout, cancel)
+        return ListOf(self._catalog.list_models(timeout, cancel))
 
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -332,7 +334,7 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is not a list.
         """
-        return self._memory.loaded_models(timeout, cancel)
+        return ListOf(self._memory.loaded_models(timeout, cancel))
 
     @exact_keywords
     def load(

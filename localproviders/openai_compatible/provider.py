@@ -19,6 +19,7 @@ from localproviders._address import parse_endpoint
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import Rule
 from localproviders._dialect.missing_models import complete_error, not_found
+from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
@@ -26,6 +27,7 @@ from localproviders._http_provider import HTTPProvider
 from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._http_provider.sending import OwnField
 from localproviders._lazy import LazyModule, LazyPart
+from localproviders._rerank_verb import RerankRequest, facts_of
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ConfigurationError, ProviderError, UnsupportedError
 from localproviders.openai_compatible.wire import responses as wire_responses
@@ -44,6 +46,7 @@ from localproviders.settings import (
 from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import ModelInfo
+from localproviders.types.rankings import Ranking
 from localproviders.types.requests import (
     CompletionRequest,
     EmbeddingRequest,
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from localproviders._dialect.label_prompts import LabelTokens
     from localproviders.ollama import names as ollama_names
     from localproviders.openai_compatible.prompt_routes import PromptRoutes
+    from localproviders.openai_compatible.rerank_routes import RerankRoutes
     from localproviders.openai_compatible.wire import decisions as wire_decisions
     from localproviders.openai_compatible.wire import models as wire_models
     from localproviders.openai_compatible.wire import own_fields
@@ -77,7 +81,8 @@ class OpenAICompatibleProvider(HTTPProvider):
 
     Args:
         base_url: Address with the path of the API, such as ``http://127.0.0.1:8080/v1``. It is
-            required unless `settings` is given.
+            required unless `settings` is given. A UNIX socket, such as
+            ``unix:///run/llama.sock``, needs no path: ``/v1`` is added.
         model: Model for calls without a model. If it is None, such calls raise an error.
         name: Name of the provider in responses, errors and events.
         api_key: Key that is sent as a Bearer token, to this address only. It is not read from
@@ -121,6 +126,10 @@ class OpenAICompatibleProvider(HTTPProvider):
     _prompt_routes: LazyPart[PromptRoutes] = LazyPart(
         "localproviders.openai_compatible.prompt_routes:PromptRoutes", "settings", "_explain"
     )
+    _rerank_routes: LazyPart[RerankRoutes] = LazyPart(
+        "localproviders.openai_compatible.rerank_routes:RerankRoutes",
+        *("settings", "_explain", "_transport"),
+    )
 
     @exact_keywords
     @show_keywords(ConnectionOptions, Settings)
@@ -146,7 +155,9 @@ class OpenAICompatibleProvider(HTTPProvider):
                     "no address was given", hint='pass base_url="http://127.0.0.1:8080/v1"'
                 )
             settings = make_settings(
-                endpoint=parse_endpoint(address.cell_contents, default_port=80),
+                endpoint=parse_endpoint(
+                    address.cell_contents, default_port=80, socket_api=self._api_path
+                ),
                 endpoint_origin="the base_url argument",
                 name="openai-compatible" if name is None else name,
                 model=model,
@@ -160,9 +171,10 @@ class OpenAICompatibleProvider(HTTPProvider):
     def close(self) -> None:
         """Close the kept connections. A later call opens new ones; closing twice is allowed."""
         super().close()
-        routes = OpenAICompatibleProvider._prompt_routes.of(self)
-        if routes is not None:
-            routes.close()
+        cls = OpenAICompatibleProvider
+        for routes in (cls._prompt_routes.of(self), cls._rerank_routes.of(self)):
+            if routes is not None:
+                routes.close()
 
     # --- models ---------------------------------------------------------------------------
 
@@ -185,7 +197,7 @@ class OpenAICompatibleProvider(HTTPProvider):
         return self._runner.ask(
             "GET",
             self._path("/models"),
-            lambda data, look: parse(data, self.name, self._rules, look),
+            lambda data, look: ListOf(parse(data, self.name, self._rules, look)),
             timeout=timeout,
             cancel=cancel,
         )
@@ -346,6 +358,29 @@ class OpenAICompatibleProvider(HTTPProvider):
 
         return self._runner.run(
             work, model=model, timeout=timeout, cancel=cancel, texts=lambda: texts_of(request)
+        )
+
+    def _rerank(
+        self, request: RerankRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Ranking:
+        model = self._choose_model(request.model, timeout, cancel)
+
+        def work(call: Call) -> Ranking:
+            self._check_locality(model, call)
+            path = self._path("/rerank")
+            ranking = self._rerank_routes.rank(request, model, call, path, self._rules)
+            warning = self._check_model(model, ranking.model, call)
+            return ranking if warning is None else ranking.replace(warnings=(warning,))
+
+        return self._runner.run(
+            work,
+            operation="rerank",
+            model=model,
+            task="rerank",
+            facts=facts_of,
+            timeout=timeout,
+            cancel=cancel,
+            texts=request.texts,
         )
 
     def _check_chunk(

@@ -146,8 +146,11 @@ def _name_in_code(tool: Any) -> str:
 def _refuse_functions_by_name(tools: Mapping[str, Any]) -> None:
     if tools and all(callable(each) or isinstance(each, Tool) for each in tools.values()):
         shown = ", ".join(_name_in_code(each) for each in islice(tools.values(), 3))
+        is_lambda = any(getattr(each, "__name__", "") == "<lambda>" for each in tools.values())
+        more = ", and define each function with def and annotations" if is_lambda else ""
         raise ConfigurationError(
-            "tools is a dictionary of functions, and must be a list", hint=f"write tools=[{shown}]"
+            "tools is a dictionary of functions, and must be a list",
+            hint=f"write tools=[{shown}]{more}",
         )
 
 

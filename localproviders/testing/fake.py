@@ -41,6 +41,7 @@ Models = Optional[Sequence[Union[str, FakeModel]]]
 # The abilities of models whose names match a pattern. The names of decision models are those in
 # Ollama's library, and those of llama.cpp's types.
 _SUGGESTED: Mapping[str, str] = {
+    "rerank": "rerank",
     "embed|minilm": "embeddings",
     "decider|nimble|tev1|clef|openjev": "decision",
 }
@@ -59,10 +60,11 @@ class FakeOptions(TypedDict, total=False):
     tls: Optional[ssl.SSLContext]
     one_byte_writes: bool
     port: int
+    unix: Optional[str]
 
 
 class FakeServer(ScriptedServer):
-    """Base of the fake servers: a real HTTP server on loopback; use it in a ``with`` block.
+    """Base of the fake servers: a real HTTP server on this machine; use it in a ``with`` block.
 
     Args:
         models: Names, or `FakeModel` values.
@@ -70,6 +72,7 @@ class FakeServer(ScriptedServer):
         tls: The TLS context of the server; None serves plain HTTP.
         one_byte_writes: Send every response one byte at a time.
         port: The port to listen on; 0 uses a free port.
+        unix: The path of a UNIX socket to listen on, instead of a port.
     """
 
     #: The models if the constructor receives no models.
@@ -92,9 +95,12 @@ class FakeServer(ScriptedServer):
         tls: Optional[ssl.SSLContext] = None,
         one_byte_writes: bool = False,
         port: int = 0,
+        unix: Optional[str] = None,
     ) -> None:
         key, api_key = Sealed(api_key), None
-        super().__init__(self._answer_steps, tls=tls, one_byte_writes=one_byte_writes, port=port)
+        super().__init__(
+            self._answer_steps, tls=tls, one_byte_writes=one_byte_writes, port=port, unix=unix
+        )
         given = self.default_models if models is None else models
         #: The models, in the order of the model list.
         self.models: List[FakeModel] = [
@@ -106,6 +112,7 @@ class FakeServer(ScriptedServer):
         #: The context windows of the models in memory, by name.
         self.loaded: Dict[str, int] = {m.name: m.context_length for m in self.models if m.loaded}
         self._poisons: Dict[str, Union[Refusal, Sequence[Any]]] = {}
+        self._scores: Dict[str, Any] = {}
         self._replies: Deque[Scripted] = deque()
         self._armed: List[_Armed] = []
         # Seconds of silence before a response that is not a stream, by the id of the exchange.
@@ -115,7 +122,7 @@ class FakeServer(ScriptedServer):
     # --- scripting ------------------------------------------------------------------------
 
     def make_model(self, name: str) -> FakeModel:
-        """Make a chat model, or an embedding or decision model if the name suggests one."""
+        """Make a chat model, or a model of another kind if the name suggests one."""
         for pattern, ability in _SUGGESTED.items():
             if re.search(pattern, name):
                 return FakeModel(name=name, abilities=(ability,))
@@ -179,9 +186,19 @@ class FakeServer(ScriptedServer):
         """
         self._poisons[text] = how
 
+    def score(self, document: str, score: Any) -> None:
+        """Give a document this score in every ranking, until `heal`.
+
+        Args:
+            document: The complete text.
+            score: The score: a number, or any other value of JSON, for tests of clients.
+        """
+        self._scores[document] = score
+
     def heal(self) -> None:
-        """Remove all poisoned texts, and the faults and replies that have not been used."""
+        """Remove poisoned texts and given scores, and faults and replies that were not used."""
         self._poisons.clear()
+        self._scores.clear()
         self._armed.clear()
         self._replies.clear()
 

@@ -7,6 +7,7 @@ import time
 from array import array
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
+from localproviders.testing import openai_rankings
 from localproviders.testing.answers import Answer, dumps
 from localproviders.testing.decisions import (
     DECISIONS,
@@ -59,7 +60,7 @@ class FakeOpenAICompatible(FakeServer):
     """
 
     default_models: Sequence[Union[str, FakeModel]] = ("some-model", "some-embedding-model")
-    kinds: Tuple[str, ...] = ("events", "vectors", "list", "systemone", "decisions")
+    kinds: Tuple[str, ...] = ("events", "vectors", "list", "ranking", "systemone", "decisions")
     work_paths: Tuple[str, ...] = (
         "/v1/chat/completions",
         "/v1/completions",
@@ -67,6 +68,7 @@ class FakeOpenAICompatible(FakeServer):
         "/completion",
         SYSTEM_ONE,
         DECISIONS,
+        *openai_rankings.PATHS,
     )
     list_paths: Tuple[str, ...] = ("/v1/models", "/api/v1/models", "/api/v0/models")
     #: The routes of decision requests that the server has: ``/v1/systemone`` like llama.cpp,
@@ -78,7 +80,7 @@ class FakeOpenAICompatible(FakeServer):
     @property
     def base_url(self) -> str:
         """The address including ``/v1``, which clients of this dialect require."""
-        return self.url + "/v1"
+        return self.url_of("/v1")
 
     def answer(self, exchange: Exchange) -> Answer:
         """Return the correct response to a request."""
@@ -105,6 +107,7 @@ class FakeOpenAICompatible(FakeServer):
             ("POST", "/completion"): self._complete_in_own_form,
             ("POST", "/apply-template"): self._apply_template,
             ("POST", "/tokenize"): self._tokenize,
+            **{("POST", path): self._rerank for path in openai_rankings.PATHS},
         }
 
     # --- methods that the fake LM Studio overrides ------------------------------------------
@@ -423,6 +426,27 @@ class FakeOpenAICompatible(FakeServer):
             raise self.overflow(max(counts), window)
         reply = self.next_reply(exchange)
         return self.refusal(reply) if isinstance(reply, Refusal) else (reply, sum(counts))
+
+    def _rerank(self, exchange: Exchange) -> Answer:
+        """Rank documents by the words that they share with the query, like llama.cpp."""
+        ranking = [model for model in self.models if model.can("rerank")]
+        if not ranking:
+            raise openai_rankings.not_started_for_it()
+        body = self._body(exchange)
+        question = openai_rankings.read_question(body)
+        model = next((one for one in ranking if one.name == body.get("model")), ranking[0])
+        self.load(model, exchange)
+        lengths = [count_tokens(f"{question.query} {text}") for text in question.documents]
+        if max(lengths) > self.loaded[model.name]:
+            raise self.input_overflow(max(lengths), self.loaded[model.name])
+        refusal = self.refuses([question.query, *question.documents])
+        if refusal is not None:
+            return self.refusal(refusal)
+        usual = openai_rankings.score_of
+        scores = [self._scores.get(t, usual(question.query, t)) for t in question.documents]
+        name = str(body.get("model", model.name))  # llama.cpp does not check the name
+        answer = openai_rankings.ranking_of(question, scores, name, sum(lengths))
+        return self.json(answer, kind="ranking")
 
     def _body(self, exchange: Exchange) -> Mapping[str, Any]:
         body = json_object(exchange.body)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Tuple, Union
 from urllib.parse import urlsplit
 
+from localproviders._address import parse_endpoint
 from localproviders.errors import ConfigurationError
 from localproviders.secret import Sealed, Unseen
 from localproviders.testing.redaction import (
@@ -60,12 +61,13 @@ class Recorder(ScriptedServer):
     Args:
         path: The file. If the file exists, the recording is appended. A new file is readable only
             by this user.
-        upstream: Address of the real server, such as ``http://127.0.0.1:11434``.
+        upstream: Address of the real server, such as ``http://127.0.0.1:11434`` or
+            ``unix:///run/llama.sock``.
         secrets: Further strings that must not be in the file.
 
     Raises:
         ConfigurationError: The file is a symbolic link, not a regular file, or belongs to
-            another user.
+            another user; or the address of a UNIX socket is invalid.
         OSError: The file cannot be written.
     """
 
@@ -75,6 +77,10 @@ class Recorder(ScriptedServer):
         given, secrets = Sealed(secrets), ()
         # The address and the file are checked before the server listens, so that an invalid address
         # or file leaves no socket open.
+        self._socket_path = ""
+        if upstream.startswith("unix:"):
+            endpoint = parse_endpoint(upstream, default_port=80)
+            upstream, self._socket_path = endpoint.request_url, endpoint.socket_path
         self._upstream = urlsplit(upstream)
         self._path = Path(path)
         _append(self._path, "")
@@ -105,6 +111,8 @@ class Recorder(ScriptedServer):
             self._write(exchange, b"".join(pieces))
 
     def _connect(self) -> socket.socket:
+        if self._socket_path:
+            return _connect_to_socket(self._socket_path)
         host = self._upstream.hostname or "127.0.0.1"
         tls = self._upstream.scheme == "https"
         port = self._upstream.port or (443 if tls else 80)
@@ -190,6 +198,16 @@ class Replayer(ScriptedServer):
         with self._lock:
             number, self._replayed[key] = self._replayed[key], self._replayed[key] + 1
         return [answers[min(number, len(answers) - 1)], lambda e: e.close()]
+
+
+def _connect_to_socket(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _append(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 import select
 import socket
@@ -215,7 +216,7 @@ def chunks(data: bytes, size: int) -> bytes:
 
 
 class ScriptedServer:
-    """An HTTP server on a loopback port; use it in a ``with`` block.
+    """An HTTP server on a loopback port or a UNIX socket; use it in a ``with`` block.
 
     For each request the script returns steps: bytes that are sent unchanged, or functions that
     are called with the `Exchange`. After the steps the connection stays open, unless the request
@@ -232,6 +233,12 @@ class ScriptedServer:
         tls: The TLS context of the server; None serves plain HTTP.
         one_byte_writes: Send every response one byte at a time.
         port: The port to listen on; 0 uses a free port.
+        unix: The path of a UNIX socket to listen on, instead of a port. While the server runs,
+            the file of the socket exists.
+
+    Raises:
+        ValueError: `unix` is given together with `tls` or `port`.
+        OSError: The address is in use, or the socket cannot be made there.
     """
 
     @exact_keywords
@@ -242,7 +249,12 @@ class ScriptedServer:
         tls: Optional[ssl.SSLContext] = None,
         one_byte_writes: bool = False,
         port: int = 0,
+        unix: Optional[str] = None,
     ) -> None:
+        if unix is not None and (tls is not None or port):
+            raise ValueError("unix excludes tls and port: a UNIX socket has neither")
+        #: The path of the UNIX socket on which the server listens; None for a port.
+        self.unix: Optional[str] = None if unix is None else os.path.abspath(unix)
         self._script: Script = (lambda _: [script]) if isinstance(script, bytes) else script
         self._tls = tls
         self._one_byte_writes = one_byte_writes
@@ -259,14 +271,23 @@ class ScriptedServer:
     def _listen(self, port: int) -> None:
         self._stopping = threading.Event()
         self._threads: List[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
-        #: The port on which the server listens.
-        self.port: int = self._listener.getsockname()[1]
+        if self.unix is None:
+            self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        else:
+            self._listener = _listen_on_socket(self.unix)
+        #: The port on which the server listens; 0 for a UNIX socket.
+        self.port: int = self._listener.getsockname()[1] if self.unix is None else 0
 
     @property
     def url(self) -> str:
         """The address of the server, without a path."""
+        if self.unix is not None:
+            return f"unix://{self.unix}"
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+
+    def url_of(self, path: str) -> str:
+        """Return the address of the server with a path, such as ``/v1``."""
+        return f"{self.url}:{path}" if self.unix is not None else self.url + path
 
     @property
     def open_connections(self) -> int:
@@ -301,6 +322,9 @@ class ScriptedServer:
         for thread in list(self._threads):
             thread.join(10)
         self._listener.close()
+        if self.unix is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.unix)
 
     def __enter__(self: Self) -> Self:
         self.start()
@@ -347,7 +371,8 @@ class ScriptedServer:
         sock = raw
         exchange: Optional[Exchange] = None
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.unix is None:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
                 self._swap(raw, sock)
@@ -416,6 +441,17 @@ class ScriptedServer:
                 answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
             # Unread bytes of this request body would be taken for the next request.
             return [answer] if exchange._is_read else [answer, Exchange.close]
+
+
+def _listen_on_socket(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+        listener.listen(128)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 def _read_head(

@@ -21,6 +21,7 @@ ABILITIES = (
     "thinking",
     "insert",
     "embeddings",
+    "rerank",
     "decision",
 )
 
@@ -37,8 +38,9 @@ class FakeModel(Record):
     Attributes:
         name: The name in the model list.
         abilities: The capabilities, by the names of the fields of `ModelCapabilities`;
-            ``embeddings`` makes it an embedding model, and ``decision`` a decision model. A
-            decision model cannot do anything else, except reading images (``vision``).
+            ``embeddings`` makes it an embedding model, ``rerank`` a reranking model, and
+            ``decision`` a decision model. A decision model cannot do anything else, except
+            reading images (``vision``).
         context_length: The allocated context window in tokens. The fakes count each word as
             one token.
         max_context_length: The context window that the model was trained for, in tokens.

@@ -6,6 +6,10 @@ Later versions only add fields. A repr never contains content, such as prompts a
 not contain the server's raw record.
 """
 
+import sys as _sys
+from typing import TYPE_CHECKING, Any
+
+from localproviders._did_you_mean import missing_name as _missing_name
 from localproviders.types.decisions import Decision, Decisions
 from localproviders.types.limits import CancelToken, Limits, RetryPolicy, Timeout
 from localproviders.types.messages import (
@@ -38,6 +42,7 @@ from localproviders.types.questions import (
     State,
     YesNo,
 )
+from localproviders.types.rankings import RankedDocument, Ranking
 from localproviders.types.requests import (
     CompletionRequest,
     EmbeddingRequest,
@@ -99,6 +104,8 @@ __all__ = [
     "Question",
     "QuestionLike",
     "Questions",
+    "RankedDocument",
+    "Ranking",
     "RequestFields",
     "RetryPolicy",
     "Score",
@@ -119,3 +126,8 @@ __all__ = [
     "Usage",
     "YesNo",
 ]
+
+if not TYPE_CHECKING:  # with `__getattr__`, type checkers would not report misspelt names
+
+    def __getattr__(name: str) -> Any:
+        raise _missing_name(__name__, name, __all__, _sys._getframe(1))

@@ -25,9 +25,15 @@ _AUDIO_PARTS = ("input_audio",)
 _PARTS = (*_TEXT_PARTS, *_THINKING_PARTS, *_IMAGE_PARTS, *_AUDIO_PARTS)
 
 # Names of the roles in other clients.
-_ROLES = {"developer": "system", "function": "tool", "human": "user", "ai": "assistant"}
+_ROLES = {
+    "developer": "system",
+    "function": "tool",
+    "human": "user",
+    "ai": "assistant",
+    "model": "assistant",
+}
 # The roles of a message that is a pair of a role and a text.
-_ROLES_OF_PAIRS = ("system", "user", "assistant", "developer", "human", "ai")
+_ROLES_OF_PAIRS = ("system", "user", "assistant", "developer", "human", "ai", "model")
 # Names under which other clients and servers keep the reasoning of a message.
 _THINKING = ("reasoning_content", "reasoning", "reasoning_text")
 # Values of `tool_choice` that name no tool, and the highest number of names in an error.

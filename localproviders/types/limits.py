@@ -13,6 +13,9 @@ from localproviders.types.inputs import plain_number
 _MAX_BITS = 1000
 
 
+_OTHER_FORMS = "for several limits, pass Limits(connect_s=3, total_s=120)"
+
+
 @record
 class Limits(Record):
     """The five time limits of a call, in seconds; `math.inf` means no limit.
@@ -44,10 +47,12 @@ class Limits(Record):
             value = plain_number(getattr(self, limit.name))
             object.__setattr__(self, limit.name, value)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                more = "; leave it out for the default, or pass math.inf for no limit"
+                more = "leave it out for the default, or pass math.inf for no limit"
+                if value is not None:
+                    is_duration = hasattr(value, "total_seconds")
+                    more = "write it with .total_seconds()" if is_duration else _OTHER_FORMS
                 raise ValueError(
-                    f"{limit.name} is {value!r}, and must be a number of seconds"
-                    f"{more if value is None else ''}"
+                    f"{limit.name} is {value!r}, and must be a number of seconds; {more}"
                 )
             if isinstance(value, int) and value.bit_length() > _MAX_BITS:
                 raise ValueError(f"{limit.name} is too large; math.inf means no limit")

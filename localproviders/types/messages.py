@@ -375,6 +375,15 @@ _PARTS: Mapping[str, str] = {
 }
 
 
+def _way_for(name: str, item: Any) -> str:
+    """Return what to write for an item of the wrong type."""
+    if isinstance(item, str) and item[:8].lower().startswith(("http://", "https://")):
+        return "takes no addresses, because nothing is downloaded: write requests.get(url).content"
+    if name == "images" and hasattr(item, "dtype"):
+        return "takes no arrays: write PIL.Image.fromarray(array)"
+    return _PARTS[name]
+
+
 def _part_as(cls: Type[_Part], name: str) -> Callable[[Any], _Part]:
     """Return a function that converts an item of a message to a value.
 
@@ -395,7 +404,7 @@ def _part_as(cls: Type[_Part], name: str) -> Callable[[Any], _Part]:
             return cast("_Part", part)
         data = _file_of(item) if issubclass(cls, _Media) else item
         if not (isinstance(data, bytes) and issubclass(cls, _Media)):
-            raise ValueError(f"{name} {_PARTS[name]}; an item is {kind_of(item)}")
+            raise ValueError(f"{name} {_way_for(name, item)}; an item is {kind_of(item)}")
         return cast("_Part", made.from_bytes(data))
 
     return convert
@@ -406,7 +415,7 @@ def _as_parts(cls: Type[_Part], name: str, values: Any) -> Tuple[_Part, ...]:
     if values is None or values == ():
         return ()
     if isinstance(values, str):
-        raise ValueError(f"{name} {_PARTS[name]}; it is one str")
+        raise ValueError(f"{name} {_way_for(name, values)}; it is one str")
     is_one = isinstance(values, (cls, bytes, bytearray, os.PathLike)) or hasattr(values, "read")
     if is_one or hasattr(values, "save"):
         values = (values,)
@@ -536,9 +545,11 @@ def as_tuple(name: str, values: Any) -> Tuple[Any, ...]:
     if type(values) is tuple:
         return values
     try:
-        each = iter(values)
+        each = None if isinstance(values, Record) else iter(values)
     except TypeError:
-        raise ValueError(f"{name} is {kind_of(values)}, and must be a list") from None
+        each = None
+    if each is None:
+        raise ValueError(f"{name} is {kind_of(values)}, and must be a list")
     return tuple(each)
 
 
@@ -613,6 +624,8 @@ def _message_fields(value: Any) -> Dict[str, Any]:
             more = ', of several values: write {"role": "user", "content": text}'
         elif hasattr(value, "message"):
             more = ": write answer.message"
+        elif hasattr(value, "content"):
+            more = ": write Message.user(text), or {'role': 'user', 'content': text}"
         raise ValueError(
             f"a message must be a Message or a dictionary, and is {kind_of(value)}{more}"
         )

@@ -239,6 +239,8 @@ def _check_text(name: str, value: Any, *, optional: bool = False) -> None:
 def _check_dictionary(name: str, value: Any) -> None:
     if value is not None and not isinstance(value, (dict, Mapping)):
         more = ": json.loads(text)" if isinstance(value, str) else ""
+        if isinstance(value, type):
+            more = f"; for a value of a type, call parse(messages, {value.__name__})"
         raise ValueError(f"{name} is {type(value).__name__}, and must be a dictionary{more}")
 
 
@@ -301,7 +303,7 @@ def texts_of(request: Union[CompletionRequest, EmbeddingRequest]) -> Iterator[st
         return
     yield from filter(None, (request.prompt, request.suffix))
     yield from request.stop
-    yield from _texts_in(request.extra_body)
+    yield from strings_in(request.extra_body)
     for message in request.messages:
         yield from (message.content, message.thinking)
         yield from (media.base64 for media in (*message.images, *message.audio))
@@ -324,7 +326,7 @@ def _descriptions_in(schema: Any) -> Iterator[str]:
             todo.extend(each)
 
 
-def _texts_in(value: Any) -> Iterator[str]:
+def strings_in(value: Any) -> Iterator[str]:
     """Yield every string in a JSON value, except keys, which are names that the server defines."""
     todo = [value]
     while todo:

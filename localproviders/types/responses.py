@@ -17,7 +17,6 @@ from typing import (
     Dict,
     Generic,
     Iterable,
-    List,
     Literal,
     Mapping,
     Optional,
@@ -26,7 +25,12 @@ from typing import (
     TypeVar,
 )
 
-from localproviders._did_you_mean import name_other_attribute
+from localproviders._did_you_mean import (
+    ContentHolder,
+    name_other_attribute,
+    refuse_item,
+    refuse_use,
+)
 from localproviders._record import (
     CONTENT,
     RAW,
@@ -48,17 +52,9 @@ from localproviders._redact import (
     shortened,
 )
 from localproviders._signatures import Vector
-from localproviders.errors import DependencyError
 from localproviders.types.messages import Message, ToolCall
 from localproviders.types.models import Progress
-
-if TYPE_CHECKING:
-    import numpy
-    from typing_extensions import TypeAlias
-
-    Matrix: TypeAlias = "numpy.ndarray[Any, Any]"
-else:
-    Matrix = Any  # numpy is optional
+from localproviders.types.vectors import VectorSequence
 
 
 @record
@@ -138,7 +134,7 @@ class TokenLogprob(Record):
         self._keep_as_tuples("top")
 
 
-class CompletionChunk:
+class CompletionChunk(ContentHolder):
     """A chunk of a streamed answer. Its `str` is its `text`.
 
     Attributes:
@@ -212,6 +208,7 @@ class CompletionChunk:
 
     if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
         __getattr__ = name_other_attribute
+        __getitem__ = refuse_item
 
     @property
     def has_content(self) -> bool:
@@ -333,7 +330,7 @@ def _call_text(call: ToolCall) -> str:
 
 
 @record
-class CompletionResponse(Record):
+class CompletionResponse(ContentHolder, Record):
     """A complete answer of a model.
 
     Its `str` is the text. An answer without text is shown as one line with its tool calls, its
@@ -386,6 +383,8 @@ class CompletionResponse(Record):
         default=(), metadata=loads_each(ServerAttempt.from_dict)
     )
     raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)
+
+    _content = "text"
 
     def __post_init__(self) -> None:
         self._keep_as_tuples("tool_calls", "logprobs", "warnings", "tried")
@@ -447,10 +446,12 @@ def _load_vectors(rows: Sequence[Sequence[float]]) -> Tuple[Vector, ...]:
 
 
 @record
-class EmbeddingResponse(Record):
+class EmbeddingResponse(VectorSequence, Record):
     """Vectors, one for each text, in the order of the texts.
 
-    Its `str` is one line: the number of vectors, their length and the model.
+    It is a sequence of its vectors: ``len(response)``, ``response[0]`` and ``for vector in
+    response``. ``numpy.array(response)`` is the matrix of `to_numpy`. Its `str` is one line: the
+    number of vectors, their length and the model.
 
     Attributes:
         vectors: The vectors as packed 32-bit floats, all of the same length.
@@ -501,33 +502,6 @@ class EmbeddingResponse(Record):
         facts = [str(self), count_of(self.usage.prompt_tokens, "tokens")]
         return facts_and_warnings(facts, self.warnings)
 
-    @property
-    def dimensions(self) -> int:
-        """Length of each vector."""
-        return len(self.vectors[0])
-
-    @property
-    def embeddings(self) -> List[List[float]]:
-        """The vectors as lists of floats. Each access makes new lists."""
-        return [list(vector) for vector in self.vectors]
-
-    def to_numpy(self) -> Matrix:
-        """Return a copy of the vectors as one float32 matrix, with a row for each text.
-
-        Raises:
-            DependencyError: numpy is not installed.
-        """
-        try:
-            import numpy as np
-        except ImportError:
-            raise DependencyError(
-                "to_numpy needs numpy, which is not installed", hint="python -m pip install numpy"
-            ) from None
-        matrix = np.empty((len(self.vectors), self.dimensions), dtype=np.float32)
-        for row, vector in enumerate(self.vectors):
-            matrix[row] = np.frombuffer(vector, dtype=np.float32)
-        return matrix
-
 
 #: The source of a count. ``exact``: the server counted. ``calibrated``: estimated from the
 #: server's counts for other prompts of this model. ``rough``: estimated from the length of
@@ -558,12 +532,13 @@ T = TypeVar("T")
 
 
 @record
-class Parsed(Record, Generic[T]):
+class Parsed(ContentHolder, Record, Generic[T]):
     """A value from an answer, checked against its schema. Its `str` is the `str` of the value.
 
-    Two instances are equal if all three fields are equal. The hash does not depend on the value,
-    because the value may change, and often has no hash. An ordinary dataclass, for example, has
-    none.
+    A `Parsed` is not its value. Its truth value is an error if the value has one of its own,
+    such as a `bool`, a number, a text or a list. Two instances are equal if all three fields are
+    equal. The hash does not depend on the value, because the value may change, and often has no
+    hash. An ordinary dataclass, for example, has none.
 
     Attributes:
         value: The value, an instance of the requested type. `to_dict` returns it as plain
@@ -576,8 +551,27 @@ class Parsed(Record, Generic[T]):
     response: CompletionResponse = field(metadata=loads(CompletionResponse.from_dict))
     attempts: int = 1
 
+    _content = "value"
+
     def __hash__(self) -> int:
         return hash((self.response, self.attempts))
+
+    if not TYPE_CHECKING:
+
+        def __bool__(self) -> bool:
+            # A model that answers `false` must not be read as true.
+            kind = type(self.value)
+            if self.value is None or hasattr(kind, "__bool__") or hasattr(kind, "__len__"):
+                refuse_use(self)
+            return True
+
+        def __iter__(self) -> Any:
+            refuse_use(self)  # such as for ``DataFrame(parsed)``
+
+        __float__ = __int__ = __lt__ = __le__ = __gt__ = __ge__ = refuse_use
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
 
     def __str__(self) -> str:
         return str(self.value)
@@ -623,7 +617,7 @@ class ToolStep(Line):
 
 
 @record
-class ToolRun(Record):
+class ToolRun(ContentHolder, Record):
     """A complete conversation in which the model called tools.
 
     Its `str` is the last answer.
@@ -641,6 +635,8 @@ class ToolRun(Record):
         metadata=loads_each(CompletionResponse.from_dict)
     )
     steps: Tuple[ToolStep, ...] = field(default=(), metadata=loads_each(ToolStep.from_dict))
+
+    _content = "text"
 
     def __post_init__(self) -> None:
         self._keep_as_tuples("messages", "responses", "steps")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Optional, Protocol
+from typing import TYPE_CHECKING, Iterator, Optional, Protocol
 
+from localproviders._did_you_mean import name_other_attribute, refuse_item
 from localproviders._signatures import Self
 from localproviders.errors import CancelledError, ProviderError
 from localproviders.types.responses import CompletionChunk, ToolRun
@@ -58,6 +59,10 @@ class ToolStream:
         self._loop = loop
         self._failure: Optional[ProviderError] = None
         self._result: Optional[ToolRun] = None
+
+    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+        __getattr__ = name_other_attribute
+        __getitem__ = refuse_item
 
     @property
     def text(self) -> str:

@@ -73,6 +73,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]
             FakeModel(name="nimble", abilities=("decision",)),
             FakeModel(name="qwen3:8b", abilities=("chat", "completion", "tools", "thinking")),
         ]
+        servers.openai.models.append(FakeModel(name="my-reranker", abilities=("rerank",)))
         monkeypatch.setenv("OLLAMA_HOST", servers.ollama.url)
         monkeypatch.setenv("EXAMPLE_API_KEY", "a-test-key")
         monkeypatch.delenv("DEPLOYED", raising=False)

@@ -78,13 +78,15 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Tuple[str, ssl.SSLCon
     return str(path), context
 
 
-@pytest.fixture(params=["plain", "tls"])
+@pytest.fixture(params=["plain", "tls", "unix"])
 def serve(request: Any, authority: Tuple[str, ssl.SSLContext]) -> Callable[..., Any]:
     path, context = authority
 
     def start(script: Any) -> Tuple[ScriptedServer, Dict[str, Any]]:
         if request.param == "plain":
             return ScriptedServer(script), {}
+        if request.param == "unix":
+            return ScriptedServer(script, unix=request.getfixturevalue("socket_path")), {}
         return ScriptedServer(script, tls=context), {"ca_bundle": path}
 
     return start

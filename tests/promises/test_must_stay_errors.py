@@ -165,6 +165,7 @@ def _forms(case: Case, provider: Any, seen: List[str]) -> Dict[str, Callable[[],
         "embed": {"embed": lambda: provider.embed(texts)},
         "list": {"list": provider.list_models},
         "pull": {"pull": lambda: provider.pull("m")},
+        "rerank": {"rerank": lambda: provider.rerank("Hi", texts)},
     }
     return forms[case.call]
 

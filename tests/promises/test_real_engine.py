@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Iterator, List
 
 import pytest
 
 from localproviders import (
+    AuthenticationError,
     ContextOverflowError,
     EmbeddingError,
     LMStudioProvider,
@@ -18,9 +24,13 @@ from localproviders import (
     ProviderError,
     SchemaError,
     StreamInterruptedError,
+    UnreachableError,
     UnsupportedError,
+    discover,
 )
 from localproviders.engine import LocalEngine, why_missing, why_unsupported
+from localproviders.engine.models import RECIPES, open_model, path_of
+from localproviders.secret import Unseen
 
 _REASON = why_unsupported() or why_missing()
 
@@ -294,3 +304,77 @@ def test_the_provider_for_lmstudio_works_without_the_routes_of_lmstudio(
 
     assert "Paris" in response.text
     assert (generation, names) == ("older", ["chat"])
+
+
+# --- a UNIX socket ------------------------------------------------------------------------------------
+
+_ON_A_SOCKET = """
+from localproviders.engine import serve
+
+make = serve.server_parameters
+
+
+def on_a_socket(xllamacpp, settings):
+    parameters = make(xllamacpp, settings)
+    parameters.hostnames = [settings["socket"]]
+    parameters.api_prefix = settings["prefix"]
+    return parameters
+
+
+serve.server_parameters = on_a_socket
+serve.main()
+"""
+
+
+@contextlib.contextmanager
+def _engine_at(socket_path: str, key: str, prefix: str, folder: Path) -> Iterator[None]:
+    """Let the real engine serve the chat model at a UNIX socket."""
+    recipe = RECIPES["chat"]
+    with open_model(recipe, folder) as file:
+        settings = {
+            **LocalEngine("chat", context_length=512)._settings(Unseen(key)),
+            "path": path_of(file),
+            "socket": socket_path,
+            "prefix": prefix,
+        }
+        with subprocess.Popen(
+            [sys.executable, "-c", _ON_A_SOCKET],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[file.fileno()],
+        ) as process:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(json.dumps(settings).encode() + b"\n")
+            process.stdin.flush()
+            try:
+                assert b"address" in process.stdout.readline()
+                yield
+            finally:
+                process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prefix", ["", "/llm"])
+def test_a_real_server_answers_over_a_unix_socket(
+    prefix: str, socket_path: str, tmp_path: Path
+) -> None:
+    key = "a-key-of-the-socket"
+    url = f"unix://{socket_path}" + (f":{prefix}/v1" if prefix else "")
+    with _engine_at(socket_path, key, prefix, tmp_path):
+        with OpenAICompatibleProvider(url, model="chat", api_key=key) as provider:
+            response = provider.chat("What is the capital of France?", temperature=0, max_tokens=8)
+            assert "Paris" in response.text
+            with provider.stream("Hi", temperature=0, max_tokens=8) as stream:
+                pieces = [chunk.text for chunk in stream]
+            assert "".join(pieces) == stream.result().text
+            assert [model.name for model in provider.list_models()] == ["chat"]
+            assert provider.count_tokens("Hi").source == "exact"
+            assert provider.settings.endpoint.url in {
+                server.endpoint for server in discover([url], refresh=True).servers
+            }
+        with pytest.raises(AuthenticationError) as caught:
+            OpenAICompatibleProvider(url, model="chat", api_key="a-wrong-key").chat("Hi")
+        assert caught.value.endpoint == provider.settings.endpoint.url
+    with pytest.raises(UnreachableError):
+        OpenAICompatibleProvider(url, model="chat").chat("Hi")

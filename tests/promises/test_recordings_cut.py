@@ -127,6 +127,19 @@ _DIALECT: Dict[str, Callable[[OpenAICompatibleProvider], Any]] = {
     "embeddings_float": lambda provider: provider.embed(["one", "two"]),
     "apply_template": lambda provider: provider.render(_MESSAGE),
     "tokenize": lambda provider: provider.count_tokens(_MESSAGE),
+    **dict.fromkeys(
+        (
+            "rerank",
+            "rerank_error_documents",
+            "rerank_texts",
+            "rerank_too_long",
+            "rerank_unsupported",
+        ),
+        lambda provider: provider.rerank(_MESSAGE, ["hi", "it is a bear", "a panda"]),
+    ),
+    "rerank_top_n": lambda provider: provider.rerank(
+        _MESSAGE, ["hi", "it is a bear", "a panda"], top_n=2
+    ),
 }
 
 
@@ -278,7 +291,7 @@ def _check(recording: Recording, most: int) -> None:
 
 def test_there_are_recordings_of_each_server() -> None:
     counts = [len(_ollama()), len(_dialect()), len(_published()), len(_lmstudio())]
-    assert counts[:2] == [61, 31]
+    assert counts[:2] == [61, 37]
     assert counts[2] in (0, 36) and counts[3] in (0, 37)
 
 

@@ -66,6 +66,9 @@ class FakeTime:
         self._changed = threading.Condition()
         #: The time at which the server will send again, by the port of the client.
         self._silent_until: Dict[int, float] = {}
+        #: The same for servers at UNIX sockets, whose clients have no address: by the socket of
+        #: the server's connection.
+        self._silent_sockets: Dict[socket.socket, float] = {}
         #: Ports of servers that never send anything.
         self._silent_ports: Set[int] = set()
 
@@ -89,17 +92,20 @@ class FakeTime:
 
     def silence(self, exchange: Exchange, seconds: float) -> None:
         """Send nothing for this long, or until the client disconnects or the server stops."""
-        port = exchange.sock.getpeername()[1]
+        client = exchange.sock.getpeername()
+        is_unix = isinstance(client, str)
+        silences: Dict[Any, float] = self._silent_sockets if is_unix else self._silent_until
+        place = exchange.sock if is_unix else client[1]
         _wait_until_delivered(exchange.sock)
         with self._changed:
-            until = self._silent_until[port] = self.now + seconds
+            until = silences[place] = self.now + seconds
             try:
                 while self.now < until and not exchange.stopping.is_set():
                     if hung_up(exchange.sock):
                         raise ConnectionResetError
                     self._changed.wait(_POLL_S)
             finally:
-                del self._silent_until[port]
+                del silences[place]
 
     def hold(self, exchange: Exchange, seconds: float = math.inf) -> None:
         """Stand in for `Exchange.hold`."""
@@ -166,12 +172,25 @@ class FakeTime:
     def _silence_end(self, sock: BoundedSocket) -> float:
         """Return the time at which the server will send again; 0 if it is not silent."""
         try:
-            ports = sock.real.getpeername()[1], sock.real.getsockname()[1]
+            server, client = sock.real.getpeername(), sock.real.getsockname()
         except OSError:
             return 0.0  # the server has just reset the connection: the next attempt fails
-        if ports[0] in self._silent_ports:
+        if isinstance(server, str):
+            return self._silence_at(server)
+        if server[1] in self._silent_ports:
             return math.inf
-        return self._silent_until.get(ports[1], 0.0)
+        return self._silent_until.get(client[1], 0.0)
+
+    def _silence_at(self, path: str) -> float:
+        """Return the time at which a server at a UNIX socket will send again.
+
+        A connection that its client has closed does not count: its server may not have noticed.
+        """
+        for sock, until in list(self._silent_sockets.items()):
+            with contextlib.suppress(OSError):
+                if sock.getsockname() == path and not hung_up(sock):
+                    return until
+        return 0.0
 
     def _advance_to(self, sock: BoundedSocket, end: float) -> bool:
         """Advance the clock over the silence, at most to ``end``; return whether it is there."""
@@ -198,7 +217,8 @@ def _wait_until_delivered(sock: socket.socket) -> None:
     A busy system may deliver late. No event reports the delivery, and only Linux can be asked
     for the number of unacknowledged bytes.
     """
-    if sys.platform != "linux":
+    # Bytes for a UNIX socket are delivered at once.
+    if sys.platform != "linux" or isinstance(sock.getsockname(), str):
         return
     import fcntl
     import termios

@@ -87,6 +87,9 @@ GOOD: Mapping[str, bytes] = {
     "/v1/completions": _sse({"text": ANSWER}),
     "/v1/systemone": _DECISIONS,
     "/v1/embeddings": http_answer({"model": "m", "data": [{"embedding": [1.0]}]}),
+    "/v1/rerank": http_answer(
+        {"results": [{"index": 0, "relevance_score": 0.5}, {"index": 1, "relevance_score": 1}]}
+    ),
 }
 
 

@@ -77,7 +77,7 @@ def test_port_zero_is_kept_leniently_and_refused_else() -> None:
 
 
 @pytest.mark.parametrize("lenient", [True, False])
-@pytest.mark.parametrize("text", ["ftp://h", "unix:///run/x", "ws://h:1", "://h"])
+@pytest.mark.parametrize("text", ["ftp://h", "ws://h:1", "://h"])
 def test_another_scheme_is_an_error(text: str, lenient: bool) -> None:
     with pytest.raises(ConfigurationError, match="scheme"):
         parse_endpoint(text, default_port=1, lenient=lenient)
@@ -292,3 +292,81 @@ def test_the_hint_for_an_old_form_of_an_address_has_the_usual_form(
     hint = short_form_hint(host)
     assert (hint is None) == (full is None)
     assert hint is None or (hint.startswith(f"write the address with {full}:") and host in hint)
+
+
+# --- UNIX sockets ---------------------------------------------------------------------------
+
+_SOCKETS = [
+    ("unix:///run/llama.sock", "/run/llama.sock", ""),
+    ("unix:///run/llama.sock:/llm/v1", "/run/llama.sock", "/llm/v1"),
+    ("unix:///run/llama.sock:/llm/", "/run/llama.sock", "/llm"),
+    ("unix:///run/llama.sock:/", "/run/llama.sock", ""),
+    ("unix:///run/llama.sock:", "/run/llama.sock", ""),
+    ("unix:///run/llama.sock/", "/run/llama.sock", ""),
+    (' "UNIX:///run/llama.sock" ', "/run/llama.sock", ""),
+    ("unix:///run/llama.sock:/v1/chat/completions", "/run/llama.sock", "/v1"),
+    ("unix:///run/a b/ü@1%20.sock", "/run/a b/ü@1%20.sock", ""),
+]
+_NO_SOCKETS = [
+    ("unix:run/x.sock", "must be absolute"),
+    ("unix:/run/x.sock", "must be absolute"),
+    ("unix://run/x.sock", "must be absolute"),
+    ("unix://~/x.sock", "must be absolute"),
+    ("unix:", "must be absolute"),
+    ("unix:///", "names no UNIX socket"),
+    ("unix:///:/v1", "names no UNIX socket"),
+    ("unix:///run/x.sock:8080", "must be followed by a path"),
+    ("unix:///run/x.sock:v1", "must be followed by a path"),
+    ("unix:///run/x.sock?key=hunter2", "the path of the UNIX socket contains"),
+    ("unix:///run/x.sock\\y", "the path of the UNIX socket contains"),
+    ("unix:///run/\x1b[2J", "the path of the UNIX socket contains"),
+    ("unix:///run/x\x00", "the path of the UNIX socket contains"),
+    ("unix:///run/x\ud800", "the path of the UNIX socket contains"),
+    ("unix:///run/x.sock:/v1?key=hunter2", "the path of the address contains"),
+    ("unix:///run/x.sock:/hunter2@v1", "the address contains credentials"),
+    ("https+unix:///run/x.sock", "TLS over a UNIX socket is not supported"),
+    ("unixs:///run/x.sock", "TLS over a UNIX socket is not supported"),
+    ("unix+tls:///run/x.sock", "TLS over a UNIX socket is not supported"),
+    ("http+unix://%2Frun%2Fx.sock", "the scheme of a UNIX socket must be unix"),
+]
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+@pytest.mark.parametrize(("text", "path", "prefix"), _SOCKETS)
+def test_a_unix_socket_is_an_address(text: str, path: str, prefix: str, lenient: bool) -> None:
+    endpoint = parse_endpoint(text, default_port=11434, lenient=lenient)
+
+    assert (endpoint.socket_path, endpoint.path) == (path, prefix)
+    assert endpoint.is_loopback
+    assert endpoint.url == f"unix://{path}" + (f":{prefix}" if prefix else "")
+    assert endpoint.request_url == f"http://localhost{prefix}"
+    assert parse_endpoint(endpoint.url, default_port=1) == endpoint
+    assert Endpoint.from_dict(endpoint.to_dict()) == endpoint
+
+
+@pytest.mark.parametrize(("text", "why"), _NO_SOCKETS)
+def test_what_is_no_unix_socket_is_an_error_of_one_line(text: str, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why) as caught:
+        parse_endpoint(text, default_port=1)
+
+    assert caught.value.hint
+    assert len(str(caught.value).splitlines()) == 1
+    assert "hunter2" not in f"{caught.value}{caught.value!r}"
+
+
+def test_a_path_of_the_api_is_added_to_a_unix_socket_that_has_none() -> None:
+    def url(text: str, *suffixes: str) -> str:
+        return parse_endpoint(
+            text, default_port=1, api_suffixes=suffixes, socket_api="/v1"
+        ).url  # fmt: skip
+
+    assert url("unix:///x") == "unix:///x:/v1"
+    assert url("unix:///x:/llm") == "unix:///x:/llm"
+    assert url("unix:///x:/api", "api") == "unix:///x:/v1"
+    assert url("http://127.0.0.1:1") == "http://127.0.0.1:1"
+
+
+def test_another_path_on_a_server_is_written_in_the_form_of_its_address() -> None:
+    assert parse_endpoint("unix:///x:/a", default_port=1).at("/v1") == "unix:///x:/v1"
+    assert parse_endpoint("unix:///x:/a", default_port=1).at("") == "unix:///x"
+    assert parse_endpoint("h:1/a", default_port=1).at("/v1") == "http://h:1/v1"

@@ -36,7 +36,6 @@ _CALL = ToolCall(id="1", name="weather")
 #: A name of another client, the object on which a script looks it up, and the name here.
 _ATTRIBUTES: Dict[str, Tuple[Callable[[], Any], str, str]] = {
     "Client": (lambda: localproviders, "Client", "OllamaProvider"),
-    "chat": (lambda: localproviders, "chat", "OllamaProvider"),
     "ResponseError": (lambda: localproviders, "ResponseError", "ProviderError"),
     "OpenAI": (lambda: localproviders, "OpenAI", "OpenAICompatibleProvider"),
     "APITimeoutError": (lambda: localproviders, "APITimeoutError", "LimitError"),
@@ -46,14 +45,14 @@ _ATTRIBUTES: Dict[str, Tuple[Callable[[], Any], str, str]] = {
     "ps": (LMStudioProvider, "ps", "loaded_models"),
     "generate": (OllamaProvider, "generate", "chat"),
     "apply_chat_template": (OllamaProvider, "apply_chat_template", "render"),
-    "embeddings": (OllamaProvider, "embeddings", "embed"),
-    "models": (lambda: OpenAICompatibleProvider("http://127.0.0.1:9/v1"), "models", "list_models"),
+    "list of LM Studio": (LMStudioProvider, "list_downloaded_models", "list_models"),
+    "responses": (lambda: OpenAICompatibleProvider("http://127.0.0.1:9"), "responses", "chat"),
     "show": (lambda: LocalProvider([OllamaProvider()]), "show", "model_info"),
     "status_code": (lambda: CapabilityError("no"), "status_code", "status"),
     "error": (lambda: CapabilityError("no"), "error", "message"),
     "content of a chunk": (lambda: CompletionChunk(text="a"), "content", "text"),
     "get": (lambda: _MESSAGE, "get", "to_dict"),
-    "function": (lambda: _CALL, "function", "arguments"),
+    "args": (lambda: _CALL, "args", "arguments"),
     "model of a list": (lambda: ModelInfo(name="m", provider="p"), "model", "name"),
     "completed": (lambda: Progress(status="pulling"), "completed", "completed_bytes"),
 }
@@ -90,10 +89,10 @@ def test_an_unknown_name_without_a_counterpart_is_a_plain_error(value: Any) -> N
 def test_copies_pickles_and_mocks_see_no_new_attribute(value: Any) -> None:
     for made in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
         assert type(made) is type(value)
-    for name in ("__iter__", "__getitem__", "__fspath__", "__array__", "_repr_html_", "list"):
+    for name in ("__iter__", "__fspath__", "__array__", "_repr_html_", "list"):
         assert not hasattr(value, name)
     with pytest.raises(TypeError):
-        iter(value)
+        list(value)
 
 
 @pytest.mark.parametrize("spec", [OllamaProvider, CompletionResponse, EmbeddingResponse])

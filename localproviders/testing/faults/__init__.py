@@ -9,6 +9,7 @@ from localproviders.testing.faults.bodies import BODY_FAULTS
 from localproviders.testing.faults.decisions import DECISION_FAULTS
 from localproviders.testing.faults.fault import KINDS, Fault
 from localproviders.testing.faults.heads import HEADS
+from localproviders.testing.faults.rankings import RANKING_FAULTS
 from localproviders.testing.faults.records import RECORD_FAULTS
 from localproviders.testing.faults.statuses import STATUS_FAULTS
 from localproviders.testing.faults.streams import STREAM_FAULTS
@@ -16,7 +17,7 @@ from localproviders.testing.faults.transfers import TRANSFER_FAULTS
 from localproviders.testing.faults.vectors import VECTOR_FAULTS
 
 #: All faults, in the order of these groups: head, body, records, streams, statuses, vectors,
-#: transfers, decisions.
+#: rankings, transfers, decisions.
 FAULTS: Tuple[Fault, ...] = (
     *HEADS,
     *BODY_FAULTS,
@@ -24,6 +25,7 @@ FAULTS: Tuple[Fault, ...] = (
     *STREAM_FAULTS,
     *STATUS_FAULTS,
     *VECTOR_FAULTS,
+    *RANKING_FAULTS,
     *TRANSFER_FAULTS,
     *DECISION_FAULTS,
 )

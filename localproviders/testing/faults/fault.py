@@ -8,11 +8,11 @@ from localproviders.testing.answers import Answer
 from localproviders.testing.scripted import Exchange, Step
 
 #: The kinds of responses: streams of lines (Ollama) and of events (LM Studio, OpenAI dialect),
-#: bodies with vectors and with model lists, progress reports of transfers, and bodies with
-#: decisions (System One, and OpenAI's dialect).
-KINDS = ("lines", "events", "vectors", "list", "progress", "systemone", "decisions")
+#: bodies with vectors, with model lists and with ranked documents, progress reports of transfers,
+#: and bodies with decisions (System One, and OpenAI's dialect).
+KINDS = ("lines", "events", "vectors", "list", "ranking", "progress", "systemone", "decisions")
 STREAMS = ("lines", "events")
-BODIES = ("vectors", "list", "systemone", "decisions")
+BODIES = ("vectors", "list", "ranking", "systemone", "decisions")
 
 
 class Fault(NamedTuple):

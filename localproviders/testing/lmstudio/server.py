@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.secret import Sealed
+from localproviders.testing import openai_rankings
 from localproviders.testing.answers import Answer
 from localproviders.testing.decisions import DECISIONS, SYSTEM_ONE, BadRequestError
 from localproviders.testing.fake import FakeOptions, FakeServer, Models
@@ -80,6 +81,7 @@ class FakeLMStudio(Downloads, StatefulChat):
             ("POST", "/apply-template"),
             ("POST", "/tokenize"),
             ("POST", "/completion"),
+            *(("POST", path) for path in openai_rankings.PATHS),
         ):
             del routes[method, path]
         routes["GET", "/lmstudio-greeting"] = lambda _: self.json({"lmstudio": True})

@@ -62,7 +62,7 @@ class FakeOllama(FakeDecisions):
     @property
     def base_url(self) -> str:
         """The address including ``/v1``, for clients of OpenAI's dialect."""
-        return self.url + "/v1"
+        return self.url_of("/v1")
 
     def answer(self, exchange: Exchange) -> Answer:
         """Return the correct response to a request."""

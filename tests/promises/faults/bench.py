@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import pickle
 from typing import (
     Any,
@@ -26,6 +27,7 @@ from localproviders import (
     OllamaProvider,
     OpenAICompatibleProvider,
     ProviderError,
+    Ranking,
     RequestRejectedError,
     RetryPolicy,
     Score,
@@ -58,7 +60,7 @@ HALVED = 3
 #: Size limits that are small enough to be reached quickly.
 MAX_BYTES = 1024 * 1024
 
-FORMS = ("complete", "stream", "embed", "list", "decide", "decisions")
+FORMS = ("complete", "stream", "embed", "list", "decide", "decisions", "rerank")
 
 #: One question of each kind.
 QUESTIONS: Mapping[str, Any] = {
@@ -76,34 +78,47 @@ class Backend(NamedTuple):
     provider: Callable[..., Any]
     list_path: str
     streams_as: str
+    ranks: bool = False
     #: The kinds of responses of the two routes for decisions; empty for a route that is missing.
     decides_as: Tuple[str, str] = ("systemone", "decisions")
 
     def kind(self, form: str) -> str:
         """Return the kind of response that a call form receives, as in the fault catalogue."""
+        if form == "rerank":
+            return "ranking" if self.ranks else ""
         decide, decisions = self.decides_as
         kinds = {"embed": "vectors", "list": "list", "decide": decide, "decisions": decisions}
         return kinds.get(form, self.streams_as)
 
     def start(self, **options: Any) -> FakeServer:
-        """Start the fake server with a chat model, an embedding model and a decision model."""
+        """Start the fake server with a model for each task."""
         models = [
             FakeModel(name="chat-model", loaded=True),
             FakeModel(name="vector-model", abilities=("embeddings",), loaded=True),
             FakeModel(name="decision-model", abilities=("decision",), loaded=True),
         ]
+        if self.ranks:
+            models.append(FakeModel(name="rank-model", abilities=("rerank",), loaded=True))
         server = self.server(models, **options)
         if isinstance(server, FakeOpenAICompatible):
             server.decision_routes = ("/v1/systemone", "/v1/decisions")
         return server
 
+    def over(self, socket_path: str) -> Backend:
+        """Return this backend with a fake server that listens on a UNIX socket."""
+        return self._replace(server=functools.partial(self.server, unix=socket_path))
+
 
 BACKENDS: Mapping[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend("ollama", FakeOllama, OllamaProvider, "/api/tags", "lines", ("systemone", "")),
+        Backend(
+            "ollama", FakeOllama, OllamaProvider, "/api/tags", "lines", False, ("systemone", "")
+        ),
         Backend("lmstudio", FakeLMStudio, LMStudioProvider, "/api/v1/models", "events"),
-        Backend("openai", FakeOpenAICompatible, OpenAICompatibleProvider, "/v1/models", "events"),
+        Backend(
+            "openai", FakeOpenAICompatible, OpenAICompatibleProvider, "/v1/models", "events", True
+        ),
     )
 }
 
@@ -145,9 +160,10 @@ class Bench:
         self.large = False
         total_s = LIMIT_S if outcome.limited else LIMITS.total_s
         options.setdefault("timeout", LIMITS.replace(total_s=total_s))
-        options.setdefault("url", server.url)
+        path = "/v1" if backend.name == "openai" else ""
+        url = options.pop("url", None)
         self.provider = backend.provider(
-            options.pop("url") + ("/v1" if backend.name == "openai" else ""),
+            server.url_of(path) if url is None else url + path,
             retry=RetryPolicy(first_wait_s=0),
             max_line_bytes=MAX_BYTES,
             max_body_bytes=MAX_BYTES,
@@ -171,6 +187,10 @@ class Bench:
         if self.form in ("decide", "decisions"):
             method = "systemone" if self.form == "decide" else "decisions"
             return provider.decide(prompt, QUESTIONS, model="decision-model", method=method)
+        if self.form == "rerank":
+            # The query shares its words with the last document, which is then the best.
+            documents = [text * (400_000 if self.large else 1) for text in TEXTS[::-1]]
+            return provider.rerank(f"{PROMPT} {TEXTS[0]}", documents, model="rank-model")
         if self.form == "complete":
             return provider.chat(prompt, model="chat-model")
         with provider.stream(prompt, model="chat-model") as stream:
@@ -275,10 +295,14 @@ class Bench:
     def _check_good(self, result: Any) -> None:
         if self.form == "list":
             names = [info.name.partition(":")[0] for info in result]
-            assert names == ["chat-model", "vector-model", "decision-model"]
+            assert names == [model.name for model in self.server.models]
         elif self.form == "embed":
             assert isinstance(result, EmbeddingResponse)
             assert (len(result.vectors), result.dimensions) == (2, 16)
+        elif self.form == "rerank":
+            assert isinstance(result, Ranking)
+            found = [(ranked.index, ranked.document) for ranked in result]
+            assert found == [(1, TEXTS[0]), (0, TEXTS[1])]
         elif self.form in ("decide", "decisions"):
             assert isinstance(result, Decisions)
             assert list(result) == list(QUESTIONS)

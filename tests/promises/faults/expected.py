@@ -345,6 +345,11 @@ _BY_STATUS: Dict[int, Any] = {
 # A redirect is not followed.
 _REDIRECTED = fails(ProtocolError, kept=True)
 _BUSY = fails(ServerBusyError, kept=True)
+# Without the route below /v1, the route beside it is tried, on a connection of its own.
+_NO_ROUTE = Outcome(UnsupportedError, sent=2)
+_NO_WEB_PAGE = Outcome(RequestRejectedError, sent=2)
+# The server is not started for ranking.
+_WRONG_START = fails(CapabilityError, kept=True)
 
 STATUSES: Dict[str, Outcomes] = {
     **{
@@ -356,9 +361,15 @@ STATUSES: Dict[str, Outcomes] = {
         f"status {code} with {kind}": {
             "*": fails(_BY_STATUS[code], kept=True),
             "lmstudio list": good(),  # without the newer list, the older one is used
+            "rerank": _NO_WEB_PAGE if kind == "HTML" else _NO_ROUTE,
         }
         for code in (404, 405)
         for kind in statuses.BODY_KINDS
+    },
+    **{
+        f"status 501 with {kind}": {"*": fails(ServerError, kept=True), "rerank": _WRONG_START}
+        for kind in statuses.BODY_KINDS
+        if kind != "HTML"
     },
     **{f"redirect {code}": _REDIRECTED for code in statuses.REDIRECTS},
     "a redirect to nowhere": _REDIRECTED,
@@ -383,6 +394,7 @@ STATUSES: Dict[str, Outcomes] = {
         "lmstudio embed": fails(UnsupportedError, kept=True),
         "lmstudio decide": fails(UnsupportedError, kept=True),
         "lmstudio decisions": fails(UnsupportedError, kept=True),
+        "rerank": fails(UnsupportedError, kept=True),
         "lmstudio list": good(),  # the older list is used
     },
     "a busy server whose error body is cut": fails(ServerBusyError),
@@ -457,6 +469,35 @@ VECTORS: Dict[str, Outcomes] = {
     "models without a name": fails(ProtocolError, kept=True),
 }
 
+_NO_RANKING = fails(ProtocolError, kept=True)
+
+
+def _is_sorted(result: Any) -> bool:
+    return [ranked.index for ranked in result] == [1, 0]
+
+
+RANKINGS: Dict[str, Outcomes] = {
+    "an index beyond the documents": _NO_RANKING,
+    "a negative index of a document": _NO_RANKING,
+    "null for an index of a document": _NO_RANKING,
+    "a text for an index of a document": _NO_RANKING,
+    "one document ranked twice": _NO_RANKING,
+    "results without an index": _NO_RANKING,
+    "results without a score": _NO_RANKING,
+    "null for a score": _NO_RANKING,
+    "a text for a score": _NO_RANKING,
+    "true for a score": _NO_RANKING,
+    "NaN for a score": _NO_RANKING,
+    "infinity for a score": _NO_RANKING,
+    "too many results": _NO_RANKING,
+    "too few results": _NO_RANKING,
+    "no results": _NO_RANKING,
+    "null for the results": _NO_RANKING,
+    "texts in the results": _NO_RANKING,
+    "results that are not sorted": good(check=_is_sorted),
+    "a ranking of another model": good(check=_warns),
+}
+
 #: The outcome of a transfer (pull, push, create) that meets the fault.
 TRANSFERS: Dict[str, Outcomes] = {
     "a transfer that stands still": fails(LimitError, check=_is_idle_limit),
@@ -518,6 +559,7 @@ EXPECTED: Dict[str, Outcomes] = {
     **STREAMS,
     **STATUSES,
     **VECTORS,
+    **RANKINGS,
     **TRANSFERS,
     **DECISIONS,
 }

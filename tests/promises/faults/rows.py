@@ -54,10 +54,24 @@ class Row(NamedTuple):
     run: Callable[[Backend, str, Outcome], None]
     kinds: Tuple[str, ...] = KINDS
 
-    def check(self, backend: str, form: str) -> None:
-        """Run one case of this row; raise AssertionError if its outcome is not the expected one."""
-        self.run(BACKENDS[backend], form, outcome_of(self.outcomes, backend, form))
+    def check(self, backend: str, form: str, socket_path: str = "") -> None:
+        """Run one case of this row; raise AssertionError if its outcome is not the expected one.
 
+        Args:
+            backend: The name of the backend.
+            form: The call form.
+            socket_path: The UNIX socket on which the server listens; empty for a port.
+        """
+        made = BACKENDS[backend].over(socket_path) if socket_path else BACKENDS[backend]
+        self.run(made, form, outcome_of(self.outcomes, backend, form))
+
+    @property
+    def needs_port(self) -> bool:
+        """Whether the row is about TLS, or about the queue of a TCP port."""
+        return "TLS" in self.name or "certificate" in self.name or self.name in _ABOUT_PORTS
+
+
+_ABOUT_PORTS = ("unreachable", "accepted and silent")
 
 # --- faults of a response ----------------------------------------------------------------------
 

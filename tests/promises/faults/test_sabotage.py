@@ -24,6 +24,7 @@ from localproviders.errors import ProviderError, StreamInterruptedError
 from localproviders.lmstudio.provider import LMStudioProvider
 from localproviders.ollama import provider as ollama_provider
 from localproviders.ollama.wire import responses as ollama_wire_responses
+from localproviders.openai_compatible.wire import rerank as wire_rerank
 from localproviders.openai_compatible.wire import responses as dialect_wire_responses
 from tests.promises.faults import bench
 from tests.promises.faults.rows import ROWS
@@ -195,6 +196,17 @@ def _accept_unchecked(self: Any, start: int, stop: int) -> None:
     self._vectors[start:stop] = found.rows
 
 
+def _accept_bad_rankings(patch: Patch) -> None:
+    patch.setattr(wire_rerank, "_check_number", lambda found, request: None)
+    patch.setattr(
+        wire_rerank,
+        "_scores_by_index",
+        lambda items, documents, look: {
+            item.get("index", 0): item.get("relevance_score") or 0.0 for item in items
+        },
+    )
+
+
 def _trust_every_certificate(patch: Patch) -> None:
     send = session._Adapter.send
     patch.setattr(
@@ -343,6 +355,14 @@ SABOTAGES: Dict[str, Sabotage] = {
             ("too few vectors", "ollama", "embed"),
             ("vectors of different lengths", "lmstudio", "embed"),
             ("vectors that are not finite", "openai", "embed"),
+        ),
+    ),
+    "accept bad rankings": Sabotage(
+        _accept_bad_rankings,
+        (
+            ("one document ranked twice", "openai", "rerank"),
+            ("null for a score", "openai", "rerank"),
+            ("too few results", "openai", "rerank"),
         ),
     ),
     "trust every certificate": Sabotage(

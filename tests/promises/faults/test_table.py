@@ -26,6 +26,21 @@ def test_a_call_ends_as_promised(row: str, backend: str, form: str) -> None:
         ROWS[row].check(backend, form)
 
 
+def _cases_over_a_socket() -> List[Case]:
+    """Return a selection of the cases that need no port: each row, and each backend and form."""
+    possible = [case for case in cases() if not ROWS[case[0]].needs_port]
+    return sorted(choose_cases(possible, lambda case: [case[0], case[1:]]))
+
+
+@pytest.mark.sample(12)
+@pytest.mark.parametrize(("row", "backend", "form"), _cases_over_a_socket())
+def test_a_call_over_a_unix_socket_ends_as_promised(
+    row: str, backend: str, form: str, socket_path: str
+) -> None:
+    with fake_time():
+        ROWS[row].check(backend, form, socket_path)
+
+
 def _limited_cases() -> List[Case]:
     """Return a selection of the cases that the total limit ends."""
     limited = [case for case in cases() if outcome_of(ROWS[case[0]].outcomes, *case[1:]).limited]

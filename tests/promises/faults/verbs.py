@@ -169,6 +169,10 @@ def _pushing(fake: Any) -> None:
     fake.models.append(fake.make_model("me/model"))
 
 
+def _ranks(fake: Any) -> None:
+    fake.models.append(fake.make_model("a-reranker"))
+
+
 def _calls_a_tool(fake: Any) -> None:
     fake.reply_with(Reply(tool_calls=(ToolCall(id="c", name="_double", arguments={"number": 2}),)))
 
@@ -258,6 +262,14 @@ VERBS: List[Verb] = [
         "/tokenize",
         lambda p: p.count_tokens(PROMPT, model=_CHAT),
         without=_NO_COUNT,
+    ),
+    Verb(
+        "rerank",
+        "openai",
+        "/v1/rerank",
+        lambda p: p.rerank(PROMPT, ["a", "b"], model=_CHAT),
+        _ranks,
+        without=("a list at the top",),  # some servers send the list alone
     ),
     Verb("render", "openai", "/apply-template", lambda p: p.render(PROMPT, model=_CHAT)),
     Verb("render", "ollama", "/api/chat", lambda p: p.render(PROMPT, model=_CHAT)),

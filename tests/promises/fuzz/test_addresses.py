@@ -22,7 +22,7 @@ from tests.support.depth import examples
 
 ONCE = RetryPolicy(attempts=1)
 
-_PARTS = ["http://", "https://", "HTTP://", "ftp://", "://", "/", "//", ":", "::", "::1", "[", "]",
+_PARTS = ["http://", "https://", "HTTP://", "ftp://", "unix:", "unix:///", "/x.sock", ":/", "://", "/", "//", ":", "::", "::1", "[", "]",
           "127.0.0.1", "0.0.0.0", "localhost", "h", "ü", "%", "%25", "@", "?", "#", " ", "\t", "'",
           '"', "\\", "\x00", "\n", "v1", "api", "80", "0", "65535", "65536", "-1", "٣", "..", ".",
           "ollama.com", "fe80::1%eth0", "a" * 64, "\ud800", "\u2028"]  # fmt: skip
@@ -34,6 +34,11 @@ _addresses = st.text(max_size=20) | st.lists(st.sampled_from(_PARTS), max_size=8
 @example("http://h/a'/", False, ())
 @example("http://h/ /a", False, ())
 @example("http://h/v1/v1", False, ("v1",))
+@example("::%]", False, ())
+@example("unix:///v1/v1:/v1/v1", False, ("v1",))
+@example("unix:////x/:/a//", False, ())
+@example("unix:///x ", False, ())
+@example("unix:///x /:/", False, ())
 def test_an_address_survives_writing_and_parsing(text: str, lenient: bool, suffixes: Any) -> None:
     try:
         found = parse_endpoint(text, default_port=1234, lenient=lenient, api_suffixes=suffixes)
@@ -65,6 +70,8 @@ def unresolvable() -> Iterator[None]:
 @example("a..b")
 @example("[::1%\x00]")
 @example("\ud800")
+@example("unix:///x\ud800")
+@example("unix:///" + "x" * 300)
 def test_a_call_to_any_address_without_a_server_is_one_typed_error(text: str) -> None:
     try:
         provider = OpenAICompatibleProvider(text, model="m", timeout=5, retry=ONCE)

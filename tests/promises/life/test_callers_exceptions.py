@@ -40,7 +40,7 @@ from localproviders.testing import (
 )
 from tests.promises.life.child import start_program
 from tests.promises.life.serving import CHUNKED, DONE, event, hold
-from tests.promises.life.test_interrupt import _full_queue, _unread
+from tests.promises.life.test_interrupt import _full_queue, _full_unix_queue, _unread
 from tests.support.timing import GRACE_S
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a signal to a process is POSIX")
@@ -94,6 +94,7 @@ _OPENAI: Dict[str, Callable[[str], Any]] = {
     "chat": lambda url: OpenAICompatibleProvider(url, model="m").chat("Hi"),
     "stream": lambda url: list(OpenAICompatibleProvider(url, model="m").stream("Hi")),
     "embed": lambda url: OpenAICompatibleProvider(url, model="m").embed("Hi"),
+    "rerank": lambda url: OpenAICompatibleProvider(url, model="m").rerank("q", ["a", "b"]),
     "list_models": lambda url: OpenAICompatibleProvider(url).list_models(),
     "parse": lambda url: OpenAICompatibleProvider(url, model="m").parse("Hi", {}),
     "run_tools": lambda url: OpenAICompatibleProvider(url, model="m").run_tools("Hi", [len_of]),
@@ -291,6 +292,17 @@ def test_it_comes_out_while_a_connection_is_made(ring: _Ringing, error: Exceptio
                 provider.chat("Hi")
         else:
             ring.comes_out(error, lambda: provider.chat("Hi"))
+        watch.join()
+
+
+@pytest.mark.sample(2)
+@_errors(0, 2, 5, 7, 9, 11, 15, 16)
+def test_it_comes_out_while_a_place_in_the_queue_of_a_unix_socket_is_awaited(
+    ring: _Ringing, error: Exception
+) -> None:
+    with _full_unix_queue() as (url, _, _gone_too):
+        watch = _when_in("wait_for", ring)
+        ring.comes_out(error, lambda: OpenAICompatibleProvider(url, model="m").chat("Hi"))
         watch.join()
 
 

@@ -16,8 +16,11 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 @pytest.mark.sample(0)
 @pytest.mark.parametrize("threads", ["0", "4"])
-def test_parent_and_children_use_separate_connections(threads: str) -> None:
-    with CountingServer(echo) as server:
+@pytest.mark.parametrize("over", ["tcp", "unix"])
+def test_parent_and_children_use_separate_connections(
+    over: str, threads: str, socket_path: str
+) -> None:
+    with CountingServer(echo, unix=socket_path if over == "unix" else None) as server:
         with start_program("forking", server.url, threads) as child:
             assert child.read_result() == [0] * 6
             child.resume()

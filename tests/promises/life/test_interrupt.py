@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import tempfile
 import time
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
@@ -23,7 +24,7 @@ Watch = Tuple[str, Callable[[Child], Any], Callable[[], bool]]
 
 
 @contextlib.contextmanager
-def _scripted(*steps: Any) -> Iterator[Watch]:
+def _scripted(*steps: Any, **options: Any) -> Iterator[Watch]:
     """Start a server that sends these steps and is then silent."""
     reached = ReachedStep()
 
@@ -31,7 +32,7 @@ def _scripted(*steps: Any) -> Iterator[Watch]:
         # The interrupt must come after Ollama's model list.
         return echo(exchange) if exchange.method == "GET" else [*steps, reached, hold]
 
-    with CountingServer(script) as server:
+    with CountingServer(script, **options) as server:
         yield server.url, lambda _: reached.wait(), lambda: server.wait_until_open(0)
 
 
@@ -71,6 +72,30 @@ def _full_queue() -> Iterator[Watch]:
         yield _url(listener), Child.read_result, lambda: True
 
 
+@contextlib.contextmanager
+def _full_unix_queue() -> Iterator[Watch]:
+    """Start a listener at a UNIX socket whose queue is full, so that connecting does not end."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as waiting:
+        listener = waiting.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(os.path.join(folder, "s"))
+        listener.listen(0)
+        for _ in range(16):
+            client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            if client.connect_ex(listener.getsockname()):
+                break
+        else:
+            pytest.skip("on this system the queue never becomes full")
+        yield f"unix://{listener.getsockname()}", Child.read_result, lambda: True
+
+
+@contextlib.contextmanager
+def _streaming_over_unix() -> Iterator[Watch]:
+    with tempfile.TemporaryDirectory() as folder:
+        with _scripted(CHUNKED, event("Hi"), unix=os.path.join(folder, "s")) as (url, _, gone):
+            yield url, Child.read_result, gone
+
+
 def _can_connect(waiting: contextlib.ExitStack, listener: socket.socket) -> bool:
     sock = waiting.enter_context(socket.socket())
     sock.settimeout(0.1)
@@ -106,6 +131,8 @@ _WHERE: Dict[str, Callable[[], Any]] = {
     "waiting for the head": _scripted,
     "waiting for vectors": _scripted,
     "in mid-stream": _streaming,
+    "connecting to a UNIX socket": _full_unix_queue,
+    "in mid-stream over a UNIX socket": _streaming_over_unix,
 }
 
 

@@ -164,8 +164,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Tuple[str, ssl.SSLCon
 @pytest.fixture(params=["plain", "tls"])
 def served(request: Any, authority: Tuple[str, ssl.SSLContext]) -> Iterator[Any]:
     path, context = authority
-    extra: Dict[str, Any] = {} if request.param == "plain" else {"ca_bundle": path}
-    with CountingServer(echo, tls=context if extra else None) as server:
+    extra: Dict[str, Any] = {"ca_bundle": path} if request.param == "tls" else {}
+    unix = request.getfixturevalue("socket_path") if request.param == "unix" else None
+    with CountingServer(echo, tls=context if extra else None, unix=unix) as server:
         yield server, extra
 
 
@@ -184,6 +185,7 @@ def _frequent_switches() -> Iterator[None]:
     [
         ("plain", OllamaProvider),
         ("tls", OpenAICompatibleProvider),
+        pytest.param("unix", OpenAICompatibleProvider, marks=pytest.mark.slow),
         pytest.param("plain", OpenAICompatibleProvider, marks=pytest.mark.slow),
         pytest.param("tls", OllamaProvider, marks=pytest.mark.slow),
     ],

@@ -103,8 +103,26 @@ def test_every_verb_on_lm_studio_names_the_model_that_was_meant_and_those_that_a
         assert "; did you mean 'qwen/qwen3-4b'?" in error.message, verb
         assert "qwen/qwen3-4b" in error.available, verb
         assert str(error.hint).startswith("the server has: qwen/qwen3-4b, "), verb
-        pulls = "to get this one: pull('qwen/qwen3-4')" in str(error.hint)
-        assert pulls is (verb not in NOT_HELPED_BY_A_DOWNLOAD), verb
+        assert "pull" not in str(error.hint), verb
+
+
+def test_another_version_may_be_downloaded_and_a_misspelt_name_may_not(
+    ollama: OllamaProvider, studio: LMStudioProvider
+) -> None:
+    for provider, model, way in (
+        (ollama, "llama3.3", "ollama pull llama3.3"),
+        (ollama, "Llama3.1:8b", "ollama pull Llama3.1:8b"),
+        (studio, "qwen/qwen2.5-4b", "pull('qwen/qwen2.5-4b')"),
+    ):
+        assert f"to get this one: {way}" in str(_missing(VERBS["chat"], provider, model).hint)
+    for provider, model in (
+        (ollama, "lama3.2"),
+        (ollama, "ollama/llama3.2"),
+        (studio, "qwen/qwen-3-4bb"),
+    ):
+        error = _missing(VERBS["chat"], provider, model)
+        assert "did you mean" in error.message
+        assert "to get this one" not in str(error.hint)
 
 
 def test_a_misspelt_alias_suggests_no_download(

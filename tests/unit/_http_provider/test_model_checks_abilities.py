@@ -32,6 +32,8 @@ from localproviders.testing import (
     FakeOllama,
     FakeOpenAICompatible,
     Refusal,
+    ScriptedServer,
+    http_answer,
 )
 from localproviders.types.models import CapabilityEvidence, ModelCapabilities
 from tests.support.fake_time import FakeTime
@@ -246,6 +248,32 @@ def test_the_servers_own_refusal_is_the_final_word() -> None:
 
     assert caught.value.evidence is not None
     assert "does not support tools" in caught.value.evidence
+
+
+def test_a_refusal_for_the_wrong_kind_of_model_names_models_of_the_right_kind() -> None:
+    with FakeOllama() as fake, OllamaProvider(fake.url) as provider:
+        with pytest.raises(CapabilityError) as embedding:
+            provider.embed("Hi", model="llama3.2")
+        with pytest.raises(CapabilityError) as chatting:
+            provider.chat("Hi", model="nomic-embed-text")
+    assert embedding.value.hint == "models of this server that can: nomic-embed-text:latest"
+    assert chatting.value.hint == "models of this server that can: llama3.2:latest"
+
+
+_REFUSAL = http_answer(
+    {"error": {"message": "This server does not support embeddings", "code": 501}},
+    status="501 Not Implemented",
+)
+
+
+@pytest.mark.parametrize("listing", [_REFUSAL, http_answer({"data": [{"id": "m"}]})])
+def test_a_refusal_keeps_its_hint_if_no_model_can_be_named(listing: bytes) -> None:
+    with ScriptedServer(lambda each: [listing if each.method == "GET" else _REFUSAL]) as server:
+        with OpenAICompatibleProvider(f"{server.url}/v1") as provider:
+            with pytest.raises(CapabilityError) as caught:
+                provider.embed("Hi", model="m")
+        assert [each.path for each in server.exchanges] == ["/v1/embeddings", "/v1/models"]
+    assert str(caught.value.hint).startswith("choose a model with this ability")
 
 
 def test_an_unknown_model_is_refused_by_the_server_itself() -> None:

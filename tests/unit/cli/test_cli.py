@@ -12,6 +12,7 @@ import pytest
 
 import localproviders
 from localproviders import (
+    ConfigurationError,
     DependencyError,
     Discovery,
     OllamaProvider,
@@ -244,6 +245,16 @@ def test_discover_names_given_and_configured_servers_and_their_models(
         "- ollama/two:latest, loaded",
         "- lmstudio/qwen/three",
     ]
+
+
+def test_discover_takes_the_address_of_a_unix_socket(
+    socket_path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeOllama(["one"], unix=socket_path) as ollama:
+        assert cli.main(["discover", ollama.url]) == 0
+    assert f"at {ollama.url}: available" in capsys.readouterr().out
+    assert cli.main(["discover", "unix:run/x.sock"]) == ConfigurationError.exit_code
+    assert "the path of a UNIX socket must be absolute" in capsys.readouterr().err
 
 
 def test_discover_that_finds_nothing_says_what_to_do(

@@ -124,6 +124,16 @@ def test_a_variable_reaches_a_server_that_a_file_names(machine: Machine) -> None
     assert (server.endpoint, server.limits.idle_s) == ("http://127.0.0.1:1", 4)
 
 
+def test_a_unix_socket_is_configured_by_the_user_and_by_a_variable(machine: Machine) -> None:
+    machine.user("[servers.box]\nkind = 'openai-compatible'\nendpoint = 'unix:///run/a.sock'\n")
+    (server,) = machine.load().servers
+    assert server.endpoint == "unix:///run/a.sock"
+    machine.environ["LOCALPROVIDERS_SERVERS_BOX_ENDPOINT"] = "unix:///run/b.sock:/llm/v1"
+    (server,) = machine.load().servers
+    assert server.endpoint == "unix:///run/b.sock:/llm/v1"
+    assert Compatible(**server.options()).settings.endpoint.path == "/llm/v1"
+
+
 def test_a_variable_that_is_empty_says_nothing(machine: Machine) -> None:
     machine.environ["LOCALPROVIDERS_LOCALITY"] = ""
     assert machine.load() == Config()

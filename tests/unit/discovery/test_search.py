@@ -48,6 +48,38 @@ _REASON = why_unsupported() or why_missing()
 needs_engine = pytest.mark.skipif(_REASON is not None, reason=str(_REASON))
 
 
+def test_servers_at_unix_sockets_are_found_and_told_apart(socket_path: str) -> None:
+    with FakeOpenAICompatible(["m"], unix=socket_path) as one:
+        with FakeOpenAICompatible(["m"], unix=socket_path.replace("s.sock", "s.2")) as two:
+            with FakeOllama(["m"], unix=f"{socket_path}3") as three:
+                urls = [one.url, f"{two.url}:/v1", three.url, f"unix://{socket_path}4"]
+                found = discover(urls, refresh=True)
+                servers = {server.endpoint: server for server in found.servers}
+                for url in (one.url_of("/v1"), two.url_of("/v1"), three.url):
+                    assert servers[url].state == "available"
+                    with servers[url].make_provider(model="m") as provider:
+                        assert provider.chat("Hi").text
+
+    assert servers[three.url].kind == servers[three.url].name == "ollama"
+    assert servers[one.url_of("/v1")].name == "openai-compatible-s"
+    assert servers[two.url_of("/v1")].name == "openai-compatible-s-2"
+    missing = servers[f"unix://{socket_path}4"]
+    assert missing.state == "unavailable"
+    assert "there is no UNIX socket" in missing.reason
+
+
+def test_the_variable_of_a_kind_may_name_a_unix_socket(
+    socket_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeOllama(["m"], unix=socket_path) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        found = discover(refresh=True)
+        assert [s.name for s in found.servers if s.endpoint == server.url] == ["ollama"]
+        with OllamaProvider(model="m") as provider:
+            assert provider.chat("Hi").text
+            assert provider.settings.endpoint_origin == "OLLAMA_HOST"
+
+
 @pytest.fixture
 def open_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAICompatibleProvider]:
     """Start a real engine without a key, like a llama-server that was started without one."""

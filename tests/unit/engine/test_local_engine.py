@@ -514,6 +514,7 @@ def test_importing_is_light() -> None:
 def settings(template: Any) -> Any:
     return {
         "path": "/m.gguf", "name": "m", "context_length": 64, "embedding": False,
+        "rerank": False,
         "api_key": "k", "template": template, "stop": ["\nuser:"],
     }  # fmt: skip
 
@@ -530,6 +531,14 @@ def test_the_server_is_private_and_uses_one_thread(template: Any) -> None:
     assert parameters.cpuparams.n_threads == parameters.cpuparams_batch.n_threads == 1
     assert parameters.chat_template == (template or "")
     assert parameters.antiprompt == ["\nuser:"]
+
+
+def test_a_reranking_model_ranks() -> None:
+    library = mock.Mock()
+    parameters = serve.server_parameters(library, {**settings(None), "rerank": True})
+
+    assert parameters.embedding is True
+    assert parameters.pooling_type is library.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
 
 
 def test_a_server_without_an_owner_does_not_start() -> None:

@@ -99,6 +99,14 @@ def test_a_chat_is_a_span_with_the_attributes_of_the_conventions(kept: _Kept) ->
     }
 
 
+@pytest.mark.parametrize("path", ["", ":/v1"])
+def test_the_address_of_a_unix_socket_is_its_path(kept: _Kept, path: str) -> None:
+    emit_call(kept.exporter, endpoint=f"unix:///run/a b.sock{path}")
+
+    assert kept.span.attributes["server.address"] == "/run/a b.sock"
+    assert "server.port" not in kept.span.attributes
+
+
 @pytest.mark.parametrize(
     ("task", "operation", "name"),
     [

@@ -23,7 +23,8 @@ from localproviders.config import ServerConfig
 from localproviders.kinds import ProviderKind
 from localproviders.testing import FakeOpenAICompatible, FakeServer, Reply, fake_of
 
-CHAT, VECTORS, DECIDER = "llama3.2", "nomic-embed-text", "nimble"
+CHAT, VECTORS, RANKING = "llama3.2", "nomic-embed-text", "bge-reranker"
+DECIDER = "nimble"
 QUESTIONS: Mapping[str, Any] = {"late": "Is it late?", "team": ["sales", "billing"]}
 REPLY = "Hello there, friend."
 
@@ -101,6 +102,12 @@ def _decide(provider: Any, fake: FakeServer) -> None:
 def _decide_many(provider: Any, fake: FakeServer) -> None:
     found = list(provider.decide_many(["noon", "", "night"], QUESTIONS, model=DECIDER))
     assert [each.error is None for each in found] == [True, False, True]
+
+
+def _rerank(provider: Any, fake: FakeServer) -> None:
+    fake.models.append(fake.make_model(RANKING))
+    ranking = provider.rerank("a dog", ["a cat", "the dog runs", "a dog"], model=RANKING)
+    assert [ranked.index for ranked in ranking] == [2, 0, 1]
 
 
 def _list_models(provider: Any, fake: FakeServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Dict
 
 import pytest
@@ -15,10 +16,12 @@ from localproviders import (
     LocalProvider,
     ModelNotFoundError,
     OllamaProvider,
+    ProviderError,
     UnreachableError,
     UnsupportedError,
+    create_default_provider,
 )
-from localproviders.testing import FakeModel, FakeOllama
+from localproviders.testing import FakeModel, FakeOllama, FakeOpenAICompatible
 from tests.support.fake_time import FakeTime
 from tests.unit.local.support import pair
 
@@ -54,6 +57,31 @@ def test_a_slash_splits_only_where_a_provider_has_that_name() -> None:
             local.chat("Hi", model="hf.co/me/model")  # me/model, at the provider hf.co
         assert local.chat("Hi", model="hf.co/hf.co/me/model").provider == "hf.co"
         local.close()
+
+
+def test_configured_servers_at_unix_sockets_are_used_and_found_once(
+    socket_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "localproviders").mkdir()
+    with FakeOllama(["one"], unix=socket_path) as ollama:
+        with FakeOpenAICompatible(["two"], unix=f"{socket_path}2") as other:
+            (tmp_path / "localproviders" / "config.toml").write_text(
+                f"[servers.ollama]\nendpoint = '{ollama.url}'\n"
+                f"[servers.box]\nkind = 'openai-compatible'\nendpoint = '{other.url}'\n"
+            )
+            monkeypatch.setenv("OLLAMA_HOST", ollama.url)
+            with create_default_provider() as local:
+                assert local.chat("Hi", model="one").provider == "ollama"
+                answer = local.chat("Hi", model="two")
+                names = sorted(model.provider for model in local.list_models())
+            other.stop()
+            with create_default_provider() as local, pytest.raises(ProviderError) as caught:
+                local.chat("Hi", model="box/two")
+
+    assert answer.provider == "box"
+    assert names == ["box", "ollama"]
+    assert caught.value.endpoint == other.url_of("/v1")
 
 
 def test_an_alias_stands_for_its_names_in_order_and_wins_over_a_model() -> None:

@@ -199,7 +199,7 @@ ERRORS: Dict[str, Any] = {
     "delete_404": (lambda p: p.delete("nope"), ModelNotFoundError, "not found", 3),
     "show_404": (lambda p: p.model_info("nope"), ModelNotFoundError, "not found", 2),
     "keep_alive_bad": (lambda p: p.show("m"), RequestRejectedError, "invalid duration", 1),
-    "embed_gemma": (lambda p: p.show("m"), CapabilityError, "does not support", 1),
+    "embed_gemma": (lambda p: p.show("m"), CapabilityError, "does not support", 2),
     "chat_stream": (lambda p: p.pull("m"), ServerError, None, 1),
     "copy": (lambda p: p.pull("m"), StreamInterruptedError, None, 3),
 }

@@ -117,6 +117,12 @@ SPECIAL = {
     "embeddings_float",
     "models",
     "models_decision",
+    "rerank",  # these: test_rerank_routes_servers.py
+    "rerank_error_documents",
+    "rerank_texts",
+    "rerank_too_long",
+    "rerank_top_n",
+    "rerank_unsupported",
     "tokenize",
 }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import ssl
 import threading
 from datetime import datetime, timezone
 from typing import Any, Dict, List
@@ -437,6 +439,39 @@ def test_a_server_may_be_down_for_a_while(fake_ollama: FakeOllama) -> None:
         assert provider.chat("Hi").text == "Hello there, friend."
 
 
+@pytest.mark.parametrize("fake", [FakeOllama, FakeLMStudio, FakeOpenAICompatible])
+def test_a_fake_listens_on_a_unix_socket_which_exists_while_it_runs(
+    fake: Any, socket_path: str
+) -> None:
+    with fake(["m"], unix=socket_path) as server:
+        assert (server.url, server.port) == (f"unix://{socket_path}", 0)
+        assert server.url_of("/v1") == f"unix://{socket_path}:/v1"
+        with OpenAICompatibleProvider(server.url, model="m", retry=ONCE) as provider:
+            with server.down(), pytest.raises(UnreachableError, match="there is no UNIX socket"):
+                provider.chat("Hi")
+            assert provider.chat("Hi").text == "Hello there, friend."
+        assert os.path.exists(socket_path)
+
+    assert not os.path.exists(socket_path)
+
+
+def test_a_fake_does_not_take_a_socket_that_exists(socket_path: str) -> None:
+    with FakeOllama(unix=socket_path), pytest.raises(OSError):
+        FakeOllama(unix=socket_path)
+
+    with open(socket_path, "x"):
+        pass
+    with pytest.raises(OSError):
+        FakeOllama(unix=socket_path)
+    assert os.path.exists(socket_path)
+
+
+@pytest.mark.parametrize("options", [{"port": 1}, {"tls": ssl.create_default_context()}])
+def test_a_unix_socket_has_neither_a_port_nor_tls(options: Any, socket_path: str) -> None:
+    with pytest.raises(ValueError, match="unix excludes tls and port"):
+        FakeOllama(unix=socket_path, **options)
+
+
 # --- faults ---------------------------------------------------------------------------------
 
 
@@ -550,7 +585,7 @@ def test_an_unknown_ability_is_refused_with_the_right_words() -> None:
         FakeModel(name="llava", abilities=("chat", "images"))
     assert str(caught.value) == (
         "there is no ability 'images'; the abilities are chat, completion, tools, vision, audio, "
-        "thinking, insert, embeddings, decision"
+        "thinking, insert, embeddings, rerank, decision"
     )
 
 

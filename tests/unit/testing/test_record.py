@@ -57,6 +57,17 @@ def test_a_replay_answers_as_the_server_did(tmp_path: Path) -> None:
         assert [info.name for info in provider.list_models()] == names
 
 
+def test_a_server_at_a_unix_socket_is_recorded(tmp_path: Path, socket_path: str) -> None:
+    file = tmp_path / "traffic.jsonl"
+    with FakeOllama(unix=socket_path) as real, Recorder(file, real.url) as server:
+        with OllamaProvider(server.url, model="llama3.2") as provider:
+            text = provider.chat("Hi").text
+        assert real.exchanges[-1].headers["host"] == "localhost"
+
+    with Replayer(file) as server, OllamaProvider(server.url, model="llama3.2") as provider:
+        assert provider.chat("Hi").text == text
+
+
 def test_what_was_not_recorded_is_said(tmp_path: Path) -> None:
     file = tmp_path / "traffic.jsonl"
     file.write_text("")

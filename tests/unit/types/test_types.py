@@ -29,6 +29,8 @@ from localproviders.types import (
     ModelInfo,
     Parsed,
     PartialRun,
+    RankedDocument,
+    Ranking,
     ServerTimings,
     Timings,
     TokenLogprob,
@@ -98,6 +100,14 @@ _VALUES: List[Record] = [
     ),
     EmbeddingResponse(
         vectors=(array("f", [1.0, 0.1]), array("f", [2.0, 0.2])), model="m", provider="p"
+    ),
+    Ranking(
+        results=(RankedDocument(index=1, score=0.5, document="needle"),),
+        model="m",
+        provider="p",
+        endpoint="e",
+        usage=_USAGE,
+        attempts=2,
     ),
     CapabilityEvidence(source="reported", detail="d"),
     ModelCapabilities(

@@ -28,6 +28,8 @@ from localproviders.types import (
     Parsed,
     PartialRun,
     Progress,
+    RankedDocument,
+    Ranking,
     ServerTimings,
     Timings,
     TokenCount,
@@ -120,6 +122,7 @@ def _values(name: str) -> Dict[str, Any]:
     )
     probe = Probe(endpoint="http://127.0.0.1:1", outcome="unavailable", reason=name * 20)
     message = Message.user(f"a {_SECRET}")
+    ranked = RankedDocument(index=3, score=-0.123456789, document=f"{_SECRET} {name}")
     response, mute = _response(name), _response(name, text=" \n").replace(tool_calls=(call,) * 9)
     return {
         "CompletionResponse": response,
@@ -140,6 +143,10 @@ def _values(name: str) -> Dict[str, Any]:
         "EmbeddingResponse": EmbeddingResponse(
             vectors=(array("f", [1.0] * 768),) * 100, model=name, provider=name, warnings=(name,)
         ),
+        "Ranking": Ranking(
+            results=(ranked,) * 100, model=name, provider=name, warnings=(name,) * 100
+        ),
+        "RankedDocument": ranked,
         "TokenCount": TokenCount(tokens=5, source="exact", detail=name),
         "ModelInfo": info,
         "ModelCapabilities": abilities,

@@ -7,9 +7,10 @@ import os
 import selectors
 import signal
 import socket
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from localproviders import OllamaProvider, OpenAICompatibleProvider
+from localproviders._http.deadline import Call
 from tests.promises.life.programs.report import send_result, wait_for_test
 
 _FDS = "/proc/self/fd"
@@ -42,6 +43,20 @@ def _connect(url: str) -> None:
     _chat(url)
 
 
+def _connect_to_socket(url: str) -> None:
+    wait = Call.wait_for
+
+    def wait_for(call: Call, *args: Any) -> bool:
+        if not waited:
+            waited.append(True)
+            send_result("waiting")
+        return wait(call, *args)
+
+    waited: List[bool] = []
+    Call.wait_for = wait_for  # type: ignore[method-assign]  # only this process uses it
+    _chat(url)
+
+
 def _resolve(url: str) -> None:
     def resolve(*_: Any, **__: Any) -> Any:
         send_result("waiting")
@@ -64,6 +79,8 @@ PHASES: Dict[str, Callable[[str], None]] = {
     "waiting for the head": _chat,
     "waiting for vectors": _embed,
     "in mid-stream": _stream,
+    "connecting to a UNIX socket": _connect_to_socket,
+    "in mid-stream over a UNIX socket": _stream,
 }
 
 

@@ -1,0 +1,140 @@
+"""The routes with which servers of the dialect rank documents, and the search for the right one."""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+from localproviders._dialect.error_answers import Rule
+from localproviders._http.deadline import Call
+from localproviders._http.retry import Attempts
+from localproviders._http.transport import Explain, Transport, encode
+from localproviders._rerank_verb import RerankRequest
+from localproviders.errors import ProviderError
+from localproviders.openai_compatible.wire.rerank import (
+    DOCUMENTS,
+    TEXTS,
+    is_missing,
+    needs_other_field,
+    parse_scores,
+    refusal_of,
+    rerank_payload,
+)
+from localproviders.settings import Settings
+from localproviders.types.rankings import Ranking
+
+# Prefix of the paths of the dialect.
+_VERSION = "/v1"
+_ROUTE = "/rerank"
+
+
+class _Question(NamedTuple):
+    """The arguments of one call of `RerankRoutes.rank`, with its attempts."""
+
+    request: RerankRequest
+    model: str
+    call: Call
+    rules: Sequence[Rule]
+    attempts: Attempts
+
+
+class RerankRoutes:
+    """Client of the routes that rank documents.
+
+    Most servers have the route below the address of the dialect. TEI and Infinity have it beside
+    that address, without ``/v1``. In TEI, the field with the documents has another name. The first
+    call finds out which one the server has, and later calls begin with it.
+
+    Args:
+        settings: The provider's settings.
+        explain: Function that translates an error response of the dialect.
+        transport: The provider's transport.
+    """
+
+    def __init__(self, settings: Settings, explain: Explain, transport: Transport) -> None:
+        self._settings = settings
+        self._main, self._root, self._root_path = transport, transport, ""
+        endpoint = settings.endpoint
+        if endpoint.path.endswith(_VERSION):
+            self._root_path = endpoint.path[: -len(_VERSION)]
+            beside = settings.replace(endpoint=endpoint.replace(path=self._root_path))
+            self._root = Transport(beside, explain)
+        # These tuples are replaced and never changed, because several threads may use them.
+        self._places: Tuple[bool, ...] = (False,) if self._root is transport else (False, True)
+        self._fields: Tuple[str, ...] = (DOCUMENTS, TEXTS)
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._root.close()
+
+    def rank(
+        self, request: RerankRequest, model: str, call: Call, path: str, rules: Sequence[Rule]
+    ) -> Ranking:
+        """Send a request, and return the sorted documents.
+
+        Args:
+            request: The request.
+            model: Name of the model.
+            call: The call.
+            path: Path of the route below the provider's address.
+            rules: Rules that translate the server's error texts.
+
+        Raises:
+            UnsupportedError: The server has no such route.
+            CapabilityError: The model of the server cannot rank.
+            ProviderError: The server cannot be reached, or refused the request; or its response is
+                not a ranking; or a limit expired, or the call was cancelled.
+        """
+        attempts = Attempts(self._settings.retry, call)
+        question = _Question(request, model, call, rules, attempts)
+        failed: Optional[ProviderError] = None
+        paths: List[str] = []
+        for is_root in self._places:
+            place = (self._root, _ROUTE) if is_root else (self._main, path)
+            paths.append(
+                f"{self._root_path if is_root else self._settings.endpoint.path}{place[1]}"
+            )
+            for field in self._fields:
+                if failed is not None:
+                    attempts.repeat(failed)
+                try:
+                    ranking = self._send(question, *place, field)
+                except ProviderError as error:
+                    failed = _without_frames(error)
+                    failed.endpoint = self._settings.endpoint.url  # also for the other route
+                    if needs_other_field(failed, field):
+                        continue
+                    if is_missing(failed):
+                        break
+                    raise refusal_of(failed, paths) from failed.__cause__
+                self._remember(is_root, field)
+                return ranking
+        assert failed is not None  # noqa: S101  # there is at least one place
+        raise refusal_of(failed, paths)
+
+    def _send(self, question: _Question, transport: Transport, path: str, field: str) -> Ranking:
+        """Send the request once, and return the ranking."""
+        request, model, call = question.request, question.model, question.call
+        body = encode(rerank_payload(request, model, field))
+        answer = transport.open("POST", path, call=call, body=body, attempts=question.attempts)
+        data = transport.parse(answer)
+        scores = parse_scores(data, request, question.rules, call.look)
+        return Ranking(
+            results=scores.results,
+            model=scores.model or model,
+            provider=self._settings.name,
+            endpoint=self._settings.endpoint.url,
+            usage=scores.usage,
+            attempts=answer.attempts,
+            raw=data,
+        )
+
+    def _remember(self, is_root: bool, field: str) -> None:
+        """Let the next call begin with the route that has answered."""
+        self._places = tuple(sorted(self._places, key=lambda place: place is not is_root))
+        self._fields = tuple(sorted(self._fields, key=lambda name: name != field))
+
+
+def _without_frames(error: ProviderError) -> ProviderError:
+    """Return the error without traceback and context, whose frames would keep it in memory."""
+    error.__context__ = None
+    return error.with_traceback(None)
