@@ -56,7 +56,7 @@ from localproviders.errors import (
 from localproviders.provider import ModelProvider, Texts
 from localproviders.secret import Sealed
 from localproviders.settings import Settings
-from localproviders.telemetry import Span, take_verb
+from localproviders.telemetry import SILENT, Span, take_verb
 from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout
@@ -348,8 +348,9 @@ class HTTPProvider(ModelProvider):
         warnings: List[str],
         make_request: Callable[[Call], WireRequest],
         *,
-        timeout: Timeout,
-        cancel: Optional[CancelToken],
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+        own_call: Optional[Call] = None,
     ) -> Stream:
         """Run one streamed call and return its stream.
 
@@ -361,22 +362,13 @@ class HTTPProvider(ModelProvider):
             make_request: Returns path, JSON and parser of the request in the server's dialect.
             timeout: The caller's argument.
             cancel: The caller's argument.
+            own_call: The call of a request that is a part of another public method, which sends
+                the events. None makes a call and sends its events.
         """
         task = "chat" if request.prompt is None else "completion"
-        call = Call(self._runner.limits(timeout), cancel)
-        span = self._runner.span(operation, model, call, task, request)
-        return self._open_stream(request, model, warnings, make_request, call, span)
-
-    def _open_stream(
-        self,
-        request: CompletionRequest,
-        model: str,
-        warnings: List[str],
-        make_request: Callable[[Call], WireRequest],
-        call: Call,
-        span: Span,
-    ) -> Stream:
-        """Send the request of a call and return its stream, which ends the call and its span."""
+        call, span = own_call or Call(self._runner.limits(timeout), cancel), SILENT
+        if own_call is None:
+            span = self._runner.span(operation, model, call, task, request)
         try:
             self._check_locality(model, call)
             self._check_capabilities(request, model, call)
