@@ -121,6 +121,13 @@ def test_missing_labels_have_at_most_the_rest_of_the_probability() -> None:
     assert found.probabilities == pytest.approx((0.9 / 0.92, 0.01 / 0.92, 0.01 / 0.92), rel=1e-3)
 
 
+def test_a_missing_label_is_never_the_likeliest() -> None:
+    found = read_labels(_shown(("x", 0.5), ("B", 0.1)), ("A", "B", "C"))
+
+    assert max(found.probabilities) == found.probabilities[1]
+    assert found.probabilities.count(found.probabilities[1]) == 1
+
+
 def test_a_list_without_any_label_has_no_mass() -> None:
     found = read_labels(_shown(("Sure", 0.7), ("\n", 0.2)), _ABC)
 
