@@ -38,6 +38,7 @@ from localproviders._http.stream import ChunkParser, Stream
 from localproviders._http_provider.embedding import sum_fields
 from localproviders._refusals import Refusals, refuses
 from localproviders.errors import CapabilityError, LimitError, ProviderError, UnsupportedError
+from localproviders.telemetry import SILENT, Span
 from localproviders.types.decisions import Decision
 from localproviders.types.messages import Message
 from localproviders.types.questions import Question
@@ -111,17 +112,16 @@ class LabellingProvider(Protocol):
         """Return path, JSON and parser of a completion request."""
         ...
 
-    def _streamed(
+    def _open_stream(
         self,
-        operation: str,
         request: CompletionRequest,
         model: str,
         warnings: List[str],
         make_request: Callable[[Call], Tuple[str, Dict[str, Any], ChunkParser]],
-        *,
-        own_call: Optional[Call] = None,
+        call: Call,
+        span: Span,
     ) -> Stream:
-        """Send a request within a call and return its stream, which ends the call."""
+        """Send a request and return its stream, which ends the call."""
         ...
 
 
@@ -327,8 +327,8 @@ class _LabelDecisions:
         try:
             adapted, warnings = provider._adapt(request)
             make = partial(provider._wire_request, adapted, self._model)
-            return provider._streamed(
-                "decide", adapted, self._model, warnings, make, own_call=call
+            return provider._open_stream(
+                adapted, self._model, warnings, make, call, SILENT
             ).result()
         except LimitError as error:
             if error.limit != "total_s":

@@ -62,6 +62,10 @@ _FEWER = "leave some out, or group them in several questions"
 _NO_CHAT = CompletionRequest(prompt="-")
 
 
+# The dialect of a kind of provider that does not define one.
+_NO_ROUTES = DecisionDialect(routes=())
+
+
 class DecidingHTTPProvider(SendingProvider, LabellingProvider, Protocol):
     """The members of a provider over HTTP that `Deciding` uses."""
 
@@ -87,11 +91,12 @@ class Deciding:
     """The decisions of one provider: its routes, and what is known about its server.
 
     Args:
-        wire: The wire module of the dialect, whose `DECISIONS` says how its servers decide.
+        wire: The wire module of the dialect, whose `DECISIONS` says how its servers decide; None
+            for a kind without routes for decisions.
     """
 
     def __init__(self, wire: Any) -> None:
-        self._dialect: DecisionDialect = wire.DECISIONS
+        self._dialect: DecisionDialect = _NO_ROUTES if wire is None else wire.DECISIONS
         #: Time until which a route counts as missing, by its method.
         self._missing: Dict[str, float] = {}
         #: The product, and the time until which it is remembered.
@@ -348,7 +353,6 @@ def _no_route(
         hint=f"pass method={words}{more}",
         provider=name,
         status=None if cause is None else cause.status,
-        server_message=None if cause is None else cause.server_message,
     )
 
 
@@ -370,7 +374,7 @@ def _explained(error: ProviderError) -> ProviderError:
     made = error
     if error.status == _TOO_LARGE and type(error) is RequestRejectedError:
         made = ContextOverflowError(error.message, **{**facts, "hint": "shorten the state"})
-    elif error.status == _NOT_IMPLEMENTED and type(error) is ServerError:
+    elif error.status == _NOT_IMPLEMENTED and type(error) is ServerError and error.server_message:
         made = CapabilityError(error.message, evidence=error.server_message, **facts)
     is_about_images = re.search(r"\b(image|mmproj)", error.server_message or "", re.IGNORECASE)
     if isinstance(made, CapabilityError) and not is_about_images:

@@ -56,7 +56,7 @@ from localproviders.errors import (
 from localproviders.provider import ModelProvider, Texts
 from localproviders.secret import Sealed
 from localproviders.settings import Settings
-from localproviders.telemetry import SILENT, Span, take_verb
+from localproviders.telemetry import Span, take_verb
 from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout
@@ -330,45 +330,42 @@ class HTTPProvider(ModelProvider):
             )
         model = self._choose_model(request.model, timeout, cancel)
         request, warnings = self._adapt(request)
-        return self._streamed(
-            operation,
-            request,
-            model,
-            warnings,
-            lambda call: self._wire_request(request, model, call),
-            timeout=timeout,
-            cancel=cancel,
-        )
+        call, span = self._begin(operation, request, model, timeout, cancel)
+        make_request = partial(self._wire_request, request, model)
+        return self._open_stream(request, model, warnings, make_request, call, span)
 
-    def _streamed(
+    def _begin(
         self,
         operation: str,
         request: CompletionRequest,
         model: str,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+    ) -> Tuple[Call, Span]:
+        """Begin a streamed call: return its deadline and its telemetry span."""
+        task = "chat" if request.prompt is None else "completion"
+        call = Call(self._runner.limits(timeout), cancel)
+        return call, self._runner.span(operation, model, call, task, request)
+
+    def _open_stream(
+        self,
+        request: CompletionRequest,
+        model: str,
         warnings: List[str],
         make_request: Callable[[Call], WireRequest],
-        *,
-        timeout: Timeout = None,
-        cancel: Optional[CancelToken] = None,
-        own_call: Optional[Call] = None,
+        call: Call,
+        span: Span,
     ) -> Stream:
-        """Run one streamed call and return its stream.
+        """Send the request of a call and return its stream, which ends the call and its span.
 
         Args:
-            operation: Name of the public method in telemetry events.
             request: The request of the caller.
             model: Name of the model.
             warnings: Warnings for the response; more may be added.
             make_request: Returns path, JSON and parser of the request in the server's dialect.
-            timeout: The caller's argument.
-            cancel: The caller's argument.
-            own_call: The call of a request that is a part of another public method, which sends
-                the events. None makes a call and sends its events.
+            call: The deadline and the cancellation state.
+            span: The telemetry span.
         """
-        task = "chat" if request.prompt is None else "completion"
-        call, span = own_call or Call(self._runner.limits(timeout), cancel), SILENT
-        if own_call is None:
-            span = self._runner.span(operation, model, call, task, request)
         try:
             self._check_locality(model, call)
             self._check_capabilities(request, model, call)

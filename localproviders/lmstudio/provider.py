@@ -664,16 +664,16 @@ class LMStudioProvider(OpenAICompatibleProvider):
         stateful.check_id(previous_response_id)
         chosen = self._choose_model(request.model, timeout, cancel)
         native_chat = self._stateful
-        return self._streamed(
-            operation,
+        call, span = self._begin(operation, request, chosen, timeout, cancel)
+        return self._open_stream(
             request,
             chosen,
             [],
             lambda call: native_chat.make_request(
                 request, chosen, previous_response_id, store is not False, call
             ),
-            timeout=timeout,
-            cancel=cancel,
+            call,
+            span,
         )
 
     # --- the dialect ----------------------------------------------------------------------

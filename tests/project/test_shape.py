@@ -48,8 +48,10 @@ _TESTING = _ROOT / "testing"
 #: For decisions: `_decision_verbs.py` has the verbs, `_dialect/decisions.py` the checks of their
 #: probabilities and `_dialect/systemone.py` the route that most kinds have; each of three kinds has
 #: its own `wire/decisions.py`; `_http_provider/deciding.py` makes the calls, and
-#: `_http_provider/decide_by_logprobs.py` makes those of a chat model.
-MOST_MODULES = 159
+#: `_http_provider/decide_by_logprobs.py` makes those of a chat model, with labels from
+#: `_dialect/label_prompts.py`, whose probabilities `_dialect/label_probabilities.py` and whose tokens
+#: `openai_compatible/wire/label_tokens.py` read.
+MOST_MODULES = 162
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

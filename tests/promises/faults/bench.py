@@ -18,6 +18,7 @@ from typing import (
 
 from localproviders import (
     CompletionResponse,
+    Decisions,
     EmbeddingResponse,
     LimitError,
     Limits,
@@ -27,6 +28,7 @@ from localproviders import (
     ProviderError,
     RequestRejectedError,
     RetryPolicy,
+    Score,
     ServerBusyError,
     ServerError,
 )
@@ -56,7 +58,14 @@ HALVED = 3
 #: Size limits that are small enough to be reached quickly.
 MAX_BYTES = 1024 * 1024
 
-FORMS = ("complete", "stream", "embed", "list")
+FORMS = ("complete", "stream", "embed", "list", "decide", "decisions")
+
+#: One question of each kind.
+QUESTIONS: Mapping[str, Any] = {
+    "late": "Is it late?",
+    "team": ["sales", "billing", "support"],
+    "urgent": Score("How urgent is it?", ["not", "rather", "very"]),
+}
 
 
 class Backend(NamedTuple):
@@ -67,24 +76,32 @@ class Backend(NamedTuple):
     provider: Callable[..., Any]
     list_path: str
     streams_as: str
+    #: The kinds of responses of the two routes for decisions; empty for a route that is missing.
+    decides_as: Tuple[str, str] = ("systemone", "decisions")
 
     def kind(self, form: str) -> str:
         """Return the kind of response that a call form receives, as in the fault catalogue."""
-        return {"embed": "vectors", "list": "list"}.get(form, self.streams_as)
+        decide, decisions = self.decides_as
+        kinds = {"embed": "vectors", "list": "list", "decide": decide, "decisions": decisions}
+        return kinds.get(form, self.streams_as)
 
     def start(self, **options: Any) -> FakeServer:
-        """Start the fake server with a chat model and an embedding model."""
+        """Start the fake server with a chat model, an embedding model and a decision model."""
         models = [
             FakeModel(name="chat-model", loaded=True),
             FakeModel(name="vector-model", abilities=("embeddings",), loaded=True),
+            FakeModel(name="decision-model", abilities=("decision",), loaded=True),
         ]
-        return self.server(models, **options)
+        server = self.server(models, **options)
+        if isinstance(server, FakeOpenAICompatible):
+            server.decision_routes = ("/v1/systemone", "/v1/decisions")
+        return server
 
 
 BACKENDS: Mapping[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend("ollama", FakeOllama, OllamaProvider, "/api/tags", "lines"),
+        Backend("ollama", FakeOllama, OllamaProvider, "/api/tags", "lines", ("systemone", "")),
         Backend("lmstudio", FakeLMStudio, LMStudioProvider, "/api/v1/models", "events"),
         Backend("openai", FakeOpenAICompatible, OpenAICompatibleProvider, "/v1/models", "events"),
     )
@@ -151,6 +168,9 @@ class Bench:
         if self.form == "embed":
             texts = [text * (400_000 if self.large else 1) for text in TEXTS]
             return provider.embed(texts, model="vector-model")
+        if self.form in ("decide", "decisions"):
+            method = "systemone" if self.form == "decide" else "decisions"
+            return provider.decide(prompt, QUESTIONS, model="decision-model", method=method)
         if self.form == "complete":
             return provider.chat(prompt, model="chat-model")
         with provider.stream(prompt, model="chat-model") as stream:
@@ -255,10 +275,13 @@ class Bench:
     def _check_good(self, result: Any) -> None:
         if self.form == "list":
             names = [info.name.partition(":")[0] for info in result]
-            assert names == ["chat-model", "vector-model"]
+            assert names == ["chat-model", "vector-model", "decision-model"]
         elif self.form == "embed":
             assert isinstance(result, EmbeddingResponse)
             assert (len(result.vectors), result.dimensions) == (2, 16)
+        elif self.form in ("decide", "decisions"):
+            assert isinstance(result, Decisions)
+            assert list(result) == list(QUESTIONS)
         else:
             assert isinstance(result, CompletionResponse)
             assert result.text == TEXT
