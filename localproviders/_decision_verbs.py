@@ -113,8 +113,7 @@ def refuse_to_decide(
     """
     raise UnsupportedError(
         f"{self.name} does not support decide(): this kind of server has no such request",
-        hint="use OllamaProvider, LMStudioProvider or OpenAICompatibleProvider, which support "
-        "decide()",
+        hint="use a provider whose server has a route for decisions, or returns log-probabilities",
         provider=self.name,
     )
 
