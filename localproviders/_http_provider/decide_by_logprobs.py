@@ -37,7 +37,14 @@ from localproviders._http.deadline import LOCAL_WORK, Call, total_ended
 from localproviders._http.stream import ChunkParser, Stream
 from localproviders._http_provider.embedding import sum_fields
 from localproviders._refusals import Refusals, refuses
-from localproviders.errors import CapabilityError, LimitError, ProviderError, UnsupportedError
+from localproviders.errors import (
+    CapabilityError,
+    LimitError,
+    ProviderError,
+    RequestRejectedError,
+    ServerError,
+    UnsupportedError,
+)
 from localproviders.telemetry import SILENT, Span
 from localproviders.types.decisions import Decision
 from localproviders.types.messages import Message
@@ -59,6 +66,8 @@ _EXACT = 1e-5
 # In an answer that is restricted to the labels, nothing else has a probability.
 _RESTRICTED_MASS = 0.99
 
+# Classes of the errors that may refuse a field. Their subclasses do not, so they are excluded.
+_REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
 _LOGPROBS = r"log[_ -]?prob(s|\b|abilit)|n_probs"
 _RESTRICTION = r"logit[_ -]?bias|post_sampling_probs|\bsamplers?\b"
 _BEGUN_ANSWER = r"prefill|last message|\bassistant\b.{0,40}\bmessage|enable_thinking"
@@ -264,7 +273,7 @@ class _LabelDecisions:
             return (asked, *self._read(asked.request, asked.labels))
         except ProviderError as error:
             messages = asked.request.messages
-            if len(messages) == 1 or not refuses(error, _BEGUN_ANSWER, _DENIAL):
+            if len(messages) == 1 or not _refuses(error, _BEGUN_ANSWER):
                 raise
         asked = asked._replace(request=asked.request.replace(messages=messages[:1]))
         reading, response = self._read(asked.request, asked.labels)
@@ -285,7 +294,7 @@ class _LabelDecisions:
         try:
             reading, _ = self._read(request, asked.labels)
         except ProviderError as error:
-            if not refuses(error, _RESTRICTION, _DENIAL):
+            if not _refuses(error, _RESTRICTION):
                 raise
             return None
         if reading.mass < _RESTRICTED_MASS:
@@ -302,7 +311,7 @@ class _LabelDecisions:
         try:
             response = self._send(request)
         except ProviderError as error:
-            if refuses(error, _RESTRICTION, _DENIAL) or not refuses(error, _LOGPROBS, _DENIAL):
+            if _refuses(error, _RESTRICTION) or not _refuses(error, _LOGPROBS):
                 raise
             raise CapabilityError(
                 f"{name} refuses log-probabilities",
@@ -369,3 +378,8 @@ def _bounded_warning(name: str, number: int, reading: Reading) -> str:
         "each of the others has the highest probability that it can have, together "
         f"{reading.uncertainty:.2g}"
     )
+
+
+def _refuses(error: ProviderError, names: str) -> bool:
+    """Return whether the server refuses one of these fields."""
+    return type(error) in _REFUSALS and refuses(error, names, _DENIAL)

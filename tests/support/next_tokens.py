@@ -32,6 +32,7 @@ class NextTokens:
         merges_lines: Whether a line break and a letter are one token.
         thinks: Whether the first token belongs to the thinking.
         quotes: Whether the server refuses each request in a text that quotes it.
+        status: The status of these refusals.
         wait_s: Seconds before the response to a chat.
         on_chat: Called before the response to a chat, or None.
     """
@@ -42,6 +43,7 @@ class NextTokens:
         self.refuses = refuses
         self.is_silent = False
         self.refuses_begun = self.thinks = self.quotes = self.merges_lines = False
+        self.status = "400 Bad Request"
         self.wait_s = 0
         self.on_chat: Optional[Callable[[], object]] = None
         # Tokens of the vocabulary with their numbers; letters and digits come first.
@@ -66,7 +68,7 @@ class NextTokens:
 
     def _answered(self, exchange: Exchange) -> bytes:
         if self.quotes:
-            return _refusal(f"logprobs is not supported in {exchange.body.decode()}")
+            return _refusal(f"logprobs is not supported in {exchange.body.decode()}", self.status)
         for name in self.refuses:
             if name in exchange.json:
                 return _refusal(f"Unrecognized request argument supplied: {name}")
@@ -163,7 +165,7 @@ _MISSING = http_answer(
 _USAGE = {"prompt_tokens": 50, "completion_tokens": 1, "total_tokens": 51}
 
 
-def _refusal(message: str) -> bytes:
+def _refusal(message: str, status: str = "400 Bad Request") -> bytes:
     return http_answer(
-        {"error": {"message": message, "type": "invalid_request_error"}}, status="400 Bad Request"
+        {"error": {"message": message, "type": "invalid_request_error"}}, status=status
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Type
 
 import pytest
 
 from localproviders import (
+    AuthenticationError,
     CallEvent,
     CancelledError,
     CancelToken,
@@ -22,7 +23,9 @@ from localproviders import (
     OllamaProvider,
     OpenAICompatibleProvider,
     ProviderError,
+    RetryPolicy,
     Score,
+    ServerBusyError,
     UnsupportedError,
     YesNo,
 )
@@ -263,6 +266,23 @@ def test_a_server_that_refuses_log_probabilities_names_the_other_ways(kind: str)
     assert "Unrecognized request argument supplied: logprobs" in str(caught.value.evidence)
     assert caught.value.status == 400
     assert caught.value.mass is None
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [
+        ("401 Unauthorized", AuthenticationError),
+        ("429 Too Many Requests", ServerBusyError),
+        ("503 Service Unavailable", ServerBusyError),
+    ],
+)
+def test_an_error_that_only_quotes_the_request_stays_what_it_is(
+    status: str, wanted: Type[ProviderError]
+) -> None:
+    with _served("openai", retry=RetryPolicy(attempts=1)) as served:
+        served.tokens.quotes, served.tokens.status = True, status
+        with pytest.raises(wanted):
+            served.decide({"team": _TEAM})
 
 
 def test_a_server_that_ignores_log_probabilities_names_the_other_ways() -> None:
