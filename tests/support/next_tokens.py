@@ -33,6 +33,7 @@ class NextTokens:
         thinks: Whether the first token belongs to the thinking.
         quotes: Whether the server refuses each request in a text that quotes it.
         status: The status of these refusals.
+        most: Most alternatives for a token, except for llama.cpp.
         wait_s: Seconds before the response to a chat.
         on_chat: Called before the response to a chat, or None.
     """
@@ -44,7 +45,7 @@ class NextTokens:
         self.is_silent = False
         self.refuses_begun = self.thinks = self.quotes = self.merges_lines = False
         self.status = "400 Bad Request"
-        self.wait_s = 0
+        self.wait_s, self.most = 0, 20
         self.on_chat: Optional[Callable[[], object]] = None
         # Tokens of the vocabulary with their numbers; letters and digits come first.
         self._ids: Dict[str, int] = {}
@@ -93,8 +94,8 @@ class NextTokens:
     # --- OpenAI's dialect -----------------------------------------------------------------
 
     def _chat(self, body: Mapping[str, Any]) -> bytes:
-        if self.kind != "llamacpp" and (body.get("top_logprobs") or 0) > 20:
-            return _refusal("top_logprobs must be less than or equal to 20")
+        if self.kind != "llamacpp" and (body.get("top_logprobs") or 0) > self.most:
+            return _refusal(f"Invalid value for top_logprobs: must be between 0 and {self.most}.")
         if self.refuses_begun and body["messages"][-1]["role"] == "assistant":
             return _refusal("Assistant response prefill is incompatible with enable_thinking.")
         shown = self._entries(body)

@@ -313,6 +313,27 @@ def test_a_begun_answer_that_is_refused_is_left_out_from_then_on() -> None:
     assert "B. billing" in served.bodies[3]["messages"][0]["content"]
 
 
+def test_a_server_that_lists_fewer_tokens_is_asked_for_fewer() -> None:
+    with _served("openai") as served:
+        served.tokens.most = 5
+        found = [served.decide({"team": _TEAM}) for _ in range(2)]
+        with pytest.raises(UnsupportedError, match="6 answers, but .* at most 5 tokens"):
+            served.decide({"many": _options(6)})
+
+    assert [each["team"].choice for each in found] == ["billing", "billing"]
+    assert [body["top_logprobs"] for body in served.bodies] == [20, 5, 5]
+
+
+def test_too_few_listed_tokens_are_no_log_probabilities() -> None:
+    with _served("openai") as served:
+        served.tokens.most = 5
+        with pytest.raises(CapabilityError, match="refuses log-probabilities") as caught:
+            served.decide({"many": _options(6)})
+
+    assert "between 0 and 5" in str(caught.value.evidence)
+    assert len(served.bodies) == 1
+
+
 def test_lm_studio_is_not_asked() -> None:
     with ScriptedServer(b"") as server, LMStudioProvider(server.url, model="m") as provider:
         served = _Served(NextTokens("openai", {}), server, provider)
