@@ -99,7 +99,7 @@ def _shown(tokens: Sequence[TokenLogprob]) -> List[TokenLogprob]:
     shown = [*first.top]
     if all(other.token != first.token for other in shown):
         shown.append(first)
-    if any(token.logprob > _MOST_LOGPROB for token in shown):
-        raise ProtocolError("the answer has a log-probability above 0")
+    if not all(token.logprob <= _MOST_LOGPROB for token in shown):  # NaN is not, either
+        raise ProtocolError("the answer has a log-probability that is not a number up to 0")
     shown.sort(key=lambda token: -token.logprob)
     return shown

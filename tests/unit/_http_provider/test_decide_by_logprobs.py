@@ -317,7 +317,7 @@ def test_a_server_that_lists_fewer_tokens_is_asked_for_fewer() -> None:
     with _served("openai") as served:
         served.tokens.most = 5
         found = [served.decide({"team": _TEAM}) for _ in range(2)]
-        with pytest.raises(UnsupportedError, match="6 answers, but .* at most 5 tokens"):
+        with pytest.raises(UnsupportedError, match=r"6 answers, but .* at most 5 tokens"):
             served.decide({"many": _options(6)})
 
     assert [each["team"].choice for each in found] == ["billing", "billing"]
