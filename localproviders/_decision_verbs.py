@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from types import CellType
 from typing import (
     Any,
     Iterable,
@@ -20,6 +21,7 @@ from typing import (
     cast,
 )
 
+from localproviders._http.transport import encode
 from localproviders._record import CONTENT, Record, field, record
 from localproviders._signatures import exact_keywords
 from localproviders.errors import (
@@ -49,11 +51,7 @@ from localproviders.types.questions import (
 from localproviders.types.requests import ModelLike
 
 # Errors that one state may cause. Their subclasses are not included.
-_ERRORS_OF_STATES: Tuple[Type[ProviderError], ...] = (
-    ConfigurationError,
-    ContextOverflowError,
-    RequestRejectedError,
-)
+_ERRORS_OF_STATES: Tuple[Type[ProviderError], ...] = (ContextOverflowError, RequestRejectedError)
 
 
 @record
@@ -241,7 +239,7 @@ def decide_many(  # noqa: D417  # it becomes a method
     """
     sealed = Sealed((states, questions))
     del states, questions
-    found = _check_states(sealed.cell_contents[0])
+    _check_states(sealed)
     request = _make_request(
         sealed.cell_contents[1],
         (),
@@ -251,7 +249,7 @@ def decide_many(  # noqa: D417  # it becomes a method
         keep_alive=keep_alive,
     )
     request = self._prepare_decisions(request, timeout, cancel)
-    return _decide_each(self, found, request, timeout, cancel)
+    return _decide_each(self, sealed, request, timeout, cancel)
 
 
 @errors_without_frames
@@ -300,51 +298,56 @@ def _about(request: DecisionRequest, state: State) -> DecisionRequest:
     return request.replace(state=as_state(state))
 
 
-@errors_without_frames
-def _check_states(states: Any) -> Iterable[State]:
-    """Return the states, after checking that they are not one state.
+def _check_states(sealed: CellType) -> None:
+    """Check that the first of the sealed arguments is several states, and not one.
 
     Raises:
-        ValueError: They are one text or one mapping, or cannot be iterated.
+        ValueError: It is one text or one mapping, or cannot be iterated.
     """
-    if isinstance(states, (str, bytes, Mapping)) or not isinstance(states, Iterable):
-        what = "one text" if isinstance(states, str) else type(states).__name__
+    kind = type(sealed.cell_contents[0])
+    if issubclass(kind, (str, bytes, Mapping)) or not issubclass(kind, Iterable):
+        what = "one text" if issubclass(kind, str) else kind.__name__
         raise ValueError(
             f"states is {what}, and must be several states; for one state, call decide()"
         )
-    return states
 
 
 def _decide_each(
     provider: DecidingProvider,
-    states: Iterable[State],
+    sealed: CellType,
     request: DecisionRequest,
     timeout: Timeout,
     cancel: Optional[CancelToken],
 ) -> Iterator[Decisions]:
-    """Yield the decisions about each state, in order."""
-    # The cell keeps a state out of tracebacks that show local variables.
-    for each in map(Sealed, states):
+    """Yield the decisions about each state, in order.
+
+    The cells keep the states out of tracebacks that show local variables.
+    """
+    for state in map(Sealed, sealed.cell_contents[0]):
         try:
             with RunningVerb("decide_many"):
-                made = provider._decide(_about(request, each.cell_contents), timeout, cancel)
-        except ValueError as error:
-            failure = _own_fault(error)
+                made = provider._decide(_about(request, state.cell_contents), timeout, cancel)
+        except (ProviderError, ValueError) as error:
+            failure = _fault_of(state, error)
             if failure is None:
                 raise
             made = _failed(provider, request, failure)
-        except ProviderError as error:
-            if not _is_of_state(error):
-                raise
-            made = _failed(provider, request, error)
         yield made
 
 
-def _own_fault(error: ValueError) -> Optional[ProviderError]:
-    """Return the error of a state that cannot be sent; None for any other error."""
-    if isinstance(error, ProviderError):
-        return error if _is_of_state(error) else None
-    return ConfigurationError(str(error))
+def _fault_of(sealed: CellType, error: Exception) -> Optional[ProviderError]:
+    """Return the error of a state; None if the reason is not this state."""
+    if not isinstance(error, ValueError):
+        is_of_state = isinstance(error, ProviderError) and _is_of_state(error)
+        return cast("ProviderError", error) if is_of_state else None
+    # The state cannot be sent, or a setting is wrong.
+    try:
+        encode({"": as_state(sealed.cell_contents)})
+    except ConfigurationError as error:
+        return error
+    except ValueError as error:
+        return ConfigurationError(str(error))
+    return None
 
 
 def _is_of_state(error: ProviderError) -> bool:

@@ -11,7 +11,15 @@ from localproviders._dialect.values import count, index_of, mapping, mappings, n
 from localproviders._record import FrozenDict
 from localproviders.errors import ProtocolError
 from localproviders.types.decisions import Decision
-from localproviders.types.questions import NO, YES, Choice, DecisionMethod, Question, YesNo
+from localproviders.types.questions import (
+    NO,
+    YES,
+    Choice,
+    DecisionMethod,
+    NamedQuestions,
+    Question,
+    YesNo,
+)
 from localproviders.types.responses import ServerTimings, Usage
 
 # The sum of probabilities may differ from 1 by this much, and by the second number for each answer,
@@ -113,7 +121,7 @@ def split(questions: Mapping[str, Question], most: Optional[int]) -> List[Mappin
     """Return the questions in groups of at most `most`, in their order."""
     names, size = list(questions), most or len(questions)
     return [
-        {name: questions[name] for name in names[start : start + size]}
+        NamedQuestions((name, questions[name]) for name in names[start : start + size])
         for start in range(0, len(names), size)
     ]
 

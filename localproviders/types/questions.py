@@ -39,6 +39,7 @@ YES, NO = "yes", "no"
 _FEWEST = 2
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Question(Record):
     """A question for `decide`. Each one is a `YesNo`, a `Choice` or a `Score`.
 
@@ -50,7 +51,7 @@ class Question(Record):
     """
 
     kind: ClassVar[str] = ""
-    question: str
+    question: str = field(metadata=CONTENT)
 
     @property
     def answers(self) -> Tuple[str, ...]:
@@ -95,7 +96,6 @@ class YesNo(Question):
     """
 
     kind: ClassVar[str] = "yes_no"
-    question: str = field(metadata=CONTENT)
     yes: Optional[str] = field(default=None, metadata=CONTENT)
     no: Optional[str] = field(default=None, metadata=CONTENT)
 
@@ -125,7 +125,6 @@ class Choice(Question):
     """
 
     kind: ClassVar[str] = "choice"
-    question: str = field(metadata=CONTENT)
     options: Mapping[str, Optional[str]] = field(metadata=CONTENT)
 
     @exact_keywords
@@ -157,7 +156,6 @@ class Score(Question):
     """
 
     kind: ClassVar[str] = "score"
-    question: str = field(metadata=CONTENT)
     levels: Tuple[str, ...] = field(metadata=CONTENT)
 
     @exact_keywords
@@ -223,8 +221,15 @@ def _different(what: str, values: Any) -> Tuple[str, ...]:
     return texts
 
 
+class NamedQuestions(Dict[str, Question]):
+    """Questions by name. The repr shows only their number, because a name may be a prompt."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} questions>"
+
+
 @errors_without_frames
-def as_questions(questions: Questions) -> Dict[str, Question]:
+def as_questions(questions: Questions) -> NamedQuestions:
     """Return the questions with their short forms replaced, in their order.
 
     Raises:
@@ -240,10 +245,10 @@ def as_questions(questions: Questions) -> Dict[str, Question]:
     if not questions:
         raise ValueError("there is no question")
 
-    return {
-        _text("the name of a question", name): _question(name, given)
+    return NamedQuestions(
+        (_text("the name of a question", name), _question(name, given))
         for name, given in questions.items()
-    }
+    )
 
 
 def _question(name: str, given: Any) -> Question:

@@ -44,7 +44,7 @@ from tests.support.locality import (
 )
 
 _LISTING = ("list_models", "supports_model", "model_capabilities")
-_ASKING = ("chat", "stream", "complete", "embed", "parse", "run_tools", "stream_tools")
+_ASKING = ("chat", "stream", "complete", "embed", "decide", "parse", "run_tools", "stream_tools")
 _CALLS: Mapping[str, Callable[..., Any]] = {
     **CALLS,
     "parse": lambda provider: provider.parse(PROMPT, {"type": "object"}),
