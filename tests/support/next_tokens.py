@@ -60,7 +60,8 @@ class NextTokens:
             return [self._tokenized(exchange.json)]
         if exchange.path in ("/api/chat", "/v1/chat/completions"):
             return [*self._before(), self._answered(exchange)]
-        return [GOOD.get(exchange.path, _MISSING)]
+        is_missing = exchange.path in ("/v1/systemone", "/v1/decisions")
+        return [_MISSING if is_missing else GOOD.get(exchange.path, _MISSING)]
 
     def _before(self) -> List[Any]:
         if self.on_chat is not None:
