@@ -7,7 +7,7 @@ from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from benchmarks.speed.clients import BASELINE, OWN, REQUESTS
 from benchmarks.speed.rounds import Results
-from benchmarks.speed.scenarios import EVENT_SIZE, GROWTH
+from benchmarks.speed.scenarios import DECIDED_BY, EVENT_SIZE, GROWTH
 
 GROWN_TEXT_MB = GROWTH[-1] * EVENT_SIZE / 1e6
 
@@ -102,19 +102,6 @@ def _growth(name: str, dialect: str) -> List[Goal]:
     ]
 
 
-def _decide_many(method: str, name: str) -> List[Goal]:
-    line = f"decide.thousand.{method}."
-    return [
-        _grows(
-            f"state in `decide_many` by {name}",
-            line + "many",
-            line + "single",
-            1.0,
-            "× in a call of `decide`",
-        )
-    ]
-
-
 GOALS: List[Goal] = [
     _value("`import localproviders`, CPU above bare Python", "import.cpu", 15, "ms"),
     _value("`requests` imported by it", "import.requests", 0, "times"),
@@ -138,8 +125,15 @@ GOALS: List[Goal] = [
     ),
     *_against("`decide` by /v1/systemone", "decide.one.systemone", (REQUESTS, 1.3)),
     *_against("`decide` by log-probabilities", "decide.one.logprobs", (REQUESTS, 1.3)),
-    *_decide_many("systemone", "/v1/systemone"),
-    *_decide_many("logprobs", "log-probabilities"),
+    *(
+        _value(
+            f"state in `decide_many` by {by}",
+            f"decide.thousand.{method}.ratio",
+            1.0,
+            "× in a call of `decide`",
+        )
+        for method, by in DECIDED_BY.items()
+    ),
     *_against("32 threads, NDJSON, CPU", "threads.ollama.cpu", (BASELINE, 1.3), ("ollama", 0.35)),
     *_against("32 threads, SSE, CPU", "threads.openai.cpu", (BASELINE, 1.3)),
     _value("32 threads, NDJSON, connections", "threads.ollama.opened", 32, "connections"),

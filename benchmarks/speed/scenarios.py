@@ -246,13 +246,14 @@ def _vectors() -> List[Scenario]:
     ]
 
 
-_DECIDED_BY = {"systemone": "/v1/systemone", "logprobs": "log-probabilities"}
+#: The methods of a decision, each with the words for it in a title.
+DECIDED_BY = {"systemone": "/v1/systemone", "logprobs": "log-probabilities"}
 
 
 def _decisions() -> List[Scenario]:
     shape = Shape("coalesced", 1, 1)
     found = []
-    for method, by in _DECIDED_BY.items():
+    for method, by in DECIDED_BY.items():
         order = {"state": "I was charged twice.", "method": method}
         one, line = f"decide.one.{method}", f"decide.thousand.{method}"
         titles = {"single": "in calls of `decide`", "many": "in `decide_many`"}
@@ -271,19 +272,28 @@ def _decisions() -> List[Scenario]:
                 line,
                 "warm",
                 [
+                    *(
+                        Line(
+                            f"{line}.{how}",
+                            f"state of a thousand {title} by {by}, CPU",
+                            "µs",
+                            _scaled(f"{how}_s", 1e6),
+                            False,
+                        )
+                        for how, title in titles.items()
+                    ),
                     Line(
-                        f"{line}.{how}",
-                        f"state of a thousand {title} by {by}, CPU",
-                        "µs",
-                        _scaled(f"{how}_s", 1e6),
+                        f"{line}.ratio",
+                        "the second of these ÷ the first, median of 20 turns",
+                        "",
+                        _scaled("ratio", 1),
                         False,
-                    )
-                    for how, title in titles.items()
+                    ),
                 ],
                 "openai",
                 shape,
                 "many_decisions",
-                {**order, "repeat": 1000, "parts": 10},
+                {**order, "repeat": 1000, "turns": 20},
                 (OWN,),
             ),
         ]

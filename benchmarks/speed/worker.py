@@ -119,15 +119,22 @@ def decisions(module: Any, client: Any, order: Order) -> Result:
 def many_decisions(module: Any, client: Any, order: Order) -> Result:
     """Measure decisions about many states, in single calls and in one call for several states.
 
-    Both take turns, so that other work on the machine slows both of them.
+    Both take turns, so that other work on the machine slows both of them. The ratio is the median
+    of all turns.
     """
-    method, repeat, parts = order["method"], order["repeat"], order["parts"]
-    single_s = many_s = 0.0
-    for part in range(parts):
-        states = [f"{order['state']} {part} {index}" for index in range(repeat // parts)]
-        single_s += _decide(module.decide, client, method, states)
-        many_s += _decide(module.decide_many, client, method, states, together=True)
-    return {"single_s": single_s / repeat, "many_s": many_s / repeat}
+    method, repeat, turns = order["method"], order["repeat"], order["turns"]
+    seconds: Dict[bool, List[float]] = {False: [], True: []}
+    for turn in range(turns):
+        states = [f"{order['state']} {turn} {index}" for index in range(repeat // turns)]
+        for together in (False, True) if turn % 2 else (True, False):
+            call = module.decide_many if together else module.decide
+            seconds[together].append(_decide(call, client, method, states, together))
+    ratios = sorted(many / single for single, many in zip(seconds[False], seconds[True]))
+    return {
+        "single_s": sum(seconds[False]) / repeat,
+        "many_s": sum(seconds[True]) / repeat,
+        "ratio": ratios[len(ratios) // 2],
+    }
 
 
 def _decide(

@@ -72,7 +72,8 @@ def read_labels(tokens: Sequence[TokenLogprob], labels: Sequence[str]) -> Readin
         found[label] = found.get(label, 0.0) + weight
     missing = tuple(index for index, label in enumerate(labels) if label not in found)
     rest = max(0.0, 1.0 - sum(weights)) + _ROUNDING
-    bound = min(min(weights), rest / len(missing)) if missing else 0.0
+    # A little less, so that a missing label is never the likeliest one, not even in a tie.
+    bound = min(min(weights), rest / len(missing)) * (1 - 1e-9) if missing else 0.0
     mass = sum(found.get(label, 0.0) for label in labels)
     total = mass + bound * len(missing)
     shares = [found.get(label, bound) / total if mass else 0.0 for label in labels]
@@ -98,7 +99,7 @@ def _shown(tokens: Sequence[TokenLogprob]) -> List[TokenLogprob]:
     shown = [*first.top]
     if all(other.token != first.token for other in shown):
         shown.append(first)
-    if any(token.logprob > _MOST_LOGPROB for token in shown):
-        raise ProtocolError("the answer has a log-probability above 0")
+    if not all(token.logprob <= _MOST_LOGPROB for token in shown):  # NaN is not, either
+        raise ProtocolError("the answer has a log-probability that is not a number up to 0")
     shown.sort(key=lambda token: -token.logprob)
     return shown

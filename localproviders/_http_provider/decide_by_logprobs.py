@@ -9,11 +9,13 @@ docs/decisions.md, "A decision of a chat model", has what the numbers mean.
 
 from __future__ import annotations
 
+import re
 from functools import partial, reduce
 from typing import (
     Any,
     Callable,
     Dict,
+    Hashable,
     List,
     Mapping,
     NamedTuple,
@@ -37,7 +39,14 @@ from localproviders._http.deadline import LOCAL_WORK, Call, total_ended
 from localproviders._http.stream import ChunkParser, Stream
 from localproviders._http_provider.embedding import sum_fields
 from localproviders._refusals import Refusals, refuses
-from localproviders.errors import CapabilityError, LimitError, ProviderError, UnsupportedError
+from localproviders.errors import (
+    CapabilityError,
+    LimitError,
+    ProviderError,
+    RequestRejectedError,
+    ServerError,
+    UnsupportedError,
+)
 from localproviders.telemetry import SILENT, Span
 from localproviders.types.decisions import Decision
 from localproviders.types.messages import Message
@@ -59,11 +68,15 @@ _EXACT = 1e-5
 # In an answer that is restricted to the labels, nothing else has a probability.
 _RESTRICTED_MASS = 0.99
 
+# Classes of the errors that may refuse a field. Their subclasses do not, so they are excluded.
+_REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
 _LOGPROBS = r"log[_ -]?prob(s|\b|abilit)|n_probs"
 _RESTRICTION = r"logit[_ -]?bias|post_sampling_probs|\bsamplers?\b"
 _BEGUN_ANSWER = r"prefill|last message|\bassistant\b.{0,40}\bmessage|enable_thinking"
-# The key under which the refusal of a begun answer is remembered.
-_CUE_KEY = "begun answer"
+_NUMBER_OF_ALTERNATIVES = r"top_?logprobs"
+# The keys under which refusals are remembered: that of a begun answer, and that of the number of
+# alternatives, with the number that the server accepts.
+_CUE_KEY, _FEWER_KEY = "begun answer", "fewer alternatives"
 # With an error status other than 4xx, the text must also deny something.
 _DENIAL = r"\b(un(supported|recogni[sz]ed|known|expected)|not|invalid|extra|cannot)\b|n't\b"
 
@@ -197,7 +210,7 @@ class _LabelDecisions:
             max_tokens=1,
             temperature=0.0,
             logprobs=True,
-            top_logprobs=most if is_llama else _MOST_ALTERNATIVES,
+            top_logprobs=most if is_llama else self._most_alternatives(),
             thinking=False,
             keep_alive=self._request.keep_alive,
             # A server that refuses the switch of thinking gets the request without it.
@@ -216,9 +229,9 @@ class _LabelDecisions:
         labels = None if tokens is None else choose_labels(question, tokens.ids)
         if labels is not None:
             return labels, tokens
-        labels = choose_labels(question)
-        if labels is None or len(labels) > _MOST_ALTERNATIVES:
-            most = f"this kind of server lists at most {_MOST_ALTERNATIVES} tokens"
+        labels, listed = choose_labels(question), self._most_alternatives()
+        if labels is None or len(labels) > listed:
+            most = f"this kind of server lists at most {listed} tokens"
             if tokens is not None:
                 most = f"the model has only {len(tokens.ids)} labels that are one token"
             raise UnsupportedError(
@@ -256,20 +269,44 @@ class _LabelDecisions:
         return free
 
     def _read_free(self, asked: _Asked) -> Tuple[_Asked, Reading, CompletionResponse]:
-        """Send a question; if the server refuses to continue an answer, send it without the cue.
+        """Send a question; if the server refuses a part that is not necessary, send it without.
 
         The refusal is remembered for the provider and the model.
         """
         try:
             return (asked, *self._read(asked.request, asked.labels))
         except ProviderError as error:
-            messages = asked.request.messages
-            if len(messages) == 1 or not refuses(error, _BEGUN_ANSWER, _DENIAL):
+            change, key = self._change_after(error, asked)
+            if not change:
                 raise
-        asked = asked._replace(request=asked.request.replace(messages=messages[:1]))
+        asked = asked._replace(request=asked.request.replace(**change))
         reading, response = self._read(asked.request, asked.labels)
-        self._provider._refused.add(self._model, _CUE_KEY)
+        self._provider._refused.add(self._model, key)
         return asked, reading, response
+
+    def _change_after(
+        self, error: ProviderError, asked: _Asked
+    ) -> Tuple[Mapping[str, Any], Hashable]:
+        """Return the fields of a request that the server may accept, and the key of the refusal.
+
+        There are no fields if nothing can be changed.
+        """
+        messages = asked.request.messages
+        if len(messages) > 1 and _refuses(error, _BEGUN_ANSWER):
+            return {"messages": messages[:1]}, _CUE_KEY
+        if _refuses(error, _NUMBER_OF_ALTERNATIVES):
+            numbers = map(int, re.findall(r"\b\d{1,2}\b", error.server_message or ""))
+            fewer = [n for n in numbers if len(asked.labels) <= n < _MOST_ALTERNATIVES]
+            if fewer:
+                return {"top_logprobs": max(fewer)}, (_FEWER_KEY, max(fewer))
+        return {}, None
+
+    def _most_alternatives(self) -> int:
+        """Return how many alternatives the server lists for a token, as far as that is known."""
+        known = self._provider._refused
+        smaller = range(1, _MOST_ALTERNATIVES) if known else ()
+        found = (n for n in smaller if known.has(self._model, (_FEWER_KEY, n)))
+        return next(found, _MOST_ALTERNATIVES)
 
     def _restricted(self, asked: _Asked) -> Optional[Reading]:
         """Return the probabilities from an answer that is restricted to the labels.
@@ -285,7 +322,7 @@ class _LabelDecisions:
         try:
             reading, _ = self._read(request, asked.labels)
         except ProviderError as error:
-            if not refuses(error, _RESTRICTION, _DENIAL):
+            if not _refuses(error, _RESTRICTION):
                 raise
             return None
         if reading.mass < _RESTRICTED_MASS:
@@ -302,7 +339,7 @@ class _LabelDecisions:
         try:
             response = self._send(request)
         except ProviderError as error:
-            if refuses(error, _RESTRICTION, _DENIAL) or not refuses(error, _LOGPROBS, _DENIAL):
+            if _refuses(error, _RESTRICTION) or not _refuses(error, _LOGPROBS):
                 raise
             raise CapabilityError(
                 f"{name} refuses log-probabilities",
@@ -369,3 +406,8 @@ def _bounded_warning(name: str, number: int, reading: Reading) -> str:
         "each of the others has the highest probability that it can have, together "
         f"{reading.uncertainty:.2g}"
     )
+
+
+def _refuses(error: ProviderError, names: str) -> bool:
+    """Return whether the server refuses one of these fields."""
+    return type(error) in _REFUSALS and refuses(error, names, _DENIAL)

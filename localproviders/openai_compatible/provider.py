@@ -267,7 +267,8 @@ class OpenAICompatibleProvider(HTTPProvider):
             switch = self._thinking_switch(request.thinking)
             if switch is None:
                 warnings.extend(self._refuse("thinking=True", _THINKING_HINT, request))
-            request = request.replace(thinking=switch)
+            if switch is not request.thinking:
+                request = request.replace(thinking=switch)
         return request, warnings
 
     def _check_media(self, request: CompletionRequest) -> None:

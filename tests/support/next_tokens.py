@@ -32,6 +32,8 @@ class NextTokens:
         merges_lines: Whether a line break and a letter are one token.
         thinks: Whether the first token belongs to the thinking.
         quotes: Whether the server refuses each request in a text that quotes it.
+        status: The status of these refusals.
+        most: Most alternatives for a token, except for llama.cpp.
         wait_s: Seconds before the response to a chat.
         on_chat: Called before the response to a chat, or None.
     """
@@ -42,7 +44,8 @@ class NextTokens:
         self.refuses = refuses
         self.is_silent = False
         self.refuses_begun = self.thinks = self.quotes = self.merges_lines = False
-        self.wait_s = 0
+        self.status = "400 Bad Request"
+        self.wait_s, self.most = 0, 20
         self.on_chat: Optional[Callable[[], object]] = None
         # Tokens of the vocabulary with their numbers; letters and digits come first.
         self._ids: Dict[str, int] = {}
@@ -57,7 +60,8 @@ class NextTokens:
             return [self._tokenized(exchange.json)]
         if exchange.path in ("/api/chat", "/v1/chat/completions"):
             return [*self._before(), self._answered(exchange)]
-        return [GOOD.get(exchange.path, _MISSING)]
+        is_missing = exchange.path in ("/v1/systemone", "/v1/decisions")
+        return [_MISSING if is_missing else GOOD.get(exchange.path, _MISSING)]
 
     def _before(self) -> List[Any]:
         if self.on_chat is not None:
@@ -66,7 +70,7 @@ class NextTokens:
 
     def _answered(self, exchange: Exchange) -> bytes:
         if self.quotes:
-            return _refusal(f"logprobs is not supported in {exchange.body.decode()}")
+            return _refusal(f"logprobs is not supported in {exchange.body.decode()}", self.status)
         for name in self.refuses:
             if name in exchange.json:
                 return _refusal(f"Unrecognized request argument supplied: {name}")
@@ -91,8 +95,8 @@ class NextTokens:
     # --- OpenAI's dialect -----------------------------------------------------------------
 
     def _chat(self, body: Mapping[str, Any]) -> bytes:
-        if self.kind != "llamacpp" and (body.get("top_logprobs") or 0) > 20:
-            return _refusal("top_logprobs must be less than or equal to 20")
+        if self.kind != "llamacpp" and (body.get("top_logprobs") or 0) > self.most:
+            return _refusal(f"Invalid value for top_logprobs: must be between 0 and {self.most}.")
         if self.refuses_begun and body["messages"][-1]["role"] == "assistant":
             return _refusal("Assistant response prefill is incompatible with enable_thinking.")
         shown = self._entries(body)
@@ -163,7 +167,7 @@ _MISSING = http_answer(
 _USAGE = {"prompt_tokens": 50, "completion_tokens": 1, "total_tokens": 51}
 
 
-def _refusal(message: str) -> bytes:
+def _refusal(message: str, status: str = "400 Bad Request") -> bytes:
     return http_answer(
-        {"error": {"message": message, "type": "invalid_request_error"}}, status="400 Bad Request"
+        {"error": {"message": message, "type": "invalid_request_error"}}, status=status
     )

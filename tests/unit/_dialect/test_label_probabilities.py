@@ -121,6 +121,13 @@ def test_missing_labels_have_at_most_the_rest_of_the_probability() -> None:
     assert found.probabilities == pytest.approx((0.9 / 0.92, 0.01 / 0.92, 0.01 / 0.92), rel=1e-3)
 
 
+def test_a_missing_label_is_never_the_likeliest() -> None:
+    found = read_labels(_shown(("x", 0.5), ("B", 0.1)), ("A", "B", "C"))
+
+    assert max(found.probabilities) == found.probabilities[1]
+    assert found.probabilities.count(found.probabilities[1]) == 1
+
+
 def test_a_list_without_any_label_has_no_mass() -> None:
     found = read_labels(_shown(("Sure", 0.7), ("\n", 0.2)), _ABC)
 
@@ -147,9 +154,13 @@ def test_an_answer_without_log_probabilities_is_an_error() -> None:
         read_labels([], _ABC)
 
 
-def test_a_log_probability_above_zero_is_an_error() -> None:
-    with pytest.raises(ProtocolError, match="above 0"):
-        read_labels([TokenLogprob(token="A", logprob=3.0)], _ABC)
+@pytest.mark.parametrize("logprob", [3.0, math.inf, math.nan])
+def test_an_impossible_log_probability_is_an_error(logprob: float) -> None:
+    with pytest.raises(ProtocolError, match="not a number up to 0"):
+        read_labels([TokenLogprob(token="A", logprob=logprob)], _ABC)
+
+
+def test_a_log_probability_may_be_rounded_to_more_than_zero() -> None:
     assert read_labels([TokenLogprob(token="A", logprob=1e-6)], _ABC).mass == 1.0
 
 
@@ -166,6 +177,27 @@ def test_other_tokens_are_no_label(token: str) -> None:
 
 
 # --- all distributions ------------------------------------------------------------------------
+
+
+@given(
+    items=st.lists(
+        st.fixed_dictionaries(
+            {"token": st.sampled_from(["A", " B", "x", "", 7]), "logprob": st.floats() | st.none()},
+            optional={"top_logprobs": st.lists(st.fixed_dictionaries(
+                {"token": st.text(max_size=2), "logprob": st.floats() | st.integers()}
+            ))},
+        ),
+        max_size=3,
+    )
+)  # fmt: skip
+def test_odd_log_probabilities_are_read_or_an_error(items: List[Mapping[str, Any]]) -> None:
+    try:
+        found = read_labels(parse_logprobs(items, logprob_tally()), ("A", "B"))
+    except ProtocolError:
+        return
+    assert all(math.isfinite(each) for each in (*found.probabilities, found.mass))
+    assert found.mass == 0 or math.isclose(sum(found.probabilities), 1.0, abs_tol=1e-9)
+
 
 _PIECES = st.sampled_from(["A", " A", "B", "(B", "C", " C", "D", "\n", "The", ""])
 

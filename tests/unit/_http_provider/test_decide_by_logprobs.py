@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Type
 
 import pytest
 
 from localproviders import (
+    AuthenticationError,
     CallEvent,
     CancelledError,
     CancelToken,
@@ -22,7 +23,9 @@ from localproviders import (
     OllamaProvider,
     OpenAICompatibleProvider,
     ProviderError,
+    RetryPolicy,
     Score,
+    ServerBusyError,
     UnsupportedError,
     YesNo,
 )
@@ -265,6 +268,23 @@ def test_a_server_that_refuses_log_probabilities_names_the_other_ways(kind: str)
     assert caught.value.mass is None
 
 
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [
+        ("401 Unauthorized", AuthenticationError),
+        ("429 Too Many Requests", ServerBusyError),
+        ("503 Service Unavailable", ServerBusyError),
+    ],
+)
+def test_an_error_that_only_quotes_the_request_stays_what_it_is(
+    status: str, wanted: Type[ProviderError]
+) -> None:
+    with _served("openai", retry=RetryPolicy(attempts=1)) as served:
+        served.tokens.quotes, served.tokens.status = True, status
+        with pytest.raises(wanted):
+            served.decide({"team": _TEAM})
+
+
 def test_a_server_that_ignores_log_probabilities_names_the_other_ways() -> None:
     with _served("openai") as served:
         served.tokens.is_silent = True
@@ -291,6 +311,27 @@ def test_a_begun_answer_that_is_refused_is_left_out_from_then_on() -> None:
     # The text also names the switch of thinking, so the second request is one without it.
     assert [len(body["messages"]) for body in served.bodies] == [2, 2, 1, 1]
     assert "B. billing" in served.bodies[3]["messages"][0]["content"]
+
+
+def test_a_server_that_lists_fewer_tokens_is_asked_for_fewer() -> None:
+    with _served("openai") as served:
+        served.tokens.most = 5
+        found = [served.decide({"team": _TEAM}) for _ in range(2)]
+        with pytest.raises(UnsupportedError, match=r"6 answers, but .* at most 5 tokens"):
+            served.decide({"many": _options(6)})
+
+    assert [each["team"].choice for each in found] == ["billing", "billing"]
+    assert [body["top_logprobs"] for body in served.bodies] == [20, 5, 5]
+
+
+def test_too_few_listed_tokens_are_no_log_probabilities() -> None:
+    with _served("openai") as served:
+        served.tokens.most = 5
+        with pytest.raises(CapabilityError, match="refuses log-probabilities") as caught:
+            served.decide({"many": _options(6)})
+
+    assert "between 0 and 5" in str(caught.value.evidence)
+    assert len(served.bodies) == 1
 
 
 def test_lm_studio_is_not_asked() -> None:
