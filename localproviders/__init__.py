@@ -28,6 +28,7 @@ Requests:
     Tool                      a function that the model may call
     CompletionRequest         all fields of a request, for `complete`
     EmbeddingRequest          texts to embed, for `embed`
+    YesNo, Choice, Score      the questions for `decide`
     Limits                    time limits of a call, in seconds
     RetryPolicy               number of attempts, and the waits between them
     CancelToken               a token with which another thread ends a call
@@ -40,6 +41,7 @@ Responses:
     ToolRun, ToolStep         the result of `run_tools`, and one tool call of a run
     ToolCall                  a call of a tool, as the model wrote it
     EmbeddingResponse         the vectors that `embed` returns
+    Decisions                 the answers that `decide` returns, with their probabilities
     Ranking                   the sorted documents that `rerank` returns
     ModelInfo                 one model of a server's list
     ModelCapabilities         the abilities of a model
@@ -145,9 +147,11 @@ if TYPE_CHECKING:
     from localproviders.types import (
         Audio,
         CancelToken,
+        Choice,
         CompletionChunk,
         CompletionRequest,
         CompletionResponse,
+        Decisions,
         EmbeddingRequest,
         EmbeddingResponse,
         Image,
@@ -160,10 +164,12 @@ if TYPE_CHECKING:
         Progress,
         Ranking,
         RetryPolicy,
+        Score,
         Tool,
         ToolCall,
         ToolRun,
         ToolStep,
+        YesNo,
     )
 
 __all__ = [
@@ -177,12 +183,14 @@ __all__ = [
     "CancelledError",
     "CapabilityError",
     "CertificateError",
+    "Choice",
     "CompletionChunk",
     "CompletionRequest",
     "CompletionResponse",
     "Config",
     "ConfigurationError",
     "ContextOverflowError",
+    "Decisions",
     "DependencyError",
     "Discovery",
     "EmbeddingError",
@@ -215,6 +223,7 @@ __all__ = [
     "RequestRejectedError",
     "RetryPolicy",
     "SchemaError",
+    "Score",
     "SecretString",
     "ServerBusyError",
     "ServerError",
@@ -229,6 +238,7 @@ __all__ = [
     "UnreachableError",
     "UnsupportedError",
     "WrongModelError",
+    "YesNo",
     "__version__",
     "create_default_provider",
     "create_fallback_provider",
@@ -295,9 +305,11 @@ _look_up, _names = lazy_names(
         "localproviders.types": (
             "Audio",
             "CancelToken",
+            "Choice",
             "CompletionChunk",
             "CompletionRequest",
             "CompletionResponse",
+            "Decisions",
             "EmbeddingRequest",
             "EmbeddingResponse",
             "Image",
@@ -310,10 +322,12 @@ _look_up, _names = lazy_names(
             "Progress",
             "Ranking",
             "RetryPolicy",
+            "Score",
             "Tool",
             "ToolCall",
             "ToolRun",
             "ToolStep",
+            "YesNo",
         ),
     },
     modules=("errors", "exporters", "kinds", "types"),

@@ -16,6 +16,7 @@ OTHER_METHODS: Mapping[str, str] = {
     " generate_content text_generation create_response",
     "stream": "stream_chat chat_stream generate_stream stream_complete respond_stream"
     " generate_content_stream",
+    "decide": "systemone decisions classify",
     "rerank": "rank rerank_documents compute_score",
     "count_tokens": "tokenize get_num_tokens get_num_tokens_from_messages",
     "model_info": "show get_model retrieve get_model_info",

@@ -42,6 +42,9 @@ class LazyModule:
         name: Dotted name of the module.
     """
 
+    #: `ABCMeta` looks for this name in each attribute of a new class, such as a lazy module.
+    __isabstractmethod__ = False
+
     def __init__(self, name: str) -> None:
         self._name = name
 

@@ -31,6 +31,10 @@ OTHER_NAMES: Mapping[str, str] = {
     "text": "prompt messages message input content string",
     "content": "parts text message",
     "system": "system_prompt system_message system_instruction instructions preamble",
+    "questions": "question instructions",
+    "state": "input text prompt content",
+    "states": "inputs texts prompts",
+    "min_mass": "threshold",
     "texts": "input inputs text prompt documents document sentences content contents query strings"
     " messages",
     "documents": "texts passages docs sentences items",

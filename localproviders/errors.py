@@ -390,13 +390,25 @@ class CapabilityError(ModelError):
     Attributes:
         evidence: The server's text that shows that the model lacks the ability, on one line, or
             None.
+        mass: For a decision of a chat model (`decide`), the share of the possible answers in the
+            model's free distribution of the next token, which is below `min_mass`. None otherwise.
+        likeliest: For such a decision, the likeliest tokens as `TokenLogprob` values, the likeliest
+            first. They are the model's text, and no message contains them.
     """
 
     def __init__(
-        self, message: str, *, evidence: Optional[str] = None, **facts: Unpack[ErrorFacts]
+        self,
+        message: str,
+        *,
+        evidence: Optional[str] = None,
+        mass: Optional[float] = None,
+        likeliest: Tuple[Any, ...] = (),
+        **facts: Unpack[ErrorFacts],
     ) -> None:
         super().__init__(message, **facts)
         self.evidence = evidence
+        self.mass = mass
+        self.likeliest = likeliest
 
 
 class ContextOverflowError(ModelError):
@@ -455,7 +467,9 @@ class WrongModelError(ModelError):
 class AnswerError(ProviderError):
     """The server answered, but the content of its response cannot be used.
 
-    Every error that is raised is an instance of a subclass. Not retryable. The exit code is 10.
+    The class itself is raised for the answer to a question that the model refused to answer
+    (`Decision`). Every other error is an instance of a subclass. Not retryable. The exit code
+    is 10.
     """
 
     exit_code = 10

@@ -19,6 +19,7 @@ from typing import (
     overload,
 )
 
+from localproviders import _decision_verbs as decision_verbs
 from localproviders import _rerank_verb as rerank_verb
 from localproviders._chat_request import make_chat_request
 from localproviders._did_you_mean import OtherRoute, name_other_attribute, refuse_call
@@ -609,6 +610,13 @@ class ModelProvider(ABC):
     ) -> TokenCount:
         """Return a rough estimate. Providers override this if they have a better method."""
         return rough(request)
+
+    # --- decisions --------------------------------------------------------------------------
+
+    decide = decision_verbs.decide
+    decide_many = decision_verbs.decide_many
+    _decide = decision_verbs.refuse_to_decide
+    _prepare_decisions = decision_verbs.prepare_nothing
 
     @exact_keywords
     def render(

@@ -86,7 +86,8 @@ class CallEvent(Record):
         model: Name of the requested model, or None.
         call: Number of the call in this process, equal in all events of the call. It is 0 on
             ``fell_back``, which happens between two calls.
-        task: ``chat``, ``completion`` (of a plain prompt), ``embedding`` or ``rerank``; None for
+        task: ``chat``, ``completion`` (of a plain prompt), ``embedding``, ``decision`` or
+            ``rerank``; None for
             calls about models.
         elapsed_s: Seconds from the start of the call to the event.
         connect_s: On ``connected``, seconds that connecting took, including the TLS handshake, or
@@ -273,7 +274,7 @@ def fell_back(
         endpoint: Address of its server.
         to: Name of the provider that is used next.
         model: Name of the requested model, or None.
-        task: ``chat``, ``completion``, ``embedding``, ``rerank`` or None.
+        task: ``chat``, ``completion``, ``embedding``, ``decision``, ``rerank`` or None.
         elapsed_s: Seconds since the start of the public call.
     """
     if listeners:

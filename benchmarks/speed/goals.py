@@ -7,7 +7,7 @@ from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from benchmarks.speed.clients import BASELINE, OWN, REQUESTS
 from benchmarks.speed.rounds import Results
-from benchmarks.speed.scenarios import EVENT_SIZE, GROWTH
+from benchmarks.speed.scenarios import DECIDED_BY, EVENT_SIZE, GROWTH
 
 GROWN_TEXT_MB = GROWTH[-1] * EVENT_SIZE / 1e6
 
@@ -122,6 +122,17 @@ GOALS: List[Goal] = [
     *_against("embeddings as floats, OpenAI", "embed.floats.openai", (BASELINE, 1.3)),
     *_against(
         "embeddings as base64, OpenAI", "embed.base64.openai", (BASELINE, 1.1), ("openai", 0.3)
+    ),
+    *_against("`decide` by /v1/systemone", "decide.one.systemone", (REQUESTS, 1.3)),
+    *_against("`decide` by log-probabilities", "decide.one.logprobs", (REQUESTS, 1.3)),
+    *(
+        _value(
+            f"state in `decide_many` by {by}",
+            f"decide.thousand.{method}.ratio",
+            1.0,
+            "× in a call of `decide`",
+        )
+        for method, by in DECIDED_BY.items()
     ),
     *_against("32 threads, NDJSON, CPU", "threads.ollama.cpu", (BASELINE, 1.3), ("ollama", 0.35)),
     *_against("32 threads, SSE, CPU", "threads.openai.cpu", (BASELINE, 1.3)),

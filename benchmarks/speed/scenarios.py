@@ -246,6 +246,60 @@ def _vectors() -> List[Scenario]:
     ]
 
 
+#: The methods of a decision, each with the words for it in a title.
+DECIDED_BY = {"systemone": "/v1/systemone", "logprobs": "log-probabilities"}
+
+
+def _decisions() -> List[Scenario]:
+    shape = Shape("coalesced", 1, 1)
+    found = []
+    for method, by in DECIDED_BY.items():
+        order = {"state": "I was charged twice.", "method": method}
+        one, line = f"decide.one.{method}", f"decide.thousand.{method}"
+        titles = {"single": "in calls of `decide`", "many": "in `decide_many`"}
+        found += [
+            Scenario(
+                one,
+                "warm",
+                [Line(one, f"warm `decide` by {by}, CPU", "µs", _scaled("cpu_s", 1e6))],
+                "openai",
+                shape,
+                "decisions",
+                {**order, "repeat": 100},
+                (BASELINE, REQUESTS, OWN),
+            ),
+            Scenario(
+                line,
+                "warm",
+                [
+                    *(
+                        Line(
+                            f"{line}.{how}",
+                            f"state of a thousand {title} by {by}, CPU",
+                            "µs",
+                            _scaled(f"{how}_s", 1e6),
+                            False,
+                        )
+                        for how, title in titles.items()
+                    ),
+                    Line(
+                        f"{line}.ratio",
+                        "the second of these ÷ the first, median of 20 turns",
+                        "",
+                        _scaled("ratio", 1),
+                        False,
+                    ),
+                ],
+                "openai",
+                shape,
+                "many_decisions",
+                {**order, "repeat": 1000, "turns": 20},
+                (OWN,),
+            ),
+        ]
+    return found
+
+
 def _threads() -> List[Scenario]:
     return [
         Scenario(
@@ -351,6 +405,7 @@ SCENARIOS: List[Scenario] = [
     *_streams(),
     *_first(),
     *_vectors(),
+    *_decisions(),
     *_threads(),
     *_growth(),
     *_bodies(),

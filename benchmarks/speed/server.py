@@ -98,7 +98,12 @@ def _answer(connection: socket.socket, request: Request) -> None:
     elif request.path == "/api/chat":
         _chat(connection, request, "ollama", request.json().get("stream", True))
     elif request.path == "/v1/chat/completions":
-        _chat(connection, request, "openai", request.json().get("stream", False))
+        body = request.json()
+        is_streamed = body.get("stream", False)
+        if body.get("top_logprobs"):
+            _send_first_token(connection, is_streamed)
+        else:
+            _chat(connection, request, "openai", is_streamed)
     elif request.path == "/api/embed":
         _send(connection, wire.ollama_vectors(request.shape))
     elif request.path == "/v1/embeddings":
@@ -111,6 +116,14 @@ def _answer(connection: socket.socket, request: Request) -> None:
 
 def _send(connection: socket.socket, body: bytes) -> None:
     connection.sendall(_HEAD % (b"application/json", b"Content-Length: %d" % len(body)) + body)
+
+
+def _send_first_token(connection: socket.socket, stream: bool) -> None:
+    body = wire.openai_first_token(stream)
+    if not stream:
+        return _send(connection, body)
+    head = _HEAD % (_TYPES["openai"], _CHUNKED)
+    return connection.sendall(head + wire.chunk(body) + wire.LAST_CHUNK)
 
 
 def _chat(connection: socket.socket, request: Request, dialect: str, stream: bool) -> None:

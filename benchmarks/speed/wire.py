@@ -147,6 +147,28 @@ def openai_completion(count: int, prompt: int, text: str) -> bytes:
     )
 
 
+# The first token of an answer and its alternatives, the likeliest first.
+_TOKENS = ("B", "A", "C", *(f" word{number}" for number in range(17)))
+_TOP = [
+    {"token": token, "logprob": -0.3 - 1.2 * place, "bytes": list(token.encode())}
+    for place, token in enumerate(_TOKENS)
+]
+_LOGPROBS = {"content": [{**_TOP[0], "top_logprobs": _TOP}]}
+
+
+def openai_first_token(stream: bool) -> bytes:
+    """Return the body of a chat with one token and its alternatives, streamed or not."""
+    if stream:
+        choice = {"index": 0, "delta": {"content": "B"}, "logprobs": _LOGPROBS}
+        end = {"index": 0, "delta": {}, "finish_reason": "length"}
+        last = (_openai([end]), _openai([], usage=_usage(1, 40)), b"data: [DONE]\n\n")
+        return b"".join((_openai([choice]), *last))
+    message = {"role": "assistant", "content": "B"}
+    choice = {"index": 0, "message": message, "logprobs": _LOGPROBS, "finish_reason": "length"}
+    record = {"id": "chatcmpl-7", "object": "chat.completion", "created": 1_760_000_000}
+    return dumps({**record, "model": MODEL, "choices": [choice], "usage": _usage(1, 40)})
+
+
 # --- streams --------------------------------------------------------------------------------
 
 
@@ -255,6 +277,12 @@ _SHOWN = {
     "capabilities": ["completion", "embedding"],
     "modified_at": _LISTED["modified_at"],
 }
+_DECIDED = {
+    "type": "choice",
+    "choice": "billing",
+    "probabilities": {"shipping": 0.125, "billing": 0.75, "technical": 0.125},
+    "confidence": 0.625,
+}
 _CARD = {"id": MODEL, "object": "model", "created": 1_760_000_000, "owned_by": "bench"}
 
 #: Responses that never change, by the path of the dialect.
@@ -265,6 +293,11 @@ FIXED: Dict[str, bytes] = {
         "/api/ps": {"models": [{**_LOADED, "context_length": WINDOW}]},
         "/api/show": _SHOWN,
         "/api/version": {"version": "0.12.0"},
+        "/v1/systemone": {
+            "model": MODEL,
+            "answers": {"team": _DECIDED},
+            "usage": {"input_tokens": 40, "output_tokens": 0},
+        },
         "/v1/models": {"object": "list", "data": [_CARD]},
     }.items()
 }

@@ -110,6 +110,50 @@ def embed(module: Any, client: Any, order: Order) -> Result:
     }
 
 
+def decisions(module: Any, client: Any, order: Order) -> Result:
+    """Measure decisions about one state after the other: CPU seconds per state."""
+    states = [f"{order['state']} {index}" for index in range(order["repeat"])]
+    return {"cpu_s": _decide(module.decide, client, order["method"], states) / len(states)}
+
+
+def many_decisions(module: Any, client: Any, order: Order) -> Result:
+    """Measure decisions about many states, in single calls and in one call for several states.
+
+    Both take turns, so that other work on the machine slows both of them. The ratio is the median
+    of all turns.
+    """
+    method, repeat, turns = order["method"], order["repeat"], order["turns"]
+    seconds: Dict[bool, List[float]] = {False: [], True: []}
+    for turn in range(turns):
+        states = [f"{order['state']} {turn} {index}" for index in range(repeat // turns)]
+        for together in (False, True) if turn % 2 else (True, False):
+            call = module.decide_many if together else module.decide
+            seconds[together].append(_decide(call, client, method, states, together))
+    ratios = sorted(many / single for single, many in zip(seconds[False], seconds[True]))
+    return {
+        "single_s": sum(seconds[False]) / repeat,
+        "many_s": sum(seconds[True]) / repeat,
+        "ratio": ratios[len(ratios) // 2],
+    }
+
+
+def _decide(
+    decide: Any, client: Any, method: str, states: List[str], together: bool = False
+) -> float:
+    """Decide about states, check the decisions, and return the CPU seconds."""
+
+    def work() -> Any:
+        if together:
+            return decide(client, method, states)
+        return [decide(client, method, state) for state in states]
+
+    cpu_s, found = _timed(work)
+    if found != ["billing"] * len(states):
+        raise RuntimeError("a decision is not the one that the server sent")
+    seconds: float = cpu_s
+    return seconds
+
+
 def threads(module: Any, client: Any, order: Order) -> Result:
     """Measure chats of many threads that share a new client: CPU seconds per call."""
     client = module.connect(order["url"], order["dialect"])
@@ -136,7 +180,8 @@ def threads(module: Any, client: Any, order: Order) -> Result:
 
 
 MEASURES: Dict[str, Callable[[Any, Any, Order], Result]] = {
-    function.__name__: function for function in (calls, stream, delays, embed, threads)
+    function.__name__: function
+    for function in (calls, stream, delays, embed, decisions, many_decisions, threads)
 }
 
 

@@ -154,6 +154,8 @@ _TOKEN_COUNTS = (
     rf"cannot exceed {_WINDOW} tokens\. {_PROMPT} tokens given",
     # contains 5000 tokens, which is too long for the 4096 token context window
     rf"{_PROMPT} tokens, which is too long for the {_WINDOW} token",
+    # Ollama's decision models: prompt 0 has 12144 tokens; expected 1–8194
+    rf"has {_PROMPT} tokens; expected 1\W{_WINDOW}\b",
     # Others: 5000 tokens ... exceeds the context length of 4096 tokens
     rf"{_PROMPT} tokens[^.\d]{{0,60}}\bexceeds?\b[^.\d]{{0,60}}{_WINDOW}\b",
     # Only the window is known; DashScope: input length should be [1, 30720].

@@ -144,16 +144,32 @@ def _start(thread: threading.Thread) -> bool:
     return True
 
 
-def _check_place(host: str, text: str, policy: LocalityPolicy) -> None:
+def check_place(host: str, text: str, locality: str, *, proxied: bool = False) -> str:
+    """Return the place of an address, after checking that the locality allows it.
+
+    Args:
+        host: The host, for the message.
+        text: The address.
+        locality: The widest allowed locality.
+        proxied: Whether the connection goes to a proxy.
+
+    Raises:
+        LocalityError: The locality does not allow the address.
+    """
     address = literal(text)
     # A proxy may forward the request to any host, so the address of the proxy proves nothing.
-    place = "any" if address is None or policy.proxied else place_of(address)
-    if not allows(policy.locality, place):
+    place = "any" if address is None or proxied else place_of(address)
+    if not allows(locality, place):
         where = host if host == text else f"{host} ({text})"
         raise LocalityError(
-            f'{where} is not {policy.locality}, and locality is "{policy.locality}"',
+            f'{where} is not {locality}, and locality is "{locality}"',
             hint=allowing_hint(place),
         )
+    return place
+
+
+def _check_place(host: str, text: str, policy: LocalityPolicy) -> None:
+    place = check_place(host, text, policy.locality, proxied=policy.proxied)
     if policy.needs_loopback and place != "loopback":
         raise ConfigurationError(
             f"the key would be sent in the clear to {host}",

@@ -31,6 +31,7 @@ from localproviders.errors import (
     ProviderError,
     RequestRejectedError,
     ServerError,
+    UnsupportedError,
 )
 from localproviders.types.requests import EmbeddingRequest
 from localproviders.types.responses import EmbeddingResponse, ServerTimings, Timings, Usage
@@ -57,6 +58,24 @@ _Numbers = TypeVar("_Numbers", bound=Record)
 def may_concern_one_text(error: ProviderError) -> bool:
     """Whether a single text of a batch may have caused this error; other texts may succeed."""
     return type(error) in _ERRORS_OF_TEXTS
+
+
+def check_fields(provider: str, unsupported: Mapping[str, str], request: EmbeddingRequest) -> None:
+    """Check that a request has no field that the server does not support.
+
+    Args:
+        provider: Name of the provider.
+        unsupported: The fields, each with a hint.
+        request: The request.
+
+    Raises:
+        UnsupportedError: It has one.
+    """
+    for name, instead in unsupported.items():
+        if getattr(request, name) is not None and getattr(request, name) is not False:
+            raise UnsupportedError(
+                f"{provider} does not support {name}", hint=instead, provider=provider
+            )
 
 
 def split_into_batches(request: EmbeddingRequest) -> Iterator[Tuple[int, int]]:
@@ -228,8 +247,8 @@ class Embedding:
     def _add_totals(self, found: Vectors, attempts: int) -> None:
         """Add the usage, timings and warnings of one batch to the totals of the call."""
         self._model = self._model or found.model
-        self._usage = _sum_fields(self._usage, found.usage)
-        self._timings = _sum_fields(self._timings, found.server_timings)
+        self._usage = sum_fields(self._usage, found.usage)
+        self._timings = sum_fields(self._timings, found.server_timings)
         self._warnings.update(dict.fromkeys(found.warnings))
         self._truncation[found.truncation] = None
         self._attempts = max(self._attempts, attempts)
@@ -314,7 +333,7 @@ def _without_frames(error: ProviderError) -> ProviderError:
     return error.with_traceback(None)
 
 
-def _sum_fields(sum_: Optional[_Numbers], more: _Numbers) -> _Numbers:
+def sum_fields(sum_: Optional[_Numbers], more: _Numbers) -> _Numbers:
     """Return the sum of two records, field by field; None if a field is None in either of them."""
     if sum_ is None:
         return more

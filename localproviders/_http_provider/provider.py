@@ -18,6 +18,7 @@ from typing import (
     Union,
 )
 
+from localproviders._decision_verbs import DecisionRequest
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import address_hint
 from localproviders._dialect.missing_models import complete_error, join_names
@@ -31,8 +32,14 @@ from localproviders._http_provider.model_checks import (
     ContextWindowCheck,
     suggest_after,
 )
-from localproviders._http_provider.sending import OwnField, Sending, make_decoder, refused
-from localproviders._lazy import LazyModule
+from localproviders._http_provider.sending import (
+    OwnField,
+    Sending,
+    leave_out,
+    make_decoder,
+    refused,
+)
+from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import (
     ABSENT,
     NoKeywords,
@@ -55,6 +62,7 @@ from localproviders.provider import ModelProvider, Texts
 from localproviders.secret import Sealed
 from localproviders.settings import Settings
 from localproviders.telemetry import Span, take_verb
+from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout
 from localproviders.types.models import ModelCapabilities, ModelInfo
@@ -76,7 +84,9 @@ from localproviders.types.responses import (
 )
 
 if TYPE_CHECKING:
+    from localproviders._dialect.label_prompts import LabelTokens
     from localproviders._http_provider import embedding
+    from localproviders._http_provider.deciding import Deciding
 else:
     embedding = LazyModule("localproviders._http_provider.embedding")
 
@@ -117,6 +127,11 @@ class HTTPProvider(ModelProvider):
     #: For each hint of an error about a missing model, the text that follows the names of the
     #: server's models in the completed hint. Errors with other hints are not completed.
     _ways_to_get: Mapping[Optional[str], str] = {None: ""}
+    #: Wire module with the `DecisionDialect` of the server.
+    _decision_wire: Any = None
+    _deciding: LazyPart[Deciding] = LazyPart(
+        "localproviders._http_provider.deciding:Deciding", "_decision_wire"
+    )
 
     def __init__(self, settings: Settings) -> None:
         if not isinstance(settings, Settings):
@@ -203,6 +218,13 @@ class HTTPProvider(ModelProvider):
         """Let the server count the tokens of a request.
 
         The result is None if the server cannot count, which is the default.
+        """
+        return None
+
+    def _label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
+        """Ask the server for the tokens of labels.
+
+        The result is None if it cannot restrict an answer to them, which is the default.
         """
         return None
 
@@ -316,41 +338,42 @@ class HTTPProvider(ModelProvider):
             )
         model = self._choose_model(request.model, timeout, cancel)
         request, warnings = self._adapt(request)
-        return self._streamed(
-            operation,
-            request,
-            model,
-            warnings,
-            lambda call: self._wire_request(request, model, call),
-            timeout=timeout,
-            cancel=cancel,
-        )
+        call, span = self._begin(operation, request, model, timeout, cancel)
+        make_request = partial(self._wire_request, request, model)
+        return self._open_stream(request, model, warnings, make_request, call, span)
 
-    def _streamed(
+    def _begin(
         self,
         operation: str,
         request: CompletionRequest,
         model: str,
-        warnings: List[str],
-        make_request: Callable[[Call], WireRequest],
-        *,
         timeout: Timeout,
         cancel: Optional[CancelToken],
+    ) -> Tuple[Call, Span]:
+        """Begin a streamed call: return its deadline and its telemetry span."""
+        task = "chat" if request.prompt is None else "completion"
+        call = Call(self._runner.limits(timeout), cancel)
+        return call, self._runner.span(operation, model, call, task, request)
+
+    def _open_stream(
+        self,
+        request: CompletionRequest,
+        model: str,
+        warnings: List[str],
+        make_request: Callable[[Call], WireRequest],
+        call: Call,
+        span: Span,
     ) -> Stream:
-        """Run one streamed call and return its stream.
+        """Send the request of a call and return its stream, which ends the call and its span.
 
         Args:
-            operation: Name of the public method in telemetry events.
             request: The request of the caller.
             model: Name of the model.
             warnings: Warnings for the response; more may be added.
             make_request: Returns path, JSON and parser of the request in the server's dialect.
-            timeout: The caller's argument.
-            cancel: The caller's argument.
+            call: The deadline and the cancellation state.
+            span: The telemetry span.
         """
-        task = "chat" if request.prompt is None else "completion"
-        call = Call(self._runner.limits(timeout), cancel)
-        span = self._runner.span(operation, model, call, task, request)
         try:
             self._check_locality(model, call)
             self._check_capabilities(request, model, call)
@@ -385,25 +408,9 @@ class HTTPProvider(ModelProvider):
         Raises:
             UnsupportedError: A field is not supported, and the request is strict.
         """
-        warnings = []
-        unsupported = dict(self._unsupported)
-        if request.prompt is not None:
-            unsupported.update(dict.fromkeys(self._chat_only, "pass messages instead of prompt"))
-        for name, instead in unsupported.items():
-            value = getattr(request, name)
-            if value is None or value == ():
-                continue
-            if value == self._usual.get(name):
-                request = request.replace(**{name: None})
-                continue
-            message = f"{self.name} does not support {name}"
-            if request.strict:
-                raise UnsupportedError(
-                    message, hint=f"{instead}; or pass strict=False", provider=self.name
-                )
-            warnings.append(f"{message}; it was left out")
-            request = request.replace(**{name: () if value == () else None})
-        return request, warnings
+        chat_only = () if request.prompt is None else self._chat_only
+        instead = dict.fromkeys(chat_only, "pass messages instead of prompt")
+        return leave_out(request, {**self._unsupported, **instead}, self._usual, self.name)
 
     def _check_capabilities(self, request: CompletionRequest, model: str, call: Call) -> None:
         """Check that the model has the capabilities that the request needs.
@@ -473,6 +480,18 @@ class HTTPProvider(ModelProvider):
         model = self._choose_model(request.model, timeout, cancel)
         exact = self._count_exactly(request, model, timeout, cancel)
         return self._calibration.count(model, request) if exact is None else exact
+
+    # --- decisions --------------------------------------------------------------------------
+
+    def _prepare_decisions(
+        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> DecisionRequest:
+        return self._deciding.prepare(self, request, timeout, cancel)
+
+    def _decide(
+        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Decisions:
+        return self._deciding.decide(self, request, timeout, cancel)
 
     # --- vectors ----------------------------------------------------------------------------
 
@@ -561,8 +580,4 @@ class HTTPProvider(ModelProvider):
 
     def _check_embedding(self, request: EmbeddingRequest) -> None:
         """Raise `UnsupportedError` if the request has a field that the server does not support."""
-        for name, instead in self._embed_unsupported.items():
-            if getattr(request, name) is not None and getattr(request, name) is not False:
-                raise UnsupportedError(
-                    f"{self.name} does not support {name}", hint=instead, provider=self.name
-                )
+        embedding.check_fields(self.name, self._embed_unsupported, request)

@@ -50,6 +50,7 @@ from localproviders.errors import (
 )
 from localproviders.secret import Unseen
 from localproviders.settings import Settings
+from localproviders.types.requests import CompletionRequest
 
 if TYPE_CHECKING:
     from localproviders._dialect import refused_schemas
@@ -182,6 +183,41 @@ def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, 
 
 def _concerns_a_model(text: str, model: str) -> bool:
     return says(rf"\bmodels?\b|模型|(?<!\w){re.escape(model)}(?!\w)", text)
+
+
+def leave_out(
+    request: CompletionRequest,
+    unsupported: Mapping[str, str],
+    usual: Mapping[str, Any],
+    provider: str,
+) -> Tuple[CompletionRequest, List[str]]:
+    """Remove the fields that a kind of server does not support, and return a warning for each.
+
+    Args:
+        request: The request of the caller.
+        unsupported: The fields that are not supported, each with a hint.
+        usual: Values of these fields that mean what the server does without the field.
+        provider: Name of the provider.
+
+    Raises:
+        UnsupportedError: The request has such a field, and is strict.
+    """
+    warnings = []
+    for name, instead in unsupported.items():
+        value = getattr(request, name)
+        if value is None or value == ():
+            continue
+        if value == usual.get(name):
+            request = request.replace(**{name: None})
+            continue
+        message = f"{provider} does not support {name}"
+        if request.strict:
+            raise UnsupportedError(
+                message, hint=f"{instead}; or pass strict=False", provider=provider
+            )
+        warnings.append(f"{message}; it was left out")
+        request = request.replace(**{name: None})
+    return request, warnings
 
 
 class Prepared(NamedTuple):

@@ -62,10 +62,12 @@ if TYPE_CHECKING:
     from localproviders.lmstudio.downloads import Downloads
     from localproviders.lmstudio.memory import Memory
     from localproviders.lmstudio.stateful import Stateful
+    from localproviders.lmstudio.wire import decisions as wire_decisions
     from localproviders.lmstudio.wire import stateful as wire_stateful
 else:
     stateful = LazyModule("localproviders.lmstudio.stateful")
     wire_stateful = LazyModule("localproviders.lmstudio.wire.stateful")
+    wire_decisions = LazyModule("localproviders.lmstudio.wire.decisions")
 
 _PORT = 1234
 
@@ -127,6 +129,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         "localproviders.lmstudio.stateful:Stateful", "settings", "_catalog"
     )
 
+    _decision_wire = wire_decisions
     _kind = "LM Studio"
     _ways_to_get: Mapping[Optional[str], str] = {
         None: "to get this one: pull({model!r})",
@@ -663,16 +666,16 @@ class LMStudioProvider(OpenAICompatibleProvider):
         stateful.check_id(previous_response_id)
         chosen = self._choose_model(request.model, timeout, cancel)
         native_chat = self._stateful
-        return self._streamed(
-            operation,
+        call, span = self._begin(operation, request, chosen, timeout, cancel)
+        return self._open_stream(
             request,
             chosen,
             [],
             lambda call: native_chat.make_request(
                 request, chosen, previous_response_id, store is not False, call
             ),
-            timeout=timeout,
-            cancel=cancel,
+            call,
+            span,
         )
 
     # --- the dialect ----------------------------------------------------------------------

@@ -35,6 +35,7 @@ from localproviders.local.servers import (
 )
 from localproviders.ollama.names import is_cloud
 from localproviders.telemetry import Listener, fell_back
+from localproviders.types.decisions import Decisions
 from localproviders.types.limits import CancelToken, Limits
 from localproviders.types.models import ModelInfo
 from localproviders.types.rankings import Ranking
@@ -439,7 +440,7 @@ class FailoverCall:
         return error
 
 
-R = TypeVar("R", CompletionResponse, EmbeddingResponse, Ranking)
+R = TypeVar("R", CompletionResponse, EmbeddingResponse, Decisions, Ranking)
 
 
 def with_attempts(response: R, run: FailoverCall) -> R:

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any, List, Optional, Tuple
 
+from localproviders._decision_verbs import DecisionRequest
 from localproviders._did_you_mean import ListOf
 from localproviders._http.stream import Stream
 from localproviders._rerank_verb import RerankRequest
@@ -16,6 +17,7 @@ from localproviders.errors import LimitError, ModelNotFoundError
 from localproviders.openai_compatible import OpenAICompatibleProvider
 from localproviders.provider import ModelProvider, Texts
 from localproviders.telemetry import Listener
+from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
 from localproviders.types.models import ModelInfo
@@ -122,6 +124,12 @@ class HostedProvider(ModelProvider):
         """Return the vectors of texts; start the engine if needed."""
         provider, limits = self._running_engine(timeout)
         return provider.embed(texts, timeout=limits, cancel=cancel, **fields)
+
+    def _decide(
+        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Decisions:
+        provider, limits = self._running_engine(timeout)
+        return provider._decide(request, limits, cancel)
 
     def _rerank(
         self, request: RerankRequest, timeout: Timeout, cancel: Optional[CancelToken]

@@ -6,6 +6,7 @@ import contextlib
 import math
 from typing import Iterator, List, Optional, Union
 
+from localproviders._decision_verbs import DecisionRequest
 from localproviders._did_you_mean import ListOf
 from localproviders._http.stream import Stream
 from localproviders._rerank_verb import RerankRequest
@@ -24,6 +25,7 @@ from localproviders.local.servers import Route
 from localproviders.provider import ModelProvider, Texts
 from localproviders.secret import Sealed
 from localproviders.telemetry import RunningVerb, take_verb
+from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout
 from localproviders.types.models import LoadedModel, ModelInfo, OnProgress, Progress
@@ -321,6 +323,24 @@ class LocalProvider(LocalProviderBase):
             return run.first_that_answers(
                 self._choose_routes(request.model, _needed_ability(request), run), work
             )
+
+    def _decide(
+        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Decisions:
+        operation = take_verb("decide")
+        with self._run(operation, timeout, cancel, needs=self._needs) as run:
+
+            def work(route: Route, limits: Limits) -> Decisions:
+                with RunningVerb(operation):
+                    return with_attempts(
+                        route.server.provider._decide(
+                            request.replace(model=route.model), limits, cancel
+                        ),
+                        run,
+                    )
+
+            ability = "chat" if request.method == "logprobs" else "decision"
+            return run.first_that_answers(self._choose_routes(request.model, ability, run), work)
 
     def _render(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]

@@ -100,10 +100,12 @@ if TYPE_CHECKING:
     from localproviders.ollama.catalog import Catalog
     from localproviders.ollama.memory import Memory
     from localproviders.ollama.transfers import Transfers
+    from localproviders.ollama.wire import decisions as wire_decisions
     from localproviders.ollama.wire import models as wire_models
 else:
     embedding = LazyModule("localproviders._http_provider.embedding")
     wire_models = LazyModule("localproviders.ollama.wire.models")
+    wire_decisions = LazyModule("localproviders.ollama.wire.decisions")
 
 # Seconds for which a model counts as local after a check, so that most calls need no request for
 # it. A cloud model can only replace a local model if its name is pulled, created, or used as the
@@ -150,6 +152,7 @@ class OllamaProvider(HTTPProvider):
         "localproviders.ollama.transfers:Transfers", "_runner", "_catalog", "_memory", "_forget"
     )
 
+    _decision_wire = wire_decisions
     _kind = "Ollama"
     _accept = "application/x-ndjson"
     _ways_to_get = WAYS_TO_GET

@@ -1,9 +1,13 @@
-"""Routes that some servers have in addition to the dialect: token counts, and rendered prompts."""
+"""Routes that some servers have in addition to the dialect.
+
+They count tokens, render prompts, and return the tokens of a text.
+"""
 
 from __future__ import annotations
 
-from typing import Callable, Mapping, Optional, Tuple
+from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple
 
+from localproviders._dialect.label_prompts import LabelTokens
 from localproviders._http.deadline import Call
 from localproviders._http.transport import Explain, Transport, encode
 from localproviders._token_estimate import has_media
@@ -16,6 +20,11 @@ from localproviders.errors import (
     ServerBusyError,
     ServerError,
     UnsupportedError,
+)
+from localproviders.openai_compatible.wire.label_tokens import (
+    bias_fields,
+    labels_payload,
+    parse_label_tokens,
 )
 from localproviders.openai_compatible.wire.requests import (
     conversation_payload,
@@ -34,6 +43,9 @@ _VERSION = "/v1"
 
 # Status codes of responses for a path that does not exist.
 _NOT_FOUND_STATUSES = (404, 405, 501)
+
+# Status codes of a route that expects another request.
+_OTHER_ROUTE_STATUSES = (400, 422)
 
 # Errors that only mean that there is no exact count. If a chat with the same prompt fails for the
 # same reason, the chat raises its own error.
@@ -87,6 +99,8 @@ class PromptRoutes:
         if self._is_known:
             endpoint = endpoint.replace(path=endpoint.path[: -len(_VERSION)])
         self._methods: Tuple[str, ...] = tuple(_METHODS) if self._is_known else ()
+        self._has_token_texts = self._is_known
+        self._labels: Dict[Tuple[str, str], LabelTokens] = {}
         self._server = Transport(settings.replace(endpoint=endpoint), explain)
 
     def close(self) -> None:
@@ -123,6 +137,34 @@ class PromptRoutes:
                 if _means_no_route(error):
                     self._methods = tuple(other for other in self._methods if other != name)
         return None
+
+    def label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
+        """Return the tokens of labels; None if the server is not a llama.cpp server.
+
+        They are remembered by the model and the first label.
+
+        Raises:
+            ServerBusyError: The server is busy.
+            ModelNotFoundError: The server does not have the model.
+            ProviderError: The server cannot be reached; or a limit expired, or the call was
+                cancelled.
+        """
+        key = model, labels[0]
+        if self._has_token_texts and key not in self._labels:
+            try:
+                self._labels[key] = self._ask_label_tokens(labels, model, call)
+            except (ServerBusyError, ModelNotFoundError):
+                raise
+            except _REFUSALS as error:
+                # vLLM has a route of the same name, which refuses this request.
+                is_other = error.status in _OTHER_ROUTE_STATUSES or _means_no_route(error)
+                self._has_token_texts = not is_other
+        return self._labels.get(key)
+
+    def _ask_label_tokens(self, labels: Sequence[str], model: str, call: Call) -> LabelTokens:
+        body = encode(labels_payload(labels, model))
+        data = self._server.json("POST", "/tokenize", call=call, body=body, loads=True)
+        return LabelTokens(parse_label_tokens(data, labels), bias_fields, self._labels.clear)
 
     def render(self, request: CompletionRequest, model: str, call: Call) -> str:
         """Return the prompt that llama.cpp makes from a conversation.

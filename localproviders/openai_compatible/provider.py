@@ -57,15 +57,18 @@ from localproviders.types.requests import (
 from localproviders.types.responses import CompletionChunk, TokenCount
 
 if TYPE_CHECKING:
+    from localproviders._dialect.label_prompts import LabelTokens
     from localproviders.ollama import names as ollama_names
     from localproviders.openai_compatible.prompt_routes import PromptRoutes
     from localproviders.openai_compatible.rerank_routes import RerankRoutes
+    from localproviders.openai_compatible.wire import decisions as wire_decisions
     from localproviders.openai_compatible.wire import models as wire_models
     from localproviders.openai_compatible.wire import own_fields
 else:
     ollama_names = LazyModule("localproviders.ollama.names")
     wire_models = LazyModule("localproviders.openai_compatible.wire.models")
     own_fields = LazyModule("localproviders.openai_compatible.wire.own_fields")
+    wire_decisions = LazyModule("localproviders.openai_compatible.wire.decisions")
 
 _THINKING_HINT = (
     "pass a level such as 'low', or the server's own switch, such as "
@@ -103,6 +106,7 @@ class OpenAICompatibleProvider(HTTPProvider):
         TypeError: A keyword argument does not exist.
     """
 
+    _decision_wire = wire_decisions
     _kind = "a server with OpenAI's API"
     _api_path = "/v1"
     _rules: Tuple[Rule, ...] = RULES
@@ -263,7 +267,8 @@ class OpenAICompatibleProvider(HTTPProvider):
             switch = self._thinking_switch(request.thinking)
             if switch is None:
                 warnings.extend(self._refuse("thinking=True", _THINKING_HINT, request))
-            request = request.replace(thinking=switch)
+            if switch is not request.thinking:
+                request = request.replace(thinking=switch)
         return request, warnings
 
     def _check_media(self, request: CompletionRequest) -> None:
@@ -334,6 +339,11 @@ class OpenAICompatibleProvider(HTTPProvider):
             total_s=LISTING_TOTAL_S,
             texts=lambda: texts_of(request),
         )
+
+    def _label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
+        if not self._has_prompt_routes:
+            return None
+        return self._prompt_routes.label_tokens(labels, model, call)
 
     def _render(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]

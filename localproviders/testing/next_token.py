@@ -47,6 +47,13 @@ def tokens_of_text(text: str) -> List[str]:
     return words_of(text) if text.strip() else []
 
 
+def pieces_of_text(text: str) -> List[str]:
+    """Return the tokens of a text; each line break is a token of its own, as for most models."""
+    lines = text.split("\n")
+    after = [piece for line in lines[1:] for piece in ("\n", *tokens_of_text(line))]
+    return [*tokens_of_text(lines[0]), *after] if text.strip() else []
+
+
 def biases_of(body: Mapping[str, Any]) -> Dict[str, float]:
     """Return the biases of a request by token; ``false`` forbids a token.
 

@@ -22,7 +22,7 @@ from localproviders.testing.decisions import (
     tokens_of,
 )
 from localproviders.testing.fake import FakeServer, count_tokens, overflow_error
-from localproviders.testing.next_token import token_id, tokens_of_text
+from localproviders.testing.next_token import pieces_of_text, token_id, tokens_of_text
 from localproviders.testing.openai_answers import TextAnswer, stream_of
 from localproviders.testing.openai_decisions import (
     NO_DECISION_MODEL,
@@ -264,10 +264,11 @@ class FakeOpenAICompatible(FakeServer):
     def _tokenize(self, exchange: Exchange) -> Answer:
         """Return the tokens of the field `content`, which may be missing, as in llama.cpp."""
         body = self._body(exchange)
-        pieces = tokens_of_text(str(body.get("content", "")))
+        text = str(body.get("content", ""))
         if body.get("with_pieces"):
+            pieces = pieces_of_text(text)
             return self.json({"tokens": [{"id": token_id(p), "piece": p} for p in pieces]})
-        return self.json({"tokens": [token_id(piece) for piece in pieces]})
+        return self.json({"tokens": [token_id(piece) for piece in tokens_of_text(text)]})
 
     def _complete_in_own_form(self, exchange: Exchange) -> Answer:
         """Answer a request of llama.cpp's own form, which the fake does not stream."""

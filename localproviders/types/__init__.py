@@ -10,6 +10,7 @@ import sys as _sys
 from typing import TYPE_CHECKING, Any
 
 from localproviders._did_you_mean import missing_name as _missing_name
+from localproviders.types.decisions import Decision, Decisions
 from localproviders.types.limits import CancelToken, Limits, RetryPolicy, Timeout
 from localproviders.types.messages import (
     Audio,
@@ -30,6 +31,16 @@ from localproviders.types.models import (
     OnProgress,
     Progress,
     Source,
+)
+from localproviders.types.questions import (
+    Choice,
+    DecisionMethod,
+    Question,
+    QuestionLike,
+    Questions,
+    Score,
+    State,
+    YesNo,
 )
 from localproviders.types.rankings import RankedDocument, Ranking
 from localproviders.types.requests import (
@@ -63,10 +74,14 @@ __all__ = [
     "Audio",
     "CancelToken",
     "CapabilityEvidence",
+    "Choice",
     "CompletionChunk",
     "CompletionRequest",
     "CompletionResponse",
     "CountSource",
+    "Decision",
+    "DecisionMethod",
+    "Decisions",
     "DownloadJob",
     "EmbeddingRequest",
     "EmbeddingResponse",
@@ -86,13 +101,18 @@ __all__ = [
     "Parsed",
     "PartialRun",
     "Progress",
+    "Question",
+    "QuestionLike",
+    "Questions",
     "RankedDocument",
     "Ranking",
     "RequestFields",
     "RetryPolicy",
+    "Score",
     "ServerAttempt",
     "ServerTimings",
     "Source",
+    "State",
     "Timeout",
     "Timings",
     "TokenCount",
@@ -104,6 +124,7 @@ __all__ = [
     "ToolStep",
     "ToolStream",
     "Usage",
+    "YesNo",
 ]
 
 if not TYPE_CHECKING:  # with `__getattr__`, type checkers would not report misspelt names

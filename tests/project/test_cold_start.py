@@ -30,7 +30,8 @@ _MACHINERY = {
 }  # fmt: skip
 
 _NOT_FOR_A_CHAT = {
-    "_shared_deadline", "_dialect.refused_schemas", "_http_provider.embedding", "capabilities", "cli", "config", "discovery", "engine",
+    "_shared_deadline", "_dialect.refused_schemas", "_http_provider.embedding", "_http_provider.deciding",
+    "lmstudio.wire.decisions", "ollama.wire.decisions", "openai_compatible.wire.decisions", "capabilities", "cli", "config", "discovery", "engine",
     "exporters", "local", "lmstudio.catalog", "lmstudio.downloads", "lmstudio.memory",
     "lmstudio.stateful", "lmstudio.wire.stateful", "ollama.catalog", "ollama.memory",
     "ollama.transfers",

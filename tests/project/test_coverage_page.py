@@ -20,18 +20,18 @@ DELETE /api/delete|HEAD /api/blobs/:digest|POST /api/blobs/:digest|POST /api/me|
 DELETE /api/user/keys/:encodedKey|POST /api/experimental/web_search
 POST /api/experimental/web_fetch|POST /v1/chat/completions|POST /v1/completions
 POST /v1/responses|POST /v1/embeddings|POST /v1/audio/transcriptions|GET /v1/models
-GET /v1/models/:model|POST /v1/messages
+GET /v1/models/:model|POST /v1/messages|POST /v1/systemone
 """
 #: The endpoints of LM Studio (docs/reference/lmstudio.md, "Endpoints").
 LM_STUDIO = """
 GET /v1/models|POST /v1/chat/completions|POST /v1/completions|POST /v1/embeddings
-POST /v1/responses|POST /v1/messages|GET /api/v0/models|GET /api/v0/models/{id}
+POST /v1/responses|POST /v1/messages|POST /v1/systemone|POST /v1/decisions|GET /api/v0/models|GET /api/v0/models/{id}
 POST /api/v0/chat/completions|POST /api/v0/completions|POST /api/v0/embeddings|POST /api/v1/chat
 GET /api/v1/models|POST /api/v1/models/load|POST /api/v1/models/unload
 POST /api/v1/models/download|GET /api/v1/models/download/status/{job_id}|GET /lmstudio-greeting
 """
 #: The number of capabilities of each server. A download and its status count as one.
-CAPABILITIES = {"Ollama": 47, "LM Studio": 44}
+CAPABILITIES = {"Ollama": 47, "LM Studio": 45}
 
 PAGE = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
 TABLES: Dict[str, List[List[str]]] = {

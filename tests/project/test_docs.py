@@ -70,6 +70,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]
     with running() as servers:
         servers.ollama.models += [
             FakeModel(name="gemma3:4b", abilities=("chat", "completion", "vision")),
+            FakeModel(name="nimble", abilities=("decision",)),
             FakeModel(name="qwen3:8b", abilities=("chat", "completion", "tools", "thinking")),
         ]
         servers.openai.models.append(FakeModel(name="my-reranker", abilities=("rerank",)))

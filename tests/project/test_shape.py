@@ -45,12 +45,19 @@ _TESTING = _ROOT / "testing"
 #: `_habits.py` and `_other_keywords.py` have the names of other clients; only an error imports them.
 #: `types/vectors.py` makes the response of embeddings a sequence.
 #: `_refusals.py` remembers what a server refuses, for providers with and without HTTP.
+#: `types/questions.py` and `types/decisions.py` are the values of `decide`.
+#: For decisions: `_decision_verbs.py` has the verbs, `_dialect/decisions.py` the checks of their
+#: probabilities and `_dialect/systemone.py` the route that most kinds have; each of three kinds has
+#: its own `wire/decisions.py`; `_http_provider/deciding.py` makes the calls, and
+#: `_http_provider/decide_by_logprobs.py` makes those of a chat model, with labels from
+#: `_dialect/label_prompts.py`, whose probabilities `_dialect/label_probabilities.py` and whose tokens
+#: `openai_compatible/wire/label_tokens.py` read.
 #: `_chat_request.py` makes the request of the methods with messages; `provider.py` had no room left.
 #: `rerank` needs four: `types/rankings.py` has its values, `_rerank_verb.py` checks its arguments,
 #: `openai_compatible/rerank_routes.py` finds the server's route, and
 #: `openai_compatible/wire/rerank.py` knows its JSON.
 #: `_http/unix_socket.py` connects to UNIX sockets, which have no names, addresses or races.
-MOST_MODULES = 157
+MOST_MODULES = 170
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

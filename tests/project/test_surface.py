@@ -252,7 +252,8 @@ def _is_wire(path: Path) -> bool:
     parts = path.relative_to(_ROOT).parts
     # Two modules read fields that all dialects have in common, such as those of error responses.
     # Two have the names of other clients, for the errors of scripts that use them. A fifth
-    # reads the messages of other clients. A sixth reads calls that models write in their text.
+    # reads the messages of other clients. A sixth reads calls that models write in their text. The
+    # last two read decisions, which several kinds of servers write in the same way.
     shared = parts in (
         ("_dialect", "common.py"),
         ("_dialect", "error_answers.py"),
@@ -260,6 +261,8 @@ def _is_wire(path: Path) -> bool:
         ("_habits.py",),
         ("_other_keywords.py",),
         ("types", "inputs.py"),
+        ("_dialect", "decisions.py"),
+        ("_dialect", "systemone.py"),
     )
     return shared or "wire" in parts or parts[0] == "testing"
 

@@ -97,6 +97,8 @@ def _verbs() -> Dict[str, Callable[[ModelProvider], Any]]:
         "run_tools": lambda p: p.run_tools("Hi", add, **named),
         "stream_tools": lambda p: p.stream_tools("Hi", add, **named).result(),
         "embed": lambda p: p.embed("Hi", model="nomic-embed-text"),
+        "decide": lambda p: p.decide("Hi", {"late": "Is it late?"}, model="nimble"),
+        "decide_many": lambda p: list(p.decide_many(["Hi"], {"late": "Is it?"}, model="nimble")),
         "load": lambda p: p.load("llama3.2"),
         "unload": lambda p: p.unload("llama3.2"),
         "pull": lambda p: p.pull("llama3.2"),
@@ -108,7 +110,8 @@ def _verbs() -> Dict[str, Callable[[ModelProvider], Any]]:
 def test_the_operation_is_the_method_that_the_script_called() -> None:
     events = _Events()
     down = OllamaProvider("http://127.0.0.1:9", name="down", retry=RetryPolicy(attempts=1))
-    with FakeOllama() as server, OllamaProvider(server.url, listeners=[events]) as ollama:
+    models = ["llama3.2", "nomic-embed-text", "nimble"]
+    with FakeOllama(models) as server, OllamaProvider(server.url, listeners=[events]) as ollama:
         server.usual = "[]"
         providers = (ollama, LocalProvider([ollama]), LocalProvider([down, ollama]))
         for provider in providers:

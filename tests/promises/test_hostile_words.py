@@ -165,6 +165,7 @@ _FORMS: Dict[str, Callable[[Any], Any]] = {
     "chat with logprobs": lambda p: p.chat(PROMPT, model=_CHAT, logprobs=True, strict=False),
     "complete": lambda p: p.complete(CompletionRequest(model=_CHAT, prompt=PROMPT)),
     "embed": lambda p: p.embed([PROMPT, "more"], model="vector-model"),
+    "decide": lambda p: p.decide(PROMPT, {"a": "Is it?", "b": ["x", "y"]}, model="nimble"),
     "supports_model": lambda p: p.supports_model(_CHAT),
     "capabilities": lambda p: p.model_capabilities(_CHAT),
     "another model": lambda p: p.chat(PROMPT, model=_CHAT, allow_other_model=True),
@@ -222,7 +223,11 @@ def _fields_of(verb: Verb) -> List[str]:
 @contextlib.contextmanager
 def _serve(verb: Verb) -> Iterator[Tuple[Any, Any]]:
     server, provider_of = PROVIDERS[verb.backend]
-    models = [FakeModel(name=_CHAT), FakeModel(name="vector-model", abilities=("embeddings",))]
+    models = [
+        FakeModel(name=_CHAT),
+        FakeModel(name="vector-model", abilities=("embeddings",)),
+        FakeModel(name="nimble", abilities=("decision",)),
+    ]
     options: Dict[str, Any] = {
         "timeout": LIMITS,
         "retry": RetryPolicy(attempts=2, first_wait_s=0),

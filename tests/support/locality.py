@@ -37,12 +37,16 @@ AGAIN = RetryPolicy(first_wait_s=0)
 PROMPT = "Mr Smith of Harrow has a tumour"
 ANSWER = "It is to be removed on Friday"
 
+QUESTIONS: Mapping[str, Any] = {"ill": f"Is it true: {PROMPT}?", PROMPT: [ANSWER, PROMPT]}
+
 CALLS: Mapping[str, Callable[[HTTPProvider], Any]] = {
     "list_models": lambda provider: provider.list_models(),
     "chat": lambda provider: provider.chat(PROMPT),
     "stream": lambda provider: provider.stream(PROMPT).result(),
     "complete": lambda provider: provider.complete(CompletionRequest(prompt=PROMPT)),
     "embed": lambda provider: provider.embed([PROMPT]),
+    "decide": lambda provider: provider.decide(PROMPT, QUESTIONS),
+    "decide_many": lambda provider: list(provider.decide_many([{"mail": PROMPT}], QUESTIONS)),
     "supports_model": lambda provider: provider.supports_model("m"),
     "model_capabilities": lambda provider: provider.model_capabilities("m"),
 }
@@ -59,6 +63,16 @@ def _ndjson(**said: Any) -> bytes:
     return http_answer(record, content_type="application/x-ndjson", chunked=True)
 
 
+_DECISIONS = http_answer(
+    {
+        "model": "m",
+        "answers": {
+            "ill": {"type": "noul", "noul": 0.5},
+            PROMPT: {"type": "choice", "probabilities": {ANSWER: 0.5, PROMPT: 0.5}},
+        },
+    }
+)
+
 #: A good response for each path, enough for every call of every provider.
 GOOD: Mapping[str, bytes] = {
     "/api/tags": http_answer({"models": [{"name": "m:latest"}]}),
@@ -71,6 +85,7 @@ GOOD: Mapping[str, bytes] = {
     "/v1/models": http_answer({"data": [{"id": "m"}]}),
     "/v1/chat/completions": _sse({"delta": {"content": ANSWER}}),
     "/v1/completions": _sse({"text": ANSWER}),
+    "/v1/systemone": _DECISIONS,
     "/v1/embeddings": http_answer({"model": "m", "data": [{"embedding": [1.0]}]}),
     "/v1/rerank": http_answer(
         {"results": [{"index": 0, "relevance_score": 0.5}, {"index": 1, "relevance_score": 1}]}

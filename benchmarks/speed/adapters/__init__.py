@@ -7,6 +7,8 @@ imports count as the client's. Each has these functions:
 - ``stream(client, prompt)`` yields the text of a chat, event by event.
 - ``chat(client, prompt)`` returns the complete text, which is streamed on the wire.
 - ``embed(client, texts, packed)`` returns vectors; it asks for base64 if `packed` is true.
+- ``decide(client, method, state)`` returns the likeliest answer to a question; only the modules of
+  the bare clients and of this package have it. `method` is ``systemone`` or ``logprobs``.
 
 The modules that the tests use also have ``close(client)``.
 """

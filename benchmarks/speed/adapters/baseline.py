@@ -7,6 +7,7 @@ import json
 import threading
 
 from benchmarks.speed.adapters import MODEL
+from benchmarks.speed.adapters.decisions import chosen_in, request_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,3 +88,8 @@ def unpack(found: List[Any]) -> List[Any]:
     from base64 import b64decode
 
     return [array("f", b64decode(row["embedding"])) for row in found]
+
+
+def decide(client: Client, method: str, state: str) -> str:
+    path, body = request_of(method, state)
+    return chosen_in(method, client.post(path, body).read())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from benchmarks.speed.adapters import MODEL
-from localproviders import OllamaProvider, OpenAICompatibleProvider
+from benchmarks.speed.adapters.decisions import OPTIONS, QUESTION
+from localproviders import Choice, OllamaProvider, OpenAICompatibleProvider
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator, List
 
 PACKAGES = ("localproviders", "requests", "urllib3")
+_QUESTIONS = {"team": Choice(QUESTION, OPTIONS)}
 
 
 def connect(url: str, dialect: str) -> Any:
@@ -36,3 +38,13 @@ def chat(client: Any, prompt: str) -> str:
 def embed(client: Any, texts: List[str], packed: bool) -> List[Any]:
     # All texts in one request, as the other clients send them.
     return list(client.embed(texts, batch_size=len(texts)).vectors)
+
+
+def decide(client: Any, method: str, state: str) -> str:
+    chosen: str = client.decide(state, _QUESTIONS, method=method)["team"].choice
+    return chosen
+
+
+def decide_many(client: Any, method: str, states: List[str]) -> List[str]:
+    found = client.decide_many(states, _QUESTIONS, method=method)
+    return [decisions["team"].choice for decisions in found]

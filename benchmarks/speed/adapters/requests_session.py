@@ -8,6 +8,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from benchmarks.speed.adapters import MODEL
+from benchmarks.speed.adapters.decisions import chosen_in, request_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,3 +70,8 @@ def embed(client: Client, texts: List[str], packed: bool) -> List[Any]:
 
         return unpack(found)
     return [row["embedding"] for row in found]
+
+
+def decide(client: Client, method: str, state: str) -> str:
+    path, body = request_of(method, state)
+    return chosen_in(method, client.post(path, body, stream=False).content)

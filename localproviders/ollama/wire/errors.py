@@ -166,7 +166,9 @@ RULES: Tuple[Rule, ...] = (
     *_LIBRARY_RULES,
     rule(
         r"exceed_context_size|exceeds? the available context|longer than the context length"
-        r"|input length.*exceeds|exceeds maximum context length",
+        r"|input length.*exceeds|exceeds maximum context length"
+        # decision models
+        r"|input is never truncated|text and schema must not exceed",
         ContextOverflowError,
         "shorten the prompt, raise context_length, or accept the loss with overflow='truncate'",
     ),

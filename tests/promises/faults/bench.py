@@ -19,6 +19,7 @@ from typing import (
 
 from localproviders import (
     CompletionResponse,
+    Decisions,
     EmbeddingResponse,
     LimitError,
     Limits,
@@ -29,6 +30,7 @@ from localproviders import (
     Ranking,
     RequestRejectedError,
     RetryPolicy,
+    Score,
     ServerBusyError,
     ServerError,
 )
@@ -58,7 +60,14 @@ HALVED = 3
 #: Size limits that are small enough to be reached quickly.
 MAX_BYTES = 1024 * 1024
 
-FORMS = ("complete", "stream", "embed", "list", "rerank")
+FORMS = ("complete", "stream", "embed", "list", "decide", "decisions", "rerank")
+
+#: One question of each kind.
+QUESTIONS: Mapping[str, Any] = {
+    "late": "Is it late?",
+    "team": ["sales", "billing", "support"],
+    "urgent": Score("How urgent is it?", ["not", "rather", "very"]),
+}
 
 
 class Backend(NamedTuple):
@@ -70,22 +79,30 @@ class Backend(NamedTuple):
     list_path: str
     streams_as: str
     ranks: bool = False
+    #: The kinds of responses of the two routes for decisions; empty for a route that is missing.
+    decides_as: Tuple[str, str] = ("systemone", "decisions")
 
     def kind(self, form: str) -> str:
         """Return the kind of response that a call form receives, as in the fault catalogue."""
         if form == "rerank":
             return "ranking" if self.ranks else ""
-        return {"embed": "vectors", "list": "list"}.get(form, self.streams_as)
+        decide, decisions = self.decides_as
+        kinds = {"embed": "vectors", "list": "list", "decide": decide, "decisions": decisions}
+        return kinds.get(form, self.streams_as)
 
     def start(self, **options: Any) -> FakeServer:
-        """Start the fake server with a chat model, an embedding model and a reranking model."""
+        """Start the fake server with a model for each task."""
         models = [
             FakeModel(name="chat-model", loaded=True),
             FakeModel(name="vector-model", abilities=("embeddings",), loaded=True),
+            FakeModel(name="decision-model", abilities=("decision",), loaded=True),
         ]
         if self.ranks:
             models.append(FakeModel(name="rank-model", abilities=("rerank",), loaded=True))
-        return self.server(models, **options)
+        server = self.server(models, **options)
+        if isinstance(server, FakeOpenAICompatible):
+            server.decision_routes = ("/v1/systemone", "/v1/decisions")
+        return server
 
     def over(self, socket_path: str) -> Backend:
         """Return this backend with a fake server that listens on a UNIX socket."""
@@ -95,7 +112,9 @@ class Backend(NamedTuple):
 BACKENDS: Mapping[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend("ollama", FakeOllama, OllamaProvider, "/api/tags", "lines"),
+        Backend(
+            "ollama", FakeOllama, OllamaProvider, "/api/tags", "lines", False, ("systemone", "")
+        ),
         Backend("lmstudio", FakeLMStudio, LMStudioProvider, "/api/v1/models", "events"),
         Backend(
             "openai", FakeOpenAICompatible, OpenAICompatibleProvider, "/v1/models", "events", True
@@ -165,6 +184,9 @@ class Bench:
         if self.form == "embed":
             texts = [text * (400_000 if self.large else 1) for text in TEXTS]
             return provider.embed(texts, model="vector-model")
+        if self.form in ("decide", "decisions"):
+            method = "systemone" if self.form == "decide" else "decisions"
+            return provider.decide(prompt, QUESTIONS, model="decision-model", method=method)
         if self.form == "rerank":
             # The query shares its words with the last document, which is then the best.
             documents = [text * (400_000 if self.large else 1) for text in TEXTS[::-1]]
@@ -281,6 +303,9 @@ class Bench:
             assert isinstance(result, Ranking)
             found = [(ranked.index, ranked.document) for ranked in result]
             assert found == [(1, TEXTS[0]), (0, TEXTS[1])]
+        elif self.form in ("decide", "decisions"):
+            assert isinstance(result, Decisions)
+            assert list(result) == list(QUESTIONS)
         else:
             assert isinstance(result, CompletionResponse)
             assert result.text == TEXT

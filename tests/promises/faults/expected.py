@@ -9,6 +9,7 @@ from localproviders import (
     AuthenticationError,
     CapabilityError,
     CompletionResponse,
+    ContextOverflowError,
     EmbeddingError,
     LimitError,
     LocalityError,
@@ -93,6 +94,8 @@ NO_RESPONSE: Mapping[str, Outcome] = {
     "*": _CUT,
     "ollama streams": _REPLACED,
     "ollama embed": _REPLACED,
+    "ollama decide": _REPLACED,
+    "openai decisions": _REPLACED,
 }
 NO_HTTP = fails(ProtocolError)
 # A stream is complete with its last record; a single JSON body only with the end of the body.
@@ -389,6 +392,8 @@ STATUSES: Dict[str, Outcomes] = {
         "bodies": fails(ServerError, kept=True),
         "lmstudio streams": fails(UnsupportedError),
         "lmstudio embed": fails(UnsupportedError, kept=True),
+        "lmstudio decide": fails(UnsupportedError, kept=True),
+        "lmstudio decisions": fails(UnsupportedError, kept=True),
         "rerank": fails(UnsupportedError, kept=True),
         "lmstudio list": good(),  # the older list is used
     },
@@ -404,6 +409,23 @@ STATUSES: Dict[str, Outcomes] = {
     "a Retry-After that is not a time": _BUSY,
     **{f"an error under status 200: {name}": REFUSED for name in ERROR_RECORDS},
 }
+
+# Statuses with another meaning for a decision: the route is missing, the state is too long, the
+# model is no decision model.
+_OF_DECISIONS: Mapping[int, Any] = {
+    404: UnsupportedError,
+    405: UnsupportedError,
+    413: ContextOverflowError,
+    501: CapabilityError,
+}
+for _code, _error in _OF_DECISIONS.items():
+    for _kind in statuses.BODY_KINDS:
+        _usual = STATUSES[f"status {_code} with {_kind}"]
+        if _code != 501 or _kind in ("JSON", "text"):  # the others do not say what is missing
+            STATUSES[f"status {_code} with {_kind}"] = {
+                **({"*": _usual} if isinstance(_usual, Outcome) else _usual),
+                **dict.fromkeys(("decide", "decisions"), fails(_error, kept=True)),
+            }
 
 
 def _failures(*indexes: int) -> Callable[[Any], bool]:

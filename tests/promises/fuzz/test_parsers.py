@@ -17,9 +17,11 @@ from localproviders.errors import ProviderError, ToolCallError
 from localproviders.lmstudio.wire import errors as studio_errors
 from localproviders.lmstudio.wire import models as studio_models
 from localproviders.lmstudio.wire import stateful as studio_stateful
+from localproviders.ollama.wire import decisions as ollama_decisions
 from localproviders.ollama.wire import models as ollama_models
 from localproviders.ollama.wire import responses as ollama_responses
 from localproviders.ollama.wire.models import capabilities
+from localproviders.openai_compatible.wire import decisions as dialect_decisions
 from localproviders.openai_compatible.wire import models as dialect_models
 from localproviders.openai_compatible.wire import requests as dialect_requests
 from localproviders.openai_compatible.wire import responses as dialect_responses
@@ -28,6 +30,7 @@ from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.types import EmbeddingRequest, EmbeddingResponse, Limits, ServerTimings, Usage
 from tests.promises.fuzz import records
 from tests.promises.fuzz.promises import check, fits, fits_vectors, outcome
+from tests.support import decisions
 from tests.support.depth import examples
 from tests.support.pieces import as_json, json_values, mutated
 
@@ -101,6 +104,33 @@ def test_all_tool_calls_are_complete_or_none_is_returned(pieces: List[Any]) -> N
         for call in calls:
             check(call)
             assert call.name and call.id
+
+
+# --- decisions ------------------------------------------------------------------------------
+
+_READERS = [
+    *ollama_decisions.DECISIONS.routes,
+    *dialect_decisions.DECISIONS.routes,
+]
+
+
+@pytest.mark.parametrize("route", _READERS, ids=lambda route: route.path)
+@examples(120)
+@given(data=st.data())
+def test_decisions(route: Any, data: Any) -> None:
+    name = "ollama_systemone" if route.method == "systemone" else "openai_refusal"
+    found = outcome(
+        route.read, data.draw(mutated([decisions.load(name)["response"]])), decisions.QUESTIONS
+    )
+    if isinstance(found, ProviderError):
+        return
+    assert list(found.answers) == list(decisions.QUESTIONS)
+    for decision in found.answers.values():
+        check(decision)
+        numbers = decision.probabilities.values()
+        assert decision.refused or sum(numbers) == pytest.approx(1)
+        assert all(0 <= number <= 1 + 1e-9 for number in numbers)
+    check(found.usage)
 
 
 # --- vectors --------------------------------------------------------------------------------

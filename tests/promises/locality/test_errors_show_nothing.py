@@ -44,7 +44,9 @@ from tests.support.locality import (
 )
 
 _LISTING = ("list_models", "supports_model", "model_capabilities")
-_ASKING = ("chat", "stream", "complete", "embed", "rerank", "parse", "run_tools", "stream_tools")
+_ASKING = (
+    "chat", "stream", "complete", "embed", "decide", "rerank", "parse", "run_tools", "stream_tools"
+)  # fmt: skip
 _CALLS: Mapping[str, Callable[..., Any]] = {
     **CALLS,
     "parse": lambda provider: provider.parse(PROMPT, {"type": "object"}),

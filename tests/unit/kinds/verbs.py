@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, Optional
 
 import pytest
 
 from localproviders import (
+    CapabilityError,
     CompletionRequest,
     Message,
     ModelProvider,
     OpenAICompatibleProvider,
+    ProviderError,
     ToolCall,
     UnsupportedError,
 )
@@ -22,6 +24,8 @@ from localproviders.kinds import ProviderKind
 from localproviders.testing import FakeOpenAICompatible, FakeServer, Reply, fake_of
 
 CHAT, VECTORS, RANKING = "llama3.2", "nomic-embed-text", "bge-reranker"
+DECIDER = "nimble"
+QUESTIONS: Mapping[str, Any] = {"late": "Is it late?", "team": ["sales", "billing"]}
 REPLY = "Hello there, friend."
 
 
@@ -86,6 +90,18 @@ def _stream_tools(provider: Any, fake: FakeServer) -> None:
 def _embed(provider: Any, fake: FakeServer) -> None:
     found = provider.embed(["one", "two"], model=VECTORS).embeddings
     assert len(found) == 2 and found[0] != found[1]
+
+
+def _decide(provider: Any, fake: FakeServer) -> None:
+    fake.reply_with(Reply(decisions={"late": 0.75, "team": [0.25, 0.75]}))
+    found = provider.decide("It is noon.", QUESTIONS, model=DECIDER)
+    assert (found["late"].probability, found["team"].choice) == (0.75, "billing")
+    assert found.provider == provider.name
+
+
+def _decide_many(provider: Any, fake: FakeServer) -> None:
+    found = list(provider.decide_many(["noon", "", "night"], QUESTIONS, model=DECIDER))
+    assert [each.error is None for each in found] == [True, False, True]
 
 
 def _rerank(provider: Any, fake: FakeServer) -> None:
@@ -187,24 +203,29 @@ def running(kind: ProviderKind, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
     """Yield a provider of a kind and its fake server."""
     if kind.is_file:
         path = kind.resolve("from_config")
-        with FakeOpenAICompatible([CHAT, VECTORS]) as fake:
+        with FakeOpenAICompatible([CHAT, VECTORS, DECIDER]) as fake:
             monkeypatch.setattr(f"{path.__module__}.LocalEngine", _Engine)
             monkeypatch.setattr(_Engine, "fake", fake, raising=False)
             config = ServerConfig(name="file", kind=kind.name, gguf=Path(f"{CHAT}.gguf"))
             with path(config, ()) as provider:
                 yield provider, fake
         return
-    with fake_of(kind.name)([CHAT, VECTORS]) as fake:
+    with fake_of(kind.name)([CHAT, VECTORS, DECIDER]) as fake:
         with kind.make(fake.url.rstrip("/") + kind.address_path) as provider:
             yield provider, fake
 
 
 def check(kind: ProviderKind, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check that a method works on a kind, or raises `UnsupportedError` with a hint."""
+    """Check that a method works on a kind, or raises `UnsupportedError` with a hint.
+
+    A kind without routes for decisions asks a chat model. If it sends no log-probabilities, this is
+    a `CapabilityError`.
+    """
+    refusals = (UnsupportedError, CapabilityError) if "decide" in verb else UnsupportedError
     with running(kind, monkeypatch) as (provider, fake):
-        refusal = None
+        refusal: Optional[ProviderError] = None
         try:
             VERBS[verb](provider, fake)
-        except UnsupportedError as error:
+        except refusals as error:
             refusal = error
     assert refusal is None or (refusal.hint and str(refusal).isprintable())

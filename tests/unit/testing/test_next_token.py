@@ -127,6 +127,12 @@ def test_tokens_have_one_id_everywhere(fake: FakeOpenAICompatible) -> None:
     assert len({*_ids(fake, *string.ascii_letters, *string.digits)}) == 62
 
 
+def test_a_line_break_is_a_token_of_its_own(fake: FakeOpenAICompatible) -> None:
+    rows = _post(fake, "/tokenize", content="\nA\n A B", with_pieces=True)["tokens"]
+    assert [row["piece"] for row in rows] == ["\n", "A", "\n", " A", " B"]
+    assert [rows[1]["id"], rows[3]["id"]] == _ids(fake, "A", " A")
+
+
 def test_a_bias_names_a_token_by_its_id_or_its_text(fake: FakeOpenAICompatible) -> None:
     (id_,) = _ids(fake, "7")
     for bias in ([["7", 100]], [[id_, 100]], {str(id_): 100}, {"7": 100, str(id_): 99}):

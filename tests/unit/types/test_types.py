@@ -18,6 +18,8 @@ from localproviders.types import (
     CompletionChunk,
     CompletionRequest,
     CompletionResponse,
+    Decision,
+    Decisions,
     EmbeddingRequest,
     EmbeddingResponse,
     Image,
@@ -49,6 +51,14 @@ _STEP = ToolStep(
     call=_CALL, content="needle", error="needle", elapsed_s=0.5, round=2, converted=("needle",)
 )
 _RESPONSE = CompletionResponse(text="needle", tool_calls=(_CALL,), model="m", provider="p")
+_DECISION = Decision(
+    name="needle",
+    kind="choice",
+    source="logprobs",
+    probabilities={"needle": 0.75, "hay": 0.25},
+    mass=0.5,
+    server_confidence=0.25,
+)
 
 # Every text of a person or a model is the word "needle".
 _VALUES: List[Record] = [
@@ -119,6 +129,15 @@ _VALUES: List[Record] = [
     Parsed(value={"x": "needle"}, response=_RESPONSE, attempts=2),
     _STEP,
     ToolRun(messages=(Message.user("needle"),), responses=(_RESPONSE,), steps=(_STEP,)),
+    _DECISION,
+    Decisions(
+        model="m",
+        provider="p",
+        answers={"needle": _DECISION},
+        endpoint="http://127.0.0.1:1",
+        usage=_USAGE,
+        warnings=("w",),
+    ),
     PartialRun(added=(Message.tool("needle", _CALL),), responses=(_RESPONSE,), steps=(_STEP,)),
 ]
 _IDS = [f"{type(value).__name__}{number}" for number, value in enumerate(_VALUES)]

@@ -17,6 +17,8 @@ from localproviders.types import (
     CapabilityEvidence,
     CompletionChunk,
     CompletionResponse,
+    Decision,
+    Decisions,
     DownloadJob,
     EmbeddingResponse,
     LoadedModel,
@@ -67,6 +69,12 @@ def _response(name: str, text: str = f"the {_SECRET}") -> CompletionResponse:
 def _values(name: str) -> Dict[str, Any]:
     """Make a value of each public type that a call returns, with this name from a server."""
     call = ToolCall(id="1", name=name, arguments={"city": _SECRET, "b": "x" * 500})
+    decision = Decision(
+        name=name,
+        kind="choice",
+        source="systemone",
+        probabilities={f"{_SECRET} {name}": 0.75, name: 0.25},
+    )
     step = ToolStep(call=call, content=f"{_SECRET} {name}\n" * 100)
     evidence = {"chat": CapabilityEvidence(source="reported", detail=name)}
     abilities = ModelCapabilities(
@@ -124,6 +132,14 @@ def _values(name: str) -> Dict[str, Any]:
         "ToolRun": ToolRun(messages=(message,), responses=(mute, response), steps=(step,) * 100),
         "ToolStep": step,
         "PartialRun": PartialRun(added=(message,), responses=(response,), steps=(step,) * 100),
+        "Decision": decision,
+        "Decisions": Decisions(
+            model=name,
+            provider=name,
+            answers={f"{name} {number}": decision for number in range(100)},
+            usage=Usage(prompt_tokens=12),
+            warnings=(name,),
+        ),
         "EmbeddingResponse": EmbeddingResponse(
             vectors=(array("f", [1.0] * 768),) * 100, model=name, provider=name, warnings=(name,)
         ),
@@ -338,9 +354,9 @@ def _result_types() -> Iterator[type]:
 
 #: Parts of results, and values that a caller makes. Their repr is short or contains their content.
 _WITHOUT = {
-    "Audio", "CapabilityEvidence", "CompletionRequest", "EmbeddingRequest", "Image", "Limits",
-    "Message", "RetryPolicy", "ServerAttempt", "ServerTimings", "Timings", "TokenLogprob", "Tool",
-    "ToolCall", "Usage",
+    "Audio", "CapabilityEvidence", "Choice", "CompletionRequest", "EmbeddingRequest", "Image",
+    "Limits", "Message", "Question", "RetryPolicy", "Score", "ServerAttempt", "ServerTimings",
+    "Timings", "TokenLogprob", "Tool", "ToolCall", "Usage", "YesNo",
 }  # fmt: skip
 
 

@@ -1,0 +1,370 @@
+"""The verbs `decide` and `decide_many`, and the value with their checked arguments.
+
+`ModelProvider` takes the functions of this module as its methods. A kind of provider implements
+`_decide`, which answers the questions about one state.
+"""
+
+from __future__ import annotations
+
+from types import CellType
+from typing import (
+    Any,
+    Iterable,
+    Iterator,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    Type,
+    Union,
+    cast,
+)
+
+from localproviders._http.transport import Payload, encode
+from localproviders._record import CONTENT, Record, field, record
+from localproviders._signatures import exact_keywords
+from localproviders.errors import (
+    CapabilityError,
+    ConfigurationError,
+    ContextOverflowError,
+    ProviderError,
+    RequestRejectedError,
+    UnsupportedError,
+)
+from localproviders.secret import Sealed, errors_without_frames
+from localproviders.telemetry import RunningVerb
+from localproviders.types.decisions import Decisions
+from localproviders.types.inputs import keep_alive_seconds, model_name
+from localproviders.types.limits import CancelToken, Timeout
+from localproviders.types.messages import Image, ImageLike, Message
+from localproviders.types.questions import (
+    DecisionMethod,
+    Question,
+    Questions,
+    State,
+    as_questions,
+    as_state,
+    check_mass,
+    check_method,
+)
+from localproviders.types.requests import ModelLike
+
+# Errors that one state may cause. Their subclasses are not included.
+_ERRORS_OF_STATES: Tuple[Type[ProviderError], ...] = (ContextOverflowError, RequestRejectedError)
+
+
+@record
+class DecisionRequest(Record):
+    """The checked arguments of `decide`, for one state.
+
+    Attributes:
+        questions: The questions by name.
+        state: The state, as text or as plain JSON.
+        model: Name of the model; None is the provider's model.
+        images: The images that belong to the state.
+        method: The method of the decision; None is the server's own route.
+        min_mass: Least share of the possible answers in the model's free distribution.
+        keep_alive: Seconds for which the model stays loaded after the call, or None.
+    """
+
+    questions: Mapping[str, Question] = field(metadata=CONTENT)
+    state: State = field(default="", metadata=CONTENT)
+    model: Optional[str] = None
+    images: Tuple[Image, ...] = field(default=(), metadata=CONTENT)
+    method: Optional[DecisionMethod] = None
+    min_mass: float = 0.5
+    keep_alive: Optional[float] = None
+
+
+class DecidingProvider(Protocol):
+    """The members of a provider that the verbs use."""
+
+    @property
+    def name(self) -> str:
+        """Name of the provider."""
+        ...
+
+    def _prepare_decisions(
+        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> DecisionRequest:
+        """Check a request without its state, and return it with the chosen model."""
+        ...
+
+    def _decide(
+        self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> Decisions:
+        """Answer the questions about one state."""
+        ...
+
+
+def refuse_to_decide(
+    self: DecidingProvider,
+    request: DecisionRequest,
+    timeout: Timeout,
+    cancel: Optional[CancelToken],
+) -> Decisions:
+    """Answer the questions about one state. A kind of provider that can do this overrides it.
+
+    Raises:
+        UnsupportedError: Always.
+    """
+    raise UnsupportedError(
+        f"{self.name} does not support decide(): this kind of server has no such request",
+        hint="use a provider whose server has a route for decisions, or returns log-probabilities",
+        provider=self.name,
+    )
+
+
+def prepare_nothing(
+    self: DecidingProvider,
+    request: DecisionRequest,
+    timeout: Timeout,
+    cancel: Optional[CancelToken],
+) -> DecisionRequest:
+    """Return a request without its state as it is. A kind of provider may check it before."""
+    return request
+
+
+@exact_keywords
+def decide(  # noqa: D417  # it becomes a method
+    self: DecidingProvider,
+    state: State,
+    questions: Questions,
+    *,
+    model: Optional[ModelLike] = None,
+    images: Sequence[ImageLike] = (),
+    method: Optional[DecisionMethod] = None,
+    min_mass: float = 0.5,
+    keep_alive: Union[float, str, None] = None,
+    timeout: Timeout = None,
+    cancel: Optional[CancelToken] = None,
+) -> Decisions:
+    """Answer typed questions about a state with probabilities, and without text.
+
+    A decision model reads the state and the questions, and gives each possible answer a
+    probability. All questions go to the server in one request, or in as few as it accepts. How
+    far such a probability can be trusted depends on the model: see docs/decisions.md.
+
+    Args:
+        state: What the questions are about: a text, or a mapping that is sent as JSON.
+        questions: The questions by name; the names are the keys of the result. A question is a
+            `YesNo`, a `Choice` or a `Score`. A text is a `YesNo`, and a sequence of texts is a
+            `Choice` with the name as its question.
+        model: Name of the model, or its `ModelInfo`; None is the provider's model.
+        images: Images that belong to the state, as in `Message.user`. The server must support
+            them.
+        method: ``systemone`` or ``decisions`` use this route of the server. ``logprobs`` asks a
+            chat model, and reads the probabilities of its next token. None uses the server's own
+            route, or ``logprobs`` if the server has none.
+        min_mass: Least share, from 0 to 1, of the possible answers in the model's free
+            distribution. It applies wherever this share is known (`Decision.mass`).
+        keep_alive: Seconds for which the model stays loaded after the call, or a duration such as
+            ``10m``; None is the server's default.
+        timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+            limits.
+        cancel: A token that ends the call when another thread sets it.
+
+    Raises:
+        ValueError: The state or a question is empty or malformed, or a value is invalid. Nothing
+            was sent.
+        ConfigurationError: No model is named.
+        UnsupportedError: The server does not have this method or option, or does not accept so
+            many options, levels or images. The state was not sent.
+        LocalityError: The state would leave the allowed locality, so it was not sent.
+        CapabilityError: The model is not a decision model, or the share of the possible answers
+            is below `min_mass`. `mass` and `likeliest` then say what the model would have
+            written instead.
+        ModelNotFoundError: The server has no such model.
+        ContextOverflowError: The state and the questions do not fit into the context window.
+        ProtocolError: A probability is missing or impossible.
+        LimitError: A time limit expired.
+        ProviderError: The server refused the request, or failed in another way.
+    """
+    sealed = Sealed((state, questions, images))
+    del state, questions, images
+    request = _make_request(
+        sealed.cell_contents[1],
+        sealed.cell_contents[2],
+        model=model,
+        method=method,
+        min_mass=min_mass,
+        keep_alive=keep_alive,
+    )
+    return self._decide(_about(request, sealed.cell_contents[0]), timeout, cancel)
+
+
+@exact_keywords
+def decide_many(  # noqa: D417  # it becomes a method
+    self: DecidingProvider,
+    states: Iterable[State],
+    questions: Questions,
+    *,
+    model: Optional[ModelLike] = None,
+    method: Optional[DecisionMethod] = None,
+    min_mass: float = 0.5,
+    keep_alive: Union[float, str, None] = None,
+    timeout: Timeout = None,
+    cancel: Optional[CancelToken] = None,
+) -> Iterator[Decisions]:
+    """Answer the same questions about many states: an iterator with one `Decisions` for each.
+
+    The states are read one by one while the result is iterated, and the results have their order.
+    One request is sent at a time, in the thread that iterates. This method itself only checks its
+    arguments; the first request is sent when the iteration begins.
+
+    If the fault lies in one state, its result has the error in `Decisions.error`, and the
+    iteration goes on. Such a state is empty, cannot be written as JSON, or is too long; or the
+    server refuses it, or the share of the possible answers is below `min_mass`. Any other error
+    ends the iteration.
+
+    Args:
+        states: The states: any iterable of texts and mappings.
+        questions: The questions by name, as in `decide`.
+        model: Name of the model, or its `ModelInfo`; None is the provider's model.
+        method: ``systemone``, ``decisions``, ``logprobs`` or None, as in `decide`.
+        min_mass: Least share of the possible answers, as in `decide`.
+        keep_alive: Seconds for which the model stays loaded after each request, or a duration
+            such as ``10m``; None is the server's default.
+        timeout: Seconds for each state, or a `Limits` value; None is the provider's limits.
+        cancel: A token that ends the iteration when another thread sets it.
+
+    Raises:
+        ValueError: `states` is one text or one mapping, a question is empty or malformed, or a
+            value is invalid. Nothing was sent.
+        ConfigurationError: No model is named.
+        LocalityError: The states would leave the allowed locality. A check that needs a request is
+            made when the iteration begins.
+        ProviderError: Raised by the iteration: a request failed, and the reason is not one state.
+    """
+    sealed = Sealed((states, questions))
+    del states, questions
+    _check_states(sealed)
+    request = _make_request(
+        sealed.cell_contents[1],
+        (),
+        model=model,
+        method=method,
+        min_mass=min_mass,
+        keep_alive=keep_alive,
+    )
+    request = self._prepare_decisions(request, timeout, cancel)
+    return _decide_each(self, sealed, request, timeout, cancel)
+
+
+@errors_without_frames
+def _make_request(
+    questions: Questions,
+    images: Any,
+    *,
+    model: Optional[ModelLike],
+    method: Optional[str],
+    min_mass: Optional[float],
+    keep_alive: Any,
+) -> DecisionRequest:
+    """Return the request for the arguments of a verb, without a state.
+
+    Raises:
+        ValueError: An argument is invalid.
+    """
+    return DecisionRequest(
+        questions=as_questions(questions),
+        model=model_name(model),
+        images=Message.user("", images=images).images if images else (),
+        method=check_method(method),
+        min_mass=check_mass(0.5 if min_mass is None else min_mass),
+        keep_alive=_seconds(keep_alive),
+    )
+
+
+def _seconds(keep_alive: Any) -> Optional[float]:
+    seconds = keep_alive_seconds(keep_alive)
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if seconds is not None and not (is_number and seconds >= 0):
+        raise ValueError(
+            f"keep_alive is {keep_alive!r}, and must be seconds, such as 600, or a duration, such "
+            "as '10m'"
+        )
+    return cast("Optional[float]", seconds)
+
+
+@errors_without_frames
+def _about(request: DecisionRequest, state: State) -> DecisionRequest:
+    """Return the request for a state.
+
+    Raises:
+        ValueError: The state is empty or malformed.
+    """
+    return request.replace(state=as_state(state))
+
+
+def _check_states(sealed: CellType) -> None:
+    """Check that the first of the sealed arguments is several states, and not one.
+
+    Raises:
+        ValueError: It is one text or one mapping, or cannot be iterated.
+    """
+    kind = type(sealed.cell_contents[0])
+    if issubclass(kind, (str, bytes, Mapping)) or not issubclass(kind, Iterable):
+        what = "one text" if issubclass(kind, str) else kind.__name__
+        raise ValueError(
+            f"states is {what}, and must be several states; for one state, call decide()"
+        )
+
+
+def _decide_each(
+    provider: DecidingProvider,
+    sealed: CellType,
+    request: DecisionRequest,
+    timeout: Timeout,
+    cancel: Optional[CancelToken],
+) -> Iterator[Decisions]:
+    """Yield the decisions about each state, in order.
+
+    The cells keep the states out of tracebacks that show local variables.
+    """
+    for state in map(Sealed, sealed.cell_contents[0]):
+        try:
+            with RunningVerb("decide_many"):
+                made = provider._decide(_about(request, state.cell_contents), timeout, cancel)
+        except (ProviderError, ValueError) as error:
+            failure = _fault_of(state, error)
+            if failure is None:
+                raise
+            made = _failed(provider, request, failure)
+        yield made
+
+
+def _fault_of(sealed: CellType, error: Exception) -> Optional[ProviderError]:
+    """Return the error of a state; None if the reason is not this state."""
+    if not isinstance(error, ValueError):
+        is_of_state = isinstance(error, ProviderError) and _is_of_state(error)
+        return cast("ProviderError", error) if is_of_state else None
+    # The state cannot be sent, or a setting is wrong.
+    try:
+        encode(Payload(state=as_state(sealed.cell_contents)))
+    except ConfigurationError as error:
+        return error
+    except ValueError as error:
+        return ConfigurationError(str(error))
+    return None
+
+
+def _is_of_state(error: ProviderError) -> bool:
+    """Return whether the reason of an error may be one state."""
+    is_small_mass = isinstance(error, CapabilityError) and error.mass is not None
+    return is_small_mass or type(error) in _ERRORS_OF_STATES
+
+
+def _failed(
+    provider: DecidingProvider, request: DecisionRequest, error: ProviderError
+) -> Decisions:
+    # The result keeps the error. The frames of its traceback refer to the state.
+    error.__traceback__ = error.__context__ = None
+    error.add_context(provider=provider.name, model=request.model)
+    return Decisions(
+        model=error.model or request.model or "",
+        provider=error.provider or provider.name,
+        endpoint=error.endpoint,
+        error=error,
+    )

@@ -1,0 +1,349 @@
+"""Decisions of all dialects: routes, their limits, and the checks of probabilities. No I/O."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from localproviders._decision_verbs import DecisionRequest
+from localproviders._dialect.common import unexpected
+from localproviders._dialect.values import count, index_of, mapping, mappings, nonempty_text, number
+from localproviders._record import FrozenDict
+from localproviders.errors import ProtocolError
+from localproviders.types.decisions import Decision
+from localproviders.types.questions import (
+    NO,
+    YES,
+    Choice,
+    DecisionMethod,
+    NamedQuestions,
+    Question,
+    YesNo,
+)
+from localproviders.types.responses import ServerTimings, Usage
+
+# The sum of probabilities may differ from 1 by this much, and by the second number for each answer,
+# because some servers round to two decimals.
+_TOLERANCE, _TOLERANCE_EACH = 0.02, 0.005
+# Probabilities whose sum differs from 1 by less are not changed.
+_EXACT = 1e-9
+# Greatest difference of two equal probabilities that were rounded to two decimals.
+_ROUNDING = 0.011
+
+
+class RouteLimits(NamedTuple):
+    """What a route accepts in one request. None stands for no limit.
+
+    Attributes:
+        questions: Most questions.
+        options: Most options of a `Choice`.
+        levels: Most levels of a `Score`.
+        images: Most images; 0 if the route accepts none.
+    """
+
+    questions: Optional[int] = None
+    options: Optional[int] = None
+    levels: Optional[int] = None
+    images: Optional[int] = None
+
+
+class Decided(NamedTuple):
+    """The content of a response with decisions; the fields are those of `Decisions`."""
+
+    answers: Mapping[str, Decision]
+    model: Optional[str] = None
+    usage: Usage = Usage()
+    server_timings: ServerTimings = ServerTimings()
+    warnings: Tuple[str, ...] = ()
+    attempts: int = 1
+    raw: Optional[Mapping[str, Any]] = None
+
+
+class DecisionRoute(NamedTuple):
+    """A route of a server for decisions.
+
+    Attributes:
+        method: The method that stands for this route.
+        path: Path below the endpoint.
+        make: Returns the JSON for a model, a request, and those of its questions that are sent.
+        read: Returns the decisions in the JSON of a response to these questions.
+        limits: What the route accepts on a server of an unknown product.
+    """
+
+    method: DecisionMethod
+    path: str
+    make: Callable[[str, DecisionRequest, Mapping[str, Question]], Dict[str, Any]]
+    read: Callable[[Any, Mapping[str, Question]], Decided]
+    limits: RouteLimits
+
+
+class Product(NamedTuple):
+    """A server program that can be recognised in its list of models.
+
+    Attributes:
+        limits: What it accepts.
+        lacks: Methods that this program does not have, although it has a route of this path.
+        instead: The hint for a method that it lacks.
+    """
+
+    limits: RouteLimits
+    lacks: Tuple[DecisionMethod, ...] = ()
+    instead: str = ""
+
+
+def _accept_model(model: str, locality: str) -> None:
+    """Accept every model. This function is the default of `DecisionDialect.check_model`."""
+
+
+class DecisionDialect(NamedTuple):
+    """How a kind of server makes decisions.
+
+    Attributes:
+        routes: The routes, in the order in which they are tried.
+        unsupported: Fields of `DecisionRequest` that cannot be sent, each with a hint.
+        check_model: Raises `LocalityError` for a model whose name shows that it runs outside of a
+            locality.
+        listing: Path of the list of models that shows the product; None if no list does.
+        read_product: Returns the name of the product in the JSON of that list; None if it is
+            unknown.
+        products: The products by name.
+    """
+
+    routes: Sequence[DecisionRoute]
+    unsupported: Mapping[str, str] = FrozenDict()
+    check_model: Callable[[str, str], None] = _accept_model
+    listing: Optional[str] = None
+    read_product: Callable[[Any], Optional[str]] = lambda data: None
+    products: Mapping[str, Product] = FrozenDict()
+
+
+def split(questions: Mapping[str, Question], most: Optional[int]) -> List[Mapping[str, Question]]:
+    """Return the questions in groups of at most `most`, in their order."""
+    names, size = list(questions), most or len(questions)
+    return [
+        NamedQuestions((name, questions[name]) for name in names[start : start + size])
+        for start in range(0, len(names), size)
+    ]
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def make_decision(
+    name: str,
+    question: Question,
+    source: DecisionMethod,
+    probabilities: Mapping[str, float],
+    record: Mapping[str, Any],
+    **facts: Any,
+) -> Decision:
+    """Return the decision for checked probabilities.
+
+    Args:
+        name: Name of the question.
+        question: The question.
+        source: The method.
+        probabilities: Probability of each answer, from `checked_probabilities`.
+        record: The server's record of the answer.
+        facts: Further fields of `Decision`.
+    """
+    return Decision(
+        name=name,
+        kind=question.kind,
+        source=source,
+        probabilities=FrozenDict(probabilities),
+        server_confidence=_finite(record.get("confidence")),
+        raw=record,
+        **facts,
+    )
+
+
+def refused(name: str, question: Question, source: DecisionMethod, record: Any) -> Decision:
+    """Return the decision for a question that the model refused to answer."""
+    return Decision(name=name, kind=question.kind, source=source, refused=True, raw=mapping(record))
+
+
+def checked_probabilities(answers: Sequence[str], found: Mapping[str, Any]) -> Dict[str, float]:
+    """Return the probability of each answer, in order and with a sum of 1.
+
+    Args:
+        answers: The possible answers.
+        found: The probabilities of the response.
+
+    Raises:
+        ProtocolError: A probability is missing, is not a number from 0 to 1, or belongs to no
+            answer; or their sum is not 1.
+    """
+    if len(found) > len(answers) or any(answer not in found for answer in answers):
+        unexpected(f"probability for each of the {len(answers)} answers of a question")
+    values = [_finite(found[answer]) for answer in answers]
+    numbers = [value for value in values if value is not None and 0 <= value <= 1 + _EXACT]
+    if len(numbers) < len(answers):
+        unexpected("probability that is a number from 0 to 1")
+    total = sum(numbers)
+    if not abs(total - 1) <= max(_TOLERANCE, _TOLERANCE_EACH * len(answers)) + _EXACT:
+        raise ProtocolError(f"the probabilities of an answer have the sum {total:.4g}, not 1")
+    scale = 1.0 if abs(total - 1) <= _EXACT else total
+    return {answer: value / scale for answer, value in zip(answers, numbers)}
+
+
+def read_yes_no(record: Mapping[str, Any], field: str) -> Dict[str, float]:
+    """Return the probabilities of a `YesNo`.
+
+    Some servers send the probability of yes alone, and some that of both answers, too.
+
+    Args:
+        record: The server's record of the answer.
+        field: Name of the field with the probability of yes.
+
+    Raises:
+        ProtocolError: It is missing or impossible, or the two do not agree.
+    """
+    yes, both = _finite(record.get(field)), pairs(record.get("probabilities"))
+    both = {_YES_NO.get(key.lower(), key): value for key, value in both.items()}
+    if yes is None or both:
+        found = checked_probabilities((YES, NO), both)
+        if yes is not None and abs(found[YES] - yes) > _TOLERANCE:
+            raise ProtocolError("an answer has two different probabilities of yes")
+        return found
+    return checked_probabilities((YES, NO), {YES: yes, NO: 1 - yes})
+
+
+# Names of the two answers, as servers write them.
+_YES_NO = {"true": YES, "false": NO, "yes": YES, "no": NO}
+
+
+def read_choice(question: Question, record: Mapping[str, Any]) -> Dict[str, float]:
+    """Return the probabilities of a `Choice`.
+
+    Raises:
+        ProtocolError: One is missing or impossible, or the option that the server names is not
+            the likeliest one.
+    """
+    found = checked_probabilities(question.answers, pairs(record.get("probabilities")))
+    for name in ("choice", "label"):
+        chosen = record.get(name)
+        if chosen is not None and found.get(_key(chosen), 0.0) < max(found.values()) - _ROUNDING:
+            raise ProtocolError("the option that the server names is not the likeliest one")
+    return found
+
+
+def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float]:
+    """Return the probabilities of a `Score`.
+
+    The keys of the server are the indexes of the levels, as numbers or as text.
+
+    Raises:
+        ProtocolError: One is missing or impossible, or the score or the order of the levels is
+            another one.
+    """
+    levels = question.answers
+    _check_legend(levels, record.get("legend"))
+    by_index = {index_of(key): value for key, value in pairs(record.get("probabilities")).items()}
+    by_level = {levels[i]: v for i, v in by_index.items() if i is not None and 0 <= i < len(levels)}
+    if len(by_level) < len(by_index):
+        unexpected("probability for each level of a score")
+    found = checked_probabilities(levels, by_level)
+    said = _finite(record.get("score"))
+    score = sum(index * share for index, share in enumerate(found.values()))
+    tolerance = max(_TOLERANCE, _TOLERANCE_EACH * len(levels)) * len(levels)
+    if said is not None and abs(said - score) > tolerance:
+        raise ProtocolError(f"the probabilities of a score give {score:.4g}, and not {said:.4g}")
+    return found
+
+
+def _check_legend(levels: Sequence[str], legend: Any) -> None:
+    """Check that the texts of the levels are in the order of the question.
+
+    A text that is not a level of the question says nothing about the order: a server may shorten
+    or translate the texts.
+
+    Raises:
+        ProtocolError: They are in another order.
+    """
+    texts = enumerate(legend) if isinstance(legend, list) else mapping(legend).items()
+    for key, text in texts:
+        index = index_of(key)
+        is_moved = isinstance(text, str) and text in levels and index != levels.index(text)
+        if is_moved:
+            raise ProtocolError("the server has changed the order of the levels of a score")
+
+
+def pairs(probabilities: Any) -> Dict[str, Any]:
+    """Return probabilities by their answer, from an object or from a list of objects.
+
+    Raises:
+        ProtocolError: There are two probabilities for one answer.
+    """
+    if not isinstance(probabilities, list):
+        return dict(mapping(probabilities))
+    records = mappings(probabilities)
+    found = {_key(item.get("value")): item.get("probability") for item in records}
+    if len(found) < len(probabilities):
+        raise ProtocolError("an answer has two probabilities for one option")
+    return found
+
+
+def _key(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _finite(value: Any) -> Optional[float]:
+    found = number(value)
+    return found if found is not None and isfinite(found) else None
+
+
+def mass_of(record: Mapping[str, Any], *names: str) -> Optional[float]:
+    """Return the share of the possible answers in the free distribution; None if it is unknown."""
+    found = next((_finite(record[name]) for name in names if name in record), None)
+    return None if found is None else min(max(found, 0.0), 1.0)
+
+
+def usage_of(data: Mapping[str, Any]) -> Usage:
+    """Read the token counts of a response with decisions."""
+    found = mapping(data.get("usage"))
+    read = mapping(found.get("input_tokens_details"))
+    cached = count(read.get("cached_tokens"))
+    written = mapping(found.get("output_tokens_details"))
+    return Usage(
+        prompt_tokens=count(found.get("input_tokens")),
+        completion_tokens=count(found.get("output_tokens")),
+        cached_tokens=count(found.get("prompt_eval_cached_count")) if cached is None else cached,
+        thinking_tokens=count(written.get("reasoning_tokens")),
+    )
+
+
+def decided(data: Mapping[str, Any], answers: Mapping[str, Decision]) -> Decided:
+    """Return the content of a response, with its answers read."""
+    return Decided(
+        answers=answers,
+        model=nonempty_text(data.get("model")),
+        usage=usage_of(data),
+        raw=data,
+    )
+
+
+def described(question: Question) -> Mapping[str, Optional[str]]:
+    """Return the descriptions of the answers of a `YesNo` or a `Choice`; None for none."""
+    if isinstance(question, YesNo):
+        return {YES: question.yes, NO: question.no}
+    return question.options if isinstance(question, Choice) else {}
+
+
+def texts_of(request: DecisionRequest) -> List[str]:
+    """Return the texts of a request that a person wrote, which no error may quote."""
+    found: List[str] = []
+    _collect(request.state, found)
+    for name, question in request.questions.items():
+        found.extend((name, question.question, *question.answers))
+        found.extend(filter(None, described(question).values()))
+    return found
+
+
+def _collect(value: Any, found: List[str]) -> None:
+    """Add the texts in a JSON value to a list."""
+    if isinstance(value, str):
+        found.append(value)
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            _collect(item, found)

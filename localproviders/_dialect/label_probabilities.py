@@ -1,0 +1,105 @@
+"""Probabilities of the answers to a question, from a model's probabilities of the next token."""
+
+from __future__ import annotations
+
+from math import exp
+from typing import Dict, List, NamedTuple, Sequence, Tuple
+
+from localproviders.errors import ProtocolError
+from localproviders.types.responses import TokenLogprob
+
+# Number of tokens that the error about a small mass contains.
+_LIKELIEST = 3
+
+# Characters that models write around a label in the same token: blanks, quotes, brackets, and the
+# marks of emphasis. The others are the blanks and the line break of vocabularies that a server
+# does not decode.
+_AROUND = " \t\r\n\"'`*_()[]{}<>.,:;" + "\u2581\u0120\u010a"
+
+# Servers compute with 32-bit numbers, so the sum of their probabilities has about this error.
+_ROUNDING = 1e-6
+
+# The logarithm of a probability can be slightly above 0 because of rounding, but not more.
+_MOST_LOGPROB = 0.01
+
+
+class Reading(NamedTuple):
+    """The probabilities of the labels of one question.
+
+    Attributes:
+        probabilities: The probability of each label among the labels, in their order. The sum is
+            1. If all probabilities of the list are zero, so are these.
+        mass: Share of the labels in all tokens, as far as the list shows them.
+        missing: Indexes of the labels that are not in the list.
+        uncertainty: How much too high the sum of the missing labels in `probabilities` can be.
+            A missing label has the highest probability that it can have.
+        likeliest: The likeliest tokens of the list.
+    """
+
+    probabilities: Tuple[float, ...]
+    mass: float
+    missing: Tuple[int, ...]
+    uncertainty: float
+    likeliest: Tuple[TokenLogprob, ...]
+
+
+def label_of(token: str) -> str:
+    """Return a token without the blanks, quotes and brackets around it.
+
+    Models have several tokens for a label, such as ``A`` and the same letter after a blank.
+    """
+    return token.strip(_AROUND)
+
+
+def read_labels(tokens: Sequence[TokenLogprob], labels: Sequence[str]) -> Reading:
+    """Read the probabilities of labels from the first token of an answer.
+
+    A label that is not in the list is not impossible. It is at most as likely as the least likely
+    token of the list, and all missing labels together have at most the rest of the probability.
+
+    Args:
+        tokens: The log-probabilities of the answer's tokens, with their alternatives.
+        labels: The labels.
+
+    Raises:
+        ProtocolError: There is no log-probability, or one that is not possible.
+    """
+    shown = _shown(tokens)
+    weights = [exp(min(token.logprob, 0.0)) for token in shown]
+    found: Dict[str, float] = {}
+    for token, weight in zip(shown, weights):
+        label = label_of(token.token)
+        found[label] = found.get(label, 0.0) + weight
+    missing = tuple(index for index, label in enumerate(labels) if label not in found)
+    rest = max(0.0, 1.0 - sum(weights)) + _ROUNDING
+    # A little less, so that a missing label is never the likeliest one, not even in a tie.
+    bound = min(min(weights), rest / len(missing)) * (1 - 1e-9) if missing else 0.0
+    mass = sum(found.get(label, 0.0) for label in labels)
+    total = mass + bound * len(missing)
+    shares = [found.get(label, bound) / total if mass else 0.0 for label in labels]
+    return Reading(
+        probabilities=tuple(shares),
+        mass=min(mass, 1.0),
+        missing=missing,
+        uncertainty=bound * len(missing) / total if mass else 1.0,
+        likeliest=tuple(
+            token.replace(top=()) if token.top else token for token in shown[:_LIKELIEST]
+        ),
+    )
+
+
+def _shown(tokens: Sequence[TokenLogprob]) -> List[TokenLogprob]:
+    """Return the first token and its alternatives, the likeliest first.
+
+    The list of alternatives can lack the token itself, which is then one more.
+    """
+    if not tokens:
+        raise ProtocolError("the answer has no log-probabilities")
+    first = tokens[0]
+    shown = [*first.top]
+    if all(other.token != first.token for other in shown):
+        shown.append(first)
+    if not all(token.logprob <= _MOST_LOGPROB for token in shown):  # NaN is not, either
+        raise ProtocolError("the answer has a log-probability that is not a number up to 0")
+    shown.sort(key=lambda token: -token.logprob)
+    return shown

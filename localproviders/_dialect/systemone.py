@@ -1,0 +1,118 @@
+"""The JSON of the route ``/v1/systemone``, which several kinds of servers have. No I/O."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Mapping, Sequence
+
+from localproviders._decision_verbs import DecisionRequest
+from localproviders._dialect.common import checked, unexpected
+from localproviders._dialect.decisions import (
+    Decided,
+    decided,
+    described,
+    make_decision,
+    mass_of,
+    read_choice,
+    read_score,
+    read_yes_no,
+    refused,
+)
+from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.values import mapping
+from localproviders.types.decisions import Decision
+from localproviders.types.messages import Image
+from localproviders.types.questions import NO, YES, Choice, DecisionMethod, Question, Score, YesNo
+
+#: The method that stands for this route.
+SYSTEMONE: DecisionMethod = "systemone"
+
+# Keys of the descriptions of yes and no.
+_KEYS: Mapping[str, str] = {YES: "true", NO: "false"}
+# Names of our kinds of questions on this route.
+_TYPES: Mapping[str, str] = {"yes_no": "noul", "choice": "choice", "score": "score"}
+
+
+def systemone_payload(
+    model: str,
+    request: DecisionRequest,
+    questions: Mapping[str, Question],
+    image_form: Callable[[Image], str] = lambda image: image.data_uri,
+) -> Dict[str, Any]:
+    """Return the JSON of a request.
+
+    Args:
+        model: Name of the model.
+        request: The request.
+        questions: Those of its questions that are sent.
+        image_form: Returns the text that stands for an image.
+    """
+    payload: Dict[str, Any] = {
+        "model": model,
+        "state": request.state,
+        "questions": {name: _question(question) for name, question in questions.items()},
+    }
+    if request.images:
+        payload["images"] = [image_form(image) for image in request.images]
+    return payload
+
+
+def _question(question: Question) -> Dict[str, Any]:
+    made: Dict[str, Any] = {
+        "type": _TYPES[question.kind],
+        "instructions": question.question,
+        "criteria": _criteria(question),
+    }
+    if not made["criteria"]:  # Ollama refuses null
+        del made["criteria"]
+    return made
+
+
+def _criteria(question: Question) -> Any:
+    if isinstance(question, Choice):
+        return dict(question.options)
+    if isinstance(question, Score):
+        return list(question.levels)
+    texts = {_KEYS[answer]: text for answer, text in described(question).items()}
+    return {key: text for key, text in texts.items() if text is not None}
+
+
+def parse_systemone(data: Any, questions: Mapping[str, Question], rules: Sequence[Rule]) -> Decided:
+    """Read the answers to questions.
+
+    Args:
+        data: The parsed JSON.
+        questions: The questions of the request.
+        rules: The rules that choose the error class by the server's text.
+
+    Raises:
+        ProviderError: The response is an error; or an answer is missing, or its probabilities are
+            incomplete or impossible.
+    """
+    data = checked(data, rules)
+    answers, extra = mapping(data.get("answers")), mapping(data.get("diagnostics"))
+    found = {
+        name: _decision(name, question, answers.get(name), mapping(extra.get(name)))
+        for name, question in questions.items()
+    }
+    return decided(data, found)
+
+
+def _decision(
+    name: str, question: Question, record: Any, diagnostics: Mapping[str, Any]
+) -> Decision:
+    if not isinstance(record, dict):
+        unexpected("answer to one of the questions")
+    if record.get("type") == "refusal":
+        return refused(name, question, SYSTEMONE, record)
+    if record.get("type", _TYPES[question.kind]) != _TYPES[question.kind]:
+        unexpected(f"answer of the type {_TYPES[question.kind]!r} to a question of this type")
+    mass = mass_of({**diagnostics, **record}, "label_mass", "x_label_mass")
+    return make_decision(
+        name, question, SYSTEMONE, _probabilities(question, record), record, mass=mass
+    )
+
+
+def _probabilities(question: Question, record: Mapping[str, Any]) -> Dict[str, float]:
+    if isinstance(question, YesNo):
+        return read_yes_no(record, "noul")
+    return (read_choice if isinstance(question, Choice) else read_score)(question, record)

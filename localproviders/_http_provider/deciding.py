@@ -1,0 +1,419 @@
+"""One call of `decide`: choose a route, check its limits, send the questions, join the answers."""
+
+from __future__ import annotations
+
+import re
+import time
+from functools import partial, reduce
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence
+
+from localproviders._address import literal
+from localproviders._decision_verbs import DecisionRequest
+from localproviders._dialect.decisions import (
+    Decided,
+    DecisionDialect,
+    DecisionRoute,
+    Product,
+    RouteLimits,
+    split,
+    texts_of,
+)
+from localproviders._http.deadline import Call
+from localproviders._http.resolve import check_place
+from localproviders._http.transport import Payload, Transport
+from localproviders._http_provider import decide_by_logprobs
+from localproviders._http_provider.call_runner import CallRunner
+from localproviders._http_provider.decide_by_logprobs import LabellingProvider
+from localproviders._http_provider.embedding import sum_fields
+from localproviders._http_provider.sending import Sending, SendingProvider
+from localproviders.errors import (
+    AuthenticationError,
+    CapabilityError,
+    ContextOverflowError,
+    ModelError,
+    ProviderError,
+    RequestRejectedError,
+    ServerBusyError,
+    ServerError,
+    UnsupportedError,
+)
+from localproviders.telemetry import take_verb
+from localproviders.types.decisions import Decisions
+from localproviders.types.limits import CancelToken, Timeout
+from localproviders.types.questions import Choice, Question, Score
+from localproviders.types.requests import CompletionRequest
+from localproviders.types.responses import CompletionChunk, Timings
+
+# Seconds for which a missing route, or the product of a server, is remembered. A server may be
+# updated or replaced while the provider lives.
+_REMEMBERED_S = 60.0
+
+# Status codes of responses for a path that does not exist.
+_NOT_FOUND_STATUSES = (404, 405)
+_NOT_IMPLEMENTED, _TOO_LARGE = 501, 413
+
+_OTHER_WAY = (
+    'to ask a chat model, pass method="logprobs"; a decision model has `decision` in its '
+    "model_capabilities()"
+)
+_FEWER = "leave some out, or group them in several questions"
+
+# The requests of decisions have no fields of chats, but the check of the served model reads some.
+_NO_CHAT = CompletionRequest(prompt="-")
+
+
+# The dialect of a kind of provider that does not define one.
+_NO_ROUTES = DecisionDialect(routes=())
+
+
+class DecidingHTTPProvider(SendingProvider, LabellingProvider, Protocol):
+    """The members of a provider over HTTP that `Deciding` uses."""
+
+    _runner: CallRunner
+    _transport: Transport
+
+    def _choose_model(
+        self, requested: Optional[str], timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> str:
+        """Return the model of the request, or else the model of the provider."""
+        ...
+
+    def _check_locality(self, model: str, call: Call) -> None:
+        """Check that the locality allows sending the prompt to this model."""
+
+    def _check_chunk(
+        self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
+    ) -> Optional[str]:
+        """Check the model that a response names; return a warning, or None."""
+
+
+class Deciding:
+    """The decisions of one provider: its routes, and what is known about its server.
+
+    Args:
+        wire: The wire module of the dialect, whose `DECISIONS` says how its servers decide; None
+            for a kind without routes for decisions.
+    """
+
+    def __init__(self, wire: Any) -> None:
+        self._dialect: DecisionDialect = _NO_ROUTES if wire is None else wire.DECISIONS
+        #: Time until which a route counts as missing, by its method.
+        self._missing: Dict[str, float] = {}
+        #: The product, and the time until which it is remembered.
+        self._product: Optional[Product] = None
+        self._product_until = 0.0
+
+    def prepare(
+        self,
+        provider: DecidingHTTPProvider,
+        request: DecisionRequest,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+    ) -> DecisionRequest:
+        """Choose the model, and check what can be checked without a request.
+
+        Raises:
+            ConfigurationError: No model is named.
+            UnsupportedError: The provider does not have this method or option.
+            LocalityError: The address, or the model by its name, is outside of the locality.
+        """
+        settings = provider.settings
+        model = provider._choose_model(request.model, timeout, cancel)
+        host = settings.endpoint.host
+        if literal(host) is not None and not settings.proxies:
+            check_place(host, host, settings.locality)
+        self._dialect.check_model(model, settings.locality)
+        self._check_fields(provider.name, request)
+        return request.replace(model=model)
+
+    def decide(
+        self,
+        provider: DecidingHTTPProvider,
+        request: DecisionRequest,
+        timeout: Timeout,
+        cancel: Optional[CancelToken],
+    ) -> Decisions:
+        """Answer the questions about one state.
+
+        Raises:
+            ProviderError: See `ModelProvider.decide`.
+        """
+        operation = take_verb("decide")
+        model = provider._choose_model(request.model, timeout, cancel)
+        self._check_fields(provider.name, request)
+        return provider._runner.run(
+            partial(self._decisions, provider, request, model),
+            timeout=timeout,
+            cancel=cancel,
+            operation=operation,
+            model=model,
+            task="decision",
+            texts=lambda: texts_of(request),
+            facts=_facts,
+        )
+
+    def _check_fields(self, name: str, request: DecisionRequest) -> None:
+        """Check that the provider has the method and the options of the request.
+
+        Raises:
+            UnsupportedError: It does not.
+        """
+        for field, hint in self._dialect.unsupported.items():
+            if getattr(request, field):
+                raise UnsupportedError(f"{name} does not support {field}", hint=hint, provider=name)
+        known = [route.method for route in self._dialect.routes]
+        if request.method not in (None, "logprobs", *known):
+            raise _no_route(name, request.method or "", known)
+
+    def _decisions(
+        self, provider: DecidingHTTPProvider, request: DecisionRequest, model: str, call: Call
+    ) -> Decisions:
+        provider._check_locality(model, call)
+        found = self._decided(provider, request, model, call)
+        _check_masses(found, request.min_mass)
+        return Decisions(
+            model=found.model or model,
+            provider=provider.name,
+            endpoint=provider.settings.endpoint.url,
+            answers=found.answers,
+            usage=found.usage,
+            timings=Timings(total_s=call.elapsed_s),
+            server_timings=found.server_timings,
+            warnings=found.warnings,
+            attempts=found.attempts,
+            raw=found.raw,
+        )
+
+    def _decided(
+        self, provider: DecidingHTTPProvider, request: DecisionRequest, model: str, call: Call
+    ) -> Decided:
+        """Decide by the first route that the server has, or else by log-probabilities."""
+        for route in self._routes(request):
+            try:
+                self._check_limits(provider, route, request, call)
+                return self._by_route(provider, route, request, model, call)
+            except ProviderError as error:
+                if not _means_no_route(error):
+                    raise
+                self._missing[route.method] = time.monotonic() + _REMEMBERED_S
+                if request.method == route.method:
+                    others = [each.method for each in self._dialect.routes if each != route]
+                    raise _no_route(provider.name, route.method, others, error) from None
+        return decide_by_logprobs.decide(provider, request, model, call)
+
+    def _routes(self, request: DecisionRequest) -> Iterator[DecisionRoute]:
+        """Yield the routes to try for a request."""
+        now = time.monotonic()
+        for route in self._dialect.routes:
+            is_missing = self._missing.get(route.method, 0.0) > now
+            if request.method == route.method or (request.method is None and not is_missing):
+                yield route
+
+    # --- the limits of a server ---------------------------------------------------------------
+
+    def _check_limits(
+        self,
+        provider: DecidingHTTPProvider,
+        route: DecisionRoute,
+        request: DecisionRequest,
+        call: Call,
+    ) -> None:
+        """Check a request against the limits of a route.
+
+        Raises:
+            UnsupportedError: The server does not have the route, or the request exceeds a limit.
+        """
+        limits = self._limits(provider, route, request, call)
+        rows = (("options", Choice, limits.options), ("levels", Score, limits.levels))
+        for number, question in enumerate(request.questions.values(), 1):
+            for what, kind, most in rows:
+                if isinstance(question, kind) and most and len(question.answers) > most:
+                    found = f"question {number} has {len(question.answers)} {what}"
+                    raise _exceeds(provider.name, f"{found}, but at most {most} are accepted")
+        if limits.images is not None and len(request.images) > limits.images:
+            found = f"there are {len(request.images)} images"
+            raise _exceeds(provider.name, f"{found}, but at most {limits.images} are accepted")
+
+    def _limits(
+        self,
+        provider: DecidingHTTPProvider,
+        route: DecisionRoute,
+        request: DecisionRequest,
+        call: Call,
+    ) -> RouteLimits:
+        """Return the limits of a route. The product is asked for only if it may matter.
+
+        Raises:
+            UnsupportedError: The product has another route of this path.
+        """
+        limits = route.limits
+        # The same path can belong to another route, which only the product tells.
+        may_be_other = any(route.method in each.lacks for each in self._dialect.products.values())
+        if may_be_other or request.images or len(request.questions) > (limits.questions or 0):
+            product = self._ask_product(provider, call)
+            if product is not None and route.method in product.lacks:
+                raise UnsupportedError(
+                    f"{provider.name} does not support method={route.method!r}",
+                    hint=product.instead,
+                    status=_NOT_FOUND_STATUSES[0],
+                )
+            return limits if product is None else product.limits
+        return limits
+
+    def _ask_product(self, provider: DecidingHTTPProvider, call: Call) -> Optional[Product]:
+        """Ask the server for its product; return None if it does not tell one."""
+        dialect, now = self._dialect, time.monotonic()
+        if dialect.listing is not None and self._product_until < now:
+            try:
+                data = provider._transport.json("GET", dialect.listing, call=call)
+                name = dialect.read_product(data)
+            except ServerBusyError:
+                raise
+            except (ServerError, ModelError, AuthenticationError, UnsupportedError):
+                name = None  # the request itself will show what is wrong
+            self._product = dialect.products.get(name or "")
+            self._product_until = now + _REMEMBERED_S
+        return self._product
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def _by_route(
+        self,
+        provider: DecidingHTTPProvider,
+        route: DecisionRoute,
+        request: DecisionRequest,
+        model: str,
+        call: Call,
+    ) -> Decided:
+        """Send the questions in as few requests as the route accepts, and join the answers."""
+        most = self._limits(provider, route, request, call).questions
+        parts = [
+            self._ask(provider, route, request, questions, model, call)
+            for questions in split(request.questions, most)
+        ]
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def _ask(
+        self,
+        provider: DecidingHTTPProvider,
+        route: DecisionRoute,
+        request: DecisionRequest,
+        questions: Mapping[str, Question],
+        model: str,
+        call: Call,
+    ) -> Decided:
+        """Send one request, and return its answers."""
+
+        def make(_: Call) -> Any:
+            return route.path, Payload(route.make(model, request, questions)), None
+
+        sending = Sending(provider, model, call, make)
+        while True:
+            try:
+                path, body, _, _ = sending.prepare()
+                answer = provider._transport.open(
+                    "POST", path, call=call, body=body, attempts=sending.attempts
+                )
+                found = route.read(provider._transport.parse(answer), questions)
+                break
+            except ProviderError as error:
+                sending.recover(_explained(error))
+        chunk = CompletionChunk(model=found.model, raw=found.raw)
+        warning = provider._check_chunk(_NO_CHAT, model, chunk, call)
+        warnings = [*sending.accepted(), *filter(None, [warning])]
+        return found._replace(warnings=tuple(warnings), attempts=answer.attempts)
+
+
+def _facts(done: Decisions) -> Mapping[str, Any]:
+    """Return the facts of the ``finished`` event."""
+    return {
+        "prompt_tokens": done.usage.prompt_tokens,
+        "completion_tokens": done.usage.completion_tokens,
+        "served_model": done.model,
+        "attempts": done.attempts,
+    }
+
+
+def _means_no_route(error: ProviderError) -> bool:
+    """Return whether an error means that the server does not have the route."""
+    if type(error) is UnsupportedError:
+        # LM Studio sends status 200 for an unknown path. Our own checks have no text of a server.
+        return error.status in _NOT_FOUND_STATUSES or bool(error.server_message)
+    return type(error) is RequestRejectedError and error.status in _NOT_FOUND_STATUSES
+
+
+def _no_route(
+    name: str, method: str, others: Sequence[str], cause: Optional[ProviderError] = None
+) -> UnsupportedError:
+    """Return the error for a method that the server does not have."""
+    words = " or ".join(f'"{other}"' for other in (*others, "logprobs"))
+    more = f"; {cause.hint}" if cause is not None and cause.hint else ""
+    return UnsupportedError(
+        f"{name} does not support method={method!r}",
+        hint=f"pass method={words}{more}",
+        provider=name,
+        status=None if cause is None else cause.status,
+    )
+
+
+def _exceeds(name: str, what: str) -> UnsupportedError:
+    return UnsupportedError(f"{what} by {name}", hint=_FEWER)
+
+
+def _explained(error: ProviderError) -> ProviderError:
+    """Return the error of a request for decisions in its class, with its hint.
+
+    A server says in different ways that the model is no decision model, and that the text is too
+    long.
+    """
+    made = error
+    if error.status == _TOO_LARGE and type(error) is RequestRejectedError:
+        made = ContextOverflowError(
+            error.message,
+            hint="shorten the state",
+            status=error.status,
+            server_message=error.server_message,
+        )
+    elif error.status == _NOT_IMPLEMENTED and type(error) is ServerError and error.server_message:
+        made = CapabilityError(
+            error.message,
+            evidence=error.server_message,
+            hint=error.hint,
+            status=error.status,
+            server_message=error.server_message,
+        )
+    is_about_images = re.search(r"\b(image|mmproj)", error.server_message or "", re.IGNORECASE)
+    if isinstance(made, CapabilityError) and not is_about_images:
+        made.hint = _OTHER_WAY
+    return made
+
+
+def _check_masses(found: Decided, min_mass: float) -> None:
+    """Check that the model meant to give one of the answers, where its mass is known.
+
+    Raises:
+        CapabilityError: The mass is below the threshold.
+    """
+    for number, decision in enumerate(found.answers.values(), 1):
+        if decision.mass is not None and decision.mass < min_mass:
+            raise CapabilityError(
+                f"the possible answers to question {number} have a share of {decision.mass:.3g} "
+                f"in what the model would write, and min_mass is {min_mass:g}",
+                hint="the model did not mean to answer: ask in other words, use another model, or "
+                "accept the answer with a lower min_mass",
+                mass=decision.mass,
+            )
+
+
+def _joined(parts: Sequence[Decided]) -> Decided:
+    """Return the content of several responses about one state as one."""
+    warnings: List[str] = []
+    for part in parts:
+        warnings += [warning for warning in part.warnings if warning not in warnings]
+    return parts[-1]._replace(
+        answers={name: answer for part in parts for name, answer in part.answers.items()},
+        usage=reduce(sum_fields, (part.usage for part in parts)),
+        server_timings=reduce(sum_fields, (part.server_timings for part in parts)),
+        warnings=tuple(warnings),
+        attempts=max(part.attempts for part in parts),
+    )

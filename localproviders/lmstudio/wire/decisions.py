@@ -1,0 +1,17 @@
+"""Decisions of LM Studio: the routes ``/v1/systemone`` and ``/v1/decisions``. No I/O."""
+
+from __future__ import annotations
+
+from localproviders._dialect.decisions import DecisionDialect, RouteLimits
+from localproviders.lmstudio.wire.errors import RULES
+from localproviders.openai_compatible.wire.decisions import routes
+
+# LM Studio documents no limits (docs/reference/decisions.md, "Limits"). It refuses what it does not
+# accept.
+_LIMITS = RouteLimits(64, 255, 10)
+
+#: The decisions of LM Studio.
+DECISIONS = DecisionDialect(
+    routes=routes("/v1", RULES, _LIMITS, _LIMITS),
+    unsupported={"keep_alive": "call load(model, keep_alive=...) before"},
+)

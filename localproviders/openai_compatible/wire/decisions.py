@@ -1,0 +1,206 @@
+"""Decisions in OpenAI's dialect: the routes ``/v1/systemone`` and ``/v1/decisions``. No I/O."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from localproviders._decision_verbs import DecisionRequest
+from localproviders._dialect.common import checked, unexpected
+from localproviders._dialect.decisions import (
+    Decided,
+    DecisionDialect,
+    DecisionRoute,
+    Product,
+    RouteLimits,
+    decided,
+    described,
+    make_decision,
+    read_choice,
+    read_score,
+    read_yes_no,
+    refused,
+)
+from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.systemone import SYSTEMONE, parse_systemone, systemone_payload
+from localproviders._dialect.values import mapping, mappings
+from localproviders.errors import ProtocolError
+from localproviders.openai_compatible.wire.errors import RULES
+from localproviders.types.decisions import Decision
+from localproviders.types.questions import Choice, DecisionMethod, Question, Score, State, YesNo
+
+#: The method that stands for the route ``/v1/decisions``.
+DECISIONS_METHOD: DecisionMethod = "decisions"
+
+# Names of our kinds of questions on this route.
+_TYPES: Mapping[str, str] = {"yes_no": "predicate", "choice": "choice", "score": "score"}
+
+_PRIVATE = (
+    "the /v1/decisions of SGLang has another form than that of OpenAI, but its /v1/systemone has "
+    "the usual one"
+)
+
+
+def decisions_payload(
+    model: str, request: DecisionRequest, questions: Mapping[str, Question]
+) -> Dict[str, Any]:
+    """Return the JSON of a request to ``/v1/decisions``.
+
+    Args:
+        model: Name of the model.
+        request: The request.
+        questions: Those of its questions that are sent.
+    """
+    asked = [_question(name, question) for name, question in questions.items()]
+    return {"model": model, "input": _input(request), "questions": asked}
+
+
+def _input(request: DecisionRequest) -> Any:
+    """Return the state: a text as it is, and anything else as the parts of a message."""
+    if isinstance(request.state, str) and not request.images:
+        return request.state
+    images = [{"type": "input_image", "image_url": image.data_uri} for image in request.images]
+    return [{"type": "message", "role": "user", "content": [_part(request.state), *images]}]
+
+
+def _part(state: State) -> Dict[str, Any]:
+    if isinstance(state, str):
+        return {"type": "input_text", "text": state}
+    return {"type": "input_json", "data": state}
+
+
+def _question(name: str, question: Question) -> Dict[str, Any]:
+    made = {
+        "type": _TYPES[question.kind],
+        "name": name,
+        "instructions": question.question,
+    }
+    if isinstance(question, YesNo):  # this route has no field for the two descriptions
+        both = (("Yes", question.yes), ("No", question.no))
+        lines = [f"{answer}: {text}" for answer, text in both if text is not None]
+        return {**made, "instructions": "\n".join([question.question, *lines])}
+    if isinstance(question, Choice):
+        return {**made, "choices": [_option(*pair) for pair in described(question).items()]}
+    return {**made, "levels": [{"label": level} for level in question.answers]}
+
+
+def _option(value: str, description: Optional[str]) -> Dict[str, Any]:
+    if description is None:
+        return {"value": value}
+    return {"value": value, "description": description}
+
+
+def parse_decisions(
+    data: Any, questions: Mapping[str, Question], rules: Sequence[Rule] = RULES
+) -> Decided:
+    """Read the answers of ``/v1/decisions``, which have the order of the questions.
+
+    Args:
+        data: The parsed JSON.
+        questions: The questions of the request.
+        rules: The rules that choose the error class by the server's text.
+
+    Raises:
+        ProviderError: The response is an error; or an answer is missing, or its probabilities are
+            incomplete or impossible.
+    """
+    data = checked(data, rules)
+    if isinstance(data.get("answers"), dict):
+        raise ProtocolError("the answers are not a list", hint=_PRIVATE)
+    records = _in_order(list(questions), mappings(data.get("answers")))
+    found = {
+        name: _decision(name, question, record)
+        for (name, question), record in zip(questions.items(), records)
+    }
+    return decided(data, found)
+
+
+def _in_order(
+    names: Sequence[str], records: Sequence[Mapping[str, Any]]
+) -> List[Mapping[str, Any]]:
+    """Return the records of the questions, by their names where the server sends names.
+
+    Raises:
+        ProtocolError: There is not one record for each question.
+    """
+    if len(records) != len(names):
+        unexpected(f"answer to each of the {len(names)} questions")
+    by_name = {record.get("name"): record for record in records}
+    if by_name.keys() == {None}:
+        return list(records)
+    if by_name.keys() != {*names}:
+        unexpected("answer with the name of each question")
+    return [by_name[name] for name in names]
+
+
+def _decision(name: str, question: Question, record: Mapping[str, Any]) -> Decision:
+    if record.get("type") == "refusal":
+        return refused(name, question, DECISIONS_METHOD, record)
+    if record.get("type", _TYPES[question.kind]) != _TYPES[question.kind]:
+        unexpected(f"answer of the type {_TYPES[question.kind]!r} to a question of this type")
+    probabilities = _probabilities(question, record)
+    return make_decision(name, question, DECISIONS_METHOD, probabilities, record)
+
+
+def _probabilities(question: Question, record: Mapping[str, Any]) -> Dict[str, float]:
+    if isinstance(question, YesNo):
+        return read_yes_no(record, "probability")
+    return (read_score if isinstance(question, Score) else read_choice)(question, record)
+
+
+# What several servers accept (docs/reference/decisions.md, "Limits"). An unknown server gets at
+# most the number of questions that all accept, and no more options than one of them accepts.
+_MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS = 64, 255, 10
+_UNKNOWN = RouteLimits(_MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS)
+_OPENAI = RouteLimits(400, 255, 10)
+
+_PRODUCTS: Mapping[str, Product] = {
+    "llamacpp": Product(RouteLimits(None, 255, 10, images=8)),
+    "vllm": Product(RouteLimits(64, 26, 10, images=0)),
+    "sglang": Product(
+        RouteLimits(None, 255, 10, images=0), lacks=(DECISIONS_METHOD,), instead=_PRIVATE
+    ),
+}
+
+
+def read_product(data: Any) -> Optional[str]:
+    """Return the product that owns the models of a list; None if the list does not tell one."""
+    owners = {record.get("owned_by") for record in mappings(mapping(data).get("data"))}
+    return next((owner for owner in owners if owner in _PRODUCTS), None)
+
+
+def routes(prefix: str, rules: Sequence[Rule], *limits: RouteLimits) -> Tuple[DecisionRoute, ...]:
+    """Return the two routes of a server.
+
+    Args:
+        prefix: Text before the paths.
+        rules: The rules that choose the error class by the server's text.
+        limits: What ``/v1/systemone`` and ``/v1/decisions`` accept.
+    """
+    systemone, decisions = limits
+    return (
+        DecisionRoute(
+            SYSTEMONE,
+            f"{prefix}/systemone",
+            systemone_payload,
+            partial(parse_systemone, rules=rules),
+            systemone,
+        ),
+        DecisionRoute(
+            DECISIONS_METHOD,
+            f"{prefix}/decisions",
+            decisions_payload,
+            partial(parse_decisions, rules=rules),
+            decisions,
+        ),
+    )
+
+
+#: The decisions of a server with OpenAI's dialect.
+DECISIONS = DecisionDialect(
+    routes=routes("", RULES, _UNKNOWN, _OPENAI),
+    unsupported={"keep_alive": "this kind of server keeps its model loaded"},
+    listing="/models",
+    read_product=read_product,
+    products=_PRODUCTS,
+)

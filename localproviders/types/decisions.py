@@ -1,0 +1,291 @@
+"""Results of `decide`: for each question, its answer and the probabilities of all answers."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, Mapping, NoReturn, Optional, Tuple, Union
+
+from localproviders import errors
+from localproviders._did_you_mean import did_you_mean
+from localproviders._record import (
+    CONTENT,
+    RAW,
+    FrozenDict,
+    Line,
+    Record,
+    field,
+    loads,
+    loads_each,
+    record,
+)
+from localproviders._redact import on_screen, shortened
+from localproviders._signatures import Self
+from localproviders.errors import AnswerError, ProviderError
+from localproviders.types.questions import YES, DecisionMethod
+from localproviders.types.responses import (
+    ServerAttempt,
+    ServerTimings,
+    Timings,
+    Usage,
+    count_of,
+    facts_and_warnings,
+    in_list,
+)
+
+# The attribute for the answer of each kind of question.
+_OWN_ATTRIBUTES = {"yes_no": "probability", "choice": "choice", "score": "score"}
+# The probability from which on the answer of a `YesNo` is yes.
+_HALF = 0.5
+
+
+@record
+class Decision(Line):
+    """The answer to one question, with the probability of each possible answer.
+
+    Its `str` is one line with the answer. The probabilities of two servers, or of two models,
+    cannot be compared.
+
+    Attributes:
+        name: Name of the question.
+        kind: Kind of the question: ``yes_no``, ``choice`` or ``score``.
+        source: The method that gave the probabilities: ``systemone``, ``decisions`` or
+            ``logprobs``.
+        probabilities: Probability of each possible answer, in the order of the question. The keys
+            are ``yes`` and ``no``, the options, or the levels. The sum is 1. Empty if the model
+            refused to answer.
+        mass: Share of the possible answers in the model's free distribution of the next token,
+            from 0 to 1. If it is small, the model did not mean to give any of these answers. None
+            if it is not known.
+        server_confidence: The server's own measure of confidence. Servers use different formulas,
+            so their values cannot be compared. None if the server sends none.
+        refused: Whether the model refused to answer this question.
+        raw: The server's record of this answer.
+    """
+
+    name: str = field(metadata=CONTENT)
+    kind: str
+    source: DecisionMethod
+    probabilities: Mapping[str, float] = field(default_factory=FrozenDict, metadata=CONTENT)
+    mass: Optional[float] = None
+    server_confidence: Optional[float] = None
+    refused: bool = False
+    raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)
+
+    def __post_init__(self) -> None:
+        self._freeze("probabilities")
+
+    @property
+    def confidence(self) -> float:
+        """Distance between the two largest probabilities: 0 is a tie, 1 is certain."""
+        first, second = sorted([*self.probabilities.values(), 0.0, 0.0], reverse=True)[:2]
+        return first - second
+
+    @property
+    def answer(self) -> Union[bool, str, float]:
+        """The answer: True or False, the likeliest option, or the score.
+
+        It is True if the probability of yes is at least 0.5.
+
+        Raises:
+            AnswerError: The model refused to answer this question.
+        """
+        if self.kind == "yes_no":
+            return self.probability >= _HALF
+        return self.choice if self.kind == "choice" else self.score
+
+    @property
+    def probability(self) -> float:
+        """The probability of yes.
+
+        Raises:
+            AnswerError: The model refused to answer this question.
+            TypeError: The question is not a `YesNo`.
+        """
+        return self._answered("probability")[YES]
+
+    @property
+    def choice(self) -> str:
+        """The likeliest option: of several that are equally likely, the first.
+
+        Raises:
+            AnswerError: The model refused to answer this question.
+            TypeError: The question is not a `Choice`.
+        """
+        found = self._answered("choice")
+        return max(found, key=found.__getitem__)
+
+    @property
+    def score(self) -> float:
+        """The mean of the levels: 0 is the lowest level, and a score may lie between two levels.
+
+        Raises:
+            AnswerError: The model refused to answer this question.
+            TypeError: The question is not a `Score`.
+        """
+        found = self._answered("score")
+        return sum(level * share for level, share in enumerate(found.values()))
+
+    def _answered(self, attribute: str) -> Mapping[str, float]:
+        own = _OWN_ATTRIBUTES.get(self.kind, "raw")
+        if attribute != own:
+            raise TypeError(f"{attribute} is not for a question of kind {self.kind!r}; use {own}")
+        if self.refused:
+            raise AnswerError(
+                "the model refused to answer this question",
+                hint="look at `refused` before you read the answer",
+            )
+        return self.probabilities
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return the decision as plain JSON types, with `answer` and `confidence`.
+
+        Fields that have their default, and the server's record, are left out.
+        """
+        found = super().to_dict()
+        return (
+            found
+            if self.refused
+            else {**found, "answer": self.answer, "confidence": self.confidence}
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Build a decision from a dictionary that `to_dict` returned.
+
+        Raises:
+            ValueError: A key is not a field of this class, or a required field is missing.
+        """
+        return super().from_dict({k: v for k, v in data.items() if k not in _COMPUTED})
+
+    def __str__(self) -> str:
+        return shortened(f"{self.name}: {self._in_words()}")
+
+    def _in_words(self) -> str:
+        if self.refused:
+            return "refused"
+        sure = f"confidence {self.confidence:.2f}"
+        if self.kind == "score":
+            return f"{self.score:.2f} ({sure})"
+        answer = max(self.probabilities, key=self.probabilities.__getitem__, default="")
+        if self.kind == "yes_no":
+            answer = "yes" if self.answer else "no"
+        return f"{answer} {self.probabilities.get(answer, 0.0):.2f} ({sure})"
+
+
+# Keys of `Decision.to_dict` that are not fields.
+_COMPUTED = ("answer", "confidence")
+
+
+def _load_answers(answers: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Decision]:
+    return FrozenDict(
+        {name: Decision.from_dict({"name": name, **answers[name]}) for name in answers}
+    )
+
+
+def _load_error(data: Mapping[str, Any]) -> ProviderError:
+    """Return an error from its `to_dict`. Only its plain attributes are restored."""
+    cls = getattr(errors, str(data.get("error")), ProviderError)
+    facts = {"message": "", **{name: data[name] for name in data if name != "error"}}
+    rebuild = ProviderError("").__reduce__()[0]
+    made: ProviderError = rebuild(cls, facts)
+    return made
+
+
+@record
+class Decisions(Record, Mapping[str, Decision]):
+    """The answers to all questions about one state: a mapping from the name of each question.
+
+    Its `str` has one line for each answer. If the call of this state failed (`decide_many`), every
+    access to the answers raises `error`.
+
+    Attributes:
+        model: The model that answered, in the server's words.
+        provider: Name of the provider.
+        answers: The answer to each question, in the order of the questions.
+        endpoint: Address of the server.
+        error: The error of this state; None if it was answered. Only `decide_many` sets it.
+        usage: Numbers of tokens that the server reported, summed over the requests for this state.
+        timings: Durations that this package measured. `first_token_s` is None.
+        server_timings: Durations that the server measured.
+        warnings: Warnings for the caller, each on one line.
+        attempts: Highest number of times that one of the requests was sent.
+        tried: The servers that `LocalProvider` tried before this one, in order.
+        raw: The record that the server sent; the last one if there were several requests.
+    """
+
+    model: str
+    provider: str
+    answers: Mapping[str, Decision] = field(
+        default_factory=FrozenDict, metadata=loads(_load_answers, **CONTENT)
+    )
+    endpoint: Optional[str] = None
+    error: Optional[ProviderError] = field(default=None, compare=False, metadata=loads(_load_error))
+    usage: Usage = field(default_factory=Usage, metadata=loads(Usage.from_dict))
+    timings: Timings = field(default_factory=Timings, metadata=loads(Timings.from_dict))
+    server_timings: ServerTimings = field(
+        default_factory=ServerTimings, metadata=loads(ServerTimings.from_dict)
+    )
+    warnings: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
+    attempts: int = 1
+    tried: Tuple[ServerAttempt, ...] = field(
+        default=(), metadata=loads_each(ServerAttempt.from_dict)
+    )
+    raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)
+
+    def __post_init__(self) -> None:
+        self._freeze("answers")
+        self._keep_as_tuples("warnings", "tried")
+        self._put_on_one_line("warnings")
+
+    def __getitem__(self, name: str) -> Decision:
+        found = self._known().get(name)
+        return self._raise_unknown(name) if found is None else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known())
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def _known(self) -> Mapping[str, Decision]:
+        """Return the answers.
+
+        Raises:
+            ProviderError: The call failed for this state.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.answers
+
+    def _raise_unknown(self, name: object) -> NoReturn:
+        raise KeyError(
+            f"no question has the name {name!r}{did_you_mean(str(name), list(self.answers))}"
+        )
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return the decisions as plain JSON types. Fields that have their default are left out.
+
+        Each answer has the fields of its `Decision`, with `answer` and `confidence`, but without
+        its name, which is its key in ``answers``. ``error`` has what `ProviderError.to_dict`
+        returns.
+        """
+        found = super().to_dict()
+        for answer in found.get("answers", {}).values():
+            del answer["name"]
+        return found
+
+    def __str__(self) -> str:
+        if self.error is not None:
+            return shortened(f"{type(self.error).__name__}: {self.error}", 1_000)
+        return on_screen([str(answer) for answer in self.answers.values()])
+
+    def _repr_markdown_(self) -> str:
+        if self.error is not None:
+            return self.error._repr_markdown_()
+        answers = in_list([str(answer) for answer in self.answers.values()])
+        used, total_s = self.usage, self.timings.total_s
+        facts = [
+            f"{self.model} ({self.provider})",
+            count_of(used.prompt_tokens, "prompt tokens"),
+            None if total_s is None else f"{total_s:.1f} s",
+        ]
+        return f"{answers.lstrip()}\n\n{facts_and_warnings(facts, self.warnings)}"

@@ -1,0 +1,430 @@
+"""`decide` with recorded and documented responses: routes, limits, requests, errors."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Tuple
+
+import pytest
+
+import localproviders
+from localproviders import (
+    CallEvent,
+    CapabilityError,
+    Choice,
+    ContextOverflowError,
+    Image,
+    LocalityError,
+    OllamaProvider,
+    OpenAICompatibleProvider,
+    ProtocolError,
+    ProviderError,
+    Score,
+    UnsupportedError,
+    WrongModelError,
+    YesNo,
+)
+from localproviders.testing import ScriptedServer, http_answer
+from localproviders.types import Usage
+from tests.support.decisions import (
+    PROVIDERS,
+    QUESTIONS,
+    STATE,
+    Script,
+    documented,
+    errors,
+    even_answers,
+    load,
+    question_of,
+    recorded,
+    recording,
+)
+
+_PNG = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
+_ASK = {"angry": "Is the customer angry?"}
+_ANSWERED = [name for name in recorded() if recording(name).status == 200]
+
+
+@contextmanager
+def _serving(kind: str, answer: Any, **options: Any) -> Iterator[Tuple[Any, Script]]:
+    script = Script(answer, options.pop("owner", "me"))
+    make, path = PROVIDERS[kind]
+    with ScriptedServer(script) as server, make(server.url + path, **options) as provider:
+        yield provider, script
+
+
+# --- recordings ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", _ANSWERED)
+def test_a_recorded_answer_reads_exactly(name: str) -> None:
+    found = recording(name)
+    questions = {key: question_of(data) for key, data in found.request["questions"].items()}
+    model = found.request.get("model", "tiny-decider")
+
+    with _serving("openai-compatible", found.raw, model=model) as (provider, script):
+        decisions = provider.decide(found.request["state"], questions)
+
+    path, sent = script.asked[0]
+    assert (path, sent) == ("/v1/systemone", {"model": model, **found.request})
+    assert decisions.model == found.body["model"]
+    assert decisions.usage.prompt_tokens == found.body["usage"]["input_tokens"]
+    assert list(decisions) == list(questions)
+    assert bool(decisions.warnings) == (model != found.body["model"])
+    for key, record in found.body["answers"].items():
+        decision = decisions[key]
+        assert decision.raw == record
+        assert decision.source == "systemone"
+        assert decision.server_confidence == record.get("confidence")
+        assert sum(decision.probabilities.values()) == pytest.approx(1, abs=1e-9)
+        if record["type"] == "noul":
+            assert decision.probability == record["noul"]
+        else:
+            assert list(decision.probabilities.values()) == list(record["probabilities"].values())
+        if record["type"] == "choice":
+            assert decision.choice == record["choice"]
+        if record["type"] == "score":
+            assert decision.score == pytest.approx(record["score"], abs=1e-9)
+
+
+_REFUSALS: Dict[str, str] = {
+    "decisions_route_missing": "UnsupportedError",
+    "systemone_method": "UnsupportedError",
+    "systemone_context_overflow": "ContextOverflowError",
+    "systemone_error_choice_criteria": "RequestRejectedError",
+    "systemone_error_levels": "RequestRejectedError",
+    "systemone_error_no_questions": "RequestRejectedError",
+    "systemone_error_no_state": "RequestRejectedError",
+    "systemone_error_options": "RequestRejectedError",
+    "systemone_error_type": "RequestRejectedError",
+    "systemone_images_unsupported": "CapabilityError",
+    "systemone_not_a_decision_model": "CapabilityError",
+}
+
+
+def test_every_recording_is_used() -> None:
+    assert {*recorded()} == {*_ANSWERED, *_REFUSALS}
+
+
+@pytest.mark.parametrize("name", _REFUSALS)
+def test_a_recorded_refusal_has_its_class(name: str) -> None:
+    method = "decisions" if name == "decisions_route_missing" else "systemone"
+    with _serving("openai-compatible", recording(name).raw, model="m") as (provider, _):
+        with pytest.raises(ProviderError) as caught:
+            provider.decide(STATE, _ASK, method=method)
+
+    error = caught.value
+    assert type(error).__name__ == _REFUSALS[name]
+    assert STATE not in str(error)
+    if isinstance(error, ContextOverflowError):
+        assert (error.prompt_tokens, error.context_length) == (3018, 2048)
+    is_other_way = name == "systemone_not_a_decision_model"
+    assert ("logprobs" in str(error.hint)) == (is_other_way or type(error) is UnsupportedError)
+
+
+# --- servers that cannot run here ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", documented())
+def test_a_documented_exchange_is_made_and_read(name: str) -> None:
+    found = load(name)
+    request = found["request"]
+    images = [_PNG] if "iVBORw0KGgo" in json.dumps(request) else []
+    state = STATE if "paid" not in json.dumps(request) else {"subject": "order", "paid": 2}
+    keep_alive = request.get("keep_alive")
+
+    with _serving(found["kind"], http_answer(found["response"])) as (provider, script):
+
+        def ask() -> Any:
+            return provider.decide(
+                state,
+                QUESTIONS,
+                model=request["model"],
+                method=found["method"],
+                images=images,
+                keep_alive=keep_alive,
+            )
+
+        if found["expected"] is None:
+            with pytest.raises(ProtocolError) as caught:
+                ask()
+            assert "systemone" in str(caught.value.hint)
+            return
+        decisions = ask()
+
+    assert script.asked == [(found["path"], request)]
+    for key, expected in found["expected"].items():
+        decision = decisions[key]
+        assert decision.refused == (expected is None)
+        assert decision.source == found["method"]
+        assert decision.mass == found["mass"].get(key)
+        assert dict(decision.probabilities) == pytest.approx(expected or {}, abs=1e-12)
+    usage = found["response"].get("usage", {})
+    assert decisions.usage.prompt_tokens == usage.get("input_tokens")
+    assert decisions["urgency"].score == pytest.approx(1.25, abs=0.02)
+
+
+def test_all_kinds_give_the_same_typed_result() -> None:
+    found = [load(name) for name in documented() if "two decimals" not in load(name)["reference"]]
+    results = [each["expected"] for each in found if each["expected"] and each["expected"]["route"]]
+    assert len(results) > 5
+    assert all(result == results[0] for result in results)
+
+
+@pytest.mark.parametrize("case", errors(), ids=lambda case: f"{case['kind']}-{case['status']}")
+def test_a_documented_error_has_its_class(case: Dict[str, Any]) -> None:
+    answer = http_answer(case["body"], status=f"{case['status']} Status")
+    with _serving(case["kind"], answer, model="nimble") as (provider, _):
+        with pytest.raises(ProviderError) as caught:
+            provider.decide(STATE, _ASK, method="systemone")
+
+    error = caught.value
+    assert type(error).__name__ == case["error"]
+    assert ("logprobs" in str(error.hint)) == bool(case.get("other_way") or case.get("missing")), (
+        error.hint
+    )
+    if "prompt_tokens" in case:
+        assert isinstance(error, ContextOverflowError)
+        numbers = (error.prompt_tokens, error.context_length)
+        assert numbers == (case["prompt_tokens"], case["context_length"])
+
+
+# --- routes -----------------------------------------------------------------------------------
+
+
+def test_the_second_route_is_used_where_the_first_is_missing_and_that_is_remembered() -> None:
+    answer = http_answer(load("openai_decisions")["response"])
+    with _serving("openai-compatible", {"/v1/decisions": answer}, model="gpt-6-luna") as (
+        provider,
+        script,
+    ):
+        decisions = [provider.decide(STATE, QUESTIONS) for _ in range(2)]
+
+    assert [each["angry"].source for each in decisions] == ["decisions", "decisions"]
+    paths = [path for path, _ in script.asked]
+    assert paths == ["/v1/systemone", "/v1/decisions", "/v1/decisions"]
+    assert script.listed == 1
+
+
+@pytest.mark.parametrize("method", [None, "decisions"])
+def test_the_private_route_of_sglang_is_told_apart_before_sending(method: Any) -> None:
+    private = http_answer(load("sglang_decisions")["response"])
+    with _serving("openai-compatible", {"/v1/decisions": private}, owner="sglang") as (
+        provider,
+        script,
+    ):
+        with pytest.raises(ProviderError):
+            provider.decide(STATE, _ASK, model="qwen3", method=method)
+
+    assert "/v1/decisions" not in [path for path, _ in script.asked]
+
+
+def test_a_method_that_the_kind_does_not_have_is_unsupported_before_sending() -> None:
+    with _serving("ollama", b"", model="nimble") as (provider, script):
+        with pytest.raises(UnsupportedError, match="method='decisions'") as caught:
+            provider.decide(STATE, _ASK, method="decisions")
+    assert caught.value.hint == 'pass method="systemone" or "logprobs"'
+    assert script.asked == []
+
+
+def test_lm_studio_without_the_routes_is_unsupported() -> None:
+    unexpected = http_answer({"error": "Unexpected endpoint or method. (POST /v1/systemone)"})
+    with _serving("lmstudio", unexpected, model="decider") as (provider, script):
+        with pytest.raises(UnsupportedError):
+            provider.decide(STATE, _ASK, method="systemone")
+    assert len(script.asked) == 1
+
+
+# --- limits -----------------------------------------------------------------------------------
+
+
+def _many(count: int) -> Dict[str, Any]:
+    return {f"q{number}": "Is it?" for number in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "owner", "requests"),
+    [
+        ("ollama", "", [64, 64, 2]),
+        ("lmstudio", "", [64, 64, 2]),
+        ("openai-compatible", "me", [64, 64, 2]),
+        ("openai-compatible", "vllm", [64, 64, 2]),
+        ("openai-compatible", "llamacpp", [130]),
+    ],
+)
+def test_the_questions_go_out_in_as_few_requests_as_the_server_takes(
+    kind: str, owner: str, requests: List[int]
+) -> None:
+    with _serving(kind, even_answers, model="nimble", owner=owner) as (provider, script):
+        decisions = provider.decide(STATE, _many(130))
+
+    assert [len(body["questions"]) for _, body in script.asked] == requests
+    assert list(decisions) == list(_many(130))
+    assert decisions.usage.prompt_tokens == 650
+
+
+_TOO_MANY: List[Tuple[str, str, Dict[str, Any], str]] = [
+    ("ollama", "", {"a": [str(n) for n in range(27)]}, "question 1 has 27 options"),
+    ("ollama", "", {"a": "q", "b": Score("q", [str(n) for n in range(27)])}, "question 2 has 27"),
+    ("openai-compatible", "me", {"a": Score("q", [str(n) for n in range(11)])}, "11 levels"),
+    ("openai-compatible", "me", {"a": [str(n) for n in range(256)]}, "256 options"),
+]
+
+
+@pytest.mark.parametrize(("kind", "owner", "questions", "message"), _TOO_MANY)
+def test_more_than_the_server_takes_is_refused_before_sending(
+    kind: str, owner: str, questions: Dict[str, Any], message: str
+) -> None:
+    with _serving(kind, even_answers, model="nimble", owner=owner) as (provider, script):
+        with pytest.raises(UnsupportedError, match=message):
+            provider.decide(STATE, questions)
+    assert script.asked == []
+
+
+@pytest.mark.parametrize(("owner", "count"), [("vllm", 1), ("sglang", 1), ("llamacpp", 9)])
+def test_images_are_refused_where_the_server_takes_none_or_fewer(owner: str, count: int) -> None:
+    with _serving("openai-compatible", even_answers, model="m", owner=owner) as (provider, script):
+        with pytest.raises(UnsupportedError, match="image"):
+            provider.decide(STATE, _ASK, images=[_PNG] * count)
+    assert script.asked == []
+
+
+@pytest.mark.parametrize("kind", ["lmstudio", "openai-compatible"])
+def test_keep_alive_is_refused_where_it_cannot_be_sent(kind: str) -> None:
+    with _serving(kind, even_answers, model="m") as (provider, script):
+        with pytest.raises(UnsupportedError, match="keep_alive"):
+            provider.decide(STATE, _ASK, keep_alive="10m")
+    assert script.asked == []
+
+
+def test_a_small_mass_is_refused_and_told() -> None:
+    found = load("vllm_systemone")
+    with _serving("openai-compatible", http_answer(found["response"]), model="qwen3") as (
+        provider,
+        _,
+    ):
+        with pytest.raises(CapabilityError, match=r"question 3 have a share of 0\.75") as caught:
+            provider.decide(STATE, QUESTIONS, min_mass=0.8)
+        decisions = provider.decide(STATE, QUESTIONS, min_mass=0.75)
+
+    assert caught.value.mass == 0.75
+    assert decisions["urgency"].mass == 0.75
+
+
+# --- the answer --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"answers": {}},
+        {"answers": []},
+        {"answers": {"angry": {"type": "box", "box": {}}}},
+        {"answers": {"angry": {"type": "noul", "noul": None}}},
+        {"answers": {"angry": 0.5}},
+        {"no": "answers"},
+    ],
+)
+def test_a_response_without_the_answer_is_an_error(change: Dict[str, Any]) -> None:
+    with _serving("ollama", http_answer({"model": "nimble", **change}), model="nimble") as (p, _):
+        with pytest.raises(ProtocolError):
+            p.decide(STATE, _ASK)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [],
+        [{"type": "predicate", "name": "sad", "probability": 0.5}],
+        [{"type": "choice", "name": "angry", "choice": "a", "probabilities": []}],
+    ],
+)
+def test_a_list_without_the_answer_is_an_error(answers: List[Any]) -> None:
+    answer = http_answer({"model": "m", "answers": answers})
+    with _serving("lmstudio", answer, model="m") as (provider, _):
+        with pytest.raises(ProtocolError):
+            provider.decide(STATE, _ASK, method="decisions")
+
+
+def test_answers_without_names_have_the_order_of_the_questions() -> None:
+    answers = [{"type": "predicate", "name": None, "probability": p} for p in (0.25, 0.75)]
+    with _serving("lmstudio", http_answer({"model": "m", "answers": answers}), model="m") as (
+        provider,
+        _,
+    ):
+        decisions = provider.decide(STATE, {"a": "q", "b": "r"}, method="decisions")
+    assert [each.probability for each in decisions.values()] == [0.25, 0.75]
+
+
+def test_another_model_is_an_error_on_ollama_and_a_warning_elsewhere() -> None:
+    answer = http_answer({"model": "other", "answers": {"angry": {"type": "noul", "noul": 0.5}}})
+    with _serving("ollama", answer, model="nimble") as (provider, _):
+        with pytest.raises(WrongModelError):
+            provider.decide(STATE, _ASK)
+    with _serving("openai-compatible", answer, model="nimble") as (provider, _):
+        assert "other" in provider.decide(STATE, _ASK).warnings[0]
+
+
+def test_the_result_has_its_facts() -> None:
+    events: List[CallEvent] = []
+    with _serving("ollama", even_answers, model="nimble", listeners=[events.append]) as (p, _):
+        decisions = p.decide(STATE, {**QUESTIONS})
+
+    assert decisions.provider == "ollama"
+    assert decisions.endpoint == p.settings.endpoint.url
+    assert decisions.usage == Usage(prompt_tokens=15, completion_tokens=0)
+    assert decisions.timings.total_s is not None
+    assert [event.operation for event in events] == ["decide"] * len(events)
+    assert [events[0].kind, events[-1].kind] == ["started", "finished"]
+    assert {event.task for event in events} == {"decision"}
+    assert events[-1].prompt_tokens == 15
+
+
+def test_every_call_finds_its_verb_in_the_top_package() -> None:
+    for name in ("YesNo", "Choice", "Score", "Decisions"):
+        assert name in localproviders.__all__
+
+
+# --- locality ------------------------------------------------------------------------------------
+
+
+def test_a_cloud_model_needs_the_widest_locality() -> None:
+    with _serving("ollama", even_answers) as (provider, script):
+        with pytest.raises(LocalityError, match="cloud"):
+            provider.decide(STATE, _ASK, model="nimble:671b-cloud")
+        with pytest.raises(LocalityError, match="cloud"):
+            provider.decide_many([STATE], _ASK, model="nimble:671b-cloud")
+    assert script.asked == []
+
+
+def test_an_answer_from_another_host_is_refused() -> None:
+    answers = {"angry": {"type": "noul", "noul": 0.5}}
+    answer = http_answer(
+        {"model": "nimble", "remote_host": "https://x.example", "answers": answers}
+    )
+    with _serving("ollama", answer, model="nimble") as (provider, _):
+        with pytest.raises(LocalityError):
+            provider.decide(STATE, _ASK)
+
+
+@pytest.mark.parametrize("make", [OllamaProvider, OpenAICompatibleProvider])
+def test_an_address_outside_the_locality_is_refused_in_the_call_of_decide_many(make: Any) -> None:
+    with make("http://192.0.2.1:9/v1", model="m") as provider:
+        with pytest.raises(LocalityError, match=r"192\.0\.2\.1"):
+            provider.decide_many([STATE], _ASK)
+
+
+def test_no_error_quotes_the_state_or_the_questions() -> None:
+    said = f"cannot decide: {STATE} Is the customer angry? shipping"
+    answer = http_answer({"error": said}, status="400 Bad Request")
+    with _serving("ollama", answer, model="nimble") as (provider, _):
+        with pytest.raises(ProviderError) as caught:
+            provider.decide(
+                {"mail": [STATE]},
+                {"a": YesNo("Is the customer angry?"), "b": Choice("x", ["shipping", "y"])},
+            )
+
+    error = caught.value
+    for text in (STATE, "Is the customer angry?", "shipping"):
+        assert text not in f"{error} {error.server_message}"
