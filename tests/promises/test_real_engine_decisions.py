@@ -6,14 +6,27 @@ form of the answers and the refusals.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, Tuple
+import math
+from typing import Any, Dict, Iterator, Mapping, Tuple
 
 import pytest
 import requests
 
-from localproviders import CapabilityError, LocalProvider, OpenAICompatibleProvider
+from localproviders import (
+    CapabilityError,
+    Choice,
+    ContextOverflowError,
+    Image,
+    LocalProvider,
+    OpenAICompatibleProvider,
+    RequestRejectedError,
+    Score,
+    UnsupportedError,
+    YesNo,
+)
 from localproviders.engine import LocalEngine, why_missing, why_unsupported
 from localproviders.engine.models import RECIPES, open_model
+from localproviders.types import Question, Questions
 from tests.support.decision_models import TYPES, make_decision_model
 
 _REASON = why_unsupported() or why_missing()
@@ -25,19 +38,15 @@ pytestmark = [
 ]
 
 STATE = "I was charged twice for my order."
-QUESTIONS: Dict[str, Any] = {
-    "route": {
-        "type": "choice",
-        "instructions": "Which team should handle this?",
-        "criteria": {"shipping": None, "billing": "payments and refunds", "technical": None},
-    },
-    "angry": {"type": "noul", "instructions": "Is the customer angry?"},
-    "urgency": {
-        "type": "score",
-        "instructions": "How urgent is this?",
-        "criteria": ["can wait", "this week", "today"],
-    },
+QUESTIONS: Mapping[str, Question] = {
+    "route": Choice(
+        "Which team should handle this?",
+        {"shipping": None, "billing": "payments and refunds", "technical": None},
+    ),
+    "angry": YesNo("Is the customer angry?"),
+    "urgency": Score("How urgent is this?", ["can wait", "this week", "today"]),
 }
+PICTURE = Image.from_bytes(b"\x89PNG\r\n\x1a\nrest")
 
 
 @pytest.fixture(scope="module", params=TYPES)
@@ -58,20 +67,6 @@ def decider(
 def chatter() -> Iterator[OpenAICompatibleProvider]:
     with LocalEngine("chat", context_length=1024) as provider:
         yield provider
-
-
-def ask(provider: OpenAICompatibleProvider, **body: Any) -> Tuple[int, Any]:
-    """Send a decision request, and return the status and the JSON of the response."""
-    key = provider.settings.api_key
-    assert key is not None
-    response = requests.post(
-        f"{provider.settings.endpoint.url}/systemone",
-        json={"state": STATE, "questions": QUESTIONS, **body},
-        headers={"Authorization": f"Bearer {key.reveal()}"},
-        timeout=120,
-        proxies={"http": ""},
-    )
-    return response.status_code, response.json()
 
 
 def test_the_list_shows_a_decision_model_and_no_chat_model(
@@ -114,31 +109,176 @@ def test_a_decision_model_is_not_chosen_for_text(
             local.chat("Hello", model=str(chatter.settings.model))
 
 
+# --- the verb -----------------------------------------------------------------------------------
+
+
 def test_the_three_kinds_of_questions_are_answered_in_order(
     decider: OpenAICompatibleProvider,
 ) -> None:
-    status, data = ask(decider)
+    found = decider.decide(STATE, QUESTIONS)
 
-    assert status == 200
-    assert data["model"] == decider.settings.model
-    assert list(data["answers"]) == list(QUESTIONS)
-    route, angry, urgency = data["answers"].values()
-    assert (route["type"], angry["type"], urgency["type"]) == ("choice", "noul", "score")
-    assert list(route["probabilities"]) == ["shipping", "billing", "technical"]
-    assert route["choice"] == max(route["probabilities"], key=route["probabilities"].get)
-    assert sum(route["probabilities"].values()) == pytest.approx(1, abs=1e-6)
-    assert 0 <= angry["noul"] <= 1 and "probabilities" not in angry
-    assert urgency["legend"] == {"0": "can wait", "1": "this week", "2": "today"}
-    shares = urgency["probabilities"]
-    assert sum(shares.values()) == pytest.approx(1, abs=1e-6)
-    mean = sum(int(level) * share for level, share in shares.items())
-    assert urgency["score"] == pytest.approx(mean, abs=1e-6)
-    assert data["usage"]["input_tokens"] > 30
-    assert data["usage"]["output_tokens"] == 0
+    assert list(found) == list(QUESTIONS)
+    assert (found.model, found.provider) == (decider.settings.model, decider.name)
+    assert (found.error, found.warnings, found.attempts) == (None, (), 1)
+    assert {each.source for each in found.values()} == {"systemone"}
+    route, angry, urgency = found.values()
+    assert list(route.probabilities) == ["shipping", "billing", "technical"]
+    assert list(angry.probabilities) == ["yes", "no"]
+    assert list(urgency.probabilities) == ["can wait", "this week", "today"]
+    assert route.choice == max(route.probabilities, key=route.probabilities.__getitem__)
+    assert angry.answer is (angry.probability >= 0.5)
+    shares = enumerate(urgency.probabilities.values())
+    assert urgency.score == pytest.approx(sum(level * share for level, share in shares), abs=1e-6)
+
+
+def test_probabilities_are_complete_and_those_of_the_server(
+    decider: OpenAICompatibleProvider,
+) -> None:
+    found = decider.decide(STATE, QUESTIONS)
+
+    for decision in found.values():
+        assert abs(math.fsum(decision.probabilities.values()) - 1.0) < 1e-6
+        assert all(0.0 <= share <= 1.0 for share in decision.probabilities.values())
+        assert 0.0 <= decision.confidence <= 1.0
+        assert not decision.refused and decision.mass is None
+    assert found.raw is not None
+    theirs = found.raw["answers"]
+    assert found["angry"].probability == pytest.approx(theirs["angry"]["noul"], abs=1e-9)
+    assert found["route"].choice == theirs["route"]["choice"]
+    assert found["route"].server_confidence == theirs["route"]["confidence"]
+    assert found["urgency"].score == pytest.approx(theirs["urgency"]["score"], abs=1e-6)
+
+
+def test_the_tokens_of_all_questions_are_counted(decider: OpenAICompatibleProvider) -> None:
+    whole = decider.decide(STATE, QUESTIONS).usage
+    single = decider.decide(STATE, {"angry": QUESTIONS["angry"]}).usage
+
+    assert whole.prompt_tokens is not None and single.prompt_tokens is not None
+    # The state is read once for each question.
+    assert whole.prompt_tokens > 2 * single.prompt_tokens > 0
+    assert (whole.completion_tokens, single.completion_tokens) == (0, 0)
+
+
+def test_ten_questions_are_answered_in_one_request(decider: OpenAICompatibleProvider) -> None:
+    questions: Dict[str, Question] = {
+        f"question {number}": (
+            YesNo(f"Is it number {number}?"),
+            Choice("Which?", [f"option {n}" for n in range(2 + number)]),
+            Score("How much?", ["none", "some", "all"]),
+        )[number % 3]
+        for number in range(10)
+    }
+    found = decider.decide(STATE, questions)
+
+    assert list(found) == list(questions)
+    assert found.raw is not None and list(found.raw["answers"]) == list(questions)
+    sizes = [len(decision.probabilities) for decision in found.values()]
+    assert sizes == [2, 3, 3, 2, 6, 3, 2, 9, 3, 2]
+
+
+def test_the_same_request_gets_the_same_numbers(decider: OpenAICompatibleProvider) -> None:
+    first, second = (decider.decide(STATE, QUESTIONS) for _ in range(2))
+
+    assert {name: first[name].probabilities for name in first} == {
+        name: second[name].probabilities for name in second
+    }
+
+
+def test_a_state_can_be_json_and_a_description_can_be_missing(
+    decider: OpenAICompatibleProvider,
+) -> None:
+    state = {"order": {"id": 7, "paid": [12.5, None]}, "text": "charged twice: \u4f60\u597d"}
+    questions: Questions = {"a": YesNo("Is it?", yes="it is"), "b": ["x", "y"], "c": "Is it not?"}
+    found = decider.decide(state, questions)
+
+    assert [decision.kind for decision in found.values()] == ["yes_no", "choice", "yes_no"]
+
+
+# By name: the arguments of `decide`, the class of the error, and a part of its message or hint.
+_ERRORS: Dict[str, Tuple[Dict[str, Any], type, str]] = {
+    "a long state": ({"state": "word " * 2000}, ContextOverflowError, "1024"),
+    "images": ({"images": [PICTURE]}, CapabilityError, "--mmproj"),
+    "the other route": ({"method": "decisions"}, UnsupportedError, 'method="systemone"'),
+}
+
+
+@pytest.mark.parametrize("case", _ERRORS)
+def test_a_refusal_has_its_class(decider: OpenAICompatibleProvider, case: str) -> None:
+    changes, kind, words = _ERRORS[case]
+    with pytest.raises(kind) as caught:
+        decider.decide(**{"state": STATE, "questions": QUESTIONS, **changes})
+
+    assert type(caught.value) is kind
+    assert words in str(caught.value)
+    if isinstance(caught.value, ContextOverflowError):
+        assert caught.value.context_length == 1024
+        assert (caught.value.prompt_tokens or 0) > 2000
+
+
+def test_too_many_options_are_refused(decider: OpenAICompatibleProvider) -> None:
+    """One type reads at most 52 labels; the client knows only the largest number of all types."""
+    many = {"a": Choice("Which?", [f"o{number}" for number in range(53)])}
+    if decider.settings.model == "tiny-openjev":
+        with pytest.raises(RequestRejectedError, match="at most 52"):
+            decider.decide(STATE, many)
+    else:
+        assert len(decider.decide(STATE, many)["a"].probabilities) == 53
+    with pytest.raises(UnsupportedError, match="at most 255"):
+        decider.decide(STATE, {"a": Choice("Which?", [f"o{number}" for number in range(256)])})
+
+
+def test_a_state_that_is_too_long_is_an_error_of_its_own_result(
+    decider: OpenAICompatibleProvider,
+) -> None:
+    found = list(decider.decide_many([STATE, "word " * 2000, "Thanks."], QUESTIONS))
+
+    assert [type(each.error) for each in found] == [type(None), ContextOverflowError, type(None)]
+    assert found[0]["route"].probabilities != found[2]["route"].probabilities
+
+
+@pytest.mark.parametrize("method", [None, "systemone"])
+def test_a_chat_model_is_refused_with_the_other_way(
+    chatter: OpenAICompatibleProvider, method: Any
+) -> None:
+    with pytest.raises(CapabilityError) as caught:
+        chatter.decide(STATE, QUESTIONS, method=method)
+
+    assert caught.value.evidence == "This model is not a decision model"
+    assert caught.value.hint is not None and 'method="logprobs"' in caught.value.hint
+
+
+def test_a_decision_is_routed_to_the_decision_model(
+    decider: OpenAICompatibleProvider, chatter: OpenAICompatibleProvider
+) -> None:
+    with LocalProvider([chatter, decider], needs={"decision"}, strategy="largest") as local:
+        assert local.decide(STATE, QUESTIONS).provider == decider.name
+
+
+# --- the wire -----------------------------------------------------------------------------------
+
+# Requests that the package does not send, or sends only with the caller's own mistakes. The fake
+# servers give the same answers.
+
+
+def ask(provider: OpenAICompatibleProvider, **body: Any) -> Tuple[int, Any]:
+    """Send a decision request, and return the status and the JSON of the response."""
+    key = provider.settings.api_key
+    assert key is not None
+    response = requests.post(
+        f"{provider.settings.endpoint.url}/systemone",
+        json={"state": STATE, "questions": _QUESTION, **body},
+        headers={"Authorization": f"Bearer {key.reveal()}"},
+        timeout=120,
+        proxies={"http": ""},
+    )
+    return response.status_code, response.json()
+
+
+_QUESTION = {"a": {"type": "noul", "instructions": "Is it?"}}
 
 
 def _question(**fields: Any) -> Dict[str, Any]:
-    return {"questions": {"a": {"type": "noul", "instructions": "Is it?", **fields}}}
+    return {"questions": {"a": {**_QUESTION["a"], **fields}}}
 
 
 _CHOICE = '"criteria" must be a non-empty object'
@@ -197,7 +337,7 @@ def test_only_one_type_of_decision_model_needs_no_state(decider: OpenAICompatibl
     status, data = ask(decider, state=None)
 
     if decider.settings.model == "tiny-lfm2-d1":
-        assert (status, list(data["answers"])) == (200, list(QUESTIONS))
+        assert (status, list(data["answers"])) == (200, ["a"])
     else:
         assert (status, data["error"]["message"]) == (400, '"state" must be provided')
 
@@ -209,7 +349,3 @@ def test_a_chat_model_is_refused_before_the_body_is_read(
 
     assert (status, data["error"]["type"]) == (501, "not_supported_error")
     assert data["error"]["message"] == "This model is not a decision model"
-
-
-def test_the_same_request_gets_the_same_numbers(decider: OpenAICompatibleProvider) -> None:
-    assert ask(decider) == ask(decider)
