@@ -227,11 +227,15 @@ def suggest_after(
     for ability, pattern in _REFUSED_ABILITIES.items():
         if re.search(pattern, text, re.IGNORECASE):
             hint = _suggest_models(ability, listed)
-            return None if hint == _NONE_CAN else hint
+            if hint is None or hint == _NONE_CAN:
+                return None
+            return f"{hint}; {_OTHER_USES}" if ability == "chat" else hint
     return None
 
 
 _NONE_CAN = "the server lists no model that can"
+# End of the hint for a model that cannot chat: the server does not say what it is made for.
+_OTHER_USES = "a decision model answers decide(), and an embedding model embed()"
 
 
 def _suggest_models(ability: str, listed: Callable[[], Sequence[ModelInfo]]) -> Optional[str]:

@@ -348,7 +348,10 @@ def test_a_refusal_for_the_wrong_kind_of_model_names_models_of_the_right_kind() 
         with pytest.raises(CapabilityError) as chatting:
             provider.chat("Hi", model="nomic-embed-text")
     assert embedding.value.hint == "models of this server that can: nomic-embed-text:latest"
-    assert chatting.value.hint == "models of this server that can: llama3.2:latest"
+    assert chatting.value.hint == (
+        "models of this server that can: llama3.2:latest; a decision model answers decide(), and "
+        "an embedding model embed()"
+    )
 
 
 _REFUSAL = http_answer(
