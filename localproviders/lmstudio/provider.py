@@ -247,7 +247,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
                 models.
         """
         entries = self._catalog.list_entries(timeout, cancel)
-        return ListOf(entry.info for entry in entries)
+        return self._abilities.learn(ListOf(entry.info for entry in entries))
 
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None

@@ -194,13 +194,14 @@ class OpenAICompatibleProvider(HTTPProvider):
                 models.
         """
         parse = wire_models.parse_models
-        return self._runner.ask(
+        listed = self._runner.ask(
             "GET",
             self._path("/models"),
             lambda data, look: ListOf(parse(data, self.name, self._rules, look)),
             timeout=timeout,
             cancel=cancel,
         )
+        return self._abilities.learn(listed)
 
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
