@@ -35,6 +35,7 @@ from localproviders._http_provider.sending import OwnField, Sending, make_decode
 from localproviders._lazy import LazyModule
 from localproviders._signatures import (
     ABSENT,
+    NoArguments,
     NoKeywords,
     Unpack,
     exact_keywords,
@@ -301,14 +302,15 @@ class HTTPProvider(ModelProvider):
     def stream_completion(
         self,
         request: CompletionRequest,
-        *,
+        *others: Unpack[NoArguments],
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
     ) -> Stream:
         operation = take_verb("stream_completion")
-        if unknown:
-            raise wrong_call(ModelProvider.stream_completion, unknown)
+        is_too_many, others = bool(others), ()
+        if unknown or is_too_many:
+            raise wrong_call(ModelProvider.stream_completion, unknown, is_too_many)
         if not isinstance(request, CompletionRequest):
             kind = type(request).__name__
             raise TypeError(
@@ -480,7 +482,7 @@ class HTTPProvider(ModelProvider):
     def embed(
         self,
         texts: Texts,
-        *,
+        *others: Unpack[NoArguments],
         model: Optional[ModelLike] = None,
         dimensions: Optional[int] = None,
         truncate: bool = False,
@@ -494,8 +496,9 @@ class HTTPProvider(ModelProvider):
         # The texts are sealed, so that a traceback with local variables does not show them.
         sealed = Sealed(texts)
         del texts
-        if unknown or sealed.cell_contents is ABSENT:
-            raise wrong_call(ModelProvider.embed, unknown)
+        is_too_many, others = bool(others), ()
+        if unknown or is_too_many or sealed.cell_contents is ABSENT:
+            raise wrong_call(ModelProvider.embed, unknown, is_too_many)
         request = as_embedding_request(
             sealed.cell_contents,
             model=model,

@@ -197,6 +197,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     # --- the server and its models ----------------------------------------------------------
 
+    @exact_keywords
     def generation(self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None) -> str:
         """Return the generation of the server: ``0.4``, ``0.3`` or ``older``.
 
@@ -222,6 +223,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         """
         return self._catalog.generation(timeout, cancel)
 
+    @exact_keywords
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
@@ -246,6 +248,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         entries = self._catalog.list_entries(timeout, cancel)
         return ListOf(entry.info for entry in entries)
 
+    @exact_keywords
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
@@ -267,6 +270,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         name, entries = named(model), self._catalog.list_entries(timeout, cancel)
         return any(name in entry.names for entry in entries)
 
+    @exact_keywords
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
@@ -290,6 +294,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     # --- memory -----------------------------------------------------------------------------
 
+    @exact_keywords
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
@@ -391,6 +396,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         )
         return self._memory.load(named(model), requested, keep_alive, on_progress, timeout, cancel)
 
+    @exact_keywords
     def unload(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
@@ -419,6 +425,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     # --- downloads --------------------------------------------------------------------------
 
+    @exact_keywords
     def download(
         self,
         model: ModelLike,
@@ -454,6 +461,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         """
         return self._downloads.start(named(model), quantization, timeout, cancel)
 
+    @exact_keywords
     def download_status(
         self, job_id: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> DownloadJob:

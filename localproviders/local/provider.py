@@ -11,6 +11,7 @@ from localproviders._http.stream import Stream
 from localproviders._rerank_verb import RerankRequest
 from localproviders._signatures import (
     ABSENT,
+    NoArguments,
     NoKeywords,
     Unpack,
     exact_keywords,
@@ -107,7 +108,7 @@ class LocalProvider(LocalProviderBase):
     def stream_completion(  # noqa: D417  # `unknown` is not for callers: see `name_misspelt`
         self,
         request: CompletionRequest,
-        *,
+        *others: Unpack[NoArguments],
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
@@ -138,8 +139,9 @@ class LocalProvider(LocalProviderBase):
             ProviderError: The only server failed, or a server rejected the request.
         """
         operation = take_verb("stream_completion")
-        if unknown:
-            raise wrong_call(ModelProvider.stream_completion, unknown)
+        is_too_many, others = bool(others), ()
+        if unknown or is_too_many:
+            raise wrong_call(ModelProvider.stream_completion, unknown, is_too_many)
         if not isinstance(request, CompletionRequest):
             raise TypeError(
                 f"expected a CompletionRequest, got {type(request).__name__}; "
@@ -162,7 +164,7 @@ class LocalProvider(LocalProviderBase):
     def complete(  # noqa: D417  # `unknown` is not for callers: see `name_misspelt`
         self,
         request: CompletionRequest,
-        *,
+        *others: Unpack[NoArguments],
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
@@ -194,8 +196,9 @@ class LocalProvider(LocalProviderBase):
             ProviderError: The only server failed, or a server rejected the request.
         """
         operation = take_verb("complete")
-        if unknown:
-            raise wrong_call(ModelProvider.complete, unknown)
+        is_too_many, others = bool(others), ()
+        if unknown or is_too_many:
+            raise wrong_call(ModelProvider.complete, unknown, is_too_many)
         if not isinstance(request, CompletionRequest):
             raise TypeError(
                 f"expected a CompletionRequest, got {type(request).__name__}; "
@@ -219,7 +222,7 @@ class LocalProvider(LocalProviderBase):
     def embed(  # noqa: D417  # `unknown` is not for callers: see `name_misspelt`
         self,
         texts: Texts,
-        *,
+        *others: Unpack[NoArguments],
         model: Optional[ModelLike] = None,
         dimensions: Optional[int] = None,
         truncate: bool = False,
@@ -269,8 +272,9 @@ class LocalProvider(LocalProviderBase):
         """
         sealed = Sealed(texts)
         del texts
-        if unknown or sealed.cell_contents is ABSENT:
-            raise wrong_call(ModelProvider.embed, unknown)
+        is_too_many, others = bool(others), ()
+        if unknown or is_too_many or sealed.cell_contents is ABSENT:
+            raise wrong_call(ModelProvider.embed, unknown, is_too_many)
         request = as_embedding_request(
             sealed.cell_contents,
             model=model,
@@ -337,6 +341,7 @@ class LocalProvider(LocalProviderBase):
 
     # --- models -------------------------------------------------------------------------------
 
+    @exact_keywords
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
@@ -367,6 +372,7 @@ class LocalProvider(LocalProviderBase):
             )
         return ListOf(info for each in lists for info in each)
 
+    @exact_keywords
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
@@ -390,6 +396,7 @@ class LocalProvider(LocalProviderBase):
             return False
         return True
 
+    @exact_keywords
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
@@ -422,6 +429,7 @@ class LocalProvider(LocalProviderBase):
 
     # --- models in memory ---------------------------------------------------------------------
 
+    @exact_keywords
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
@@ -498,6 +506,7 @@ class LocalProvider(LocalProviderBase):
 
             return run.first_that_answers(self._routes(named(model), run), work)
 
+    @exact_keywords
     def unload(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:

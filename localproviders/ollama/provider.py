@@ -200,6 +200,7 @@ class OllamaProvider(HTTPProvider):
 
     # --- the server and its models ----------------------------------------------------------
 
+    @exact_keywords
     def version(self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None) -> str:
         """Return the server's version, such as ``0.32.15``.
 
@@ -216,6 +217,7 @@ class OllamaProvider(HTTPProvider):
         """
         return self._catalog.version(timeout, cancel)
 
+    @exact_keywords
     def cloud_disabled(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> Optional[bool]:
@@ -238,6 +240,7 @@ class OllamaProvider(HTTPProvider):
         """
         return self._catalog.cloud_disabled(timeout, cancel)
 
+    @exact_keywords
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
@@ -260,6 +263,7 @@ class OllamaProvider(HTTPProvider):
         """
         return ListOf(self._catalog.list_models(timeout, cancel))
 
+    @exact_keywords
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
@@ -284,6 +288,7 @@ class OllamaProvider(HTTPProvider):
         """
         return self.show(model, timeout=timeout, cancel=cancel).info
 
+    @exact_keywords
     def show(
         self,
         model: ModelLike,
@@ -313,6 +318,7 @@ class OllamaProvider(HTTPProvider):
 
     # --- memory -----------------------------------------------------------------------------
 
+    @exact_keywords
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
@@ -386,6 +392,7 @@ class OllamaProvider(HTTPProvider):
         """
         return self._memory.load(named(model), context_length, keep_alive, timeout, cancel)
 
+    @exact_keywords
     def unload(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
@@ -462,6 +469,7 @@ class OllamaProvider(HTTPProvider):
         """
         return self._transfers.pull(named(model), insecure, on_progress, timeout, cancel)
 
+    @exact_keywords
     def push(
         self,
         model: ModelLike,
@@ -503,6 +511,7 @@ class OllamaProvider(HTTPProvider):
         """
         self._transfers.push(named(model), insecure, on_progress, timeout, cancel)
 
+    @exact_keywords
     def create(
         self,
         model: ModelLike,
@@ -595,6 +604,7 @@ class OllamaProvider(HTTPProvider):
         sources = named_sources(files=files, adapters=adapters, draft_files=draft_files)
         return self._transfers.create(named(model), recipe, sources, on_progress, timeout, cancel)
 
+    @exact_keywords
     def copy(
         self,
         source: ModelLike,
@@ -625,6 +635,7 @@ class OllamaProvider(HTTPProvider):
         """
         self._transfers.copy(named(source), destination, timeout, cancel)
 
+    @exact_keywords
     def delete(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:

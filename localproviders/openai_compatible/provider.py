@@ -174,6 +174,7 @@ class OpenAICompatibleProvider(HTTPProvider):
 
     # --- models ---------------------------------------------------------------------------
 
+    @exact_keywords
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
@@ -198,6 +199,7 @@ class OpenAICompatibleProvider(HTTPProvider):
             cancel=cancel,
         )
 
+    @exact_keywords
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
