@@ -15,8 +15,10 @@ from localproviders._record import FrozenDict
 from localproviders.errors import ConfigurationError
 from localproviders.secret import REDACTED, Sealed, SecretString, Unseen, as_key, check_header_text
 
-#: Names of the headers whose values are keys, in lower case.
-_KEY_HEADERS = frozenset({"authorization", "cookie", "api-key", "x-api-key"})
+# The value of a header with one of these words in its name is a key, in requests and responses.
+_KEY_WORDS = frozenset(
+    ("authorization", "auth", "cookie", "key", "apikey", "token", "secret", "password")
+)
 
 # Headers that a caller cannot set, in lower case. The transport sets most of them for each request
 # or connection. The others change the kind of response: Range returns a part of a body, the headers
@@ -45,9 +47,9 @@ _AUTH_HINT = 'pass auth=("user", SecretString.from_env("PASSWORD"))'
 class RequestHeaders(FrozenDict[str, Union[str, SecretString]]):
     """A caller's headers by name. The value of a header is a `SecretString` if it is a key.
 
-    A key is a value that was passed as a `SecretString`, and any value of ``Authorization``,
-    ``Cookie``, ``Api-Key`` and ``X-Api-Key``. The repr shows only the number of headers.
-    Dictionaries and pickles have all values except the keys.
+    A key is a value that was passed as a `SecretString`, and any value of a header whose name says
+    so (`is_key_header`). The repr shows only the number of headers. Dictionaries and pickles have
+    all values except the keys.
     """
 
     def __repr__(self) -> str:
@@ -94,8 +96,13 @@ class RequestHeaders(FrozenDict[str, Union[str, SecretString]]):
 
 
 def is_key_header(name: str) -> bool:
-    """Return whether every value of a header of this name is a key."""
-    return name.lower() in _KEY_HEADERS
+    """Return whether the name of a header says that its value is a key, as ``X-Auth-Token`` does.
+
+    The name is split into words at hyphens, dots and underscores. One of the words must be
+    ``Authorization``, ``Auth``, ``Cookie``, ``Key``, ``ApiKey``, ``Token``, ``Secret`` or
+    ``Password``, in any case.
+    """
+    return not _KEY_WORDS.isdisjoint(re.split(r"[-_.]", name.lower()))
 
 
 def as_headers(given: CellType) -> Optional[RequestHeaders]:

@@ -126,9 +126,10 @@ class Settings(Record):
         max_body_bytes: Maximum size of a decoded response body, in bytes.
         max_json_depth: Maximum nesting of a JSON response, in levels.
         headers: Headers that are added to every request to this endpoint, and to no other. A
-            value is treated like `api_key` if it is a `SecretString`, or the value of
-            ``Authorization``, ``Cookie``, ``Api-Key`` or ``X-Api-Key``. No value is in a log, an
-            error, a repr or an event. Headers that the transport sets itself are refused, except
+            value is treated like `api_key` if it is a `SecretString`, or if the name of the header
+            has one of the words ``Authorization``, ``Auth``, ``Cookie``, ``Key``, ``ApiKey``,
+            ``Token``, ``Secret`` and ``Password``, as ``X-Auth-Token`` has. No value is in a log,
+            an error, a repr or an event. Headers that the transport sets itself are refused, except
             ``User-Agent``.
         auth: User and password for Basic authentication, instead of `api_key`. The password is
             treated like `api_key`.

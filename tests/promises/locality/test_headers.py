@@ -47,7 +47,7 @@ _KEYS: Mapping[str, Any] = {
     "secret": ({"headers": {"X-Team": SecretString(KEY)}}, ("x-team", KEY)),
     **{
         name: ({"headers": {name: KEY}}, (name.lower(), KEY))
-        for name in ("Authorization", "Cookie", "api-key", "X-API-KEY")
+        for name in ("Authorization", "Cookie", "api-key", "X-API-KEY", "X-Auth-Token", "My_Secret")
     },
 }
 #: The same, with a header that is not a key.

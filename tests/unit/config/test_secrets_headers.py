@@ -95,6 +95,7 @@ def test_a_readable_file_must_not_contain_a_key_in_a_header(machine: Machine) ->
     lines: Dict[str, bool] = {
         "headers.X-Team = 'a'": False,
         "headers.cookie = 'a'": True,
+        "headers.X-Access-Token = 'a'": True,
         "username = 'u'\npassword = {env = 'HOME'}": True,
         "[profiles.p.servers.x]\nheaders.X-API-KEY = 'a'": True,
     }
