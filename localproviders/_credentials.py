@@ -13,7 +13,16 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from localproviders._record import FrozenDict
 from localproviders.errors import ConfigurationError
-from localproviders.secret import REDACTED, Sealed, SecretString, Unseen, as_key, check_header_text
+from localproviders.secret import (
+    REDACTED,
+    Sealed,
+    SecretString,
+    Unseen,
+    as_key,
+    as_secret,
+    check_header_text,
+    check_secret_text,
+)
 
 # The value of a header with one of these words in its name is a key, in requests and responses.
 _KEY_WORDS = frozenset(
@@ -166,12 +175,12 @@ def _what(name: str) -> str:
 
 
 def _as_value(name: str, given: CellType) -> Union[str, SecretString]:
-    if isinstance(given.cell_contents, SecretString):
-        return given.cell_contents
-    check_header_text(given, _what(name))
-    if is_key_header(name) or given.cell_contents == REDACTED:
-        secret = as_key(given)
-        assert secret is not None  # noqa: S101  # the value is a str
+    is_secret = isinstance(given.cell_contents, SecretString)
+    if not is_secret:
+        check_header_text(given, _what(name))
+    if is_secret or is_key_header(name) or given.cell_contents == REDACTED:
+        secret = as_key(given, _what(name))
+        assert secret is not None  # noqa: S101  # None was refused
         return secret
     return Unseen(given.cell_contents)
 
@@ -202,7 +211,8 @@ class BasicAuth(NamedTuple):
         if ":" in name:
             raise _no_user()
         pair = Unseen(f"{name}:{self.password.reveal()}")
-        # RFC 7617 leaves the encoding to the server. UTF-8 is the one that it recommends.
+        # RFC 7617 leaves the encoding to the server. UTF-8 is the one that it recommends, and the
+        # one that curl sends on a usual terminal. Latin-1 cannot express every password.
         return SecretString(Unseen(f"Basic {base64.b64encode(pair.encode()).decode()}"))
 
     def scrub(self, text: str) -> str:
@@ -256,8 +266,8 @@ def _no_user() -> ConfigurationError:
 
 def _as_password(given: CellType) -> SecretString:
     if not isinstance(given.cell_contents, SecretString):
-        check_header_text(given, "the password")
-    secret = as_key(given)
+        check_secret_text(given, "the password")
+    secret = as_secret(given)
     assert secret is not None  # noqa: S101  # None was refused
     return secret
 

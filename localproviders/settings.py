@@ -33,7 +33,7 @@ from localproviders._credentials import (
 from localproviders._did_you_mean import did_you_mean, suggest_keyword
 from localproviders._record import CONTENT, Record, field, loads, record
 from localproviders.errors import ConfigurationError
-from localproviders.secret import Sealed, SecretString, Unseen, as_key
+from localproviders.secret import Sealed, SecretString, Unseen, as_key, as_secret
 from localproviders.telemetry import Listener
 from localproviders.types.inputs import model_name
 from localproviders.types.limits import Limits, RetryPolicy, Timeout, resolve
@@ -46,6 +46,7 @@ Auth = Optional[Tuple[str, Union[str, SecretString]]]
 
 #: Metadata of fields that may contain a secret. The constructor hides their values first.
 KEY_FIELD: Mapping[str, Any] = {"hide": as_key}
+PASSWORD_FIELD: Mapping[str, Any] = {"hide": as_secret}
 PROXIES_FIELD: Mapping[str, Any] = {**CONTENT, "hide": as_proxies}
 HEADERS_FIELD: Mapping[str, Any] = {**CONTENT, "hide": as_headers}
 AUTH_FIELD: Mapping[str, Any] = {**CONTENT, "hide": as_auth}
@@ -335,7 +336,7 @@ def first_variable(*names: str) -> Optional[SecretString]:
     """Return the first of these environment variables that is set, as a secret.
 
     Raises:
-        ConfigurationError: The value cannot be sent in a header line.
+        ConfigurationError: The value cannot be a secret.
     """
     found = next((name for name in names if os.environ.get(name)), None)
     return SecretString.from_env(found) if found else None

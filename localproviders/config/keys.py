@@ -32,7 +32,7 @@ from localproviders._did_you_mean import did_you_mean
 from localproviders.config.files import Surroundings
 from localproviders.errors import ConfigurationError
 from localproviders.kinds import KindKey
-from localproviders.secret import SecretString, Unseen
+from localproviders.secret import Sealed, SecretString, Unseen, as_key
 from localproviders.types.limits import Limits, RetryPolicy
 from localproviders.types.requests import LOCALITIES
 
@@ -241,6 +241,7 @@ def header(value: Any, place: Place) -> Union[str, SecretString, KeySource]:
     """
     found = key(value, place)
     if isinstance(found, SecretString) and found is not value:
+        as_key(Sealed(found))  # the header line must be able to contain the text
         return Unseen(found.reveal())
     return found
 

@@ -15,6 +15,7 @@ from localproviders.secret import SecretString
 from localproviders.settings import (
     HEADERS_FIELD,
     KEY_FIELD,
+    PASSWORD_FIELD,
     PROXIES_FIELD,
     Proxies,
     RequestHeadersLike,
@@ -141,8 +142,8 @@ class ServerConfig(Record):
     ca_bundle: Optional[str] = None
     client_cert: Union[str, Tuple[str, str], None] = None
     proxies: Proxies = field(default=None, metadata=PROXIES_FIELD)
-    username: Optional[SecretString] = field(default=None, metadata=KEY_FIELD)
-    password: Optional[SecretString] = field(default=None, metadata=KEY_FIELD)
+    username: Optional[SecretString] = field(default=None, metadata=PASSWORD_FIELD)
+    password: Optional[SecretString] = field(default=None, metadata=PASSWORD_FIELD)
     headers: RequestHeadersLike = field(default=None, metadata=HEADERS_FIELD)
 
     def __post_init__(self) -> None:
