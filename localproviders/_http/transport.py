@@ -236,6 +236,7 @@ class Transport:
         body: Optional[Body] = None,
         loads: bool = False,
         large: bool = False,
+        attempts: Optional[Attempts] = None,
     ) -> Any:
         """Send a request, with retries, and return the JSON value of its response.
 
@@ -248,6 +249,7 @@ class Transport:
                 added to `first_token_s`.
             large: Whether the response may be as large as `max_body_bytes`. Otherwise the
                 limit is 16 MiB, or `max_body_bytes` if that is less.
+            attempts: The attempts to continue, if an earlier form of this request failed.
 
         Raises:
             ProviderError: The request could not be sent, the server refused it, the response
@@ -255,7 +257,8 @@ class Transport:
         """
         before, call.may_load = call.may_load, loads
         try:
-            return self.parse(self.open(method, path, call=call, body=body), large=large)
+            answer = self.open(method, path, call=call, body=body, attempts=attempts)
+            return self.parse(answer, large=large)
         finally:
             call.may_load = before
 

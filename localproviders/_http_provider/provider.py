@@ -90,6 +90,10 @@ _NAMING_S = 5.0
 #: A completion request: its path, its JSON, and the parser of the response.
 WireRequest = Tuple[str, Dict[str, Any], ChunkParser]
 
+#: A request with a single JSON value as its response: its path, its JSON, and the function that
+#: reads the response.
+WireExchange = Tuple[str, Mapping[str, Any], Callable[[Any], Any]]
+
 #: An embedding request: its path, its JSON, and the function that reads the response.
 EmbeddingExchange = Tuple[str, Mapping[str, Any], Callable[[Any], Vectors]]
 
@@ -227,6 +231,10 @@ class HTTPProvider(ModelProvider):
         This is done only for a request that is not strict. By default, there are none.
         """
         return ()
+
+    def _send(self, model: str, call: Call, make: Callable[[Call], WireExchange]) -> Sending:
+        """Return a request whose response is a single JSON value, to be sent with its `ask`."""
+        return Sending(self, model, call, make)
 
     def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
         """Reload a model that was evicted from memory between calls, and return a warning.

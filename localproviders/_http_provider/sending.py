@@ -38,7 +38,7 @@ from localproviders._http.framing import (
 )
 from localproviders._http.retry import Attempts
 from localproviders._http.stream import ChunkParser, Decoder
-from localproviders._http.transport import Body, Payload, encode
+from localproviders._http.transport import Body, Payload, Transport, encode
 from localproviders._lazy import LazyModule
 from localproviders._refusals import Refusals, refuses, says
 from localproviders.errors import (
@@ -85,7 +85,7 @@ class OwnField(NamedTuple):
         hint: The hint of an error that refuses the field, if the field is the caller's.
         done: The change to the request, for the warning.
         of_model: Whether a refusal is remembered only for the model of the request, even if the
-            text does not mention a model.
+            text does not mention a model. It then holds for all routes.
     """
 
     name: str
@@ -101,8 +101,9 @@ class OwnField(NamedTuple):
 
     def on(self, path: str) -> Hashable:
         """Return the key of this field in `Refusals`."""
-        # The name alone is not unique, and neither is the first key. Both together are.
-        return path, self.name, self.keys[0]
+        # The name alone is not unique, and neither is the first key. Both together are. All routes
+        # use the same chat template of a model.
+        return None if self.of_model else path, self.name, self.keys[0]
 
 
 def schema_field(keys: Tuple[str, ...], leave_out: Callable[[Dict[str, Any]], bool]) -> OwnField:
@@ -284,6 +285,30 @@ class Sending:
                 self.attempts.repeat()  # the reload has been reported to the listener
                 return
         raise error
+
+    def ask(self, server: Transport, **options: bool) -> Any:
+        """Send the request until the server accepts it, and return the result of its reader.
+
+        Args:
+            server: The transport. The response is a single JSON value.
+            options: Arguments of `Transport.json`.
+
+        Raises:
+            ProviderError: The request failed, and no change can help; or the reader refused the
+                response.
+        """
+        while True:
+            path, body, _, read = self.prepare()
+            try:
+                answer = server.json(
+                    "POST", path, call=self._call, body=body, attempts=self.attempts, **options
+                )
+                found = read(answer)
+            except ProviderError as error:
+                self.recover(error)
+            else:
+                self._remember()
+                return found
 
     def accepted(self) -> List[str]:
         """Remember the fields that were left out, and return the warnings for the response."""

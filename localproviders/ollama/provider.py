@@ -23,7 +23,7 @@ from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._http_provider import HTTPProvider
-from localproviders._http_provider.provider import EmbeddingExchange
+from localproviders._http_provider.provider import EmbeddingExchange, WireExchange
 from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
@@ -719,19 +719,21 @@ class OllamaProvider(HTTPProvider):
 
     def _ask_for_prompt(self, request: CompletionRequest, model: str, call: Call) -> str:
         self._check_locality(model, call)
-        path, payload = render_payload(self._with_window(request, model), model)
-        body = encode(Payload(payload))
-        del payload  # a traceback with local variables must not show the prompt
-        # A traceback with local variables shows no field of a `Payload`.
-        answer = Payload(
-            self._checked(
-                model,
-                self._transport.json("POST", path, call=call, body=body, loads=True, large=True),
-            )
-        )
-        if answer.get("model"):
-            check_served(model, str(answer["model"]))
-        return parse_prompt(answer)
+        request = self._with_window(request, model)
+
+        def make(_: Call) -> WireExchange:
+            path, payload = render_payload(request, model)
+            # A traceback with local variables shows no field of a `Payload`.
+            return path, Payload(payload), read
+
+        def read(data: Any) -> str:
+            answer = Payload(self._checked(model, data))
+            if answer.get("model"):
+                check_served(model, str(answer["model"]))
+            return parse_prompt(answer)
+
+        prompt: str = self._send(model, call, make).ask(self._transport, loads=True, large=True)
+        return prompt
 
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
         if self._uses_old_embed_route:

@@ -120,7 +120,10 @@ class OpenAICompatibleProvider(HTTPProvider):
     #: Whether servers of this kind may have routes that count the tokens of a prompt, or render it.
     _has_prompt_routes = True
     _prompt_routes: LazyPart[PromptRoutes] = LazyPart(
-        "localproviders.openai_compatible.prompt_routes:PromptRoutes", "settings", "_explain"
+        "localproviders.openai_compatible.prompt_routes:PromptRoutes",
+        "settings",
+        "_explain",
+        "_send",
     )
     _rerank_routes: LazyPart[RerankRoutes] = LazyPart(
         "localproviders.openai_compatible.rerank_routes:RerankRoutes",

@@ -114,6 +114,53 @@ def test_every_form_of_a_call_joins_refused_system_messages() -> None:
         assert [len(messages) for messages in _chats(server)] == [5, 4]
 
 
+def _template(exchange: Exchange) -> List[Any]:
+    """Answer the routes of a server that renders prompts, as strictly as `_strict`."""
+    if exchange.path == "/tokenize" and "content" in exchange.json:
+        return [http_answer({"tokens": [1, 2, 3]})]
+    late = [each for each in exchange.json["messages"][1:] if each["role"] == "system"]
+    if late:
+        return [http_answer(_REFUSALS[0][1], status=_REFUSALS[0][0])]
+    if exchange.path in ("/apply-template", "/tokenize"):
+        return [http_answer({"prompt": "<p>", "count": 3})]
+    if "_debug_render_only" in exchange.json:
+        info = {"_debug_info": {"rendered_template": "<p>"}}
+        return [http_answer({"model": exchange.json["model"], "done": True, **info})]
+    return good(exchange)
+
+
+def test_rendering_and_counting_join_refused_system_messages() -> None:
+    with ScriptedServer(_template) as server, make("openai", server) as provider:
+        assert provider.render(_LATE) == "<p>"
+        count = provider.count_tokens(_LATE)
+        provider.chat(_LATE)
+    assert (count.tokens, count.source) == (3, "exact")
+    # The refusal is remembered for all routes, which use the same template.
+    assert [len(e.json.get("messages", ())) for e in server.exchanges] == [5, 4, 4, 0, 4]
+
+
+def test_counting_alone_joins_them_too() -> None:
+    def only_count(exchange: Exchange) -> List[Any]:
+        if exchange.path == "/apply-template":
+            return [http_answer({"error": "not found"}, status="404 Not Found")]
+        return _template(exchange)
+
+    for script, lengths in ((_template, [5, 4, 0]), (only_count, [5, 5, 4])):
+        with ScriptedServer(script) as server, make("openai", server) as provider:
+            assert provider.count_tokens(_LATE).source == "exact"
+        assert [len(e.json.get("messages", ())) for e in server.exchanges] == lengths
+
+
+def test_ollama_renders_joined_system_messages() -> None:
+    def script(exchange: Exchange) -> List[Any]:
+        return _template(exchange) if exchange.path == "/api/chat" else good(exchange)
+
+    with ScriptedServer(script) as server, make("ollama", server) as provider:
+        assert provider.render(_LATE) == "<p>"
+        provider.chat(_LATE)
+    assert [len(messages) for messages in _chats(server) if len(messages) > 1] == [5, 4, 4]
+
+
 def test_a_refusal_is_remembered_for_the_model_only() -> None:
     with ScriptedServer(_strict(*_REFUSALS[0])) as server, make("openai", server) as provider:
         provider.chat(_LATE)
