@@ -290,8 +290,21 @@ class ChunkParser(Protocol):
         ...
 
 
+#: An open response, its decoder, and its parser.
+Opened = Tuple["Answer", Decoder, ChunkParser]
+
+
 class StreamOwner(Protocol):
     """The methods that a stream calls on the provider that opened it."""
+
+    def reopen(self, error: ProviderError) -> Opened:
+        """Send the request again, after an error that arrived before any content.
+
+        Raises:
+            ProviderError: No change of the request can help: the given error. Or the new request
+                failed.
+        """
+        ...
 
     def inspect(self, chunk: CompletionChunk) -> None:
         """Check a chunk before the caller gets it.
@@ -413,12 +426,17 @@ class Stream:
             raise self._failure
         self._is_iterating = True
         try:
-            chunk = self._next_quickly()
-            if chunk is None:
-                chunk = self._next_chunk()
-            if chunk is None:
-                self._reread()
-                self._result = self._owner.conclude(self._summary)
+            while True:
+                try:
+                    chunk = self._next_quickly()
+                    if chunk is None:
+                        chunk = self._next_chunk()
+                    if chunk is None:
+                        self._reread()
+                        self._result = self._owner.conclude(self._summary)
+                    break
+                except ProviderError as error:
+                    self._reopen(error)
         except ProviderError as error:
             raise self._fail(error) from error.__cause__
         except BaseException as error:
@@ -629,6 +647,25 @@ class Stream:
         error.add_context(partial=partial)
         self._failure = self._owner.explain(error)
         return self._failure
+
+    def _reopen(self, error: ProviderError) -> None:
+        """Read another response instead, if the server refused the request without an error status.
+
+        Raises:
+            ProviderError: The server had begun to answer, or a changed request cannot help: the
+                given error. Or the new request failed.
+        """
+        has_begun = self._summary.first_token_s is not None or self._parser.held
+        if has_begun or self._closed or self._parser.ended:
+            raise error
+        self._answer.close()
+        answer, self._decoder, self._parser = self._owner.reopen(error)
+        _open_answers.add(answer)
+        _open_answers.discard(self._answer)
+        self._answer, self._quick = answer, self._parser.quick
+        self._late_error, self._is_body_read, self._can_be_quick = None, False, False
+        self._records.clear()
+        self._summary = Summary(answer.attempts)
 
     def _finish_call(self) -> None:
         """End the call, which no longer uses its connection."""

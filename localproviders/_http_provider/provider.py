@@ -377,7 +377,7 @@ class HTTPProvider(ModelProvider):
                     sending.recover(error)
             warnings += sending.accepted()
             decoder = make_decoder(self.settings, self._accept, answer.content_type, parser)
-            owner = Completion(self, request, model, warnings, call, span)
+            owner = Completion(self, request, model, warnings, call, span, sending)
             return Stream(
                 answer, decoder, parser, max_bytes=self.settings.max_body_bytes, owner=owner
             )

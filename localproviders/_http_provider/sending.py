@@ -37,7 +37,7 @@ from localproviders._http.framing import (
     WholeDecoder,
 )
 from localproviders._http.retry import Attempts
-from localproviders._http.stream import ChunkParser, Decoder
+from localproviders._http.stream import ChunkParser, Decoder, Opened
 from localproviders._http.transport import Body, Payload, Transport, encode
 from localproviders._lazy import LazyModule
 from localproviders._refusals import Refusals, refuses, says
@@ -199,6 +199,7 @@ class SendingProvider(Protocol):
 
     settings: Settings
     _accept: str
+    _transport: Transport
 
     @property
     def _refused(self) -> Refusals:
@@ -309,6 +310,28 @@ class Sending:
             else:
                 self._remember()
                 return found
+
+    def reopen(self, error: ProviderError) -> Opened:
+        """Send the request of a stream again, after a refusal in the first record of the response.
+
+        Raises:
+            ProviderError: No change of the request can help: the given error. Or the changed
+                request failed.
+        """
+        server, settings = self._provider._transport, self._provider.settings
+        failure = server.finish_error(error)
+        while True:
+            self.recover(failure)
+            path, body, accept, parser = self.prepare()
+            try:
+                answer = server.open(
+                    "POST", path, call=self._call, body=body, accept=accept, attempts=self.attempts
+                )
+            except ProviderError as refusal:
+                failure = refusal
+            else:
+                usual = self._provider._accept
+                return answer, make_decoder(settings, usual, answer.content_type, parser), parser
 
     def accepted(self) -> List[str]:
         """Remember the fields that were left out, and return the warnings for the response."""
