@@ -189,7 +189,8 @@ def discover(
     `localproviders.discovery.forget` removes it.
 
     ``LM_API_TOKEN`` is sent only to an LM Studio at a given address or at LM Studio's default
-    address; ``OLLAMA_API_KEY`` is sent only to ``https://ollama.com``.
+    address; ``OLLAMA_API_KEY`` is sent only to ``https://ollama.com``. The key, the password and
+    the headers of a configured server are sent to its own address (`Config.endpoints`).
 
     Args:
         endpoints: Further addresses, such as ``http://127.0.0.1:8081``, with or without
