@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Iterable, List, NoReturn, Optional, Tuple
 
 T = TypeVar("T")
 
+#: The line that passes an image, for errors about images in other places.
+IMAGE_MESSAGE = 'Message.user("What is this?", images=[Path("cat.png")])'
+
 
 def _names() -> Any:
     from localproviders import _habits  # only an error needs these tables

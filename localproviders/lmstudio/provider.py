@@ -15,6 +15,7 @@ from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ProviderError, UnsupportedError, WrongModelError
+from localproviders.lmstudio.kind import KIND
 from localproviders.lmstudio.wire.errors import NOT_IN_CATALOG, NOT_IN_MEMORY, RULES
 from localproviders.lmstudio.wire.models import (
     configuration,
@@ -68,10 +69,6 @@ else:
     wire_stateful = LazyModule("localproviders.lmstudio.wire.stateful")
 
 _PORT = 1234
-
-# Three APIs share one origin, and a user's address may end with the path of any of them
-# (docs/reference/lmstudio.md, "Address").
-_API_ROOTS = ("api/v1", "api/v0", "v1", "api")
 
 # Maximum number of other model names in one response that are looked up in the model list. A server
 # that sends another name in each chunk must not cause a list request for each chunk.
@@ -178,7 +175,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             hidden = safe_options(connection)
             settings = make_settings(
                 endpoint=parse_endpoint(
-                    address.cell_contents or "", default_port=_PORT, api_suffixes=_API_ROOTS
+                    address.cell_contents or "", default_port=_PORT, api_suffixes=KIND.api_paths
                 ),
                 endpoint_origin="the host argument" if address.cell_contents else "the default",
                 name="lmstudio" if name is None else name,
