@@ -30,7 +30,7 @@ from localproviders._credentials import (
     as_headers,
     check_one_authorization,
 )
-from localproviders._did_you_mean import did_you_mean, suggest_keyword
+from localproviders._did_you_mean import did_you_mean, suggest_keyword, suggest_number
 from localproviders._record import CONTENT, Record, field, loads, record
 from localproviders.errors import ConfigurationError
 from localproviders.secret import Sealed, SecretString, Unseen, as_key, as_secret
@@ -232,7 +232,10 @@ class Settings(Record):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 shown = value if isinstance(value, (int, float)) else type(value).__name__
-                raise ConfigurationError(f"{name} must be a whole number above 0, not {shown}")
+                line = suggest_number(name, value, least=1, is_whole=True)
+                raise ConfigurationError(
+                    f"{name} must be a whole number above 0, not {shown}{line}"
+                )
 
 
 _NO_HEADERS = RequestHeaders()

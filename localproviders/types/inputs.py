@@ -12,7 +12,7 @@ import math
 import re
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
-from localproviders._did_you_mean import IMAGE_MESSAGE
+from localproviders._did_you_mean import IMAGE_MESSAGE, suggest_number
 from localproviders._interrupts import is_injected
 from localproviders._record import plain
 from localproviders.errors import ConfigurationError
@@ -443,7 +443,8 @@ def at_least_one(name: str, value: Any) -> int:
     """
     number = plain_number(value)
     if type(number) is not int or number < 1:
-        raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1")
+        line = suggest_number(name, value, least=1, is_whole=True)
+        raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1{line}")
     return number
 
 

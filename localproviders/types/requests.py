@@ -18,6 +18,7 @@ from typing import (
     Union,
 )
 
+from localproviders._did_you_mean import suggest_number
 from localproviders._record import CONTENT, FrozenDict, Record, field, loads_each, record
 from localproviders._signatures import unknown_keyword
 from localproviders.secret import errors_without_frames
@@ -258,7 +259,8 @@ def _check_number(name: str, value: Any, least: float) -> None:
                 "must be seconds, such as 600, a duration, such as '10m', or math.inf or -1 for "
                 "ever"
             )
-        raise ValueError(f"{name} is {value!r}, and {must}")
+        line = suggest_number(name, value, least=least, is_whole=name in _INTEGERS)
+        raise ValueError(f"{name} is {value!r}, and {must}{line}")
     finite = isinstance(value, int) or math.isfinite(value)
     if not (finite or (value == math.inf and name == "keep_alive")):
         raise ValueError(f"{name} is {value!r}, which cannot be sent as JSON")
