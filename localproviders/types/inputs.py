@@ -480,11 +480,11 @@ def _duration_seconds(text: str, other: Any) -> Any:
 def model_name(model: Any) -> Any:
     """Return the name of a model, which may be given as `ModelInfo` or `LoadedModel`.
 
-    An empty text means that no model is named.
+    An empty text, or one of blanks, means that no model is named.
     """
     if isinstance(model, (ModelInfo, LoadedModel)):
         return model.name
-    return None if isinstance(model, str) and not model else model
+    return None if isinstance(model, str) and not model.strip() else model
 
 
 def named(model: Union[str, ModelInfo, LoadedModel]) -> str:
