@@ -48,7 +48,7 @@ _MAX_PIECES = 2048
 # the first time. No context window has fewer tokens (docs/reference/ollama.md, "Context window").
 _FIRST_LENGTH_CHECK = 256
 
-_NO_LAST_RECORD = "the answer ended before its last record"
+_NO_LAST_RECORD = "the response ended before its last record"
 
 # If a server ends an answer because of repetitions, there were more repetitions than the first
 # number (docs/reference/ollama.md, "Streaming"). No usual token is longer than the second.
@@ -571,7 +571,7 @@ class Stream:
             # `Decoder.end` also returns a last record that has no line end. If this record is not
             # valid JSON, the body was probably cut off in the middle of it.
             if self._is_body_read and not self._parser.is_single_record and looks_cut(record):
-                raise cut_off("the answer ended in the middle of a record") from None
+                raise cut_off("the response ended in the middle of a record") from None
             raise
 
     def _read_records(self) -> None:
@@ -584,8 +584,8 @@ class Stream:
                 return
             if self._bytes_left < 0:
                 raise AnswerTooLargeError(
-                    "the answer is larger than max_body_bytes allows",
-                    hint="raise max_body_bytes to allow larger answers",
+                    "the response is larger than max_body_bytes allows",
+                    hint="raise max_body_bytes to allow larger responses",
                 )
             self._summary.fold()
             pieces = self._summary.text.pieces + self._summary.thinking.pieces
@@ -614,7 +614,7 @@ class Stream:
         if is_cut:
             raise cut_off(_NO_LAST_RECORD)
         if record is None:
-            hint = "the server itself ended the answer: its log may have the reason"
+            hint = "the server itself ended the response: its log may have the reason"
             raise StreamInterruptedError(_NO_LAST_RECORD, hint=hint)
         return record
 

@@ -294,7 +294,7 @@ class Transport:
         except ProtocolError:
             # A connection that breaks early may look like the regular end of this body.
             if answer.ends_by_closing and looks_cut(text):
-                raise cut_off("the answer ended in the middle of its JSON") from None
+                raise cut_off("the response ended in the middle of its JSON") from None
             raise
 
     def finish_error(self, error: ProviderError, texts: Iterable[str] = ()) -> ProviderError:

@@ -81,7 +81,7 @@ _OF_ANSWERS: Tuple[OwnField, ...] = (
         refusal=_STREAM_OPTIONS,
         keys=("stream_options",),
         leave_out=_without("stream_options"),
-        lost="the answer may lack the token counts, without which an overflow of the context "
+        lost="the response may lack the token counts, without which an overflow of the context "
         "window is not noticed",
     ),
     *_OF_PROMPTS,
