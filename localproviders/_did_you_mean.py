@@ -13,9 +13,6 @@ T = TypeVar("T")
 # A number as it is written in Python. Longer ones are not suggested.
 _NUMBER = re.compile(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
 
-#: The line that passes an image, for errors about images in other places.
-IMAGE_MESSAGE = 'Message.user("What is this?", images=[Path("cat.png")])'
-
 
 def _names() -> Any:
     from localproviders import _habits  # only an error needs these tables
@@ -45,6 +42,11 @@ def suggest_number(name: str, value: Any, *, least: float = 0, is_whole: bool = 
     if found is None or (is_whole and found.group(1)) or float(text) < least:
         return ""
     return f": write {name}={text}"
+
+
+def image_message() -> str:
+    """Return the line that passes an image, for errors about images in other places."""
+    return str(_keywords().IMAGE_MESSAGE)
 
 
 def did_you_mean(word: str, known: List[str]) -> str:

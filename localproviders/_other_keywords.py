@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Mapping, Tuple
 
-from localproviders._did_you_mean import IMAGE_MESSAGE
+#: The line that passes an image, for errors about images in other places.
+IMAGE_MESSAGE = 'Message.user("What is this?", images=[Path("cat.png")])'
 
 #: For each keyword of this package, the names of the same argument in other clients and servers.
 OTHER_NAMES: Mapping[str, str] = {

@@ -655,17 +655,16 @@ class Stream:
             ProviderError: The server had begun to answer, or a changed request cannot help: the
                 given error. Or the new request failed.
         """
-        has_begun = self._summary.first_token_s is not None or self._parser.held
-        if has_begun or self._closed or self._parser.ended:
+        began = self._summary.first_token_s is not None
+        if began or self._parser.held or self._closed or self._parser.ended:
             raise error
         self._answer.close()
         answer, self._decoder, self._parser = self._owner.reopen(error)
         _open_answers.add(answer)
         _open_answers.discard(self._answer)
-        self._answer, self._quick = answer, self._parser.quick
-        self._late_error, self._is_body_read, self._can_be_quick = None, False, False
-        self._records.clear()
-        self._summary = Summary(answer.attempts)
+        self._answer, self._quick, self._records = answer, self._parser.quick, deque()
+        self._late_error, self._summary = None, Summary(answer.attempts)
+        self._is_body_read = self._can_be_quick = False
 
     def _finish_call(self) -> None:
         """End the call, which no longer uses its connection."""

@@ -12,7 +12,7 @@ import math
 import re
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
-from localproviders._did_you_mean import IMAGE_MESSAGE, suggest_number
+from localproviders._did_you_mean import image_message, suggest_number
 from localproviders._interrupts import is_injected
 from localproviders._record import plain
 from localproviders.errors import ConfigurationError
@@ -201,7 +201,7 @@ def _image(part: Mapping[str, Any]) -> Any:
             raise ValueError(
                 "the image of a part of content is an address or another plain text, and nothing "
                 "is downloaded or read for it: write a data: URI, or pass "
-                f"{IMAGE_MESSAGE}, or the bytes in images"
+                f"{image_message()}, or the bytes in images"
             )
         return {"uri": url}
     if url is None:
