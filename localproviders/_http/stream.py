@@ -60,10 +60,6 @@ _LATE_SPLIT = (
 )
 
 
-def _keep(text: str) -> None:
-    """Return None. This function replaces `reread` for a parser without such a method."""
-
-
 def find_repetition(text: str) -> Optional[int]:
     """Return the index at which the repetitions at the end of a text begin, or None.
 
@@ -622,7 +618,7 @@ class Stream:
         """Let the parser split the complete text at a closing tag that no opening tag precedes."""
         # Joined first, so that a long text is not copied.
         self._summary.text.fold(max_pieces=0)
-        split = getattr(self._parser, "reread", _keep)(self._summary.text.so_far)
+        split = getattr(self._parser, "reread", lambda _: None)(self._summary.text.so_far)
         if split is not None:
             self._summary.replace_words(*split, is_streamed=self._is_streamed)
 
@@ -655,16 +651,14 @@ class Stream:
             ProviderError: The server had begun to answer, or a changed request cannot help: the
                 given error. Or the new request failed.
         """
-        began = self._summary.first_token_s is not None
-        if began or self._parser.held or self._closed or self._parser.ended:
+        if self._summary.first_token_s is not None or self._parser.held or self._parser.ended:
             raise error
         self._answer.close()
         answer, self._decoder, self._parser = self._owner.reopen(error)
         _open_answers.add(answer)
         _open_answers.discard(self._answer)
         self._answer, self._quick, self._records = answer, self._parser.quick, deque()
-        self._late_error, self._summary = None, Summary(answer.attempts)
-        self._is_body_read = self._can_be_quick = False
+        self._late_error, self._is_body_read, self._summary = None, False, Summary(answer.attempts)
 
     def _finish_call(self) -> None:
         """End the call, which no longer uses its connection."""

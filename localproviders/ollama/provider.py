@@ -732,8 +732,7 @@ class OllamaProvider(HTTPProvider):
                 check_served(model, str(answer["model"]))
             return parse_prompt(answer)
 
-        prompt: str = self._send(model, call, make).ask(self._transport, loads=True, large=True)
-        return prompt
+        return str(self._send(model, call, make).ask(self._transport, loads=True, large=True))
 
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
         if self._uses_old_embed_route:
