@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional, cast
+from typing import TYPE_CHECKING, Any, Optional, Tuple, cast
 
 from localproviders._lazy import LazyModule
-from localproviders._signatures import check_given
+from localproviders._signatures import check_given, too_many_arguments
 from localproviders.secret import errors_without_frames
 from localproviders.types.messages import Messages, Tools, as_messages
 from localproviders.types.requests import (
@@ -27,6 +27,7 @@ def make_chat_request(
     messages: Messages,
     system: Optional[str],
     fields: ParseFields,
+    others: Tuple[object, ...] = (),
     *,
     model: Optional[ModelLike],
     tools: Tools,
@@ -39,17 +40,20 @@ def make_chat_request(
         messages: The caller's argument.
         system: The caller's argument.
         fields: The caller's further keywords.
+        others: Arguments without their names that need them.
         model: The caller's argument.
         tools: The caller's argument.
         verb: Name of the method that the caller has called.
 
     Raises:
         ValueError: The messages are empty or malformed, or the value of a field is impossible.
-        TypeError: There is no such field, or a required argument is missing.
+        TypeError: There is no such field, a required argument is missing, or there are `others`.
         ConfigurationError: A tool cannot be described.
     """
     if fields:
         check_field_names(fields, getattr(owner, verb))
+    if others:
+        raise too_many_arguments(getattr(owner, verb))
     check_given(verb, messages=messages, tools=tools)
     # The constructor accepts more than its annotations say, which are those of the attributes.
     named, given = cast("Optional[str]", model), cast("Any", fields)

@@ -13,10 +13,21 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from localproviders._record import FrozenDict
 from localproviders.errors import ConfigurationError
-from localproviders.secret import REDACTED, Sealed, SecretString, Unseen, as_key, check_header_text
+from localproviders.secret import (
+    REDACTED,
+    Sealed,
+    SecretString,
+    Unseen,
+    as_key,
+    as_secret,
+    check_header_text,
+    check_secret_text,
+)
 
-#: Names of the headers whose values are keys, in lower case.
-_KEY_HEADERS = frozenset({"authorization", "cookie", "api-key", "x-api-key"})
+# The value of a header with one of these words in its name is a key, in requests and responses.
+_KEY_WORDS = frozenset(
+    ("authorization", "auth", "cookie", "key", "apikey", "token", "secret", "password")
+)
 
 # Headers that a caller cannot set, in lower case. The transport sets most of them for each request
 # or connection. The others change the kind of response: Range returns a part of a body, the headers
@@ -45,9 +56,9 @@ _AUTH_HINT = 'pass auth=("user", SecretString.from_env("PASSWORD"))'
 class RequestHeaders(FrozenDict[str, Union[str, SecretString]]):
     """A caller's headers by name. The value of a header is a `SecretString` if it is a key.
 
-    A key is a value that was passed as a `SecretString`, and any value of ``Authorization``,
-    ``Cookie``, ``Api-Key`` and ``X-Api-Key``. The repr shows only the number of headers.
-    Dictionaries and pickles have all values except the keys.
+    A key is a value that was passed as a `SecretString`, and any value of a header whose name says
+    so (`is_key_header`). The repr shows only the number of headers. Dictionaries and pickles have
+    all values except the keys.
     """
 
     def __repr__(self) -> str:
@@ -94,8 +105,13 @@ class RequestHeaders(FrozenDict[str, Union[str, SecretString]]):
 
 
 def is_key_header(name: str) -> bool:
-    """Return whether every value of a header of this name is a key."""
-    return name.lower() in _KEY_HEADERS
+    """Return whether the name of a header says that its value is a key, as ``X-Auth-Token`` does.
+
+    The name is split into words at hyphens, dots and underscores. One of the words must be
+    ``Authorization``, ``Auth``, ``Cookie``, ``Key``, ``ApiKey``, ``Token``, ``Secret`` or
+    ``Password``, in any case.
+    """
+    return not _KEY_WORDS.isdisjoint(re.split(r"[-_.]", name.lower()))
 
 
 def as_headers(given: CellType) -> Optional[RequestHeaders]:
@@ -159,12 +175,12 @@ def _what(name: str) -> str:
 
 
 def _as_value(name: str, given: CellType) -> Union[str, SecretString]:
-    if isinstance(given.cell_contents, SecretString):
-        return given.cell_contents
-    check_header_text(given, _what(name))
-    if is_key_header(name) or given.cell_contents == REDACTED:
-        secret = as_key(given)
-        assert secret is not None  # noqa: S101  # the value is a str
+    is_secret = isinstance(given.cell_contents, SecretString)
+    if not is_secret:
+        check_header_text(given, _what(name))
+    if is_secret or is_key_header(name) or given.cell_contents == REDACTED:
+        secret = as_key(given, _what(name))
+        assert secret is not None  # noqa: S101  # None was refused
         return secret
     return Unseen(given.cell_contents)
 
@@ -195,7 +211,8 @@ class BasicAuth(NamedTuple):
         if ":" in name:
             raise _no_user()
         pair = Unseen(f"{name}:{self.password.reveal()}")
-        # RFC 7617 leaves the encoding to the server. UTF-8 is the one that it recommends.
+        # RFC 7617 leaves the encoding to the server. UTF-8 is the one that it recommends, and the
+        # one that curl sends on a usual terminal. Latin-1 cannot express every password.
         return SecretString(Unseen(f"Basic {base64.b64encode(pair.encode()).decode()}"))
 
     def scrub(self, text: str) -> str:
@@ -249,8 +266,8 @@ def _no_user() -> ConfigurationError:
 
 def _as_password(given: CellType) -> SecretString:
     if not isinstance(given.cell_contents, SecretString):
-        check_header_text(given, "the password")
-    secret = as_key(given)
+        check_secret_text(given, "the password")
+    secret = as_secret(given)
     assert secret is not None  # noqa: S101  # None was refused
     return secret
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from itertools import islice
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Iterable, List, NoReturn, Optional, Tuple, TypeVar
 
 T = TypeVar("T")
+
+# A number as it is written in Python. Longer ones are not suggested.
+_NUMBER = re.compile(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
 
 
 def _names() -> Any:
@@ -20,6 +24,29 @@ def _keywords() -> Any:
     from localproviders import _other_keywords  # only an error needs these tables
 
     return _other_keywords
+
+
+def suggest_number(name: str, value: Any, *, least: float = 0, is_whole: bool = False) -> str:
+    """Return the end of an error for a number that was given as text, as in ``seed="1"``.
+
+    It is ``: write temperature=0.2``, or empty if the value is no such text.
+
+    Args:
+        name: Name of the argument.
+        value: The value.
+        least: The lowest valid number.
+        is_whole: Whether only whole numbers are valid.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    found = _NUMBER.fullmatch(text)
+    if found is None or (is_whole and found.group(1)) or float(text) < least:
+        return ""
+    return f": write {name}={text}"
+
+
+def image_message() -> str:
+    """Return the line that passes an image, for errors about images in other places."""
+    return str(_keywords().IMAGE_MESSAGE)
 
 
 def did_you_mean(word: str, known: List[str]) -> str:

@@ -27,6 +27,7 @@ from typing import (
 )
 
 from localproviders._http.deadline import Call, wait
+from localproviders._interrupts import is_callers
 from localproviders.errors import ModelNotFoundError, UnsupportedError
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout
 from localproviders.types.models import LoadedModel
@@ -191,8 +192,14 @@ class KeptModels:
             yield loader.load_for_block(block, model, options)
         except BaseException:
             soon = limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S))
-            with contextlib.suppress(Exception), self._turn(key, soon):
-                self._end(key, block, loader, model, soon)
+            try:
+                with self._turn(key, soon):
+                    self._end(key, block, loader, model, soon)
+            except Exception as failure:
+                # A failed unload must not replace the error of the block, but an alarm must not be
+                # lost: its error is raised, with that of the block as its context.
+                if is_callers(failure):
+                    raise
             raise
         with self._turn(key, limits):
             self._end(key, block, loader, model, options["timeout"])

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Mapping, Tuple
 
+#: The line that passes an image, for errors about images in other places.
+IMAGE_MESSAGE = 'Message.user("What is this?", images=[Path("cat.png")])'
+
 #: For each keyword of this package, the names of the same argument in other clients and servers.
 OTHER_NAMES: Mapping[str, str] = {
     "host": "base_url url api_base endpoint address server api_url server_url ollama_host api_host",
@@ -93,7 +96,7 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     (
         "images image",
         "messages",
-        'pass Message.user("What is this?", images=[Path("cat.png")]) as the message; images may '
+        f"pass {IMAGE_MESSAGE} as the message; images may "
         "be bytes, too, such as base64.b64decode(text), open files, and images of PIL",
     ),
     (
@@ -194,7 +197,7 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     (
         "images image",
         "listeners",
-        'pass Message.user("What is this?", images=[Path("cat.png")]) to each call',
+        f"pass {IMAGE_MESSAGE} to each call",
     ),
     (
         "format response_format response_schema",

@@ -75,8 +75,8 @@ def title_of(page: str) -> str:
 def not_json(text: str, reason: object) -> str:
     """Return the error message for a text that is a web page, or is not JSON for this reason."""
     if not re.match(r"\s*<(!doctype|html|head)\b", text, re.IGNORECASE):
-        return f"the answer is not JSON: {reason}"
-    title, message = title_of(text), "the answer is a web page and not JSON"
+        return f"the response is not JSON: {reason}"
+    title, message = title_of(text), "the response is a web page and not JSON"
     return f"{message}: {title!r}" if title else message
 
 

@@ -21,6 +21,7 @@ from typing import (
     FrozenSet,
     Generic,
     Iterable,
+    List,
     Optional,
     Tuple,
     Type,
@@ -73,7 +74,7 @@ def show_keywords(
 
     def decorate(function: _Function) -> _Function:
         signature = inspect.signature(function)
-        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        own = _without_variable(signature)
         # In every method that has `timeout` and `cancel`, they are the last parameters.
         end = len(own) - 2 if [each.name for each in own[-2:]] == ["timeout", "cancel"] else None
         shown = [*own[:end], *_parameters(fields, source), *(own[end:] if end else ())]
@@ -83,6 +84,12 @@ def show_keywords(
         return function
 
     return decorate
+
+
+def _without_variable(signature: inspect.Signature) -> List[inspect.Parameter]:
+    """Return the parameters without ``*others`` and ``**unknown``, which are not for callers."""
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each for each in signature.parameters.values() if each.kind not in variable]
 
 
 @lru_cache(maxsize=None)  # several methods have the fields of a request
@@ -121,6 +128,9 @@ else:
         """A `TypedDict` without keys: the type of ``**unknown`` in functions of `name_misspelt`."""
 
 
+#: The type of ``*others`` in functions of `name_misspelt` and `accept_absent`: no arguments.
+NoArguments = Tuple[()]
+
 #: The default of a required argument in a function that `name_misspelt` decorates.
 ABSENT: Any = Ellipsis
 
@@ -129,15 +139,15 @@ def name_misspelt(function: _Function) -> _Function:
     """Decorate a function that itself raises the error for a misspelt keyword.
 
     `exact_keywords` has the same purpose, but adds one frame to each call. This decorator changes
-    the function and returns it. The function must have ``**unknown: Unpack[NoKeywords]``. It can
-    then be called without its required arguments and with any keywords. It must raise the error
-    from `wrong_call` if an argument is `ABSENT` or `unknown` is not empty. Type checkers and
-    `help()` show the signature without `unknown`, and with required arguments.
+    the function and returns it. The function must have ``*others: Unpack[NoArguments]`` and
+    ``**unknown: Unpack[NoKeywords]``. It can then be called without its required arguments, with
+    too many of them and with any keywords. It must raise the error from `wrong_call` if an argument
+    is `ABSENT`, or if `others` or `unknown` is not empty. Type checkers and `help()` show the
+    signature without these two, and with required arguments.
     """
     signature = inspect.signature(function)
-    shown = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
     made: Any = function
-    made.__signature__ = signature.replace(parameters=shown)
+    made.__signature__ = signature.replace(parameters=_without_variable(signature))
     return accept_absent(function)
 
 
@@ -146,25 +156,30 @@ def accept_absent(function: _Function) -> _Function:
 
     The method must raise the error itself (`check_given`). So a misspelt keyword can be named
     even if it was meant as a required argument. The attribute ``__signature__`` must be set before.
+    It must also raise the error from `too_many_arguments` if its ``*others: Unpack[NoArguments]``
+    are not empty.
     """
     made: Any = function
     made.__defaults__ = (ABSENT,) * (function.__code__.co_argcount - 1)
     return function
 
 
-def wrong_call(function: Callable[..., Any], unknown: Any) -> TypeError:
-    """Return the error for a call with a misspelt keyword, or without a required argument.
+def wrong_call(function: Callable[..., Any], unknown: Any, is_too_many: bool = False) -> TypeError:
+    """Return the error for a call with a misspelt keyword, or with too few or too many arguments.
 
     Args:
         function: The public function that was called, a method.
         unknown: The unknown keywords of the call. This function removes them from the dictionary,
             because a value may be a prompt, and the frame with the dictionary is in the traceback.
+        is_too_many: Whether there are arguments without their names that need them.
     """
     names = list(unknown)
     unknown.clear()
     parameters = list(inspect.signature(function).parameters)
     if names:
         return unknown_keyword(names[0], function.__name__, parameters)
+    if is_too_many:
+        return too_many_arguments(function)
     return _missing_argument(function.__name__, parameters[1])
 
 
@@ -206,7 +221,7 @@ def exact_keywords(function: _Function) -> _Function:
             if name not in known():
                 raise _misspelt_keyword(function, name, *given.cell_contents[0][:1])
         if len(given.cell_contents[0]) > most():
-            raise _without_name(function, *given.cell_contents[0][:1])
+            raise too_many_arguments(function, *given.cell_contents[0][:1])
         return function(*given.cell_contents[0], **given.cell_contents[1])
 
     return cast("_Function", checked)
@@ -242,19 +257,26 @@ def _most_positional(called: Callable[..., Any]) -> float:
     return math.inf if variable in kinds else sum(kind < by_name for kind in kinds)
 
 
-def _without_name(function: Callable[..., Any], *first: object) -> TypeError:
-    """Return the error for too many arguments without names. It shows none of the values."""
+def too_many_arguments(function: Callable[..., Any], *first: object) -> TypeError:
+    """Return the error for too many arguments without names. It shows none of the values.
+
+    Args:
+        function: The public function that was called.
+        first: Its first argument, the object or the class.
+    """
     known = inspect.signature(function).parameters
     is_constructor = function.__name__ == "__init__"
     called = type(first[0]).__name__ if is_constructor else function.__name__
-    own = [each.name for each in known.values() if each.name not in ("self", "cls")]
-    without = [name for name in own if known[name].kind is not inspect.Parameter.KEYWORD_ONLY]
-    others = own[len(without) :] or own
-    example = "model='llama3.2'" if "model" in others else f"{others[0]}=value"
-    return TypeError(
-        f"{called}() takes only {' and '.join(without) or 'no argument'} without a name: write "
-        f"the others with theirs, such as {example}"
-    )
+    own = [each for each in known.values() if each.name not in ("self", "cls")]
+    by_name = [each.name for each in own if each.kind is each.KEYWORD_ONLY]
+    without = [each.name for each in own if each.name not in by_name]
+    takes = f"takes only {' and '.join(without)} without a name" if without else "takes no argument"
+    if not by_name:
+        return TypeError(f"{called}() {takes if without else takes + 's'}")
+    if not without:
+        takes += " without a name"
+    example = 'model="llama3.2"' if "model" in by_name else f"{by_name[0]}=..."
+    return TypeError(f"{called}() {takes}: write {called}({', '.join((*without, example))})")
 
 
 def _misspelt_keyword(function: Callable[..., Any], name: str, *first: object) -> TypeError:

@@ -136,7 +136,7 @@ def _infer(known: _KnownFacts) -> None:
     if "embeddings" not in values and "chat" not in values and _has_name(known, _RERANK_NAME):
         known.add("rerank", True, f"the name {known.name!r}")
     purpose = next((purpose for purpose in _PURPOSES if values.get(purpose)), None)
-    if purpose is not None:
+    if purpose is not None and not values.get("chat"):
         known.add("chat", False, _PURPOSES[purpose])
         known.add("embeddings", False, _PURPOSES[purpose])
     elif "embeddings" not in values and "chat" not in values:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
+    Dict,
     Iterable,
     Iterator,
     List,
@@ -27,6 +28,7 @@ from localproviders._http.stream import Stream
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._refusals import Refusals
 from localproviders._signatures import (
+    NoArguments,
     NoKeywords,
     Self,
     Unpack,
@@ -169,6 +171,7 @@ class ModelProvider(ABC):
             ProviderError: The server refused the request, or failed in another way.
         """
 
+    @exact_keywords
     def model_capabilities(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelCapabilities:
@@ -192,6 +195,7 @@ class ModelProvider(ABC):
 
     # --- models in memory -----------------------------------------------------------------
 
+    @exact_keywords
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
@@ -244,6 +248,7 @@ class ModelProvider(ABC):
         """
         self._raise_unsupported("load")
 
+    @exact_keywords
     def unload(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
@@ -302,16 +307,9 @@ class ModelProvider(ABC):
             LimitError: A time limit expired.
             ProviderError: The server refused one of the requests, or failed in another way.
         """
-        with self._kept.keep(
-            self._loader,
-            named(model),
-            self.limits(timeout),
-            context_length=context_length,
-            keep_alive=keep_alive,
-            on_progress=on_progress,
-            timeout=timeout,
-            cancel=cancel,
-        ) as loaded:
+        options: Dict[str, Any] = {"context_length": context_length, "keep_alive": keep_alive}
+        options.update(on_progress=on_progress, timeout=timeout, cancel=cancel)
+        with self._kept.keep(self._loader, named(model), self.limits(timeout), **options) as loaded:
             yield loaded
 
     @property
@@ -445,7 +443,7 @@ class ModelProvider(ABC):
     def complete(
         self,
         request: CompletionRequest,
-        *,
+        *others: Unpack[NoArguments],
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
@@ -467,18 +465,19 @@ class ModelProvider(ABC):
             LimitError: A time limit expired.
             ProviderError: The server refused the request, or failed in another way.
         """
-        if unknown:
-            raise wrong_call(ModelProvider.complete, unknown)
+        is_too_many, others = bool(others), ()
+        if unknown or is_too_many:
+            raise wrong_call(ModelProvider.complete, unknown, is_too_many)
         operation = RunningVerb(take_verb("complete"))
         with operation, self.stream_completion(request, timeout=timeout, cancel=cancel) as stream:
             return stream.result()
 
     @accept_absent
     @show_keywords(RequestFields, CompletionRequest)
-    def chat(
+    def chat(  # noqa: D417  # `others` is not for callers: see `accept_absent`
         self,
         messages: Messages,
-        *,
+        *others: Unpack[NoArguments],
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         tools: Tools = (),
@@ -511,8 +510,8 @@ class ModelProvider(ABC):
             LimitError: A time limit expired.
             ProviderError: The server refused the request, or failed in another way.
         """
-        sealed = Sealed((messages, system, fields))
-        del messages, system, fields
+        sealed = Sealed((messages, system, fields, others))
+        del messages, system, fields, others
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="chat")
         with RunningVerb("chat"):
             return self.complete(request, timeout=timeout, cancel=cancel)
@@ -522,10 +521,10 @@ class ModelProvider(ABC):
 
     @accept_absent
     @show_keywords(RequestFields, CompletionRequest)
-    def stream(
+    def stream(  # noqa: D417  # `others` is not for callers: see `accept_absent`
         self,
         messages: Messages,
-        *,
+        *others: Unpack[NoArguments],
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         tools: Tools = (),
@@ -560,8 +559,8 @@ class ModelProvider(ABC):
             LimitError: A time limit expired.
             ProviderError: The server refused the request, or failed in another way.
         """
-        sealed = Sealed((messages, system, fields))
-        del messages, system, fields
+        sealed = Sealed((messages, system, fields, others))
+        del messages, system, fields, others
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream")
         with RunningVerb("stream"):
             return self.stream_completion(request, timeout=timeout, cancel=cancel)
@@ -703,11 +702,11 @@ class ModelProvider(ABC):
 
     @accept_absent
     @show_keywords(ParseFields, CompletionRequest)
-    def parse(
+    def parse(  # noqa: D417  # `others` is not for callers: see `accept_absent`
         self,
         messages: Messages,
         response_type: Any,
-        *,
+        *others: Unpack[NoArguments],
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         max_attempts: Optional[int] = 3,
@@ -763,28 +762,24 @@ class ModelProvider(ABC):
             TypeError: There is no such field.
             ProviderError: The server refused the request, or failed in another way.
         """
-        sealed = Sealed((messages, system, fields))
-        del messages, system, fields
+        sealed = Sealed((messages, system, fields, others))
+        del messages, system, fields, others
         # Sources: docs/reference/ollama.md, "Structured output" (the model does not read the
         # schema), and docs/reference/lmstudio.md, "Structured output" (blanks without end).
         request = chat_request(*sealed.cell_contents, model=model, tools=(), verb="parse")
         check_given("parse", response_type=response_type)
+        attempts = 3 if max_attempts is None else max_attempts
         return structured.parse(
-            self,
-            request,
-            response_type,
-            max_attempts=3 if max_attempts is None else max_attempts,
-            timeout=timeout,
-            cancel=cancel,
+            self, request, response_type, max_attempts=attempts, timeout=timeout, cancel=cancel
         )
 
     @accept_absent
     @show_keywords(RequestFields, CompletionRequest)
-    def run_tools(
+    def run_tools(  # noqa: D417  # `others` is not for callers: see `accept_absent`
         self,
         messages: Messages,
         tools: Tools,
-        *,
+        *others: Unpack[NoArguments],
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         max_rounds: Optional[int] = 8,
@@ -863,8 +858,8 @@ class ModelProvider(ABC):
                 `ProviderError` has the rounds before it in its attribute `run`.
             Exception: A tool raised this exception, and `on_tool_error` is ``raise``.
         """
-        sealed = Sealed((messages, system, fields))
-        del messages, system, fields
+        sealed = Sealed((messages, system, fields, others))
+        del messages, system, fields, others
         # LM Studio may change the case and the punctuation of names
         # (docs/reference/lmstudio.md, "Tools").
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="run_tools")
@@ -873,11 +868,11 @@ class ModelProvider(ABC):
 
     @accept_absent
     @show_keywords(RequestFields, CompletionRequest)
-    def stream_tools(
+    def stream_tools(  # noqa: D417  # `others` is not for callers: see `accept_absent`
         self,
         messages: Messages,
         tools: Tools,
-        *,
+        *others: Unpack[NoArguments],
         model: Optional[ModelLike] = None,
         system: Optional[str] = None,
         max_rounds: Optional[int] = 8,
@@ -940,8 +935,8 @@ class ModelProvider(ABC):
                 the server does not have one of the parameters. The prompt was not sent.
             ProviderError: The server refused the first request, or failed in another way.
         """
-        sealed = Sealed((messages, system, fields))
-        del messages, system, fields
+        sealed = Sealed((messages, system, fields, others))
+        del messages, system, fields, others
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="stream_tools")
         rules = tool_loop.rules_of(max_rounds, on_tool_error, on_step, text_calls, parallel)
         return tool_loop.stream_tools(self, request, rules, timeout, cancel)

@@ -39,12 +39,12 @@ class SecretString:
     variable was not set during loading, `reveal` raises a `ConfigurationError`.
 
     Args:
-        value: The secret. It must be printable Latin-1 text without blanks at its ends,
-            because it is sent in a header line.
+        value: The secret. It must be printable text without blanks at its ends. A key or a header
+            must be Latin-1, too, because it is sent in a header line. A password need not be.
 
     Raises:
-        ConfigurationError: The value is empty, or cannot be sent in a header line. The message
-            does not quote it.
+        ConfigurationError: The value is empty, has blanks at its ends, or is not printable. The
+            message does not quote it.
     """
 
     __slots__ = ("_origin", "_value")
@@ -52,7 +52,7 @@ class SecretString:
     @exact_keywords
     def __init__(self, value: str, *, _origin: Optional[str] = None) -> None:
         given, value = Sealed(value), ""
-        check_header_text(given, f"the key in {_origin}" if _origin else "the key")
+        check_secret_text(given, f"the key in {_origin}" if _origin else "the key")
         self._value: Optional[Unseen] = Unseen(given.cell_contents)
         self._origin = _origin
 
@@ -64,8 +64,8 @@ class SecretString:
             name: Name of the variable.
 
         Raises:
-            ConfigurationError: The variable is unset or empty, or its value cannot be sent in a
-                header line. The message does not quote the value.
+            ConfigurationError: The variable is unset or empty, or its value has blanks at its ends
+                or is not printable. The message does not quote the value.
         """
         value = Unseen(os.environ.get(name, ""))
         if not value:
@@ -174,8 +174,26 @@ def _unpickle(origin: Optional[str]) -> SecretString:
     return lost
 
 
-def as_key(given: CellType) -> Optional[SecretString]:
-    """Return the argument `api_key` as a secret, or None if it is None.
+def as_key(given: CellType, what: str = "the key") -> Optional[SecretString]:
+    """Return the argument `api_key`, or the value of a header, as a secret, or None if it is None.
+
+    Args:
+        given: The sealed argument, see `as_secret`.
+        what: The name of the value in error messages.
+
+    Raises:
+        ConfigurationError: The argument is neither a str nor a `SecretString`, or the text cannot
+            be sent in a header line. The message does not quote it.
+    """
+    secret = as_secret(given)
+    if secret is not None and secret._value is not None:
+        known = f"{what} in {secret._origin}" if secret._origin else what
+        _check_latin(Sealed(secret._value), known)
+    return secret
+
+
+def as_secret(given: CellType) -> Optional[SecretString]:
+    """Return a key or a password as a secret, or None if it is None.
 
     Args:
         given: The sealed argument. The text that `SecretString.to_dict` returns becomes a secret
@@ -183,7 +201,7 @@ def as_key(given: CellType) -> Optional[SecretString]:
 
     Raises:
         ConfigurationError: The argument is neither a str nor a `SecretString`, or the text cannot
-            be sent in a header line. The message does not quote it.
+            be a secret. The message does not quote it.
     """
     if given.cell_contents is None or isinstance(given.cell_contents, SecretString):
         return given.cell_contents
@@ -245,13 +263,36 @@ def check_header_text(given: CellType, what: str) -> None:
         ConfigurationError: The value is not a str, is empty, has blanks at its ends, or has a
             character that a header line cannot contain. The message does not quote the value.
     """
+    check_secret_text(given, what)
+    _check_latin(given, what)
+
+
+def check_secret_text(given: CellType, what: str) -> None:
+    """Check that a value can be a secret: printable text without blanks at its ends.
+
+    Args:
+        given: The sealed value.
+        what: The name of the value in error messages.
+
+    Raises:
+        ConfigurationError: The value is something else. The message does not quote the value.
+    """
     if not isinstance(given.cell_contents, str):
         raise _not_a_string(given, what)
     if not given.cell_contents or given.cell_contents != given.cell_contents.strip():
         raise ConfigurationError(f"{what} is empty or has blanks at its ends")
+    if not given.cell_contents.isprintable():
+        raise _unsendable(what)
+
+
+def _check_latin(given: CellType, what: str) -> None:
     # `max` instead of a loop, because a loop would put each letter of the key into this frame.
-    if not given.cell_contents.isprintable() or max(given.cell_contents) > "\xff":
-        raise ConfigurationError(
-            f"{what} has a character that a header line cannot contain",
-            hint="look for a line break or a typographic quote that was copied with it",
-        )
+    if max(given.cell_contents) > "\xff":
+        raise _unsendable(what)
+
+
+def _unsendable(what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{what} has a character that a header line cannot contain",
+        hint="look for a line break or a typographic quote that was copied with it",
+    )

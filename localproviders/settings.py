@@ -30,10 +30,10 @@ from localproviders._credentials import (
     as_headers,
     check_one_authorization,
 )
-from localproviders._did_you_mean import did_you_mean, suggest_keyword
+from localproviders._did_you_mean import did_you_mean, suggest_keyword, suggest_number
 from localproviders._record import CONTENT, Record, field, loads, record
 from localproviders.errors import ConfigurationError
-from localproviders.secret import Sealed, SecretString, Unseen, as_key
+from localproviders.secret import Sealed, SecretString, Unseen, as_key, as_secret
 from localproviders.telemetry import Listener
 from localproviders.types.inputs import model_name
 from localproviders.types.limits import Limits, RetryPolicy, Timeout, resolve
@@ -46,6 +46,7 @@ Auth = Optional[Tuple[str, Union[str, SecretString]]]
 
 #: Metadata of fields that may contain a secret. The constructor hides their values first.
 KEY_FIELD: Mapping[str, Any] = {"hide": as_key}
+PASSWORD_FIELD: Mapping[str, Any] = {"hide": as_secret}
 PROXIES_FIELD: Mapping[str, Any] = {**CONTENT, "hide": as_proxies}
 HEADERS_FIELD: Mapping[str, Any] = {**CONTENT, "hide": as_headers}
 AUTH_FIELD: Mapping[str, Any] = {**CONTENT, "hide": as_auth}
@@ -126,9 +127,10 @@ class Settings(Record):
         max_body_bytes: Maximum size of a decoded response body, in bytes.
         max_json_depth: Maximum nesting of a JSON response, in levels.
         headers: Headers that are added to every request to this endpoint, and to no other. A
-            value is treated like `api_key` if it is a `SecretString`, or the value of
-            ``Authorization``, ``Cookie``, ``Api-Key`` or ``X-Api-Key``. No value is in a log, an
-            error, a repr or an event. Headers that the transport sets itself are refused, except
+            value is treated like `api_key` if it is a `SecretString`, or if the name of the header
+            has one of the words ``Authorization``, ``Auth``, ``Cookie``, ``Key``, ``ApiKey``,
+            ``Token``, ``Secret`` and ``Password``, as ``X-Auth-Token`` has. No value is in a log,
+            an error, a repr or an event. Headers that the transport sets itself are refused, except
             ``User-Agent``.
         auth: User and password for Basic authentication, instead of `api_key`. The password is
             treated like `api_key`.
@@ -230,7 +232,10 @@ class Settings(Record):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 shown = value if isinstance(value, (int, float)) else type(value).__name__
-                raise ConfigurationError(f"{name} must be a whole number above 0, not {shown}")
+                line = suggest_number(name, value, least=1, is_whole=True)
+                raise ConfigurationError(
+                    f"{name} must be a whole number above 0, not {shown}{line}"
+                )
 
 
 _NO_HEADERS = RequestHeaders()
@@ -334,7 +339,7 @@ def first_variable(*names: str) -> Optional[SecretString]:
     """Return the first of these environment variables that is set, as a secret.
 
     Raises:
-        ConfigurationError: The value cannot be sent in a header line.
+        ConfigurationError: The value cannot be a secret.
     """
     found = next((name for name in names if os.environ.get(name)), None)
     return SecretString.from_env(found) if found else None

@@ -69,7 +69,7 @@ def unexpected(what: str) -> NoReturn:
         ProtocolError: Always.
     """
     raise ProtocolError(
-        f"the answer has no {what}",
+        f"the response has no {what}",
         hint="check that the right kind of server listens at this address",
     )
 
@@ -103,7 +103,7 @@ def check_extra_body(extra: Mapping[str, Any]) -> None:
     # Described in docs/reference/ollama.md, "Rendered prompts".
     if extra.get("_debug_render_only"):
         raise UnsupportedError(
-            "extra_body has '_debug_render_only', and the answer to it is the prompt itself",
+            "extra_body has '_debug_render_only', and the response to it is the prompt itself",
             hint="call render() to get the prompt",
         )
 

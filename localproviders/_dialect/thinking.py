@@ -6,8 +6,9 @@ Servers that do not know the template of a model leave its reasoning in the text
 
 from __future__ import annotations
 
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
+from localproviders._dialect.values import mappings, nonempty_text
 from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import CompletionResponse
 
@@ -49,6 +50,20 @@ _FIRST = (*(begin for begin, _ in _TAGS), *_LONE_ENDS, _CHANNEL, f"{_START}assis
 # While a tag may still follow, at most this many blanks are held back. A model that is constrained
 # to a schema may write blanks without end, and the caller must see that they arrive.
 _MOST_BLANKS = 64
+
+
+#: The field in which OpenRouter sends the parts of the reasoning.
+DETAILS = "reasoning_details"
+
+
+def text_of_details(details: Any) -> str:
+    """Return the text of the parts of the reasoning in the field `DETAILS`.
+
+    An encrypted part, a signature, and a part of an unknown type have no text that can be shown.
+    """
+    parts = mappings(details if isinstance(details, list) else [details])
+    found = (part.get("text") or part.get("summary") for part in parts)
+    return "".join(filter(None, map(nonempty_text, found)))
 
 
 class ThinkingSplitter:

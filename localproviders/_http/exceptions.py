@@ -33,9 +33,9 @@ _PORT = "check that this is the right port; a server with TLS needs https:// in 
 
 def _interrupted(_: BaseException, call: Call) -> ProviderError:
     if call.got_bytes:
-        return cut_off("the connection broke before the answer was complete")
+        return cut_off("the connection broke before the response was complete")
     hint = None if call.reused else _PORT
-    return cut_off("the server closed the connection without an answer", hint)
+    return cut_off("the server closed the connection without a response", hint)
 
 
 def _tls(error: BaseException, call: Call) -> ProviderError:
@@ -63,17 +63,17 @@ def _unreachable(error: BaseException, _: Call) -> ProviderError:
 
 def _garbled(error: BaseException, _: Call) -> ProviderError:
     return ProtocolError(
-        f"the answer is not HTTP: {type(error).__name__}",
+        f"the response is not HTTP: {type(error).__name__}",
         hint="check that this is the right port, and whether the address needs https://",
     )
 
 
 def _not_compressed(*_: object) -> ProviderError:
-    return ProtocolError("the compressed answer cannot be decompressed")
+    return ProtocolError("the compressed response cannot be decompressed")
 
 
 def _too_large(*_: object) -> ProviderError:
-    return AnswerTooLargeError("the headers of the answer are larger than 1 MiB")
+    return AnswerTooLargeError("the headers of the response are larger than 1 MiB")
 
 
 def _bad_header(error: BaseException, call: Call) -> ProviderError:

@@ -104,7 +104,7 @@ class Tally:
         """
         self._found += 1
         if self._found > self._most:
-            raise AnswerTooLargeError(f"the answer has more than {self._most:,} {self._what}")
+            raise AnswerTooLargeError(f"the response has more than {self._most:,} {self._what}")
         if not self._found % _BETWEEN:
             self._look()
 
@@ -175,7 +175,7 @@ def _weight(marks: bytes) -> int:
 def _check(weight: int, most: int) -> None:
     if weight > most:
         raise AnswerTooLargeError(
-            "the answer's JSON has more values than an answer of this kind can have",
+            "the response's JSON has more values than a response of this kind can have",
             hint="check that the right kind of server listens at this address",
         )
 
@@ -201,7 +201,7 @@ def _follow(brackets: bytes, depth: int, max_depth: float) -> int:
     if max(levels) + _USUAL_DEPTH > max_depth:
         levels = _levels(brackets, depth)
         if max(levels) > max_depth:
-            raise AnswerTooLargeError(f"the answer's JSON is nested deeper than {max_depth} levels")
+            raise AnswerTooLargeError(f"the response is nested deeper than {max_depth} levels")
     return levels[-1] if min(levels) >= 0 else -1
 
 
@@ -291,7 +291,7 @@ class LineSplitter:
     def _check(self, size: int) -> None:
         if size > self._limit:
             raise AnswerTooLargeError(
-                f"a line of the answer is longer than {self._limit:,} bytes",
+                f"a line of the response is longer than {self._limit:,} bytes",
                 hint="raise max_line_bytes to allow longer lines",
             )
 
@@ -440,7 +440,7 @@ class SSEDecoder:
         elif b"\x00" in name:
             # Unknown fields are ignored. But a null byte shows that the stream has another
             # encoding, such as UTF-16. All its "data" lines would be ignored, too.
-            raise ProtocolError("the answer is not a stream of events in UTF-8")
+            raise ProtocolError("the response is not a stream of events in UTF-8")
         return None
 
     def _check_size(self) -> None:
@@ -496,8 +496,8 @@ class WholeDecoder:
         self._held += piece
         if len(self._held) > self._limit:
             raise AnswerTooLargeError(
-                f"the answer is larger than {self._limit:,} bytes",
-                hint="raise max_body_bytes to allow larger answers",
+                f"the response is larger than {self._limit:,} bytes",
+                hint="raise max_body_bytes to allow larger responses",
             )
         return []
 
@@ -631,7 +631,7 @@ def decode(line: Union[bytes, bytearray]) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ProtocolError(f"the answer is not valid UTF-8 at byte {error.start}") from None
+        raise ProtocolError(f"the response is not valid UTF-8 at byte {error.start}") from None
 
 
 def parse_json(
@@ -731,7 +731,7 @@ def _int(digits: str, look: Look = no_look) -> int:
     if len(digits) > _LONG_NUMBER:
         look()
         if len(digits) - digits.startswith("-") > _MAX_DIGITS:
-            raise ProtocolError(f"the answer has a number of more than {_MAX_DIGITS} digits")
+            raise ProtocolError(f"the response has a number of more than {_MAX_DIGITS} digits")
     return int(digits)
 
 
@@ -741,7 +741,7 @@ def _float(digits: str, look: Look = no_look) -> float:
         look()
     number = float(digits)
     if isinf(number):  # json would silently return an infinity, which the server did not send
-        raise ProtocolError("the answer has a number that is too large for a float")
+        raise ProtocolError("the response has a number that is too large for a float")
     return number
 
 

@@ -24,7 +24,7 @@ _PIECE = 64 * 1024
 # time.
 _RECEIVED = 32 * 1024
 
-_RAISE_IT = "raise max_body_bytes to allow larger answers"
+_RAISE_IT = "raise max_body_bytes to allow larger responses"
 
 # Highest number of bytes of a compressed body that are read in a row without any result. Without
 # this limit, a server could send bytes for ever after the end of the compressed data, because
@@ -143,7 +143,7 @@ class Answer:
                 return piece
             if in_vain > _MOST_IN_VAIN:
                 raise ProtocolError(
-                    f"more than {_MOST_IN_VAIN:,} bytes of the compressed answer hold no data"
+                    f"more than {_MOST_IN_VAIN:,} bytes of the compressed response hold no data"
                 )
 
     def _piece(self) -> bytes:
@@ -251,7 +251,7 @@ class Answer:
     def _check_size(self, size: int, max_bytes: int, hint: str) -> None:
         if size > max_bytes:
             self.close()
-            raise AnswerTooLargeError(f"the answer is larger than {max_bytes:,} bytes", hint=hint)
+            raise AnswerTooLargeError(f"the response is larger than {max_bytes:,} bytes", hint=hint)
 
     def finish(self) -> None:
         """Wait briefly for the end of the body after the last record.
@@ -434,6 +434,6 @@ class _UnknownEncoding:
 
     def decompress(self, *_: object) -> bytes:
         raise ProtocolError(
-            f"the answer has the encoding {self._name!r}, which the request did not allow",
+            f"the response has the encoding {self._name!r}, which the request did not allow",
             hint="a proxy may have compressed it: switch off its compression",
         )

@@ -48,7 +48,7 @@ _MAX_PIECES = 2048
 # the first time. No context window has fewer tokens (docs/reference/ollama.md, "Context window").
 _FIRST_LENGTH_CHECK = 256
 
-_NO_LAST_RECORD = "the answer ended before its last record"
+_NO_LAST_RECORD = "the response ended before its last record"
 
 # If a server ends an answer because of repetitions, there were more repetitions than the first
 # number (docs/reference/ollama.md, "Streaming"). No usual token is longer than the second.
@@ -58,10 +58,6 @@ _LATE_SPLIT = (
     "the model's thinking was streamed as text, because the answer had only the closing tag; "
     "the complete response has it in `thinking`"
 )
-
-
-def _keep(text: str) -> None:
-    """Return None. This function replaces `reread` for a parser without such a method."""
 
 
 def find_repetition(text: str) -> Optional[int]:
@@ -290,8 +286,21 @@ class ChunkParser(Protocol):
         ...
 
 
+#: An open response, its decoder, and its parser.
+Opened = Tuple["Answer", Decoder, ChunkParser]
+
+
 class StreamOwner(Protocol):
     """The methods that a stream calls on the provider that opened it."""
+
+    def reopen(self, error: ProviderError) -> Opened:
+        """Send the request again, after an error that arrived before any content.
+
+        Raises:
+            ProviderError: No change of the request can help: the given error. Or the new request
+                failed.
+        """
+        ...
 
     def inspect(self, chunk: CompletionChunk) -> None:
         """Check a chunk before the caller gets it.
@@ -413,12 +422,17 @@ class Stream:
             raise self._failure
         self._is_iterating = True
         try:
-            chunk = self._next_quickly()
-            if chunk is None:
-                chunk = self._next_chunk()
-            if chunk is None:
-                self._reread()
-                self._result = self._owner.conclude(self._summary)
+            while True:
+                try:
+                    chunk = self._next_quickly()
+                    if chunk is None:
+                        chunk = self._next_chunk()
+                    if chunk is None:
+                        self._reread()
+                        self._result = self._owner.conclude(self._summary)
+                    break
+                except ProviderError as error:
+                    self._reopen(error)
         except ProviderError as error:
             raise self._fail(error) from error.__cause__
         except BaseException as error:
@@ -553,7 +567,7 @@ class Stream:
             # `Decoder.end` also returns a last record that has no line end. If this record is not
             # valid JSON, the body was probably cut off in the middle of it.
             if self._is_body_read and not self._parser.is_single_record and looks_cut(record):
-                raise cut_off("the answer ended in the middle of a record") from None
+                raise cut_off("the response ended in the middle of a record") from None
             raise
 
     def _read_records(self) -> None:
@@ -566,8 +580,8 @@ class Stream:
                 return
             if self._bytes_left < 0:
                 raise AnswerTooLargeError(
-                    "the answer is larger than max_body_bytes allows",
-                    hint="raise max_body_bytes to allow larger answers",
+                    "the response is larger than max_body_bytes allows",
+                    hint="raise max_body_bytes to allow larger responses",
                 )
             self._summary.fold()
             pieces = self._summary.text.pieces + self._summary.thinking.pieces
@@ -596,7 +610,7 @@ class Stream:
         if is_cut:
             raise cut_off(_NO_LAST_RECORD)
         if record is None:
-            hint = "the server itself ended the answer: its log may have the reason"
+            hint = "the server itself ended the response: its log may have the reason"
             raise StreamInterruptedError(_NO_LAST_RECORD, hint=hint)
         return record
 
@@ -604,7 +618,7 @@ class Stream:
         """Let the parser split the complete text at a closing tag that no opening tag precedes."""
         # Joined first, so that a long text is not copied.
         self._summary.text.fold(max_pieces=0)
-        split = getattr(self._parser, "reread", _keep)(self._summary.text.so_far)
+        split = getattr(self._parser, "reread", lambda _: None)(self._summary.text.so_far)
         if split is not None:
             self._summary.replace_words(*split, is_streamed=self._is_streamed)
 
@@ -629,6 +643,22 @@ class Stream:
         error.add_context(partial=partial)
         self._failure = self._owner.explain(error)
         return self._failure
+
+    def _reopen(self, error: ProviderError) -> None:
+        """Read another response instead, if the server refused the request without an error status.
+
+        Raises:
+            ProviderError: The server had begun to answer, or a changed request cannot help: the
+                given error. Or the new request failed.
+        """
+        if self._summary.first_token_s is not None or self._parser.held or self._parser.ended:
+            raise error
+        self._answer.close()
+        answer, self._decoder, self._parser = self._owner.reopen(error)
+        _open_answers.add(answer)
+        _open_answers.discard(self._answer)
+        self._answer, self._quick, self._records = answer, self._parser.quick, deque()
+        self._late_error, self._is_body_read, self._summary = None, False, Summary(answer.attempts)
 
     def _finish_call(self) -> None:
         """End the call, which no longer uses its connection."""

@@ -236,6 +236,7 @@ class Transport:
         body: Optional[Body] = None,
         loads: bool = False,
         large: bool = False,
+        attempts: Optional[Attempts] = None,
     ) -> Any:
         """Send a request, with retries, and return the JSON value of its response.
 
@@ -248,6 +249,7 @@ class Transport:
                 added to `first_token_s`.
             large: Whether the response may be as large as `max_body_bytes`. Otherwise the
                 limit is 16 MiB, or `max_body_bytes` if that is less.
+            attempts: The attempts to continue, if an earlier form of this request failed.
 
         Raises:
             ProviderError: The request could not be sent, the server refused it, the response
@@ -255,7 +257,8 @@ class Transport:
         """
         before, call.may_load = call.may_load, loads
         try:
-            return self.parse(self.open(method, path, call=call, body=body), large=large)
+            answer = self.open(method, path, call=call, body=body, attempts=attempts)
+            return self.parse(answer, large=large)
         finally:
             call.may_load = before
 
@@ -291,7 +294,7 @@ class Transport:
         except ProtocolError:
             # A connection that breaks early may look like the regular end of this body.
             if answer.ends_by_closing and looks_cut(text):
-                raise cut_off("the answer ended in the middle of its JSON") from None
+                raise cut_off("the response ended in the middle of its JSON") from None
             raise
 
     def finish_error(self, error: ProviderError, texts: Iterable[str] = ()) -> ProviderError:

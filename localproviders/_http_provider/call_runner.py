@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterable, List, Mapping, Optional, Protocol, T
 
 from localproviders._http.deadline import Call
 from localproviders._http.framing import Look
-from localproviders._http.stream import Summary
+from localproviders._http.stream import Opened, Summary
 from localproviders._http.transport import Explain, Transport, encode
 from localproviders._http_provider.model_checks import cut_off_warning
 from localproviders.errors import ProviderError
@@ -228,6 +228,22 @@ class Checks(Protocol):
         ...
 
 
+class Resent(Protocol):
+    """A request that can be sent again, such as `Sending`."""
+
+    def reopen(self, error: ProviderError) -> Opened:
+        """Send the request again, changed so that the server can accept it.
+
+        Raises:
+            ProviderError: No change can help: the given error. Or the changed request failed.
+        """
+        ...
+
+    def accepted(self) -> List[str]:
+        """Return the warnings about the changes, which the server has accepted."""
+        ...
+
+
 class Completion:
     """The owner of a `Stream`: a request, its call, its warnings and its telemetry span.
 
@@ -237,6 +253,7 @@ class Completion:
         warnings: The warnings of the response: at most 20, without repetitions.
         call: The deadline and cancellation state of the call.
         span: The telemetry span of the call.
+        sending: The request as it was sent.
     """
 
     def __init__(
@@ -247,8 +264,11 @@ class Completion:
         warnings: List[str],
         call: Call,
         span: Span,
+        sending: Resent,
     ) -> None:
         self._checks = checks
+        self.sending = sending
+        self._was_resent = False
         self.request = request
         self.model = model
         self.warnings = warnings
@@ -271,6 +291,16 @@ class Completion:
         if warning not in self.warnings:
             self.warnings.append(warning)
 
+    def reopen(self, error: ProviderError) -> Opened:
+        """Send the request again, after an error that arrived before any content.
+
+        Raises:
+            ProviderError: No change of the request can help: the given error. Or the new request
+                failed.
+        """
+        self._was_resent = True
+        return self.sending.reopen(error)
+
     def check_length(self, pieces: int) -> float:
         """Check the length of an answer so far; return the length at which to check it again.
 
@@ -285,6 +315,8 @@ class Completion:
         Raises:
             ContextOverflowError: Prompt and answer were longer than the context window.
         """
+        for warning in self.sending.accepted() if self._was_resent else ():
+            self._warn(warning)
         self._warn(cut_off_warning(self.request, summary))
         return self._checks._conclude(self, summary)
 

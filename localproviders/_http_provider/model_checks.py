@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from localproviders._dialect.common import is_too_long
 from localproviders._http.stream import Summary
@@ -65,11 +65,14 @@ _WORDS = {
     "insert": "fill a gap before a suffix",
 }
 
+# Beginning of the hint for a model that writes no text because it is made for decisions.
+_DECISION_HINT = "ask this model typed questions with decide()"
+
 
 def needs_of(request: CompletionRequest) -> Tuple[str, ...]:
     """Return the capabilities that a request needs.
 
-    The result is empty for a request of plain text, which every model can answer.
+    The result is empty for a request of plain text, which almost every model can answer.
     """
     needed = {
         "tools": bool(request.tools),
@@ -79,7 +82,11 @@ def needs_of(request: CompletionRequest) -> Tuple[str, ...]:
         "insert": request.suffix is not None,
     }
     found = tuple(name for name, is_needed in needed.items() if is_needed)
-    return found and ("chat" if request.prompt is None else "completion", *found)
+    return found and (_task_of(request), *found)
+
+
+def _task_of(request: CompletionRequest) -> str:
+    return "chat" if request.prompt is None else "completion"
 
 
 class CapabilityCheck:
@@ -91,18 +98,21 @@ class CapabilityCheck:
 
     def __init__(self) -> None:
         self._known: Dict[str, Tuple[float, ModelCapabilities]] = {}
+        # Models that wrote no text by the last list that had them.
+        self._textless: Set[str] = set()
 
     def check(
         self,
         request: CompletionRequest,
         model: str,
         ask: Callable[[], ModelCapabilities],
-        listed: Callable[[], Sequence[ModelInfo]],
+        listed: Callable[[], List[ModelInfo]],
     ) -> None:
         """Check that the model has the capabilities that the request needs.
 
         Args:
-            request: The request. For plain text the server is not asked.
+            request: The request. For plain text the server is asked only if an earlier list
+                said that the model writes no text.
             model: Name of the model.
             ask: Asks the server for the capabilities of this model.
             listed: Asks the server for all its models, to suggest other models in the hint.
@@ -113,40 +123,84 @@ class CapabilityCheck:
                 expired, the call was cancelled, or the server cannot be reached.
         """
         needs = needs_of(request)
-        if not needs:
+        known = self._cached(model)
+        if known is None and model in self._textless:
+            known = self._listed_again(model, listed)
+        if known is None and needs:
+            known = self._ask(model, ask)
+        if known is None:
             return
-        known = self._about(model, ask)
-        ability = capabilities.lacks(known, needs)
+        ability = capabilities.lacks(known, needs or (_task_of(request),))
         if ability is None:
             return
         fact = known.evidence[ability].detail
         raise CapabilityError(
             f"{model!r} cannot {_WORDS[ability]} ({fact})",
-            hint=_suggest_models(ability, listed),
+            hint=_hint(ability, known, listed),
             evidence=fact,
         )
+
+    def learn(self, listed: List[ModelInfo]) -> List[ModelInfo]:
+        """Remember which models of a list write no text, as the server says; return the list.
+
+        A list can lack facts about other models, so nothing is remembered about them.
+        """
+        until = time.monotonic() + _KNOWN_S
+        for info in listed:
+            if info.capabilities.chat is False and capabilities.lacks(info.capabilities, ["chat"]):
+                self._known[info.name] = (until, info.capabilities)
+                self._textless.add(info.name)
+            elif info.name in self._textless:
+                self._known.pop(info.name, None)
+                self._textless.discard(info.name)
+        return listed
 
     def forget(self, model: Optional[str] = None) -> None:
         """Drop the cached facts about a model; None drops the facts about all models."""
         if model is None:
             self._known.clear()
+            self._textless.clear()
         else:
             self._known.pop(model, None)
 
-    def _about(self, model: str, ask: Callable[[], ModelCapabilities]) -> ModelCapabilities:
-        """Return the capabilities of a model, from the cache or from the server."""
-        until, found = self._known.get(model, (0.0, None))
-        if found is None or until <= time.monotonic():
-            try:
-                found = ask()
-            except _FINAL:
-                raise
-            except ProviderError:
-                # The capabilities are unknown, so no request is refused. This result is cached,
-                # too, so that a server without this endpoint is not asked again for each call.
-                found = ModelCapabilities()
-            self._known[model] = (time.monotonic() + _KNOWN_S, found)
+    def _ask(self, model: str, ask: Callable[[], ModelCapabilities]) -> ModelCapabilities:
+        """Return the server's answer about a model, and remember it."""
+        try:
+            found = ask()
+        except _FINAL:
+            raise
+        except ProviderError:
+            # The capabilities are unknown, so no request is refused. This result is cached, too,
+            # so that a server without this endpoint is not asked again for each call.
+            found = ModelCapabilities()
+        self._known[model] = (time.monotonic() + _KNOWN_S, found)
         return found
+
+    def _listed_again(
+        self, model: str, listed: Callable[[], List[ModelInfo]]
+    ) -> Optional[ModelCapabilities]:
+        """List the models again; return the capabilities of a model that still writes no text."""
+        try:
+            self.learn(listed())
+        except _FINAL:
+            raise
+        except ProviderError:
+            return None  # the server decides
+        return self._cached(model)
+
+    def _cached(self, model: str) -> Optional[ModelCapabilities]:
+        until, found = self._known.get(model, (0.0, None))
+        return found if until > time.monotonic() else None
+
+
+def _hint(
+    ability: str, known: ModelCapabilities, listed: Callable[[], Sequence[ModelInfo]]
+) -> Optional[str]:
+    """Return a hint with another use of the model, and with models that have the ability."""
+    suggested = _suggest_models(ability, listed)
+    is_for_decisions = ability in ("chat", "completion") and known.decision
+    hints = (_DECISION_HINT if is_for_decisions else None, suggested)
+    return "; ".join(filter(None, hints)) or None
 
 
 # Patterns of the texts with which servers refuse a request, by the ability that the model lacks.
@@ -173,11 +227,15 @@ def suggest_after(
     for ability, pattern in _REFUSED_ABILITIES.items():
         if re.search(pattern, text, re.IGNORECASE):
             hint = _suggest_models(ability, listed)
-            return None if hint == _NONE_CAN else hint
+            if hint is None or hint == _NONE_CAN:
+                return None
+            return f"{hint}; {_OTHER_USES}" if ability == "chat" else hint
     return None
 
 
 _NONE_CAN = "the server lists no model that can"
+# End of the hint for a model that cannot chat: the server does not say what it is made for.
+_OTHER_USES = "a decision model answers decide(), and an embedding model embed()"
 
 
 def _suggest_models(ability: str, listed: Callable[[], Sequence[ModelInfo]]) -> Optional[str]:

@@ -42,6 +42,7 @@ from localproviders._http_provider.sending import (
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import (
     ABSENT,
+    NoArguments,
     NoKeywords,
     Unpack,
     exact_keywords,
@@ -98,6 +99,10 @@ _NAMING_S = 5.0
 
 #: A completion request: its path, its JSON, and the parser of the response.
 WireRequest = Tuple[str, Dict[str, Any], ChunkParser]
+
+#: A request with a single JSON value as its response: its path, its JSON, and the function that
+#: reads the response.
+WireExchange = Tuple[str, Mapping[str, Any], Callable[[Any], Any]]
 
 #: An embedding request: its path, its JSON, and the function that reads the response.
 EmbeddingExchange = Tuple[str, Mapping[str, Any], Callable[[Any], Vectors]]
@@ -249,6 +254,10 @@ class HTTPProvider(ModelProvider):
         """
         return ()
 
+    def _send(self, model: str, call: Call, make: Callable[[Call], WireExchange]) -> Sending:
+        """Return a request whose response is a single JSON value, to be sent with its `ask`."""
+        return Sending(self, model, call, make)
+
     def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
         """Reload a model that was evicted from memory between calls, and return a warning.
 
@@ -323,14 +332,15 @@ class HTTPProvider(ModelProvider):
     def stream_completion(
         self,
         request: CompletionRequest,
-        *,
+        *others: Unpack[NoArguments],
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
     ) -> Stream:
         operation = take_verb("stream_completion")
-        if unknown:
-            raise wrong_call(ModelProvider.stream_completion, unknown)
+        is_too_many, others = bool(others), ()
+        if unknown or is_too_many:
+            raise wrong_call(ModelProvider.stream_completion, unknown, is_too_many)
         if not isinstance(request, CompletionRequest):
             kind = type(request).__name__
             raise TypeError(
@@ -390,7 +400,7 @@ class HTTPProvider(ModelProvider):
                     sending.recover(error)
             warnings += sending.accepted()
             decoder = make_decoder(self.settings, self._accept, answer.content_type, parser)
-            owner = Completion(self, request, model, warnings, call, span)
+            owner = Completion(self, request, model, warnings, call, span, sending)
             return Stream(
                 answer, decoder, parser, max_bytes=self.settings.max_body_bytes, owner=owner
             )
@@ -499,7 +509,7 @@ class HTTPProvider(ModelProvider):
     def embed(
         self,
         texts: Texts,
-        *,
+        *others: Unpack[NoArguments],
         model: Optional[ModelLike] = None,
         dimensions: Optional[int] = None,
         truncate: bool = False,
@@ -513,8 +523,9 @@ class HTTPProvider(ModelProvider):
         # The texts are sealed, so that a traceback with local variables does not show them.
         sealed = Sealed(texts)
         del texts
-        if unknown or sealed.cell_contents is ABSENT:
-            raise wrong_call(ModelProvider.embed, unknown)
+        is_too_many, others = bool(others), ()
+        if unknown or is_too_many or sealed.cell_contents is ABSENT:
+            raise wrong_call(ModelProvider.embed, unknown, is_too_many)
         request = as_embedding_request(
             sealed.cell_contents,
             model=model,

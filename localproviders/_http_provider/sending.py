@@ -37,8 +37,8 @@ from localproviders._http.framing import (
     WholeDecoder,
 )
 from localproviders._http.retry import Attempts
-from localproviders._http.stream import ChunkParser, Decoder
-from localproviders._http.transport import Body, Payload, encode
+from localproviders._http.stream import ChunkParser, Decoder, Opened
+from localproviders._http.transport import Body, Payload, Transport, encode
 from localproviders._lazy import LazyModule
 from localproviders._refusals import Refusals, refuses, says
 from localproviders.errors import (
@@ -86,7 +86,7 @@ class OwnField(NamedTuple):
         hint: The hint of an error that refuses the field, if the field is the caller's.
         done: The change to the request, for the warning.
         of_model: Whether a refusal is remembered only for the model of the request, even if the
-            text does not mention a model.
+            text does not mention a model. It then holds for all routes.
     """
 
     name: str
@@ -102,8 +102,9 @@ class OwnField(NamedTuple):
 
     def on(self, path: str) -> Hashable:
         """Return the key of this field in `Refusals`."""
-        # The name alone is not unique, and neither is the first key. Both together are.
-        return path, self.name, self.keys[0]
+        # The name alone is not unique, and neither is the first key. Both together are. All routes
+        # use the same chat template of a model.
+        return None if self.of_model else path, self.name, self.keys[0]
 
 
 def schema_field(keys: Tuple[str, ...], leave_out: Callable[[Dict[str, Any]], bool]) -> OwnField:
@@ -234,6 +235,7 @@ class SendingProvider(Protocol):
 
     settings: Settings
     _accept: str
+    _transport: Transport
 
     @property
     def _refused(self) -> Refusals:
@@ -320,6 +322,52 @@ class Sending:
                 self.attempts.repeat()  # the reload has been reported to the listener
                 return
         raise error
+
+    def ask(self, server: Transport, **options: bool) -> Any:
+        """Send the request until the server accepts it, and return the result of its reader.
+
+        Args:
+            server: The transport. The response is a single JSON value.
+            options: Arguments of `Transport.json`.
+
+        Raises:
+            ProviderError: The request failed, and no change can help; or the reader refused the
+                response.
+        """
+        while True:
+            path, body, _, read = self.prepare()
+            try:
+                answer = server.json(
+                    "POST", path, call=self._call, body=body, attempts=self.attempts, **options
+                )
+                found = read(answer)
+            except ProviderError as error:
+                self.recover(error)
+            else:
+                self._remember()
+                return found
+
+    def reopen(self, error: ProviderError) -> Opened:
+        """Send the request of a stream again, after a refusal in the first record of the response.
+
+        Raises:
+            ProviderError: No change of the request can help: the given error. Or the changed
+                request failed.
+        """
+        server, settings = self._provider._transport, self._provider.settings
+        failure = server.finish_error(error)
+        while True:
+            self.recover(failure)
+            path, body, accept, parser = self.prepare()
+            try:
+                answer = server.open(
+                    "POST", path, call=self._call, body=body, accept=accept, attempts=self.attempts
+                )
+            except ProviderError as refusal:
+                failure = refusal
+            else:
+                usual = self._provider._accept
+                return answer, make_decoder(settings, usual, answer.content_type, parser), parser
 
     def accepted(self) -> List[str]:
         """Remember the fields that were left out, and return the warnings for the response."""

@@ -481,10 +481,11 @@ class Config(Record):
 
         Each address remembers its kind. An API key from the environment is sent only to an
         address of its kind, such as LM Studio's token to one of the kind ``lmstudio``. The
+        server's own key, password and headers are sent to its address, and to no other. The
         addresses from a project's file are in `project_endpoints`. A model file has no address.
         """
         return tuple(
-            ConfiguredAddress(server.endpoint, (server.kind,))
+            ConfiguredAddress(server.endpoint, (server.kind,), server.access_options())
             for server in self.servers
             if server.endpoint and not self._is_of_project(server)
         )

@@ -28,11 +28,11 @@ from typing import (
 
 from localproviders import kinds as registry
 from localproviders._address import parse_endpoint
-from localproviders._did_you_mean import did_you_mean
+from localproviders._did_you_mean import did_you_mean, suggest_number
 from localproviders.config.files import Surroundings
 from localproviders.errors import ConfigurationError
 from localproviders.kinds import KindKey
-from localproviders.secret import SecretString, Unseen
+from localproviders.secret import Sealed, SecretString, Unseen, as_key
 from localproviders.types.limits import Limits, RetryPolicy
 from localproviders.types.requests import LOCALITIES
 
@@ -66,11 +66,16 @@ class KeySource(NamedTuple):
     value: Union[str, Tuple[str, ...]]
 
 
-def wrong_type(value: Any, expected: str) -> ValueError:
-    """Make the error for a wrong type. The value may be secret, so the error does not quote it."""
+def wrong_type(value: Any, expected: str, *, is_number: bool = False) -> ValueError:
+    """Make the error for a wrong type. The value may be secret, so the error does not quote it.
+
+    If `is_number` is True, the value cannot be a secret, and a text with a number is quoted.
+    """
     names = {bool: "true or false", dict: "a table", list: "a list", str: "a string"}
     found = names.get(type(value), "a string" if isinstance(value, str) else type(value).__name__)
-    return ValueError(f"must be {expected}, but is {found}")
+    line = suggest_number("", value).replace("=", "") if is_number else ""
+    more = f"{line} without quotes" if line else ""
+    return ValueError(f"must be {expected}, but is {found}{more}")
 
 
 def text(value: Any, _: Place) -> str:
@@ -116,7 +121,7 @@ def kind(value: Any, place: Place) -> str:
 def number(value: Any, _: Place) -> Any:
     """Check a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise wrong_type(value, "a number")
+        raise wrong_type(value, "a number", is_number=True)
     return value
 
 
@@ -142,7 +147,7 @@ def limit(name: str) -> Check:
 
     def check(value: Any, _: Place) -> Any:
         if isinstance(value, str):
-            raise wrong_type(value, "a number of seconds")
+            raise wrong_type(value, "a number of seconds", is_number=True)
         return getattr(Limits(**{name: value}), name)
 
     return check
@@ -153,7 +158,7 @@ def retry(name: str) -> Check:
 
     def check(value: Any, _: Place) -> Any:
         if isinstance(value, str):
-            raise wrong_type(value, "a number")
+            raise wrong_type(value, "a number", is_number=True)
         return getattr(RetryPolicy(**{name: value}), name)
 
     return check
@@ -241,6 +246,7 @@ def header(value: Any, place: Place) -> Union[str, SecretString, KeySource]:
     """
     found = key(value, place)
     if isinstance(found, SecretString) and found is not value:
+        as_key(Sealed(found))  # the header line must be able to contain the text
         return Unseen(found.reveal())
     return found
 

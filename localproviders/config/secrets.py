@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from shlex import quote
+from types import CellType
 from typing import (
     Any,
     Callable,
@@ -25,34 +26,45 @@ from localproviders.config.files import Surroundings
 from localproviders.config.keys import KeySource
 from localproviders.config.layers import Entry, KeyPath, Layer
 from localproviders.errors import ConfigurationError
-from localproviders.secret import SecretString
+from localproviders.secret import Sealed, SecretString, as_key, as_secret
 
 # Time limit of a command: long enough for a person to type a password that it asks for.
 _COMMAND_S = 60.0
 _MOST_BYTES = 64 * 1024
 
 
-def read_key(entry: Entry, surroundings: Surroundings) -> SecretString:
-    """Return the API key that an entry contains or refers to.
+def read_key(
+    entry: Entry,
+    surroundings: Surroundings,
+    check: Callable[[CellType], Optional[SecretString]] = as_key,
+) -> SecretString:
+    """Return the API key, or the password, that an entry contains or refers to.
 
     Args:
         entry: The API key, or its source.
         surroundings: The environment variables. They also name the home directory and the
             trusted folders.
+        check: Function that checks the sealed value: `as_key`, or `as_secret` for a password.
 
     Raises:
         ConfigurationError: The variable is not set; the file cannot be read, or other users
             could have written it or can read it; the command is not in an absolute folder of
             ``PATH``, fails, or does not end within a minute; or the key is not valid.
     """
-    if isinstance(entry.value, SecretString):
-        return entry.value
-    source: KeySource = entry.value
     try:
-        return _FORMS[source.form](source.value, entry, surroundings)
+        found = _read(entry, surroundings)
+        check(Sealed(found))
+        return found
     except ConfigurationError as error:
         message, hint = error.message, error.hint
     raise ConfigurationError(f"{entry.origin}: {message}", hint=hint)
+
+
+def _read(entry: Entry, surroundings: Surroundings) -> SecretString:
+    if isinstance(entry.value, SecretString):
+        return entry.value
+    source: KeySource = entry.value
+    return _FORMS[source.form](source.value, entry, surroundings)
 
 
 def read_secrets(merged: Layer, surroundings: Surroundings) -> Dict[str, Dict[str, Any]]:
@@ -70,7 +82,8 @@ def read_secrets(merged: Layer, surroundings: Surroundings) -> Dict[str, Dict[st
         if path[0] != "servers" or entry.key is None:
             continue
         if path[2:] in _SECRET_KEYS:
-            found.setdefault(path[1], {})[path[2]] = read_key(entry, surroundings)
+            check = as_key if path[2] == "api_key" else as_secret
+            found.setdefault(path[1], {})[path[2]] = read_key(entry, surroundings, check)
         elif path[2] == "headers":
             headers = found.setdefault(path[1], {}).setdefault("headers", {})
             is_plain = isinstance(entry.value, str)

@@ -15,6 +15,7 @@ from localproviders.secret import SecretString
 from localproviders.settings import (
     HEADERS_FIELD,
     KEY_FIELD,
+    PASSWORD_FIELD,
     PROXIES_FIELD,
     Proxies,
     RequestHeadersLike,
@@ -64,24 +65,37 @@ DEFAULT = Origin()
 _LONGEST_S = 86_400.0
 
 
+_NO_OPTIONS: Mapping[str, Any] = FrozenDict()
+
+# The options of a server without which it may refuse to tell what it is, and what models it has.
+_ACCESS = frozenset(
+    ("api_key", "auth", "headers", "allow_plaintext_key", "ca_bundle", "client_cert")
+)
+
+
 class ConfiguredAddress(str):
     """A configured address: a string that remembers which API keys may be sent to it.
 
     Attributes:
         keys_of: Kinds whose keys from the environment may be sent there. If the server turns
             out to be of another kind, it receives no key.
+        options: The server's own key, password, headers and certificates, as arguments of a
+            provider. They belong to this address, whatever kind of server is found there.
     """
 
     keys_of: Tuple[str, ...]
+    options: Mapping[str, Any]
 
-    def __new__(cls, text: str, keys_of: Tuple[str, ...] = ()) -> ConfiguredAddress:
+    def __new__(
+        cls, text: str, keys_of: Tuple[str, ...] = (), options: Mapping[str, Any] = _NO_OPTIONS
+    ) -> ConfiguredAddress:
         """Make an address. If `keys_of` is empty, no key from the environment is sent there."""
         made = super().__new__(cls, text)
-        made.keys_of = keys_of
+        made.keys_of, made.options = keys_of, FrozenDict(options)
         return made
 
-    def __getnewargs__(self) -> Tuple[str, Tuple[str, ...]]:  # type: ignore[override]  # as in str
-        return str(self), self.keys_of
+    def __getnewargs__(self) -> Tuple[Any, ...]:
+        return str(self), self.keys_of, self.options
 
 
 def _unchanged(value: Any) -> Any:
@@ -141,8 +155,8 @@ class ServerConfig(Record):
     ca_bundle: Optional[str] = None
     client_cert: Union[str, Tuple[str, str], None] = None
     proxies: Proxies = field(default=None, metadata=PROXIES_FIELD)
-    username: Optional[SecretString] = field(default=None, metadata=KEY_FIELD)
-    password: Optional[SecretString] = field(default=None, metadata=KEY_FIELD)
+    username: Optional[SecretString] = field(default=None, metadata=PASSWORD_FIELD)
+    password: Optional[SecretString] = field(default=None, metadata=PASSWORD_FIELD)
     headers: RequestHeadersLike = field(default=None, metadata=HEADERS_FIELD)
 
     def __post_init__(self) -> None:
@@ -204,6 +218,14 @@ class ServerConfig(Record):
             kind.address_argument: address,
         }
         return {name: value for name, value in found.items() if value is not None}
+
+    def access_options(self) -> Mapping[str, Any]:
+        """Return the arguments with which a provider may reach the server: keys and certificates.
+
+        Raises:
+            ConfigurationError: There is no such kind.
+        """
+        return {name: value for name, value in self.options().items() if name in _ACCESS}
 
     def _auth(self) -> Optional[BasicAuth]:
         if self.username is None or self.password is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders import kinds
 from localproviders._address import Endpoint, parse_endpoint
+from localproviders._record import FrozenDict
 from localproviders.config.values import ConfiguredAddress
 from localproviders.errors import ConfigurationError
 from localproviders.kinds import ProviderKind
@@ -26,12 +27,15 @@ class Candidate(NamedTuple):
         is_named: Whether the caller or a variable named exactly this address. It is then listed
             even if no server was found there.
         keys_of: The kinds of servers whose API keys from the environment may be sent there.
+        options: The configured key, password, headers and certificates of a server at this
+            address, as arguments of a provider.
     """
 
     endpoint: Endpoint
     origin: str
     is_named: bool = False
     keys_of: Tuple[str, ...] = ()
+    options: Mapping[str, Any] = FrozenDict()
 
 
 def usual_ports() -> Dict[int, str]:
@@ -64,7 +68,8 @@ def candidates(endpoints: Optional[Sequence[str]]) -> Tuple[Candidate, ...]:
     for candidate in [*_from_arguments(endpoints or ()), *_from_variables(), *_from_usual_ports()]:
         first = found.setdefault(candidate.endpoint, candidate)
         keys_of = tuple(dict.fromkeys((*first.keys_of, *candidate.keys_of)))
-        found[candidate.endpoint] = first._replace(keys_of=keys_of)
+        options = first.options or candidate.options
+        found[candidate.endpoint] = first._replace(keys_of=keys_of, options=options)
     return tuple(found.values())
 
 
@@ -86,7 +91,8 @@ def _from_arguments(texts: Sequence[str]) -> List[Candidate]:
         )
         is_named = len(places) == 1
         keys_of = _kinds_with_keys(text) if is_named else ()
-        found += [Candidate(each, _NAMED, is_named, keys_of) for each in places]
+        options = getattr(text, "options", FrozenDict()) if is_named else FrozenDict()
+        found += [Candidate(each, _NAMED, is_named, keys_of, options) for each in places]
     return found
 
 

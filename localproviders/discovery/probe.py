@@ -159,7 +159,8 @@ def probe_address(
     """Identify the server at an address and list its models, within the limits.
 
     Only ``GET`` requests are sent: for texts that identify the server, for its version, and for
-    its lists of models. The first request carries no key.
+    its lists of models. The first request carries no key from the environment. The key, the
+    password and the headers that the configuration has for this address are in each request.
     After the token is cancelled, every further request ends at once, and the returned result
     is meaningless.
     """
@@ -228,6 +229,7 @@ def _settings(candidate: Candidate, limits: Limits, locality: Optional[str]) -> 
         locality=locality,
         retry=_ONCE,
         max_body_bytes=_LIST_BYTES,
+        **candidate.options,
     )
 
 
@@ -411,6 +413,9 @@ class _AddressProbe:
         return explain_answer(status, text, headers)
 
     def _provider(self, kind: ProviderKind) -> Any:
+        options = {
+            name: value for name, value in self._candidate.options.items() if name in kind.options
+        }
         return provider_of(
             kind.name,
             self._address_for(kind),
@@ -419,6 +424,7 @@ class _AddressProbe:
             locality=self._locality,
             retry=_ONCE,
             max_body_bytes=_LIST_BYTES,
+            **options,
         )
 
     def _address_for(self, kind: Optional[ProviderKind]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from localproviders import kinds
 from localproviders._address import Endpoint, parse_endpoint
+from localproviders._did_you_mean import suggest_number
 from localproviders._interrupts import callers_exception
 from localproviders._signatures import exact_keywords
 from localproviders.discovery.candidates import Candidate, candidates
@@ -189,7 +190,8 @@ def discover(
     `localproviders.discovery.forget` removes it.
 
     ``LM_API_TOKEN`` is sent only to an LM Studio at a given address or at LM Studio's default
-    address; ``OLLAMA_API_KEY`` is sent only to ``https://ollama.com``.
+    address; ``OLLAMA_API_KEY`` is sent only to ``https://ollama.com``. The key, the password and
+    the headers of a configured server are sent to its own address (`Config.endpoints`).
 
     Args:
         endpoints: Further addresses, such as ``http://127.0.0.1:8081``, with or without
@@ -258,7 +260,8 @@ def _store(key: _Key, found: Discovery) -> None:
 def _limits(timeout_s: float) -> Limits:
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
         raise ConfigurationError(
-            f"timeout_s must be a number of seconds, but is {timeout_s!r}",
+            f"timeout_s must be a number of seconds, but is {timeout_s!r}"
+            f"{suggest_number('timeout_s', timeout_s)}",
             hint="pass a number such as timeout_s=1.0",
         )
     if not 0 < timeout_s < math.inf:

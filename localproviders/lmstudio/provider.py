@@ -15,6 +15,7 @@ from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ProviderError, UnsupportedError, WrongModelError
+from localproviders.lmstudio.kind import KIND
 from localproviders.lmstudio.wire.errors import NOT_IN_CATALOG, NOT_IN_MEMORY, RULES
 from localproviders.lmstudio.wire.models import (
     configuration,
@@ -70,10 +71,6 @@ else:
     wire_decisions = LazyModule("localproviders.lmstudio.wire.decisions")
 
 _PORT = 1234
-
-# Three APIs share one origin, and a user's address may end with the path of any of them
-# (docs/reference/lmstudio.md, "Address").
-_API_ROOTS = ("api/v1", "api/v0", "v1", "api")
 
 # Maximum number of other model names in one response that are looked up in the model list. A server
 # that sends another name in each chunk must not cause a list request for each chunk.
@@ -181,7 +178,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             hidden = safe_options(connection)
             settings = make_settings(
                 endpoint=parse_endpoint(
-                    address.cell_contents or "", default_port=_PORT, api_suffixes=_API_ROOTS
+                    address.cell_contents or "", default_port=_PORT, api_suffixes=KIND.api_paths
                 ),
                 endpoint_origin="the host argument" if address.cell_contents else "the default",
                 name="lmstudio" if name is None else name,
@@ -200,6 +197,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     # --- the server and its models ----------------------------------------------------------
 
+    @exact_keywords
     def generation(self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None) -> str:
         """Return the generation of the server: ``0.4``, ``0.3`` or ``older``.
 
@@ -225,6 +223,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         """
         return self._catalog.generation(timeout, cancel)
 
+    @exact_keywords
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
@@ -247,8 +246,9 @@ class LMStudioProvider(OpenAICompatibleProvider):
                 models.
         """
         entries = self._catalog.list_entries(timeout, cancel)
-        return ListOf(entry.info for entry in entries)
+        return self._abilities.learn(ListOf(entry.info for entry in entries))
 
+    @exact_keywords
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
@@ -270,6 +270,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         name, entries = named(model), self._catalog.list_entries(timeout, cancel)
         return any(name in entry.names for entry in entries)
 
+    @exact_keywords
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
@@ -293,6 +294,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     # --- memory -----------------------------------------------------------------------------
 
+    @exact_keywords
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
@@ -394,6 +396,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         )
         return self._memory.load(named(model), requested, keep_alive, on_progress, timeout, cancel)
 
+    @exact_keywords
     def unload(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
@@ -422,6 +425,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     # --- downloads --------------------------------------------------------------------------
 
+    @exact_keywords
     def download(
         self,
         model: ModelLike,
@@ -457,6 +461,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         """
         return self._downloads.start(named(model), quantization, timeout, cancel)
 
+    @exact_keywords
     def download_status(
         self, job_id: str, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> DownloadJob:

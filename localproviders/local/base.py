@@ -177,6 +177,7 @@ class LocalProviderBase(ModelProvider):
         for server in self._servers or self._last_servers:
             server.close()
 
+    @exact_keywords
     def providers(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelProvider]:

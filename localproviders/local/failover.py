@@ -474,6 +474,7 @@ class _HandedOn:
         self._run = run
         # Called for each chunk, so it is bound directly: a method here would add a frame.
         self.inspect = owner.inspect
+        self.reopen = owner.reopen
         self.check_length = owner.check_length
 
     def conclude(self, summary: Summary) -> CompletionResponse:

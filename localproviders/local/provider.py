@@ -12,6 +12,7 @@ from localproviders._http.stream import Stream
 from localproviders._rerank_verb import RerankRequest
 from localproviders._signatures import (
     ABSENT,
+    NoArguments,
     NoKeywords,
     Unpack,
     exact_keywords,
@@ -109,7 +110,7 @@ class LocalProvider(LocalProviderBase):
     def stream_completion(  # noqa: D417  # `unknown` is not for callers: see `name_misspelt`
         self,
         request: CompletionRequest,
-        *,
+        *others: Unpack[NoArguments],
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
@@ -140,8 +141,9 @@ class LocalProvider(LocalProviderBase):
             ProviderError: The only server failed, or a server rejected the request.
         """
         operation = take_verb("stream_completion")
-        if unknown:
-            raise wrong_call(ModelProvider.stream_completion, unknown)
+        is_too_many, others = bool(others), ()
+        if unknown or is_too_many:
+            raise wrong_call(ModelProvider.stream_completion, unknown, is_too_many)
         if not isinstance(request, CompletionRequest):
             raise TypeError(
                 f"expected a CompletionRequest, got {type(request).__name__}; "
@@ -164,7 +166,7 @@ class LocalProvider(LocalProviderBase):
     def complete(  # noqa: D417  # `unknown` is not for callers: see `name_misspelt`
         self,
         request: CompletionRequest,
-        *,
+        *others: Unpack[NoArguments],
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
@@ -196,8 +198,9 @@ class LocalProvider(LocalProviderBase):
             ProviderError: The only server failed, or a server rejected the request.
         """
         operation = take_verb("complete")
-        if unknown:
-            raise wrong_call(ModelProvider.complete, unknown)
+        is_too_many, others = bool(others), ()
+        if unknown or is_too_many:
+            raise wrong_call(ModelProvider.complete, unknown, is_too_many)
         if not isinstance(request, CompletionRequest):
             raise TypeError(
                 f"expected a CompletionRequest, got {type(request).__name__}; "
@@ -221,7 +224,7 @@ class LocalProvider(LocalProviderBase):
     def embed(  # noqa: D417  # `unknown` is not for callers: see `name_misspelt`
         self,
         texts: Texts,
-        *,
+        *others: Unpack[NoArguments],
         model: Optional[ModelLike] = None,
         dimensions: Optional[int] = None,
         truncate: bool = False,
@@ -271,8 +274,9 @@ class LocalProvider(LocalProviderBase):
         """
         sealed = Sealed(texts)
         del texts
-        if unknown or sealed.cell_contents is ABSENT:
-            raise wrong_call(ModelProvider.embed, unknown)
+        is_too_many, others = bool(others), ()
+        if unknown or is_too_many or sealed.cell_contents is ABSENT:
+            raise wrong_call(ModelProvider.embed, unknown, is_too_many)
         request = as_embedding_request(
             sealed.cell_contents,
             model=model,
@@ -357,6 +361,7 @@ class LocalProvider(LocalProviderBase):
 
     # --- models -------------------------------------------------------------------------------
 
+    @exact_keywords
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
@@ -387,6 +392,7 @@ class LocalProvider(LocalProviderBase):
             )
         return ListOf(info for each in lists for info in each)
 
+    @exact_keywords
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
@@ -410,6 +416,7 @@ class LocalProvider(LocalProviderBase):
             return False
         return True
 
+    @exact_keywords
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
@@ -442,6 +449,7 @@ class LocalProvider(LocalProviderBase):
 
     # --- models in memory ---------------------------------------------------------------------
 
+    @exact_keywords
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
@@ -518,6 +526,7 @@ class LocalProvider(LocalProviderBase):
 
             return run.first_that_answers(self._routes(named(model), run), work)
 
+    @exact_keywords
     def unload(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:

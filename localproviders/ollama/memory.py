@@ -18,6 +18,7 @@ from typing import (
     Union,
 )
 
+from localproviders._did_you_mean import suggest_number
 from localproviders._http.deadline import Call, sleep
 from localproviders._http.framing import Look
 from localproviders._http.transport import encode
@@ -529,6 +530,7 @@ def _check_load_arguments(context_length: Any, keep_alive: Any) -> None:
     if context_length is not None and not (is_integer and context_length >= 1):
         raise ConfigurationError(
             f"context_length is {context_length!r}; it must be an integer of at least 1"
+            f"{suggest_number('context_length', context_length, least=1, is_whole=True)}"
         )
     is_number = isinstance(keep_alive, (int, float)) and not isinstance(keep_alive, bool)
     # Some servers read a value below one second as zero, which unloads the model

@@ -23,7 +23,7 @@ from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._http_provider import HTTPProvider
-from localproviders._http_provider.provider import EmbeddingExchange
+from localproviders._http_provider.provider import EmbeddingExchange, WireExchange
 from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
@@ -203,6 +203,7 @@ class OllamaProvider(HTTPProvider):
 
     # --- the server and its models ----------------------------------------------------------
 
+    @exact_keywords
     def version(self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None) -> str:
         """Return the server's version, such as ``0.32.15``.
 
@@ -219,6 +220,7 @@ class OllamaProvider(HTTPProvider):
         """
         return self._catalog.version(timeout, cancel)
 
+    @exact_keywords
     def cloud_disabled(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> Optional[bool]:
@@ -241,6 +243,7 @@ class OllamaProvider(HTTPProvider):
         """
         return self._catalog.cloud_disabled(timeout, cancel)
 
+    @exact_keywords
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
@@ -263,6 +266,7 @@ class OllamaProvider(HTTPProvider):
         """
         return ListOf(self._catalog.list_models(timeout, cancel))
 
+    @exact_keywords
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
@@ -287,6 +291,7 @@ class OllamaProvider(HTTPProvider):
         """
         return self.show(model, timeout=timeout, cancel=cancel).info
 
+    @exact_keywords
     def show(
         self,
         model: ModelLike,
@@ -316,6 +321,7 @@ class OllamaProvider(HTTPProvider):
 
     # --- memory -----------------------------------------------------------------------------
 
+    @exact_keywords
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
@@ -389,6 +395,7 @@ class OllamaProvider(HTTPProvider):
         """
         return self._memory.load(named(model), context_length, keep_alive, timeout, cancel)
 
+    @exact_keywords
     def unload(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
@@ -465,6 +472,7 @@ class OllamaProvider(HTTPProvider):
         """
         return self._transfers.pull(named(model), insecure, on_progress, timeout, cancel)
 
+    @exact_keywords
     def push(
         self,
         model: ModelLike,
@@ -506,6 +514,7 @@ class OllamaProvider(HTTPProvider):
         """
         self._transfers.push(named(model), insecure, on_progress, timeout, cancel)
 
+    @exact_keywords
     def create(
         self,
         model: ModelLike,
@@ -598,6 +607,7 @@ class OllamaProvider(HTTPProvider):
         sources = named_sources(files=files, adapters=adapters, draft_files=draft_files)
         return self._transfers.create(named(model), recipe, sources, on_progress, timeout, cancel)
 
+    @exact_keywords
     def copy(
         self,
         source: ModelLike,
@@ -628,6 +638,7 @@ class OllamaProvider(HTTPProvider):
         """
         self._transfers.copy(named(source), destination, timeout, cancel)
 
+    @exact_keywords
     def delete(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
@@ -711,19 +722,20 @@ class OllamaProvider(HTTPProvider):
 
     def _ask_for_prompt(self, request: CompletionRequest, model: str, call: Call) -> str:
         self._check_locality(model, call)
-        path, payload = render_payload(self._with_window(request, model), model)
-        body = encode(Payload(payload))
-        del payload  # a traceback with local variables must not show the prompt
-        # A traceback with local variables shows no field of a `Payload`.
-        answer = Payload(
-            self._checked(
-                model,
-                self._transport.json("POST", path, call=call, body=body, loads=True, large=True),
-            )
-        )
-        if answer.get("model"):
-            check_served(model, str(answer["model"]))
-        return parse_prompt(answer)
+        request = self._with_window(request, model)
+
+        def make(_: Call) -> WireExchange:
+            path, payload = render_payload(request, model)
+            # A traceback with local variables shows no field of a `Payload`.
+            return path, Payload(payload), read
+
+        def read(data: Any) -> str:
+            answer = Payload(self._checked(model, data))
+            if answer.get("model"):
+                check_served(model, str(answer["model"]))
+            return parse_prompt(answer)
+
+        return str(self._send(model, call, make).ask(self._transport, loads=True, large=True))
 
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
         if self._uses_old_embed_route:

@@ -5,11 +5,13 @@ They count tokens, render prompts, and return the tokens of a text.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 from localproviders._dialect.label_prompts import LabelTokens
 from localproviders._http.deadline import Call
-from localproviders._http.transport import Explain, Transport, encode
+from localproviders._http.transport import Explain, Transport
+from localproviders._http_provider.sending import Sending
 from localproviders._token_estimate import has_media
 from localproviders.errors import (
     AuthenticationError,
@@ -51,25 +53,24 @@ _OTHER_ROUTE_STATUSES = (400, 422)
 # same reason, the chat raises its own error.
 _REFUSALS = (ServerError, ModelError, AuthenticationError, UnsupportedError)
 
-_Method = Callable[[Transport, CompletionRequest, str, Call], int]
+# A function that sends a request: its path, the function that makes its JSON, and the reader of the
+# response, whose result is returned.
+_Ask = Callable[[str, Callable[[], Mapping[str, Any]], Callable[[Any], Any]], Any]
+_Method = Callable[[_Ask, CompletionRequest, str], int]
 
 
-def _count_by_template(
-    server: Transport, request: CompletionRequest, model: str, call: Call
-) -> int:
+def _count_by_template(ask: _Ask, request: CompletionRequest, model: str) -> int:
     """Count tokens with llama.cpp: apply the chat template, then tokenize the result."""
-    body = encode(conversation_payload(request, model))
-    prompt = server.json("POST", "/apply-template", call=call, body=body, large=True)
-    body = encode(templated_payload(prompt, model))
-    return parse_tokens(server.json("POST", "/tokenize", call=call, body=body, large=True))
+    template = partial(conversation_payload, request, model)
+    tokenize = ask("/apply-template", template, partial(templated_payload, model=model))
+    tokens: int = ask("/tokenize", lambda: tokenize, parse_tokens)
+    return tokens
 
 
-def _count_by_messages(
-    server: Transport, request: CompletionRequest, model: str, call: Call
-) -> int:
+def _count_by_messages(ask: _Ask, request: CompletionRequest, model: str) -> int:
     """Count the tokens of the conversation with vLLM."""
-    body = encode(conversation_payload(request, model))
-    return parse_count(server.json("POST", "/tokenize", call=call, body=body, large=True))
+    tokens: int = ask("/tokenize", partial(conversation_payload, request, model), parse_count)
+    return tokens
 
 
 _METHODS: Mapping[str, _Method] = {
@@ -89,9 +90,13 @@ class PromptRoutes:
     Args:
         settings: The provider's settings.
         explain: Function that translates an error response of the dialect.
+        send: Function that returns the `Sending` of a request, for a model and a call. A route
+            fills the same chat template as a chat, so it is also asked again if the template
+            refuses something.
     """
 
-    def __init__(self, settings: Settings, explain: Explain) -> None:
+    def __init__(self, settings: Settings, explain: Explain, send: Callable[..., Sending]) -> None:
+        self._send = send
         endpoint = settings.endpoint
         # The routes are at the address without its last part, /v1. If the address does not end in
         # /v1, their place is unknown, and none of them is used.
@@ -124,13 +129,11 @@ class PromptRoutes:
                 request; or a limit expired, or the call was cancelled.
         """
         for name in self._methods:
-            method = _METHODS[name]
+            method, ask = _METHODS[name], partial(self._ask, model, call)
             if request.tools and method in _METHODS_WITHOUT_TOOLS:
                 continue
             try:
-                return TokenCount(
-                    tokens=method(self._server, request, model, call), source="exact", detail=name
-                )
+                return TokenCount(tokens=method(ask, request, model), source="exact", detail=name)
             except (ServerBusyError, ModelNotFoundError):
                 raise
             except _REFUSALS as error:
@@ -162,9 +165,10 @@ class PromptRoutes:
         return self._labels.get(key)
 
     def _ask_label_tokens(self, labels: Sequence[str], model: str, call: Call) -> LabelTokens:
-        body = encode(labels_payload(labels, model))
-        data = self._server.json("POST", "/tokenize", call=call, body=body, loads=True)
-        return LabelTokens(parse_label_tokens(data, labels), bias_fields, self._labels.clear)
+        payload = partial(labels_payload, labels, model)
+        read = partial(parse_label_tokens, labels=labels)
+        tokens = self._ask(model, call, "/tokenize", payload, read, loads=True)
+        return LabelTokens(tokens, bias_fields, self._labels.clear)
 
     def render(self, request: CompletionRequest, model: str, call: Call) -> str:
         """Return the prompt that llama.cpp makes from a conversation.
@@ -176,19 +180,30 @@ class PromptRoutes:
         """
         if not self._is_known:
             raise _no_template_route(f"the address does not end in {_VERSION}")
-        body = encode(render_payload(request, model))
+        payload = partial(render_payload, request, model)
         try:
-            return parse_prompt(
-                self._server.json(
-                    "POST", "/apply-template", call=call, body=body, loads=True, large=True
-                )
+            prompt: str = self._ask(
+                model, call, "/apply-template", payload, parse_prompt, loads=True
             )
+            return prompt
         except ModelNotFoundError:
             raise
         except _REFUSALS as error:
             if error.status not in _NOT_FOUND_STATUSES and not isinstance(error, UnsupportedError):
                 raise
         raise _no_template_route("the server has no /apply-template")
+
+    def _ask(
+        self,
+        model: str,
+        call: Call,
+        path: str,
+        payload: Callable[[], Mapping[str, Any]],
+        read: Callable[[Any], Any],
+        loads: bool = False,
+    ) -> Any:
+        sending = self._send(model, call, lambda _: (path, payload(), read))
+        return sending.ask(self._server, loads=loads, large=True)
 
 
 def _no_template_route(reason: str) -> UnsupportedError:

@@ -124,7 +124,10 @@ class OpenAICompatibleProvider(HTTPProvider):
     #: Whether servers of this kind may have routes that count the tokens of a prompt, or render it.
     _has_prompt_routes = True
     _prompt_routes: LazyPart[PromptRoutes] = LazyPart(
-        "localproviders.openai_compatible.prompt_routes:PromptRoutes", "settings", "_explain"
+        "localproviders.openai_compatible.prompt_routes:PromptRoutes",
+        "settings",
+        "_explain",
+        "_send",
     )
     _rerank_routes: LazyPart[RerankRoutes] = LazyPart(
         "localproviders.openai_compatible.rerank_routes:RerankRoutes",
@@ -178,6 +181,7 @@ class OpenAICompatibleProvider(HTTPProvider):
 
     # --- models ---------------------------------------------------------------------------
 
+    @exact_keywords
     def list_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[ModelInfo]:
@@ -194,14 +198,16 @@ class OpenAICompatibleProvider(HTTPProvider):
                 models.
         """
         parse = wire_models.parse_models
-        return self._runner.ask(
+        listed = self._runner.ask(
             "GET",
             self._path("/models"),
             lambda data, look: ListOf(parse(data, self.name, self._rules, look)),
             timeout=timeout,
             cancel=cancel,
         )
+        return self._abilities.learn(listed)
 
+    @exact_keywords
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:

@@ -1,6 +1,6 @@
 """Checks of requests in the OpenAI dialect, as llama.cpp makes them.
 
-The texts of the refusals are those of llama.cpp's server, build b11549.
+The texts of the refusals are those of llama.cpp's server, build b11549, except `_check_choice`.
 """
 
 from __future__ import annotations
@@ -101,12 +101,46 @@ def check_fields(body: Mapping[str, Any]) -> None:
 
 
 def _check_tools(body: Mapping[str, Any]) -> None:
-    choice, tools = body.get("tool_choice"), body.get("tools")
-    if isinstance(choice, str) and choice not in _CHOICES:
-        raise refused(f"Invalid tool_choice: {choice}")
+    tools = body.get("tools")
+    _check_choice(body.get("tool_choice"), tools)
     if tools is not None and not isinstance(tools, list):
         words = f"Expected 'tools' to be an array, got {json.dumps(tools)}"
         raise refused(f"Failed to parse tools: {words}; tools = {json.dumps(tools)}", 500)
+
+
+def _check_choice(choice: Any, tools: Any) -> None:
+    """Check the field ``tool_choice``: a word, or an object that names one of the tools.
+
+    llama.cpp reads a malformed object as ``auto``. OpenAI and vLLM refuse it, as this function
+    does, because a test must notice a choice that has no effect. The texts are those of OpenAI.
+    """
+    if choice is None:
+        return
+    if isinstance(choice, str):
+        if choice not in _CHOICES:
+            raise refused(f"Invalid tool_choice: {choice}")
+        return
+    if not isinstance(choice, dict):
+        found = json_type(choice)
+        words = f"expected a string or an object, but got: {found}"
+        raise refused(f"Invalid type for 'tool_choice': {words}")
+    if "type" not in choice:
+        raise refused("Missing required parameter: 'tool_choice.type'.")
+    if choice["type"] != "function":
+        words = "Supported values are: 'function'."
+        raise refused(f"Invalid value: '{choice['type']}'. {words}")
+    if "function" not in choice:
+        raise refused("Missing required parameter: 'tool_choice.function'.")
+    name = mapping_in(choice, "function").get("name")
+    if not isinstance(name, str):
+        raise refused("Missing required parameter: 'tool_choice.function.name'.")
+    given = [mapping_in(each, "function").get("name") for each in _objects(tools)]
+    if given and name not in given:
+        raise refused(f"Tool choice '{name}' not found in 'tools' parameter.")
+
+
+def _objects(values: Any) -> List[Mapping[str, Any]]:
+    return [each for each in values if isinstance(each, dict)] if isinstance(values, list) else []
 
 
 def check_messages(body: Mapping[str, Any]) -> None:

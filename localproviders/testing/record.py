@@ -19,11 +19,11 @@ from typing import Any, Dict, Iterable, List, Tuple, Union
 from urllib.parse import urlsplit
 
 from localproviders._address import parse_endpoint
+from localproviders._credentials import is_key_header
 from localproviders.errors import ConfigurationError
 from localproviders.secret import Sealed, Unseen
 from localproviders.testing.redaction import (
     REDACTED,
-    is_secret,
     redact,
     redact_answer,
     secrets_of,
@@ -137,7 +137,7 @@ class Recorder(ScriptedServer):
             "method": exchange.method,
             "path": redact(exchange.path, secrets),
             "headers": {
-                name: REDACTED if is_secret(name) else redact(value, secrets)
+                name: REDACTED if is_key_header(name) else redact(value, secrets)
                 for name, value in exchange.headers.items()
             },
             "body": redact(exchange.body.decode("utf-8", "surrogateescape"), secrets),

@@ -9,15 +9,11 @@ import re
 from typing import Iterable, Iterator, List, Mapping
 from urllib.parse import quote
 
+from localproviders._credentials import is_key_header
 from localproviders.secret import Unseen
 from localproviders.testing.secret_parts import mask_parts
 
 REDACTED = "**********"
-
-# The value of a header with one of these words in its name is a secret, in requests and responses.
-_SECRET_WORDS = frozenset(
-    ("authorization", "auth", "cookie", "key", "apikey", "token", "secret", "password")
-)
 
 # A shorter key, such as "test", is a placeholder. It is not replaced, because ordinary words may
 # contain it.
@@ -33,18 +29,15 @@ _CHUNK_BOUNDARY = rb"\r\n[0-9A-Fa-f]{1,8}(?:;[^\r\n]*)?\r\n"
 _BOUNDARY_OR_BYTE = re.compile(rb"(" + _CHUNK_BOUNDARY + rb")|.", re.DOTALL)
 
 
-def is_secret(header: str) -> bool:
-    """Return whether the name of a header says that its value is a secret."""
-    return not _SECRET_WORDS.isdisjoint(re.split(r"[-_.]", header.lower()))
-
-
 def secrets_of(headers: Mapping[str, str]) -> List[str]:
     """Return the secrets in the headers of a request: the whole values, and their secret parts.
 
     Secrets of fewer than eight characters are left out.
     """
     found = [
-        Unseen(part) for name in filter(is_secret, headers) for part in _secret_parts(headers[name])
+        Unseen(part)
+        for name in filter(is_key_header, headers)
+        for part in _secret_parts(headers[name])
     ]
     return [secret for secret in found if len(secret) >= _SHORTEST_SECRET]
 
@@ -115,7 +108,7 @@ def _end_of_heads(answer: bytes) -> int:
 
 def _without_secret_headers(head: bytes) -> bytes:
     def line(found: re.Match[bytes]) -> bytes:
-        value = REDACTED.encode() if is_secret(found[1].decode("latin-1")) else found[3]
+        value = REDACTED.encode() if is_key_header(found[1].decode("latin-1")) else found[3]
         return found[1] + found[2] + value
 
     return _HEADER.sub(line, head)

@@ -12,6 +12,7 @@ import math
 import re
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
+from localproviders._did_you_mean import image_message, suggest_number
 from localproviders._interrupts import is_injected
 from localproviders._record import plain
 from localproviders.errors import ConfigurationError
@@ -200,7 +201,7 @@ def _image(part: Mapping[str, Any]) -> Any:
             raise ValueError(
                 "the image of a part of content is an address or another plain text, and nothing "
                 "is downloaded or read for it: write a data: URI, or pass "
-                'Message.user("What is this?", images=[Path("cat.png")]), or the bytes in images'
+                f"{image_message()}, or the bytes in images"
             )
         return {"uri": url}
     if url is None:
@@ -442,7 +443,8 @@ def at_least_one(name: str, value: Any) -> int:
     """
     number = plain_number(value)
     if type(number) is not int or number < 1:
-        raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1")
+        line = suggest_number(name, value, least=1, is_whole=True)
+        raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1{line}")
     return number
 
 
@@ -478,11 +480,11 @@ def _duration_seconds(text: str, other: Any) -> Any:
 def model_name(model: Any) -> Any:
     """Return the name of a model, which may be given as `ModelInfo` or `LoadedModel`.
 
-    An empty text means that no model is named.
+    An empty text, or one of blanks, means that no model is named.
     """
     if isinstance(model, (ModelInfo, LoadedModel)):
         return model.name
-    return None if isinstance(model, str) and not model else model
+    return None if isinstance(model, str) and not model.strip() else model
 
 
 def named(model: Union[str, ModelInfo, LoadedModel]) -> str:

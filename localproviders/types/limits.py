@@ -6,6 +6,7 @@ import math
 from dataclasses import fields
 from typing import Callable, Optional, Set, Union
 
+from localproviders._did_you_mean import suggest_number
 from localproviders._record import Record, record
 from localproviders.types.inputs import plain_number
 
@@ -52,7 +53,8 @@ class Limits(Record):
                     is_duration = hasattr(value, "total_seconds")
                     more = "write it with .total_seconds()" if is_duration else _OTHER_FORMS
                 raise ValueError(
-                    f"{limit.name} is {value!r}, and must be a number of seconds; {more}"
+                    f"{limit.name} is {value!r}, and must be a number of seconds"
+                    f"{suggest_number(limit.name, value) or '; ' + more}"
                 )
             if isinstance(value, int) and value.bit_length() > _MAX_BITS:
                 raise ValueError(f"{limit.name} is too large; math.inf means no limit")
@@ -81,6 +83,10 @@ def resolve(timeout: Timeout, inherited: Limits, total_s: Optional[float] = None
     """
     if isinstance(timeout, Limits):
         return timeout
+    if isinstance(timeout, str):
+        line = suggest_number("timeout", timeout)
+        if line:
+            raise ValueError(f"timeout is {timeout!r}, and must be a number of seconds{line}")
     if timeout is not None:
         return inherited.replace(total_s=timeout)
     if total_s is not None and total_s < inherited.total_s:
@@ -142,14 +148,18 @@ class RetryPolicy(Record):
             if getattr(self, each.name) is None:
                 object.__setattr__(self, each.name, each.default)
         if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
-            raise ValueError(f"attempts is {self.attempts!r}, and must be a whole number")
+            line = suggest_number("attempts", self.attempts, least=1, is_whole=True)
+            raise ValueError(f"attempts is {self.attempts!r}, and must be a whole number{line}")
         if self.attempts < 1:
             raise ValueError(f"attempts is {self.attempts}, and must be at least 1")
         for name in ("first_wait_s", "longest_wait_s"):
             value = getattr(self, name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not 0 <= value < math.inf:
-                raise ValueError(f"{name} is {value!r}, and must be a finite number of at least 0")
+                raise ValueError(
+                    f"{name} is {value!r}, and must be a finite number of at least 0"
+                    f"{suggest_number(name, value)}"
+                )
 
 
 class CancelToken:

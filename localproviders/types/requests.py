@@ -18,6 +18,7 @@ from typing import (
     Union,
 )
 
+from localproviders._did_you_mean import suggest_number
 from localproviders._record import CONTENT, FrozenDict, Record, field, loads_each, record
 from localproviders._signatures import unknown_keyword
 from localproviders.secret import errors_without_frames
@@ -65,8 +66,8 @@ class CompletionRequest(Record):
     """A request for a completion: the messages or the prompt, and all parameters.
 
     A field that is None is not sent, so the default of the model or the server applies. An
-    empty name of a model is the same as None. Numbers may be those of numpy. If a
-    server does not support a field, the call raises `UnsupportedError` before it sends the
+    empty name of a model, or one of blanks, is the same as None. Numbers may be those of numpy. If
+    a server does not support a field, the call raises `UnsupportedError` before it sends the
     request. With ``strict=False``, the field is omitted, and the response's `warnings` say so.
     Sequences are stored as tuples.
 
@@ -223,7 +224,7 @@ def _fill_values(request: Any, numbers: Mapping[str, float]) -> None:
             object.__setattr__(request, name, made)
     if found["keep_alive"] is not None:
         object.__setattr__(request, "keep_alive", keep_alive_seconds(found["keep_alive"]))
-    if type(request.model) is not str or not request.model:
+    if type(request.model) is not str or not request.model.strip():
         object.__setattr__(request, "model", model_name(request.model))
 
 
@@ -258,7 +259,8 @@ def _check_number(name: str, value: Any, least: float) -> None:
                 "must be seconds, such as 600, a duration, such as '10m', or math.inf or -1 for "
                 "ever"
             )
-        raise ValueError(f"{name} is {value!r}, and {must}")
+        line = suggest_number(name, value, least=least, is_whole=name in _INTEGERS)
+        raise ValueError(f"{name} is {value!r}, and {must}{line}")
     finite = isinstance(value, int) or math.isfinite(value)
     if not (finite or (value == math.inf and name == "keep_alive")):
         raise ValueError(f"{name} is {value!r}, which cannot be sent as JSON")

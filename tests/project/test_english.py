@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -123,3 +124,24 @@ def test_each_cited_heading_exists() -> None:
                     missing.append(f"{path.name}: {page_name}, {heading}")
     assert missing == []
     assert cited > 50
+
+
+#: Texts of the transport that are about the words of the model, and not about its HTTP response.
+_OF_THE_MODEL = ("the model's thinking was streamed", "the model repeated the same piece of text")
+
+
+def _texts_of(module: Path) -> List[str]:
+    """Return the texts in a module, without its docstrings."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    docs = {each.value for each in ast.walk(tree) if isinstance(each, ast.Expr)}
+    constants = [each for each in ast.walk(tree) if isinstance(each, ast.Constant)]
+    return [each.value for each in constants if each not in docs and isinstance(each.value, str)]
+
+
+def test_the_transport_speaks_of_responses_and_not_of_answers() -> None:
+    modules = [*(_ROOT / "localproviders" / "_http").glob("*.py")]
+    modules.append(_ROOT / "localproviders" / "_redact.py")
+    texts = [text for module in modules for text in _texts_of(module)]
+    assert [text for text in texts if "the response" in text]
+    wrong = [text for text in texts if " " in text and re.search(r"\banswers?\b", text)]
+    assert [text for text in wrong if not text.startswith(_OF_THE_MODEL)] == []

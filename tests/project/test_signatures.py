@@ -306,13 +306,13 @@ _FOREIGN: List[Tuple[_Call, str]] = [
     ),
     (
         lambda _: OllamaProvider("127.0.0.1", "llama3.2"),
-        "OllamaProvider() takes only host without a name: write the others with theirs, such as "
-        "model='llama3.2'",
+        "OllamaProvider() takes only host without a name: write OllamaProvider(host, "
+        'model="llama3.2")',
     ),
     (
         lambda _: OpenAICompatibleProvider("http://127.0.0.1:1/v1", "key", "m"),
-        "OpenAICompatibleProvider() takes only base_url without a name: write the others with "
-        "theirs, such as model='llama3.2'",
+        "OpenAICompatibleProvider() takes only base_url without a name: write "
+        'OpenAICompatibleProvider(base_url, model="llama3.2")',
     ),
     (
         lambda _: OllamaProvider(temperature=0),
@@ -445,6 +445,53 @@ def test_a_keyword_of_another_client_names_ours(make: Any, call: _Call, said: st
     with make() as provider, pytest.raises(TypeError) as caught:
         call(provider)
     assert str(caught.value) == said
+
+
+_BY_NAME = [
+    ("chat", 'chat() takes only messages without a name: write chat(messages, model="llama3.2")'),
+    (
+        "run_tools",
+        "run_tools() takes only messages and tools without a name: "
+        'write run_tools(messages, tools, model="llama3.2")',
+    ),
+    ("embed", 'embed() takes only texts without a name: write embed(texts, model="llama3.2")'),
+    ("complete", "complete() takes only request without a name: write complete(request, timeout=...)"),
+    ("list_models", "list_models() takes no argument without a name: write list_models(timeout=...)"),
+    ("unload", "unload() takes only model without a name: write unload(model, timeout=...)"),
+]  # fmt: skip
+
+
+def _verbs_with_options(make: Any) -> Iterator[Any]:
+    for name in dir(make):
+        member = inspect.getattr_static(make, name)
+        if inspect.isfunction(member) and not name.startswith("_"):
+            kinds = [each.kind for each in inspect.signature(member).parameters.values()]
+            if inspect.Parameter.KEYWORD_ONLY in kinds:
+                yield pytest.param(make, name, id=f"{make.__name__}.{name}")
+
+
+@pytest.mark.parametrize(("verb", "said"), _BY_NAME)
+@pytest.mark.parametrize("make", [OllamaProvider, LMStudioProvider, LocalProvider, _compatible])
+def test_an_argument_without_its_name_says_what_to_write(make: Any, verb: str, said: str) -> None:
+    with make() as provider, pytest.raises(TypeError) as caught:
+        getattr(provider, verb)("Hi", "llama3.2", "the secret text")
+    assert str(caught.value) == said
+    assert "the secret text" not in repr([e.frame.f_locals for e in caught.traceback[1:]])
+
+
+@pytest.mark.parametrize(
+    ("make", "verb"),
+    [
+        each
+        for make in (OllamaProvider, LMStudioProvider, OpenAICompatibleProvider, LocalProvider)
+        for each in _verbs_with_options(make)
+    ],
+)
+def test_every_verb_says_what_to_write_for_an_argument_without_its_name(
+    make: Any, verb: str
+) -> None:
+    with pytest.raises(TypeError, match=rf"^{verb}\(\) takes .* without a name: write {verb}\("):
+        getattr(make, verb)(*[object.__new__(make)] * 9)
 
 
 def test_a_call_with_a_wrong_keyword_leaves_no_text_in_our_frames() -> None:

@@ -814,7 +814,7 @@ def test_very_long_limits_are_accepted(seconds: float) -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), 10**400, True, "5"])
 def test_impossible_limits_are_refused(seconds: Any) -> None:
-    with pytest.raises(ValueError, match="total_s"):
+    with pytest.raises(ValueError, match=r"total_s|timeout"):
         OllamaProvider("127.0.0.1:1", model="m").chat("Hi", timeout=seconds)
 
 

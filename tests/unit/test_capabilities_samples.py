@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Tuple, Union
 
 import pytest
 
+from localproviders import (
+    LMStudioProvider,
+    LocalProvider,
+    ModelProvider,
+    OllamaProvider,
+    OpenAICompatibleProvider,
+)
 from localproviders._http.framing import parse_json
 from localproviders.lmstudio.wire import models as lmstudio_models
 from localproviders.ollama.wire import models as ollama_models
 from localproviders.ollama.wire.models import capabilities
 from localproviders.openai_compatible.wire import errors as dialect_errors
 from localproviders.openai_compatible.wire import models as dialect_models
+from localproviders.testing import FakeLMStudio, FakeModel, FakeOllama, FakeOpenAICompatible
 from localproviders.types.models import ModelCapabilities
 from tests.support import recordings
 
@@ -560,3 +569,34 @@ def test_a_name_hints_at_a_model_that_ranks(name: str) -> None:
     found = dialect_models.capabilities(name, {})
     assert (found.rerank, found.chat, found.embeddings) == (True, False, False)
     assert {found.evidence[each].source for each in ("rerank", "chat", "embeddings")} == {I}
+
+
+# --- the fake servers ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["ollama", "lmstudio", "lmstudio 0.3", "openai"])
+def test_a_decision_model_of_a_fake_server_does_not_chat(kind: str) -> None:
+    models: List[Union[str, FakeModel]] = [
+        FakeModel(name="decider", abilities=("decision",)),
+        "talker",
+    ]
+    with contextlib.ExitStack() as stack:
+        provider: ModelProvider
+        if kind == "ollama":
+            provider = OllamaProvider(stack.enter_context(FakeOllama(models)).url)
+        elif kind == "openai":
+            fake = stack.enter_context(FakeOpenAICompatible(models))
+            provider = OpenAICompatibleProvider(fake.base_url)
+        else:
+            generation = kind.partition(" ")[2] or "0.4"
+            studio = stack.enter_context(FakeLMStudio(models, generation=generation))
+            provider = LMStudioProvider(studio.url)
+        stack.enter_context(contextlib.closing(provider))
+        listed = [info.capabilities for info in provider.list_models()]
+        with LocalProvider([provider], needs={"decision"}) as local:
+            assert local.model_capabilities("decider").decision
+
+    assert [(found.decision is True, found.chat) for found in listed] == [
+        (True, False), (False, True),
+    ]  # fmt: skip
+    assert listed[0].evidence["decision"].source == R

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import threading
 from typing import Any, Callable, List, Optional
 
@@ -272,3 +273,42 @@ def test_a_model_of_the_fake_may_be_there_from_the_start() -> None:
         with OllamaProvider(fake.url) as provider, provider.keep_loaded("m"):
             pass
         assert fake.loaded == {"m": 4096}
+
+
+class _Soft(Exception):  # noqa: N818  # named as in Celery
+    """An exception of the caller's own class."""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a signal to a process is POSIX")
+@pytest.mark.parametrize("error", [_Soft("alarm"), TimeoutError("alarm"), OSError("alarm")])
+@pytest.mark.parametrize(("start", "kind", "model"), MAKERS)
+def test_an_alarm_during_the_end_of_a_failed_block_is_not_swallowed(
+    start: Any, kind: Any, model: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ring(*_: Any) -> None:
+        raise error
+
+    def unload(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with start() as fake, kind(fake.url) as provider:
+            monkeypatch.setattr(type(provider._loader), "unload", unload)
+            with pytest.raises(type(error), match="alarm") as caught:
+                with provider.keep_loaded(model):
+                    raise KeyError
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert caught.value is error
+    assert isinstance(error.__context__, KeyError)
+
+
+@pytest.mark.parametrize(("start", "kind", "model"), MAKERS)
+def test_a_failed_end_does_not_replace_the_error_of_the_block(
+    start: Any, kind: Any, model: str
+) -> None:
+    with start() as fake, kind(fake.url) as provider, pytest.raises(KeyError):
+        with provider.keep_loaded(model):
+            fake.stop()
+            raise KeyError

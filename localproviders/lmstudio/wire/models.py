@@ -24,6 +24,7 @@ from localproviders._dialect.values import (
     text,
     texts,
 )
+from localproviders._did_you_mean import suggest_number
 from localproviders._http.framing import MOST_MODELS, Look, Tally, no_look
 from localproviders.capabilities import Evidence, detect
 from localproviders.errors import ConfigurationError, ModelLoadError, ProtocolError, ProviderError
@@ -321,6 +322,7 @@ def configuration(**requested: Any) -> Dict[str, Any]:
         elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigurationError(
                 f"{name} is {value!r}, and must be a whole number of at least 1"
+                f"{suggest_number(name, value, least=1, is_whole=True)}"
             )
     return given
 

@@ -177,6 +177,12 @@ RULES: Tuple[Rule, ...] = (
         EmbeddingError,
     ),
     rule(
+        r"does not support (chat|generate)",
+        CapabilityError,
+        "choose a model that writes text: model_capabilities(name) lists its abilities; a decision"
+        " model answers decide(), and an embedding model embed()",
+    ),
+    rule(
         r"does not support|support image|support embeddings|support (insert|vision|audio)",
         CapabilityError,
         "choose a model that has this ability: model_capabilities(name) lists its abilities",

@@ -54,6 +54,18 @@ def _without_thinking(payload: Dict[str, Any]) -> bool:
     return any("reasoning_content" in message for message in messages)
 
 
+# The server's chat template reads these fields also where the model does not answer.
+_OF_PROMPTS: Tuple[OwnField, ...] = (
+    OwnField(
+        name="reasoning_content",
+        refusal=_THINKING,
+        keys=("messages",),
+        leave_out=_without_thinking,
+        lost="the model does not see the thinking of earlier answers",
+    ),
+    SYSTEM_MESSAGES,
+)
+
 _OF_ANSWERS: Tuple[OwnField, ...] = (
     OwnField(
         name="stream",
@@ -69,17 +81,10 @@ _OF_ANSWERS: Tuple[OwnField, ...] = (
         refusal=_STREAM_OPTIONS,
         keys=("stream_options",),
         leave_out=_without("stream_options"),
-        lost="the answer may lack the token counts, without which an overflow of the context "
+        lost="the response may lack the token counts, without which an overflow of the context "
         "window is not noticed",
     ),
-    OwnField(
-        name="reasoning_content",
-        refusal=_THINKING,
-        keys=("messages",),
-        leave_out=_without_thinking,
-        lost="the model does not see the thinking of earlier answers",
-    ),
-    SYSTEM_MESSAGES,
+    *_OF_PROMPTS,
 )
 
 _OF_VECTORS: Tuple[OwnField, ...] = (
@@ -130,4 +135,6 @@ def of_path(path: str) -> Sequence[OwnField]:
     """Return the fields that are added to requests to a route of the dialect."""
     if path.endswith("/embeddings"):
         return _OF_VECTORS
-    return _OF_ANSWERS if path.endswith("/completions") else ()
+    if path.endswith("/completions"):
+        return _OF_ANSWERS
+    return _OF_PROMPTS if path.endswith(("/apply-template", "/tokenize")) else ()

@@ -25,7 +25,7 @@ from localproviders._dialect.common import (
 )
 from localproviders._dialect.error_answers import Rule, from_words, read_words
 from localproviders._dialect.repeated_records import Template
-from localproviders._dialect.thinking import ThinkingSplitter
+from localproviders._dialect.thinking import DETAILS, ThinkingSplitter, text_of_details
 from localproviders._dialect.values import (
     count,
     index_of,
@@ -49,7 +49,7 @@ _END = "[DONE]"
 # Fields of a message or a delta that can have its text, its reasoning or its calls. The first field
 # that is not empty is used.
 _TEXTS = ("content", "refusal")
-_REASONINGS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+_REASONINGS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", DETAILS)
 _CALLS = ("tool_calls", "function_call")
 
 # Fields outside `choices` that can contain a part of an answer, for example in the format of
@@ -283,6 +283,8 @@ class ChunkParser:
         is_alone = len(source) == 1 and (content or "tool_calls" in source)
         reasoning = None if is_alone else _first_of(source, _REASONINGS)
         if reasoning is not None:
+            if reasoning is source.get(DETAILS):
+                reasoning = text_of_details(reasoning)
             thinking = "".join(_read_parts(reasoning)) + thinking
         if is_plain:
             self._thinking.give_up()
@@ -490,16 +492,11 @@ def parse_vectors(
     if sorted(map(repr, order)) != sorted(map(repr, range(len(items)))):
         raise EmbeddingError("the indexes of the vectors in the response are not 0, 1, 2 and so on")
     tally = Tally("vectors", len(items), look)
-    rows = [
-        _vector(item.get("embedding"), tally) for _, item in sorted(zip(order, items), key=_first)
-    ]
+    places = sorted(range(len(items)), key=lambda place: order[place] or 0)
+    rows = [_vector(items[place].get("embedding"), tally) for place in places]
     return Vectors(
         rows, text(data.get("model")), _usage(_usage_record(data)) or Usage(), ServerTimings()
     )
-
-
-def _first(pair: Tuple[Optional[int], Any]) -> int:
-    return pair[0] or 0
 
 
 def _vector(value: Any, tally: Tally) -> Sequence[float]:

@@ -267,7 +267,7 @@ class FakeLMStudio(Downloads, StatefulChat):
         return {
             "id": model.name,
             "object": "model",
-            "type": "embeddings" if model.can("embeddings") else kind,
+            "type": _type_of(model, "embeddings", kind),
             "publisher": "a-publisher",
             "arch": "qwen3",
             "compatibility_type": "gguf",
@@ -282,9 +282,9 @@ class FakeLMStudio(Downloads, StatefulChat):
         return self.json({"models": [self._entry(model) for model in self.models]}, kind="list")
 
     def _entry(self, model: FakeModel) -> Dict[str, Any]:
-        embeds = model.can("embeddings")
+        kind = _type_of(model, "embedding", "llm")
         entry = {
-            "type": "embedding" if embeds else "llm",
+            "type": kind,
             "publisher": "a-publisher",
             "key": model.name,
             "display_name": model.name,
@@ -295,7 +295,14 @@ class FakeLMStudio(Downloads, StatefulChat):
             "max_context_length": model.max_context_length,
             "format": model.format,
         }
-        return entry if embeds else {**entry, **_text_model_fields(model)}
+        return {**entry, **_text_model_fields(model)} if kind == "llm" else entry
+
+
+def _type_of(model: FakeModel, embedding: str, text: str) -> str:
+    """Return the type of a model in a list. The word for decision models is not documented."""
+    if model.can("decision"):
+        return "decision"
+    return embedding if model.can("embeddings") else text
 
 
 def _text_model_fields(model: FakeModel) -> Dict[str, Any]:

@@ -87,6 +87,9 @@ class Owner:
     def conclude(self, summary: Summary) -> CompletionResponse:
         return summary.response(provider="p", model="m", warnings=())
 
+    def reopen(self, error: ProviderError) -> Any:
+        raise error
+
     def explain(self, error: ProviderError) -> ProviderError:
         return error
 

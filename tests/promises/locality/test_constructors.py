@@ -13,6 +13,7 @@ import pytest
 from localproviders import (
     Config,
     LocalProvider,
+    OllamaProvider,
     SecretString,
     create_default_provider,
     create_fallback_provider,
@@ -253,7 +254,7 @@ _KEYS: Mapping[str, Any] = {
 @pytest.mark.parametrize("wrong", _KEYS)
 def test_a_wrong_secret_is_not_shown(wrong: str) -> None:
     with pytest.raises(ValueError) as caught:
-        SecretString(_KEYS[wrong])
+        OllamaProvider(api_key=SecretString(_KEYS[wrong]))
     assert leaks(caught.value) == []
 
 
@@ -263,7 +264,7 @@ def test_a_wrong_secret_from_a_variable_is_not_shown(
 ) -> None:
     monkeypatch.setenv("SOME_KEY", _KEYS[wrong])
     with pytest.raises(ValueError, match="SOME_KEY") as caught:
-        SecretString.from_env("SOME_KEY")
+        OllamaProvider(api_key=SecretString.from_env("SOME_KEY"))
     assert leaks(caught.value) == []
 
 

@@ -47,7 +47,7 @@ _KEYS: Mapping[str, Any] = {
     "secret": ({"headers": {"X-Team": SecretString(KEY)}}, ("x-team", KEY)),
     **{
         name: ({"headers": {name: KEY}}, (name.lower(), KEY))
-        for name in ("Authorization", "Cookie", "api-key", "X-API-KEY")
+        for name in ("Authorization", "Cookie", "api-key", "X-API-KEY", "X-Auth-Token", "My_Secret")
     },
 }
 #: The same, with a header that is not a key.
@@ -67,6 +67,31 @@ def test_every_call_sends_the_headers_unchanged(kind: str) -> None:
                 call(provider)
         assert len(server.exchanges) >= len(CALLS) - 1
         assert {exchange.headers.get(name) for exchange in server.exchanges} == {value}
+
+
+@pytest.mark.parametrize("password", ["€uro-pass", "ключ", "é", "a😀"])
+@pytest.mark.parametrize("form", ["literal", "secret", "variable"])
+def test_a_password_is_sent_as_utf_8(
+    password: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_PASSWORD", password)
+    made = {"literal": str, "secret": SecretString}.get(form)
+    value = made(password) if made else SecretString.from_env("MY_PASSWORD")
+    expected = "Basic " + base64.b64encode(f"mé:{password}".encode()).decode()
+    with ScriptedServer(good) as server:
+        with make("openai", server, auth=("mé", value)) as provider:
+            provider.chat("Hi")
+    assert server.exchanges[0].headers["authorization"] == expected
+
+
+@pytest.mark.parametrize("options", [{"api_key": "k“"}, {"headers": {"X-Key": "k“"}}])
+@pytest.mark.parametrize("form", [str, SecretString])
+def test_a_key_that_no_header_can_contain_is_refused(options: Any, form: Any) -> None:
+    given = {name: {"X-Key": form("k“")} if name == "headers" else form("k“") for name in options}
+    with pytest.raises(ConfigurationError, match="a header line cannot contain"):
+        OllamaProvider(**given)
+    with pytest.raises(ConfigurationError, match="a header line cannot contain"):
+        LMStudioProvider(**given)
 
 
 def test_two_providers_keep_their_headers_apart() -> None:

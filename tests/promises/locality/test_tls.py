@@ -360,7 +360,7 @@ def test_a_connection_that_ends_before_the_response_is_an_error(
 ) -> None:
     with ScriptedServer(lambda _: [_ENDS[end]], tls=authority.context()) as server:
         with make("openai", server, ca_bundle=authority.bundle) as provider:
-            with pytest.raises(StreamInterruptedError, match="without an answer"):
+            with pytest.raises(StreamInterruptedError, match="without a response"):
                 provider.chat("Hi")
 
 

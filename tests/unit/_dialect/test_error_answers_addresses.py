@@ -129,7 +129,7 @@ def test_a_web_server_is_named(make: Any, call: Any) -> None:
     path = "/v1" if make is OpenAICompatibleProvider else ""
     messages = {
         "404 Not Found": "the server answered with a web page (status 404)",
-        "200 OK": "the answer is a web page and not JSON",
+        "200 OK": "the response is a web page and not JSON",
     }
     for status, message in messages.items():
         with ScriptedServer(_page(status)) as server:

@@ -9,6 +9,7 @@ import pytest
 from localproviders import (
     AllFailedError,
     ConfigurationError,
+    EmbeddingRequest,
     LMStudioProvider,
     LocalProvider,
     ModelNotFoundError,
@@ -251,7 +252,7 @@ def test_a_verb_that_needs_a_model_refuses_an_empty_name(ollama: OllamaProvider)
     verbs = ("load", "unload", "keep_loaded", "model_info", "model_capabilities", "pull")
     for provider in (ollama, LocalProvider([ollama])):
         for verb in (*verbs, *(("show", "copy", "delete") if provider is ollama else ())):
-            for empty in ("", None):
+            for empty in ("", "   ", "\n", None):
                 with pytest.raises(ConfigurationError) as caught:
                     {**VERBS, **OLLAMA_ONLY}[verb](provider, empty)
                 assert caught.value.message == "no model was named", verb
@@ -263,7 +264,18 @@ def test_a_verb_that_needs_a_model_refuses_an_empty_name(ollama: OllamaProvider)
 def test_an_empty_name_counts_as_no_model_in_a_constructor_too(ollama: OllamaProvider) -> None:
     info = ollama.list_models()[0]
     url = ollama.settings.endpoint.url
-    assert OllamaProvider(url, model="").settings.model is None
+    for empty in ("", "  ", "\t"):
+        assert OllamaProvider(url, model=empty).settings.model is None
+        for request in (
+            CompletionRequest(prompt="p", model=empty),
+            EmbeddingRequest(texts="t", model=empty),
+        ):
+            assert request.model is None
+        assert OllamaProvider(url, model=info.name).chat("Hi", model=empty).model == info.name
+        for verb in ("chat", "stream", "embed", "count_tokens"):
+            with pytest.raises(ConfigurationError, match="no model was named"):
+                getattr(OllamaProvider(url), verb)("Hi", model=empty)
+        assert LocalProvider([ollama], model=info.name).chat("Hi", model=empty).model == info.name
     named: Any = OllamaProvider(url, model=info)  # type: ignore[arg-type]  # accepted, not advertised
     assert named.settings.model == info.name
     assert LocalProvider([ollama], model=info.name).chat("Hi", model="").model == info.name

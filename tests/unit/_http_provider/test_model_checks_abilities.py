@@ -162,6 +162,97 @@ def test_of_a_server_that_tells_nothing_nothing_is_asked() -> None:
     assert [exchange.path for exchange in fake.exchanges] == ["/v1/chat/completions"]
 
 
+# --- a model that writes no text ------------------------------------------------------------
+
+
+class _Deciding(FakeOpenAICompatible):
+    """A fake llama.cpp server whose list shows a decision model."""
+
+    outputs = "decisions"
+
+    def routes(self) -> Any:
+        row = {"id": "decider", "architecture": {"output_modalities": [self.outputs]}}
+        able = {"id": "chatter", "supports_chat": True}
+        listed = self.json({"object": "list", "data": [row, able]}, kind="list")
+        return {**super().routes(), ("GET", "/v1/models"): lambda _: listed}
+
+
+@pytest.mark.parametrize("fields", [{}, {"tools": [TOOL]}, {"response_schema": {}}])
+def test_a_decision_model_in_the_list_is_sent_no_prompt(fields: Dict[str, Any]) -> None:
+    with _Deciding(["decider", "chatter"]) as fake:
+        with OpenAICompatibleProvider(fake.base_url, model="decider") as provider:
+            assert provider.model_capabilities("decider").chat is False
+            for _ in range(2):  # the second refusal lists the models again
+                with pytest.raises(CapabilityError) as caught:
+                    provider.chat(SECRET, **fields)
+            provider.chat("Hi", model="chatter")
+
+    error = caught.value
+    assert "'decider' cannot answer conversations" in error.message
+    assert error.evidence == "GET /v1/models: output_modalities is decisions"
+    assert error.hint is not None
+    assert error.hint.startswith("ask this model typed questions with decide()")
+    assert [exchange.method for exchange in fake.exchanges][-1] == "POST"
+    assert sum(exchange.method == "POST" for exchange in fake.exchanges) == 1
+
+
+def test_a_decision_model_is_sent_no_text_to_continue() -> None:
+    with _Deciding(["decider"]) as fake:
+        with OpenAICompatibleProvider(fake.base_url, model="decider") as provider:
+            provider.list_models()
+            with pytest.raises(CapabilityError, match="cannot continue text"):
+                provider.complete(CompletionRequest(prompt=SECRET))
+
+
+def test_a_model_that_took_the_name_of_a_decision_model_can_chat_at_once() -> None:
+    with _Deciding(["decider"]) as fake:
+        with OpenAICompatibleProvider(fake.base_url, model="decider") as provider:
+            provider.list_models()
+            with pytest.raises(CapabilityError):
+                provider.chat("Hi")
+            fake.outputs = "text"
+            assert provider.chat("Hi").text
+            assert provider.chat("Hi").text
+
+    assert [exchange.method for exchange in fake.exchanges][-3:] == ["GET", "POST", "POST"]
+
+
+def test_a_list_that_fails_masks_no_answer() -> None:
+    with _Deciding(["decider"]) as fake:
+        with OpenAICompatibleProvider(fake.base_url, model="decider", retry=ONCE) as provider:
+            provider.list_models()
+            with pytest.raises(CapabilityError):
+                provider.chat("Hi")
+            fake.break_next("status 500 with JSON", path="/v1/models")
+            assert provider.chat("Hi").text
+
+
+def test_a_model_that_no_list_was_asked_about_is_left_to_the_server() -> None:
+    with _Deciding(["decider"]) as fake:
+        with OpenAICompatibleProvider(fake.base_url, model="decider") as provider:
+            assert provider.chat("Hi").text
+
+    assert [exchange.path for exchange in fake.exchanges] == ["/v1/chat/completions"]
+
+
+def test_an_embedding_model_in_lm_studios_list_is_sent_no_prompt() -> None:
+    with FakeLMStudio(MODELS) as fake, LMStudioProvider(fake.url, model="vectors") as provider:
+        provider.list_models()
+        with pytest.raises(CapabilityError, match="cannot answer conversations") as caught:
+            provider.chat(SECRET)
+
+    assert caught.value.evidence == "GET /api/v1/models: type is embedding"
+    assert all(exchange.method == "GET" for exchange in fake.exchanges)
+
+
+def test_ollamas_own_refusal_names_the_other_verbs() -> None:
+    with FakeOllama(MODELS) as fake, OllamaProvider(fake.url, model="vectors") as provider:
+        with pytest.raises(CapabilityError) as caught:
+            provider.chat("Hi")
+
+    assert caught.value.hint is not None and "decide()" in caught.value.hint
+
+
 def test_a_cloud_model_is_refused_for_its_place_first() -> None:
     with FakeOllama(MODELS) as fake, OllamaProvider(fake.url, model="stub") as provider:
         with pytest.raises(LocalityError):
@@ -257,7 +348,10 @@ def test_a_refusal_for_the_wrong_kind_of_model_names_models_of_the_right_kind() 
         with pytest.raises(CapabilityError) as chatting:
             provider.chat("Hi", model="nomic-embed-text")
     assert embedding.value.hint == "models of this server that can: nomic-embed-text:latest"
-    assert chatting.value.hint == "models of this server that can: llama3.2:latest"
+    assert chatting.value.hint == (
+        "models of this server that can: llama3.2:latest; a decision model answers decide(), and "
+        "an embedding model embed()"
+    )
 
 
 _REFUSAL = http_answer(

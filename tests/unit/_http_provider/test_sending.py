@@ -207,7 +207,7 @@ def test_the_warning_names_the_field_and_the_loss() -> None:
     with Strict(_OPTIONS) as strict, strict.provider() as provider:
         response = provider.chat("Hi")
     assert response.warnings == (
-        "openai-compatible refuses stream_options, so it was left out: the answer may lack the "
+        "openai-compatible refuses stream_options, so it was left out: the response may lack the "
         "token counts, without which an overflow of the context window is not noticed",
     )
     assert response.usage.prompt_tokens is None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any, Dict, List
 
 import pytest
 
-from localproviders import Message, ProviderError, RequestRejectedError
+from localproviders import LocalProvider, Message, ProviderError, RequestRejectedError
+from localproviders.telemetry import CallEvent
 from localproviders.testing import Exchange, ScriptedServer, http_answer
 from tests.support.locality import PROVIDERS, good, make
 
@@ -112,6 +114,117 @@ def test_every_form_of_a_call_joins_refused_system_messages() -> None:
         with ScriptedServer(_strict(*_REFUSALS[0])) as server, make("openai", server) as provider:
             form(provider)
         assert [len(messages) for messages in _chats(server)] == [5, 4]
+
+
+def _template(exchange: Exchange) -> List[Any]:
+    """Answer the routes of a server that renders prompts, as strictly as `_strict`."""
+    if exchange.path == "/tokenize" and "content" in exchange.json:
+        return [http_answer({"tokens": [1, 2, 3]})]
+    late = [each for each in exchange.json["messages"][1:] if each["role"] == "system"]
+    if late:
+        return [http_answer(_REFUSALS[0][1], status=_REFUSALS[0][0])]
+    if exchange.path in ("/apply-template", "/tokenize"):
+        return [http_answer({"prompt": "<p>", "count": 3})]
+    if "_debug_render_only" in exchange.json:
+        info = {"_debug_info": {"rendered_template": "<p>"}}
+        return [http_answer({"model": exchange.json["model"], "done": True, **info})]
+    return good(exchange)
+
+
+def test_rendering_and_counting_join_refused_system_messages() -> None:
+    with ScriptedServer(_template) as server, make("openai", server) as provider:
+        assert provider.render(_LATE) == "<p>"
+        count = provider.count_tokens(_LATE)
+        provider.chat(_LATE)
+    assert (count.tokens, count.source) == (3, "exact")
+    # The refusal is remembered for all routes, which use the same template.
+    assert [len(e.json.get("messages", ())) for e in server.exchanges] == [5, 4, 4, 0, 4]
+
+
+def test_counting_alone_joins_them_too() -> None:
+    def only_count(exchange: Exchange) -> List[Any]:
+        if exchange.path == "/apply-template":
+            return [http_answer({"error": "not found"}, status="404 Not Found")]
+        return _template(exchange)
+
+    for script, lengths in ((_template, [5, 4, 0]), (only_count, [5, 5, 4])):
+        with ScriptedServer(script) as server, make("openai", server) as provider:
+            assert provider.count_tokens(_LATE).source == "exact"
+        assert [len(e.json.get("messages", ())) for e in server.exchanges] == lengths
+
+
+def test_ollama_renders_joined_system_messages() -> None:
+    def script(exchange: Exchange) -> List[Any]:
+        return _template(exchange) if exchange.path == "/api/chat" else good(exchange)
+
+    with ScriptedServer(script) as server, make("ollama", server) as provider:
+        assert provider.render(_LATE) == "<p>"
+        provider.chat(_LATE)
+    assert [len(messages) for messages in _chats(server) if len(messages) > 1] == [5, 4, 4]
+
+
+def _in_stream(kind: str, error: Any) -> Any:
+    """Return a script that answers a late system message with a 200 whose record is the error."""
+    record = {"error": error}
+    is_ollama = kind == "ollama"
+    body = json.dumps(record) + "\n" if is_ollama else f"data: {json.dumps(record)}\n\n"
+    media = "application/x-ndjson" if is_ollama else "text/event-stream"
+
+    def script(exchange: Exchange) -> List[Any]:
+        messages = exchange.json["messages"] if exchange.method == "POST" else []
+        late = [each for each in messages[1:] if each["role"] == "system"]
+        return [http_answer(body, headers=[("Content-Type", media)])] if late else good(exchange)
+
+    return script
+
+
+@pytest.mark.parametrize("kind", PROVIDERS)
+def test_a_refusal_in_the_first_record_is_sent_again_too(kind: str) -> None:
+    events: List[CallEvent] = []
+    forms: List[Any] = [
+        lambda provider: provider.chat(_LATE),
+        lambda provider: provider.stream(_LATE).result(),
+        lambda provider: provider.run_tools(_LATE, []).response,
+    ]
+    for form in forms:
+        for error in (_SAID, {"message": _SAID, "code": 500}):
+            script = _in_stream(kind, error)
+            with ScriptedServer(script) as server:
+                with make(kind, server, listeners=[events.append]) as provider:
+                    first, second = form(provider), form(provider)
+            assert [len(messages) for messages in _chats(server)] == [5, 4, 4]
+            [warning] = first.warnings
+            assert "refuses these system messages, so they were sent as one message" in warning
+            assert (second.warnings, first.text) == (first.warnings, second.text)
+            assert (first.attempts, second.attempts) == (2, 1)
+    assert [e.kind for e in events].count("failed") == 0
+    assert [e.kind for e in events].count("retried") == len(forms) * 2
+
+
+def test_a_local_provider_sends_it_again_too() -> None:
+    with ScriptedServer(_in_stream("openai", _SAID)) as server:
+        with make("openai", server) as inner, LocalProvider([inner]) as provider:
+            assert provider.chat(_LATE, model="m").attempts == 2
+            assert provider.stream(_LATE, model="m").result().attempts == 1
+
+
+def test_a_second_refusal_in_the_first_record_is_the_error() -> None:
+    refusal = http_answer(f'data: {{"error": "{_SAID}"}}\n\n')
+    with ScriptedServer(refusal) as server, make("openai", server) as provider:
+        for _ in range(2):
+            with pytest.raises(ProviderError, match="must be at the beginning"):
+                provider.chat(_LATE)
+    assert [len(messages) for messages in _chats(server)] == [5, 4, 5, 4]
+
+
+def test_a_refusal_after_text_is_an_error_with_the_text() -> None:
+    chunk = '{"model": "m", "choices": [{"index": 0, "delta": {"content": "So"}}]}'
+    refusal = http_answer(f'data: {chunk}\n\ndata: {{"error": "{_SAID}"}}\n\n')
+    with ScriptedServer(refusal) as server, make("openai", server) as provider:
+        with pytest.raises(ProviderError, match="must be at the beginning") as caught:
+            provider.chat(_LATE)
+    assert caught.value.partial == "So"
+    assert len(_chats(server)) == 1
 
 
 def test_a_refusal_is_remembered_for_the_model_only() -> None:

@@ -46,8 +46,8 @@ def test_every_form_of_a_value_is_read(machine: Machine) -> None:
 
 def test_a_configured_server_receives_the_headers() -> None:
     logins: List[Mapping[str, Any]] = [
-        {"headers": {"X-Team": "a"}, "username": "me", "password": "secret"},
-        {"headers": {"X-Team": "a", "Authorization": SecretString("Basic bWU6c2VjcmV0")}},
+        {"headers": {"X-Team": "a"}, "username": "me", "password": "€"},
+        {"headers": {"X-Team": "a", "Authorization": SecretString("Basic bWU64oKs")}},
     ]
     for login in logins:
         with ScriptedServer(good) as server:
@@ -56,7 +56,7 @@ def test_a_configured_server_receives_the_headers() -> None:
             with LocalProvider(config=config) as provider:
                 provider.chat("Hi", model="x/m")
         sent = server.exchanges[-1].headers
-        assert (sent["x-team"], sent["authorization"]) == ("a", "Basic bWU6c2VjcmV0")
+        assert (sent["x-team"], sent["authorization"]) == ("a", "Basic bWU64oKs")
 
 
 _REFUSED: Mapping[str, Any] = {
@@ -69,6 +69,10 @@ _REFUSED: Mapping[str, Any] = {
     "headers.X-A = '1'\nheaders.x-a = '2'": (4, "given twice"),
     "headers.X-A = \"a\\r\\nb\"": (4, "a header line cannot contain"),
     "headers.X-A = ''": (4, "servers.x.headers.X-A"),
+    "api_key = '“'": (4, "a header line cannot contain"),
+    "api_key = {env = 'QUOTED'}": (4, "a header line cannot contain"),
+    "headers.X-A = {env = 'QUOTED'}": (4, "a header line cannot contain"),
+    "headers.X-Key = '“'": (4, "a header line cannot contain"),
     "headers.X-A = 5": (4, "must be a string, {env"),
     "headers.X-A = '${MY_KEY}'": (4, "is the name of a variable"),
     "headers = 'X-A: 1'": (4, "must be a table"),
@@ -77,6 +81,7 @@ _REFUSED: Mapping[str, Any] = {
 
 @pytest.mark.parametrize("lines", _REFUSED)
 def test_an_impossible_header_is_refused_with_its_line(machine: Machine, lines: str) -> None:
+    machine.environ["QUOTED"] = "“"
     machine.user(f"{_SERVER}{lines}\n")
     line, words = _REFUSED[lines]
     with pytest.raises(ConfigurationError) as caught:
@@ -95,6 +100,7 @@ def test_a_readable_file_must_not_contain_a_key_in_a_header(machine: Machine) ->
     lines: Dict[str, bool] = {
         "headers.X-Team = 'a'": False,
         "headers.cookie = 'a'": True,
+        "headers.X-Access-Token = 'a'": True,
         "username = 'u'\npassword = {env = 'HOME'}": True,
         "[profiles.p.servers.x]\nheaders.X-API-KEY = 'a'": True,
     }

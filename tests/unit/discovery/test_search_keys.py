@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -19,7 +21,14 @@ from localproviders import (
 )
 from localproviders.config.values import ConfiguredAddress
 from localproviders.discovery import candidates
-from localproviders.testing import FakeLMStudio, FakeOllama, FakeOpenAICompatible
+from localproviders.testing import (
+    Exchange,
+    FakeLMStudio,
+    FakeOllama,
+    FakeOpenAICompatible,
+    ScriptedServer,
+    http_answer,
+)
 from tests.support.locality import SilentListener
 from tests.unit.discovery.support import find_server
 
@@ -115,6 +124,61 @@ def test_only_an_address_of_the_users_own_kind_lmstudio_is_shown_the_token(
         keys = set(sent(studio).values())
     expected = {None, f"Bearer {TOKEN}"} if (how, kind) == ("user", "lmstudio") else {None}
     assert keys == (set() if refused else expected)
+
+
+_LOGINS: Dict[str, Any] = {
+    "api_key": ("api_key = 'configured-key'\n", "authorization", "Bearer configured-key"),
+    "headers": ("[servers.x.headers]\nX-Team = 'research'\n", "x-team", "research"),
+    "secret headers": ("[servers.x.headers]\nX-Api-Key = 'hush-hush'\n", "x-api-key", "hush-hush"),
+    "auth": ("username = 'me'\npassword = 'p'\n", "authorization", "Basic bWU6cA=="),
+}
+
+
+def _behind_gateway(name: str, value: str) -> Any:
+    def script(exchange: Exchange) -> List[Any]:
+        if exchange.headers.get(name) != value:
+            return [http_answer({"error": "who are you?"}, status="401 Unauthorized")]
+        models = {"data": [{"id": "m", "object": "model"}], "object": "list"}
+        is_list = exchange.path == "/v1/models"
+        return [http_answer(models) if is_list else http_answer({}, status="404 Not Found")]
+
+    return script
+
+
+@pytest.mark.parametrize("login", _LOGINS)
+def test_a_configured_server_receives_its_own_login(
+    login: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    lines, name, value = _LOGINS[login]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "own"))
+    user = tmp_path / "own" / "localproviders" / "config.toml"
+    with ScriptedServer(_behind_gateway(name, value)) as server:
+        with ScriptedServer(_behind_gateway(name, value)) as other:
+            endpoint = f"kind = 'openai-compatible'\nendpoint = '{server.url}/v1'\n"
+            _write(user, f"[servers.x]\n{endpoint}{lines}")
+            user.chmod(0o600)
+            assert cli.main(["discover", other.url]) == 0
+            found = discover(Config.load(environ={**os.environ}).endpoints, refresh=True)
+    assert [each.state for each in found.servers] == ["available"]
+    assert {each.headers.get(name) for each in server.exchanges} == {value}
+    assert not {each.headers.get(name) for each in other.exchanges} & {value}
+    shown = f"{found!r}{found.explain()}{pickle.dumps(found)!r}{capsys.readouterr()}"
+    assert value not in shown
+
+
+def test_a_configured_login_is_not_sent_in_the_clear_or_from_a_pickle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = {"kind": "openai-compatible", "endpoint": "http://10.0.0.1:9/v1", "locality": "private"}
+    config = Config.load(
+        environ={}, locality="private", servers={"x": {**table, "headers": {"X-Api-Key": "hush"}}}
+    )
+    (found,) = [
+        s for s in discover(config.endpoints, locality="private").servers if "10.0" in s.endpoint
+    ]
+    assert (found.state, "in the clear" in found.reason) == ("unavailable", True)
+    assert b"hush" not in pickle.dumps(config.endpoints)
 
 
 def _search_configured() -> None:

@@ -215,6 +215,7 @@ def test_needs_are_for_text_and_not_for_vectors() -> None:
     [
         ({"strategy": "frist"}, "did you mean 'first'"),
         ({"needs": {"tool"}}, "did you mean 'tools'"),
+        ({"needs": {"decisions"}}, "did you mean 'decision'"),
         ({"needs": {"remote"}}, "an ability in needs is 'remote'"),
         ({"aliases": {"fast": ()}}, "the alias 'fast'"),
         ({"aliases": {"fast": 5}}, "the alias 'fast'"),

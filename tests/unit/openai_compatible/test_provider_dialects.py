@@ -95,6 +95,16 @@ def _parts(*parts: Any) -> Row:
     )
 
 
+_DETAIL = {"type": "reasoning.text", "text": "hm", "index": 0}
+
+
+def _details(*details: Any) -> Row:
+    """The details of OpenRouter without the field `reasoning`, each in a record, and whole."""
+    records = [_delta({"content": "", "reasoning_details": [each]}) for each in details]
+    whole = _whole({"content": "four", "reasoning_details": list(details)})
+    return Row([*records, _said("four"), _STOP], _APART, whole)
+
+
 def _logs(entry: Any, expected: Any) -> Row:
     logprobs = {"content": [entry, {"token": "b", "logprob": -1.0}]}
     choice = {"message": {"content": "ab"}, "finish_reason": "stop", "logprobs": logprobs}
@@ -369,6 +379,33 @@ ROWS: Dict[str, Row] = {
         [_delta({"reasoning": "hm"}), _said("four"), _STOP],
         _APART,
         _whole({"reasoning": "hm", "content": "four"}),
+    ),
+    "reasoning details": _details(
+        {"type": "reasoning.text", "text": "h", "format": "anthropic-claude-v1", "index": 0},
+        {"type": "reasoning.text", "text": "m", "format": "anthropic-claude-v1", "index": 0},
+        {"type": "reasoning.text", "text": None, "signature": "Eo4B", "index": 0},
+    ),
+    "summary in reasoning details": _details(
+        {"type": "reasoning.summary", "summary": "hm", "index": 0},
+        {"type": "reasoning.encrypted", "data": "gAAA", "id": "rs_1", "index": 1},
+    ),
+    "reasoning details beside reasoning": Row(
+        [
+            _delta({"reasoning": "hm", "reasoning_details": [_DETAIL]}),
+            _delta({"reasoning": None, "reasoning_details": [{**_DETAIL, "text": ""}]}),
+            _said("four"),
+            _STOP,
+        ],
+        _APART,
+        _whole({"reasoning": "hm", "reasoning_details": [_DETAIL], "content": "four"}),
+    ),
+    "message with reasoning details after the deltas": Row(
+        [
+            _delta({"reasoning_details": [_DETAIL]}),
+            _said("four"),
+            _delta({}, "stop", message={"content": "four", "reasoning_details": [_DETAIL]}),
+        ],
+        _APART,
     ),
     "closing tag behind separate reasoning": Row(
         [_delta({"reasoning_content": "hm"}), *map(_said, "\n</think>\n\nfour"), _STOP],

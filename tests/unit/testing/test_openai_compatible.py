@@ -92,6 +92,35 @@ def test_llama_cpp_refuses_fields() -> None:
         assert chat(fake, **_message([_IMAGE]))["choices"]
 
 
+_NAMED = {"type": "function", "function": {"name": "f"}}
+_TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+#: Malformed choices of a tool, and the words of the refusal.
+_CHOICES: List[Tuple[Any, Any, str]] = [
+    ({}, _TOOLS, "Missing required parameter: 'tool_choice.type'."),
+    ({"type": "tool"}, _TOOLS, "Invalid value: 'tool'. Supported values are: 'function'."),
+    ({"type": "function"}, _TOOLS, "Missing required parameter: 'tool_choice.function'."),
+    ({"type": "function", "name": "f"}, _TOOLS, "required parameter: 'tool_choice.function'."),
+    ({**_NAMED, "function": {}}, _TOOLS, "required parameter: 'tool_choice.function.name'."),
+    ({**_NAMED, "function": {"name": 5}}, _TOOLS, "parameter: 'tool_choice.function.name'."),
+    ({**_NAMED, "function": {"name": "g"}}, _TOOLS, "Tool choice 'g' not found in 'tools'"),
+    (["f"], _TOOLS, "Invalid type for 'tool_choice': expected a string or an object"),
+    (5, _TOOLS, "Invalid type for 'tool_choice'"),
+    (True, _TOOLS, "Invalid type for 'tool_choice'"),
+]
+
+
+def test_a_malformed_choice_of_a_tool_is_refused_as_openai_refuses_it() -> None:
+    with FakeOpenAICompatible() as fake:
+        for choice, tools, words in _CHOICES:
+            for path in ("/v1/chat/completions", "/v1/completions"):
+                body = {"tool_choice": choice, "tools": tools, "prompt": "Hi", **_message("Hi")}
+                found, message = post(fake, path, body)
+                assert found == 400, choice
+                assert words in message, choice
+        for choice in ("auto", "none", "required", None, _NAMED):
+            assert chat(fake, tool_choice=choice, tools=_TOOLS)["choices"], choice
+
+
 def test_llama_cpp_has_a_second_name_for_the_limit_of_an_answer() -> None:
     with FakeOpenAICompatible() as fake:
         for fields in ({"max_completion_tokens": 2}, {"max_tokens": 2}, {"n_predict": 2}):

@@ -28,6 +28,7 @@ from localproviders import (
     StreamInterruptedError,
     ToolCall,
 )
+from localproviders._credentials import is_key_header
 from localproviders.testing import (
     FakeLMStudio,
     FakeOllama,
@@ -36,7 +37,7 @@ from localproviders.testing import (
     Reply,
     ScriptedServer,
 )
-from localproviders.testing.redaction import is_secret, redact, redact_answer, secrets_of
+from localproviders.testing.redaction import redact, redact_answer, secrets_of
 from localproviders.testing.secret_parts import mask_parts
 from tests.support.timing import GRACE_S
 
@@ -220,10 +221,11 @@ def test_a_masked_escape_is_still_json(is_ascii: bool) -> None:
         ("authorization", "bearer  hush-hush"),
         ("x-goog-api-key", "hush-hush"),
         ("x-auth-token", "hush-hush"),
+        ("my_secret", "hush-hush"),
     ],
 )
 def test_the_secret_part_of_a_header_is_known(header: str, value: str) -> None:
-    assert is_secret(header) and "hush-hush" in secrets_of({header: value})
+    assert is_key_header(header) and "hush-hush" in secrets_of({header: value})
 
 
 def test_ordinary_headers_are_kept() -> None:
