@@ -27,6 +27,7 @@ from tests.promises.faults.expected import EXPECTED, Outcomes
 from tests.support.recordings import DATA
 
 _FOLDER = DATA / "must_stay_errors"
+_QUESTIONS = {"late": "Is it late?", "team": ["a", "b"]}
 _PROVIDERS: Mapping[str, Callable[..., Any]] = {
     "ollama": OllamaProvider,
     "openai_compatible": OpenAICompatibleProvider,
@@ -149,6 +150,7 @@ def _forms(case: Case, provider: Any, seen: List[str]) -> Dict[str, Callable[[],
     """Return every way to make the call; those that stream note the text that they show."""
     texts = ["a dog runs", "a cat sleeps"][: case.said.get("texts", 2)]
     request = CompletionRequest(prompt="Hi")
+    method = "decisions" if case.dialect == "lmstudio" else "systemone"
     forms: Dict[str, Dict[str, Callable[[], Any]]] = {
         "chat": {
             "chat": lambda: provider.chat("Hi"),
@@ -166,6 +168,10 @@ def _forms(case: Case, provider: Any, seen: List[str]) -> Dict[str, Callable[[],
         "list": {"list": provider.list_models},
         "pull": {"pull": lambda: provider.pull("m")},
         "rerank": {"rerank": lambda: provider.rerank("Hi", texts)},
+        "decide": {
+            "decide": lambda: provider.decide("Hi", _QUESTIONS, method=method),
+            "decide_many": lambda: next(provider.decide_many(["Hi"], _QUESTIONS, method=method)),
+        },
     }
     return forms[case.call]
 
