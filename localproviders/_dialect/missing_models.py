@@ -8,11 +8,20 @@ from __future__ import annotations
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, Tuple
 
 from localproviders._did_you_mean import most_similar
-from localproviders.errors import ModelNotFoundError, ProviderError
+from localproviders.errors import ConfigurationError, ModelNotFoundError, ProviderError
 from localproviders.types.models import ModelInfo
 
 #: A function that returns the most similar of several names; None if none is similar.
 Nearest = Callable[[str, Iterable[str]], Optional[str]]
+
+# Highest number of model names in the hint of a call without a model.
+_MOST_NAMES = 50
+
+
+def no_model(names: Sequence[str], provider: str, endpoint: str) -> ConfigurationError:
+    """Return the error for a call in which neither the request nor the provider names a model."""
+    hint = f"pass model=...; the server has: {join_names(names, _MOST_NAMES)}"
+    return ConfigurationError("no model was named", hint=hint, provider=provider, endpoint=endpoint)
 
 
 def not_found(model: str, *, available: Tuple[str, ...] = (), **facts: Any) -> ModelNotFoundError:

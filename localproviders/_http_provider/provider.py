@@ -21,7 +21,7 @@ from typing import (
 from localproviders._decision_verbs import DecisionRequest
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import address_hint
-from localproviders._dialect.missing_models import complete_error, join_names
+from localproviders._dialect.missing_models import complete_error, no_model
 from localproviders._dialect.thinking import thinking_warnings
 from localproviders._did_you_mean import most_similar
 from localproviders._http.deadline import Call
@@ -90,9 +90,6 @@ if TYPE_CHECKING:
     from localproviders._http_provider.deciding import Deciding
 else:
     embedding = LazyModule("localproviders._http_provider.embedding")
-
-# Highest number of model names in the hint of a call without a model.
-_MOST_NAMES = 50
 
 # Maximum seconds for the request of the model list that completes an error about a missing model.
 _NAMING_S = 5.0
@@ -319,12 +316,7 @@ class HTTPProvider(ModelProvider):
         if model:
             return model
         names = [info.name for info in self.list_models(timeout=timeout, cancel=cancel)]
-        raise ConfigurationError(
-            "no model was named",
-            hint=f"pass model=...; the server has: {join_names(names, _MOST_NAMES)}",
-            provider=self.name,
-            endpoint=self.settings.endpoint.url,
-        )
+        raise no_model(names, self.name, self.settings.endpoint.url)
 
     # --- text -------------------------------------------------------------------------------
 

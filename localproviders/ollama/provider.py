@@ -20,10 +20,9 @@ from typing import (
 from localproviders._dialect.common import Row, Vectors
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
-from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._http_provider import HTTPProvider
-from localproviders._http_provider.provider import EmbeddingExchange, WireExchange
+from localproviders._http_provider.provider import EmbeddingExchange, WireExchange, WireRequest
 from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
@@ -693,15 +692,10 @@ class OllamaProvider(HTTPProvider):
     def _nearest(self, model: str, names: Iterable[str]) -> Optional[str]:
         return similar_name(model, names)
 
-    def _wire_request(
-        self, request: CompletionRequest, model: str, call: Call
-    ) -> Tuple[str, Dict[str, Any], ChunkParser]:
+    def _wire_request(self, request: CompletionRequest, model: str, call: Call) -> WireRequest:
         path, payload = completion_payload(self._with_window(request, model), model)
-        return (
-            path,
-            Payload(payload),
-            wire_responses.ChunkParser(self.settings.max_json_depth, call.look),
-        )
+        parser = wire_responses.ChunkParser(self.settings.max_json_depth, call.look)
+        return path, Payload(payload), parser
 
     def _with_window(self, request: CompletionRequest, model: str) -> CompletionRequest:
         """Return the request with the context window that the caller passed to `load`."""
