@@ -318,6 +318,8 @@ PROJECT: Mapping[str, str] = {
     " names, and only within the locality of the other layers. An `endpoint` must not be a UNIX"
     " socket.",
 }
+#: Keys that were renamed, with their new names. An old name is an error that names the new one.
+RENAMED: Mapping[str, str] = {"default_model": "model"}
 #: Variables with this prefix that are not keys: the profile, and those of this project's tests.
 OTHER_VARIABLES = frozenset(PREFIX + name for name in ("PROFILE", "FUZZ", "JSON_SCHEMA_SUITE"))
 
@@ -393,9 +395,9 @@ def _numbers(
 
 _SERVER = ("servers", ANY)
 KEYS: Tuple[Key, ...] = (
-    Key(("default_model",), text, "none",
+    Key(("model",), text, "none",
         "Model, alias or `server/model` for requests that name no model",
-        'default_model = "fast"', "choose"),
+        'model = "fast"', "choose"),
     Key(("strategy",), one_of(*STRATEGIES), "`first`",
         f"The server to use if several have the model: {', '.join(STRATEGIES)}",
         'strategy = "loaded"'),

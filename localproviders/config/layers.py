@@ -13,6 +13,7 @@ from localproviders.config.keys import (
     KEYS,
     OTHER_VARIABLES,
     PREFIX,
+    RENAMED,
     SCHEMA,
     SERVER,
     Key,
@@ -186,6 +187,12 @@ def key_error(origin: Origin, path: KeyPath, rule: str, hint: Optional[str]) -> 
 
 
 def _unknown_key(name: str, schema: Schema, path: KeyPath, origin: Origin) -> ConfigurationError:
+    if schema is SCHEMA and name in RENAMED:
+        new = RENAMED[name]
+        return ConfigurationError(
+            f"{origin}: the key {'.'.join(path)!r} is now called {new!r}",
+            hint=f"write {new} = ...",
+        )
     known: List[str] = sorted(schema)
     if schema is SCHEMA and len(path) == 1:
         known.append("profiles")
@@ -249,6 +256,12 @@ def from_variables(surroundings: Surroundings, servers: List[str]) -> Layer:
 
 
 def _unknown_variable(name: str, known: List[str]) -> ConfigurationError:
+    for old, new in RENAMED.items():
+        if name == variable((old,)):
+            new = variable((new,))
+            return ConfigurationError(
+                f"the variable {name} is now called {new}", hint=f"export {new}=..., unset {name}"
+            )
     hint, above = f"unset {name}", PREFIX + "SERVERS_"
     if name.startswith(above):
         known = [each for each in known if each.startswith(above)]

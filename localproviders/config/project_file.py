@@ -266,7 +266,7 @@ def _chosen(path: KeyPath, entry: Entry, merged: Layer, servers: FrozenSet[str])
     names: Tuple[str, ...] = ()
     if path == ("fallback",) or path[0] == "aliases":
         names = entry.value
-    elif path == ("default_model",):
+    elif path == ("model",):
         alias = merged.get(("aliases", entry.value))
         names = (entry.value,) if alias is None else alias.value
     elif path[2:] == ("model",):

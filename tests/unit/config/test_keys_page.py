@@ -82,7 +82,7 @@ def test_each_word_about_a_project_has_a_check_and_a_key() -> None:
 def test_no_secret_and_no_place_is_a_matter_of_a_project() -> None:
     free = {key.dotted for key in _KEYS if key.project not in ("no", "own")}
     assert free == {
-        *("default_model", "strategy", "locality", "fallback", "aliases.NAME"),
+        *("model", "strategy", "locality", "fallback", "aliases.NAME"),
         *(f"limits.{limit}" for limit in vars(Limits())),
         *("retry.attempts", "servers.NAME.retry.attempts", "servers.NAME.model"),
         *(f"servers.NAME.limits.{limit}" for limit in vars(Limits())),
