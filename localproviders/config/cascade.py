@@ -237,6 +237,7 @@ def _make_server(name: str, merged: Layer, tables: Tables) -> ServerConfig:
     server_path = ("servers", name)
     own = {**tables.get(server_path, {})}
     own.setdefault("kind", _kind_of(name, own))
+    _replace_service(own)
     if (*server_path, "headers") in tables:
         own["headers"] = tables[(*server_path, "headers")]
     _check_consistency(server_path, own, merged)
@@ -272,6 +273,14 @@ def _kind_of(name: str, own: Dict[str, Any]) -> str:
             if required and all(key in own for key in required):
                 return kind.name
     return name
+
+
+def _replace_service(own: Dict[str, Any]) -> None:
+    """If the kind is the name of a service, set the kind and the address of the service."""
+    found = None if kinds.find(own["kind"]) else kinds.find_service(own["kind"])
+    if found is not None:
+        own["kind"] = found[0].name
+        own.setdefault("endpoint", found[1].address)
 
 
 def _with_inherited(tables: Tables, server_path: KeyPath, table: str) -> Dict[str, Any]:

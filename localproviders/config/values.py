@@ -194,7 +194,7 @@ class ServerConfig(Record):
         kind = kinds.get(self.kind)
         own, address = self._own_keys_of(kind), self.endpoint
         if kind.is_file:
-            address = own.pop(_file_key(kind), None)
+            address = own.pop(file_key(kind), None)
         if kind.is_file and kind.from_config is not None:
             start_s = min(self.limits.load_s, _LONGEST_S)
             return {**own, kind.address_argument: address, "start_timeout_s": start_s}
@@ -239,7 +239,7 @@ class ServerConfig(Record):
         return found
 
 
-def _file_key(kind: ProviderKind) -> str:
+def file_key(kind: ProviderKind) -> str:
     """Return the name of the key for the model file; empty if the kind has none."""
     files = [key for key in kind.keys if key.type == "file"]
     required = [key for key in files if key.is_required]
