@@ -17,6 +17,7 @@ from localproviders import (
     SecretString,
     create_default_provider,
     create_fallback_provider,
+    create_provider,
 )
 from localproviders._address import Endpoint
 from localproviders.discovery import FoundServer
@@ -70,6 +71,8 @@ _MAKERS: Mapping[str, Callable[..., Any]] = {
     "default": create_default_provider,
     "fallback": functools.partial(create_fallback_provider, [LocalProvider()]),
     "local": LocalProvider,
+    "create": functools.partial(create_provider, "ollama/m", endpoint="http://127.0.0.1:1"),
+    "create local": functools.partial(create_provider, "m"),
 }
 
 _GOOD = {
@@ -160,6 +163,9 @@ def test_a_bad_address_shows_no_secret(kind: str, address: str) -> None:
     with pytest.raises(ValueError) as caught:
         PROVIDERS[kind](address, **_GOOD)
     assert leaks(caught.value) == []
+    with pytest.raises(ValueError) as caught:
+        create_provider(f"{_FOUND[kind]}/m", endpoint=address, **_GOOD)
+    assert leaks(caught.value) == []
 
 
 @pytest.mark.parametrize("address", _ADDRESSES)
@@ -182,6 +188,9 @@ def test_an_address_of_another_type_shows_no_secret(kind: str) -> None:
     for address in (KEY.encode(), [KEY], {"key": KEY}):
         with pytest.raises(ValueError) as caught:
             PROVIDERS[kind](address)
+        assert leaks(caught.value) == []
+        with pytest.raises(ValueError) as caught:
+            create_provider(f"{_FOUND[kind]}/m", endpoint=address)
         assert leaks(caught.value) == []
 
 
