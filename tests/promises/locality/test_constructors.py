@@ -7,6 +7,7 @@ import inspect
 import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Set
+from unittest import mock
 
 import pytest
 
@@ -296,6 +297,7 @@ def _entries() -> Set[Any]:
         FoundServer.make_provider,
         provider_of,
         make_settings,
+        create_provider,
         Config.load.__func__,  # type: ignore[attr-defined]  # a class method has it
     ]
     # A decorated function receives the secret too, after its decorator.
@@ -303,12 +305,20 @@ def _entries() -> Set[Any]:
     return {function.__code__ for function in functions}
 
 
+def _create_without_files(**options: Any) -> Any:
+    # Reading the files again for each line would take half a minute.
+    with mock.patch.object(Config, "load", return_value=Config(locality="any")):
+        return _MAKERS["create"](**options)
+
+
 _INTERRUPTED: Mapping[str, Callable[[], Any]] = {
     **{
         name: functools.partial(_MAKERS[name], **_GOOD)
         for name in _MAKERS
-        if name not in ("config", "config in environ", "default", "fallback", "local")
+        if name
+        not in ("config", "config in environ", "default", "fallback", "local", "create local")
     },
+    "create": functools.partial(_create_without_files, **_GOOD),
     "secret": lambda: SecretString(KEY),
     "scrub": lambda: SecretString(KEY).scrub(f"{KEY} {KEY[:9]}... {KEY[:12]}"),
     "as_bearer": lambda: SecretString(KEY).as_bearer(),
