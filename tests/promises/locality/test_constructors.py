@@ -186,7 +186,8 @@ def test_a_variable_with_a_bad_address_shows_no_secret(
 
 @pytest.mark.parametrize("kind", PROVIDERS)
 def test_an_address_of_another_type_shows_no_secret(kind: str) -> None:
-    for address in (KEY.encode(), [KEY], {"key": KEY}):
+    addresses: List[Any] = [KEY.encode(), [KEY], {"key": KEY}]
+    for address in addresses:
         with pytest.raises(ValueError) as caught:
             PROVIDERS[kind](address)
         assert leaks(caught.value) == []
