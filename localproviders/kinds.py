@@ -45,6 +45,7 @@ from typing import (
     Union,
 )
 
+from localproviders._address import parse_endpoint
 from localproviders._did_you_mean import did_you_mean
 from localproviders._interrupts import is_injected
 from localproviders._redact import one_line
@@ -165,6 +166,7 @@ class KindService:
 
     def __post_init__(self) -> None:
         _check_types(self, f"the service {self.name!r}")
+        parse_endpoint(self.address, default_port=443)
         _check_kind_name(self.name)
 
 

@@ -464,3 +464,8 @@ def test_a_model_of_a_project_leads_only_to_near_servers(write: WriteFile) -> No
         # The model is not an argument, so the rules for a project's choice still hold.
         assert isinstance(provider, LocalProvider)
         assert provider._arguments["model"] is None and provider._model == "big"
+
+
+def test_an_endpoint_may_be_a_unix_socket() -> None:
+    with create_provider("openai-compatible/m", endpoint="unix:///run/llama.sock") as provider:
+        assert settings_of(provider).endpoint.url == "unix:///run/llama.sock:/v1"
