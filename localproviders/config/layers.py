@@ -299,7 +299,8 @@ def _unknown_variable(name: str, known: List[str]) -> ConfigurationError:
         known = [each for each in known if each.startswith(_ABOVE)]
         hint += ", or add its server to a configuration file: [servers.NAME]"
         if _NEW_SERVER.fullmatch(name):
-            hint += f"; or set its kind: export {name[: -len(_ENDPOINT)]}_KIND=openai-compatible"
+            kinds = ", ".join(kind_words())
+            hint += f"; or set {name[: -len(_ENDPOINT)]}_KIND to one of {kinds}"
     return ConfigurationError(f"there is no variable {name}{did_you_mean(name, known)}", hint=hint)
 
 

@@ -194,7 +194,7 @@ class ServerConfig(Record):
         kind = kinds.get(self.kind)
         own, address = self._own_keys_of(kind), self.endpoint
         if kind.is_file:
-            address = own.pop(file_key(kind), None)
+            address = own.pop(_file_key(kind), None)
         if kind.is_file and kind.from_config is not None:
             start_s = min(self.limits.load_s, _LONGEST_S)
             return {**own, kind.address_argument: address, "start_timeout_s": start_s}
@@ -239,8 +239,19 @@ class ServerConfig(Record):
         return found
 
 
-def file_key(kind: ProviderKind) -> str:
+def _file_key(kind: ProviderKind) -> str:
     """Return the name of the key for the model file; empty if the kind has none."""
     files = [key for key in kind.keys if key.type == "file"]
     required = [key for key in files if key.is_required]
     return next((key.name for key in [*required, *files]), "")
+
+
+def with_model_file(server: ServerConfig, path: str) -> ServerConfig:
+    """Return a server of a kind that serves files, with a model file.
+
+    Args:
+        server: The server.
+        path: The path of the file. A relative path starts at the current directory.
+    """
+    file, key = Path(path).expanduser().absolute(), _file_key(kinds.get(server.kind))
+    return server.replace(**({"gguf": file} if key == "gguf" else {"own_keys": {key: file}}))

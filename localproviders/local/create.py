@@ -6,7 +6,6 @@ change of its code.
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import CellType
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -16,7 +15,7 @@ from localproviders._did_you_mean import most_similar
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.config import Config, ServerConfig
 from localproviders.config.keys import kind_words, variable
-from localproviders.config.values import file_key
+from localproviders.config.values import with_model_file
 from localproviders.errors import ConfigurationError, LocalityError
 from localproviders.local.provider import LocalProvider
 from localproviders.local.servers import make_configured, origin_in_project
@@ -188,7 +187,7 @@ def read_model(text: Optional[str], config: Config) -> Optional[NamedModel]:
             f"{text!r} names no model", hint=f"write the model after the slash: {prefix}/MODEL"
         )
     if configured is None and kinds.get(found.kind).is_file:
-        return NamedModel(_with_file(found, model), None, is_configured=False)
+        return NamedModel(with_model_file(found, model), None, is_configured=False)
     return NamedModel(found, model, is_configured=configured is not None)
 
 
@@ -208,12 +207,6 @@ def _usual_server(name: str, config: Config) -> Optional[ServerConfig]:
         retry=config.retry,
         locality=config.locality,
     )
-
-
-def _with_file(server: ServerConfig, path: str) -> ServerConfig:
-    """Return the server with a model file. A relative path starts at the current directory."""
-    file, key = Path(path).expanduser().absolute(), file_key(kinds.get(server.kind))
-    return server.replace(**({"gguf": file} if key == "gguf" else {"own_keys": {key: file}}))
 
 
 def _check_project_choice(found: NamedModel, config: Config) -> None:

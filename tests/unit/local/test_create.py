@@ -209,8 +209,8 @@ def test_the_address_of_a_kind_a_service_or_a_server_can_come_from_the_environme
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("OLAMA_ENDPOINT", "_OLAMA_KIND=openai-compatible"),
-        ("GPUBOX_ENDPOINT", "_GPUBOX_KIND=openai-compatible"),
+        ("OLAMA_ENDPOINT", "_OLAMA_KIND to one of ollama, lmstudio"),
+        ("GPUBOX_ENDPOINT", "_GPUBOX_KIND to one of ollama, lmstudio"),
         ("GPUBOX_MODEL", "[servers.NAME]"),
         ("gpubox_ENDPOINT", "[servers.NAME]"),
         ("_X_ENDPOINT", "[servers.NAME]"),
