@@ -15,6 +15,7 @@ Providers. Each is a `ModelProvider`, with the methods `chat`, `stream`, `parse`
     LocalProvider             several servers; if one fails, the next one is used
     create_default_provider   returns a LocalProvider for all servers of this machine
     create_fallback_provider  returns a LocalProvider for the given providers
+    create_provider           returns the provider that a text names: "ollama/llama3.2"
     LocalEngine               a llama.cpp server that this process starts and stops
 
 Servers and configuration:
@@ -138,6 +139,7 @@ if TYPE_CHECKING:
         LocalProvider,
         create_default_provider,
         create_fallback_provider,
+        create_provider,
     )
     from localproviders.ollama import OllamaProvider
     from localproviders.openai_compatible import OpenAICompatibleProvider
@@ -242,6 +244,7 @@ __all__ = [
     "__version__",
     "create_default_provider",
     "create_fallback_provider",
+    "create_provider",
     "discover",
     "errors",
     "exporters",
@@ -296,6 +299,7 @@ _look_up, _names = lazy_names(
             "LocalProvider",
             "create_default_provider",
             "create_fallback_provider",
+            "create_provider",
         ),
         "localproviders.ollama": ("OllamaProvider",),
         "localproviders.openai_compatible": ("OpenAICompatibleProvider",),

@@ -52,6 +52,7 @@ OTHER_ATTRIBUTES: Mapping[str, str] = {
     "vectors": "data embedding dense_vecs index",
     "to_numpy": "shape dtype ndim astype reshape tolist mean dot cpu numpy",
     "name": "model id model_name model_id key model_key tool_name",
+    "model": "default_model",
     "context_length": "context_window max_context_length n_ctx num_ctx",
     "vram_bytes": "size_vram",
     "modified_at": "created created_at modified",

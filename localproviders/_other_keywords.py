@@ -28,7 +28,8 @@ OTHER_NAMES: Mapping[str, str] = {
     "total_s": "total timeout",
     "connect_s": "connect",
     "idle_s": "read",
-    "model": "name model_name model_id llm engine deployment repo_id model_key model_path",
+    "model": "name model_name model_id llm engine deployment repo_id model_key model_path"
+    " default_model",
     "messages": "prompt input inputs message contents content query question user_message"
     " conversation user_prompt user_msg text",
     "text": "prompt messages message input content string",

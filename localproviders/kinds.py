@@ -45,6 +45,7 @@ from typing import (
     Union,
 )
 
+from localproviders._address import parse_endpoint
 from localproviders._did_you_mean import did_you_mean
 from localproviders._interrupts import is_injected
 from localproviders._redact import one_line
@@ -58,9 +59,11 @@ __all__ = [
     "GROUP",
     "Greeting",
     "KindKey",
+    "KindService",
     "Look",
     "ProviderKind",
     "find",
+    "find_service",
     "get",
     "names",
     "register",
@@ -140,6 +143,35 @@ class KindKey:
 
 @exact_constructor
 @dataclass(frozen=True)
+class KindService:
+    """A service on the internet whose servers are of one kind.
+
+    Its name can be written instead of the address and instead of the name of the kind:
+    ``create_provider("groq/llama-3.3-70b")``, ``kind = "groq"`` in the configuration, or
+    ``OpenAICompatibleProvider("groq")``.
+
+    Attributes:
+        name: Name of the service, with lower-case letters, digits and hyphens.
+        address: Address of the service, in the form that the provider accepts.
+        key_variables: The environment variables with the API key, in the order of preference. The
+            provider reads them only for this address.
+
+    Raises:
+        ConfigurationError: A field is invalid.
+    """
+
+    name: str
+    address: str
+    key_variables: Tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_types(self, f"the service {self.name!r}")
+        parse_endpoint(self.address, default_port=443)
+        _check_kind_name(self.name)
+
+
+@exact_constructor
+@dataclass(frozen=True)
 class ProviderKind:
     """The description of one kind of provider, for configuration, discovery and the test kit.
 
@@ -169,6 +201,8 @@ class ProviderKind:
         key_variables: The environment variables with the API key, in the order of preference.
         key_hosts: The only hosts that receive this API key. If there are none, the API key is sent
             to a server at any address.
+        services: Services on the internet with servers of this kind. The name of a service must
+            not be the name of a kind.
         fingerprint: A function that receives a `Look`. It returns the result of one of the
             methods of the `Look`, or None if the server is of another kind.
         fingerprint_order: Discovery tries kinds with a lower number first. A kind that other
@@ -202,6 +236,7 @@ class ProviderKind:
     address_variable: Optional[str] = None
     key_variables: Tuple[str, ...] = ()
     key_hosts: Tuple[str, ...] = ()
+    services: Tuple[KindService, ...] = ()
     fingerprint: Optional[str] = None
     fingerprint_order: int = 50
     fake: Optional[str] = None
@@ -216,12 +251,7 @@ class ProviderKind:
         _check_types(self, f"the provider kind {self.name!r}")
         _check_keys(self)
         for name in (self.name, *self.aliases):
-            if not _NAME.fullmatch(name) or name == UNKNOWN:
-                raise ConfigurationError(
-                    f"{name!r} is not a valid name for a kind of provider",
-                    hint="use lower-case letters, digits and hyphens, such as 'my-server'; a hyphen"
-                    f" cannot come first, and {UNKNOWN!r} is reserved",
-                )
+            _check_kind_name(name)
 
     @property
     def options(self) -> Tuple[str, ...]:
@@ -272,6 +302,9 @@ _TYPE_CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "Tuple[str, ...]": lambda value: _all_of(value, lambda each: isinstance(each, str)),
     "Tuple[KindKey, ...]": lambda value: _all_of(value, lambda each: isinstance(each, KindKey)),
+    "Tuple[KindService, ...]": lambda value: _all_of(
+        value, lambda each: isinstance(each, KindService)
+    ),
     "Tuple[Tuple[int, str], ...]": lambda value: _all_of(value, _is_port),
 }
 
@@ -301,6 +334,15 @@ def _check_types(value: Any, what: str) -> None:
             raise ConfigurationError(
                 one_line(f"{each.name} of {what} is {given!r}, but must be {annotation}")
             )
+
+
+def _check_kind_name(name: str) -> None:
+    if not _NAME.fullmatch(name) or name == UNKNOWN:
+        raise ConfigurationError(
+            f"{name!r} is not a valid name for a kind of provider",
+            hint="use lower-case letters, digits and hyphens, such as 'my-server'; a hyphen"
+            f" cannot come first, and {UNKNOWN!r} is reserved",
+        )
 
 
 def _check_keys(kind: ProviderKind) -> None:
@@ -459,6 +501,15 @@ def get(name: str) -> ProviderKind:
     if found is None:
         raise _unknown_kind(name, names())
     return found
+
+
+def find_service(name: str) -> Optional[Tuple[ProviderKind, KindService]]:
+    """Return the service with this name, and the kind of its servers; None if there is none.
+
+    This imports every kind.
+    """
+    pairs = ((kind, each) for kind in registered() for each in kind.services)
+    return next((pair for pair in pairs if pair[1].name == name), None)
 
 
 def names() -> List[str]:

@@ -40,6 +40,7 @@ from localproviders.config.files import Source, Surroundings, read_project, read
 from localproviders.config.keys import (
     ANY,
     KEYS,
+    RENAMED,
     SERVER,
     Key,
     UncheckedValue,
@@ -236,6 +237,7 @@ def _make_server(name: str, merged: Layer, tables: Tables) -> ServerConfig:
     server_path = ("servers", name)
     own = {**tables.get(server_path, {})}
     own.setdefault("kind", _kind_of(name, own))
+    _replace_service(own)
     if (*server_path, "headers") in tables:
         own["headers"] = tables[(*server_path, "headers")]
     _check_consistency(server_path, own, merged)
@@ -271,6 +273,14 @@ def _kind_of(name: str, own: Dict[str, Any]) -> str:
             if required and all(key in own for key in required):
                 return kind.name
     return name
+
+
+def _replace_service(own: Dict[str, Any]) -> None:
+    """If the kind is the name of a service, set the kind and the address of the service."""
+    found = None if kinds.find(own["kind"]) else kinds.find_service(own["kind"])
+    if found is not None:
+        own["kind"] = found[0].name
+        own.setdefault("endpoint", found[1].address)
 
 
 def _with_inherited(tables: Tables, server_path: KeyPath, table: str) -> Dict[str, Any]:
@@ -359,7 +369,7 @@ def _first_origin(table: KeyPath, merged: Layer) -> Origin:
 class ConfigKeys(TypedDict, total=False):
     """The keys of a configuration as arguments of `Config.load`. An argument of None is ignored."""
 
-    default_model: Optional[str]
+    model: Optional[str]
     strategy: Optional[str]
     locality: Optional[Locality]
     fallback: Union[str, Sequence[str], None]
@@ -388,7 +398,7 @@ class Config(Record):
             model.
         fallback: Names of servers in the order in which they are tried; all `servers` if the
             key is not set.
-        default_model: The model, the alias or ``server/model`` for requests that name no model.
+        model: The model, the alias or ``server/model`` for requests that name no model.
         strategy: The rule that chooses a server if several have the model: ``first``,
             ``loaded``, ``largest`` or ``smallest``.
         locality: Where prompts may go.
@@ -407,7 +417,7 @@ class Config(Record):
         default_factory=FrozenDict, metadata=loads(_load_aliases)
     )
     fallback: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
-    default_model: Optional[str] = None
+    model: Optional[str] = None
     strategy: str = "first"
     locality: str = "loopback"
     limits: Limits = field(default_factory=Limits, metadata=loads(Limits.from_dict))
@@ -519,7 +529,7 @@ class Config(Record):
         if key not in known:
             known += self._dotted_names(keys_of_kinds())
         if key not in known:
-            near = did_you_mean(key, [*known, *self.origins])
+            near = did_you_mean(RENAMED.get(key, key), [*known, *self.origins])
             raise ConfigurationError(
                 f"the configuration has no key {key!r}{near}",
                 hint="docs/configuration.md lists the keys",

@@ -112,10 +112,28 @@ def one_of(*choices: str) -> Check:
 
 
 def kind(value: Any, place: Place) -> str:
-    """Check the name or an alias of a provider kind; return the main name of the kind."""
+    """Check the name or an alias of a provider kind, or the name of a service.
+
+    Return the main name of the kind, or the name of the service.
+    """
     word = text(value, place)
     found = registry.find(word)
-    return one_of(*registry.names())(value, place) if found is None else found.name
+    if found is not None:
+        return found.name
+    if registry.find_service(word) is not None:
+        return word
+    checked: str = one_of(*kind_words())(value, place)
+    return checked
+
+
+def kind_words() -> List[str]:
+    """Return the names of all kinds, then those of all services, then the aliases of kinds.
+
+    This imports every kind.
+    """
+    known = registry.registered()
+    services = [service.name for kind in known for service in kind.services]
+    return [*registry.names(), *services, *(alias for kind in known for alias in kind.aliases)]
 
 
 def number(value: Any, _: Place) -> Any:
@@ -318,6 +336,8 @@ PROJECT: Mapping[str, str] = {
     " names, and only within the locality of the other layers. An `endpoint` must not be a UNIX"
     " socket.",
 }
+#: Keys that were renamed, with their new names. An old name is an error that names the new one.
+RENAMED: Mapping[str, str] = {"default_model": "model"}
 #: Variables with this prefix that are not keys: the profile, and those of this project's tests.
 OTHER_VARIABLES = frozenset(PREFIX + name for name in ("PROFILE", "FUZZ", "JSON_SCHEMA_SUITE"))
 
@@ -393,9 +413,9 @@ def _numbers(
 
 _SERVER = ("servers", ANY)
 KEYS: Tuple[Key, ...] = (
-    Key(("default_model",), text, "none",
+    Key(("model",), text, "none",
         "Model, alias or `server/model` for requests that name no model",
-        'default_model = "fast"', "choose"),
+        'model = "fast"', "choose"),
     Key(("strategy",), one_of(*STRATEGIES), "`first`",
         f"The server to use if several have the model: {', '.join(STRATEGIES)}",
         'strategy = "loaded"'),
@@ -416,7 +436,8 @@ KEYS: Tuple[Key, ...] = (
     *_numbers(("retry",), RetryPolicy, retry, inherits=False),
     Key((*_SERVER, "kind"), kind,
         "the server's name, if it is a kind; else the kind whose required keys are set",
-        "The kind of the server: one of the [kinds](#kinds)", 'kind = "ollama"', "own"),
+        "The kind of the server: one of the [kinds](#kinds), or the name of a service",
+        'kind = "ollama"', "own"),
     Key((*_SERVER, "endpoint"), endpoint, "the default address of its kind",
         "The address of the server, which may be a [UNIX socket](#unix-sockets). Ollama's default"
         " is `OLLAMA_HOST`, if that variable is set; `openai-compatible` has no default",

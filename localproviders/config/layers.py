@@ -13,6 +13,7 @@ from localproviders.config.keys import (
     KEYS,
     OTHER_VARIABLES,
     PREFIX,
+    RENAMED,
     SCHEMA,
     SERVER,
     Key,
@@ -20,6 +21,7 @@ from localproviders.config.keys import (
     Schema,
     error_parts,
     keys_of_kinds,
+    kind_words,
     variable,
 )
 from localproviders.config.values import Origin
@@ -186,6 +188,12 @@ def key_error(origin: Origin, path: KeyPath, rule: str, hint: Optional[str]) -> 
 
 
 def _unknown_key(name: str, schema: Schema, path: KeyPath, origin: Origin) -> ConfigurationError:
+    if schema is SCHEMA and name in RENAMED:
+        new = RENAMED[name]
+        return ConfigurationError(
+            f"{origin}: the key {'.'.join(path)!r} is now called {new!r}",
+            hint=f"write {new} = ...",
+        )
     known: List[str] = sorted(schema)
     if schema is SCHEMA and len(path) == 1:
         known.append("profiles")
@@ -220,11 +228,13 @@ def from_variables(surroundings: Surroundings, servers: List[str]) -> Layer:
 
     Args:
         surroundings: The variables, and the directory from which relative paths start.
-        servers: The names of the servers that variables may configure.
+        servers: The names of the servers in files and arguments. Variables may configure these
+            servers, and those of `_new_servers`.
 
     Raises:
         ConfigurationError: A variable is unknown, matches several servers, or has an invalid value.
     """
+    servers = [*servers, *_new_servers(surroundings.environ, servers)]
     known = _keys_by_variable(servers, KEYS)
     layer: Layer = {}
     for name, text in surroundings.environ.items():
@@ -248,11 +258,49 @@ def from_variables(surroundings: Surroundings, servers: List[str]) -> Layer:
     return layer
 
 
+_ABOVE = PREFIX + "SERVERS_"
+_ENDPOINT = "_ENDPOINT"
+_NEW_SERVER = re.compile(f"{_ABOVE}[A-Z0-9][A-Z0-9_]*{_ENDPOINT}")
+
+
+def _new_servers(environ: Mapping[str, str], servers: Sequence[str]) -> List[str]:
+    """Return the servers that the variables of their addresses add.
+
+    The name in a variable is the name of a kind or a service; or there is a variable of the
+    server's kind, and the name is written in lower case, with ``-`` for ``_``.
+
+    Args:
+        environ: The variables.
+        servers: The names of all other servers.
+    """
+    known = {variable(("servers", name, "endpoint")) for name in servers}
+    new = [name for name in sorted({*environ} - known) if _NEW_SERVER.fullmatch(name)]
+    # The names of the kinds are needed only here, because reading them imports every kind.
+    words = kind_words() if new else ()
+    usual = {variable(("servers", word, "endpoint")): word for word in words}
+    found: List[str] = []
+    for name in filter(environ.get, new):
+        if name in usual:
+            found.append(usual[name])
+        elif environ.get(f"{name[: -len(_ENDPOINT)]}_KIND"):
+            found.append(name[len(_ABOVE) : -len(_ENDPOINT)].lower().replace("_", "-"))
+    return found
+
+
 def _unknown_variable(name: str, known: List[str]) -> ConfigurationError:
-    hint, above = f"unset {name}", PREFIX + "SERVERS_"
-    if name.startswith(above):
-        known = [each for each in known if each.startswith(above)]
+    for old, new in RENAMED.items():
+        if name == variable((old,)):
+            new = variable((new,))
+            return ConfigurationError(
+                f"the variable {name} is now called {new}", hint=f"export {new}=..., unset {name}"
+            )
+    hint = f"unset {name}"
+    if name.startswith(_ABOVE):
+        known = [each for each in known if each.startswith(_ABOVE)]
         hint += ", or add its server to a configuration file: [servers.NAME]"
+        if _NEW_SERVER.fullmatch(name):
+            kinds = ", ".join(kind_words())
+            hint += f"; or set {name[: -len(_ENDPOINT)]}_KIND to one of {kinds}"
     return ConfigurationError(f"there is no variable {name}{did_you_mean(name, known)}", hint=hint)
 
 

@@ -18,12 +18,14 @@ from localproviders.config.files import Source
 from localproviders.config.layers import Entry, KeyPath, Layer, Layers, key_error
 from localproviders.config.values import DEFAULT
 from localproviders.errors import LocalityError
-from localproviders.kinds import ProviderKind
 from localproviders.types.limits import Limits, RetryPolicy
 
 _DEFAULTS: Mapping[str, Any] = {"limits": Limits(), "retry": RetryPolicy()}
 _HINT = "set it in your own configuration file, in an environment variable or as an argument"
 _FOLDER_HINT = "set it in your own configuration file, or add this folder to trusted_folders there"
+
+
+_SERVICE_RULE = "is a service on the internet, which a project file must not choose"
 
 
 class _CheckContext(NamedTuple):
@@ -133,9 +135,13 @@ def _number_without_project(path: KeyPath, base: Layer) -> float:
 
 
 def _check_server_name(path: KeyPath, entry: Entry, context: _CheckContext) -> None:
-    if not context.has_server(path[1]) and not context.source.in_trusted_folder:
+    if context.has_server(path[1]):
+        return
+    if not context.source.in_trusted_folder:
         rule = "is a new server, which a project file may define only in a trusted folder"
         raise key_error(entry.origin, path, rule, _FOLDER_HINT)
+    if kinds.find(path[1]) is None and kinds.find_service(path[1]) is not None:
+        raise key_error(entry.origin, path, _SERVICE_RULE, _HINT)
 
 
 def _accept(path: KeyPath, entry: Entry, context: _CheckContext) -> None:
@@ -174,6 +180,8 @@ def _check_new_server(path: KeyPath, entry: Entry, context: _CheckContext) -> No
         raise key_error(entry.origin, path, rule, "give the project's server another name")
     if path[2] == "endpoint":
         _check_endpoint(path, entry, context)
+    elif path[2] == "kind" and kinds.find(entry.value) is None:
+        raise key_error(entry.origin, path, _SERVICE_RULE, _HINT)
     elif isinstance(entry.value, Path):
         _check_file(path, entry, context)
 
@@ -185,11 +193,11 @@ def _check_endpoint(path: KeyPath, entry: Entry, context: _CheckContext) -> None
         # container engine.
         rule = "is a UNIX socket, which a project file must not name"
         raise key_error(entry.origin, path, rule, _HINT)
-    kind = _kind_with_key(path[1], place.host.lower().rstrip("."), context)
-    if kind is not None:  # the provider would read the key from its variable and send it
-        rule = f"would receive the key in {kind.key_variables[0]}"
+    variable, keyless_hint = _key_sent_to(path[1], place.host.lower().rstrip("."), context)
+    if variable:  # the provider would read the key from this variable and send it
+        rule = f"would receive the key in {variable}"
         own_file = "set it in your own configuration file"
-        hint = "; ".join(filter(None, (own_file, kind.keyless_hint)))
+        hint = "; ".join(filter(None, (own_file, keyless_hint)))
         raise key_error(entry.origin, path, rule, hint)
     # Wider localities are checked later, when the IP address of the host is known.
     if locality_of(context.base, path[1]).value == "loopback" and not place.is_loopback:
@@ -198,13 +206,23 @@ def _check_endpoint(path: KeyPath, entry: Entry, context: _CheckContext) -> None
         )
 
 
-def _kind_with_key(server: str, host: str, context: _CheckContext) -> Optional[ProviderKind]:
-    """Return the kind whose provider would send a key from the environment to this host."""
+def _key_sent_to(
+    server: str, host: str, context: _CheckContext
+) -> Tuple[Optional[str], Optional[str]]:
+    """Return the variable whose API key a provider would send to this host, and a hint.
+
+    Both are None if no provider would send a key from the environment there.
+    """
     for kind in kinds.registered():
         is_of_kind = server == kind.name or (server, kind.name) in context.kinds
         if kind.key_variables and (host in kind.key_hosts if kind.key_hosts else is_of_kind):
-            return kind
-    return None
+            return kind.key_variables[0], kind.keyless_hint
+        for service in kind.services:
+            # An endpoint may also be the name of a service.
+            hosts = (service.name, parse_endpoint(service.address, default_port=443).host)
+            if service.key_variables and host in hosts:
+                return service.key_variables[0], None
+    return None, None
 
 
 def _check_file(path: KeyPath, entry: Entry, context: _CheckContext) -> None:
@@ -266,7 +284,7 @@ def _chosen(path: KeyPath, entry: Entry, merged: Layer, servers: FrozenSet[str])
     names: Tuple[str, ...] = ()
     if path == ("fallback",) or path[0] == "aliases":
         names = entry.value
-    elif path == ("default_model",):
+    elif path == ("model",):
         alias = merged.get(("aliases", entry.value))
         names = (entry.value,) if alias is None else alias.value
     elif path[2:] == ("model",):

@@ -244,3 +244,14 @@ def _file_key(kind: ProviderKind) -> str:
     files = [key for key in kind.keys if key.type == "file"]
     required = [key for key in files if key.is_required]
     return next((key.name for key in [*required, *files]), "")
+
+
+def with_model_file(server: ServerConfig, path: str) -> ServerConfig:
+    """Return a server of a kind that serves files, with a model file.
+
+    Args:
+        server: The server.
+        path: The path of the file. A relative path starts at the current directory.
+    """
+    file, key = Path(path).expanduser().absolute(), _file_key(kinds.get(server.kind))
+    return server.replace(**({"gguf": file} if key == "gguf" else {"own_keys": {key: file}}))

@@ -266,7 +266,7 @@ class LocalProviderBase(ModelProvider):
     @property
     def _model(self) -> Optional[str]:
         own: Optional[str] = self._arguments["model"]
-        return own or self._effective_config.default_model
+        return own or self._effective_config.model
 
     # --- one call ------------------------------------------------------------------------------
 
@@ -364,7 +364,7 @@ class LocalProviderBase(ModelProvider):
         model = requested or self._model
         if model:
             is_configured = not requested and not self._arguments["model"]
-            return self._routes(model, run, "default_model" if is_configured else "")
+            return self._routes(model, run, "model" if is_configured else "")
         if not self._needs and self._strategy == "first":
             names = ", ".join(self._model_names(run)) or "none"
             raise ConfigurationError(

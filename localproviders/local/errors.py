@@ -6,6 +6,7 @@ from typing import Iterable, Optional, Sequence
 
 from localproviders._dialect.missing_models import join_names, names_hint
 from localproviders._did_you_mean import did_you_mean, most_similar
+from localproviders.config.keys import kind_words
 from localproviders.errors import (
     AllFailedError,
     CapabilityError,
@@ -39,6 +40,7 @@ def call_failed(
     error = _call_failed(name, failures, missing, needs)
     if missing and isinstance(error, ModelNotFoundError):
         name_aliases(error, aliases)
+        name_server(error, [each.provider or "" for each in missing])
     elif missing and isinstance(error, AllFailedError):
         near = most_similar(missing[0].model or "", aliases)
         error.hint = error.hint if near is None else f"did you mean the alias {near!r}?"
@@ -127,6 +129,20 @@ def name_aliases(error: ModelNotFoundError, aliases: Aliases) -> None:
         error.hint = f"the aliases are: {known}; {names_hint(error.available, 'the models are')}"
     elif aliases:
         error.hint = f"the aliases are: {known}; {error.hint or ''}".rstrip("; ")
+
+
+def name_server(error: ModelNotFoundError, servers: Sequence[str]) -> None:
+    """Add a suggestion to an error about a model whose name begins like a misspelt server.
+
+    Args:
+        error: The error about the model.
+        servers: The names of the servers that lack the model.
+    """
+    prefix, slash, model = (error.model or "").partition("/")
+    near = most_similar(prefix, [*servers, *kind_words()]) if slash else None
+    if near and near != prefix:
+        server = f"there is no server {prefix!r}; did you mean '{near}/{model}'?"
+        error.hint = "; ".join(filter(None, (server, error.hint)))
 
 
 def _route_name(error: ProviderError) -> str:

@@ -450,7 +450,7 @@ def find_servers(
     The servers of `fallback` come first, in its order. Then come the other configured servers,
     and then the discovered ones. A server that is in `known` is reused with its connections.
     """
-    servers = [_make_configured(each, listeners, make_breaker) for each in config.servers]
+    servers = [Server(make_configured(each, listeners), make_breaker()) for each in config.servers]
     found = discovery.discover(
         timeout_s=min(SEARCH_S, call.limits_left().total_s),
         locality=cast("Locality", config.locality),
@@ -473,14 +473,25 @@ def find_servers(
     return sorted(servers, key=lambda each: order.get(each.name, len(order))), found
 
 
-def _make_configured(
-    server: ServerConfig, listeners: Tuple[Listener, ...], make_breaker: MakeBreaker
-) -> Server:
+def make_configured(
+    server: ServerConfig, listeners: Tuple[Listener, ...], **options: Any
+) -> ModelProvider:
+    """Return the provider of a configured server. Nothing is sent.
+
+    Args:
+        server: The server.
+        listeners: Functions that are called with all events of the provider's calls.
+        **options: Hidden options of the constructor, instead of the configured ones. A model file
+            has none.
+
+    Raises:
+        ConfigurationError: A value is invalid, or the provider's class cannot be imported.
+    """
     kind = kinds.get(server.kind)
     if kind.from_config is not None:
-        return Server(kind.resolve("from_config")(server, listeners), make_breaker())
-    options = {**server.options(), "listeners": listeners}
-    return Server(kind.make(**options), make_breaker())
+        made: ModelProvider = kind.resolve("from_config")(server, listeners)
+        return made
+    return kind.make(**{**server.options(), "listeners": listeners, **options})
 
 
 def _make_discovered(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+import re
+from types import CellType
+from typing import Any, Optional, Tuple
 
+from localproviders._address import Endpoint, parse_endpoint
 from localproviders._dialect.values import mapping, nonempty_text
-from localproviders.errors import ProviderError, ServerBusyError
-from localproviders.kinds import Look, ProviderKind
+from localproviders._did_you_mean import did_you_mean
+from localproviders.errors import ConfigurationError, ProviderError, ServerBusyError
+from localproviders.kinds import KindService, Look, ProviderKind
 from localproviders.openai_compatible.wire.errors import RULES
 from localproviders.openai_compatible.wire.models import parse_models
 
@@ -28,6 +32,40 @@ KIND = ProviderKind(
     fingerprint_order=90,
     fake="localproviders.testing.openai_compatible:FakeOpenAICompatible",
 )
+
+
+# The names that an error may quote. Any other text may be an API key.
+_QUOTABLE = re.compile(r"[a-z][a-z-]{0,29}")
+
+
+def get_service(given: CellType) -> KindService:
+    """Return the service with a name.
+
+    Args:
+        given: The sealed name.
+
+    Raises:
+        ConfigurationError: There is no such service. Only a name of letters and hyphens is quoted.
+    """
+    known = {each.name: each for each in KIND.services}
+    found = known.get(given.cell_contents)
+    if found is not None:
+        return found
+    near = did_you_mean(given.cell_contents, list(known))
+    name = given.cell_contents if _QUOTABLE.fullmatch(given.cell_contents) else ""
+    services = f"the services are {', '.join(known)}; " if known else ""
+    raise ConfigurationError(
+        f"there is no service {name!r}{near}" if name else f"there is no such service{near}",
+        hint=f"{services}write http://{name or 'NAME'} for a host",
+    )
+
+
+def key_variables_at(endpoint: Endpoint) -> Tuple[str, ...]:
+    """Return the variables with the API key for an address; none if it is of no service."""
+    services = {
+        parse_endpoint(each.address, default_port=443).origin: each for each in KIND.services
+    }
+    return services[endpoint.origin].key_variables if endpoint.origin in services else ()
 
 
 def recognise(look: Look) -> Optional[object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from types import CellType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -15,7 +17,7 @@ from typing import (
     Union,
 )
 
-from localproviders._address import parse_endpoint
+from localproviders._address import Endpoint, is_localhost, parse_endpoint
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import Rule
 from localproviders._dialect.missing_models import complete_error, not_found
@@ -40,8 +42,10 @@ from localproviders.settings import (
     ApiKey,
     ConnectionOptions,
     Settings,
+    first_variable,
     make_settings,
     safe_options,
+    sets_authorization,
 )
 from localproviders.types.inputs import named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
@@ -59,6 +63,7 @@ from localproviders.types.responses import CompletionChunk, TokenCount
 if TYPE_CHECKING:
     from localproviders._dialect.label_prompts import LabelTokens
     from localproviders.ollama import names as ollama_names
+    from localproviders.openai_compatible import kind as own_kind
     from localproviders.openai_compatible.prompt_routes import PromptRoutes
     from localproviders.openai_compatible.rerank_routes import RerankRoutes
     from localproviders.openai_compatible.wire import decisions as wire_decisions
@@ -66,6 +71,7 @@ if TYPE_CHECKING:
     from localproviders.openai_compatible.wire import own_fields
 else:
     ollama_names = LazyModule("localproviders.ollama.names")
+    own_kind = LazyModule("localproviders.openai_compatible.kind")
     wire_models = LazyModule("localproviders.openai_compatible.wire.models")
     own_fields = LazyModule("localproviders.openai_compatible.wire.own_fields")
     wire_decisions = LazyModule("localproviders.openai_compatible.wire.decisions")
@@ -76,17 +82,46 @@ _THINKING_HINT = (
 )
 
 
+#: A text that is the name of a service, and not an address.
+_SERVICE_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def _find_endpoint(given: CellType, socket_api: str) -> Tuple[Endpoint, Tuple[str, ...]]:
+    """Return the address of the server, and the variables with the API key of its service.
+
+    Args:
+        given: The sealed address, or the sealed name of a service.
+        socket_api: The path of the API behind a UNIX socket whose address has no path.
+
+    Raises:
+        ConfigurationError: The address is invalid, or there is no such service.
+    """
+    is_text = isinstance(given.cell_contents, str)
+    if (
+        is_text
+        and _SERVICE_NAME.fullmatch(given.cell_contents)
+        and not is_localhost(given.cell_contents)
+    ):
+        service = own_kind.get_service(given)
+        return parse_endpoint(service.address, default_port=443), service.key_variables
+    endpoint = parse_endpoint(given.cell_contents, default_port=80, socket_api=socket_api)
+    return endpoint, () if endpoint.is_loopback else own_kind.key_variables_at(endpoint)
+
+
 class OpenAICompatibleProvider(HTTPProvider):
     """A server that speaks OpenAI's dialect, such as llama.cpp, vLLM, or a cloud service.
 
     Args:
-        base_url: Address with the path of the API, such as ``http://127.0.0.1:8080/v1``. It is
-            required unless `settings` is given. A UNIX socket, such as
-            ``unix:///run/llama.sock``, needs no path: ``/v1`` is added.
+        base_url: Address with the path of the API, such as ``http://127.0.0.1:8080/v1``, or the
+            name of a service. It is required unless `settings` is given. A UNIX socket, such as
+            ``unix:///run/llama.sock``, needs no path: ``/v1`` is added. A text without a dot, a
+            colon and a slash is the name of a service, except ``localhost``: write
+            ``http://NAME`` for a host.
         model: Model for calls without a model. If it is None, such calls raise an error.
         name: Name of the provider in responses, errors and events.
-        api_key: Key that is sent as a Bearer token, to this address only. It is not read from
-            an environment variable: pass ``SecretString.from_env("...")`` to read one.
+        api_key: Key that is sent as a Bearer token, to this address only. None reads the
+            variables of a service, but only for the address of this service. For any other
+            address, pass ``SecretString.from_env("...")`` to read one.
         timeout: Limits for calls without a `timeout`: seconds for the whole call, or a
             `Limits` value. None means ``Limits()``.
         locality: Places to which prompts may be sent: ``loopback``, ``private`` or ``any``.
@@ -157,17 +192,19 @@ class OpenAICompatibleProvider(HTTPProvider):
                 raise ConfigurationError(
                     "no address was given", hint='pass base_url="http://127.0.0.1:8080/v1"'
                 )
+            endpoint, variables = _find_endpoint(address, self._api_path)
+            secret, hidden = as_key(key), safe_options(connection)
+            if secret is None and variables and not sets_authorization(hidden):
+                secret = first_variable(*variables)
             settings = make_settings(
-                endpoint=parse_endpoint(
-                    address.cell_contents, default_port=80, socket_api=self._api_path
-                ),
+                endpoint=endpoint,
                 endpoint_origin="the base_url argument",
                 name="openai-compatible" if name is None else name,
                 model=model,
-                api_key=as_key(key),
+                api_key=secret,
                 timeout=timeout,
                 locality=locality,
-                **safe_options(connection),
+                **hidden,
             )
         super().__init__(settings)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import runpy
 import sys
 from pathlib import Path
-from typing import Iterator, List
+from typing import Dict, Iterator, List, Tuple
 
 import pytest
 
+from localproviders.engine import LocalEngine, why_missing
+from localproviders.engine.models import RECIPES, open_model, path_of
 from tests.support.docs import ROOT, Servers, running
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 # The arguments that each example runs with; a test below checks that no example is missing.
 ARGUMENTS = {
+    "any_server.py": [],
     "cancel_from_thread.py": ["0.2"],
     "choose_model.py": ["tools"],
     "cloud_switch.py": [],
@@ -29,6 +33,7 @@ ARGUMENTS = {
 }
 
 EXPECTED = {
+    "any_server.py": "ollama / llama3.2: The sky scatters blue.",
     "cancel_from_thread.py": "cancelled; the text so far has",
     "choose_model.py": "llama3.2:latest: tools=True (reported: POST /api/show",
     "cloud_switch.py": "ollama / llama3.2: The sky scatters blue.",
@@ -50,6 +55,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[Server
         monkeypatch.delenv(name, raising=False)
     with running() as servers:
         monkeypatch.setenv("OLLAMA_HOST", servers.ollama.url)
+        monkeypatch.setenv("LOCALPROVIDERS_MODEL", "ollama/llama3.2")
         monkeypatch.setattr("localproviders.lmstudio.provider._PORT", servers.lmstudio.port)
         yield servers
 
@@ -117,6 +123,81 @@ def test_environment_variables_switch_to_a_cloud_service(
     assert exchange.path == "/v1/chat/completions"
     assert exchange.headers["authorization"] == "Bearer a-test-key"
     assert exchange.json["model"] == "some-model"
+
+
+_ENDPOINT, _KIND = "LOCALPROVIDERS_SERVERS_{}_ENDPOINT", "LOCALPROVIDERS_SERVERS_{}_KIND"
+
+#: The variables with which the same script asks another server, and the beginning of its output.
+#: The words in braces stand for the addresses of the fake servers.
+_ANYWHERE: List[Tuple[Dict[str, str], str]] = [
+    ({"LOCALPROVIDERS_MODEL": "ollama/llama3.2"}, "ollama / llama3.2"),
+    ({"LOCALPROVIDERS_MODEL": "lmstudio/qwen/qwen3-4b"}, "lmstudio / qwen/qwen3-4b"),
+    (
+        {
+            "LOCALPROVIDERS_MODEL": "openai-compatible/some-model",
+            _ENDPOINT.format("OPENAI_COMPATIBLE"): "{openai}",
+        },
+        "openai-compatible / some-model",
+    ),
+    (
+        {
+            "LOCALPROVIDERS_MODEL": "gpu-box/some-model",
+            _ENDPOINT.format("GPU_BOX"): "{openai}",
+            _KIND.format("GPU_BOX"): "openai-compatible",
+        },
+        "gpu-box / some-model",
+    ),
+    (
+        {
+            "LOCALPROVIDERS_MODEL": "box/llama3.2",
+            _ENDPOINT.format("BOX"): "{ollama}",
+            _KIND.format("BOX"): "ollama",
+        },
+        "box / llama3.2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("variables", "expected"), _ANYWHERE)
+def test_one_script_asks_any_server_by_the_environment_alone(
+    server: Servers,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: Dict[str, str],
+    expected: str,
+) -> None:
+    addresses = {"openai": server.openai.base_url, "ollama": server.ollama.url}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(**addresses))
+    assert run("any_server.py", [], monkeypatch) == 0
+    assert capsys.readouterr().out == f"{expected}: The sky scatters blue.\n"
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.skipif(why_missing() is not None, reason=str(why_missing()))
+@pytest.mark.parametrize("kind", ["openai-compatible", "gguf"])
+def test_the_same_script_asks_the_engine(
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as stack:
+        if kind == "gguf":
+            file = stack.enter_context(open_model(RECIPES["chat"], tmp_path))
+            model = path_of(file)
+        else:
+            settings = stack.enter_context(LocalEngine("chat")).settings
+            assert settings.api_key is not None and settings.model is not None
+            model, prefix = settings.model, "LOCALPROVIDERS_SERVERS_OPENAI_COMPATIBLE"
+            monkeypatch.setenv(f"{prefix}_ENDPOINT", settings.endpoint.url)
+            monkeypatch.setenv(f"{prefix}_API_KEY", settings.api_key.reveal())
+        monkeypatch.setenv("LOCALPROVIDERS_MODEL", f"{kind}/{model}")
+        assert run("any_server.py", [], monkeypatch) == 0
+    name, _, text = capsys.readouterr().out.partition(": ")
+    assert name.startswith(f"{kind} / ") and text.strip()
 
 
 @pytest.mark.slow

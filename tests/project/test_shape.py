@@ -57,7 +57,8 @@ _TESTING = _ROOT / "testing"
 #: `openai_compatible/rerank_routes.py` finds the server's route, and
 #: `openai_compatible/wire/rerank.py` knows its JSON.
 #: `_http/unix_socket.py` connects to UNIX sockets, which have no names, addresses or races.
-MOST_MODULES = 170
+#: `local/create.py` makes one provider from one text, and uses all of `local/`.
+MOST_MODULES = 171
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

@@ -36,6 +36,7 @@ from localproviders import (
     SecretString,
     create_default_provider,
     create_fallback_provider,
+    create_provider,
     discover,
 )
 from localproviders._signatures import Unpack
@@ -151,7 +152,8 @@ def test_every_public_function_and_constructor_has_a_signature() -> None:
 def test_no_public_constructor_takes_keywords_that_nobody_knows() -> None:
     makers = [OllamaProvider, LMStudioProvider, OpenAICompatibleProvider, LocalProvider]
     more = [LocalEngine, FakeOllama, FakeLMStudio, FakeOpenAICompatible, Config.load]
-    functions = [create_default_provider, create_fallback_provider, FoundServer.make_provider]
+    functions: List[Any] = [create_default_provider, create_fallback_provider, create_provider]
+    functions += [FoundServer.make_provider]
     for make in [*makers, *more, *functions]:
         parameters = inspect.signature(make).parameters.values()
         assert not [each for each in parameters if each.kind is each.VAR_KEYWORD], make
@@ -222,6 +224,7 @@ _MISSPELT: Mapping[str, Any] = {
     "load": (Config.load, "profil", "profile"),
     "create_default_provider": (create_default_provider, "alias", "aliases"),
     "create_fallback_provider": (create_fallback_provider, "stratgy", "strategy"),
+    "create_provider": (create_provider, "endpont", "endpoint"),
 }
 
 
@@ -535,7 +538,7 @@ def test_unpack_tells_what_it_unpacks_on_every_python() -> None:
 
 _CHECKED = """\
 from localproviders import CompletionRequest, CompletionResponse, LocalProvider, OllamaProvider
-from localproviders import RetryPolicy, create_default_provider
+from localproviders import RetryPolicy, create_default_provider, create_provider
 from localproviders.types import CancelToken, Timeout
 from typing import Optional
 
@@ -552,10 +555,14 @@ class Mine(OllamaProvider):
 OllamaProvider("localhost", retry=RetryPolicy(), max_body_bytes=1_000, listeners=[print])
 LocalProvider(strategy="loaded").chat("Hi", temperature=0.5)
 create_default_provider(model="m", needs={"tools"})
+create_provider("ollama/m", endpoint="h", timeout=3, locality="any", retry=RetryPolicy()).chat("Hi")
 OllamaProvider(retyr=RetryPolicy())
 OllamaProvider(max_body_bytes="1 MB")
 create_default_provider(stratgy="loaded")
 create_default_provider(model=3)
+create_provider(model=3)
+create_provider("ollama/m", locality="near")
+create_provider("ollama/m", endpont="h")
 OllamaProvider().chat("Hi", temprature=0.5)
 OllamaProvider().chat("Hi", temperature="hot")
 OllamaProvider().parse("Hi", int, response_schema={})
@@ -565,7 +572,7 @@ LocalProvider().complete(CompletionRequest(prompt="Hi"), stream=True)
 OllamaProvider().load("m", num_ctx=4096)
 OllamaProvider().pull(name="m")
 """
-_RIGHT = 18
+_RIGHT = 19
 _WRONG_LINES = [*range(_RIGHT + 1, _CHECKED.count("\n") + 1)]
 
 

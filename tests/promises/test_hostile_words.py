@@ -497,9 +497,9 @@ def test_an_error_in_a_configuration_is_safe(
         f"{name} = 3\n",
         f"[servers.{name}]\nkind = 'ollama'\n",
         f"[servers.x]\nkind = {name}\n",
-        f"[profiles.{name}]\ndefault_model = 3\n",
+        f"[profiles.{name}]\nmodel = 3\n",
         f"locality = {name}\n",
-        f"default_model = {name}\nlocality = 7\n",
+        f"model = {name}\nlocality = 7\n",
     ):
         (tmp_path / "localproviders.toml").write_text(text, "utf-8")
         assert cli.main(["discover"]) == 2

@@ -7,6 +7,7 @@ import inspect
 import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Set
+from unittest import mock
 
 import pytest
 
@@ -17,6 +18,7 @@ from localproviders import (
     SecretString,
     create_default_provider,
     create_fallback_provider,
+    create_provider,
 )
 from localproviders._address import Endpoint
 from localproviders.discovery import FoundServer
@@ -70,6 +72,8 @@ _MAKERS: Mapping[str, Callable[..., Any]] = {
     "default": create_default_provider,
     "fallback": functools.partial(create_fallback_provider, [LocalProvider()]),
     "local": LocalProvider,
+    "create": functools.partial(create_provider, "ollama/m", endpoint="http://127.0.0.1:1"),
+    "create local": functools.partial(create_provider, "m"),
 }
 
 _GOOD = {
@@ -160,6 +164,9 @@ def test_a_bad_address_shows_no_secret(kind: str, address: str) -> None:
     with pytest.raises(ValueError) as caught:
         PROVIDERS[kind](address, **_GOOD)
     assert leaks(caught.value) == []
+    with pytest.raises(ValueError) as caught:
+        create_provider(f"{_FOUND[kind]}/m", endpoint=address, **_GOOD)
+    assert leaks(caught.value) == []
 
 
 @pytest.mark.parametrize("address", _ADDRESSES)
@@ -179,9 +186,13 @@ def test_a_variable_with_a_bad_address_shows_no_secret(
 
 @pytest.mark.parametrize("kind", PROVIDERS)
 def test_an_address_of_another_type_shows_no_secret(kind: str) -> None:
-    for address in (KEY.encode(), [KEY], {"key": KEY}):
+    addresses: List[Any] = [KEY.encode(), [KEY], {"key": KEY}]
+    for address in addresses:
         with pytest.raises(ValueError) as caught:
             PROVIDERS[kind](address)
+        assert leaks(caught.value) == []
+        with pytest.raises(ValueError) as caught:
+            create_provider(f"{_FOUND[kind]}/m", endpoint=address)
         assert leaks(caught.value) == []
 
 
@@ -287,6 +298,7 @@ def _entries() -> Set[Any]:
         FoundServer.make_provider,
         provider_of,
         make_settings,
+        create_provider,
         Config.load.__func__,  # type: ignore[attr-defined]  # a class method has it
     ]
     # A decorated function receives the secret too, after its decorator.
@@ -294,12 +306,20 @@ def _entries() -> Set[Any]:
     return {function.__code__ for function in functions}
 
 
+def _create_without_files(**options: Any) -> Any:
+    # Reading the files again for each line would take half a minute.
+    with mock.patch.object(Config, "load", return_value=Config(locality="any")):
+        return _MAKERS["create"](**options)
+
+
 _INTERRUPTED: Mapping[str, Callable[[], Any]] = {
     **{
         name: functools.partial(_MAKERS[name], **_GOOD)
         for name in _MAKERS
-        if name not in ("config", "config in environ", "default", "fallback", "local")
+        if name
+        not in ("config", "config in environ", "default", "fallback", "local", "create local")
     },
+    "create": functools.partial(_create_without_files, **_GOOD),
     "secret": lambda: SecretString(KEY),
     "scrub": lambda: SecretString(KEY).scrub(f"{KEY} {KEY[:9]}... {KEY[:12]}"),
     "as_bearer": lambda: SecretString(KEY).as_bearer(),

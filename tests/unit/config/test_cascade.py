@@ -23,9 +23,9 @@ def test_without_any_file_there_are_the_defaults(machine: Machine) -> None:
 
 
 def test_without_a_home_there_is_no_user_file(machine: Machine) -> None:
-    machine.user('default_model = "m"')
+    machine.user('model = "m"')
     machine.environ.clear()
-    assert machine.load().default_model is None
+    assert machine.load().model is None
 
 
 def test_a_directory_that_is_gone_has_no_project_file(
@@ -43,20 +43,20 @@ def test_later_layers_win_and_say_so(machine: Machine) -> None:
 
     def check(value: str, origin: object, **arguments: Any) -> None:
         found = machine.load(**arguments)
-        assert found.default_model == value
-        assert str(found.origin_of("default_model")) == str(origin)
+        assert found.model == value
+        assert str(found.origin_of("model")) == str(origin)
         expected.append(value)
 
-    place = machine.system('# the house\ndefault_model = "system"\n')
+    place = machine.system('# the house\nmodel = "system"\n')
     check("system", f"{place}, line 2")
-    place = machine.user('default_model = "user"\n[profiles.night]\ndefault_model = "night"\n')
+    place = machine.user('model = "user"\n[profiles.night]\nmodel = "night"\n')
     check("user", f"{place}, line 1")
-    nearer = machine.project('default_model = "project"\n')
+    nearer = machine.project('model = "project"\n')
     check("project", f"{nearer}, line 1")
-    machine.environ["LOCALPROVIDERS_DEFAULT_MODEL"] = "variable"
-    check("variable", "the variable LOCALPROVIDERS_DEFAULT_MODEL")
+    machine.environ["LOCALPROVIDERS_MODEL"] = "variable"
+    check("variable", "the variable LOCALPROVIDERS_MODEL")
     check("night", f"{place}, line 3", profile="night")
-    check("argument", "the argument default_model", profile="night", default_model="argument")
+    check("argument", "the argument model", profile="night", model="argument")
     assert len(expected) == 6
 
 

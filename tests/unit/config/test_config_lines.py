@@ -47,8 +47,8 @@ def test_a_key_has_the_line_that_it_stands_in(machine: Machine, key: str, ends: 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ('default_model = """\nlocality = "any"\n"""\nlocality = "loopback"', None),
-        ("default_model = '''\nlocality = \"any\"\n'''\nlocality = \"loopback\"", None),
+        ('model = """\nlocality = "any"\n"""\nlocality = "loopback"', None),
+        ("model = '''\nlocality = \"any\"\n'''\nlocality = \"loopback\"", None),
         ('"loc\\u0061lity" = "loopback"', None),
     ],
 )

@@ -22,6 +22,9 @@ def refused(machine: Machine, **arguments: Any) -> ConfigurationError:
 
 _WRONG = [
     ("localty = 'any'", 1, "there is no key 'localty'; did you mean 'locality'?", "the keys of this table are"),
+    ("default_model = 'm'", 1, "the key 'default_model' is now called 'model'", "write model = ..."),
+    ("[profiles.p]\ndefault_model = 'm'", 2, "the key 'profiles.p.default_model' is now called"
+     " 'model'", "write model = ..."),
     ("profile = 'a'", 1, "no key 'profile'; did you mean 'profiles'?", "profiles"),
     ("\n[limits]\ntotal = 3", 3, "there is no key 'limits.total'; did you mean 'total_s'?", "idle_s"),
     ("[limits]\ntotal_s = 'long'", 2, "limits.total_s must be a number of seconds, but is a string",
@@ -32,8 +35,8 @@ _WRONG = [
     ("retry.attempts = 0", 1, "retry.attempts is 0, and must be at least 1", "attempts = 3"),
     ("retry.attempts = 'x'", 1, "retry.attempts must be a number, but is a string", "attempts = 3"),
     ("strategy = 'fist'", 1, "but is 'fist'; did you mean 'first'?", "strategy ="),
-    ("default_model = ''", 1, "default_model must not be empty", 'default_model = "fast"'),
-    ("default_model = 3", 1, "default_model must be a string, but is int", 'default_model = "fast"'),
+    ("model = ''", 1, "model must not be empty", 'model = "fast"'),
+    ("model = 3", 1, "model must be a string, but is int", 'model = "fast"'),
     ("[aliases]\n\nfast = 'm'", 3, "aliases.fast must be a list of strings, but is a string", "fast = ["),
     ("[aliases]\nfast = []", 2, "aliases.fast must not be an empty list", "fast = ["),
     ("fallback = ['olama']", 1, "names the server 'olama', which is not configured; did you mean"
@@ -115,6 +118,7 @@ def test_no_frame_of_an_error_holds_a_key(machine: Machine) -> None:
         ("LOCALPROVIDERS_RETRY_ATTEMPTS", "2.5", "retry.attempts is 2.5, and must be a whole"),
         ("LOCALPROVIDERS_LIMITS_IDLE_S", "long", "must be a number of seconds, but is a string"),
         ("LOCALPROVIDERS_PROFILE", "night", "there is no profile 'night'"),
+        ("LOCALPROVIDERS_DEFAULT_MODEL", "m", "is now called LOCALPROVIDERS_MODEL"),
         ("LOCALPROVIDERS_SERVERS_X_MODEL", "m", "there is no variable LOCALPROVIDERS_SERVERS_X"),
         ("LOCALPROVIDERS_SERVERS_A_B_MODEL", "m", "matches several servers"),
     ],
@@ -339,3 +343,14 @@ def test_a_key_command_is_not_waited_for_without_end(
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     error = refused(machine, servers={"ollama": {"api_key": {"command": command}}})
     assert "did not end within 0.2 s" in error.message
+
+
+def test_the_old_name_of_the_model_names_the_new_one(machine: Machine) -> None:
+    old: Any = {"default_model": "m"}
+    with pytest.raises(TypeError, match="'default_model'; did you mean 'model'"):
+        machine.load(**old)
+    found: Any = machine.load(model="m")
+    with pytest.raises(AttributeError, match="'default_model'; did you mean 'model'"):
+        _ = found.default_model
+    with pytest.raises(ConfigurationError, match="'default_model'; did you mean 'model'"):
+        found.origin_of("default_model")

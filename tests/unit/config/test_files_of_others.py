@@ -180,7 +180,7 @@ def test_no_prompt_follows_a_strangers_file_in_a_shared_folder(
     own.mkdir()
     path = machine.write(
         "shared/localproviders.toml",
-        "default_model = 'x/m'\n[servers.x]\nkind = 'openai-compatible'\n"
+        "model = 'x/m'\n[servers.x]\nkind = 'openai-compatible'\n"
         "endpoint = 'http://127.0.0.1:9/v1'\n",
     )
     _given_away(path)

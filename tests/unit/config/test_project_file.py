@@ -64,8 +64,8 @@ _ELSEWHERE = [
     ("servers.x.limits.total_s = 1", 1, ConfigurationError),
     ("[servers.x]\ngguf = 'm.gguf'", 1, ConfigurationError),
     ("[profiles.z.servers.x]\nkind = 'ollama'", 1, ConfigurationError),
-    ("default_model = 'far/m'", 1, LocalityError),
-    ("default_model = 'distant'", 1, LocalityError),
+    ("model = 'far/m'", 1, LocalityError),
+    ("model = 'distant'", 1, LocalityError),
     ("fallback = ['far', 'ollama']", 1, LocalityError),
     ("[servers.far]\nmodel = 'm:cloud'", 2, LocalityError),
     ("[aliases]\nquick = ['ollama/m', 'far/m']", 2, LocalityError),
@@ -159,7 +159,7 @@ def test_a_hostile_project_file_changes_nothing_and_is_named(
 def test_a_project_file_may_choose_among_the_servers_of_the_user(machine: Machine) -> None:
     machine.user(_USER)
     machine.project(
-        "default_model = 'quick'\nstrategy = 'loaded'\nfallback = ['ollama', 'mine']\n"
+        "model = 'quick'\nstrategy = 'loaded'\nfallback = ['ollama', 'mine']\n"
         "[servers.mine]\nmodel='m'\n[servers.lmstudio]\nmodel='n'\n"
         "[aliases]\nquick = ['ollama/a', 'mine/b', 'c']\n"
     )
@@ -168,7 +168,7 @@ def test_a_project_file_may_choose_among_the_servers_of_the_user(machine: Machin
     assert (servers["mine"].model, servers["mine"].endpoint) == ("m", "https://mine.example/v1")
     assert (servers["lmstudio"].model, servers["lmstudio"].endpoint) == ("n", None)
     assert set(servers) == {"mine", "far", "lmstudio"}
-    assert found.fallback == ("ollama", "mine") and found.default_model == "quick"
+    assert found.fallback == ("ollama", "mine") and found.model == "quick"
     assert found.aliases["quick"] == ("ollama/a", "mine/b", "c")
     assert found.origin_of("aliases.quick").of_project
     assert not found.origin_of("aliases.fast").of_project
@@ -186,7 +186,7 @@ def test_a_variable_with_the_address_of_ollama_is_not_overruled(machine: Machine
 # --- trusted folders ---------------------------------------------------------------------------
 
 _OWN = (
-    "default_model = 'far/m'\n[servers.own]\nkind='ollama'\nendpoint='localhost:1'\n"
+    "model = 'far/m'\n[servers.own]\nkind='ollama'\nendpoint='localhost:1'\n"
     "[servers.small]\ngguf='m/a.gguf'\n[servers.studio]\nkind='lmstudio'\n"
 )
 
@@ -364,8 +364,8 @@ def test_nothing_of_the_users_key_follows_a_variable_into_a_project(machine: Mac
 
 def test_a_wider_place_may_be_chosen_where_the_whole_is_that_wide(machine: Machine) -> None:
     machine.user("locality = 'any'\n" + _USER)
-    machine.project("default_model = 'distant'\nfallback = ['far']\n[aliases]\nquick = ['far/m']\n")
-    assert machine.load().default_model == "distant"
+    machine.project("model = 'distant'\nfallback = ['far']\n[aliases]\nquick = ['far/m']\n")
+    assert machine.load().model == "distant"
     with pytest.raises(LocalityError, match="chooses far, whose locality"):
         machine.user(_USER)
         machine.load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -12,10 +13,10 @@ from typing import Any, Iterator, List
 import pytest
 
 import localproviders
-from localproviders import Config, ConfigurationError, discover, kinds
+from localproviders import Config, ConfigurationError, create_provider, discover, kinds
 from localproviders.config.keys import SERVER
 from localproviders.config.values import ServerConfig
-from localproviders.kinds import KindKey, ProviderKind
+from localproviders.kinds import KindKey, KindService, ProviderKind
 from tests.unit.kinds.toy import KIND, ToyProvider
 
 #: One entry for each time that a broken package was imported.
@@ -449,3 +450,36 @@ def test_a_configuration_loads_only_the_kinds_that_it_names() -> None:
     loaded = _loaded(code)
     assert "localproviders.lmstudio.kind" in loaded
     assert not {"localproviders.ollama", "localproviders.engine", "requests"} & {*loaded}
+
+
+_SERVICE = KindService("toyhub", "https://192.0.2.7/toys", ("TOYHUB_KEY",))
+
+
+def test_a_service_of_a_registered_kind_needs_only_its_entry() -> None:
+    assert kinds.find_service("toyhub") is None
+    kinds.register(dataclasses.replace(KIND, services=(_SERVICE,)))
+    found = kinds.find_service("toyhub")
+    assert found is not None and (found[0].name, found[1]) == ("toy", _SERVICE)
+    assert kinds.find("toyhub") is None  # it is no kind
+    with create_provider("toyhub/bricks") as provider:
+        assert isinstance(provider, ToyProvider) and provider.name == "toyhub"
+        assert provider.settings.endpoint.url == "https://192.0.2.7:443/toys"
+    config = Config.load(environ={}, servers={"mine": {"kind": "toyhub"}})
+    assert (config.servers[0].kind, config.servers[0].endpoint) == ("toy", _SERVICE.address)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (("Toy Hub", "https://h"), "not a valid name"),
+        (("unknown", "https://h"), "not a valid name"),
+        (("toyhub", "ftp://h"), "the scheme of the address is 'ftp'"),
+        (("toyhub", None), "address of the service 'toyhub' is None"),
+        (("toyhub", "https://h", "TOYHUB_KEY"), "key_variables of the service"),
+    ],
+)
+def test_a_service_with_a_wrong_field_is_refused(arguments: Any, rule: str) -> None:
+    with pytest.raises(ConfigurationError, match=rule):
+        KindService(*arguments)
+    with pytest.raises(ConfigurationError, match="services of the provider kind"):
+        ProviderKind("toy", "Toy", "a:B", services=("toyhub",))  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ def test_configured_servers_come_in_the_order_of_fallback_and_are_not_found_twic
             ),
             fallback=("studio", "box"),
             aliases={"fast": ("box/m", "studio/m")},
-            default_model="fast",
+            model="fast",
         )
         with LocalProvider(config=config) as local:
             assert [each.name for each in local.providers()] == ["studio", "box"]

@@ -163,14 +163,14 @@ def test_an_alias_of_a_project_finds_a_model_on_the_near_server() -> None:
 
 @pytest.mark.parametrize(("name", "provider"), [("both", "near"), ("fast", "near")])
 def test_a_default_model_of_a_project_stays_near(name: str, provider: str) -> None:
-    config = _config(default_model=name).replace(aliases={"fast": ("far/big", "both")})
+    config = _config(model=name).replace(aliases={"fast": ("far/big", "both")})
     with far(config=config) as made:
         assert made.local.chat(PROMPT).provider == provider
         assert made.local.chat(PROMPT, model="fast").provider == "far"  # the choice of the user
 
 
 def test_a_model_of_the_constructor_is_no_choice_of_the_project() -> None:
-    with far(config=_config(default_model="both"), model="both") as made:
+    with far(config=_config(model="both"), model="both") as made:
         assert made.local.chat(PROMPT).provider == "far"
 
 
@@ -193,7 +193,7 @@ def test_a_strategy_of_a_project_chooses_no_model_on_a_far_server() -> None:
     ("origin", "locality"), [(_TRUSTED, "loopback"), (_USER, "loopback"), (_STRANGER, "any")]
 )
 def test_what_the_user_allows_leads_as_far_as_the_server_may(origin: Origin, locality: str) -> None:
-    config = _config(origin, locality, aliases={"fast": ("far/big",)}, default_model="big")
+    config = _config(origin, locality, aliases={"fast": ("far/big",)}, model="big")
     with far(config=config) as made:
         assert made.local.chat(PROMPT, model="fast").provider == "far"
         assert made.local.chat(PROMPT).provider == "far"
