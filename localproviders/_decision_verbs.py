@@ -147,7 +147,7 @@ def decide(  # noqa: D417  # it becomes a method
     far such a probability can be trusted depends on the model: see docs/decisions.md.
 
     Args:
-        state: What the questions are about: a text, or a mapping that is sent as JSON.
+        state: The subject of the questions: a text, or a mapping that is sent as JSON.
         questions: The questions by name; the names are the keys of the result. A question is a
             `YesNo`, a `Choice` or a `Score`. A text is a `YesNo`, and a sequence of texts is a
             `Choice` with the name as its question.

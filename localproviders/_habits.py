@@ -252,7 +252,7 @@ POSITION_ADVICE: Mapping[str, str] = {
 #: The parts of values whose attributes are often looked up on the value itself.
 PARTS: Tuple[str, ...] = ("usage", "response", "capabilities", "call")
 
-#: What to write for the content of a value: the attribute that a value must have, and the advice.
+#: The advice for the content of a value: the attribute that a value must have, and the advice.
 CONTENT_ADVICE: Tuple[Tuple[str, str], ...] = (
     ("value", "the value is .value"),
     ("steps", "the text is .text; .messages, .responses and .steps are tuples"),

@@ -203,6 +203,15 @@ def _missing_argument(called: str, name: str) -> TypeError:
     return TypeError(f"{called}() needs the argument {name!r}")
 
 
+def defined_by(function: _Function) -> Callable[[Callable[..., Any]], _Function]:
+    """Decorate the empty declaration of a method that a function of another module defines.
+
+    The method is this function. A declaration shows its type to all type checkers; the type of an
+    attribute that is assigned would be inferred, which checkers do in different ways.
+    """
+    return lambda _: function
+
+
 def exact_keywords(function: _Function) -> _Function:
     """Decorate a function so that the error for a misspelt keyword suggests the right one.
 

@@ -34,6 +34,7 @@ from localproviders._signatures import (
     Unpack,
     accept_absent,
     check_given,
+    defined_by,
     exact_keywords,
     name_misspelt,
     show_keywords,
@@ -434,7 +435,10 @@ class ModelProvider(ABC):
                 attribute `embedded` of the error has the vectors received before the failure.
         """
 
-    rerank = rerank_verb.rerank
+    @defined_by(rerank_verb.rerank)  # noqa: B027  # it is replaced
+    def rerank(self) -> None:
+        """Sort documents by their relevance to a query."""
+
     _rerank = rerank_verb.refuse_to_rerank
 
     # --- built on the methods above ---------------------------------------------------------
@@ -612,8 +616,14 @@ class ModelProvider(ABC):
 
     # --- decisions --------------------------------------------------------------------------
 
-    decide = decision_verbs.decide
-    decide_many = decision_verbs.decide_many
+    @defined_by(decision_verbs.decide)  # noqa: B027  # it is replaced
+    def decide(self) -> None:
+        """Answer questions about a state with probabilities."""
+
+    @defined_by(decision_verbs.decide_many)  # noqa: B027  # it is replaced
+    def decide_many(self) -> None:
+        """Answer the same questions about many states."""
+
     _decide = decision_verbs.refuse_to_decide
     _prepare_decisions = decision_verbs.prepare_nothing
 

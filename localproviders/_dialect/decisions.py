@@ -32,7 +32,7 @@ _ROUNDING = 0.011
 
 
 class RouteLimits(NamedTuple):
-    """What a route accepts in one request. None stands for no limit.
+    """The limits of one request on a route. None stands for no limit.
 
     Attributes:
         questions: Most questions.
@@ -67,7 +67,7 @@ class DecisionRoute(NamedTuple):
         path: Path below the endpoint.
         make: Returns the JSON for a model, a request, and those of its questions that are sent.
         read: Returns the decisions in the JSON of a response to these questions.
-        limits: What the route accepts on a server of an unknown product.
+        limits: The limits of the route on a server of an unknown product.
     """
 
     method: DecisionMethod
@@ -81,7 +81,7 @@ class Product(NamedTuple):
     """A server program that can be recognised in its list of models.
 
     Attributes:
-        limits: What it accepts.
+        limits: The limits of its route.
         lacks: Methods that this program does not have, although it has a route of this path.
         instead: The hint for a method that it lacks.
     """

@@ -95,7 +95,7 @@ def label_prompt(
     reads the state once for several questions.
 
     Args:
-        state: What the question is about. A mapping is written as compact JSON.
+        state: The subject of the question. A mapping is written as compact JSON.
         question: The question.
         labels: The labels of its answers, from `choose_labels`.
         has_cue: Whether the answer begins with `CUE`. The labels are then in brackets. Otherwise

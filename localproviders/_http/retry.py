@@ -43,7 +43,7 @@ class Attempts:
         #: Number of attempts that do not count against the policy.
         self._uncounted = 0
         #: Number of the current attempt, from 1.
-        self.number = 1
+        self.number: int = 1
 
     def wait_before_next(self, error: ProviderError) -> Optional[float]:
         """Return the seconds to wait before the next attempt; None if there must not be one.

@@ -18,7 +18,7 @@ from localproviders.errors import ConfigurationError, ProviderError, Unreachable
 
 # Results of `connect_ex` on a non-blocking socket that mean "later". Linux returns EAGAIN if the
 # queue of the listening socket is full. Unlike with TCP, the attempt does not continue in the
-# background then, and no selector tells when there is room. So it is repeated.
+# background then, and no selector reports a free place. So it is repeated.
 _LATER = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
 # Shortest and longest wait, in seconds, before the next attempt.
 _WAITS_S = (0.001, 0.05)

@@ -187,7 +187,7 @@ class FakeServer(ScriptedServer):
         self._poisons[text] = how
 
     def score(self, document: str, score: Any) -> None:
-        """Give a document this score in every ranking, until `heal`.
+        """Set the score of a document in every ranking, until `heal`.
 
         Args:
             document: The complete text.

@@ -53,15 +53,17 @@ class TextAnswer:
         words[:1] = [first] if first else []
         is_cut = limit is not None and limit < len(words)
         #: The pieces of the text, and those of the reasoning.
-        self.pieces = words[:limit] if is_cut else words
-        self.thoughts = words_of(reply.thinking)
+        self.pieces: List[str] = words[:limit] if is_cut else words
+        self.thoughts: List[str] = words_of(reply.thinking)
         finish = "tool_calls" if reply.tool_calls else reply.finish_reason
         #: The finish reason; None leaves it out.
-        self.finish = "length" if is_cut else finish
+        self.finish: Optional[str] = "length" if is_cut else finish
         #: The number of tokens that the answer costs.
-        self.tokens = len(self.pieces) + len(self.thoughts) + count_call_tokens(reply.tool_calls)
-        self.id = self.new_id()
-        self.created = int(time.time())
+        self.tokens: int = (
+            len(self.pieces) + len(self.thoughts) + count_call_tokens(reply.tool_calls)
+        )
+        self.id: str = self.new_id()
+        self.created: int = int(time.time())
 
     # --- parts that the fake LM Studio overrides --------------------------------------------
 

@@ -179,7 +179,7 @@ QuestionLike = Union[Question, str, Sequence[str]]
 #: result.
 Questions = Mapping[str, QuestionLike]
 
-#: What the questions are about: a text, or a mapping that can be written as JSON.
+#: The subject of questions: a text, or a mapping that can be written as JSON.
 State = Union[str, Mapping[str, Any]]
 
 

@@ -52,7 +52,7 @@ _TESTING = _ROOT / "testing"
 #: `_http_provider/decide_by_logprobs.py` makes those of a chat model, with labels from
 #: `_dialect/label_prompts.py`, whose probabilities `_dialect/label_probabilities.py` and whose tokens
 #: `openai_compatible/wire/label_tokens.py` read.
-#: `_chat_request.py` makes the request of the methods with messages; `provider.py` had no room left.
+#: `_chat_request.py` makes the request of the methods with messages, which `provider.py` is too long for.
 #: `rerank` needs four: `types/rankings.py` has its values, `_rerank_verb.py` checks its arguments,
 #: `openai_compatible/rerank_routes.py` finds the server's route, and
 #: `openai_compatible/wire/rerank.py` knows its JSON.

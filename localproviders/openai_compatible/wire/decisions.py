@@ -148,7 +148,7 @@ def _probabilities(question: Question, record: Mapping[str, Any]) -> Dict[str, f
     return (read_score if isinstance(question, Score) else read_choice)(question, record)
 
 
-# What several servers accept (docs/reference/decisions.md, "Limits"). An unknown server gets at
+# The limits of several servers (docs/reference/decisions.md, "Limits"). An unknown server gets at
 # most the number of questions that all accept, and no more options than one of them accepts.
 _MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS = 64, 255, 10
 _UNKNOWN = RouteLimits(_MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS)
@@ -175,7 +175,7 @@ def routes(prefix: str, rules: Sequence[Rule], *limits: RouteLimits) -> Tuple[De
     Args:
         prefix: Text before the paths.
         rules: The rules that choose the error class by the server's text.
-        limits: What ``/v1/systemone`` and ``/v1/decisions`` accept.
+        limits: The limits of ``/v1/systemone`` and of ``/v1/decisions``.
     """
     systemone, decisions = limits
     return (

@@ -24,12 +24,12 @@ def _change_results(change: Callable[[_Rows], Any]) -> Callable[[Answer], Iterab
 
 
 def _with_index(index: Any) -> Callable[[Answer], Iterable[Step]]:
-    """Give the first result this index."""
+    """Set the index of the first result."""
     return _change_results(lambda rows: [{**rows[0], "index": index}, *rows[1:]])
 
 
 def _with_score(score: Any) -> Callable[[Answer], Iterable[Step]]:
-    """Give the first result this score, under either name."""
+    """Set the score of the first result, under either name."""
 
     def change(rows: _Rows) -> _Rows:
         name = "score" if "score" in rows[0] else "relevance_score"

@@ -39,22 +39,22 @@ class Turn:
     ) -> None:
         self.reply = reply
         self._body = body
-        self.thoughts = [] if body.get("think") is False else words_of(reply.thinking)
-        self.pieces = words_of(reply.text)
+        self.thoughts: List[str] = [] if body.get("think") is False else words_of(reply.thinking)
+        self.pieces: List[str] = words_of(reply.text)
         if reply.first_token:
             self.pieces[:1] = [drawn_token(reply, "", {})]
-        self.calls = list(reply.tool_calls)
+        self.calls: List[ToolCall] = list(reply.tool_calls)
         #: The finish reason; None if the reply has none.
         self.finish = reply.finish_reason
         if budget is not None and self.tokens > budget:
             self._cut(budget)
         #: Whether the answer ends without its last record.
-        self.is_ended = repeat_guard and _end_at_repetition(self.pieces)
+        self.is_ended: bool = repeat_guard and _end_at_repetition(self.pieces)
         if self.is_ended:
             self.calls = []
         #: Tokens of the prompt and seconds of the load, which the caller sets.
         self.prompt_tokens = 0
-        self.load_s = 0.0
+        self.load_s: float = 0.0
 
     def _cut(self, budget: int) -> None:
         # A tool call that is cut is not sent (docs/reference/ollama.md, "Tools").

@@ -27,6 +27,8 @@ EXCEPTIONS: Dict[str, str] = {
     "_dialect/error_answers.py": "the hint of an error names the kind that a refusal shows; no"
     " module of a kind is loaded for it",
     "_did_you_mean.py": _HINT,
+    "_habits.py": _HINT,
+    "_other_keywords.py": _HINT,
     "cli/commands.py": _HINT,
     "config/cascade.py": _HINT,
     "config/keys.py": "examples of keys, for the documentation",
