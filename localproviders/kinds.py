@@ -654,7 +654,10 @@ def _broken_entry_point(point: Any, problem: str) -> ConfigurationError:
 
 
 class Greeting(Protocol):
-    """The result of a discovery request: the beginning of a response, or a refusal."""
+    """The result of a discovery request: the beginning of a response, or a refusal.
+
+    A redirect counts as a refusal, because it is not followed.
+    """
 
     @property
     def text(self) -> str:
@@ -667,8 +670,28 @@ class Greeting(Protocol):
         ...
 
     @property
+    def status(self) -> Optional[int]:
+        """The status of the response."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the response or of the refusal; the case of their names is ignored."""
+        ...
+
+    @property
+    def data(self) -> Any:
+        """The JSON value in the text; None if the text is not JSON."""
+        ...
+
+    @property
     def json(self) -> Mapping[str, Any]:
         """The JSON object in the text; empty if the text is not a JSON object."""
+        ...
+
+    @property
+    def refusal(self) -> Mapping[str, Any]:
+        """The JSON object in the body of the refusal; empty if there is none."""
         ...
 
 
@@ -682,6 +705,9 @@ class Look(Protocol):
 
     def ask(self, path: str) -> Greeting:
         """Send a request, and return the beginning of the response, or the refusal.
+
+        The response is remembered: a path is requested once in the search, also if the fingerprint
+        functions of several kinds ask for it.
 
         Args:
             path: Path of the request.
@@ -716,7 +742,13 @@ class Look(Protocol):
         """
         ...
 
-    def listed(self, facts: Optional[Callable[..., Mapping[str, Any]]] = None) -> Optional[object]:
+    def listed(
+        self,
+        facts: Optional[Callable[..., Mapping[str, Any]]] = None,
+        *,
+        kind: Optional[str] = None,
+        **known: Any,
+    ) -> Optional[object]:
         """Return the server with the list of its models, or None if it has no such list.
 
         The list is read with the provider of this kind. If there is such a list but reading it
@@ -726,15 +758,21 @@ class Look(Protocol):
             facts: A function that returns further fields of `FoundServer`, such as ``version``.
                 It is called with the provider, and with the keyword arguments ``timeout`` and
                 ``cancel`` for the provider's methods.
+            kind: The name of another kind, if the server belongs to that kind.
+            **known: Further fields of `FoundServer` that do not depend on the list, such as
+                ``product`` and ``evidence``.
         """
         ...
 
-    def found(self, state: str, reason: str = "", **facts: Any) -> object:
+    def found(
+        self, state: str, reason: str = "", *, api_path: Optional[str] = None, **facts: Any
+    ) -> object:
         """Return a server of this kind.
 
         Args:
             state: The value of `FoundServer.state`.
             reason: The reason why the server is not available, or an empty string.
+            api_path: The path of the API of this server; None uses `ProviderKind.address_path`.
             **facts: Further fields of `FoundServer`.
         """
         ...
