@@ -72,6 +72,7 @@ def _probe(result: ProbeResult, twin: Optional[ProbeResult]) -> Probe:
     elif server is not None and not reason:
         words = [server.kind, product_of(server)]
         reason = f"{' '.join(filter(None, words))} with {number_of_models(server)}"
+        reason += "; it may send prompts to other hosts" if server.forwards_prompts else ""
     return Probe(
         endpoint=result.candidate.endpoint.url,
         outcome=result.outcome,

@@ -157,7 +157,7 @@ def _describe(server: _Server, product: Product, known: Mapping[str, Any]) -> ob
     facts["api_path"] = product.roots[0]
     name = server.text_at((product.model,)) if product.model else None
     if name is not None:
-        return found("available", models=[ModelInfo(name=name)], **facts)
+        return found("available", models=[ModelInfo(name=name, provider="")], **facts)
     return found(*_state(server, server.listing(product.roots[0] + _MODELS).error), **facts)
 
 
