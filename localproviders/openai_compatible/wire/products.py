@@ -260,7 +260,12 @@ PRODUCTS: Tuple[Product, ...] = (
     ),
     Product(
         "text-generation-webui",
-        ways=((_has("/v1/internal/model/info", model_name=str, lora_names=list),),),
+        ways=(
+            (
+                _has("/v1/internal/model/info", model_name=str, lora_names=list),
+                _refuses("/v1/model", 404),  # TabbyAPI has both routes
+            ),
+        ),
     ),
     Product(
         "llama-swap",
@@ -316,10 +321,13 @@ PRODUCTS: Tuple[Product, ...] = (
     Product("Xinference", ways=((_lists("/v1/cluster/info", node_type=str, ip_address=str),),)),
     Product("GPT4All", ways=((_models(LIST, owned_by="humanity", permission=list),),)),
     _LLAMA_CPP._replace(
-        # A proxy may have replaced the header.
+        # A proxy may have replaced the header. KoboldCpp has this route, too.
         ways=(
             (_has("/props", role="router", model_path=str),),
-            (_has("/props", build_info=str, default_generation_settings=dict),),
+            (
+                _has("/props", build_info=str, default_generation_settings=dict),
+                _models(LIST, owned_by="llamacpp"),
+            ),
             (_models(LIST, owned_by="llamacpp"),),
         ),
     ),
