@@ -236,8 +236,8 @@ class Discovery(Record):
     def explain(self) -> str:
         """Return the servers, the addresses that were tried, and what to do if no server is ready.
 
-        A line below each server has the evidence for its product and its kind. The text has a few lines. Strings from servers cannot add lines to the text, or control a
-        terminal.
+        A line below each server has the evidence for its kind and its product. Strings from servers
+        cannot add lines to the text, or control a terminal.
         """
         lines = [line for server in self.servers for line in _lines_of(server)]
         if not self._has_ready_server():

@@ -184,8 +184,8 @@ def discover(
 
     This function probes the given addresses, the address in ``OLLAMA_HOST``, and the usual ports
     of Ollama, LM Studio, llama.cpp, vLLM and other programs (docs/discovery.md lists them) on both
-    loopback addresses. All addresses are probed at once, each in a thread. The threads end before this
-    call returns, unless the fingerprint function of another package does not return.
+    loopback addresses. All addresses are probed at once, each in a thread. The threads end before
+    this call returns, unless the fingerprint function of another package does not return.
 
     A server is identified by its responses, not by its port. A server that answers at both
     loopback addresses with the same lists is listed once. All requests are ``GET`` requests: for

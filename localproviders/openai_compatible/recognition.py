@@ -110,7 +110,7 @@ def recognise(look: Look) -> Optional[object]:
     product, evidence = identify(server)
     if product is None:
         return _describe_unknown(server)
-    known = {"product": product.name, "evidence": evidence}
+    known: Dict[str, Any] = {"product": product.name, "evidence": evidence}
     if product.kind is not None:
         return look.listed(kind=product.kind, version=server.text_at(product.version), **known)
     return _describe(server, product, known)
@@ -145,7 +145,7 @@ def _evidence(server: Any, way: Tuple[Sign, ...]) -> Tuple[str, ...]:
 def _describe(server: _Server, product: Product, known: Mapping[str, Any]) -> object:
     """Describe a server whose program is known."""
     found = server.look.found
-    facts = {
+    facts: Dict[str, Any] = {
         **known,
         "version": server.text_at(product.version),
         "forwards_prompts": product.forwards_prompts,
@@ -180,8 +180,10 @@ def _describe_unknown(server: _Server) -> Optional[object]:
             path = root + _MODELS
             words = owners(server.listing(path)) or "a list of models"
             evidence = (f"GET {path}: status 200, {words}",)
-            facts = {"version": server.text_at(_VERSIONS), "evidence": evidence}
-            return server.look.found("available", api_path=root, models=models, **facts)
+            version = server.text_at(_VERSIONS)
+            return server.look.found(
+                "available", api_path=root, models=models, version=version, evidence=evidence
+            )
         if not _may_be_elsewhere(server.listing(root + _MODELS)):
             break
     error = server.listing(LIST).error

@@ -6,6 +6,7 @@ The greetings are those of docs/reference/discovery.md. Everything else is `Fake
 from __future__ import annotations
 
 import ssl
+from functools import partial
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple
 
 from localproviders._signatures import exact_keywords
@@ -60,7 +61,10 @@ class Greeting(NamedTuple):
     aliases: Tuple[str, ...] = ()
 
 
-_OLLAMA_SIDE: Mapping[str, Any] = {"/api/version": {"version": "0.9.0"}, "/api/tags": {"models": []}}
+_OLLAMA_SIDE: Mapping[str, Any] = {
+    "/api/version": {"version": "0.9.0"},
+    "/api/tags": {"models": []},
+}
 _KOBOLD = {"result": "KoboldCpp", "version": "1.113.2", "protected": False, "llm": True}
 _PROPS = {
     "build_info": "b11549-0a1b2c3",
@@ -121,7 +125,7 @@ GREETINGS: Mapping[str, Greeting] = {
         {
             "/version": {"version": "0.11.0"},
             "/health": "",
-            "/metrics": '# HELP vllm:num_requests_running\nvllm:num_requests_running{model="m"} 0\n',
+            "/metrics": 'vllm:num_requests_running{model="m"} 0\n',
         },
         listed={"created": 1, "owned_by": "vllm", "max_model_len": 4096, "root": "m"},
         no_key=("401 Unauthorized", {"error": "Unauthorized"}),
@@ -415,7 +419,7 @@ class FakeProduct(FakeOpenAICompatible):
             for path in (f"{root}/models", *self.greeting.aliases):
                 routes["GET", path] = listed
         for path, said in self.greeting.answers.items():
-            routes["GET", path] = lambda _, said=said: _answer(said)
+            routes["GET", path] = partial(_greet, said)
         return {(method, self.prefix + path): routes[method, path] for method, path in routes}
 
     def unknown(self, exchange: Exchange) -> Answer:
@@ -437,6 +441,10 @@ class FakeProduct(FakeOpenAICompatible):
         """Return the records of the list of models."""
         listed = self.greeting.listed
         return [{"id": model.name, "object": "model", **listed} for model in self.models]
+
+
+def _greet(said: Any, _: Exchange) -> Answer:
+    return _answer(said)
 
 
 def _answer(said: Any) -> Answer:

@@ -218,7 +218,10 @@ PRODUCTS: Tuple[Product, ...] = (
     Product(
         "LiteLLM",
         # Never ask for its /health: this calls every configured model.
-        ways=((_says("/health/liveliness", '"I\'m alive!"'),), (_sends(_ANY, "x-litellm-version"),)),
+        ways=(
+            (_says("/health/liveliness", '"I\'m alive!"'),),
+            (_sends(_ANY, "x-litellm-version"),),
+        ),
         forwards_prompts=True,
     ),
     Product(
@@ -295,7 +298,11 @@ PRODUCTS: Tuple[Product, ...] = (
     Product(
         "Text Embeddings Inference",
         ways=(
-            (_has_one_of("/info", "model_type", "embedding", "reranker", "classifier", model_id=str),),
+            (
+                _has_one_of(
+                    "/info", "model_type", "embedding", "reranker", "classifier", model_id=str
+                ),
+            ),
         ),
         version=(("/info", "version"),),
         model=("/info", "model_id"),

@@ -74,8 +74,8 @@ _VALUES = st.recursive(
     max_leaves=6,
 )
 _KEYS = st.sampled_from(
-    ["result", "llm", "protected", "model_loaded", "status", "role", "build_info", "owned_by"]
-    + ["default_generation_settings", "model_type", "model_id", "data", "object", "id", "issues"]
+    "result llm protected model_loaded status role build_info owned_by model_type model_id data"
+    " object id issues default_generation_settings".split()
 )
 _REPLIES = st.builds(
     Reply,
@@ -105,7 +105,11 @@ def test_any_json_is_a_list_of_models_or_not(value: Any) -> None:
 
 def _parts(reply: Reply) -> List[Tuple[str, ...]]:
     """Return the parts of a response that can be damaged: its text, and the keys of its JSON."""
-    return [("text",), *(("key", key) for key in reply.json), *(("type", key) for key in reply.json)]
+    return [
+        ("text",),
+        *(("key", key) for key in reply.json),
+        *(("type", key) for key in reply.json),
+    ]
 
 
 def _damaged(reply: Reply, part: Tuple[str, ...]) -> Reply:
