@@ -82,7 +82,7 @@ _LLAMA: Mapping[str, Any] = {
         "404 Not Found",
         {"error": {"message": "File Not Found", "type": "not_found_error", "code": 404}},
     ),
-    "open_paths": frozenset(("/health", "/v1/health")),
+    "open_paths": frozenset(("/", "/health", "/v1/health")),
     "product": "llama.cpp",
     "aliases": ("/models",),
 }

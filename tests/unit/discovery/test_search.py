@@ -106,6 +106,7 @@ def test_a_real_engine_and_both_fakes_are_named_rightly(
     ]
     assert [model.name for model in found.servers[0].models] == ["chat"]
     assert (found.servers[0].version or "").startswith("b")
+    assert [server.product for server in found.servers] == ["llama.cpp", "Ollama", "LM Studio"]
 
 
 @pytest.mark.slow
@@ -118,6 +119,10 @@ def test_a_real_engine_with_a_key_is_named_and_used_with_it() -> None:
             text = provider.chat("Hi", max_tokens=5, timeout=60).text
 
     assert (server.kind, server.state) == ("openai-compatible", "needs a key")
+    assert (server.product, server.evidence) == (
+        "llama.cpp",
+        ("GET /: status 415, Server: llama.cpp",),
+    )
     assert text
 
 
