@@ -27,6 +27,8 @@ _MODELS = "/models"
 # The places of the version of an unknown program: those of llama.cpp and of vLLM.
 _VERSIONS = (("/props", "build_info"), ("/version", "version"))
 
+_PATH_HINT = "if the server has a prefix, pass the address with this path"
+
 # The statuses of a server that has no list of models at this path.
 _ELSEWHERE = frozenset((400, 404, 405, 501))
 
@@ -158,13 +160,15 @@ def _describe(server: _Server, product: Product, known: Mapping[str, Any]) -> ob
     name = server.text_at((product.model,)) if product.model else None
     if name is not None:
         return found("available", models=[ModelInfo(name=name, provider="")], **facts)
-    return found(*_state(server, server.listing(product.roots[0] + _MODELS).error), **facts)
+    return found(*_state(server, product.roots[0] + _MODELS), **facts)
 
 
-def _state(server: _Server, error: Optional[ProviderError]) -> Tuple[str, str]:
-    """Return the state of a known program without a list of models, and the reason."""
-    if error is None:
-        return "degraded", "it has no list of models"
+def _state(server: _Server, path: str) -> Tuple[str, str]:
+    """Return the state of a known program without a list of models at a path, and the reason."""
+    listing = server.listing(path)
+    error = listing.error
+    if error is None or _may_be_elsewhere(listing):
+        return "unavailable", f"it has no list of models at {path}; {_PATH_HINT}"
     if isinstance(error, ServerBusyError) and error.loading:  # reported by llama.cpp
         return "degraded", "it is loading its model"
     if isinstance(error, AuthenticationError):

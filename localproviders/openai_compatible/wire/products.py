@@ -226,7 +226,13 @@ PRODUCTS: Tuple[Product, ...] = (
     ),
     Product(
         "Open WebUI",
-        ways=((_has("/api/config", name="Open WebUI", status=True, features=dict),),),
+        # Its administrator may change the name, to which it then appends its own.
+        ways=(
+            (
+                _has("/api/config", status=True, name=str, features=dict),
+                _contains("/api/config", "Open WebUI"),
+            ),
+        ),
         roots=("/api",),
         version=(("/api/config", "version"),),
         forwards_prompts=True,

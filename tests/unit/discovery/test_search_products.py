@@ -243,13 +243,17 @@ def test_a_known_program_whose_list_fails_is_degraded() -> None:
     assert found.reason == "the models could not be listed: the server says: no"
 
 
-def test_a_known_program_without_a_list_is_degraded() -> None:
-    page = http_answer("{}", headers=_LLAMA)
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+def test_a_known_program_with_a_prefix_that_was_not_given_is_unavailable(status: str) -> None:
+    page = http_answer("{}", status=status, headers=_LLAMA)
     with ScriptedServer(_scripted({}, page)) as server:
         found = find_server(server.url)
 
-    assert (found.product, found.state) == ("llama.cpp", "degraded")
-    assert found.reason == "it has no list of models"
+    assert (found.product, found.state) == ("llama.cpp", "unavailable")
+    assert found.reason == (
+        "it has no list of models at /v1/models; if the server has a prefix, pass the address with"
+        " this path"
+    )
 
 
 @pytest.mark.parametrize("path", ["/api/config", "/health/liveliness"])
