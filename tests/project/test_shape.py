@@ -60,7 +60,8 @@ _TESTING = _ROOT / "testing"
 #: `local/create.py` makes one provider from one text, and uses all of `local/`.
 #: Discovery needs two: `openai_compatible/wire/products.py` is the table of the programs and their
 #: greetings, and `openai_compatible/recognition.py` reads it. Both are loaded only by a search.
-MOST_MODULES = 173
+#: `_look.py` is the interface between the two and a search; `kinds.py` had no room left.
+MOST_MODULES = 174
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,
