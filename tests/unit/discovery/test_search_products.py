@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 import pytest
 
 from localproviders import Discovery, FoundServer, OpenAICompatibleProvider, cli, discover
+from localproviders.config.values import ConfiguredAddress
 from localproviders.discovery import candidates, search
 from localproviders.openai_compatible import recognition
 from localproviders.openai_compatible.wire.products import PRODUCTS
@@ -123,6 +124,15 @@ def test_a_program_is_used_as_it_was_found(name: str) -> None:
             assert isinstance(provider, OpenAICompatibleProvider)
             assert provider.chat("Hi").text == "Hello there, friend."
             assert [model.name for model in provider.list_models()] == ["some-model"]
+
+
+@pytest.mark.parametrize("name", ["SGLang", "Lemonade", "OpenVINO Model Server"])
+def test_the_key_of_a_configured_address_opens_the_greetings(name: str) -> None:
+    with FakeProduct(name, api_key="the-key") as fake:
+        address = ConfiguredAddress(fake.url, options={"api_key": "the-key"})
+        server = find_server(address)
+
+    assert (server.product, server.state) == (name, "available")
 
 
 # --- many ports ----------------------------------------------------------------------------
