@@ -244,6 +244,28 @@ def test_a_llama_cpp_that_loads_its_model_is_told() -> None:
     )
 
 
+def test_a_server_that_loads_its_model_behind_a_proxy_is_told() -> None:
+    with ScriptedServer(_scripted({}, _LOADING.replace(b"Server: llama.cpp\r\n", b""))) as server:
+        found = find_server(server.url)
+
+    assert (found.kind, found.product, found.state, found.reason) == (
+        "openai-compatible",
+        None,
+        "degraded",
+        "it is loading its model",
+    )
+
+
+def test_an_error_in_the_form_of_a_list_is_no_list() -> None:
+    listed = {"object": "list", "data": None, "error": {"message": "the disk is full"}}
+    missing = http_answer({}, status="404 Not Found")
+    with ScriptedServer(_scripted({"/v1/models": http_answer(listed)}, missing)) as server:
+        found = find_server(server.url)
+
+    assert (found.kind, found.state) == ("unknown", "unavailable")
+    assert "the disk is full" in found.reason
+
+
 def test_a_known_program_whose_list_fails_is_degraded() -> None:
     broken = http_answer("no", status="500 Internal Server Error", headers=_LLAMA)
     with ScriptedServer(_scripted({}, broken)) as server:
