@@ -38,7 +38,6 @@ from typing import (
     Mapping,
     NamedTuple,
     Optional,
-    Protocol,
     Sequence,
     Set,
     Tuple,
@@ -48,9 +47,10 @@ from typing import (
 from localproviders._address import parse_endpoint
 from localproviders._did_you_mean import did_you_mean
 from localproviders._interrupts import is_injected
+from localproviders._look import Greeting, Look
 from localproviders._redact import one_line
 from localproviders._signatures import exact_constructor
-from localproviders.errors import ConfigurationError, ProviderError
+from localproviders.errors import ConfigurationError
 from localproviders.provider import ModelProvider
 from localproviders.secret import Sealed
 from localproviders.settings import OPTIONS, safe_options
@@ -648,106 +648,3 @@ def _broken_entry_point(point: Any, problem: str) -> ConfigurationError:
         one_line(f"the entry point {GROUP}: {point.name} = {point.value} is broken: {problem}"),
         hint="update or remove the package that provides it",
     )
-
-
-# --- the interface for fingerprint functions -------------------------------------------------
-
-
-class Greeting(Protocol):
-    """The result of a discovery request: the beginning of a response, or a refusal."""
-
-    @property
-    def text(self) -> str:
-        """The beginning of the response body; empty if the server refused the request."""
-        ...
-
-    @property
-    def error(self) -> Optional[ProviderError]:
-        """The error for a status other than 2xx, or None."""
-        ...
-
-    @property
-    def json(self) -> Mapping[str, Any]:
-        """The JSON object in the text; empty if the text is not a JSON object."""
-        ...
-
-
-class Look(Protocol):
-    """The interface through which a fingerprint function examines one address.
-
-    A fingerprint function sends a request with `ask`. If another kind of server answers, the
-    function returns None. Otherwise it returns the result of `listed`, `found` or `unknown`. All
-    requests are ``GET`` requests without a key, and share the limits of the search.
-    """
-
-    def ask(self, path: str) -> Greeting:
-        """Send a request, and return the beginning of the response, or the refusal.
-
-        Args:
-            path: Path of the request.
-
-        Raises:
-            ProviderError: There was no response in time, or it was not HTTP.
-        """
-        ...
-
-    def json(self, path: str) -> Any:
-        """Send a request, and return the complete response, parsed as JSON.
-
-        Args:
-            path: Path of the request.
-
-        Raises:
-            ProviderError: There was no response in time, the server refused the request, or the
-                response is not JSON.
-        """
-        ...
-
-    @property
-    def refusal(self) -> Mapping[str, Any]:
-        """The JSON object in the body of the last refusal; empty if there was none."""
-        ...
-
-    def check_limits(self) -> None:
-        """Check that the search may continue.
-
-        Raises:
-            ProviderError: A limit of the search expired, or the search was cancelled.
-        """
-        ...
-
-    def listed(self, facts: Optional[Callable[..., Mapping[str, Any]]] = None) -> Optional[object]:
-        """Return the server with the list of its models, or None if it has no such list.
-
-        The list is read with the provider of this kind. If there is such a list but reading it
-        fails, the server is returned without models, and its state and reason describe the failure.
-
-        Args:
-            facts: A function that returns further fields of `FoundServer`, such as ``version``.
-                It is called with the provider, and with the keyword arguments ``timeout`` and
-                ``cancel`` for the provider's methods.
-        """
-        ...
-
-    def found(self, state: str, reason: str = "", **facts: Any) -> object:
-        """Return a server of this kind.
-
-        Args:
-            state: The value of `FoundServer.state`.
-            reason: The reason why the server is not available, or an empty string.
-            **facts: Further fields of `FoundServer`.
-        """
-        ...
-
-    def unknown(self, state: str, reason: str) -> object:
-        """Return a server of an unknown kind.
-
-        Args:
-            state: The value of `FoundServer.state`.
-            reason: The reason why its kind is unknown.
-        """
-        ...
-
-    def words(self, error: ProviderError) -> str:
-        """Return the text of an error, for use as the reason of `found` or `unknown`."""
-        ...

@@ -321,7 +321,8 @@ class Transport:
         # Searching for all texts takes long, and only a message from the server can quote them.
         prompts = list(texts) if error.server_message else ()
         for name in _SERVER_TEXTS:
-            text = Unseen(getattr(error, name, None) or "")
+            # `getattr` would load the table of other clients' names, for a text that is not there.
+            text = Unseen(vars(error).get(name) or "")
             if text:
                 setattr(error, name, self._scrub(without_prompt(text, prompts)))
         error.args = (error.message,)

@@ -9,6 +9,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
+    Dict,
     List,
     Mapping,
     NamedTuple,
@@ -77,8 +78,12 @@ _TEXTS: Mapping[str, Tuple[type, ...]] = {
     "reason": (str,),
     "version": (str, type(None)),
     "generation": (str, type(None)),
+    "product": (str, type(None)),
 }
-_LISTS: Mapping[str, type] = {"models": ModelInfo, "loaded": LoadedModel}
+_LISTS: Mapping[str, type] = {"models": ModelInfo, "loaded": LoadedModel, "evidence": str}
+
+# The fields of a server that may quote its responses.
+_SERVER_TEXTS = frozenset(("version", "product"))
 
 # Attributes of a provider that hold its parts for listing models and loaded models.
 _LISTING_PARTS = ("_catalog", "_memory")
@@ -93,18 +98,29 @@ class Reply(NamedTuple):
     Attributes:
         text: The beginning of the response body; empty if the server refused the request.
         error: The error, if the server refused the request.
+        status: The status of the response.
+        headers: Its headers.
+        refusal: The JSON object in the body of the refusal; empty if there is none.
     """
 
     text: str = ""
     error: Optional[ProviderError] = None
+    status: Optional[int] = None
+    headers: Mapping[str, str] = {}
+    refusal: Mapping[str, Any] = {}
+
+    @property
+    def data(self) -> Any:
+        """The body as a JSON value; None if the body is not JSON."""
+        try:
+            return parse_json(self.text, _DEPTH)
+        except ProviderError:
+            return None
 
     @property
     def json(self) -> Mapping[str, Any]:
         """The body as a JSON object; an empty object if the body is not a JSON object."""
-        try:
-            return mapping(parse_json(self.text, _DEPTH))
-        except ProviderError:
-            return {}
+        return mapping(self.data)
 
 
 def in_one_line(words: str) -> str:
@@ -269,6 +285,8 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
     for name, types in _TEXTS.items():
         if not isinstance(facts.get(name), types):
             raise TypeError(f"{name} must be a string")
+    if not isinstance(facts.get("forwards_prompts", False), bool):
+        raise TypeError("forwards_prompts must be true or false")
     for name, cls in _LISTS.items():
         if not all(isinstance(each, cls) for each in facts.get(name, ())):
             raise TypeError(f"{name} must be a list of {cls.__name__}")
@@ -287,8 +305,9 @@ class _AddressProbe:
         self._call = Call(limits, token)
         self._transport = Transport(_settings(candidate, limits, locality), self._explain)
         self._latency_s: Optional[float] = None
-        #: The JSON object in the last refusal; empty if the body was not a JSON object.
-        self.refusal: Mapping[str, Any] = {}
+        self._replies: Dict[str, Reply] = {}
+        #: The last refusal: its headers, and the JSON object in its body.
+        self._refused = Reply()
 
     @property
     def is_connected(self) -> bool:
@@ -317,22 +336,31 @@ class _AddressProbe:
                 return found
         return self.result("unavailable", "the server answers, but has no list of models")
 
+    @property
+    def refusal(self) -> Mapping[str, Any]:
+        """The JSON object in the last refusal; empty if the body was not a JSON object."""
+        return self._refused.refusal
+
     def listed(
-        self, kind: ProviderKind, facts: Optional[Callable[..., Mapping[str, Any]]]
+        self,
+        kind: ProviderKind,
+        facts: Optional[Callable[..., Mapping[str, Any]]],
+        known: Mapping[str, Any],
     ) -> Optional[ProbeResult]:
         """List the models with the kind's provider; return None if the server has no such list."""
         try:
             provider = self._provider(kind)
         except ConfigurationError as error:  # the key in the environment cannot be sent
-            return self.result("unavailable", self.words(error), kind=kind)
+            return self.result("unavailable", self.words(error), kind=kind, **known)
         with provider:
-            return self._list_models(provider, kind, facts)
+            return self._list_models(provider, kind, facts, known)
 
     def _list_models(
         self,
         provider: Any,
         kind: ProviderKind,
         facts: Optional[Callable[..., Mapping[str, Any]]],
+        known: Mapping[str, Any],
     ) -> Optional[ProbeResult]:
         try:
             models = provider.list_models(timeout=self._limits_left(), cancel=self._token)
@@ -341,7 +369,7 @@ class _AddressProbe:
         except ProviderError as error:
             fitting: List[State] = [state for cls, state in _STATES if isinstance(error, cls)]
             reason = f"the models could not be listed: {self.words(error)}"
-            return self.result(fitting[0], reason, kind=kind)
+            return self.result(fitting[0], reason, kind=kind, **known)
         missing: List[str] = []
         reported: Mapping[str, Any] = {}
         if facts is not None:
@@ -352,7 +380,7 @@ class _AddressProbe:
             [],
             missing,
         )
-        more = {**reported, "models": tuple(models), "loaded": tuple(loaded)}
+        more = {**known, **reported, "models": tuple(models), "loaded": tuple(loaded)}
         state: State = "degraded" if missing else "available"
         return self.result(state, "; ".join(missing), kind=kind, **more)
 
@@ -369,12 +397,14 @@ class _AddressProbe:
     # --- sending requests -------------------------------------------------------------------
 
     def ask(self, path: str) -> Reply:
-        """Request a greeting. A refusal by the server is returned as a `Reply`, too.
+        """Request a greeting, once. A refusal by the server is returned as a `Reply`, too.
 
         Raises:
             ProviderError: There was no response, it was not HTTP, or it came too late.
         """
-        reply = self._reply(path)
+        reply = self._replies.get(path)
+        if reply is None:
+            reply = self._replies[path] = self._reply(path)
         if self._latency_s is None:
             self._latency_s = self._call.elapsed_s
         return reply
@@ -385,8 +415,8 @@ class _AddressProbe:
         except ProviderError as error:
             if error.status is None:
                 raise
-            return Reply(error=error)
-        return Reply(read_beginning(answer))
+            return self._refused._replace(error=error, status=error.status)
+        return Reply(read_beginning(answer), status=answer.status, headers=answer.headers)
 
     def json(self, path: str) -> Any:
         """Request a JSON document.
@@ -409,7 +439,7 @@ class _AddressProbe:
         self._call.look()
 
     def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
-        self.refusal = Reply(text).json
+        self._refused = Reply(headers=headers, refusal=Reply(text).json)
         return explain_answer(status, text, headers)
 
     def _provider(self, kind: ProviderKind) -> Any:
@@ -427,9 +457,10 @@ class _AddressProbe:
             **options,
         )
 
-    def _address_for(self, kind: Optional[ProviderKind]) -> str:
+    def _address_for(self, kind: Optional[ProviderKind], api_path: Optional[str] = None) -> str:
+        usual = "" if kind is None else kind.address_path
         endpoint = self._candidate.endpoint
-        return endpoint.at(endpoint.path + ("" if kind is None else kind.address_path))
+        return endpoint.at(endpoint.path + (usual if api_path is None else api_path))
 
     def _limits_left(self) -> Limits:
         return self._call.limits_left()
@@ -449,7 +480,12 @@ class _AddressProbe:
         return f"no connection within {limit}"
 
     def result(
-        self, state: State, reason: str, kind: Optional[ProviderKind] = None, **facts: Any
+        self,
+        state: State,
+        reason: str,
+        kind: Optional[ProviderKind] = None,
+        api_path: Optional[str] = None,
+        **facts: Any,
     ) -> ProbeResult:
         """Return the result for a server. If `kind` is None, the kind of the server is unknown.
 
@@ -460,12 +496,13 @@ class _AddressProbe:
         facts = {**facts, **lists}
         _check_facts({"state": state, "reason": reason, **facts})
         candidate = self._candidate
-        if facts.get("version") is not None:
-            facts["version"] = in_one_line(facts["version"])
+        for name in _SERVER_TEXTS & facts.keys():
+            facts[name] = in_one_line(facts[name]) if facts[name] is not None else None
+        facts["evidence"] = tuple(in_one_line(words) for words in facts.get("evidence", ()))
         server = FoundServer(
             kind=kinds.UNKNOWN if kind is None else kind.name,
             name="",
-            endpoint=self._address_for(kind),
+            endpoint=self._address_for(kind, api_path),
             latency_s=self._latency_s,
             state=state,
             reason=reason,
@@ -492,13 +529,21 @@ class _KindLook:
         """The JSON object in the last refusal; empty if the body was not a JSON object."""
         return self._probe.refusal
 
-    def listed(self, facts: Optional[Callable[..., Mapping[str, Any]]] = None) -> Optional[object]:
+    def listed(
+        self,
+        facts: Optional[Callable[..., Mapping[str, Any]]] = None,
+        *,
+        kind: Optional[str] = None,
+        **known: Any,
+    ) -> Optional[object]:
         """List the models with the kind's provider; return None if the server has no such list."""
-        return self._probe.listed(self._kind, facts)
+        return self._probe.listed(self._kind if kind is None else kinds.get(kind), facts, known)
 
-    def found(self, state: Any, reason: str = "", **facts: Any) -> object:
+    def found(
+        self, state: Any, reason: str = "", *, api_path: Optional[str] = None, **facts: Any
+    ) -> object:
         """Return a server of this kind."""
-        return self._probe.result(state, reason, self._kind, **facts)
+        return self._probe.result(state, reason, self._kind, api_path, **facts)
 
     def unknown(self, state: Any, reason: str) -> object:
         """Return a server whose kind is unknown."""

@@ -49,7 +49,8 @@ class FoundServer(Line):
             ``openai-compatible-8080``. The name of a second Ollama or LM Studio ends in its
             port.
         endpoint: Address of the server, in the form that the provider of its kind accepts and
-            shows in errors. The address of an ``openai-compatible`` server includes ``/v1``.
+            shows in errors. The address of an ``openai-compatible`` server includes the path of
+            its API: ``/v1`` in most cases, ``/engines/v1`` for Docker Model Runner.
         version: Version, as the server reports it; None if the server does not report a
             version. LM Studio never does.
         generation: Generation of LM Studio: ``0.4``, ``0.3`` or ``older``; None for other
@@ -63,6 +64,13 @@ class FoundServer(Line):
         takes_keys: Whether the key in the environment for its kind may be sent to the server.
             This is allowed if the caller or the configuration named this address, or if the
             provider of its kind uses this address by default.
+        product: Name of the program, such as ``llama.cpp``, ``vLLM`` or ``Docker Model Runner``.
+            None if it did not say anything of its own; the server can still be used if its kind
+            is known.
+        evidence: The responses that decided the kind and the product, one line for each: the
+            path, the status, and the deciding key with its value.
+        forwards_prompts: Whether the program usually sends prompts to other hosts, as LiteLLM
+            does. `LocalProvider` uses such a server only if it is configured.
     """
 
     kind: str
@@ -81,10 +89,14 @@ class FoundServer(Line):
     state: State = "available"
     reason: str = ""
     takes_keys: bool = False
+    product: Optional[str] = None
+    evidence: Tuple[str, ...] = field(default=(), metadata=loads_each(str, **CONTENT))
+    forwards_prompts: bool = False
 
     def __post_init__(self) -> None:
-        self._keep_as_tuples("models", "loaded")
-        self._put_on_one_line("version", "reason")
+        self._keep_as_tuples("models", "loaded", "evidence")
+        self._put_on_one_line("version", "reason", "product")
+        object.__setattr__(self, "evidence", tuple(map(one_line, self.evidence)))
 
     def __str__(self) -> str:
         return shortened(_line_of(self))
@@ -224,10 +236,10 @@ class Discovery(Record):
     def explain(self) -> str:
         """Return the servers, the addresses that were tried, and what to do if no server is ready.
 
-        The text has a few lines. Strings from servers cannot add lines to the text, or control a
-        terminal.
+        A line below each server has the evidence for its kind and its product. Strings from servers
+        cannot add lines to the text, or control a terminal.
         """
-        lines = [_line_of(server) for server in self.servers]
+        lines = [line for server in self.servers for line in _lines_of(server)]
         if not self._has_ready_server():
             lines.insert(0, _NOTHING_READY)
         lines += ["Tried:", *(f"- {each}" for each in _tried_lines(self.tried))]
@@ -238,12 +250,13 @@ class Discovery(Record):
 
 _NOTHING_READY = "No server is ready."
 
-_TABLE_HEAD = "| server | address | version | state | models |\n| --- | --- | --- | --- | --- |"
+_TABLE_HEAD = "| server | address | product | state | models |\n| --- | --- | --- | --- | --- |"
 
 
 def _row_of(server: FoundServer) -> str:
     state = f"{server.state}: {server.reason}" if server.reason else server.state
-    cells = (server.name, server.endpoint, _version_of(server), state, _models_of(server))
+    product = " ".join(filter(None, (server.product, version_of(server))))
+    cells = (server.name, server.endpoint, product, state, _models_of(server))
     return f"| {' | '.join(in_markdown(each, 100) for each in cells)} |"
 
 
@@ -274,8 +287,20 @@ def number_of_models(server: FoundServer) -> str:
     return "1 model" if len(server.models) == 1 else f"{len(server.models)} models"
 
 
-def _version_of(server: FoundServer) -> str:
+def version_of(server: FoundServer) -> str:
+    """Return the version of a server, or its generation; an empty text if neither is known."""
     return server.version or server.generation or ""
+
+
+def product_of(server: FoundServer) -> str:
+    """Return the product and the version of a server, without what its kind already says."""
+    kind = kinds.find(server.kind)
+    if kind is None or server.product == kind.title:
+        return version_of(server)
+    # Only many products share a kind that has no usual address, such as a dialect.
+    unknown = "" if kind.default_address else "product unknown"
+    words = " ".join(filter(None, (server.product or unknown, version_of(server))))
+    return f"({words})" if server.product or unknown else words
 
 
 def _models_of(server: FoundServer) -> str:
@@ -285,8 +310,14 @@ def _models_of(server: FoundServer) -> str:
 
 
 def _line_of(server: FoundServer) -> str:
-    words = filter(None, (server.name, _version_of(server), "at", server.endpoint))
+    words = filter(None, (server.name, product_of(server), "at", server.endpoint))
     return f"{' '.join(words)}: {server.state}; {server.reason or _models_of(server)}"
+
+
+def _lines_of(server: FoundServer) -> List[str]:
+    """Return the line of a server, and a line with its evidence if there is any."""
+    evidence = f"  recognised by {'; '.join(server.evidence)}"
+    return [_line_of(server), *([evidence] if server.evidence else [])]
 
 
 def _tried_lines(tried: Tuple[Probe, ...]) -> List[str]:

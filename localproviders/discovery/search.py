@@ -28,7 +28,14 @@ from localproviders.discovery.probe import (
     probe_address,
     result_without_server,
 )
-from localproviders.discovery.results import STATES, Discovery, FoundServer, Probe, number_of_models
+from localproviders.discovery.results import (
+    STATES,
+    Discovery,
+    FoundServer,
+    Probe,
+    number_of_models,
+    product_of,
+)
 from localproviders.errors import CancelledError, ConfigurationError
 from localproviders.kinds import ProviderKind
 from localproviders.types.limits import CancelToken, Limits
@@ -63,8 +70,9 @@ def _probe(result: ProbeResult, twin: Optional[ProbeResult]) -> Probe:
     if twin is not None:
         reason = f"the same server as at {twin.candidate.endpoint.url}"
     elif server is not None and not reason:
-        words = [server.kind, server.version or server.generation or ""]
+        words = [server.kind, product_of(server)]
         reason = f"{' '.join(filter(None, words))} with {number_of_models(server)}"
+        reason += "; it may send prompts to other hosts" if server.forwards_prompts else ""
     return Probe(
         endpoint=result.candidate.endpoint.url,
         outcome=result.outcome,
@@ -175,9 +183,9 @@ def discover(
     """Find the servers on this machine, with their kinds, states and models.
 
     This function probes the given addresses, the address in ``OLLAMA_HOST``, and the usual ports
-    of Ollama, LM Studio, llama.cpp, vLLM, Jan and text-generation-webui on both loopback
-    addresses. All addresses are probed at once, each in a thread. The threads end before this
-    call returns, unless the fingerprint function of another package does not return.
+    of Ollama, LM Studio, llama.cpp, vLLM and other programs (docs/discovery.md lists them) on both
+    loopback addresses. All addresses are probed at once, each in a thread. The threads end before
+    this call returns, unless the fingerprint function of another package does not return.
 
     A server is identified by its responses, not by its port. A server that answers at both
     loopback addresses with the same lists is listed once. All requests are ``GET`` requests: for
@@ -210,8 +218,8 @@ def discover(
         CancelledError: `cancel` was cancelled.
         DependencyError: requests is not installed.
     """
-    # How a server is recognised: docs/reference/lmstudio.md, "Recognising the server", and
-    # docs/reference/ollama.md, "Versions".
+    # How a server is recognised: docs/reference/discovery.md, docs/reference/lmstudio.md,
+    # "Recognising the server", and docs/reference/ollama.md, "Versions".
     limits = _limits(timeout_s)
     places = candidates(endpoints)
     key: _Key = (places, locality, os.environ.get("LOCALPROVIDERS_LOCALITY"))

@@ -8,6 +8,7 @@ from localproviders._dialect.values import nonempty_text
 from localproviders.errors import AuthenticationError
 from localproviders.kinds import Greeting, Look, ProviderKind
 
+_PATH = "/lmstudio-greeting"
 _WEBSOCKET = "LM Studio's own SDKs use WebSocket at this port"
 
 KIND = ProviderKind(
@@ -41,17 +42,25 @@ def recognise(look: Look) -> Optional[object]:
 
     The greeting is described in docs/reference/lmstudio.md, "Recognising the server".
     """
-    return look.listed(_generation) if _greets(look.ask("/lmstudio-greeting")) else None
+    greeting = look.ask(_PATH)
+    sign = _sign_in(greeting)
+    if not sign:
+        return None
+    evidence = f"GET {_PATH}: status {greeting.status}, {sign}"
+    return look.listed(_generation, product=KIND.title, evidence=(evidence,))
 
 
-def _greets(greeting: Greeting) -> bool:
-    """Return whether a greeting comes from an LM Studio server of any version."""
+def _sign_in(greeting: Greeting) -> str:
+    """Return the words that show an LM Studio server of any version; an empty text if none do."""
     if greeting.error is not None:
         # A server with authentication may require a token first. Its message names LM Studio.
         message = greeting.error.server_message or ""
-        return isinstance(greeting.error, AuthenticationError) and "LM Studio" in message
+        is_ours = isinstance(greeting.error, AuthenticationError) and KIND.title in message
+        return f"error {message!r}" if is_ours else ""
+    if greeting.json.get("lmstudio") is True:
+        return "lmstudio True"
     message = nonempty_text(greeting.json.get("error")) or ""
-    return greeting.json.get("lmstudio") is True or _UNEXPECTED in message
+    return f"error {message!r}" if _UNEXPECTED in message else ""
 
 
 def _generation(provider: Any, **limits: Any) -> Mapping[str, Any]:

@@ -448,7 +448,8 @@ def find_servers(
     """Return the configured servers, and others that are discovered on this machine.
 
     The servers of `fallback` come first, in its order. Then come the other configured servers,
-    and then the discovered ones. A server that is in `known` is reused with its connections.
+    and then the discovered ones. A server that is in `known` is reused with its connections. A
+    proxy that usually sends prompts to other hosts must be configured: nobody chose it here.
     """
     servers = [Server(make_configured(each, listeners), make_breaker()) for each in config.servers]
     found = discovery.discover(
@@ -463,6 +464,7 @@ def find_servers(
         if (
             each.state in _USABLE
             and each.kind != kinds.UNKNOWN
+            and not each.forwards_prompts
             and _address_key(each.endpoint) not in taken
         ):
             servers.append(_make_discovered(each, config, names, listeners, make_breaker))

@@ -34,12 +34,31 @@ KIND = ProviderKind(
 )
 
 
+_GREETING = "Ollama is running"
+
+# The greetings of other programs that have Ollama's API, too: paths, and the keys of the JSON
+# there. It is not certain what they send for Ollama's greeting (docs/reference/discovery.md).
+_OTHER_GREETINGS: Mapping[str, Tuple[str, ...]] = {
+    "/api/extra/version": ("result", "version"),
+    "/api/v1/health": ("status", "model_loaded"),
+}
+
+
 def recognise(look: Look) -> Optional[object]:
     """Return a description of the server if it sends Ollama's greeting, otherwise None."""
     # Described in docs/reference/ollama.md, "Versions".
-    if look.ask("/").text.strip() != "Ollama is running":
+    greeting = look.ask("/")
+    if greeting.text.strip() != _GREETING or _is_other(look):
         return None
-    return look.listed(_version)
+    evidence = f"GET /: status {greeting.status}, {_GREETING!r}"
+    return look.listed(_version, product=KIND.title, evidence=(evidence,))
+
+
+def _is_other(look: Look) -> bool:
+    """Return whether the server also sends the greeting of another program."""
+    return any(
+        all(key in look.ask(path).json for key in keys) for path, keys in _OTHER_GREETINGS.items()
+    )
 
 
 def _version(provider: Any, **limits: Any) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from localproviders.testing.lmstudio import FakeLMStudio
     from localproviders.testing.ollama import FakeOllama
     from localproviders.testing.openai_compatible import FakeOpenAICompatible
+    from localproviders.testing.products import FakeProduct
     from localproviders.testing.record import Recorder, Replayer
     from localproviders.testing.scripted import Exchange, ScriptedServer, Step, http_answer
     from localproviders.testing.values import FakeModel, Refusal, Reply
@@ -27,6 +28,7 @@ __all__ = [
     "FakeModel",
     "FakeOllama",
     "FakeOpenAICompatible",
+    "FakeProduct",
     "FakeServer",
     "Fault",
     "Recorder",
@@ -48,6 +50,7 @@ _look_up, _names = lazy_names(
         "localproviders.testing.lmstudio": ("FakeLMStudio",),
         "localproviders.testing.ollama": ("FakeOllama",),
         "localproviders.testing.openai_compatible": ("FakeOpenAICompatible",),
+        "localproviders.testing.products": ("FakeProduct",),
         "localproviders.testing.record": ("Recorder", "Replayer"),
         "localproviders.testing.scripted": ("Exchange", "ScriptedServer", "Step", "http_answer"),
         "localproviders.testing.values": ("FakeModel", "Refusal", "Reply"),

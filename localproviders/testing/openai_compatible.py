@@ -230,7 +230,11 @@ class FakeOpenAICompatible(FakeServer):
             raise self.wrong_key(given)
 
     def _models(self, _: Exchange) -> Answer:
-        rows = [
+        return self.json({"object": "list", "data": self.model_records()}, kind="list")
+
+    def model_records(self) -> List[Dict[str, Any]]:
+        """Return the records of the list of models."""
+        return [
             {
                 "id": model.name,
                 "object": "model",
@@ -246,7 +250,6 @@ class FakeOpenAICompatible(FakeServer):
             }
             for model in self.models
         ]
-        return self.json({"object": "list", "data": rows}, kind="list")
 
     def _chat(self, exchange: Exchange) -> Answer:
         body = self._body(exchange)

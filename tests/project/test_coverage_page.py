@@ -9,6 +9,8 @@ import pytest
 
 import localproviders
 from localproviders import LMStudioProvider, OllamaProvider
+from localproviders.openai_compatible.wire.products import PRODUCTS
+from localproviders.testing.products import FORBIDDEN
 from tests.support.docs import ROOT
 
 #: The endpoints of Ollama, from its source.
@@ -52,6 +54,21 @@ def test_every_endpoint_has_its_row(server: str, known: str) -> None:
     ]
 
     assert sorted(listed) == sorted(re.split(r"[|\n]", known.strip()))
+
+
+def test_every_request_of_a_search_has_its_row() -> None:
+    signs = [sign for product in PRODUCTS for way in product.ways for sign in way]
+    known = {sign.path for sign in signs}
+    known |= {path for product in PRODUCTS for path, _ in product.version}
+    listed = [
+        name for row in TABLES["Discovery: endpoints"] for name in re.findall(r"`(.+?)`", row[0])
+    ]
+
+    asked = {f"GET {path}" for path in known}
+    assert asked <= set(listed)
+    assert {each for each in listed if each.split(" ")[1].startswith(FORBIDDEN)} == (
+        set(listed) - asked
+    )
 
 
 @pytest.mark.parametrize("server", list(CAPABILITIES))

@@ -34,6 +34,7 @@ from localproviders.cli import main as command
 from localproviders.discovery import forget
 from localproviders.discovery.candidates import avoided_ports, usual_ports
 from localproviders.exporters.measures import METRICS
+from localproviders.openai_compatible.wire.products import PRODUCTS
 from localproviders.schema.keywords import KEYWORDS
 from localproviders.testing import Exchange, FakeModel, Refusal, Reply
 from localproviders.types import Limits, Message
@@ -743,6 +744,21 @@ def test_the_table_of_usual_ports_is_true_and_complete() -> None:
     assert ports == list(usual_ports())
     for port in avoided_ports():
         assert str(port) in page
+
+
+def test_the_table_of_products_is_true_and_complete() -> None:
+    section = _page("discovery.md").split("| `product` |")[1].split("\n\n")[0]
+    told: Dict[str, str] = {}
+    for line in section.splitlines()[2:]:
+        names, path = line.strip("| ").split(" | ")
+        root = re.match(r"`(/.*?)`", path)
+        told.update({name: root.group(1) if root else "" for name in re.findall(r"`(.+?)`", names)})
+    assert told.pop("Ollama") == told.pop("LM Studio") == ""
+    assert told == {product.name: product.roots[0] for product in PRODUCTS}
+    reference = _page("reference/discovery.md")
+    for name, path in told.items():
+        root = f"`{re.escape(path)}`" if path else "none"
+        assert re.search(rf"^\| {re.escape(name)} \| .* {root}", reference, re.MULTILINE), name
 
 
 def test_the_table_of_exit_codes_is_true_and_complete() -> None:

@@ -58,7 +58,10 @@ _TESTING = _ROOT / "testing"
 #: `openai_compatible/wire/rerank.py` knows its JSON.
 #: `_http/unix_socket.py` connects to UNIX sockets, which have no names, addresses or races.
 #: `local/create.py` makes one provider from one text, and uses all of `local/`.
-MOST_MODULES = 171
+#: Discovery needs two: `openai_compatible/wire/products.py` is the table of the programs and their
+#: greetings, and `openai_compatible/recognition.py` reads it. Both are loaded only by a search.
+#: `_look.py` is the interface between the two and a search; `kinds.py` had no room left.
+MOST_MODULES = 174
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

@@ -113,10 +113,10 @@ ROWS: Mapping[str, Row] = {
         timeout_s=0.4,
     ),
     "a closed connection": Row(
-        _everywhere([lambda exchange: exchange.close()]), "unavailable", "without an answer"
+        _everywhere([lambda exchange: exchange.close()]), "unavailable", "without a response"
     ),
     "a reset connection": Row(
-        _everywhere([lambda exchange: exchange.reset()]), "unavailable", "without an answer"
+        _everywhere([lambda exchange: exchange.reset()]), "unavailable", "without a response"
     ),
     "another protocol": Row(
         _everywhere(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"),

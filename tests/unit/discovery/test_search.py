@@ -106,6 +106,7 @@ def test_a_real_engine_and_both_fakes_are_named_rightly(
     ]
     assert [model.name for model in found.servers[0].models] == ["chat"]
     assert (found.servers[0].version or "").startswith("b")
+    assert [server.product for server in found.servers] == ["llama.cpp", "Ollama", "LM Studio"]
 
 
 @pytest.mark.slow
@@ -118,6 +119,10 @@ def test_a_real_engine_with_a_key_is_named_and_used_with_it() -> None:
             text = provider.chat("Hi", max_tokens=5, timeout=60).text
 
     assert (server.kind, server.state) == ("openai-compatible", "needs a key")
+    assert (server.product, server.evidence) == (
+        "llama.cpp",
+        ("GET /: status 415, Server: llama.cpp",),
+    )
     assert text
 
 
@@ -222,7 +227,10 @@ def test_the_usual_ports_are_those_of_the_documentation_and_none_speaks_websocke
 
     ports = {place.endpoint.port for place in candidates.candidates(None)}
 
-    assert ports == {11434, 1234, 8080, 8000, 1337, 5000}
+    assert ports == {
+        *(11434, 1234, 9931, 8080, 8000, 30000, 5001, 5000, 1337, 12434, 13305, 4891, 7997),
+        *(9997, 4000),
+    }
     assert {place.endpoint.host for place in candidates.candidates(None)} == {"127.0.0.1", "::1"}
     assert not ports & set(candidates.avoided_ports())
 

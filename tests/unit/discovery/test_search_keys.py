@@ -21,6 +21,7 @@ from localproviders import (
 )
 from localproviders.config.values import ConfiguredAddress
 from localproviders.discovery import candidates
+from localproviders.openai_compatible.wire.products import PRODUCTS
 from localproviders.testing import (
     Exchange,
     FakeLMStudio,
@@ -254,6 +255,7 @@ def test_nothing_but_greetings_and_lists_is_asked_for() -> None:
         assert {each.method for each in server.exchanges} == {"GET"}
         assert not any(each.body for each in server.exchanges)
     assert set(paths) == {
-        *("/", "/lmstudio-greeting", "/props", "/version"),
+        *("/", "/lmstudio-greeting"),
         *("/api/version", "/api/tags", "/api/ps", "/v1/models", "/api/v1/models"),
-    }
+        *(sign.path for product in PRODUCTS for way in product.ways for sign in way),
+    } - {"/health", "/metrics", "/version", "/v3/models"}  # other signs come before these

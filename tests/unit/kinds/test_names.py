@@ -42,6 +42,7 @@ EXCEPTIONS: Dict[str, str] = {
     "testing/__init__.py": _PUBLIC,
     "testing/faults/streams.py": _WORDS,
     "testing/faults/transfers.py": _WORDS,
+    "testing/products.py": "fakes of many programs that share one kind, and their words",
     "testing/plugin.py": "fixtures named after their fakes, a public name each",
     "testing/values.py": _FORMAT,
 }

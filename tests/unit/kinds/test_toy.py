@@ -289,6 +289,26 @@ def test_a_fingerprint_that_fails_stops_no_search(
     assert (server.kind, server.state) == ("openai-compatible", "available")
 
 
+def test_a_fingerprint_may_tell_the_product_and_the_evidence(
+    toy: FakeToy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def recognises(look: Look) -> object:
+        greeting = look.ask("/toy")
+        assert look.ask("/toy") is greeting
+        refused = look.ask("/nothing")
+        assert (greeting.status, greeting.data, greeting.refusal) == (200, greeting.json, {})
+        assert refused.status == 404 and refused.error is not None and refused.data is None
+        assert greeting.headers["content-TYPE"] and refused.headers["content-type"]
+        return look.listed(product="Toy box", evidence=("GET /toy: status 200, toy True",))
+
+    monkeypatch.setattr("tests.unit.kinds.toy.recognise", recognises)
+    (server,) = discover([toy.url], refresh=True).servers
+
+    assert (server.product, server.state) == ("Toy box", "available")
+    assert f"toy (Toy box) at {toy.url}: available; " in str(server)
+    assert [each.path for each in toy.exchanges].count("/toy") == 1
+
+
 def _ends(_: Look) -> None:
     raise SystemExit(3)
 
@@ -304,6 +324,11 @@ def _ends(_: Look) -> None:
         lambda look: look.found("available", loaded=[ModelInfo(name="m", provider="p")]),
         lambda look: look.found("available", models=3),
         lambda look: look.found("available", version=3),
+        lambda look: look.found("available", product=3),
+        lambda look: look.found("available", evidence=(3,)),
+        lambda look: look.found("available", forwards_prompts="yes"),
+        lambda look: look.found("available", api_path=3),
+        lambda look: look.listed(product=3),
         lambda look: look.found("unavailable", None),
         lambda look: look.found("available", latency_s=3),
         lambda look: look.listed(lambda provider, **limits: {"version": 3}),

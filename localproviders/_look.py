@@ -1,0 +1,148 @@
+"""The interface through which a fingerprint function examines one address.
+
+`localproviders.kinds` exports both classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, Optional, Protocol
+
+from localproviders.errors import ProviderError
+
+
+class Greeting(Protocol):
+    """The result of a discovery request: the beginning of a response, or a refusal.
+
+    A redirect counts as a refusal, because it is not followed.
+    """
+
+    @property
+    def text(self) -> str:
+        """The beginning of the response body; empty if the server refused the request."""
+        ...
+
+    @property
+    def error(self) -> Optional[ProviderError]:
+        """The error for a status other than 2xx, or None."""
+        ...
+
+    @property
+    def status(self) -> Optional[int]:
+        """The status of the response."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the response or of the refusal; the case of their names is ignored."""
+        ...
+
+    @property
+    def data(self) -> Any:
+        """The JSON value in the text; None if the text is not JSON."""
+        ...
+
+    @property
+    def json(self) -> Mapping[str, Any]:
+        """The JSON object in the text; empty if the text is not a JSON object."""
+        ...
+
+    @property
+    def refusal(self) -> Mapping[str, Any]:
+        """The JSON object in the body of the refusal; empty if there is none."""
+        ...
+
+
+class Look(Protocol):
+    """The interface through which a fingerprint function examines one address.
+
+    A fingerprint function sends a request with `ask`. If another kind of server answers, the
+    function returns None. Otherwise it returns the result of `listed`, `found` or `unknown`. All
+    requests are ``GET`` requests without a key, and share the limits of the search.
+    """
+
+    def ask(self, path: str) -> Greeting:
+        """Send a request, and return the beginning of the response, or the refusal.
+
+        The response is remembered: a path is requested once in the search, also if the fingerprint
+        functions of several kinds ask for it.
+
+        Args:
+            path: Path of the request.
+
+        Raises:
+            ProviderError: There was no response in time, or it was not HTTP.
+        """
+        ...
+
+    def json(self, path: str) -> Any:
+        """Send a request, and return the complete response, parsed as JSON.
+
+        Args:
+            path: Path of the request.
+
+        Raises:
+            ProviderError: There was no response in time, the server refused the request, or the
+                response is not JSON.
+        """
+        ...
+
+    @property
+    def refusal(self) -> Mapping[str, Any]:
+        """The JSON object in the body of the last refusal; empty if there was none."""
+        ...
+
+    def check_limits(self) -> None:
+        """Check that the search may continue.
+
+        Raises:
+            ProviderError: A limit of the search expired, or the search was cancelled.
+        """
+        ...
+
+    def listed(
+        self,
+        facts: Optional[Callable[..., Mapping[str, Any]]] = None,
+        *,
+        kind: Optional[str] = None,
+        **known: Any,
+    ) -> Optional[object]:
+        """Return the server with the list of its models, or None if it has no such list.
+
+        The list is read with the provider of this kind. If there is such a list but reading it
+        fails, the server is returned without models, and its state and reason describe the failure.
+
+        Args:
+            facts: A function that returns further fields of `FoundServer`, such as ``version``.
+                It is called with the provider, and with the keyword arguments ``timeout`` and
+                ``cancel`` for the provider's methods.
+            kind: The name of another kind, if the server belongs to that kind.
+            **known: Further fields of `FoundServer` that do not depend on the list, such as
+                ``product`` and ``evidence``.
+        """
+        ...
+
+    def found(
+        self, state: str, reason: str = "", *, api_path: Optional[str] = None, **facts: Any
+    ) -> object:
+        """Return a server of this kind.
+
+        Args:
+            state: The value of `FoundServer.state`.
+            reason: The reason why the server is not available, or an empty string.
+            api_path: The path of the API of this server; None uses `ProviderKind.address_path`.
+            **facts: Further fields of `FoundServer`.
+        """
+        ...
+
+    def unknown(self, state: str, reason: str) -> object:
+        """Return a server of an unknown kind.
+
+        Args:
+            state: The value of `FoundServer.state`.
+            reason: The reason why its kind is unknown.
+        """
+        ...
+
+    def words(self, error: ProviderError) -> str:
+        """Return the text of an error, for use as the reason of `found` or `unknown`."""
+        ...

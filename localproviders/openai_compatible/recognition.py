@@ -1,0 +1,241 @@
+"""Recognition of servers of this dialect: the list of models decides the kind, signs the product.
+
+The facts about the programs are in `wire/products.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from localproviders._dialect.values import mapping, nonempty_text
+from localproviders.errors import (
+    AuthenticationError,
+    ProtocolError,
+    ProviderError,
+    ServerBusyError,
+)
+from localproviders.kinds import Greeting, Look
+from localproviders.openai_compatible.wire.errors import RULES
+from localproviders.openai_compatible.wire.models import parse_models
+from localproviders.openai_compatible.wire.products import LIST, PRODUCTS, Product, Sign, owners
+from localproviders.types.models import ModelInfo
+
+#: The paths of the API that are tried if the program is not known, the usual one first.
+_ROOTS = ("/v1", "/engines/v1", "/api/v1", "/v3", "")
+_MODELS = "/models"
+
+# The places of the version of an unknown program: those of llama.cpp and of vLLM.
+_VERSIONS = (("/props", "build_info"), ("/version", "version"))
+
+_PATH_HINT = "if the server has a prefix, pass the address with this path"
+
+# The statuses of a server that has no list of models at this path.
+_ELSEWHERE = frozenset((400, 404, 405, 501))
+
+
+class _Listing(NamedTuple):
+    """A list of models, or the error of the request for it, in the form of a `Greeting`."""
+
+    data: Any = None
+    error: Optional[ProviderError] = None
+    status: Optional[int] = None
+    refusal: Mapping[str, Any] = {}
+    headers: Mapping[str, str] = {}
+    text: str = ""
+
+    @property
+    def json(self) -> Mapping[str, Any]:
+        return mapping(self.data)
+
+
+#: What is known of a path that did not answer.
+_SILENCE = _Listing()
+
+
+class _Server:
+    """The responses of one server. Each path is requested once."""
+
+    def __init__(self, look: Look) -> None:
+        self.look = look
+        self._lists: Dict[str, _Listing] = {}
+
+    def listing(self, path: str) -> _Listing:
+        """Return the response to a request for a list of models. A failure is a part of it."""
+        if path not in self._lists:
+            self._lists[path] = self._request(path)
+        return self._lists[path]
+
+    def _request(self, path: str) -> _Listing:
+        try:
+            return _Listing(self.look.json(path), status=200)
+        except ProviderError as error:
+            refusal = self.look.refusal if error.status is not None else {}
+            return _Listing(error=error, status=error.status, refusal=refusal)
+
+    def ask(self, path: str) -> Greeting:
+        """Return the response to a greeting; an empty one if the server did not answer in time.
+
+        The server is already known by its list, so a greeting that fails must not hide it.
+        """
+        if path.endswith(_MODELS):
+            return self.listing(path)
+        try:
+            return self.look.ask(path)
+        except ProviderError:
+            return _SILENCE
+
+    def models(self, root: str) -> Optional[List[ModelInfo]]:
+        """Return the models below the path of an API; None if there is no list of models."""
+        listing = self.listing(root + _MODELS)
+        if listing.error is not None or not is_model_list(listing.data):
+            return None
+        try:
+            return parse_models(listing.data, "", RULES, self.look.check_limits)
+        except ProviderError as error:
+            self._lists[root + _MODELS] = _Listing(error=error, status=listing.status)
+            return None
+
+    def text_at(self, places: Tuple[Tuple[str, str], ...]) -> Optional[str]:
+        """Return the first text at one of the places: paths, each with a key."""
+        texts = (nonempty_text(self.ask(path).json.get(key)) for path, key in places)
+        return next(filter(None, texts), None)
+
+
+def recognise(look: Look) -> Optional[object]:
+    """Return a description of the server if it has a list of models in the form of OpenAI's API.
+
+    A known program is described also if its list cannot be read.
+    """
+    server = _Server(look)
+    # The list comes first. A server whose other paths do not answer is then still recognised.
+    server.listing(LIST)
+    product, evidence = identify(server)
+    if product is None:
+        return _describe_unknown(server)
+    known: Dict[str, Any] = {"product": product.name, "evidence": evidence}
+    if product.kind is not None:
+        return look.listed(kind=product.kind, version=server.text_at(product.version), **known)
+    return _describe(server, product, known)
+
+
+def identify(server: Any) -> Tuple[Optional[Product], Tuple[str, ...]]:
+    """Return the program that a server is, and the evidence for it; None if it is not known.
+
+    Args:
+        server: An object whose method `ask` returns the response to the request for a path.
+    """
+    for product in PRODUCTS:
+        for way in product.ways:
+            evidence = _evidence(server, way)
+            if evidence:
+                return product, evidence
+    return None, ()
+
+
+def _evidence(server: Any, way: Tuple[Sign, ...]) -> Tuple[str, ...]:
+    """Return one line for each sign; no lines if the server lacks one of the signs."""
+    found: List[str] = []
+    for sign in way:
+        response = server.ask(sign.path)
+        words = sign.tells(response)
+        if not words:
+            return ()
+        found.append(f"GET {sign.path}: status {response.status}, {words}")
+    return tuple(found)
+
+
+def _describe(server: _Server, product: Product, known: Mapping[str, Any]) -> object:
+    """Describe a server whose program is known."""
+    found = server.look.found
+    facts: Dict[str, Any] = {
+        **known,
+        "version": server.text_at(product.version),
+        "forwards_prompts": product.forwards_prompts,
+    }
+    for root in product.roots:
+        models = server.models(root)
+        if models is not None:
+            return found("available", api_path=root, models=models, **facts)
+    facts["api_path"] = product.roots[0]
+    name = server.text_at((product.model,)) if product.model else None
+    if name is not None:
+        return found("available", models=[ModelInfo(name=name, provider="")], **facts)
+    return found(*_state(server, product.roots[0] + _MODELS), **facts)
+
+
+def _state(server: _Server, path: str) -> Tuple[str, str]:
+    """Return the state of a known program without a list of models at a path, and the reason."""
+    listing = server.listing(path)
+    error = listing.error
+    if error is None or _may_be_elsewhere(listing):
+        return "unavailable", f"it has no list of models at {path}; {_PATH_HINT}"
+    if isinstance(error, ServerBusyError) and error.loading:  # reported by llama.cpp
+        return "degraded", "it is loading its model"
+    if isinstance(error, AuthenticationError):
+        return "needs a key", server.look.words(error)
+    return "degraded", f"the models could not be listed: {server.look.words(error)}"
+
+
+def _describe_unknown(server: _Server) -> Optional[object]:
+    """Describe a server whose program is not known; return None if it has another dialect."""
+    for root in _ROOTS:
+        models = server.models(root)
+        if models is not None:
+            path = root + _MODELS
+            words = owners(server.listing(path)) or "a list of models"
+            evidence = (f"GET {path}: status 200, {words}",)
+            version = server.text_at(_VERSIONS)
+            return server.look.found(
+                "available", api_path=root, models=models, version=version, evidence=evidence
+            )
+        if not _may_be_elsewhere(server.listing(root + _MODELS)):
+            break
+    error = server.listing(LIST).error
+    return None if error is None else _describe_refusal(server, error)
+
+
+def _may_be_elsewhere(listing: _Listing) -> bool:
+    """Return whether the list of models may have another path: this one has none."""
+    error = listing.error
+    return error is None or isinstance(error, ProtocolError) or error.status in _ELSEWHERE
+
+
+def is_model_list(data: Any) -> bool:
+    """Return whether the JSON is a model list of this dialect, not another object with `data`."""
+    listed = mapping(data)
+    items = listed.get("data")
+    if listed.get("object") == "list" and items is None:
+        # Ollama, for example, sends this if it has no model
+        # (docs/reference/ollama.md, "The OpenAI dialect").
+        return True
+    if not isinstance(items, list) or not all(
+        nonempty_text(mapping(item).get("id")) for item in items
+    ):
+        return False
+    typed = bool(items) and all(mapping(item).get("object") == "model" for item in items)
+    return listed.get("object") == "list" or typed
+
+
+def _describe_refusal(server: _Server, error: ProviderError) -> object:
+    """Describe a server whose program is not known, and which refuses its list of models."""
+    look = server.look
+    if isinstance(error, ServerBusyError) and error.loading:
+        return look.found("degraded", "it is loading its model")
+    if error.status == 401:
+        if not _refuses_as_dialect(server):
+            return look.unknown("needs a key", look.words(error))
+        evidence = (f"GET {LIST}: status 401, error in the form of this dialect",)
+        return look.found("needs a key", look.words(error), evidence=evidence)
+    return look.unknown("unavailable", look.words(error))
+
+
+def _refuses_as_dialect(server: _Server) -> bool:
+    """Return whether the refusal of a missing key has the form of this dialect.
+
+    The status alone shows nothing, because any server may send 401.
+    """
+    error = server.listing(LIST).refusal.get("error")
+    if isinstance(error, dict):
+        return nonempty_text(error.get("message")) is not None
+    # vLLM sends a string instead of an object. Its route for the version is the second sign.
+    return nonempty_text(error) is not None and server.text_at(_VERSIONS) is not None
