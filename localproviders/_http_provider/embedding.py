@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import Counter
+from functools import partial
 from math import isfinite
 from typing import (
     Any,
@@ -15,6 +16,7 @@ from typing import (
     List,
     Mapping,
     Optional,
+    Protocol,
     Sequence,
     Tuple,
     Type,
@@ -24,7 +26,10 @@ from typing import (
 from localproviders._dialect.common import Row, Vectors, check_vectors
 from localproviders._http.bodies import pack as pack_floats
 from localproviders._http.deadline import Call
+from localproviders._http.transport import Transport
+from localproviders._http_provider.sending import OwnField, Sending
 from localproviders._record import Record
+from localproviders._refusals import Refusals
 from localproviders.errors import (
     ContextOverflowError,
     EmbeddingError,
@@ -33,7 +38,8 @@ from localproviders.errors import (
     ServerError,
     UnsupportedError,
 )
-from localproviders.types.requests import EmbeddingRequest
+from localproviders.settings import Settings
+from localproviders.types.requests import EmbeddingRequest, texts_of
 from localproviders.types.responses import EmbeddingResponse, ServerTimings, Timings, Usage
 
 #: Sends one batch; returns its vectors, and the number of times that it was sent.
@@ -139,13 +145,13 @@ class Embedding:
 
     Args:
         request: The request with all texts.
-        provider: Name of the provider, for the response.
+        facts: Fields of the response that are known before: provider, endpoint and digest.
         send: Sends one batch.
     """
 
-    def __init__(self, request: EmbeddingRequest, provider: str, send: Send) -> None:
+    def __init__(self, request: EmbeddingRequest, facts: Mapping[str, Any], send: Send) -> None:
         self._request = request
-        self._provider = provider
+        self._facts = facts
         self._send = send
         self._call: Call  # set by `run`
         self._halves: List[Tuple[int, int]] = []
@@ -184,7 +190,8 @@ class Embedding:
         return EmbeddingResponse(
             vectors=tuple(vector for vector in self._vectors if vector is not None),
             model=self._model,
-            provider=self._provider,
+            **self._facts,
+            request_id=call.request_id,
             truncation=next(iter(self._truncation)) if len(self._truncation) == 1 else "unknown",
             usage=self._usage or Usage(),
             timings=Timings(total_s=call.elapsed_s),
@@ -343,10 +350,112 @@ def sum_fields(sum_: Optional[_Numbers], more: _Numbers) -> _Numbers:
     )
 
 
+class EmbeddingProvider(Protocol):
+    """The members of a provider over HTTP that this module uses."""
+
+    _embed_unsupported: Mapping[str, str]
+    _transport: Transport
+    _address: str
+    settings: Settings
+    _accept: str
+
+    @property
+    def name(self) -> str:
+        """Name of the provider."""
+        ...
+
+    @property
+    def _refused(self) -> Refusals:
+        """The fields and schemas that the server refuses (`Refusals`)."""
+        ...
+
+    def _own_fields(self, path: str) -> Sequence[OwnField]:
+        """Return the fields that this package adds to requests to a path, and can leave out."""
+        ...
+
+    def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
+        """Reload a model that was evicted from memory, and return a warning; else return None."""
+        ...
+
+    def _check_before(self, model: str, expect_digest: Optional[str], call: Call) -> Optional[str]:
+        """Check a model before a text is sent to it; return its digest if it is known."""
+        ...
+
+    def _check_locality(self, model: str, call: Call) -> None:
+        """Check that the locality allows sending a text to this model."""
+        ...
+
+    def _embed_exchange(
+        self, batch: EmbeddingRequest, model: str, call: Call
+    ) -> Tuple[str, Mapping[str, Any], Callable[[Any], Vectors]]:
+        """Return path, JSON and reader of the embedding request for a batch of texts."""
+        ...
+
+    def _embed_otherwise(
+        self, error: ProviderError, batch: EmbeddingRequest, model: str, call: Call
+    ) -> Optional[Tuple[Vectors, int]]:
+        """Embed the batch by another route of the server; return None if there is none."""
+        ...
+
+
+def embed(
+    provider: EmbeddingProvider, request: EmbeddingRequest, model: str, call: Call
+) -> EmbeddingResponse:
+    """Embed the texts of a request, batch by batch.
+
+    Raises:
+        ProviderError: See `ModelProvider.embed`.
+    """
+    digest = provider._check_before(model, request.expect_digest, call)
+    facts = {"provider": provider.name, "endpoint": provider._address, "digest": digest}
+    return Embedding(request, facts, partial(_send, provider, model)).run(call)
+
+
+def _send(
+    provider: EmbeddingProvider, model: str, batch: EmbeddingRequest, call: Call
+) -> Tuple[Vectors, int]:
+    """Send one batch, and return its vectors and the number of attempts."""
+    transport = provider._transport
+    try:
+        provider._check_locality(model, call)
+        sending = Sending(provider, model, call, partial(provider._embed_exchange, batch, model))
+        while True:
+            try:
+                path, body, _, read = sending.prepare()
+                answer = transport.open(
+                    "POST", path, call=call, body=body, attempts=sending.attempts
+                )
+                found = read(transport.parse(answer, packs=True))
+                warnings = (*found.warnings, *sending.accepted())
+                return found._replace(warnings=warnings), answer.attempts
+            except ProviderError as error:
+                other = provider._embed_otherwise(error, batch, model, call)
+                if other is not None:
+                    return other
+                sending.recover(error)
+    except ProviderError as error:
+        error.add_context(request_id=call.request_id)
+        raise _failed(provider, error, batch, model) from error.__cause__
+
+
+def _failed(
+    provider: EmbeddingProvider, error: ProviderError, batch: EmbeddingRequest, model: str
+) -> ProviderError:
+    """Return the error of a batch with its context, and without the texts of the batch."""
+    can_cut = "truncate" not in provider._embed_unsupported
+    if isinstance(error, ContextOverflowError) and can_cut:
+        error.hint = "shorten the text, or let the server cut it with truncate=True"
+    # The server can quote only texts of this batch. Searching for all texts of the call would
+    # take long.
+    provider._transport.finish_error(error, texts_of(batch)).add_context(model=model)
+    return error
+
+
 def facts_of(response: EmbeddingResponse) -> Mapping[str, Any]:
     """Return the facts of the ``finished`` event of a call of `embed`."""
     return {
         "prompt_tokens": response.usage.prompt_tokens,
         "served_model": response.model,
+        "digest": response.digest,
         "attempts": response.attempts,
     }

@@ -231,6 +231,7 @@ class LocalProvider(LocalProviderBase):
         keep_alive: Union[float, str, None] = None,
         batch_size: int = BATCH_SIZE,
         batch_characters: int = BATCH_CHARACTERS,
+        expect_digest: Optional[str] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
@@ -251,6 +252,7 @@ class LocalProvider(LocalProviderBase):
             keep_alive: Seconds to keep the model loaded after each batch.
             batch_size: Maximum number of texts in one request.
             batch_characters: Maximum number of characters in one request.
+            expect_digest: First digits of the digest that the model must have, at least 12.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the limits of each server. All servers together share the total.
             cancel: Token that cancels this call.
@@ -285,6 +287,7 @@ class LocalProvider(LocalProviderBase):
             keep_alive=keep_alive,
             batch_size=batch_size,
             batch_characters=batch_characters,
+            expect_digest=expect_digest,
         )
         return self._embed_all(request, timeout, cancel)
 
