@@ -6,7 +6,7 @@ from types import CellType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from localproviders._address import parse_endpoint
-from localproviders._dialect.common import Vectors
+from localproviders._dialect.common import Vectors, tell_apart
 from localproviders._dialect.error_answers import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
@@ -246,7 +246,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
                 models.
         """
         entries = self._catalog.list_entries(timeout, cancel)
-        return self._abilities.learn(ListOf(entry.info for entry in entries))
+        entries = self._catalog.list_entries(timeout, cancel)
+        return ListOf(tell_apart(entry.info for entry in entries))
 
     @exact_keywords
     def supports_model(
