@@ -213,10 +213,10 @@ class Transport:
             try:
                 session = self._current_session()
                 answer = session.send(method, url, headers=headers, body=body, call=call)
+                call.request_id = self._request_id(answer)
                 if not 200 <= answer.status < 300:
                     self._refuse(answer)
                 answer.attempts = attempts.number
-                call.request_id = self._request_id(answer)
                 return answer
             except ProviderError as error:
                 if isinstance(body, Upload) and error is body.failure:
@@ -395,7 +395,7 @@ class Transport:
         # the class of the error. So `_hide` redacts these values later.
         text = Unseen(self._scrub(_error_text(answer), only_keys=True))
         error = self._explain(answer.status, text, answer.headers)
-        error.request_id = self._request_id(answer)
+        error.request_id = answer.call.request_id
         self._hide(error, ())
         return error
 
