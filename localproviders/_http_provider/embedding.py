@@ -42,9 +42,6 @@ from localproviders.settings import Settings
 from localproviders.types.requests import EmbeddingRequest, texts_of
 from localproviders.types.responses import EmbeddingResponse, ServerTimings, Timings, Usage
 
-#: Sends one batch; returns its vectors, and the number of times that it was sent.
-Send = Callable[[EmbeddingRequest, Call], Tuple[Vectors, int]]
-
 # Errors that a single text of a batch may cause. Classes that derive from these are not included:
 # a busy server, or a response that is not JSON, has nothing to do with the texts.
 _ERRORS_OF_TEXTS: FrozenSet[Type[ProviderError]] = frozenset(
@@ -144,15 +141,15 @@ class Embedding:
     vectors.
 
     Args:
+        provider: The provider of the call.
         request: The request with all texts.
-        facts: Fields of the response that are known before: provider, endpoint and digest.
-        send: Sends one batch.
+        model: Name of the model.
     """
 
-    def __init__(self, request: EmbeddingRequest, facts: Mapping[str, Any], send: Send) -> None:
+    def __init__(self, provider: EmbeddingProvider, request: EmbeddingRequest, model: str) -> None:
+        self._provider = provider
         self._request = request
-        self._facts = facts
-        self._send = send
+        self._requested_model = model
         self._call: Call  # set by `run`
         self._halves: List[Tuple[int, int]] = []
         self._vectors: List[Optional[array[float]]] = [None] * len(request.texts)
@@ -177,6 +174,8 @@ class Embedding:
         """
         try:
             self._call = call
+            expected = self._request.expect_digest
+            digest = self._provider._check_before(self._requested_model, expected, call)
             for start, stop in self._batches():
                 error = self._send_batch(start, stop)
                 if error is not None:
@@ -190,7 +189,9 @@ class Embedding:
         return EmbeddingResponse(
             vectors=tuple(vector for vector in self._vectors if vector is not None),
             model=self._model,
-            **self._facts,
+            provider=self._provider.name,
+            endpoint=self._provider._address,
+            digest=digest,
             request_id=call.request_id,
             truncation=next(iter(self._truncation)) if len(self._truncation) == 1 else "unknown",
             usage=self._usage or Usage(),
@@ -228,7 +229,7 @@ class Embedding:
         """Send a batch and store its vectors; return its error if a text may have caused it."""
         try:
             batch = self._request.replace(texts=self._request.texts[start:stop])
-            found, attempts = self._send(batch, self._call)
+            found, attempts = _send(self._provider, self._requested_model, batch, self._call)
             check_vectors(len(found.rows), stop - start)
         except ProviderError as error:
             if not may_concern_one_text(error):
@@ -396,19 +397,6 @@ class EmbeddingProvider(Protocol):
     ) -> Optional[Tuple[Vectors, int]]:
         """Embed the batch by another route of the server; return None if there is none."""
         ...
-
-
-def embed(
-    provider: EmbeddingProvider, request: EmbeddingRequest, model: str, call: Call
-) -> EmbeddingResponse:
-    """Embed the texts of a request, batch by batch.
-
-    Raises:
-        ProviderError: See `ModelProvider.embed`.
-    """
-    digest = provider._check_before(model, request.expect_digest, call)
-    facts = {"provider": provider.name, "endpoint": provider._address, "digest": digest}
-    return Embedding(request, facts, partial(_send, provider, model)).run(call)
 
 
 def _send(

@@ -567,7 +567,7 @@ class HTTPProvider(ModelProvider):
         self._check_embedding(request)
         chosen = self._choose_model(request.model, timeout, cancel)
         return self._runner.run(
-            partial(embedding.embed, self, request, chosen),
+            embedding.Embedding(self, request, chosen).run,
             operation="embed",
             model=chosen,
             task="embedding",

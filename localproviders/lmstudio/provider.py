@@ -246,8 +246,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
                 models.
         """
         entries = self._catalog.list_entries(timeout, cancel)
-        entries = self._catalog.list_entries(timeout, cancel)
-        return ListOf(tell_apart(entry.info for entry in entries))
+        return self._abilities.learn(ListOf(tell_apart(entry.info for entry in entries)))
 
     @exact_keywords
     def supports_model(
