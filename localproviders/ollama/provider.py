@@ -6,7 +6,6 @@ import os  # noqa: F401  # `typing.get_type_hints` finds the type in `Files` by 
 from typing import (
     TYPE_CHECKING,
     Any,
-    Dict,
     Iterable,
     List,
     Mapping,

@@ -27,6 +27,7 @@ from localproviders.testing import (
     FakeOllama,
     FakeOpenAICompatible,
     Refusal,
+    Reply,
     ScriptedServer,
     http_answer,
 )
@@ -194,6 +195,22 @@ def test_a_ranking_has_the_id() -> None:
         with OpenAICompatibleProvider(fake.base_url, model="a-reranker") as provider:
             ranking = provider.rerank("dog", ["a dog", "a cat"])
     assert (ranking.request_id, ranking.digest, ranking.endpoint) == (ID, None, fake.base_url)
+
+
+@pytest.mark.parametrize("method", [None, "logprobs"])
+def test_decisions_have_the_id(method: Any) -> None:
+    with FakeOpenAICompatible(["a-decider", "m"]) as fake:
+        fake.headers["X-Request-Id"] = ID
+        fake.usual = Reply(first_token={"A": 0.9, "B": 0.1})
+        model = "m" if method else "a-decider"
+        with OpenAICompatibleProvider(fake.base_url, model=model) as provider:
+            made = provider.decide("It is late.", {"late": "Is it late?"}, method=method)
+            assert (made.request_id, made.digest, made.endpoint) == (ID, None, fake.base_url)
+            fake.reply_with(Refusal(status="400 Bad Request", body={"error": "no"}))
+            states = provider.decide_many(["a"], {"late": "Is it late?"}, method=method)
+            (failed,) = list(states)
+            assert failed.error is not None
+            assert failed.request_id == failed.error.request_id == ID
 
 
 # --- never a secret --------------------------------------------------------------------------

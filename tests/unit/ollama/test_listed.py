@@ -13,6 +13,7 @@ from localproviders import (
     CallEvent,
     CompletionRequest,
     CompletionResponse,
+    Decisions,
     EmbeddingRequest,
     EmbeddingResponse,
     LocalityError,
@@ -20,6 +21,7 @@ from localproviders import (
     ModelNotFoundError,
     OllamaProvider,
     Parsed,
+    Ranking,
     ToolRun,
     UnsupportedError,
     WrongModelError,
@@ -39,6 +41,7 @@ def server() -> Iterator[FakeOllama]:
         FakeModel(name="stub", remote_host="https://ollama.com:443", digest=OLD),
         FakeModel(name="bare", digest=""),
         FakeModel(name="other", digest=NEW),
+        FakeModel(name="d", abilities=("decision",), digest=OLD),
     ]
     with FakeOllama(models) as fake:
         yield fake
@@ -65,6 +68,8 @@ def add(a: int) -> int:
 
 
 def _responses(result: Any) -> List[Any]:
+    if isinstance(result, list):
+        return result
     if isinstance(result, ToolRun):
         return list(result.responses)
     return [result.response if isinstance(result, Parsed) else result]
@@ -78,6 +83,15 @@ CALLS: Dict[str, Callable[..., Any]] = {
     "run_tools": lambda p, **given: p.run_tools("Hi", add, **given),
     "stream_tools": lambda p, **given: p.stream_tools("Hi", add, **given).result(),
     "embed": lambda p, **given: p.embed(["one", "two"], model="e", **given),
+    "decide": lambda p, **given: p.decide(
+        "It is late.", {"late": "Is it late?"}, model="d", **given
+    ),
+    "decide by logprobs": lambda p, **given: p.decide(
+        "It is late.", {"late": "Is it late?"}, method="logprobs", min_mass=0.0, **given
+    ),
+    "decide_many": lambda p, **given: list(
+        p.decide_many(["a", "b"], {"late": "Is it late?"}, model="d", **given)
+    ),
     "embed a request": lambda p, **given: p.embed(
         EmbeddingRequest(texts=["a"], model="e", **given)
     ),
@@ -92,7 +106,7 @@ def script(server: FakeOllama) -> None:
         body = exchange.json
         if body.get("tools") and body["messages"][-1]["role"] == "user":
             return Reply(text="", tool_calls=(ToolCall(id="1", name="add", arguments={"a": 1}),))
-        return '"Hello"'
+        return Reply(text='"Hello"', first_token={"A": 0.9} if body.get("logprobs") else {})
 
     server.usual = reply
 
@@ -108,7 +122,7 @@ def test_an_answer_names_provider_endpoint_model_and_digest(
     for response in _responses(call(ollama)):
         assert (response.provider, response.endpoint) == ("ollama", server.url)
         assert (response.digest, response.request_id) == (OLD, None)
-        assert response.model in ("m", "e")
+        assert response.model in ("m", "e", "d")
         assert response.to_dict()["digest"] == OLD
         again = pickle.loads(pickle.dumps(response))
         assert (again.endpoint, again.digest) == (server.url, OLD)
@@ -214,8 +228,9 @@ def test_the_last_event_of_a_call_has_the_digest(server: FakeOllama) -> None:
     with OllamaProvider(server.url, listeners=[events.append]) as ollama:
         ollama.chat("Hi", model="m")
         ollama.embed("Hi", model="e")
+        ollama.decide("It is late.", {"late": "Is it late?"}, model="d")
     found = [(event.kind, event.digest) for event in events if event.digest]
-    assert found == [("finished", OLD)] * 2
+    assert found == [("finished", OLD)] * 3
 
 
 # --- expect_digest ---------------------------------------------------------------------------
@@ -241,14 +256,14 @@ def test_another_digest_is_an_error_before_the_prompt_is_sent(
     replace_models(server)
     before = len(server.exchanges)
 
-    with pytest.raises(WrongModelError, match=r"expected .[me]. with the digest 0123") as caught:
+    with pytest.raises(WrongModelError, match=r"expected .[med]. with the digest 0123") as caught:
         call(ollama, expect_digest=OLD)
 
     assert asked(server)[before:] == ["/api/tags"]
     error = caught.value
     assert (error.requested, error.served) == (OLD, NEW)
     assert error.hint and (error.provider, error.model) == ("ollama", error.model)
-    assert error.model in ("m", "e")
+    assert error.model in ("m", "e", "d")
     again = pickle.loads(pickle.dumps(error))
     assert (again.requested, again.served) == (OLD, NEW)
     for response in _responses(call(ollama, expect_digest=NEW)):
@@ -352,5 +367,5 @@ def test_the_next_server_answers_if_only_it_has_the_expected_digest(
 
 def test_the_fields_of_all_answers_are_the_same() -> None:
     shared = {"provider", "endpoint", "digest", "request_id"}
-    for kind in (CompletionResponse, EmbeddingResponse):
+    for kind in (CompletionResponse, EmbeddingResponse, Ranking, Decisions):
         assert shared <= {each.name for each in dataclasses.fields(kind)}
