@@ -610,6 +610,10 @@ class ModelProvider(ABC):
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="count_tokens")
         return self._count(request, timeout, cancel)
 
+    def _slots(self, info: ModelInfo) -> Optional[int]:
+        """Return how many requests the server works on at once for a model; None if unknown."""
+        return None
+
     def _count(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
     ) -> TokenCount:
