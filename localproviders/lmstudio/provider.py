@@ -20,6 +20,7 @@ from localproviders.lmstudio.wire.errors import NOT_IN_CATALOG, NOT_IN_MEMORY, R
 from localproviders.lmstudio.wire.models import (
     configuration,
     is_possible_ttl,
+    parallel_of,
     same_entry,
     ttl_payload,
 )
@@ -64,11 +65,9 @@ if TYPE_CHECKING:
     from localproviders.lmstudio.memory import Memory
     from localproviders.lmstudio.stateful import Stateful
     from localproviders.lmstudio.wire import decisions as wire_decisions
-    from localproviders.lmstudio.wire import models as wire_models
     from localproviders.lmstudio.wire import stateful as wire_stateful
 else:
     stateful = LazyModule("localproviders.lmstudio.stateful")
-    wire_models = LazyModule("localproviders.lmstudio.wire.models")
     wire_stateful = LazyModule("localproviders.lmstudio.wire.stateful")
     wire_decisions = LazyModule("localproviders.lmstudio.wire.decisions")
 
@@ -704,7 +703,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         return self._memory.window(model, call)
 
     def _slots(self, info: ModelInfo) -> Optional[int]:
-        return wire_models.parallel_of(info)
+        return parallel_of(info)
 
     def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
         # Without a memory object, this provider has never loaded a model.

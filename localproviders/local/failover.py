@@ -204,6 +204,11 @@ class FailoverCall:
         """
         if strategy == "first":
             return list(routes)
+        if strategy == "balanced":
+            # Without this, each call would ask all other servers for the model, too.
+            now = time.monotonic()
+            having = [r for r in routes if r.server.lacking.get(r.model, 0.0) <= now]
+            routes = having or routes
         found, rest = [], []
         for route in routes:
             if route.server in self._unreachable:
@@ -452,6 +457,8 @@ class FailoverCall:
         except ProviderError as error:
             if isinstance(error, CancelledError) or self._is_over:
                 raise self.with_overall_limit(error) from error.__cause__
+            if isinstance(error, ModelNotFoundError):
+                route.server.lacking[route.model] = time.monotonic() + SEEN_S
             self._record(route, error)
             return None
         lacking = [need for need in self._needs if not getattr(info.capabilities, need)]

@@ -187,6 +187,7 @@ class Server:
         breaker: Circuit breaker of the server.
         seen: Cached information about models, by requested name, each with its expiry time.
         failed_by: Keys of the configuration that may have caused its last failure.
+        lacking: Models that the server does not have, each with the time until which that is known.
         running: The requests in flight, by process id.
     """
 
@@ -195,6 +196,7 @@ class Server:
         self.breaker = breaker
         self.seen: Dict[str, Tuple[ModelInfo, float]] = {}
         self.failed_by: FrozenSet[str] = frozenset()
+        self.lacking: Dict[str, float] = {}
         self.running: Dict[int, List[object]] = {}
 
     @property

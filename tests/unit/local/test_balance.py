@@ -343,6 +343,12 @@ def test_a_server_without_the_model_gets_no_request() -> None:
     with farm("a", "b") as (local, fakes):
         fakes["a"].models[:] = [FakeModel(name="other")]
         assert [local.chat(f"{n}").provider for n in range(3)] == ["b"] * 3
+        asked = [exchange.path for exchange in fakes["a"].exchanges]
+        assert asked.count("/api/show") == 1  # the other calls know that the model is missing
+        fakes["b"].models[:] = []
+        with pytest.raises(ProviderError):
+            for _ in range(2):
+                local.chat("Hi")
 
 
 def test_an_alias_keeps_the_order_of_its_models() -> None:
@@ -367,6 +373,24 @@ def test_the_locality_is_checked_as_ever() -> None:
     with pytest.raises(LocalityError):
         LocalProvider([far], strategy="balanced")
     LocalProvider([far], strategy="balanced", locality="private").close()
+
+
+def test_a_wider_server_waits_if_a_project_file_chose_the_order() -> None:
+    near = Server(OllamaProvider("http://127.0.0.1:9", name="near"), Breaker())
+    far = Server(OllamaProvider("http://127.0.0.1:9", name="far", locality="any"), Breaker())
+    routes = [Route(server, "m", named=False) for server in (near, far)]
+    with farm("a") as (local, _):
+        for keeps, expected in ((True, ["near"] * 3), (False, ["near", "far", "near"])):
+            leases, chosen = [], []
+            for _ in range(3):
+                with local._run("chat", None, None) as run:
+                    run.keeps_tiers = keeps
+                    chosen.append(run._next(routes).server.name)
+                    leases.append(run.take_lease())
+            assert chosen == expected
+            for lease in leases:
+                assert lease is not None
+                lease.end()
 
 
 def test_the_configuration_and_the_environment_can_choose_it(
