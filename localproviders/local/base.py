@@ -294,6 +294,7 @@ class LocalProviderBase(ModelProvider):
         if timeout is None and total_s is not None:
             limits = limits.replace(total_s=total_s)
         server_timeout = timeout if timeout is not None else self._timeout
+        is_shared = self._strategy == "balanced" and operation not in _ABOUT_MODELS
         run = FailoverCall(
             self.name,
             operation,
@@ -305,7 +306,7 @@ class LocalProviderBase(ModelProvider):
             on_failure=self._search_again,
             guard=Guard(narrowed_keys(self._effective_config), self.locality),
             aliases=self._aliases,
-            balancer=self._balancer if self._strategy == "balanced" else None,
+            balancer=self._balancer if is_shared else None,
         )
         run.keeps_tiers = self._has_project_order
         return run
@@ -420,6 +421,8 @@ class LocalProviderBase(ModelProvider):
 
 
 _EMPTY_CONFIG = Config()
+# The methods whose requests the strategy `balanced` does not share: the first server gets them.
+_ABOUT_MODELS = frozenset(("model_info", "load", "pull"))
 _ALIASES_HINT = 'write {"fast": ("ollama/llama3.2", "lmstudio/qwen/qwen3-4b")}'
 
 

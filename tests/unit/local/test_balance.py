@@ -351,6 +351,18 @@ def test_a_server_without_the_model_gets_no_request() -> None:
                 local.chat("Hi")
 
 
+def test_models_are_loaded_and_pulled_on_the_first_server() -> None:
+    with farm("a", "b") as (local, _), local.stream("one"):
+        assert counts(local) == [1, 0]
+        assert local.load("m").provider == "a"
+        assert local.pull("llama3.2").provider == "a"
+        assert local.model_info("m").provider == "a"
+        assert local.load("b/m").provider == "b"
+        with local.keep_loaded("m") as kept:
+            assert kept.provider == "a"
+        assert counts(local) == [1, 0]
+
+
 def test_an_alias_keeps_the_order_of_its_models() -> None:
     aliases = {"careful": ("m", "n")}
     with farm("a", "b", models=("m", "n"), aliases=aliases, model="careful") as (local, _):
