@@ -422,7 +422,7 @@ class LocalProviderBase(ModelProvider):
 
 _EMPTY_CONFIG = Config()
 # The methods whose requests the strategy `balanced` does not share: the first server gets them.
-_ABOUT_MODELS = frozenset(("model_info", "load", "pull"))
+_ABOUT_MODELS = frozenset((ModelProvider.model_info.__name__, "load", "pull"))
 _ALIASES_HINT = 'write {"fast": ("ollama/llama3.2", "lmstudio/qwen/qwen3-4b")}'
 
 
