@@ -35,7 +35,7 @@ from localproviders.errors import (
 from localproviders.secret import Sealed, errors_without_frames
 from localproviders.telemetry import RunningVerb
 from localproviders.types.decisions import Decisions
-from localproviders.types.inputs import keep_alive_seconds, model_name
+from localproviders.types.inputs import expected_digest, keep_alive_seconds, model_name
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import Image, ImageLike, Message
 from localproviders.types.questions import (
@@ -66,6 +66,7 @@ class DecisionRequest(Record):
         method: The method of the decision; None is the server's own route.
         min_mass: Least share of the possible answers in the model's free distribution.
         keep_alive: Seconds for which the model stays loaded after the call, or None.
+        expect_digest: First digits of the model's digest, in lower case, or None.
     """
 
     questions: Mapping[str, Question] = field(metadata=CONTENT)
@@ -75,6 +76,7 @@ class DecisionRequest(Record):
     method: Optional[DecisionMethod] = None
     min_mass: float = 0.5
     keep_alive: Optional[float] = None
+    expect_digest: Optional[str] = None
 
 
 class DecidingProvider(Protocol):
@@ -137,6 +139,7 @@ def decide(  # noqa: D417  # it becomes a method
     method: Optional[DecisionMethod] = None,
     min_mass: float = 0.5,
     keep_alive: Union[float, str, None] = None,
+    expect_digest: Optional[str] = None,
     timeout: Timeout = None,
     cancel: Optional[CancelToken] = None,
 ) -> Decisions:
@@ -161,6 +164,7 @@ def decide(  # noqa: D417  # it becomes a method
             distribution. It applies wherever this share is known (`Decision.mass`).
         keep_alive: Seconds for which the model stays loaded after the call, or a duration such as
             ``10m``; None is the server's default.
+        expect_digest: First digits of the digest that the model must have, at least 12.
         timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
             limits.
         cancel: A token that ends the call when another thread sets it.
@@ -176,6 +180,7 @@ def decide(  # noqa: D417  # it becomes a method
             is below `min_mass`. `mass` and `likeliest` then say what the model would have
             written instead.
         ModelNotFoundError: The server has no such model.
+        WrongModelError: The model has another digest than `expect_digest`. Nothing was sent.
         ContextOverflowError: The state and the questions do not fit into the context window.
         ProtocolError: A probability is missing or impossible.
         LimitError: A time limit expired.
@@ -190,6 +195,7 @@ def decide(  # noqa: D417  # it becomes a method
         method=method,
         min_mass=min_mass,
         keep_alive=keep_alive,
+        expect_digest=expect_digest,
     )
     return self._decide(_about(request, sealed.cell_contents[0]), timeout, cancel)
 
@@ -204,6 +210,7 @@ def decide_many(  # noqa: D417  # it becomes a method
     method: Optional[DecisionMethod] = None,
     min_mass: float = 0.5,
     keep_alive: Union[float, str, None] = None,
+    expect_digest: Optional[str] = None,
     timeout: Timeout = None,
     cancel: Optional[CancelToken] = None,
 ) -> Iterator[Decisions]:
@@ -226,6 +233,8 @@ def decide_many(  # noqa: D417  # it becomes a method
         min_mass: Least share of the possible answers, as in `decide`.
         keep_alive: Seconds for which the model stays loaded after each request, or a duration
             such as ``10m``; None is the server's default.
+        expect_digest: First digits of the digest that the model must have, at least 12. The list
+            of models is read before each state.
         timeout: Seconds for each state, or a `Limits` value; None is the provider's limits.
         cancel: A token that ends the iteration when another thread sets it.
 
@@ -247,6 +256,7 @@ def decide_many(  # noqa: D417  # it becomes a method
         method=method,
         min_mass=min_mass,
         keep_alive=keep_alive,
+        expect_digest=expect_digest,
     )
     request = self._prepare_decisions(request, timeout, cancel)
     return _decide_each(self, sealed, request, timeout, cancel)
@@ -261,6 +271,7 @@ def _make_request(
     method: Optional[str],
     min_mass: Optional[float],
     keep_alive: Any,
+    expect_digest: Any,
 ) -> DecisionRequest:
     """Return the request for the arguments of a verb, without a state.
 
@@ -274,6 +285,7 @@ def _make_request(
         method=check_method(method),
         min_mass=check_mass(0.5 if min_mass is None else min_mass),
         keep_alive=_seconds(keep_alive),
+        expect_digest=None if expect_digest is None else expected_digest(expect_digest),
     )
 
 
@@ -366,5 +378,6 @@ def _failed(
         model=error.model or request.model or "",
         provider=error.provider or provider.name,
         endpoint=error.endpoint,
+        request_id=error.request_id,
         error=error,
     )

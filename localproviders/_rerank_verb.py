@@ -196,5 +196,6 @@ def facts_of(ranking: Ranking) -> Mapping[str, Any]:
     return {
         "prompt_tokens": ranking.usage.prompt_tokens,
         "served_model": ranking.model,
+        "digest": ranking.digest,
         "attempts": ranking.attempts,
     }

@@ -33,6 +33,7 @@ class ErrorFacts(TypedDict, total=False):
     status: Optional[int]
     partial: str
     server_message: Optional[str]
+    request_id: Optional[str]
 
 
 class ProviderError(Exception):
@@ -53,6 +54,7 @@ class ProviderError(Exception):
         partial: The text that the model wrote before the call failed; empty if there is none.
         server_message: The server's own error text, at most 2,000 characters, or None. It is not
             escaped and may contain control characters, so print its ``repr``.
+        request_id: Id of the request in the server's log, from a header of its response, or None.
         embedded: After a failed call of `embed`, the packed vector of each text that was embedded
             before the failure, by the index of the text. Empty for other calls. No message
             contains it.
@@ -80,6 +82,7 @@ class ProviderError(Exception):
         status: Optional[int] = None,
         partial: str = "",
         server_message: Optional[str] = None,
+        request_id: Optional[str] = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -92,6 +95,7 @@ class ProviderError(Exception):
         self.status = status
         self.partial = partial
         self.server_message: Optional[str] = server_message and server_message[:_SERVER_TEXT_LIMIT]
+        self.request_id = request_id
 
     if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
         __getattr__ = name_other_attribute
@@ -119,7 +123,7 @@ class ProviderError(Exception):
         return f"**{type(self).__name__}**: {in_markdown(str(self), 2_000)}"
 
     def add_context(self, **facts: Optional[str]) -> None:
-        """Set attributes (provider, model, endpoint, partial) that have no value yet."""
+        """Set attributes (such as provider, model or partial) that have no value yet."""
         for name, value in facts.items():
             if value and not getattr(self, name):
                 setattr(self, name, value)
@@ -443,14 +447,15 @@ class ContextOverflowError(ModelError):
 
 
 class WrongModelError(ModelError):
-    """The server answered with another model than the requested one.
+    """The server answered with another model than the requested one, or would do so.
 
-    The argument ``allow_other_model=True`` of the call prevents this error. Not retryable. The
-    exit code is 8.
+    The argument ``allow_other_model=True`` of the call prevents this error. It does not prevent the
+    error of a call with `expect_digest`, which is raised before the prompt is sent: the model of
+    that name has another digest. Not retryable. The exit code is 8.
 
     Attributes:
-        requested: Name of the requested model.
-        served: Name of the model that answered.
+        requested: Name of the requested model; or its expected digest, as far as the call names it.
+        served: Name of the model that answered; or the digest of the model that would answer.
     """
 
     def __init__(

@@ -398,6 +398,7 @@ class ModelProvider(ABC):
         keep_alive: Union[float, str, None] = None,
         batch_size: int = BATCH_SIZE,
         batch_characters: int = BATCH_CHARACTERS,
+        expect_digest: Optional[str] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> EmbeddingResponse:
@@ -419,6 +420,7 @@ class ModelProvider(ABC):
                 ``"10m"``.
             batch_size: Maximum number of texts in one request.
             batch_characters: Maximum number of characters in one request.
+            expect_digest: First digits of the digest that the model must have, at least 12.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The total limit applies to the complete call, and the other limits to each
                 batch.
@@ -607,6 +609,10 @@ class ModelProvider(ABC):
         del messages, system
         request = chat_request(*sealed.cell_contents, model=model, tools=tools, verb="count_tokens")
         return self._count(request, timeout, cancel)
+
+    def _slots(self, info: ModelInfo) -> Optional[int]:
+        """Return how many requests the server works on at once for a model; None if unknown."""
+        return None
 
     def _count(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]

@@ -102,6 +102,7 @@ class CallEvent(Record):
             none. None on other events.
         served_model: On ``finished``, the name of the model that answered, as the server reported
             it. None on other events.
+        digest: On ``finished``, the digest of this model, if it is known. None on other events.
         attempts: Number of times that the request was sent so far.
         wait_s: On ``retried``, seconds until the next attempt. None on other events.
         error: On ``retried``, ``fell_back`` and ``failed``, the class name of the error. None on
@@ -131,6 +132,7 @@ class CallEvent(Record):
     context_length: Optional[int] = None
     finish_reason: Optional[str] = None
     served_model: Optional[str] = None
+    digest: Optional[str] = None
     attempts: int = 1
     wait_s: Optional[float] = None
     error: Optional[str] = None
@@ -217,6 +219,7 @@ class Span:
                 completion_tokens=response.usage.completion_tokens,
                 finish_reason=response.finish_reason,
                 served_model=response.model,
+                digest=response.digest,
                 attempts=response.attempts,
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from math import log
 from typing import (
     Any,
@@ -42,6 +43,7 @@ from localproviders.errors import (
     UnsupportedError,
 )
 from localproviders.types.messages import Tool, ToolCall
+from localproviders.types.models import ModelInfo
 from localproviders.types.responses import ServerTimings, TokenLogprob, Usage
 
 #: The vector of one text, or the error of that text.
@@ -72,6 +74,21 @@ def unexpected(what: str) -> NoReturn:
         f"the response has no {what}",
         hint="check that the right kind of server listens at this address",
     )
+
+
+def tell_apart(models: Iterable[ModelInfo]) -> List[ModelInfo]:
+    """Return the models, where each whose name is in the list more than once has a runner.
+
+    If the server names no program for such a model, the format of its files takes the place.
+    """
+    found = list(models)
+    times = Counter(info.name for info in found)
+    return [
+        info.replace(runner=info.capabilities.format)
+        if times[info.name] > 1 and info.runner is None
+        else info
+        for info in found
+    ]
 
 
 def checked(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:

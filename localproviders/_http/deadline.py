@@ -139,6 +139,8 @@ class Call:
         self.sent_at: Optional[float] = None
         #: Number of other names that the server has used for the requested model.
         self.other_names = 0
+        #: Id of the last request in the server's log, if its response has one.
+        self.request_id: Optional[str] = None
         #: Called by `cancel` after the sockets are shut down, to end a wait that uses no socket.
         self.on_cancel: Optional[Callable[[], None]] = None
         self.token = cancel
@@ -391,7 +393,7 @@ def total_ended(call: Call, error: LimitError) -> ProviderError:
     this request.
     """
     complete = stopped(Stop("total_s", call.limits.total_s), call)
-    for name in ("provider", "model", "endpoint", "partial"):
+    for name in ("provider", "model", "endpoint", "partial", "request_id"):
         complete.add_context(**{name: getattr(error, name)})
     return complete
 

@@ -196,9 +196,15 @@ class Summary:
         return self.split or (self.thinking.so_far, self.text.so_far)
 
     def response(
-        self, *, provider: str, model: str, warnings: Tuple[str, ...]
+        self, *, model: str, warnings: Tuple[str, ...], **facts: Any
     ) -> CompletionResponse:
-        """Return the complete response."""
+        """Return the complete response.
+
+        Args:
+            model: Name of the requested model.
+            warnings: Warnings for the caller.
+            **facts: Further fields: provider, endpoint, digest and request id.
+        """
         self.text.fold(max_pieces=0)
         thinking, text = self.words
         return CompletionResponse(
@@ -207,7 +213,7 @@ class Summary:
             thinking_inferred=self.thinking_inferred,
             tool_calls=tuple(self.tool_calls),
             model=self.model or model,
-            provider=provider,
+            **facts,
             finish_reason=self.finish_reason,
             usage=self.usage or Usage(),
             timings=Timings(first_token_s=self.first_token_s, total_s=self.total_s),

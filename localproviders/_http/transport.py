@@ -27,6 +27,7 @@ from localproviders._http.bodies import parse_body
 from localproviders._http.deadline import EXPLAINING, Call
 from localproviders._http.framing import SHALLOW, decode, looks_cut, parse_json
 from localproviders._http.halves import find_lone_half, joined
+from localproviders._http.request_ids import find_request_id
 from localproviders._http.retry import Attempts, cut_off
 from localproviders._http.upload import Upload
 from localproviders._interrupts import is_injected
@@ -208,9 +209,11 @@ class Transport:
         url, headers = self._base_url + path, self._headers(body, accept)
         call.fresh = False
         while True:
+            call.request_id = None
             try:
                 session = self._current_session()
                 answer = session.send(method, url, headers=headers, body=body, call=call)
+                call.request_id = self._request_id(answer)
                 if not 200 <= answer.status < 300:
                     self._refuse(answer)
                 answer.attempts = attempts.number
@@ -319,13 +322,16 @@ class Transport:
     def _hide(self, error: ProviderError, texts: Iterable[str]) -> None:
         """Remove prompt, key and passwords from the texts of an error."""
         # Searching for all texts takes long, and only a message from the server can quote them.
-        prompts = list(texts) if error.server_message else ()
+        prompts = list(texts) if error.server_message or error.request_id else ()
         for name in _SERVER_TEXTS:
             # `getattr` would load the table of other clients' names, for a text that is not there.
             text = Unseen(vars(error).get(name) or "")
             if text:
                 setattr(error, name, self._scrub(without_prompt(text, prompts)))
         error.args = (error.message,)
+        found = Unseen(error.request_id or "")
+        if without_prompt(found, prompts) != found:
+            error.request_id = None
 
     def _scrub(self, text: str, *, only_keys: bool = False) -> str:
         """Return text from a server without keys, passwords, and the caller's headers."""
@@ -389,8 +395,14 @@ class Transport:
         # the class of the error. So `_hide` redacts these values later.
         text = Unseen(self._scrub(_error_text(answer), only_keys=True))
         error = self._explain(answer.status, text, answer.headers)
+        error.request_id = answer.call.request_id
         self._hide(error, ())
         return error
+
+    def _request_id(self, answer: Answer) -> Optional[str]:
+        """Return the id of a request in the server's log; None also if it contains a secret."""
+        found = find_request_id(answer.headers)
+        return found if found is None or self._scrub(found) == found else None
 
     def _current_session(self) -> Session:
         """Return the session of this process, and make it if necessary."""

@@ -185,6 +185,7 @@ class CallRunner:
         texts: Iterable[str] = (),
     ) -> ProviderError:
         """Send the ``failed`` event, and return the error with its context."""
+        error.add_context(request_id=call.request_id)
         error = self.transport.finish_error(error, texts)
         error.add_context(model=model)
         self._on_failure(error, call)
@@ -254,6 +255,7 @@ class Completion:
         call: The deadline and cancellation state of the call.
         span: The telemetry span of the call.
         sending: The request as it was sent.
+        digest: Digest of the requested model, if it is known.
     """
 
     def __init__(
@@ -265,6 +267,7 @@ class Completion:
         call: Call,
         span: Span,
         sending: Resent,
+        digest: Optional[str] = None,
     ) -> None:
         self._checks = checks
         self.sending = sending
@@ -274,6 +277,7 @@ class Completion:
         self.warnings = warnings
         self.call = call
         self.span = span
+        self.digest = digest
 
     def inspect(self, chunk: CompletionChunk) -> None:
         """Check a chunk before the caller gets it.

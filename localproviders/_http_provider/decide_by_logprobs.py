@@ -351,6 +351,7 @@ class _LabelDecisions:
         if not response.logprobs:
             raise CapabilityError(f"{name} returned no log-probabilities", hint=_OTHER_WAYS)
         self._responses.append(response)
+        self._call.request_id = response.request_id
         return read_labels(response.logprobs, labels), response
 
     def _send(self, request: CompletionRequest) -> CompletionResponse:

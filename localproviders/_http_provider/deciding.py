@@ -78,8 +78,8 @@ class DecidingHTTPProvider(SendingProvider, LabellingProvider, Protocol):
         """Return the model of the request, or else the model of the provider."""
         ...
 
-    def _check_locality(self, model: str, call: Call) -> None:
-        """Check that the locality allows sending the prompt to this model."""
+    def _check_before(self, model: str, expect_digest: Optional[str], call: Call) -> Optional[str]:
+        """Check a model before the state is sent to it; return its digest if it is known."""
 
     def _check_chunk(
         self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
@@ -168,13 +168,15 @@ class Deciding:
     def _decisions(
         self, provider: DecidingHTTPProvider, request: DecisionRequest, model: str, call: Call
     ) -> Decisions:
-        provider._check_locality(model, call)
+        digest = provider._check_before(model, request.expect_digest, call)
         found = self._decided(provider, request, model, call)
         _check_masses(found, request.min_mass)
         return Decisions(
             model=found.model or model,
             provider=provider.name,
             endpoint=provider.settings.endpoint.url,
+            digest=digest,
+            request_id=call.request_id,
             answers=found.answers,
             usage=found.usage,
             timings=Timings(total_s=call.elapsed_s),
@@ -330,6 +332,7 @@ def _facts(done: Decisions) -> Mapping[str, Any]:
         "prompt_tokens": done.usage.prompt_tokens,
         "completion_tokens": done.usage.completion_tokens,
         "served_model": done.model,
+        "digest": done.digest,
         "attempts": done.attempts,
     }
 

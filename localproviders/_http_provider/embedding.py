@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import Counter
+from functools import partial
 from math import isfinite
 from typing import (
     Any,
@@ -15,6 +16,7 @@ from typing import (
     List,
     Mapping,
     Optional,
+    Protocol,
     Sequence,
     Tuple,
     Type,
@@ -24,7 +26,10 @@ from typing import (
 from localproviders._dialect.common import Row, Vectors, check_vectors
 from localproviders._http.bodies import pack as pack_floats
 from localproviders._http.deadline import Call
+from localproviders._http.transport import Transport
+from localproviders._http_provider.sending import OwnField, Sending
 from localproviders._record import Record
+from localproviders._refusals import Refusals
 from localproviders.errors import (
     ContextOverflowError,
     EmbeddingError,
@@ -33,11 +38,9 @@ from localproviders.errors import (
     ServerError,
     UnsupportedError,
 )
-from localproviders.types.requests import EmbeddingRequest
+from localproviders.settings import Settings
+from localproviders.types.requests import EmbeddingRequest, texts_of
 from localproviders.types.responses import EmbeddingResponse, ServerTimings, Timings, Usage
-
-#: Sends one batch; returns its vectors, and the number of times that it was sent.
-Send = Callable[[EmbeddingRequest, Call], Tuple[Vectors, int]]
 
 # Errors that a single text of a batch may cause. Classes that derive from these are not included:
 # a busy server, or a response that is not JSON, has nothing to do with the texts.
@@ -138,15 +141,15 @@ class Embedding:
     vectors.
 
     Args:
+        provider: The provider of the call.
         request: The request with all texts.
-        provider: Name of the provider, for the response.
-        send: Sends one batch.
+        model: Name of the model.
     """
 
-    def __init__(self, request: EmbeddingRequest, provider: str, send: Send) -> None:
-        self._request = request
+    def __init__(self, provider: EmbeddingProvider, request: EmbeddingRequest, model: str) -> None:
         self._provider = provider
-        self._send = send
+        self._request = request
+        self._requested_model = model
         self._call: Call  # set by `run`
         self._halves: List[Tuple[int, int]] = []
         self._vectors: List[Optional[array[float]]] = [None] * len(request.texts)
@@ -171,6 +174,8 @@ class Embedding:
         """
         try:
             self._call = call
+            expected = self._request.expect_digest
+            digest = self._provider._check_before(self._requested_model, expected, call)
             for start, stop in self._batches():
                 error = self._send_batch(start, stop)
                 if error is not None:
@@ -184,7 +189,10 @@ class Embedding:
         return EmbeddingResponse(
             vectors=tuple(vector for vector in self._vectors if vector is not None),
             model=self._model,
-            provider=self._provider,
+            provider=self._provider.name,
+            endpoint=self._provider._address,
+            digest=digest,
+            request_id=call.request_id,
             truncation=next(iter(self._truncation)) if len(self._truncation) == 1 else "unknown",
             usage=self._usage or Usage(),
             timings=Timings(total_s=call.elapsed_s),
@@ -221,7 +229,7 @@ class Embedding:
         """Send a batch and store its vectors; return its error if a text may have caused it."""
         try:
             batch = self._request.replace(texts=self._request.texts[start:stop])
-            found, attempts = self._send(batch, self._call)
+            found, attempts = _send(self._provider, self._requested_model, batch, self._call)
             check_vectors(len(found.rows), stop - start)
         except ProviderError as error:
             if not may_concern_one_text(error):
@@ -343,10 +351,99 @@ def sum_fields(sum_: Optional[_Numbers], more: _Numbers) -> _Numbers:
     )
 
 
+class EmbeddingProvider(Protocol):
+    """The members of a provider over HTTP that this module uses."""
+
+    _embed_unsupported: Mapping[str, str]
+    _transport: Transport
+    _address: str
+    settings: Settings
+    _accept: str
+
+    @property
+    def name(self) -> str:
+        """Name of the provider."""
+        ...
+
+    @property
+    def _refused(self) -> Refusals:
+        """The fields and schemas that the server refuses (`Refusals`)."""
+        ...
+
+    def _own_fields(self, path: str) -> Sequence[OwnField]:
+        """Return the fields that this package adds to requests to a path, and can leave out."""
+        ...
+
+    def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
+        """Reload a model that was evicted from memory, and return a warning; else return None."""
+        ...
+
+    def _check_before(self, model: str, expect_digest: Optional[str], call: Call) -> Optional[str]:
+        """Check a model before a text is sent to it; return its digest if it is known."""
+        ...
+
+    def _check_locality(self, model: str, call: Call) -> None:
+        """Check that the locality allows sending a text to this model."""
+        ...
+
+    def _embed_exchange(
+        self, batch: EmbeddingRequest, model: str, call: Call
+    ) -> Tuple[str, Mapping[str, Any], Callable[[Any], Vectors]]:
+        """Return path, JSON and reader of the embedding request for a batch of texts."""
+        ...
+
+    def _embed_otherwise(
+        self, error: ProviderError, batch: EmbeddingRequest, model: str, call: Call
+    ) -> Optional[Tuple[Vectors, int]]:
+        """Embed the batch by another route of the server; return None if there is none."""
+        ...
+
+
+def _send(
+    provider: EmbeddingProvider, model: str, batch: EmbeddingRequest, call: Call
+) -> Tuple[Vectors, int]:
+    """Send one batch, and return its vectors and the number of attempts."""
+    transport = provider._transport
+    try:
+        provider._check_locality(model, call)
+        sending = Sending(provider, model, call, partial(provider._embed_exchange, batch, model))
+        while True:
+            try:
+                path, body, _, read = sending.prepare()
+                answer = transport.open(
+                    "POST", path, call=call, body=body, attempts=sending.attempts
+                )
+                found = read(transport.parse(answer, packs=True))
+                warnings = (*found.warnings, *sending.accepted())
+                return found._replace(warnings=warnings), answer.attempts
+            except ProviderError as error:
+                other = provider._embed_otherwise(error, batch, model, call)
+                if other is not None:
+                    return other
+                sending.recover(error)
+    except ProviderError as error:
+        error.add_context(request_id=call.request_id)
+        raise _failed(provider, error, batch, model) from error.__cause__
+
+
+def _failed(
+    provider: EmbeddingProvider, error: ProviderError, batch: EmbeddingRequest, model: str
+) -> ProviderError:
+    """Return the error of a batch with its context, and without the texts of the batch."""
+    can_cut = "truncate" not in provider._embed_unsupported
+    if isinstance(error, ContextOverflowError) and can_cut:
+        error.hint = "shorten the text, or let the server cut it with truncate=True"
+    # The server can quote only texts of this batch. Searching for all texts of the call would
+    # take long.
+    provider._transport.finish_error(error, texts_of(batch)).add_context(model=model)
+    return error
+
+
 def facts_of(response: EmbeddingResponse) -> Mapping[str, Any]:
     """Return the facts of the ``finished`` event of a call of `embed`."""
     return {
         "prompt_tokens": response.usage.prompt_tokens,
         "served_model": response.model,
+        "digest": response.digest,
         "attempts": response.attempts,
     }

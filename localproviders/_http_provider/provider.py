@@ -53,7 +53,6 @@ from localproviders._token_estimate import Calibration
 from localproviders.errors import (
     CapabilityError,
     ConfigurationError,
-    ContextOverflowError,
     ModelError,
     ModelNotFoundError,
     ProviderError,
@@ -149,6 +148,7 @@ class HTTPProvider(ModelProvider):
         self.settings = settings
         self._runner = CallRunner(settings, self._explain, self._handle_failure)
         self._transport = self._runner.transport
+        self._address = settings.endpoint.url
         self._abilities = CapabilityCheck()
         self._calibration = Calibration()
         self._windows = ContextWindowCheck(self._calibration)
@@ -209,6 +209,33 @@ class HTTPProvider(ModelProvider):
         Raises:
             LocalityError: The model runs outside the allowed locality.
         """
+
+    def _check_digest(self, model: str, expected: str, call: Call) -> None:
+        """Ask the server for the digest of a model, and check that it begins with these digits.
+
+        By default, the server tells no digest.
+
+        Raises:
+            WrongModelError: The model has another digest.
+            UnsupportedError: The server tells no digest.
+        """
+        hint = "leave it out: only Ollama tells digests"
+        raise UnsupportedError(f"{self.name} does not support expect_digest", hint=hint)
+
+    def _digest_of(self, model: str) -> Optional[str]:
+        """Return the digest of a model from a list that was read lately; None if it is unknown."""
+        return None
+
+    def _check_before(self, model: str, expect_digest: Optional[str], call: Call) -> Optional[str]:
+        """Check a model before a prompt is sent to it; return its digest if it is known.
+
+        Raises:
+            ProviderError: The locality does not allow the model, or it has another digest.
+        """
+        if expect_digest is not None:
+            self._check_digest(model, expect_digest, call)
+        self._check_locality(model, call)
+        return self._digest_of(model)
 
     def _count_exactly(
         self,
@@ -377,7 +404,7 @@ class HTTPProvider(ModelProvider):
             span: The telemetry span.
         """
         try:
-            self._check_locality(model, call)
+            digest = self._check_before(model, request.expect_digest, call)
             self._check_capabilities(request, model, call)
             optional = () if request.strict else self._optional_fields()
             sending = Sending(self, model, call, make_request, request.extra_body, optional)
@@ -392,7 +419,7 @@ class HTTPProvider(ModelProvider):
                     sending.recover(error)
             warnings += sending.accepted()
             decoder = make_decoder(self.settings, self._accept, answer.content_type, parser)
-            owner = Completion(self, request, model, warnings, call, span, sending)
+            owner = Completion(self, request, model, warnings, call, span, sending, digest)
             return Stream(
                 answer, decoder, parser, max_bytes=self.settings.max_body_bytes, owner=owner
             )
@@ -447,7 +474,15 @@ class HTTPProvider(ModelProvider):
         on_loss = completion.span.overflowed
         lost = self._windows.check(completion.request, model, usage, ask=ask, on_loss=on_loss)
         warnings = (*completion.warnings, *lost)
-        response = summary.response(provider=self.name, model=model, warnings=warnings)
+        is_other = summary.model is not None and not self._is_same(summary.model, model)
+        response = summary.response(
+            provider=self.name,
+            model=model,
+            warnings=warnings,
+            endpoint=self._address,
+            digest=None if is_other else completion.digest,
+            request_id=completion.call.request_id,
+        )
         noticed = tuple(thinking_warnings(completion.request, response))
         if noticed:
             response = response.replace(warnings=(*response.warnings, *noticed))
@@ -508,6 +543,7 @@ class HTTPProvider(ModelProvider):
         keep_alive: Union[float, str, None] = None,
         batch_size: int = BATCH_SIZE,
         batch_characters: int = BATCH_CHARACTERS,
+        expect_digest: Optional[str] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
@@ -526,12 +562,12 @@ class HTTPProvider(ModelProvider):
             keep_alive=keep_alive,
             batch_size=batch_size,
             batch_characters=batch_characters,
+            expect_digest=expect_digest,
         )
         self._check_embedding(request)
         chosen = self._choose_model(request.model, timeout, cancel)
-        send = partial(self._embed, model=chosen)
         return self._runner.run(
-            embedding.Embedding(request, self.name, send).run,
+            embedding.Embedding(self, request, chosen).run,
             operation="embed",
             model=chosen,
             task="embedding",
@@ -540,46 +576,11 @@ class HTTPProvider(ModelProvider):
             cancel=cancel,
         )
 
-    def _embed(self, batch: EmbeddingRequest, call: Call, model: str) -> Tuple[Vectors, int]:
-        """Send one batch, and return its vectors and the number of attempts."""
-        try:
-            self._check_locality(model, call)
-            make = partial(self._embed_exchange, batch, model)
-            sending = Sending(self, model, call, make)
-            while True:
-                try:
-                    path, body, _, read = sending.prepare()
-                    answer = self._transport.open(
-                        "POST", path, call=call, body=body, attempts=sending.attempts
-                    )
-                    found = read(self._transport.parse(answer, packs=True))
-                    warnings = (*found.warnings, *sending.accepted())
-                    return found._replace(warnings=warnings), answer.attempts
-                except ProviderError as error:
-                    other = self._embed_otherwise(error, batch, model, call)
-                    if other is not None:
-                        return other
-                    sending.recover(error)
-        except ProviderError as error:
-            raise self._embed_failed(error, batch, model) from error.__cause__
-
     def _embed_otherwise(
         self, error: ProviderError, batch: EmbeddingRequest, model: str, call: Call
     ) -> Optional[Tuple[Vectors, int]]:
         """Embed the batch by another route of the server; return None if there is none."""
         return None
-
-    def _embed_failed(
-        self, error: ProviderError, batch: EmbeddingRequest, model: str
-    ) -> ProviderError:
-        """Return the error of a batch with its context, and without the texts of the batch."""
-        can_cut = "truncate" not in self._embed_unsupported
-        if isinstance(error, ContextOverflowError) and can_cut:
-            error.hint = "shorten the text, or let the server cut it with truncate=True"
-        # The server can quote only texts of this batch. Searching for all texts of the call would
-        # take long.
-        self._transport.finish_error(error, texts_of(batch)).add_context(model=model)
-        return error
 
     def _check_embedding(self, request: EmbeddingRequest) -> None:
         """Raise `UnsupportedError` if the request has a field that the server does not support."""

@@ -400,7 +400,7 @@ class Config(Record):
             key is not set.
         model: The model, the alias or ``server/model`` for requests that name no model.
         strategy: The rule that chooses a server if several have the model: ``first``,
-            ``loaded``, ``largest`` or ``smallest``.
+            ``loaded``, ``largest``, ``smallest`` or ``balanced``.
         locality: Where prompts may go.
         limits: Time limits.
         retry: Number of attempts, and the waits between them.

@@ -314,7 +314,7 @@ def error_parts(error: ValueError) -> Tuple[str, Optional[str]]:
     return str(error), None
 
 
-STRATEGIES = ("first", "loaded", "largest", "smallest")
+STRATEGIES = ("first", "loaded", "largest", "smallest", "balanced")
 #: The part of a path that represents a name chosen by the user.
 ANY = "NAME"
 PREFIX = "LOCALPROVIDERS_"

@@ -6,7 +6,7 @@ from types import CellType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from localproviders._address import parse_endpoint
-from localproviders._dialect.common import Vectors
+from localproviders._dialect.common import Vectors, tell_apart
 from localproviders._dialect.error_answers import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
@@ -20,6 +20,7 @@ from localproviders.lmstudio.wire.errors import NOT_IN_CATALOG, NOT_IN_MEMORY, R
 from localproviders.lmstudio.wire.models import (
     configuration,
     is_possible_ttl,
+    parallel_of,
     same_entry,
     ttl_payload,
 )
@@ -246,7 +247,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
                 models.
         """
         entries = self._catalog.list_entries(timeout, cancel)
-        return self._abilities.learn(ListOf(entry.info for entry in entries))
+        return self._abilities.learn(ListOf(tell_apart(entry.info for entry in entries)))
 
     @exact_keywords
     def supports_model(
@@ -700,6 +701,9 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     def _window(self, model: str, call: Call) -> Optional[int]:
         return self._memory.window(model, call)
+
+    def _slots(self, info: ModelInfo) -> Optional[int]:
+        return parallel_of(info)
 
     def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
         # Without a memory object, this provider has never loaded a model.

@@ -10,6 +10,7 @@ from localproviders._did_you_mean import did_you_mean
 from localproviders._signatures import exact_keywords
 from localproviders.config import Config, Origin
 from localproviders.errors import ConfigurationError
+from localproviders.local.balance import Balancer
 from localproviders.local.failover import LOOKUP_S, SEEN_S, FailoverCall
 from localproviders.local.servers import (
     STRATEGIES,
@@ -108,6 +109,7 @@ class LocalProviderBase(ModelProvider):
         self._listeners: Tuple[Listener, ...] = listeners
         self._make_breaker = make_breaker
         self._needs = self._arguments["needs"]
+        self._balancer = Balancer()
         self._config = self._own_config = config and limit_locality(config, locality)
         self._has_given_servers = self._arguments["providers"] is not None
         self._servers: Optional[List[Server]] = None
@@ -292,7 +294,8 @@ class LocalProviderBase(ModelProvider):
         if timeout is None and total_s is not None:
             limits = limits.replace(total_s=total_s)
         server_timeout = timeout if timeout is not None else self._timeout
-        return FailoverCall(
+        is_shared = self._strategy == "balanced" and operation not in _ABOUT_MODELS
+        run = FailoverCall(
             self.name,
             operation,
             limits,
@@ -303,7 +306,10 @@ class LocalProviderBase(ModelProvider):
             on_failure=self._search_again,
             guard=Guard(narrowed_keys(self._effective_config), self.locality),
             aliases=self._aliases,
+            balancer=self._balancer if is_shared else None,
         )
+        run.keeps_tiers = self._has_project_order
+        return run
 
     def _routes(self, model: str, run: FailoverCall, config_key: str = "") -> List[Route]:
         """Return the servers to try for a model, in order.
@@ -348,9 +354,14 @@ class LocalProviderBase(ModelProvider):
 
     def _order(self, routes: List[Route]) -> List[Route]:
         """Return the routes; if a project's file chose the order, wider localities come last."""
-        if not (self._is_sorted_by_project or is_untrusted(self._effective_config, "fallback")):
+        if not self._has_project_order:
             return routes
         return sorted(routes, key=lambda route: is_wider(route.server, self.locality))
+
+    @property
+    def _has_project_order(self) -> bool:
+        fallback = is_untrusted(self._effective_config, "fallback")
+        return fallback or self._is_sorted_by_project
 
     @property
     def _is_sorted_by_project(self) -> bool:
@@ -365,7 +376,7 @@ class LocalProviderBase(ModelProvider):
         if model:
             is_configured = not requested and not self._arguments["model"]
             return self._routes(model, run, "model" if is_configured else "")
-        if not self._needs and self._strategy == "first":
+        if not self._needs and self._strategy in ("first", "balanced"):
             names = ", ".join(self._model_names(run)) or "none"
             raise ConfigurationError(
                 "no model was named",
@@ -410,6 +421,8 @@ class LocalProviderBase(ModelProvider):
 
 
 _EMPTY_CONFIG = Config()
+# The methods whose requests the strategy `balanced` does not share: the first server gets them.
+_ABOUT_MODELS = frozenset((ModelProvider.model_info.__name__, "load", "pull"))
 _ALIASES_HINT = 'write {"fast": ("ollama/llama3.2", "lmstudio/qwen/qwen3-4b")}'
 
 

@@ -20,10 +20,12 @@ from localproviders.errors import (
     ModelNotFoundError,
     ProviderError,
     RequestRejectedError,
+    StreamInterruptedError,
     UnreachableError,
     UnsupportedError,
 )
 from localproviders.local import errors
+from localproviders.local.balance import Balancer, Lease, beginnings_of
 from localproviders.local.servers import (
     STRATEGIES,
     Aliases,
@@ -31,6 +33,7 @@ from localproviders.local.servers import (
     Route,
     Server,
     causes_of,
+    is_wider,
     rule_of,
 )
 from localproviders.ollama.names import is_cloud
@@ -39,6 +42,7 @@ from localproviders.types.decisions import Decisions
 from localproviders.types.limits import CancelToken, Limits
 from localproviders.types.models import ModelInfo
 from localproviders.types.rankings import Ranking
+from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import CompletionResponse, EmbeddingResponse, ServerAttempt
 
 T = TypeVar("T")
@@ -68,9 +72,14 @@ class FailoverCall:
         on_failure: Function that is called if no server could answer.
         guard: Restriction on servers, because of an untrusted project file.
         aliases: The aliases, which an error about a missing model names.
+        balancer: Chooses among servers with the same model; None keeps their order.
 
     Attributes:
         begun: Whether a response has begun. No other server is tried after that.
+        is_collected: Whether the caller gets nothing of a response before its end. With a balancer,
+            a connection that is cut then does not end the call.
+        beginnings: The beginnings of the prompt, for the balancer.
+        keeps_tiers: Whether the balancer must not prefer a server with a wider locality.
     """
 
     def __init__(
@@ -86,8 +95,12 @@ class FailoverCall:
         on_failure: Callable[[], None] = lambda: None,
         guard: Guard,
         aliases: Aliases = MappingProxyType({}),
+        balancer: Optional[Balancer] = None,
     ) -> None:
         self.begun = False
+        self.is_collected = False
+        self.beginnings: Sequence[bytes] = ()
+        self.keeps_tiers = False
         self.call: Call = Call(limits, cancel)
         self._name = name
         self._operation = operation
@@ -106,12 +119,15 @@ class FailoverCall:
         #: Failures that have not been reported to the listeners yet.
         self._unreported: List[Tuple[Route, ProviderError]] = []
         self._unreachable: List[Server] = []
+        self.balancer = balancer
+        self._lease: Optional[Lease] = None
 
     def __enter__(self) -> FailoverCall:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.call.finish()
+        self._end_lease()
 
     # --- running work on servers --------------------------------------------------------------
 
@@ -188,6 +204,11 @@ class FailoverCall:
         """
         if strategy == "first":
             return list(routes)
+        if strategy == "balanced":
+            # Without this, each call would ask all other servers for the model, too.
+            now = time.monotonic()
+            having = [r for r in routes if r.server.lacking.get(r.model, 0.0) <= now]
+            routes = having or routes
         found, rest = [], []
         for route in routes:
             if route.server in self._unreachable:
@@ -298,10 +319,19 @@ class FailoverCall:
             self._count_failure(route, error)
         if not isinstance(error, UnsupportedError):
             route.server.seen.pop(route.model, None)
-        if self.begun or error.partial or error.embedded or not rule.next or self._is_over:
+        if self._may_start_again(error):
+            self.begun = False
+        elif self.begun or error.partial or error.embedded:
+            return False
+        if not rule.next or self._is_over:
             return False
         self._note(route, error)
         return True
+
+    def _may_start_again(self, error: ProviderError) -> bool:
+        """Return whether a response that was cut may be requested from another server."""
+        was_cut = isinstance(error, StreamInterruptedError) and error.retryable
+        return was_cut and self.is_collected and self.balancer is not None
 
     def _record(self, route: Route, error: ProviderError) -> None:
         """Record an error of a server after which the call continues."""
@@ -349,7 +379,10 @@ class FailoverCall:
         return self.call.elapsed_s >= self.call.limits.total_s
 
     def _in_order(self, routes: Sequence[Route]) -> Iterator[Route]:
-        for route in routes:
+        waiting = list(routes)
+        while waiting:
+            route = self._next(waiting)
+            waiting.remove(route)
             if route.server.breaker.is_open:
                 self._skipped.append(route)
             else:
@@ -357,6 +390,37 @@ class FailoverCall:
         # If no other server answered, try the skipped ones: they may work again.
         while self._skipped:
             yield self._skipped.pop(0)
+
+    def _next(self, waiting: Sequence[Route]) -> Route:
+        """Return the route to try next: the first, or the balancer's choice among its equals."""
+        first = waiting[0]
+        if self.balancer is None or first.server.breaker.is_open:
+            return first
+        equals = [
+            route
+            for route in waiting
+            if route.model == first.model
+            and not route.server.breaker.is_open
+            and not (self.keeps_tiers and is_wider(route.server, self._guard.locality))
+        ]
+        self._end_lease()
+        route, self._lease = self.balancer.choose(equals or [first], self.beginnings)
+        return route
+
+    def set_prompt(self, request: CompletionRequest) -> None:
+        """Tell the balancer how the prompt of this call begins."""
+        if self.balancer is not None:
+            self.beginnings = beginnings_of(request)
+
+    def take_lease(self) -> Optional[Lease]:
+        """Return the request in flight, which from now on does not end with this call."""
+        lease, self._lease = self._lease, None
+        return lease
+
+    def _end_lease(self) -> None:
+        lease = self.take_lease()
+        if lease is not None:
+            lease.end()
 
     def _may_ask(self, route: Route) -> bool:
         """Return whether a server may get the request; record the reason if it may not."""
@@ -393,6 +457,8 @@ class FailoverCall:
         except ProviderError as error:
             if isinstance(error, CancelledError) or self._is_over:
                 raise self.with_overall_limit(error) from error.__cause__
+            if isinstance(error, ModelNotFoundError):
+                route.server.lacking[route.model] = time.monotonic() + SEEN_S
             self._record(route, error)
             return None
         lacking = [need for need in self._needs if not getattr(info.capabilities, need)]
@@ -472,6 +538,7 @@ class _HandedOn:
         self._owner = owner
         self._route = route
         self._run = run
+        self._lease = run.take_lease()
         # Called for each chunk, so it is bound directly: a method here would add a frame.
         self.inspect = owner.inspect
         self.reopen = owner.reopen
@@ -479,16 +546,24 @@ class _HandedOn:
 
     def conclude(self, summary: Summary) -> CompletionResponse:
         """Return the final response, with the servers that were tried before."""
+        self._end()
         response = self._owner.conclude(summary)
         self._route.server.breaker.succeeded()
         return with_attempts(response, self._run)
 
     def explain(self, error: ProviderError) -> ProviderError:
         """Return the error, with the servers that were tried before."""
+        self._end()
         error = self._owner.explain(error)
         self._run.record_failure(self._route, error)
         return self._run.with_overall_limit(error)
 
     def abandon(self, error: BaseException) -> None:
         """Record that the stream ended without a response and without a provider's error."""
+        self._end()
         self._owner.abandon(error)
+
+    def _end(self) -> None:
+        """End the request in flight."""
+        if self._lease is not None:
+            self._lease.end()

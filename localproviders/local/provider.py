@@ -71,14 +71,16 @@ class LocalProvider(LocalProviderBase):
         providers: Providers, in order, each with a different name. None searches for servers.
         model: Model, alias or ``provider/model`` for calls without a model. None means the
             configured model. If no model is configured, `needs`, or a `strategy` other than
-            ``first``, chooses among all models. Without these, such calls raise
+            ``first`` and ``balanced``, chooses among all models. Without these, such calls raise
             `ConfigurationError`.
         aliases: Mapping from each alias to one name, or to several names in order. None means
             the configured aliases. An alias hides a model of the same name, unless the alias
             is from a project's file.
         strategy: Order of the servers that have the model. ``first``: the order of the
             providers. ``loaded``: first those with the model in memory. ``largest`` or
-            ``smallest``: by the size of the model's files. None means the configured
+            ``smallest``: by the size of the model's files. ``balanced``: each request goes to the
+            server with the fewest requests in flight for its slots (docs/local.md, "Several
+            machines"). None means the configured
             strategy, or ``first`` if none is configured.
         needs: Abilities that a model must be known to have, in calls for text. The names are
             those of `ModelCapabilities`, such as ``{"tools", "vision"}``.
@@ -150,6 +152,7 @@ class LocalProvider(LocalProviderBase):
                 "use chat() or stream() for text"
             )
         with self._run(operation, timeout, cancel, needs=self._needs) as run:
+            run.set_prompt(request)
 
             def work(route: Route, limits: Limits) -> Stream:
                 with RunningVerb(operation):
@@ -207,6 +210,8 @@ class LocalProvider(LocalProviderBase):
                 "use chat() or stream() for text"
             )
         with self._run(operation, timeout, cancel, needs=self._needs) as run:
+            run.set_prompt(request)
+            run.is_collected = True
 
             def work(route: Route, limits: Limits) -> CompletionResponse:
                 with RunningVerb(operation), route.server.provider.stream_completion(
@@ -231,6 +236,7 @@ class LocalProvider(LocalProviderBase):
         keep_alive: Union[float, str, None] = None,
         batch_size: int = BATCH_SIZE,
         batch_characters: int = BATCH_CHARACTERS,
+        expect_digest: Optional[str] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
         **unknown: Unpack[NoKeywords],
@@ -251,6 +257,7 @@ class LocalProvider(LocalProviderBase):
             keep_alive: Seconds to keep the model loaded after each batch.
             batch_size: Maximum number of texts in one request.
             batch_characters: Maximum number of characters in one request.
+            expect_digest: First digits of the digest that the model must have, at least 12.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the limits of each server. All servers together share the total.
             cancel: Token that cancels this call.
@@ -285,6 +292,7 @@ class LocalProvider(LocalProviderBase):
             keep_alive=keep_alive,
             batch_size=batch_size,
             batch_characters=batch_characters,
+            expect_digest=expect_digest,
         )
         return self._embed_all(request, timeout, cancel)
 
@@ -292,6 +300,7 @@ class LocalProvider(LocalProviderBase):
         self, request: EmbeddingRequest, timeout: Timeout, cancel: Optional[CancelToken]
     ) -> EmbeddingResponse:
         with self._run("embed", timeout, cancel) as run:
+            run.is_collected = True
 
             def work(route: Route, limits: Limits) -> EmbeddingResponse:
                 response = route.server.provider.embed(

@@ -187,6 +187,8 @@ class Server:
         breaker: Circuit breaker of the server.
         seen: Cached information about models, by requested name, each with its expiry time.
         failed_by: Keys of the configuration that may have caused its last failure.
+        lacking: Models that the server does not have, each with the time until which that is known.
+        running: The requests in flight, by process id.
     """
 
     def __init__(self, provider: ModelProvider, breaker: Breaker) -> None:
@@ -194,6 +196,8 @@ class Server:
         self.breaker = breaker
         self.seen: Dict[str, Tuple[ModelInfo, float]] = {}
         self.failed_by: FrozenSet[str] = frozenset()
+        self.lacking: Dict[str, float] = {}
+        self.running: Dict[int, List[object]] = {}
 
     @property
     def name(self) -> str:
@@ -285,6 +289,8 @@ STRATEGIES: Mapping[str, Callable[[ModelInfo], Any]] = {
     "loaded": lambda info: not info.loaded,
     "largest": lambda info: -_size(info, -1),
     "smallest": lambda info: _size(info, math.inf),
+    # Chosen when the request is sent: see `balance.Balancer`.
+    "balanced": lambda info: 0,
 }
 
 

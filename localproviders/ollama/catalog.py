@@ -15,6 +15,7 @@ from localproviders.errors import (
     ProviderError,
     UnsupportedError,
 )
+from localproviders.ollama.listed import ListedModels
 from localproviders.ollama.names import ModelDetails, display_name, listed_name, same_model
 from localproviders.ollama.wire.models import (
     merge_facts,
@@ -35,10 +36,12 @@ class Catalog:
 
     Args:
         runner: Runner of the calls.
+        listed: The digests of the models, which each list updates.
     """
 
-    def __init__(self, runner: CallRunner) -> None:
+    def __init__(self, runner: CallRunner, listed: ListedModels) -> None:
         self._runner = runner
+        self._listed = listed
         self._transport = runner.transport
         self._provider = runner.settings.name
 
@@ -129,4 +132,8 @@ class Catalog:
         return next((model for model in loaded if same_model(model.name, name)), None)
 
     def _parse(self, data: Any, look: Look) -> List[ModelInfo]:
-        return parse_models(data, self._provider, look)
+        models = parse_models(data, self._provider, look)
+        self._listed.learn(
+            (info.name, None if info.remote_host else info.digest) for info in models
+        )
+        return models

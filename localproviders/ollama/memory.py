@@ -52,7 +52,7 @@ from localproviders.ollama.wire.models import (
     parse_loaded,
     show_payload,
 )
-from localproviders.ollama.wire.responses import parse_hosts, remote_host
+from localproviders.ollama.wire.responses import parse_listed, remote_host
 from localproviders.types.inputs import keep_alive_seconds, plain_number
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
 from localproviders.types.models import LoadedModel
@@ -430,8 +430,8 @@ class Memory:
         Raises:
             ModelNotFoundError: The server does not list the model.
         """
-        hosts = parse_hosts(self._transport.json("GET", "/api/tags", call=call))
-        name, names = listed_name(model), [name for name, _ in hosts]
+        listed = parse_listed(self._transport.json("GET", "/api/tags", call=call))
+        name, names = listed_name(model), [each.name for each in listed]
         if not is_cloud(model) and not any(same_model(each, name) for each in names):
             raise missing_model(model, names, needed=False)
 

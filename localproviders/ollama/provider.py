@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os  # noqa: F401  # `typing.get_type_hints` finds the type in `Files` by this name
-import time
 from typing import (
     TYPE_CHECKING,
     Any,
-    Dict,
     Iterable,
     List,
     Mapping,
@@ -31,22 +29,19 @@ from localproviders.errors import (
     UnsupportedError,
 )
 from localproviders.ollama.kind import find_endpoint
+from localproviders.ollama.listed import ListedModels
 from localproviders.ollama.names import (
     Files,
     ModelDetails,
     check_served,
-    is_cloud,
     same_model,
     similar_name,
-    split_source,
 )
 from localproviders.ollama.wire import responses as wire_responses
 from localproviders.ollama.wire.errors import (
     WAYS_TO_GET,
     explain_answer,
     lacks_embed,
-    missing_model,
-    refuse_cloud,
 )
 from localproviders.ollama.wire.requests import (
     check_old_embed,
@@ -61,7 +56,6 @@ from localproviders.ollama.wire.requests import (
 from localproviders.ollama.wire.responses import (
     checked,
     old_vectors,
-    parse_hosts,
     parse_old_vector,
     parse_prompt,
     parse_vectors,
@@ -106,11 +100,6 @@ else:
     wire_models = LazyModule("localproviders.ollama.wire.models")
     wire_decisions = LazyModule("localproviders.ollama.wire.decisions")
 
-# Seconds for which a model counts as local after a check, so that most calls need no request for
-# it. A cloud model can only replace a local model if its name is pulled, created, or used as the
-# destination of a copy. Every response is checked as well.
-_KNOWN_LOCAL_S = 60.0
-
 
 class OllamaProvider(HTTPProvider):
     """An Ollama server, through its native API.
@@ -143,7 +132,9 @@ class OllamaProvider(HTTPProvider):
         TypeError: A keyword argument does not exist.
     """
 
-    _catalog: LazyPart[Catalog] = LazyPart("localproviders.ollama.catalog:Catalog", "_runner")
+    _catalog: LazyPart[Catalog] = LazyPart(
+        "localproviders.ollama.catalog:Catalog", "_runner", "_listed"
+    )
     _memory: LazyPart[Memory] = LazyPart(
         "localproviders.ollama.memory:Memory", "_runner", "_windows", "_check_locality"
     )
@@ -196,7 +187,7 @@ class OllamaProvider(HTTPProvider):
 
     def _set_up(self, settings: Settings) -> None:
         super()._set_up(settings)
-        self._known_local: Dict[str, float] = {}
+        self._listed = ListedModels(settings, self._transport)
         #: Whether the server lacks ``/api/embed`` and has answered ``/api/embeddings``.
         self._uses_old_embed_route = False
 
@@ -669,7 +660,7 @@ class OllamaProvider(HTTPProvider):
 
     def _forget(self) -> None:
         """Clear the cached facts about models, because a model may have changed."""
-        self._known_local.clear()
+        self._listed.forget()
         self._abilities.forget()
 
     def _window(self, model: str, call: Call) -> Optional[int]:
@@ -783,45 +774,29 @@ class OllamaProvider(HTTPProvider):
     def _checked(self, model: str, data: Any) -> Mapping[str, Any]:
         """Return the response if it is not an error and the model ran on an allowed host."""
         answer = checked(data)
-        self._refuse_remote_host(model, remote_host(answer))
+        self._listed.refuse_host(model, remote_host(answer))
         return answer
 
     # --- locality and the served model ----------------------------------------------------
 
     def _check_locality(self, model: str, call: Call) -> None:
-        """Raise `LocalityError` for a cloud model, unless `locality` is ``any``.
+        self._listed.check_locality(model, call)
 
-        This is called before the prompt is sent.
-        """
-        # The rules are in docs/reference/ollama.md, "Cloud models".
-        locality = self.settings.locality
-        if locality == "any":
-            return
-        if is_cloud(model):
-            raise refuse_cloud(model, None, locality)
-        if self._known_local.get(model, 0.0) > time.monotonic():
-            return
-        hosts = parse_hosts(self._transport.json("GET", "/api/tags", call=call))
-        base = split_source(model)[0]
-        found = next((pair for pair in hosts if same_model(pair[0], base)), None)
-        if found is None:
-            raise missing_model(model, [name for name, _ in hosts])
-        self._refuse_remote_host(model, found[1])
-        self._known_local[model] = time.monotonic() + _KNOWN_LOCAL_S
+    def _check_digest(self, model: str, expected: str, call: Call) -> None:
+        self._listed.check_digest(model, expected, call)
+
+    def _digest_of(self, model: str) -> Optional[str]:
+        return self._listed.digest_of(model)
 
     def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
         body = encode(wire_models.show_payload(model, False))
         data = self._transport.json("POST", "/api/show", call=call, body=body)
         return wire_models.parse_details(data, model, self.name).capabilities
 
-    def _refuse_remote_host(self, model: str, host: Optional[str]) -> None:
-        if host is not None and self.settings.locality != "any":
-            raise refuse_cloud(model, host, self.settings.locality)
-
     def _check_chunk(
         self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
     ) -> Optional[str]:
-        self._refuse_remote_host(model, remote_host(chunk.raw))
+        self._listed.refuse_host(model, remote_host(chunk.raw))
         if chunk.model is not None and not request.allow_other_model:
             check_served(model, chunk.model)
         return None

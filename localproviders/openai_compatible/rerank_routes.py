@@ -123,6 +123,7 @@ class RerankRoutes:
             model=scores.model or model,
             provider=self._settings.name,
             endpoint=self._settings.endpoint.url,
+            request_id=call.request_id,
             usage=scores.usage,
             attempts=answer.attempts,
             raw=data,

@@ -109,6 +109,8 @@ class FakeServer(ScriptedServer):
         self.api_key: Optional[str] = key.cell_contents
         #: The answer to a request for text if no scripted reply is left.
         self.usual: Scripted = Reply()
+        #: Further headers of every response, such as ``X-Request-Id``.
+        self.headers: Dict[str, str] = {}
         #: The context windows of the models in memory, by name.
         self.loaded: Dict[str, int] = {m.name: m.context_length for m in self.models if m.loaded}
         self._poisons: Dict[str, Union[Refusal, Sequence[Any]]] = {}
@@ -310,6 +312,7 @@ class FakeServer(ScriptedServer):
         # The response is made first, because this loads the model. A real server also loads the
         # model before such a fault happens.
         answer = self.answer(exchange)
+        answer.headers.extend(self.headers.items())
         silence_s = self._silences.pop(id(exchange), 0.0)
         if exchange.method == "HEAD":
             return [answer.head()]  # a body would be taken for the next response

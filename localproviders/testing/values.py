@@ -52,6 +52,8 @@ class FakeModel(Record):
         format: The format of its files; ``mlx`` ignores the requested context window
             (LM Studio).
         load_error: The reason why it cannot be loaded; None if it can (LM Studio).
+        digest: The digest in the lists of models; None makes one from the name and the files
+            (Ollama). ``"a" * 64`` is one.
 
     Raises:
         ValueError: There is no such ability.
@@ -68,6 +70,7 @@ class FakeModel(Record):
     instance: Optional[str] = None
     format: str = "gguf"
     load_error: Optional[str] = None
+    digest: Optional[str] = None
 
     def __post_init__(self) -> None:
         self._keep_as_tuples("abilities")

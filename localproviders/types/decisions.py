@@ -202,6 +202,8 @@ class Decisions(Record, Mapping[str, Decision]):
         provider: Name of the provider.
         answers: The answer to each question, in the order of the questions.
         endpoint: Address of the server.
+        digest: Hexadecimal digest of the model, as in `CompletionResponse`.
+        request_id: Id of the last request in the server's log, as in `CompletionResponse`.
         error: The error of this state; None if it was answered. Only `decide_many` sets it.
         usage: Numbers of tokens that the server reported, summed over the requests for this state.
         timings: Durations that this package measured. `first_token_s` is None.
@@ -218,6 +220,8 @@ class Decisions(Record, Mapping[str, Decision]):
         default_factory=FrozenDict, metadata=loads(_load_answers, **CONTENT)
     )
     endpoint: Optional[str] = None
+    digest: Optional[str] = None
+    request_id: Optional[str] = None
     error: Optional[ProviderError] = field(default=None, compare=False, metadata=loads(_load_error))
     usage: Usage = field(default_factory=Usage, metadata=loads(Usage.from_dict))
     timings: Timings = field(default_factory=Timings, metadata=loads(Timings.from_dict))

@@ -506,6 +506,32 @@ def named(model: Union[str, ModelInfo, LoadedModel]) -> str:
     )
 
 
+# A digest in hexadecimal, with at least as many digits as lists show of it.
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})", re.IGNORECASE)
+
+
+def hex_digest(value: Any) -> Optional[str]:
+    """Return a digest in lower case, without ``sha256:``; None if the value is no digest."""
+    found = _DIGEST.fullmatch(value) if isinstance(value, str) else None
+    return None if found is None else found.group(1).lower()
+
+
+def expected_digest(value: Any) -> str:
+    """Return the value of `expect_digest` in the form of `hex_digest`.
+
+    Raises:
+        ValueError: It is not the beginning of a digest.
+    """
+    found = hex_digest(value.strip() if isinstance(value, str) else value)
+    if found is None:
+        shown = repr(value[:80]) if isinstance(value, str) else kind_of(value)
+        raise ValueError(
+            f"expect_digest is {shown}, and must be 12 to 64 hexadecimal digits, with or without "
+            "'sha256:'"
+        )
+    return found
+
+
 def check_several_texts(name: str, values: Any) -> None:
     """Check that a value can be several texts, and not a table or a dictionary of them.
 

@@ -49,6 +49,8 @@ class Ranking(Record):
             not report one.
         provider: Name of the provider.
         endpoint: Address of the server.
+        digest: Hexadecimal digest of the model, as in `CompletionResponse`.
+        request_id: Id of the request in the server's log, as in `CompletionResponse`.
         usage: Numbers of tokens that the server reported. `prompt_tokens` counts the query with
             each document.
         warnings: Warnings for the caller, each on one line.
@@ -65,6 +67,8 @@ class Ranking(Record):
     model: str
     provider: str
     endpoint: Optional[str] = None
+    digest: Optional[str] = None
+    request_id: Optional[str] = None
     usage: Usage = field(default_factory=Usage, metadata=loads(Usage.from_dict))
     warnings: Tuple[str, ...] = field(default=(), metadata=loads(tuple))
     attempts: int = 1

@@ -25,6 +25,7 @@ from localproviders.secret import errors_without_frames
 from localproviders.types.inputs import (
     check_embeddable,
     check_several_texts,
+    expected_digest,
     keep_alive_seconds,
     model_name,
     plain_number,
@@ -110,6 +111,11 @@ class CompletionRequest(Record):
             `response_schema` and ``thinking=False`` are then also omitted if the server refuses
             them; the schema is then added in words to the last message of the user.
         allow_other_model: True accepts an answer from another model than the requested one.
+        expect_digest: First digits of the model's digest: at least 12, with or without
+            ``sha256:``, which is not stored. The server's list of models is read before the
+            prompt is sent. If it names another digest, the call raises `WrongModelError`. If the
+            server tells no digest, the call raises `UnsupportedError`, even with
+            ``strict=False``.
         extra_body: Further fields for the JSON of the request. They are sent unchanged and
             without a check.
 
@@ -143,6 +149,7 @@ class CompletionRequest(Record):
     overflow: Overflow = "error"
     strict: bool = True
     allow_other_model: bool = False
+    expect_digest: Optional[str] = None
     extra_body: Mapping[str, Any] = field(default_factory=FrozenDict, metadata=CONTENT)
 
     def __post_init__(self) -> None:
@@ -158,6 +165,8 @@ class CompletionRequest(Record):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         _fill_values(self, _LEAST)
+        if self.expect_digest is not None:
+            object.__setattr__(self, "expect_digest", expected_digest(self.expect_digest))
         if type(self.stop) is not tuple:
             object.__setattr__(self, "stop", _tuple_of_text("stop", self.stop))
         if isinstance(self.tools, Tool):
@@ -387,6 +396,8 @@ class EmbeddingRequest(Record):
             for ever. The constructor also accepts what that of `CompletionRequest` does.
         batch_size: Highest number of texts in one request.
         batch_characters: Highest number of characters in one request.
+        expect_digest: First digits of the model's digest, as in `CompletionRequest`. The list of
+            models is read once, before the first batch.
 
     Raises:
         ValueError: There is no text, a text is empty, or a number is invalid.
@@ -399,12 +410,15 @@ class EmbeddingRequest(Record):
     keep_alive: Optional[float] = None
     batch_size: int = BATCH_SIZE
     batch_characters: int = BATCH_CHARACTERS
+    expect_digest: Optional[str] = None
 
     def __post_init__(self) -> None:
         for name, default in _EMBED_DEFAULTS.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         _fill_values(self, _LEAST_TO_EMBED)
+        if self.expect_digest is not None:
+            object.__setattr__(self, "expect_digest", expected_digest(self.expect_digest))
         object.__setattr__(self, "texts", _tuple_of_text("texts", self.texts))
         if not self.texts:
             raise ValueError("there is no text to embed")
@@ -478,6 +492,7 @@ class ParseFields(TypedDict, total=False):
     overflow: Optional[Overflow]
     strict: Optional[bool]
     allow_other_model: Optional[bool]
+    expect_digest: Optional[str]
     extra_body: Optional[Mapping[str, Any]]
 
 

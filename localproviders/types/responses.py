@@ -344,6 +344,12 @@ class CompletionResponse(ContentHolder, Record):
         tool_calls: The tool calls that the model requests.
         model: The model that answered, in the server's words.
         provider: Name of the provider.
+        endpoint: Address of the server, as in errors.
+        digest: Hexadecimal digest of the model, from a list of the server's models that was read
+            at most a minute before the request; None if no such list names it. Only Ollama tells
+            digests.
+        request_id: Id of the request in the server's log, from a header such as
+            ``X-Request-Id``; None if the response has none.
         finish_reason: Reason for the end of the answer, in the server's words; None if the
             server sent none.
         usage: Numbers of tokens that the server reported.
@@ -364,6 +370,9 @@ class CompletionResponse(ContentHolder, Record):
     text: str = field(metadata=CONTENT)
     model: str
     provider: str
+    endpoint: Optional[str] = None
+    digest: Optional[str] = None
+    request_id: Optional[str] = None
     thinking: str = field(default="", metadata=CONTENT)
     thinking_inferred: bool = False
     tool_calls: Tuple[ToolCall, ...] = field(default=(), metadata=loads_each(ToolCall.from_dict))
@@ -457,6 +466,10 @@ class EmbeddingResponse(VectorSequence, Record):
         vectors: The vectors as packed 32-bit floats, all of the same length.
         model: The model that made the vectors, in the server's words.
         provider: Name of the provider.
+        endpoint: Address of the server, as in errors.
+        digest: Hexadecimal digest of the model, as in `CompletionResponse`.
+        request_id: Id of the last request in the server's log, as in `CompletionResponse`. Each
+            batch is a request.
         truncation: Whether a text may have been cut. ``none``: no, the server refuses texts that
             are too long. ``allowed``: possibly, because the request had `truncate`, and servers
             do not report whether they cut a text. ``unknown``: the server has no parameter for
@@ -475,6 +488,9 @@ class EmbeddingResponse(VectorSequence, Record):
     vectors: Tuple[Vector, ...] = field(metadata=loads(_load_vectors, **CONTENT))
     model: str
     provider: str
+    endpoint: Optional[str] = None
+    digest: Optional[str] = None
+    request_id: Optional[str] = None
     truncation: str = "unknown"
     usage: Usage = field(default_factory=Usage, metadata=loads(Usage.from_dict))
     timings: Timings = field(default_factory=Timings, metadata=loads(Timings.from_dict))

@@ -198,6 +198,13 @@ def _v1_entry(data: Mapping[str, Any], provider: str, copies: Tally) -> Entry:
     return Entry(info, (key, *variants, *texts([item.get("id") for item in instances])))
 
 
+def parallel_of(info: ModelInfo) -> Optional[int]:
+    """Return how many requests the loaded instances of a model work on at once; None if unknown."""
+    instances = mappings(mapping(info.raw).get("loaded_instances"))
+    found = [count(mapping(each.get("config")).get("parallel")) for each in instances]
+    return sum(filter(None, found)) or None
+
+
 def parse_old_models(
     data: Mapping[str, Any], provider: str, look: Look = no_look
 ) -> Optional[List[Entry]]:

@@ -11,7 +11,7 @@ import re
 from datetime import datetime
 from typing import Any, Dict, FrozenSet, List, Mapping, Match, Optional, Tuple
 
-from localproviders._dialect.common import unexpected
+from localproviders._dialect.common import tell_apart, unexpected
 from localproviders._dialect.values import (
     integer,
     mapping,
@@ -258,7 +258,7 @@ def parse_models(data: Any, provider: str, look: Look = no_look) -> List[ModelIn
         ProviderError: The response is an error, not a list of models, or too long; or a limit
             of the call expired, or the call was cancelled.
     """
-    return [_model_info(model, provider) for model in read_records(data, look)]
+    return tell_apart(_model_info(model, provider) for model in read_records(data, look))
 
 
 def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
@@ -267,6 +267,7 @@ def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
         name=name,
         provider=provider,
         digest=nonempty_text(data.get("digest")),
+        runner=nonempty_text(data.get("runner")),
         modified_at=parse_timestamp(data.get("modified_at")),
         capabilities=capabilities(name, tags=data),
         raw=data,
@@ -402,7 +403,10 @@ def merge_facts(
     if listed is None:
         return shown
     return shown.replace(
-        name=name, digest=listed.digest, modified_at=shown.modified_at or listed.modified_at
+        name=name,
+        digest=listed.digest,
+        runner=listed.runner,
+        modified_at=shown.modified_at or listed.modified_at,
     )
 
 

@@ -8,7 +8,18 @@ This includes the host where a model runs, which every call checks before it sen
 from __future__ import annotations
 
 from array import array
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from localproviders._dialect.common import (
     Row,
@@ -44,6 +55,7 @@ from localproviders.errors import (
     UnsupportedError,
 )
 from localproviders.ollama.wire.errors import RULES
+from localproviders.types.inputs import hex_digest
 from localproviders.types.messages import ToolCall
 from localproviders.types.models import Progress
 from localproviders.types.responses import CompletionChunk, ServerTimings, Usage
@@ -307,13 +319,30 @@ def remote_host(data: Optional[Mapping[str, Any]]) -> Optional[str]:
     return str(host) if host else None
 
 
-def parse_hosts(data: Any) -> List[Tuple[str, Optional[str]]]:
-    """Read the name and the host of each model from the list of installed models.
+class Listed(NamedTuple):
+    """An entry of the list of installed models.
+
+    Attributes:
+        name: Name of the model.
+        host: The other host that runs the model, for the stub of a cloud model; otherwise None.
+        digest: Digest of the model's manifest in lower case, or None.
+    """
+
+    name: str
+    host: Optional[str]
+    digest: Optional[str]
+
+
+def parse_listed(data: Any) -> List[Listed]:
+    """Read the name, the host and the digest of each model from the list of installed models.
 
     Raises:
         ProviderError: The response is an error, or not a list.
     """
-    return [(name_of(model), remote_host(model)) for model in read_records(data)]
+    return [
+        Listed(name_of(model), remote_host(model), hex_digest(model.get("digest")))
+        for model in read_records(data)
+    ]
 
 
 def read_records(data: Any, look: Look = no_look) -> Iterator[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from localproviders._dialect.common import checked, named, unexpected
+from localproviders._dialect.common import checked, named, tell_apart, unexpected
 from localproviders._dialect.error_answers import Rule, read_words
 from localproviders._dialect.values import count, integer, mapping, nonempty_text, text, texts
 from localproviders._http.framing import Look, no_look
@@ -37,6 +37,8 @@ _TEXT = "text"
 # Abilities that a complete list of outputs would name.
 _LISTED_OUTPUTS = ("decision", "image_generation")
 _TEXT_ABILITIES = frozenset(("chat", "completion"))
+# Names of the field with the program that runs a model. The second one is Infinity's.
+_RUNNERS = ("runner", "backend")
 # Flags that are false for a model that cannot chat, at Fireworks and at Mistral.
 _CHAT_FLAGS = ("supports_chat", "completion_chat")
 
@@ -143,7 +145,7 @@ def parse_models(
     if "data" not in data or not isinstance(data["data"] or [], list):
         unexpected("'data' list")
     models = named(data["data"] or [], _name_of, look)
-    return [_model_info(model, provider) for model in models]
+    return tell_apart(_model_info(model, provider) for model in models)
 
 
 def _name_of(data: Mapping[str, Any]) -> str:
@@ -152,4 +154,11 @@ def _name_of(data: Mapping[str, Any]) -> str:
 
 def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
     name = _name_of(data)
-    return ModelInfo(name=name, provider=provider, capabilities=capabilities(name, data), raw=data)
+    runners = (nonempty_text(data.get(field)) for field in _RUNNERS)
+    return ModelInfo(
+        name=name,
+        provider=provider,
+        runner=next(filter(None, runners), None),
+        capabilities=capabilities(name, data),
+        raw=data,
+    )

@@ -53,6 +53,11 @@ def _change_models(change: Callable[[Any], Any]) -> Callable[[Answer], Iterable[
     return changing(change_record)
 
 
+def _with_another_digest(row: Any) -> Any:
+    """Return a model of a list with another digest, if it has one."""
+    return {**row, "digest": row["digest"][::-1]} if "digest" in row else row
+
+
 _NOT_A_NUMBER = base64.b64encode(array("f", [float("nan"), 1.0]).tobytes()).decode()
 
 VECTOR_FAULTS: Tuple[Fault, ...] = (
@@ -84,6 +89,12 @@ VECTOR_FAULTS: Tuple[Fault, ...] = (
     Fault("texts in the list", _change_models(lambda _: ["a", "b"]), _LIST),
     Fault("nulls in the list", _change_models(lambda rows: [None, *rows]), _LIST),
     Fault("an empty list", _change_models(lambda _: []), _LIST),
+    Fault("other digests", _change_models(lambda rows: [*map(_with_another_digest, rows)]), _LIST),
+    Fault(
+        "each model twice",
+        _change_models(lambda rows: [*rows, *map(_with_another_digest, rows)]),
+        _LIST,
+    ),
     Fault(
         "models without a name",
         _change_models(

@@ -466,6 +466,9 @@ VECTORS: Dict[str, Outcomes] = {
     "texts in the list": fails(ProtocolError, kept=True),
     "nulls in the list": good(),
     "an empty list": good(check=lambda result: result == []),
+    # Only a call with `expect_digest` notices these two.
+    "other digests": good(),
+    "each model twice": good(),
     "models without a name": fails(ProtocolError, kept=True),
 }
 

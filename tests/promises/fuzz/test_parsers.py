@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any, Callable, List, Sequence
+from unittest import mock
 
 import pytest
 from hypothesis import example, given
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from localproviders._dialect import values as ollama_values
 from localproviders._dialect.common import Vectors, checked
 from localproviders._http.deadline import Call
-from localproviders._http_provider.embedding import Embedding
+from localproviders._http_provider import embedding
 from localproviders.errors import ProviderError, ToolCallError
 from localproviders.lmstudio.wire import errors as studio_errors
 from localproviders.lmstudio.wire import models as studio_models
@@ -139,7 +141,10 @@ def test_decisions(route: Any, data: Any) -> None:
 def pack(found: Vectors, texts: int) -> None:
     """Check and pack vectors as a call does, and check the response."""
     request = EmbeddingRequest(texts=["x"] * texts)
-    answer = outcome(Embedding(request, "p", lambda *_: (found, 1)).run, Call(Limits()))
+    provider: Any = SimpleNamespace(name="p", _address="a", _check_before=lambda *_: None)
+    with mock.patch.object(embedding, "_send", return_value=(found, 1)):
+        run = embedding.Embedding(provider, request, "m").run
+        answer = outcome(run, Call(Limits()))
     if isinstance(answer, ProviderError):
         return
     assert isinstance(answer, EmbeddingResponse)

@@ -1,0 +1,100 @@
+"""The strategy ``balanced``: which of several servers with one model gets the next request.
+
+It is the server with the fewest requests in flight for its slots. A request that begins like an
+earlier one goes to the same server while that has a free slot, because it may have the beginning
+in its cache. Only the requests of one `LocalProvider` in one process are counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from hashlib import blake2b
+from typing import Dict, Iterator, List, Sequence, Tuple
+
+from localproviders.local.servers import Route, Server
+from localproviders.types.requests import CompletionRequest
+
+# A prompt is compared by its messages, and in a long message by pieces of this many characters.
+_PIECE = 1024
+# Highest number of beginnings of one prompt, and of remembered beginnings.
+_MOST_BEGINNINGS, _MOST_REMEMBERED = 32, 8192
+
+
+class Lease:
+    """A request in flight. It counts from its creation to `end`.
+
+    No lock is used, because a lock that is held during a fork would stay locked in the child. The
+    operations of a list are atomic. A forked child does not count the requests of its parent.
+
+    Args:
+        server: The server of the request.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._running = _running(server)
+        self._running.append(self)
+
+    def end(self) -> None:
+        """End the request. This method may be called more than once."""
+        with contextlib.suppress(ValueError):
+            self._running.remove(self)
+
+
+def _running(server: Server) -> List[object]:
+    return server.running.setdefault(os.getpid(), [])
+
+
+def _slots(route: Route) -> int:
+    """Return how many requests a server works on at once; 1 if that is not known."""
+    known = route.server.seen.get(route.model)
+    found = None if known is None else route.server.provider._slots(known[0])
+    return found or 1
+
+
+class Balancer:
+    """The choices of one `LocalProvider`, and the servers that have read the beginnings of prompts.
+
+    The beginnings are remembered as hashes, never as text.
+    """
+
+    def __init__(self) -> None:
+        self._homes: Dict[bytes, Server] = {}
+
+    def choose(self, routes: Sequence[Route], beginnings: Sequence[bytes]) -> Tuple[Route, Lease]:
+        """Return the route of the next request, which is in flight from now on.
+
+        Args:
+            routes: The servers that have the model, in the order of preference.
+            beginnings: The beginnings of the prompt, the longest one first.
+        """
+        home = next((self._homes[each] for each in beginnings if each in self._homes), None)
+        used = [(len(_running(route.server)), _slots(route), route) for route in routes]
+        free = [route for count, slots, route in used if route.server is home and count < slots]
+        route = free[0] if free else min(used, key=lambda each: each[0] / each[1])[2]
+        lease = Lease(route.server)
+        if len(self._homes) > _MOST_REMEMBERED:
+            self._homes.clear()
+        self._homes.update(dict.fromkeys(beginnings, route.server))
+        return route, lease
+
+
+def beginnings_of(request: CompletionRequest) -> List[bytes]:
+    """Return a hash of each beginning of a prompt at which another one may differ.
+
+    The longest beginning is the first. Of a very long prompt, only the first part counts.
+    """
+    hasher, found = blake2b(digest_size=12), []
+    for piece in _pieces(request):
+        hasher.update(piece.encode("utf-8", "surrogatepass"))
+        found.append(hasher.digest())
+        if len(found) == _MOST_BEGINNINGS:
+            break
+    return found[::-1]
+
+
+def _pieces(request: CompletionRequest) -> Iterator[str]:
+    texts = [(message.role, message.content) for message in request.messages]
+    for role, text in texts or [("", request.prompt or "")]:
+        yield f"\0{role}\0{text[:_PIECE]}"
+        yield from (text[at : at + _PIECE] for at in range(_PIECE, len(text), _PIECE))
