@@ -32,6 +32,7 @@ _ROLES = {
     "human": "user",
     "ai": "assistant",
     "model": "assistant",
+    "chatbot": "assistant",
 }
 # The roles of a message that is a pair of a role and a text.
 _ROLES_OF_PAIRS = ("system", "user", "assistant", "developer", "human", "ai", "model")
@@ -42,6 +43,8 @@ _CHOICES = ("auto", "none", "required")
 _MOST_NAMES = 5
 # Fields of an answer that say nothing to the model.
 _METADATA = ("annotations",)
+# The fields of a tool of MCP that a model needs, and their names here.
+_MCP = {"name": "name", "description": "description", "inputSchema": "parameters"}
 # Types of audio, by the name of the format.
 _AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
@@ -103,6 +106,7 @@ def message_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _role(role: Any) -> Any:
+    role = getattr(role, "value", role)  # other clients have an `Enum` of the roles
     return _ROLES.get(role, role) if isinstance(role, str) else role
 
 
@@ -403,6 +407,8 @@ def tool_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
     found = dict(function) if isinstance(function, Mapping) else {**data}
     for name in ("type", "strict"):
         found.pop(name, None)
+    if "inputSchema" in found:  # a tool of MCP, some of whose fields say nothing to the model
+        found = {own: found[name] for name, own in _MCP.items() if name in found}
     if "input_schema" in found:  # Anthropic's name
         found.setdefault("parameters", found.pop("input_schema"))
     found = {str(name): value for name, value in found.items() if value is not None}
