@@ -81,12 +81,14 @@ ATTRIBUTE_ADVICE: Tuple[Tuple[str, str, str], ...] = (
     (
         "choices candidates generations outputs alternatives message",
         "CompletionResponse",
-        "write .text for the text, .message for the message, and .tool_calls for the tool calls",
+        "write .text for the text, .message for the message, and .tool_calls for the tool calls, "
+        "each with .name and .arguments",
     ),
     (
         "choices candidates message delta generations",
         "CompletionChunk",
-        "write .text for the text, and .tool_calls for the tool calls",
+        "write .text for the text, and .tool_calls for the tool calls, each with .name and "
+        ".arguments",
     ),
     (
         "choices delta message content response text_stream usage finish_reason tool_calls model",

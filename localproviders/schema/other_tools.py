@@ -78,10 +78,10 @@ def parts_of_tool(value: Any) -> OtherTool:
     hidden = _hidden(function, schema)
     if hidden:
         raise ConfigurationError(
-            f"the function of this {kind} needs the argument {hidden[0]!r}, which the schema of its "
-            "arguments does not have",
-            hint="pass a function without it, such as one that calls this function, or the function "
-            "itself if a model may pass this argument",
+            f"the function of this {kind} needs the argument {hidden[0]!r}, which the schema of "
+            "its arguments does not have",
+            hint="pass a function without it, such as one that calls this function, or the "
+            "function itself if a model may pass this argument",
         )
     return OtherTool(_name(value), _description(value), function, schema)
 

@@ -25,9 +25,9 @@ _ROLES = {
 }
 # Fields that say nothing to the model.
 _METADATA = (
-    "additional_kwargs response_metadata usage_metadata id example tool_call_chunks artifact status"
-    " chunk_position raw token_usage block_type"
-).split()
+    *("additional_kwargs", "response_metadata", "usage_metadata", "id", "example", "artifact"),
+    *("tool_call_chunks", "status", "chunk_position", "raw", "token_usage", "block_type"),
+)
 # Fields of a message that clients may keep among the additional ones.
 _ADDITIONAL = ("tool_calls", "function_call", "tool_call_id", "name", "reasoning_content")
 # Types of parts that repeat the tool calls of the same message.

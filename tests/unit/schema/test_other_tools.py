@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, ClassVar, Dict, Iterator, Optional, Tuple
 
 import pydantic
 import pytest
@@ -64,7 +64,7 @@ class LlamaIndexTool:
 
 class SmolagentsTool:
     name, description = "weather", "The weather."
-    inputs = {"city": {"type": "string", "description": "The city"}}
+    inputs: ClassVar = {"city": {"type": "string", "description": "The city"}}
 
     def forward(self, city: str) -> str:
         return get_weather(city)
