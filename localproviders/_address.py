@@ -196,9 +196,9 @@ def _wrong_scheme(scheme: str, authority: str) -> ConfigurationError:
 def _hint_for_scheme(scheme: str, authority: str) -> Optional[str]:
     """Return the address to write, or None if none is known, or if it may contain a key."""
     instead = _SCHEMES.get(scheme.lower())
-    host = re.sub(r":\d{1,5}\Z", "", authority) if "]" in authority else authority
-    is_shown = is_localhost(authority) or literal(host.strip("[]"))
-    is_shown = is_shown or _PLAIN_AUTHORITY.fullmatch(authority)
+    host = re.sub(r":\d{1,5}\Z", "", authority).strip("[]")
+    is_shown = is_localhost(host) or literal(host) is not None
+    is_shown = is_shown or _PLAIN_AUTHORITY.fullmatch(authority) is not None
     return f"write {instead}://{authority}" if instead and is_shown else None
 
 

@@ -142,12 +142,11 @@ def as_tools(tools: Tools) -> Tuple[Tool, ...]:
         _refuse_functions_by_name(tools)
     # A model of pydantic, such as a tool of MCP, is iterable: its items are its fields.
     is_one = isinstance(tools, (Mapping, Tool)) or callable(tools) or hasattr(tools, "model_dump")
-    if is_one or _is_other(tools):
-        tools = [tools]
-    if not hasattr(tools, "__iter__"):
+    several: Any = [tools] if is_one or _is_other(tools) else tools
+    if not hasattr(several, "__iter__"):
         raise ConfigurationError(f"tools is {type(tools).__name__}, and must be a list")
     made: Dict[str, Tool] = {}
-    for each in tools:
+    for each in several:
         tool = _as_tool(each)
         if tool.name in made:
             raise ConfigurationError(
