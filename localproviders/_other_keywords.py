@@ -102,7 +102,8 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ),
     (
         "options config generation_config generation_kwargs model_kwargs additional_kwargs"
-        " sampling_params parameters default_options",
+        " sampling_params parameters default_options"
+        " model_settings",
         "temperature",
         "pass each option as a keyword, such as temperature=0, context_length=8192 (num_ctx) or "
         "max_tokens=100 (num_predict)",
@@ -143,7 +144,7 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ("return_documents", "top_n", "leave it out: each result has its .document"),
     ("do_sample", "temperature", "leave it out; temperature=0 replaces do_sample=False"),
     (
-        "history chat_history memory previous_messages context session_id conversation_id",
+        "history chat_history message_history memory previous_messages context session_id conversation_id",
         "messages",
         "pass the earlier messages and the new one as one list",
     ),
@@ -166,7 +167,7 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "leave it out; the provider takes listeners=[function]",
     ),
     (
-        "grammar guided_json guided_choice guided_regex",
+        "grammar guided_json guided_choice guided_regex regex structured_outputs",
         "response_schema",
         "pass response_schema with a JSON Schema, or call parse() with a type",
     ),
@@ -255,7 +256,7 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ("options", "texts", "leave it out: embed() has dimensions, truncate and keep_alive"),
     (
         "normalize normalize_embeddings encoding_format convert_to_numpy convert_to_tensor "
-        "show_progress_bar task_type input_type prompt_name user",
+        "show_progress_bar task_type input_type prompt_name user embedding_types",
         "texts",
         "leave it out; to_numpy() of the result returns a matrix",
     ),

@@ -22,6 +22,7 @@ from localproviders.types.models import LoadedModel, ModelInfo
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 _THINKING_PARTS = ("thinking", "reasoning")
 _IMAGE_PARTS = ("image_url", "input_image", "image")
+_IMAGE_PLACES = ("image_url", "image", "url", "path")
 _AUDIO_PARTS = ("input_audio",)
 _PARTS = (*_TEXT_PARTS, *_THINKING_PARTS, *_IMAGE_PARTS, *_AUDIO_PARTS)
 
@@ -45,6 +46,8 @@ _MOST_NAMES = 5
 _METADATA = ("annotations",)
 # The fields of a tool of MCP that a model needs, and their names here.
 _MCP = {"name": "name", "description": "description", "inputSchema": "parameters"}
+# Names of the text of a document in other clients.
+_TEXTS = ("page_content", "content", "text")
 # Types of audio, by the name of the format.
 _AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
@@ -197,7 +200,10 @@ def _image(part: Mapping[str, Any]) -> Any:
     source = part.get("source")
     if isinstance(source, Mapping) and isinstance(source.get("data"), str):
         return {"data": source.get("data"), "media_type": source.get("media_type")}
-    url = part.get("image_url", part.get("image"))
+    data, media = part.get("base64", part.get("data")), part.get("mime_type")
+    if isinstance(data, str) and isinstance(media, str):  # the form of LangChain
+        return {"data": data, "media_type": media}
+    url = next((part[name] for name in _IMAGE_PLACES if part.get(name) is not None), None)
     if isinstance(url, Mapping):
         url = url.get("url")
     if isinstance(url, str):
@@ -412,6 +418,8 @@ def tool_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
     if "input_schema" in found:  # Anthropic's name
         found.setdefault("parameters", found.pop("input_schema"))
     found = {str(name): value for name, value in found.items() if value is not None}
+    if "name" not in found and "tools" in found:
+        raise ValueError("a tool has no name, but several tools: write value.tools")
     if "name" not in found:
         raise ValueError(
             'a tool has no name: write {"type": "function", "function": {"name": "...", '
@@ -529,6 +537,15 @@ def check_several_texts(name: str, values: Any) -> None:
         raise ValueError(f"{name} is {kind_of(values)}, and must be {instead}")
 
 
+def way_to_text(document: Any) -> str:
+    """Return what to pass instead of a document of another client; empty if it is unknown."""
+    if isinstance(document, Mapping):
+        found = next((name for name in _TEXTS if isinstance(document.get(name), str)), None)
+        return f": pass document[{found!r}]" if found else ""
+    found = next((name for name in _TEXTS if isinstance(getattr(document, name, None), str)), None)
+    return f": pass document.{found}" if found else ""
+
+
 def check_embeddable(index: int, text: Any) -> None:
     """Check one text to embed.
 
@@ -543,7 +560,7 @@ def check_embeddable(index: int, text: Any) -> None:
         why = f"is a gap ({kind_of(text)}), and cannot be embedded: leave gaps out, such as with "
         why += "series.dropna()"
     else:
-        why = f"is {kind_of(text)}, and must be text: pass str(value)"
+        why = f"is {kind_of(text)}, and must be text{way_to_text(text) or ': pass str(value)'}"
     raise ValueError(f"text {index} {why}")
 
 

@@ -23,6 +23,7 @@ from typing import (
     cast,
 )
 
+from localproviders._did_you_mean import image_message
 from localproviders._lazy import LazyModule
 from localproviders._record import (
     CONTENT,
@@ -259,7 +260,9 @@ def _file_of(item: Any) -> Any:
     if any(cls.__module__.split(".")[0] == "PIL" for cls in type(item).__mro__):
         return _png(item)
     if not hasattr(item, "read"):
-        return item
+        # Values of other clients have the bytes and their type.
+        data = getattr(item, "data", None)
+        return data if isinstance(data, bytes) and hasattr(item, "media_type") else item
     data = item.read()
     if isinstance(data, str):
         raise ValueError("an image or audio file is open in text mode: open it with mode 'rb'")
@@ -629,7 +632,7 @@ def _message_fields(value: Any) -> Dict[str, Any]:
     if not isinstance(fields, Mapping):
         more = ': write {"role": "user", "content": text}'
         if isinstance(value, str):
-            more = ": write Message.user(text)"
+            more = f": write Message.user(text), or {image_message()}"
         elif isinstance(value, (tuple, list)):
             more = f", of several values{more}"
         elif hasattr(value, "message"):

@@ -144,16 +144,13 @@ def _with_type(part: Any) -> Any:
 
 
 def _image(part: Any) -> Any:
-    """Return an image of LangChain or LlamaIndex as one of Anthropic's form."""
-    if not isinstance(part, Mapping) or part.get("type") != "image":
+    """Return an image of LlamaIndex, whose bytes are base64 text, in LangChain's form."""
+    if not isinstance(part, Mapping) or part.get("block_type") != "image":
         return part
-    data = next((part[name] for name in ("base64", "data", "image") if part.get(name)), None)
-    media = part.get("mime_type") or part.get("image_mimetype")
-    if isinstance(data, bytes) and "block_type" in part:
-        data = data.decode("ascii", "replace")
-    if media is None or not isinstance(data, str):
+    data, media = part.get("image"), part.get("image_mimetype")
+    if media is None or not isinstance(data, bytes):
         return part
-    return {"type": "image", "source": {"type": "base64", "data": data, "media_type": media}}
+    return {"type": "image", "base64": data.decode("ascii", "replace"), "mime_type": media}
 
 
 def _call(call: Any) -> Any:

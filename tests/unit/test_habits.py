@@ -209,6 +209,12 @@ _OF_A_PROVIDER: Dict[str, str] = {
     "it.chats.create()": "keep the messages in a list",
     "it('x', max_new_tokens=3)": "is not callable; call its method chat(messages)",
     "it.run('x')": "did you mean 'chat'?",
+    "it.run_sync('x', output_type=int)": "call chat(text), or write parse(text, City).value",
+    "it.create_partial(messages='x')": "write parse(text, City).value",
+    "it.select(['a', 'b'])": "write parse(text, Literal['yes', 'no']).value",
+    "it.chat.complete(messages='x')": "call chat(messages), or stream(messages)",
+    "it.chat.parse(messages='x')": "call chat(messages), or stream(messages)",
+    "it('Anna is 30', int)": "or write parse(text, City).value",
 }
 
 
@@ -421,6 +427,10 @@ _KEYWORDS: List[Tuple[str, str, str]] = [
     ("chat", "extra_headers", "to the provider"),
     ("stream", "stop_strings", "did you mean 'stop'?"),
     ("embed", "documents", "did you mean 'texts'?"),
+    ("chat", "model_settings", "temperature=0"),
+    ("chat", "message_history", "as one list"),
+    ("chat", "regex", "response_schema"),
+    ("embed", "embedding_types", "to_numpy()"),
     ("chat", "num_ctx", "did you mean 'context_length'? Ollama sets it"),
     ("chat", "n_ctx", "LM Studio has load(model, context_length=8192)"),
     ("chat", "response_model", "parse(text, City).value"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any, ClassVar, Dict, Iterator, Optional, Tuple
+from typing import Any, ClassVar, Dict, Iterator, List, Optional, Tuple
 
 import pydantic
 import pytest
@@ -176,6 +176,16 @@ class _McpTool(pydantic.BaseModel):
     inputSchema: Dict[str, Any] = _SCHEMA  # noqa: N815  # the name in MCP
     outputSchema: Dict[str, Any] = _SCHEMA  # noqa: N815  # the name in MCP
     annotations: Dict[str, Any] = {"readOnlyHint": True}
+
+
+class _McpTools(pydantic.BaseModel):
+    tools: List[_McpTool] = [_McpTool()]
+
+
+def test_an_answer_with_tools_is_refused_with_what_to_write() -> None:
+    given: Any = _McpTools()
+    with pytest.raises(ConfigurationError, match=r"write value\.tools"):
+        as_tools(given)
 
 
 @pytest.mark.parametrize("given", [_McpTool(), [_McpTool()], [_McpTool().model_dump()]])
