@@ -144,7 +144,8 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ("return_documents", "top_n", "leave it out: each result has its .document"),
     ("do_sample", "temperature", "leave it out; temperature=0 replaces do_sample=False"),
     (
-        "history chat_history message_history memory previous_messages context session_id conversation_id",
+        "history chat_history message_history memory previous_messages context session_id"
+        " conversation_id",
         "messages",
         "pass the earlier messages and the new one as one list",
     ),
