@@ -157,7 +157,7 @@ def _parse(text: str, default_port: int, lenient: bool, api_suffixes: Tuple[str,
     if not separator:
         scheme, rest = "http", text
     elif scheme.lower() not in _DEFAULT_PORTS:
-        raise _wrong_scheme(scheme)
+        raise _wrong_scheme(scheme, rest.partition("/")[0])
     scheme = scheme.lower()
     fallback = _DEFAULT_PORTS[scheme] if separator else default_port
     authority, _, path = rest.partition("/")
@@ -173,7 +173,14 @@ def _credentials() -> ConfigurationError:
     )
 
 
-def _wrong_scheme(scheme: str) -> ConfigurationError:
+# Other schemes that contain a host, with the scheme to write.
+_SCHEMES = {"wss": "https", **dict.fromkeys(("ws", "tcp", "grpc", "ollama", "lmstudio"), "http")}
+# A host name with a port. It is short and in lower case, because a text that may be a key is not
+# quoted.
+_PLAIN_AUTHORITY = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}:\d{1,5}", re.ASCII)
+
+
+def _wrong_scheme(scheme: str, authority: str) -> ConfigurationError:
     if re.search(r"\bunix\b|\bunixs\b", scheme, re.IGNORECASE):
         if re.search(r"https|tls|ssl|unixs", scheme, re.IGNORECASE):
             return ConfigurationError("TLS over a UNIX socket is not supported", hint=_SOCKET_HINT)
@@ -181,8 +188,18 @@ def _wrong_scheme(scheme: str) -> ConfigurationError:
     # A text that may be a key is not quoted.
     shown = repr(scheme) if re.fullmatch(r"[a-z]{1,8}", scheme) else "unknown"
     return ConfigurationError(
-        f"the scheme of the address is {shown}, but must be http, https or unix"
+        f"the scheme of the address is {shown}, but must be http, https or unix",
+        hint=_hint_for_scheme(scheme, authority),
     )
+
+
+def _hint_for_scheme(scheme: str, authority: str) -> Optional[str]:
+    """Return the address to write, or None if none is known, or if it may contain a key."""
+    instead = _SCHEMES.get(scheme.lower())
+    host = re.sub(r":\d{1,5}\Z", "", authority).strip("[]")
+    is_shown = is_localhost(host) or literal(host) is not None
+    is_shown = is_shown or _PLAIN_AUTHORITY.fullmatch(authority) is not None
+    return f"write {instead}://{authority}" if instead and is_shown else None
 
 
 _SOCKET_ADDRESS = re.compile(r"[\s\"']*unix:", re.IGNORECASE)

@@ -132,9 +132,12 @@ def refuse_use(value: object, *_: object) -> NoReturn:
     raise TypeError(f"{_kind(value)!r} object cannot be used like its content; {words}")
 
 
+_CALLS = "call its method chat(messages), or write parse(text, City).value"
+
+
 def refuse_call(value: object, *_: object, **__: object) -> NoReturn:
     """Raise the error for a provider that is called like a function."""
-    raise TypeError(f"{_kind(value)!r} object is not callable; call its method chat(messages)")
+    raise TypeError(f"{_kind(value)!r} object is not callable; {_CALLS}")
 
 
 def warn_of_comparison(value: object, own: str, other: object) -> None:
@@ -217,6 +220,10 @@ class OtherRoute:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"there is no method {name!r} here; {self._advice}")
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise the error for a call, as in ``chat.complete(messages=[])``."""
+        raise AttributeError(f"there is no such method here; {self._advice}")
 
 
 def missing_name(module: str, name: str, known: Iterable[str], caller: FrameType) -> Exception:

@@ -81,12 +81,14 @@ ATTRIBUTE_ADVICE: Tuple[Tuple[str, str, str], ...] = (
     (
         "choices candidates generations outputs alternatives message",
         "CompletionResponse",
-        "write .text for the text, .message for the message, and .tool_calls for the tool calls",
+        "write .text for the text, .message for the message, and .tool_calls for the tool calls, "
+        "each with .name and .arguments",
     ),
     (
         "choices candidates message delta generations",
         "CompletionChunk",
-        "write .text for the text, and .tool_calls for the tool calls",
+        "write .text for the text, and .tool_calls for the tool calls, each with .name and "
+        ".arguments",
     ),
     (
         "choices delta message content response text_stream usage finish_reason tool_calls model",
@@ -135,6 +137,21 @@ ATTRIBUTE_ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "call list_models() for the list, and chat(messages) for an answer",
     ),
     ("llm", "ModelProvider", "call chat(messages, model=name)"),
+    (
+        "run_sync run_stream run_stream_sync iter",
+        "ModelProvider",
+        "call chat(text), or write parse(text, City).value",
+    ),
+    (
+        "create_partial create_iterable create_with_completion extract",
+        "ModelProvider",
+        "write parse(text, City).value, or parse(text, List[City]).value for several",
+    ),
+    (
+        "select choose gen choice",
+        "ModelProvider",
+        "write parse(text, Literal['yes', 'no']).value for one of several texts",
+    ),
     ("beta", "ModelProvider", "call parse(messages, City), or chat(messages)"),
     (
         "ainvoke achat agenerate acomplete astream acompletion abatch",

@@ -68,6 +68,10 @@ OTHER_NAMES: Mapping[str, str] = {
 
 
 _RETRY = "pass retry=RetryPolicy(attempts=3), which counts the first attempt, too"
+_WINDOWS = (
+    "Ollama sets it for a call, LM Studio has load(model, context_length=8192), and other servers "
+    "set it when they start"
+)
 _VERIFY = (
     'leave it out, or pass ca_bundle="ca.pem" with your own certificates: TLS is always verified'
 )
@@ -76,7 +80,16 @@ _VERIFY = (
 #: separated by blanks; the name of a parameter; and the advice. The advice applies to functions
 #: that have this parameter.
 ADVICE: Tuple[Tuple[str, str, str], ...] = (
-    ("stream", "messages", "leave it out: chat() returns the whole answer, stream() the chunks"),
+    (
+        "stream",
+        "messages",
+        "leave it out: chat() returns the whole answer, stream() the chunks, each with a .text",
+    ),
+    (
+        "num_ctx n_ctx context_window context_size max_context_length",
+        "temperature",
+        f"did you mean 'context_length'? {_WINDOWS}",
+    ),
     (
         "stream",
         "request",
@@ -89,7 +102,8 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ),
     (
         "options config generation_config generation_kwargs model_kwargs additional_kwargs"
-        " sampling_params parameters default_options",
+        " sampling_params parameters default_options"
+        " model_settings",
         "temperature",
         "pass each option as a keyword, such as temperature=0, context_length=8192 (num_ctx) or "
         "max_tokens=100 (num_predict)",
@@ -103,13 +117,13 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     (
         "format response_format response_schema json_schema schema response_model output_type",
         "response_type",
-        "pass the type or the JSON Schema after the messages, as in parse(text, City)",
+        "pass the type or the JSON Schema after the messages, as in parse(text, City).value",
     ),
     (
         "format response_format json_schema schema response_model",
         "response_schema",
         'pass response_schema={"type": "object"} for any JSON object, the dictionary of another '
-        "JSON Schema, or call parse() with a type",
+        "JSON Schema, or write parse(text, City).value with a type",
     ),
     (
         "parallel_tool_calls",
@@ -130,7 +144,8 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ("return_documents", "top_n", "leave it out: each result has its .document"),
     ("do_sample", "temperature", "leave it out; temperature=0 replaces do_sample=False"),
     (
-        "history chat_history memory previous_messages context session_id conversation_id",
+        "history chat_history message_history memory previous_messages context session_id"
+        " conversation_id",
         "messages",
         "pass the earlier messages and the new one as one list",
     ),
@@ -153,7 +168,7 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "leave it out; the provider takes listeners=[function]",
     ),
     (
-        "grammar guided_json guided_choice guided_regex",
+        "grammar guided_json guided_choice guided_regex regex structured_outputs",
         "response_schema",
         "pass response_schema with a JSON Schema, or call parse() with a type",
     ),
@@ -191,7 +206,27 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "leave it out: the server has its own options",
     ),
     ("streaming", "listeners", "call stream() to get chunks, and chat() to get a whole answer"),
-    ("num_ctx n_ctx context_window", "listeners", "pass context_length=8192 to each call"),
+    (
+        "num_ctx n_ctx context_window",
+        "base_url",
+        "set the context window when you start the server",
+    ),
+    (
+        "num_ctx n_ctx context_window",
+        "listeners",
+        f"pass context_length=8192 to each call; {_WINDOWS}",
+    ),
+    ("port", "host", 'write the port in the address, as in host="http://127.0.0.1:11434"'),
+    (
+        "port",
+        "base_url",
+        'write the port in the address, as in base_url="http://127.0.0.1:8080/v1"',
+    ),
+    (
+        "port",
+        "strategy",
+        'pass it to a provider in the list, as in [OllamaProvider("http://127.0.0.1:11434")]',
+    ),
     ("num_predict", "listeners", "pass max_tokens=100 to each call"),
     ("think", "listeners", "pass thinking=True to each call"),
     ("stream", "listeners", "call stream() to get chunks, and chat() to get a whole answer"),
@@ -222,7 +257,7 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ("options", "texts", "leave it out: embed() has dimensions, truncate and keep_alive"),
     (
         "normalize normalize_embeddings encoding_format convert_to_numpy convert_to_tensor "
-        "show_progress_bar task_type input_type prompt_name user",
+        "show_progress_bar task_type input_type prompt_name user embedding_types",
         "texts",
         "leave it out; to_numpy() of the result returns a matrix",
     ),

@@ -40,7 +40,7 @@ from localproviders._did_you_mean import (
     warn_of_comparison,
 )
 from localproviders._redact import each_on_one_line, in_markdown
-from localproviders._signatures import Self, unknown_keyword
+from localproviders._signatures import Self, unknown_keywords
 
 #: A function that converts the sealed value of a field to a value that may be shown. For example,
 #: a key becomes a `SecretString`.
@@ -84,9 +84,9 @@ def hidden(
         TypeError: A name is unknown. Its value is not shown, because a misspelt argument may be
             a secret.
     """
-    for name in given.cell_contents:
-        if name not in names:
-            raise unknown_keyword(name, what, names)
+    unknown = [name for name in given.cell_contents if name not in names]
+    if unknown:
+        raise unknown_keywords(unknown, what, names)
     # The loop is over the names: a loop over the values would have each value in this frame.
     return {
         name: hides[name](CellType(given.cell_contents[name]))
@@ -295,7 +295,7 @@ def _name_misspelt(cls: Any) -> None:
                 raise
         finally:
             values, given = (), {}  # a traceback with local variables must not show the content
-        raise unknown_keyword(misspelt[0], cls.__name__, names)
+        raise unknown_keywords(misspelt, cls.__name__, names)
 
     cls.__init__ = update_wrapper(__init__, fill)  # for signatures and `help`
 

@@ -12,7 +12,13 @@ from localproviders._record import CONTENT, FrozenDict, Record, field, record
 from localproviders._signatures import exact_keywords
 from localproviders.errors import UnsupportedError
 from localproviders.secret import Sealed, errors_without_frames
-from localproviders.types.inputs import at_least_one, check_several_texts, kind_of, model_name
+from localproviders.types.inputs import (
+    at_least_one,
+    check_several_texts,
+    kind_of,
+    model_name,
+    way_to_text,
+)
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.messages import as_tuple
 from localproviders.types.rankings import Ranking
@@ -87,7 +93,8 @@ class RerankRequest(Record):
             raise ValueError("there is no document to rank")
         for index, document in enumerate(self.documents):
             if not isinstance(document, str):
-                raise ValueError(f"document {index} is {kind_of(document)}, and must be text")
+                way = way_to_text(document)
+                raise ValueError(f"document {index} is {kind_of(document)}, and must be text{way}")
 
     def texts(self) -> Iterator[str]:
         """Yield the texts that people wrote, which no error may quote."""

@@ -13,7 +13,7 @@ import sys
 from array import array
 from dataclasses import MISSING
 from functools import lru_cache, partial, wraps
-from types import CellType
+from types import CellType, MappingProxyType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -22,7 +22,9 @@ from typing import (
     Generic,
     Iterable,
     List,
+    Mapping,
     Optional,
+    Sequence,
     Tuple,
     Type,
     TypedDict,
@@ -177,7 +179,7 @@ def wrong_call(function: Callable[..., Any], unknown: Any, is_too_many: bool = F
     unknown.clear()
     parameters = list(inspect.signature(function).parameters)
     if names:
-        return unknown_keyword(names[0], function.__name__, parameters)
+        return unknown_keywords(names, function.__name__, parameters)
     if is_too_many:
         return too_many_arguments(function)
     return _missing_argument(function.__name__, parameters[1])
@@ -226,9 +228,9 @@ def exact_keywords(function: _Function) -> _Function:
     @wraps(function)
     def checked(*args: Any, **keywords: Any) -> Any:
         given, args, keywords = CellType((args, keywords)), (), {}
-        for name in given.cell_contents[1]:
-            if name not in known():
-                raise _misspelt_keyword(function, name, *given.cell_contents[0][:1])
+        unknown = [name for name in given.cell_contents[1] if name not in known()]
+        if unknown:
+            raise _misspelt_keywords(function, unknown, *given.cell_contents[0][:1])
         if len(given.cell_contents[0]) > most():
             raise too_many_arguments(function, *given.cell_contents[0][:1])
         return function(*given.cell_contents[0], **given.cell_contents[1])
@@ -236,16 +238,33 @@ def exact_keywords(function: _Function) -> _Function:
     return cast("_Function", checked)
 
 
-def unknown_keyword(name: str, called: str, known: Iterable[str]) -> TypeError:
-    """Return the error for a misspelt keyword argument. It does not show the value.
+# The highest number of unknown keywords in an error.
+_MOST_NAMES = 3
+
+
+def unknown_keywords(
+    names: Sequence[str],
+    called: str,
+    known: Iterable[str],
+    advice: Mapping[str, str] = MappingProxyType({}),
+) -> TypeError:
+    """Return the error for misspelt keyword arguments. It does not show the values.
 
     Args:
-        name: The keyword that was given.
+        names: The keywords that were given, at least one.
         called: The name of the function, or of the class, that was called.
         known: The names of its parameters.
+        advice: What to write for some keywords, instead of a suggestion.
     """
-    suggestion = suggest_keyword(name, {*known} - {"self", "cls"})
-    return TypeError(f"{called}() got an unexpected keyword {name!r}{suggestion}")
+    parameters = {*known} - {"self", "cls"}
+    answers = [
+        f"{name!r}; {advice[name]}"
+        if name in advice
+        else f"{name!r}{suggest_keyword(name, parameters)}"
+        for name in names[:_MOST_NAMES]
+    ]
+    shown = "; and ".join(answers).replace("?; and", "? and")
+    return TypeError(f"{called}() got an unexpected keyword {shown}")
 
 
 def exact_constructor(cls: _Class) -> _Class:
@@ -266,6 +285,10 @@ def _most_positional(called: Callable[..., Any]) -> float:
     return math.inf if variable in kinds else sum(kind < by_name for kind in kinds)
 
 
+# Models in examples, by an argument of the functions that need such a model.
+_MODELS = (("texts", "nomic-embed-text"), ("documents", "bge-reranker-v2-m3"))
+
+
 def too_many_arguments(function: Callable[..., Any], *first: object) -> TypeError:
     """Return the error for too many arguments without names. It shows none of the values.
 
@@ -284,14 +307,17 @@ def too_many_arguments(function: Callable[..., Any], *first: object) -> TypeErro
         return TypeError(f"{called}() {takes if without else takes + 's'}")
     if not without:
         takes += " without a name"
-    example = 'model="llama3.2"' if "model" in by_name else f"{by_name[0]}=..."
+    model = next((name for first, name in _MODELS if first in without), "llama3.2")
+    example = f'model="{model}"' if "model" in by_name else f"{by_name[0]}=..."
     return TypeError(f"{called}() {takes}: write {called}({', '.join((*without, example))})")
 
 
-def _misspelt_keyword(function: Callable[..., Any], name: str, *first: object) -> TypeError:
+def _misspelt_keywords(
+    function: Callable[..., Any], names: Sequence[str], *first: object
+) -> TypeError:
     known = _keywords_of(function)
     if function.__name__ != "__init__":
-        return unknown_keyword(name, function.__name__, known)
-    # The keyword may be from a caller of a subclass, whose constructor passed the keyword on.
+        return unknown_keywords(names, function.__name__, known)
+    # A keyword may be from a caller of a subclass, whose constructor passed the keyword on.
     cls = type(first[0])
-    return unknown_keyword(name, cls.__name__, known | _keywords_of(cls))
+    return unknown_keywords(names, cls.__name__, known | _keywords_of(cls))

@@ -523,7 +523,12 @@ class ModelProvider(ABC):
             return self.complete(request, timeout=timeout, cancel=cancel)
 
     # Scripts for OpenAI's client call `chat.completions.create`.
-    vars(chat)["completions"] = OtherRoute("call chat(messages), or stream(messages)")
+    vars(chat).update(
+        dict.fromkeys(
+            ("completions", "complete", "create", "parse", "send"),
+            OtherRoute("call chat(messages), or stream(messages)"),
+        )
+    )
 
     @accept_absent
     @show_keywords(RequestFields, CompletionRequest)

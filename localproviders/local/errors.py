@@ -134,13 +134,15 @@ def name_aliases(error: ModelNotFoundError, aliases: Aliases) -> None:
 def name_server(error: ModelNotFoundError, servers: Sequence[str]) -> None:
     """Add a suggestion to an error about a model whose name begins like a misspelt server.
 
+    An error that suggests a model already has the right server in its suggestion.
+
     Args:
         error: The error about the model.
         servers: The names of the servers that lack the model.
     """
     prefix, slash, model = (error.model or "").partition("/")
     near = most_similar(prefix, [*servers, *kind_words()]) if slash else None
-    if near and near != prefix:
+    if near and near != prefix and not error.message.endswith("?"):
         server = f"there is no server {prefix!r}; did you mean '{near}/{model}'?"
         error.hint = "; ".join(filter(None, (server, error.hint)))
 

@@ -104,6 +104,15 @@ def _annotated(bare: Any, metadata: Tuple[Any, ...]) -> Any:
     return owner.Annotated[(bare, *metadata)]
 
 
+def _hint_for_value(bare: Any) -> str:
+    """Return what to write for a value that is no type; empty for other values."""
+    if isinstance(bare, str) and bare.lstrip()[:1] == "{":
+        return "pass json.loads(text)"
+    if isinstance(bare, (list, tuple, set)):
+        return "write Literal['yes', 'no'] for one of several texts, or List[City] for a list"
+    return ""
+
+
 def _kind_of_bare(bare: Any, place: Place) -> Kind:
     origin, arguments = typing.get_origin(bare), typing.get_args(bare)
     found: Optional[Kind] = _look_up(PLAIN, bare) or _look_up(DATES, bare)
@@ -126,7 +135,7 @@ def _kind_of_bare(bare: Any, place: Place) -> Kind:
         if reader:
             read = functools.partial(reader, bare)
             return _named(bare, bare.__name__, bare.__hash__ is not None, read, place)
-    hint = _look_up(_SUGGESTIONS, bare) or _SUPPORTED
+    hint = _look_up(_SUGGESTIONS, bare) or _hint_for_value(bare) or _SUPPORTED
     raise place.error(f"{name_of(bare)} has no form in JSON that is supported", hint)
 
 

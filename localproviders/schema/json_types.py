@@ -120,10 +120,16 @@ class Place(NamedTuple):
         return ConfigurationError(f"{self.description}: {why}", hint=hint)
 
 
+# A longer text is no type. It may be a JSON Schema.
+_LONGEST_NAME = 80
+
+
 def name_of(annotation: Any) -> str:
     """Return a type as it is written in an annotation, without ``typing.``."""
     if isinstance(annotation, type) and not getattr(annotation, "__args__", ()):
         return annotation.__name__
+    if isinstance(annotation, str) and len(annotation) > _LONGEST_NAME:
+        annotation = f"{annotation[:_LONGEST_NAME]}..."
     return repr(annotation).replace("typing.", "")
 
 

@@ -11,8 +11,21 @@ import inspect
 import sys
 import warnings
 from itertools import islice
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from types import FunctionType, MethodType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Sequence,
+    Tuple,
+    Union,
+)
 
+from localproviders._lazy import LazyModule
 from localproviders._record import thawed
 from localproviders.errors import ConfigurationError
 from localproviders.schema.checker import check, find_unnamed_keys
@@ -35,6 +48,11 @@ from localproviders.schema.shapes import (
 )
 from localproviders.types.inputs import fields_of
 from localproviders.types.messages import Tool, Tools, as_tool
+
+if TYPE_CHECKING:
+    from localproviders.schema import other_tools
+else:
+    other_tools = LazyModule("localproviders.schema.other_tools")
 
 _ARGUMENTS = "arguments"
 
@@ -110,8 +128,9 @@ def _warn_of_optimization(what: str, lost: Sequence[str]) -> None:
 def as_tools(tools: Tools) -> Tuple[Tool, ...]:
     """Return the tools as a tuple. A tool is made from each function (see `tool_from`).
 
-    A dictionary in the form of OpenAI or Ollama is a tool without a function. A single tool
-    counts as a list of one tool, and None as an empty list.
+    A dictionary in the form of OpenAI or Ollama is a tool without a function. The tool object of
+    another client, such as LangChain, is a tool with the object's function. A single tool counts
+    as a list of one tool, and None as an empty list.
 
     Raises:
         ConfigurationError: Two tools have the same name, a value is neither a tool nor a
@@ -121,12 +140,13 @@ def as_tools(tools: Tools) -> Tuple[Tool, ...]:
         return ()
     if isinstance(tools, Mapping):
         _refuse_functions_by_name(tools)
-    if isinstance(tools, (Mapping, Tool)) or callable(tools):
-        tools = [tools]
-    if not hasattr(tools, "__iter__"):
+    # A model of pydantic, such as a tool of MCP, is iterable: its items are its fields.
+    is_one = isinstance(tools, (Mapping, Tool)) or callable(tools) or hasattr(tools, "model_dump")
+    several: Any = [tools] if is_one or _is_other(tools) else tools
+    if not hasattr(several, "__iter__"):
         raise ConfigurationError(f"tools is {type(tools).__name__}, and must be a list")
     made: Dict[str, Tool] = {}
-    for each in tools:
+    for each in several:
         tool = _as_tool(each)
         if tool.name in made:
             raise ConfigurationError(
@@ -154,9 +174,32 @@ def _refuse_functions_by_name(tools: Mapping[str, Any]) -> None:
         )
 
 
+def _is_other(value: Any) -> bool:
+    """Return whether a value may be a tool object of another client."""
+    if isinstance(value, (list, tuple, FunctionType, MethodType)):
+        return False  # the usual values do not need the module
+    return other_tools.is_tool(value)
+
+
+def _from_other(value: Any) -> Tool:
+    """Make a tool from the tool object of another client."""
+    found = other_tools.parts_of_tool(value)
+    parameters = tool_from(found.function).parameters if found.schema is None else found.schema
+    if not isinstance(parameters, Mapping):
+        parameters = schema_of(parameters)
+    return Tool(
+        name=found.name,
+        description=found.description,
+        parameters=parameters,
+        function=found.function,
+    )
+
+
 def _as_tool(value: Any) -> Tool:
     if isinstance(value, Tool):
         return value
+    if _is_other(value):
+        return _from_other(value)
     fields = fields_of(value)
     if not isinstance(fields, Mapping):
         return tool_from(value)

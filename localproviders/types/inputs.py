@@ -22,6 +22,7 @@ from localproviders.types.models import LoadedModel, ModelInfo
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 _THINKING_PARTS = ("thinking", "reasoning")
 _IMAGE_PARTS = ("image_url", "input_image", "image")
+_IMAGE_PLACES = ("image_url", "image", "url", "path")
 _AUDIO_PARTS = ("input_audio",)
 _PARTS = (*_TEXT_PARTS, *_THINKING_PARTS, *_IMAGE_PARTS, *_AUDIO_PARTS)
 
@@ -32,6 +33,7 @@ _ROLES = {
     "human": "user",
     "ai": "assistant",
     "model": "assistant",
+    "chatbot": "assistant",
 }
 # The roles of a message that is a pair of a role and a text.
 _ROLES_OF_PAIRS = ("system", "user", "assistant", "developer", "human", "ai", "model")
@@ -42,6 +44,10 @@ _CHOICES = ("auto", "none", "required")
 _MOST_NAMES = 5
 # Fields of an answer that say nothing to the model.
 _METADATA = ("annotations",)
+# The fields of a tool of MCP that a model needs, and their names here.
+_MCP = {"name": "name", "description": "description", "inputSchema": "parameters"}
+# Names of the text of a document in other clients.
+_TEXTS = ("page_content", "content", "text")
 # Types of audio, by the name of the format.
 _AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
@@ -103,6 +109,7 @@ def message_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _role(role: Any) -> Any:
+    role = getattr(role, "value", role)  # other clients have an `Enum` of the roles
     return _ROLES.get(role, role) if isinstance(role, str) else role
 
 
@@ -193,7 +200,10 @@ def _image(part: Mapping[str, Any]) -> Any:
     source = part.get("source")
     if isinstance(source, Mapping) and isinstance(source.get("data"), str):
         return {"data": source.get("data"), "media_type": source.get("media_type")}
-    url = part.get("image_url", part.get("image"))
+    data, media = part.get("base64", part.get("data")), part.get("mime_type")
+    if isinstance(data, str) and isinstance(media, str):  # the form of LangChain
+        return {"data": data, "media_type": media}
+    url = next((part[name] for name in _IMAGE_PLACES if part.get(name) is not None), None)
     if isinstance(url, Mapping):
         url = url.get("url")
     if isinstance(url, str):
@@ -403,9 +413,13 @@ def tool_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
     found = dict(function) if isinstance(function, Mapping) else {**data}
     for name in ("type", "strict"):
         found.pop(name, None)
+    if "inputSchema" in found:  # a tool of MCP, some of whose fields say nothing to the model
+        found = {own: found[name] for name, own in _MCP.items() if name in found}
     if "input_schema" in found:  # Anthropic's name
         found.setdefault("parameters", found.pop("input_schema"))
     found = {str(name): value for name, value in found.items() if value is not None}
+    if "name" not in found and "tools" in found:
+        raise ValueError("a tool has no name, but several tools: write value.tools")
     if "name" not in found:
         raise ValueError(
             'a tool has no name: write {"type": "function", "function": {"name": "...", '
@@ -549,6 +563,15 @@ def check_several_texts(name: str, values: Any) -> None:
         raise ValueError(f"{name} is {kind_of(values)}, and must be {instead}")
 
 
+def way_to_text(document: Any) -> str:
+    """Return what to pass instead of a document of another client; empty if it is unknown."""
+    if isinstance(document, Mapping):
+        found = next((name for name in _TEXTS if isinstance(document.get(name), str)), None)
+        return f": pass document[{found!r}]" if found else ""
+    found = next((name for name in _TEXTS if isinstance(getattr(document, name, None), str)), None)
+    return f": pass document.{found}" if found else ""
+
+
 def check_embeddable(index: int, text: Any) -> None:
     """Check one text to embed.
 
@@ -563,7 +586,7 @@ def check_embeddable(index: int, text: Any) -> None:
         why = f"is a gap ({kind_of(text)}), and cannot be embedded: leave gaps out, such as with "
         why += "series.dropna()"
     else:
-        why = f"is {kind_of(text)}, and must be text: pass str(value)"
+        why = f"is {kind_of(text)}, and must be text{way_to_text(text) or ': pass str(value)'}"
     raise ValueError(f"text {index} {why}")
 
 

@@ -23,6 +23,8 @@ from typing import (
     cast,
 )
 
+from localproviders._did_you_mean import image_message
+from localproviders._lazy import LazyModule
 from localproviders._record import (
     CONTENT,
     RAW,
@@ -34,7 +36,6 @@ from localproviders._record import (
 )
 from localproviders.types.inputs import (
     call_fields,
-    fields_of,
     kind_of,
     message_fields,
     pair_fields,
@@ -45,7 +46,10 @@ from localproviders.types.inputs import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from localproviders.types import other_messages
 else:
+    other_messages = LazyModule("localproviders.types.other_messages")
     # pathlib imports urllib, which would slow down the import of this package.
     Path = os.PathLike
 
@@ -256,7 +260,9 @@ def _file_of(item: Any) -> Any:
     if any(cls.__module__.split(".")[0] == "PIL" for cls in type(item).__mro__):
         return _png(item)
     if not hasattr(item, "read"):
-        return item
+        # Values of other clients have the bytes and their type.
+        data = getattr(item, "data", None)
+        return data if isinstance(data, bytes) and hasattr(item, "media_type") else item
     data = item.read()
     if isinstance(data, str):
         raise ValueError("an image or audio file is open in text mode: open it with mode 'rb'")
@@ -527,7 +533,8 @@ class Message(Record):
 
 #: The messages that `chat` and `stream` accept: a string (one user message), a message, or a list
 #: of messages. A message is a `Message`, a dictionary in the form of this package, of OpenAI or
-#: of Ollama (docs/chat.md, "Dictionaries as messages"), or a pair of a role and a text.
+#: of Ollama (docs/chat.md, "Dictionaries as messages"), or a pair of a role and a text. The message
+#: objects of LangChain, LlamaIndex and other clients are read, too.
 Messages = Union[
     str,
     Message,
@@ -587,6 +594,8 @@ def as_messages(messages: Messages, system: Optional[str] = None) -> Tuple[Messa
 def _several(messages: Any) -> Tuple[Any, ...]:
     if isinstance(messages, (tuple, list)):
         return tuple(messages)
+    if other_messages.is_message(messages):
+        return (messages,)
     is_table = hasattr(messages, "columns")
     if isinstance(messages, (bytes, bytearray)) or is_table or not hasattr(messages, "__iter__"):
         # A CompletionRequest has the attribute `messages`. Its class cannot be imported here,
@@ -617,15 +626,17 @@ def _message_fields(value: Any) -> Dict[str, Any]:
     """Return the fields of one message."""
     if isinstance(value, Message):
         return dict(vars(value))
-    fields = pair_fields(fields_of(value))
+    fields = pair_fields(value)
+    if not (isinstance(fields, Mapping) and "role" in fields):
+        fields = other_messages.other_fields(fields)
     if not isinstance(fields, Mapping):
-        more = ": write Message.user(text)" if isinstance(value, str) else ""
-        if isinstance(value, (tuple, list)):
-            more = ', of several values: write {"role": "user", "content": text}'
+        more = ': write {"role": "user", "content": text}'
+        if isinstance(value, str):
+            more = f": write Message.user(text), or {image_message()}"
+        elif isinstance(value, (tuple, list)):
+            more = f", of several values{more}"
         elif hasattr(value, "message"):
             more = ": write answer.message"
-        elif hasattr(value, "content"):
-            more = ": write Message.user(text), or {'role': 'user', 'content': text}"
         raise ValueError(
             f"a message must be a Message or a dictionary, and is {kind_of(value)}{more}"
         )

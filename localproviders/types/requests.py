@@ -20,7 +20,7 @@ from typing import (
 
 from localproviders._did_you_mean import suggest_number
 from localproviders._record import CONTENT, FrozenDict, Record, field, loads_each, record
-from localproviders._signatures import unknown_keyword
+from localproviders._signatures import unknown_keywords
 from localproviders.secret import errors_without_frames
 from localproviders.types.inputs import (
     check_embeddable,
@@ -371,12 +371,9 @@ def check_field_names(given: Mapping[str, Any], verb: Any) -> None:
     """
     # `show_keywords` has set this attribute. `inspect.signature` would make a copy of it.
     known = verb.__signature__.parameters
-    for name in given:
-        if name in _OF_COMPLETE:
-            called = verb.__name__
-            raise TypeError(f"{called}() got an unexpected keyword {name!r}; {_OF_COMPLETE[name]}")
-        if name not in known:
-            raise unknown_keyword(name, verb.__name__, known)
+    unknown = [name for name in given if name in _OF_COMPLETE or name not in known]
+    if unknown:
+        raise unknown_keywords(unknown, verb.__name__, known, _OF_COMPLETE)
 
 
 @record

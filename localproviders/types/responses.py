@@ -553,8 +553,9 @@ class Parsed(ContentHolder, Record, Generic[T]):
 
     A `Parsed` is not its value. Its truth value is an error if the value has one of its own,
     such as a `bool`, a number, a text or a list. Two instances are equal if all three fields are
-    equal. The hash does not depend on the value, because the value may change, and often has no
-    hash. An ordinary dataclass, for example, has none.
+    equal. The hash is that of the value: if the `Parsed` is looked up among keys of which one is
+    the value, Python then compares the two, and the warning says what to write. If the value has no
+    hash, such as an ordinary dataclass, the hash does not depend on it.
 
     Attributes:
         value: The value, an instance of the requested type. `to_dict` returns it as plain
@@ -570,7 +571,10 @@ class Parsed(ContentHolder, Record, Generic[T]):
     _content = "value"
 
     def __hash__(self) -> int:
-        return hash((self.response, self.attempts))
+        try:
+            return hash(self.value)
+        except TypeError:
+            return hash((self.response, self.attempts))
 
     if not TYPE_CHECKING:
 

@@ -368,11 +368,13 @@ _FOREIGN: List[Tuple[_Call, str]] = [
     (
         lambda ours: ours.chat("a", stream=True),
         "chat() got an unexpected keyword 'stream'; "
-        "leave it out: chat() returns the whole answer, stream() the chunks",
+        "leave it out: chat() returns the whole answer, stream() the chunks, each with a .text",
     ),
     (
         lambda ours: ours.chat("a", num_ctx=4096),
-        "chat() got an unexpected keyword 'num_ctx'; did you mean 'context_length'?",
+        "chat() got an unexpected keyword 'num_ctx'; did you mean 'context_length'? Ollama sets it "
+        "for a call, LM Studio has load(model, context_length=8192), and other servers set it when "
+        "they start",
     ),
     (
         lambda ours: ours.chat("a", options={}),
@@ -384,22 +386,22 @@ _FOREIGN: List[Tuple[_Call, str]] = [
         lambda ours: ours.chat("a", format="json"),
         "chat() got an unexpected keyword 'format'; pass "
         'response_schema={"type": "object"} for any JSON object, the dictionary of another JSON '
-        "Schema, or call parse() with a type",
+        "Schema, or write parse(text, City).value with a type",
     ),
     (
         lambda ours: ours.parse("a", int, format="json"),
         "parse() got an unexpected keyword 'format'; "
-        "pass the type or the JSON Schema after the messages, as in parse(text, City)",
+        "pass the type or the JSON Schema after the messages, as in parse(text, City).value",
     ),
     (
         lambda ours: ours.parse("a", int, response_schema={}),
         "parse() got an unexpected keyword 'response_schema'; "
-        "pass the type or the JSON Schema after the messages, as in parse(text, City)",
+        "pass the type or the JSON Schema after the messages, as in parse(text, City).value",
     ),
     (
         lambda ours: ours.parse("a", response_format=dict),
         "parse() got an unexpected keyword 'response_format'; "
-        "pass the type or the JSON Schema after the messages, as in parse(text, City)",
+        "pass the type or the JSON Schema after the messages, as in parse(text, City).value",
     ),
     (lambda ours: ours.parse("a"), "parse() needs the argument 'response_type'"),
     (
@@ -457,7 +459,7 @@ _BY_NAME = [
         "run_tools() takes only messages and tools without a name: "
         'write run_tools(messages, tools, model="llama3.2")',
     ),
-    ("embed", 'embed() takes only texts without a name: write embed(texts, model="llama3.2")'),
+    ("embed", 'embed() takes only texts without a name: write embed(texts, model="nomic-embed-text")'),
     ("complete", "complete() takes only request without a name: write complete(request, timeout=...)"),
     ("list_models", "list_models() takes no argument without a name: write list_models(timeout=...)"),
     ("unload", "unload() takes only model without a name: write unload(model, timeout=...)"),

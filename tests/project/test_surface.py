@@ -251,9 +251,8 @@ def _is_wire(path: Path) -> bool:
     """Return whether a module may contain field names of a server: wire code and fake servers."""
     parts = path.relative_to(_ROOT).parts
     # Two modules read fields that all dialects have in common, such as those of error responses.
-    # Two have the names of other clients, for the errors of scripts that use them. A fifth
-    # reads the messages of other clients. A sixth reads calls that models write in their text. The
-    # last two read decisions, which several kinds of servers write in the same way.
+    # Two have the names of other clients, for the errors of scripts that use them. Three read the
+    # messages and tools of other clients. One reads calls that models write in their text. The last two read decisions, which several kinds of servers write in the same way.
     shared = parts in (
         ("_dialect", "common.py"),
         ("_dialect", "error_answers.py"),
@@ -261,6 +260,8 @@ def _is_wire(path: Path) -> bool:
         ("_habits.py",),
         ("_other_keywords.py",),
         ("types", "inputs.py"),
+        ("types", "other_messages.py"),
+        ("schema", "other_tools.py"),
         ("_dialect", "decisions.py"),
         ("_dialect", "systemone.py"),
     )

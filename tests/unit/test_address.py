@@ -83,6 +83,29 @@ def test_another_scheme_is_an_error(text: str, lenient: bool) -> None:
         parse_endpoint(text, default_port=1, lenient=lenient)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("ws://localhost:1234", "write http://localhost:1234"),
+        ("ws://localhost:1234/llm", "write http://localhost:1234"),
+        ("WSS://gpu-box.lan:443", "write https://gpu-box.lan:443"),
+        ("tcp://127.0.0.1:11434", "write http://127.0.0.1:11434"),
+        ("ws://127.0.0.1", "write http://127.0.0.1"),
+        ("ws://[::1]", "write http://[::1]"),
+        ("ws://[::1]:1234", "write http://[::1]:1234"),
+        ("ws://sk-1234567890", None),
+        ("ws://sk-ABC:1234", None),
+        ("ftp://localhost", None),
+    ],
+)
+def test_the_address_to_write_is_shown_unless_it_may_be_a_key(
+    text: str, hint: Optional[str]
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_endpoint(text, default_port=1)
+    assert caught.value.hint == hint
+
+
 @pytest.mark.parametrize("lenient", [True, False])
 @pytest.mark.parametrize("text", ["a b", "h?x=1", "h#x", "a\\b", "[::1", "::1]", "1:2:3", "[:x]"])
 def test_what_is_no_host_is_an_error(text: str, lenient: bool) -> None:

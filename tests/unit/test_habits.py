@@ -77,6 +77,7 @@ _LINES: List[Tuple[str, Any, str]] = [
     ("it['message']['content']", _ANSWER, "write .text for the text, .message for the message"),
     ("it['choices'][0]", _ANSWER, "write .text for the text"),
     ("it.choices[0].message", _ANSWER, "write .text for the text"),
+    ("it.choices[0].message.tool_calls[0].function", _ANSWER, "each with .name and .arguments"),
     ("it.candidates[0]", _ANSWER, "write .text for the text"),
     ("it['response']", _ANSWER, "did you mean 'text'?"),
     ("it['replies'][0]", _ANSWER, "did you mean 'text'?"),
@@ -208,6 +209,12 @@ _OF_A_PROVIDER: Dict[str, str] = {
     "it.chats.create()": "keep the messages in a list",
     "it('x', max_new_tokens=3)": "is not callable; call its method chat(messages)",
     "it.run('x')": "did you mean 'chat'?",
+    "it.run_sync('x', output_type=int)": "call chat(text), or write parse(text, City).value",
+    "it.create_partial(messages='x')": "write parse(text, City).value",
+    "it.select(['a', 'b'])": "write parse(text, Literal['yes', 'no']).value",
+    "it.chat.complete(messages='x')": "call chat(messages), or stream(messages)",
+    "it.chat.parse(messages='x')": "call chat(messages), or stream(messages)",
+    "it('Anna is 30', int)": "or write parse(text, City).value",
 }
 
 
@@ -420,6 +427,14 @@ _KEYWORDS: List[Tuple[str, str, str]] = [
     ("chat", "extra_headers", "to the provider"),
     ("stream", "stop_strings", "did you mean 'stop'?"),
     ("embed", "documents", "did you mean 'texts'?"),
+    ("chat", "model_settings", "temperature=0"),
+    ("chat", "message_history", "as one list"),
+    ("chat", "regex", "response_schema"),
+    ("embed", "embedding_types", "to_numpy()"),
+    ("chat", "num_ctx", "did you mean 'context_length'? Ollama sets it"),
+    ("chat", "n_ctx", "LM Studio has load(model, context_length=8192)"),
+    ("chat", "response_model", "parse(text, City).value"),
+    ("chat", "stream", "each with a .text"),
     ("embed", "normalize_embeddings", "to_numpy()"),
 ]
 
@@ -461,6 +476,8 @@ def test_an_argument_of_another_agent_is_answered(keyword: str, own: str) -> Non
         ("system_prompt", "to each call"),
         ("model_kwargs", "to each call"),
         ("context_window", "context_length=8192 to each call"),
+        ("num_ctx", "LM Studio has load(model, context_length=8192)"),
+        ("port", 'host="http://127.0.0.1:11434"'),
         ("n_gpu_layers", "leave it out"),
         ("http_client", "leave it out"),
         ("streaming", "call stream()"),
@@ -473,6 +490,74 @@ def test_an_argument_of_another_constructor_is_answered(keyword: str, words: str
     with pytest.raises(TypeError) as caught:
         make(**{keyword: 1})
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "keyword", "words"),
+    [
+        (LMStudioProvider, "port", "write the port in the address, as in host="),
+        (OpenAICompatibleProvider, "port", 'base_url="http://127.0.0.1:8080/v1"'),
+        (OpenAICompatibleProvider, "n_ctx", "set the context window when you start the server"),
+    ],
+)
+def test_an_argument_is_answered_for_the_kind(make: Any, keyword: str, words: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        make("127.0.0.1", **{keyword: 1})
+    assert words in str(caught.value)
+
+
+def _make(**given: Any) -> None:
+    OllamaProvider(**given)
+
+
+def _chat(**given: Any) -> None:
+    OllamaProvider().chat("Hi", **given)
+
+
+def _embed(**given: Any) -> None:
+    OllamaProvider().embed("Hi", **given)
+
+
+def _limits(**given: Any) -> None:
+    Limits(**given)
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "words"),
+    [
+        (_make, {"temperature": 0, "num_predict": 64}, "pass max_tokens=100 to each call"),
+        (_chat, {"stream": True, "num_predict": 64}, "did you mean 'max_tokens'?"),
+        (_chat, {"prompt": "x", "num_predict": 64}, "did you mean 'max_tokens'?"),
+        (_embed, {"normalize": True, "dims": 64}, "did you mean 'dimensions'?"),
+        (_limits, {"total": 1, "read": 2}, "did you mean 'idle_s'?"),
+    ],
+)
+def test_one_error_answers_all_unknown_arguments(
+    call: Any, given: Dict[str, Any], words: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        call(**given)
+    text = str(caught.value)
+    first, second = given
+    assert f"unexpected keyword {first!r}" in text
+    assert f"and {second!r}" in text
+    assert words in text
+
+
+def test_only_the_first_unknown_arguments_are_answered() -> None:
+    with pytest.raises(TypeError) as caught:
+        _chat(**{f"unknown_{number}": number for number in range(9)})
+    assert str(caught.value).count("unknown_") == 3
+
+
+@pytest.mark.parametrize("value", ["spam", _Label.SPAM, 3, 2.5, True])
+def test_a_key_that_is_a_parsed_value_is_not_found_with_a_warning(value: Any) -> None:
+    parsed = _parsed(value)
+    with pytest.warns(RuntimeWarning, match=r"compare \.value with it"):
+        assert parsed not in {value}
+    with pytest.warns(RuntimeWarning, match=r"compare \.value with it"), pytest.raises(KeyError):
+        assert {value: 1}[parsed]
+    assert {parsed: 1}[_parsed(value)] == 1
 
 
 def test_only_an_error_imports_the_tables() -> None:

@@ -86,6 +86,10 @@ def test_a_root_may_refer_to_itself() -> None:
         ({"type": "strin"}, "it must be one of string"),
         ("object", "the type 'object': 'object' has no form in JSON that is supported"),
         (5, "the type 5: 5 has no form in JSON"),
+        (["yes", "no"], "write Literal['yes', 'no'] for one of several texts"),
+        ([int], "List[City] for a list"),
+        ('{"type": "object"}', "pass json.loads(text)"),
+        (f'{{"type": "object", "title": "{"x" * 200}"}}', "xxx...'"),
         (List["Unknown"], "has no form in JSON"),  # type: ignore[name-defined]  # noqa: F821  # the mistake under test
     ],
 )  # fmt: skip

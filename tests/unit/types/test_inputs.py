@@ -33,6 +33,15 @@ def _user(*parts: Any) -> List[Dict[str, Any]]:
             "type": "image",
             "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
         },
+        {"type": "image", "url": _URI},
+        {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"},
+        {
+            "type": "image",
+            "source_type": "base64",
+            "data": "iVBORw0KGgo=",
+            "mime_type": "image/png",
+        },
+        SimpleNamespace(data=_PNG, media_type="image/png"),
     ],
 )
 def test_a_part_with_an_image_is_an_image(part: Dict[str, Any]) -> None:
@@ -164,6 +173,9 @@ _SECRET = "a private prompt"
             "name is only for the message of a tool",
         ),
         (_user({"type": "file", "file": {"x": _SECRET}}), "'file'"),
+        (_user({"type": "image", "path": "cat.png"}), 'images=[Path("cat.png")]'),
+        (_user({"type": "image", "url": "http://x/cat.png"}), "nothing is downloaded"),
+        (["What is this?", _IMAGE], 'Message.user("What is this?", images=[Path("cat.png")])'),
         (_user({"type": "text", "text": 3}), "is int, and must be text"),
         (_user({"type": "text"}), "is NoneType, and must be text"),
         (_user({"type": "image_url", "image_url": {"url": f"http://x/{_SECRET}"}}), "data: URI"),

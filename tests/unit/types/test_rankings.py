@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from types import SimpleNamespace
 from typing import Any, List
 
 import pytest
@@ -18,7 +19,11 @@ _WRONG: List[Any] = [
     ([], "there is no document to rank"),
     (iter(()), "there is no document to rank"),
     (["a", None], "document 1 is NoneType, and must be text"),
-    ([{"text": "a"}], "document 0 is dict, and must be text"),
+    ([{"text": "a"}], "document 0 is dict, and must be text: pass document['text']"),
+    (
+        [SimpleNamespace(content="a")],
+        "document 0 is SimpleNamespace, and must be text: pass document.content",
+    ),
     ({"a": "b"}, "documents is dict, and must be a list of texts: pass list(values.values())"),
     (b"a", "documents is bytes, and must be text: pass data.decode()"),
     (7, "documents is int, and must be a list"),

@@ -241,6 +241,8 @@ def test_numbers_of_numpy_itself() -> None:
         (["a", None], "text 1 is a gap (NoneType)"),
         (["a", math.nan], "text 1 is a gap (float)"),
         (["a", 3], "text 1 is int, and must be text: pass str(value)"),
+        ([SimpleNamespace(page_content="a")], "must be text: pass document.page_content"),
+        ([{"text": "a"}], "must be text: pass document['text']"),
         (["a", ["b"]], "text 1 is list"),
         (["a", ""], "text 1 is empty"),
     ],
