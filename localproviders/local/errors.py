@@ -134,7 +134,7 @@ def name_aliases(error: ModelNotFoundError, aliases: Aliases) -> None:
 def name_server(error: ModelNotFoundError, servers: Sequence[str]) -> None:
     """Add a suggestion to an error about a model whose name begins like a misspelt server.
 
-    An error that suggests a model already has the right server in its suggestion.
+    If the error already suggests a model together with its server, it is not changed.
 
     Args:
         error: The error about the model.
@@ -142,7 +142,7 @@ def name_server(error: ModelNotFoundError, servers: Sequence[str]) -> None:
     """
     prefix, slash, model = (error.model or "").partition("/")
     near = most_similar(prefix, [*servers, *kind_words()]) if slash else None
-    if near and near != prefix and not error.message.endswith("?"):
+    if near and near != prefix and f"'{near}/" not in error.message:
         server = f"there is no server {prefix!r}; did you mean '{near}/{model}'?"
         error.hint = "; ".join(filter(None, (server, error.hint)))
 
