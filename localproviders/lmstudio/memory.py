@@ -23,6 +23,7 @@ from typing import (
 from localproviders._dialect.missing_models import not_found
 from localproviders._http.deadline import Call
 from localproviders._http_provider.call_runner import CallRunner
+from localproviders._http_provider.cold_loads import ColdLoads
 from localproviders._http_provider.model_checks import ContextWindowCheck
 from localproviders._keep_loaded import Block, OnFound, State, taking_turns
 from localproviders.errors import (
@@ -84,12 +85,20 @@ class Memory:
         runner: Runner of the calls.
         catalog: Catalog of the server's models.
         windows: The provider's cached context windows, cleared when a model is loaded or unloaded.
+        cold_loads: What the provider knows about the models in memory.
     """
 
-    def __init__(self, runner: CallRunner, catalog: Catalog, windows: ContextWindowCheck) -> None:
+    def __init__(
+        self,
+        runner: CallRunner,
+        catalog: Catalog,
+        windows: ContextWindowCheck,
+        cold_loads: ColdLoads,
+    ) -> None:
         self._runner = runner
         self._catalog = catalog
         self._windows = windows
+        self._cold_loads = cold_loads
         self._provider = runner.settings.name
         #: The last load of each model, under the requested name, the key and the copy's name.
         self._records: Dict[str, _LoadRecord] = {}
@@ -354,11 +363,14 @@ class Memory:
 
     def _remember(self, model: str, record: _LoadRecord) -> None:
         self._windows.forget()
+        self._cold_loads.forget()
         for name in {model, record.loaded.name, record.loaded.instance or model}:
             self._records[name] = record
+            self._cold_loads.loaded(name, record.loaded)
 
     def _forget(self, model: str) -> None:
         self._windows.forget()
+        self._cold_loads.forget()
         unloaded = self._records.get(model)
         for name, record in list(self._records.items()):
             if record is unloaded:

@@ -10,7 +10,9 @@ from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
-from localproviders._http.stream import Stream
+from localproviders._http.stream import Stream, Summary
+from localproviders._http_provider.call_runner import Completion
+from localproviders._http_provider.cold_loads import KeepAlive
 from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
@@ -21,6 +23,7 @@ from localproviders.lmstudio.wire.models import (
     configuration,
     is_possible_ttl,
     same_entry,
+    sent_ttl,
     ttl_payload,
 )
 from localproviders.openai_compatible import OpenAICompatibleProvider
@@ -117,7 +120,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     _catalog: LazyPart[Catalog] = LazyPart("localproviders.lmstudio.catalog:Catalog", "_runner")
     _memory: LazyPart[Memory] = LazyPart(
-        "localproviders.lmstudio.memory:Memory", "_runner", "_catalog", "_windows"
+        "localproviders.lmstudio.memory:Memory", "_runner", "_catalog", "_windows", "_cold_loads"
     )
     _downloads: LazyPart[Downloads] = LazyPart(
         "localproviders.lmstudio.downloads:Downloads", "_runner", "_catalog"
@@ -128,6 +131,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     _decision_wire = wire_decisions
     _kind = "LM Studio"
+    _keep_alive = KeepAlive(is_listed=True)
     _ways_to_get: Mapping[Optional[str], str] = {
         None: "to get this one: pull({model!r})",
         NOT_IN_CATALOG: NOT_IN_CATALOG,
@@ -697,6 +701,12 @@ class LMStudioProvider(OpenAICompatibleProvider):
         entries = self._catalog.entries(call)
         entry = next((entry for entry in entries if model in entry.names), None)
         return ModelCapabilities() if entry is None else entry.info.capabilities
+
+    def _conclude(self, completion: Completion, summary: Summary) -> CompletionResponse:
+        response = super()._conclude(completion, summary)
+        # `_adapt` has converted the caller's `keep_alive` to this field.
+        self._cold_loads.answered(completion.model, sent_ttl(completion.request.extra_body))
+        return response
 
     def _window(self, model: str, call: Call) -> Optional[int]:
         return self._memory.window(model, call)

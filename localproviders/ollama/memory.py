@@ -23,6 +23,7 @@ from localproviders._http.deadline import Call, sleep
 from localproviders._http.framing import Look
 from localproviders._http.transport import encode
 from localproviders._http_provider.call_runner import CallRunner
+from localproviders._http_provider.cold_loads import ColdLoads
 from localproviders._http_provider.model_checks import ContextWindowCheck
 from localproviders._keep_loaded import Block, OnFound, State
 from localproviders.errors import (
@@ -102,6 +103,7 @@ class Memory:
     Args:
         runner: Runner of the calls.
         windows: The provider's cached context windows, cleared when a model is loaded or unloaded.
+        cold_loads: What the provider knows about the models in memory.
         check_locality: Function that raises if prompts must not be sent to a model.
     """
 
@@ -109,12 +111,14 @@ class Memory:
         self,
         runner: CallRunner,
         windows: ContextWindowCheck,
+        cold_loads: ColdLoads,
         check_locality: Callable[[str, Call], None],
     ) -> None:
         self._runner = runner
         self._transport = runner.transport
         self._settings = runner.settings
         self._windows = windows
+        self._cold_loads = cold_loads
         self._check_locality = check_locality
         #: Context windows that callers passed to `load`, by model, each with the number of the
         #: list that confirmed it. None means that the caller passed no window.
@@ -297,6 +301,7 @@ class Memory:
         if window is not None or not is_loaded:
             # Store the window only after success: a failed load must not change it.
             self._set_requested_window(model, window, number)
+        self._cold_loads.loaded(model, loaded)
         return loaded.replace(load_s=0.0 if is_loaded else call.elapsed_s - started)
 
     def _announce(self, model: str, load: _Load, window: Optional[int]) -> None:
@@ -314,6 +319,7 @@ class Memory:
     def _set_requested_window(self, model: str, window: Optional[int], number: int) -> None:
         """Store a window, unless a later list has already confirmed another one."""
         self._windows.forget()
+        self._cold_loads.forget()
         key = _key(model)
         if number > self._requested_windows.get(key, (0, None))[0]:
             self._requested_windows[key] = (number, window)

@@ -22,6 +22,7 @@ from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._http_provider import HTTPProvider
+from localproviders._http_provider.cold_loads import KeepAlive
 from localproviders._http_provider.provider import EmbeddingExchange, WireExchange, WireRequest
 from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
 from localproviders._lazy import LazyModule, LazyPart
@@ -145,7 +146,8 @@ class OllamaProvider(HTTPProvider):
 
     _catalog: LazyPart[Catalog] = LazyPart("localproviders.ollama.catalog:Catalog", "_runner")
     _memory: LazyPart[Memory] = LazyPart(
-        "localproviders.ollama.memory:Memory", "_runner", "_windows", "_check_locality"
+        "localproviders.ollama.memory:Memory",
+        *("_runner", "_windows", "_cold_loads", "_check_locality"),
     )
     _transfers: LazyPart[Transfers] = LazyPart(
         "localproviders.ollama.transfers:Transfers", "_runner", "_catalog", "_memory", "_forget"
@@ -153,6 +155,7 @@ class OllamaProvider(HTTPProvider):
 
     _decision_wire = wire_decisions
     _kind = "Ollama"
+    _keep_alive = KeepAlive(is_listed=True, restarts=True)
     _accept = "application/x-ndjson"
     _ways_to_get = WAYS_TO_GET
     _unsupported: Mapping[str, str] = {"tool_choice": "Ollama has no such field; leave it out"}
