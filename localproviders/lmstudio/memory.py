@@ -22,6 +22,7 @@ from typing import (
 
 from localproviders._dialect.missing_models import not_found
 from localproviders._http.deadline import Call
+from localproviders._http_provider import free_memory
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.cold_loads import ColdLoads
 from localproviders._http_provider.model_checks import ContextWindowCheck
@@ -121,6 +122,7 @@ class Memory:
         model: str,
         requested: Mapping[str, Any],
         keep_alive: Union[float, str, None],
+        check_memory: Optional[bool],
         on_progress: Optional[OnProgress],
         timeout: Timeout,
         cancel: Optional[CancelToken],
@@ -130,6 +132,7 @@ class Memory:
 
         `on_found` is called with the copy in memory before the load, or None.
         """
+        free_memory.check_argument(check_memory)
         keep_alive = keep_alive_seconds(keep_alive)
         if keep_alive not in (None, math.inf):
             raise UnsupportedError(
@@ -141,7 +144,9 @@ class Memory:
             )
         without_expiry = keep_alive is not None
         return self._runner.run(
-            lambda call: self._load(model, requested, without_expiry, on_progress, call, on_found),
+            lambda call: self._load(
+                model, requested, without_expiry, on_progress, call, on_found, check_memory
+            ),
             operation="load",
             model=model,
             timeout=timeout,
@@ -187,6 +192,7 @@ class Memory:
             model,
             requested,
             options["keep_alive"],
+            options["check_memory"],
             options["on_progress"],
             options["timeout"],
             options["cancel"],
@@ -208,7 +214,7 @@ class Memory:
         else:
             window = {"context_length": state.loaded.context_length}
             requested = {**configuration_of(state.loaded), **(state.facts or {}), **window}
-            self.load(model, requested, None, None, timeout, None)
+            self.load(model, requested, None, False, None, timeout, None)
 
     def window(self, model: str, call: Call) -> Optional[int]:
         """Return the largest context window of a model's copies; None if none is known."""
@@ -248,21 +254,19 @@ class Memory:
         on_progress: Optional[OnProgress],
         call: Call,
         on_found: OnFound = lambda _: None,
+        check_memory: Optional[bool] = False,
     ) -> LoadedModel:
+        facts = requested, without_expiry, on_progress, call, on_found, check_memory
         with self._hold_exclusively(model, call):
             entries = self._catalog.entries_for("load", "0.4", call)
             entry = find_entry(model, entries)
             if entry is None or entry.info.name == model:
-                return self._load_exclusively(
-                    model, entries, requested, without_expiry, on_progress, call, on_found
-                )
+                return self._load_exclusively(model, entries, *facts)
             # `model` is not the model's key, and another thread may be loading the model under
             # its key. Wait for that load, too, and read the list again: it may have changed.
             with self._hold_exclusively(entry.info.name, call):
                 entries = self._catalog.entries(call)
-                return self._load_exclusively(
-                    model, entries, requested, without_expiry, on_progress, call, on_found
-                )
+                return self._load_exclusively(model, entries, *facts)
 
     def _load_exclusively(
         self,
@@ -273,6 +277,7 @@ class Memory:
         on_progress: Optional[OnProgress],
         call: Call,
         on_found: OnFound,
+        check_memory: Optional[bool],
     ) -> LoadedModel:
         copies, name = _copies(model, entries), _name_to_load(model, entries)
         usable = [c for c in copies if self._is_usable(c, name, requested, without_expiry)]
@@ -281,13 +286,23 @@ class Memory:
             loaded = self._with_warnings(usable[0], name, requested)
             self._remember(model, _LoadRecord(name, requested, loaded))
             return loaded
+        warnings = () if copies else self._check_memory(name, entries, check_memory)
         for copy in copies:
             self._unload_copy(copy, call)
         loaded = self._request_load(name, requested, entries, call)
+        loaded = loaded.replace(warnings=(*warnings, *loaded.warnings))
         self._remember(model, _LoadRecord(name, requested, loaded))
         if on_progress is not None:
             on_progress(Progress(status="loaded", raw=loaded.raw))
         return loaded
+
+    def _check_memory(
+        self, name: str, entries: Sequence[Entry], wanted: Optional[bool]
+    ) -> Tuple[str, ...]:
+        """Compare free memory with a model that is not loaded; return warnings."""
+        entry = find_entry(name, entries)
+        endpoint = self._runner.settings.endpoint
+        return free_memory.check_memory(wanted, endpoint, lambda: entry and entry.info.size_bytes)
 
     def _request_load(
         self, name: str, requested: Mapping[str, Any], entries: Sequence[Entry], call: Call

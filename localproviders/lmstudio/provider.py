@@ -330,6 +330,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
+        check_memory: Optional[bool] = None,
         on_progress: Optional[OnProgress] = None,
         eval_batch_size: Optional[int] = None,
         flash_attention: Optional[bool] = None,
@@ -362,6 +363,11 @@ class LMStudioProvider(OpenAICompatibleProvider):
             keep_alive: None or infinity, because the server sets no idle limit for a model that
                 is loaded in this way. Infinity also reloads a copy that has an idle limit
                 because a request has loaded it. None keeps such a copy.
+            check_memory: Whether to compare the free memory of this machine with the size of a
+                model that must be loaded. With None, too little memory is a line in `warnings` of
+                the result. With True, it is an error, and nothing is loaded. With False, nothing is
+                compared. Nothing is compared either if the server is on another machine, or if
+                one of the numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called once, when the model has been loaded. The
                 server does not report progress here. If a loaded copy is kept, the function is
                 not called. `stateful_stream` reports the progress of a load.
@@ -381,7 +387,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
         Raises:
             ModelNotFoundError: The server has no such model; `available` has the names of its
                 models.
-            ModelLoadError: The server could not load the model.
+            ModelLoadError: The server could not load the model; or too little memory is free, and
+                `check_memory` is True.
             UnsupportedError: The server is older than 0.4.0, or `keep_alive` is a number of
                 seconds.
             ConfigurationError: A value is invalid.
@@ -398,7 +405,9 @@ class LMStudioProvider(OpenAICompatibleProvider):
             offload_kv_cache_to_gpu=offload_kv_cache_to_gpu,
             parallel=parallel,
         )
-        return self._memory.load(named(model), requested, keep_alive, on_progress, timeout, cancel)
+        return self._memory.load(
+            named(model), requested, keep_alive, check_memory, on_progress, timeout, cancel
+        )
 
     @exact_keywords
     def unload(

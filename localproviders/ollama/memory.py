@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from functools import partial
 from typing import (
     Any,
     Callable,
@@ -22,6 +23,7 @@ from localproviders._did_you_mean import suggest_number
 from localproviders._http.deadline import Call, sleep
 from localproviders._http.framing import Look
 from localproviders._http.transport import encode
+from localproviders._http_provider import free_memory
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.cold_loads import ColdLoads
 from localproviders._http_provider.model_checks import ContextWindowCheck
@@ -51,6 +53,7 @@ from localproviders.ollama.wire.models import (
     empty_embed_payload,
     parse_files,
     parse_loaded,
+    parse_models,
     show_payload,
 )
 from localproviders.ollama.wire.responses import parse_hosts, remote_host
@@ -138,6 +141,7 @@ class Memory:
         model: str,
         context_length: Optional[int],
         keep_alive: Union[float, str, None],
+        check_memory: Optional[bool],
         timeout: Timeout,
         cancel: Optional[CancelToken],
         on_found: OnFound = lambda _: None,
@@ -149,8 +153,9 @@ class Memory:
         context_length = plain_number(context_length)
         seconds: Optional[float] = keep_alive_seconds(keep_alive)
         _check_load_arguments(context_length, seconds)
+        free_memory.check_argument(check_memory)
         return self._runner.run(
-            lambda call: self._load(model, context_length, seconds, on_found, call),
+            lambda call: self._load(model, context_length, seconds, check_memory, on_found, call),
             operation="load",
             model=model,
             timeout=timeout,
@@ -182,7 +187,7 @@ class Memory:
             block.group.saw(None if found is None else State(found, facts=requested))
 
         window, limits = options["context_length"], (options["timeout"], options["cancel"])
-        loaded = self.load(model, window, timer, *limits, on_found)
+        loaded = self.load(model, window, timer, options["check_memory"], *limits, on_found)
         block.loaded = State(loaded, timer, facts=self.requested_window(model))
         block.has_own_timer = timer is not None
         return loaded
@@ -194,7 +199,7 @@ class Memory:
         """
         is_changed = block.has_other_window(state)
         window = state.loaded.context_length if is_changed else None
-        self.load(model, window, state.timer, timeout, None)
+        self.load(model, window, state.timer, False, timeout, None)
         if is_changed:
             self._set_requested_window(model, state.facts, next(self._numbers))
 
@@ -237,6 +242,7 @@ class Memory:
         model: str,
         window: Optional[int],
         keep_alive: Optional[float],
+        check_memory: Optional[bool],
         on_found: OnFound,
         call: Call,
     ) -> LoadedModel:
@@ -244,7 +250,7 @@ class Memory:
         if is_cloud(model):
             raise _cannot_load_cloud(model)
         with self._registered(model, window) as load:
-            return self._load_registered(model, load, keep_alive, on_found, call)
+            return self._load_registered(model, load, keep_alive, check_memory, on_found, call)
 
     @contextlib.contextmanager
     def _registered(self, model: str, window: Optional[int]) -> Iterator[_Load]:
@@ -268,6 +274,7 @@ class Memory:
         model: str,
         load: _Load,
         keep_alive: Optional[float],
+        check_memory: Optional[bool],
         on_found: OnFound,
         call: Call,
     ) -> LoadedModel:
@@ -275,6 +282,7 @@ class Memory:
         found = self._find_in_memory(model, call)
         has_name = found is not None and same_model(found.name, listed_name(model))
         on_found(found if has_name else None)
+        warnings = self._check_memory(model, check_memory, call) if found is None else ()
         ours = self.requested_window(model) or (found and self.requested_window(found.name))
         # If another program has loaded the model with the same window, the window may slide. The
         # server does not report this. So the model counts as loaded only if this provider has
@@ -302,7 +310,22 @@ class Memory:
             # Store the window only after success: a failed load must not change it.
             self._set_requested_window(model, window, number)
         self._cold_loads.loaded(model, loaded)
-        return loaded.replace(load_s=0.0 if is_loaded else call.elapsed_s - started)
+        load_s = 0.0 if is_loaded else call.elapsed_s - started
+        return loaded.replace(load_s=load_s, warnings=(*warnings, *loaded.warnings))
+
+    def _check_memory(self, model: str, wanted: Optional[bool], call: Call) -> Tuple[str, ...]:
+        """Compare free memory with a model that is not loaded; return warnings."""
+        needed = partial(self._size_of, model, call)
+        return free_memory.check_memory(wanted, self._settings.endpoint, needed)
+
+    def _size_of(self, model: str, call: Call) -> Optional[int]:
+        try:
+            data = self._transport.json("GET", "/api/tags", call=call)
+            listed = parse_models(data, self._settings.name, call.look)
+        except (ModelError, ServerError):
+            return None
+        name = listed_name(model)
+        return next((info.size_bytes for info in listed if same_model(info.name, name)), None)
 
     def _announce(self, model: str, load: _Load, window: Optional[int]) -> None:
         """Let a load and the others know of each other, before its request is sent.

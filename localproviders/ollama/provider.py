@@ -27,10 +27,7 @@ from localproviders._http_provider.provider import EmbeddingExchange, WireExchan
 from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
-from localproviders.errors import (
-    ProviderError,
-    UnsupportedError,
-)
+from localproviders.errors import ProviderError, UnsupportedError
 from localproviders.ollama.kind import find_endpoint
 from localproviders.ollama.names import (
     Files,
@@ -351,6 +348,7 @@ class OllamaProvider(HTTPProvider):
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
+        check_memory: Optional[bool] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
@@ -377,6 +375,11 @@ class OllamaProvider(HTTPProvider):
                 `context_length` has to load the model.
             keep_alive: Seconds to keep the model after its last use. Infinity keeps it for
                 ever; None uses the server's default.
+            check_memory: Whether to compare the free memory of this machine with the size of a
+                model that must be loaded. With None, too little memory is a line in `warnings` of
+                the result. With True, it is an error, and nothing is loaded. With False, nothing is
+                compared. Nothing is compared either if the server is on another machine, or if
+                one of the numbers is unknown (docs/models.md, "Free memory").
             on_progress: Never called, because this server reports no progress of a load.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
                 limits. Loading may take `load_s` and `first_token_s` together.
@@ -386,7 +389,8 @@ class OllamaProvider(HTTPProvider):
         Raises:
             ModelNotFoundError: The server has no such model.
             ModelLoadError: The server could not load the model; or another `load` of this
-                provider, with another `context_length`, ran at the same time and replaced it.
+                provider, with another `context_length`, ran at the same time and replaced it; or
+                too little memory is free, and `check_memory` is True.
             LocalityError: The model runs in the cloud, and `locality` is not ``any``.
             UnsupportedError: The model runs in the cloud, where it cannot be loaded.
             ConfigurationError: A value is invalid. Nothing was sent.
@@ -395,7 +399,8 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        return self._memory.load(named(model), context_length, keep_alive, timeout, cancel)
+        limits = timeout, cancel
+        return self._memory.load(named(model), context_length, keep_alive, check_memory, *limits)
 
     @exact_keywords
     def unload(

@@ -52,6 +52,7 @@ class FakeModel(Record):
         format: The format of its files; ``mlx`` ignores the requested context window
             (LM Studio).
         load_error: The reason why it cannot be loaded; None if it can (LM Studio).
+        size_bytes: The size in the model list; None is one of about 2 GB, or 0.25 GB.
 
     Raises:
         ValueError: There is no such ability.
@@ -68,6 +69,7 @@ class FakeModel(Record):
     instance: Optional[str] = None
     format: str = "gguf"
     load_error: Optional[str] = None
+    size_bytes: Optional[int] = None
 
     def __post_init__(self) -> None:
         self._keep_as_tuples("abilities")
