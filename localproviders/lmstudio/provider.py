@@ -10,8 +10,7 @@ from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
-from localproviders._http.stream import Stream, Summary
-from localproviders._http_provider.call_runner import Completion
+from localproviders._http.stream import Stream
 from localproviders._http_provider.cold_loads import KeepAlive
 from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._lazy import LazyModule, LazyPart
@@ -60,6 +59,8 @@ from localproviders.types.requests import (
 from localproviders.types.responses import CompletionChunk, CompletionResponse, Usage
 
 if TYPE_CHECKING:
+    from localproviders._http.stream import Summary
+    from localproviders._http_provider.call_runner import Completion
     from localproviders._keep_loaded import Loader
     from localproviders.lmstudio import stateful
     from localproviders.lmstudio.catalog import Catalog
