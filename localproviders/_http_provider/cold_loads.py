@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from datetime import datetime, timezone
-from typing import Dict, List, NamedTuple, Optional, Protocol
+from typing import Any, Callable, Dict, Hashable, List, Mapping, NamedTuple, Optional, Protocol
 
 from localproviders._http.deadline import Call
 from localproviders.errors import (
@@ -52,10 +52,13 @@ class KeepAlive(NamedTuple):
         is_listed: Whether the server lists the models in its memory. If not, nothing is known.
         restarts: Whether the keep-alive of each request applies. Otherwise it applies only if the
             request loads the model.
+        options_of: Returns, from the JSON of a request, the options with which the server loads
+            a model. A request with other options makes it load the model again.
     """
 
     is_listed: bool = False
     restarts: bool = False
+    options_of: Callable[[Mapping[str, Any]], Hashable] = lambda _: None
 
 
 class _State(NamedTuple):
@@ -72,8 +75,11 @@ class _State(NamedTuple):
     keep_alive_s: float
 
 
-# `may_load` is true for this state, and the server is not asked.
+# `may_load` is true for these states, and the server is not asked. They hold until an answer or a
+# failure. Servers list a model before it is completely loaded, so the list would be wrong while the
+# request of another thread loads it.
 _UNKNOWN = _State(None, math.inf, _USUAL_S)
+_COLD = _State(False, math.inf, _USUAL_S)
 
 
 class ColdLoads:
@@ -93,18 +99,26 @@ class ColdLoads:
     def __init__(self, rule: KeepAlive) -> None:
         self._rule = rule
         self._states: Dict[str, _State] = {}
+        #: The load options of the last request for each model.
+        self._options: Dict[str, Hashable] = {}
 
-    def may_load(self, model: str, call: Call, provider: ListingProvider) -> bool:
+    def may_load(
+        self, model: str, payload: Mapping[str, Any], call: Call, provider: ListingProvider
+    ) -> bool:
         """Return whether the server may have to load a model for a request.
 
         Args:
             model: Name of the model.
+            payload: JSON of the request.
             call: The call of the request. If `load_s` changes nothing in it, nothing is asked.
             provider: The provider of the call.
 
         Raises:
             ProviderError: Asking failed with an error that the request would raise, too.
         """
+        options = self._rule.options_of(payload)
+        if self._options.setdefault(model, options) != options:
+            self._options[model], self._states[model] = options, _COLD
         known, limits = self._states.get(model, _UNKNOWN), call.limits
         if not limits.load_s or math.isinf(limits.first_token_s):
             return True
@@ -131,10 +145,11 @@ class ColdLoads:
 
     def forget(self, model: Optional[str] = None) -> None:
         """Drop the knowledge about a model; None drops the knowledge about all models."""
-        if model is None:
-            self._states.clear()
-        else:
-            self._states.pop(model, None)
+        for facts in (self._states, self._options):
+            if model is None:
+                facts.clear()
+            else:
+                facts.pop(model, None)
 
     def _ask(self, model: str, call: Call, provider: ListingProvider) -> _State:
         """Return the server's answer about a model, and remember it."""
@@ -181,7 +196,5 @@ def _state_of(found: Optional[LoadedModel]) -> _State:
     if found is not None and found.expires_at is not None:
         left_s = (found.expires_at - datetime.now(timezone.utc)).total_seconds()
     if found is None or left_s < _LEAST_S:
-        # This holds until an answer or a failure. Servers list a model before it is completely
-        # loaded, so the list would be wrong while the request of another thread loads it.
-        return _State(False, math.inf, _USUAL_S)
+        return _COLD
     return _State(True, time.monotonic() + left_s, left_s)

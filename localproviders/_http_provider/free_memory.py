@@ -44,12 +44,8 @@ _HIERARCHIES = (
 )
 
 
-def check_memory(
-    wanted: Optional[bool],
-    endpoint: Endpoint,
-    needed_bytes: Callable[[], Optional[int]],
-) -> Tuple[str, ...]:
-    """Compare free memory with the size of a model that is about to be loaded.
+class MemoryCheck:
+    """The comparison of free memory with one model that is about to be loaded.
 
     Nothing is compared if the server is on another machine, or if a number is unknown.
 
@@ -57,31 +53,50 @@ def check_memory(
         wanted: The caller's argument `check_memory`: whether too little memory is an error. None
             means that it is a warning, and False that nothing is compared.
         endpoint: Address of the server.
-        needed_bytes: Returns the size of the model, or None. It is called only if free memory is
-            known, because it may send a request.
-
-    Returns:
-        The warnings for the result of the load.
-
-    Raises:
-        ModelLoadError: There is too little memory, and `wanted` is true.
+        is_needed: Whether the model must be loaded. A copy that is replaced frees its memory.
     """
-    if wanted is False or not endpoint.is_loopback:
-        return ()
-    free = free_bytes()
-    needed = None if free is None else needed_bytes()
-    if free is None or needed is None or not free < needed < _MOST_BYTES:
-        return ()
-    message = f"the model has {_gigabytes(needed)}, and {_gigabytes(free)} of memory are free"
-    if wanted:
+
+    def __init__(self, wanted: Optional[bool], endpoint: Endpoint, is_needed: bool) -> None:
+        self._is_error = bool(wanted)
+        is_compared = wanted is not False and is_needed and endpoint.is_loopback
+        # This is the free memory before the load, also for the warnings after it.
+        self._free = free_bytes() if is_compared else None
+
+    def before(self, needed_bytes: Callable[[], Optional[int]]) -> None:
+        """Check that the model fits, if too little memory is an error.
+
+        Args:
+            needed_bytes: Returns the size of the model, or None. It is called only if the result
+                matters, because it may send a request.
+
+        Raises:
+            ModelLoadError: There is too little memory.
+        """
+        needed = needed_bytes() if self._is_error and self._free is not None else None
+        if self._free is None or not _exceeds(needed, self._free):
+            return
         raise ModelLoadError(
-            message,
+            _describe(needed, self._free),
             hint="unload other models, end other programs, or pass check_memory=False",
             retryable=True,
             needed_bytes=needed,
-            free_bytes=free,
+            free_bytes=self._free,
         )
-    return (f"{message}: it may be slow, or not load at all",)
+
+    def after(self, needed_bytes: Optional[int]) -> Tuple[str, ...]:
+        """Return the warnings about a model that was loaded, if too little memory is one."""
+        if self._is_error or self._free is None or not _exceeds(needed_bytes, self._free):
+            return ()
+        return (f"{_describe(needed_bytes, self._free)}: it may be slow",)
+
+
+def _exceeds(needed: Optional[int], free: int) -> bool:
+    return needed is not None and free < needed < _MOST_BYTES
+
+
+def _describe(needed: Optional[int], free: int) -> str:
+    needed_gb, free_gb = ((number or 0) / 1e9 for number in (needed, free))
+    return f"the model needs {needed_gb:.1f} GB of memory, and {free_gb:.1f} GB were free"
 
 
 def check_argument(wanted: object) -> None:
@@ -147,7 +162,3 @@ def _read(path: Path) -> str:
         if is_callers(error):
             raise
         return ""
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"

@@ -300,9 +300,6 @@ class Sending:
         Raises:
             ProviderError: The request cannot be made.
         """
-        if not self._has_looked:
-            self._has_looked, provider = True, self._provider
-            self._call.may_load = provider._cold_loads.may_load(self._model, self._call, provider)
         path, payload, reader = self._make(self._call)
         self._path, streams = path, "stream" in payload
         known = self._provider._refused
@@ -310,6 +307,9 @@ class Sending:
             if known.has(self._model, field.on(path)):
                 self._left_out.setdefault(field, "")
         payload, self._missing = self._reduced(payload)
+        if not self._has_looked:
+            self._has_looked, provider, call = True, self._provider, self._call
+            call.may_load = provider._cold_loads.may_load(self._model, payload, call, provider)
         is_whole = streams and not payload.get("stream")
         accept = "application/json" if is_whole else self._provider._accept
         return Prepared(path, encode(payload), accept, reader)

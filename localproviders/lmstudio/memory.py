@@ -22,9 +22,9 @@ from typing import (
 
 from localproviders._dialect.missing_models import not_found
 from localproviders._http.deadline import Call
-from localproviders._http_provider import free_memory
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.cold_loads import ColdLoads
+from localproviders._http_provider.free_memory import MemoryCheck, check_argument
 from localproviders._http_provider.model_checks import ContextWindowCheck
 from localproviders._keep_loaded import Block, OnFound, State, taking_turns
 from localproviders.errors import (
@@ -132,7 +132,7 @@ class Memory:
 
         `on_found` is called with the copy in memory before the load, or None.
         """
-        free_memory.check_argument(check_memory)
+        check_argument(check_memory)
         keep_alive = keep_alive_seconds(keep_alive)
         if keep_alive not in (None, math.inf):
             raise UnsupportedError(
@@ -286,23 +286,18 @@ class Memory:
             loaded = self._with_warnings(usable[0], name, requested)
             self._remember(model, _LoadRecord(name, requested, loaded))
             return loaded
-        warnings = () if copies else self._check_memory(name, entries, check_memory)
+        entry, endpoint = find_entry(name, entries), self._runner.settings.endpoint
+        needed = None if entry is None else entry.info.size_bytes
+        memory = MemoryCheck(check_memory, endpoint, is_needed=not copies)
+        memory.before(lambda: needed)
         for copy in copies:
             self._unload_copy(copy, call)
         loaded = self._request_load(name, requested, entries, call)
-        loaded = loaded.replace(warnings=(*warnings, *loaded.warnings))
+        loaded = loaded.replace(warnings=(*memory.after(needed), *loaded.warnings))
         self._remember(model, _LoadRecord(name, requested, loaded))
         if on_progress is not None:
             on_progress(Progress(status="loaded", raw=loaded.raw))
         return loaded
-
-    def _check_memory(
-        self, name: str, entries: Sequence[Entry], wanted: Optional[bool]
-    ) -> Tuple[str, ...]:
-        """Compare free memory with a model that is not loaded; return warnings."""
-        entry = find_entry(name, entries)
-        endpoint = self._runner.settings.endpoint
-        return free_memory.check_memory(wanted, endpoint, lambda: entry and entry.info.size_bytes)
 
     def _request_load(
         self, name: str, requested: Mapping[str, Any], entries: Sequence[Entry], call: Call

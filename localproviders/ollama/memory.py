@@ -23,9 +23,9 @@ from localproviders._did_you_mean import suggest_number
 from localproviders._http.deadline import Call, sleep
 from localproviders._http.framing import Look
 from localproviders._http.transport import encode
-from localproviders._http_provider import free_memory
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.cold_loads import ColdLoads
+from localproviders._http_provider.free_memory import MemoryCheck, check_argument
 from localproviders._http_provider.model_checks import ContextWindowCheck
 from localproviders._keep_loaded import Block, OnFound, State
 from localproviders.errors import (
@@ -153,7 +153,7 @@ class Memory:
         context_length = plain_number(context_length)
         seconds: Optional[float] = keep_alive_seconds(keep_alive)
         _check_load_arguments(context_length, seconds)
-        free_memory.check_argument(check_memory)
+        check_argument(check_memory)
         return self._runner.run(
             lambda call: self._load(model, context_length, seconds, check_memory, on_found, call),
             operation="load",
@@ -282,7 +282,8 @@ class Memory:
         found = self._find_in_memory(model, call)
         has_name = found is not None and same_model(found.name, listed_name(model))
         on_found(found if has_name else None)
-        warnings = self._check_memory(model, check_memory, call) if found is None else ()
+        memory = MemoryCheck(check_memory, self._settings.endpoint, is_needed=found is None)
+        memory.before(partial(self._size_of, model, call))
         ours = self.requested_window(model) or (found and self.requested_window(found.name))
         # If another program has loaded the model with the same window, the window may slide. The
         # server does not report this. So the model counts as loaded only if this provider has
@@ -311,12 +312,8 @@ class Memory:
             self._set_requested_window(model, window, number)
         self._cold_loads.loaded(model, loaded)
         load_s = 0.0 if is_loaded else call.elapsed_s - started
+        warnings = memory.after((loaded.size_bytes or 0) - (loaded.vram_bytes or 0))
         return loaded.replace(load_s=load_s, warnings=(*warnings, *loaded.warnings))
-
-    def _check_memory(self, model: str, wanted: Optional[bool], call: Call) -> Tuple[str, ...]:
-        """Compare free memory with a model that is not loaded; return warnings."""
-        needed = partial(self._size_of, model, call)
-        return free_memory.check_memory(wanted, self._settings.endpoint, needed)
 
     def _size_of(self, model: str, call: Call) -> Optional[int]:
         try:

@@ -50,6 +50,7 @@ from localproviders.ollama.wire.requests import (
     check_old_embed,
     completion_payload,
     embed_payload,
+    load_options,
     make_recipe,
     named_sources,
     old_embed_payload,
@@ -152,7 +153,7 @@ class OllamaProvider(HTTPProvider):
 
     _decision_wire = wire_decisions
     _kind = "Ollama"
-    _keep_alive = KeepAlive(is_listed=True, restarts=True)
+    _keep_alive = KeepAlive(True, restarts=True, options_of=load_options)
     _accept = "application/x-ndjson"
     _ways_to_get = WAYS_TO_GET
     _unsupported: Mapping[str, str] = {"tool_choice": "Ollama has no such field; leave it out"}
@@ -399,8 +400,8 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        limits = timeout, cancel
-        return self._memory.load(named(model), context_length, keep_alive, check_memory, *limits)
+        facts = context_length, keep_alive, check_memory
+        return self._memory.load(named(model), *facts, timeout, cancel)
 
     @exact_keywords
     def unload(
@@ -679,6 +680,7 @@ class OllamaProvider(HTTPProvider):
         """Clear the cached facts about models, because a model may have changed."""
         self._known_local.clear()
         self._abilities.forget()
+        self._cold_loads.forget()
 
     def _window(self, model: str, call: Call) -> Optional[int]:
         return self._memory.window(model, call)
@@ -742,16 +744,15 @@ class OllamaProvider(HTTPProvider):
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
         if self._uses_old_embed_route:
             raise _NoBatchRouteError("this Ollama server accepts only one text per request")
-        truncation = "allowed" if batch.truncate else "none"
 
         def read(data: Any) -> Vectors:
             found = parse_vectors(self._checked(model, data))
             if found.model:
                 check_served(model, found.model)
-            return found._replace(truncation=truncation)
+            return found._replace(truncation="allowed" if batch.truncate else "none")
 
-        payload = Payload(embed_payload(batch, model, self._requested_window(model)))
-        return "/api/embed", payload, read
+        window = self._requested_window(model)
+        return "/api/embed", Payload(embed_payload(batch, model, window)), read
 
     def _embed_otherwise(
         self, error: ProviderError, batch: EmbeddingRequest, model: str, call: Call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
-from typing import Any, Callable, Iterator, List, NamedTuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple
 
 import pytest
 
@@ -194,9 +194,28 @@ def test_while_one_request_loads_a_model_load_s_counts_for_others(side: Side, cl
     clock.now += 61
     may_load = side.provider._cold_loads.may_load
 
-    assert may_load("m", Call(QUICK), side.provider)
+    assert may_load("m", {}, Call(QUICK), side.provider)
     side.fake.loaded["m"] = 4096
-    assert may_load("m", Call(QUICK), side.provider)
+    assert may_load("m", {}, Call(QUICK), side.provider)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"context_length": 512}, {"extra_body": {"options": {"num_gpu": 0}}}]
+)
+def test_load_s_counts_for_options_that_load_the_model_again(changed: Dict[str, Any]) -> None:
+    with FakeOllama(["m"]) as fake, OllamaProvider(fake.url, model="m") as provider:
+        side = Side(fake, provider, "/api/ps")
+        provider.chat("Hi", temperature=0)
+        fake.break_next("silence")
+        with pytest.raises(LimitError) as caught:
+            provider.chat("Hi", timeout=QUICK, **changed)
+        assert caught.value.limit_s == SUM_S
+
+        provider.chat("Hi", **changed)
+        provider.chat("Hi", seed=1, **changed)
+        assert side.limit_of_silence() == SUM_S  # back to the options of the first call
+        provider.chat("Hi")
+        assert side.limit_of_silence() == ALONE_S
 
 
 def test_a_request_that_unloads_its_model_leaves_a_cold_one(clock: Clock) -> None:

@@ -17,6 +17,7 @@ from localproviders import (
 )
 from localproviders._address import Endpoint
 from localproviders._http_provider import free_memory
+from localproviders._http_provider.free_memory import MemoryCheck
 from localproviders.testing import FakeLMStudio, FakeModel, FakeOllama
 
 NEEDED, FREE = 5_000_000_000, 3_000_000_000
@@ -61,7 +62,7 @@ def test_too_little_memory_is_a_warning(side: Side) -> None:
     loaded = side.provider.load("m")
 
     assert loaded.warnings == (
-        "the model has 5.0 GB, and 3.0 GB of memory are free: it may be slow, or not load at all",
+        "the model needs 5.0 GB of memory, and 3.0 GB were free: it may be slow",
     )
     assert side.is_loaded()
 
@@ -145,6 +146,23 @@ def test_a_model_of_unknown_size_is_loaded() -> None:
         assert provider.load("m", check_memory=True).warnings == ()
 
 
+@pytest.mark.usefixtures("little")
+def test_memory_of_a_graphics_card_does_not_count() -> None:
+    with FakeOllama([FakeModel(name="m", size_bytes=NEEDED)]) as fake:
+        fake.vram_bytes = 4_000_000_000
+        with OllamaProvider(fake.url, model="m") as provider:
+            assert provider.load("m").warnings == ()
+
+
+@pytest.mark.usefixtures("little")
+def test_a_warning_costs_no_request() -> None:
+    with FakeOllama([FakeModel(name="m", size_bytes=NEEDED)]) as fake:
+        with OllamaProvider(fake.url, model="m", locality="any") as provider:
+            assert provider.load("m").warnings
+        paths = [exchange.path for exchange in fake.exchanges]
+        assert paths == ["/api/ps", "/api/chat", "/api/ps"]
+
+
 # --- where it is looked at ----------------------------------------------------------------
 
 
@@ -155,7 +173,7 @@ def test_a_model_of_unknown_size_is_loaded() -> None:
 )
 def test_only_a_server_on_this_machine_is_compared(host: str, is_compared: bool) -> None:
     endpoint = Endpoint(scheme="http", host=host, port=11434)
-    found = free_memory.check_memory(None, endpoint, lambda: NEEDED)
+    found = MemoryCheck(None, endpoint, is_needed=True).after(NEEDED)
 
     assert bool(found) is is_compared
 
@@ -163,14 +181,15 @@ def test_only_a_server_on_this_machine_is_compared(host: str, is_compared: bool)
 @pytest.mark.usefixtures("little")
 def test_a_unix_socket_is_on_this_machine() -> None:
     endpoint = Endpoint(scheme="unix", host="localhost", port=0, socket_path="/run/llama.sock")
-    assert free_memory.check_memory(None, endpoint, lambda: NEEDED)
+    assert MemoryCheck(None, endpoint, is_needed=True).after(NEEDED)
 
 
 @pytest.mark.usefixtures("little")
 @pytest.mark.parametrize("size", [None, 0, -1, 10**400])
 def test_a_size_that_no_model_has_is_unknown(size: Optional[int]) -> None:
     endpoint = Endpoint(scheme="http", host="127.0.0.1", port=1)
-    assert free_memory.check_memory(True, endpoint, lambda: size) == ()
+    MemoryCheck(True, endpoint, is_needed=True).before(lambda: size)
+    assert MemoryCheck(None, endpoint, is_needed=True).after(size) == ()
 
 
 # --- the numbers of the kernel ------------------------------------------------------------
