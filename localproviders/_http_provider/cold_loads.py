@@ -10,7 +10,6 @@ from typing import Any, Callable, Dict, Hashable, List, Mapping, NamedTuple, Opt
 from localproviders._http.deadline import Call
 from localproviders.errors import (
     CancelledError,
-    LimitError,
     LocalityError,
     ProviderError,
     UnreachableError,
@@ -20,7 +19,11 @@ from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.models import LoadedModel
 
 # Errors of a request for the loaded models that the caller's request would raise, too.
-_FINAL = (CancelledError, LimitError, LocalityError, UnreachableError)
+_FINAL = (CancelledError, LocalityError, UnreachableError)
+
+# Seconds for the request for the loaded models. A busy server may answer it late, which must not
+# fail a call that has more time.
+_ASKING_S = 5.0
 
 # Seconds for which a model counts as loaded after its answer, if its keep-alive is not known. They
 # are less than the defaults of the servers, which can be changed: Ollama keeps a model for 5
@@ -154,10 +157,11 @@ class ColdLoads:
     def _ask(self, model: str, call: Call, provider: ListingProvider) -> _State:
         """Return the server's answer about a model, and remember it."""
         try:
-            state = _state_of(find_loaded(provider, model, call))
+            state = _state_of(find_loaded(provider, model, call, _ASKING_S))
         except _FINAL:
             raise
         except ProviderError:
+            call.look()  # if a limit of the call itself has expired, it ends here
             state = _UNKNOWN  # the server is asked again a minute after the next answer
         self._states[model] = state
         return state
@@ -169,14 +173,24 @@ class ColdLoads:
                 self._states[name] = state._replace(until=0.0)
 
 
-def find_loaded(provider: ListingProvider, model: str, call: Call) -> Optional[LoadedModel]:
+def find_loaded(
+    provider: ListingProvider, model: str, call: Call, total_s: float = math.inf
+) -> Optional[LoadedModel]:
     """Return the model in the server's memory; None if it is not there.
+
+    Args:
+        provider: The provider of the call.
+        model: Name of the model.
+        call: The call. Its limits apply.
+        total_s: A further limit for the request, in seconds.
 
     Raises:
         UnsupportedError: The server does not list the models in its memory.
         ProviderError: The request failed.
     """
-    for found in provider.loaded_models(timeout=call.listing_limits(), cancel=call.token):
+    limits = call.listing_limits()
+    limits = limits.replace(total_s=min(limits.total_s, total_s))
+    for found in provider.loaded_models(timeout=limits, cancel=call.token):
         if provider._is_same(found.name, model) or found.instance == model:
             return found
     return None

@@ -282,6 +282,27 @@ def test_a_server_that_cannot_list_its_models_now_is_no_failure(side: Side, cloc
     assert side.provider.chat("Hi").text
 
 
+def test_a_silent_list_does_not_end_a_call_that_has_more_time(
+    side: Side, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cold_loads, "_ASKING_S", 0.05)
+    side.provider.chat("Hi")
+    clock.now += 61
+    side.fake.break_next("silence", path=side.listing)
+
+    assert side.provider.chat("Hi").text
+
+
+def test_a_silent_list_ends_a_call_whose_time_is_over(side: Side, clock: Clock) -> None:
+    side.provider.chat("Hi")
+    clock.now += 61
+    side.fake.break_next("silence", path=side.listing, times=None)
+
+    with pytest.raises(LimitError) as caught:
+        side.provider.chat("Hi", timeout=0.2)
+    assert (caught.value.limit, caught.value.limit_s) == ("total_s", 0.2)
+
+
 def test_a_model_that_is_about_to_leave_memory_counts_as_cold() -> None:
     soon = datetime.now(timezone.utc) + timedelta(seconds=0.5)
     state = cold_loads._state_of(LoadedModel(name="m", provider="ollama", expires_at=soon))
