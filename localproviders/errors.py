@@ -380,8 +380,26 @@ class ModelNotFoundError(ModelError):
 class ModelLoadError(ModelError):
     """The model could not be loaded, or the process that runs it ended.
 
-    If the server reported a reason, `server_message` has it. Not retryable. The exit code is 8.
+    If the server reported a reason, `server_message` has it. Not retryable, except if `load` with
+    ``check_memory=True`` found too little free memory: then nothing was loaded, and the two numbers
+    are set. The exit code is 8.
+
+    Attributes:
+        needed_bytes: Size of the model, if there was too little memory for it; None otherwise.
+        free_bytes: Free memory of this machine at that time; None otherwise.
     """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        needed_bytes: Optional[int] = None,
+        free_bytes: Optional[int] = None,
+        **facts: Unpack[ErrorFacts],
+    ) -> None:
+        super().__init__(message, **facts)
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
 
 
 class CapabilityError(ModelError):

@@ -217,6 +217,7 @@ class ModelProvider(ABC):
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
+        check_memory: Optional[bool] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
@@ -232,6 +233,11 @@ class ModelProvider(ABC):
                 a loaded model. If the model is not loaded, None means the server's default.
             keep_alive: Seconds to keep the model in memory after its last use. Infinity keeps
                 the model until it is unloaded. None means the server's default.
+            check_memory: Whether to compare the free memory of this machine with the size of a
+                model that must be loaded. With None, too little memory is a line in `warnings` of
+                the result. With True, it is an error, and nothing is loaded. With False, nothing is
+                compared. Nothing is compared either if the server is on another machine, or if
+                one of the numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called with each report of the progress of loading, if
                 the server sends such reports.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
@@ -241,7 +247,8 @@ class ModelProvider(ABC):
 
         Raises:
             ModelNotFoundError: The server has no such model.
-            ModelLoadError: The server could not load the model.
+            ModelLoadError: The server could not load the model; or too little memory is free, and
+                `check_memory` is True.
             UnsupportedError: This kind of server cannot load models, or does not have one of
                 these options.
             LimitError: A time limit expired.
@@ -272,6 +279,7 @@ class ModelProvider(ABC):
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
+        check_memory: Optional[bool] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
@@ -293,6 +301,11 @@ class ModelProvider(ABC):
                 a loaded model. If the model is not loaded, None means the server's default.
             keep_alive: Seconds to keep the model in memory after its last use. Infinity keeps
                 the model until it is unloaded. None means the server's default.
+            check_memory: Whether to compare the free memory of this machine with the size of a
+                model that must be loaded. With None, too little memory is a line in `warnings` of
+                the result. With True, it is an error, and nothing is loaded. With False, nothing is
+                compared. Nothing is compared either if the server is on another machine, or if
+                one of the numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called with each report of the progress of loading, if
                 the server sends such reports.
             timeout: Seconds for loading, and again for the end of the block, or a `Limits`
@@ -302,14 +315,16 @@ class ModelProvider(ABC):
 
         Raises:
             ModelNotFoundError: The server has no such model.
-            ModelLoadError: The server could not load the model.
+            ModelLoadError: The server could not load the model; or too little memory is free, and
+                `check_memory` is True.
             UnsupportedError: This kind of server cannot load or unload models, or does not have
                 one of these options.
             LimitError: A time limit expired.
             ProviderError: The server refused one of the requests, or failed in another way.
         """
         options: Dict[str, Any] = {"context_length": context_length, "keep_alive": keep_alive}
-        options.update(on_progress=on_progress, timeout=timeout, cancel=cancel)
+        options.update(check_memory=check_memory, on_progress=on_progress)
+        options.update(timeout=timeout, cancel=cancel)
         with self._kept.keep(self._loader, named(model), self.limits(timeout), **options) as loaded:
             yield loaded
 

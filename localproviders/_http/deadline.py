@@ -377,13 +377,17 @@ def stopped(stop: Stop, call: Call) -> ProviderError:
     message = f"{stop.limit} of {describe(stop.limit_s)} ran out after {call.elapsed_s:.3g} s"
     if stop.limit == "first_token_s":
         hint = "a cold model needs time to load: raise load_s or first_token_s"
-        message = (
-            f"no token within {describe(stop.limit_s)} (load_s {describe(call.limits.load_s)}"
-            f" and first_token_s {describe(call.limits.first_token_s)})"
-        )
+        message = f"no token within {describe(stop.limit_s)} ({_parts(call)})"
     return LimitError(
         message, hint=hint, limit=stop.limit, limit_s=stop.limit_s, elapsed_s=call.elapsed_s
     )
+
+
+def _parts(call: Call) -> str:
+    """Return the limits that apply together until the first token."""
+    first_token = f"first_token_s {describe(call.limits.first_token_s)}"
+    load = f"load_s {describe(call.limits.load_s)} and " if call.may_load else ""
+    return load + first_token
 
 
 def total_ended(call: Call, error: LimitError) -> ProviderError:

@@ -249,7 +249,7 @@ class Transport:
             call: The call to which the request belongs.
             body: Request body, if any.
             loads: Whether the server may load a model before it responds. `load_s` is then
-                added to `first_token_s`.
+                added to `first_token_s`, unless the model of the call is known to be loaded.
             large: Whether the response may be as large as `max_body_bytes`. Otherwise the
                 limit is 16 MiB, or `max_body_bytes` if that is less.
             attempts: The attempts to continue, if an earlier form of this request failed.
@@ -258,7 +258,7 @@ class Transport:
             ProviderError: The request could not be sent, the server refused it, the response
                 is too large or not JSON, or a limit expired.
         """
-        before, call.may_load = call.may_load, loads
+        before, call.may_load = call.may_load, loads and call.may_load
         try:
             answer = self.open(method, path, call=call, body=body, attempts=attempts)
             return self.parse(answer, large=large)

@@ -320,6 +320,7 @@ class Deciding:
                 break
             except ProviderError as error:
                 sending.recover(_explained(error))
+        provider._cold_loads.answered(model, request.keep_alive)
         chunk = CompletionChunk(model=found.model, raw=found.raw)
         warning = provider._check_chunk(_NO_CHAT, model, chunk, call)
         warnings = [*sending.accepted(), *filter(None, [warning])]

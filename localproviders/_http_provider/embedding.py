@@ -26,10 +26,8 @@ from typing import (
 from localproviders._dialect.common import Row, Vectors, check_vectors
 from localproviders._http.bodies import pack as pack_floats
 from localproviders._http.deadline import Call
-from localproviders._http.transport import Transport
-from localproviders._http_provider.sending import OwnField, Sending
+from localproviders._http_provider.sending import Sending, SendingProvider
 from localproviders._record import Record
-from localproviders._refusals import Refusals
 from localproviders.errors import (
     ContextOverflowError,
     EmbeddingError,
@@ -38,7 +36,6 @@ from localproviders.errors import (
     ServerError,
     UnsupportedError,
 )
-from localproviders.settings import Settings
 from localproviders.types.requests import EmbeddingRequest, texts_of
 from localproviders.types.responses import EmbeddingResponse, ServerTimings, Timings, Usage
 
@@ -351,32 +348,11 @@ def sum_fields(sum_: Optional[_Numbers], more: _Numbers) -> _Numbers:
     )
 
 
-class EmbeddingProvider(Protocol):
+class EmbeddingProvider(SendingProvider, Protocol):
     """The members of a provider over HTTP that this module uses."""
 
     _embed_unsupported: Mapping[str, str]
-    _transport: Transport
     _address: str
-    settings: Settings
-    _accept: str
-
-    @property
-    def name(self) -> str:
-        """Name of the provider."""
-        ...
-
-    @property
-    def _refused(self) -> Refusals:
-        """The fields and schemas that the server refuses (`Refusals`)."""
-        ...
-
-    def _own_fields(self, path: str) -> Sequence[OwnField]:
-        """Return the fields that this package adds to requests to a path, and can leave out."""
-        ...
-
-    def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
-        """Reload a model that was evicted from memory, and return a warning; else return None."""
-        ...
 
     def _check_before(self, model: str, expect_digest: Optional[str], call: Call) -> Optional[str]:
         """Check a model before a text is sent to it; return its digest if it is known."""
@@ -415,6 +391,7 @@ def _send(
                 )
                 found = read(transport.parse(answer, packs=True))
                 warnings = (*found.warnings, *sending.accepted())
+                provider._cold_loads.answered(model, batch.keep_alive)
                 return found._replace(warnings=warnings), answer.attempts
             except ProviderError as error:
                 other = provider._embed_otherwise(error, batch, model, call)

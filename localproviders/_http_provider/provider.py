@@ -27,6 +27,7 @@ from localproviders._did_you_mean import most_similar
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser, Stream, Summary
 from localproviders._http_provider.call_runner import CallRunner, Completion
+from localproviders._http_provider.cold_loads import ColdLoads, KeepAlive, loaded_window
 from localproviders._http_provider.model_checks import (
     CapabilityCheck,
     ContextWindowCheck,
@@ -128,6 +129,8 @@ class HTTPProvider(ModelProvider):
     #: For each hint of an error about a missing model, the text that follows the names of the
     #: server's models in the completed hint. Errors with other hints are not completed.
     _ways_to_get: Mapping[Optional[str], str] = {None: ""}
+    #: How the server keeps models in memory.
+    _keep_alive = KeepAlive()
     #: Wire module with the `DecisionDialect` of the server.
     _decision_wire: Any = None
     _deciding: LazyPart[Deciding] = LazyPart(
@@ -151,6 +154,7 @@ class HTTPProvider(ModelProvider):
         self._address = settings.endpoint.url
         self._abilities = CapabilityCheck()
         self._calibration = Calibration()
+        self._cold_loads = ColdLoads(self._keep_alive)
         self._windows = ContextWindowCheck(self._calibration)
 
     @property
@@ -303,6 +307,7 @@ class HTTPProvider(ModelProvider):
         If the address seems to be wrong, the hint is replaced.
         """
         self._forget_after(error)
+        self._cold_loads.forget(error.model)
         if isinstance(error, (ModelNotFoundError, CapabilityError)):
             limits = call.limits_left()
             limits = limits.replace(total_s=min(limits.total_s, _NAMING_S))
@@ -470,6 +475,7 @@ class HTTPProvider(ModelProvider):
             ContextOverflowError: Prompt and answer were longer than the context window.
         """
         model, usage = completion.model, summary.usage or Usage()
+        self._cold_loads.answered(model, completion.request.keep_alive)
         ask = partial(self._window, model, completion.call)
         on_loss = completion.span.overflowed
         lost = self._windows.check(completion.request, model, usage, ask=ask, on_loss=on_loss)
@@ -491,11 +497,7 @@ class HTTPProvider(ModelProvider):
 
     def _window(self, model: str, call: Call) -> Optional[int]:
         """Ask the server for the context window of a loaded model; return None if it is unknown."""
-        try:
-            loaded = self.loaded_models(timeout=call.listing_limits(), cancel=call.token)
-        except UnsupportedError:
-            return None
-        return next((m.context_length for m in loaded if self._is_same(m.name, model)), None)
+        return loaded_window(self, model, call)
 
     def _failed(
         self, error: ProviderError, request: CompletionRequest, model: str, call: Call, span: Span

@@ -39,6 +39,7 @@ from localproviders._http.framing import (
 from localproviders._http.retry import Attempts
 from localproviders._http.stream import ChunkParser, Decoder, Opened
 from localproviders._http.transport import Body, Payload, Transport, encode
+from localproviders._http_provider.cold_loads import ColdLoads, ListingProvider
 from localproviders._lazy import LazyModule
 from localproviders._refusals import Refusals, refuses, says
 from localproviders.errors import (
@@ -230,12 +231,13 @@ class Prepared(NamedTuple):
     reader: Any
 
 
-class SendingProvider(Protocol):
+class SendingProvider(ListingProvider, Protocol):
     """The members of a provider that `Sending` uses."""
 
     settings: Settings
     _accept: str
     _transport: Transport
+    _cold_loads: ColdLoads
 
     @property
     def _refused(self) -> Refusals:
@@ -287,10 +289,13 @@ class Sending:
         self._left_out: Dict[OwnField, str] = {}
         self._missing: List[OwnField] = []
         self._reloaded: Optional[str] = None
+        self._has_looked = False
         self.attempts = Attempts(provider.settings.retry, call)
 
     def prepare(self) -> Prepared:
         """Make the request, without the fields that the server refuses.
+
+        The first time, also find out whether the server may have to load the model.
 
         Raises:
             ProviderError: The request cannot be made.
@@ -302,6 +307,9 @@ class Sending:
             if known.has(self._model, field.on(path)):
                 self._left_out.setdefault(field, "")
         payload, self._missing = self._reduced(payload)
+        if not self._has_looked:
+            self._has_looked, provider, call = True, self._provider, self._call
+            call.may_load = provider._cold_loads.may_load(self._model, payload, call, provider)
         is_whole = streams and not payload.get("stream")
         accept = "application/json" if is_whole else self._provider._accept
         return Prepared(path, encode(payload), accept, reader)
@@ -317,6 +325,7 @@ class Sending:
             self.attempts.repeat(error)
             return
         if self._reloaded is None:
+            self._call.may_load = True
             self._reloaded = self._provider._reload_evicted(error, self._model, self._call)
             if self._reloaded is not None:
                 self.attempts.repeat()  # the reload has been reported to the listener
@@ -345,6 +354,7 @@ class Sending:
                 self.recover(error)
             else:
                 self._remember()
+                self._provider._cold_loads.answered(self._model, None)
                 return found
 
     def reopen(self, error: ProviderError) -> Opened:

@@ -23,6 +23,8 @@ from typing import (
 from localproviders._dialect.missing_models import not_found
 from localproviders._http.deadline import Call
 from localproviders._http_provider.call_runner import CallRunner
+from localproviders._http_provider.cold_loads import ColdLoads
+from localproviders._http_provider.free_memory import MemoryCheck, check_argument
 from localproviders._http_provider.model_checks import ContextWindowCheck
 from localproviders._keep_loaded import Block, OnFound, State, taking_turns
 from localproviders.errors import (
@@ -84,12 +86,20 @@ class Memory:
         runner: Runner of the calls.
         catalog: Catalog of the server's models.
         windows: The provider's cached context windows, cleared when a model is loaded or unloaded.
+        cold_loads: What the provider knows about the models in memory.
     """
 
-    def __init__(self, runner: CallRunner, catalog: Catalog, windows: ContextWindowCheck) -> None:
+    def __init__(
+        self,
+        runner: CallRunner,
+        catalog: Catalog,
+        windows: ContextWindowCheck,
+        cold_loads: ColdLoads,
+    ) -> None:
         self._runner = runner
         self._catalog = catalog
         self._windows = windows
+        self._cold_loads = cold_loads
         self._provider = runner.settings.name
         #: The last load of each model, under the requested name, the key and the copy's name.
         self._records: Dict[str, _LoadRecord] = {}
@@ -112,6 +122,7 @@ class Memory:
         model: str,
         requested: Mapping[str, Any],
         keep_alive: Union[float, str, None],
+        check_memory: Optional[bool],
         on_progress: Optional[OnProgress],
         timeout: Timeout,
         cancel: Optional[CancelToken],
@@ -121,6 +132,7 @@ class Memory:
 
         `on_found` is called with the copy in memory before the load, or None.
         """
+        check_argument(check_memory)
         keep_alive = keep_alive_seconds(keep_alive)
         if keep_alive not in (None, math.inf):
             raise UnsupportedError(
@@ -132,7 +144,9 @@ class Memory:
             )
         without_expiry = keep_alive is not None
         return self._runner.run(
-            lambda call: self._load(model, requested, without_expiry, on_progress, call, on_found),
+            lambda call: self._load(
+                model, requested, without_expiry, on_progress, call, on_found, check_memory
+            ),
             operation="load",
             model=model,
             timeout=timeout,
@@ -178,6 +192,7 @@ class Memory:
             model,
             requested,
             options["keep_alive"],
+            options["check_memory"],
             options["on_progress"],
             options["timeout"],
             options["cancel"],
@@ -199,7 +214,7 @@ class Memory:
         else:
             window = {"context_length": state.loaded.context_length}
             requested = {**configuration_of(state.loaded), **(state.facts or {}), **window}
-            self.load(model, requested, None, None, timeout, None)
+            self.load(model, requested, None, False, None, timeout, None)
 
     def window(self, model: str, call: Call) -> Optional[int]:
         """Return the largest context window of a model's copies; None if none is known."""
@@ -239,21 +254,19 @@ class Memory:
         on_progress: Optional[OnProgress],
         call: Call,
         on_found: OnFound = lambda _: None,
+        check_memory: Optional[bool] = False,
     ) -> LoadedModel:
+        facts = requested, without_expiry, on_progress, call, on_found, check_memory
         with self._hold_exclusively(model, call):
             entries = self._catalog.entries_for("load", "0.4", call)
             entry = find_entry(model, entries)
             if entry is None or entry.info.name == model:
-                return self._load_exclusively(
-                    model, entries, requested, without_expiry, on_progress, call, on_found
-                )
+                return self._load_exclusively(model, entries, *facts)
             # `model` is not the model's key, and another thread may be loading the model under
             # its key. Wait for that load, too, and read the list again: it may have changed.
             with self._hold_exclusively(entry.info.name, call):
                 entries = self._catalog.entries(call)
-                return self._load_exclusively(
-                    model, entries, requested, without_expiry, on_progress, call, on_found
-                )
+                return self._load_exclusively(model, entries, *facts)
 
     def _load_exclusively(
         self,
@@ -264,6 +277,7 @@ class Memory:
         on_progress: Optional[OnProgress],
         call: Call,
         on_found: OnFound,
+        check_memory: Optional[bool],
     ) -> LoadedModel:
         copies, name = _copies(model, entries), _name_to_load(model, entries)
         usable = [c for c in copies if self._is_usable(c, name, requested, without_expiry)]
@@ -272,9 +286,14 @@ class Memory:
             loaded = self._with_warnings(usable[0], name, requested)
             self._remember(model, _LoadRecord(name, requested, loaded))
             return loaded
+        entry, endpoint = find_entry(name, entries), self._runner.settings.endpoint
+        needed = None if entry is None else entry.info.size_bytes
+        memory = MemoryCheck(check_memory, endpoint, is_needed=not copies)
+        memory.before(lambda: needed)
         for copy in copies:
             self._unload_copy(copy, call)
         loaded = self._request_load(name, requested, entries, call)
+        loaded = loaded.replace(warnings=(*memory.after(needed), *loaded.warnings))
         self._remember(model, _LoadRecord(name, requested, loaded))
         if on_progress is not None:
             on_progress(Progress(status="loaded", raw=loaded.raw))
@@ -354,11 +373,14 @@ class Memory:
 
     def _remember(self, model: str, record: _LoadRecord) -> None:
         self._windows.forget()
+        self._cold_loads.forget()
         for name in {model, record.loaded.name, record.loaded.instance or model}:
             self._records[name] = record
+            self._cold_loads.loaded(name, record.loaded)
 
     def _forget(self, model: str) -> None:
         self._windows.forget()
+        self._cold_loads.forget()
         unloaded = self._records.get(model)
         for name, record in list(self._records.items()):
             if record is unloaded:

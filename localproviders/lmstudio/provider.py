@@ -11,6 +11,7 @@ from localproviders._dialect.error_answers import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.stream import Stream
+from localproviders._http_provider.cold_loads import KeepAlive
 from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
@@ -22,6 +23,7 @@ from localproviders.lmstudio.wire.models import (
     is_possible_ttl,
     parallel_of,
     same_entry,
+    sent_ttl,
     ttl_payload,
 )
 from localproviders.openai_compatible import OpenAICompatibleProvider
@@ -58,6 +60,8 @@ from localproviders.types.requests import (
 from localproviders.types.responses import CompletionChunk, CompletionResponse, Usage
 
 if TYPE_CHECKING:
+    from localproviders._http.stream import Summary
+    from localproviders._http_provider.call_runner import Completion
     from localproviders._keep_loaded import Loader
     from localproviders.lmstudio import stateful
     from localproviders.lmstudio.catalog import Catalog
@@ -118,7 +122,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     _catalog: LazyPart[Catalog] = LazyPart("localproviders.lmstudio.catalog:Catalog", "_runner")
     _memory: LazyPart[Memory] = LazyPart(
-        "localproviders.lmstudio.memory:Memory", "_runner", "_catalog", "_windows"
+        "localproviders.lmstudio.memory:Memory", "_runner", "_catalog", "_windows", "_cold_loads"
     )
     _downloads: LazyPart[Downloads] = LazyPart(
         "localproviders.lmstudio.downloads:Downloads", "_runner", "_catalog"
@@ -129,6 +133,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     _decision_wire = wire_decisions
     _kind = "LM Studio"
+    _keep_alive = KeepAlive(is_listed=True)
     _ways_to_get: Mapping[Optional[str], str] = {
         None: "to get this one: pull({model!r})",
         NOT_IN_CATALOG: NOT_IN_CATALOG,
@@ -327,6 +332,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
+        check_memory: Optional[bool] = None,
         on_progress: Optional[OnProgress] = None,
         eval_batch_size: Optional[int] = None,
         flash_attention: Optional[bool] = None,
@@ -359,6 +365,11 @@ class LMStudioProvider(OpenAICompatibleProvider):
             keep_alive: None or infinity, because the server sets no idle limit for a model that
                 is loaded in this way. Infinity also reloads a copy that has an idle limit
                 because a request has loaded it. None keeps such a copy.
+            check_memory: Whether to compare the free memory of this machine with the size of a
+                model that must be loaded. With None, too little memory is a line in `warnings` of
+                the result. With True, it is an error, and nothing is loaded. With False, nothing is
+                compared. Nothing is compared either if the server is on another machine, or if
+                one of the numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called once, when the model has been loaded. The
                 server does not report progress here. If a loaded copy is kept, the function is
                 not called. `stateful_stream` reports the progress of a load.
@@ -378,7 +389,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
         Raises:
             ModelNotFoundError: The server has no such model; `available` has the names of its
                 models.
-            ModelLoadError: The server could not load the model.
+            ModelLoadError: The server could not load the model; or too little memory is free, and
+                `check_memory` is True.
             UnsupportedError: The server is older than 0.4.0, or `keep_alive` is a number of
                 seconds.
             ConfigurationError: A value is invalid.
@@ -395,7 +407,9 @@ class LMStudioProvider(OpenAICompatibleProvider):
             offload_kv_cache_to_gpu=offload_kv_cache_to_gpu,
             parallel=parallel,
         )
-        return self._memory.load(named(model), requested, keep_alive, on_progress, timeout, cancel)
+        return self._memory.load(
+            named(model), requested, keep_alive, check_memory, on_progress, timeout, cancel
+        )
 
     @exact_keywords
     def unload(
@@ -698,6 +712,12 @@ class LMStudioProvider(OpenAICompatibleProvider):
         entries = self._catalog.entries(call)
         entry = next((entry for entry in entries if model in entry.names), None)
         return ModelCapabilities() if entry is None else entry.info.capabilities
+
+    def _conclude(self, completion: Completion, summary: Summary) -> CompletionResponse:
+        response = super()._conclude(completion, summary)
+        # `_adapt` has converted the caller's `keep_alive` to this field.
+        self._cold_loads.answered(completion.model, sent_ttl(completion.request.extra_body))
+        return response
 
     def _window(self, model: str, call: Call) -> Optional[int]:
         return self._memory.window(model, call)

@@ -142,7 +142,7 @@ def name_server(error: ModelNotFoundError, servers: Sequence[str]) -> None:
     """
     prefix, slash, model = (error.model or "").partition("/")
     near = most_similar(prefix, [*servers, *kind_words()]) if slash else None
-    if near and near != prefix and f"'{near}/" not in error.message:
+    if near and near != prefix and f"did you mean '{near}/" not in error.message:
         server = f"there is no server {prefix!r}; did you mean '{near}/{model}'?"
         error.hint = "; ".join(filter(None, (server, error.hint)))
 

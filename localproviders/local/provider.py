@@ -494,6 +494,7 @@ class LocalProvider(LocalProviderBase):
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
+        check_memory: Optional[bool] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
@@ -505,6 +506,11 @@ class LocalProvider(LocalProviderBase):
             context_length: Context window to allocate, in tokens. None means the server's default.
             keep_alive: Seconds for which the model stays in memory without requests; infinity
                 means for ever, and None means the server's default.
+            check_memory: Whether to compare the free memory of this machine with the size of a
+                model that must be loaded. With None, too little memory is a line in `warnings` of
+                the result. With True, it is an error, and nothing is loaded. With False, nothing is
+                compared. Nothing is compared either if the server is on another machine, or if
+                one of the numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called with the reports of the server.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the limits of each server. All servers together share the total.
@@ -512,7 +518,8 @@ class LocalProvider(LocalProviderBase):
 
         Raises:
             ModelNotFoundError: No server has such a model.
-            ModelLoadError: The only server could not load the model.
+            ModelLoadError: The only server could not load the model; or too little memory is free,
+                and `check_memory` is True.
             UnsupportedError: The only server cannot load models in this way.
             UnreachableError: No server was found, or the only server is down.
             AllFailedError: Several servers were tried, and all failed.
@@ -528,6 +535,7 @@ class LocalProvider(LocalProviderBase):
                     route.model,
                     context_length=context_length,
                     keep_alive=keep_alive,
+                    check_memory=check_memory,
                     on_progress=on_progress,
                     timeout=limits,
                     cancel=cancel,
@@ -575,6 +583,7 @@ class LocalProvider(LocalProviderBase):
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
+        check_memory: Optional[bool] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
@@ -588,6 +597,11 @@ class LocalProvider(LocalProviderBase):
             context_length: Context window to allocate, in tokens. None means the server's default.
             keep_alive: Seconds for which the model stays in memory without requests; infinity
                 means for ever, and None means the server's default.
+            check_memory: Whether to compare the free memory of this machine with the size of a
+                model that must be loaded. With None, too little memory is a line in `warnings` of
+                the result. With True, it is an error, and nothing is loaded. With False, nothing is
+                compared. Nothing is compared either if the server is on another machine, or if
+                one of the numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called with the reports of the server.
             timeout: Limits for loading, and again for the end of the block: seconds, or a `Limits`
                 value. None means the limits of each server.
@@ -595,7 +609,8 @@ class LocalProvider(LocalProviderBase):
 
         Raises:
             ModelNotFoundError: No server has such a model.
-            ModelLoadError: The only server could not load the model.
+            ModelLoadError: The only server could not load the model; or too little memory is free,
+                and `check_memory` is True.
             UnsupportedError: The only server cannot load models in this way.
             UnreachableError: No server was found, or the only server is down.
             AllFailedError: Several servers were tried, and all failed.
@@ -612,6 +627,7 @@ class LocalProvider(LocalProviderBase):
                         route.model,
                         context_length=context_length,
                         keep_alive=keep_alive,
+                        check_memory=check_memory,
                         on_progress=on_progress,
                         timeout=limits,
                         cancel=cancel,

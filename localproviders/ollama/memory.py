@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from functools import partial
 from typing import (
     Any,
     Callable,
@@ -23,6 +24,8 @@ from localproviders._http.deadline import Call, sleep
 from localproviders._http.framing import Look
 from localproviders._http.transport import encode
 from localproviders._http_provider.call_runner import CallRunner
+from localproviders._http_provider.cold_loads import ColdLoads
+from localproviders._http_provider.free_memory import MemoryCheck, check_argument
 from localproviders._http_provider.model_checks import ContextWindowCheck
 from localproviders._keep_loaded import Block, OnFound, State
 from localproviders.errors import (
@@ -50,6 +53,7 @@ from localproviders.ollama.wire.models import (
     empty_embed_payload,
     parse_files,
     parse_loaded,
+    parse_models,
     show_payload,
 )
 from localproviders.ollama.wire.responses import parse_listed, remote_host
@@ -102,6 +106,7 @@ class Memory:
     Args:
         runner: Runner of the calls.
         windows: The provider's cached context windows, cleared when a model is loaded or unloaded.
+        cold_loads: What the provider knows about the models in memory.
         check_locality: Function that raises if prompts must not be sent to a model.
     """
 
@@ -109,12 +114,14 @@ class Memory:
         self,
         runner: CallRunner,
         windows: ContextWindowCheck,
+        cold_loads: ColdLoads,
         check_locality: Callable[[str, Call], None],
     ) -> None:
         self._runner = runner
         self._transport = runner.transport
         self._settings = runner.settings
         self._windows = windows
+        self._cold_loads = cold_loads
         self._check_locality = check_locality
         #: Context windows that callers passed to `load`, by model, each with the number of the
         #: list that confirmed it. None means that the caller passed no window.
@@ -134,6 +141,7 @@ class Memory:
         model: str,
         context_length: Optional[int],
         keep_alive: Union[float, str, None],
+        check_memory: Optional[bool],
         timeout: Timeout,
         cancel: Optional[CancelToken],
         on_found: OnFound = lambda _: None,
@@ -145,8 +153,9 @@ class Memory:
         context_length = plain_number(context_length)
         seconds: Optional[float] = keep_alive_seconds(keep_alive)
         _check_load_arguments(context_length, seconds)
+        check_argument(check_memory)
         return self._runner.run(
-            lambda call: self._load(model, context_length, seconds, on_found, call),
+            lambda call: self._load(model, context_length, seconds, check_memory, on_found, call),
             operation="load",
             model=model,
             timeout=timeout,
@@ -178,7 +187,7 @@ class Memory:
             block.group.saw(None if found is None else State(found, facts=requested))
 
         window, limits = options["context_length"], (options["timeout"], options["cancel"])
-        loaded = self.load(model, window, timer, *limits, on_found)
+        loaded = self.load(model, window, timer, options["check_memory"], *limits, on_found)
         block.loaded = State(loaded, timer, facts=self.requested_window(model))
         block.has_own_timer = timer is not None
         return loaded
@@ -190,7 +199,7 @@ class Memory:
         """
         is_changed = block.has_other_window(state)
         window = state.loaded.context_length if is_changed else None
-        self.load(model, window, state.timer, timeout, None)
+        self.load(model, window, state.timer, False, timeout, None)
         if is_changed:
             self._set_requested_window(model, state.facts, next(self._numbers))
 
@@ -233,6 +242,7 @@ class Memory:
         model: str,
         window: Optional[int],
         keep_alive: Optional[float],
+        check_memory: Optional[bool],
         on_found: OnFound,
         call: Call,
     ) -> LoadedModel:
@@ -240,7 +250,7 @@ class Memory:
         if is_cloud(model):
             raise _cannot_load_cloud(model)
         with self._registered(model, window) as load:
-            return self._load_registered(model, load, keep_alive, on_found, call)
+            return self._load_registered(model, load, keep_alive, check_memory, on_found, call)
 
     @contextlib.contextmanager
     def _registered(self, model: str, window: Optional[int]) -> Iterator[_Load]:
@@ -264,6 +274,7 @@ class Memory:
         model: str,
         load: _Load,
         keep_alive: Optional[float],
+        check_memory: Optional[bool],
         on_found: OnFound,
         call: Call,
     ) -> LoadedModel:
@@ -271,6 +282,8 @@ class Memory:
         found = self._find_in_memory(model, call)
         has_name = found is not None and same_model(found.name, listed_name(model))
         on_found(found if has_name else None)
+        memory = MemoryCheck(check_memory, self._settings.endpoint, is_needed=found is None)
+        memory.before(partial(self._size_of, model, call))
         ours = self.requested_window(model) or (found and self.requested_window(found.name))
         # If another program has loaded the model with the same window, the window may slide. The
         # server does not report this. So the model counts as loaded only if this provider has
@@ -297,7 +310,19 @@ class Memory:
         if window is not None or not is_loaded:
             # Store the window only after success: a failed load must not change it.
             self._set_requested_window(model, window, number)
-        return loaded.replace(load_s=0.0 if is_loaded else call.elapsed_s - started)
+        self._cold_loads.loaded(model, loaded)
+        load_s = 0.0 if is_loaded else call.elapsed_s - started
+        warnings = memory.after((loaded.size_bytes or 0) - (loaded.vram_bytes or 0))
+        return loaded.replace(load_s=load_s, warnings=(*warnings, *loaded.warnings))
+
+    def _size_of(self, model: str, call: Call) -> Optional[int]:
+        try:
+            data = self._transport.json("GET", "/api/tags", call=call)
+            listed = parse_models(data, self._settings.name, call.look)
+        except (ModelError, ServerError):
+            return None
+        name = listed_name(model)
+        return next((info.size_bytes for info in listed if same_model(info.name, name)), None)
 
     def _announce(self, model: str, load: _Load, window: Optional[int]) -> None:
         """Let a load and the others know of each other, before its request is sent.
@@ -314,6 +339,7 @@ class Memory:
     def _set_requested_window(self, model: str, window: Optional[int], number: int) -> None:
         """Store a window, unless a later list has already confirmed another one."""
         self._windows.forget()
+        self._cold_loads.forget()
         key = _key(model)
         if number > self._requested_windows.get(key, (0, None))[0]:
             self._requested_windows[key] = (number, window)

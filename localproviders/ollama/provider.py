@@ -20,14 +20,12 @@ from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._http_provider import HTTPProvider
+from localproviders._http_provider.cold_loads import KeepAlive
 from localproviders._http_provider.provider import EmbeddingExchange, WireExchange, WireRequest
 from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
-from localproviders.errors import (
-    ProviderError,
-    UnsupportedError,
-)
+from localproviders.errors import ProviderError, UnsupportedError
 from localproviders.ollama.kind import find_endpoint
 from localproviders.ollama.listed import ListedModels
 from localproviders.ollama.names import (
@@ -47,6 +45,7 @@ from localproviders.ollama.wire.requests import (
     check_old_embed,
     completion_payload,
     embed_payload,
+    load_options,
     make_recipe,
     named_sources,
     old_embed_payload,
@@ -136,7 +135,8 @@ class OllamaProvider(HTTPProvider):
         "localproviders.ollama.catalog:Catalog", "_runner", "_listed"
     )
     _memory: LazyPart[Memory] = LazyPart(
-        "localproviders.ollama.memory:Memory", "_runner", "_windows", "_check_locality"
+        "localproviders.ollama.memory:Memory",
+        *("_runner", "_windows", "_cold_loads", "_check_locality"),
     )
     _transfers: LazyPart[Transfers] = LazyPart(
         "localproviders.ollama.transfers:Transfers", "_runner", "_catalog", "_memory", "_forget"
@@ -144,6 +144,7 @@ class OllamaProvider(HTTPProvider):
 
     _decision_wire = wire_decisions
     _kind = "Ollama"
+    _keep_alive = KeepAlive(True, restarts=True, options_of=load_options)
     _accept = "application/x-ndjson"
     _ways_to_get = WAYS_TO_GET
     _unsupported: Mapping[str, str] = {"tool_choice": "Ollama has no such field; leave it out"}
@@ -339,6 +340,7 @@ class OllamaProvider(HTTPProvider):
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
+        check_memory: Optional[bool] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
@@ -365,6 +367,11 @@ class OllamaProvider(HTTPProvider):
                 `context_length` has to load the model.
             keep_alive: Seconds to keep the model after its last use. Infinity keeps it for
                 ever; None uses the server's default.
+            check_memory: Whether to compare the free memory of this machine with the size of a
+                model that must be loaded. With None, too little memory is a line in `warnings` of
+                the result. With True, it is an error, and nothing is loaded. With False, nothing is
+                compared. Nothing is compared either if the server is on another machine, or if
+                one of the numbers is unknown (docs/models.md, "Free memory").
             on_progress: Never called, because this server reports no progress of a load.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
                 limits. Loading may take `load_s` and `first_token_s` together.
@@ -374,7 +381,8 @@ class OllamaProvider(HTTPProvider):
         Raises:
             ModelNotFoundError: The server has no such model.
             ModelLoadError: The server could not load the model; or another `load` of this
-                provider, with another `context_length`, ran at the same time and replaced it.
+                provider, with another `context_length`, ran at the same time and replaced it; or
+                too little memory is free, and `check_memory` is True.
             LocalityError: The model runs in the cloud, and `locality` is not ``any``.
             UnsupportedError: The model runs in the cloud, where it cannot be loaded.
             ConfigurationError: A value is invalid. Nothing was sent.
@@ -383,7 +391,8 @@ class OllamaProvider(HTTPProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response is invalid.
         """
-        return self._memory.load(named(model), context_length, keep_alive, timeout, cancel)
+        facts = context_length, keep_alive, check_memory
+        return self._memory.load(named(model), *facts, timeout, cancel)
 
     @exact_keywords
     def unload(
@@ -662,6 +671,7 @@ class OllamaProvider(HTTPProvider):
         """Clear the cached facts about models, because a model may have changed."""
         self._listed.forget()
         self._abilities.forget()
+        self._cold_loads.forget()
 
     def _window(self, model: str, call: Call) -> Optional[int]:
         return self._memory.window(model, call)
@@ -725,16 +735,15 @@ class OllamaProvider(HTTPProvider):
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
         if self._uses_old_embed_route:
             raise _NoBatchRouteError("this Ollama server accepts only one text per request")
-        truncation = "allowed" if batch.truncate else "none"
 
         def read(data: Any) -> Vectors:
             found = parse_vectors(self._checked(model, data))
             if found.model:
                 check_served(model, found.model)
-            return found._replace(truncation=truncation)
+            return found._replace(truncation="allowed" if batch.truncate else "none")
 
-        payload = Payload(embed_payload(batch, model, self._requested_window(model)))
-        return "/api/embed", payload, read
+        window = self._requested_window(model)
+        return "/api/embed", Payload(embed_payload(batch, model, window)), read
 
     def _embed_otherwise(
         self, error: ProviderError, batch: EmbeddingRequest, model: str, call: Call

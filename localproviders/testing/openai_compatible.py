@@ -245,7 +245,7 @@ class FakeOpenAICompatible(FakeServer):
                     "n_ctx_train": model.max_context_length,
                     "n_ctx": model.context_length,
                     "n_embd": model.dimensions,
-                    "size": 253105408,
+                    "size": 253105408 if model.size_bytes is None else model.size_bytes,
                 },
             }
             for model in self.models

@@ -54,6 +54,7 @@ class FakeModel(Record):
         load_error: The reason why it cannot be loaded; None if it can (LM Studio).
         digest: The digest in the lists of models; None makes one from the name and the files
             (Ollama). ``"a" * 64`` is one.
+        size_bytes: The size in the model list; None is one of about 2 GB, or 0.25 GB.
 
     Raises:
         ValueError: There is no such ability.
@@ -71,6 +72,7 @@ class FakeModel(Record):
     format: str = "gguf"
     load_error: Optional[str] = None
     digest: Optional[str] = None
+    size_bytes: Optional[int] = None
 
     def __post_init__(self) -> None:
         self._keep_as_tuples("abilities")

@@ -23,7 +23,8 @@ class Limits(Record):
 
     Attributes:
         connect_s: Time to resolve the server's name, connect to the server, and negotiate TLS.
-        load_s: Extra time for the first token if the server may have to load the model first.
+        load_s: Extra time for the first token if the server may have to load the model first: it
+            is not known that the model is loaded.
             Servers send nothing while they load a model.
         first_token_s: Time from the end of the request to the first chunk with text, thinking
             or a tool call.

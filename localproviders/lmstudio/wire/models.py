@@ -487,3 +487,8 @@ def is_possible_ttl(seconds: float) -> bool:
 def ttl_payload(seconds: Optional[float]) -> Dict[str, int]:
     """Return the idle limit as a field of a request that may load a model."""
     return {} if seconds is None else {"ttl": int(seconds)}
+
+
+def sent_ttl(payload: Mapping[str, Any]) -> Optional[float]:
+    """Return the idle limit of a request; None if it has none."""
+    return number(payload.get("ttl"))

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 import os
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Hashable,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from localproviders._address import allowing_hint, path_part
 from localproviders._dialect.common import check_extra_body, tool_payloads
@@ -26,6 +37,12 @@ if TYPE_CHECKING:
     from localproviders._dialect import refused_schemas
 else:
     refused_schemas = LazyModule("localproviders._dialect.refused_schemas")
+
+# The options with which a model is loaded (docs/reference/ollama.md, "Options").
+_LOAD_OPTIONS = (
+    *("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap"),
+    "draft_num_predict",
+)
 
 # Fields of this package and their names in `options` (docs/reference/ollama.md, "Options").
 _OPTION_NAMES = {
@@ -106,6 +123,14 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
     if not top["options"]:
         del top["options"]
     return {name: value for name, value in top.items() if value is not None}
+
+
+def load_options(payload: Mapping[str, Any]) -> Hashable:
+    """Return the fields of a request for which the server loads a model again if they change."""
+    # Described in docs/reference/ollama.md, "Options".
+    options = payload.get("options")
+    fields = options if isinstance(options, dict) else {}
+    return repr([payload.get("shift"), *map(fields.get, _LOAD_OPTIONS)])
 
 
 def schema_in_words(payload: Dict[str, Any]) -> bool:

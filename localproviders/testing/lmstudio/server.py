@@ -289,7 +289,7 @@ class FakeLMStudio(Downloads, StatefulChat):
             "key": model.name,
             "display_name": model.name,
             "quantization": {"name": "Q4_K_M", "bits_per_weight": 4},
-            "size_bytes": 2279145003,
+            "size_bytes": 2279145003 if model.size_bytes is None else model.size_bytes,
             "params_string": "4B",
             "loaded_instances": [copy.entry() for copy in self.in_memory(model)],
             "max_context_length": model.max_context_length,

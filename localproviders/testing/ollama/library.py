@@ -191,6 +191,8 @@ class FakeLibrary(FakeServer):
 
     def size_of(self, model: FakeModel) -> int:
         """Return the size of a model in bytes."""
+        if model.size_bytes is not None:
+            return model.size_bytes
         return _STUB_SIZE if model.remote_host else _SIZE + int(self._made_digest(model)[:5], 16)
 
     def owner_of_files(self, model: FakeModel) -> str:

@@ -1,0 +1,214 @@
+"""Whether a server may have to load a model before it answers: `load_s` counts only then."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import datetime, timezone
+from typing import Any, Callable, Dict, Hashable, List, Mapping, NamedTuple, Optional, Protocol
+
+from localproviders._http.deadline import Call
+from localproviders.errors import (
+    CancelledError,
+    LocalityError,
+    ProviderError,
+    UnreachableError,
+    UnsupportedError,
+)
+from localproviders.types.limits import CancelToken, Timeout
+from localproviders.types.models import LoadedModel
+
+# Errors of a request for the loaded models that the caller's request would raise, too.
+_FINAL = (CancelledError, LocalityError, UnreachableError)
+
+# Seconds for the request for the loaded models. A busy server may answer it late, which must not
+# fail a call that has more time.
+_ASKING_S = 5.0
+
+# Seconds for which a model counts as loaded after its answer, if its keep-alive is not known. They
+# are less than the defaults of the servers, which can be changed: Ollama keeps a model for 5
+# minutes, LM Studio for 60.
+_USUAL_S = 60.0
+
+# A model that leaves memory so soon may have left it when the request arrives.
+_LEAST_S = 1.0
+
+
+class ListingProvider(Protocol):
+    """The members of a provider that list the models in its server's memory."""
+
+    def loaded_models(
+        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> List[LoadedModel]:
+        """Return the models in memory."""
+        ...
+
+    def _is_same(self, listed: str, model: str) -> bool:
+        """Whether a name in the server's list refers to this model."""
+        ...
+
+
+class KeepAlive(NamedTuple):
+    """How a kind of server keeps models in memory.
+
+    Attributes:
+        is_listed: Whether the server lists the models in its memory. If not, nothing is known.
+        restarts: Whether the keep-alive of each request applies. Otherwise it applies only if the
+            request loads the model.
+        options_of: Returns, from the JSON of a request, the options with which the server loads
+            a model. A request with other options makes it load the model again.
+    """
+
+    is_listed: bool = False
+    restarts: bool = False
+    options_of: Callable[[Mapping[str, Any]], Hashable] = lambda _: None
+
+
+class _State(NamedTuple):
+    """What is known about a model.
+
+    Attributes:
+        is_loaded: Whether it is in memory; None if that is not known.
+        until: Time at which this knowledge ends.
+        keep_alive_s: Seconds for which it stays in memory after an answer.
+    """
+
+    is_loaded: Optional[bool]
+    until: float
+    keep_alive_s: float
+
+
+# `may_load` is true for these states, and the server is not asked. They hold until an answer or a
+# failure. Servers list a model before it is completely loaded, so the list would be wrong while the
+# request of another thread loads it.
+_UNKNOWN = _State(None, math.inf, _USUAL_S)
+_COLD = _State(False, math.inf, _USUAL_S)
+
+
+class ColdLoads:
+    """What one provider knows about the models in the memory of its server.
+
+    A model counts as loaded after an answer, for as long as its keep-alive. Only when a later
+    request comes after this time, the server is asked for the models in its memory. So a call to
+    a loaded model stays one request, and so does the first call, for which `load_s` counts.
+
+    There is no lock. Operations of a dictionary are atomic, so the worst that can happen is that
+    two threads ask the server about the same model.
+
+    Args:
+        rule: How the server keeps models in memory.
+    """
+
+    def __init__(self, rule: KeepAlive) -> None:
+        self._rule = rule
+        self._states: Dict[str, _State] = {}
+        #: The load options of the last request for each model.
+        self._options: Dict[str, Hashable] = {}
+
+    def may_load(
+        self, model: str, payload: Mapping[str, Any], call: Call, provider: ListingProvider
+    ) -> bool:
+        """Return whether the server may have to load a model for a request.
+
+        Args:
+            model: Name of the model.
+            payload: JSON of the request.
+            call: The call of the request. If `load_s` changes nothing in it, nothing is asked.
+            provider: The provider of the call.
+
+        Raises:
+            ProviderError: Asking failed with an error that the request would raise, too.
+        """
+        options = self._rule.options_of(payload)
+        if self._options.setdefault(model, options) != options:
+            self._options[model], self._states[model] = options, _COLD
+        known, limits = self._states.get(model, _UNKNOWN), call.limits
+        if not limits.load_s or math.isinf(limits.first_token_s):
+            return True
+        if known.until <= time.monotonic():
+            known = self._ask(model, call, provider)
+        return not known.is_loaded
+
+    def answered(self, model: str, keep_alive_s: Optional[float]) -> None:
+        """Remember that a model has answered; `keep_alive_s` is that of the request, if any."""
+        known = self._states.get(model, _UNKNOWN)
+        if not self._rule.is_listed:
+            return
+        if not known.is_loaded:
+            self._doubt_others(model)
+        kept_s = known.keep_alive_s
+        if keep_alive_s is not None:
+            applies = self._rule.restarts or known.is_loaded is False
+            kept_s = keep_alive_s if applies else min(kept_s, keep_alive_s)
+        self._states[model] = _State(True, time.monotonic() + kept_s, kept_s)
+
+    def loaded(self, model: str, found: LoadedModel) -> None:
+        """Remember that a model was loaded, as the server reports it."""
+        self._states[model] = _state_of(found)
+
+    def forget(self, model: Optional[str] = None) -> None:
+        """Drop the knowledge about a model; None drops the knowledge about all models."""
+        for facts in (self._states, self._options):
+            if model is None:
+                facts.clear()
+            else:
+                facts.pop(model, None)
+
+    def _ask(self, model: str, call: Call, provider: ListingProvider) -> _State:
+        """Return the server's answer about a model, and remember it."""
+        try:
+            state = _state_of(find_loaded(provider, model, call, _ASKING_S))
+        except _FINAL:
+            raise
+        except ProviderError:
+            call.look()  # if a limit of the call itself has expired, it ends here
+            state = _UNKNOWN  # the server is asked again a minute after the next answer
+        self._states[model] = state
+        return state
+
+    def _doubt_others(self, model: str) -> None:
+        """Have the server asked about the other models: a load may remove them from memory."""
+        for name, state in list(self._states.items()):
+            if name != model and state.is_loaded:
+                self._states[name] = state._replace(until=0.0)
+
+
+def find_loaded(
+    provider: ListingProvider, model: str, call: Call, total_s: float = math.inf
+) -> Optional[LoadedModel]:
+    """Return the model in the server's memory; None if it is not there.
+
+    Args:
+        provider: The provider of the call.
+        model: Name of the model.
+        call: The call. Its limits apply.
+        total_s: A further limit for the request, in seconds.
+
+    Raises:
+        UnsupportedError: The server does not list the models in its memory.
+        ProviderError: The request failed.
+    """
+    limits = call.listing_limits()
+    limits = limits.replace(total_s=min(limits.total_s, total_s))
+    for found in provider.loaded_models(timeout=limits, cancel=call.token):
+        if provider._is_same(found.name, model) or found.instance == model:
+            return found
+    return None
+
+
+def loaded_window(provider: ListingProvider, model: str, call: Call) -> Optional[int]:
+    """Return the context window of a model in the server's memory; None if it is unknown."""
+    try:
+        found = find_loaded(provider, model, call)
+    except UnsupportedError:
+        return None
+    return None if found is None else found.context_length
+
+
+def _state_of(found: Optional[LoadedModel]) -> _State:
+    left_s = math.inf
+    if found is not None and found.expires_at is not None:
+        left_s = (found.expires_at - datetime.now(timezone.utc)).total_seconds()
+    if found is None or left_s < _LEAST_S:
+        return _COLD
+    return _State(True, time.monotonic() + left_s, left_s)
