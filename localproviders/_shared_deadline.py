@@ -133,7 +133,8 @@ class SharedDeadline:
             LimitError: A limit expired. The total limit is that of the whole call.
             ProviderError: The stream raised this error.
         """
-        # Without the verb: only a new request takes it, and a listener may make one meanwhile.
+        # No verb is set here. Reading starts no request, so a request that a listener makes during
+        # the read would take the verb by mistake.
         return self._bounded(lambda: next(stream, None), None)
 
     def _bounded(self, work: Callable[[], T], verb: Optional[str]) -> T:

@@ -196,8 +196,8 @@ def test_elsewhere_a_missing_label_has_the_highest_possible_probability(kind: st
     assert found["team"].mass == pytest.approx(0.8)
     assert found["team"].probabilities["technical"] == pytest.approx(0.001 / 0.802)
     (warning,) = found.warnings
-    assert "listed 1 of the 3 possible answers to question 1: each of the others" in warning
-    assert "together 0.0025" in warning
+    assert "listed only 1 of the 3 possible answers to question 1. The probabilities" in warning
+    assert "with a sum of 0.0025" in warning
 
 
 def test_a_refused_bias_leaves_the_bound() -> None:
