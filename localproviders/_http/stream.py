@@ -404,7 +404,7 @@ class Stream:
         self._can_be_quick = False
         _open_answers.add(answer)
 
-    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+    if not TYPE_CHECKING:  # type checkers find wrong names themselves
         __getattr__ = name_other_attribute
         __getitem__ = refuse_item
 
@@ -654,8 +654,8 @@ class Stream:
         """Read another response instead, if the server refused the request without an error status.
 
         Raises:
-            ProviderError: The server had begun to answer, or a changed request cannot help: the
-                given error. Or the new request failed.
+            ProviderError: The given error, if the server had begun to answer or no change of the
+                request can help; or the new request failed.
         """
         if self._summary.first_token_s is not None or self._parser.held or self._parser.ended:
             raise error

@@ -236,12 +236,12 @@ class Resent(Protocol):
         """Send the request again, changed so that the server can accept it.
 
         Raises:
-            ProviderError: No change can help: the given error. Or the changed request failed.
+            ProviderError: The given error, if no change can help; or the changed request failed.
         """
         ...
 
     def accepted(self) -> List[str]:
-        """Return the warnings about the changes, which the server has accepted."""
+        """Return a warning for each change, all of which the server has accepted."""
         ...
 
 

@@ -351,8 +351,8 @@ class Sending:
         """Send the request of a stream again, after a refusal in the first record of the response.
 
         Raises:
-            ProviderError: No change of the request can help: the given error. Or the changed
-                request failed.
+            ProviderError: The given error, if no change of the request can help; or the changed request
+                failed.
         """
         server, settings = self._provider._transport, self._provider.settings
         failure = server.finish_error(error)

@@ -494,7 +494,7 @@ def _duration_seconds(text: str, other: Any) -> Any:
 def model_name(model: Any) -> Any:
     """Return the name of a model, which may be given as `ModelInfo` or `LoadedModel`.
 
-    An empty text, or one of blanks, means that no model is named.
+    A text that is empty or has only blanks means that no model is named.
     """
     if isinstance(model, (ModelInfo, LoadedModel)):
         return model.name

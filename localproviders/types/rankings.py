@@ -22,8 +22,8 @@ class RankedDocument(Line):
 
     Attributes:
         index: Position of the document in the call; the first document has 0.
-        score: Relevance to the query; higher is better. The scale is that of the model: a score is
-            no probability, may be negative, and cannot be compared with that of another model.
+        score: Relevance to the query; higher is better. Each model has its own scale: a score is no
+            probability, may be negative, and cannot be compared with the score of another model.
         document: The text of the document, as it was passed to the call.
     """
 

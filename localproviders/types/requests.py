@@ -66,11 +66,11 @@ def _tuple_of_text(name: str, value: Union[str, Iterable[str]]) -> Tuple[str, ..
 class CompletionRequest(Record):
     """A request for a completion: the messages or the prompt, and all parameters.
 
-    A field that is None is not sent, so the default of the model or the server applies. An
-    empty name of a model, or one of blanks, is the same as None. Numbers may be those of numpy. If
-    a server does not support a field, the call raises `UnsupportedError` before it sends the
-    request. With ``strict=False``, the field is omitted, and the response's `warnings` say so.
-    Sequences are stored as tuples.
+    A field that is None is not sent, so the default of the model or the server applies. An empty
+    name of a model, or one of blanks, is the same as None. Numbers of numpy are accepted, too. If a
+    server does not support a field, the call raises `UnsupportedError` before it sends the request.
+    With ``strict=False``, the field is omitted, and the response's `warnings` say so. Sequences are
+    stored as tuples.
 
     Attributes:
         model: Name of the model on the server; None uses the provider's model.

@@ -60,7 +60,7 @@ class ToolStream:
         self._failure: Optional[ProviderError] = None
         self._result: Optional[ToolRun] = None
 
-    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+    if not TYPE_CHECKING:  # type checkers find wrong names themselves
         __getattr__ = name_other_attribute
         __getitem__ = refuse_item
 

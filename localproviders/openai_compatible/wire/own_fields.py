@@ -54,7 +54,7 @@ def _without_thinking(payload: Dict[str, Any]) -> bool:
     return any("reasoning_content" in message for message in messages)
 
 
-# The server's chat template reads these fields also where the model does not answer.
+# The server's chat template reads these fields even in requests that the model does not answer.
 _OF_PROMPTS: Tuple[OwnField, ...] = (
     OwnField(
         name="reasoning_content",
