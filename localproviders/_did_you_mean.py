@@ -172,7 +172,7 @@ class ContentHolder:
 
 
 def refuse_position(cls: type) -> TypeError:
-    """Return the error for a constructor that was called with values without names."""
+    """Return the error for a constructor that was called with positional arguments."""
     words = _names().POSITION_ADVICE.get(cls.__name__)
     more = f"; {words}" if words else ""
     return TypeError(f"{cls.__name__}() takes keyword arguments only{more}")

@@ -256,7 +256,7 @@ PUBLIC_ADVICE: Tuple[Tuple[str, str], ...] = (
     ),
 )
 
-#: For each class, advice about a constructor that is called with values without names.
+#: For each class, advice about a constructor that is called with positional arguments.
 POSITION_ADVICE: Mapping[str, str] = {
     "Tool": "pass the function itself, as in provider.run_tools(text, [function])",
     "Message": "write Message.user(text), or Message(role=..., content=...)",

@@ -299,7 +299,7 @@ class Completion:
         """Send the request again, after an error that arrived before any content.
 
         Raises:
-            ProviderError: No change of the request can help: the given error. Or the new request
+            ProviderError: The given error, if no change of the request can help; or the new request
                 failed.
         """
         self._was_resent = True

@@ -141,7 +141,7 @@ class CapabilityCheck:
         )
 
     def learn(self, listed: List[ModelInfo]) -> List[ModelInfo]:
-        """Remember the models that write no text, according to a list of the server; return the list.
+        """Remember the models of a list that write no text, as the server says; return the list.
 
         A list can lack facts about the other models, so nothing is remembered about them.
         """
