@@ -67,10 +67,10 @@ class CompletionRequest(Record):
     """A request for a completion: the messages or the prompt, and all parameters.
 
     A field that is None is not sent, so the default of the model or the server applies. An empty
-    name of a model, or one of blanks, is the same as None. Numbers of numpy are accepted, too. If a
-    server does not support a field, the call raises `UnsupportedError` before it sends the request.
-    With ``strict=False``, the field is omitted, and the response's `warnings` say so. Sequences are
-    stored as tuples.
+    name of a model, or a name that has only blanks, is the same as None. Numbers of numpy are
+    accepted, too. If a server does not support a field, the call raises `UnsupportedError` before
+    it sends the request. With ``strict=False``, the field is omitted, and the response's `warnings`
+    say so. Sequences are stored as tuples.
 
     Attributes:
         model: Name of the model on the server; None uses the provider's model.
