@@ -422,7 +422,7 @@ class ProxyMap(FrozenDict[str, str]):
             )
 
     def scrub(self, text: str) -> str:
-        """Return the text with the passwords redacted, also as they are encoded in a header."""
+        """Return the text with the passwords redacted, both plain and as encoded in a header."""
         text = Unseen(text)
         for secret in self._secrets():
             if len(secret) >= _SHORTEST_REDACTED:

@@ -1,6 +1,6 @@
 """The verbs `decide` and `decide_many`, and the value with their checked arguments.
 
-`ModelProvider` takes the functions of this module as its methods. A kind of provider implements
+`ModelProvider` uses the functions of this module as its methods. A kind of provider implements
 `_decide`, which answers the questions about one state.
 """
 

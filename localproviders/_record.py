@@ -340,7 +340,7 @@ class Record:
 
     _hides: ClassVar[Mapping[str, Hide]] = {}
 
-    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+    if not TYPE_CHECKING:  # type checkers find wrong names themselves
         __getattr__ = name_other_attribute
         __getitem__ = refuse_item
 

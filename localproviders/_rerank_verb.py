@@ -1,6 +1,6 @@
 """The verb `rerank`, and the value with its checked arguments.
 
-`ModelProvider` takes the functions of this module as its methods. A kind of provider that can rank
+`ModelProvider` uses the functions of this module as its methods. A kind of provider that can rank
 documents implements `_rerank`.
 """
 

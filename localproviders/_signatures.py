@@ -280,7 +280,7 @@ def _keywords_of(called: Callable[..., Any]) -> FrozenSet[str]:
 
 
 def _most_positional(called: Callable[..., Any]) -> float:
-    """Return how many arguments a function takes without their names."""
+    """Return how many positional arguments a function accepts."""
     kinds = [each.kind for each in inspect.signature(called).parameters.values()]
     variable, by_name = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY
     return math.inf if variable in kinds else sum(kind < by_name for kind in kinds)

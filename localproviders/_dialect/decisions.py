@@ -252,7 +252,10 @@ def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float
     score = sum(index * share for index, share in enumerate(found.values()))
     tolerance = max(_TOLERANCE, _TOLERANCE_EACH * len(levels)) * len(levels)
     if said is not None and abs(said - score) > tolerance:
-        raise ProtocolError(f"the probabilities of a score give {score:.4g}, and not {said:.4g}")
+        raise ProtocolError(
+            f"the probabilities of a score have the mean {score:.4g}, but the server sent the score "
+            f"{said:.4g}"
+        )
     return found
 
 

@@ -184,7 +184,7 @@ class Summary:
         self.thinking.fold()
 
     def replace_words(self, thinking: str, text: str, *, is_streamed: bool) -> None:
-        """Set thinking and text of the response, which the chunks could not tell apart."""
+        """Set thinking and text of the response, which the chunks did not separate."""
         self.split = self.thinking.so_far + thinking, text
         self.thinking_inferred = True
         if is_streamed:
@@ -622,7 +622,7 @@ class Stream:
 
     def _reread(self) -> None:
         """Let the parser split the complete text at a closing tag that no opening tag precedes."""
-        # Joined first, so that a long text is not copied.
+        # The pieces are joined first, so that a long text is not copied.
         self._summary.text.fold(max_pieces=0)
         split = getattr(self._parser, "reread", lambda _: None)(self._summary.text.so_far)
         if split is not None:

@@ -241,7 +241,7 @@ class Resent(Protocol):
         ...
 
     def accepted(self) -> List[str]:
-        """Return a warning for each change, all of which the server has accepted."""
+        """Return a warning for each change that the server has accepted."""
         ...
 
 

@@ -242,7 +242,7 @@ _OTHER_USES = "a decision model answers decide(), and an embedding model embed()
 def _suggest_models(ability: str, listed: Callable[[], Sequence[ModelInfo]]) -> Optional[str]:
     """Return a hint with local models that have the capability; None if listing failed."""
     try:
-        # Cloud models are not suggested to a user who chose a local one.
+        # Cloud models are not suggested to a user who chose a local model.
         here = [info for info in listed() if not info.capabilities.remote]
         names = [info.name for info in here if capabilities.has(info.capabilities, ability)]
     except ProviderError:

@@ -115,7 +115,7 @@ class HTTPProvider(ModelProvider):
 
     #: Fields of completion requests that this server does not support, each with a hint.
     _unsupported: Mapping[str, str] = {}
-    #: Values of these fields that mean what the server does without the field.
+    #: Values of these fields that have the same effect as leaving the field out.
     _usual: Mapping[str, str] = {}
     #: Fields that this server supports only with messages, not with a prompt.
     _chat_only: Tuple[str, ...] = ("tools", "tool_choice")

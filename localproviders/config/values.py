@@ -170,7 +170,7 @@ class ServerConfig(Record):
         """Make the value from the result of `to_dict`. The kind decides the types of `own_keys`.
 
         Raises:
-            ValueError: A key is not a field of this class, or a required one is missing.
+            ValueError: A key is not a field of this class, or a required field is missing.
             ConfigurationError: An installed package offers the kind, but cannot be imported.
         """
         kind = kinds.find(str(data.get("kind")))

@@ -251,7 +251,7 @@ class LocalProviderBase(ModelProvider):
 
     @property
     def _effective_config(self) -> Config:
-        """The configuration; an empty configuration if the caller gave providers without one."""
+        """The configuration; it is empty if the caller gave providers and no configuration."""
         if self._has_given_servers:
             return self._config or _EMPTY_CONFIG
         return self._load_config()

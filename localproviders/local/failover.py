@@ -224,8 +224,8 @@ class FailoverCall:
     def any_has_model(self, routes: Sequence[Route]) -> bool:
         """Return whether one of the servers has, or may have, the model.
 
-        A server that is down counts as one without the model. If an untrusted project file may
-        have caused its failure, with a short limit or a narrow locality, it counts as one with
+        A server that is down counts as a server without the model. If an untrusted project file may
+        have caused its failure, with a short limit or a narrow locality, it counts as a server with
         the model: the file must not hide a model in this way.
 
         Raises:

@@ -46,7 +46,7 @@ _VERSION = "/v1"
 # Status codes of responses for a path that does not exist.
 _NOT_FOUND_STATUSES = (404, 405, 501)
 
-# Status codes of a route that expects another request.
+# Status codes of a route that expects a request of another form.
 _OTHER_ROUTE_STATUSES = (400, 422)
 
 # Errors that only mean that there is no exact count. If a chat with the same prompt fails for the
@@ -85,7 +85,7 @@ _METHODS_WITHOUT_TOOLS = (_count_by_messages,)
 class PromptRoutes:
     """Client of the routes that process a prompt without an answer of the model.
 
-    A route for counting that the server lacks is not used again.
+    If the server lacks a route for counting, this route is not used again.
 
     Args:
         settings: The provider's settings.

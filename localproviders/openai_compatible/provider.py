@@ -339,7 +339,7 @@ class OpenAICompatibleProvider(HTTPProvider):
         return [f"{message}; it was left out"]
 
     def _thinking_switch(self, enabled: bool) -> Union[Literal[False], str, None]:
-        """Return the value of `thinking` that switches reasoning on or off; None if there is none.
+        """Return the value of `thinking` that switches reasoning on or off; None if no value does.
 
         A level is sent as ``reasoning_effort``, and False as an argument of the chat template. Some
         servers ignore this argument. If False is ignored, the answer shows it, and the response has

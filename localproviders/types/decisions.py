@@ -127,7 +127,7 @@ class Decision(Line):
     def _answered(self, attribute: str) -> Mapping[str, float]:
         own = _OWN_ATTRIBUTES.get(self.kind, "raw")
         if attribute != own:
-            raise TypeError(f"{attribute} is not for a question of kind {self.kind!r}; use {own}")
+            raise TypeError(f"a question of the kind {self.kind!r} has no {attribute}; use {own}")
         if self.refused:
             raise AnswerError(
                 "the model refused to answer this question",

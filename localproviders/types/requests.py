@@ -389,8 +389,8 @@ class EmbeddingRequest(Record):
         dimensions: Length to which the vectors are shortened; None keeps the model's length.
         truncate: True lets the server cut a text that is too long. With False such a text is an
             error, if the server reports it.
-        keep_alive: Seconds for which the model stays loaded after each batch; infinity means
-            for ever. The constructor also accepts what that of `CompletionRequest` does.
+        keep_alive: Seconds for which the model stays loaded after each batch; infinity means for
+            ever. The constructor accepts the same forms as the constructor of `CompletionRequest`.
         batch_size: Highest number of texts in one request.
         batch_characters: Highest number of characters in one request.
         expect_digest: First digits of the model's digest, as in `CompletionRequest`. The list of

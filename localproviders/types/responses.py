@@ -206,7 +206,7 @@ class CompletionChunk(ContentHolder):
         self.tool_step: Optional[ToolStep] = tool_step
         self.raw: Optional[Mapping[str, Any]] = raw
 
-    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+    if not TYPE_CHECKING:  # type checkers find wrong names themselves
         __getattr__ = name_other_attribute
         __getitem__ = refuse_item
 
@@ -476,7 +476,7 @@ class EmbeddingResponse(VectorSequence, Record):
             this, and does not report whether it cut a text.
         usage: Sums of the numbers of tokens that the server reported for all batches. A sum is
             None if the server did not report the number for a batch.
-        timings: Durations that this package measured. `total_s` is that of the complete call;
+        timings: Durations that this package measured. `total_s` covers the complete call;
             `first_token_s` is None, because vectors have no tokens.
         server_timings: Sums of the durations that the server measured for all batches.
         warnings: Warnings for the caller, each on one line, without repetitions.

@@ -36,8 +36,8 @@ DECISIONS_METHOD: DecisionMethod = "decisions"
 _TYPES: Mapping[str, str] = {"yes_no": "predicate", "choice": "choice", "score": "score"}
 
 _PRIVATE = (
-    "the /v1/decisions of SGLang has another form than that of OpenAI, but its /v1/systemone has "
-    "the usual one"
+    "the form of SGLang's /v1/decisions differs from OpenAI's, but its /v1/systemone has the usual "
+    "form"
 )
 
 

@@ -35,7 +35,7 @@ _THINKING = rf"\A(?!.*{_NEEDED}).*reasoning[_ ]?content"
 
 
 def _without(key: str, *others: str) -> Callable[[Dict[str, Any]], bool]:
-    """Return the function that removes these keys, and tells whether the first one was set."""
+    """Return a function that removes these keys, and returns whether `key` was set."""
 
     def leave_out(payload: Dict[str, Any]) -> bool:
         for other in others:

@@ -205,7 +205,7 @@ def test_a_refused_bias_leaves_the_bound() -> None:
         found = served.decide({"team": _TEAM})
 
     assert found["team"].probabilities["technical"] == pytest.approx(0.001 / 0.802)
-    assert "highest probability" in found.warnings[0]
+    assert "upper limits" in found.warnings[0]
 
 
 def test_tokens_of_another_model_are_forgotten() -> None:
@@ -216,7 +216,7 @@ def test_tokens_of_another_model_are_forgotten() -> None:
         found = served.decide({"team": _TEAM})
         again = served.decide({"team": _TEAM})
 
-    assert "highest probability" in found.warnings[0]
+    assert "upper limits" in found.warnings[0]
     assert again.warnings == ()
     assert served.paths.count("/tokenize") == 2
 
@@ -375,7 +375,7 @@ def test_letters_that_are_no_tokens_of_the_model_have_a_bound() -> None:
 
     assert len(served.bodies) == 1
     assert found["team"].choice == "billing"
-    assert "highest probability" in found.warnings[0]
+    assert "upper limits" in found.warnings[0]
 
 
 def test_a_cancelled_call_sends_nothing() -> None:
