@@ -253,8 +253,8 @@ def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float
     tolerance = max(_TOLERANCE, _TOLERANCE_EACH * len(levels)) * len(levels)
     if said is not None and abs(said - score) > tolerance:
         raise ProtocolError(
-            f"the probabilities of a score have the mean {score:.4g}, but the server sent the score "
-            f"{said:.4g}"
+            f"the probabilities of a score have the mean {score:.4g}, but the server sent the "
+            f"score {said:.4g}"
         )
     return found
 
