@@ -255,7 +255,7 @@ def unknown_keywords(
         names: The keywords that were given, at least one.
         called: The name of the function, or of the class, that was called.
         known: The names of its parameters.
-        advice: What to write for some keywords, instead of a suggestion.
+        advice: Texts that replace the suggestions for some keywords.
     """
     parameters = {*known} - {"self", "cls"}
     answers = [

@@ -450,8 +450,8 @@ class WrongModelError(ModelError):
     """The server answered with another model than the requested one, or would do so.
 
     The argument ``allow_other_model=True`` of the call prevents this error. It does not prevent the
-    error of a call with `expect_digest`, which is raised before the prompt is sent: the model of
-    that name has another digest. Not retryable. The exit code is 8.
+    error of a call with `expect_digest`, which is raised before the prompt is sent, because the
+    model of that name has another digest. Not retryable. The exit code is 8.
 
     Attributes:
         requested: Name of the requested model; or its expected digest, as far as the call names it.

@@ -413,7 +413,7 @@ class FailoverCall:
             self.beginnings = beginnings_of(request)
 
     def take_lease(self) -> Optional[Lease]:
-        """Return the request in flight, which from now on does not end with this call."""
+        """Return the request in flight; from now on, it does not end with this call."""
         lease, self._lease = self._lease, None
         return lease
 

@@ -534,7 +534,7 @@ def expected_digest(value: Any) -> str:
     """Return the value of `expect_digest` in the form of `hex_digest`.
 
     Raises:
-        ValueError: It is not the beginning of a digest.
+        ValueError: The value is not the beginning of a digest.
     """
     found = hex_digest(value.strip() if isinstance(value, str) else value)
     if found is None:

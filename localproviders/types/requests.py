@@ -111,10 +111,10 @@ class CompletionRequest(Record):
             `response_schema` and ``thinking=False`` are then also omitted if the server refuses
             them; the schema is then added in words to the last message of the user.
         allow_other_model: True accepts an answer from another model than the requested one.
-        expect_digest: First digits of the model's digest: at least 12, with or without
-            ``sha256:``, which is not stored. The server's list of models is read before the
-            prompt is sent. If it names another digest, the call raises `WrongModelError`. If the
-            server tells no digest, the call raises `UnsupportedError`, even with
+        expect_digest: First digits of the model's digest: at least 12, with or without ``sha256:``,
+            which is not stored. The server's list of models is read before the prompt is sent. If
+            the list has another digest for the model, the call raises `WrongModelError`. If the
+            server reports no digest, the call raises `UnsupportedError`, even with
             ``strict=False``.
         extra_body: Further fields for the JSON of the request. They are sent unchanged and
             without a check.
