@@ -392,7 +392,7 @@ class FailoverCall:
             yield self._skipped.pop(0)
 
     def _next(self, waiting: Sequence[Route]) -> Route:
-        """Return the route to try next: the first, or the balancer's choice among its equals."""
+        """Return the route to try next: the first, or the balancer's choice among equal routes."""
         first = waiting[0]
         if self.balancer is None or first.server.breaker.is_open:
             return first
