@@ -53,7 +53,7 @@ class Endpoint(Record):
         host: Host name or IP address. An IPv6 address has no brackets.
         port: TCP port.
         path: Prefix of every path, such as ``/ollama``; empty if there is none.
-        socket_path: The absolute path of a UNIX socket; empty for TCP. With it, the scheme is
+        socket_path: The absolute path of a UNIX socket; empty for TCP. If it is set, the scheme is
             ``unix``, the host is ``localhost``, and the port is 0.
     """
 
@@ -82,7 +82,7 @@ class Endpoint(Record):
 
     @property
     def request_url(self) -> str:
-        """The address as HTTP libraries read it: they know no UNIX sockets, only hosts."""
+        """The address for HTTP libraries, which know hosts but no UNIX sockets."""
         return f"http://{self.host}{self.path}" if self.socket_path else self.url
 
     def at(self, path: str) -> str:
@@ -125,7 +125,7 @@ def parse_endpoint(
         lenient: True replaces an invalid port with the default instead of refusing the address.
             Ollama does the same with its own variable.
         api_suffixes: Paths that belong to the API and are removed from the end of the address.
-        socket_api: The path of a UNIX socket's address that has none, such as ``/v1``.
+        socket_api: Path to add to the address of a UNIX socket without a path, such as ``/v1``.
 
     Raises:
         ConfigurationError: The text is not an address, or it contains credentials. The message
@@ -422,7 +422,7 @@ class ProxyMap(FrozenDict[str, str]):
             )
 
     def scrub(self, text: str) -> str:
-        """Return the text with the passwords redacted, also as they are encoded in a header."""
+        """Return the text with the passwords redacted, both plain and as encoded in a header."""
         text = Unseen(text)
         for secret in self._secrets():
             if len(secret) >= _SHORTEST_REDACTED:

@@ -1,4 +1,4 @@
-"""The request for the arguments of the methods that take messages, such as `chat` and `parse`."""
+"""Make the request from the arguments of `chat`, `parse` and other methods with messages."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def make_chat_request(
         messages: The caller's argument.
         system: The caller's argument.
         fields: The caller's further keywords.
-        others: Arguments without their names that need them.
+        others: Positional arguments that must be keyword arguments.
         model: The caller's argument.
         tools: The caller's argument.
-        verb: Name of the method that the caller has called.
+        verb: Name of the method that the caller used.
 
     Raises:
         ValueError: The messages are empty or malformed, or the value of a field is impossible.
-        TypeError: There is no such field, a required argument is missing, or there are `others`.
+        TypeError: There is no such field, a required argument is missing, or `others` is not empty.
         ConfigurationError: A tool cannot be described.
     """
     if fields:
@@ -55,7 +55,7 @@ def make_chat_request(
     if others:
         raise too_many_arguments(getattr(owner, verb))
     check_given(verb, messages=messages, tools=tools)
-    # The constructor accepts more than its annotations say, which are those of the attributes.
+    # The constructor accepts more types than its annotations, which describe the attributes.
     named, given = cast("Optional[str]", model), cast("Any", fields)
     return CompletionRequest(
         model=named,

@@ -56,9 +56,9 @@ _AUTH_HINT = 'pass auth=("user", SecretString.from_env("PASSWORD"))'
 class RequestHeaders(FrozenDict[str, Union[str, SecretString]]):
     """A caller's headers by name. The value of a header is a `SecretString` if it is a key.
 
-    A key is a value that was passed as a `SecretString`, and any value of a header whose name says
-    so (`is_key_header`). The repr shows only the number of headers. Dictionaries and pickles have
-    all values except the keys.
+    A value is a key if it was passed as a `SecretString`, or if the name of its header says that it
+    is a key (`is_key_header`). The repr shows only the number of headers. Dictionaries and pickles
+    have all values except the keys.
     """
 
     def __repr__(self) -> str:
@@ -211,12 +211,12 @@ class BasicAuth(NamedTuple):
         if ":" in name:
             raise _no_user()
         pair = Unseen(f"{name}:{self.password.reveal()}")
-        # RFC 7617 leaves the encoding to the server. UTF-8 is the one that it recommends, and the
-        # one that curl sends on a usual terminal. Latin-1 cannot express every password.
+        # RFC 7617 leaves the encoding to the server. It recommends UTF-8, which curl also sends on
+        # a usual terminal. Latin-1 cannot express every password.
         return SecretString(Unseen(f"Basic {base64.b64encode(pair.encode()).decode()}"))
 
     def scrub(self, text: str) -> str:
-        """Return the text with the password redacted, also as it is encoded in the header."""
+        """Return the text with the password redacted, both plain and as encoded in the header."""
         text = Unseen(text)
         try:
             header = self.as_header()

@@ -1,6 +1,6 @@
 """The verbs `decide` and `decide_many`, and the value with their checked arguments.
 
-`ModelProvider` takes the functions of this module as its methods. A kind of provider implements
+`ModelProvider` uses the functions of this module as its methods. A kind of provider implements
 `_decide`, which answers the questions about one state.
 """
 
@@ -64,7 +64,8 @@ class DecisionRequest(Record):
         model: Name of the model; None is the provider's model.
         images: The images that belong to the state.
         method: The method of the decision; None is the server's own route.
-        min_mass: Least share of the possible answers in the model's free distribution.
+        min_mass: The smallest accepted share of the possible answers in the model's free
+            distribution.
         keep_alive: Seconds for which the model stays loaded after the call, or None.
         expect_digest: First digits of the model's digest, in lower case, or None.
     """
@@ -90,7 +91,7 @@ class DecidingProvider(Protocol):
     def _prepare_decisions(
         self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
     ) -> DecisionRequest:
-        """Check a request without its state, and return it with the chosen model."""
+        """Check a request that has no state yet, and return it with the chosen model."""
         ...
 
     def _decide(
@@ -106,7 +107,7 @@ def refuse_to_decide(
     timeout: Timeout,
     cancel: Optional[CancelToken],
 ) -> Decisions:
-    """Answer the questions about one state. A kind of provider that can do this overrides it.
+    """Refuse to decide. A kind of provider that can decide overrides this method.
 
     Raises:
         UnsupportedError: Always.
@@ -124,7 +125,7 @@ def prepare_nothing(
     timeout: Timeout,
     cancel: Optional[CancelToken],
 ) -> DecisionRequest:
-    """Return a request without its state as it is. A kind of provider may check it before."""
+    """Return a request unchanged. A kind of provider that can check it overrides this method."""
     return request
 
 
@@ -152,16 +153,17 @@ def decide(  # noqa: D417  # it becomes a method
     Args:
         state: The subject of the questions: a text, or a mapping that is sent as JSON.
         questions: The questions by name; the names are the keys of the result. A question is a
-            `YesNo`, a `Choice` or a `Score`. A text is a `YesNo`, and a sequence of texts is a
-            `Choice` with the name as its question.
+            `YesNo`, a `Choice` or a `Score`. A string stands for a `YesNo` with this question. A
+            sequence of strings stands for a `Choice` with these options; its name is also its
+            question.
         model: Name of the model, or its `ModelInfo`; None is the provider's model.
         images: Images that belong to the state, as in `Message.user`. The server must support
             them.
-        method: ``systemone`` or ``decisions`` use this route of the server. ``logprobs`` asks a
-            chat model, and reads the probabilities of its next token. None uses the server's own
-            route, or ``logprobs`` if the server has none.
-        min_mass: Least share, from 0 to 1, of the possible answers in the model's free
-            distribution. It applies wherever this share is known (`Decision.mass`).
+        method: ``systemone`` and ``decisions`` use the server's route of this name. ``logprobs``
+            asks a chat model, and reads the probabilities of its next token. None uses the server's
+            own route, or ``logprobs`` if the server has none.
+        min_mass: The smallest accepted share, from 0 to 1, of the possible answers in all that the
+            model could write next. It is checked wherever this share is known (`Decision.mass`).
         keep_alive: Seconds for which the model stays loaded after the call, or a duration such as
             ``10m``; None is the server's default.
         expect_digest: First digits of the digest that the model must have, at least 12.
@@ -176,9 +178,9 @@ def decide(  # noqa: D417  # it becomes a method
         UnsupportedError: The server does not have this method or option, or does not accept so
             many options, levels or images. The state was not sent.
         LocalityError: The state would leave the allowed locality, so it was not sent.
-        CapabilityError: The model is not a decision model, or the share of the possible answers
-            is below `min_mass`. `mass` and `likeliest` then say what the model would have
-            written instead.
+        CapabilityError: The model is not a decision model, or the share of the possible answers is
+            below `min_mass`. In the second case, the error has this share in `mass`, and in
+            `likeliest` the tokens that the model prefers, if they are known.
         ModelNotFoundError: The server has no such model.
         WrongModelError: The model has another digest than `expect_digest`. Nothing was sent.
         ContextOverflowError: The state and the questions do not fit into the context window.
@@ -216,21 +218,21 @@ def decide_many(  # noqa: D417  # it becomes a method
 ) -> Iterator[Decisions]:
     """Answer the same questions about many states: an iterator with one `Decisions` for each.
 
-    The states are read one by one while the result is iterated, and the results have their order.
-    One request is sent at a time, in the thread that iterates. This method itself only checks its
-    arguments; the first request is sent when the iteration begins.
+    The states are read one by one while the result is iterated, and the results have the order of
+    the states. One request is sent at a time, in the thread that iterates. This method itself only
+    checks its arguments; the first request is sent when the iteration begins.
 
-    If the fault lies in one state, its result has the error in `Decisions.error`, and the
-    iteration goes on. Such a state is empty, cannot be written as JSON, or is too long; or the
-    server refuses it, or the share of the possible answers is below `min_mass`. Any other error
-    ends the iteration.
+    If an error concerns only one state, the result for this state contains the error in
+    `Decisions.error`, and the iteration goes on. This happens if the state is empty, cannot be
+    written as JSON, is too long, or is refused by the server, or if the share of the possible
+    answers is below `min_mass`. Any other error ends the iteration.
 
     Args:
         states: The states: any iterable of texts and mappings.
         questions: The questions by name, as in `decide`.
         model: Name of the model, or its `ModelInfo`; None is the provider's model.
         method: ``systemone``, ``decisions``, ``logprobs`` or None, as in `decide`.
-        min_mass: Least share of the possible answers, as in `decide`.
+        min_mass: The smallest accepted share of the possible answers, as in `decide`.
         keep_alive: Seconds for which the model stays loaded after each request, or a duration
             such as ``10m``; None is the server's default.
         expect_digest: First digits of the digest that the model must have, at least 12. The list
@@ -244,7 +246,8 @@ def decide_many(  # noqa: D417  # it becomes a method
         ConfigurationError: No model is named.
         LocalityError: The states would leave the allowed locality. A check that needs a request is
             made when the iteration begins.
-        ProviderError: Raised by the iteration: a request failed, and the reason is not one state.
+        ProviderError: Raised by the iteration: a request failed, and the error does not concern
+            only one state.
     """
     sealed = Sealed((states, questions))
     del states, questions
@@ -314,7 +317,7 @@ def _check_states(sealed: CellType) -> None:
     """Check that the first of the sealed arguments is several states, and not one.
 
     Raises:
-        ValueError: It is one text or one mapping, or cannot be iterated.
+        ValueError: The argument is one text or one mapping, or cannot be iterated.
     """
     kind = type(sealed.cell_contents[0])
     if issubclass(kind, (str, bytes, Mapping)) or not issubclass(kind, Iterable):
@@ -348,7 +351,7 @@ def _decide_each(
 
 
 def _fault_of(sealed: CellType, error: Exception) -> Optional[ProviderError]:
-    """Return the error of a state; None if the reason is not this state."""
+    """Return the error for the result of a state; None if it concerns more than this state."""
     if not isinstance(error, ValueError):
         is_of_state = isinstance(error, ProviderError) and _is_of_state(error)
         return cast("ProviderError", error) if is_of_state else None
@@ -363,7 +366,7 @@ def _fault_of(sealed: CellType, error: Exception) -> Optional[ProviderError]:
 
 
 def _is_of_state(error: ProviderError) -> bool:
-    """Return whether the reason of an error may be one state."""
+    """Return whether an error may concern only one state."""
     is_small_mass = isinstance(error, CapabilityError) and error.mass is not None
     return is_small_mass or type(error) in _ERRORS_OF_STATES
 

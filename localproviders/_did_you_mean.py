@@ -108,7 +108,7 @@ def name_other_attribute(value: object, name: str) -> Any:
     This is the `__getattr__` of the providers, values and errors. Python calls it only for a name
     that does not exist, or after an `AttributeError` within a property.
     """
-    # A private name is one of Python's protocols, or of a value that is not complete yet.
+    # A private name belongs to one of Python's protocols, or to a value that is not complete yet.
     if name[:1] != "_":
         words = _names().words_for_attribute(value, name)
         if words:
@@ -172,7 +172,7 @@ class ContentHolder:
 
 
 def refuse_position(cls: type) -> TypeError:
-    """Return the error for a constructor that was called with values without names."""
+    """Return the error for a constructor that was called with positional arguments."""
     words = _names().POSITION_ADVICE.get(cls.__name__)
     more = f"; {words}" if words else ""
     return TypeError(f"{cls.__name__}() takes keyword arguments only{more}")
@@ -185,7 +185,7 @@ def _kind(value: object) -> str:
 class ListOf(List[T]):
     """A list whose errors answer the habits of other clients, such as ``models["models"]``.
 
-    A copy, a slice and a pickle of it are plain lists.
+    Its copies, slices and pickles are plain lists.
     """
 
     __slots__ = ()
@@ -230,7 +230,7 @@ def missing_name(module: str, name: str, known: Iterable[str], caller: FrameType
     """Return the error for a name that a module does not have.
 
     It is an `ImportError` for ``from module import name``: there, Python would replace an
-    `AttributeError` by one without the suggestion.
+    `AttributeError` by its own error without the suggestion.
 
     Args:
         module: Name of the module.

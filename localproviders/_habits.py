@@ -256,7 +256,7 @@ PUBLIC_ADVICE: Tuple[Tuple[str, str], ...] = (
     ),
 )
 
-#: For each class, advice about a constructor that is called with values without names.
+#: For each class, advice about a constructor that is called with positional arguments.
 POSITION_ADVICE: Mapping[str, str] = {
     "Tool": "pass the function itself, as in provider.run_tools(text, [function])",
     "Message": "write Message.user(text), or Message(role=..., content=...)",
@@ -266,7 +266,8 @@ POSITION_ADVICE: Mapping[str, str] = {
     "RetryPolicy": "write RetryPolicy(attempts=3)",
 }
 
-#: The parts of values whose attributes are often looked up on the value itself.
+#: Attributes that hold a part of a value. Callers often look up a field of such a part on the value
+#: itself.
 PARTS: Tuple[str, ...] = ("usage", "response", "capabilities", "call")
 
 #: The advice for the content of a value: the attribute that a value must have, and the advice.
@@ -286,7 +287,7 @@ CONTENT_ADVICE: Tuple[Tuple[str, str], ...] = (
 def words_for_attribute(value: object, name: str) -> str:
     """Return what to write for an attribute that a value does not have, or an empty string."""
     if _has(value, name):
-        return ""  # the error is from within a property, whose own words are better
+        return ""  # a property raised the error, and its own text is better
     value_of_it = _fields(value).get("value")
     if isinstance(value_of_it, dict) and name in value_of_it:
         return f"write .value[{name!r}]"
@@ -342,7 +343,7 @@ def _part_with(value: object, name: str) -> str:
 
 
 def _has(value: object, name: str) -> bool:
-    # Properties are not called: the value may be half-made.
+    # Properties are not called, because the value may not be complete yet.
     return hasattr(type(value), name) or name in _fields(value)
 
 

@@ -196,8 +196,8 @@ class KeptModels:
                 with self._turn(key, soon):
                     self._end(key, block, loader, model, soon)
             except Exception as failure:
-                # A failed unload must not replace the error of the block, but an alarm must not be
-                # lost: its error is raised, with that of the block as its context.
+                # A failed unload must not replace the error of the block. But an exception of an
+                # alarm must not be lost: it is raised, with the error of the block as its context.
                 if is_callers(failure):
                     raise
             raise

@@ -63,8 +63,8 @@ class Look(Protocol):
     def ask(self, path: str) -> Greeting:
         """Send a request, and return the beginning of the response, or the refusal.
 
-        The response is remembered: a path is requested once in the search, also if the fingerprint
-        functions of several kinds ask for it.
+        The response is remembered: a path is requested once in the search, even if the fingerprint
+        functions of several kinds request it.
 
         Args:
             path: Path of the request.

@@ -292,7 +292,7 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
 )
 
 #: Keywords of `chat`, here and in other clients, that have no influence on the prompt. Functions
-#: without an answer, such as `count_tokens` and `render`, do not have them.
+#: without an answer, such as `count_tokens` and `render`, do not have these keywords.
 FOR_AN_ANSWER = [
     "num_ctx",
     "n_ctx",

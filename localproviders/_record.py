@@ -334,12 +334,13 @@ class Record:
     # Every subclass is a dataclass, but type checkers cannot know that here.
     __dataclass_fields__: ClassVar[Dict[str, Any]]
 
-    #: Name of the field that scripts compare by mistake, when they compare the value.
+    #: Name of the field with the content. Some scripts compare the value with such content by
+    #: mistake.
     _content: ClassVar[str] = ""
 
     _hides: ClassVar[Mapping[str, Hide]] = {}
 
-    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+    if not TYPE_CHECKING:  # type checkers find wrong names themselves
         __getattr__ = name_other_attribute
         __getitem__ = refuse_item
 

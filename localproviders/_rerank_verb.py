@@ -1,6 +1,6 @@
 """The verb `rerank`, and the value with its checked arguments.
 
-`ModelProvider` takes the functions of this module as its methods. A kind of provider that can rank
+`ModelProvider` uses the functions of this module as its methods. A kind of provider that can rank
 documents implements `_rerank`.
 """
 
@@ -24,7 +24,7 @@ from localproviders.types.messages import as_tuple
 from localproviders.types.rankings import Ranking
 from localproviders.types.requests import ModelLike, strings_in
 
-# The recipe is code, and a test runs it. It is on one line, because a hint is.
+# The recipe is code, and a test runs it. It is on one line, because every hint must be.
 _WITHOUT_RERANK = (
     "compare embeddings, which is less exact: "
     "v = provider.embed([query, *documents], model=embedding_model).embeddings; "
@@ -39,7 +39,7 @@ OTHER_MODEL_HINT = (
 
 
 def no_rerank(reason: str, **facts: Any) -> UnsupportedError:
-    """Return the error for a server that cannot rank documents. Its hint says what can be done."""
+    """Return the error for a server that cannot rank documents. The hint names other ways."""
     server = "use a server with a reranking model, such as llama-server with --reranking"
     hint = f"{server}; or {_WITHOUT_RERANK}"
     return UnsupportedError(f"rerank() is not possible: {reason}", hint=hint, **facts)
@@ -117,7 +117,7 @@ def as_rerank_request(
     Raises:
         ValueError: There is no document, a value is not text, or `top_n` is less than 1.
     """
-    # The constructor accepts more than its annotations say, which are those of the attributes.
+    # The constructor accepts more types than its annotations, which describe the attributes.
     given: Any = documents
     extra: Any = extra_body
     return RerankRequest(query=query, documents=given, model=model, top_n=top_n, extra_body=extra)
@@ -153,8 +153,8 @@ def rerank(  # noqa: D417  # `self` is no argument of the caller
     """Sort documents by their relevance to a query, the best first.
 
     A reranking model reads the query together with each document, which is more exact than a
-    comparison of embeddings. All documents are sent in one request. The scores are those of
-    the model: they are no probabilities, and those of two models cannot be compared.
+    comparison of embeddings. All documents are sent in one request. Each model has its own scale:
+    the scores are no probabilities, and scores of two models cannot be compared.
 
     Args:
         query: The text to which the documents are compared, such as a question.
@@ -190,7 +190,7 @@ def rerank(  # noqa: D417  # `self` is no argument of the caller
 def refuse_to_rerank(
     self: RankingProvider, request: RerankRequest, timeout: Timeout, cancel: Optional[CancelToken]
 ) -> Ranking:
-    """Rank the documents of a request. A kind of provider that can do this overrides it.
+    """Refuse to rank documents. A kind of provider that can rank overrides this method.
 
     Raises:
         UnsupportedError: Always.

@@ -116,7 +116,7 @@ class SharedDeadline:
         """Send one request within the remaining time, and return its stream.
 
         Raises:
-            LimitError: A limit expired. The total limit is that of the whole call.
+            LimitError: A limit expired. The total limit covers the whole call.
             ProviderError: The request failed, and `stream_completion` raised this error.
         """
         self.check()
@@ -130,10 +130,11 @@ class SharedDeadline:
         """Return the next chunk of a stream from `open`, or None after the last one.
 
         Raises:
-            LimitError: A limit expired. The total limit is that of the whole call.
+            LimitError: A limit expired. The total limit covers the whole call.
             ProviderError: The stream raised this error.
         """
-        # Without the verb: only a new request takes it, and a listener may make one meanwhile.
+        # No verb is set here. Reading starts no request, so a request that a listener makes during
+        # the read would take the verb by mistake.
         return self._bounded(lambda: next(stream, None), None)
 
     def _bounded(self, work: Callable[[], T], verb: Optional[str]) -> T:

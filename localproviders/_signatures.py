@@ -143,9 +143,9 @@ def name_misspelt(function: _Function) -> _Function:
     `exact_keywords` has the same purpose, but adds one frame to each call. This decorator changes
     the function and returns it. The function must have ``*others: Unpack[NoArguments]`` and
     ``**unknown: Unpack[NoKeywords]``. It can then be called without its required arguments, with
-    too many of them and with any keywords. It must raise the error from `wrong_call` if an argument
-    is `ABSENT`, or if `others` or `unknown` is not empty. Type checkers and `help()` show the
-    signature without these two, and with required arguments.
+    too many arguments and with any keywords. It must raise the error from `wrong_call` if an
+    argument is `ABSENT`, or if `others` or `unknown` is not empty. Type checkers and `help()` show
+    the signature without these two, and with required arguments.
     """
     signature = inspect.signature(function)
     made: Any = function
@@ -173,7 +173,7 @@ def wrong_call(function: Callable[..., Any], unknown: Any, is_too_many: bool = F
         function: The public function that was called, a method.
         unknown: The unknown keywords of the call. This function removes them from the dictionary,
             because a value may be a prompt, and the frame with the dictionary is in the traceback.
-        is_too_many: Whether there are arguments without their names that need them.
+        is_too_many: Whether there are positional arguments that must be keyword arguments.
     """
     names = list(unknown)
     unknown.clear()
@@ -208,8 +208,9 @@ def _missing_argument(called: str, name: str) -> TypeError:
 def defined_by(function: _Function) -> Callable[[Callable[..., Any]], _Function]:
     """Decorate the empty declaration of a method that a function of another module defines.
 
-    The method is this function. A declaration shows its type to all type checkers; the type of an
-    attribute that is assigned would be inferred, which checkers do in different ways.
+    The method is this function. A declaration shows the type of the method to all type checkers. If
+    the function were only assigned to an attribute, each checker would infer the type in another
+    way.
     """
     return lambda _: function
 
@@ -254,7 +255,7 @@ def unknown_keywords(
         names: The keywords that were given, at least one.
         called: The name of the function, or of the class, that was called.
         known: The names of its parameters.
-        advice: What to write for some keywords, instead of a suggestion.
+        advice: Texts that replace the suggestions for some keywords.
     """
     parameters = {*known} - {"self", "cls"}
     answers = [
@@ -279,7 +280,7 @@ def _keywords_of(called: Callable[..., Any]) -> FrozenSet[str]:
 
 
 def _most_positional(called: Callable[..., Any]) -> float:
-    """Return how many arguments a function takes without their names."""
+    """Return how many positional arguments a function accepts."""
     kinds = [each.kind for each in inspect.signature(called).parameters.values()]
     variable, by_name = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY
     return math.inf if variable in kinds else sum(kind < by_name for kind in kinds)
@@ -290,7 +291,7 @@ _MODELS = (("texts", "nomic-embed-text"), ("documents", "bge-reranker-v2-m3"))
 
 
 def too_many_arguments(function: Callable[..., Any], *first: object) -> TypeError:
-    """Return the error for too many arguments without names. It shows none of the values.
+    """Return the error for too many positional arguments. It shows none of the values.
 
     Args:
         function: The public function that was called.

@@ -39,8 +39,8 @@ _EMBEDDING_NAME = r"embed|(^|[-_/])(bge|gte|e5|minilm|all-minilm)([-_.:]|$)"
 # names also match the pattern for embedding models, but such a model returns no useful vectors.
 _RERANK_NAME = r"re-?rank"
 
-# Abilities that exclude conversations and vectors, unless the server reports otherwise, each with
-# the reason.
+# Abilities, each with a reason, that exclude conversations and vectors unless the server reports
+# something else.
 _PURPOSES = {
     "decision": "a decision model writes no text",
     "rerank": "a model that ranks documents writes no text",

@@ -97,7 +97,7 @@ class ProviderError(Exception):
         self.server_message: Optional[str] = server_message and server_message[:_SERVER_TEXT_LIMIT]
         self.request_id = request_id
 
-    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+    if not TYPE_CHECKING:  # type checkers find wrong names themselves
         __getattr__ = name_other_attribute
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -468,8 +468,8 @@ class WrongModelError(ModelError):
     """The server answered with another model than the requested one, or would do so.
 
     The argument ``allow_other_model=True`` of the call prevents this error. It does not prevent the
-    error of a call with `expect_digest`, which is raised before the prompt is sent: the model of
-    that name has another digest. Not retryable. The exit code is 8.
+    error of a call with `expect_digest`, which is raised before the prompt is sent, because the
+    model of that name has another digest. Not retryable. The exit code is 8.
 
     Attributes:
         requested: Name of the requested model; or its expected digest, as far as the call names it.
@@ -592,7 +592,7 @@ class CancelledError(ProviderError):
 class AllFailedError(ProviderError):
     """Several servers or models were tried for one call, and none of them began an answer.
 
-    Retryable if at least one of `errors` is. The exit code is 11.
+    Retryable if at least one of `errors` is retryable. The exit code is 11.
 
     Attributes:
         errors: The error of each server, in the order in which the servers were tried. The

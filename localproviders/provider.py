@@ -792,7 +792,7 @@ class ModelProvider(ABC):
                 because it repeated itself, the cause is a `RepetitionError`.
             ConfigurationError: The type has no schema that can be sent and checked, no model is
                 named, or the server does not have one of the parameters. The prompt was not sent.
-            LimitError: A time limit expired. The total limit is that of the complete call.
+            LimitError: A time limit expired. The total limit covers the complete call.
             ValueError: The messages are empty or malformed, the value of a field is
                 impossible, or `max_attempts` is not a whole number of at least 1.
             TypeError: There is no such field.
@@ -881,7 +881,7 @@ class ModelProvider(ABC):
         Raises:
             ToolCallError: A tool call was cut off or has no name, or the model still calls tools
                 after `max_rounds`.
-            LimitError: A time limit expired. The total limit is that of the complete call.
+            LimitError: A time limit expired. The total limit covers the complete call.
             CancelledError: `cancel` was set.
             ValueError: The messages are empty or malformed, the value of a field is
                 impossible, a tool has no function, or `max_rounds` or `parallel` is not a whole
@@ -960,7 +960,7 @@ class ModelProvider(ABC):
                 model call a tool applies to the first round only.
 
         Raises:
-            LimitError: A time limit expired. The total limit is that of the complete run.
+            LimitError: A time limit expired. The total limit covers the complete run.
             CancelledError: `cancel` was set.
             ValueError: The messages are empty or malformed, the value of a field is
                 impossible, a tool has no function, or `max_rounds` or `parallel` is not a whole

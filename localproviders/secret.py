@@ -40,7 +40,8 @@ class SecretString:
 
     Args:
         value: The secret. It must be printable text without blanks at its ends. A key or a header
-            must be Latin-1, too, because it is sent in a header line. A password need not be.
+            must also be Latin-1, because it is sent in a header line. A password may contain other
+            characters.
 
     Raises:
         ConfigurationError: The value is empty, has blanks at its ends, or is not printable. The
@@ -175,7 +176,7 @@ def _unpickle(origin: Optional[str]) -> SecretString:
 
 
 def as_key(given: CellType, what: str = "the key") -> Optional[SecretString]:
-    """Return the argument `api_key`, or the value of a header, as a secret, or None if it is None.
+    """Return the argument `api_key` or the value of a header as a secret; None stays None.
 
     Args:
         given: The sealed argument, see `as_secret`.
@@ -193,7 +194,7 @@ def as_key(given: CellType, what: str = "the key") -> Optional[SecretString]:
 
 
 def as_secret(given: CellType) -> Optional[SecretString]:
-    """Return a key or a password as a secret, or None if it is None.
+    """Return a key or a password as a secret; None stays None.
 
     Args:
         given: The sealed argument. The text that `SecretString.to_dict` returns becomes a secret
@@ -275,7 +276,7 @@ def check_secret_text(given: CellType, what: str) -> None:
         what: The name of the value in error messages.
 
     Raises:
-        ConfigurationError: The value is something else. The message does not quote the value.
+        ConfigurationError: The value is not such a text. The message does not quote the value.
     """
     if not isinstance(given.cell_contents, str):
         raise _not_a_string(given, what)

@@ -79,16 +79,15 @@ class CallEvent(Record):
         kind: ``started``, ``connected``, ``first_token``, ``retried``, ``fell_back``,
             ``overflowed``, ``finished`` or ``failed``.
         operation: Name of the public method that the script called, such as ``chat``, ``stream``,
-            ``parse``, ``embed`` or ``rerank``. Each request of `parse` and `run_tools` is a call
-            of its own.
+            ``parse``, ``embed`` or ``rerank``. Each request of `parse` and `run_tools` is a
+            separate call.
         provider: Name of the provider.
         endpoint: Address of the server.
         model: Name of the requested model, or None.
         call: Number of the call in this process, equal in all events of the call. It is 0 on
             ``fell_back``, which happens between two calls.
         task: ``chat``, ``completion`` (of a plain prompt), ``embedding``, ``decision`` or
-            ``rerank``; None for
-            calls about models.
+            ``rerank``; None for calls about models.
         elapsed_s: Seconds from the start of the call to the event.
         connect_s: On ``connected``, seconds that connecting took, including the TLS handshake, or
             None if the connection was kept from an earlier call. None on other events.

@@ -22,12 +22,12 @@ from localproviders.types.questions import (
 )
 from localproviders.types.responses import ServerTimings, Usage
 
-# The sum of probabilities may differ from 1 by this much, and by the second number for each answer,
-# because some servers round to two decimals.
+# The sum of probabilities may differ from 1, because some servers round to two decimals. The limit
+# is the first number, or the second number for each answer, whichever is larger.
 _TOLERANCE, _TOLERANCE_EACH = 0.02, 0.005
 # Probabilities whose sum differs from 1 by less are not changed.
 _EXACT = 1e-9
-# Greatest difference of two equal probabilities that were rounded to two decimals.
+# Rounding to two decimals can make nearly equal probabilities differ by about this much.
 _ROUNDING = 0.011
 
 
@@ -65,7 +65,8 @@ class DecisionRoute(NamedTuple):
     Attributes:
         method: The method that stands for this route.
         path: Path below the endpoint.
-        make: Returns the JSON for a model, a request, and those of its questions that are sent.
+        make: Returns the JSON of a request. Its arguments are the model, the request, and the
+            questions to send.
         read: Returns the decisions in the JSON of a response to these questions.
         limits: The limits of the route on a server of an unknown product.
     """
@@ -78,12 +79,13 @@ class DecisionRoute(NamedTuple):
 
 
 class Product(NamedTuple):
-    """A server program that can be recognised in its list of models.
+    """A server program that can be recognised by its list of models.
 
     Attributes:
         limits: The limits of its route.
-        lacks: Methods that this program does not have, although it has a route of this path.
-        instead: The hint for a method that it lacks.
+        lacks: Methods that this program does not have, although it has another route with the same
+            path.
+        instead: The hint for a method in `lacks`.
     """
 
     limits: RouteLimits
@@ -103,9 +105,9 @@ class DecisionDialect(NamedTuple):
         unsupported: Fields of `DecisionRequest` that cannot be sent, each with a hint.
         check_model: Raises `LocalityError` for a model whose name shows that it runs outside of a
             locality.
-        listing: Path of the list of models that shows the product; None if no list does.
-        read_product: Returns the name of the product in the JSON of that list; None if it is
-            unknown.
+        listing: Path of a list of models that shows the product; None if no list shows it.
+        read_product: Returns the name of the product from the JSON of that list; None if the
+            product is unknown.
         products: The products by name.
     """
 
@@ -172,7 +174,7 @@ def checked_probabilities(answers: Sequence[str], found: Mapping[str, Any]) -> D
 
     Raises:
         ProtocolError: A probability is missing, is not a number from 0 to 1, or belongs to no
-            answer; or their sum is not 1.
+            answer; or the sum is not 1.
     """
     if len(found) > len(answers) or any(answer not in found for answer in answers):
         unexpected(f"probability for each of the {len(answers)} answers of a question")
@@ -190,14 +192,16 @@ def checked_probabilities(answers: Sequence[str], found: Mapping[str, Any]) -> D
 def read_yes_no(record: Mapping[str, Any], field: str) -> Dict[str, float]:
     """Return the probabilities of a `YesNo`.
 
-    Some servers send the probability of yes alone, and some that of both answers, too.
+    Some servers send only the probability of yes. Others also send the probabilities of both
+    answers.
 
     Args:
         record: The server's record of the answer.
         field: Name of the field with the probability of yes.
 
     Raises:
-        ProtocolError: It is missing or impossible, or the two do not agree.
+        ProtocolError: The probability of yes is missing or impossible, or the response has two
+            different values for it.
     """
     yes, both = _finite(record.get(field)), pairs(record.get("probabilities"))
     both = {_YES_NO.get(key.lower(), key): value for key, value in both.items()}
@@ -217,8 +221,8 @@ def read_choice(question: Question, record: Mapping[str, Any]) -> Dict[str, floa
     """Return the probabilities of a `Choice`.
 
     Raises:
-        ProtocolError: One is missing or impossible, or the option that the server names is not
-            the likeliest one.
+        ProtocolError: A probability is missing or impossible, or the option that the server names
+            is not the likeliest one.
     """
     found = checked_probabilities(question.answers, pairs(record.get("probabilities")))
     for name in ("choice", "label"):
@@ -234,8 +238,8 @@ def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float
     The keys of the server are the indexes of the levels, as numbers or as text.
 
     Raises:
-        ProtocolError: One is missing or impossible, or the score or the order of the levels is
-            another one.
+        ProtocolError: A probability is missing or impossible, the score does not fit the
+            probabilities, or the levels have another order than in the question.
     """
     levels = question.answers
     _check_legend(levels, record.get("legend"))
@@ -248,7 +252,10 @@ def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float
     score = sum(index * share for index, share in enumerate(found.values()))
     tolerance = max(_TOLERANCE, _TOLERANCE_EACH * len(levels)) * len(levels)
     if said is not None and abs(said - score) > tolerance:
-        raise ProtocolError(f"the probabilities of a score give {score:.4g}, and not {said:.4g}")
+        raise ProtocolError(
+            f"the probabilities of a score have the mean {score:.4g}, but the server sent the "
+            f"score {said:.4g}"
+        )
     return found
 
 
@@ -259,7 +266,7 @@ def _check_legend(levels: Sequence[str], legend: Any) -> None:
     or translate the texts.
 
     Raises:
-        ProtocolError: They are in another order.
+        ProtocolError: The texts are in another order.
     """
     texts = enumerate(legend) if isinstance(legend, list) else mapping(legend).items()
     for key, text in texts:
@@ -314,7 +321,7 @@ def usage_of(data: Mapping[str, Any]) -> Usage:
 
 
 def decided(data: Mapping[str, Any], answers: Mapping[str, Decision]) -> Decided:
-    """Return the content of a response, with its answers read."""
+    """Return the content of a response, from its JSON and its parsed answers."""
     return Decided(
         answers=answers,
         model=nonempty_text(data.get("model")),
@@ -324,14 +331,14 @@ def decided(data: Mapping[str, Any], answers: Mapping[str, Decision]) -> Decided
 
 
 def described(question: Question) -> Mapping[str, Optional[str]]:
-    """Return the descriptions of the answers of a `YesNo` or a `Choice`; None for none."""
+    """Return the descriptions of the answers of a `YesNo` or a `Choice`; None if one is missing."""
     if isinstance(question, YesNo):
         return {YES: question.yes, NO: question.no}
     return question.options if isinstance(question, Choice) else {}
 
 
 def texts_of(request: DecisionRequest) -> List[str]:
-    """Return the texts of a request that a person wrote, which no error may quote."""
+    """Return the texts of a request that a person wrote. No error may quote them."""
     found: List[str] = []
     _collect(request.state, found)
     for name, question in request.questions.items():

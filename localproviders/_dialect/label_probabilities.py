@@ -12,14 +12,14 @@ from localproviders.types.responses import TokenLogprob
 _LIKELIEST = 3
 
 # Characters that models write around a label in the same token: blanks, quotes, brackets, and the
-# marks of emphasis. The others are the blanks and the line break of vocabularies that a server
-# does not decode.
+# marks of emphasis. The last three are blanks and a line break as vocabularies write them; some
+# servers do not decode them.
 _AROUND = " \t\r\n\"'`*_()[]{}<>.,:;" + "\u2581\u0120\u010a"
 
 # Servers compute with 32-bit numbers, so the sum of their probabilities has about this error.
 _ROUNDING = 1e-6
 
-# The logarithm of a probability can be slightly above 0 because of rounding, but not more.
+# Because of rounding, a log-probability can be slightly above 0, but never above this limit.
 _MOST_LOGPROB = 0.01
 
 
@@ -28,11 +28,12 @@ class Reading(NamedTuple):
 
     Attributes:
         probabilities: The probability of each label among the labels, in their order. The sum is
-            1. If all probabilities of the list are zero, so are these.
-        mass: Share of the labels in all tokens, as far as the list shows them.
+            1. If all probabilities in the list are zero, all of these are zero.
+        mass: Sum of the probabilities of all tokens in the list that are labels.
         missing: Indexes of the labels that are not in the list.
-        uncertainty: How much too high the sum of the missing labels in `probabilities` can be.
-            A missing label has the highest probability that it can have.
+        uncertainty: Largest possible error of the sum that the missing labels have in
+            `probabilities`. This sum can only be too high, because each missing label gets the
+            highest probability that it can have.
         likeliest: The likeliest tokens of the list.
     """
 
@@ -55,14 +56,15 @@ def read_labels(tokens: Sequence[TokenLogprob], labels: Sequence[str]) -> Readin
     """Read the probabilities of labels from the first token of an answer.
 
     A label that is not in the list is not impossible. It is at most as likely as the least likely
-    token of the list, and all missing labels together have at most the rest of the probability.
+    token of the list. The probabilities of all missing labels have a sum of at most 1 minus the sum
+    of the list.
 
     Args:
         tokens: The log-probabilities of the answer's tokens, with their alternatives.
         labels: The labels.
 
     Raises:
-        ProtocolError: There is no log-probability, or one that is not possible.
+        ProtocolError: There is no log-probability, or an impossible one.
     """
     shown = _shown(tokens)
     weights = [exp(min(token.logprob, 0.0)) for token in shown]
@@ -72,7 +74,8 @@ def read_labels(tokens: Sequence[TokenLogprob], labels: Sequence[str]) -> Readin
         found[label] = found.get(label, 0.0) + weight
     missing = tuple(index for index, label in enumerate(labels) if label not in found)
     rest = max(0.0, 1.0 - sum(weights)) + _ROUNDING
-    # A little less, so that a missing label is never the likeliest one, not even in a tie.
+    # The bound is made a little smaller, so that a missing label is never the likeliest one, not
+    # even in a tie.
     bound = min(min(weights), rest / len(missing)) * (1 - 1e-9) if missing else 0.0
     mass = sum(found.get(label, 0.0) for label in labels)
     total = mass + bound * len(missing)
@@ -91,7 +94,7 @@ def read_labels(tokens: Sequence[TokenLogprob], labels: Sequence[str]) -> Readin
 def _shown(tokens: Sequence[TokenLogprob]) -> List[TokenLogprob]:
     """Return the first token and its alternatives, the likeliest first.
 
-    The list of alternatives can lack the token itself, which is then one more.
+    If the token itself is missing from its list of alternatives, it is added.
     """
     if not tokens:
         raise ProtocolError("the answer has no log-probabilities")
@@ -99,7 +102,7 @@ def _shown(tokens: Sequence[TokenLogprob]) -> List[TokenLogprob]:
     shown = [*first.top]
     if all(other.token != first.token for other in shown):
         shown.append(first)
-    if not all(token.logprob <= _MOST_LOGPROB for token in shown):  # NaN is not, either
+    if not all(token.logprob <= _MOST_LOGPROB for token in shown):  # also true for NaN
         raise ProtocolError("the answer has a log-probability that is not a number up to 0")
     shown.sort(key=lambda token: -token.logprob)
     return shown

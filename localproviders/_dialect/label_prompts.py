@@ -25,17 +25,19 @@ from localproviders._http.transport import write_json
 from localproviders.types.questions import Choice, Question, Score, State, YesNo
 
 #: Beginning of the model's answer, for servers that let the model continue the last message. After
-#: it, the likeliest tokens are labels, also for models that would write a sentence otherwise.
+#: this text, the likeliest tokens are labels, even for models that would otherwise write a
+#: sentence.
 CUE = "Answer: ("
 
 
 class LabelTokens(NamedTuple):
-    """The tokens of labels, of a server that can restrict an answer to some tokens.
+    """The tokens of labels on a server that can restrict an answer to some tokens.
 
     Attributes:
-        ids: The tokens of each label that is a single token: with and without a blank before it.
-        restrict: Returns the fields of a request that allow only these tokens and keep their
-            ratios.
+        ids: The ids of the tokens by label, for each label that is a single token: the id of the
+            label, and that of the label after a blank if this is a single token, too.
+        restrict: Returns the fields of a request that allow only these tokens and keep the ratios
+            of their probabilities.
         forget: Forgets the tokens, because the server has another model.
     """
 
@@ -51,7 +53,7 @@ _MOST_LETTERS = 2 * len(ascii_uppercase)
 def candidates_for(question: Question) -> List[str]:
     """Return the labels that a question can have, the best first.
 
-    All labels of a question have the same length, so none is the beginning of another one.
+    All labels of a question have the same length, so no label is the beginning of another label.
     """
     count = len(question.answers)
     if isinstance(question, Score) and count <= len(digits):
@@ -62,7 +64,7 @@ def candidates_for(question: Question) -> List[str]:
 
 
 def tokens_to_find(question: Question) -> List[str]:
-    """Return the labels whose tokens are needed for a question, and for others of its size."""
+    """Return the labels whose tokens are needed for a question, and for other questions like it."""
     found = candidates_for(question)
     return [*digits, *ascii_uppercase, *ascii_lowercase] if len(found[0]) == 1 else found
 
@@ -98,8 +100,9 @@ def label_prompt(
         state: The subject of the question. A mapping is written as compact JSON.
         question: The question.
         labels: The labels of its answers, from `choose_labels`.
-        has_cue: Whether the answer begins with `CUE`. The labels are then in brackets. Otherwise
-            they are not, because the model would repeat the bracket.
+        has_cue: Whether the answer begins with `CUE`. If so, the prompt shows the labels in
+            brackets. If not, it shows them without brackets, because the model would begin its
+            answer with a bracket.
 
     Raises:
         ConfigurationError: JSON cannot express a value of the state.

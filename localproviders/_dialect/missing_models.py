@@ -74,7 +74,7 @@ def complete_error(
         way = way if error.status == 404 else ""
     elif near is not None:
         error.message = f"{error.message.rstrip('.')}; did you mean {near!r}?"
-        # Another version may be wanted, but a misspelt name cannot be downloaded.
+        # A similar name can be another version, which can be downloaded. A misspelt name cannot be.
         way = way if _letters(near) == _letters(error.model) else ""
     error.hint = "; ".join(filter(None, (names_hint(names), way)))
 

@@ -43,7 +43,7 @@ def systemone_payload(
     Args:
         model: Name of the model.
         request: The request.
-        questions: Those of its questions that are sent.
+        questions: The questions of the request that are sent.
         image_form: Returns the text that stands for an image.
     """
     payload: Dict[str, Any] = {

@@ -150,7 +150,7 @@ def _split(piece: str, inside: bool) -> Tuple[List[str], bool]:
 
 
 def _jump(piece: str, inside: bool) -> Tuple[List[str], bool]:
-    """Return the same as `_split` without copying the strings; faster if they are long."""
+    """Return the result of `_split` without copying the strings; faster for long strings."""
     parts: List[str] = []
     at = 0
     quote = piece.find('"')

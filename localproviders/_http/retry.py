@@ -158,9 +158,10 @@ def backoff_s(policy: RetryPolicy, number: int, rand: Callable[[], float] = rand
 
 
 def cut_off(message: str, hint: Optional[str] = None) -> StreamInterruptedError:
-    """Return the error for a response that was cut off, so that the same call may succeed later.
+    """Return the error for a response that was cut off; it is retryable.
 
-    `Attempts` does not send such a request again, if the server may have worked on it.
+    The same call may succeed later. But `Attempts` does not send the request again if the server
+    may have worked on it.
     """
     hint = hint or "the server may have been stopped or restarted: check it, and call again"
     return StreamInterruptedError(message, hint=hint, retryable=True)

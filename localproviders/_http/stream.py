@@ -184,7 +184,7 @@ class Summary:
         self.thinking.fold()
 
     def replace_words(self, thinking: str, text: str, *, is_streamed: bool) -> None:
-        """Set thinking and text of the response, which the chunks could not tell apart."""
+        """Set thinking and text of the response, which the chunks did not separate."""
         self.split = self.thinking.so_far + thinking, text
         self.thinking_inferred = True
         if is_streamed:
@@ -303,7 +303,7 @@ class StreamOwner(Protocol):
         """Send the request again, after an error that arrived before any content.
 
         Raises:
-            ProviderError: No change of the request can help: the given error. Or the new request
+            ProviderError: The given error, if no change of the request can help; or the new request
                 failed.
         """
         ...
@@ -404,7 +404,7 @@ class Stream:
         self._can_be_quick = False
         _open_answers.add(answer)
 
-    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+    if not TYPE_CHECKING:  # type checkers find wrong names themselves
         __getattr__ = name_other_attribute
         __getitem__ = refuse_item
 
@@ -622,7 +622,7 @@ class Stream:
 
     def _reread(self) -> None:
         """Let the parser split the complete text at a closing tag that no opening tag precedes."""
-        # Joined first, so that a long text is not copied.
+        # The pieces are joined first, so that a long text is not copied.
         self._summary.text.fold(max_pieces=0)
         split = getattr(self._parser, "reread", lambda _: None)(self._summary.text.so_far)
         if split is not None:
@@ -654,8 +654,8 @@ class Stream:
         """Read another response instead, if the server refused the request without an error status.
 
         Raises:
-            ProviderError: The server had begun to answer, or a changed request cannot help: the
-                given error. Or the new request failed.
+            ProviderError: The given error, if the server had begun to answer or no change of the
+                request can help; or the new request failed.
         """
         if self._summary.first_token_s is not None or self._parser.held or self._parser.ended:
             raise error

@@ -199,7 +199,7 @@ class Transport:
             call: The call to which the request belongs.
             body: Request body, if any.
             accept: Media type of the requested response.
-            attempts: The attempts to continue, if an earlier form of this request failed.
+            attempts: The attempts of an earlier form of this request, which are continued.
 
         Raises:
             ProviderError: The request could not be sent, no response arrived, or its status is
@@ -252,7 +252,7 @@ class Transport:
                 added to `first_token_s`, unless the model of the call is known to be loaded.
             large: Whether the response may be as large as `max_body_bytes`. Otherwise the
                 limit is 16 MiB, or `max_body_bytes` if that is less.
-            attempts: The attempts to continue, if an earlier form of this request failed.
+            attempts: The attempts of an earlier form of this request, which are continued.
 
         Raises:
             ProviderError: The request could not be sent, the server refused it, the response

@@ -17,14 +17,14 @@ from localproviders._interrupts import is_callers
 from localproviders.errors import ConfigurationError, ProviderError, UnreachableError
 
 # Results of `connect_ex` on a non-blocking socket that mean "later". Linux returns EAGAIN if the
-# queue of the listening socket is full. Unlike with TCP, the attempt does not continue in the
-# background then, and no selector reports a free place. So it is repeated.
+# queue of the listening socket is full. Unlike with TCP, such an attempt does not continue in the
+# background, and no selector reports when the queue has space. So the attempt is repeated.
 _LATER = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
 # Shortest and longest wait, in seconds, before the next attempt.
 _WAITS_S = (0.001, 0.05)
 
-# The class and the message of an error by the result of `connect_ex`, and the next step; None
-# stands for the hint of every unreachable server.
+# For each result of `connect_ex`: the class, the message and the hint of the error. None stands for
+# the usual hint about an unreachable server.
 _PERMISSION = (
     "connecting needs the permission to write to the socket and to enter its folders: start this"
     " program as a member of the socket's group, or change the permissions"
@@ -53,8 +53,8 @@ def connect(path: str, call: Call) -> socket.socket:
     Raises:
         UnreachableError: There is no such socket, no server listens on it, or this user has no
             permission for it.
-        ConfigurationError: The path is too long for the system, it is not that of a stream
-            socket, or Python has no UNIX sockets on this system.
+        ConfigurationError: The path is too long for the system, the path does not belong to a
+            stream socket, or Python has no UNIX sockets on this system.
         Stop: A limit expired, or the call was cancelled.
     """
     call.enter(CONNECTING)

@@ -236,12 +236,12 @@ class Resent(Protocol):
         """Send the request again, changed so that the server can accept it.
 
         Raises:
-            ProviderError: No change can help: the given error. Or the changed request failed.
+            ProviderError: The given error, if no change can help; or the changed request failed.
         """
         ...
 
     def accepted(self) -> List[str]:
-        """Return the warnings about the changes, which the server has accepted."""
+        """Return a warning for each change that the server has accepted."""
         ...
 
 
@@ -299,7 +299,7 @@ class Completion:
         """Send the request again, after an error that arrived before any content.
 
         Raises:
-            ProviderError: No change of the request can help: the given error. Or the new request
+            ProviderError: The given error, if no change of the request can help; or the new request
                 failed.
         """
         self._was_resent = True

@@ -1,10 +1,11 @@
 """Decisions of a chat model, from the probabilities of the first token of its answer.
 
 The answers of a question have labels, such as A, B and C, and the model is asked for a label. Each
-question is one request for one token. A second request is only sent to a llama.cpp server, and only
-if its list of likely tokens lacks a label: it restricts the answer to the labels.
+question is one request for one token. Only a llama.cpp server gets a second request, and only if a
+label is missing from its list of likely tokens. The second request restricts the answer to the
+labels.
 
-docs/decisions.md, "A decision of a chat model", has what the numbers mean.
+docs/decisions.md, "A decision of a chat model", explains the numbers.
 """
 
 from __future__ import annotations
@@ -54,30 +55,34 @@ from localproviders.types.questions import Question
 from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import CompletionResponse
 
-# Most alternatives for a token that the servers accept (docs/reference/decisions.md, "A decision
-# out of a chat model").
+# The largest number of alternatives for each token that the servers accept
+# (docs/reference/decisions.md, "A decision out of a chat model").
 _MOST_ALTERNATIVES = 20
-# llama.cpp has no such limit. Its first request asks for this many, so that the labels of most
-# questions are among them and a second request is not necessary.
+# llama.cpp has no such limit. Its first request asks for this many alternatives. They contain the
+# labels of most questions, so a second request is rarely necessary.
 _MANY_ALTERNATIVES = 100
-# With more labels, this many for each label: a label has several tokens.
+# If a question has so many labels that 100 alternatives are too few, the request asks for this many
+# alternatives for each label, because a label can be written as several tokens.
 _ALTERNATIVES_OF_LABEL = 4
 
 # A second request is sent if the probabilities of missing labels can be wrong by more than this.
 _EXACT = 1e-5
-# In an answer that is restricted to the labels, nothing else has a probability.
+# In an answer that is restricted to the labels, their probabilities have at least this sum.
 _RESTRICTED_MASS = 0.99
 
-# Classes of the errors that may refuse a field. Their subclasses do not, so they are excluded.
+# Classes of errors that can mean that the server refused a field. Errors of their subclasses have
+# other meanings, so the class is compared exactly.
 _REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
 _LOGPROBS = r"log[_ -]?prob(s|\b|abilit)|n_probs"
 _RESTRICTION = r"logit[_ -]?bias|post_sampling_probs|\bsamplers?\b"
 _BEGUN_ANSWER = r"prefill|last message|\bassistant\b.{0,40}\bmessage|enable_thinking"
 _NUMBER_OF_ALTERNATIVES = r"top_?logprobs"
-# The keys under which refusals are remembered: that of a begun answer, and that of the number of
-# alternatives, with the number that the server accepts.
+# Keys under which refusals are remembered. The first is for a refused begun answer. The second is
+# for a refused number of alternatives; it is stored in a pair with the number that the server
+# accepts.
 _CUE_KEY, _FEWER_KEY = "begun answer", "fewer alternatives"
-# With an error status other than 4xx, the text must also deny something.
+# If the status is not 4xx, the text must also say that something is not supported, unknown or
+# invalid.
 _DENIAL = r"\b(un(supported|recogni[sz]ed|known|expected)|not|invalid|extra|cannot)\b|n't\b"
 
 _OTHER_WAYS = (
@@ -88,7 +93,8 @@ _OTHER_MODELS = (
     "use a model that follows instructions better, or a decision model; or pass a smaller "
     "min_mass. `likeliest` has the tokens that the model prefers"
 )
-# Beginning of the warning that an answer has only one token, which is wanted.
+# Beginning of the warning that `max_tokens` cut the answer off. Here one token is what we asked
+# for, so this warning is removed.
 _CUT_OFF = "max_tokens=1 ended the answer"
 _THINKING = (
     "use a model that can answer without thinking, or a decision model: the first token of this "
@@ -200,7 +206,8 @@ class _LabelDecisions:
         request = CompletionRequest(
             model=self._model,
             messages=[
-                # The prompt has no name here, because a traceback would show it.
+                # The prompt is not stored in a local variable, because a traceback with local
+                # variables would show it.
                 Message.user(
                     label_prompt(self._request.state, question, labels, has_cue=has_cue),
                     images=self._request.images,
@@ -213,7 +220,7 @@ class _LabelDecisions:
             top_logprobs=most if is_llama else self._most_alternatives(),
             thinking=False,
             keep_alive=self._request.keep_alive,
-            # A server that refuses the switch of thinking gets the request without it.
+            # A server that refuses to switch thinking off gets the request without that field.
             strict=False,
         )
         return _Asked(request, labels, tokens)
@@ -233,7 +240,7 @@ class _LabelDecisions:
         if labels is None or len(labels) > listed:
             most = f"this kind of server lists at most {listed} tokens"
             if tokens is not None:
-                most = f"the model has only {len(tokens.ids)} labels that are one token"
+                most = f"the model has only {len(tokens.ids)} labels that are single tokens"
             raise UnsupportedError(
                 f"a question has {len(question.answers)} answers, but {most}",
                 hint="ask several questions with fewer options, or use a decision model",
@@ -269,7 +276,7 @@ class _LabelDecisions:
         return free
 
     def _read_free(self, asked: _Asked) -> Tuple[_Asked, Reading, CompletionResponse]:
-        """Send a question; if the server refuses a part that is not necessary, send it without.
+        """Send a question; if the server refuses an optional part, send it again without that part.
 
         The refusal is remembered for the provider and the model.
         """
@@ -287,9 +294,9 @@ class _LabelDecisions:
     def _change_after(
         self, error: ProviderError, asked: _Asked
     ) -> Tuple[Mapping[str, Any], Hashable]:
-        """Return the fields of a request that the server may accept, and the key of the refusal.
+        """Return the changes after which the server may accept a request, and a key.
 
-        There are no fields if nothing can be changed.
+        The refusal is remembered under this key. The changes are empty if nothing can be changed.
         """
         messages = asked.request.messages
         if len(messages) > 1 and _refuses(error, _BEGUN_ANSWER):
@@ -302,7 +309,7 @@ class _LabelDecisions:
         return {}, None
 
     def _most_alternatives(self) -> int:
-        """Return how many alternatives the server lists for a token, as far as that is known."""
+        """Return how many alternatives the server lists for each token, as far as this is known."""
         known = self._provider._refused
         smaller = range(1, _MOST_ALTERNATIVES) if known else ()
         found = (n for n in smaller if known.has(self._model, (_FEWER_KEY, n)))
@@ -311,7 +318,7 @@ class _LabelDecisions:
     def _restricted(self, asked: _Asked) -> Optional[Reading]:
         """Return the probabilities from an answer that is restricted to the labels.
 
-        The result is None if the server cannot restrict it, or did not.
+        The result is None if the server cannot restrict answers, or did not restrict this one.
         """
         if asked.tokens is None:
             return None
@@ -326,7 +333,7 @@ class _LabelDecisions:
                 raise
             return None
         if reading.mass < _RESTRICTED_MASS:
-            # The server has loaded another model since it was asked for the tokens.
+            # The server has loaded another model since we asked it for the tokens of the labels.
             asked.tokens.forget()
             return None
         return reading
@@ -334,7 +341,7 @@ class _LabelDecisions:
     def _read(
         self, request: CompletionRequest, labels: Sequence[str]
     ) -> Tuple[Reading, CompletionResponse]:
-        """Send a request, and return what its first token says about the labels."""
+        """Send a request; return the probabilities of the labels, and the response."""
         name = self._provider.name
         try:
             response = self._send(request)
@@ -355,9 +362,9 @@ class _LabelDecisions:
         return read_labels(response.logprobs, labels), response
 
     def _send(self, request: CompletionRequest) -> CompletionResponse:
-        """Send a request within the call, without events of its own, and return its response."""
+        """Send a request within the call, without telemetry events, and return its response."""
         outer, provider = self._call, self._provider
-        # An earlier request of this call may have left the limit of its last phase behind.
+        # The limit of an earlier request's last phase may still be in force.
         outer.enter(LOCAL_WORK)
         outer.look()
         call = Call(outer.limits_left(), outer.token, outer.clock)
@@ -403,8 +410,8 @@ class _LabelDecisions:
 def _bounded_warning(name: str, number: int, reading: Reading) -> str:
     count, missing = len(reading.probabilities), len(reading.missing)
     return (
-        f"{name} listed {count - missing} of the {count} possible answers to question {number}: "
-        "each of the others has the highest probability that it can have, together "
+        f"{name} listed only {count - missing} of the {count} possible answers to question "
+        f"{number}. The probabilities of the others are upper limits, with a sum of "
         f"{reading.uncertainty:.2g}"
     )
 

@@ -58,7 +58,8 @@ _OTHER_WAY = (
 )
 _FEWER = "leave some out, or group them in several questions"
 
-# The requests of decisions have no fields of chats, but the check of the served model reads some.
+# Stands for the request when the served model is checked: the check reads fields of chats, which a
+# decision request does not have.
 _NO_CHAT = CompletionRequest(prompt="-")
 
 
@@ -88,7 +89,7 @@ class DecidingHTTPProvider(SendingProvider, LabellingProvider, Protocol):
 
 
 class Deciding:
-    """The decisions of one provider: its routes, and what is known about its server.
+    """The decisions of one provider: its routes, and the known facts about its server.
 
     Args:
         wire: The wire module of the dialect, whose `DECISIONS` says how its servers decide; None
@@ -156,7 +157,7 @@ class Deciding:
         """Check that the provider has the method and the options of the request.
 
         Raises:
-            UnsupportedError: It does not.
+            UnsupportedError: The provider does not have one of them.
         """
         for field, hint in self._dialect.unsupported.items():
             if getattr(request, field):
@@ -243,13 +244,14 @@ class Deciding:
         request: DecisionRequest,
         call: Call,
     ) -> RouteLimits:
-        """Return the limits of a route. The product is asked for only if it may matter.
+        """Return the limits of a route; ask the server for its product only if they depend on it.
 
         Raises:
-            UnsupportedError: The product has another route of this path.
+            UnsupportedError: In this product, the path belongs to a different route.
         """
         limits = route.limits
-        # The same path can belong to another route, which only the product tells.
+        # Servers of different products can use the same path for different routes. Only the name of
+        # the product shows which route it is.
         may_be_other = any(route.method in each.lacks for each in self._dialect.products.values())
         if may_be_other or request.images or len(request.questions) > (limits.questions or 0):
             product = self._ask_product(provider, call)
@@ -263,7 +265,7 @@ class Deciding:
         return limits
 
     def _ask_product(self, provider: DecidingHTTPProvider, call: Call) -> Optional[Product]:
-        """Ask the server for its product; return None if it does not tell one."""
+        """Ask the server for its product; return None if its answer names no known product."""
         dialect, now = self._dialect, time.monotonic()
         if dialect.listing is not None and self._product_until < now:
             try:
@@ -341,7 +343,8 @@ def _facts(done: Decisions) -> Mapping[str, Any]:
 def _means_no_route(error: ProviderError) -> bool:
     """Return whether an error means that the server does not have the route."""
     if type(error) is UnsupportedError:
-        # LM Studio sends status 200 for an unknown path. Our own checks have no text of a server.
+        # LM Studio sends status 200 for an unknown path. An error that our own checks raise has no
+        # `server_message`.
         return error.status in _NOT_FOUND_STATUSES or bool(error.server_message)
     return type(error) is RequestRejectedError and error.status in _NOT_FOUND_STATUSES
 
@@ -365,9 +368,9 @@ def _exceeds(name: str, what: str) -> UnsupportedError:
 
 
 def _explained(error: ProviderError) -> ProviderError:
-    """Return the error of a request for decisions in its class, with its hint.
+    """Return the error of a decision request, changed to the class and the hint that fit its cause.
 
-    A server says in different ways that the model is no decision model, and that the text is too
+    Servers have different errors for a model that is no decision model, and for a text that is too
     long.
     """
     made = error
@@ -393,7 +396,7 @@ def _explained(error: ProviderError) -> ProviderError:
 
 
 def _check_masses(found: Decided, min_mass: float) -> None:
-    """Check that the model meant to give one of the answers, where its mass is known.
+    """Check that each known mass is large enough, so that the model meant to give an answer.
 
     Raises:
         CapabilityError: The mass is below the threshold.
@@ -410,7 +413,7 @@ def _check_masses(found: Decided, min_mass: float) -> None:
 
 
 def _joined(parts: Sequence[Decided]) -> Decided:
-    """Return the content of several responses about one state as one."""
+    """Join the contents of several responses about one state."""
     warnings: List[str] = []
     for part in parts:
         warnings += [warning for warning in part.warnings if warning not in warnings]

@@ -69,7 +69,7 @@ def check_fields(provider: str, unsupported: Mapping[str, str], request: Embeddi
         request: The request.
 
     Raises:
-        UnsupportedError: It has one.
+        UnsupportedError: The request has such a field.
     """
     for name, instead in unsupported.items():
         if getattr(request, name) is not None and getattr(request, name) is not False:

@@ -98,7 +98,7 @@ class CapabilityCheck:
 
     def __init__(self) -> None:
         self._known: Dict[str, Tuple[float, ModelCapabilities]] = {}
-        # Models that wrote no text by the last list that had them.
+        # Models that write no text, according to the last list that contained them.
         self._textless: Set[str] = set()
 
     def check(
@@ -141,9 +141,9 @@ class CapabilityCheck:
         )
 
     def learn(self, listed: List[ModelInfo]) -> List[ModelInfo]:
-        """Remember which models of a list write no text, as the server says; return the list.
+        """Remember the models of a list that write no text, as the server says; return the list.
 
-        A list can lack facts about other models, so nothing is remembered about them.
+        A list can lack facts about the other models, so nothing is remembered about them.
         """
         until = time.monotonic() + _KNOWN_S
         for info in listed:
@@ -217,11 +217,11 @@ _REFUSED_ABILITIES: Mapping[str, str] = {
 def suggest_after(
     error: CapabilityError, listed: Callable[[], Sequence[ModelInfo]]
 ) -> Optional[str]:
-    """Return a hint with models that have the ability for lack of which a server refused a request.
+    """Return a hint that names models with the ability that a refused request needs.
 
-    The result is None if the text of the server names no ability, or its list no such model.
+    The result is None if the server's text names no ability, or if no listed model has it.
     """
-    if not error.model:  # such as the error of a list of models, which must not ask for the list
+    if not error.model:  # such as an error of the list of models itself
         return None
     text = error.server_message or ""
     for ability, pattern in _REFUSED_ABILITIES.items():
@@ -234,14 +234,15 @@ def suggest_after(
 
 
 _NONE_CAN = "the server lists no model that can"
-# End of the hint for a model that cannot chat: the server does not say what it is made for.
+# End of the hint for a model that cannot chat, because the server does not say what the model can
+# do.
 _OTHER_USES = "a decision model answers decide(), and an embedding model embed()"
 
 
 def _suggest_models(ability: str, listed: Callable[[], Sequence[ModelInfo]]) -> Optional[str]:
     """Return a hint with local models that have the capability; None if listing failed."""
     try:
-        # Cloud models are not suggested to a user who chose a local one.
+        # Cloud models are not suggested to a user who chose a local model.
         here = [info for info in listed() if not info.capabilities.remote]
         names = [info.name for info in here if capabilities.has(info.capabilities, ability)]
     except ProviderError:

@@ -116,7 +116,7 @@ class HTTPProvider(ModelProvider):
 
     #: Fields of completion requests that this server does not support, each with a hint.
     _unsupported: Mapping[str, str] = {}
-    #: Values of these fields that mean what the server does without the field.
+    #: Values of these fields that have the same effect as leaving the field out.
     _usual: Mapping[str, str] = {}
     #: Fields that this server supports only with messages, not with a prompt.
     _chat_only: Tuple[str, ...] = ("tools", "tool_choice")
@@ -257,7 +257,8 @@ class HTTPProvider(ModelProvider):
     def _label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
         """Ask the server for the tokens of labels.
 
-        The result is None if it cannot restrict an answer to them, which is the default.
+        The result is None if the server cannot restrict an answer to these tokens. This is the
+        default.
         """
         return None
 
@@ -283,7 +284,7 @@ class HTTPProvider(ModelProvider):
         return ()
 
     def _send(self, model: str, call: Call, make: Callable[[Call], WireExchange]) -> Sending:
-        """Return a request whose response is a single JSON value, to be sent with its `ask`."""
+        """Return a request whose response is a single JSON value; its method `ask` sends it."""
         return Sending(self, model, call, make)
 
     def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:

@@ -58,11 +58,12 @@ if TYPE_CHECKING:
 else:
     refused_schemas = LazyModule("localproviders._dialect.refused_schemas")
 
-# Classes of the errors that may refuse a field. Their subclasses do not, so they are excluded.
+# Classes of errors that can mean that the server refused a field. Errors of their subclasses have
+# other meanings, so the class is compared exactly.
 _REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
 
 # With status 4xx, the server has refused the request before it did any work. Without an error
-# status, or with 5xx, the text must show that by one of these phrases.
+# status, or with 5xx, one of these phrases in the text must show this.
 _NOT_SUPPORTED = (
     r"\bun(supported|recogni[sz]ed|known|expected|implemented)\b"
     r"|(not|n't) (yet |currently |be )*(support|permit|allow|implement|accept|recogni[sz]|enabled)"
@@ -87,7 +88,7 @@ class OwnField(NamedTuple):
         hint: The hint of an error that refuses the field, if the field is the caller's.
         done: The change to the request, for the warning.
         of_model: Whether a refusal is remembered only for the model of the request, even if the
-            text does not mention a model. It then holds for all routes.
+            text does not mention a model. The refusal then applies to all routes.
     """
 
     name: str
@@ -103,8 +104,8 @@ class OwnField(NamedTuple):
 
     def on(self, path: str) -> Hashable:
         """Return the key of this field in `Refusals`."""
-        # The name alone is not unique, and neither is the first key. Both together are. All routes
-        # use the same chat template of a model.
+        # Neither the name nor the first key is unique, but both together are. All routes use the
+        # same chat template of a model.
         return None if self.of_model else path, self.name, self.keys[0]
 
 
@@ -198,11 +199,11 @@ def leave_out(
     Args:
         request: The request of the caller.
         unsupported: The fields that are not supported, each with a hint.
-        usual: Values of these fields that mean what the server does without the field.
+        usual: Values of these fields that have the same effect as leaving the field out.
         provider: Name of the provider.
 
     Raises:
-        UnsupportedError: The request has such a field, and is strict.
+        UnsupportedError: The request has such a field, and its `strict` is True.
     """
     warnings = []
     for name, instead in unsupported.items():
@@ -361,8 +362,8 @@ class Sending:
         """Send the request of a stream again, after a refusal in the first record of the response.
 
         Raises:
-            ProviderError: No change of the request can help: the given error. Or the changed
-                request failed.
+            ProviderError: The given error, if no change of the request can help; or the new request
+                failed.
         """
         server, settings = self._provider._transport, self._provider.settings
         failure = server.finish_error(error)

@@ -264,10 +264,10 @@ _NEW_SERVER = re.compile(f"{_ABOVE}[A-Z0-9][A-Z0-9_]*{_ENDPOINT}")
 
 
 def _new_servers(environ: Mapping[str, str], servers: Sequence[str]) -> List[str]:
-    """Return the servers that the variables of their addresses add.
+    """Return the servers that are added by a variable with their address.
 
-    The name in a variable is the name of a kind or a service; or there is a variable of the
-    server's kind, and the name is written in lower case, with ``-`` for ``_``.
+    NAME in such a variable is the name of a kind or a service. Any other NAME needs a variable for
+    the kind of the server. The server then has the name NAME in lower case, with ``-`` for ``_``.
 
     Args:
         environ: The variables.

@@ -67,7 +67,7 @@ _LONGEST_S = 86_400.0
 
 _NO_OPTIONS: Mapping[str, Any] = FrozenDict()
 
-# The options of a server without which it may refuse to tell what it is, and what models it has.
+# Options without which a server may refuse even the requests that identify it and list its models.
 _ACCESS = frozenset(
     ("api_key", "auth", "headers", "allow_plaintext_key", "ca_bundle", "client_cert")
 )
@@ -170,7 +170,7 @@ class ServerConfig(Record):
         """Make the value from the result of `to_dict`. The kind decides the types of `own_keys`.
 
         Raises:
-            ValueError: A key is not a field of this class, or a required one is missing.
+            ValueError: A key is not a field of this class, or a required field is missing.
             ConfigurationError: An installed package offers the kind, but cannot be imported.
         """
         kind = kinds.find(str(data.get("kind")))

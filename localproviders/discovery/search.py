@@ -136,7 +136,7 @@ def _with_unique_name(result: ProbeResult, names: Set[str]) -> FoundServer:
 
 
 def _mark(endpoint: Endpoint) -> str:
-    """Return what tells servers of one kind apart: the port, or the name of the UNIX socket."""
+    """Return the port or the name of the UNIX socket, which distinguishes servers of one kind."""
     stem = PurePosixPath(endpoint.socket_path).stem
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem) or str(endpoint.port)
 

@@ -1,8 +1,9 @@
-"""The strategy ``balanced``: which of several servers with one model gets the next request.
+"""The strategy ``balanced``: choose one of several servers with the same model for a request.
 
-It is the server with the fewest requests in flight for its slots. A request that begins like an
-earlier one goes to the same server while that has a free slot, because it may have the beginning
-in its cache. Only the requests of one `LocalProvider` in one process are counted.
+The next request goes to the server with the fewest requests in flight for each of its slots. But a
+request that begins like an earlier request goes to the same server if this server has a free slot,
+because the server may have the beginning in its cache. Only the requests of one `LocalProvider` in
+one process are counted.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Balancer:
 
 
 def beginnings_of(request: CompletionRequest) -> List[bytes]:
-    """Return a hash of each beginning of a prompt at which another one may differ.
+    """Return hashes of the beginnings of a prompt, for the comparison with other prompts.
 
     The longest beginning is the first. Of a very long prompt, only the first part counts.
     """

@@ -238,7 +238,8 @@ class LocalProviderBase(ModelProvider):
                 raise no_server_error(found, self.name)
             for missing in set(self._last_servers).difference(servers):
                 missing.close()
-            # If another thread was faster, use its servers, because one may have started an engine.
+            # If another thread was faster, use the servers that it found, because one of those
+            # servers may already have started an engine.
             self._servers = self._last_servers = servers = self._servers or servers
         return servers
 
@@ -250,7 +251,7 @@ class LocalProviderBase(ModelProvider):
 
     @property
     def _effective_config(self) -> Config:
-        """The configuration; an empty configuration if the caller gave providers without one."""
+        """The configuration; it is empty if the caller gave providers and no configuration."""
         if self._has_given_servers:
             return self._config or _EMPTY_CONFIG
         return self._load_config()

@@ -1,7 +1,7 @@
 """`create_provider`, which makes one provider from one text, such as ``ollama/llama3.2``.
 
-The text may come from an environment variable, so a script can change its server without a
-change of its code.
+The text may come from an environment variable, so a script can use another server although its code
+stays the same.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def create_provider(
 ) -> ModelProvider:
     """Make one provider from one text, such as ``ollama/llama3.2``. Nothing is sent.
 
-    The configuration is read (`Config.load`), and the text is the first of these that it can be:
+    The configuration is read (`Config.load`). These cases are checked in this order, and the first
+    case that fits the text is used:
 
     1. an alias of the configuration, such as ``fast``: a `LocalProvider` that tries its models;
     2. the name of a configured server before the first slash, such as ``gpu-box/llama3.2``: the
@@ -121,9 +122,9 @@ def create_provider(
             `LocalProvider` without a model.
         endpoint: Address of the server, instead of the configured or usual one. The text must then
             begin with a configured server, a kind or a service. A configured API key, user,
-            password and headers are not sent to this address, unless it is the configured one.
+            password and headers are not sent to this address, unless it is the configured address.
         name: Name of the provider in responses, errors and events. None means the name of the
-            server, of its kind or of the service, or ``local``.
+            server, the kind or the service, or ``local`` for a `LocalProvider`.
         api_key: Key that is sent as a Bearer token, to this server only, instead of the configured
             one.
         timeout: Limits for calls without a `timeout`: seconds for the whole call, or a `Limits`
@@ -133,8 +134,7 @@ def create_provider(
             means the configured locality.
         profile: Profile of the configuration; None means ``LOCALPROVIDERS_PROFILE``.
         **options: Fields of `ConnectionOptions`, instead of the configured ones. A `LocalProvider`
-            and a model file have no address of their own: they accept only ``listeners`` and
-            ``retry``.
+            and a model file have no address, so they accept only ``listeners`` and ``retry``.
 
     Raises:
         ConfigurationError: A value or the configuration is invalid; the text names no model after
@@ -257,7 +257,7 @@ def _resolve(timeout: Timeout, limits: Limits) -> Limits:
 
 
 def _is_address_of(server: ServerConfig, endpoint: str) -> bool:
-    """Return whether an address is the one to which the configured secrets of a server belong."""
+    """Return whether an address is the configured one, to which the configured secrets belong."""
     return server.endpoint is not None and (
         parse_endpoint(server.endpoint, default_port=80)
         == parse_endpoint(endpoint, default_port=80)
@@ -295,7 +295,7 @@ def _make_local(
     timeout: Timeout,
     options: Options,
 ) -> LocalProvider:
-    """Return a `LocalProvider`. If the caller named no model, it uses that of the configuration.
+    """Return a `LocalProvider`. If the caller named no model, the configured one is used.
 
     A model from a project's file leads to fewer servers than one that the caller named.
     """

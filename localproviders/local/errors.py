@@ -132,7 +132,7 @@ def name_aliases(error: ModelNotFoundError, aliases: Aliases) -> None:
 
 
 def name_server(error: ModelNotFoundError, servers: Sequence[str]) -> None:
-    """Add a suggestion to an error about a model whose name begins like a misspelt server.
+    """Suggest a server in an error about a model whose name seems to begin with a misspelt server.
 
     If the error already suggests a model together with its server, it is not changed.
 

@@ -224,8 +224,8 @@ class FailoverCall:
     def any_has_model(self, routes: Sequence[Route]) -> bool:
         """Return whether one of the servers has, or may have, the model.
 
-        A server that is down counts as one without the model. If an untrusted project file may
-        have caused its failure, with a short limit or a narrow locality, it counts as one with
+        A server that is down counts as a server without the model. If an untrusted project file may
+        have caused its failure, with a short limit or a narrow locality, it counts as a server with
         the model: the file must not hide a model in this way.
 
         Raises:
@@ -392,7 +392,7 @@ class FailoverCall:
             yield self._skipped.pop(0)
 
     def _next(self, waiting: Sequence[Route]) -> Route:
-        """Return the route to try next: the first, or the balancer's choice among its equals."""
+        """Return the route to try next: the first, or the balancer's choice among equal routes."""
         first = waiting[0]
         if self.balancer is None or first.server.breaker.is_open:
             return first
@@ -413,7 +413,7 @@ class FailoverCall:
             self.beginnings = beginnings_of(request)
 
     def take_lease(self) -> Optional[Lease]:
-        """Return the request in flight, which from now on does not end with this call."""
+        """Return the request in flight; from now on, it does not end with this call."""
         lease, self._lease = self._lease, None
         return lease
 

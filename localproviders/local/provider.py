@@ -138,7 +138,7 @@ class LocalProvider(LocalProviderBase):
             CapabilityError: No model is known to have the abilities in `needs`.
             AllFailedError: Several servers were tried, and all failed. If only one server was
                 tried, its own error is raised.
-            LimitError: A limit expired. The total limit is that of the whole call.
+            LimitError: A limit expired. The total limit covers the whole call.
             CancelledError: The call was cancelled.
             ProviderError: The only server failed, or a server rejected the request.
         """
@@ -196,7 +196,7 @@ class LocalProvider(LocalProviderBase):
             AllFailedError: Several servers were tried, and all failed. If only one server was
                 tried, its own error is raised.
             StreamInterruptedError: The response ended before its last record.
-            LimitError: A limit expired. The total limit is that of the whole call.
+            LimitError: A limit expired. The total limit covers the whole call.
             CancelledError: The call was cancelled.
             ProviderError: The only server failed, or a server rejected the request.
         """
@@ -274,7 +274,7 @@ class LocalProvider(LocalProviderBase):
             AllFailedError: Several servers were tried, and all failed. If only one server was
                 tried, its own error is raised.
             EmbeddingError: Some texts could not be embedded.
-            LimitError: A limit expired. The total limit is that of the whole call.
+            LimitError: A limit expired. The total limit covers the whole call.
             CancelledError: The call was cancelled.
             ProviderError: The only server failed, or a server rejected the request. Its
                 `embedded` has the vectors that were complete before the error.

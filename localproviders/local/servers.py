@@ -453,9 +453,10 @@ def find_servers(
 ) -> Tuple[List[Server], Discovery]:
     """Return the configured servers, and others that are discovered on this machine.
 
-    The servers of `fallback` come first, in its order. Then come the other configured servers,
-    and then the discovered ones. A server that is in `known` is reused with its connections. A
-    proxy that usually sends prompts to other hosts must be configured: nobody chose it here.
+    The servers of `fallback` come first, in its order. Then come the other configured servers, and
+    then the discovered ones. A server that is in `known` is reused with its connections. A proxy
+    that usually sends prompts to other hosts is used only if it is configured, because the user
+    must choose it.
     """
     servers = [Server(make_configured(each, listeners), make_breaker()) for each in config.servers]
     found = discovery.discover(

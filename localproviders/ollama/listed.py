@@ -109,7 +109,7 @@ class ListedModels:
         self._digests = (0.0, {})
 
     def _read(self, call: Call) -> List[Listed]:
-        """Read the list, and remember its digests. A stub of a cloud model has none."""
+        """Read the list, and remember its digests, except those of the stubs of cloud models."""
         listed = parse_listed(self._transport.json("GET", "/api/tags", call=call))
         self.learn((each.name, each.digest if each.host is None else None) for each in listed)
         return listed
@@ -118,7 +118,7 @@ class ListedModels:
         """Return the entries of a model, usually one, and remember that they are local.
 
         Raises:
-            ModelNotFoundError: There is none.
+            ModelNotFoundError: The list has no such model.
             LocalityError: The model runs in the cloud, and `locality` is not ``any``.
         """
         key = _key(split_source(model)[0])
@@ -138,7 +138,7 @@ class ListedModels:
         """Check that the policy allows the host that runs a model; None is the server itself.
 
         Raises:
-            LocalityError: It does not.
+            LocalityError: The policy does not allow the host.
         """
         if host is not None and self._settings.locality != "any":
             raise refuse_cloud(model, host, self._settings.locality)

@@ -325,10 +325,11 @@ class Memory:
         return next((info.size_bytes for info in listed if same_model(info.name, name)), None)
 
     def _announce(self, model: str, load: _Load, window: Optional[int]) -> None:
-        """Let a load and the others know of each other, before its request is sent.
+        """Let a load and the other loads know of each other, before its request is sent.
 
-        The load is marked before the others are read, so that of two loads at least one sees the
-        other. The server decides which of two requests comes first, so both remember the other.
+        Each load is marked before the marks of other loads are read. So at least one of two
+        simultaneous loads sees the other. The server decides which of two requests comes first, so
+        both remember the other.
         """
         load.sent, load.is_requested = window, True
         for other in self._other_loads(model, load):

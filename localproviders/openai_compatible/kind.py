@@ -68,7 +68,7 @@ def get_service(given: CellType) -> KindService:
 
 
 def key_variables_at(endpoint: Endpoint) -> Tuple[str, ...]:
-    """Return the variables with the API key for an address; none if it is of no service."""
+    """Return the variables with the API key for an address; none if it belongs to no service."""
     services = {
         parse_endpoint(each.address, default_port=443).origin: each for each in KIND.services
     }

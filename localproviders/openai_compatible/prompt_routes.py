@@ -46,15 +46,15 @@ _VERSION = "/v1"
 # Status codes of responses for a path that does not exist.
 _NOT_FOUND_STATUSES = (404, 405, 501)
 
-# Status codes of a route that expects another request.
+# Status codes of a route that expects a request of another form.
 _OTHER_ROUTE_STATUSES = (400, 422)
 
 # Errors that only mean that there is no exact count. If a chat with the same prompt fails for the
 # same reason, the chat raises its own error.
 _REFUSALS = (ServerError, ModelError, AuthenticationError, UnsupportedError)
 
-# A function that sends a request: its path, the function that makes its JSON, and the reader of the
-# response, whose result is returned.
+# A function that sends a request and returns the result of its reader. Its arguments are the path,
+# a function that makes the JSON, and the reader, which is a function of the JSON of the response.
 _Ask = Callable[[str, Callable[[], Mapping[str, Any]], Callable[[Any], Any]], Any]
 _Method = Callable[[_Ask, CompletionRequest, str], int]
 
@@ -85,14 +85,14 @@ _METHODS_WITHOUT_TOOLS = (_count_by_messages,)
 class PromptRoutes:
     """Client of the routes that process a prompt without an answer of the model.
 
-    A route for counting that the server lacks is not used again.
+    If the server lacks a route for counting, this route is not used again.
 
     Args:
         settings: The provider's settings.
         explain: Function that translates an error response of the dialect.
-        send: Function that returns the `Sending` of a request, for a model and a call. A route
-            fills the same chat template as a chat, so it is also asked again if the template
-            refuses something.
+        send: Function that returns the `Sending` of a request, for a model and a call. The routes
+            fill the same chat template as a chat, so their requests are also sent again if the
+            template refuses something.
     """
 
     def __init__(self, settings: Settings, explain: Explain, send: Callable[..., Sending]) -> None:
@@ -144,7 +144,7 @@ class PromptRoutes:
     def label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
         """Return the tokens of labels; None if the server is not a llama.cpp server.
 
-        They are remembered by the model and the first label.
+        The tokens are remembered by the model and the first label.
 
         Raises:
             ServerBusyError: The server is busy.
@@ -159,7 +159,7 @@ class PromptRoutes:
             except (ServerBusyError, ModelNotFoundError):
                 raise
             except _REFUSALS as error:
-                # vLLM has a route of the same name, which refuses this request.
+                # vLLM has a different route with the same name, which refuses this request.
                 is_other = error.status in _OTHER_ROUTE_STATUSES or _means_no_route(error)
                 self._has_token_texts = not is_other
         return self._labels.get(key)

@@ -91,7 +91,7 @@ def _find_endpoint(given: CellType, socket_api: str) -> Tuple[Endpoint, Tuple[st
 
     Args:
         given: The sealed address, or the sealed name of a service.
-        socket_api: The path of the API behind a UNIX socket whose address has no path.
+        socket_api: Path to add to the address of a UNIX socket without a path.
 
     Raises:
         ConfigurationError: The address is invalid, or there is no such service.
@@ -114,14 +114,14 @@ class OpenAICompatibleProvider(HTTPProvider):
     Args:
         base_url: Address with the path of the API, such as ``http://127.0.0.1:8080/v1``, or the
             name of a service. It is required unless `settings` is given. A UNIX socket, such as
-            ``unix:///run/llama.sock``, needs no path: ``/v1`` is added. A text without a dot, a
-            colon and a slash is the name of a service, except ``localhost``: write
-            ``http://NAME`` for a host.
+            ``unix:///run/llama.sock``, needs no path: ``/v1`` is added. A text that has no dot, no
+            colon and no slash is the name of a service, except ``localhost``: write ``http://NAME``
+            for a host.
         model: Model for calls without a model. If it is None, such calls raise an error.
         name: Name of the provider in responses, errors and events.
-        api_key: Key that is sent as a Bearer token, to this address only. None reads the
-            variables of a service, but only for the address of this service. For any other
-            address, pass ``SecretString.from_env("...")`` to read one.
+        api_key: Key that is sent as a Bearer token, to this address only. None reads the variables
+            of a service, but only for the address of this service. For any other address, pass
+            ``SecretString.from_env("...")`` to read a variable.
         timeout: Limits for calls without a `timeout`: seconds for the whole call, or a
             `Limits` value. None means ``Limits()``.
         locality: Places to which prompts may be sent: ``loopback``, ``private`` or ``any``.
@@ -339,7 +339,7 @@ class OpenAICompatibleProvider(HTTPProvider):
         return [f"{message}; it was left out"]
 
     def _thinking_switch(self, enabled: bool) -> Union[Literal[False], str, None]:
-        """Return the value of `thinking` that switches reasoning on or off; None if there is none.
+        """Return the value of `thinking` that switches reasoning on or off; None if no value does.
 
         A level is sent as ``reasoning_effort``, and False as an argument of the chat template. Some
         servers ignore this argument. If False is ignored, the answer shows it, and the response has

@@ -1,4 +1,4 @@
-"""Recognition of servers of this dialect: the list of models decides the kind, signs the product.
+"""Recognise servers of this dialect: by the list of models their kind, by signs their product.
 
 The facts about the programs are in `wire/products.py`.
 """
@@ -48,7 +48,7 @@ class _Listing(NamedTuple):
         return mapping(self.data)
 
 
-#: What is known of a path that did not answer.
+#: The greeting that stands for a path that did not answer.
 _SILENCE = _Listing()
 
 
@@ -104,7 +104,7 @@ class _Server:
 def recognise(look: Look) -> Optional[object]:
     """Return a description of the server if it has a list of models in the form of OpenAI's API.
 
-    A known program is described also if its list cannot be read.
+    A known program is described even if its list cannot be read.
     """
     server = _Server(look)
     # The list comes first. A server whose other paths do not answer is then still recognised.
@@ -119,7 +119,7 @@ def recognise(look: Look) -> Optional[object]:
 
 
 def identify(server: Any) -> Tuple[Optional[Product], Tuple[str, ...]]:
-    """Return the program that a server is, and the evidence for it; None if it is not known.
+    """Return the program of a server, and the evidence for it; None if the program is not known.
 
     Args:
         server: An object whose method `ask` returns the response to the request for a path.
@@ -195,7 +195,7 @@ def _describe_unknown(server: _Server) -> Optional[object]:
 
 
 def _may_be_elsewhere(listing: _Listing) -> bool:
-    """Return whether the list of models may have another path: this one has none."""
+    """Return whether the list of models may be at another path, because this path has none."""
     error = listing.error
     return error is None or isinstance(error, ProtocolError) or error.status in _ELSEWHERE
 

@@ -42,7 +42,7 @@ class RerankRoutes:
 
     Most servers have the route below the address of the dialect. TEI and Infinity have it beside
     that address, without ``/v1``. In TEI, the field with the documents has another name. The first
-    call finds out which one the server has, and later calls begin with it.
+    call finds out which route and which field the server has, and later calls begin with them.
 
     Args:
         settings: The provider's settings.

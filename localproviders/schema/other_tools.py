@@ -14,7 +14,7 @@ from localproviders.errors import ConfigurationError
 _FUNCTIONS = ("func", "coroutine", "real_fn", "fn", "entrypoint", "function", "forward")
 # Attributes that only tools of other clients have. The function of such a tool may be hidden.
 _MARKS = ("_run", "on_invoke_tool", "run_json")
-# Attributes that have the schema of the arguments which a model may pass, the best one first.
+# Attributes that have the schema of the arguments that a model may pass, the best one first.
 _SCHEMAS = ("tool_call_schema", "args_schema", "fn_schema", "json_schema", "parameters", "inputs")
 _DESCRIPTIONS = ("description", "desc")
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -39,8 +39,9 @@ class OtherTool(NamedTuple):
 def is_tool(value: Any) -> bool:
     """Return whether a value is a tool object of another client.
 
-    Such an object has a name, a description, and a function as an attribute. If it can be called,
-    then with any arguments: an object with named ones is a tool itself, as a function is.
+    Such an object has a name, a description, and a function as an attribute. If the object can be
+    called, it accepts any arguments. An object that is called with named arguments is treated like
+    a function, and is not such an object.
     """
     if isinstance(value, (type, Mapping)) or not _name(value):
         return False

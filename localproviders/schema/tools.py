@@ -71,11 +71,11 @@ def tool_from(function: Callable[..., Any]) -> Tool:
             of pydantic, or else from the docstring (in the style of Google, NumPy or reST).
 
     Returns:
-        The tool; its `function` is the function. Its name is that of the function, of the
-        function of a partial one, or of the class of an object. The schema in its `parameters`
-        allows no other keys, and has references only for types that contain themselves. A
-        parameter with a default is not required. A parameter that a partial function has fixed
-        is not in the schema.
+        The tool; its `function` is the function. Its name is the name of the function. For a
+        partial function, this is the name of the function inside it, and for an object, the name of
+        its class. The schema in its `parameters` allows no other keys, and has references only for
+        types that contain themselves. A parameter with a default is not required. A parameter that
+        a partial function has fixed is not in the schema.
 
     Raises:
         ConfigurationError: The function has no name; or a parameter has no annotation, has a

@@ -2,8 +2,8 @@
 
 The fields and the order of the steps are those of llama.cpp's server, build b11549.
 Log-probabilities are always those of the free distribution, which neither a bias nor a sampler
-changes. With ``post_sampling_probs``, the server reports the probabilities after all of them. A
-grammar has no effect here.
+changes. With ``post_sampling_probs``, the server reports the probabilities after the biases and the
+samplers. A grammar has no effect here.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from typing import Any, Dict, List, Mapping
 
 from localproviders.testing.values import Reply, words_of
 
-#: Probabilities by token. All sum to 1 at most.
+#: Probabilities by token. Their sum is at most 1.
 Distribution = Mapping[str, float]
 
 _LOGPROB = -0.1
-# The log-probabilities of the made-up tokens begin below this value, and become less by 1 each.
+# The log-probability of the first made-up token is 1 below this value, and each next one is lower
+# by 1.
 _OTHER_LOGPROB = -2.0
 _OTHERS = 200
-# The part of the remaining probability that each made-up token takes beside scripted tokens.
+# If tokens are scripted, each made-up token gets this share of the probability that is left.
 _SHARE = 0.1
-# The largest probability of a token that only a bias names. It is so small because a model that
-# chats seldom begins its answer with a label.
+# The largest probability of a token that is named only in a bias. It is small, because a chat model
+# rarely begins its answer with a label.
 _BIASED = 1e-4
 
 _SAMPLERS = ("top_k", "top_p", "min_p", "temperature")
 _TOP_K, _TOP_P, _MIN_P, _TEMPERATURE = 40, 0.95, 0.05, 0.8
 
-# The tokens by their ids: those of which a client has asked for the id, or has seen it.
+# The tokens by their ids, for the ids that a client has requested or seen.
 _TOKENS: Dict[int, str] = {}
 
 
@@ -48,7 +49,7 @@ def tokens_of_text(text: str) -> List[str]:
 
 
 def pieces_of_text(text: str) -> List[str]:
-    """Return the tokens of a text; each line break is a token of its own, as for most models."""
+    """Return the tokens of a text; each line break is a separate token, as for most models."""
     lines = text.split("\n")
     after = [piece for line in lines[1:] for piece in ("\n", *tokens_of_text(line))]
     return [*tokens_of_text(lines[0]), *after] if text.strip() else []
@@ -74,8 +75,8 @@ def biases_of(body: Mapping[str, Any]) -> Dict[str, float]:
 def free_distribution(reply: Reply, token: str) -> Dict[str, float]:
     """Return the free distribution of the first token of an answer.
 
-    It is the scripted one, with made-up tokens for the rest. Without a script, the token of the
-    answer is by far the likeliest one.
+    If the first token is scripted, these are the scripted probabilities, and made-up tokens share
+    the rest. Without a script, the token of the answer is by far the likeliest one.
     """
     if not reply.first_token:
         return usual_distribution(token)
@@ -103,7 +104,7 @@ def with_biased(free: Distribution, biases: Mapping[str, float]) -> Dict[str, fl
 
 
 def drawn_token(reply: Reply, token: str, body: Mapping[str, Any]) -> str:
-    """Return the first token of an answer: the likeliest scripted or biased one, else `token`."""
+    """Return the first token of an answer: the likeliest scripted or biased token, else `token`."""
     biases = biases_of(body)
     if not reply.first_token and not biases:
         return token

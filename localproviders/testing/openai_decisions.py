@@ -1,7 +1,7 @@
 """Checks of decision requests: System One as llama.cpp checks it, and OpenAI's dialect.
 
 The texts of the refusals of System One are those of llama.cpp's server, build b11549. OpenAI
-documents no texts for its route; those here have the form of its other routes.
+documents no texts for its route, so the texts here have the form of its other routes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from localproviders.testing.decisions import YES_NO, BadRequestError, Question, 
 from localproviders.testing.openai_requests import RefusedError
 
 _MOST_IMAGES = 8
-# The number of options of the models that use one letter for each option.
+# The most options of a model that uses one letter for each option.
 _MOST_OPTIONS = 52
 _FEWEST_LEVELS, _MOST_LEVELS = 2, 10
 
@@ -25,7 +25,7 @@ NO_IMAGES = (
 
 
 def not_supported(words: str) -> RefusedError:
-    """Return llama.cpp's refusal of what a model cannot do, with status 501."""
+    """Return llama.cpp's refusal for an ability that a model does not have, with status 501."""
     error = {"code": 501, "message": words, "type": "not_supported_error"}
     return RefusedError({"error": error}, "501 Not Implemented")
 

@@ -307,7 +307,7 @@ GREETINGS: Mapping[str, Greeting] = {
             "/health/liveliness": "I'm alive!",
             "/health": {"healthy_endpoints": []},
         },
-        # A proxy passes on what the servers behind it say about themselves.
+        # A proxy passes on the greetings of the servers behind it.
         listed={"created": 1, "owned_by": "vllm", "max_model_len": 4096},
         no_key=_NO_LOGIN,
         open_paths=frozenset(("/health/liveliness", "/health/readiness")),
@@ -333,8 +333,8 @@ GREETINGS: Mapping[str, Greeting] = {
     ),
 }
 
-#: Requests that act on one of these servers. A client must never send them to find out what a
-#: server is (docs/reference/discovery.md, "Forbidden requests").
+#: Requests that act on one of these servers. A client must never send them to recognise a server
+#: (docs/reference/discovery.md, "Forbidden requests").
 FORBIDDEN: Tuple[str, ...] = (
     *("/unload", "/health_generate", "/flush_cache", "/models/apply"),
     *("/props?", "/slots?"),

@@ -426,7 +426,7 @@ class ScriptedServer:
                 exchange.sock.sendall(step)
 
     def _steps(self, exchange: Exchange) -> Iterable[Step]:
-        """Return the steps of the script; if it fails, those of a response with status 500."""
+        """Return the steps of the script; if it fails, the steps of a response with status 500."""
         try:
             self._before_body(exchange)
             exchange.read_body()

@@ -33,7 +33,7 @@ from localproviders.types.responses import (
 
 # The attribute for the answer of each kind of question.
 _OWN_ATTRIBUTES = {"yes_no": "probability", "choice": "choice", "score": "score"}
-# The probability from which on the answer of a `YesNo` is yes.
+# The answer to a `YesNo` is yes if the probability of yes is at least this number.
 _HALF = 0.5
 
 
@@ -83,7 +83,7 @@ class Decision(Line):
     def answer(self) -> Union[bool, str, float]:
         """The answer: True or False, the likeliest option, or the score.
 
-        It is True if the probability of yes is at least 0.5.
+        The answer to a `YesNo` is True if the probability of yes is at least 0.5.
 
         Raises:
             AnswerError: The model refused to answer this question.
@@ -104,7 +104,7 @@ class Decision(Line):
 
     @property
     def choice(self) -> str:
-        """The likeliest option: of several that are equally likely, the first.
+        """The likeliest option; if several options are equally likely, the first of them.
 
         Raises:
             AnswerError: The model refused to answer this question.
@@ -127,7 +127,7 @@ class Decision(Line):
     def _answered(self, attribute: str) -> Mapping[str, float]:
         own = _OWN_ATTRIBUTES.get(self.kind, "raw")
         if attribute != own:
-            raise TypeError(f"{attribute} is not for a question of kind {self.kind!r}; use {own}")
+            raise TypeError(f"a question of the kind {self.kind!r} has no {attribute}; use {own}")
         if self.refused:
             raise AnswerError(
                 "the model refused to answer this question",
@@ -192,9 +192,9 @@ def _load_error(data: Mapping[str, Any]) -> ProviderError:
 
 @record
 class Decisions(Record, Mapping[str, Decision]):
-    """The answers to all questions about one state: a mapping from the name of each question.
+    """The answers to all questions about one state: a mapping from names to `Decision` values.
 
-    Its `str` has one line for each answer. If the call of this state failed (`decide_many`), every
+    Its `str` has one line for each answer. If the call for this state failed (`decide_many`), every
     access to the answers raises `error`.
 
     Attributes:
@@ -209,9 +209,10 @@ class Decisions(Record, Mapping[str, Decision]):
         timings: Durations that this package measured. `first_token_s` is None.
         server_timings: Durations that the server measured.
         warnings: Warnings for the caller, each on one line.
-        attempts: Highest number of times that one of the requests was sent.
+        attempts: Number of times that the request was sent; if there were several requests, the
+            highest of their numbers.
         tried: The servers that `LocalProvider` tried before this one, in order.
-        raw: The record that the server sent; the last one if there were several requests.
+        raw: The record that the server sent; if there were several requests, the last record.
     """
 
     model: str

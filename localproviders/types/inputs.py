@@ -380,7 +380,7 @@ def tool_choice(value: Any, tools: Iterable[Any]) -> Any:
     """Return a `tool_choice` as text: the name of a dictionary's tool; ``required`` for ``any``.
 
     Raises:
-        ValueError: It is neither text nor such a dictionary, or names none of the tools.
+        ValueError: The value is neither text nor such a dictionary, or names none of the tools.
     """
     names = [tool.name for tool in tools]
     must = f"must be auto, none, required, or the name of a tool: {', '.join(names[:_MOST_NAMES])}"
@@ -453,7 +453,7 @@ def at_least_one(name: str, value: Any) -> int:
     """Return a number of times as an int.
 
     Raises:
-        ValueError: It is not a whole number, or is below 1.
+        ValueError: The value is not a whole number, or is below 1.
     """
     number = plain_number(value)
     if type(number) is not int or number < 1:
@@ -479,7 +479,7 @@ def keep_alive_seconds(value: Any) -> Any:
 
 
 def _duration_seconds(text: str, other: Any) -> Any:
-    """Return the seconds of a duration as Go writes it, or `other` if the text is none."""
+    """Return the seconds of a duration as Go writes it, or `other` if the text is no duration."""
     sign, amount = (-1, text[1:]) if text[:1] == "-" else (1, text[text[:1] == "+" :])
     if _SECONDS.fullmatch(amount):
         seconds = float(amount)
@@ -494,7 +494,7 @@ def _duration_seconds(text: str, other: Any) -> Any:
 def model_name(model: Any) -> Any:
     """Return the name of a model, which may be given as `ModelInfo` or `LoadedModel`.
 
-    An empty text, or one of blanks, means that no model is named.
+    A text that is empty or has only blanks means that no model is named.
     """
     if isinstance(model, (ModelInfo, LoadedModel)):
         return model.name
@@ -534,7 +534,7 @@ def expected_digest(value: Any) -> str:
     """Return the value of `expect_digest` in the form of `hex_digest`.
 
     Raises:
-        ValueError: It is not the beginning of a digest.
+        ValueError: The value is not the beginning of a digest.
     """
     found = hex_digest(value.strip() if isinstance(value, str) else value)
     if found is None:
@@ -576,7 +576,7 @@ def check_embeddable(index: int, text: Any) -> None:
     """Check one text to embed.
 
     Raises:
-        ValueError: It is empty, a gap, or not a text.
+        ValueError: The text is empty; or the value is a gap of a table, or not a text.
     """
     if isinstance(text, str) and text:
         return

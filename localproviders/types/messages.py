@@ -219,7 +219,7 @@ def _bytes_of(data: Any) -> bytes:
     """Return the data of a file as bytes.
 
     Raises:
-        TypeError: It is of another type.
+        TypeError: The data is of another type.
     """
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
@@ -236,8 +236,8 @@ class SupportsSave(Protocol):
         """Write the image to a file."""
 
 
-#: An image, or what `Message.user` makes one from: a `pathlib.Path`, an image of PIL, a file that
-#: is open in binary mode, or the bytes of a file. A string is refused.
+#: An image, or a value from which `Message.user` makes an image: a `pathlib.Path`, an image of PIL,
+#: a file that is open in binary mode, or the bytes of a file. A string is refused.
 ImageLike = Union[Image, Path, SupportsSave, BinaryIO, bytes, bytearray]
 
 # Modes of PIL's images that a PNG file can have.
@@ -417,7 +417,7 @@ def _part_as(cls: Type[_Part], name: str) -> Callable[[Any], _Part]:
 
 
 def _as_parts(cls: Type[_Part], name: str, values: Any) -> Tuple[_Part, ...]:
-    """Return the values of a field of a message as a tuple. One value alone is a list of one."""
+    """Return the values of a message's field as a tuple. A single value becomes a tuple of one."""
     if values is None or values == ():
         return ()
     if isinstance(values, str):
@@ -498,8 +498,8 @@ class Message(Record):
             audio: `Audio` values.
 
         Raises:
-            ValueError: `text` is not a string, an item has another type, or its data is not
-                that of a known format.
+            ValueError: `text` is not a string, an item has another type, or its data has no known
+                format.
             OSError: A file cannot be read.
         """
         given: Any = images
@@ -647,6 +647,6 @@ def as_tool(value: Any) -> Tool:
     """Return a tool from its dictionary in the form of this package, of OpenAI or of Ollama.
 
     Raises:
-        ValueError: The dictionary is not that of a function.
+        ValueError: The dictionary does not describe a function.
     """
     return Tool.from_dict(tool_fields(value))

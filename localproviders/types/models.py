@@ -295,9 +295,9 @@ class ModelInfo(Line):
         name: Name of the model, to pass as `model`.
         provider: Name of the provider that reported it.
         digest: Hexadecimal digest of the model's manifest (Ollama).
-        runner: Name of the program that runs the model, in the server's words, if its list says
-            so. If a name is in the list twice, the runner tells the two models apart; where the
-            list names no program, it is the format of the files.
+        runner: Name of the program that runs the model, in the server's words, if its list says so.
+            If a name is in the list twice, the runner distinguishes the two models; if the list
+            names no program, it is the format of the files.
         modified_at: Time of the last change, with time zone.
         loaded: Whether the model is in memory now.
         capabilities: The facts from the server's model list or model details.

@@ -23,12 +23,12 @@ _ROLES = {
     "function": "tool",
     "FunctionMessageChunk": "tool",
 }
-# Fields that say nothing to the model.
+# Fields that have no meaning for the model.
 _METADATA = (
     *("additional_kwargs", "response_metadata", "usage_metadata", "id", "example", "artifact"),
     *("tool_call_chunks", "status", "chunk_position", "raw", "token_usage", "block_type"),
 )
-# Fields of a message that clients may keep among the additional ones.
+# Fields of a message that clients may keep among their additional fields.
 _ADDITIONAL = ("tool_calls", "function_call", "tool_call_id", "name", "reasoning_content")
 # Types of parts that repeat the tool calls of the same message.
 _CALLS = ("tool_use", "tool_call", "function_call")
@@ -37,7 +37,7 @@ _CONTAINERS = {"messages": "messages", "choices": "choices[0].message", "message
 
 
 def is_message(value: Any) -> bool:
-    """Return whether a value is one message of another client, or an object that contains some.
+    """Return whether a value is one message of another client, or an object that contains messages.
 
     Such an object may be iterable, like each model of pydantic. Its items are not messages.
     """

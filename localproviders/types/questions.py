@@ -1,6 +1,7 @@
-"""Questions for `decide`: yes or no, one of several options, a score. And the state they are about.
+"""Questions for `decide`, and the state they are about.
 
-A question is a frozen value. Its constructor takes the text of the question without a name.
+A question asks for yes or no, for one of several options, or for a score. It is a frozen value. The
+text of the question is the first positional argument of the constructor.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _FEWEST = 2
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Question(Record):
-    """A question for `decide`. Each one is a `YesNo`, a `Choice` or a `Score`.
+    """A question for `decide`. Each question is a `YesNo`, a `Choice` or a `Score`.
 
     Attributes:
         kind: ``yes_no``, ``choice`` or ``score``.
@@ -171,8 +172,8 @@ class Score(Question):
 
 _KINDS: Dict[str, Type[Question]] = {each.kind: each for each in (YesNo, Choice, Score)}
 
-#: A question, or its short form: a text is a `YesNo`, and several texts are a `Choice` whose
-#: question is its name.
+#: A question, or a short form of it. A string stands for a `YesNo` with this question. Several
+#: strings stand for a `Choice` with these options; its name is also its question.
 QuestionLike = Union[Question, str, Sequence[str]]
 
 #: The questions of `decide`: a mapping from the name of each question, which is also its key in the
@@ -205,7 +206,7 @@ def _different(what: str, values: Any) -> Tuple[str, ...]:
     """Return options or levels, after checking that they are different texts.
 
     Raises:
-        ValueError: They are not, or there are too few.
+        ValueError: The values are not different texts, or there are too few of them.
     """
     is_many = isinstance(values, Mapping if what == "options" else ()) or (
         isinstance(values, Sequence) and not isinstance(values, (str, bytes, bytearray))
@@ -315,7 +316,7 @@ def check_mass(min_mass: Any) -> float:
     """Return the threshold of the mass.
 
     Raises:
-        ValueError: It is not a number from 0 to 1.
+        ValueError: The threshold is not a number from 0 to 1.
     """
     is_number = isinstance(min_mass, (int, float)) and not isinstance(min_mass, bool)
     if not is_number or not 0 <= min_mass <= 1:

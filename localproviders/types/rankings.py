@@ -22,8 +22,8 @@ class RankedDocument(Line):
 
     Attributes:
         index: Position of the document in the call; the first document has 0.
-        score: Relevance to the query; higher is better. The scale is that of the model: a score is
-            no probability, may be negative, and cannot be compared with that of another model.
+        score: Relevance to the query; higher is better. Each model has its own scale: a score is no
+            probability, may be negative, and cannot be compared with the score of another model.
         document: The text of the document, as it was passed to the call.
     """
 
@@ -51,8 +51,8 @@ class Ranking(Record):
         endpoint: Address of the server.
         digest: Hexadecimal digest of the model, as in `CompletionResponse`.
         request_id: Id of the request in the server's log, as in `CompletionResponse`.
-        usage: Numbers of tokens that the server reported. `prompt_tokens` counts the query with
-            each document.
+        usage: Numbers of tokens that the server reported. In `prompt_tokens`, the query counts once
+            for each document.
         warnings: Warnings for the caller, each on one line.
         attempts: Number of times that the request was sent. More than 1 means that it was retried
             (`RetryPolicy`), or that the route of the server had to be found first.

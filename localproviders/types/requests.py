@@ -66,11 +66,11 @@ def _tuple_of_text(name: str, value: Union[str, Iterable[str]]) -> Tuple[str, ..
 class CompletionRequest(Record):
     """A request for a completion: the messages or the prompt, and all parameters.
 
-    A field that is None is not sent, so the default of the model or the server applies. An
-    empty name of a model, or one of blanks, is the same as None. Numbers may be those of numpy. If
-    a server does not support a field, the call raises `UnsupportedError` before it sends the
-    request. With ``strict=False``, the field is omitted, and the response's `warnings` say so.
-    Sequences are stored as tuples.
+    A field that is None is not sent, so the default of the model or the server applies. An empty
+    name of a model, or a name that has only blanks, is the same as None. Numbers of numpy are
+    accepted, too. If a server does not support a field, the call raises `UnsupportedError` before
+    it sends the request. With ``strict=False``, the field is omitted, and the response's `warnings`
+    say so. Sequences are stored as tuples.
 
     Attributes:
         model: Name of the model on the server; None uses the provider's model.
@@ -111,10 +111,10 @@ class CompletionRequest(Record):
             `response_schema` and ``thinking=False`` are then also omitted if the server refuses
             them; the schema is then added in words to the last message of the user.
         allow_other_model: True accepts an answer from another model than the requested one.
-        expect_digest: First digits of the model's digest: at least 12, with or without
-            ``sha256:``, which is not stored. The server's list of models is read before the
-            prompt is sent. If it names another digest, the call raises `WrongModelError`. If the
-            server tells no digest, the call raises `UnsupportedError`, even with
+        expect_digest: First digits of the model's digest: at least 12, with or without ``sha256:``,
+            which is not stored. The server's list of models is read before the prompt is sent. If
+            the list has another digest for the model, the call raises `WrongModelError`. If the
+            server reports no digest, the call raises `UnsupportedError`, even with
             ``strict=False``.
         extra_body: Further fields for the JSON of the request. They are sent unchanged and
             without a check.
@@ -389,8 +389,8 @@ class EmbeddingRequest(Record):
         dimensions: Length to which the vectors are shortened; None keeps the model's length.
         truncate: True lets the server cut a text that is too long. With False such a text is an
             error, if the server reports it.
-        keep_alive: Seconds for which the model stays loaded after each batch; infinity means
-            for ever. The constructor also accepts what that of `CompletionRequest` does.
+        keep_alive: Seconds for which the model stays loaded after each batch; infinity means for
+            ever. The constructor accepts the same forms as the constructor of `CompletionRequest`.
         batch_size: Highest number of texts in one request.
         batch_characters: Highest number of characters in one request.
         expect_digest: First digits of the model's digest, as in `CompletionRequest`. The list of

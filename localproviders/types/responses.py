@@ -206,7 +206,7 @@ class CompletionChunk(ContentHolder):
         self.tool_step: Optional[ToolStep] = tool_step
         self.raw: Optional[Mapping[str, Any]] = raw
 
-    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+    if not TYPE_CHECKING:  # type checkers find wrong names themselves
         __getattr__ = name_other_attribute
         __getitem__ = refuse_item
 
@@ -345,8 +345,8 @@ class CompletionResponse(ContentHolder, Record):
         model: The model that answered, in the server's words.
         provider: Name of the provider.
         endpoint: Address of the server, as in errors.
-        digest: Hexadecimal digest of the model, from a list of the server's models that was read
-            at most a minute before the request; None if no such list names it. Only Ollama tells
+        digest: Hexadecimal digest of the model, from a list of the server's models that was read at
+            most a minute before the request; None if no such list names it. Only Ollama reports
             digests.
         request_id: Id of the request in the server's log, from a header such as
             ``X-Request-Id``; None if the response has none.
@@ -476,7 +476,7 @@ class EmbeddingResponse(VectorSequence, Record):
             this, and does not report whether it cut a text.
         usage: Sums of the numbers of tokens that the server reported for all batches. A sum is
             None if the server did not report the number for a batch.
-        timings: Durations that this package measured. `total_s` is that of the complete call;
+        timings: Durations that this package measured. `total_s` covers the complete call;
             `first_token_s` is None, because vectors have no tokens.
         server_timings: Sums of the durations that the server measured for all batches.
         warnings: Warnings for the caller, each on one line, without repetitions.
@@ -551,11 +551,11 @@ T = TypeVar("T")
 class Parsed(ContentHolder, Record, Generic[T]):
     """A value from an answer, checked against its schema. Its `str` is the `str` of the value.
 
-    A `Parsed` is not its value. Its truth value is an error if the value has one of its own,
-    such as a `bool`, a number, a text or a list. Two instances are equal if all three fields are
-    equal. The hash is that of the value: if the `Parsed` is looked up among keys of which one is
-    the value, Python then compares the two, and the warning says what to write. If the value has no
-    hash, such as an ordinary dataclass, the hash does not depend on it.
+    A `Parsed` is not its value. ``if parsed:`` raises an error if the value is, for example, a
+    `bool`, a number, a text or a list, because these values can be false. Two instances are equal
+    if all three fields are equal. The hash is the hash of the value. So if a `Parsed` is looked up
+    in a dictionary or a set that has the value, Python compares the two, and a warning says what to
+    write. If the value has no hash, such as an ordinary dataclass, the hash does not depend on it.
 
     Attributes:
         value: The value, an instance of the requested type. `to_dict` returns it as plain

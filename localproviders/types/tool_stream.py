@@ -45,7 +45,7 @@ class ToolStream:
     Raises while iterating:
         ToolCallError: A tool call was cut off or has no name, or the model still calls tools
             after `max_rounds`.
-        LimitError: A limit expired. The total limit is that of the complete run.
+        LimitError: A limit expired. The total limit covers the complete run.
         StreamInterruptedError: A response ended before its last record.
         CancelledError: The stream was closed, or the call cancelled, before the end.
         ProviderError: The server refused a request, or failed in another way.
@@ -60,13 +60,13 @@ class ToolStream:
         self._failure: Optional[ProviderError] = None
         self._result: Optional[ToolRun] = None
 
-    if not TYPE_CHECKING:  # to a type checker, a wrong name is an error
+    if not TYPE_CHECKING:  # type checkers find wrong names themselves
         __getattr__ = name_other_attribute
         __getitem__ = refuse_item
 
     @property
     def text(self) -> str:
-        """The text of the newest answer so far: at the end, that of the last answer."""
+        """The text of the newest answer so far; at the end, the text of the last answer."""
         return self._loop.text
 
     def __iter__(self) -> Iterator[CompletionChunk]:
@@ -110,7 +110,7 @@ class ToolStream:
         Raises:
             ToolCallError: A tool call was cut off or has no name, or the model still calls tools
                 after `max_rounds`.
-            LimitError: A limit expired. The total limit is that of the complete run.
+            LimitError: A limit expired. The total limit covers the complete run.
             StreamInterruptedError: A response ended before its last record.
             CancelledError: The stream was closed, or the call cancelled, before the end.
             ProviderError: The server refused a request, or failed in another way.

@@ -61,9 +61,9 @@ _TESTING = _ROOT / "testing"
 #: `local/create.py` makes one provider from one text, and uses all of `local/`.
 #: Discovery needs two: `openai_compatible/wire/products.py` is the table of the programs and their
 #: greetings, and `openai_compatible/recognition.py` reads it. Both are loaded only by a search.
-#: `_look.py` is the interface between the two and a search; `kinds.py` had no room left.
+#: `_look.py` is the interface between these two and a search; `kinds.py` would be too long.
 #: `ollama/listed.py` reads what the list of models says about a prompt: where its model runs, and
-#: its digest; the provider had no room left. `_http/request_ids.py` is a table of headers.
+#: its digest; the provider would be too long. `_http/request_ids.py` is a table of headers.
 #: `local/balance.py` chooses the least busy server.
 #: `_http_provider/cold_loads.py` knows which models are loaded, and `_http_provider/free_memory.py`
 #: compares the memory of this machine with a model; the provider has no room left.

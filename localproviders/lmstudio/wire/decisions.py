@@ -6,8 +6,8 @@ from localproviders._dialect.decisions import DecisionDialect, RouteLimits
 from localproviders.lmstudio.wire.errors import RULES
 from localproviders.openai_compatible.wire.decisions import routes
 
-# LM Studio documents no limits (docs/reference/decisions.md, "Limits"). It refuses what it does not
-# accept.
+# LM Studio documents no limits (docs/reference/decisions.md, "Limits"). The server itself refuses a
+# request that exceeds its limits.
 _LIMITS = RouteLimits(64, 255, 10)
 
 #: The decisions of LM Studio.

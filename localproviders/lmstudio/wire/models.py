@@ -31,7 +31,8 @@ from localproviders.errors import ConfigurationError, ModelLoadError, ProtocolEr
 from localproviders.types.models import DownloadJob, LoadedModel, ModelInfo
 
 # The documentation of decision models does not say how the lists show them. This word is a guess
-# (docs/reference/lmstudio.md, "Capabilities"). With another word, nothing follows from it.
+# (docs/reference/lmstudio.md, "Capabilities"). If the server sends another word, no capability is
+# inferred from it.
 _DECISION: Mapping[str, bool] = {"chat": False, "embeddings": False, "decision": True}
 
 # Capabilities that follow from a model's `type`: one table for each of LM Studio's own model lists.

@@ -23,7 +23,7 @@ def decision_payload(
     Args:
         model: Name of the model.
         request: The request.
-        questions: Those of its questions that are sent.
+        questions: The questions of the request that are sent.
     """
     # Described in docs/reference/decisions.md, "Ollama".
     payload = systemone_payload(model, request, questions, lambda image: image.base64)

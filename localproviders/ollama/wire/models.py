@@ -42,8 +42,8 @@ _ABILITIES = {
     "decision": ("decision",),
     "image": ("image_generation",),
 }
-# Without `decision`: older servers do not know the word, and some let a chat model decide
-# (docs/reference/ollama.md, "Capabilities").
+# `decision` is left out: older servers do not know this word, and some of them let a chat model
+# decide (docs/reference/ollama.md, "Capabilities").
 _ALL_ABILITIES = frozenset(
     ability for names in _ABILITIES.values() for ability in names if ability != "decision"
 )
@@ -156,7 +156,7 @@ def _evidence_from_show(name: str, data: Mapping[str, Any]) -> Evidence:
 
 
 def _other_kinds(detail: str, data: Mapping[str, Any]) -> Dict[str, Tuple[Any, str]]:
-    """Infer that a model does not decide, if its abilities are listed, and ranks no documents."""
+    """Infer that a model cannot rank documents and, if its abilities are listed, cannot decide."""
     listed = texts(data.get("capabilities"))
     found: Dict[str, Tuple[Any, str]] = {"rerank": (False, "Ollama cannot rank documents")}
     if listed:

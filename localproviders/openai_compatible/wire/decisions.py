@@ -36,8 +36,8 @@ DECISIONS_METHOD: DecisionMethod = "decisions"
 _TYPES: Mapping[str, str] = {"yes_no": "predicate", "choice": "choice", "score": "score"}
 
 _PRIVATE = (
-    "the /v1/decisions of SGLang has another form than that of OpenAI, but its /v1/systemone has "
-    "the usual one"
+    "the form of SGLang's /v1/decisions differs from OpenAI's, but its /v1/systemone has the usual "
+    "form"
 )
 
 
@@ -49,7 +49,7 @@ def decisions_payload(
     Args:
         model: Name of the model.
         request: The request.
-        questions: Those of its questions that are sent.
+        questions: The questions of the request that are sent.
     """
     asked = [_question(name, question) for name, question in questions.items()]
     return {"model": model, "input": _input(request), "questions": asked}
@@ -118,7 +118,7 @@ def parse_decisions(
 def _in_order(
     names: Sequence[str], records: Sequence[Mapping[str, Any]]
 ) -> List[Mapping[str, Any]]:
-    """Return the records of the questions, by their names where the server sends names.
+    """Return the records in the order of the questions; names are used where the server sends them.
 
     Raises:
         ProtocolError: There is not one record for each question.
@@ -149,7 +149,8 @@ def _probabilities(question: Question, record: Mapping[str, Any]) -> Dict[str, f
 
 
 # The limits of several servers (docs/reference/decisions.md, "Limits"). An unknown server gets at
-# most the number of questions that all accept, and no more options than one of them accepts.
+# most as many questions as all of these servers accept, and at most as many options and levels as
+# one of them accepts.
 _MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS = 64, 255, 10
 _UNKNOWN = RouteLimits(_MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS)
 _OPENAI = RouteLimits(400, 255, 10)
@@ -164,7 +165,7 @@ _PRODUCTS: Mapping[str, Product] = {
 
 
 def read_product(data: Any) -> Optional[str]:
-    """Return the product that owns the models of a list; None if the list does not tell one."""
+    """Return the product that owns the models of a list; None if it names no known product."""
     owners = {record.get("owned_by") for record in mappings(mapping(data).get("data"))}
     return next((owner for owner in owners if owner in _PRODUCTS), None)
 

@@ -1,6 +1,7 @@
 """The fields of llama.cpp that restrict an answer to labels, and the tokens of labels.
 
-docs/reference/decisions.md, "A decision out of a chat model", has what the server does with them.
+docs/reference/decisions.md, "A decision out of a chat model", explains what the server does with
+them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from localproviders._dialect.values import integer, mappings
 from localproviders._http.transport import Payload
 from localproviders.openai_compatible.wire.errors import RULES
 
-# The largest bias that llama.cpp and OpenAI document. It is larger than the difference of any two
+# The largest bias that llama.cpp and OpenAI document. It is larger than any difference between two
 # logits, so no other token has a probability above zero.
 _BIAS = 100
 
@@ -20,8 +21,8 @@ _BIAS = 100
 def labels_payload(labels: Iterable[str], model: str) -> Dict[str, Any]:
     """Return the JSON for ``/tokenize`` that makes llama.cpp return the tokens of labels.
 
-    Each label is on a line of its own, once with a blank before it. A line break and a letter are
-    never one token.
+    Each label is on two lines: alone, and with a blank before it. No token contains both a line
+    break and a letter.
     """
     content = "".join(f"\n{label}\n {label}" for label in labels)
     return Payload(model=model, content=content, with_pieces=True)
@@ -30,11 +31,11 @@ def labels_payload(labels: Iterable[str], model: str) -> Dict[str, Any]:
 def parse_label_tokens(data: Any, labels: Sequence[str]) -> Dict[str, Tuple[int, ...]]:
     """Return the tokens of labels from the response of llama.cpp's ``/tokenize``.
 
-    The tokens of a label are that of the label itself, and that of the label after a blank. A label
-    that is not a single token is not in the result.
+    A label has up to two tokens: the label itself, and the label after a blank. The result has only
+    the labels that are single tokens.
 
     Raises:
-        ProviderError: The response is an error, or has no tokens with their texts, as from vLLM.
+        ProviderError: The response is an error, or its tokens have no texts, as on vLLM.
     """
     tokens = checked(data, RULES).get("tokens")
     pieces = {item.get("piece"): item.get("id") for item in _with_text(tokens)}
@@ -49,12 +50,12 @@ def parse_label_tokens(data: Any, labels: Sequence[str]) -> Dict[str, Tuple[int,
 
 
 def _with_text(tokens: Any) -> List[Mapping[str, Any]]:
-    # The text of a token that is a part of a character is a list of bytes.
+    # If a token is only a part of a character, its piece is a list of bytes and not a text.
     return [item for item in mappings(tokens) if isinstance(item.get("piece"), str)]
 
 
 def bias_fields(tokens: Iterable[int]) -> Dict[str, Any]:
-    """Return the fields that restrict the next token to these tokens, with their own ratios.
+    """Return the fields that restrict the next token to these tokens, and keep their ratios.
 
     The server reports the probabilities after the bias only with ``post_sampling_probs``. Its usual
     samplers would drop unlikely tokens and change the ratios of the others.

@@ -1,6 +1,6 @@
 """The list of models in this dialect.
 
-It says that a model lacks an ability only by naming another purpose of the model.
+The list never says directly that a model lacks an ability. It only names another purpose.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _DETAIL = "GET /v1/models"
 # llama.cpp's names for inputs of a model, and this package's names for the abilities.
 _INPUTS = {"image": "vision", "audio": "audio"}
 
-# Purposes of models that write no text, by the field of the record that names them, and by its
-# word for the purpose: llama.cpp and OpenRouter, Lemonade, Together.
+# Purposes of models that write no text: by the field that names the purpose, and by the word in
+# this field. The fields are those of llama.cpp and OpenRouter, of Lemonade, and of Together.
 _PURPOSES: Mapping[str, Mapping[str, str]] = {
     "output_modalities": {
         "decisions": "decision",
@@ -31,10 +31,11 @@ _PURPOSES: Mapping[str, Mapping[str, str]] = {
     "labels": {"reranking": "rerank", "embeddings": "embeddings", "image": "image_generation"},
     "type": {"rerank": "rerank", "embedding": "embeddings", "image": "image_generation"},
 }
-# The output of a model that writes text, which may have another purpose, too. llama.cpp reports it
-# for every model that is not a decision model, so alone it does not show that a model can chat.
+# The output of a model that writes text. Such a model may also have another purpose. llama.cpp
+# reports this output for every model that is not a decision model, so a model that has only this
+# output may still be unable to chat.
 _TEXT = "text"
-# Abilities that a complete list of outputs would name.
+# Abilities that are missing if a list of outputs does not name them.
 _LISTED_OUTPUTS = ("decision", "image_generation")
 _TEXT_ABILITIES = frozenset(("chat", "completion"))
 # Names of the field with the program that runs a model. The second one is Infinity's.
@@ -57,7 +58,7 @@ def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
 
     llama.cpp adds `meta` and `architecture`, and others add a context window. The `capabilities` in
     llama.cpp's second list, `models`, are not read, because they are ``completion`` for every
-    model, also for a decision model.
+    model, even for a decision model.
     """
     meta = mapping(data.get("meta"))
     inputs = texts(mapping(data.get("architecture")).get("input_modalities"))
@@ -90,7 +91,7 @@ def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
 def _purposes(data: Mapping[str, Any]) -> Tuple[Dict[str, str], Dict[str, str]]:
     """Return the purposes of a model, and the abilities that they exclude.
 
-    Both are by ability, with the server's words.
+    Both are mappings from an ability to the server's words.
     """
     found: Dict[str, str] = {}
     denied: Dict[str, str] = {}

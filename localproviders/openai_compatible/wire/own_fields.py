@@ -35,7 +35,7 @@ _THINKING = rf"\A(?!.*{_NEEDED}).*reasoning[_ ]?content"
 
 
 def _without(key: str, *others: str) -> Callable[[Dict[str, Any]], bool]:
-    """Return the function that removes these keys, and tells whether the first one was set."""
+    """Return a function that removes these keys, and returns whether `key` was set."""
 
     def leave_out(payload: Dict[str, Any]) -> bool:
         for other in others:
@@ -54,7 +54,7 @@ def _without_thinking(payload: Dict[str, Any]) -> bool:
     return any("reasoning_content" in message for message in messages)
 
 
-# The server's chat template reads these fields also where the model does not answer.
+# The server's chat template reads these fields even in requests that the model does not answer.
 _OF_PROMPTS: Tuple[OwnField, ...] = (
     OwnField(
         name="reasoning_content",

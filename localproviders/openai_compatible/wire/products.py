@@ -57,7 +57,7 @@ class Product(NamedTuple):
 
 
 def _in_words(found: Mapping[str, Any]) -> str:
-    """Return keys with their values. Only the key is shown of a list or an object."""
+    """Return keys with their values; of a list or an object, only the key."""
     return ", ".join(
         key if isinstance(value, (list, dict)) else f"{key} {value!r}"
         for key, value in found.items()
@@ -83,7 +83,7 @@ def _has(path: str, **wanted: Any) -> Sign:
 
 
 def _has_one_of(path: str, key: str, *names: str, **wanted: Any) -> Sign:
-    """Return the sign of `_has`, and of an object under `key` that has one of the names."""
+    """Return the sign of `_has` that also needs an object under `key` with one of the names."""
 
     def tells(greeting: Greeting) -> str:
         inner = mapping(greeting.json.get(key))
@@ -151,7 +151,7 @@ def _contains(path: str, text: str) -> Sign:
 
 
 def _sends(path: str, header: str, start: str = "") -> Sign:
-    """Return the sign of a header whose value begins so, whatever the status is."""
+    """Return the sign of a header whose value begins with a text, whatever the status is."""
 
     def tells(greeting: Greeting) -> str:
         value = greeting.headers.get(header)
@@ -161,7 +161,7 @@ def _sends(path: str, header: str, start: str = "") -> Sign:
 
 
 def _redirects(path: str, end: str) -> Sign:
-    """Return the sign of a redirect to a path that ends so."""
+    """Return the sign of a redirect to a path that ends with a text."""
 
     def tells(greeting: Greeting) -> str:
         place = greeting.headers.get("Location", "")
@@ -197,8 +197,8 @@ _LLAMA_CPP = Product(
 )
 
 #: The programs, in the order in which their signs are checked. A program that copies the greeting
-#: of another one comes before that one, and so does a proxy, which passes on what other programs
-#: say about themselves.
+#: of another program comes before that program. So does a proxy, because it passes on the greetings
+#: of other programs.
 PRODUCTS: Tuple[Product, ...] = (
     Product(
         "Docker Model Runner",
@@ -226,7 +226,7 @@ PRODUCTS: Tuple[Product, ...] = (
     ),
     Product(
         "Open WebUI",
-        # Its administrator may change the name, to which it then appends its own.
+        # An administrator may change the name. The program then appends its own name.
         ways=(
             (
                 _has("/api/config", status=True, name=str, features=dict),
@@ -358,7 +358,7 @@ PRODUCTS: Tuple[Product, ...] = (
 
 
 def owners(greeting: Greeting) -> str:
-    """Return the owners in a list of models in words, which may be those of an unknown program."""
+    """Return in words the owners in a list of models, which may name an unknown program."""
     found = dict.fromkeys(nonempty_text(entry.get("owned_by")) for entry in entries_of(greeting))
     named = [repr(owner) for owner in found if owner]
     return f"owned_by {', '.join(named)}" if named else ""

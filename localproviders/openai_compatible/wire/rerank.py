@@ -27,19 +27,19 @@ from localproviders.errors import (
 from localproviders.types.rankings import RankedDocument
 from localproviders.types.responses import Usage
 
-#: Names of the field with the documents: that of most servers, and that of TEI.
+#: Names of the field with the documents: on most servers, and on TEI.
 DOCUMENTS, TEXTS = "documents", "texts"
 
-# Names of the field with a score, in the shape of Cohere and in that of TEI.
+# Names of the field with a score: in Cohere's shape, and in TEI's shape.
 _SCORES = ("relevance_score", "score")
 
 # LM Studio sends this with status 200 for a path that it does not know.
 _NO_ROUTE: Tuple[Rule, ...] = (rule(r"Unexpected endpoint or method", UnsupportedError),)
 
-# Statuses with which a server says that its model, or the way in which it was started, is not meant
-# for this: llama.cpp (501) and TEI (424).
+# Status codes of servers that cannot rank, because of their model or of their start options: 501
+# (llama.cpp) and 424 (TEI).
 _WRONG_MODEL_STATUSES = (501, 424)
-# SGLang: the server was started for text.
+# SGLang's error names this option if the server was started for text.
 _WRONG_START = r"--is-embedding"
 
 _HINT = "check that the model is a reranking model"
@@ -118,7 +118,7 @@ def parse_scores(
 
 
 def _checked(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:
-    """Return the object of a response; a bare list becomes the `results` of one.
+    """Return the object of a response; a bare list becomes the `results` of a new object.
 
     Raises:
         ProviderError: The response is an error, or neither an object nor a list.
@@ -132,7 +132,7 @@ def _checked(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:
 
 
 def _check_number(found: int, request: RerankRequest) -> None:
-    """Check the number of scores. With `top_n`, the server may send that many, or all.
+    """Check the number of scores. With `top_n`, the server may send `top_n` scores, or all of them.
 
     Raises:
         ProtocolError: There are too many or too few scores.
@@ -177,7 +177,7 @@ def _refuse(what: str) -> NoReturn:
 
 
 def _shown(value: Any) -> str:
-    """Return a number or null as it is, and of other values only the type: they may quote text."""
+    """Return a number or null as it is; of other values, which may quote text, only the type."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return repr(value) if isinstance(value, (int, float)) else _KINDS[type(value)]
@@ -197,7 +197,7 @@ def _usage(body: Mapping[str, Any]) -> Usage:
 
 def is_missing(error: ProviderError) -> bool:
     """Return whether an error means that the server has no such path."""
-    # An error about a missing model has status 404, too, and another class.
+    # An error about a missing model also has status 404, but another class.
     return error.status in _MISSING_STATUSES and type(error) in (
         RequestRejectedError,
         UnsupportedError,

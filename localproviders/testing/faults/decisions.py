@@ -43,7 +43,7 @@ def _change_numbers(change: Callable[[float], Any]) -> Steps:
 
 
 def _with_numbers(answer: Dict[str, Any], change: Callable[[float], Any]) -> Dict[str, Any]:
-    """Return an answer with changed probabilities of its options, if it has any."""
+    """Return an answer with changed probabilities of its options, if it has options."""
     rows = answer.get("probabilities")
     if rows is None:
         return answer
@@ -60,7 +60,7 @@ def _halved(answer: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _change_options(change: Callable[[Any], Any]) -> Steps:
-    """Change the list of names and probabilities in each answer that has one."""
+    """Change the list of options and probabilities in each answer that has such a list."""
 
     def change_answer(answer: Dict[str, Any]) -> Dict[str, Any]:
         rows = answer.get("probabilities")

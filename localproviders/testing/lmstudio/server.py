@@ -113,7 +113,7 @@ class FakeLMStudio(Downloads, StatefulChat):
         return self.json({"error": f"Unexpected endpoint or method. {where}"})
 
     # The texts of these three are inferred: LM Studio documents no errors of its routes for
-    # decisions, so they have the form of those of its other routes.
+    # decisions, so the texts have the form of the errors of its other routes.
 
     def decision_refusal(self, exchange: Exchange, error: BadRequestError) -> RefusedError:
         """Return the refusal of a decision request with a wrong field."""

@@ -196,8 +196,8 @@ def test_elsewhere_a_missing_label_has_the_highest_possible_probability(kind: st
     assert found["team"].mass == pytest.approx(0.8)
     assert found["team"].probabilities["technical"] == pytest.approx(0.001 / 0.802)
     (warning,) = found.warnings
-    assert "listed 1 of the 3 possible answers to question 1: each of the others" in warning
-    assert "together 0.0025" in warning
+    assert "listed only 1 of the 3 possible answers to question 1. The probabilities" in warning
+    assert "with a sum of 0.0025" in warning
 
 
 def test_a_refused_bias_leaves_the_bound() -> None:
@@ -205,7 +205,7 @@ def test_a_refused_bias_leaves_the_bound() -> None:
         found = served.decide({"team": _TEAM})
 
     assert found["team"].probabilities["technical"] == pytest.approx(0.001 / 0.802)
-    assert "highest probability" in found.warnings[0]
+    assert "upper limits" in found.warnings[0]
 
 
 def test_tokens_of_another_model_are_forgotten() -> None:
@@ -216,7 +216,7 @@ def test_tokens_of_another_model_are_forgotten() -> None:
         found = served.decide({"team": _TEAM})
         again = served.decide({"team": _TEAM})
 
-    assert "highest probability" in found.warnings[0]
+    assert "upper limits" in found.warnings[0]
     assert again.warnings == ()
     assert served.paths.count("/tokenize") == 2
 
@@ -375,7 +375,7 @@ def test_letters_that_are_no_tokens_of_the_model_have_a_bound() -> None:
 
     assert len(served.bodies) == 1
     assert found["team"].choice == "billing"
-    assert "highest probability" in found.warnings[0]
+    assert "upper limits" in found.warnings[0]
 
 
 def test_a_cancelled_call_sends_nothing() -> None:

@@ -182,7 +182,7 @@ def test_a_conversation_stays_on_its_server_while_it_has_room() -> None:
         assert local.chat(follow).provider == "b"
         assert local.chat("a new subject").provider == "a"
         with local.stream(follow):
-            assert local.chat(follow).provider == "a"  # b has no room
+            assert local.chat(follow).provider == "a"  # b has no free slot
 
 
 def _request(texts: List[str]) -> CompletionRequest:

@@ -1,4 +1,4 @@
-"""Which model answered: the digest in answers, and `expect_digest` before a prompt is sent."""
+"""The model that answered: the digest in answers, and `expect_digest` before a prompt is sent."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def asked(server: ScriptedServer) -> List[str]:
 
 
 def replace_models(server: FakeOllama) -> None:
-    """Give every model another digest, as a pull by another program does."""
+    """Change the digest of every model, as a pull by another program does."""
     server.models[:] = [model.replace(digest=NEW) for model in server.models]
 
 
