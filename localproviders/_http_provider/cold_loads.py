@@ -65,7 +65,7 @@ class KeepAlive(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What is known about a model.
+    """The known facts about a model in memory.
 
     Attributes:
         is_loaded: Whether it is in memory; None if that is not known.
@@ -86,7 +86,7 @@ _COLD = _State(False, math.inf, _USUAL_S)
 
 
 class ColdLoads:
-    """What one provider knows about the models in the memory of its server.
+    """The facts of one provider about the models in the memory of its server.
 
     A model counts as loaded after an answer, for as long as its keep-alive. Only when a later
     request comes after this time, the server is asked for the models in its memory. So a call to

@@ -117,10 +117,10 @@ def free_bytes(root: Path = Path("/")) -> Optional[int]:
     available = _entries(root / "proc/meminfo").get("MemAvailable")
     if available is None:
         return None
-    return min([available * 1024, *_rooms(root)])
+    return min([available * 1024, *_left_by_groups(root)])
 
 
-def _rooms(root: Path) -> Iterator[int]:
+def _left_by_groups(root: Path) -> Iterator[int]:
     """Yield how many bytes each control group of this process may still use, if it has a limit."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         keys, _, path = line.partition(":")[2].partition(":")
@@ -131,12 +131,12 @@ def _rooms(root: Path) -> Iterator[int]:
             # In a container, the path may be that of the host. Then only the top folder exists.
             group = PurePosixPath(path.lstrip("/"))
             for folder in (top / group, *(top / parent for parent in group.parents)):
-                room = _room(folder, tree)
-                if room is not None:
-                    yield room
+                left = _left_by_group(folder, tree)
+                if left is not None:
+                    yield left
 
 
-def _room(folder: Path, tree: _Hierarchy) -> Optional[int]:
+def _left_by_group(folder: Path, tree: _Hierarchy) -> Optional[int]:
     limit, used = _read(folder / tree.limit).strip(), _read(folder / tree.used).strip()
     if not limit.isdigit() or not used.isdigit():  # without a limit, the text is "max"
         return None

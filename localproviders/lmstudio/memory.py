@@ -86,7 +86,7 @@ class Memory:
         runner: Runner of the calls.
         catalog: Catalog of the server's models.
         windows: The provider's cached context windows, cleared when a model is loaded or unloaded.
-        cold_loads: What the provider knows about the models in memory.
+        cold_loads: The provider's facts about the models in memory.
     """
 
     def __init__(

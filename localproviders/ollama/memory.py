@@ -106,7 +106,7 @@ class Memory:
     Args:
         runner: Runner of the calls.
         windows: The provider's cached context windows, cleared when a model is loaded or unloaded.
-        cold_loads: What the provider knows about the models in memory.
+        cold_loads: The provider's facts about the models in memory.
         check_locality: Function that raises if prompts must not be sent to a model.
     """
 

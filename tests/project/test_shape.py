@@ -66,7 +66,7 @@ _TESTING = _ROOT / "testing"
 #: its digest; the provider would be too long. `_http/request_ids.py` is a table of headers.
 #: `local/balance.py` chooses the least busy server.
 #: `_http_provider/cold_loads.py` knows which models are loaded, and `_http_provider/free_memory.py`
-#: compares the memory of this machine with a model; the provider has no room left.
+#: compares the memory of this machine with a model; the provider is too long for both.
 MOST_MODULES = 181
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {

@@ -260,7 +260,7 @@ def test_a_limit_of_version_1_counts(tmp_path: Path) -> None:
 
 
 class _AlarmError(OSError):
-    """What a signal handler raises."""
+    """The exception of a signal handler."""
 
 
 def test_an_exception_of_the_caller_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
