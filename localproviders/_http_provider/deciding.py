@@ -36,6 +36,7 @@ from localproviders.errors import (
     ServerBusyError,
     ServerError,
     UnsupportedError,
+    WrongModelError,
 )
 from localproviders.telemetry import take_verb
 from localproviders.types.decisions import Decisions
@@ -57,6 +58,13 @@ _OTHER_WAY = (
     "model_capabilities()"
 )
 _FEWER = "leave some out, or group them in several questions"
+
+# Hints that replace those for chats, which name arguments that `decide` does not have.
+_HINTS: Mapping[type, str] = {
+    ContextOverflowError: "shorten the state or the questions, or load the model with a larger "
+    "context window",
+    WrongModelError: "check the name of the model, and which model the server has loaded",
+}
 
 # The requests of decisions have no fields of chats, but the check of the served model reads some.
 _NO_CHAT = CompletionRequest(prompt="-")
@@ -159,7 +167,7 @@ class Deciding:
             UnsupportedError: It does not.
         """
         for field, hint in self._dialect.unsupported.items():
-            if getattr(request, field):
+            if getattr(request, field) is not None:
                 raise UnsupportedError(f"{name} does not support {field}", hint=hint, provider=name)
         known = [route.method for route in self._dialect.routes]
         if request.method not in (None, "logprobs", *known):
@@ -169,7 +177,11 @@ class Deciding:
         self, provider: DecidingHTTPProvider, request: DecisionRequest, model: str, call: Call
     ) -> Decisions:
         digest = provider._check_before(model, request.expect_digest, call)
-        found = self._decided(provider, request, model, call)
+        try:
+            found = self._decided(provider, request, model, call)
+        except (ContextOverflowError, WrongModelError) as error:
+            error.hint = _HINTS.get(type(error), error.hint)
+            raise
         _check_masses(found, request.min_mass)
         return Decisions(
             model=found.model or model,
@@ -225,16 +237,9 @@ class Deciding:
         Raises:
             UnsupportedError: The server does not have the route, or the request exceeds a limit.
         """
-        limits = self._limits(provider, route, request, call)
-        rows = (("options", Choice, limits.options), ("levels", Score, limits.levels))
-        for number, question in enumerate(request.questions.values(), 1):
-            for what, kind, most in rows:
-                if isinstance(question, kind) and most and len(question.answers) > most:
-                    found = f"question {number} has {len(question.answers)} {what}"
-                    raise _exceeds(provider.name, f"{found}, but at most {most} are accepted")
-        if limits.images is not None and len(request.images) > limits.images:
-            found = f"there are {len(request.images)} images"
-            raise _exceeds(provider.name, f"{found}, but at most {limits.images} are accepted")
+        excess = _excess(request, self._limits(provider, route, request, call))
+        if excess is not None:
+            raise UnsupportedError(f"{excess} accepted by {provider.name}", hint=_FEWER)
 
     def _limits(
         self,
@@ -250,8 +255,11 @@ class Deciding:
         """
         limits = route.limits
         # The same path can belong to another route, which only the product tells.
-        may_be_other = any(route.method in each.lacks for each in self._dialect.products.values())
-        if may_be_other or request.images or len(request.questions) > (limits.questions or 0):
+        may_matter = any(
+            route.method in each.lacks or _excess(request, each.limits) is not None
+            for each in self._dialect.products.values()
+        )
+        if may_matter or len(request.questions) > (limits.questions or 0):
             product = self._ask_product(provider, call)
             if product is not None and route.method in product.lacks:
                 raise UnsupportedError(
@@ -359,8 +367,17 @@ def _no_route(
     )
 
 
-def _exceeds(name: str, what: str) -> UnsupportedError:
-    return UnsupportedError(f"{what} by {name}", hint=_FEWER)
+def _excess(request: DecisionRequest, limits: RouteLimits) -> Optional[str]:
+    """Return which limit a request exceeds, except that of the questions; None if there is none."""
+    rows = (("options", Choice, limits.options), ("levels", Score, limits.levels))
+    for number, question in enumerate(request.questions.values(), 1):
+        for what, kind, most in rows:
+            if isinstance(question, kind) and most and len(question.answers) > most:
+                return f"question {number} has {len(question.answers)} {what}, but at most {most} are"
+    if limits.images is not None and len(request.images) > limits.images:
+        accepted = f"at most {limits.images} are" if limits.images else "none is"
+        return f"the number of images is {len(request.images)}, but {accepted}"
+    return None
 
 
 def _explained(error: ProviderError) -> ProviderError:
@@ -372,10 +389,7 @@ def _explained(error: ProviderError) -> ProviderError:
     made = error
     if error.status == _TOO_LARGE and type(error) is RequestRejectedError:
         made = ContextOverflowError(
-            error.message,
-            hint="shorten the state",
-            status=error.status,
-            server_message=error.server_message,
+            error.message, status=error.status, server_message=error.server_message
         )
     elif error.status == _NOT_IMPLEMENTED and type(error) is ServerError and error.server_message:
         made = CapabilityError(

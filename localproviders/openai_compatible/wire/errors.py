@@ -42,7 +42,8 @@ RULES: Tuple[Rule, ...] = (
         r"|token count is \d+ but model only supports|larger than the model input length limit"
         r"|configured context size is \d|exceeds maximum allowed token size|tokens_limit_reached"
         r"|tokens to keep from the initial prompt|keep the first \d+ tokens"  # LM Studio
-        r"|must be less than max_seq_len|is greater than max_seq_len|text cannot exceed \d+ tokens",
+        r"|must be less than max_seq_len|is greater than max_seq_len|text cannot exceed \d+ tokens"
+        r"|input is never truncated|text and schema must not exceed",  # Ollama's decision models
         ContextOverflowError,
         "shorten the prompt, or start the server with a larger context",
     ),

@@ -43,6 +43,7 @@ from tests.support.decisions import (
 
 _PNG = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
 _ASK = {"angry": "Is the customer angry?"}
+_SHORTER = "shorten the state or the questions, or load the model with a larger context window"
 _ANSWERED = [name for name in recorded() if recording(name).status == 200]
 
 
@@ -184,6 +185,8 @@ def test_a_documented_error_has_its_class(case: Dict[str, Any]) -> None:
     assert ("logprobs" in str(error.hint)) == bool(case.get("other_way") or case.get("missing")), (
         error.hint
     )
+    if case["error"] == "ContextOverflowError":
+        assert error.hint == _SHORTER
     if "prompt_tokens" in case:
         assert isinstance(error, ContextOverflowError)
         numbers = (error.prompt_tokens, error.context_length)
@@ -269,6 +272,8 @@ _TOO_MANY: List[Tuple[str, str, Dict[str, Any], str]] = [
     ("ollama", "", {"a": "q", "b": Score("q", [str(n) for n in range(27)])}, "question 2 has 27"),
     ("openai-compatible", "me", {"a": Score("q", [str(n) for n in range(11)])}, "11 levels"),
     ("openai-compatible", "me", {"a": [str(n) for n in range(256)]}, "256 options"),
+    ("openai-compatible", "vllm", {"a": [str(n) for n in range(27)]}, "27 options"),
+    ("openai-compatible", "library", {"a": [str(n) for n in range(27)]}, "27 options"),
 ]
 
 
@@ -282,7 +287,7 @@ def test_more_than_the_server_takes_is_refused_before_sending(
     assert script.asked == []
 
 
-@pytest.mark.parametrize(("owner", "count"), [("vllm", 1), ("sglang", 1), ("llamacpp", 9)])
+@pytest.mark.parametrize(("owner", "count"), [("vllm", 1), ("sglang", 1), ("llamacpp", 9), ("library", 1)])
 def test_images_are_refused_where_the_server_takes_none_or_fewer(owner: str, count: int) -> None:
     with _serving("openai-compatible", even_answers, model="m", owner=owner) as (provider, script):
         with pytest.raises(UnsupportedError, match="image"):
@@ -293,8 +298,9 @@ def test_images_are_refused_where_the_server_takes_none_or_fewer(owner: str, cou
 @pytest.mark.parametrize("kind", ["lmstudio", "openai-compatible"])
 def test_keep_alive_is_refused_where_it_cannot_be_sent(kind: str) -> None:
     with _serving(kind, even_answers, model="m") as (provider, script):
-        with pytest.raises(UnsupportedError, match="keep_alive"):
-            provider.decide(STATE, _ASK, keep_alive="10m")
+        for keep_alive in ("10m", 0):
+            with pytest.raises(UnsupportedError, match="keep_alive"):
+                provider.decide(STATE, _ASK, keep_alive=keep_alive)
     assert script.asked == []
 
 
@@ -364,6 +370,15 @@ def test_another_model_is_an_error_on_ollama_and_a_warning_elsewhere() -> None:
             provider.decide(STATE, _ASK)
     with _serving("openai-compatible", answer, model="nimble") as (provider, _):
         assert "other" in provider.decide(STATE, _ASK).warnings[0]
+
+
+@pytest.mark.parametrize("kind", ["ollama", "lmstudio"])
+def test_the_hint_about_another_model_names_no_argument_that_decide_lacks(kind: str) -> None:
+    answer = {"model": "other", "answers": {"angry": {"type": "noul", "noul": 0.5}}}
+    with _serving(kind, http_answer(answer), model="nimble") as (provider, _):
+        with pytest.raises(WrongModelError) as caught:
+            provider.decide(STATE, _ASK)
+    assert "allow_other_model" not in str(caught.value.hint)
 
 
 def test_the_result_has_its_facts() -> None:
