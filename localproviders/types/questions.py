@@ -194,7 +194,7 @@ def _text(what: str, value: Any) -> str:
         raise ValueError(f"{what} is {type(value).__name__}, and must be text")
     if not value.strip():
         raise ValueError(f"{what} is empty")
-    return value
+    return str.__str__(value)  # the text itself also of a subclass, such as an enum's
 
 
 def _description(what: str, value: Any) -> Optional[str]:
