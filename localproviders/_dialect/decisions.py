@@ -344,6 +344,10 @@ def _collect(value: Any, found: List[str]) -> None:
     """Add the texts in a JSON value to a list."""
     if isinstance(value, str):
         found.append(value)
-    elif isinstance(value, (dict, list)):
-        for item in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, dict):
+        # Other keys are names of a format, such as "messages", and a server's error needs them.
+        found.extend(key for key in value if not (key.isascii() and key.isidentifier()))
+        _collect([*value.values()], found)
+    elif isinstance(value, list):
+        for item in value:
             _collect(item, found)

@@ -13,6 +13,7 @@ from localproviders import (
     CallEvent,
     CapabilityError,
     Choice,
+    ConfigurationError,
     ContextOverflowError,
     Image,
     LocalityError,
@@ -431,15 +432,28 @@ def test_an_address_outside_the_locality_is_refused_in_the_call_of_decide_many(m
 
 
 def test_no_error_quotes_the_state_or_the_questions() -> None:
-    said = f"cannot decide: {STATE} Is the customer angry? shipping"
+    said = f"cannot decide: {STATE} Is the customer angry? shipping 'Ada Lovelace'"
     answer = http_answer({"error": said}, status="400 Bad Request")
     with _serving("ollama", answer, model="nimble") as (provider, _):
         with pytest.raises(ProviderError) as caught:
             provider.decide(
-                {"mail": [STATE]},
+                {"mail": [STATE, {"Ada Lovelace": 1}]},
                 {"a": YesNo("Is the customer angry?"), "b": Choice("x", ["shipping", "y"])},
             )
 
     error = caught.value
-    for text in (STATE, "Is the customer angry?", "shipping"):
+    for text in (STATE, "Is the customer angry?", "shipping", "Ada"):
         assert text not in f"{error} {error.server_message}"
+
+
+@pytest.mark.parametrize("kind", PROVIDERS)
+def test_no_error_of_a_text_that_cannot_be_sent_shows_a_name(kind: str) -> None:
+    with _serving(kind, even_answers, model="nimble") as (provider, _):
+        for state, questions in [
+            ({"Ada": "\ud800"}, _ASK),
+            ({"Ada": [{"\ud800": 1}]}, _ASK),
+            (STATE, {"Ada": Choice("q", ["\ud800", "b"])}),
+        ]:
+            with pytest.raises(ConfigurationError, match="^(state|questions) has half") as caught:
+                provider.decide(state, questions)
+            assert "Ada" not in str(caught.value)
