@@ -479,10 +479,7 @@ def plain(value: Any, depth: int = 0) -> Any:
         return plain(value.value)
     value, depth = _fields_of(value), depth + 1
     if isinstance(value, Mapping):
-        made = {str(plain(key, depth)): plain(item, depth) for key, item in value.items()}
-        if len(made) < len(value):
-            raise ValueError("two keys of a mapping become the same text, so a value would be lost")
-        return made
+        return _plain_mapping(value, depth)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode("ascii")
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
@@ -506,6 +503,13 @@ _TEXTS = {
         for what in ("Address", "Network", "Interface")
     ),
 }
+
+
+def _plain_mapping(value: Mapping[Any, Any], depth: int) -> Dict[str, Any]:
+    made = {str(plain(key, depth)): plain(item, depth) for key, item in value.items()}
+    if len(made) < len(value):
+        raise ValueError("two keys of a mapping become the same text, so a value would be lost")
+    return made
 
 
 def _plain_text(value: Any) -> Any:

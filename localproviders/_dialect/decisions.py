@@ -9,7 +9,7 @@ from localproviders._decision_verbs import DecisionRequest
 from localproviders._dialect.common import unexpected
 from localproviders._dialect.values import count, index_of, mapping, mappings, nonempty_text, number
 from localproviders._record import FrozenDict
-from localproviders.errors import ProtocolError
+from localproviders.errors import CapabilityError, ProtocolError
 from localproviders.types.decisions import Decision
 from localproviders.types.questions import (
     NO,
@@ -20,7 +20,7 @@ from localproviders.types.questions import (
     Question,
     YesNo,
 )
-from localproviders.types.responses import ServerTimings, Usage
+from localproviders.types.responses import ServerTimings, TokenLogprob, Usage
 
 # The sum of probabilities may differ from 1 by this much, and by the second number for each answer,
 # because some servers round to two decimals.
@@ -297,6 +297,37 @@ def mass_of(record: Mapping[str, Any], *names: str) -> Optional[float]:
     """Return the share of the possible answers in the free distribution; None if it is unknown."""
     found = next((_finite(record[name]) for name in names if name in record), None)
     return None if found is None else min(max(found, 0.0), 1.0)
+
+
+_SMALL_MASS = (
+    "the model did not mean to give one of these answers: ask in other words, or use a decision "
+    "model, or a model that follows instructions better"
+)
+
+
+def small_mass(
+    number: int, mass: float, min_mass: float, likeliest: Sequence[TokenLogprob] = ()
+) -> CapabilityError:
+    """Return the error for a question whose possible answers have too small a share.
+
+    Args:
+        number: Number of the question; the first is 1.
+        mass: The share.
+        min_mass: The least share that the caller accepts.
+        likeliest: The tokens that the model prefers, if they are known.
+    """
+    hint = _SMALL_MASS
+    if mass:  # without any share, no threshold helps
+        hint += "; or pass a smaller min_mass"
+    if likeliest:
+        hint += ". `likeliest` has the tokens that the model prefers"
+    return CapabilityError(
+        f"the possible answers to question {number} have a share of {mass:.3g} in what the model "
+        f"would write, and min_mass is {min_mass:g}",
+        hint=hint,
+        mass=mass,
+        likeliest=likeliest,
+    )
 
 
 def usage_of(data: Mapping[str, Any]) -> Usage:

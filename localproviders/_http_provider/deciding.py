@@ -15,6 +15,7 @@ from localproviders._dialect.decisions import (
     DecisionRoute,
     Product,
     RouteLimits,
+    small_mass,
     split,
     texts_of,
 )
@@ -204,8 +205,8 @@ class Deciding:
         """Decide by the first route that the server has, or else by log-probabilities."""
         for route in self._routes(request):
             try:
-                self._check_limits(provider, route, request, call)
-                return self._by_route(provider, route, request, model, call)
+                limits = self._checked_limits(provider, route, request, call)
+                return self._by_route(provider, route, limits, request, model, call)
             except ProviderError as error:
                 if not _means_no_route(error):
                     raise
@@ -225,21 +226,23 @@ class Deciding:
 
     # --- the limits of a server ---------------------------------------------------------------
 
-    def _check_limits(
+    def _checked_limits(
         self,
         provider: DecidingHTTPProvider,
         route: DecisionRoute,
         request: DecisionRequest,
         call: Call,
-    ) -> None:
-        """Check a request against the limits of a route.
+    ) -> RouteLimits:
+        """Return the limits of a route, after checking a request against them.
 
         Raises:
             UnsupportedError: The server does not have the route, or the request exceeds a limit.
         """
-        excess = _excess(request, self._limits(provider, route, request, call))
+        limits = self._limits(provider, route, request, call)
+        excess = _excess(request, limits)
         if excess is not None:
             raise UnsupportedError(f"{excess} accepted by {provider.name}", hint=_FEWER)
+        return limits
 
     def _limits(
         self,
@@ -291,15 +294,15 @@ class Deciding:
         self,
         provider: DecidingHTTPProvider,
         route: DecisionRoute,
+        limits: RouteLimits,
         request: DecisionRequest,
         model: str,
         call: Call,
     ) -> Decided:
         """Send the questions in as few requests as the route accepts, and join the answers."""
-        most = self._limits(provider, route, request, call).questions
         parts = [
             self._ask(provider, route, request, questions, model, call)
-            for questions in split(request.questions, most)
+            for questions in split(request.questions, limits.questions)
         ]
         return parts[0] if len(parts) == 1 else _joined(parts)
 
@@ -373,7 +376,8 @@ def _excess(request: DecisionRequest, limits: RouteLimits) -> Optional[str]:
     for number, question in enumerate(request.questions.values(), 1):
         for what, kind, most in rows:
             if isinstance(question, kind) and most and len(question.answers) > most:
-                return f"question {number} has {len(question.answers)} {what}, but at most {most} are"
+                found = f"question {number} has {len(question.answers)} {what}"
+                return f"{found}, but at most {most} are"
     if limits.images is not None and len(request.images) > limits.images:
         accepted = f"at most {limits.images} are" if limits.images else "none is"
         return f"the number of images is {len(request.images)}, but {accepted}"
@@ -413,13 +417,7 @@ def _check_masses(found: Decided, min_mass: float) -> None:
     """
     for number, decision in enumerate(found.answers.values(), 1):
         if decision.mass is not None and decision.mass < min_mass:
-            raise CapabilityError(
-                f"the possible answers to question {number} have a share of {decision.mass:.3g} "
-                f"in what the model would write, and min_mass is {min_mass:g}",
-                hint="the model did not mean to answer: ask in other words, use another model, or "
-                "accept the answer with a lower min_mass",
-                mass=decision.mass,
-            )
+            raise small_mass(number, decision.mass, min_mass)
 
 
 def _joined(parts: Sequence[Decided]) -> Decided:

@@ -70,7 +70,8 @@ RULES: Tuple[Rule, ...] = (
         "simplify the schema of the answer or of the tools, or leave it out",
     ),
     rule(
-        r"not_supported_error|does not support|not support embeddings|--embeddings",
+        r"not_supported_error|does not support|not support embeddings|--embeddings"
+        r"|(image|audio|video) input is not supported",  # llama.cpp, with status 500
         CapabilityError,
         "choose a model with this ability, or start the server with the option for it",
     ),

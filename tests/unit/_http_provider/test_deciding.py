@@ -288,7 +288,9 @@ def test_more_than_the_server_takes_is_refused_before_sending(
     assert script.asked == []
 
 
-@pytest.mark.parametrize(("owner", "count"), [("vllm", 1), ("sglang", 1), ("llamacpp", 9), ("library", 1)])
+@pytest.mark.parametrize(
+    ("owner", "count"), [("vllm", 1), ("sglang", 1), ("llamacpp", 9), ("library", 1)]
+)
 def test_images_are_refused_where_the_server_takes_none_or_fewer(owner: str, count: int) -> None:
     with _serving("openai-compatible", even_answers, model="m", owner=owner) as (provider, script):
         with pytest.raises(UnsupportedError, match="image"):
@@ -454,6 +456,6 @@ def test_no_error_of_a_text_that_cannot_be_sent_shows_a_name(kind: str) -> None:
             ({"Ada": [{"\ud800": 1}]}, _ASK),
             (STATE, {"Ada": Choice("q", ["\ud800", "b"])}),
         ]:
-            with pytest.raises(ConfigurationError, match="^(state|questions) has half") as caught:
+            with pytest.raises(ConfigurationError, match=r"^(state|questions) has half") as caught:
                 provider.decide(state, questions)
             assert "Ada" not in str(caught.value)
