@@ -300,7 +300,8 @@ def words_for_attribute(value: object, name: str) -> str:
         return f"write .value[{name!r}]"
     if value_of_it is not None and _has(value_of_it, name):
         return f"write .value.{name}"
-    if name in _fields(value).get("answers", ()):
+    answers = _fields(value).get("answers")
+    if isinstance(answers, Mapping) and name in answers:
         return f"write [{name!r}]"
     advice = _advice(value, name)
     if advice:

@@ -306,7 +306,7 @@ _SMALL_MASS = (
 
 
 def small_mass(
-    number: int, mass: float, min_mass: float, likeliest: Sequence[TokenLogprob] = ()
+    number: int, mass: float, min_mass: float, likeliest: Tuple[TokenLogprob, ...] = ()
 ) -> CapabilityError:
     """Return the error for a question whose possible answers have too small a share.
 
