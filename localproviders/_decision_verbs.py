@@ -349,9 +349,8 @@ def _decide_each(
 
 def _fault_of(sealed: CellType, error: Exception) -> Optional[ProviderError]:
     """Return the error of a state; None if the reason is not this state."""
-    if not isinstance(error, ValueError):
-        is_of_state = isinstance(error, ProviderError) and _is_of_state(error)
-        return cast("ProviderError", error) if is_of_state else None
+    if isinstance(error, ProviderError) and not isinstance(error, ValueError):
+        return error if _is_of_state(error) else None
     # The state cannot be sent, or a setting is wrong.
     try:
         encode(Payload(state=as_state(sealed.cell_contents)))
