@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from localproviders._decision_verbs import DecisionRequest
 from localproviders._dialect.common import unexpected
@@ -238,7 +249,10 @@ def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float
             another one.
     """
     levels = question.answers
-    _check_legend(levels, record.get("legend"))
+    legend = record.get("legend")
+    _check_order(levels, enumerate(legend) if isinstance(legend, list) else mapping(legend).items())
+    rows = mappings(record.get("probabilities"))  # of /v1/decisions; otherwise there are none
+    _check_order(levels, ((row.get("value"), row.get("label")) for row in rows))
     by_index = {index_of(key): value for key, value in pairs(record.get("probabilities")).items()}
     by_level = {levels[i]: v for i, v in by_index.items() if i is not None and 0 <= i < len(levels)}
     if len(by_level) < len(by_index):
@@ -252,7 +266,7 @@ def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float
     return found
 
 
-def _check_legend(levels: Sequence[str], legend: Any) -> None:
+def _check_order(levels: Sequence[str], texts: Iterable[Tuple[Any, Any]]) -> None:
     """Check that the texts of the levels are in the order of the question.
 
     A text that is not a level of the question says nothing about the order: a server may shorten
@@ -261,7 +275,6 @@ def _check_legend(levels: Sequence[str], legend: Any) -> None:
     Raises:
         ProtocolError: They are in another order.
     """
-    texts = enumerate(legend) if isinstance(legend, list) else mapping(legend).items()
     for key, text in texts:
         index = index_of(key)
         is_moved = isinstance(text, str) and text in levels and index != levels.index(text)
