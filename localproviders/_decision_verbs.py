@@ -317,6 +317,11 @@ def _check_states(sealed: CellType) -> None:
         ValueError: It is one text or one mapping, or cannot be iterated.
     """
     kind = type(sealed.cell_contents[0])
+    if hasattr(kind, "columns"):  # iterating over a table gives the names of its columns
+        raise ValueError(
+            f"states is {kind.__name__}, and must be several states: pass one column, such as "
+            'frame["text"], or the rows as frame.to_dict("records")'
+        )
     if issubclass(kind, (str, bytes, Mapping)) or not issubclass(kind, Iterable):
         what = "one text" if issubclass(kind, str) else kind.__name__
         raise ValueError(

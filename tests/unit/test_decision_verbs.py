@@ -64,6 +64,15 @@ def test_a_provider_without_decisions_says_so() -> None:
         next(_Silent().decide_many(["state"], _ASK))
 
 
+class _Frame:
+    """A table as of pandas: its items are the names of its columns."""
+
+    columns = ("text",)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
 _WRONG: List[Any] = [
     ("state is list.*decide_many", lambda p: p.decide(["a"], _ASK)),
     ("state is list.*messages", lambda p: p.decide(["a"], _ASK)),
@@ -76,6 +85,8 @@ _WRONG: List[Any] = [
     ("states is one text", lambda p: p.decide_many("a", _ASK)),
     (r"states is dict.*decide\(\)", lambda p: p.decide_many({"a": 1}, _ASK)),
     ("states is int", lambda p: p.decide_many(5, _ASK)),
+    ("states is _Frame.*one column", lambda p: p.decide_many(_Frame(), _ASK)),
+    ("write min_mass=0.5", lambda p: p.decide("a", _ASK, min_mass="0.5")),
     ("there is no question", lambda p: p.decide_many(["a"], {})),
     ("method is 'x'", lambda p: p.decide_many(["a"], _ASK, method="x")),
 ]

@@ -74,6 +74,7 @@ _REFUSED: Dict[str, Callable[[], Any]] = {
     'pass {"messages"': lambda: as_state(["a"]),  # type: ignore[arg-type]
     "did you mean 'logprobs'": lambda: check_method("logprob"),
     "min_mass is 2": lambda: check_mass(2),
+    "min_mass is True": lambda: check_mass(True),
     "kind is 'choise', and must be .* did you mean 'choice'": lambda: Question.from_dict(
         {"kind": "choise", "question": "q"}
     ),
@@ -129,3 +130,8 @@ def test_keys_that_become_the_same_text_are_refused(state: Dict[Any, Any]) -> No
     """Otherwise, a part of the state would be lost."""
     with pytest.raises(ValueError, match="two keys"):
         as_state(state)
+
+
+def test_a_number_of_numpy_is_a_threshold() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert check_mass(numpy.float32(0.5)) == 0.5
