@@ -350,10 +350,13 @@ def _facts(done: Decisions) -> Mapping[str, Any]:
 
 def _means_no_route(error: ProviderError) -> bool:
     """Return whether an error means that the server does not have the route."""
-    if type(error) is UnsupportedError:
-        # LM Studio sends status 200 for an unknown path. Our own checks have no text of a server.
-        return error.status in _NOT_FOUND_STATUSES or bool(error.server_message)
-    return type(error) is RequestRejectedError and error.status in _NOT_FOUND_STATUSES
+    if type(error) not in (UnsupportedError, RequestRejectedError):
+        return False
+    # LM Studio sends status 200 for an unknown path, so that the error has none. Our own checks
+    # have no text of a server. With another status, the server has the route, but is too old for
+    # the model, for example.
+    is_unknown_path = type(error) is UnsupportedError and error.status is None
+    return error.status in _NOT_FOUND_STATUSES or (is_unknown_path and bool(error.server_message))
 
 
 def _no_route(

@@ -240,6 +240,16 @@ def test_lm_studio_without_the_routes_is_unsupported() -> None:
     assert len(script.asked) == 1
 
 
+@pytest.mark.parametrize("method", [None, "systemone"])
+def test_a_server_that_is_too_old_for_the_model_has_the_route(method: Any) -> None:
+    """The request is not sent again as a chat, and the error keeps the server's reason."""
+    old = http_answer({"error": "this model needs a newer version of ollama"}, status="412 Old")
+    with _serving("ollama", old, model="nimble") as (provider, script):
+        with pytest.raises(UnsupportedError, match="newer version"):
+            provider.decide(STATE, _ASK, method=method)
+    assert [path for path, _ in script.asked] == ["/v1/systemone"]
+
+
 # --- limits -----------------------------------------------------------------------------------
 
 
