@@ -22,7 +22,6 @@ from localproviders import (
     OllamaProvider,
     OpenAICompatibleProvider,
     ProtocolError,
-    ProviderError,
     RequestRejectedError,
     RetryPolicy,
     ServerBusyError,
@@ -318,7 +317,7 @@ def test_the_events_have_the_name_of_the_verb() -> None:
             fake.base_url, model=RANKER, listeners=[events.append]
         ) as provider:
             provider.rerank(QUERY, DOCUMENTS)
-            with pytest.raises(ProviderError):
+            with pytest.raises(UnsupportedError, match="the prompt itself"):
                 provider.rerank(QUERY, DOCUMENTS, extra_body={"_debug_render_only": True})
 
     assert [event.kind for event in events] == [
