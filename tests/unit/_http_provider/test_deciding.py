@@ -17,6 +17,7 @@ from localproviders import (
     ContextOverflowError,
     Image,
     LocalityError,
+    LocalProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
     ProtocolError,
@@ -27,7 +28,7 @@ from localproviders import (
     YesNo,
 )
 from localproviders.testing import ScriptedServer, http_answer
-from localproviders.types import Usage
+from localproviders.types import Question, Usage
 from tests.support.decisions import (
     PROVIDERS,
     QUESTIONS,
@@ -167,11 +168,107 @@ def test_a_documented_exchange_is_made_and_read(name: str) -> None:
     assert decisions["urgency"].score == pytest.approx(1.25, abs=0.02)
 
 
-def test_all_kinds_give_the_same_typed_result() -> None:
-    found = [load(name) for name in documented() if "two decimals" not in load(name)["reference"]]
-    results = [each["expected"] for each in found if each["expected"] and each["expected"]["route"]]
-    assert len(results) > 5
-    assert all(result == results[0] for result in results)
+_TEN: Dict[str, Question] = {
+    f"question {number}": (
+        YesNo(f"Is it {number}?", yes="it is" if number else None),
+        Choice("Which?", {f"option {n}": None for n in range(2 + number)}),
+        Score("How much?", ["none", "some", "much", "all"]),
+    )[number % 3]
+    for number in range(10)
+}
+
+
+def _numbers(name: str) -> List[float]:
+    """Return the probabilities of the answers to one of the ten questions."""
+    count, first = len(_TEN[name].answers), list(_TEN).index(name)
+    weights = [(3 * first + 5 * index) % 7 + 1 for index in range(count)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _systemone(product: str) -> Any:
+    """Return the response of a product to the ten questions, in its own shape."""
+
+    def answer(body: Dict[str, Any]) -> bytes:
+        extra = {"x_label_mass": 0.9} if product == "sglang" else {}
+        answers = {name: {**_answer_of(name, product), **extra} for name in body["questions"]}
+        made: Dict[str, Any] = {"model": body["model"], "answers": answers}
+        if product == "vllm":
+            made["diagnostics"] = {name: {"label_mass": 0.9} for name in answers}
+        return http_answer(made)
+
+    return answer
+
+
+def _answer_of(name: str, product: str) -> Dict[str, Any]:
+    question, numbers = _TEN[name], _numbers(name)
+    if isinstance(question, YesNo):
+        both = {"probabilities": dict(zip(("yes", "no"), numbers)), "confidence": 0.1}
+        return {"type": "noul", "noul": numbers[0], **(both if product == "vllm" else {})}
+    if isinstance(question, Choice):
+        chosen = question.answers[numbers.index(max(numbers))]
+        found = dict(sorted(zip(question.answers, numbers)))  # clef sorts them
+        return {"type": "choice", "choice": chosen, "probabilities": found, "confidence": 0.2}
+    levels = list(question.answers)
+    return {
+        "type": "score",
+        "score": sum(index * share for index, share in enumerate(numbers)),
+        "legend": levels if product == "pointer" else {str(i): t for i, t in enumerate(levels)},
+        "probabilities": {str(index): share for index, share in enumerate(numbers)},
+        "confidence": 0.3,
+    }
+
+
+def _decisions(body: Dict[str, Any]) -> bytes:
+    """Return the response of ``/v1/decisions`` to the ten questions, in another order."""
+    answers = []
+    for asked in reversed(body["questions"]):
+        shares, kind = _numbers(asked["name"]), asked["type"]
+        given = {"type": kind, "name": asked["name"], "probability": shares[0]}
+        if kind != "predicate":
+            values = [each["value"] for each in asked.get("choices", ())] or range(len(shares))
+            rows = [{"value": v, "probability": share} for v, share in zip(values, shares)]
+            given = {"type": kind, "name": asked["name"], "probabilities": rows}
+        answers.append(given)
+    return http_answer({"model": body["model"], "answers": answers})
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("ollama", {"/v1/systemone": _systemone("ollama")}),
+        ("ollama", {"/v1/systemone": _systemone("pointer")}),
+        ("lmstudio", {"/v1/systemone": _systemone("lmstudio")}),
+        ("lmstudio", {"/v1/decisions": _decisions}),
+        ("openai-compatible", {"/v1/systemone": _systemone("llamacpp")}),
+        ("openai-compatible", {"/v1/systemone": _systemone("vllm")}),
+        ("openai-compatible", {"/v1/systemone": _systemone("sglang")}),
+        ("openai-compatible", {"/v1/decisions": _decisions}),
+    ],
+)
+@pytest.mark.parametrize("is_local", [False, True])
+def test_ten_questions_have_the_same_typed_result_of_each_kind(
+    kind: str, answer: Any, is_local: bool
+) -> None:
+    with _serving(kind, answer, model="nimble") as (provider, _):
+        asked = LocalProvider([provider], model="nimble") if is_local else provider
+        found = asked.decide(STATE, _TEN)
+
+    (method,) = (path.rpartition("/")[2] for path in answer)
+    assert list(found) == list(_TEN)
+    for name, question in _TEN.items():
+        decision, numbers = found[name], _numbers(name)
+        assert (decision.name, decision.kind, decision.refused) == (name, question.kind, False)
+        assert decision.source == method
+        assert list(decision.probabilities) == list(question.answers)
+        assert list(decision.probabilities.values()) == pytest.approx(numbers, abs=1e-12)
+        first, second = sorted(numbers)[-1], sorted(numbers)[-2]
+        assert decision.confidence == pytest.approx(first - second, abs=1e-12)
+        answers = {
+            "yes_no": numbers[0] >= 0.5,
+            "choice": question.answers[numbers.index(first)],
+            "score": pytest.approx(sum(i * p for i, p in enumerate(numbers)), abs=1e-12),
+        }
+        assert decision.answer == answers[question.kind]
 
 
 @pytest.mark.parametrize("case", errors(), ids=lambda case: f"{case['kind']}-{case['status']}")
