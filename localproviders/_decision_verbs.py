@@ -320,6 +320,11 @@ def _check_states(sealed: CellType) -> None:
         ValueError: The argument is one text or one mapping, or cannot be iterated.
     """
     kind = type(sealed.cell_contents[0])
+    if hasattr(kind, "columns"):  # iterating over a table gives the names of its columns
+        raise ValueError(
+            f"states is {kind.__name__}, and must be several states: pass one column, such as "
+            'frame["text"], or the rows as frame.to_dict("records")'
+        )
     if issubclass(kind, (str, bytes, Mapping)) or not issubclass(kind, Iterable):
         what = "one text" if issubclass(kind, str) else kind.__name__
         raise ValueError(
@@ -352,9 +357,8 @@ def _decide_each(
 
 def _fault_of(sealed: CellType, error: Exception) -> Optional[ProviderError]:
     """Return the error for the result of a state; None if it concerns more than this state."""
-    if not isinstance(error, ValueError):
-        is_of_state = isinstance(error, ProviderError) and _is_of_state(error)
-        return cast("ProviderError", error) if is_of_state else None
+    if isinstance(error, ProviderError) and not isinstance(error, ValueError):
+        return error if _is_of_state(error) else None
     # The state cannot be sent, or a setting is wrong.
     try:
         encode(Payload(state=as_state(sealed.cell_contents)))

@@ -61,6 +61,9 @@ OTHER_ATTRIBUTES: Mapping[str, str] = {
     "total_bytes": "total",
     "expires_at": "expires until",
     "score": "relevance_score relevance similarity",
+    "probability": "prob noul",
+    "probabilities": "probs scores distribution",
+    "mass": "label_mass x_label_mass",
     "document": "text content",
     "results": "data documents nodes rankings",
     "tokens": "count total length n_tokens input_tokens total_tokens",
@@ -107,6 +110,11 @@ ATTRIBUTE_ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ),
     ("content text output result output_text final_output", "ToolStep", "write .content"),
     ("parsed output_parsed", "CompletionResponse", "call parse(messages, City) for a value"),
+    (
+        "value label result prediction verdict",
+        "Decision",
+        "write .answer; .probabilities has the probability of each possible answer",
+    ),
     ("role", "CompletionResponse", "write .message.role, which is always 'assistant'"),
     (
         "function",
@@ -293,6 +301,9 @@ def words_for_attribute(value: object, name: str) -> str:
         return f"write .value[{name!r}]"
     if value_of_it is not None and _has(value_of_it, name):
         return f"write .value.{name}"
+    answers = _fields(value).get("answers")
+    if isinstance(answers, Mapping) and name in answers:
+        return f"write [{name!r}]"
     advice = _advice(value, name)
     if advice:
         return advice

@@ -465,7 +465,8 @@ def plain(value: Any, depth: int = 0) -> Any:
     of any other type is returned unchanged.
 
     Raises:
-        ValueError: The value is nested more than 300 levels deep, or contains itself.
+        ValueError: The value is nested more than 300 levels deep, or contains itself; or two keys
+            of a mapping become the same text.
     """
     if type(value) in _IMMUTABLE_TYPES or isinstance(value, type):
         return value
@@ -479,7 +480,7 @@ def plain(value: Any, depth: int = 0) -> Any:
         return plain(value.value)
     value, depth = _fields_of(value), depth + 1
     if isinstance(value, Mapping):
-        return {str(plain(key, depth)): plain(item, depth) for key, item in value.items()}
+        return _plain_mapping(value, depth)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode("ascii")
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
@@ -503,6 +504,13 @@ _TEXTS = {
         for what in ("Address", "Network", "Interface")
     ),
 }
+
+
+def _plain_mapping(value: Mapping[Any, Any], depth: int) -> Dict[str, Any]:
+    made = {str(plain(key, depth)): plain(item, depth) for key, item in value.items()}
+    if len(made) < len(value):
+        raise ValueError("two keys of a mapping become the same text, so a value would be lost")
+    return made
 
 
 def _plain_text(value: Any) -> Any:

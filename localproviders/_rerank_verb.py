@@ -31,6 +31,10 @@ _WITHOUT_RERANK = (
     "order = sorted(range(len(documents)), key=lambda i: math.dist(v[0], v[i + 1]))"
 )
 
+# Fields of a request that the verb sets. Other documents or another query would give scores that do
+# not belong to the documents of the call.
+_OWN_FIELDS = ("query", "documents", "texts", "model", "top_n")
+
 #: The hint of an error that says that a model cannot rank.
 OTHER_MODEL_HINT = (
     "use a reranking model, and start llama-server with --reranking (docs/rerank.md); or "
@@ -57,7 +61,8 @@ class RerankRequest(Record):
         extra_body: Further fields of the request, which are sent unchanged.
 
     Raises:
-        ValueError: There is no document, a value is not text, or `top_n` is less than 1.
+        ValueError: There is no document, a value is not text, `top_n` is less than 1, or
+            `extra_body` has a field that the verb sets.
     """
 
     query: str = field(metadata=CONTENT)
@@ -76,6 +81,9 @@ class RerankRequest(Record):
             object.__setattr__(self, "extra_body", FrozenDict())
         if not isinstance(self.extra_body, Mapping):
             raise ValueError(f"extra_body is {kind_of(self.extra_body)}, and must be a dictionary")
+        own = next((name for name in _OWN_FIELDS if name in self.extra_body), None)
+        if own is not None:
+            raise ValueError(f"extra_body has {own!r}, which rerank() sets from its arguments")
         self._freeze("extra_body")
 
     def _check_query(self) -> None:
@@ -168,7 +176,8 @@ def rerank(  # noqa: D417  # `self` is no argument of the caller
 
     Raises:
         ValueError: There is no document, `documents` is a single text, the query is empty, a
-            value is not text, or `top_n` is not a whole number of at least 1.
+            value is not text, `top_n` is not a whole number of at least 1, or `extra_body` has
+            one of these arguments.
         ConfigurationError: No model is named.
         UnsupportedError: The server cannot rank documents. The hint contains a recipe with
             `embed`. llama.cpp, vLLM and similar servers can; Ollama and LM Studio cannot.

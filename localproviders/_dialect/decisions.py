@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from localproviders._decision_verbs import DecisionRequest
 from localproviders._dialect.common import unexpected
 from localproviders._dialect.values import count, index_of, mapping, mappings, nonempty_text, number
 from localproviders._record import FrozenDict
-from localproviders.errors import ProtocolError
+from localproviders.errors import CapabilityError, ProtocolError
 from localproviders.types.decisions import Decision
 from localproviders.types.questions import (
     NO,
@@ -20,7 +31,7 @@ from localproviders.types.questions import (
     Question,
     YesNo,
 )
-from localproviders.types.responses import ServerTimings, Usage
+from localproviders.types.responses import ServerTimings, TokenLogprob, Usage
 
 # The sum of probabilities may differ from 1, because some servers round to two decimals. The limit
 # is the first number, or the second number for each answer, whichever is larger.
@@ -242,7 +253,10 @@ def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float
             probabilities, or the levels have another order than in the question.
     """
     levels = question.answers
-    _check_legend(levels, record.get("legend"))
+    legend = record.get("legend")
+    _check_order(levels, enumerate(legend) if isinstance(legend, list) else mapping(legend).items())
+    rows = mappings(record.get("probabilities"))  # of /v1/decisions; otherwise there are none
+    _check_order(levels, ((row.get("value"), row.get("label")) for row in rows))
     by_index = {index_of(key): value for key, value in pairs(record.get("probabilities")).items()}
     by_level = {levels[i]: v for i, v in by_index.items() if i is not None and 0 <= i < len(levels)}
     if len(by_level) < len(by_index):
@@ -259,7 +273,7 @@ def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float
     return found
 
 
-def _check_legend(levels: Sequence[str], legend: Any) -> None:
+def _check_order(levels: Sequence[str], texts: Iterable[Tuple[Any, Any]]) -> None:
     """Check that the texts of the levels are in the order of the question.
 
     A text that is not a level of the question says nothing about the order: a server may shorten
@@ -268,7 +282,6 @@ def _check_legend(levels: Sequence[str], legend: Any) -> None:
     Raises:
         ProtocolError: The texts are in another order.
     """
-    texts = enumerate(legend) if isinstance(legend, list) else mapping(legend).items()
     for key, text in texts:
         index = index_of(key)
         is_moved = isinstance(text, str) and text in levels and index != levels.index(text)
@@ -304,6 +317,37 @@ def mass_of(record: Mapping[str, Any], *names: str) -> Optional[float]:
     """Return the share of the possible answers in the free distribution; None if it is unknown."""
     found = next((_finite(record[name]) for name in names if name in record), None)
     return None if found is None else min(max(found, 0.0), 1.0)
+
+
+_SMALL_MASS = (
+    "the model did not mean to give one of these answers: ask in other words, or use a decision "
+    "model, or a model that follows instructions better"
+)
+
+
+def small_mass(
+    number: int, mass: float, min_mass: float, likeliest: Tuple[TokenLogprob, ...] = ()
+) -> CapabilityError:
+    """Return the error for a question whose possible answers have too small a share.
+
+    Args:
+        number: Number of the question; the first is 1.
+        mass: The share.
+        min_mass: The least share that the caller accepts.
+        likeliest: The tokens that the model prefers, if they are known.
+    """
+    hint = _SMALL_MASS
+    if mass:  # without any share, no threshold helps
+        hint += "; or pass a smaller min_mass"
+    if likeliest:
+        hint += ". `likeliest` has the tokens that the model prefers"
+    return CapabilityError(
+        f"the possible answers to question {number} have a share of {mass:.3g} in what the model "
+        f"would write, and min_mass is {min_mass:g}",
+        hint=hint,
+        mass=mass,
+        likeliest=likeliest,
+    )
 
 
 def usage_of(data: Mapping[str, Any]) -> Usage:
@@ -351,6 +395,10 @@ def _collect(value: Any, found: List[str]) -> None:
     """Add the texts in a JSON value to a list."""
     if isinstance(value, str):
         found.append(value)
-    elif isinstance(value, (dict, list)):
-        for item in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, dict):
+        # Other keys are names of a format, such as "messages", and a server's error needs them.
+        found.extend(key for key in value if not (key.isascii() and key.isidentifier()))
+        _collect([*value.values()], found)
+    elif isinstance(value, list):
+        for item in value:
             _collect(item, found)

@@ -58,6 +58,11 @@ def joined(text: str) -> Optional[str]:
         return None
 
 
+# Fields of a request whose content has names that a person or a model chose. An error does not show
+# these names.
+_FREE_FIELDS = ("arguments", "data", "questions", "state")
+
+
 def find_lone_half(payload: Any) -> str:
     """Return the place in a request of the first text with half of a surrogate pair."""
     return next((place for place, text in _texts(payload, "") if joined(text) is None), "a text")
@@ -70,7 +75,9 @@ def _texts(value: Any, place: str) -> Iterator[Tuple[str, str]]:
     elif isinstance(value, dict):
         for name, item in value.items():
             yield f"a name in {place or 'the request'}", str(name)
-            yield from _texts(item, f"{place}.{name}" if place else str(name))
+            inner = f"{place}.{name}" if place else str(name)
+            found = _texts(item, inner)
+            yield from ((inner, text) for _, text in found) if name in _FREE_FIELDS else found
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from _texts(item, f"{place}[{index}]")

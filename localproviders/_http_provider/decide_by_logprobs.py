@@ -27,7 +27,7 @@ from typing import (
 )
 
 from localproviders._decision_verbs import DecisionRequest
-from localproviders._dialect.decisions import Decided
+from localproviders._dialect.decisions import Decided, small_mass
 from localproviders._dialect.label_probabilities import Reading, read_labels
 from localproviders._dialect.label_prompts import (
     CUE,
@@ -88,10 +88,6 @@ _DENIAL = r"\b(un(supported|recogni[sz]ed|known|expected)|not|invalid|extra|cann
 _OTHER_WAYS = (
     "use a decision model (its capabilities have decision=True), or this model on a server that "
     "returns log-probabilities, such as llama.cpp, Ollama or vLLM"
-)
-_OTHER_MODELS = (
-    "use a model that follows instructions better, or a decision model; or pass a smaller "
-    "min_mass. `likeliest` has the tokens that the model prefers"
 )
 # Beginning of the warning that `max_tokens` cut the answer off. Here one token is what we asked
 # for, so this warning is removed.
@@ -261,13 +257,7 @@ class _LabelDecisions:
                 f"{self._model!r} thinks before it answers question {number}", hint=_THINKING
             )
         if free.mass < self._request.min_mass or not free.mass:
-            raise CapabilityError(
-                f"the possible answers to question {number} have a share of {free.mass:.3g} in "
-                f"what the model would write, and min_mass is {self._request.min_mass:g}",
-                hint=_OTHER_MODELS,
-                mass=free.mass,
-                likeliest=free.likeliest,
-            )
+            raise small_mass(number, free.mass, self._request.min_mass, free.likeliest)
         exact = None if free.uncertainty <= _EXACT else self._restricted(asked)
         if exact is not None:
             return exact._replace(mass=free.mass)

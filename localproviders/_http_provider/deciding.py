@@ -15,6 +15,7 @@ from localproviders._dialect.decisions import (
     DecisionRoute,
     Product,
     RouteLimits,
+    small_mass,
     split,
     texts_of,
 )
@@ -36,6 +37,7 @@ from localproviders.errors import (
     ServerBusyError,
     ServerError,
     UnsupportedError,
+    WrongModelError,
 )
 from localproviders.telemetry import take_verb
 from localproviders.types.decisions import Decisions
@@ -57,6 +59,13 @@ _OTHER_WAY = (
     "model_capabilities()"
 )
 _FEWER = "leave some out, or group them in several questions"
+
+# Hints that replace those for chats, which name arguments that `decide` does not have.
+_HINTS: Mapping[type, str] = {
+    ContextOverflowError: "shorten the state or the questions, or load the model with a larger "
+    "context window",
+    WrongModelError: "check the name of the model, and which model the server has loaded",
+}
 
 # Stands for the request when the served model is checked: the check reads fields of chats, which a
 # decision request does not have.
@@ -160,7 +169,7 @@ class Deciding:
             UnsupportedError: The provider does not have one of them.
         """
         for field, hint in self._dialect.unsupported.items():
-            if getattr(request, field):
+            if getattr(request, field) is not None:
                 raise UnsupportedError(f"{name} does not support {field}", hint=hint, provider=name)
         known = [route.method for route in self._dialect.routes]
         if request.method not in (None, "logprobs", *known):
@@ -170,7 +179,11 @@ class Deciding:
         self, provider: DecidingHTTPProvider, request: DecisionRequest, model: str, call: Call
     ) -> Decisions:
         digest = provider._check_before(model, request.expect_digest, call)
-        found = self._decided(provider, request, model, call)
+        try:
+            found = self._decided(provider, request, model, call)
+        except (ContextOverflowError, WrongModelError) as error:
+            error.hint = _HINTS.get(type(error), error.hint)
+            raise
         _check_masses(found, request.min_mass)
         return Decisions(
             model=found.model or model,
@@ -193,8 +206,8 @@ class Deciding:
         """Decide by the first route that the server has, or else by log-probabilities."""
         for route in self._routes(request):
             try:
-                self._check_limits(provider, route, request, call)
-                return self._by_route(provider, route, request, model, call)
+                limits = self._checked_limits(provider, route, request, call)
+                return self._by_route(provider, route, limits, request, model, call)
             except ProviderError as error:
                 if not _means_no_route(error):
                     raise
@@ -214,28 +227,23 @@ class Deciding:
 
     # --- the limits of a server ---------------------------------------------------------------
 
-    def _check_limits(
+    def _checked_limits(
         self,
         provider: DecidingHTTPProvider,
         route: DecisionRoute,
         request: DecisionRequest,
         call: Call,
-    ) -> None:
-        """Check a request against the limits of a route.
+    ) -> RouteLimits:
+        """Return the limits of a route, after checking a request against them.
 
         Raises:
             UnsupportedError: The server does not have the route, or the request exceeds a limit.
         """
         limits = self._limits(provider, route, request, call)
-        rows = (("options", Choice, limits.options), ("levels", Score, limits.levels))
-        for number, question in enumerate(request.questions.values(), 1):
-            for what, kind, most in rows:
-                if isinstance(question, kind) and most and len(question.answers) > most:
-                    found = f"question {number} has {len(question.answers)} {what}"
-                    raise _exceeds(provider.name, f"{found}, but at most {most} are accepted")
-        if limits.images is not None and len(request.images) > limits.images:
-            found = f"there are {len(request.images)} images"
-            raise _exceeds(provider.name, f"{found}, but at most {limits.images} are accepted")
+        excess = _excess(request, limits)
+        if excess is not None:
+            raise UnsupportedError(f"{excess} accepted by {provider.name}", hint=_FEWER)
+        return limits
 
     def _limits(
         self,
@@ -252,8 +260,11 @@ class Deciding:
         limits = route.limits
         # Servers of different products can use the same path for different routes. Only the name of
         # the product shows which route it is.
-        may_be_other = any(route.method in each.lacks for each in self._dialect.products.values())
-        if may_be_other or request.images or len(request.questions) > (limits.questions or 0):
+        may_matter = any(
+            route.method in each.lacks or _excess(request, each.limits) is not None
+            for each in self._dialect.products.values()
+        )
+        if may_matter or len(request.questions) > (limits.questions or 0):
             product = self._ask_product(provider, call)
             if product is not None and route.method in product.lacks:
                 raise UnsupportedError(
@@ -285,15 +296,15 @@ class Deciding:
         self,
         provider: DecidingHTTPProvider,
         route: DecisionRoute,
+        limits: RouteLimits,
         request: DecisionRequest,
         model: str,
         call: Call,
     ) -> Decided:
         """Send the questions in as few requests as the route accepts, and join the answers."""
-        most = self._limits(provider, route, request, call).questions
         parts = [
             self._ask(provider, route, request, questions, model, call)
-            for questions in split(request.questions, most)
+            for questions in split(request.questions, limits.questions)
         ]
         return parts[0] if len(parts) == 1 else _joined(parts)
 
@@ -342,11 +353,13 @@ def _facts(done: Decisions) -> Mapping[str, Any]:
 
 def _means_no_route(error: ProviderError) -> bool:
     """Return whether an error means that the server does not have the route."""
-    if type(error) is UnsupportedError:
-        # LM Studio sends status 200 for an unknown path. An error that our own checks raise has no
-        # `server_message`.
-        return error.status in _NOT_FOUND_STATUSES or bool(error.server_message)
-    return type(error) is RequestRejectedError and error.status in _NOT_FOUND_STATUSES
+    if type(error) not in (UnsupportedError, RequestRejectedError):
+        return False
+    # LM Studio sends status 200 for an unknown path, so that the error has none. An error that our
+    # own checks raise has no `server_message`. If the status is another one, the server has the
+    # route, but is too old for the model, for example.
+    is_unknown_path = type(error) is UnsupportedError and error.status is None
+    return error.status in _NOT_FOUND_STATUSES or (is_unknown_path and bool(error.server_message))
 
 
 def _no_route(
@@ -363,8 +376,18 @@ def _no_route(
     )
 
 
-def _exceeds(name: str, what: str) -> UnsupportedError:
-    return UnsupportedError(f"{what} by {name}", hint=_FEWER)
+def _excess(request: DecisionRequest, limits: RouteLimits) -> Optional[str]:
+    """Return which limit a request exceeds, except that of the questions; None if there is none."""
+    rows = (("options", Choice, limits.options), ("levels", Score, limits.levels))
+    for number, question in enumerate(request.questions.values(), 1):
+        for what, kind, most in rows:
+            if isinstance(question, kind) and most and len(question.answers) > most:
+                found = f"question {number} has {len(question.answers)} {what}"
+                return f"{found}, but at most {most} are"
+    if limits.images is not None and len(request.images) > limits.images:
+        accepted = f"at most {limits.images} are" if limits.images else "none is"
+        return f"the number of images is {len(request.images)}, but {accepted}"
+    return None
 
 
 def _explained(error: ProviderError) -> ProviderError:
@@ -376,10 +399,7 @@ def _explained(error: ProviderError) -> ProviderError:
     made = error
     if error.status == _TOO_LARGE and type(error) is RequestRejectedError:
         made = ContextOverflowError(
-            error.message,
-            hint="shorten the state",
-            status=error.status,
-            server_message=error.server_message,
+            error.message, status=error.status, server_message=error.server_message
         )
     elif error.status == _NOT_IMPLEMENTED and type(error) is ServerError and error.server_message:
         made = CapabilityError(
@@ -403,13 +423,7 @@ def _check_masses(found: Decided, min_mass: float) -> None:
     """
     for number, decision in enumerate(found.answers.values(), 1):
         if decision.mass is not None and decision.mass < min_mass:
-            raise CapabilityError(
-                f"the possible answers to question {number} have a share of {decision.mass:.3g} "
-                f"in what the model would write, and min_mass is {min_mass:g}",
-                hint="the model did not mean to answer: ask in other words, use another model, or "
-                "accept the answer with a lower min_mass",
-                mass=decision.mass,
-            )
+            raise small_mass(number, decision.mass, min_mass)
 
 
 def _joined(parts: Sequence[Decided]) -> Decided:

@@ -786,7 +786,11 @@ class LMStudioProvider(OpenAICompatibleProvider):
     def _check_chunk(
         self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
     ) -> Optional[str]:
-        warning = super()._check_chunk(request, model, chunk, call)
+        try:
+            warning = super()._check_chunk(request, model, chunk, call)
+        except WrongModelError as error:
+            error.hint = f"{error.hint}, or pass allow_other_model=True to accept the answer"
+            raise
         max_tokens = request.max_tokens
         if (
             warning is None
@@ -822,8 +826,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
                 return None
         raise WrongModelError(
             f"requested model {requested!r}, but the server answered with {served!r}",
-            hint="LM Studio answers unknown names with its one loaded model; check the name, or "
-            "pass allow_other_model=True to accept the answer",
+            hint="LM Studio answers unknown names with its one loaded model; check the name",
             requested=requested,
             served=served,
         )

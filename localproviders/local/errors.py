@@ -73,6 +73,13 @@ def _unable_models(
     unable = [error for error in missing if isinstance(error, CapabilityError)]
     if len(unable) < 2:
         return unable[0] if unable else None
+    if not needs:
+        reasons = "; ".join(f"{_route_name(error)}: {error.message}" for error in unable)
+        return CapabilityError(
+            f"none of {len(unable)} models can do this: {reasons}",
+            hint=unable[0].hint,
+            provider=name,
+        )
     return CapabilityError(
         f"none of {len(unable)} models is known to have {', '.join(needs)}: "
         f"{', '.join(_route_name(error) for error in unable)}",

@@ -155,6 +155,8 @@ RULES: Mapping[Type[ProviderError], Rule] = {
 
 def rule_of(error: ProviderError) -> Rule:
     """Return the rule of the error's class, or of its nearest base class."""
+    if isinstance(error, errors.CapabilityError) and error.mass is not None:
+        return RULES[errors.AnswerError]  # the model can decide, but not about this state
     return next(RULES[cls] for cls in type(error).__mro__ if cls in RULES)
 
 

@@ -217,8 +217,13 @@ class ModelDetails(Record):
         self._freeze("parameters", "metadata", "projector")
 
 
-def check_served(model: str, served: str) -> None:
+def check_served(model: str, served: str, hint: str = "check the name of the model") -> None:
     """Check that the requested model has answered.
+
+    Args:
+        model: Name of the requested model.
+        served: Name of the model in the response.
+        hint: The hint of the error.
 
     Raises:
         WrongModelError: Another model has answered.
@@ -226,7 +231,7 @@ def check_served(model: str, served: str) -> None:
     if not _is_same_model(model, served):
         raise WrongModelError(
             f"requested model {model!r}, but the server answered with {served!r}",
-            hint="pass allow_other_model=True to accept it",
+            hint=hint,
             requested=model,
             served=served,
         )

@@ -807,7 +807,7 @@ class OllamaProvider(HTTPProvider):
     ) -> Optional[str]:
         self._listed.refuse_host(model, remote_host(chunk.raw))
         if chunk.model is not None and not request.allow_other_model:
-            check_served(model, chunk.model)
+            check_served(model, chunk.model, "pass allow_other_model=True to accept it")
         return None
 
 

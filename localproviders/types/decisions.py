@@ -73,6 +73,10 @@ class Decision(Line):
     def __post_init__(self) -> None:
         self._freeze("probabilities")
 
+    def __bool__(self) -> bool:
+        """Raise `TypeError`: a decision for no would be true, too."""
+        raise TypeError("a decision is neither true nor false; write .answer")
+
     @property
     def confidence(self) -> float:
         """Distance between the two largest probabilities: 0 is a tie, 1 is certain."""

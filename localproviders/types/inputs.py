@@ -556,7 +556,7 @@ def check_several_texts(name: str, values: Any) -> None:
     if isinstance(values, (bytes, bytearray, memoryview)):
         instead = "text: pass data.decode()"
     elif isinstance(values, Mapping):
-        instead = "a list of texts: pass list(values.values())"
+        instead = f"a list of texts: pass list({name}.values())"
     elif hasattr(values, "columns"):
         instead = 'a list of texts: pass one column, such as frame["text"].tolist()'
     if instead:

@@ -22,10 +22,11 @@ from typing import (
     Union,
 )
 
-from localproviders._did_you_mean import did_you_mean
+from localproviders._did_you_mean import did_you_mean, suggest_number
 from localproviders._record import CONTENT, FrozenDict, Record, field, plain
 from localproviders._signatures import Self, exact_keywords
 from localproviders.secret import errors_without_frames
+from localproviders.types.inputs import plain_number
 
 #: How a decision is made: by a server's route ``/v1/systemone`` or ``/v1/decisions``, or from the
 #: probabilities of the next token of a chat model.
@@ -195,7 +196,7 @@ def _text(what: str, value: Any) -> str:
         raise ValueError(f"{what} is {type(value).__name__}, and must be text")
     if not value.strip():
         raise ValueError(f"{what} is empty")
-    return value
+    return str.__str__(value)  # the text itself also of a subclass, such as an enum's
 
 
 def _description(what: str, value: Any) -> Optional[str]:
@@ -318,7 +319,9 @@ def check_mass(min_mass: Any) -> float:
     Raises:
         ValueError: The threshold is not a number from 0 to 1.
     """
-    is_number = isinstance(min_mass, (int, float)) and not isinstance(min_mass, bool)
-    if not is_number or not 0 <= min_mass <= 1:
-        raise ValueError(f"min_mass is {min_mass!r}, and must be a number from 0 to 1")
-    return float(min_mass)
+    number = plain_number(min_mass)
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if not is_number or not 0 <= number <= 1:
+        line = suggest_number("min_mass", min_mass)
+        raise ValueError(f"min_mass is {min_mass!r}, and must be a number from 0 to 1{line}")
+    return float(number)

@@ -107,7 +107,10 @@ class Script:
         if exchange.method == "GET":
             self.listed += 1
             names = ("nimble", "clef", "decider", "qwen3", "gpt-6-luna")
-            models = [{"name": f"{name}:latest", "model": f"{name}:latest"} for name in names]
+            models = [
+                {"name": f"{name}:latest", "model": f"{name}:latest", "key": name, "type": "llm"}
+                for name in names
+            ]
             data = [{"id": name, "owned_by": self._owner} for name in names]
             return [http_answer({"models": models, "data": data})]
         if exchange.path == "/api/show":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import pytest
 
@@ -10,6 +10,7 @@ from localproviders import (
     CallEvent,
     CancelledError,
     CancelToken,
+    CapabilityError,
     ConfigurationError,
     ContextOverflowError,
     EmbeddingResponse,
@@ -24,7 +25,7 @@ from localproviders import (
     Stream,
     UnsupportedError,
 )
-from localproviders.testing import ScriptedServer, http_answer
+from localproviders.testing import FakeOpenAICompatible, ScriptedServer, http_answer
 from tests.support.decisions import Script, even_answers
 
 _ASK = {"angry": "Is the customer angry?"}
@@ -63,6 +64,15 @@ def test_a_provider_without_decisions_says_so() -> None:
         next(_Silent().decide_many(["state"], _ASK))
 
 
+class _Frame:
+    """A table as of pandas: its items are the names of its columns."""
+
+    columns = ("text",)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
 _WRONG: List[Any] = [
     ("state is list.*decide_many", lambda p: p.decide(["a"], _ASK)),
     ("state is list.*messages", lambda p: p.decide(["a"], _ASK)),
@@ -75,6 +85,8 @@ _WRONG: List[Any] = [
     ("states is one text", lambda p: p.decide_many("a", _ASK)),
     (r"states is dict.*decide\(\)", lambda p: p.decide_many({"a": 1}, _ASK)),
     ("states is int", lambda p: p.decide_many(5, _ASK)),
+    ("states is _Frame.*one column", lambda p: p.decide_many(_Frame(), _ASK)),
+    ("write min_mass=0.5", lambda p: p.decide("a", _ASK, min_mass="0.5")),
     ("there is no question", lambda p: p.decide_many(["a"], {})),
     ("method is 'x'", lambda p: p.decide_many(["a"], _ASK, method="x")),
 ]
@@ -238,3 +250,46 @@ def test_the_error_of_a_rejected_state_does_not_go_to_the_next_server() -> None:
             with pytest.raises(ProviderError):
                 local.decide("long", _ASK)
     assert second.asked == []
+
+
+def _with_masses(body: Dict[str, Any]) -> bytes:
+    """Return a response as from vLLM: for the state ``bad``, with a small mass."""
+    mass = 0.1 if body["state"] == "bad" else 0.9
+    answers = {name: {"type": "noul", "noul": 0.6} for name in body["questions"]}
+    extra = {name: {"label_mass": mass} for name in answers}
+    return http_answer({"model": body["model"], "answers": answers, "diagnostics": extra})
+
+
+def test_a_small_mass_on_several_servers_is_the_error_of_its_state() -> None:
+    first, second = Script(_with_masses, "vllm"), Script(_with_masses, "vllm")
+    with ScriptedServer(first) as one, ScriptedServer(second) as two:
+        providers = [
+            OpenAICompatibleProvider(one.url + "/v1", name="one"),
+            OpenAICompatibleProvider(two.url + "/v1", name="two"),
+        ]
+        with LocalProvider(providers, model="nimble") as local:
+            found = list(local.decide_many(["a", "bad", "c"], _ASK))
+
+    assert [each.error is None for each in found] == [True, False, True]
+    assert isinstance(found[1].error, CapabilityError)
+    assert (found[1].error.mass, found[1].error.provider) == (0.1, "one")
+    assert second.asked == []
+
+
+@pytest.mark.parametrize("verb", ["decide", "rerank"])
+def test_servers_whose_models_all_lack_the_ability_tell_the_reasons(verb: str) -> None:
+    with FakeOpenAICompatible(["m"]) as one, FakeOpenAICompatible(["m"]) as two:
+        providers = [
+            OpenAICompatibleProvider(one.base_url, name="one"),
+            OpenAICompatibleProvider(two.base_url, name="two"),
+        ]
+        with LocalProvider(providers, model="m") as local:
+            with pytest.raises(CapabilityError) as caught:
+                if verb == "decide":
+                    local.decide("a", _ASK)
+                local.rerank("a", ["b"])
+
+    words = {"decide": "not a decision model", "rerank": "does not support reranking"}[verb]
+    assert caught.value.message.startswith("none of 2 models can do this: one/m: ")
+    assert caught.value.message.count(words) == 2
+    assert {"decide": "logprobs", "rerank": "provider.embed"}[verb] in str(caught.value.hint)

@@ -43,7 +43,7 @@ from localproviders import (
     types,
 )
 from localproviders.testing import FakeLMStudio, FakeOllama, FakeOpenAICompatible
-from localproviders.types import RankedDocument, Ranking, TokenCount, Usage
+from localproviders.types import Decision, Decisions, RankedDocument, Ranking, TokenCount, Usage
 
 _MESSAGE = Message.user("hi")
 _CALL = ToolCall(id="1", name="weather", arguments={"city": "Paris"})
@@ -56,6 +56,15 @@ _RUN = ToolRun(messages=(_MESSAGE, _ANSWER.message), responses=(_ANSWER,))
 _STEP = ToolStep(call=_CALL, content="18C")
 _MODEL = ModelInfo(name="m", provider="p")
 _LOADED = LoadedModel(name="m", provider="p")
+_DECISIONS = Decisions(
+    model="m",
+    provider="p",
+    answers={
+        "angry": Decision(
+            name="angry", kind="yes_no", source="systemone", probabilities={"yes": 1.0, "no": 0.0}
+        )
+    },
+)
 _RANKING = Ranking(
     results=(RankedDocument(index=0, score=0.5, document="a"),), model="m", provider="p"
 )
@@ -144,6 +153,10 @@ _LINES: List[Tuple[str, Any, str]] = [
     ("it['results'][0]", _RANKING, "write .results"),
     ("it.data[0]", _RANKING, "did you mean 'results'?"),
     ("it[0].relevance_score", _RANKING, "did you mean 'score'?"),
+    ("it.angry", _DECISIONS, "write ['angry']"),
+    ("it['angry'].label", _DECISIONS, "write .answer; .probabilities has the probability"),
+    ("it['angry'].noul", _DECISIONS, "did you mean 'probability'?"),
+    ("it['angry']['probability']", _DECISIONS, "write .probability"),
     ("it[0]['document']['text']", _RANKING, "write .document"),
     ("it[0].text", _RANKING, "did you mean 'document'?"),
     ("it['messages']", _RUN, "write .messages"),

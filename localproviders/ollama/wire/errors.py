@@ -167,8 +167,8 @@ RULES: Tuple[Rule, ...] = (
     rule(
         r"exceed_context_size|exceeds? the available context|longer than the context length"
         r"|input length.*exceeds|exceeds maximum context length"
-        # decision models
-        r"|input is never truncated|text and schema must not exceed",
+        # decision models, and llama.cpp, whose texts come unchanged from some of them
+        r"|input is never truncated|text and schema must not exceed|too large to process",
         ContextOverflowError,
         "shorten the prompt, raise context_length, or accept the loss with overflow='truncate'",
     ),

@@ -158,6 +158,8 @@ _OPENAI = RouteLimits(400, 255, 10)
 _PRODUCTS: Mapping[str, Product] = {
     "llamacpp": Product(RouteLimits(None, 255, 10, images=8)),
     "vllm": Product(RouteLimits(64, 26, 10, images=0)),
+    # Ollama, whose form of images is another one than that of this dialect.
+    "library": Product(RouteLimits(64, 26, 26, images=0)),
     "sglang": Product(
         RouteLimits(None, 255, 10, images=0), lacks=(DECISIONS_METHOD,), instead=_PRIVATE
     ),

@@ -42,7 +42,8 @@ RULES: Tuple[Rule, ...] = (
         r"|token count is \d+ but model only supports|larger than the model input length limit"
         r"|configured context size is \d|exceeds maximum allowed token size|tokens_limit_reached"
         r"|tokens to keep from the initial prompt|keep the first \d+ tokens"  # LM Studio
-        r"|must be less than max_seq_len|is greater than max_seq_len|text cannot exceed \d+ tokens",
+        r"|must be less than max_seq_len|is greater than max_seq_len|text cannot exceed \d+ tokens"
+        r"|input is never truncated|text and schema must not exceed",  # Ollama's decision models
         ContextOverflowError,
         "shorten the prompt, or start the server with a larger context",
     ),
@@ -69,7 +70,8 @@ RULES: Tuple[Rule, ...] = (
         "simplify the schema of the answer or of the tools, or leave it out",
     ),
     rule(
-        r"not_supported_error|does not support|not support embeddings|--embeddings",
+        r"not_supported_error|does not support|not support embeddings|--embeddings"
+        r"|(image|audio|video) input is not supported",  # llama.cpp, with status 500
         CapabilityError,
         "choose a model with this ability, or start the server with the option for it",
     ),

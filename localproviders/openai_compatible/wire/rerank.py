@@ -233,7 +233,7 @@ def refusal_of(error: ProviderError, paths: Sequence[str]) -> ProviderError:
         )
     elif _is_web_page(error):
         return error  # a web server listens there, or a proxy has answered
-    elif isinstance(error, UnsupportedError) or is_missing(error):
+    elif is_missing(error) or _is_unknown_path(error):
         return no_rerank(f"the server has no {' and no '.join(paths)}", status=error.status)
     elif _is_wrong_model(error):
         return CapabilityError(
@@ -244,6 +244,13 @@ def refusal_of(error: ProviderError, paths: Sequence[str]) -> ProviderError:
             evidence=error.server_message,
         )
     return error
+
+
+def _is_unknown_path(error: ProviderError) -> bool:
+    # LM Studio sends status 200, so that the error has none. Our own errors have no server's text.
+    return (
+        isinstance(error, UnsupportedError) and error.status is None and bool(error.server_message)
+    )
 
 
 def _is_web_page(error: ProviderError) -> bool:

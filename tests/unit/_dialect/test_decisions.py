@@ -151,6 +151,13 @@ def test_the_levels_of_a_score_are_read_in_all_shapes(record: Dict[str, Any]) ->
     [
         {"probabilities": _BY_INDEX, "score": 2.25},
         {"probabilities": _BY_INDEX, "legend": ["high", "middle", "low"]},
+        {
+            "probabilities": [
+                {"value": number, "label": level, "probability": _SHARES[level]}
+                for number, level in enumerate(reversed(list(_SHARES)))
+            ]
+        },
+        {"probabilities": [{"value": [], "label": "low", "probability": 1.0}]},
         {"probabilities": {"1": 0.25, "2": 0.25, "3": 0.5}},
         {"probabilities": {"0": 0.5, "1": 0.5}},
         {"probabilities": {"low": 0.25, "middle": 0.25, "high": 0.5}},

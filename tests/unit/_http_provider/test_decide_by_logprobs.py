@@ -20,6 +20,7 @@ from localproviders import (
     LimitError,
     Limits,
     LMStudioProvider,
+    Message,
     OllamaProvider,
     OpenAICompatibleProvider,
     ProviderError,
@@ -30,7 +31,7 @@ from localproviders import (
     YesNo,
 )
 from localproviders._http_provider import HTTPProvider
-from localproviders.testing import FakeModel, Reply, ScriptedServer
+from localproviders.testing import FakeModel, FakeOpenAICompatible, Reply, ScriptedServer
 from localproviders.types import DecisionMethod
 from tests.support.asking import PROVIDERS
 from tests.support.fake_time import FakeTime
@@ -145,6 +146,18 @@ def test_the_tokens_of_labels_are_asked_for_once(kind: str) -> None:
     assert served.paths.count("/v1/chat/completions") == 6
 
 
+@pytest.mark.parametrize("kind", ["chat", "logprobs"])
+def test_an_image_for_a_model_that_cannot_see_is_a_missing_ability(kind: str) -> None:
+    """llama.cpp refuses it with status 500."""
+    image = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
+    with FakeOpenAICompatible([FakeModel(name="m", abilities=("chat",))]) as fake:
+        with OpenAICompatibleProvider(fake.base_url, model="m") as provider:
+            with pytest.raises(CapabilityError, match="image input is not supported"):
+                if kind == "chat":
+                    provider.chat(Message.user("hi", images=[image]))
+                provider.decide(_STATE, {"team": _TEAM}, method="logprobs", images=[image])
+
+
 def test_an_image_belongs_to_the_prompt() -> None:
     with _served("openai") as served:
         served.decide({"team": _TEAM}, images=[Image.from_bytes(b"\x89PNG\r\n\x1a\n1234")])
@@ -254,6 +267,7 @@ def test_no_label_at_all_is_an_error_for_every_threshold(kind: str) -> None:
         served.decide({"team": _TEAM}, min_mass=0.0)
 
     assert caught.value.mass == 0.0
+    assert "min_mass" not in str(caught.value.hint)  # no threshold would help
 
 
 @pytest.mark.parametrize("kind", ["llamacpp", "openai"])

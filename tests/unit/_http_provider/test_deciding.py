@@ -13,9 +13,11 @@ from localproviders import (
     CallEvent,
     CapabilityError,
     Choice,
+    ConfigurationError,
     ContextOverflowError,
     Image,
     LocalityError,
+    LocalProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
     ProtocolError,
@@ -26,7 +28,7 @@ from localproviders import (
     YesNo,
 )
 from localproviders.testing import ScriptedServer, http_answer
-from localproviders.types import Usage
+from localproviders.types import Question, Usage
 from tests.support.decisions import (
     PROVIDERS,
     QUESTIONS,
@@ -43,6 +45,7 @@ from tests.support.decisions import (
 
 _PNG = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
 _ASK = {"angry": "Is the customer angry?"}
+_SHORTER = "shorten the state or the questions, or load the model with a larger context window"
 _ANSWERED = [name for name in recorded() if recording(name).status == 200]
 
 
@@ -165,11 +168,107 @@ def test_a_documented_exchange_is_made_and_read(name: str) -> None:
     assert decisions["urgency"].score == pytest.approx(1.25, abs=0.02)
 
 
-def test_all_kinds_give_the_same_typed_result() -> None:
-    found = [load(name) for name in documented() if "two decimals" not in load(name)["reference"]]
-    results = [each["expected"] for each in found if each["expected"] and each["expected"]["route"]]
-    assert len(results) > 5
-    assert all(result == results[0] for result in results)
+_TEN: Dict[str, Question] = {
+    f"question {number}": (
+        YesNo(f"Is it {number}?", yes="it is" if number else None),
+        Choice("Which?", {f"option {n}": None for n in range(2 + number)}),
+        Score("How much?", ["none", "some", "much", "all"]),
+    )[number % 3]
+    for number in range(10)
+}
+
+
+def _numbers(name: str) -> List[float]:
+    """Return the probabilities of the answers to one of the ten questions."""
+    count, first = len(_TEN[name].answers), list(_TEN).index(name)
+    weights = [(3 * first + 5 * index) % 7 + 1 for index in range(count)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _systemone(product: str) -> Any:
+    """Return the response of a product to the ten questions, in its own shape."""
+
+    def answer(body: Dict[str, Any]) -> bytes:
+        extra = {"x_label_mass": 0.9} if product == "sglang" else {}
+        answers = {name: {**_answer_of(name, product), **extra} for name in body["questions"]}
+        made: Dict[str, Any] = {"model": body["model"], "answers": answers}
+        if product == "vllm":
+            made["diagnostics"] = {name: {"label_mass": 0.9} for name in answers}
+        return http_answer(made)
+
+    return answer
+
+
+def _answer_of(name: str, product: str) -> Dict[str, Any]:
+    question, numbers = _TEN[name], _numbers(name)
+    if isinstance(question, YesNo):
+        both = {"probabilities": dict(zip(("yes", "no"), numbers)), "confidence": 0.1}
+        return {"type": "noul", "noul": numbers[0], **(both if product == "vllm" else {})}
+    if isinstance(question, Choice):
+        chosen = question.answers[numbers.index(max(numbers))]
+        found = dict(sorted(zip(question.answers, numbers)))  # clef sorts them
+        return {"type": "choice", "choice": chosen, "probabilities": found, "confidence": 0.2}
+    levels = list(question.answers)
+    return {
+        "type": "score",
+        "score": sum(index * share for index, share in enumerate(numbers)),
+        "legend": levels if product == "pointer" else {str(i): t for i, t in enumerate(levels)},
+        "probabilities": {str(index): share for index, share in enumerate(numbers)},
+        "confidence": 0.3,
+    }
+
+
+def _decisions(body: Dict[str, Any]) -> bytes:
+    """Return the response of ``/v1/decisions`` to the ten questions, in another order."""
+    answers = []
+    for asked in reversed(body["questions"]):
+        shares, kind = _numbers(asked["name"]), asked["type"]
+        given = {"type": kind, "name": asked["name"], "probability": shares[0]}
+        if kind != "predicate":
+            values = [each["value"] for each in asked.get("choices", ())] or range(len(shares))
+            rows = [{"value": v, "probability": share} for v, share in zip(values, shares)]
+            given = {"type": kind, "name": asked["name"], "probabilities": rows}
+        answers.append(given)
+    return http_answer({"model": body["model"], "answers": answers})
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("ollama", {"/v1/systemone": _systemone("ollama")}),
+        ("ollama", {"/v1/systemone": _systemone("pointer")}),
+        ("lmstudio", {"/v1/systemone": _systemone("lmstudio")}),
+        ("lmstudio", {"/v1/decisions": _decisions}),
+        ("openai-compatible", {"/v1/systemone": _systemone("llamacpp")}),
+        ("openai-compatible", {"/v1/systemone": _systemone("vllm")}),
+        ("openai-compatible", {"/v1/systemone": _systemone("sglang")}),
+        ("openai-compatible", {"/v1/decisions": _decisions}),
+    ],
+)
+@pytest.mark.parametrize("is_local", [False, True])
+def test_ten_questions_have_the_same_typed_result_of_each_kind(
+    kind: str, answer: Any, is_local: bool
+) -> None:
+    with _serving(kind, answer, model="nimble") as (provider, _):
+        asked = LocalProvider([provider], model="nimble") if is_local else provider
+        found = asked.decide(STATE, _TEN)
+
+    (method,) = (path.rpartition("/")[2] for path in answer)
+    assert list(found) == list(_TEN)
+    for name, question in _TEN.items():
+        decision, numbers = found[name], _numbers(name)
+        assert (decision.name, decision.kind, decision.refused) == (name, question.kind, False)
+        assert decision.source == method
+        assert list(decision.probabilities) == list(question.answers)
+        assert list(decision.probabilities.values()) == pytest.approx(numbers, abs=1e-12)
+        first, second = sorted(numbers)[-1], sorted(numbers)[-2]
+        assert decision.confidence == pytest.approx(first - second, abs=1e-12)
+        answers = {
+            "yes_no": numbers[0] >= 0.5,
+            "choice": question.answers[numbers.index(first)],
+            "score": pytest.approx(sum(i * p for i, p in enumerate(numbers)), abs=1e-12),
+        }
+        assert decision.answer == answers[question.kind]
 
 
 @pytest.mark.parametrize("case", errors(), ids=lambda case: f"{case['kind']}-{case['status']}")
@@ -184,6 +283,8 @@ def test_a_documented_error_has_its_class(case: Dict[str, Any]) -> None:
     assert ("logprobs" in str(error.hint)) == bool(case.get("other_way") or case.get("missing")), (
         error.hint
     )
+    if case["error"] == "ContextOverflowError":
+        assert error.hint == _SHORTER
     if "prompt_tokens" in case:
         assert isinstance(error, ContextOverflowError)
         numbers = (error.prompt_tokens, error.context_length)
@@ -236,6 +337,16 @@ def test_lm_studio_without_the_routes_is_unsupported() -> None:
     assert len(script.asked) == 1
 
 
+@pytest.mark.parametrize("method", [None, "systemone"])
+def test_a_server_that_is_too_old_for_the_model_has_the_route(method: Any) -> None:
+    """The request is not sent again as a chat, and the error keeps the server's reason."""
+    old = http_answer({"error": "this model needs a newer version of ollama"}, status="412 Old")
+    with _serving("ollama", old, model="nimble") as (provider, script):
+        with pytest.raises(UnsupportedError, match="newer version"):
+            provider.decide(STATE, _ASK, method=method)
+    assert [path for path, _ in script.asked] == ["/v1/systemone"]
+
+
 # --- limits -----------------------------------------------------------------------------------
 
 
@@ -269,6 +380,8 @@ _TOO_MANY: List[Tuple[str, str, Dict[str, Any], str]] = [
     ("ollama", "", {"a": "q", "b": Score("q", [str(n) for n in range(27)])}, "question 2 has 27"),
     ("openai-compatible", "me", {"a": Score("q", [str(n) for n in range(11)])}, "11 levels"),
     ("openai-compatible", "me", {"a": [str(n) for n in range(256)]}, "256 options"),
+    ("openai-compatible", "vllm", {"a": [str(n) for n in range(27)]}, "27 options"),
+    ("openai-compatible", "library", {"a": [str(n) for n in range(27)]}, "27 options"),
 ]
 
 
@@ -282,7 +395,9 @@ def test_more_than_the_server_takes_is_refused_before_sending(
     assert script.asked == []
 
 
-@pytest.mark.parametrize(("owner", "count"), [("vllm", 1), ("sglang", 1), ("llamacpp", 9)])
+@pytest.mark.parametrize(
+    ("owner", "count"), [("vllm", 1), ("sglang", 1), ("llamacpp", 9), ("library", 1)]
+)
 def test_images_are_refused_where_the_server_takes_none_or_fewer(owner: str, count: int) -> None:
     with _serving("openai-compatible", even_answers, model="m", owner=owner) as (provider, script):
         with pytest.raises(UnsupportedError, match="image"):
@@ -293,8 +408,9 @@ def test_images_are_refused_where_the_server_takes_none_or_fewer(owner: str, cou
 @pytest.mark.parametrize("kind", ["lmstudio", "openai-compatible"])
 def test_keep_alive_is_refused_where_it_cannot_be_sent(kind: str) -> None:
     with _serving(kind, even_answers, model="m") as (provider, script):
-        with pytest.raises(UnsupportedError, match="keep_alive"):
-            provider.decide(STATE, _ASK, keep_alive="10m")
+        for keep_alive in ("10m", 0):
+            with pytest.raises(UnsupportedError, match="keep_alive"):
+                provider.decide(STATE, _ASK, keep_alive=keep_alive)
     assert script.asked == []
 
 
@@ -366,6 +482,15 @@ def test_another_model_is_an_error_on_ollama_and_a_warning_elsewhere() -> None:
         assert "other" in provider.decide(STATE, _ASK).warnings[0]
 
 
+@pytest.mark.parametrize("kind", ["ollama", "lmstudio"])
+def test_the_hint_about_another_model_names_no_argument_that_decide_lacks(kind: str) -> None:
+    answer = {"model": "other", "answers": {"angry": {"type": "noul", "noul": 0.5}}}
+    with _serving(kind, http_answer(answer), model="nimble") as (provider, _):
+        with pytest.raises(WrongModelError) as caught:
+            provider.decide(STATE, _ASK)
+    assert "allow_other_model" not in str(caught.value.hint)
+
+
 def test_the_result_has_its_facts() -> None:
     events: List[CallEvent] = []
     with _serving("ollama", even_answers, model="nimble", listeners=[events.append]) as (p, _):
@@ -416,15 +541,28 @@ def test_an_address_outside_the_locality_is_refused_in_the_call_of_decide_many(m
 
 
 def test_no_error_quotes_the_state_or_the_questions() -> None:
-    said = f"cannot decide: {STATE} Is the customer angry? shipping"
+    said = f"cannot decide: {STATE} Is the customer angry? shipping 'Ada Lovelace'"
     answer = http_answer({"error": said}, status="400 Bad Request")
     with _serving("ollama", answer, model="nimble") as (provider, _):
         with pytest.raises(ProviderError) as caught:
             provider.decide(
-                {"mail": [STATE]},
+                {"mail": [STATE, {"Ada Lovelace": 1}]},
                 {"a": YesNo("Is the customer angry?"), "b": Choice("x", ["shipping", "y"])},
             )
 
     error = caught.value
-    for text in (STATE, "Is the customer angry?", "shipping"):
+    for text in (STATE, "Is the customer angry?", "shipping", "Ada"):
         assert text not in f"{error} {error.server_message}"
+
+
+@pytest.mark.parametrize("kind", PROVIDERS)
+def test_no_error_of_a_text_that_cannot_be_sent_shows_a_name(kind: str) -> None:
+    with _serving(kind, even_answers, model="nimble") as (provider, _):
+        for state, questions in [
+            ({"Ada": "\ud800"}, _ASK),
+            ({"Ada": [{"\ud800": 1}]}, _ASK),
+            (STATE, {"Ada": Choice("q", ["\ud800", "b"])}),
+        ]:
+            with pytest.raises(ConfigurationError, match=r"^(state|questions) has half") as caught:
+                provider.decide(state, questions)
+            assert "Ada" not in str(caught.value)

@@ -55,6 +55,13 @@ def test_the_attribute_of_another_kind_names_the_right_one(
         getattr(decision, attribute)
 
 
+@pytest.mark.parametrize("decision", [_YES_NO, _CHOICE, _REFUSED])
+def test_a_decision_is_no_condition(decision: Decision) -> None:
+    """``if found["angry"]:`` would be true for each answer."""
+    with pytest.raises(TypeError, match=r"write \.answer$"):
+        bool(decision)
+
+
 @pytest.mark.parametrize("attribute", ["answer", "choice"])
 def test_a_refused_question_has_no_answer(attribute: str) -> None:
     with pytest.raises(AnswerError, match="refused to answer"):

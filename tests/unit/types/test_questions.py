@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import traceback
 from datetime import date
+from enum import Enum
 from typing import Any, Callable, Dict, List
 
 import pytest
@@ -73,6 +74,7 @@ _REFUSED: Dict[str, Callable[[], Any]] = {
     'pass {"messages"': lambda: as_state(["a"]),  # type: ignore[arg-type]
     "did you mean 'logprobs'": lambda: check_method("logprob"),
     "min_mass is 2": lambda: check_mass(2),
+    "min_mass is True": lambda: check_mass(True),
     "kind is 'choise', and must be .* did you mean 'choice'": lambda: Question.from_dict(
         {"kind": "choise", "question": "q"}
     ),
@@ -106,3 +108,30 @@ def test_a_state_becomes_plain_json() -> None:
     assert as_state({"at": date(2026, 1, 2), "n": (1, 2)}) == {"at": "2026-01-02", "n": [1, 2]}
     with pytest.raises(ValueError, match="number that cannot be written"):
         as_state({"x": float("nan")})
+
+
+class _Team(str, Enum):
+    BILLING = "billing"
+    SHIPPING = "shipping"
+
+
+def test_texts_of_a_subclass_become_plain_texts() -> None:
+    """Their `format` can be another text, which a prompt would show."""
+    found = as_questions({_Team.BILLING: Choice(_Team.BILLING, list(_Team))})
+
+    question = found["billing"]
+    assert [type(text) for text in (*found, question.question, *question.answers)] == [str] * 4
+    assert question.answers == ("billing", "shipping")
+    assert type(as_state(_Team.BILLING)) is str
+
+
+@pytest.mark.parametrize("state", [{1: "a", "1": "b"}, {"in": [{None: 1, "None": 2}]}])
+def test_keys_that_become_the_same_text_are_refused(state: Dict[Any, Any]) -> None:
+    """Otherwise, a part of the state would be lost."""
+    with pytest.raises(ValueError, match="two keys"):
+        as_state(state)
+
+
+def test_a_number_of_numpy_is_a_threshold() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert check_mass(numpy.float32(0.5)) == 0.5

@@ -24,7 +24,7 @@ _WRONG: List[Any] = [
         [SimpleNamespace(content="a")],
         "document 0 is SimpleNamespace, and must be text: pass document.content",
     ),
-    ({"a": "b"}, "documents is dict, and must be a list of texts: pass list(values.values())"),
+    ({"a": "b"}, "documents is dict, and must be a list of texts: pass list(documents.values())"),
     (b"a", "documents is bytes, and must be text: pass data.decode()"),
     (7, "documents is int, and must be a list"),
 ]
@@ -60,6 +60,13 @@ def test_a_wrong_keyword_is_named() -> None:
         OllamaProvider(model="m").rerank("q", ["a"], top_k=3)  # type: ignore[call-arg]  # a mistake
     with pytest.raises(ValueError, match="extra_body is str, and must be a dictionary"):
         OllamaProvider(model="m").rerank("q", ["a"], extra_body="{}")  # type: ignore[arg-type]  # a mistake
+
+
+@pytest.mark.parametrize("name", ["query", "documents", "texts", "model", "top_n"])
+def test_a_further_field_does_not_replace_an_argument(name: str) -> None:
+    """The scores of other documents would be shown for those of the call."""
+    with pytest.raises(ValueError, match=f"extra_body has '{name}', which rerank"):
+        OllamaProvider(model="m").rerank("q", ["a"], extra_body={name: ["b"]})
 
 
 def test_the_documents_are_read_once() -> None:

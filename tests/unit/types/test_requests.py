@@ -235,7 +235,7 @@ def test_numbers_of_numpy_itself() -> None:
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        ({"a": "x"}, "texts is dict, and must be a list of texts: pass list(values.values())"),
+        ({"a": "x"}, "texts is dict, and must be a list of texts: pass list(texts.values())"),
         (b"x", "texts is bytes, and must be text: pass data.decode()"),
         (SimpleNamespace(columns=["x"], __iter__=1), "pass one column"),
         (["a", None], "text 1 is a gap (NoneType)"),
