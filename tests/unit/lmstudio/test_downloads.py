@@ -23,6 +23,7 @@ from localproviders import (
     UnsupportedError,
 )
 from localproviders.lmstudio import downloads
+from localproviders._http_provider import polling
 from localproviders.testing import Exchange, ScriptedServer, http_answer
 from localproviders.types import DownloadJob
 from tests.unit.lmstudio.support import studio
@@ -275,8 +276,8 @@ def test_a_server_that_stays_away_does() -> None:
 
 def test_the_time_of_the_callers_own_code_is_not_a_stall() -> None:
     clock = [0.0]
-    call = downloads._PollingCall(Limits(idle_s=1), clock=lambda: clock[0])
-    stall = downloads._StallDetector(call)
+    call = polling.PollingCall(Limits(idle_s=1), clock=lambda: clock[0])
+    stall = polling.StallDetector(call)
     clock[0] = 5.0
     stall.exclude(5.0)
     assert stall.check(DownloadJob(status="downloading")) == 1.0
