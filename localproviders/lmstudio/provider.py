@@ -149,6 +149,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
         "logprobs": "LM Studio accepts the field but returns no log probabilities",
         "top_logprobs": "LM Studio accepts the field but returns no log probabilities",
         "suffix": "LM Studio cannot fill gaps in a text",
+        "grammar": "pass response_schema, which LM Studio enforces",
+        "thinking_budget": "pass a level as thinking",
     }
 
     # Source: docs/reference/lmstudio.md, "Images".

@@ -147,7 +147,11 @@ class OllamaProvider(HTTPProvider):
     _keep_alive = KeepAlive(True, restarts=True, options_of=load_options)
     _accept = "application/x-ndjson"
     _ways_to_get = WAYS_TO_GET
-    _unsupported: Mapping[str, str] = {"tool_choice": "Ollama has no such field; leave it out"}
+    _unsupported: Mapping[str, str] = {
+        "tool_choice": "Ollama has no such field; leave it out",
+        "grammar": "pass response_schema, which Ollama enforces",
+        "thinking_budget": "pass a level as thinking",
+    }
     _usual: Mapping[str, str] = {"tool_choice": "auto"}
 
     @exact_keywords
