@@ -11,11 +11,10 @@ from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import TRANSFERRING, Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
-from localproviders._lazy import LazyPart
+from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ProviderError, UnreachableError
 from localproviders.llamacpp.wire.errors import RULES
-from localproviders.llamacpp.wire.models import names_of, version_of
 from localproviders.llamacpp.wire.requests import INFILL_PATH, text_payload
 from localproviders.llamacpp.wire.responses import NativeParser, ReadingParser
 from localproviders.openai_compatible import OpenAICompatibleProvider
@@ -37,8 +36,11 @@ from localproviders.types.requests import CompletionRequest, Locality, ModelLike
 
 if TYPE_CHECKING:
     from localproviders.llamacpp.catalog import Catalog
+    from localproviders.llamacpp.prompts import Prompts
     from localproviders.llamacpp.router import Router
-    from localproviders.openai_compatible.prompt_routes import PromptRoutes
+    from localproviders.llamacpp.wire import models as wire_models
+else:
+    wire_models = LazyModule("localproviders.llamacpp.wire.models")
 
 _PORT = 9931
 _DEFAULT = parse_endpoint("", default_port=_PORT)
@@ -91,7 +93,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     _router: LazyPart[Router] = LazyPart(
         "localproviders.llamacpp.router:Router", "_runner", "_catalog", "_windows"
     )
-    _prompt_routes: LazyPart[PromptRoutes] = LazyPart(
+    _prompt_routes: LazyPart[Prompts] = LazyPart(
         "localproviders.llamacpp.prompts:Prompts", "_transport", "_send"
     )
 
@@ -160,7 +162,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
             CancelledError: The call was cancelled.
             ProviderError: The server refused the request, or its response has no version.
         """
-        return version_of(self._catalog.properties(None, timeout, cancel))
+        return wire_models.version_of(self._catalog.properties(None, timeout, cancel))
 
     def properties(
         self,
@@ -431,7 +433,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         return self._catalog.capabilities(model, call)
 
     def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
-        others = (info for info in listed if model in names_of(info))
+        others = (info for info in listed if model in wire_models.names_of(info))
         return super()._find(model, listed) or next(others, None)
 
     def _check_model(self, requested: str, served: str, call: Call) -> Optional[str]:

@@ -27,6 +27,11 @@ RULES: Tuple[Rule, ...] = (
         "use a model that reads such files, and start the server with its --mmproj",
     ),
     rule(
+        r"failed to parse grammar|custom grammar constraints",
+        RequestRejectedError,
+        "check the grammar; or simplify the schema of the answer or of the tools",
+    ),
+    rule(
         r"not removable",
         RequestRejectedError,
         "only a model in the server's cache can be deleted",

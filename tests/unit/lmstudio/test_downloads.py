@@ -23,7 +23,6 @@ from localproviders import (
     UnsupportedError,
 )
 from localproviders.lmstudio import downloads
-from localproviders._http_provider import polling
 from localproviders.testing import Exchange, ScriptedServer, http_answer
 from localproviders.types import DownloadJob
 from tests.unit.lmstudio.support import studio
@@ -272,15 +271,6 @@ def test_a_server_that_stays_away_does() -> None:
         )
         with pytest.raises(StreamInterruptedError):
             pair.provider.pull(NAME)
-
-
-def test_the_time_of_the_callers_own_code_is_not_a_stall() -> None:
-    clock = [0.0]
-    call = polling.PollingCall(Limits(idle_s=1), clock=lambda: clock[0])
-    stall = polling.StallDetector(call)
-    clock[0] = 5.0
-    stall.exclude(5.0)
-    assert stall.check(DownloadJob(status="downloading")) == 1.0
 
 
 @exactly
