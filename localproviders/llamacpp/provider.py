@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from localproviders.llamacpp.catalog import Catalog
     from localproviders.llamacpp.prompts import Prompts
     from localproviders.llamacpp.router import Router
+    from localproviders.llamacpp.wire import decisions as wire_decisions
     from localproviders.llamacpp.wire import models as wire_models
 else:
+    wire_decisions = LazyModule("localproviders.llamacpp.wire.decisions")
     wire_models = LazyModule("localproviders.llamacpp.wire.models")
 
 _PORT = 9931
@@ -99,6 +101,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
 
     _kind = "llama.cpp"
     _api_path = ""
+    _decision_wire = wire_decisions
     _rules: Tuple[Rule, ...] = RULES
     _unsupported: Mapping[str, str] = {
         "context_length": "set the context window when you start the server",

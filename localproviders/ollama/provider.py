@@ -148,9 +148,8 @@ class OllamaProvider(HTTPProvider):
     _accept = "application/x-ndjson"
     _ways_to_get = WAYS_TO_GET
     _unsupported: Mapping[str, str] = {
+        **HTTPProvider._unsupported,
         "tool_choice": "Ollama has no such field; leave it out",
-        "grammar": "pass response_schema, which Ollama enforces",
-        "thinking_budget": "pass a level as thinking",
     }
     _usual: Mapping[str, str] = {"tool_choice": "auto"}
 
