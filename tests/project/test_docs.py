@@ -81,6 +81,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
         monkeypatch.setattr("localproviders.lmstudio.provider._PORT", servers.lmstudio.port)
         monkeypatch.setattr("localproviders.lmstudio.downloads.WAITS_S", (0.01, 0.01))
+        monkeypatch.setattr("localproviders.llamacpp.provider._PORT", servers.llamacpp.port)
+        monkeypatch.setattr("localproviders.llamacpp.router.WAITS_S", (0.01, 0.01))
         ports = {servers.lmstudio.port: "LM Studio", servers.openai.port: "somebody"}
         monkeypatch.setattr("localproviders.discovery.candidates.usual_ports", lambda: ports)
         forget()
@@ -321,7 +323,7 @@ def test_what_a_model_lacks_is_refused_with_the_servers_fact(
 
 
 def test_a_count_says_who_counted(server: Servers, capsys: pytest.CaptureFixture[str]) -> None:
-    run(the_block("count_tokens"), server)
+    run(the_block("count = server.count_tokens"), server)
     expected = "7 exact the server's /apply-template and /tokenize\n"
     assert capsys.readouterr().out == expected
 
@@ -863,6 +865,7 @@ def test_every_knob_of_the_fakes_exists(server: Servers) -> None:
         "all": server.openai,
         "FakeOllama": server.ollama,
         "FakeLMStudio": server.lmstudio,
+        "FakeLlamaCpp": server.llamacpp,
         "FakeModel": FakeModel(name="m"),
     }
     here, seen = things["all"], []
