@@ -143,6 +143,12 @@ class HostedProvider(ModelProvider):
         provider, limits = self._running_engine(timeout)
         return provider._count(request, limits, cancel)
 
+    def _render(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> str:
+        provider, limits = self._running_engine(timeout)
+        return provider._render(request, limits, cancel)
+
     @property
     def _model(self) -> str:
         return "" if self._config.gguf is None else self._config.gguf.stem
