@@ -12,7 +12,7 @@ def test_a_server_is_recognised_with_its_version_and_models() -> None:
 
     assert (server.kind, server.version) == ("llamacpp", "b11549-fake")
     assert [info.name for info in server.models] == ["m"]
-    assert [each.name for each in server.loaded] == ["m"]
+    assert server.endpoint == fake.url
 
 
 def test_another_server_of_the_dialect_is_not() -> None:
