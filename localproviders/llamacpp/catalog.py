@@ -1,4 +1,4 @@
-"""What a llama.cpp server tells about itself: its models, its properties and its slots."""
+"""The models, the properties and the slots of a llama.cpp server."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ OnRead = Callable[[], None]
 
 _PROGRESS = "prompt_progress"
 _READING = "reading the prompt"
-# What the end of an answer is called in the dialect, by llama.cpp's own word.
+# The finish reasons of the dialect, by llama.cpp's own words.
 _REASONS: Mapping[str, str] = {"limit": "length", "eos": "stop", "word": "stop", "none": "stop"}
 
 
