@@ -296,6 +296,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         *,
         context_length: Optional[int] = None,
         keep_alive: Union[float, str, None] = None,
+        check_memory: Optional[bool] = None,
         on_progress: Optional[OnProgress] = None,
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
@@ -312,6 +313,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
             context_length: Context window in tokens. The server sets it at its own start, so only
                 the window of a loaded model is accepted.
             keep_alive: Only None and infinity are accepted: the server keeps its models.
+            check_memory: Has no effect: a router reports the size of a model only after its load.
             on_progress: Function that is called with each report of the server.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits. Loading may take `load_s`.
@@ -327,7 +329,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is invalid.
         """
         return self._router.load(
-            named(model), context_length, keep_alive, on_progress, timeout, cancel
+            named(model), context_length, keep_alive, check_memory, on_progress, timeout, cancel
         )
 
     def unload(

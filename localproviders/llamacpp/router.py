@@ -16,6 +16,7 @@ from localproviders._http.deadline import WORKING, Call, wait
 from localproviders._http.framing import SSEDecoder, parse_json
 from localproviders._http.transport import encode
 from localproviders._http_provider.call_runner import CallRunner
+from localproviders._http_provider.free_memory import check_argument
 from localproviders._http_provider.model_checks import ContextWindowCheck
 from localproviders._http_provider.polling import PollingCall, StallDetector
 from localproviders.errors import (
@@ -66,11 +67,14 @@ class Router:
         model: str,
         context_length: Optional[int],
         keep_alive: Union[float, str, None],
+        check_memory: Optional[bool],
         on_progress: Optional[OnProgress],
         timeout: Timeout,
         cancel: Optional[CancelToken],
     ) -> LoadedModel:
         """Load a model, and wait until it is in memory."""
+        # The list has no size of a model that is not in memory, so nothing can be compared.
+        check_argument(check_memory)
         if keep_alive_seconds(keep_alive) not in (None, math.inf):
             raise self._no_option(
                 f"keep_alive={keep_alive!r}", "start the server with --sleep-idle-seconds"
