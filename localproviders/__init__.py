@@ -11,7 +11,8 @@ Providers. Each is a `ModelProvider`, with the methods `chat`, `stream`, `parse`
 `embed`, `rerank`, `count_tokens`, `list_models`, `load`, `pull` and more:
     OllamaProvider            an Ollama server
     LMStudioProvider          an LM Studio server
-    OpenAICompatibleProvider  llama.cpp, vLLM, or another server with OpenAI's API
+    LlamaCppProvider          llama.cpp's own server, with one model or several
+    OpenAICompatibleProvider  vLLM, or another server with OpenAI's API
     LocalProvider             several servers; if one fails, the next one is used
     create_default_provider   returns a LocalProvider for all servers of this machine
     create_fallback_provider  returns a LocalProvider for the given providers
@@ -134,6 +135,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         WrongModelError,
     )
+    from localproviders.llamacpp import LlamaCppProvider
     from localproviders.lmstudio import LMStudioProvider
     from localproviders.local import (
         LocalProvider,
@@ -203,6 +205,7 @@ __all__ = [
     "LMStudioProvider",
     "LimitError",
     "Limits",
+    "LlamaCppProvider",
     "LoadedModel",
     "LocalEngine",
     "LocalProvider",
@@ -294,6 +297,7 @@ _look_up, _names = lazy_names(
             "UnsupportedError",
             "WrongModelError",
         ),
+        "localproviders.llamacpp": ("LlamaCppProvider",),
         "localproviders.lmstudio": ("LMStudioProvider",),
         "localproviders.local": (
             "LocalProvider",

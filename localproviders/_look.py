@@ -122,13 +122,20 @@ class Look(Protocol):
         ...
 
     def found(
-        self, state: str, reason: str = "", *, api_path: Optional[str] = None, **facts: Any
+        self,
+        state: str,
+        reason: str = "",
+        *,
+        kind: Optional[str] = None,
+        api_path: Optional[str] = None,
+        **facts: Any,
     ) -> object:
         """Return a server of this kind.
 
         Args:
             state: The value of `FoundServer.state`.
             reason: The reason why the server is not available, or an empty string.
+            kind: The name of another kind, if the server belongs to that kind.
             api_path: The path of the API of this server; None uses `ProviderKind.address_path`.
             **facts: Further fields of `FoundServer`.
         """

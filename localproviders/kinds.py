@@ -79,6 +79,7 @@ GROUP = "localproviders.kinds"
 _BUILT_IN: Mapping[str, str] = {
     "ollama": "localproviders.ollama.kind:KIND",
     "lmstudio": "localproviders.lmstudio.kind:KIND",
+    "llamacpp": "localproviders.llamacpp.kind:KIND",
     "openai-compatible": "localproviders.openai_compatible.kind:KIND",
     "gguf": "localproviders.engine.kind:KIND",
 }

@@ -293,7 +293,7 @@ class ChunkParser(Protocol):
 
 
 #: An open response, its decoder, and its parser.
-Opened = Tuple["Answer", Decoder, ChunkParser]
+Opened = Tuple[Answer, Decoder, ChunkParser]
 
 
 class StreamOwner(Protocol):

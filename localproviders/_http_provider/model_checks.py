@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 else:
     capabilities = LazyModule("localproviders.capabilities")
 
+#: Fields of requests that only a few kinds of servers support, each with a hint.
+USUALLY_UNSUPPORTED: Mapping[str, str] = {
+    "grammar": "pass response_schema, which the server enforces",
+    "thinking_budget": "pass a level as thinking",
+}
+
 # Seconds for which facts about a model are cached, to save a request for each call. The
 # capabilities of a model change only if it is pulled or created again. And if the cache is wrong,
 # the server itself refuses a request that the model cannot serve.

@@ -29,6 +29,7 @@ from localproviders._http.stream import ChunkParser, Stream, Summary
 from localproviders._http_provider.call_runner import CallRunner, Completion
 from localproviders._http_provider.cold_loads import ColdLoads, KeepAlive, loaded_window
 from localproviders._http_provider.model_checks import (
+    USUALLY_UNSUPPORTED,
     CapabilityCheck,
     ContextWindowCheck,
     suggest_after,
@@ -115,7 +116,7 @@ class HTTPProvider(ModelProvider):
     """
 
     #: Fields of completion requests that this server does not support, each with a hint.
-    _unsupported: Mapping[str, str] = {}
+    _unsupported: Mapping[str, str] = USUALLY_UNSUPPORTED
     #: Values of these fields that have the same effect as leaving the field out.
     _usual: Mapping[str, str] = {}
     #: Fields that this server supports only with messages, not with a prompt.

@@ -540,10 +540,17 @@ class _KindLook:
         return self._probe.listed(self._kind if kind is None else kinds.get(kind), facts, known)
 
     def found(
-        self, state: Any, reason: str = "", *, api_path: Optional[str] = None, **facts: Any
+        self,
+        state: Any,
+        reason: str = "",
+        *,
+        kind: Optional[str] = None,
+        api_path: Optional[str] = None,
+        **facts: Any,
     ) -> object:
-        """Return a server of this kind."""
-        return self._probe.result(state, reason, self._kind, api_path, **facts)
+        """Return a server of this kind, or of the named one."""
+        found = self._kind if kind is None else kinds.get(kind)
+        return self._probe.result(state, reason, found, api_path, **facts)
 
     def unknown(self, state: Any, reason: str) -> object:
         """Return a server whose kind is unknown."""

@@ -26,7 +26,7 @@ from localproviders.engine.install import (
 from localproviders.engine.models import RECIPES, open_model, path_of
 from localproviders.engine.provider import NamedModelProvider
 from localproviders.errors import ConfigurationError, DependencyError, LimitError, ModelLoadError
-from localproviders.openai_compatible import OpenAICompatibleProvider
+from localproviders.llamacpp import LlamaCppProvider
 from localproviders.secret import Unseen
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class LocalEngine:
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._scratch: Optional[tempfile.TemporaryDirectory[str]] = None
         self._log: Optional[IO[bytes]] = None
-        self._provider: Optional[OpenAICompatibleProvider] = None
+        self._provider: Optional[LlamaCppProvider] = None
         self._base_url: Optional[str] = None
         self._reset_lock()
 
@@ -109,7 +109,7 @@ class LocalEngine:
         """
         return self._base_url
 
-    def start(self) -> OpenAICompatibleProvider:
+    def start(self) -> LlamaCppProvider:
         """Start the engine, wait until the model is loaded, and return its provider.
 
         If the engine is already running, its provider is returned. Threads that call this
@@ -138,14 +138,14 @@ class LocalEngine:
             self._reset_lock()
         return self._lock
 
-    def _start(self) -> OpenAICompatibleProvider:
+    def _start(self) -> LlamaCppProvider:
         require_engine()
         key = Unseen(secrets.token_urlsafe(24))
         try:
             self._scratch = scratch_folder()
             self._launch(key)
             self._base_url = f"{self._await_address()}/v1"
-            provider = NamedModelProvider if self._recipe else OpenAICompatibleProvider
+            provider = NamedModelProvider if self._recipe else LlamaCppProvider
             self._provider = provider(
                 self._base_url, model=self._name, name=f"engine:{self._name}", api_key=key
             )
@@ -183,7 +183,7 @@ class LocalEngine:
             self._scratch.cleanup()
         self._log = self._scratch = None
 
-    def __enter__(self) -> OpenAICompatibleProvider:
+    def __enter__(self) -> LlamaCppProvider:
         return self.start()
 
     def __exit__(self, *_: object) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import List, Mapping, Tuple
 
-from localproviders.openai_compatible import OpenAICompatibleProvider
+from localproviders.llamacpp import LlamaCppProvider
 from localproviders.types.requests import CompletionRequest
 
 _TEMPLATE_FIELD = "chat_template_kwargs"
 
 
-class NamedModelProvider(OpenAICompatibleProvider):
+class NamedModelProvider(LlamaCppProvider):
     """A provider that tells the chat template whether a request has a schema.
 
     llama.cpp does not tell the template about the schema. The small model needs examples with JSON

@@ -10,12 +10,12 @@ import threading
 from typing import Optional, Set
 
 from localproviders._dialect.common import unexpected
-from localproviders._http.deadline import ANSWERING, AWAITING, TRANSFERRING, Call, Phase, wait
+from localproviders._http.deadline import Call, wait
 from localproviders._http.retry import backoff_s
 from localproviders._http_provider.call_runner import CallRunner
+from localproviders._http_provider.polling import PollingCall, StallDetector
 from localproviders.errors import (
     ConfigurationError,
-    LimitError,
     ModelNotFoundError,
     ServerError,
     StreamInterruptedError,
@@ -32,14 +32,12 @@ from localproviders.lmstudio.wire.models import (
     same_repository,
     status_path,
 )
-from localproviders.types.limits import CancelToken, Timeout, describe
+from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.models import DownloadJob, ModelInfo, OnProgress
 
 #: Seconds between two status requests of `pull`: the first wait, and the longest
 #: (docs/reference/lmstudio.md, "Model management").
 WAITS_S = (1.0, 2.0)
-
-_STILL_RUNNING = "the server continues the download by itself; call pull again to follow it"
 
 
 class Downloads:
@@ -110,7 +108,7 @@ class Downloads:
             timeout=timeout,
             cancel=cancel,
             total_s=math.inf,
-            make=_PollingCall,
+            make=PollingCall,
         )
 
     # --- steps ------------------------------------------------------------------------------
@@ -131,7 +129,7 @@ class Downloads:
     def _follow(
         self, model: str, job: DownloadJob, on_progress: Optional[OnProgress], call: Call
     ) -> None:
-        stall = _StallDetector(call)
+        stall = StallDetector(call)
         wait_s, longest_s = WAITS_S
         while True:
             if on_progress is not None:
@@ -184,60 +182,6 @@ class Downloads:
             "identified as this model",
             hint="find its name with list_models(), and load it to check the download",
             available=names_of(entries),
-        )
-
-
-class _PollingCall(Call):
-    """A call that sends status requests repeatedly, perhaps for hours.
-
-    None of its requests loads a model, so none needs the long limit for a load. Each response must
-    be complete within `idle_s`; the bytes of a slow response do not restart this limit.
-    """
-
-    def enter(self, phase: Phase) -> None:
-        # In the phase ANSWERING, each read may take `idle_s`. So this phase is never entered, and
-        # the limit of TRANSFERRING keeps running until the response is complete.
-        if phase is not ANSWERING:
-            super().enter(phase)
-        if phase is AWAITING:
-            super().enter(TRANSFERRING)
-
-
-class _StallDetector:
-    """Detector for a download whose byte count no longer changes."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._bytes: Optional[int] = None
-        self._since = call.clock()
-
-    def exclude(self, seconds: float) -> None:
-        """Exclude the time that the caller's progress callback took."""
-        self._since += seconds
-
-    def check(self, job: DownloadJob) -> float:
-        """Return the seconds for which the byte count may stay unchanged from now on.
-
-        Raises:
-            LimitError: The count has not changed for `idle_s`; or for `load_s` if all bytes
-                have arrived and the server is still processing them.
-        """
-        now, limits = self._call.clock(), self._call.limits
-        if job.completed_bytes != self._bytes:
-            self._bytes, self._since = job.completed_bytes, now
-        has_all = self._bytes is not None and self._bytes == job.total_bytes
-        limit, limit_s = ("load_s", limits.load_s) if has_all else ("idle_s", limits.idle_s)
-        left_s = self._since + limit_s - now
-        if left_s > 0:
-            return left_s
-        count = "an unknown number of" if self._bytes is None else f"{self._bytes:,}"
-        raise LimitError(
-            f"the download has status {job.status!r}, and stayed at {count} bytes for "
-            f"{describe(limit_s)}",
-            hint=f"{_STILL_RUNNING}; raise the limit with timeout=Limits({limit}=...)",
-            limit=limit,
-            limit_s=limit_s,
-            elapsed_s=self._call.elapsed_s,
         )
 
 

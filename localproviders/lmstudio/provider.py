@@ -12,7 +12,7 @@ from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.stream import Stream
 from localproviders._http_provider.cold_loads import KeepAlive
-from localproviders._http_provider.provider import EmbeddingExchange
+from localproviders._http_provider.provider import EmbeddingExchange, HTTPProvider
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ProviderError, UnsupportedError, WrongModelError
@@ -145,6 +145,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     _has_prompt_routes = False
     # The reasons are in docs/reference/lmstudio.md, "Log probabilities" and "Chat completions".
     _unsupported: Mapping[str, str] = {
+        **HTTPProvider._unsupported,
         "context_length": "load the model with the context window that you need",
         "logprobs": "LM Studio accepts the field but returns no log probabilities",
         "top_logprobs": "LM Studio accepts the field but returns no log probabilities",

@@ -14,7 +14,7 @@ from localproviders._rerank_verb import RerankRequest
 from localproviders.config import ServerConfig
 from localproviders.engine import LocalEngine
 from localproviders.errors import LimitError, ModelNotFoundError
-from localproviders.openai_compatible import OpenAICompatibleProvider
+from localproviders.llamacpp import LlamaCppProvider
 from localproviders.provider import ModelProvider, Texts
 from localproviders.telemetry import Listener
 from localproviders.types.decisions import Decisions
@@ -44,7 +44,7 @@ class HostedProvider(ModelProvider):
         self._config = config
         self._listeners = listeners
         self._engine: Optional[LocalEngine] = None
-        self._provider: Optional[OpenAICompatibleProvider] = None
+        self._provider: Optional[LlamaCppProvider] = None
         self._process = os.getpid()
         self._starting = threading.Lock()
 
@@ -143,6 +143,12 @@ class HostedProvider(ModelProvider):
         provider, limits = self._running_engine(timeout)
         return provider._count(request, limits, cancel)
 
+    def _render(
+        self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
+    ) -> str:
+        provider, limits = self._running_engine(timeout)
+        return provider._render(request, limits, cancel)
+
     @property
     def _model(self) -> str:
         return "" if self._config.gguf is None else self._config.gguf.stem
@@ -152,7 +158,7 @@ class HostedProvider(ModelProvider):
         options["start_timeout_s"] = min(options["start_timeout_s"], longest_s)
         return LocalEngine(**options)
 
-    def _running_engine(self, timeout: Timeout) -> Tuple[OpenAICompatibleProvider, Limits]:
+    def _running_engine(self, timeout: Timeout) -> Tuple[LlamaCppProvider, Limits]:
         """Return the provider of the running engine, and the limits with the remaining total.
 
         This starts the engine if it is not running.
@@ -181,7 +187,7 @@ class HostedProvider(ModelProvider):
             provider=self.name,
         )
 
-    def _start(self, longest_s: float) -> OpenAICompatibleProvider:
+    def _start(self, longest_s: float) -> LlamaCppProvider:
         engine = self._new_engine(longest_s)
         try:
             settings = engine.start().settings
@@ -190,7 +196,7 @@ class HostedProvider(ModelProvider):
                 error.limit = "total_s"  # the limit of the call expired, not the engine's own
             raise
         self._engine = engine
-        self._provider = OpenAICompatibleProvider(
+        self._provider = LlamaCppProvider(
             settings=settings.replace(
                 name=self.name,
                 limits=self._config.limits,

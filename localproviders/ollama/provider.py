@@ -147,7 +147,10 @@ class OllamaProvider(HTTPProvider):
     _keep_alive = KeepAlive(True, restarts=True, options_of=load_options)
     _accept = "application/x-ndjson"
     _ways_to_get = WAYS_TO_GET
-    _unsupported: Mapping[str, str] = {"tool_choice": "Ollama has no such field; leave it out"}
+    _unsupported: Mapping[str, str] = {
+        **HTTPProvider._unsupported,
+        "tool_choice": "Ollama has no such field; leave it out",
+    }
     _usual: Mapping[str, str] = {"tool_choice": "auto"}
 
     @exact_keywords

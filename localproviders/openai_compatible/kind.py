@@ -20,8 +20,6 @@ KIND = ProviderKind(
     api_paths=("engines/llama.cpp/v1", "engines/v1", "api/v1", "v1", "v3"),
     # Other programs use these ports, too (docs/reference/discovery.md, "Ports").
     ports=(
-        (9931, "llama.cpp since 2026"),
-        (8080, "llama.cpp until 2026"),
         (8000, "vLLM"),
         (30000, "SGLang"),
         (5001, "KoboldCpp"),

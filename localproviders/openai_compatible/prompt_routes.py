@@ -49,9 +49,9 @@ _NOT_FOUND_STATUSES = (404, 405, 501)
 # Status codes of a route that expects a request of another form.
 _OTHER_ROUTE_STATUSES = (400, 422)
 
-# Errors that only mean that there is no exact count. If a chat with the same prompt fails for the
-# same reason, the chat raises its own error.
-_REFUSALS = (ServerError, ModelError, AuthenticationError, UnsupportedError)
+#: Errors that only mean that there is no exact count. If a chat with the same prompt fails for the
+#: same reason, the chat raises its own error.
+REFUSALS = (ServerError, ModelError, AuthenticationError, UnsupportedError)
 
 # A function that sends a request and returns the result of its reader. Its arguments are the path,
 # a function that makes the JSON, and the reader, which is a function of the JSON of the response.
@@ -59,7 +59,7 @@ _Ask = Callable[[str, Callable[[], Mapping[str, Any]], Callable[[Any], Any]], An
 _Method = Callable[[_Ask, CompletionRequest, str], int]
 
 
-def _count_by_template(ask: _Ask, request: CompletionRequest, model: str) -> int:
+def count_by_template(ask: _Ask, request: CompletionRequest, model: str) -> int:
     """Count tokens with llama.cpp: apply the chat template, then tokenize the result."""
     template = partial(conversation_payload, request, model)
     tokenize = ask("/apply-template", template, partial(templated_payload, model=model))
@@ -74,7 +74,7 @@ def _count_by_messages(ask: _Ask, request: CompletionRequest, model: str) -> int
 
 
 _METHODS: Mapping[str, _Method] = {
-    "the server's /apply-template and /tokenize": _count_by_template,
+    "the server's /apply-template and /tokenize": count_by_template,
     "the server's /tokenize": _count_by_messages,
 }
 # With these methods, older servers do not count the tools, and do not report that they left them
@@ -136,8 +136,8 @@ class PromptRoutes:
                 return TokenCount(tokens=method(ask, request, model), source="exact", detail=name)
             except (ServerBusyError, ModelNotFoundError):
                 raise
-            except _REFUSALS as error:
-                if _means_no_route(error):
+            except REFUSALS as error:
+                if means_no_route(error):
                     self._methods = tuple(other for other in self._methods if other != name)
         return None
 
@@ -158,9 +158,9 @@ class PromptRoutes:
                 self._labels[key] = self._ask_label_tokens(labels, model, call)
             except (ServerBusyError, ModelNotFoundError):
                 raise
-            except _REFUSALS as error:
+            except REFUSALS as error:
                 # vLLM has a different route with the same name, which refuses this request.
-                is_other = error.status in _OTHER_ROUTE_STATUSES or _means_no_route(error)
+                is_other = error.status in _OTHER_ROUTE_STATUSES or means_no_route(error)
                 self._has_token_texts = not is_other
         return self._labels.get(key)
 
@@ -188,7 +188,7 @@ class PromptRoutes:
             return prompt
         except ModelNotFoundError:
             raise
-        except _REFUSALS as error:
+        except REFUSALS as error:
             if error.status not in _NOT_FOUND_STATUSES and not isinstance(error, UnsupportedError):
                 raise
         raise _no_template_route("the server has no /apply-template")
@@ -213,7 +213,8 @@ def _no_template_route(reason: str) -> UnsupportedError:
     )
 
 
-def _means_no_route(error: ProviderError) -> bool:
+def means_no_route(error: ProviderError) -> bool:
+    """Return whether an error means that the server lacks a route."""
     return error.status in _NOT_FOUND_STATUSES or isinstance(
         error, (ProtocolError, UnsupportedError)
     )

@@ -148,10 +148,15 @@ class OpenAICompatibleProvider(HTTPProvider):
     _unsupported: Mapping[str, str] = {
         "context_length": "set the context window when you start the server",
         "keep_alive": "this kind of server keeps its model loaded",
+        # Servers that do not know a field ignore it, so the answer would not follow it.
+        "grammar": "for llama.cpp's server use LlamaCppProvider, for others the server's own field "
+        "in extra_body",
+        "thinking_budget": "for llama.cpp's server use LlamaCppProvider, for others pass a level "
+        "as thinking",
     }
     #: Beginnings of media types that this server cannot read, each with a hint.
     _refused_media: Mapping[str, str] = {}
-    _chat_only = ("tools", "tool_choice", "response_schema", "thinking")
+    _chat_only = ("tools", "tool_choice", "response_schema", "thinking", "thinking_budget")
     _embed_unsupported: Mapping[str, str] = {
         "truncate": "shorten the texts before the call",
         "keep_alive": "this kind of server keeps its model loaded",

@@ -113,8 +113,6 @@ def recognise(look: Look) -> Optional[object]:
     if product is None:
         return _describe_unknown(server)
     known: Dict[str, Any] = {"product": product.name, "evidence": evidence}
-    if product.kind is not None:
-        return look.listed(kind=product.kind, version=server.text_at(product.version), **known)
     return _describe(server, product, known)
 
 
@@ -149,18 +147,24 @@ def _describe(server: _Server, product: Product, known: Mapping[str, Any]) -> ob
     found = server.look.found
     facts: Dict[str, Any] = {
         **known,
+        "kind": product.kind,
         "version": server.text_at(product.version),
         "forwards_prompts": product.forwards_prompts,
     }
     for root in product.roots:
         models = server.models(root)
         if models is not None:
-            return found("available", api_path=root, models=models, **facts)
-    facts["api_path"] = product.roots[0]
+            return found("available", api_path=_path(product, root), models=models, **facts)
+    facts["api_path"] = _path(product, product.roots[0])
     name = server.text_at((product.model,)) if product.model else None
     if name is not None:
         return found("available", models=[ModelInfo(name=name, provider="")], **facts)
     return found(*_state(server, product.roots[0] + _MODELS), **facts)
+
+
+def _path(product: Product, root: str) -> Optional[str]:
+    """Return the path of the address; None for the usual one of a kind of its own."""
+    return root if product.kind is None else None
 
 
 def _state(server: _Server, path: str) -> Tuple[str, str]:

@@ -13,6 +13,7 @@ from localproviders._lazy import lazy_names
 if TYPE_CHECKING:
     from localproviders.testing.fake import FakeServer, fake_of
     from localproviders.testing.faults import FAULTS, Fault
+    from localproviders.testing.llamacpp import FakeLlamaCpp
     from localproviders.testing.lmstudio import FakeLMStudio
     from localproviders.testing.ollama import FakeOllama
     from localproviders.testing.openai_compatible import FakeOpenAICompatible
@@ -25,6 +26,7 @@ __all__ = [
     "FAULTS",
     "Exchange",
     "FakeLMStudio",
+    "FakeLlamaCpp",
     "FakeModel",
     "FakeOllama",
     "FakeOpenAICompatible",
@@ -47,6 +49,7 @@ _look_up, _names = lazy_names(
     {
         "localproviders.testing.fake": ("FakeServer", "fake_of"),
         "localproviders.testing.faults": ("FAULTS", "Fault"),
+        "localproviders.testing.llamacpp": ("FakeLlamaCpp",),
         "localproviders.testing.lmstudio": ("FakeLMStudio",),
         "localproviders.testing.ollama": ("FakeOllama",),
         "localproviders.testing.openai_compatible": ("FakeOpenAICompatible",),

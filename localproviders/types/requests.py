@@ -82,8 +82,11 @@ class CompletionRequest(Record):
         tool_choice: ``auto``, ``none``, ``required``, or the name of a tool. The constructor also
             accepts the dictionaries of other clients that name a tool.
         response_schema: JSON Schema that the text of the answer must follow.
+        grammar: Grammar in llama.cpp's notation (GBNF) that the text of the answer must follow.
+            It cannot be combined with `tools` or `response_schema`.
         thinking: True or False switches reasoning on or off. A level, such as ``"high"``,
             sets the amount of reasoning.
+        thinking_budget: Highest number of tokens of the reasoning.
         max_tokens: Longest answer, in tokens.
         temperature: Randomness of the answer; 0 always picks the likeliest token.
         top_p: Tokens are picked only from the likeliest ones whose probabilities add up to this
@@ -121,7 +124,7 @@ class CompletionRequest(Record):
 
     Raises:
         ValueError: The request has neither messages nor a prompt, or has both, or a value is
-            invalid.
+            invalid; or it has a grammar together with tools or a schema.
     """
 
     model: Optional[str] = None
@@ -131,7 +134,9 @@ class CompletionRequest(Record):
     tools: Sequence[Tool] = field(default=(), metadata=loads_each(Tool.from_dict))
     tool_choice: Optional[str] = None
     response_schema: Optional[Mapping[str, Any]] = None
+    grammar: Optional[str] = field(default=None, metadata=CONTENT)
     thinking: Union[bool, str, None] = None
+    thinking_budget: Optional[int] = None
     max_tokens: Optional[int] = None
     temperature: Optional[float] = None
     top_p: Optional[float] = None
@@ -180,7 +185,7 @@ class CompletionRequest(Record):
     def _check_texts(self) -> None:
         if self.tool_choice is not None:
             object.__setattr__(self, "tool_choice", tool_choice(self.tool_choice, self.tools))
-        for name in ("model", "prompt", "suffix"):
+        for name in ("model", "prompt", "suffix", "grammar"):
             _check_text(name, getattr(self, name), optional=True)
         for text in self.stop:
             _check_text("stop", text)
@@ -194,12 +199,23 @@ class CompletionRequest(Record):
             raise ValueError("prompt is empty; there is nothing to continue")
         if self.suffix is not None and self.prompt is None:
             raise ValueError("suffix needs prompt, the text before the gap")
+        if self.grammar is not None:
+            self._check_grammar()
         if self.overflow not in OVERFLOWS:
             raise ValueError(f"overflow is {self.overflow!r}; choose one of {', '.join(OVERFLOWS)}")
         if not all(isinstance(message, Message) for message in self.messages):
             raise ValueError("messages takes Message values: Message.user(text)")
         if not all(isinstance(tool, Tool) for tool in self.tools):
             raise ValueError("tools takes Tool values: Tool(name=..., parameters=...)")
+
+    def _check_grammar(self) -> None:
+        if not self.grammar:
+            raise ValueError("grammar is empty, so no text can follow it")
+        if self.tools or self.response_schema is not None:
+            other = "tools" if self.tools else "response_schema"
+            raise ValueError(
+                f"grammar cannot be combined with {other}: both decide the answer's form"
+            )
 
     def _check_numbers(self) -> None:
         for name, least in _LEAST.items():
@@ -277,6 +293,7 @@ def _check_number(name: str, value: Any, least: float) -> None:
 
 # The lowest valid value of each number.
 _LEAST: Mapping[str, float] = {
+    "thinking_budget": 0,
     "max_tokens": 1,
     "temperature": 0,
     "top_p": 0,
@@ -295,6 +312,7 @@ _LEAST: Mapping[str, float] = {
 # The integer fields of `CompletionRequest` and `EmbeddingRequest`.
 _INTEGERS = frozenset(
     {
+        "thinking_budget",
         "max_tokens",
         "top_k",
         "seed",
@@ -312,7 +330,7 @@ def texts_of(request: Union[CompletionRequest, EmbeddingRequest]) -> Iterator[st
     if isinstance(request, EmbeddingRequest):
         yield from request.texts
         return
-    yield from filter(None, (request.prompt, request.suffix))
+    yield from filter(None, (request.prompt, request.suffix, request.grammar))
     yield from request.stop
     yield from strings_in(request.extra_body)
     for message in request.messages:
@@ -471,7 +489,9 @@ class ParseFields(TypedDict, total=False):
 
     # A test checks that these fields have the same types as in `CompletionRequest`.
     tool_choice: Optional[str]
+    grammar: Optional[str]
     thinking: Union[bool, str, None]
+    thinking_budget: Optional[int]
     max_tokens: Optional[int]
     temperature: Optional[float]
     top_p: Optional[float]

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import List, Set
 
 import localproviders
-from localproviders.testing import FakeLMStudio, FakeOllama, FakeOpenAICompatible, FakeServer
+from localproviders.testing import (
+    FakeLlamaCpp,
+    FakeLMStudio,
+    FakeOllama,
+    FakeOpenAICompatible,
+    FakeServer,
+)
 from tests.project.test_layers import MODULES, lazy_modules
 
 _PARENT = Path(localproviders.__file__).parent.parent
@@ -31,8 +37,9 @@ _MACHINERY = {
 
 _NOT_FOR_A_CHAT = {
     "_shared_deadline", "_dialect.refused_schemas", "_http_provider.embedding", "_http_provider.deciding",
-    "lmstudio.wire.decisions", "ollama.wire.decisions", "openai_compatible.wire.decisions", "capabilities", "cli", "config", "discovery", "engine",
-    "exporters", "local", "lmstudio.catalog", "lmstudio.downloads", "lmstudio.memory",
+    "llamacpp.wire.decisions", "lmstudio.wire.decisions", "ollama.wire.decisions", "openai_compatible.wire.decisions", "capabilities", "cli", "config", "discovery", "engine",
+    "exporters", "local", "llamacpp.catalog", "llamacpp.prompts", "llamacpp.router",
+    "llamacpp.wire.models", "lmstudio.catalog", "lmstudio.downloads", "lmstudio.memory",
     "lmstudio.stateful", "lmstudio.wire.stateful", "ollama.catalog", "ollama.memory",
     "ollama.transfers",
     "ollama.wire.models",
@@ -84,6 +91,13 @@ def test_a_chat_with_lm_studio_loads_no_machinery() -> None:
         loaded = _loaded(_chat(fake, "LMStudioProvider"))
     assert "localproviders.lmstudio.wire.errors" in loaded
     assert _MACHINERY & {*loaded} == set()
+
+
+def test_a_chat_with_llama_cpp_loads_only_what_it_needs() -> None:
+    with FakeLlamaCpp(["llama3.2"]) as fake:
+        loaded = _loaded(_chat(fake, "LlamaCppProvider"))
+    assert "localproviders.llamacpp.wire.responses" in loaded
+    assert _unneeded(loaded) | (_FOR_OLLAMA & {*loaded}) == set()
 
 
 def test_no_lazily_imported_module_is_needed_by_a_chat() -> None:

@@ -32,8 +32,18 @@ POST /api/v0/chat/completions|POST /api/v0/completions|POST /api/v0/embeddings|P
 GET /api/v1/models|POST /api/v1/models/load|POST /api/v1/models/unload
 POST /api/v1/models/download|GET /api/v1/models/download/status/{job_id}|GET /lmstudio-greeting
 """
+#: The endpoints of llama.cpp's server (docs/reference/llamacpp.md, "Endpoints").
+LLAMA_CPP = "\n".join(
+    found
+    for row in re.findall(
+        r"^\| (`.+?) \|",
+        (ROOT / "docs/reference/llamacpp.md").read_text("utf-8").split("## Endpoints")[1],
+        re.MULTILINE,
+    )
+    for found in re.findall(r"`(.+?)`", row)
+)
 #: The number of capabilities of each server. A download and its status count as one.
-CAPABILITIES = {"Ollama": 49, "LM Studio": 47}
+CAPABILITIES = {"Ollama": 49, "LM Studio": 47, "llama.cpp": 32}
 
 PAGE = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
 TABLES: Dict[str, List[List[str]]] = {
@@ -47,7 +57,9 @@ TABLES: Dict[str, List[List[str]]] = {
 ROWS = [(title, *row[:3]) for title, rows in TABLES.items() for row in rows]
 
 
-@pytest.mark.parametrize(("server", "known"), [("Ollama", OLLAMA), ("LM Studio", LM_STUDIO)])
+@pytest.mark.parametrize(
+    ("server", "known"), [("Ollama", OLLAMA), ("LM Studio", LM_STUDIO), ("llama.cpp", LLAMA_CPP)]
+)
 def test_every_endpoint_has_its_row(server: str, known: str) -> None:
     listed = [
         name for row in TABLES[f"{server}: endpoints"] for name in re.findall(r"`(.+?)`", row[0])

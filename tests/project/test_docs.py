@@ -49,6 +49,7 @@ _PACKAGE = ROOT / "localproviders"
 
 # Addresses of real servers in the pages.
 ADDRESSES = ("https://api.example.com", "http://127.0.0.1:8080")
+OLLAMA_ADDRESSES = ("http://127.0.0.1:11434", "http://127.0.0.1:11435")
 
 # The first bytes of a PNG file, which are all that is looked at.
 PICTURE = b"\x89PNG\r\n\x1a\n and more"
@@ -81,6 +82,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
         monkeypatch.setattr("localproviders.lmstudio.provider._PORT", servers.lmstudio.port)
         monkeypatch.setattr("localproviders.lmstudio.downloads.WAITS_S", (0.01, 0.01))
+        monkeypatch.setattr("localproviders.llamacpp.provider._PORT", servers.llamacpp.port)
+        monkeypatch.setattr("localproviders.llamacpp.router.WAITS_S", (0.01, 0.01))
         ports = {servers.lmstudio.port: "LM Studio", servers.openai.port: "somebody"}
         monkeypatch.setattr("localproviders.discovery.candidates.usual_ports", lambda: ports)
         forget()
@@ -94,6 +97,8 @@ def run(block: Block, server: Servers, old: str = "", new: str = "") -> None:
     text = block.text.replace(old, new) if old else block.text
     for address in ADDRESSES:
         text = text.replace(address, server.openai.url)
+    for address in OLLAMA_ADDRESSES:
+        text = text.replace(address, server.ollama.url)
     # As a user's own file: not with what this one imports from __future__.
     code = compile("\n" * block.line + text, str(block.page), "exec", dont_inherit=True)
     exec(code, {"__name__": "__main__"})
@@ -321,7 +326,7 @@ def test_what_a_model_lacks_is_refused_with_the_servers_fact(
 
 
 def test_a_count_says_who_counted(server: Servers, capsys: pytest.CaptureFixture[str]) -> None:
-    run(the_block("count_tokens"), server)
+    run(the_block("count = server.count_tokens"), server)
     expected = "7 exact the server's /apply-template and /tokenize\n"
     assert capsys.readouterr().out == expected
 
@@ -863,6 +868,7 @@ def test_every_knob_of_the_fakes_exists(server: Servers) -> None:
         "all": server.openai,
         "FakeOllama": server.ollama,
         "FakeLMStudio": server.lmstudio,
+        "FakeLlamaCpp": server.llamacpp,
         "FakeModel": FakeModel(name="m"),
     }
     here, seen = things["all"], []

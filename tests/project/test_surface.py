@@ -14,6 +14,7 @@ import pytest
 
 import localproviders
 from localproviders import (
+    LlamaCppProvider,
     LMStudioProvider,
     LocalProvider,
     ModelProvider,
@@ -30,11 +31,13 @@ from localproviders.types.requests import RequestFields, StatefulFields
 from tests.support.docs import ROOT
 
 _ROOT = Path(localproviders.__file__).parent
-_PROVIDERS = (OllamaProvider, LMStudioProvider, OpenAICompatibleProvider)
+_PROVIDERS = (OllamaProvider, LMStudioProvider, LlamaCppProvider, OpenAICompatibleProvider)
 _CLASSES = (ModelProvider, LocalProvider, *_PROVIDERS)
 # Members that open no connection. They have neither limits nor errors to document.
 _OFFLINE = {"name", "close", "limits", "locality", "refresh"}
 _LAST = ["timeout", "cancel"]
+# Without a model, these ask the server itself.
+_OPTIONAL_SUBJECT = {"properties", "slots"}
 
 
 def _verbs(cls: type) -> List[str]:
@@ -80,7 +83,8 @@ def test_positional_arguments_come_first_and_options_are_keywords_with_defaults(
     parameters = _named(_parameters(cls, verb))
     options = [one for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
     subjects = [one for one in parameters if one not in options]
-    assert all(one.default is inspect.Parameter.empty for one in subjects)
+    required = [] if verb in _OPTIONAL_SUBJECT else subjects
+    assert all(one.default is inspect.Parameter.empty for one in required)
     assert all(one.default is not inspect.Parameter.empty for one in options)
     if any(one.name == "model" for one in parameters):
         assert "model" in (parameters[0].name, options[0].name)

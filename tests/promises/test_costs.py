@@ -47,11 +47,17 @@ from localproviders.testing import ScriptedServer, http_answer
 from tests.support.covering import in_usual_run
 from tests.support.locality import PROVIDERS, make
 
-_LISTS: Mapping[str, bytes] = {"ollama": b"models", "lmstudio": b"models", "openai": b"data"}
-_NAMES: Mapping[str, str] = {"ollama": "name", "lmstudio": "key", "openai": "id"}
+_LISTS: Mapping[str, bytes] = {
+    "ollama": b"models",
+    "lmstudio": b"models",
+    "llamacpp": b"data",
+    "openai": b"data",
+}
+_NAMES: Mapping[str, str] = {"ollama": "name", "lmstudio": "key", "llamacpp": "id", "openai": "id"}
 _MAKERS: Mapping[str, Any] = {
     "ollama": (ollama_models, "_model_info"),
     "lmstudio": (studio_models, "_v1_entry"),
+    "llamacpp": (dialect_models, "_model_info"),
     "openai": (dialect_models, "_model_info"),
 }
 _TAGS = http_answer({"models": [{"name": "m:latest"}]})

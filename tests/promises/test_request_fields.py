@@ -10,6 +10,7 @@ from localproviders import (
     Audio,
     CompletionRequest,
     Image,
+    LlamaCppProvider,
     LMStudioProvider,
     Message,
     OllamaProvider,
@@ -18,6 +19,7 @@ from localproviders import (
     UnsupportedError,
 )
 from localproviders.testing import (
+    FakeLlamaCpp,
     FakeLMStudio,
     FakeModel,
     FakeOllama,
@@ -53,6 +55,12 @@ BACKENDS = {
     "ollama": Backend(FakeOllama, OllamaProvider),
     "lmstudio": Backend(FakeLMStudio, LMStudioProvider),
     "openai": Backend(FakeOpenAICompatible, OpenAICompatibleProvider),
+    "llamacpp": Backend(FakeLlamaCpp, LlamaCppProvider),
+}
+#: The fields that llama.cpp's server receives where a generic server receives nothing.
+LLAMA_CPP: Mapping[str, Mapping[str, Any]] = {
+    "grammar": {"grammar": 'root ::= "a"'},
+    "thinking_budget": {"thinking_budget_tokens": 9},
 }
 
 
@@ -78,6 +86,8 @@ FIELDS: List[Tuple[str, Any, Any, Any, Any]] = [
     ("thinking", True, {"think": True}, {"reasoning_effort": "medium"}, REFUSED),
     ("thinking", False, {"think": False}, {"reasoning_effort": "none"}, WITHOUT_THINKING),
     ("thinking", "high", {"think": "high"}, *[{"reasoning_effort": "high"}] * 2),
+    ("grammar", 'root ::= "a"', REFUSED, REFUSED, REFUSED),
+    ("thinking_budget", 9, REFUSED, REFUSED, REFUSED),
     ("max_tokens", 7, {"options": {"num_predict": 7}}, *[{"max_tokens": 7}] * 2),
     ("temperature", 0.0, {"options": {"temperature": 0.0}}, *[{"temperature": 0.0}] * 2),
     ("top_p", 0.5, {"options": {"top_p": 0.5}}, *[{"top_p": 0.5}] * 2),
@@ -119,7 +129,7 @@ FIELDS: List[Tuple[str, Any, Any, Any, Any]] = [
     ("extra_body", {"draft_model": "d"}, *[{"draft_model": "d"}] * 3),
 ]
 CASES = [
-    (backend, field, value, sent[list(BACKENDS).index(backend)])
+    (backend, field, value, [*sent, LLAMA_CPP.get(field, sent[-1])][list(BACKENDS).index(backend)])
     for field, value, *sent in FIELDS
     for backend in BACKENDS
 ]
@@ -128,6 +138,11 @@ BARE: Mapping[str, Mapping[str, Any]] = {
     "ollama": {"stream": True, "truncate": False},
     "lmstudio": {"stream": True, "stream_options": {"include_usage": True}},
     "openai": {"stream": True, "stream_options": {"include_usage": True}},
+    "llamacpp": {
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_progress": True,
+    },
 }
 
 
@@ -149,7 +164,7 @@ def received_fields(backend: str, request: CompletionRequest) -> Dict[str, Any]:
     return {name: value for name, value in received.items() if name != "messages"}
 
 
-_CHAT_PATHS = ("/chat", "/chat/completions", "/generate", "/completions")
+_CHAT_PATHS = ("/chat", "/chat/completions", "/generate", "/completions", "/infill")
 
 
 @pytest.mark.sample(15)
@@ -194,6 +209,7 @@ def test_the_table_has_every_field() -> None:
         ("ollama", {"prompt": "One, two,", "raw": True}),
         ("lmstudio", {"prompt": "One, two,"}),
         ("openai", {"prompt": "One, two,"}),
+        ("llamacpp", {"prompt": "One, two,"}),
     ],
 )
 def test_a_prompt_is_text_to_continue(backend: str, sent: Mapping[str, Any]) -> None:
@@ -208,6 +224,19 @@ def test_a_suffix_is_sent_if_the_server_supports_it(backend: str) -> None:
     received = received_fields(backend, CompletionRequest(prompt="def f():", suffix="return x"))
 
     assert received == {**BARE[backend], "prompt": "def f():", "suffix": "return x"}
+
+
+def test_llama_cpp_fills_a_gap_by_its_own_route() -> None:
+    request = CompletionRequest(prompt="def f():", suffix="return x", top_logprobs=2)
+    received = received_fields("llamacpp", request)
+
+    assert received == {
+        "stream": True,
+        "return_progress": True,
+        "input_prefix": "def f():",
+        "input_suffix": "return x",
+        "n_probs": 2,
+    }
 
 
 def test_a_suffix_is_refused_for_lm_studio() -> None:

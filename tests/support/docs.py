@@ -11,7 +11,9 @@ from typing import Any, Iterator, List, Mapping, NamedTuple
 from localproviders import ToolCall
 from localproviders.testing import (
     Exchange,
+    FakeLlamaCpp,
     FakeLMStudio,
+    FakeModel,
     FakeOllama,
     FakeOpenAICompatible,
     Reply,
@@ -67,13 +69,16 @@ class Servers(NamedTuple):
     ollama: FakeOllama
     lmstudio: FakeLMStudio
     openai: FakeOpenAICompatible
+    llamacpp: FakeLlamaCpp
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Servers]:
     """Start the fake servers."""
-    with FakeOllama() as ollama, FakeLMStudio() as lmstudio, FakeOpenAICompatible() as openai:
-        servers = Servers(ollama, lmstudio, openai)
+    own = FakeLlamaCpp([FakeModel(name="my-model"), "ggml-org/gemma-3-4b-it-GGUF:Q4_K_M"])
+    fakes = FakeOllama(), FakeLMStudio(), FakeOpenAICompatible(), own
+    with contextlib.ExitStack() as stack:
+        servers = Servers(*[stack.enter_context(fake) for fake in fakes])  # type: ignore[arg-type]  # in their order
         for server in servers:
             server.usual = _answer
         yield servers

@@ -14,6 +14,7 @@ import trustme
 
 from localproviders import (
     CompletionRequest,
+    LlamaCppProvider,
     LMStudioProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
@@ -28,6 +29,7 @@ from tests.support.walking import held_values as held_values
 PROVIDERS: Mapping[str, Callable[..., HTTPProvider]] = {
     "ollama": OllamaProvider,
     "lmstudio": LMStudioProvider,
+    "llamacpp": LlamaCppProvider,
     "openai": OpenAICompatibleProvider,
 }
 
@@ -83,6 +85,7 @@ GOOD: Mapping[str, bytes] = {
     "/api/embed": http_answer({"model": "m", "embeddings": [[1.0]]}),
     "/api/v1/models": http_answer({"models": [{"type": "llm", "key": "m"}]}),
     "/v1/models": http_answer({"data": [{"id": "m"}]}),
+    "/props": http_answer({"modalities": {"vision": True}}),
     "/v1/chat/completions": _sse({"delta": {"content": ANSWER}}),
     "/v1/completions": _sse({"text": ANSWER}),
     "/v1/systemone": _DECISIONS,

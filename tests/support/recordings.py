@@ -74,8 +74,10 @@ def dialect_names() -> List[str]:
     return sorted(path.name.split(".")[0] for path in folder.glob("*.response.bin"))
 
 
-def dialect_exchange(name: str) -> Tuple[Dict[str, Any], bytes]:
+def dialect_exchange(
+    name: str, folder_name: str = "openai_compatible"
+) -> Tuple[Dict[str, Any], bytes]:
     """Return the request body and the raw response of a recording of the OpenAI dialect."""
-    folder = DATA / "openai_compatible"
+    folder = DATA / folder_name
     request = json.loads((folder / f"{name}.request.json").read_text())
     return request, (folder / f"{name}.response.bin").read_bytes()

@@ -54,7 +54,12 @@ def _first(*values: Any) -> Optional[int]:
 
 
 def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
-    """Return a model's facts and abilities from its record in the list.
+    """Return a model's facts and abilities from its record in the list."""
+    return detect(name, evidence_of(data))
+
+
+def evidence_of(data: Mapping[str, Any]) -> Evidence:
+    """Return what a record of the list says about its model.
 
     llama.cpp adds `meta` and `architecture`, and others add a context window. The `capabilities` in
     llama.cpp's second list, `models`, are not read, because they are ``completion`` for every
@@ -64,27 +69,24 @@ def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
     inputs = texts(mapping(data.get("architecture")).get("input_modalities"))
     seen = frozenset(ours for theirs, ours in _INPUTS.items() if theirs in inputs)
     purposes, denied = _purposes(data)
-    return detect(
-        name,
-        Evidence(
-            detail=_DETAIL,
-            can=seen | frozenset(purposes),
-            cannot=frozenset(denied),
-            said={**purposes, **denied},
-            follows=_conclusions(data),
-            facts={
-                "max_context_length": _first(
-                    meta.get("n_ctx_train"), *(data.get(name) for name in _WINDOWS)
-                ),
-                # vLLM reports the window that it accepts, which may be less than the trained
-                # window.
-                "loaded_context_length": _first(meta.get("n_ctx"), data.get("max_model_len")),
-                "embedding_length": integer(meta.get("n_embd")),
-                "parameter_count": integer(meta.get("n_params")),
-                "quantization": nonempty_text(meta.get("ftype")),
-                "size_bytes": integer(meta.get("size")),
-            },
-        ),
+    return Evidence(
+        detail=_DETAIL,
+        can=seen | frozenset(purposes),
+        cannot=frozenset(denied),
+        said={**purposes, **denied},
+        follows=_conclusions(data),
+        facts={
+            "max_context_length": _first(
+                meta.get("n_ctx_train"), *(data.get(name) for name in _WINDOWS)
+            ),
+            # vLLM reports the window that it accepts, which may be less than the trained
+            # window.
+            "loaded_context_length": _first(meta.get("n_ctx"), data.get("max_model_len")),
+            "embedding_length": integer(meta.get("n_embd")),
+            "parameter_count": integer(meta.get("n_params")),
+            "quantization": nonempty_text(meta.get("ftype")),
+            "size_bytes": integer(meta.get("size")),
+        },
     )
 
 

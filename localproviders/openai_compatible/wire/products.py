@@ -194,6 +194,7 @@ _LLAMA_CPP = Product(
         (_sends(_ANY, "Server", "llama.cpp"),),
     ),
     version=(("/props", "build_info"),),
+    kind="llamacpp",
 )
 
 #: The programs, in the order in which their signs are checked. A program that copies the greeting
@@ -341,9 +342,10 @@ PRODUCTS: Tuple[Product, ...] = (
                 _has("/props", build_info=str, default_generation_settings=dict),
                 _models(LIST, owned_by="llamacpp"),
             ),
-            (_models(LIST, owned_by="llamacpp"),),
         ),
     ),
+    # A proxy may serve only the routes of the dialect.
+    _LLAMA_CPP._replace(ways=((_models(LIST, owned_by="llamacpp"),),), kind=None),
     Product(
         "MLX-LM",
         ways=(

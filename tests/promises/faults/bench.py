@@ -23,6 +23,7 @@ from localproviders import (
     EmbeddingResponse,
     LimitError,
     Limits,
+    LlamaCppProvider,
     LMStudioProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
@@ -35,6 +36,7 @@ from localproviders import (
     ServerError,
 )
 from localproviders.testing import (
+    FakeLlamaCpp,
     FakeLMStudio,
     FakeModel,
     FakeOllama,
@@ -116,6 +118,15 @@ BACKENDS: Mapping[str, Backend] = {
             "ollama", FakeOllama, OllamaProvider, "/api/tags", "lines", False, ("systemone", "")
         ),
         Backend("lmstudio", FakeLMStudio, LMStudioProvider, "/api/v1/models", "events"),
+        Backend(
+            "llamacpp",
+            FakeLlamaCpp,
+            LlamaCppProvider,
+            "/v1/models",
+            "events",
+            ranks=True,
+            decides_as=("systemone", ""),
+        ),
         Backend(
             "openai", FakeOpenAICompatible, OpenAICompatibleProvider, "/v1/models", "events", True
         ),

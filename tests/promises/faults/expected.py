@@ -259,6 +259,8 @@ WRONG_MODEL: Mapping[str, Outcome] = {
     # LM Studio's model list is requested on another connection, which is kept.
     "lmstudio": Outcome(WrongModelError, check=lambda e: e.served == "another"),
     "openai": good(check=_warns),
+    # Both may be names of one model. The list that shows this is requested on another connection.
+    "llamacpp": Outcome(None, check=_warns),
 }
 
 
@@ -361,6 +363,7 @@ STATUSES: Dict[str, Outcomes] = {
         f"status {code} with {kind}": {
             "*": fails(_BY_STATUS[code], kept=True),
             "lmstudio list": good(),  # without the newer list, the older one is used
+            "llamacpp rerank": (_NO_WEB_PAGE if kind == "HTML" else _NO_ROUTE)._replace(sent=1),
             "rerank": _NO_WEB_PAGE if kind == "HTML" else _NO_ROUTE,
         }
         for code in (404, 405)
@@ -460,6 +463,7 @@ VECTORS: Dict[str, Outcomes] = {
     "vectors of another model": {
         "*": fails(WrongModelError, kept=True),
         "openai": good(check=_warns),
+        "llamacpp": good(check=_warns),
     },
     "a number for the list": fails(ProtocolError, kept=True),
     "a text for the list": fails(ProtocolError, kept=True),
@@ -549,6 +553,7 @@ DECISIONS: Dict[str, Outcomes] = {
     "decisions of another model": {
         "*": fails(WrongModelError, kept=True),
         "openai": good(check=_warns),
+        "llamacpp": good(check=_warns),
     },
     "a legend as a list": good(),
     "a refused question": good(),

@@ -35,7 +35,12 @@ from tests.support.locality import KEY, PROVIDERS
 from tests.support.secrets import PASSWORD, PROXY, SECRETS, Interrupter, leaks
 
 _ENDPOINT = Endpoint(scheme="http", host="127.0.0.1", port=1)
-_FOUND = {"ollama": "ollama", "lmstudio": "lmstudio", "openai": "openai-compatible"}
+_FOUND = {
+    "ollama": "ollama",
+    "lmstudio": "lmstudio",
+    "llamacpp": "llamacpp",
+    "openai": "openai-compatible",
+}
 
 
 def _found(kind: str, **options: Any) -> Any:

@@ -410,7 +410,7 @@ def test_a_server_that_is_loading_is_degraded_and_then_available() -> None:
         second = find_server(server.url)
 
     assert (first.kind, first.state, first.reason) == (
-        "openai-compatible",
+        "llamacpp",
         "degraded",
         "it is loading its model",
     )

@@ -100,7 +100,7 @@ def test_a_real_engine_and_both_fakes_are_named_rightly(
         found, _ = timed_search(endpoint.url, ollama.url, studio.url, timeout_s=30.0)
 
     assert [(server.name, server.endpoint, server.state) for server in found.servers] == [
-        (f"openai-compatible-{endpoint.port}", endpoint.url, "available"),
+        ("llamacpp", endpoint.url, "available"),
         ("ollama", ollama.url, "available"),
         ("lmstudio", studio.url, "available"),
     ]
@@ -118,7 +118,7 @@ def test_a_real_engine_with_a_key_is_named_and_used_with_it() -> None:
         with server.make_provider(api_key=engine.settings.api_key, model="chat") as provider:
             text = provider.chat("Hi", max_tokens=5, timeout=60).text
 
-    assert (server.kind, server.state) == ("openai-compatible", "needs a key")
+    assert (server.kind, server.state) == ("llamacpp", "needs a key")
     assert (server.product, server.evidence) == (
         "llama.cpp",
         ("GET /: status 415, Server: llama.cpp",),

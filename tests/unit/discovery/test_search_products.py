@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from types import SimpleNamespace
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import pytest
 
@@ -51,6 +51,13 @@ def _check_requests(fakes: Mapping[str, FakeProduct]) -> None:
         assert len(paths) == len(set(paths)), f"{name} was asked for a path twice"
 
 
+def _address(server: FoundServer, fake: FakeProduct) -> Tuple[str, str]:
+    """Return the kind of a server, and its address. llama.cpp has a provider of its own."""
+    if server.product == "llama.cpp":
+        return "llamacpp", fake.base_url[: -len("/v1")]
+    return "openai-compatible", fake.base_url
+
+
 @pytest.mark.parametrize("prefix", ["", "/llm"])
 def test_each_greeting_is_told_apart_in_one_search(prefix: str) -> None:
     with _all(prefix=prefix) as fakes:
@@ -59,9 +66,9 @@ def test_each_greeting_is_told_apart_in_one_search(prefix: str) -> None:
 
     for name, server in found.items():
         greeting = fakes[name].greeting
-        assert (server.product, server.kind) == (greeting.product, "openai-compatible"), name
+        assert server.product == greeting.product, name
         assert (server.state, server.reason) == ("available", ""), name
-        assert server.endpoint == fakes[name].base_url, name
+        assert (server.kind, server.endpoint) == _address(server, fakes[name]), name
         assert server.models and server.evidence, name
     assert "/health" not in [each.path[len(prefix) :] for each in fakes["LiteLLM"].exchanges]
 
@@ -75,7 +82,8 @@ def test_no_program_takes_the_name_of_another_one_if_a_key_is_needed(prefix: str
     for name, server in found.items():
         expected = GREETINGS[name].product if name in _TOLD_WITHOUT_KEY else None
         has_list = GREETINGS[name].has_list
-        assert (server.product, server.kind) == (expected, "openai-compatible"), name
+        assert server.product == expected, name
+        assert server.kind == _address(server, fakes[name])[0], name
         assert (server.state == "needs a key") is has_list, name
     assert "/health" not in [each.path[len(prefix) :] for each in fakes["LiteLLM"].exchanges]
 
@@ -334,17 +342,13 @@ def test_an_answer_of_several_programs_tells_none(name: str) -> None:
 
 
 def test_a_row_of_the_table_can_name_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The provider of that kind lists the models."""
-    rows = [row._replace(kind="openai-compatible", roots=("/no",)) for row in PRODUCTS]
+    """The address is that of the kind. The list is read once, in the form of the dialect."""
+    rows = [row._replace(kind="lmstudio") for row in PRODUCTS]
     monkeypatch.setattr(recognition, "PRODUCTS", tuple(rows))
-    with FakeProduct("llama.cpp", ["m"]) as fake:
+    with FakeProduct("vLLM", ["m"]) as fake:
         server = find_server(fake.url)
 
-    assert (server.kind, server.product, server.version) == (
-        "openai-compatible",
-        "llama.cpp",
-        "b11549-0a1b2c3",
-    )
+    assert (server.kind, server.product, server.endpoint) == ("lmstudio", "vLLM", fake.url)
     assert server.evidence and [model.name for model in server.models] == ["m"]
 
 

@@ -273,15 +273,6 @@ def test_a_server_that_stays_away_does() -> None:
             pair.provider.pull(NAME)
 
 
-def test_the_time_of_the_callers_own_code_is_not_a_stall() -> None:
-    clock = [0.0]
-    call = downloads._PollingCall(Limits(idle_s=1), clock=lambda: clock[0])
-    stall = downloads._StallDetector(call)
-    clock[0] = 5.0
-    stall.exclude(5.0)
-    assert stall.check(DownloadJob(status="downloading")) == 1.0
-
-
 @exactly
 def test_the_work_on_a_whole_file_may_take_as_long_as_a_load() -> None:
     with studio() as pair:

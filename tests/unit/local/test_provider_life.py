@@ -20,10 +20,10 @@ from localproviders import (
     FoundServer,
     LimitError,
     Limits,
+    LlamaCppProvider,
     LocalProvider,
     ModelNotFoundError,
     OllamaProvider,
-    OpenAICompatibleProvider,
     StreamInterruptedError,
     UnreachableError,
     create_default_provider,
@@ -31,7 +31,7 @@ from localproviders import (
     discovery,
 )
 from localproviders.config import ServerConfig
-from localproviders.testing import FakeLMStudio, FakeOllama, FakeOpenAICompatible
+from localproviders.testing import FakeLlamaCpp, FakeLMStudio, FakeOllama
 from tests.unit.local.support import ONCE, pair
 
 NOW = datetime(2025, 1, 1, tzinfo=timezone.utc)
@@ -253,9 +253,9 @@ class FakeEngine:
         self.model = model
         self.start_timeout_s = start_timeout_s
 
-    def start(self) -> OpenAICompatibleProvider:
+    def start(self) -> LlamaCppProvider:
         self.running.append(self)
-        return OpenAICompatibleProvider(self.url + "/v1", name="engine:m", retry=ONCE)
+        return LlamaCppProvider(self.url, name="engine:m", retry=ONCE)
 
     def stop(self) -> None:
         self.running.remove(self)
@@ -265,7 +265,7 @@ def test_a_model_file_is_served_when_it_is_needed_and_until_close(
     finder: Finder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("localproviders.local.gguf.LocalEngine", FakeEngine)
-    with FakeOllama(["m"]) as one, FakeOpenAICompatible(["file"]) as engine:
+    with FakeOllama(["m"]) as one, FakeLlamaCpp(["file"]) as engine:
         monkeypatch.setattr(FakeEngine, "url", engine.url)
         config = Config(
             servers=(
@@ -290,7 +290,7 @@ def test_a_model_file_is_served_when_it_is_needed_and_until_close(
 def own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, finder: Finder) -> Iterator[ServerConfig]:
     """Yield the configuration of a model file, whose engine is a fake one."""
     monkeypatch.setattr("localproviders.local.gguf.LocalEngine", FakeEngine)
-    with FakeOpenAICompatible(["file"]) as engine:
+    with FakeLlamaCpp(["file"]) as engine:
         monkeypatch.setattr(FakeEngine, "url", engine.url)
         yield ServerConfig(name="own", kind="gguf", gguf=tmp_path / "file.gguf")
     assert FakeEngine.running == []
@@ -342,7 +342,7 @@ def test_the_start_of_an_engine_counts_into_the_total(own: ServerConfig) -> None
 def test_a_total_that_ends_while_an_engine_starts_is_told_as_the_total(
     own: ServerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(engine: FakeEngine) -> OpenAICompatibleProvider:
+    def slow(engine: FakeEngine) -> LlamaCppProvider:
         limit_s = engine.start_timeout_s
         time.sleep(limit_s)
         raise LimitError("slow", limit="load_s", limit_s=limit_s, elapsed_s=limit_s)

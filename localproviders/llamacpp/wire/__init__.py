@@ -1,0 +1,1 @@
+"""Pure functions that write and read the JSON of llama.cpp's own routes."""
