@@ -1,4 +1,4 @@
-"""Whether a server may have to load a model before it answers: `load_s` counts only then."""
+"""Find out whether a server may have to load a model first: `load_s` counts only then."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _FINAL = (CancelledError, LocalityError, UnreachableError)
 # fail a call that has more time.
 _ASKING_S = 5.0
 
-# Seconds for which a model counts as loaded after its answer, if its keep-alive is not known. They
-# are less than the defaults of the servers, which can be changed: Ollama keeps a model for 5
-# minutes, LM Studio for 60.
+# Seconds for which a model counts as loaded after its answer, if its keep-alive is not known. This
+# is less than the defaults of the servers, because a user can change these defaults. Ollama keeps a
+# model for 5 minutes, LM Studio for 60 minutes.
 _USUAL_S = 60.0
 
-# A model that leaves memory so soon may have left it when the request arrives.
+# If a model leaves memory within this time, it may be gone when the request arrives.
 _LEAST_S = 1.0
 
 
@@ -68,9 +68,9 @@ class _State(NamedTuple):
     """The known facts about a model in memory.
 
     Attributes:
-        is_loaded: Whether it is in memory; None if that is not known.
-        until: Time at which this knowledge ends.
-        keep_alive_s: Seconds for which it stays in memory after an answer.
+        is_loaded: Whether the model is in memory; None if this is not known.
+        until: Time until which these facts count as known.
+        keep_alive_s: Seconds for which the model stays in memory after an answer.
     """
 
     is_loaded: Optional[bool]
@@ -78,9 +78,9 @@ class _State(NamedTuple):
     keep_alive_s: float
 
 
-# `may_load` is true for these states, and the server is not asked. They hold until an answer or a
-# failure. Servers list a model before it is completely loaded, so the list would be wrong while the
-# request of another thread loads it.
+# For these states, `may_load` is true without a request to the server. The states hold until an
+# answer or a failure. Servers list a model before it is completely loaded, so the list would be
+# wrong while the request of another thread loads it.
 _UNKNOWN = _State(None, math.inf, _USUAL_S)
 _COLD = _State(False, math.inf, _USUAL_S)
 
@@ -88,9 +88,10 @@ _COLD = _State(False, math.inf, _USUAL_S)
 class ColdLoads:
     """The facts of one provider about the models in the memory of its server.
 
-    A model counts as loaded after an answer, for as long as its keep-alive. Only when a later
-    request comes after this time, the server is asked for the models in its memory. So a call to
-    a loaded model stays one request, and so does the first call, for which `load_s` counts.
+    After an answer, a model counts as loaded for the time of its keep-alive. If a request begins
+    later than that, the server is asked first for the models in its memory. All other calls,
+    including the first call to a model, send no additional request. `load_s` counts for the first
+    call.
 
     There is no lock. Operations of a dictionary are atomic, so the worst that can happen is that
     two threads ask the server about the same model.
@@ -113,7 +114,8 @@ class ColdLoads:
         Args:
             model: Name of the model.
             payload: JSON of the request.
-            call: The call of the request. If `load_s` changes nothing in it, nothing is asked.
+            call: The call of the request. If `load_s` has no effect on its limits, the server is
+                not asked.
             provider: The provider of the call.
 
         Raises:
@@ -130,7 +132,7 @@ class ColdLoads:
         return not known.is_loaded
 
     def answered(self, model: str, keep_alive_s: Optional[float]) -> None:
-        """Remember that a model has answered; `keep_alive_s` is that of the request, if any."""
+        """Remember that a model has answered, after a request with this `keep_alive_s` or None."""
         known = self._states.get(model, _UNKNOWN)
         if not self._rule.is_listed:
             return
@@ -161,13 +163,13 @@ class ColdLoads:
         except _FINAL:
             raise
         except ProviderError:
-            call.look()  # if a limit of the call itself has expired, it ends here
+            call.look()  # if a limit of the call itself has expired, the call ends here
             state = _UNKNOWN  # the server is asked again a minute after the next answer
         self._states[model] = state
         return state
 
     def _doubt_others(self, model: str) -> None:
-        """Have the server asked about the other models: a load may remove them from memory."""
+        """Make the next calls ask about the other models: a load may remove them from memory."""
         for name, state in list(self._states.items()):
             if name != model and state.is_loaded:
                 self._states[name] = state._replace(until=0.0)

@@ -9,7 +9,7 @@ from localproviders._address import Endpoint
 from localproviders._interrupts import is_callers
 from localproviders.errors import ConfigurationError, ModelLoadError
 
-# No model is larger. A server may send any number.
+# No model needs more bytes. A larger number from a server is ignored.
 _MOST_BYTES = 10**15
 
 
@@ -45,7 +45,7 @@ _HIERARCHIES = (
 
 
 class MemoryCheck:
-    """The comparison of free memory with one model that is about to be loaded.
+    """The comparison of the free memory with a model that is about to be loaded.
 
     Nothing is compared if the server is on another machine, or if a number is unknown.
 
@@ -53,13 +53,14 @@ class MemoryCheck:
         wanted: The caller's argument `check_memory`: whether too little memory is an error. None
             means that it is a warning, and False that nothing is compared.
         endpoint: Address of the server.
-        is_needed: Whether the model must be loaded. A copy that is replaced frees its memory.
+        is_needed: Whether no copy of the model is in memory. A copy that is replaced frees its
+            memory.
     """
 
     def __init__(self, wanted: Optional[bool], endpoint: Endpoint, is_needed: bool) -> None:
         self._is_error = bool(wanted)
         is_compared = wanted is not False and is_needed and endpoint.is_loopback
-        # This is the free memory before the load, also for the warnings after it.
+        # The free memory is read before the load, even for the warnings after the load.
         self._free = free_bytes() if is_compared else None
 
     def before(self, needed_bytes: Callable[[], Optional[int]]) -> None:
@@ -84,7 +85,7 @@ class MemoryCheck:
         )
 
     def after(self, needed_bytes: Optional[int]) -> Tuple[str, ...]:
-        """Return the warnings about a model that was loaded, if too little memory is one."""
+        """Return the warnings about a model that was loaded, if too little memory is a warning."""
         if self._is_error or self._free is None or not _exceeds(needed_bytes, self._free):
             return ()
         return (f"{_describe(needed_bytes, self._free)}: it may be slow",)
@@ -108,8 +109,8 @@ def check_argument(wanted: object) -> None:
 def free_bytes(root: Path = Path("/")) -> Optional[int]:
     """Return the memory that programs on this machine can still use; None if it is unknown.
 
-    It is known on Linux only. Memory of files that the kernel can drop counts as free. A limit of
-    the control groups of this process counts, too, as in a container.
+    It is known on Linux only. Memory of files that the kernel can drop counts as free. The limits
+    of the control groups of this process apply, for example in a container.
 
     Args:
         root: The folder that contains ``proc`` and ``sys``.
@@ -128,7 +129,7 @@ def _left_by_groups(root: Path) -> Iterator[int]:
             if tree.key not in keys.split(","):
                 continue
             top = root / tree.folder
-            # In a container, the path may be that of the host. Then only the top folder exists.
+            # In a container, the path may be the path on the host. Then only the top folder exists.
             group = PurePosixPath(path.lstrip("/"))
             for folder in (top / group, *(top / parent for parent in group.parents)):
                 left = _left_by_group(folder, tree)
