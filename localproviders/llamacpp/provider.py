@@ -95,7 +95,8 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     _router: LazyPart[Router] = LazyPart(
         "localproviders.llamacpp.router:Router", "_runner", "_catalog", "_windows"
     )
-    _prompt_routes: LazyPart[Prompts] = LazyPart(
+    # `Prompts` has the methods of `PromptRoutes` that the base class calls.
+    _prompt_routes: LazyPart[Prompts] = LazyPart(  # pyright: ignore[reportIncompatibleVariableOverride]  # the part is never assigned
         "localproviders.llamacpp.prompts:Prompts", "_transport", "_send"
     )
 

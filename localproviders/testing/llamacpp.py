@@ -127,8 +127,8 @@ class FakeLlamaCpp(FakeOpenAICompatible):
 
     # --- lists and properties -----------------------------------------------------------------
 
-    def _models(self, exchange: Exchange) -> Answer:
-        listed = super()._models(exchange)
+    def _models(self, _: Exchange) -> Answer:
+        listed = super()._models(_)
         if not self.is_router:
             return listed
         rows = [self._row(model) for model in self.models]

@@ -142,14 +142,13 @@ class Decision(Line):
     def to_dict(self) -> Dict[str, Any]:
         """Return the decision as plain JSON types, with `answer` and `confidence`.
 
-        Fields that have their default, and the server's record, are left out.
+        Fields that have their default, and the server's record, are left out. A decision without
+        probabilities, or of an unknown kind, has no answer.
         """
         found = super().to_dict()
-        return (
-            found
-            if self.refused
-            else {**found, "answer": self.answer, "confidence": self.confidence}
-        )
+        if self.refused or not self.probabilities or self.kind not in _OWN_ATTRIBUTES:
+            return found
+        return {**found, "answer": self.answer, "confidence": self.confidence}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -164,8 +163,8 @@ class Decision(Line):
         return shortened(f"{self.name}: {self._in_words()}")
 
     def _in_words(self) -> str:
-        if self.refused:
-            return "refused"
+        if self.refused or not self.probabilities:
+            return "refused" if self.refused else "no answer"
         sure = f"confidence {self.confidence:.2f}"
         if self.kind == "score":
             return f"{self.score:.2f} ({sure})"

@@ -96,7 +96,7 @@ def test_an_image_for_a_model_that_cannot_see_is_a_missing_ability(
     chat: OpenAICompatibleProvider,
 ) -> None:
     image = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(CapabilityError, match="image input is not supported"):
+    with pytest.raises(CapabilityError, match="cannot see images"):
         chat.decide(_STATE, _QUESTIONS, method="logprobs", images=[image])
 
 

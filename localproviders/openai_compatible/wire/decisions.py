@@ -125,9 +125,10 @@ def _in_order(
     """
     if len(records) != len(names):
         unexpected(f"answer to each of the {len(names)} questions")
-    by_name = {record.get("name"): record for record in records}
-    if by_name.keys() == {None}:
+    sent = [record.get("name") for record in records]
+    if sent == [None] * len(names):
         return list(records)
+    by_name = {name: record for name, record in zip(sent, records) if isinstance(name, str)}
     if by_name.keys() != {*names}:
         unexpected("answer with the name of each question")
     return [by_name[name] for name in names]

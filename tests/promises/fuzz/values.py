@@ -15,15 +15,21 @@ from localproviders._address import Endpoint
 from localproviders._record import Record
 from localproviders.telemetry import CallEvent
 from localproviders.types import (
+    Choice,
     CompletionRequest,
+    Decision,
+    Decisions,
     EmbeddingRequest,
     EmbeddingResponse,
     Limits,
     Message,
+    Question,
     RetryPolicy,
+    Score,
     ServerTimings,
     TokenLogprob,
     Usage,
+    YesNo,
 )
 from tests.promises.fuzz.promises import hints
 from tests.support.pieces import json_values
@@ -35,7 +41,7 @@ VALUES: List[Type[Record]] = [
         cls
         for name in types.__all__
         for cls in [getattr(types, name)]
-        if isinstance(cls, type) and issubclass(cls, Record)
+        if isinstance(cls, type) and issubclass(cls, Record) and cls is not Question  # a base class
     ),
     Endpoint,
     CallEvent,
@@ -43,6 +49,8 @@ VALUES: List[Type[Record]] = [
 
 _text = st.text(max_size=8)
 _words = st.text(min_size=1, max_size=8)
+_said = st.text(min_size=1, max_size=8).filter(str.strip)
+_digest = st.none() | st.text("0123456789abcdef", min_size=12, max_size=64)
 _real = st.floats(allow_nan=False, allow_infinity=False)
 _share = st.floats(0, 10)
 _objects = st.dictionaries(_text, json_values, max_size=3)
@@ -70,7 +78,22 @@ _SPECIAL: Dict[Type[Record], Dict[str, Draw]] = {
         "texts": st.lists(_words, min_size=1, max_size=3).map(tuple),
         **dict.fromkeys(["batch_size", "batch_characters"], st.integers(1, 9)),
         "keep_alive": st.floats(0, 1e9),
+        "expect_digest": _digest,
     },
+    YesNo: {"question": _said, **dict.fromkeys(["yes", "no"], st.none() | _said)},
+    Choice: {
+        "question": _said,
+        "options": st.dictionaries(_said, st.none() | _said, min_size=2, max_size=3),
+    },
+    Score: {
+        "question": _said,
+        "levels": st.lists(_said, min_size=2, max_size=3, unique=True).map(tuple),
+    },
+    Decision: {
+        "kind": st.sampled_from(["yes_no", "choice", "score", "of a newer server"]),
+        "probabilities": st.dictionaries(_text, _share, min_size=1, max_size=3),
+    },
+    Decisions: {"error": st.none()},
     Limits: {field.name: _seconds for field in dataclasses.fields(Limits)},
     RetryPolicy: dict.fromkeys(["first_wait_s", "longest_wait_s"], st.floats(0, 1e9)),
     EmbeddingResponse: {
@@ -86,6 +109,7 @@ _SPECIAL: Dict[Type[Record], Dict[str, Draw]] = {
         **dict.fromkeys(["temperature", "top_p", "min_p", "repeat_penalty"], _number),
         "keep_alive": st.floats(0, 1e9),
         "suffix": st.none(),
+        "expect_digest": _digest,
     },
 }  # fmt: skip
 
@@ -102,7 +126,7 @@ def value(cls: Type[Record]) -> Draw:
     optional = {n: one for n, one in drawn.items() if _has_default(fields[n])}
     required = {n: one for n, one in drawn.items() if n not in optional}
     made = st.fixed_dictionaries(required, optional=optional)
-    return (made.map(_fit_together) if cls is CompletionRequest else made).map(lambda f: cls(**f))
+    return made.map(_FIT.get(cls, lambda fields: fields)).map(lambda fields: cls(**fields))
 
 
 def of_hint(hint: Any) -> Draw:
@@ -127,14 +151,33 @@ def _has_default(field: Any) -> bool:
     return (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING)
 
 
-def _fit_together(fields: Dict[str, Any]) -> Dict[str, Any]:
+def _fit_request(fields: Dict[str, Any]) -> Dict[str, Any]:
     """Change the fields of a request so that they are allowed together.
 
-    It has either messages or a prompt with a suffix, and its tool choice names one of its tools.
+    It has either messages or a prompt with a suffix, its tool choice names one of its tools, and
+    it has no grammar beside tools or a schema.
     """
+    if fields.get("tools") or fields.get("response_schema") is not None:
+        fields = {**fields, "grammar": None}
     names = [tool.name for tool in fields.get("tools") or ()]
     if names and fields.get("tool_choice") is not None:
         fields = {**fields, "tool_choice": names[0]}
     if not fields.get("messages"):
         return {**fields, "messages": (), "prompt": fields.get("prompt") or "p", "suffix": "s"}
     return {**fields, "prompt": None, "suffix": None}
+
+
+def _fit_decision(fields: Dict[str, Any]) -> Dict[str, Any]:
+    """Make the probabilities of a question that is answered with yes or no those of yes and no."""
+    if fields["kind"] != "yes_no" or "probabilities" not in fields:
+        return fields
+    return {**fields, "probabilities": {"yes": 0.75, "no": 0.25}}
+
+
+def _fit_decisions(fields: Dict[str, Any]) -> Dict[str, Any]:
+    """Make the names of answers their keys."""
+    answers = {answer.name: answer for answer in fields.get("answers", {}).values()}
+    return {**fields, "answers": answers}
+
+
+_FIT = {CompletionRequest: _fit_request, Decision: _fit_decision, Decisions: _fit_decisions}

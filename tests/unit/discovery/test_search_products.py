@@ -157,7 +157,8 @@ def test_twenty_ports_are_asked_on_both_loopback_addresses(
         found, _ = timed_search(timeout_s=30.0)
 
     assert len(found.tried) == 40
-    assert [server.product for server in found.servers] == [fake.greeting.product for fake in fakes]
+    products = [fake.greeting.product for fake in fakes]
+    assert [server.product for server in found.servers] == products, found.explain()
     assert [probe.outcome for probe in found.tried][-2:] == ["nothing", "nothing"]
 
 
