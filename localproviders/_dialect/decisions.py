@@ -36,7 +36,7 @@ from localproviders.types.responses import ServerTimings, TokenLogprob, Usage
 # The sum of probabilities may differ from 1, because some servers round to two decimals. The limit
 # is the first number, or the second number for each answer, whichever is larger.
 _TOLERANCE, _TOLERANCE_EACH = 0.02, 0.005
-# Probabilities whose sum differs from 1 by less are not changed.
+# If the sum of the probabilities differs from 1 by no more than this, they are not scaled.
 _EXACT = 1e-9
 # Rounding to two decimals can make nearly equal probabilities differ by about this much.
 _ROUNDING = 0.011
@@ -94,8 +94,8 @@ class Product(NamedTuple):
 
     Attributes:
         limits: The limits of its route.
-        lacks: Methods that this program does not have, although it has another route with the same
-            path.
+        lacks: Methods that this program does not have. It answers at their path, but with a
+            different API.
         instead: The hint for a method in `lacks`.
     """
 
@@ -314,7 +314,10 @@ def _finite(value: Any) -> Optional[float]:
 
 
 def mass_of(record: Mapping[str, Any], *names: str) -> Optional[float]:
-    """Return the share of the possible answers in the free distribution; None if it is unknown."""
+    """Return the total probability that the model gives to the possible answers.
+
+    It is measured while the model may write any text. The result is None if it is unknown.
+    """
     found = next((_finite(record[name]) for name in names if name in record), None)
     return None if found is None else min(max(found, 0.0), 1.0)
 
@@ -396,7 +399,8 @@ def _collect(value: Any, found: List[str]) -> None:
     if isinstance(value, str):
         found.append(value)
     elif isinstance(value, dict):
-        # Other keys are names of a format, such as "messages", and a server's error needs them.
+        # A key that is an ASCII identifier is a field name such as "messages". It is not collected,
+        # because a server's error would be unreadable without it.
         found.extend(key for key in value if not (key.isascii() and key.isidentifier()))
         _collect([*value.values()], found)
     elif isinstance(value, list):

@@ -162,8 +162,8 @@ class Part(NamedTuple):
         description: Description for the model; may be empty.
         key: Key of the part in the JSON object: its name, or the alias of a `Field`.
         metadata: A `Field` that is written as the default.
-        fill: A function of the other values that returns the default if the JSON object does not
-            have the key; None if Python itself uses the default.
+        fill: Function that computes the default from the other values, for a JSON object without
+            the key; None if Python itself supplies the default.
     """
 
     name: str
@@ -381,8 +381,8 @@ def _check_constructor(cls: Any, names: List[str], place: Place) -> None:
     for name, parameter in inspect.signature(cls).parameters.items():
         if name not in names and parameter.kind not in _UNSUPPORTED_KINDS:
             raise place.error(
-                f"the constructor of {cls.__name__} takes {name!r}, which is not a field, "
-                "such as an InitVar",
+                f"the constructor of {cls.__name__} takes {name!r}, which is not a field "
+                "(it may be an InitVar, for example)",
                 "make it a field, or use a class without it",
             )
 
