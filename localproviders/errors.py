@@ -412,8 +412,9 @@ class CapabilityError(ModelError):
     Attributes:
         evidence: The server's text that shows that the model lacks the ability, on one line, or
             None.
-        mass: For a decision of a chat model (`decide`), the share of the possible answers in the
-            model's free distribution of the next token, which is below `min_mass`. None otherwise.
+        mass: For a decision of a chat model (`decide`), the total probability that the model gives
+            to the possible answers if it may write any token. It is below `min_mass`. None
+            otherwise.
         likeliest: For such a decision, the likeliest tokens as `TokenLogprob` values, the likeliest
             first. They are the model's text, and no message contains them.
     """

@@ -46,10 +46,10 @@ class RouteLimits(NamedTuple):
     """The limits of one request on a route. None stands for no limit.
 
     Attributes:
-        questions: Most questions.
-        options: Most options of a `Choice`.
-        levels: Most levels of a `Score`.
-        images: Most images; 0 if the route accepts none.
+        questions: Highest number of questions.
+        options: Highest number of options of a `Choice`.
+        levels: Highest number of levels of a `Score`.
+        images: Highest number of images; 0 if the route accepts none.
     """
 
     questions: Optional[int] = None
@@ -74,7 +74,7 @@ class DecisionRoute(NamedTuple):
     """A route of a server for decisions.
 
     Attributes:
-        method: The method that stands for this route.
+        method: The name of the method that uses this route.
         path: Path below the endpoint.
         make: Returns the JSON of a request. Its arguments are the model, the request, and the
             questions to send.
@@ -331,22 +331,22 @@ _SMALL_MASS = (
 def small_mass(
     number: int, mass: float, min_mass: float, likeliest: Tuple[TokenLogprob, ...] = ()
 ) -> CapabilityError:
-    """Return the error for a question whose possible answers have too small a share.
+    """Return the error for a question whose possible answers are too improbable.
 
     Args:
         number: Number of the question; the first is 1.
-        mass: The share.
-        min_mass: The least share that the caller accepts.
+        mass: The total probability of the possible answers.
+        min_mass: The smallest total probability that the caller accepts.
         likeliest: The tokens that the model prefers, if they are known.
     """
     hint = _SMALL_MASS
-    if mass:  # without any share, no threshold helps
+    if mass:  # if it is 0, no threshold helps
         hint += "; or pass a smaller min_mass"
     if likeliest:
         hint += ". `likeliest` has the tokens that the model prefers"
     return CapabilityError(
-        f"the possible answers to question {number} have a share of {mass:.3g} in what the model "
-        f"would write, and min_mass is {min_mass:g}",
+        f"the possible answers to question {number} have a total probability of {mass:.3g}, "
+        f"and min_mass is {min_mass:g}",
         hint=hint,
         mass=mass,
         likeliest=likeliest,

@@ -414,7 +414,7 @@ class FailoverCall:
             self.beginnings = beginnings_of(request)
 
     def take_lease(self) -> Optional[Lease]:
-        """Hand over the lease. The receiver must end it: the end of this call no longer does."""
+        """Return the lease. The receiver must end it: the end of this call no longer does."""
         lease, self._lease = self._lease, None
         return lease
 

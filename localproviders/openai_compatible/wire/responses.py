@@ -70,7 +70,7 @@ class ChunkParser:
     """A parser of the records of a chat or a plain completion.
 
     A response in one JSON body, from a server that does not stream, is read as one record.
-    docs/dialects.md lists the shapes that are read.
+    docs/dialects.md lists the forms that are read.
     """
 
     def __init__(self, max_json_depth: int, rules: Sequence[Rule], look: Look = no_look) -> None:
@@ -183,13 +183,13 @@ class ChunkParser:
     def _chunk(
         self, data: Mapping[str, Any], choices: Sequence[Any]
     ) -> Tuple[CompletionChunk, bool]:
-        """Return the chunk of a record, and whether a template may read more of its kind."""
+        """Return the chunk of a record, and whether a template may read similar records."""
         choice = _only_choice(choices)
         if choice.get("index") == self._index.usual:
             self._index.stays = True
         else:
             # Records that the template has read are not checked here. They had the same index as
-            # the record before, so the index does not count.
+            # the record before, so their index does not rise.
             may_count = self._reason is None and not self._template.has_matched
             self._index.check(choice.get("index"), may_count=may_count)
         source, is_whole_message = self._source(choice)
@@ -297,7 +297,7 @@ class ChunkParser:
         return thinking + inner, rest
 
     def _content(self, choice: Mapping[str, Any], source: Mapping[str, Any]) -> Tuple[Any, bool]:
-        """Return the content of a record, and whether it is that of a plain completion.
+        """Return the content of a record, and whether the record is of a plain completion.
 
         If a delta has text, the field `text` beside it is ignored, because it repeats the delta.
         OpenAI's own service sends a refusal instead of a text.
