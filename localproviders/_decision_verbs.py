@@ -145,9 +145,9 @@ def decide(  # noqa: D417  # it becomes a method
 ) -> Decisions:
     """Answer typed questions about a state with probabilities, and without text.
 
-    A decision model reads the state and the questions, and gives each possible answer a
-    probability. All questions go to the server in one request, or in as few as it accepts. How
-    far such a probability can be trusted depends on the model: see docs/decisions.md.
+    A decision model reads the state and the questions, and returns a probability for each possible
+    answer. All questions go to the server in one request, or in as few as it accepts. How far such
+    a probability can be trusted depends on the model: see docs/decisions.md.
 
     Args:
         state: The subject of the questions: a text, or a mapping that is sent as JSON.

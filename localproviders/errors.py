@@ -209,8 +209,8 @@ class DependencyError(ConfigurationError):
 class TransportError(ProviderError):
     """The connection to the server failed, and no subclass describes the failure.
 
-    The server may have received and processed the request. Not retryable, unless a subclass says
-    so. The exit code is 5.
+    The server may have received and processed the request. Not retryable, except for subclasses
+    that are documented as retryable. The exit code is 5.
     """
 
     exit_code = 5
@@ -286,10 +286,10 @@ class LimitError(TransportError, TimeoutError):
 class ServerError(ProviderError):
     """The server failed while it processed the request.
 
-    It is raised for a status of 500 or more, or for an error text in a response or a stream, if
-    no subclass describes the failure. Not retryable, unless a subclass says so. But if a
-    transfer between the server and its registry failed temporarily, `retryable` is True. The exit
-    code is 7.
+    It is raised for a status of 500 or more, or for an error text in a response or a stream, if no
+    subclass describes the failure. Not retryable, except for subclasses that are documented as
+    retryable. But if a transfer between the server and its registry failed temporarily, `retryable`
+    is True. The exit code is 7.
     """
 
     exit_code = 7
@@ -535,8 +535,8 @@ class RepetitionError(AnswerError):
 class ToolCallError(AnswerError):
     """A tool call in the response is malformed, or the model does not stop calling tools.
 
-    A malformed call is incomplete or has invalid JSON, so do not run it. `run_tools` tells the
-    model of a call that could not be read. It raises this error if the call was cut off, or if the
+    A malformed call is incomplete or has invalid JSON, so do not run it. `run_tools` reports to the
+    model that a call could not be read. It raises this error if the call was cut off, or if the
     model still calls tools after `max_rounds` rounds. The attribute `run` then has every tool call
     of these rounds. Not retryable. The exit code is 10.
     """

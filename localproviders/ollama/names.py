@@ -102,7 +102,7 @@ def same_model(one: str, other: str) -> bool:
 
 
 def is_cloud(name: str) -> bool:
-    """Return whether a name says that the model runs in the cloud."""
+    """Return whether a name shows that the model runs in the cloud."""
     return split_source(name.strip())[1] == "cloud"
 
 

@@ -267,8 +267,8 @@ def defaults_of_function(function: Callable[..., Any], place: Place) -> List[Par
 def name_of_function(function: Any) -> Optional[str]:
     """Return the name of a function; None if it has none, or a name that Python made.
 
-    A partial function has the name of its function, and an object with ``__call__`` that of its
-    class, unless they have an attribute ``__name__``.
+    A partial function has the name of its function, and an object with ``__call__`` has the name of
+    its class, unless they have an attribute ``__name__``.
     """
     name = getattr(function, "__name__", None)
     inner = _inner_function(function)
@@ -289,7 +289,7 @@ def _inner_function(function: Any) -> Any:
 def docstring_of_function(function: Any) -> Docstring:
     """Parse the docstring of a function, also of a partial one, or of an object with ``__call__``.
 
-    The docstring of the method ``__call__`` goes first, then that of the class.
+    The docstring of the method ``__call__`` goes first, then the docstring of the class.
     """
     # Each partial function, and each wrapper of one, has the docstring of `functools.partial`.
     is_own = function.__doc__ != functools.partial.__doc__

@@ -245,7 +245,7 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         name = self._body(exchange).get("model")
         model = next((model for model in self.models if model.name == name), None)
         if model is None:
-            return self.unknown(exchange)  # the server's text is that of an unknown path
+            return self.unknown(exchange)  # the text of an unknown path
         if model.name in self.loaded:
             raise refused("model is already running")
         if model.load_error is not None:

@@ -134,7 +134,7 @@ def parse_properties(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:
 
 
 def is_router(properties: Mapping[str, Any]) -> bool:
-    """Return whether the properties are those of a server for several models."""
+    """Return whether the server with these properties is a router for several models."""
     return properties.get("role") == "router"
 
 

@@ -238,7 +238,7 @@ class ChunkParser:
         check_reason(reason)
 
     def _source(self, choice: Mapping[str, Any]) -> Tuple[Mapping[str, Any], bool]:
-        """Return the fields of the answer, and whether they include those of a message."""
+        """Return the fields of the answer, and whether they include fields of a message."""
         delta, message = choice.get("delta") or {}, choice.get("message")
         if not isinstance(delta, dict):
             unexpected("readable delta")
@@ -251,7 +251,7 @@ class ChunkParser:
         return (self._completed(delta, message), True) if message else (delta, False)
 
     def _completed(self, delta: Mapping[str, Any], message: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the fields of the delta, and those of the message that no delta had so far.
+        """Return the fields of the delta, and the message's fields that no delta had so far.
 
         Raises:
             ProtocolError: The stream has several different messages and no deltas.
@@ -566,7 +566,7 @@ def _first_count(data: Mapping[str, Any], *names: str) -> Optional[int]:
 
 
 def _timings(data: Mapping[str, Any], usage: Mapping[str, Any]) -> Optional[ServerTimings]:
-    """Read the durations of llama.cpp in milliseconds, or those of LM Studio or Groq in seconds."""
+    """Read the durations: llama.cpp sends milliseconds, LM Studio and Groq send seconds."""
     if not (usage or "timings" in data or "stats" in data):
         return None
     timings, stats = mapping(data.get("timings")), mapping(data.get("stats"))
