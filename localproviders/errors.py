@@ -243,7 +243,7 @@ class StreamInterruptedError(TransportError):
 
     Retryable if the connection was cut, or the process that runs the model ended: after a restart,
     the same call may succeed. The same holds for a transfer that ended early. Not retryable if the
-    server itself ended a model's answer in good order, but without its last record.
+    server itself ended a model's answer correctly, but without its last record.
     """
 
 
@@ -466,7 +466,7 @@ class ContextOverflowError(ModelError):
 
 
 class WrongModelError(ModelError):
-    """The server answered with another model than the requested one, or would do so.
+    """The server answered with another model than the requested one, or would have done so.
 
     The argument ``allow_other_model=True`` of the call prevents this error. It does not prevent the
     error of a call with `expect_digest`, which is raised before the prompt is sent, because the
@@ -525,8 +525,8 @@ class SchemaError(AnswerError):
 class RepetitionError(AnswerError):
     """The server ended an answer that repeated itself.
 
-    Ollama stops a model that writes one token, or blanks, more than 30 times in a row. It then
-    ends the response in good order, but without its last record. `partial` has the text with its
+    Ollama stops a model that writes one token, or blanks, more than 30 times in a row. It then ends
+    the response correctly, but without its last record. `partial` has the text with its
     repetitions, or is empty if they were in the model's thinking. Not retryable, because the model
     may well repeat itself again. The exit code is 10.
     """
