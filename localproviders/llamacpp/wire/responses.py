@@ -1,4 +1,4 @@
-"""Parsers of llama.cpp's records: the progress of a prompt, and its own routes' completions."""
+"""Parsers of llama.cpp's records: the progress of a prompt, and completions of its own routes."""
 
 from __future__ import annotations
 
