@@ -56,9 +56,9 @@ _AUTH_HINT = 'pass auth=("user", SecretString.from_env("PASSWORD"))'
 class RequestHeaders(FrozenDict[str, Union[str, SecretString]]):
     """A caller's headers by name. The value of a header is a `SecretString` if it is a key.
 
-    A value is a key if it was passed as a `SecretString`, or if the name of its header says that it
-    is a key (`is_key_header`). The repr shows only the number of headers. Dictionaries and pickles
-    have all values except the keys.
+    A value is a key if it was passed as a `SecretString`, or if the name of its header shows that
+    it is a key (`is_key_header`). The repr shows only the number of headers. Dictionaries and
+    pickles have all values except the keys.
     """
 
     def __repr__(self) -> str:
@@ -105,7 +105,7 @@ class RequestHeaders(FrozenDict[str, Union[str, SecretString]]):
 
 
 def is_key_header(name: str) -> bool:
-    """Return whether the name of a header says that its value is a key, as ``X-Auth-Token`` does.
+    """Return whether the name of a header shows that its value is a key, as ``X-Auth-Token`` does.
 
     The name is split into words at hyphens, dots and underscores. One of the words must be
     ``Authorization``, ``Auth``, ``Cookie``, ``Key``, ``ApiKey``, ``Token``, ``Secret`` or

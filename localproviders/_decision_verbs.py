@@ -64,8 +64,7 @@ class DecisionRequest(Record):
         model: Name of the model; None is the provider's model.
         images: The images that belong to the state.
         method: The method of the decision; None is the server's own route.
-        min_mass: The smallest accepted share of the possible answers in the model's free
-            distribution.
+        min_mass: The smallest accepted total probability of the possible answers (`Decision.mass`).
         keep_alive: Seconds for which the model stays loaded after the call, or None.
         expect_digest: First digits of the model's digest, in lower case, or None.
     """
@@ -146,9 +145,9 @@ def decide(  # noqa: D417  # it becomes a method
 ) -> Decisions:
     """Answer typed questions about a state with probabilities, and without text.
 
-    A decision model reads the state and the questions, and gives each possible answer a
-    probability. All questions go to the server in one request, or in as few as it accepts. How
-    far such a probability can be trusted depends on the model: see docs/decisions.md.
+    A decision model reads the state and the questions, and returns a probability for each possible
+    answer. All questions go to the server in one request, or in as few as it accepts. How far such
+    a probability can be trusted depends on the model: see docs/decisions.md.
 
     Args:
         state: The subject of the questions: a text, or a mapping that is sent as JSON.
@@ -178,9 +177,9 @@ def decide(  # noqa: D417  # it becomes a method
         UnsupportedError: The server does not have this method or option, or does not accept so
             many options, levels or images. The state was not sent.
         LocalityError: The state would leave the allowed locality, so it was not sent.
-        CapabilityError: The model is not a decision model, or the share of the possible answers is
-            below `min_mass`. In the second case, the error has this share in `mass`, and in
-            `likeliest` the tokens that the model prefers, if they are known.
+        CapabilityError: The model is not a decision model, or the total probability of the possible
+            answers is below `min_mass`. In the second case, the error has this probability in
+            `mass`, and in `likeliest` the tokens that the model prefers, if they are known.
         ModelNotFoundError: The server has no such model.
         WrongModelError: The model has another digest than `expect_digest`. Nothing was sent.
         ContextOverflowError: The state and the questions do not fit into the context window.
@@ -224,15 +223,15 @@ def decide_many(  # noqa: D417  # it becomes a method
 
     If an error concerns only one state, the result for this state contains the error in
     `Decisions.error`, and the iteration goes on. This happens if the state is empty, cannot be
-    written as JSON, is too long, or is refused by the server, or if the share of the possible
-    answers is below `min_mass`. Any other error ends the iteration.
+    written as JSON, is too long, or is refused by the server, or if the total probability of the
+    possible answers is below `min_mass`. Any other error ends the iteration.
 
     Args:
         states: The states: any iterable of texts and mappings.
         questions: The questions by name, as in `decide`.
         model: Name of the model, or its `ModelInfo`; None is the provider's model.
         method: ``systemone``, ``decisions``, ``logprobs`` or None, as in `decide`.
-        min_mass: The smallest accepted share of the possible answers, as in `decide`.
+        min_mass: The smallest accepted total probability of the possible answers, as in `decide`.
         keep_alive: Seconds for which the model stays loaded after each request, or a duration
             such as ``10m``; None is the server's default.
         expect_digest: First digits of the digest that the model must have, at least 12. The list

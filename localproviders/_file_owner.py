@@ -122,8 +122,8 @@ def _entries(opened: os.stat_result, path: Path) -> Iterator[_Entry]:
     yield from links
     for folder in dict.fromkeys(os.path.dirname(each) for each in names):
         yield _Entry(folder, os.lstat(folder), folder)
-    # If the path now leads to another file, the folders just checked are not those of the open
-    # file, and the check proves nothing.
+    # If the path now leads to another file, the folders just checked are not the folders of the
+    # open file, and the check proves nothing.
     if not os.path.samestat(opened, os.stat(real)):
         raise ConfigurationError(
             f"{one_line(name)} was replaced while it was read", hint="try again"

@@ -132,8 +132,8 @@ def _came_from_handler(error: BaseException) -> bool:
         interrupted, step = step.tb_frame, step.tb_next
         if step is None:
             return False
-        # The arguments are read only from functions of the caller's program. Reading those of a
-        # system function would copy all its variables.
+        # The arguments are read only from functions of the caller's program. Reading the arguments
+        # of a system function would copy all its variables.
         is_system = _package_of(step.tb_frame.f_globals.get("__name__")) in _SYSTEM
         if not is_system and _received(step.tb_frame, interrupted):
             return True

@@ -43,7 +43,7 @@ OTHER_MODEL_HINT = (
 
 
 def no_rerank(reason: str, **facts: Any) -> UnsupportedError:
-    """Return the error for a server that cannot rank documents. The hint names other ways."""
+    """Return the error for a server that cannot rank documents. The hint names alternatives."""
     server = "use a server with a reranking model, such as llama-server with --reranking"
     hint = f"{server}; or {_WITHOUT_RERANK}"
     return UnsupportedError(f"rerank() is not possible: {reason}", hint=hint, **facts)

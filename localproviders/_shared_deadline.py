@@ -138,7 +138,10 @@ class SharedDeadline:
         return self._bounded(lambda: next(stream, None), None)
 
     def _bounded(self, work: Callable[[], T], verb: Optional[str]) -> T:
-        """Run a part of a request. If the total limit expires, report that of the whole call."""
+        """Run a part of a request.
+
+        If the total limit expires, the error reports the total limit of the whole call.
+        """
         try:
             with RunningVerb(verb):
                 return work()

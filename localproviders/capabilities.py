@@ -64,8 +64,8 @@ class Evidence(Record):
 
     Attributes:
         detail: The request that was answered, such as ``GET /api/tags``.
-        can: The abilities that the response says the model has.
-        cannot: The abilities that the response says the model lacks.
+        can: The abilities that the model has according to the response.
+        cannot: The abilities that the model lacks according to the response.
         said: The server's own text about an ability, by ability. Some abilities have no text.
         facts: Values of other fields of `ModelCapabilities`, by field. Empty values and zeros are
             ignored.

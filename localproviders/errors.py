@@ -209,8 +209,8 @@ class DependencyError(ConfigurationError):
 class TransportError(ProviderError):
     """The connection to the server failed, and no subclass describes the failure.
 
-    The server may have received and processed the request. Not retryable, unless a subclass says
-    so. The exit code is 5.
+    The server may have received and processed the request. Not retryable, except for subclasses
+    that are documented as retryable. The exit code is 5.
     """
 
     exit_code = 5
@@ -243,7 +243,7 @@ class StreamInterruptedError(TransportError):
 
     Retryable if the connection was cut, or the process that runs the model ended: after a restart,
     the same call may succeed. The same holds for a transfer that ended early. Not retryable if the
-    server itself ended a model's answer in good order, but without its last record.
+    server itself ended a model's answer correctly, but without its last record.
     """
 
 
@@ -286,10 +286,10 @@ class LimitError(TransportError, TimeoutError):
 class ServerError(ProviderError):
     """The server failed while it processed the request.
 
-    It is raised for a status of 500 or more, or for an error text in a response or a stream, if
-    no subclass describes the failure. Not retryable, unless a subclass says so. But if a
-    transfer between the server and its registry failed temporarily, `retryable` is True. The exit
-    code is 7.
+    It is raised for a status of 500 or more, or for an error text in a response or a stream, if no
+    subclass describes the failure. Not retryable, except for subclasses that are documented as
+    retryable. But if a transfer between the server and its registry failed temporarily, `retryable`
+    is True. The exit code is 7.
     """
 
     exit_code = 7
@@ -412,8 +412,9 @@ class CapabilityError(ModelError):
     Attributes:
         evidence: The server's text that shows that the model lacks the ability, on one line, or
             None.
-        mass: For a decision of a chat model (`decide`), the share of the possible answers in the
-            model's free distribution of the next token, which is below `min_mass`. None otherwise.
+        mass: For a decision of a chat model (`decide`), the total probability that the model gives
+            to the possible answers if it may write any token. It is below `min_mass`. None
+            otherwise.
         likeliest: For such a decision, the likeliest tokens as `TokenLogprob` values, the likeliest
             first. They are the model's text, and no message contains them.
     """
@@ -465,7 +466,7 @@ class ContextOverflowError(ModelError):
 
 
 class WrongModelError(ModelError):
-    """The server answered with another model than the requested one, or would do so.
+    """The server answered with another model than the requested one, or would have done so.
 
     The argument ``allow_other_model=True`` of the call prevents this error. It does not prevent the
     error of a call with `expect_digest`, which is raised before the prompt is sent, because the
@@ -524,8 +525,8 @@ class SchemaError(AnswerError):
 class RepetitionError(AnswerError):
     """The server ended an answer that repeated itself.
 
-    Ollama stops a model that writes one token, or blanks, more than 30 times in a row. It then
-    ends the response in good order, but without its last record. `partial` has the text with its
+    Ollama stops a model that writes one token, or blanks, more than 30 times in a row. It then ends
+    the response correctly, but without its last record. `partial` has the text with its
     repetitions, or is empty if they were in the model's thinking. Not retryable, because the model
     may well repeat itself again. The exit code is 10.
     """
@@ -534,8 +535,8 @@ class RepetitionError(AnswerError):
 class ToolCallError(AnswerError):
     """A tool call in the response is malformed, or the model does not stop calling tools.
 
-    A malformed call is incomplete or has invalid JSON, so do not run it. `run_tools` tells the
-    model of a call that could not be read. It raises this error if the call was cut off, or if the
+    A malformed call is incomplete or has invalid JSON, so do not run it. `run_tools` reports to the
+    model that a call could not be read. It raises this error if the call was cut off, or if the
     model still calls tools after `max_rounds` rounds. The attribute `run` then has every tool call
     of these rounds. Not retryable. The exit code is 10.
     """

@@ -516,7 +516,7 @@ def find_service(name: str) -> Optional[Tuple[ProviderKind, KindService]]:
 def names() -> List[str]:
     """Return the names of all kinds without loading any kind.
 
-    The built-in kinds come first, then the registered ones, then those that packages provide.
+    The built-in kinds come first, then the registered kinds, then the kinds that packages provide.
     """
     return list(dict.fromkeys([*_BUILT_IN, *_registered, *_packaged_kinds()]))
 

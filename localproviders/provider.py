@@ -289,8 +289,8 @@ class ModelProvider(ABC):
         A model that was not in memory is unloaded after the block. A model that was in memory
         stays there. If the block has changed its context window or its keep-alive timer, the
         earlier values are restored, as far as the server reports and accepts them. Blocks
-        for the same model may be nested, or run in several threads of this provider: the last
-        block to end leaves the model as the first one found it.
+        for the same model may be nested, or run in several threads of this provider: the last block
+        to end leaves the model as the first block found it.
 
         If the block raises an error, restoring or unloading takes at most 30 s, and the error of
         the block is raised even if that fails.

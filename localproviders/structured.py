@@ -56,8 +56,8 @@ def parse(
 ) -> Parsed[Any]:
     """Send a request until an answer follows the schema, at most `max_attempts` times.
 
-    If the server ended an answer because the model repeated itself, the answer counts as one that
-    does not follow the schema.
+    If the server ended an answer because the model repeated itself, the answer counts as an answer
+    that does not follow the schema.
 
     Args:
         provider: The provider that sends the requests.

@@ -283,7 +283,7 @@ class _ToolLoop:
 
     def _ask(self) -> None:
         """Send the next request."""
-        # The tool calls of a response are run before the next request. So those of the last
+        # The tool calls of a response are run before the next request. So the calls of the last
         # round are not run: no request with their results would follow.
         if not self._rounds_left:
             raise self._endless_calls()
@@ -351,7 +351,7 @@ class _ToolLoop:
         return request
 
     def _add_unread(self, error: ToolCallError) -> None:
-        """Add a response with calls that could not be read, and tell the model of them."""
+        """Add a response with calls that could not be read, and report them to the model."""
         calls, self._stream = _calls_of(error) or (), None
         response = CompletionResponse(
             text=error.partial,

@@ -77,9 +77,9 @@ def unexpected(what: str) -> NoReturn:
 
 
 def tell_apart(models: Iterable[ModelInfo]) -> List[ModelInfo]:
-    """Return the models, where each whose name is in the list more than once has a runner.
+    """Return the models. If several have the same name, each of these gets a `runner`.
 
-    If the server names no program for such a model, the format of its files takes the place.
+    If the server names no program for such a model, its `runner` is the format of its files.
     """
     found = list(models)
     times = Counter(info.name for info in found)
@@ -180,7 +180,7 @@ def logprob_tally(look: Look = no_look) -> Tally:
     return Tally("log-probabilities", MOST_LOGPROBS, look)
 
 
-# Finish reasons with which a server says that it failed, each with the servers that send it.
+# Finish reasons with which a server reports that it failed, each with the servers that send it.
 _FAILED = (
     "error",  # KoboldCpp, OpenRouter
     "network_error",  # Z.ai
@@ -189,7 +189,7 @@ _FAILED = (
     "cancelled",  # TensorRT-LLM
     "timeout",  # TensorRT-LLM
 )
-# Parts of finish reasons with which a server says that it dropped a tool call: Gemini.
+# Parts of finish reasons with which a server reports that it dropped a tool call: Gemini.
 _DROPPED_CALL = ("malformed_function_call", "unexpected_tool_call")
 # Finish reasons of an answer that reached a limit of tokens, each with the servers that send it.
 _TOO_LONG = (
@@ -226,7 +226,7 @@ def check_reason(reason: Optional[str]) -> None:
 def unread_calls(message: str, calls: Sequence[Tuple[ToolCall, str]] = ()) -> ToolCallError:
     """Return the error for tool calls that the model wrote, but that could not be read.
 
-    `run_tools` tells the model of them, so that it can call again.
+    `run_tools` reports them to the model, so that it can call the tools again.
 
     Args:
         message: The message of the error.
@@ -283,7 +283,7 @@ def parse_logprobs(items: Any, tally: Tally) -> Tuple[TokenLogprob, ...]:
     Raises:
         AnswerTooLargeError: The response has more than `MOST_LOGPROBS` log probabilities.
     """
-    # All dialects have the same shape (docs/reference/ollama.md, "Log probabilities").
+    # All dialects have the same form (docs/reference/ollama.md, "Log probabilities").
     return logprobs_of(mappings(items), tally) if items else ()
 
 
@@ -405,7 +405,7 @@ def read_arguments(
 
 def tool_payloads(tools: Sequence[Tool]) -> List[Dict[str, Any]]:
     """Return the definitions of tools as JSON objects for a request body."""
-    # All dialects have the same shape (docs/reference/ollama.md, "Tools").
+    # All dialects have the same form (docs/reference/ollama.md, "Tools").
     return [
         {
             "type": "function",

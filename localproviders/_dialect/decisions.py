@@ -36,7 +36,7 @@ from localproviders.types.responses import ServerTimings, TokenLogprob, Usage
 # The sum of probabilities may differ from 1, because some servers round to two decimals. The limit
 # is the first number, or the second number for each answer, whichever is larger.
 _TOLERANCE, _TOLERANCE_EACH = 0.02, 0.005
-# Probabilities whose sum differs from 1 by less are not changed.
+# If the sum of the probabilities differs from 1 by no more than this, they are not scaled.
 _EXACT = 1e-9
 # Rounding to two decimals can make nearly equal probabilities differ by about this much.
 _ROUNDING = 0.011
@@ -46,10 +46,10 @@ class RouteLimits(NamedTuple):
     """The limits of one request on a route. None stands for no limit.
 
     Attributes:
-        questions: Most questions.
-        options: Most options of a `Choice`.
-        levels: Most levels of a `Score`.
-        images: Most images; 0 if the route accepts none.
+        questions: Highest number of questions.
+        options: Highest number of options of a `Choice`.
+        levels: Highest number of levels of a `Score`.
+        images: Highest number of images; 0 if the route accepts none.
     """
 
     questions: Optional[int] = None
@@ -74,7 +74,7 @@ class DecisionRoute(NamedTuple):
     """A route of a server for decisions.
 
     Attributes:
-        method: The method that stands for this route.
+        method: The name of the method that uses this route.
         path: Path below the endpoint.
         make: Returns the JSON of a request. Its arguments are the model, the request, and the
             questions to send.
@@ -94,8 +94,8 @@ class Product(NamedTuple):
 
     Attributes:
         limits: The limits of its route.
-        lacks: Methods that this program does not have, although it has another route with the same
-            path.
+        lacks: Methods that this program does not have. It answers at their path, but with a
+            different API.
         instead: The hint for a method in `lacks`.
     """
 
@@ -314,7 +314,10 @@ def _finite(value: Any) -> Optional[float]:
 
 
 def mass_of(record: Mapping[str, Any], *names: str) -> Optional[float]:
-    """Return the share of the possible answers in the free distribution; None if it is unknown."""
+    """Return the total probability that the model gives to the possible answers.
+
+    It is measured while the model may write any text. The result is None if it is unknown.
+    """
     found = next((_finite(record[name]) for name in names if name in record), None)
     return None if found is None else min(max(found, 0.0), 1.0)
 
@@ -328,22 +331,22 @@ _SMALL_MASS = (
 def small_mass(
     number: int, mass: float, min_mass: float, likeliest: Tuple[TokenLogprob, ...] = ()
 ) -> CapabilityError:
-    """Return the error for a question whose possible answers have too small a share.
+    """Return the error for a question whose possible answers are too improbable.
 
     Args:
         number: Number of the question; the first is 1.
-        mass: The share.
-        min_mass: The least share that the caller accepts.
+        mass: The total probability of the possible answers.
+        min_mass: The smallest total probability that the caller accepts.
         likeliest: The tokens that the model prefers, if they are known.
     """
     hint = _SMALL_MASS
-    if mass:  # without any share, no threshold helps
+    if mass:  # if it is 0, no threshold helps
         hint += "; or pass a smaller min_mass"
     if likeliest:
         hint += ". `likeliest` has the tokens that the model prefers"
     return CapabilityError(
-        f"the possible answers to question {number} have a share of {mass:.3g} in what the model "
-        f"would write, and min_mass is {min_mass:g}",
+        f"the possible answers to question {number} have a total probability of {mass:.3g}, "
+        f"and min_mass is {min_mass:g}",
         hint=hint,
         mass=mass,
         likeliest=likeliest,
@@ -396,7 +399,8 @@ def _collect(value: Any, found: List[str]) -> None:
     if isinstance(value, str):
         found.append(value)
     elif isinstance(value, dict):
-        # Other keys are names of a format, such as "messages", and a server's error needs them.
+        # A key that is an ASCII identifier is a field name such as "messages". It is not collected,
+        # because a server's error would be unreadable without it.
         found.extend(key for key in value if not (key.isascii() and key.isidentifier()))
         _collect([*value.values()], found)
     elif isinstance(value, list):

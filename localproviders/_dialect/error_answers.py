@@ -211,7 +211,7 @@ def read_words(body: Any, *, is_inside: bool = False, is_refusal: bool = False) 
     The response is an object with the key ``error``, or a list with one such object
     (docs/reference/lmstudio.md, "Error bodies"). The value of ``error`` may be an object, a string,
     or a string that contains an object as JSON, because Ollama passes on the errors of its runner
-    as strings (docs/reference/ollama.md, "Error bodies"). The shapes without the key ``error``, and
+    as strings (docs/reference/ollama.md, "Error bodies"). The forms without the key ``error``, and
     the servers that send them, are in docs/dialects.md, "Errors".
 
     Args:
@@ -559,7 +559,7 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     # In a stream, or with status 200, a code inside the error takes the place of the status.
     status_class = _class_for_status(_status_in(kind) if status is None else status)
     if found and found.error is RequestRejectedError and status_class in _PRECISE:
-        found = None  # the status says more than a type such as "invalid_request_error"
+        found = None  # the status is more precise than a type such as "invalid_request_error"
     cls = found.error if found else status_class
     message = f"the server says: {said[:500]}" if said else "the server gave no reason"
     if status is not None and not said:

@@ -27,8 +27,8 @@ class Reading(NamedTuple):
     """The probabilities of the labels of one question.
 
     Attributes:
-        probabilities: The probability of each label among the labels, in their order. The sum is
-            1. If all probabilities in the list are zero, all of these are zero.
+        probabilities: The probability of each label, in their order, scaled so that the sum is 1.
+            If the list has no label with a probability above zero, all values are zero.
         mass: Sum of the probabilities of all tokens in the list that are labels.
         missing: Indexes of the labels that are not in the list.
         uncertainty: Largest possible error of the sum that the missing labels have in

@@ -1,7 +1,7 @@
 """Labels for the answers to a question, such as A, B or C, and prompts that ask a model for one.
 
-A label is one token. So the probabilities of the first token of the model's answer are those of the
-possible answers.
+A label is one token. So the probabilities of the first token of the model's answer show how
+probable each possible answer is.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LabelTokens(NamedTuple):
 
     Attributes:
         ids: The ids of the tokens by label, for each label that is a single token: the id of the
-            label, and that of the label after a blank if this is a single token, too.
+            label, and the id of the label after a blank if this is a single token, too.
         restrict: Returns the fields of a request that allow only these tokens and keep the ratios
             of their probabilities.
         forget: Forgets the tokens, because the server has another model.

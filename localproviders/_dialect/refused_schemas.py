@@ -101,12 +101,12 @@ def _as_json(schema: Optional[Mapping[str, Any]]) -> str:
 
 
 def schema_keys(request: CompletionRequest) -> Tuple[Hashable, Hashable]:
-    """Return the two keys for `Refusals`: that of all schemas, and that of the request's schema."""
+    """Return two keys for `Refusals`: the key of all schemas, and the key of this schema."""
     return ("schema", None), ("schema", hash(_as_json(request.response_schema)))
 
 
 def refused_key(error: ProviderError, request: CompletionRequest) -> Hashable:
-    """Return the key for `Refusals`: that of the request's schema, or that of all schemas.
+    """Return the key for `Refusals`: the key of the request's schema, or the key of all schemas.
 
     The text of the error decides whether the server refuses only this schema.
     """

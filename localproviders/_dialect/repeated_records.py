@@ -1,12 +1,12 @@
 """A fast path for stream records that differ from the previous one only in their text.
 
 Nearly all records of a stream are identical except for the piece of text and perhaps the time. The
-shape, the nesting, the numbers and the model of such a record are known from an earlier record that
+keys, the nesting, the numbers and the model of such a record are known from an earlier record that
 was parsed completely. So only the JSON string with the text is parsed. This takes 0.8 µs, while
 parsing the record takes 3 to 8 µs. The record itself is parsed when the caller reads `raw`.
 
-The result must be the same as that of parsing the complete record. So a record that differs
-anywhere else is parsed completely. The module does no input or output.
+The result must be the same as if the complete record were parsed. So a record that differs anywhere
+else is parsed completely. The module does no input or output.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from localproviders.types.decisions import Decision
 from localproviders.types.messages import Image
 from localproviders.types.questions import NO, YES, Choice, DecisionMethod, Question, Score, YesNo
 
-#: The method that stands for this route.
+#: The name of the method that uses this route.
 SYSTEMONE: DecisionMethod = "systemone"
 
 # Keys of the descriptions of yes and no.

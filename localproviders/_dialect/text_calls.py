@@ -57,8 +57,8 @@ class TextCalls(NamedTuple):
 def find_calls(text: str, is_tool: Callable[[str], bool], look: Look) -> Optional[TextCalls]:
     """Find tool calls in the text of an answer; return None if it has none.
 
-    Calls are read all or none. JSON without marks is a call only if it names a tool and its
-    arguments, and nothing else.
+    If one of the calls cannot be read, none is returned. JSON without marks is a call only if it
+    has the name of a tool, its arguments, and nothing else.
 
     Args:
         text: The text of a complete answer.

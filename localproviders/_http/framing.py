@@ -358,7 +358,7 @@ class SSEDecoder:
         self._data: List[str] = []
         self._size = 0
         self._first = True  # whether the next line is the first one, which may begin with a BOM
-        #: Whether the body ended in the middle of a line, so that the line gave no event.
+        #: Whether the body ended in the middle of a line, so that the line completed no event.
         self.is_cut = False
         # Whether the next line is the first one, or belongs to an event that has begun. The fast
         # path cannot read such lines.

@@ -12,8 +12,8 @@ from typing import Any, Iterator, Optional, Tuple
 _HIGH = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 
-# A string that ends with a high half. The body of a string takes a backslash together with the
-# character after it, so the half is a real escape and not an escaped backslash.
+# A string that ends with a high half. The pattern matches each backslash together with the
+# character after it, so the half is a real escape, and no part of an escaped backslash.
 _ENDS_WITH_HIGH = re.compile(rf'{_HIGH}"')
 _KEY = r'"(\w+)"\s*:\s*"'
 _WITH_KEY = re.compile(rf'{_KEY}(?:[^"\\]|\\.)*?({_HIGH})"')

@@ -362,7 +362,7 @@ def _inflater(encoding: str) -> Any:
 
 
 class _Inflater:
-    """A decompressor for gzip, zlib and raw deflate; the first byte tells which it is.
+    """A decompressor for gzip, zlib and raw deflate; the first byte shows which it is.
 
     A body may consist of several members (RFC 1952 §2.2): a proxy that compresses each piece
     separately makes one member per piece. Zeros between them are padding. Other bytes after a

@@ -472,8 +472,8 @@ def load_session_class() -> Type[Session]:
         from localproviders._http.session import Session  # loads requests
     except ImportError as error:
         # Only a missing or broken dependency becomes a DependencyError. An import may also fail in
-        # a module of this package, or while Python shuts down. In the latter case, the ImportError
-        # has no name.
+        # a module of this package, or while Python shuts down. If Python shuts down, the
+        # ImportError has no name.
         if (error.name or "").partition(".")[0] in ("", "localproviders"):
             raise
         message = f"no request can be sent, because requests cannot be imported: {error}"

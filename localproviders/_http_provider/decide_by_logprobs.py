@@ -153,7 +153,7 @@ def decide(
 
     Raises:
         CapabilityError: The server returns no log-probabilities; the model thinks before it
-            answers; or the share of the possible answers is below `min_mass`.
+            answers; or the total probability of the possible answers is below `min_mass`.
         UnsupportedError: A question has more answers than the server can list.
         ProviderError: A request failed.
     """

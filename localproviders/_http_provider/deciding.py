@@ -60,7 +60,7 @@ _OTHER_WAY = (
 )
 _FEWER = "leave some out, or group them in several questions"
 
-# Hints that replace those for chats, which name arguments that `decide` does not have.
+# Hints that replace the hints for chats, because those name arguments that `decide` does not have.
 _HINTS: Mapping[type, str] = {
     ContextOverflowError: "shorten the state or the questions, or load the model with a larger "
     "context window",
@@ -101,8 +101,8 @@ class Deciding:
     """The decisions of one provider: its routes, and the known facts about its server.
 
     Args:
-        wire: The wire module of the dialect, whose `DECISIONS` says how its servers decide; None
-            for a kind without routes for decisions.
+        wire: The wire module of the dialect, whose `DECISIONS` describes how its servers decide;
+            None for a kind without routes for decisions.
     """
 
     def __init__(self, wire: Any) -> None:
@@ -125,7 +125,8 @@ class Deciding:
         Raises:
             ConfigurationError: No model is named.
             UnsupportedError: The provider does not have this method or option.
-            LocalityError: The address, or the model by its name, is outside of the locality.
+            LocalityError: The address is outside of the locality, or the name of the model shows
+                that the model runs outside of it.
         """
         settings = provider.settings
         model = provider._choose_model(request.model, timeout, cancel)
@@ -166,7 +167,7 @@ class Deciding:
         """Check that the provider has the method and the options of the request.
 
         Raises:
-            UnsupportedError: The provider does not have one of them.
+            UnsupportedError: The provider lacks the method or an option.
         """
         for field, hint in self._dialect.unsupported.items():
             if getattr(request, field) is not None:
@@ -377,7 +378,7 @@ def _no_route(
 
 
 def _excess(request: DecisionRequest, limits: RouteLimits) -> Optional[str]:
-    """Return which limit a request exceeds, except that of the questions; None if there is none."""
+    """Return which limit a request exceeds, or None. The number of questions is not checked."""
     rows = (("options", Choice, limits.options), ("levels", Score, limits.levels))
     for number, question in enumerate(request.questions.values(), 1):
         for what, kind, most in rows:

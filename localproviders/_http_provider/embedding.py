@@ -309,7 +309,8 @@ class Embedding:
     def _shared_error(self, error: ProviderError) -> ProviderError:
         """Return the error for a call in which all texts failed for the same reason.
 
-        An error of a specific class, such as `ContextOverflowError`, says more than the summary.
+        An error of a specific class, such as `ContextOverflowError`, is more helpful than the
+        summary.
         """
         return self._summary() if isinstance(error, EmbeddingError) else error
 

@@ -1,8 +1,8 @@
 """Check the capabilities of a model before a request, and its context window after it.
 
-A request is refused if the server says that the model lacks a capability that the request
-needs. During and after the response, its tokens are compared with the allocated context window,
-because servers lose text silently. Ollama drops the oldest tokens while it generates
+A request is refused if the server reports that the model lacks a capability that the request needs.
+During and after the response, its tokens are compared with the allocated context window, because
+servers lose text silently. Ollama drops the oldest tokens while it generates
 (docs/reference/ollama.md, "Context window"), and LM Studio may shorten a prompt
 (docs/reference/lmstudio.md, "Error texts"). The server's count of the prompt is also compared with
 an estimate, which shows if the server has cut much of the prompt. And if the limit of tokens ended
@@ -298,12 +298,13 @@ class ContextWindowCheck:
         Args:
             request: The request. If it allows a loss, nothing is checked.
             model: Name of the model.
-            tokens: Tokens that the model has generated so far, or fewer.
+            tokens: Number of tokens that the model has generated so far, or a lower estimate.
             ask: Asks the server for the window.
 
         Returns:
             The number of tokens after which the answer must be checked again; infinity if the
-            window is unknown. `check` reports the failure to ask for it.
+            window is unknown. If the server could not be asked for the window, `check` reports
+            this.
 
         Raises:
             ContextOverflowError: The answer is longer than the window.

@@ -218,13 +218,13 @@ class HTTPProvider(ModelProvider):
     def _check_digest(self, model: str, expected: str, call: Call) -> None:
         """Ask the server for the digest of a model, and check that it begins with these digits.
 
-        By default, the server tells no digest.
+        By default, the server reports no digest.
 
         Raises:
             WrongModelError: The model has another digest.
-            UnsupportedError: The server tells no digest.
+            UnsupportedError: The server reports no digest.
         """
-        hint = "leave it out: only Ollama tells digests"
+        hint = "leave it out: only Ollama reports digests"
         raise UnsupportedError(f"{self.name} does not support expect_digest", hint=hint)
 
     def _digest_of(self, model: str) -> Optional[str]:

@@ -104,8 +104,8 @@ class OwnField(NamedTuple):
 
     def on(self, path: str) -> Hashable:
         """Return the key of this field in `Refusals`."""
-        # Neither the name nor the first key is unique, but both together are. All routes use the
-        # same chat template of a model.
+        # Neither the name nor the first key is unique, but both together are. The key of a field
+        # with `of_model` has no path, because all routes use the same chat template of a model.
         return None if self.of_model else path, self.name, self.keys[0]
 
 

@@ -362,7 +362,7 @@ def _required_keys(kind: ProviderKind) -> List[str]:
 
 
 def _first_origin(table: KeyPath, merged: Layer) -> Origin:
-    """Return the origin of a key, or of the first key of a table, such as that of a server."""
+    """Return the origin of a key, or the origin of the first key of a table."""
     return next(e.origin for path, e in merged.items() if path[: len(table)] == table)
 
 
@@ -457,7 +457,7 @@ class Config(Record):
                 directories in the home directory or a trusted folder are searched. Relative
                 paths in arguments and environment variables start at this directory, too. None
                 uses the current directory.
-            environ: The environment variables; None uses those of the process.
+            environ: The environment variables; None uses the variables of the process.
             **overrides: Keys of the configuration, such as ``locality="private"``. Tables are
                 mappings; ``limits`` and ``retry`` may also be `Limits` and `RetryPolicy`.
                 An argument of None is ignored.

@@ -127,7 +127,7 @@ def kind(value: Any, place: Place) -> str:
 
 
 def kind_words() -> List[str]:
-    """Return the names of all kinds, then those of all services, then the aliases of kinds.
+    """Return the names of all kinds, then the names of all services, then the aliases of kinds.
 
     This imports every kind.
     """

@@ -60,7 +60,7 @@ Layer = Dict[KeyPath, Entry]
 
 
 class Layers:
-    """The layers of one file: the keys outside of profiles, and those of each profile."""
+    """The layers of one file: the keys outside of profiles, and the keys of each profile."""
 
     __slots__ = ("plain", "profiles", "source")
 

@@ -30,8 +30,8 @@ class Origin(Record):
     Attributes:
         kind: ``default``, ``file``, ``variable`` or ``argument``.
         file: The file; None if `kind` is not ``file``.
-        line: The line of the value, from 1, or that of the table that contains it; None if
-            there is no file, or the line is not known.
+        line: The line of the value, from 1, or the line of the table that contains the value; None
+            if there is no file, or the line is not known.
         name: The name of the variable or the argument; None for other kinds.
         of_project: Whether the file is a project's file.
         in_trusted_folder: Whether a project's file is in a folder of `Config.trusted_folders`.
@@ -127,7 +127,7 @@ class ServerConfig(Record):
             value, the configuration's is used.
         locality: Where prompts may go: the server's own locality, but no wider than the
             configuration's if that is set.
-        ca_bundle: Certificates to trust instead of those of ``requests``: a path, or
+        ca_bundle: Certificates to trust instead of the ones that ``requests`` trusts: a path, or
             ``environment``.
         client_cert: A client certificate: one path, or the paths of certificate and key.
         proxies: A proxy URL for each scheme, or ``environment``; used only if `locality` is

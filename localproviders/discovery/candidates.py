@@ -51,9 +51,9 @@ def avoided_ports() -> Dict[int, str]:
 def candidates(endpoints: Optional[Sequence[str]]) -> Tuple[Candidate, ...]:
     """Return the addresses to probe.
 
-    The given addresses come first, then those in variables such as ``OLLAMA_HOST``, then the usual
-    addresses. Each address is listed once. A host without scheme and port means all usual ports of
-    that host.
+    The given addresses come first, then the addresses in variables such as ``OLLAMA_HOST``, then
+    the usual addresses. Each address is listed once. A host without scheme and port means all usual
+    ports of that host.
 
     Raises:
         ConfigurationError: A given address or one in a variable is invalid, or `endpoints` is a

@@ -65,8 +65,8 @@ class FoundServer(Line):
             This is allowed if the caller or the configuration named this address, or if the
             provider of its kind uses this address by default.
         product: Name of the program, such as ``llama.cpp``, ``vLLM`` or ``Docker Model Runner``.
-            None if it did not say anything of its own; the server can still be used if its kind
-            is known.
+            None if its responses do not show which program it is; the server can still be used if
+            its kind is known.
         evidence: The responses that decided the kind and the product, one line for each: the
             path, the status, and the deciding key with its value.
         forwards_prompts: Whether the program usually sends prompts to other hosts, as LiteLLM
@@ -293,7 +293,7 @@ def version_of(server: FoundServer) -> str:
 
 
 def product_of(server: FoundServer) -> str:
-    """Return the product and the version of a server, without what its kind already says."""
+    """Return the product and the version of a server, without words that the kind contains."""
     kind = kinds.find(server.kind)
     if kind is None or server.product == kind.title:
         return version_of(server)

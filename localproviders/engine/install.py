@@ -71,7 +71,7 @@ def engine_environ(environ: Mapping[str, str]) -> Dict[str, str]:
 def pip_environ(environ: Mapping[str, str]) -> Dict[str, str]:
     """Return the variables for pip, without those that may contain a key.
 
-    pip may need variables that cannot be listed in advance, such as those of proxies,
+    pip may need variables that cannot be listed in advance, such as variables for proxies,
     certificates and keyrings. So only this package's variables (``LOCALPROVIDERS_...``), variables
     whose names indicate a key, and relative entries of ``PYTHONPATH`` are left out. pip's own
     variables (``PIP_...``) are always kept.

@@ -55,7 +55,7 @@ class Catalog:
         return wire.parse_models(self.get(wire.LIST_PATH, call), self._provider, RULES, call.look)
 
     def find(self, model: str, call: Call) -> ModelInfo:
-        """Return the entry of a model, which may be named by one of its other names.
+        """Return the entry of a model. `model` is its name, or one of its other names.
 
         Raises:
             ModelNotFoundError: The list has no such model.
@@ -68,9 +68,10 @@ class Catalog:
         return found
 
     def properties_of(self, info: ModelInfo, call: Call) -> Mapping[str, Any]:
-        """Return the properties of a model, and those of its process.
+        """Return the properties of the server process that has a model.
 
-        They are empty if a router has no process for the model: asking must not load a model.
+        The result is empty if a router has no process for the model, because this request must not
+        load a model.
         """
         state = wire.state_of(info)
         if state not in (None, wire.LOADED, wire.SLEEPING):
@@ -120,7 +121,7 @@ class Catalog:
     def capabilities(self, model: str, call: Call) -> ModelCapabilities:
         """Return the facts about the model that answers requests for a name.
 
-        A server with one model answers for every name.
+        A server with one model uses this model for every name.
         """
         entries = self.entries(call)
         found = find_entry(model, entries)
@@ -159,7 +160,7 @@ class Catalog:
         )
 
     def is_alias(self, requested: str, served: str, call: Call) -> bool:
-        """Return whether two names are those of one model, according to the server's list."""
+        """Return whether two names mean the same model, according to the server's list."""
         try:
             entries = self.entries(call)
         except ProviderError:
@@ -168,7 +169,7 @@ class Catalog:
 
 
 def find_entry(model: str, entries: List[ModelInfo]) -> Optional[ModelInfo]:
-    """Return the entry with a name, or else with this other name; None if there is none."""
+    """Return the entry named `model`, or else the entry with this other name; or None."""
     exact: Tuple[ModelInfo, ...] = tuple(info for info in entries if info.name == model)
     others = (info for info in entries if model in wire.names_of(info))
     return next(iter(exact), None) or next(others, None)

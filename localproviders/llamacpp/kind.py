@@ -12,7 +12,7 @@ KIND = ProviderKind(
     api_paths=("v1",),
     ports=((9931, "llama.cpp since 2026"), (8080, "llama.cpp until 2026")),
     key_variables=("LLAMA_API_KEY",),
-    # The table of the programs of OpenAI's dialect has the greeting of this one, too.
+    # The table of programs with OpenAI's dialect also has the greeting of llama.cpp's server.
     fingerprint="localproviders.openai_compatible.recognition:recognise",
     fingerprint_order=95,
     fake="localproviders.testing.llamacpp:FakeLlamaCpp",

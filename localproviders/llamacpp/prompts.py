@@ -1,4 +1,4 @@
-"""The routes of llama.cpp that process a prompt without an answer: exact counts, and rendering."""
+"""The routes of llama.cpp that count the tokens of a prompt, or render it, without an answer."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _BY_TEMPLATE = "the server's /apply-template and /tokenize"
 
 
 class Prompts(PromptRoutes):
-    """Client of the routes that process a prompt, which llama.cpp has beside ``/v1``.
+    """Client of llama.cpp's routes that count the tokens of a prompt, or render it.
 
-    The count is that of a chat with the same arguments, with tools and images. Servers from before
-    the route for it count texts and tools by their template. A router does not load a model in
-    order to count.
+    The count is the length of the prompt of a chat with the same arguments, including tools and
+    images. Old servers have no route for this. On them, the template is rendered and its tokens are
+    counted, which works for texts and tools only. A router does not load a model just to count.
 
     Args:
         transport: The provider's transport.

@@ -60,13 +60,14 @@ _MOST_OTHER_NAMES = 4
 class LlamaCppProvider(OpenAICompatibleProvider):
     """A llama.cpp server: chat through OpenAI's dialect, the rest through its own routes.
 
-    The server has one model, or it is a router for several models, if it was started without one.
-    Only a router can `load`, `unload`, `pull` and `delete` models.
+    A server that was started with a model has only this model. A server that was started without
+    one is a router, which manages several models. Only a router can `load`, `unload`, `pull` and
+    `delete` models.
 
     Args:
         host: Address of the server, with or without ``/v1``; it may be a UNIX socket, such as
-            ``unix:///run/llama.sock``. A prefix of the server is part of the address. None means
-            ``http://127.0.0.1:9931``.
+            ``unix:///run/llama.sock``. If the server was started with a prefix for its paths, add
+            the prefix to the address. None means ``http://127.0.0.1:9931``.
         model: Model for calls without a model. If it is None, such calls raise
             `ConfigurationError`.
         name: Name of the provider in responses, errors and events.
@@ -175,13 +176,14 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> Mapping[str, Any]:
-        """Return the server's ``/props``: defaults, chat template, version, and what it can read.
+        """Return the server's ``/props``: defaults, chat template, version, and accepted inputs.
 
-        A router answers for itself, or for the process of a loaded model.
+        With `model`, a router returns the properties of the process that has this model. Without
+        it, it returns its own.
 
         Args:
-            model: Name of a model of a router, or its `ModelInfo` or `LoadedModel`. It is not
-                loaded for this.
+            model: Name of a model of a router, or its `ModelInfo` or `LoadedModel`. This
+                call does not load it.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -208,7 +210,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
 
         Args:
             model: Name of a model of a router, or its `ModelInfo` or `LoadedModel`. A router
-                needs it. It is not loaded for this.
+                needs it. This call does not load the model.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -230,8 +232,8 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     ) -> List[ModelInfo]:
         """Return the models in the server's order.
 
-        A router lists the models on disk. The state of each is in its `raw`, and `loaded` is True
-        for those in memory.
+        A router lists the models on disk. The state of each model is in its `raw`, and `loaded` is
+        True for the models in memory.
 
         Args:
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
@@ -250,11 +252,11 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
-        """Return the facts about one model, from the list and from the properties of its server.
+        """Return the facts about one model, from the server's list and from its properties.
 
         Args:
             model: Name of the model or one of its other names, or its `ModelInfo` or
-                `LoadedModel`. It is not loaded for this.
+                `LoadedModel`. This call does not load it.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -272,7 +274,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
-        """Return the models in the server's memory, without those that sleep.
+        """Return the models in the server's memory, without sleeping models.
 
         Args:
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
@@ -305,8 +307,8 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         """Load a model of a router, and wait until it is in memory.
 
         The list of models is requested first. A model that is in memory is not loaded again, so
-        this also works with the only model of a server. A router that is full unloads the model
-        that was not used for longest.
+        this also works with the only model of a server. A full router first unloads the least
+        recently used model.
 
         Args:
             model: Name of the model or one of its other names, or its `ModelInfo` or
@@ -323,7 +325,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         Raises:
             ModelNotFoundError: The server has no such model.
             ModelLoadError: The server could not load the model.
-            UnsupportedError: The server does not have one of these options.
+            UnsupportedError: The server does not support one of these options.
             LimitError: A limit expired.
             CancelledError: The call was cancelled.
             UnreachableError: No server answers.
@@ -424,8 +426,9 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         path, payload = text_payload(request, model)
         make = NativeParser if path == INFILL_PATH else ReadingParser
 
-        # From the first report, only further tokens of the prompt restart the limit of silence. So
-        # a long prompt may take longer than the first token may, and a hanging server may not.
+        # After the first report, the idle limit applies, and only further tokens of the prompt
+        # restart it. So a long prompt may take longer than `first_token_s`, but a server that hangs
+        # may not.
         def on_read() -> None:
             call.enter(TRANSFERRING)
 

@@ -1,7 +1,7 @@
 """A llama.cpp server with several models: loading, unloading, downloading and deleting them.
 
 Such a server, a router, starts a process for each model that is in memory. It answers most of these
-requests at once, and goes on with the work (docs/reference/llamacpp.md, "Router").
+requests before the work is done (docs/reference/llamacpp.md, "Router").
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two requests for the state of a model: the first wait, and the longest.
 WAITS_S = (0.25, 2.0)
-# Number of lists without a model whose download has begun, after which the download has failed.
+# After a download has begun, it counts as failed if this many lists in a row lack the model.
 _MOST_ABSENT = 3
 
 _EVENTS = "text/event-stream"
@@ -73,7 +73,7 @@ class Router:
         cancel: Optional[CancelToken],
     ) -> LoadedModel:
         """Load a model, and wait until it is in memory."""
-        # The list has no size of a model that is not in memory, so nothing can be compared.
+        # For a model that is not in memory, the list has no size to compare with the free memory.
         check_argument(check_memory)
         if keep_alive_seconds(keep_alive) not in (None, math.inf):
             raise self._no_option(
@@ -119,9 +119,9 @@ class Router:
         )
 
     def _load_with_reports(self, model: str, on_progress: OnProgress, call: Call) -> None:
-        """Load a model, and report its progress, until an event says that nothing more comes.
+        """Load a model, and report the progress, until an event reports the end of the load.
 
-        The server sends no event twice. So the events are requested before the load.
+        The server does not repeat earlier events. So the events are requested before the load.
         """
         answer = self._open_events(call)
         if answer is None:
@@ -136,7 +136,7 @@ class Router:
                 began = call.clock()
                 on_progress(event.progress)
                 call.exclude(call.clock() - began)
-                # With the last step of the progress, the list is asked: it is right in any case.
+                # Stop at the last step of the progress, too: after that, the list shows the state.
                 if event.state != "loading" or event.progress.fraction == 1.0:
                     return
         except StreamInterruptedError:
@@ -240,7 +240,8 @@ class Router:
     def _follow(self, model: str, on_progress: Optional[OnProgress], call: Call) -> ModelInfo:
         """Ask for the state of a download until the list has the model.
 
-        Old servers report the end of a download that has failed, so only the list decides.
+        Old servers report even a failed download as finished. So only the list shows whether the
+        download succeeded.
         """
         stall, absent, (wait_s, longest_s) = StallDetector(call), 0, WAITS_S
         while True:
@@ -282,14 +283,14 @@ class Router:
         )
 
     def _request(self, verb: str, path: str, model: str, call: Call) -> None:
-        """Send a request about one model. A server that has nothing to do is no error."""
+        """Send a request about one model. If the server has nothing to do, this is no error."""
         body = encode(wire.model_payload(model))
         try:
             data = self._runner.transport.json("POST", path, call=call, body=body)
         except ProviderError as error:
             if re.search(NOTHING_TO_DO[verb], error.server_message or "", re.IGNORECASE):
                 return
-            # Some servers replace the words of this refusal by those of a missing route.
+            # For a missing model, some servers send the error text of a missing route.
             if isinstance(error, UnsupportedError) and error.status == 404:
                 raise not_found(model) from None
             raise
@@ -306,7 +307,7 @@ def _load_failure(info: ModelInfo) -> ModelLoadError:
 
 
 def _pulled(model: str, entries: List[ModelInfo]) -> Optional[ModelInfo]:
-    """Return the entry of a downloaded model, whose name may have gained a quantization."""
+    """Return the entry of a downloaded model. The server may add a quantization to the name."""
     begin = f"{model.lower()}:"
     longer = (info for info in entries if info.name.lower().startswith(begin))
     return find_entry(model, entries) or next(longer, None)

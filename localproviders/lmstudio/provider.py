@@ -354,8 +354,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
         The model stays in memory until it is unloaded. It can still leave memory: another
         program can unload it, or the server can restart. The next call of this provider that
-        fails for that reason loads the model again with the same configuration, once, and
-        reports that in its `warnings`.
+        fails for that reason loads the model again with the same configuration, once, and reports
+        the load in its `warnings`.
 
         Args:
             model: Key, variant, or name of a copy in memory; or a `ModelInfo` or `LoadedModel`.

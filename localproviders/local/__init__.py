@@ -61,7 +61,7 @@ def create_fallback_provider(
     Raises:
         ConfigurationError: There is no provider, two have the same name, or the value of an
             option is invalid.
-        LocalityError: The locality of a given provider is wider than that of the result.
+        LocalityError: The locality of a given provider is wider than the locality of the result.
         TypeError: A keyword argument does not exist.
     """
     given, providers, options = Sealed((providers, options)), (), LocalOptions()

@@ -2,8 +2,8 @@
 
 The next request goes to the server with the fewest requests in flight for each of its slots. But a
 request that begins like an earlier request goes to the same server if this server has a free slot,
-because the server may have the beginning in its cache. Only the requests of one `LocalProvider` in
-one process are counted.
+because the server may still have the processed beginning in its cache. Only the requests of one
+`LocalProvider` in one process are counted.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 from localproviders.local.servers import Route, Server
 from localproviders.types.requests import CompletionRequest
 
-# A prompt is compared by its messages, and in a long message by pieces of this many characters.
+# Prompts are compared message by message. Long messages are split into pieces of this length, in
+# characters.
 _PIECE = 1024
-# Highest number of beginnings of one prompt, and of remembered beginnings.
+# Highest number of hashes for one prompt, and of hashes that are remembered for all prompts.
 _MOST_BEGINNINGS, _MOST_REMEMBERED = 32, 8192
 
 
 class Lease:
-    """A request in flight. It counts from its creation to `end`.
+    """A request in flight. It is counted from the creation of this object until `end`.
 
     No lock is used, because a lock that is held during a fork would stay locked in the child. The
     operations of a list are atomic. A forked child does not count the requests of its parent.
@@ -47,27 +48,27 @@ def _running(server: Server) -> List[object]:
 
 
 def _slots(route: Route) -> int:
-    """Return how many requests a server works on at once; 1 if that is not known."""
+    """Return how many requests a server processes at the same time; 1 if this is not known."""
     known = route.server.seen.get(route.model)
     found = None if known is None else route.server.provider._slots(known[0])
     return found or 1
 
 
 class Balancer:
-    """The choices of one `LocalProvider`, and the servers that have read the beginnings of prompts.
+    """The balancer of one `LocalProvider`. It remembers which server has read which prompts.
 
-    The beginnings are remembered as hashes, never as text.
+    The prompts are remembered as hashes of their beginnings, never as text.
     """
 
     def __init__(self) -> None:
         self._homes: Dict[bytes, Server] = {}
 
     def choose(self, routes: Sequence[Route], beginnings: Sequence[bytes]) -> Tuple[Route, Lease]:
-        """Return the route of the next request, which is in flight from now on.
+        """Return the route for the next request, and its lease. The lease starts now.
 
         Args:
             routes: The servers that have the model, in the order of preference.
-            beginnings: The beginnings of the prompt, the longest one first.
+            beginnings: Hashes of the beginnings of the prompt, the longest beginning first.
         """
         home = next((self._homes[each] for each in beginnings if each in self._homes), None)
         used = [(len(_running(route.server)), _slots(route), route) for route in routes]
@@ -83,7 +84,8 @@ class Balancer:
 def beginnings_of(request: CompletionRequest) -> List[bytes]:
     """Return hashes of the beginnings of a prompt, for the comparison with other prompts.
 
-    The longest beginning is the first. Of a very long prompt, only the first part counts.
+    The hash of the longest beginning comes first. Only the first part of a very long prompt is
+    used.
     """
     hasher, found = blake2b(digest_size=12), []
     for piece in _pieces(request):

@@ -422,7 +422,8 @@ class LocalProviderBase(ModelProvider):
 
 
 _EMPTY_CONFIG = Config()
-# The methods whose requests the strategy `balanced` does not share: the first server gets them.
+# The methods for which the strategy `balanced` does not choose: the first server gets their
+# requests.
 _ABOUT_MODELS = frozenset((ModelProvider.model_info.__name__, "load", "pull"))
 _ALIASES_HINT = 'write {"fast": ("ollama/llama3.2", "lmstudio/qwen/qwen3-4b")}'
 

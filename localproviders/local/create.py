@@ -33,7 +33,7 @@ from localproviders.types.inputs import model_name
 from localproviders.types.limits import Limits, RetryPolicy, Timeout, resolve
 from localproviders.types.requests import Locality
 
-#: The options that a provider without an address accepts: a `LocalProvider`, or a model file.
+#: The options of a provider that has no address of its own, as for several servers or a file.
 _WITHOUT_ADDRESS = ("listeners", "retry")
 
 
@@ -297,7 +297,7 @@ def _make_local(
 ) -> LocalProvider:
     """Return a `LocalProvider`. If the caller named no model, the configured one is used.
 
-    A model from a project's file leads to fewer servers than one that the caller named.
+    A model from a project's file may be used on fewer servers than a model that the caller named.
     """
     retry = options.connection.get("retry")
     if retry is not None:
@@ -314,7 +314,7 @@ def _make_local(
 
 
 def _check_address_is_unneeded(text: Optional[str], options: Options, config: Config) -> None:
-    """Check that no option was given that only a provider with one address accepts."""
+    """Check that the caller passed no option that requires a provider with one address."""
     given = options.for_an_address()
     if not given:
         return

@@ -139,7 +139,7 @@ def name_aliases(error: ModelNotFoundError, aliases: Aliases) -> None:
 
 
 def name_server(error: ModelNotFoundError, servers: Sequence[str]) -> None:
-    """Suggest a server in an error about a model whose name seems to begin with a misspelt server.
+    """If the name of a missing model seems to begin with a misspelt server, suggest that server.
 
     If the error already suggests a model together with its server, it is not changed.
 

@@ -76,9 +76,9 @@ class FailoverCall:
 
     Attributes:
         begun: Whether a response has begun. No other server is tried after that.
-        is_collected: Whether the caller gets nothing of a response before its end. With a balancer,
-            a connection that is cut then does not end the call.
-        beginnings: The beginnings of the prompt, for the balancer.
+        is_collected: Whether the caller gets nothing of a response before its end. If so, and if
+            there is a balancer, a cut connection does not end the call.
+        beginnings: Hashes of the prefixes of the prompt, for the balancer.
         keeps_tiers: Whether the balancer must not prefer a server with a wider locality.
     """
 
@@ -205,7 +205,8 @@ class FailoverCall:
         if strategy == "first":
             return list(routes)
         if strategy == "balanced":
-            # Without this, each call would ask all other servers for the model, too.
+            # Leave out the servers that are known to lack the model. Otherwise each call would ask
+            # them again whether they have it.
             now = time.monotonic()
             having = [r for r in routes if r.server.lacking.get(r.model, 0.0) <= now]
             routes = having or routes
@@ -281,7 +282,7 @@ class FailoverCall:
     # --- one deadline for all servers ---------------------------------------------------------
 
     def limits(self, route: Route, total_s: float = math.inf) -> Limits:
-        """Return the server's limits; the total is at most the remaining time and `total_s`."""
+        """Return the server's limits; the total is at most `total_s` and the remaining time."""
         limits, left = self._limits_of(route), self.call.limits_left()
         return limits.replace(total_s=min(limits.total_s, left.total_s, total_s))
 
@@ -329,7 +330,7 @@ class FailoverCall:
         return True
 
     def _may_start_again(self, error: ProviderError) -> bool:
-        """Return whether a response that was cut may be requested from another server."""
+        """Return whether the request of a cut response may be sent to another server."""
         was_cut = isinstance(error, StreamInterruptedError) and error.retryable
         return was_cut and self.is_collected and self.balancer is not None
 
@@ -408,12 +409,12 @@ class FailoverCall:
         return route
 
     def set_prompt(self, request: CompletionRequest) -> None:
-        """Tell the balancer how the prompt of this call begins."""
+        """Compute the hashes with which the balancer recognises the prompt of this call."""
         if self.balancer is not None:
             self.beginnings = beginnings_of(request)
 
     def take_lease(self) -> Optional[Lease]:
-        """Return the request in flight; from now on, it does not end with this call."""
+        """Return the lease. The receiver must end it: the end of this call no longer does."""
         lease, self._lease = self._lease, None
         return lease
 
@@ -428,7 +429,8 @@ class FailoverCall:
         if is_fallback and self._guard.forbids(route.server, self._causes()):
             self._note(route, errors.wider_locality(route))
             return False
-        # The caller named this server, so the server's own error says that the model is missing.
+        # The caller named this server, so no check is needed: if the model is missing, the server's
+        # own error will say so.
         if not (is_fallback or self._needs) and route.named:
             return True
         info = self._suitable_model(route)
@@ -526,7 +528,7 @@ def hand_on(stream: Stream, route: Route, run: FailoverCall) -> Stream:
 
 
 class _HandedOn:
-    """Owner of a stream that adds the servers that were tried before to the final response.
+    """A stream's owner. To the final response, it adds the servers that were tried earlier.
 
     Args:
         owner: The owner that the provider of the stream has set.

@@ -31,7 +31,7 @@ _MIN_TOTAL_S = 0.001
 class HostedProvider(ModelProvider):
     """A provider for one model file.
 
-    The engine starts at the first call that needs the model. A list of models does not start it.
+    The engine starts at the first call that needs the model. Listing the models does not start it.
     The start counts towards the total limit of the call. If the engine cannot start, the call
     raises the error of `LocalEngine.start`.
 

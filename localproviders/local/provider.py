@@ -77,13 +77,12 @@ class LocalProvider(LocalProviderBase):
             the configured aliases. An alias hides a model of the same name, unless the alias
             is from a project's file.
         strategy: Order of the servers that have the model. ``first``: the order of the
-            providers. ``loaded``: first those with the model in memory. ``largest`` or
+            providers. ``loaded``: first the servers that have the model in memory. ``largest`` or
             ``smallest``: by the size of the model's files. ``balanced``: each request goes to the
             server with the fewest requests in flight for its slots (docs/local.md, "Several
-            machines"). None means the configured
-            strategy, or ``first`` if none is configured.
-        needs: Abilities that a model must be known to have, in calls for text. The names are
-            those of `ModelCapabilities`, such as ``{"tools", "vision"}``.
+            machines"). None means the configured strategy, or ``first`` if none is configured.
+        needs: Abilities that a model must be known to have, in calls that generate text. The names
+            are those of `ModelCapabilities`, such as ``{"tools", "vision"}``.
         name: Name of this provider in errors.
         config: A configuration to use instead of files and environment variables.
         locality: Places to which prompts may be sent: ``loopback``, ``private`` or ``any``.
@@ -244,7 +243,7 @@ class LocalProvider(LocalProviderBase):
         """Return the vectors of texts, all from one server.
 
         Until the first batch is complete, a failure leads to the next server. Vectors of two
-        models are never mixed. The response has their source in `model` and `provider`. Check
+        models are never mixed. The response names their source in `model` and `provider`. Check
         `model` if an alias has several models.
 
         Args:
@@ -462,7 +461,7 @@ class LocalProvider(LocalProviderBase):
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
-        """Return the models in memory, of all servers that have such a list.
+        """Return the models in memory, from all servers that can list them.
 
         Args:
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
@@ -470,9 +469,9 @@ class LocalProvider(LocalProviderBase):
             cancel: Token that cancels this call.
 
         Raises:
-            UnsupportedError: The only server has no such list.
+            UnsupportedError: The only server cannot list the models in its memory.
             UnreachableError: No server was found, or the only server is down.
-            AllFailedError: There are several servers, and none returned such a list.
+            AllFailedError: There are several servers, and none returned its list.
             ConfigurationError: The configuration is invalid.
             LimitError: A limit expired.
             CancelledError: The call was cancelled.

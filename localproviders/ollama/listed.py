@@ -90,7 +90,7 @@ class ListedModels:
     def learn(self, models: Iterable[Tuple[str, Optional[str]]]) -> None:
         """Remember the digests in a complete list.
 
-        If the list has several digests for one name, it does not say which model would answer.
+        If the list has several digests for one name, it does not show which model would answer.
         """
         found: Dict[str, Optional[str]] = {}
         for name, word in models:

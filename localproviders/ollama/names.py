@@ -4,8 +4,7 @@ They read and compare names as the server does
 (docs/reference/ollama.md, "Model names"). Scripts that store names can use them: `same_model`
 compares two names, `display_name` returns the form that the server lists, `valid_name` checks
 a name, `parse_name` and `split_source` split a name, and `similar_name` finds a misspelt one.
-`check_served` raises if another model has answered.
-`ModelDetails` is the result of
+`check_served` raises an error if another model has answered. `ModelDetails` is the result of
 `OllamaProvider.show`.
 """
 
@@ -102,7 +101,7 @@ def same_model(one: str, other: str) -> bool:
 
 
 def is_cloud(name: str) -> bool:
-    """Return whether a name says that the model runs in the cloud."""
+    """Return whether a name shows that the model runs in the cloud."""
     return split_source(name.strip())[1] == "cloud"
 
 

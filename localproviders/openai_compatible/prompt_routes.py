@@ -83,7 +83,7 @@ _METHODS_WITHOUT_TOOLS = (_count_by_messages,)
 
 
 class PromptRoutes:
-    """Client of the routes that process a prompt without an answer of the model.
+    """Client of the routes that count the tokens of a prompt, render it, or tokenize a text.
 
     If the server lacks a route for counting, this route is not used again.
 
@@ -144,7 +144,7 @@ class PromptRoutes:
     def label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
         """Return the tokens of labels; None if the server is not a llama.cpp server.
 
-        The tokens are remembered by the model and the first label.
+        The tokens are cached for each pair of a model and a first label.
 
         Raises:
             ServerBusyError: The server is busy.

@@ -148,7 +148,8 @@ class OpenAICompatibleProvider(HTTPProvider):
     _unsupported: Mapping[str, str] = {
         "context_length": "set the context window when you start the server",
         "keep_alive": "this kind of server keeps its model loaded",
-        # Servers that do not know a field ignore it, so the answer would not follow it.
+        # Servers ignore a field that they do not know, so the field would have no effect on the
+        # answer.
         "grammar": "for llama.cpp's server use LlamaCppProvider, for others the server's own field "
         "in extra_body",
         "thinking_budget": "for llama.cpp's server use LlamaCppProvider, for others pass a level "
@@ -291,7 +292,7 @@ class OpenAICompatibleProvider(HTTPProvider):
         return own_fields.OPTIONAL
 
     def _is_same(self, listed: str, model: str) -> bool:
-        # Ollama lists every name with a tag, and accepts shorter ones here, too
+        # Ollama lists every name with a tag, but also accepts names without a tag here
         # (docs/reference/ollama.md, "Model names"). Other names must be equal.
         has_tag = ":" in listed.rpartition("/")[2]
         return listed == model or (has_tag and ollama_names.same_model(listed, model))

@@ -1,4 +1,4 @@
-"""Recognise servers of this dialect: by the list of models their kind, by signs their product.
+"""Recognise servers of this dialect: their kind by the list of models, their product by signs.
 
 The facts about the programs are in `wire/products.py`.
 """
@@ -24,12 +24,12 @@ from localproviders.types.models import ModelInfo
 _ROOTS = ("/v1", "/engines/v1", "/api/v1", "/v3", "")
 _MODELS = "/models"
 
-# The places of the version of an unknown program: those of llama.cpp and of vLLM.
+# Where the version of an unknown program is looked for: where llama.cpp and vLLM have theirs.
 _VERSIONS = (("/props", "build_info"), ("/version", "version"))
 
 _PATH_HINT = "if the server has a prefix, pass the address with this path"
 
-# The statuses of a server that has no list of models at this path.
+# The statuses that mean that a server has no list of models at this path.
 _ELSEWHERE = frozenset((400, 404, 405, 501))
 
 
@@ -60,7 +60,7 @@ class _Server:
         self._lists: Dict[str, _Listing] = {}
 
     def listing(self, path: str) -> _Listing:
-        """Return the response to a request for a list of models. A failure is a part of it."""
+        """Return the response to a request for a list of models, or the error of the request."""
         if path not in self._lists:
             self._lists[path] = self._request(path)
         return self._lists[path]
@@ -163,7 +163,7 @@ def _describe(server: _Server, product: Product, known: Mapping[str, Any]) -> ob
 
 
 def _path(product: Product, root: str) -> Optional[str]:
-    """Return the path of the address; None for the usual one of a kind of its own."""
+    """Return the path of the API; None for a product whose own provider knows the path."""
     return root if product.kind is None else None
 
 
@@ -221,7 +221,7 @@ def is_model_list(data: Any) -> bool:
 
 
 def _describe_refusal(server: _Server, error: ProviderError) -> object:
-    """Describe a server whose program is not known, and which refuses its list of models."""
+    """Describe a server of an unknown program that refuses the request for its models."""
     look = server.look
     if isinstance(error, ServerBusyError) and error.loading:
         return look.found("degraded", "it is loading its model")

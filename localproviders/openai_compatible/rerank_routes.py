@@ -1,4 +1,4 @@
-"""The routes with which servers of the dialect rank documents, and the search for the right one."""
+"""The routes that rank documents. A server of the dialect has one, which is searched for."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class _Question(NamedTuple):
 class RerankRoutes:
     """Client of the routes that rank documents.
 
-    Most servers have the route below the address of the dialect. TEI and Infinity have it beside
-    that address, without ``/v1``. In TEI, the field with the documents has another name. The first
+    Most servers have the route below the address of the dialect. TEI and Infinity have it at the
+    same address without ``/v1``. In TEI, the field with the documents has another name. The first
     call finds out which route and which field the server has, and later calls begin with them.
 
     Args:

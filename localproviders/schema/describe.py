@@ -99,7 +99,7 @@ def _read(annotation: Any, place: Place, more: Tuple[Any, ...] = ()) -> Tuple[Ki
 
 
 def _annotated(bare: Any, metadata: Tuple[Any, ...]) -> Any:
-    # Python 3.8 has no `Annotated`. pydantic then uses that of typing_extensions.
+    # Python 3.8 has no `Annotated`. pydantic then uses `Annotated` of typing_extensions.
     owner: Any = typing if hasattr(typing, "Annotated") else sys.modules["typing_extensions"]
     return owner.Annotated[(bare, *metadata)]
 

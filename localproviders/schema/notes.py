@@ -159,7 +159,7 @@ def _description_of(item: Any) -> str:
 def is_field(value: Any) -> bool:
     """Return whether a value is the `Field` of pydantic or dataclasses, which describes a default.
 
-    FastAPI and SQLModel derive their own classes from that of pydantic.
+    FastAPI and SQLModel derive their own classes from the class of pydantic.
     """
     return isinstance(value, dataclasses.Field) or any(
         cls.__name__ == "FieldInfo" and cls.__module__.partition(".")[0] == "pydantic"

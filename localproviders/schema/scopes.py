@@ -115,7 +115,7 @@ def resolved_by_caller(annotation: Any) -> Any:
     """
     frame = caller()[0]
     names = dict(frame.f_locals)
-    # A comprehension or a lambda has a frame of its own, inside that of its function.
+    # A comprehension or a lambda has a frame of its own, inside the frame of its function.
     while frame.f_code.co_name in _INNER and frame.f_back is not None:
         frame = frame.f_back
         names = {**frame.f_locals, **names}

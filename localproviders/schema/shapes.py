@@ -162,8 +162,8 @@ class Part(NamedTuple):
         description: Description for the model; may be empty.
         key: Key of the part in the JSON object: its name, or the alias of a `Field`.
         metadata: A `Field` that is written as the default.
-        fill: A function of the other values that returns the default if the JSON object does not
-            have the key; None if Python itself uses the default.
+        fill: Function that computes the default from the other values, for a JSON object without
+            the key; None if Python itself supplies the default.
     """
 
     name: str
@@ -267,8 +267,8 @@ def defaults_of_function(function: Callable[..., Any], place: Place) -> List[Par
 def name_of_function(function: Any) -> Optional[str]:
     """Return the name of a function; None if it has none, or a name that Python made.
 
-    A partial function has the name of its function, and an object with ``__call__`` that of its
-    class, unless they have an attribute ``__name__``.
+    A partial function has the name of its function, and an object with ``__call__`` has the name of
+    its class, unless they have an attribute ``__name__``.
     """
     name = getattr(function, "__name__", None)
     inner = _inner_function(function)
@@ -289,7 +289,7 @@ def _inner_function(function: Any) -> Any:
 def docstring_of_function(function: Any) -> Docstring:
     """Parse the docstring of a function, also of a partial one, or of an object with ``__call__``.
 
-    The docstring of the method ``__call__`` goes first, then that of the class.
+    The docstring of the method ``__call__`` goes first, then the docstring of the class.
     """
     # Each partial function, and each wrapper of one, has the docstring of `functools.partial`.
     is_own = function.__doc__ != functools.partial.__doc__
@@ -381,8 +381,8 @@ def _check_constructor(cls: Any, names: List[str], place: Place) -> None:
     for name, parameter in inspect.signature(cls).parameters.items():
         if name not in names and parameter.kind not in _UNSUPPORTED_KINDS:
             raise place.error(
-                f"the constructor of {cls.__name__} takes {name!r}, which is not a field, "
-                "such as an InitVar",
+                f"the constructor of {cls.__name__} takes {name!r}, which is not a field "
+                "(it may be an InitVar, for example)",
                 "make it a field, or use a class without it",
             )
 

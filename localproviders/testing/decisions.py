@@ -29,7 +29,7 @@ class Question(NamedTuple):
     """A question of a decision request.
 
     Attributes:
-        id: The id of the question, or its name, which is None if it has none.
+        id: The id or the name of the question; None if the question has neither.
         kind: ``noul`` (yes or no), ``choice`` or ``score``, also in OpenAI's dialect.
         text: The instructions.
         options: `YES_NO`, the options, or the texts of the levels.

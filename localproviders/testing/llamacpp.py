@@ -58,19 +58,21 @@ class _Reading(TextAnswer):
 class FakeLlamaCpp(FakeOpenAICompatible):
     """A fake llama.cpp server for tests, to be used in a ``with`` block.
 
-    With one model, it answers requests for any name with this model, which is in memory. With
-    several models, it is a router: it loads a model at the first request for it, or with
-    ``/models/load``, and refuses names that it does not have.
+    With one model, it uses this model for every request, whatever name the request has. The model
+    is in memory. With several models, it is a router: it loads a model at the first request for it,
+    or with ``/models/load``, and refuses names that it does not have.
 
     Args:
         models: Names, or `FakeModel` values.
-        router: Whether it is a router. None means that it is one, unless it has one model.
+        router: Whether it is a router. None means that it is a router unless it has exactly one
+            model.
         **options: Options of `FakeServer`.
 
     Attributes:
-        downloads: The byte counts of each download, done and total, by the name of the model. Each
-            list of models shows the next one. A model without any fails to download.
-        sleeping: Whether the only model has left memory until the next request.
+        downloads: For each name of a model, the byte counts of its download: pairs of done and
+            total. Each list of models shows the next pair. The download of a model without pairs
+            fails.
+        sleeping: Whether the server sleeps: its only model is not in memory until the next request.
     """
 
     @exact_keywords
@@ -243,7 +245,7 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         name = self._body(exchange).get("model")
         model = next((model for model in self.models if model.name == name), None)
         if model is None:
-            return self.unknown(exchange)  # the real server replaces the words of its refusal
+            return self.unknown(exchange)  # the text of an unknown path
         if model.name in self.loaded:
             raise refused("model is already running")
         if model.load_error is not None:

@@ -1,9 +1,10 @@
-"""The next-token probabilities of the fake servers: the free ones, and those after sampling.
+"""The next-token probabilities of the fake servers, before and after biases and samplers.
 
 The fields and the order of the steps are those of llama.cpp's server, build b11549.
-Log-probabilities are always those of the free distribution, which neither a bias nor a sampler
-changes. With ``post_sampling_probs``, the server reports the probabilities after the biases and the
-samplers. A grammar has no effect here.
+The free distribution has the probabilities that the model gives if it may write any token: neither
+a bias nor a sampler changes them. Log-probabilities are always taken from it. With
+``post_sampling_probs``, the server reports the probabilities after the biases and the samplers. A
+grammar has no effect here.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class RankQuestion(NamedTuple):
         query: The query.
         documents: The documents.
         top_n: The number of documents in the response.
-        is_tei: Whether the response has the shape of text-embeddings-inference.
+        is_tei: Whether the response has the form of text-embeddings-inference.
     """
 
     query: str

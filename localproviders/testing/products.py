@@ -41,7 +41,7 @@ class Greeting(NamedTuple):
         missing: The response to an unknown path.
         no_key: The response to a request without the key.
         needs_key: The beginnings of the paths that need the key, if there is one.
-        open_paths: The paths below them that do not need it.
+        open_paths: Paths that begin like this, but do not need the key.
         headers: Headers of every response.
         has_list: Whether it has a list of models.
         product: The name that discovery reports; None if the program has no greeting of its own.

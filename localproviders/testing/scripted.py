@@ -78,8 +78,8 @@ class Exchange:
     _is_read: bool = field(default=False, init=False, repr=False)
 
     def __repr__(self) -> str:
-        # The repr has no headers and no body, because those of a `Recorder` contain real keys and
-        # prompts.
+        # The repr has no headers and no body, because the exchanges of a `Recorder` contain real
+        # keys and prompts.
         known = vars(self)
         return f"<Exchange {known.get('method')} {known.get('path')}>"
 

@@ -53,7 +53,7 @@ class FakeModel(Record):
             (LM Studio).
         load_error: The reason why it cannot be loaded; None if it can (LM Studio).
         digest: The digest in the lists of models; None makes one from the name and the files
-            (Ollama). ``"a" * 64`` is one.
+            (Ollama). An example is ``"a" * 64``.
         size_bytes: The size in the model list; None is one of about 2 GB, or 0.25 GB.
 
     Raises:

@@ -52,9 +52,9 @@ class Decision(Line):
         probabilities: Probability of each possible answer, in the order of the question. The keys
             are ``yes`` and ``no``, the options, or the levels. The sum is 1. Empty if the model
             refused to answer.
-        mass: Share of the possible answers in the model's free distribution of the next token,
-            from 0 to 1. If it is small, the model did not mean to give any of these answers. None
-            if it is not known.
+        mass: Total probability, from 0 to 1, that the model gives to the possible answers if it may
+            write any token. If it is small, the model did not mean to give any of these answers.
+            None if it is not known.
         server_confidence: The server's own measure of confidence. Servers use different formulas,
             so their values cannot be compared. None if the server sends none.
         refused: Whether the model refused to answer this question.

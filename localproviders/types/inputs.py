@@ -42,7 +42,7 @@ _THINKING = ("reasoning_content", "reasoning", "reasoning_text")
 # Values of `tool_choice` that name no tool, and the highest number of names in an error.
 _CHOICES = ("auto", "none", "required")
 _MOST_NAMES = 5
-# Fields of an answer that say nothing to the model.
+# Fields of an answer that have no meaning for the model.
 _METADATA = ("annotations",)
 # The fields of a tool of MCP that a model needs, and their names here.
 _MCP = {"name": "name", "description": "description", "inputSchema": "parameters"}
@@ -413,7 +413,7 @@ def tool_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
     found = dict(function) if isinstance(function, Mapping) else {**data}
     for name in ("type", "strict"):
         found.pop(name, None)
-    if "inputSchema" in found:  # a tool of MCP, some of whose fields say nothing to the model
+    if "inputSchema" in found:  # a tool of MCP, some of whose fields have no meaning for the model
         found = {own: found[name] for name, own in _MCP.items() if name in found}
     if "input_schema" in found:  # Anthropic's name
         found.setdefault("parameters", found.pop("input_schema"))

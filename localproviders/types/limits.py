@@ -23,9 +23,8 @@ class Limits(Record):
 
     Attributes:
         connect_s: Time to resolve the server's name, connect to the server, and negotiate TLS.
-        load_s: Extra time for the first token if the server may have to load the model first: it
-            is not known that the model is loaded.
-            Servers send nothing while they load a model.
+        load_s: Extra time for the first token, unless the model is known to be in memory: servers
+            send nothing while they load a model.
         first_token_s: Time from the end of the request to the first chunk with text, thinking
             or a tool call.
         idle_s: Longest time without data between two chunks after the first, and while the request
@@ -124,7 +123,8 @@ class RetryPolicy(Record):
     methods, `attempts` counts only consecutive attempts that transferred no further byte.
 
     If the server reports that it is loading its model, the request is repeated until `load_s`
-    expires. These repetitions do not count as attempts; but if `attempts` is 1, there are none.
+    expires. These repetitions do not count as attempts; but if `attempts` is 1, the request is not
+    repeated.
 
     Attributes:
         attempts: Highest number of times that a request is sent; 1 means no retries.

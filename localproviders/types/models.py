@@ -198,7 +198,7 @@ class ModelCapabilities(Line):
         embeddings: Whether the model converts texts to vectors.
         decision: Whether the model is a decision model, which answers typed questions with
             probabilities and writes no text. Some servers, such as vLLM, also let chat models
-            answer such questions; this field does not say so.
+            answer such questions; this field does not show this.
         rerank: Whether the model ranks documents by their relevance to a query.
         image_generation: Whether the model makes images.
         structured_output: Whether the server can make the answer follow a JSON Schema.
@@ -296,8 +296,8 @@ class ModelInfo(Line):
         provider: Name of the provider that reported it.
         digest: Hexadecimal digest of the model's manifest (Ollama).
         runner: Name of the program that runs the model, in the server's words, if its list says so.
-            If a name is in the list twice, the runner distinguishes the two models; if the list
-            names no program, it is the format of the files.
+            If two models in the list have the same name, `runner` distinguishes them. If the list
+            names no program for them, `runner` is the format of their files.
         modified_at: Time of the last change, with time zone.
         loaded: Whether the model is in memory now.
         capabilities: The facts from the server's model list or model details.

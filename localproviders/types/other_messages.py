@@ -105,7 +105,7 @@ def _refuse_container(value: Any, fields: Mapping[str, Any]) -> None:
 
 
 def _read(found: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the fields of a message in OpenAI's form, without those that say nothing."""
+    """Return the fields of a message in OpenAI's form, without fields that have no meaning."""
     more: Any = found.get("additional_kwargs")
     for name in _ADDITIONAL if isinstance(more, Mapping) else ():
         if not found.get(name) and more.get(name):

@@ -92,7 +92,7 @@ class CompletionRequest(Record):
         top_p: Tokens are picked only from the likeliest ones whose probabilities add up to this
             number.
         top_k: Tokens are picked only from this number of the likeliest ones.
-        min_p: Tokens are picked only from those that have at least this part of the likeliest
+        min_p: Tokens are picked only if their probability is at least this part of the likeliest
             token's probability.
         seed: Seed of the random numbers.
         stop: Strings that end the answer.

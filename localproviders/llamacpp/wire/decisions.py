@@ -8,7 +8,7 @@ from localproviders._dialect.decisions import DecisionDialect, DecisionRoute, Ro
 from localproviders._dialect.systemone import SYSTEMONE, parse_systemone, systemone_payload
 from localproviders.llamacpp.wire.errors import RULES
 
-#: The decisions of llama.cpp's server. Its limits are those of its source
+#: The decisions of llama.cpp's server. The limits are from its source code
 #: (docs/reference/decisions.md, "Limits").
 DECISIONS = DecisionDialect(
     routes=(

@@ -13,8 +13,8 @@ from localproviders.errors import (
 )
 from localproviders.openai_compatible.wire import errors as dialect
 
-#: The texts that only llama.cpp sends, before those of the dialect. Several faults of the client
-#: have status 500, so the text decides (docs/reference/llamacpp.md, "Errors").
+#: The rules for texts that only llama.cpp sends, and then the rules of the dialect. Some invalid
+#: requests get status 500, so the text decides (docs/reference/llamacpp.md, "Errors").
 RULES: Tuple[Rule, ...] = (
     rule(
         r"infill is not supported",
@@ -46,7 +46,7 @@ RULES: Tuple[Rule, ...] = (
     *dialect.RULES,
 )
 
-#: A text that means that a request had nothing to do, by the verb.
+#: For each verb, a pattern of the error texts that mean that there was nothing to do.
 NOTHING_TO_DO = {
     "load": r"already (running|loaded)",
     "unload": r"not running",

@@ -134,12 +134,12 @@ def parse_properties(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:
 
 
 def is_router(properties: Mapping[str, Any]) -> bool:
-    """Return whether the properties are those of a server for several models."""
+    """Return whether the server with these properties is a router for several models."""
     return properties.get("role") == "router"
 
 
 def is_sleeping(properties: Mapping[str, Any]) -> bool:
-    """Return whether the model of the server has left memory until the next request."""
+    """Return whether the server sleeps: its model is not in memory until the next request."""
     return properties.get("is_sleeping") is True
 
 
@@ -147,7 +147,7 @@ def version_of(properties: Mapping[str, Any]) -> str:
     """Return the version of the server in its own words.
 
     Raises:
-        ProtocolError: The properties have none.
+        ProtocolError: The properties have no version.
     """
     return nonempty_text(properties.get("build_info")) or unexpected("'build_info'")
 
@@ -194,10 +194,11 @@ def _evidence(properties: Mapping[str, Any]) -> Evidence:
 def _reported(
     properties: Mapping[str, Any], template: Mapping[str, Any]
 ) -> Tuple[Dict[str, str], Dict[str, bool]]:
-    """Return the abilities that the server reports, each with the server's words."""
+    """Return, for each ability that the server reports, the server's words and the value."""
     modalities = mapping(properties.get("modalities"))
     sources = [(name, "modalities", name, modalities) for name in _MODALITIES]
-    # With other templates, llama.cpp explains the tools itself, so tools can be used, too.
+    # If the template does not support tools, llama.cpp itself describes them in the prompt. So
+    # tools can be used even then.
     sources.append(("tools_trained", "chat_template_caps", "supports_tools", template))
     said: Dict[str, str] = {}
     known: Dict[str, bool] = {}
@@ -226,7 +227,7 @@ class Event(NamedTuple):
 
 
 def parse_event(data: Any) -> Event:
-    """Read one event. Old servers call the events of a load otherwise, in the same shape."""
+    """Read one event. On old servers, the events of a load have other names but the same fields."""
     event = mapping(data)
     facts = mapping(event.get("data"))
     state, steps = nonempty_text(facts.get("status")), mapping(facts.get("progress"))

@@ -45,7 +45,7 @@ def _infill_payload(payload: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def count_payload(request: CompletionRequest, model: str) -> Dict[str, Any]:
-    """Return the JSON for counting the tokens of a chat: that of the chat."""
+    """Return the JSON for counting the tokens of a chat, which has the fields of the chat."""
     return render_payload(request, model)
 
 
@@ -60,5 +60,5 @@ def parse_count(data: Any) -> int:
 
 
 def quiet(path: str) -> str:
-    """Return the path with which a router does not load the model of the request."""
+    """Return the path with a parameter that keeps a router from loading the model."""
     return f"{path}?autoload=false"

@@ -1,4 +1,4 @@
-"""Translation of llama.cpp's records to chunks: progress of a prompt, and its own completions."""
+"""Parsers of llama.cpp's records: the progress of a prompt, and completions of its own routes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from localproviders.openai_compatible.wire.responses import ChunkParser
 from localproviders.types.models import Progress
 from localproviders.types.responses import CompletionChunk, ServerTimings, Usage
 
-#: Called with the number of prompt tokens that the model has read, when it has grown.
+#: Called without arguments, each time the model has read further tokens of the prompt.
 OnRead = Callable[[], None]
 
 _PROGRESS = "prompt_progress"
 _READING = "reading the prompt"
-# The finish reasons of the dialect, by llama.cpp's own words.
+# llama.cpp's own finish reasons, each with the finish reason of the dialect.
 _REASONS: Mapping[str, str] = {"limit": "length", "eos": "stop", "word": "stop", "none": "stop"}
 
 
@@ -74,7 +74,8 @@ class ReadingParser(ChunkParser):
             ProviderError: The record is an error, or not part of a response.
         """
         chunk = super().parse(record)
-        # The progress precedes the text, and a text can contain this word.
+        # Progress comes only before the text. After that, it is not searched for, because the text
+        # itself may contain "prompt_progress".
         if chunk is not None and not self._has_text and _PROGRESS in record:
             chunk.progress = self._reading.report(mapping(chunk.raw))
         return chunk
@@ -83,8 +84,8 @@ class ReadingParser(ChunkParser):
 class NativeParser:
     """A parser of the records of llama.cpp's own completion routes, such as ``/infill``.
 
-    The stream has no ``[DONE]``: its last record says so itself. The arguments are those of
-    `ReadingParser`.
+    The stream has no ``[DONE]``: a field of its last record marks the end. The arguments are those
+    of `ReadingParser`.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class NativeParser:
         self.held = ""
 
     def quick(self, record: str) -> Optional[CompletionChunk]:
-        """Return None: there is no faster way for these records."""
+        """Return None: these records have no fast path."""
         return None
 
     def parse(self, record: str) -> Optional[CompletionChunk]:

@@ -29,7 +29,7 @@ from localproviders.openai_compatible.wire.errors import RULES
 from localproviders.types.decisions import Decision
 from localproviders.types.questions import Choice, DecisionMethod, Question, Score, State, YesNo
 
-#: The method that stands for the route ``/v1/decisions``.
+#: The name of the method that uses the route ``/v1/decisions``.
 DECISIONS_METHOD: DecisionMethod = "decisions"
 
 # Names of our kinds of questions on this route.
@@ -93,7 +93,7 @@ def _option(value: str, description: Optional[str]) -> Dict[str, Any]:
 def parse_decisions(
     data: Any, questions: Mapping[str, Question], rules: Sequence[Rule] = RULES
 ) -> Decided:
-    """Read the answers of ``/v1/decisions``, which have the order of the questions.
+    """Read the answers of ``/v1/decisions``, which are in the order of the questions.
 
     Args:
         data: The parsed JSON.
@@ -118,7 +118,7 @@ def parse_decisions(
 def _in_order(
     names: Sequence[str], records: Sequence[Mapping[str, Any]]
 ) -> List[Mapping[str, Any]]:
-    """Return the records in the order of the questions; names are used where the server sends them.
+    """Return the records in the order of the questions. If the records have names, sort by them.
 
     Raises:
         ProtocolError: There is not one record for each question.
@@ -149,9 +149,9 @@ def _probabilities(question: Question, record: Mapping[str, Any]) -> Dict[str, f
     return (read_score if isinstance(question, Score) else read_choice)(question, record)
 
 
-# The limits of several servers (docs/reference/decisions.md, "Limits"). An unknown server gets at
-# most as many questions as all of these servers accept, and at most as many options and levels as
-# one of them accepts.
+# The limits of several servers (docs/reference/decisions.md, "Limits"). For an unknown server, the
+# number of questions must be accepted by all of these servers, and the numbers of options and
+# levels by at least one of them.
 _MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS = 64, 255, 10
 _UNKNOWN = RouteLimits(_MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS)
 _OPENAI = RouteLimits(400, 255, 10)
@@ -159,7 +159,7 @@ _OPENAI = RouteLimits(400, 255, 10)
 _PRODUCTS: Mapping[str, Product] = {
     "llamacpp": Product(RouteLimits(None, 255, 10, images=8)),
     "vllm": Product(RouteLimits(64, 26, 10, images=0)),
-    # Ollama, whose form of images is another one than that of this dialect.
+    # Ollama, whose form of images differs from the form in this dialect.
     "library": Product(RouteLimits(64, 26, 26, images=0)),
     "sglang": Product(
         RouteLimits(None, 255, 10, images=0), lacks=(DECISIONS_METHOD,), instead=_PRIVATE
@@ -168,7 +168,7 @@ _PRODUCTS: Mapping[str, Product] = {
 
 
 def read_product(data: Any) -> Optional[str]:
-    """Return the product that owns the models of a list; None if it names no known product."""
+    """Return the product that a list of models names as the owner; None if it is not known."""
     owners = {record.get("owned_by") for record in mappings(mapping(data).get("data"))}
     return next((owner for owner in owners if owner in _PRODUCTS), None)
 

@@ -55,7 +55,7 @@ def _with_text(tokens: Any) -> List[Mapping[str, Any]]:
 
 
 def bias_fields(tokens: Iterable[int]) -> Dict[str, Any]:
-    """Return the fields that restrict the next token to these tokens, and keep their ratios.
+    """Return the fields that allow only these tokens next, and keep the ratios between them.
 
     The server reports the probabilities after the bias only with ``post_sampling_probs``. Its usual
     samplers would drop unlikely tokens and change the ratios of the others.

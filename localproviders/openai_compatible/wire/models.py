@@ -59,7 +59,7 @@ def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
 
 
 def evidence_of(data: Mapping[str, Any]) -> Evidence:
-    """Return what a record of the list says about its model.
+    """Return the facts about a model in its record of the list.
 
     llama.cpp adds `meta` and `architecture`, and others add a context window. The `capabilities` in
     llama.cpp's second list, `models`, are not read, because they are ``completion`` for every

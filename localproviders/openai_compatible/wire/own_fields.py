@@ -1,4 +1,4 @@
-"""The fields that servers refuse, and without which they can still answer.
+"""The fields that some servers refuse, although they can answer without them.
 
 This package adds most of them to requests by itself. docs/dialects.md, "Fields that servers
 refuse", lists them with the servers.
@@ -25,7 +25,7 @@ _STREAM = rf"\A(?!.*{_STREAM_OPTIONS}).*({_WORD}.{{0,60}}?{_DENIAL}|{_DENIAL}.{{
 
 _ENCODING = r"encoding[_ -]?format|\bbase64\b"
 
-# A text that demands the field names it, too, but is not a refusal of the field. For example,
+# An error text that demands the field also names the field, but does not refuse it. For example,
 # DeepSeek demands it while a model thinks.
 _NEEDED = (
     r"(reasoning_content.{0,80}(\bmissing\b|\brequired\b|must be (passed|provided|included|sent))"

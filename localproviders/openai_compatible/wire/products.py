@@ -35,10 +35,11 @@ class Product(NamedTuple):
 
     Attributes:
         name: The name of the program.
-        ways: The program is recognised if it has all signs of one of these. The signs are checked
-            in order, so that the path of a sign is requested only after the signs before it held.
-        roots: The paths of its API, the best first.
-        version: The places of its version: paths, each with the key of the version.
+        ways: Groups of signs. The program is recognised if it has all signs of one group. The signs
+            are checked in order, so that a path is requested only if the server has the earlier
+            signs.
+        roots: The paths of its API, the preferred one first.
+        version: The places of its version: pairs of a path and a key.
         model: A path and a key with the name of its only model, for programs without a list.
         forwards_prompts: Whether it usually sends prompts to other hosts.
         kind: The provider kind that serves it; None for the kind of this folder.
@@ -57,7 +58,7 @@ class Product(NamedTuple):
 
 
 def _in_words(found: Mapping[str, Any]) -> str:
-    """Return keys with their values; of a list or an object, only the key."""
+    """Return keys with their values as text; for a list or an object, only the key."""
     return ", ".join(
         key if isinstance(value, (list, dict)) else f"{key} {value!r}"
         for key, value in found.items()
@@ -83,7 +84,7 @@ def _has(path: str, **wanted: Any) -> Sign:
 
 
 def _has_one_of(path: str, key: str, *names: str, **wanted: Any) -> Sign:
-    """Return the sign of `_has` that also needs an object under `key` with one of the names."""
+    """Return a sign like `_has` that also requires, under `key`, an object with such a name."""
 
     def tells(greeting: Greeting) -> str:
         inner = mapping(greeting.json.get(key))
@@ -183,13 +184,13 @@ def _refuses(path: str, *statuses: int, key: str = "") -> Sign:
 
 # --- the table -------------------------------------------------------------------------------
 
-#: The path that is asked first. A refusal of it may have signs, too.
+#: The path that is requested first. Even a refusal of this request may have signs.
 _ANY = "/"
 
 _LLAMA_CPP = Product(
     "llama.cpp",
     ways=(
-        # Every response has the header, also those with the status 401, 404, 415 or 503.
+        # Every response has the header, even a response with status 401, 404, 415 or 503.
         (_sends(_ANY, "Server", "llama.cpp"), _has("/props", role="router")),
         (_sends(_ANY, "Server", "llama.cpp"),),
     ),

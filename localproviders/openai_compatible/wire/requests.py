@@ -70,8 +70,8 @@ def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dic
 def _with_extra(payload: Mapping[str, Any], extra: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the caller's `extra_body`, with our arguments of the chat template added to its own.
 
-    A value of the caller's has priority. No other field is merged, because half of our value
-    together with half of the caller's could mean something else.
+    The caller's values have priority. No other field is merged, because half of our value together
+    with half of the caller's could mean something else.
     """
     ours, theirs = payload.get(_TEMPLATE), extra.get(_TEMPLATE)
     if ours is None or not isinstance(theirs, Mapping):
@@ -178,7 +178,7 @@ def conversation_payload(request: CompletionRequest, model: str) -> Dict[str, An
 
 
 def render_payload(request: CompletionRequest, model: str) -> Dict[str, Any]:
-    """Return the JSON for llama.cpp's ``/apply-template``: that of a chat, without streaming."""
+    """Return the JSON for llama.cpp's ``/apply-template``: a chat without streaming."""
     payload = completion_payload(request, model)[1]
     return Payload(
         {name: value for name, value in payload.items() if not name.startswith("stream")}
@@ -198,7 +198,7 @@ def parse_prompt(data: Any) -> str:
 def templated_payload(data: Any, model: str) -> Dict[str, Any]:
     """Return the JSON for ``/tokenize``, from the response of llama.cpp's ``/apply-template``.
 
-    The server is told to add and parse special tokens, as it does in a chat.
+    The fields make the server add and parse special tokens, as it does in a chat.
 
     Raises:
         ProviderError: The response is an error, or has no prompt.

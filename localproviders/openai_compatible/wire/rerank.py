@@ -1,7 +1,7 @@
 """The JSON of rerank requests and responses (docs/reference/rerank.md).
 
-OpenAI has no such endpoint. llama.cpp, vLLM and most services use the shape of Cohere and Jina, an
-object with `results`. text-embeddings-inference (TEI) uses another shape, a list.
+OpenAI has no such endpoint. llama.cpp, vLLM and most services use the form of Cohere and Jina, an
+object with `results`. text-embeddings-inference (TEI) uses another form, a list.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from localproviders.types.responses import Usage
 #: Names of the field with the documents: on most servers, and on TEI.
 DOCUMENTS, TEXTS = "documents", "texts"
 
-# Names of the field with a score: in Cohere's shape, and in TEI's shape.
+# Names of the field with a score: in Cohere's form, and in TEI's form.
 _SCORES = ("relevance_score", "score")
 
 # LM Studio sends this with status 200 for a path that it does not know.
@@ -218,9 +218,9 @@ def needs_other_field(error: ProviderError, field: str) -> bool:
 def refusal_of(error: ProviderError, paths: Sequence[str]) -> ProviderError:
     """Return the error that the call raises for an error of the server.
 
-    A server without the route is an `UnsupportedError`. A server with the route whose model
-    cannot rank, or that was started for something else, is a `CapabilityError`. The hint of both
-    contains the recipe with `embed`.
+    If the server lacks the route, it is an `UnsupportedError`. If the model cannot rank, or the
+    server was started for another purpose, it is a `CapabilityError`. The hint of both contains the
+    recipe with `embed`.
 
     Args:
         error: The error of the last request.

@@ -70,7 +70,7 @@ class ChunkParser:
     """A parser of the records of a chat or a plain completion.
 
     A response in one JSON body, from a server that does not stream, is read as one record.
-    docs/dialects.md lists the shapes that are read.
+    docs/dialects.md lists the forms that are read.
     """
 
     def __init__(self, max_json_depth: int, rules: Sequence[Rule], look: Look = no_look) -> None:
@@ -183,13 +183,13 @@ class ChunkParser:
     def _chunk(
         self, data: Mapping[str, Any], choices: Sequence[Any]
     ) -> Tuple[CompletionChunk, bool]:
-        """Return the chunk of a record, and whether a template may read more of its kind."""
+        """Return the chunk of a record, and whether a template may read similar records."""
         choice = _only_choice(choices)
         if choice.get("index") == self._index.usual:
             self._index.stays = True
         else:
             # Records that the template has read are not checked here. They had the same index as
-            # the record before, so the index does not count.
+            # the record before, so their index does not rise.
             may_count = self._reason is None and not self._template.has_matched
             self._index.check(choice.get("index"), may_count=may_count)
         source, is_whole_message = self._source(choice)
@@ -238,7 +238,7 @@ class ChunkParser:
         check_reason(reason)
 
     def _source(self, choice: Mapping[str, Any]) -> Tuple[Mapping[str, Any], bool]:
-        """Return the fields of the answer, and whether they include those of a message."""
+        """Return the fields of the answer, and whether they include fields of a message."""
         delta, message = choice.get("delta") or {}, choice.get("message")
         if not isinstance(delta, dict):
             unexpected("readable delta")
@@ -251,7 +251,7 @@ class ChunkParser:
         return (self._completed(delta, message), True) if message else (delta, False)
 
     def _completed(self, delta: Mapping[str, Any], message: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the fields of the delta, and those of the message that no delta had so far.
+        """Return the fields of the delta, and the message's fields that no delta had so far.
 
         Raises:
             ProtocolError: The stream has several different messages and no deltas.
@@ -297,7 +297,7 @@ class ChunkParser:
         return thinking + inner, rest
 
     def _content(self, choice: Mapping[str, Any], source: Mapping[str, Any]) -> Tuple[Any, bool]:
-        """Return the content of a record, and whether it is that of a plain completion.
+        """Return the content of a record, and whether the record is of a plain completion.
 
         If a delta has text, the field `text` beside it is ignored, because it repeats the delta.
         OpenAI's own service sends a refusal instead of a text.
@@ -566,7 +566,7 @@ def _first_count(data: Mapping[str, Any], *names: str) -> Optional[int]:
 
 
 def _timings(data: Mapping[str, Any], usage: Mapping[str, Any]) -> Optional[ServerTimings]:
-    """Read the durations of llama.cpp in milliseconds, or those of LM Studio or Groq in seconds."""
+    """Read the durations: llama.cpp sends milliseconds, LM Studio and Groq send seconds."""
     if not (usage or "timings" in data or "stats" in data):
         return None
     timings, stats = mapping(data.get("timings")), mapping(data.get("stats"))

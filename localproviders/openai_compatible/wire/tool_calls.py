@@ -1,6 +1,6 @@
 """Assembly of complete tool calls from the pieces in which servers send them.
 
-Servers write the pieces in many shapes (docs/dialects.md, "Tool calls"). Pieces with the same index
+Servers write the pieces in many forms (docs/dialects.md, "Tool calls"). Pieces with the same index
 belong to the same call. Without an index, the id decides, and without an id, the order. Two
 different complete calls are never joined.
 """

@@ -13,7 +13,7 @@ _Rows = List[Dict[str, Any]]
 
 
 def _change_results(change: Callable[[_Rows], Any]) -> Callable[[Answer], Iterable[Step]]:
-    """Change the list of results, in the shape of Cohere or in that of TEI."""
+    """Change the list of results, in Cohere's form or in TEI's form."""
 
     def change_record(record: Any) -> Any:
         if isinstance(record, list):

@@ -41,8 +41,8 @@ _SUCCESS = {"status": "success"}
 #: Number of bytes at the beginning of each uploaded file that are kept.
 _MAGIC_BYTES = 8
 
-# Size in bytes of the largest file of a model, equal on the disk and in memory. The size of a model
-# also depends on its name, because two real models seldom have the same size.
+# Size in bytes of the largest file of a model, equal on the disk and in memory. The fake adds some
+# bytes that depend on the model's name, so that two models differ in size, as real models do.
 _SIZE = 2019393189
 _STUB_SIZE = 384
 # Fields of a request to create a model that are not part of the model.

@@ -1,8 +1,7 @@
 """OpenAI's dialect of the fake Ollama, under ``/v1``.
 
 Like the server, the fake converts each request to Ollama's own API, and the answer to OpenAI's
-dialect. The
-shape of the answers follows recordings of the server (`tests/data/ollama`, ``v1_*``).
+dialect. The form of the answers follows recordings of the server (`tests/data/ollama`, ``v1_*``).
 """
 
 from __future__ import annotations

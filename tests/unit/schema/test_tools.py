@@ -304,7 +304,7 @@ def of_initial(x: Initial) -> None: ...
         (of_node, "of_node(): Node contains itself, and every value would contain another", "Optional"),
         (of_circle, "of_circle(): Left contains itself, and every value", "or a List"),
         (of_initial, "of_initial(): parameter 'x': the constructor of Initial takes 'seed', which "
-         "is not a field, such as an InitVar", "make it a field"),
+         "is not a field (it may be an InitVar, for example)", "make it a field"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_a_tool_is_refused_with_a_way_out(
