@@ -401,8 +401,13 @@ class Transport:
 
     def _request_id(self, answer: Answer) -> Optional[str]:
         """Return the id of a request in the server's log; None also if it contains a secret."""
-        found = find_request_id(answer.headers)
-        return found if found is None or self._scrub(found) == found else None
+        try:
+            found = find_request_id(answer.headers)
+            return found if found is None or self._scrub(found) == found else None
+        except BaseException as error:
+            # As in `_refuse`: the frames hold headers of the server, which may quote the key.
+            failure = bare(error)
+        raise failure
 
     def _current_session(self) -> Session:
         """Return the session of this process, and make it if necessary."""
