@@ -247,7 +247,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is not a list of
                 models.
         """
-        return ListOf(self._catalog.list_models(timeout, cancel))
+        return self._abilities.learn(ListOf(self._catalog.list_models(timeout, cancel)))
 
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
@@ -269,7 +269,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
             ProviderError: The server refused the request, or its response is not a list of
                 models.
         """
-        return self._catalog.model_info(named(model), timeout, cancel)
+        return self._abilities.learn([self._catalog.model_info(named(model), timeout, cancel)])[0]
 
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None

@@ -265,7 +265,7 @@ def ask(provider: OpenAICompatibleProvider, **body: Any) -> Tuple[int, Any]:
     key = provider.settings.api_key
     assert key is not None
     response = requests.post(
-        f"{provider.settings.endpoint.url}/systemone",
+        f"{provider.settings.endpoint.url}/v1/systemone",
         json={"state": STATE, "questions": _QUESTION, **body},
         headers={"Authorization": f"Bearer {key.reveal()}"},
         timeout=120,

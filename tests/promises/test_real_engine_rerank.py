@@ -72,7 +72,7 @@ def test_the_shape_of_another_server_is_read_too(ranker: OpenAICompatibleProvide
     key = ranker.settings.api_key
     assert key is not None
     body = requests.post(
-        f"{ranker.settings.endpoint.url}/rerank",
+        f"{ranker.settings.endpoint.url}/v1/rerank",
         json=rerank_payload(request, "m", TEXTS),
         headers={"Authorization": f"Bearer {key.reveal()}"},
         timeout=60,
