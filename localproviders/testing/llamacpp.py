@@ -65,6 +65,7 @@ class FakeLlamaCpp(FakeOpenAICompatible):
     Args:
         models: Names, or `FakeModel` values.
         router: Whether it is a router. None means that it is one, unless it has one model.
+        slots: Number of slots that it reports for each model.
         **options: Options of `FakeServer`.
 
     Attributes:
@@ -80,11 +81,13 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         models: Models = None,
         *,
         router: Optional[bool] = None,
+        slots: int = 1,
         **options: Unpack[FakeOptions],
     ) -> None:
         given, options = Sealed(options), FakeOptions()
         super().__init__(models, **given.cell_contents)
         self.is_router: bool = len(self.models) != 1 if router is None else router
+        self._slot_count = slots
         self.downloads: Dict[str, List[Tuple[int, int]]] = {}
         self.sleeping: bool = False
         self._failed: Dict[str, int] = {}
@@ -173,7 +176,7 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         return self.json(
             {
                 **_settings(self.loaded.get(model.name, model.context_length)),
-                "total_slots": 1,
+                "total_slots": self._slot_count,
                 "model_alias": model.name,
                 "model_ftype": "Q4_K - Medium",
                 "modalities": {**seen, "video": False},
@@ -189,7 +192,11 @@ class FakeLlamaCpp(FakeOpenAICompatible):
     def _slots(self, exchange: Exchange) -> Answer:
         model = self._running(exchange) if self.is_router else self.models[0]
         window = self.loaded.get(model.name, model.context_length)
-        return self.json([{"id": 0, "n_ctx": window, "is_processing": False}])
+        slots = [
+            {"id": number, "n_ctx": window, "is_processing": False}
+            for number in range(self._slot_count)
+        ]
+        return self.json(slots)
 
     def _known(self, name: Optional[str]) -> FakeModel:
         found = next((model for model in self.models if model.name == name), None)

@@ -36,6 +36,7 @@ LOADED, UNLOADED, DOWNLOADING, SLEEPING = "loaded", "unloaded", "downloading", "
 RUNNING = (LOADED, "loading", SLEEPING)
 
 _PROPERTIES = "GET /props"
+_SLOTS = "total_slots"
 _MODALITIES = ("vision", "audio")
 _CAN_REASON = ("supports_preserve_reasoning", "supports_reasoning_effort")
 
@@ -106,6 +107,16 @@ def loaded_model(info: ModelInfo, load_s: Optional[float] = None) -> LoadedModel
     )
 
 
+def serves(loaded: LoadedModel, model: str) -> bool:
+    """Return whether a model in memory answers requests for a name.
+
+    A server with one model answers for every name.
+    """
+    raw = mapping(loaded.raw)
+    is_alone = not mapping(raw.get("status"))
+    return is_alone or model in (loaded.name, *texts(raw.get("aliases")))
+
+
 def download_of(info: ModelInfo) -> DownloadJob:
     """Return the progress of the download of a model, the sum of all its files."""
     state = state_of(info) or ""
@@ -165,9 +176,19 @@ def parse_slots(data: Any, rules: Sequence[Rule]) -> List[Mapping[str, Any]]:
 
 
 def with_properties(info: ModelInfo, properties: Mapping[str, Any]) -> ModelInfo:
-    """Return a model with the facts in the properties of its server."""
-    evidence = [dialect.evidence_of(mapping(info.raw)), _evidence(properties)]
-    return info.replace(capabilities=detect(info.name, *evidence))
+    """Return a model with the facts in the properties of its server.
+
+    The number of slots has no field, so it is added to `raw`.
+    """
+    listed = mapping(info.raw)
+    evidence = [dialect.evidence_of(listed), _evidence(properties)]
+    raw = {**listed, _SLOTS: properties[_SLOTS]} if _SLOTS in properties else listed
+    return info.replace(capabilities=detect(info.name, *evidence), raw=raw)
+
+
+def slots_of(info: ModelInfo) -> Optional[int]:
+    """Return how many requests the server works on at once for a model; None if it is unknown."""
+    return count(mapping(info.raw).get(_SLOTS)) or None
 
 
 def _evidence(properties: Mapping[str, Any]) -> Evidence:

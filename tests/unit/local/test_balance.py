@@ -19,6 +19,7 @@ from localproviders import (
     CallEvent,
     CompletionRequest,
     ConfigurationError,
+    LlamaCppProvider,
     LMStudioProvider,
     LocalityError,
     LocalProvider,
@@ -31,7 +32,14 @@ from localproviders import (
 from localproviders.config import Config
 from localproviders.local.balance import Balancer, Lease, beginnings_of
 from localproviders.local.servers import Breaker, Route, Server
-from localproviders.testing import Exchange, FakeLMStudio, FakeModel, FakeOllama, Reply
+from localproviders.testing import (
+    Exchange,
+    FakeLlamaCpp,
+    FakeLMStudio,
+    FakeModel,
+    FakeOllama,
+    Reply,
+)
 from localproviders.types import ModelInfo
 
 ONCE = RetryPolicy(attempts=1)
@@ -154,11 +162,32 @@ def test_a_failed_call_is_no_longer_in_flight() -> None:
         assert counts(local) == [0]
 
 
-def test_a_server_with_more_slots_gets_more_requests() -> None:
-    with FakeOllama(["m"]) as one, FakeLMStudio(["m"]) as other:
-        with LMStudioProvider(other.url) as studio:
-            studio.load("m", parallel=3)
-        providers = [OllamaProvider(one.url), LMStudioProvider(other.url)]
+@contextlib.contextmanager
+def _lmstudio_with_slots(slots: int) -> Iterator[Any]:
+    with FakeLMStudio(["m"]) as fake, LMStudioProvider(fake.url) as provider:
+        provider.load("m", parallel=slots)
+        yield provider
+
+
+@contextlib.contextmanager
+def _llamacpp_with_slots(slots: int, *models: str) -> Iterator[Any]:
+    with FakeLlamaCpp(models or ["m"], slots=slots) as fake:
+        with LlamaCppProvider(fake.url) as provider:
+            provider.load("m")
+            yield provider
+
+
+_WITH_SLOTS: Dict[str, Any] = {
+    "lmstudio": _lmstudio_with_slots,
+    "llama.cpp": _llamacpp_with_slots,
+    "llama.cpp router": lambda slots: _llamacpp_with_slots(slots, "m", "other"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(_WITH_SLOTS))
+def test_a_server_with_more_slots_gets_more_requests(name: str) -> None:
+    with FakeOllama(["m"]) as one, _WITH_SLOTS[name](3) as other:
+        providers = [OllamaProvider(one.url), other]
         with LocalProvider(providers, model="m", strategy="balanced") as local:
             local.model_info("m")
             streams = [local.stream(f"{n}") for n in range(8)]
