@@ -94,6 +94,12 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         if not self.is_router:
             self.loaded = {model.name: model.context_length for model in self.models}
 
+    def answer(self, exchange: Exchange) -> Answer:
+        """Return the correct response to a request, with the header that every response has."""
+        answer = super().answer(exchange)
+        answer.headers += (("Server", "llama.cpp"),)
+        return answer
+
     def routes(self) -> Dict[Tuple[str, str], Callable[[Exchange], Answer]]:
         """Return the handler for each method and path."""
         routes = {

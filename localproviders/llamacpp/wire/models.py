@@ -18,6 +18,7 @@ from localproviders._dialect.values import (
 )
 from localproviders._http.framing import Look, no_look
 from localproviders.capabilities import Evidence, detect
+from localproviders.llamacpp.wire.errors import RULES
 from localproviders.openai_compatible.wire import models as dialect
 from localproviders.types.models import DownloadJob, LoadedModel, ModelInfo, Progress
 
@@ -67,6 +68,35 @@ def parse_models(
     """
     infos = dialect.parse_models(data, provider, rules, look)
     return [info.replace(loaded=state_of(info) in (None, LOADED)) for info in infos]
+
+
+def parse_lists(
+    data: Any, properties: Mapping[str, Any], look: Look = no_look
+) -> Tuple[List[ModelInfo], List[LoadedModel]]:
+    """Read the list of models without their provider; return them, and those in memory.
+
+    Args:
+        data: The response.
+        properties: The properties of the server; empty if they are not known.
+        look: Function that checks the limits of the search.
+
+    Raises:
+        ProviderError: The response is not a list of models, or a limit expired.
+    """
+    infos = parse_models(data, "", RULES, look)
+    return infos, loaded_of(infos, properties)
+
+
+def loaded_of(infos: List[ModelInfo], properties: Mapping[str, Any]) -> List[LoadedModel]:
+    """Return the models in memory. The only model of a server that sleeps is not in memory."""
+    if is_alone(infos) and is_sleeping(properties):
+        return []
+    return [loaded_model(info) for info in infos if info.loaded]
+
+
+def is_alone(infos: List[ModelInfo]) -> bool:
+    """Return whether the list is that of a server with one model, which is no router."""
+    return bool(infos) and all(state_of(info) is None for info in infos)
 
 
 def state_of(info: ModelInfo) -> Optional[str]:

@@ -13,7 +13,7 @@ from localproviders.config.values import ConfiguredAddress
 from localproviders.discovery import candidates, search
 from localproviders.openai_compatible import recognition
 from localproviders.openai_compatible.wire.products import PRODUCTS
-from localproviders.testing import Exchange, FakeOllama, ScriptedServer, http_answer
+from localproviders.testing import Exchange, FakeLlamaCpp, FakeOllama, ScriptedServer, http_answer
 from localproviders.testing.products import FORBIDDEN, GREETINGS, FakeProduct
 from tests.support.fake_time import FakeTime
 from tests.unit.discovery.support import closed_port, find_server, needs_ipv6, timed_search
@@ -240,6 +240,16 @@ _LOADING = http_answer(
     status="503 Service Unavailable",
     headers=_LLAMA,
 )
+
+
+@pytest.mark.parametrize("models", [["m"], ["m", "other"]])
+def test_a_llama_cpp_is_listed_with_its_models_in_memory(models: List[str]) -> None:
+    with FakeLlamaCpp(models) as fake:
+        fake.loaded["m"] = 4096
+        found = find_server(fake.url)
+
+    assert [model.loaded for model in found.models] == [model == "m" for model in models]
+    assert [model.name for model in found.loaded] == ["m"]
 
 
 def test_a_llama_cpp_that_loads_its_model_is_told() -> None:
