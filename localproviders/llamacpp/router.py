@@ -148,7 +148,10 @@ class Router:
             self._request("load", wire.LOAD_PATH, model, call)
             return
         try:
-            self._request("load", wire.LOAD_PATH, model, call)
+            is_new = self._request("load", wire.LOAD_PATH, model, call)
+            # If another client has loaded the model in the meantime, no event follows.
+            if not is_new and wire.state_of(self._catalog.find(model, call)) == wire.LOADED:
+                return
             call.enter(WORKING)
             for event in self._events(answer, call):
                 if event.model != model or event.state is None:
@@ -157,7 +160,7 @@ class Router:
                 on_progress(event.progress)
                 call.exclude(call.clock() - began)
                 # With the last step of the progress, the list is asked: it is right in any case.
-                if event.state != "loading" or event.progress.fraction == 1.0:
+                if event.state != "loading" or event.is_last_step:
                     return
         except StreamInterruptedError:
             return  # the list shows how the load ends
@@ -301,19 +304,20 @@ class Router:
             total_s=LISTING_TOTAL_S,
         )
 
-    def _request(self, verb: str, path: str, model: str, call: Call) -> None:
-        """Send a request about one model. A server that has nothing to do is no error."""
+    def _request(self, verb: str, path: str, model: str, call: Call) -> bool:
+        """Send a request about one model; return False if the server has nothing to do."""
         body = encode(wire.model_payload(model))
         try:
             data = self._runner.transport.json("POST", path, call=call, body=body)
         except ProviderError as error:
             if re.search(NOTHING_TO_DO[verb], error.server_message or "", re.IGNORECASE):
-                return
+                return False
             # Some servers replace the words of this refusal by those of a missing route.
             if isinstance(error, UnsupportedError) and error.status == 404:
                 raise not_found(model) from None
             raise
         wire.check_success(data, RULES)
+        return True
 
 
 def _load_failure(info: ModelInfo) -> ModelLoadError:

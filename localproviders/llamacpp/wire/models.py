@@ -269,11 +269,13 @@ class Event(NamedTuple):
         model: Name of the model.
         state: State of the model; None for an event about something else.
         progress: The report for the caller.
+        is_last_step: Whether the last stage of a load is complete.
     """
 
     model: Optional[str]
     state: Optional[str]
     progress: Progress
+    is_last_step: bool
 
 
 def parse_event(data: Any) -> Event:
@@ -281,15 +283,16 @@ def parse_event(data: Any) -> Event:
     event = mapping(data)
     facts = mapping(event.get("data"))
     state, steps = nonempty_text(facts.get("status")), mapping(facts.get("progress"))
-    step = nonempty_text(steps.get("current"))
+    step, fraction = nonempty_text(steps.get("current")), number(steps.get("value"))
     return Event(
         model=nonempty_text(event.get("model")),
         state=state,
         progress=Progress(
             status=f"{state or ''}{f' {step}' if step else ''}",
-            fraction=number(steps.get("value")),
+            fraction=fraction,
             raw=event,
         ),
+        is_last_step=fraction == 1.0 and step in (None, *texts(steps.get("stages"))[-1:]),
     )
 
 
