@@ -8,6 +8,7 @@ import os
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
@@ -29,8 +30,9 @@ from localproviders import (
     RetryPolicy,
     StreamInterruptedError,
 )
-from localproviders.config import Config
+from localproviders.config import Config, ServerConfig
 from localproviders.local.balance import Balancer, Lease, beginnings_of
+from localproviders.local.gguf import HostedProvider
 from localproviders.local.servers import Breaker, Route, Server
 from localproviders.testing import (
     Exchange,
@@ -177,7 +179,18 @@ def _llamacpp_with_slots(slots: int, *models: str) -> Iterator[Any]:
             yield provider
 
 
+@contextlib.contextmanager
+def _model_file_with_slots(slots: int) -> Iterator[Any]:
+    """Yield the provider of a model file, whose engine is a fake that is already running."""
+    with FakeLlamaCpp(["m"], slots=slots) as fake:
+        config = ServerConfig(name="file", kind="gguf", gguf=Path("m.gguf"))
+        with HostedProvider(config) as provider, LlamaCppProvider(fake.url, name="file") as engine:
+            provider._provider = engine
+            yield provider
+
+
 _WITH_SLOTS: Dict[str, Any] = {
+    "gguf": _model_file_with_slots,
     "lmstudio": _lmstudio_with_slots,
     "llama.cpp": _llamacpp_with_slots,
     "llama.cpp router": lambda slots: _llamacpp_with_slots(slots, "m", "other"),
