@@ -133,9 +133,9 @@ class Catalog:
 
         def read(call: Call) -> List[LoadedModel]:
             entries = self.entries(call)
-            is_alone = wire.is_alone(entries)
-            properties = self.properties_of(entries[0], call) if is_alone else {}
-            return wire.loaded_of(entries, properties)
+            if wire.is_alone(entries) and wire.is_sleeping(self.properties_of(entries[0], call)):
+                return []
+            return [wire.loaded_model(info) for info in entries if info.loaded]
 
         return self.run(read, timeout, cancel)
 

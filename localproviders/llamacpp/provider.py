@@ -233,7 +233,8 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         """Return the models in the server's order.
 
         A router lists the models on disk. The state of each is in its `raw`, and `loaded` is True
-        for those in memory.
+        for those in memory. The list does not say whether the only model of a server sleeps, but
+        `model_info` and `loaded_models` do.
 
         Args:
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None

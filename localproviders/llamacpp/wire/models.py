@@ -84,14 +84,9 @@ def parse_lists(
         ProviderError: The response is not a list of models, or a limit expired.
     """
     infos = parse_models(data, "", RULES, look)
-    return infos, loaded_of(infos, properties)
-
-
-def loaded_of(infos: List[ModelInfo], properties: Mapping[str, Any]) -> List[LoadedModel]:
-    """Return the models in memory. The only model of a server that sleeps is not in memory."""
     if is_alone(infos) and is_sleeping(properties):
-        return []
-    return [loaded_model(info) for info in infos if info.loaded]
+        infos = [info.replace(loaded=False) for info in infos]
+    return infos, [loaded_model(info) for info in infos if info.loaded]
 
 
 def is_alone(infos: List[ModelInfo]) -> bool:
@@ -213,7 +208,8 @@ def with_properties(info: ModelInfo, properties: Mapping[str, Any]) -> ModelInfo
     listed = mapping(info.raw)
     evidence = [dialect.evidence_of(listed), _evidence(properties)]
     raw = {**listed, _SLOTS: properties[_SLOTS]} if _SLOTS in properties else listed
-    return info.replace(capabilities=detect(info.name, *evidence), raw=raw)
+    is_loaded = info.loaded and not is_sleeping(properties)
+    return info.replace(capabilities=detect(info.name, *evidence), loaded=is_loaded, raw=raw)
 
 
 def slots_of(info: ModelInfo) -> Optional[int]:

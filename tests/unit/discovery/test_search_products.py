@@ -252,6 +252,15 @@ def test_a_llama_cpp_is_listed_with_its_models_in_memory(models: List[str]) -> N
     assert [model.name for model in found.loaded] == ["m"]
 
 
+def test_a_llama_cpp_that_sleeps_has_no_model_in_memory() -> None:
+    with FakeLlamaCpp(["m"]) as fake:
+        fake.sleeping = True
+        found = find_server(fake.url)
+
+    assert [model.loaded for model in found.models] == [False]
+    assert found.loaded == ()
+
+
 def test_a_llama_cpp_that_loads_its_model_is_told() -> None:
     with ScriptedServer(_scripted({}, _LOADING)) as server:
         found = find_server(server.url)
