@@ -30,6 +30,9 @@ else:
 _ROOTS = ("/v1", "/engines/v1", "/api/v1", "/v3", "")
 _MODELS = "/models"
 
+#: The kind whose provider knows more about the list, and may have a key for it.
+_LLAMA_CPP = "llamacpp"
+
 # The places of the version of an unknown program: those of llama.cpp and of vLLM.
 _VERSIONS = (("/props", "build_info"), ("/version", "version"))
 
@@ -160,12 +163,11 @@ def _describe(server: _Server, product: Product, known: Mapping[str, Any]) -> ob
     for root in product.roots:
         models = server.models(root)
         if models is not None:
-            if product.kind is not None:
+            facts["models"] = models
+            if product.kind == _LLAMA_CPP:
                 facts.update(_in_memory(server, root + _MODELS))
-            else:
-                facts["models"] = models
             return found("available", api_path=_path(product, root), **facts)
-    if product.kind is not None and _lacks_known_key(server, product, product.kind):
+    if product.kind == _LLAMA_CPP and _lacks_known_key(server, product):
         listed = server.look.listed(_ask_version, **facts)
         if listed is not None:
             return listed
@@ -184,10 +186,10 @@ def _in_memory(server: _Server, path: str) -> Mapping[str, Any]:
     return {"models": models, "loaded": loaded}
 
 
-def _lacks_known_key(server: _Server, product: Product, kind: str) -> bool:
+def _lacks_known_key(server: _Server, product: Product) -> bool:
     """Return whether the list was refused, and there is a key for it that was not sent."""
     error = server.listing(product.roots[0] + _MODELS).error
-    return isinstance(error, AuthenticationError) and server.look.has_unsent_key(kind)
+    return isinstance(error, AuthenticationError) and server.look.has_unsent_key(_LLAMA_CPP)
 
 
 def _ask_version(provider: Any, **limits: Any) -> Mapping[str, Any]:
