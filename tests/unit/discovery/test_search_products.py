@@ -284,6 +284,15 @@ def test_a_server_that_loads_its_model_behind_a_proxy_is_told() -> None:
     )
 
 
+def test_an_unknown_server_is_asked_for_each_path_once() -> None:
+    with ScriptedServer(_scripted({}, http_answer({"status": "ok"}))) as server:
+        found = find_server(server.url)
+
+    paths = [exchange.path for exchange in server.exchanges]
+    assert found.kind == "unknown"
+    assert sorted(paths) == sorted(set(paths))
+
+
 def test_an_error_in_the_form_of_a_list_is_no_list() -> None:
     listed = {"object": "list", "data": None, "error": {"message": "the disk is full"}}
     missing = http_answer({}, status="404 Not Found")
