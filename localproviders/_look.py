@@ -99,6 +99,16 @@ class Look(Protocol):
         """
         ...
 
+    def has_unsent_key(self, kind: str) -> bool:
+        """Return whether a variable has a key for this address that the requests do not contain.
+
+        `listed` sends this key.
+
+        Args:
+            kind: The name of the kind of the server.
+        """
+        ...
+
     def listed(
         self,
         facts: Optional[Callable[..., Mapping[str, Any]]] = None,

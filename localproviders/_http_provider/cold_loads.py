@@ -28,7 +28,7 @@ _ASKING_S = 5.0
 # Seconds for which a model counts as loaded after its answer, if its keep-alive is not known. This
 # is less than the defaults of the servers, because a user can change these defaults. Ollama keeps a
 # model for 5 minutes, LM Studio for 60 minutes.
-_USUAL_S = 60.0
+USUAL_S = 60.0
 
 # If a model leaves memory within this time, it may be gone when the request arrives.
 _LEAST_S = 1.0
@@ -43,8 +43,8 @@ class ListingProvider(Protocol):
         """Return the models in memory."""
         ...
 
-    def _is_same(self, listed: str, model: str) -> bool:
-        """Whether a name in the server's list refers to this model."""
+    def _serves(self, loaded: LoadedModel, model: str) -> bool:
+        """Whether a model in memory answers requests for this name."""
         ...
 
 
@@ -57,11 +57,14 @@ class KeepAlive(NamedTuple):
             request loads the model.
         options_of: Returns, from the JSON of a request, the options with which the server loads
             a model. A request with other options makes it load the model again.
+        endless_s: Seconds for which a model counts as loaded if the list has no time at which it
+            leaves memory.
     """
 
     is_listed: bool = False
     restarts: bool = False
     options_of: Callable[[Mapping[str, Any]], Hashable] = lambda _: None
+    endless_s: float = math.inf
 
 
 class _State(NamedTuple):
@@ -81,8 +84,8 @@ class _State(NamedTuple):
 # For these states, `may_load` is true without a request to the server. The states hold until an
 # answer or a failure. Servers list a model before it is completely loaded, so the list would be
 # wrong while the request of another thread loads it.
-_UNKNOWN = _State(None, math.inf, _USUAL_S)
-_COLD = _State(False, math.inf, _USUAL_S)
+_UNKNOWN = _State(None, math.inf, USUAL_S)
+_COLD = _State(False, math.inf, USUAL_S)
 
 
 class ColdLoads:
@@ -146,7 +149,7 @@ class ColdLoads:
 
     def loaded(self, model: str, found: LoadedModel) -> None:
         """Remember that a model was loaded, as the server reports it."""
-        self._states[model] = _state_of(found)
+        self._states[model] = self._state_of(found)
 
     def forget(self, model: Optional[str] = None) -> None:
         """Drop the knowledge about a model; None drops the knowledge about all models."""
@@ -159,7 +162,7 @@ class ColdLoads:
     def _ask(self, model: str, call: Call, provider: ListingProvider) -> _State:
         """Return the server's answer about a model, and remember it."""
         try:
-            state = _state_of(find_loaded(provider, model, call, _ASKING_S))
+            state = self._state_of(find_loaded(provider, model, call, _ASKING_S))
         except _FINAL:
             raise
         except ProviderError:
@@ -167,6 +170,14 @@ class ColdLoads:
             state = _UNKNOWN  # the server is asked again a minute after the next answer
         self._states[model] = state
         return state
+
+    def _state_of(self, found: Optional[LoadedModel]) -> _State:
+        left_s = self._rule.endless_s
+        if found is not None and found.expires_at is not None:
+            left_s = (found.expires_at - datetime.now(timezone.utc)).total_seconds()
+        if found is None or left_s < _LEAST_S:
+            return _COLD
+        return _State(True, time.monotonic() + left_s, left_s)
 
     def _doubt_others(self, model: str) -> None:
         """Make the next calls ask about the other models: a load may remove them from memory."""
@@ -193,7 +204,7 @@ def find_loaded(
     limits = call.listing_limits()
     limits = limits.replace(total_s=min(limits.total_s, total_s))
     for found in provider.loaded_models(timeout=limits, cancel=call.token):
-        if provider._is_same(found.name, model) or found.instance == model:
+        if provider._serves(found, model):
             return found
     return None
 
@@ -205,12 +216,3 @@ def loaded_window(provider: ListingProvider, model: str, call: Call) -> Optional
     except UnsupportedError:
         return None
     return None if found is None else found.context_length
-
-
-def _state_of(found: Optional[LoadedModel]) -> _State:
-    left_s = math.inf
-    if found is not None and found.expires_at is not None:
-        left_s = (found.expires_at - datetime.now(timezone.utc)).total_seconds()
-    if found is None or left_s < _LEAST_S:
-        return _COLD
-    return _State(True, time.monotonic() + left_s, left_s)

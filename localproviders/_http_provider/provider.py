@@ -67,7 +67,7 @@ from localproviders.telemetry import Span, take_verb
 from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout
-from localproviders.types.models import ModelCapabilities, ModelInfo
+from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo
 from localproviders.types.requests import (
     BATCH_CHARACTERS,
     BATCH_SIZE,
@@ -298,6 +298,10 @@ class HTTPProvider(ModelProvider):
     def _is_same(self, listed: str, model: str) -> bool:
         """Whether a name in the server's list refers to this model."""
         return listed == model
+
+    def _serves(self, loaded: LoadedModel, model: str) -> bool:
+        """Whether a model in memory answers requests for this name."""
+        return self._is_same(loaded.name, model) or loaded.instance == model
 
     def _nearest(self, model: str, names: Iterable[str]) -> Optional[str]:
         """Return the most similar of the server's names; None if none is similar."""

@@ -355,6 +355,15 @@ class _AddressProbe:
         with provider:
             return self._list_models(provider, kind, facts, known)
 
+    def has_unsent_key(self, kind: ProviderKind) -> bool:
+        """Return whether the provider of a kind has a key that the requests do not contain."""
+        try:
+            with self._provider(kind) as provider:
+                key = provider.settings.api_key
+        except ConfigurationError:
+            return False
+        return key is not None and "api_key" not in self._candidate.options
+
     def _list_models(
         self,
         provider: Any,
@@ -528,6 +537,10 @@ class _KindLook:
     def refusal(self) -> Mapping[str, Any]:
         """The JSON object in the last refusal; empty if the body was not a JSON object."""
         return self._probe.refusal
+
+    def has_unsent_key(self, kind: str) -> bool:
+        """Return whether there is a key for this address that the requests do not contain."""
+        return self._probe.has_unsent_key(kinds.get(kind))
 
     def listed(
         self,

@@ -134,8 +134,7 @@ class Catalog:
 
         def read(call: Call) -> List[LoadedModel]:
             entries = self.entries(call)
-            is_alone = bool(entries) and all(wire.state_of(info) is None for info in entries)
-            if is_alone and wire.is_sleeping(self.properties_of(entries[0], call)):
+            if wire.is_alone(entries) and wire.is_sleeping(self.properties_of(entries[0], call)):
                 return []
             return [wire.loaded_model(info) for info in entries if info.loaded]
 

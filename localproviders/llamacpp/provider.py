@@ -11,6 +11,7 @@ from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import TRANSFERRING, Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
+from localproviders._http_provider.cold_loads import USUAL_S, KeepAlive
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ProviderError, UnreachableError
@@ -94,7 +95,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
 
     _catalog: LazyPart[Catalog] = LazyPart("localproviders.llamacpp.catalog:Catalog", "_runner")
     _router: LazyPart[Router] = LazyPart(
-        "localproviders.llamacpp.router:Router", "_runner", "_catalog", "_windows"
+        "localproviders.llamacpp.router:Router", "_runner", "_catalog", "_windows", "_cold_loads"
     )
     # `Prompts` has the methods of `PromptRoutes` that the base class calls.
     _prompt_routes: LazyPart[Prompts] = LazyPart(  # pyright: ignore[reportIncompatibleVariableOverride]  # the part is never assigned
@@ -104,6 +105,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     _kind = "llama.cpp"
     _api_path = ""
     _decision_wire = wire_decisions
+    _keep_alive = KeepAlive(is_listed=True, endless_s=USUAL_S)
     _rules: Tuple[Rule, ...] = RULES
     _unsupported: Mapping[str, str] = {
         "context_length": "set the context window when you start the server",
@@ -233,7 +235,8 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         """Return the models in the server's order.
 
         A router lists the models on disk. The state of each model is in its `raw`, and `loaded` is
-        True for the models in memory.
+        True for the models in memory. The list does not say whether the only model of a server
+        sleeps, but `model_info` and `loaded_models` do.
 
         Args:
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
@@ -253,6 +256,8 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
         """Return the facts about one model, from the server's list and from its properties.
+
+        Its `raw` is the record of the list, with ``total_slots`` of the properties.
 
         Args:
             model: Name of the model or one of its other names, or its `ModelInfo` or
@@ -444,6 +449,12 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
         others = (info for info in listed if model in wire_models.names_of(info))
         return super()._find(model, listed) or next(others, None)
+
+    def _serves(self, loaded: LoadedModel, model: str) -> bool:
+        return wire_models.serves(loaded, model)
+
+    def _slots(self, info: ModelInfo) -> Optional[int]:
+        return wire_models.slots_of(info)
 
     def _check_model(self, requested: str, served: str, call: Call) -> Optional[str]:
         """Return a warning if another model answered, unless both are names of one model."""

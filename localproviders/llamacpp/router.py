@@ -16,6 +16,7 @@ from localproviders._http.deadline import WORKING, Call, wait
 from localproviders._http.framing import SSEDecoder, parse_json
 from localproviders._http.transport import encode
 from localproviders._http_provider.call_runner import CallRunner
+from localproviders._http_provider.cold_loads import ColdLoads
 from localproviders._http_provider.free_memory import check_argument
 from localproviders._http_provider.model_checks import ContextWindowCheck
 from localproviders._http_provider.polling import PollingCall, StallDetector
@@ -52,12 +53,20 @@ class Router:
         runner: Runner of the calls.
         catalog: Catalog of the server's models.
         windows: The provider's cached context windows, cleared when a model is loaded or unloaded.
+        cold_loads: The provider's facts about the models in memory, which loads and unloads change.
     """
 
-    def __init__(self, runner: CallRunner, catalog: Catalog, windows: ContextWindowCheck) -> None:
+    def __init__(
+        self,
+        runner: CallRunner,
+        catalog: Catalog,
+        windows: ContextWindowCheck,
+        cold_loads: ColdLoads,
+    ) -> None:
         self._runner = runner
         self._catalog = catalog
         self._windows = windows
+        self._cold_loads = cold_loads
         self._provider = runner.settings.name
 
     # --- memory -------------------------------------------------------------------------------
@@ -98,15 +107,26 @@ class Router:
                 "set ctx-size when you start the server, or in its preset",
             )
         if is_ready:
-            return wire.loaded_model(info, load_s=0.0)
-        self._windows.forget()
+            return self._loaded(model, info, 0.0)
+        self._forget()
         began = call.clock()
         if on_progress is None:
             self._request("load", wire.LOAD_PATH, info.name, call)
         else:
             self._load_with_reports(info.name, on_progress, call)
         loaded = self._await_load(info.name, began, call)
-        return wire.loaded_model(loaded, load_s=call.clock() - began)
+        return self._loaded(model, loaded, call.clock() - began)
+
+    def _loaded(self, model: str, info: ModelInfo, load_s: float) -> LoadedModel:
+        loaded = wire.loaded_model(info, load_s=load_s)
+        for name in {model, info.name}:
+            self._cold_loads.loaded(name, loaded)
+        return loaded
+
+    def _forget(self) -> None:
+        """Forget what is known about models in memory, because it changes."""
+        self._windows.forget()
+        self._cold_loads.forget()
 
     def _window_of(self, info: ModelInfo, call: Call) -> Optional[int]:
         return self._catalog.complete(info, call).capabilities.loaded_context_length
@@ -128,7 +148,10 @@ class Router:
             self._request("load", wire.LOAD_PATH, model, call)
             return
         try:
-            self._request("load", wire.LOAD_PATH, model, call)
+            is_new = self._request("load", wire.LOAD_PATH, model, call)
+            # If another client has loaded the model in the meantime, no event follows.
+            if not is_new and wire.state_of(self._catalog.find(model, call)) == wire.LOADED:
+                return
             call.enter(WORKING)
             for event in self._events(answer, call):
                 if event.model != model or event.state is None:
@@ -137,7 +160,7 @@ class Router:
                 on_progress(event.progress)
                 call.exclude(call.clock() - began)
                 # Stop at the last step of the progress, too: after that, the list shows the state.
-                if event.state != "loading" or event.progress.fraction == 1.0:
+                if event.state != "loading" or event.is_last_step:
                     return
         except StreamInterruptedError:
             return  # the list shows how the load ends
@@ -193,7 +216,7 @@ class Router:
         def work(call: Call) -> None:
             info = self._catalog.find(model, call)
             self._catalog.require_router("unload", [info], call)
-            self._windows.forget()
+            self._forget()
             if wire.state_of(info) not in wire.RUNNING:
                 return
             self._request("unload", wire.UNLOAD_PATH, info.name, call)
@@ -282,19 +305,20 @@ class Router:
             total_s=LISTING_TOTAL_S,
         )
 
-    def _request(self, verb: str, path: str, model: str, call: Call) -> None:
-        """Send a request about one model. If the server has nothing to do, this is no error."""
+    def _request(self, verb: str, path: str, model: str, call: Call) -> bool:
+        """Send a request about one model; return False if the server has nothing to do."""
         body = encode(wire.model_payload(model))
         try:
             data = self._runner.transport.json("POST", path, call=call, body=body)
         except ProviderError as error:
             if re.search(NOTHING_TO_DO[verb], error.server_message or "", re.IGNORECASE):
-                return
+                return False
             # For a missing model, some servers send the error text of a missing route.
             if isinstance(error, UnsupportedError) and error.status == 404:
                 raise not_found(model) from None
             raise
         wire.check_success(data, RULES)
+        return True
 
 
 def _load_failure(info: ModelInfo) -> ModelLoadError:

@@ -10,13 +10,14 @@ from types import CellType
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from localproviders import kinds
-from localproviders._address import parse_endpoint
+from localproviders._address import Endpoint, parse_endpoint
 from localproviders._did_you_mean import most_similar
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.config import Config, ServerConfig
 from localproviders.config.keys import kind_words, variable
 from localproviders.config.values import with_model_file
 from localproviders.errors import ConfigurationError, LocalityError
+from localproviders.kinds import ProviderKind
 from localproviders.local.provider import LocalProvider
 from localproviders.local.servers import make_configured, origin_in_project
 from localproviders.provider import ModelProvider
@@ -258,10 +259,22 @@ def _resolve(timeout: Timeout, limits: Limits) -> Limits:
 
 def _is_address_of(server: ServerConfig, endpoint: str) -> bool:
     """Return whether an address is the configured one, to which the configured secrets belong."""
-    return server.endpoint is not None and (
-        parse_endpoint(server.endpoint, default_port=80)
-        == parse_endpoint(endpoint, default_port=80)
-    )
+    if server.endpoint is None:
+        return False
+    kind = kinds.get(server.kind)
+    return _read_by(kind, server.endpoint) == _read_by(kind, endpoint)
+
+
+def _read_by(kind: ProviderKind, address: str) -> Endpoint:
+    """Return an address as the provider of a kind reads it, with its own port and paths."""
+    # The dummy key is never sent. It replaces the key in the variable, which may be invalid.
+    options = {"api_key": "unused", "locality": "any"}
+    made = kind.make(address, **{name: options[name] for name in options if name in kind.options})
+    settings = getattr(made, "settings", None)
+    if settings is None:
+        return parse_endpoint(address, default_port=80)
+    found: Endpoint = settings.endpoint
+    return found
 
 
 def _check_address(server: ServerConfig, options: Options) -> None:

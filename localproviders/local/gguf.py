@@ -125,6 +125,9 @@ class HostedProvider(ModelProvider):
         provider, limits = self._running_engine(timeout)
         return provider.embed(texts, timeout=limits, cancel=cancel, **fields)
 
+    def _slots(self, info: ModelInfo) -> Optional[int]:
+        return None if self._provider is None else self._provider._slots(info)
+
     def _decide(
         self, request: DecisionRequest, timeout: Timeout, cancel: Optional[CancelToken]
     ) -> Decisions:

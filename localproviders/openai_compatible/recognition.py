@@ -5,9 +5,10 @@ The facts about the programs are in `wire/products.py`.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from localproviders._dialect.values import mapping, nonempty_text
+from localproviders._lazy import LazyModule
 from localproviders.errors import (
     AuthenticationError,
     ProtocolError,
@@ -20,11 +21,19 @@ from localproviders.openai_compatible.wire.models import parse_models
 from localproviders.openai_compatible.wire.products import LIST, PRODUCTS, Product, Sign, owners
 from localproviders.types.models import ModelInfo
 
+if TYPE_CHECKING:
+    from localproviders.llamacpp.wire import models as llamacpp_models
+else:
+    llamacpp_models = LazyModule("localproviders.llamacpp.wire.models")
+
 #: The paths of the API that are tried if the program is not known, the usual one first.
 _ROOTS = ("/v1", "/engines/v1", "/api/v1", "/v3", "")
 _MODELS = "/models"
 
-# Where the version of an unknown program is looked for: where llama.cpp and vLLM have theirs.
+#: The kind whose provider knows more about the list, and may have a key for it.
+_LLAMA_CPP = "llamacpp"
+
+# The places of the version of an unknown program: those of llama.cpp and of vLLM.
 _VERSIONS = (("/props", "build_info"), ("/version", "version"))
 
 _PATH_HINT = "if the server has a prefix, pass the address with this path"
@@ -154,12 +163,37 @@ def _describe(server: _Server, product: Product, known: Mapping[str, Any]) -> ob
     for root in product.roots:
         models = server.models(root)
         if models is not None:
-            return found("available", api_path=_path(product, root), models=models, **facts)
+            facts["models"] = models
+            if product.kind == _LLAMA_CPP:
+                facts.update(_in_memory(server, root + _MODELS))
+            return found("available", api_path=_path(product, root), **facts)
+    if product.kind == _LLAMA_CPP and _lacks_known_key(server, product):
+        listed = server.look.listed(_ask_version, **facts)
+        if listed is not None:
+            return listed
     facts["api_path"] = _path(product, product.roots[0])
     name = server.text_at((product.model,)) if product.model else None
     if name is not None:
         return found("available", models=[ModelInfo(name=name, provider="")], **facts)
     return found(*_state(server, product.roots[0] + _MODELS), **facts)
+
+
+def _in_memory(server: _Server, path: str) -> Mapping[str, Any]:
+    """Return the models of a llama.cpp server, and those in its memory."""
+    models, loaded = llamacpp_models.parse_lists(
+        server.listing(path).data, server.ask("/props").json, server.look.check_limits
+    )
+    return {"models": models, "loaded": loaded}
+
+
+def _lacks_known_key(server: _Server, product: Product) -> bool:
+    """Return whether the list was refused, and there is a key for it that was not sent."""
+    error = server.listing(product.roots[0] + _MODELS).error
+    return isinstance(error, AuthenticationError) and server.look.has_unsent_key(_LLAMA_CPP)
+
+
+def _ask_version(provider: Any, **limits: Any) -> Mapping[str, Any]:
+    return {"version": provider.version(**limits)}
 
 
 def _path(product: Product, root: str) -> Optional[str]:

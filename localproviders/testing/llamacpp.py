@@ -66,6 +66,7 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         models: Names, or `FakeModel` values.
         router: Whether it is a router. None means that it is a router unless it has exactly one
             model.
+        slots: Number of slots that it reports for each model.
         **options: Options of `FakeServer`.
 
     Attributes:
@@ -82,16 +83,24 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         models: Models = None,
         *,
         router: Optional[bool] = None,
+        slots: int = 1,
         **options: Unpack[FakeOptions],
     ) -> None:
         given, options = Sealed(options), FakeOptions()
         super().__init__(models, **given.cell_contents)
         self.is_router: bool = len(self.models) != 1 if router is None else router
+        self._slot_count = slots
         self.downloads: Dict[str, List[Tuple[int, int]]] = {}
         self.sleeping: bool = False
         self._failed: Dict[str, int] = {}
         if not self.is_router:
             self.loaded = {model.name: model.context_length for model in self.models}
+
+    def answer(self, exchange: Exchange) -> Answer:
+        """Return the correct response to a request, with the header that every response has."""
+        answer = super().answer(exchange)
+        answer.headers += (("Server", "llama.cpp"),)
+        return answer
 
     def routes(self) -> Dict[Tuple[str, str], Callable[[Exchange], Answer]]:
         """Return the handler for each method and path."""
@@ -175,7 +184,7 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         return self.json(
             {
                 **_settings(self.loaded.get(model.name, model.context_length)),
-                "total_slots": 1,
+                "total_slots": self._slot_count,
                 "model_alias": model.name,
                 "model_ftype": "Q4_K - Medium",
                 "modalities": {**seen, "video": False},
@@ -191,7 +200,11 @@ class FakeLlamaCpp(FakeOpenAICompatible):
     def _slots(self, exchange: Exchange) -> Answer:
         model = self._running(exchange) if self.is_router else self.models[0]
         window = self.loaded.get(model.name, model.context_length)
-        return self.json([{"id": 0, "n_ctx": window, "is_processing": False}])
+        slots = [
+            {"id": number, "n_ctx": window, "is_processing": False}
+            for number in range(self._slot_count)
+        ]
+        return self.json(slots)
 
     def _known(self, name: Optional[str]) -> FakeModel:
         found = next((model for model in self.models if model.name == name), None)

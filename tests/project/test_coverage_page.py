@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, List
+from pathlib import Path
+from typing import Dict, List, Set
 
 import pytest
 
@@ -66,6 +67,35 @@ def test_every_endpoint_has_its_row(server: str, known: str) -> None:
     ]
 
     assert sorted(listed) == sorted(re.split(r"[|\n]", known.strip()))
+
+
+_METHODS = "GET|HEAD|POST|PUT|DELETE"
+REFERENCES = sorted((ROOT / "docs" / "reference").glob("*.md"))
+
+
+def routes_in(page: str) -> Set[str]:
+    """Return the routes in the tables of a page, such as ``POST /infill``, without queries.
+
+    A row may name the method before several paths, or within each path.
+    """
+    rows = "\n".join(line for line in page.splitlines() if line.startswith("|"))
+    found = re.findall(rf"`({_METHODS}) (/[^` ?]*)", rows)
+    for method, paths in re.findall(rf"({_METHODS}) ((?:`/[^`]*`(?:, )?)+)", rows):
+        found += [(method, path) for path in re.findall("`(/[^`? ]*)", paths)]
+    return {" ".join(each) for each in found}
+
+
+@pytest.mark.parametrize("page", REFERENCES, ids=lambda page: page.stem)
+def test_every_route_in_a_table_of_a_reference_has_its_row(page: Path) -> None:
+    listed = routes_in(PAGE)
+
+    assert sorted(routes_in(page.read_text(encoding="utf-8")) - listed) == []
+
+
+def test_a_route_is_found_in_both_ways_of_writing_it() -> None:
+    page = "| `GET /a?b=c` and `POST /d` |\n| POST `/e`, `/f`; GET `/g/{id}` | `/no` |\n`GET /text`"
+
+    assert routes_in(page) == {"GET /a", "POST /d", "POST /e", "POST /f", "GET /g/{id}"}
 
 
 def test_every_request_of_a_search_has_its_row() -> None:

@@ -155,6 +155,10 @@ _ANYWHERE: List[Tuple[Dict[str, str], str]] = [
         },
         "box / llama3.2",
     ),
+    (
+        {"LOCALPROVIDERS_MODEL": "llamacpp/my-model", _ENDPOINT.format("LLAMACPP"): "{llamacpp}"},
+        "llamacpp / my-model",
+    ),
 ]
 
 
@@ -167,6 +171,7 @@ def test_one_script_asks_any_server_by_the_environment_alone(
     expected: str,
 ) -> None:
     addresses = {"openai": server.openai.base_url, "ollama": server.ollama.url}
+    addresses["llamacpp"] = server.llamacpp.url
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(**addresses))
     assert run("any_server.py", [], monkeypatch) == 0
@@ -176,7 +181,7 @@ def test_one_script_asks_any_server_by_the_environment_alone(
 @pytest.mark.slow
 @pytest.mark.engine
 @pytest.mark.skipif(why_missing() is not None, reason=str(why_missing()))
-@pytest.mark.parametrize("kind", ["openai-compatible", "gguf"])
+@pytest.mark.parametrize("kind", ["llamacpp", "openai-compatible", "gguf"])
 def test_the_same_script_asks_the_engine(
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -191,8 +196,10 @@ def test_the_same_script_asks_the_engine(
         else:
             settings = stack.enter_context(LocalEngine("chat")).settings
             assert settings.api_key is not None and settings.model is not None
-            model, prefix = settings.model, "LOCALPROVIDERS_SERVERS_OPENAI_COMPATIBLE"
-            monkeypatch.setenv(f"{prefix}_ENDPOINT", settings.endpoint.url)
+            model, name = settings.model, kind.upper().replace("-", "_")
+            address = settings.endpoint.at("" if kind == "llamacpp" else "/v1")
+            prefix = f"LOCALPROVIDERS_SERVERS_{name}"
+            monkeypatch.setenv(f"{prefix}_ENDPOINT", address)
             monkeypatch.setenv(f"{prefix}_API_KEY", settings.api_key.reveal())
         monkeypatch.setenv("LOCALPROVIDERS_MODEL", f"{kind}/{model}")
         assert run("any_server.py", [], monkeypatch) == 0

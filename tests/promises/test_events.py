@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from functools import partial
 from typing import Any, Callable, Dict, List
 
 import pytest
@@ -13,6 +14,7 @@ from localproviders import (
     CancelledError,
     CompletionRequest,
     ContextOverflowError,
+    LlamaCppProvider,
     LMStudioProvider,
     LocalProvider,
     ModelNotFoundError,
@@ -22,7 +24,7 @@ from localproviders import (
     RetryPolicy,
     Stream,
 )
-from localproviders.testing import FakeLMStudio, FakeModel, FakeOllama, Reply
+from localproviders.testing import FakeLlamaCpp, FakeLMStudio, FakeModel, FakeOllama, Reply
 from localproviders.types import ToolCall
 
 _LONG = Reply(text="word " * 500, pause_s=0.02)
@@ -255,11 +257,12 @@ def _load(provider: ModelProvider, server: Any, patch: pytest.MonkeyPatch) -> No
 
 
 def _pull(provider: ModelProvider, server: Any, patch: pytest.MonkeyPatch) -> None:
+    getattr(server, "downloads", {})["qwen/qwen3-8b"] = [(1, 2), (2, 2)]
     provider.pull("qwen/qwen3-8b", on_progress=_raise)
 
 
 @pytest.mark.parametrize("verb", [_chat, _send, _embed, _load, _pull])
-@pytest.mark.parametrize("kind", ["ollama", "lmstudio"])
+@pytest.mark.parametrize("kind", ["ollama", "lmstudio", "llamacpp"])
 def test_any_exception_ends_the_call(
     kind: str, verb: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +270,7 @@ def test_any_exception_ends_the_call(
     fake, make = {
         "ollama": (FakeOllama, OllamaProvider),
         "lmstudio": (FakeLMStudio, LMStudioProvider),
+        "llamacpp": (partial(FakeLlamaCpp, router=True), LlamaCppProvider),
     }[kind]
     with fake([FakeModel(name="m")]) as server:  # type: ignore[operator]  # both take models
         with make(server.url, model="m", listeners=[events]) as provider:  # type: ignore[operator]  # as above

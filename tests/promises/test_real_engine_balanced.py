@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from localproviders import CompletionResponse, LocalProvider, OpenAICompatibleProvider
+from localproviders import CompletionResponse, LlamaCppProvider, LocalProvider
 from localproviders.engine import LocalEngine, why_missing, why_unsupported
 
 _REASON = why_unsupported() or why_missing()
@@ -29,7 +29,7 @@ def test_two_engines_share_the_work_and_one_is_killed() -> None:
     engines = [LocalEngine("chat", context_length=512) for _ in range(2)]
     with engines[0] as one, engines[1] as other:
         providers = [
-            OpenAICompatibleProvider(settings=provider.settings.replace(name=name))
+            LlamaCppProvider(settings=provider.settings.replace(name=name))
             for name, provider in (("one", one), ("other", other))
         ]
         local = LocalProvider(providers, model="chat", strategy="balanced", timeout=300)

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Tup
 import pytest
 
 from localproviders import (
+    LlamaCppProvider,
     LMStudioProvider,
     ModelProvider,
     OllamaProvider,
@@ -19,6 +20,7 @@ from localproviders import (
     ToolCall,
 )
 from localproviders.testing import (
+    FakeLlamaCpp,
     FakeLMStudio,
     FakeModel,
     FakeOllama,
@@ -31,6 +33,7 @@ from tests.support.locality import PROMPT, lines_with, visible_text
 PROVIDERS: Mapping[str, Tuple[Callable[..., FakeServer], Callable[..., ModelProvider]]] = {
     "ollama": (FakeOllama, OllamaProvider),
     "lmstudio": (FakeLMStudio, LMStudioProvider),
+    "llamacpp": (FakeLlamaCpp, LlamaCppProvider),
     "openai": (
         FakeOpenAICompatible,
         lambda url, **options: OpenAICompatibleProvider(url + "/v1", **options),

@@ -1,12 +1,18 @@
-"""The three providers and their fake servers, with one embedding model."""
+"""The four providers and their fake servers, with one embedding model."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import Any, Callable, Iterator, List, Mapping, Tuple
 
-from localproviders import LMStudioProvider, OllamaProvider, OpenAICompatibleProvider
+from localproviders import (
+    LlamaCppProvider,
+    LMStudioProvider,
+    OllamaProvider,
+    OpenAICompatibleProvider,
+)
 from localproviders.testing import (
+    FakeLlamaCpp,
     FakeLMStudio,
     FakeModel,
     FakeOllama,
@@ -14,12 +20,13 @@ from localproviders.testing import (
     FakeServer,
 )
 
-PROVIDERS = ("ollama", "lmstudio", "openai")
+PROVIDERS = ("ollama", "lmstudio", "llamacpp", "openai")
 MODEL = "vector-model"
 
 _KINDS: Mapping[str, Tuple[Callable[..., FakeServer], Callable[..., Any]]] = {
     "ollama": (FakeOllama, OllamaProvider),
     "lmstudio": (FakeLMStudio, LMStudioProvider),
+    "llamacpp": (FakeLlamaCpp, LlamaCppProvider),
     "openai": (FakeOpenAICompatible, OpenAICompatibleProvider),
 }
 

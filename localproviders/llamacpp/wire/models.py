@@ -18,6 +18,7 @@ from localproviders._dialect.values import (
 )
 from localproviders._http.framing import Look, no_look
 from localproviders.capabilities import Evidence, detect
+from localproviders.llamacpp.wire.errors import RULES
 from localproviders.openai_compatible.wire import models as dialect
 from localproviders.types.models import DownloadJob, LoadedModel, ModelInfo, Progress
 
@@ -36,6 +37,7 @@ LOADED, UNLOADED, DOWNLOADING, SLEEPING = "loaded", "unloaded", "downloading", "
 RUNNING = (LOADED, "loading", SLEEPING)
 
 _PROPERTIES = "GET /props"
+_SLOTS = "total_slots"
 _MODALITIES = ("vision", "audio")
 _CAN_REASON = ("supports_preserve_reasoning", "supports_reasoning_effort")
 
@@ -66,6 +68,30 @@ def parse_models(
     """
     infos = dialect.parse_models(data, provider, rules, look)
     return [info.replace(loaded=state_of(info) in (None, LOADED)) for info in infos]
+
+
+def parse_lists(
+    data: Any, properties: Mapping[str, Any], look: Look = no_look
+) -> Tuple[List[ModelInfo], List[LoadedModel]]:
+    """Read the list of models without their provider; return them, and those in memory.
+
+    Args:
+        data: The response.
+        properties: The properties of the server; empty if they are not known.
+        look: Function that checks the limits of the search.
+
+    Raises:
+        ProviderError: The response is not a list of models, or a limit expired.
+    """
+    infos = parse_models(data, "", RULES, look)
+    if is_alone(infos) and is_sleeping(properties):
+        infos = [info.replace(loaded=False) for info in infos]
+    return infos, [loaded_model(info) for info in infos if info.loaded]
+
+
+def is_alone(infos: List[ModelInfo]) -> bool:
+    """Return whether the list is that of a server with one model, which is no router."""
+    return bool(infos) and all(state_of(info) is None for info in infos)
 
 
 def state_of(info: ModelInfo) -> Optional[str]:
@@ -104,6 +130,16 @@ def loaded_model(info: ModelInfo, load_s: Optional[float] = None) -> LoadedModel
         load_s=load_s,
         raw=info.raw,
     )
+
+
+def serves(loaded: LoadedModel, model: str) -> bool:
+    """Return whether a model in memory answers requests for a name.
+
+    A server with one model answers for every name.
+    """
+    raw = mapping(loaded.raw)
+    is_alone = not mapping(raw.get("status"))
+    return is_alone or model in (loaded.name, *texts(raw.get("aliases")))
 
 
 def download_of(info: ModelInfo) -> DownloadJob:
@@ -165,9 +201,20 @@ def parse_slots(data: Any, rules: Sequence[Rule]) -> List[Mapping[str, Any]]:
 
 
 def with_properties(info: ModelInfo, properties: Mapping[str, Any]) -> ModelInfo:
-    """Return a model with the facts in the properties of its server."""
-    evidence = [dialect.evidence_of(mapping(info.raw)), _evidence(properties)]
-    return info.replace(capabilities=detect(info.name, *evidence))
+    """Return a model with the facts in the properties of its server.
+
+    The number of slots has no field, so it is added to `raw`.
+    """
+    listed = mapping(info.raw)
+    evidence = [dialect.evidence_of(listed), _evidence(properties)]
+    raw = {**listed, _SLOTS: properties[_SLOTS]} if _SLOTS in properties else listed
+    is_loaded = info.loaded and not is_sleeping(properties)
+    return info.replace(capabilities=detect(info.name, *evidence), loaded=is_loaded, raw=raw)
+
+
+def slots_of(info: ModelInfo) -> Optional[int]:
+    """Return how many requests the server works on at once for a model; None if it is unknown."""
+    return count(mapping(info.raw).get(_SLOTS)) or None
 
 
 def _evidence(properties: Mapping[str, Any]) -> Evidence:
@@ -219,11 +266,13 @@ class Event(NamedTuple):
         model: Name of the model.
         state: State of the model; None for an event about something else.
         progress: The report for the caller.
+        is_last_step: Whether the last stage of a load is complete.
     """
 
     model: Optional[str]
     state: Optional[str]
     progress: Progress
+    is_last_step: bool
 
 
 def parse_event(data: Any) -> Event:
@@ -231,15 +280,16 @@ def parse_event(data: Any) -> Event:
     event = mapping(data)
     facts = mapping(event.get("data"))
     state, steps = nonempty_text(facts.get("status")), mapping(facts.get("progress"))
-    step = nonempty_text(steps.get("current"))
+    step, fraction = nonempty_text(steps.get("current")), number(steps.get("value"))
     return Event(
         model=nonempty_text(event.get("model")),
         state=state,
         progress=Progress(
             status=f"{state or ''}{f' {step}' if step else ''}",
-            fraction=number(steps.get("value")),
+            fraction=fraction,
             raw=event,
         ),
+        is_last_step=fraction == 1.0 and step in (None, *texts(steps.get("stages"))[-1:]),
     )
 
 

@@ -19,6 +19,7 @@ _MODULES = (
     "localproviders.engine",
     "localproviders.errors",
     "localproviders.exporters",
+    "localproviders.llamacpp",
     "localproviders.local",
     "localproviders.ollama",
     "localproviders.lmstudio",

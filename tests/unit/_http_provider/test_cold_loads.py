@@ -13,6 +13,7 @@ from localproviders import (
     CompletionRequest,
     LimitError,
     Limits,
+    LlamaCppProvider,
     LMStudioProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
@@ -20,7 +21,9 @@ from localproviders import (
 )
 from localproviders._http.deadline import Call
 from localproviders._http_provider import cold_loads
+from localproviders._http_provider.cold_loads import KeepAlive
 from localproviders.testing import (
+    FakeLlamaCpp,
     FakeLMStudio,
     FakeModel,
     FakeOllama,
@@ -57,7 +60,10 @@ class Side(NamedTuple):
 _KINDS = {
     "ollama": (FakeOllama, OllamaProvider, "/api/ps"),
     "lmstudio": (FakeLMStudio, LMStudioProvider, "/api/v1/models"),
+    "llamacpp": (FakeLlamaCpp, LlamaCppProvider, "/v1/models"),
 }
+#: The kinds of servers that report how long a model stays in memory.
+_TELL_THE_TIME = ["lmstudio", "ollama"]
 
 
 @pytest.fixture(params=sorted(_KINDS))
@@ -119,6 +125,7 @@ def test_after_its_keep_alive_the_server_is_asked_once(
     assert side.listing not in side.take_paths()
 
 
+@pytest.mark.parametrize("side", _TELL_THE_TIME, indirect=True)
 def test_the_keep_alive_that_the_server_reports_counts_from_then_on(
     side: Side, clock: Clock
 ) -> None:
@@ -132,6 +139,32 @@ def test_the_keep_alive_that_the_server_reports_counts_from_then_on(
     side.provider.chat("Hi")
 
     assert side.listing not in side.take_paths()
+
+
+@pytest.mark.parametrize("side", ["llamacpp"], indirect=True)
+def test_without_a_reported_time_the_server_is_asked_every_minute(side: Side, clock: Clock) -> None:
+    """A router may unload the model at any time, and a single model may go to sleep."""
+    side.provider.chat("Hi")
+    clock.now += 61
+    assert side.limit_of_silence() == ALONE_S
+    side.provider.load("m")
+    side.fake.loaded.clear()
+    clock.now += 61
+
+    assert side.limit_of_silence() == SUM_S
+
+
+@pytest.mark.parametrize("name", ["m", "any-name", "an-alias"])
+def test_the_only_model_of_llama_cpp_serves_every_name(clock: Clock, name: str) -> None:
+    with FakeLlamaCpp(["m"]) as fake, LlamaCppProvider(fake.url, model=name) as provider:
+        side = Side(fake, provider, "/v1/models")
+        provider.chat("Hi")
+        clock.now += 61
+        assert side.limit_of_silence() == ALONE_S
+        provider.chat("Hi")
+        fake.sleeping = True
+        clock.now += 61
+        assert side.limit_of_silence() == SUM_S
 
 
 def test_load_s_counts_for_the_first_call(side: Side) -> None:
@@ -305,5 +338,7 @@ def test_a_silent_list_ends_a_call_whose_time_is_over(side: Side, clock: Clock) 
 
 def test_a_model_that_is_about_to_leave_memory_counts_as_cold() -> None:
     soon = datetime.now(timezone.utc) + timedelta(seconds=0.5)
-    state = cold_loads._state_of(LoadedModel(name="m", provider="ollama", expires_at=soon))
+    state = cold_loads.ColdLoads(KeepAlive())._state_of(
+        LoadedModel(name="m", provider="ollama", expires_at=soon)
+    )
     assert state.is_loaded is False

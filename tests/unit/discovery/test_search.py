@@ -105,6 +105,7 @@ def test_a_real_engine_and_both_fakes_are_named_rightly(
         ("lmstudio", studio.url, "available"),
     ]
     assert [model.name for model in found.servers[0].models] == ["chat"]
+    assert [model.name for model in found.servers[0].loaded] == ["chat"]
     assert (found.servers[0].version or "").startswith("b")
     assert [server.product for server in found.servers] == ["llama.cpp", "Ollama", "LM Studio"]
 

@@ -19,11 +19,13 @@ from localproviders import (
     cli,
     discover,
 )
+from localproviders._address import parse_endpoint
 from localproviders.config.values import ConfiguredAddress
 from localproviders.discovery import candidates
 from localproviders.openai_compatible.wire.products import PRODUCTS
 from localproviders.testing import (
     Exchange,
+    FakeLlamaCpp,
     FakeLMStudio,
     FakeOllama,
     FakeOpenAICompatible,
@@ -95,6 +97,25 @@ def test_the_place_where_the_provider_itself_goes_is_shown_the_token(
 
     assert LMStudioProvider().settings.endpoint.port == studio.port
     assert (found.kind, found.state) == ("lmstudio", "available")
+
+
+def test_the_key_of_llama_cpp_is_shown_only_at_its_default_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LLAMA_API_KEY", TOKEN)
+    with FakeLlamaCpp(api_key=TOKEN) as fake:
+        elsewhere = usual(fake, monkeypatch)
+        assert set(sent(fake).values()) == {None}
+        place = parse_endpoint(fake.url, default_port=80)
+        monkeypatch.setattr("localproviders.llamacpp.provider._PORT", fake.port)
+        monkeypatch.setattr("localproviders.llamacpp.provider._DEFAULT", place)
+        found = usual(fake, monkeypatch)
+        with found.make_provider() as provider:
+            assert provider.list_models()
+
+    assert (elsewhere.kind, elsewhere.state) == ("llamacpp", "needs a key")
+    assert (found.kind, found.state) == ("llamacpp", "available")
+    assert found.version == "b11549-fake"
 
 
 def _write(file: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from localproviders.config.values import ConfiguredAddress
 from localproviders.discovery import candidates, search
 from localproviders.openai_compatible import recognition
 from localproviders.openai_compatible.wire.products import PRODUCTS
-from localproviders.testing import Exchange, FakeOllama, ScriptedServer, http_answer
+from localproviders.testing import Exchange, FakeLlamaCpp, FakeOllama, ScriptedServer, http_answer
 from localproviders.testing.products import FORBIDDEN, GREETINGS, FakeProduct
 from tests.support.fake_time import FakeTime
 from tests.unit.discovery.support import closed_port, find_server, needs_ipv6, timed_search
@@ -242,6 +242,25 @@ _LOADING = http_answer(
 )
 
 
+@pytest.mark.parametrize("models", [["m"], ["m", "other"]])
+def test_a_llama_cpp_is_listed_with_its_models_in_memory(models: List[str]) -> None:
+    with FakeLlamaCpp(models) as fake:
+        fake.loaded["m"] = 4096
+        found = find_server(fake.url)
+
+    assert [model.loaded for model in found.models] == [model == "m" for model in models]
+    assert [model.name for model in found.loaded] == ["m"]
+
+
+def test_a_llama_cpp_that_sleeps_has_no_model_in_memory() -> None:
+    with FakeLlamaCpp(["m"]) as fake:
+        fake.sleeping = True
+        found = find_server(fake.url)
+
+    assert [model.loaded for model in found.models] == [False]
+    assert found.loaded == ()
+
+
 def test_a_llama_cpp_that_loads_its_model_is_told() -> None:
     with ScriptedServer(_scripted({}, _LOADING)) as server:
         found = find_server(server.url)
@@ -263,6 +282,15 @@ def test_a_server_that_loads_its_model_behind_a_proxy_is_told() -> None:
         "degraded",
         "it is loading its model",
     )
+
+
+def test_an_unknown_server_is_asked_for_each_path_once() -> None:
+    with ScriptedServer(_scripted({}, http_answer({"status": "ok"}))) as server:
+        found = find_server(server.url)
+
+    paths = [exchange.path for exchange in server.exchanges]
+    assert found.kind == "unknown"
+    assert sorted(paths) == sorted(set(paths))
 
 
 def test_an_error_in_the_form_of_a_list_is_no_list() -> None:

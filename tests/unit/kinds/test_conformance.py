@@ -6,6 +6,7 @@ import pytest
 
 from localproviders import ModelProvider, kinds
 from localproviders._address import parse_endpoint
+from localproviders.openai_compatible.wire.products import PRODUCTS
 from localproviders.testing import FakeServer
 from tests.unit.kinds.verbs import VERBS, check
 
@@ -38,7 +39,8 @@ def test_what_a_kind_names_can_be_imported(kind: str) -> None:
 @pytest.mark.parametrize("kind", sorted(_KINDS))
 def test_a_server_has_a_fake_and_a_fingerprint_and_a_file_has_neither(kind: str) -> None:
     described = _KINDS[kind]
-    has = [described.fake is not None, described.fingerprint is not None]
+    is_product = kind in {product.kind for product in PRODUCTS}
+    has = [described.fake is not None, described.fingerprint is not None or is_product]
     assert has == [not described.is_file] * 2
 
 

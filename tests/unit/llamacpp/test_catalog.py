@@ -23,8 +23,10 @@ def test_the_only_model_is_in_memory_unless_it_sleeps() -> None:
     with FakeLlamaCpp(["only"]) as fake, LlamaCppProvider(fake.url) as provider:
         (loaded,) = provider.loaded_models()
         assert (loaded.name, loaded.context_length) == ("only", 4096)
+        assert provider.model_info("only").loaded is True
         fake.sleeping = True
         assert provider.loaded_models() == []
+        assert provider.model_info("only").loaded is False
 
 
 def test_an_image_for_a_model_that_cannot_see_is_not_sent() -> None:

@@ -80,6 +80,44 @@ def test_the_progress_of_a_load_is_reported(provider: LlamaCppProvider) -> None:
     ]
 
 
+class _OtherClient(FakeLlamaCpp):
+    """A router on which another client loads the model first. Its events never come."""
+
+    def _load_route(self, exchange: Exchange) -> Any:
+        self.loaded[_MODEL] = 4096
+        return super()._load_route(exchange)
+
+    def _events(self, exchange: Exchange) -> Any:
+        return super()._events(exchange).replace(pause_s=60.0)
+
+
+def test_a_load_that_another_client_has_ended_is_not_awaited() -> None:
+    with _OtherClient([_MODEL, "other"]) as fake, LlamaCppProvider(fake.url) as provider:
+        loaded = provider.load(_MODEL, on_progress=print, timeout=Limits(load_s=5.0))
+
+    assert loaded.name == _MODEL
+
+
+def test_the_progress_of_all_stages_is_reported(
+    fake: FakeLlamaCpp, provider: LlamaCppProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = ["text_model", "mmproj_model"]
+    steps = [
+        {"stages": stages, "current": stage, "value": value}
+        for stage in stages
+        for value in (0.0, 1.0)
+    ]
+    events = [
+        {"model": _MODEL, "event": "model_status", "data": {"status": "loading", "progress": step}}
+        for step in steps
+    ]
+    monkeypatch.setattr("localproviders.testing.llamacpp._events_of", lambda model: events)
+    reports: List[Progress] = []
+    provider.load(_MODEL, on_progress=reports.append)
+
+    assert [each.status for each in reports] == [f"loading {step['current']}" for step in steps]
+
+
 def test_a_model_that_cannot_be_loaded_names_the_exit_code() -> None:
     broken = FakeModel(name=_MODEL, load_error="no memory")
     with FakeLlamaCpp([broken, "other"]) as fake, LlamaCppProvider(fake.url) as provider:

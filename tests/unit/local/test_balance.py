@@ -8,6 +8,7 @@ import os
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
@@ -19,6 +20,7 @@ from localproviders import (
     CallEvent,
     CompletionRequest,
     ConfigurationError,
+    LlamaCppProvider,
     LMStudioProvider,
     LocalityError,
     LocalProvider,
@@ -28,10 +30,18 @@ from localproviders import (
     RetryPolicy,
     StreamInterruptedError,
 )
-from localproviders.config import Config
+from localproviders.config import Config, ServerConfig
 from localproviders.local.balance import Balancer, Lease, beginnings_of
+from localproviders.local.gguf import HostedProvider
 from localproviders.local.servers import Breaker, Route, Server
-from localproviders.testing import Exchange, FakeLMStudio, FakeModel, FakeOllama, Reply
+from localproviders.testing import (
+    Exchange,
+    FakeLlamaCpp,
+    FakeLMStudio,
+    FakeModel,
+    FakeOllama,
+    Reply,
+)
 from localproviders.types import ModelInfo
 
 ONCE = RetryPolicy(attempts=1)
@@ -154,11 +164,43 @@ def test_a_failed_call_is_no_longer_in_flight() -> None:
         assert counts(local) == [0]
 
 
-def test_a_server_with_more_slots_gets_more_requests() -> None:
-    with FakeOllama(["m"]) as one, FakeLMStudio(["m"]) as other:
-        with LMStudioProvider(other.url) as studio:
-            studio.load("m", parallel=3)
-        providers = [OllamaProvider(one.url), LMStudioProvider(other.url)]
+@contextlib.contextmanager
+def _lmstudio_with_slots(slots: int) -> Iterator[Any]:
+    with FakeLMStudio(["m"]) as fake, LMStudioProvider(fake.url) as provider:
+        provider.load("m", parallel=slots)
+        yield provider
+
+
+@contextlib.contextmanager
+def _llamacpp_with_slots(slots: int, *models: str) -> Iterator[Any]:
+    with FakeLlamaCpp(models or ["m"], slots=slots) as fake:
+        with LlamaCppProvider(fake.url) as provider:
+            provider.load("m")
+            yield provider
+
+
+@contextlib.contextmanager
+def _model_file_with_slots(slots: int) -> Iterator[Any]:
+    """Yield the provider of a model file, whose engine is a fake that is already running."""
+    with FakeLlamaCpp(["m"], slots=slots) as fake:
+        config = ServerConfig(name="file", kind="gguf", gguf=Path("m.gguf"))
+        with HostedProvider(config) as provider, LlamaCppProvider(fake.url, name="file") as engine:
+            provider._provider = engine
+            yield provider
+
+
+_WITH_SLOTS: Dict[str, Any] = {
+    "gguf": _model_file_with_slots,
+    "lmstudio": _lmstudio_with_slots,
+    "llama.cpp": _llamacpp_with_slots,
+    "llama.cpp router": lambda slots: _llamacpp_with_slots(slots, "m", "other"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(_WITH_SLOTS))
+def test_a_server_with_more_slots_gets_more_requests(name: str) -> None:
+    with FakeOllama(["m"]) as one, _WITH_SLOTS[name](3) as other:
+        providers = [OllamaProvider(one.url), other]
         with LocalProvider(providers, model="m", strategy="balanced") as local:
             local.model_info("m")
             streams = [local.stream(f"{n}") for n in range(8)]

@@ -257,6 +257,28 @@ def test_another_endpoint_gets_no_configured_secret(write: WriteFile) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "configured", "given", "is_same"),
+    [
+        ("llamacpp", "http://127.0.0.1:9931", "http://127.0.0.1:9931/v1", True),
+        ("llamacpp", "http://127.0.0.1:9931/llm", "http://127.0.0.1:9931", False),
+        ("llamacpp", "unix:///run/a.sock", "unix:///run/a.sock:/v1", True),
+        ("llamacpp", "127.0.0.1", "127.0.0.1:9931", True),
+        ("llamacpp", "127.0.0.1", "127.0.0.1:80", False),
+        ("lmstudio", "127.0.0.1", "http://127.0.0.1:1234/api/v1", True),
+        ("ollama", "127.0.0.1:80", "127.0.0.1", False),
+        ("openai-compatible", "unix:///run/a.sock", "unix:///run/a.sock:/v1", True),
+        ("openai-compatible", "http://127.0.0.1:1/v1", "http://127.0.0.1:1", False),
+    ],
+)
+def test_an_address_is_the_configured_one_if_its_kind_reads_both_alike(
+    write: WriteFile, kind: str, configured: str, given: str, is_same: bool
+) -> None:
+    write(f"[servers.box]\nkind = '{kind}'\nendpoint = '{configured}'\napi_key = '{KEY}'\n")
+    with create_provider("box/m", endpoint=given) as provider:
+        assert settings_of(provider).has_key is is_same
+
+
+@pytest.mark.parametrize(
     ("options", "sent"),
     [
         ({"api_key": OTHER_KEY}, f"Bearer {OTHER_KEY}"),
