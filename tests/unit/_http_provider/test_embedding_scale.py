@@ -18,7 +18,7 @@ from tests.support.embedding import MODEL, PROVIDERS, provider_of
 COUNT = 20_000
 BAD = 12_345
 # Fewer dimensions for servers that send numbers as text, because tracing each number is slow.
-DIMENSIONS = {"openai": 384, "lmstudio": 96, "ollama": 96}
+DIMENSIONS = {"openai": 384, "llamacpp": 384, "lmstudio": 96, "ollama": 96}
 
 VALUES = {
     kind: array("f", (1 / (index + 3) for index in range(count)))
@@ -26,9 +26,12 @@ VALUES = {
 }
 # Encoded once, because memory of the server in this process counts too.
 _ROWS: Mapping[str, str] = {
-    "openai": json.dumps(base64.b64encode(VALUES["openai"].tobytes()).decode()),
-    "lmstudio": json.dumps(list(VALUES["lmstudio"])),
-    "ollama": json.dumps(list(VALUES["ollama"])),
+    kind: json.dumps(
+        base64.b64encode(VALUES[kind].tobytes()).decode()
+        if kind in ("openai", "llamacpp")
+        else list(VALUES[kind])
+    )
+    for kind in VALUES
 }
 _REFUSED = http_answer({"error": "unsupported value: NaN"}, status="500 Internal Server Error")
 
