@@ -29,6 +29,7 @@ from typing import (
 )
 
 from localproviders._signatures import exact_keywords
+from localproviders.discovery.candidates import avoided_ports
 
 #: One step of a script: bytes to send, or a function that is called with the exchange, for
 #: example to wait for an event or to close the connection.
@@ -272,7 +273,7 @@ class ScriptedServer:
         self._stopping = threading.Event()
         self._threads: List[threading.Thread] = []
         if self.unix is None:
-            self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+            self._listener = _listen_on_port(port)
         else:
             self._listener = _listen_on_socket(self.unix)
         #: The port on which the server listens; 0 for a UNIX socket.
@@ -441,6 +442,19 @@ class ScriptedServer:
                 answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
             # Unread bytes of this request body would be taken for the next request.
             return [answer] if exchange._is_read else [answer, Exchange.close]
+
+
+def _listen_on_port(port: int) -> socket.socket:
+    """Listen on a port of 127.0.0.1; 0 means any free port that a search may probe.
+
+    The free ports of the system include some to which `discover` never connects.
+    """
+    with contextlib.ExitStack() as refused:
+        while True:
+            listener = socket.create_server(("127.0.0.1", port), backlog=128)
+            if port or listener.getsockname()[1] not in avoided_ports():
+                return listener
+            refused.enter_context(listener)  # it stays open, so that the next port is another one
 
 
 def _listen_on_socket(path: str) -> socket.socket:

@@ -109,6 +109,7 @@ _SPECIAL: Dict[Type[Record], Dict[str, Draw]] = {
         **dict.fromkeys(["temperature", "top_p", "min_p", "repeat_penalty"], _number),
         "keep_alive": st.floats(0, 1e9),
         "suffix": st.none(),
+        "grammar": st.none() | _words,
         "expect_digest": _digest,
     },
 }  # fmt: skip

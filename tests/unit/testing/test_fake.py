@@ -44,6 +44,7 @@ from localproviders.testing import (
     FakeOpenAICompatible,
     Refusal,
     Reply,
+    ScriptedServer,
 )
 from localproviders.testing.fake import vector_of
 from localproviders.testing.faults import KINDS
@@ -593,3 +594,25 @@ def test_a_request_without_a_body_has_no_json(fake_ollama: FakeOllama) -> None:
     with OllamaProvider() as provider:
         provider.list_models()
     assert fake_ollama.exchanges[-1].json is None
+
+
+def test_a_server_does_not_listen_on_a_port_that_a_search_avoids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ports: List[int] = []
+    create_server = socket.create_server
+
+    def create(*args: Any, **options: Any) -> socket.socket:
+        listener = create_server(*args, **options)
+        ports.append(listener.getsockname()[1])
+        return listener
+
+    def avoided() -> Dict[int, str]:
+        return dict.fromkeys(ports[:1], "a port of another program")
+
+    monkeypatch.setattr(socket, "create_server", create)
+    monkeypatch.setattr("localproviders.testing.scripted.avoided_ports", avoided)
+    with ScriptedServer(b"") as server:
+        assert server.port == ports[1] != ports[0]
+    with ScriptedServer(b"", port=ports[0]) as server:
+        assert server.port == ports[0]
