@@ -80,6 +80,8 @@ Errors. Each is a `ProviderError`, with a message, a hint and an exit code:
         EmbeddingError        some texts could not be embedded
     CancelledError            the caller ended the call
     AllFailedError            several servers were tried, and all failed
+    IntegrityError            a file of this package was changed
+    LockHeldError             another process holds the lock of a file
 
 Modules:
     localproviders.types      the requests and responses, and the types of their fields
@@ -116,8 +118,10 @@ if TYPE_CHECKING:
         ContextOverflowError,
         DependencyError,
         EmbeddingError,
+        IntegrityError,
         LimitError,
         LocalityError,
+        LockHeldError,
         ModelError,
         ModelLoadError,
         ModelNotFoundError,
@@ -202,6 +206,7 @@ __all__ = [
     "EmbeddingResponse",
     "FoundServer",
     "Image",
+    "IntegrityError",
     "LMStudioProvider",
     "LimitError",
     "Limits",
@@ -210,6 +215,7 @@ __all__ = [
     "LocalEngine",
     "LocalProvider",
     "LocalityError",
+    "LockHeldError",
     "Message",
     "ModelCapabilities",
     "ModelError",
@@ -278,8 +284,10 @@ _look_up, _names = lazy_names(
             "ContextOverflowError",
             "DependencyError",
             "EmbeddingError",
+            "IntegrityError",
             "LimitError",
             "LocalityError",
+            "LockHeldError",
             "ModelError",
             "ModelLoadError",
             "ModelNotFoundError",

@@ -609,6 +609,47 @@ class AllFailedError(ProviderError):
         self.errors = errors
 
 
+# --- files ------------------------------------------------------------------------------
+
+
+class IntegrityError(ProviderError):
+    """A file that this package wrote was changed, so its content cannot be trusted.
+
+    Nothing is written to the file after this error. Not retryable. The exit code is 15.
+
+    Attributes:
+        path: Path of the file, as the caller named it.
+        line: Number of the first line that is wrong, counted from 1, or None if no single line is.
+    """
+
+    exit_code = 15
+
+    def __init__(
+        self, message: str, *, path: str, line: Optional[int] = None, **facts: Unpack[ErrorFacts]
+    ) -> None:
+        super().__init__(message, **facts)
+        self.path = path
+        self.line = line
+
+
+class LockHeldError(ProviderError):
+    """Another process, or another thread of this one, holds the lock of a file.
+
+    Nothing was changed. Retryable: the lock is free as soon as its holder releases it or ends. The
+    exit code is 75.
+
+    Attributes:
+        path: Path of the locked file, as the caller named it.
+    """
+
+    exit_code = 75
+    retryable = True
+
+    def __init__(self, message: str, *, path: str, **facts: Unpack[ErrorFacts]) -> None:
+        super().__init__(message, **facts)
+        self.path = path
+
+
 if not TYPE_CHECKING:  # with `__getattr__`, type checkers would not report misspelt names
 
     def __getattr__(name: str) -> Any:

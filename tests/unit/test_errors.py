@@ -26,6 +26,8 @@ _OWN: Dict[str, Dict[str, Any]] = {
     "ContextOverflowError": {"prompt_tokens": 9, "context_length": 5},
     "WrongModelError": {"requested": "a", "served": "b"},
     "SchemaError": {"reasons": ("answer.n: is missing",)},
+    "IntegrityError": {"path": "out.jsonl", "line": 3},
+    "LockHeldError": {"path": "out.lock"},
     "EmbeddingError": {"failures": {1: "not finite"}, "embedded": {0: array("f", [1.0])}},
 }
 _COMMON: Dict[str, Any] = {
@@ -135,7 +137,7 @@ _TREE = {
         "ModelNotFoundError ModelLoadError CapabilityError ContextOverflowError WrongModelError"
     ),
     "AnswerError": "SchemaError ToolCallError RepetitionError EmbeddingError",
-    "ProviderError": "AllFailedError CancelledError",
+    "ProviderError": "AllFailedError CancelledError IntegrityError LockHeldError",
 }
 
 
@@ -165,6 +167,8 @@ def test_an_error_hangs_on_its_branch(branch: str, leaf: str) -> None:
         ("ContextOverflowError", 9),
         ("AnswerError", 10),
         ("AllFailedError", 11),
+        ("IntegrityError", 15),
+        ("LockHeldError", 75),
         ("CancelledError", 130),
     ],
 )
@@ -176,6 +180,7 @@ def test_only_what_may_pass_by_waiting_is_retryable() -> None:
     assert {cls.__name__ for cls in _CLASSES if cls.retryable} == {
         "UnreachableError",
         "ServerBusyError",
+        "LockHeldError",
     }
 
 
