@@ -9,11 +9,9 @@ import re
 import secrets
 import stat
 import threading
-import time
 from typing import (
     TYPE_CHECKING,
     Any,
-    Callable,
     Dict,
     Iterator,
     Mapping,
@@ -23,6 +21,8 @@ from typing import (
     Union,
 )
 
+from localproviders._interrupts import is_callers
+from localproviders._lock import wait_for_lock
 from localproviders._redact import one_line
 from localproviders._signatures import exact_keywords
 from localproviders.errors import ConfigurationError, DependencyError
@@ -38,7 +38,6 @@ else:
 # Seconds to wait for the lock. A running process holds the lock for a few milliseconds, but a
 # process that was stopped may hold it for ever.
 _LOCK_WAIT_S = 1.0
-_LOCK_STEP_S = 0.01
 
 # Maximum length in characters of a file that is read. The file of some hundred models is about a
 # hundredth of this. Another program may have written a larger file.
@@ -313,37 +312,28 @@ def _folder_lock(folder: str) -> Iterator[bool]:
     Raises:
         TimeoutError: Another process held the lock for one second.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows: if two processes write at the same time, a count can be lost
+    if os.name == "nt":  # it has no locks of folders, so parallel writes can lose a count
         yield False
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        # Some network folders cannot be locked. In these, the file is written without a lock.
-        is_locked = False
-        with contextlib.suppress(_NotLockable):
-            _retry_lock(lambda: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB))
-            is_locked = True
-        yield is_locked
+        yield _is_locked(handle)
     finally:
         os.close(handle)  # this also releases the lock
 
 
-class _NotLockable(Exception):  # noqa: N818  # internal signal, always caught in this module
-    """The file system does not support locks."""
+def _is_locked(handle: int) -> bool:
+    """Lock an open folder. Return False for a network folder that cannot be locked.
 
-
-def _retry_lock(lock: Callable[[], object]) -> None:
-    """Call `lock` until it succeeds, for at most one second."""
-    until = time.monotonic() + _LOCK_WAIT_S
-    while True:
-        try:
-            lock()
-            return
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise TimeoutError from None
-        except OSError:
-            raise _NotLockable from None
-        time.sleep(_LOCK_STEP_S)
+    Raises:
+        TimeoutError: Another process held the lock for one second.
+    """
+    try:
+        is_free = wait_for_lock(handle, _LOCK_WAIT_S)
+    except OSError as error:
+        if is_callers(error):
+            raise
+        return False
+    if not is_free:
+        raise TimeoutError
+    return True
