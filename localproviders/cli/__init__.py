@@ -1,158 +1,135 @@
-"""The `localproviders` command: parses the arguments and prints the results."""
+"""The command ``localproviders``: chooses the verb, runs it, and returns the exit code."""
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-from typing import Callable, List, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, List, Optional
 
-from localproviders._redact import one_line
-from localproviders._version import __version__
+from localproviders.cli import verbs
+from localproviders.cli.output import Output, discard_unwritable_output, print_error
+from localproviders.cli.usage import INTERRUPTED, OUTPUT, SUCCESS, USAGE, OutputError, Stopped
 from localproviders.errors import ProviderError
 
-_INTERRUPTED = 130
+if TYPE_CHECKING:  # only a verb needs its arguments
+    from argparse import Namespace
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Run the command line, and return its exit status.
+    """Run the command, and return its exit code (docs/command.md lists them).
 
-    A `ProviderError` is printed as one line on standard error, and its `exit_code` is the
-    status. An `OSError`, such as a full disk, is also printed as one line; the status is 1. After
-    Ctrl-C the status is 130.
+    Standard output gets nothing but the answer. An error is one line on standard error, and its
+    last part is what to try next. A reader that has closed the pipe is no error.
+
+    Args:
+        argv: The words after the name of the command; None means those of the process.
     """
-    arguments = _parser().parse_args(argv)
-    _escape_unencodable()
+    words = sys.argv[1:] if argv is None else list(argv)
+    started = _Started()
     try:
-        status: int = arguments.run(arguments)
-        print(end="", flush=True)  # if the pipe is closed, this raises BrokenPipeError
+        return _run(words, started)
     except ProviderError as error:
-        _print_error(f"localproviders: {type(error).__name__}: {error}")
+        from localproviders.cli.next_steps import line_of
+
+        print_error(line_of(error, started.name, started.model))
         return error.exit_code
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return INTERRUPTED
+    except Stopped as stopped:
+        if stopped.message:
+            print_error(f"{started.name}: {stopped.message}")
+        return stopped.exit_code
     except BrokenPipeError:  # the reader of the pipe has closed it
-        _discard_unwritable_output()
-        return 0
+        return SUCCESS
+    except OutputError as error:
+        print_error(f"{started.name}: {error}")
+        return OUTPUT
     except OSError as error:
-        _discard_unwritable_output()
-        _print_error(f"localproviders: {one_line(str(error))}")
-        return 1
-    return status
+        print_error(_line_of_system(started.name, error))
+        return USAGE
+    finally:
+        discard_unwritable_output()
 
 
-def _discard_unwritable_output() -> None:
-    """Discard output that cannot be written. Otherwise, Python reports it again at exit."""
+class _Started:
+    """What the lines for standard error need of the verb that is running.
+
+    Attributes:
+        name: Name of the command with its verb.
+        model: The model of ``--model``; None if there is none.
+    """
+
+    def __init__(self) -> None:
+        self.name = "localproviders"
+        self.model: Optional[str] = None
+
+
+def _run(words: List[str], started: _Started) -> int:
+    if not words or words[0] in ("-h", "--help", "--version", "help"):
+        return _print_page(words)
+    name, rest = verbs.split(words)
+    started.name = f"localproviders {name}"
+    verb = verbs.load(name)
+    arguments = _parse(name, verb, rest)
+    if arguments is None:
+        return SUCCESS
+    started.model = getattr(arguments, "model", None)
+    from localproviders.cli.run import Run  # a page of help needs no run
+
+    with Run(name, arguments) as run:
+        return verb.run(arguments, run)
+
+
+def _parse(name: str, verb: verbs.Verb, words: List[str]) -> Optional[Namespace]:
+    """Parse the arguments of a verb. Print its page of help and return None if that was asked."""
+    from localproviders.cli.parser import ShowHelp
+
     try:
-        print(end="", flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        found: Namespace = _parser(name, verb).parse_args(words)
+    except ShowHelp as page:
+        _print(str(page))
+        return None
+    return found
 
 
-def _escape_unencodable() -> None:
-    """Print characters that the locale cannot encode as escapes, instead of failing."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
+def _parser(name: str, verb: verbs.Verb) -> Any:
+    from localproviders.cli.options import add_shared  # a list of verbs needs no options
+    from localproviders.cli.parser import Parser
 
-
-def _print_error(text: str) -> None:
-    if sys.stderr is not None:  # `print` with file=None would use the standard output
-        print(text, file=sys.stderr)
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are always one line, even if an argument contains line breaks."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(one_line(message))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="localproviders", description="Use language models on your own machine.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(metavar="command", required=True)
-
-    demo = commands.add_parser(
-        "demo", help="answer a question with a small model, without any server"
-    )
-    demo.add_argument(
-        "question",
-        nargs="?",
-        default="What is the capital of France?",
-        type=_question,
-        help='the question to ask, in quotes (default: "%(default)s")',
-    )
-    demo.add_argument(
-        "--install",
-        action="store_true",
-        help="install the engine first if it is missing (about 360 MB)",
-    )
-    demo.set_defaults(run=_demo)
-
-    discover = commands.add_parser(
-        "discover", help="list the servers on this machine and their models"
-    )
-    discover.add_argument(
-        "address", nargs="*", help="a further address to probe, such as http://127.0.0.1:8081"
-    )
-    discover.set_defaults(run=_discover)
-
-    engine = commands.add_parser("engine", help="manage the embedded engine")
-    verbs = engine.add_subparsers(metavar="verb", required=True)
-    install = verbs.add_parser(
-        "install", help="install the engine and its two small models (about 360 MB)"
-    )
-    install.add_argument(
-        "--if-supported",
-        action="store_true",
-        help="if the engine cannot run on this machine, exit with status 0",
-    )
-    install.set_defaults(run=_install)
+    parser = Parser(name, verb.description, verb.example)
+    verb.add_arguments(parser)
+    add_shared(parser)
     return parser
 
 
-def _question(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the question is empty")
-    return text
+def _print_page(words: List[str]) -> int:
+    """Print the version, the list of verbs, or a page of help."""
+    if not words:
+        print_error(verbs.page().rstrip("\n"))
+        return USAGE
+    if words[0] == "--version":
+        from localproviders._version import __version__
+
+        _print(f"{__version__}\n")
+    elif words[0] != "help" or len(words) == 1:
+        _print(verbs.page())
+    elif words[1:] == ["options"]:
+        from localproviders.cli.options import page
+
+        _print(page())
+    else:
+        name, _ = verbs.split(words[1:])
+        _print(_parser(name, verbs.load(name)).format_help())
+    return SUCCESS
 
 
-def _demo(arguments: argparse.Namespace) -> int:
-    from localproviders.cli.commands import run_demo as run  # imports the engine
-
-    return _run_with_pip(lambda: run(arguments.question, install_missing=arguments.install))
-
-
-def _discover(arguments: argparse.Namespace) -> int:
-    from localproviders.cli.commands import run_discover as run  # imports every provider
-
-    run(arguments.address)
-    return 0
+def _print(text: str) -> None:
+    output = Output()
+    output.open()
+    output.write(text)
 
 
-def _install(arguments: argparse.Namespace) -> int:
-    from localproviders.engine import install, why_unsupported  # imports the engine
+def _line_of_system(name: str, error: OSError) -> str:
+    from localproviders._redact import one_line
 
-    unsupported = why_unsupported()
-    if unsupported and arguments.if_supported:
-        print(f"skipped: {unsupported}")
-        return 0
-    return _run_with_pip(install)
-
-
-def _run_with_pip(work: Callable[[], object]) -> int:
-    """Run a function that may start pip, and return the exit status."""
-    import subprocess  # slow to import, and only the engine's commands need it
-
-    try:
-        work()
-    except subprocess.CalledProcessError as error:
-        _print_error(
-            f"localproviders: pip ended with status {error.returncode}. The lines above say why."
-            " pip needs internet, or wheels from a machine with internet (docs/engine.md). Only"
-            " wheels with the hashes in engine/requirements.txt are installed. If that file has no"
-            " wheel for this system and Python, the engine cannot be installed here"
-        )
-        return 1
-    return 0
+    where = f"{error.filename!r}: " if error.filename else ""
+    return one_line(f"{name}: {where}{error.strerror or error} (hint: localproviders doctor)")

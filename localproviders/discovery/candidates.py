@@ -59,13 +59,27 @@ def candidates(endpoints: Optional[Sequence[str]]) -> Tuple[Candidate, ...]:
         ConfigurationError: A given address or one in a variable is invalid, or `endpoints` is a
             string instead of a list.
     """
+    return _merge([*given_candidates(endpoints), *_from_variables(), *_from_usual_ports()])
+
+
+def given_candidates(endpoints: Optional[Sequence[str]]) -> Tuple[Candidate, ...]:
+    """Return the addresses that a caller named. A host alone means all usual ports of that host.
+
+    Raises:
+        ConfigurationError: An address is invalid, or `endpoints` is a string instead of a list.
+    """
     if isinstance(endpoints, (str, bytes)):
         raise ConfigurationError(
             "endpoints must be a list of addresses, but is a single string",
             hint='write discover(["http://127.0.0.1:8080"])',
         )
+    return _merge(_from_arguments(endpoints or ()))
+
+
+def _merge(all_of_them: Sequence[Candidate]) -> Tuple[Candidate, ...]:
+    """Return each address once, with the keys and options of all its candidates."""
     found: Dict[Endpoint, Candidate] = {}
-    for candidate in [*_from_arguments(endpoints or ()), *_from_variables(), *_from_usual_ports()]:
+    for candidate in all_of_them:
         first = found.setdefault(candidate.endpoint, candidate)
         keys_of = tuple(dict.fromkeys((*first.keys_of, *candidate.keys_of)))
         options = first.options or candidate.options

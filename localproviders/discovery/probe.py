@@ -156,6 +156,7 @@ class ProbeResult(NamedTuple):
         reason: The reason for the outcome, in words.
         server: The server, without a name yet; None if no server is listed.
         latency_s: Seconds until the first response.
+        error: The error that ended the probe; None if a server was recognised.
     """
 
     candidate: Candidate
@@ -163,6 +164,7 @@ class ProbeResult(NamedTuple):
     reason: str
     server: Optional[FoundServer] = None
     latency_s: Optional[float] = None
+    error: Optional[ProviderError] = None
 
 
 def probe_address(
@@ -191,8 +193,10 @@ def probe_address(
         # limit can expire during that time.
         is_late = isinstance(error, LimitError) and not probe.is_connected
         if is_late or isinstance(error, UnreachableError):
-            return result_without_server(candidate, "nothing", probe.words(error))
-        return probe.result("unavailable", probe.words(error))
+            found = result_without_server(candidate, "nothing", probe.words(error))
+        else:
+            found = probe.result("unavailable", probe.words(error))
+        return found._replace(error=error)
     finally:
         probe.close()
 

@@ -20,7 +20,7 @@ from localproviders._address import Endpoint, parse_endpoint
 from localproviders._did_you_mean import suggest_number
 from localproviders._interrupts import callers_exception
 from localproviders._signatures import exact_keywords
-from localproviders.discovery.candidates import Candidate, candidates
+from localproviders.discovery.candidates import Candidate, candidates, given_candidates
 from localproviders.discovery.probe import (
     ProbeResult,
     Recogniser,
@@ -36,7 +36,7 @@ from localproviders.discovery.results import (
     number_of_models,
     product_of,
 )
-from localproviders.errors import CancelledError, ConfigurationError
+from localproviders.errors import CancelledError, ConfigurationError, UnsupportedError
 from localproviders.kinds import ProviderKind
 from localproviders.types.limits import CancelToken, Limits
 from localproviders.types.requests import Locality
@@ -231,6 +231,42 @@ def discover(
     found = make_discovery(_probe_all(places, limits, locality, cancel))
     _store(key, found)
     return found
+
+
+def identify(
+    endpoint: str,
+    *,
+    timeout_s: float = 5.0,
+    locality: Optional[Locality] = None,
+    cancel: Optional[CancelToken] = None,
+) -> FoundServer:
+    """Find out which server answers at one address. No other address is probed.
+
+    Args:
+        endpoint: The address. A host without a port means all usual ports of that host, of which
+            the first one with a usable server counts.
+        timeout_s: Seconds for the whole search.
+        locality: Where requests may go, as in `discover`.
+        cancel: Token with which another thread can end the search.
+
+    Raises:
+        ConfigurationError: The address is invalid.
+        LocalityError: The address is outside the locality.
+        UnreachableError: No server answers there.
+        ProviderError: The server answers, but its kind is not known.
+        CancelledError: `cancel` was cancelled.
+        DependencyError: requests is not installed.
+    """
+    results = _probe_all(given_candidates([endpoint]), _limits(timeout_s), locality, cancel)
+    found = make_discovery(results).servers
+    if found and found[0].kind != kinds.UNKNOWN:
+        return found[0]
+    if results[0].error is not None:
+        raise results[0].error
+    raise UnsupportedError(
+        f"the kind of the server at {endpoint} is not known: {results[0].reason}",
+        hint="name its kind",
+    )
 
 
 def forget(endpoint: Optional[str] = None) -> None:

@@ -1,0 +1,93 @@
+"""The end of an error of the command: what to try next, as a shell command or an option.
+
+The hints of the package name arguments of Python functions. Here, each class of error has a hint
+for a shell, unless the error has a hint of the command itself.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Mapping, Optional
+
+from localproviders import errors
+from localproviders.cli.usage import UsageError
+from localproviders.errors import ProviderError
+
+#: What to try after an error of a class, or of its nearest listed base class.
+_STEPS: Mapping[type, str] = {
+    errors.ConfigurationError: "localproviders config check; localproviders help {verb}",
+    errors.UnsupportedError: "localproviders show {model}; localproviders help {verb}",
+    errors.AuthenticationError: "export the key of the server, such as {variables}",
+    errors.TransportError: "localproviders doctor",
+    errors.UnreachableError: "localproviders doctor; localproviders discover",
+    errors.CertificateError: "localproviders doctor; export LOCALPROVIDERS_CA_BUNDLE=FILE",
+    errors.ServerError: "localproviders doctor",
+    errors.ServerBusyError: "localproviders ps; try again later",
+    errors.RequestRejectedError: "localproviders show {model}",
+    errors.AnswerTooLargeError: "a smaller --max-tokens",
+    errors.ModelError: "localproviders show {model}",
+    errors.ModelNotFoundError: "localproviders models; localproviders pull {model}",
+    errors.ModelLoadError: "localproviders ps; localproviders doctor",
+    errors.ContextOverflowError: "localproviders show {model}; a shorter input",
+    errors.WrongModelError: "localproviders models",
+    errors.AnswerError: "another --seed, or a larger --max-tokens",
+    errors.CancelledError: "run the command again",
+    errors.AllFailedError: "localproviders doctor",
+    ProviderError: "localproviders doctor",
+}
+
+#: The option that raises a limit.
+_LIMITS: Mapping[str, str] = {
+    "total_s": "a longer --timeout, such as --timeout 30m",
+    "connect_s": "localproviders doctor",
+    "load_s": "localproviders load {model}",
+    "first_token_s": "localproviders load {model}; a shorter input",
+    "idle_s": "localproviders ps; localproviders doctor",
+}
+
+#: Classes whose own hint is a shell command already.
+_OWN_HINTS = (UsageError, errors.DependencyError, errors.LockHeldError, errors.IntegrityError)
+
+
+# A hint that names a function or an argument of Python.
+_PYTHON = re.compile(r"\w\(|\w=|\bpass\b|[A-Z][a-z]+[A-Z]")
+
+
+def line_of(error: ProviderError, command: str, model: Optional[str]) -> str:
+    """Return the line for standard error about a failed run, with the next step.
+
+    Args:
+        error: The error. Its hint is replaced.
+        command: The command with its verb, such as ``localproviders chat``.
+        model: The model of ``--model``; None if there is none.
+    """
+    if not isinstance(error, _OWN_HINTS):
+        name = shlex.quote(error.model or model or "MODEL")
+        verb = command.partition(" ")[2]
+        step = _step(error).format(verb=verb, model=name, variables=_variables(error))
+        hint = error.hint if error.hint and not _PYTHON.search(error.hint) else None
+        error.hint = f"{hint}; {step}" if hint else step
+    # The class of a `UsageError` is no help: Python code never meets it.
+    kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
+    return f"{command}: {kind}{error}"
+
+
+def _step(error: ProviderError) -> str:
+    if isinstance(error, errors.LocalityError):
+        found = re.search(r"locality=['\"](private|any)", error.hint or "")
+        return f"--locality {found.group(1)}" if found else "localproviders config show"
+    if isinstance(error, errors.LimitError):
+        return _LIMITS.get(error.limit, "localproviders doctor")
+    if isinstance(error, errors.ConfigurationError) and error.message.startswith("no model"):
+        return "localproviders models; then -m MODEL, or export LOCALPROVIDERS_MODEL=MODEL"
+    return next(_STEPS[cls] for cls in type(error).__mro__ if cls in _STEPS)
+
+
+def _variables(error: ProviderError) -> str:
+    if not isinstance(error, errors.AuthenticationError):
+        return ""
+    from localproviders import kinds  # only an error about a key needs the kinds
+
+    names = [name for kind in kinds.registered() for name in kind.key_variables]
+    return ", ".join(dict.fromkeys(names))

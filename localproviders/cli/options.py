@@ -1,0 +1,185 @@
+"""The options that several verbs share, in groups."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS
+from typing import Any, Dict, Mapping, NamedTuple, Tuple
+
+from localproviders.cli.parser import Parser
+from localproviders.cli.values import duration, duration_or_zero, encoding, number, whole
+
+
+class Option(NamedTuple):
+    """An option: its names, its description, and the arguments of ``add_argument``."""
+
+    names: Tuple[str, ...]
+    help: str
+    arguments: Mapping[str, Any]
+
+
+def _option(*names: str, help: str, **arguments: Any) -> Option:  # as in argparse
+    return Option(names, help, arguments)
+
+
+_LOCALITIES = ("loopback", "private", "any")
+
+#: Which model answers, and on which server.
+MODEL = (
+    _option("-m", "--model", metavar="MODEL", help="model, alias or SERVER/MODEL"),
+    _option(
+        "--host",
+        metavar="[KIND=]ADDRESS",
+        action="append",
+        default=[],
+        help="server; several share the work",
+    ),
+    _option("--profile", metavar="NAME", help="profile of the configuration"),
+    _option(
+        "--locality",
+        choices=_LOCALITIES,
+        metavar="PLACE",
+        help="where prompts may go: loopback, private or any",
+    ),
+)
+
+#: What is sent with each prompt.
+REQUEST = (
+    _option("--system", metavar="TEXT", help="system message"),
+    _option("--image", metavar="FILE", action="append", default=[], help="image; repeatable"),
+    _option("--max-tokens", metavar="N", type=whole(1), help="longest answer, in tokens"),
+    _option("--temperature", metavar="T", type=number(0, 10), help="0 is the least random"),
+    _option("--seed", metavar="N", type=whole(0), help="seed of the random choices"),
+    _option(
+        "--thinking",
+        metavar="HOW",
+        choices=("on", "off", "low", "medium", "high"),
+        help="on, off, low, medium or high",
+    ),
+    _option("--grammar", metavar="FILE", help="grammar that the answer must follow (GBNF)"),
+    _option("--expect-digest", metavar="HEX", help="refuse any other model file"),
+)
+
+#: Where the inputs come from.
+INPUT = (
+    _option(
+        "-f",
+        "--file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="read a file; - is standard input",
+    ),
+    _option(
+        "--input",
+        choices=("text", "lines", "jsonl", "csv", "tsv"),
+        metavar="FORMAT",
+        help="lines, jsonl, csv or tsv: many inputs",
+    ),
+    _option("--template", metavar="TEXT", help="text for each row, as in 'Sort {title}'"),
+)
+
+#: The options of every verb: the output and the run.
+SHARED: Dict[str, Option] = {
+    "--json": _option("--json", action="store_true", help="write JSON"),
+    "-o FILE": _option("-o", "--output", metavar="FILE", help="write to a new file"),
+    "--force": _option("--force", action="store_true", help="replace an existing file"),
+    "-q": _option("-q", "--quiet", action="store_true", help="only errors on standard error"),
+    "-v": _option("-v", "--verbose", action="store_true", help="log each call to standard error"),
+    "--color WHEN": _option(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        metavar="WHEN",
+        help="auto, always or never; NO_COLOR is read, too",
+    ),
+    "--progress HOW": _option(
+        "--progress",
+        choices=("auto", "bar", "lines", "none"),
+        default="auto",
+        metavar="HOW",
+        help="auto, bar, lines or none",
+    ),
+    "--encoding NAME": _option(
+        "--encoding",
+        default="utf-8",
+        type=encoding,
+        metavar="NAME",
+        help="encoding of input and output (default: utf-8)",
+    ),
+    "--no-input": _option(
+        "--no-input", action="store_true", help="never read standard input, never ask"
+    ),
+    "--timeout TIME": _option(
+        "--timeout", metavar="TIME", type=duration, help="limit for each call: 90, 90s, 10m, 2h"
+    ),
+    "--deadline TIME": _option(
+        "--deadline", metavar="TIME", type=duration, help="limit for the whole run"
+    ),
+    "--lock FILE": _option(
+        "--lock", metavar="FILE", help="run only if no other run holds this lock (exit code 75)"
+    ),
+    "--lock-wait TIME": _option(
+        "--lock-wait",
+        metavar="TIME",
+        type=duration_or_zero,
+        default=0.0,
+        help="wait for the lock (default: 0)",
+    ),
+    "--jitter TIME": _option(
+        "--jitter",
+        metavar="TIME",
+        type=duration_or_zero,
+        default=0.0,
+        help="first wait a random time up to this",
+    ),
+    "--metrics-file FILE": _option(
+        "--metrics-file", metavar="FILE", help="metrics of the calls, for node_exporter (.prom)"
+    ),
+}
+
+
+def add_model(parser: Parser) -> None:
+    """Add the options that choose the model and its server."""
+    _add(parser, "model and server", MODEL)
+
+
+def add_place(parser: Parser) -> None:
+    """Add the options that choose the configuration, without a model."""
+    _add(parser, "servers", MODEL[2:])
+
+
+def add_request(parser: Parser, *left_out: str) -> None:
+    """Add the options of a request, except some.
+
+    Args:
+        parser: The parser.
+        *left_out: Names of the options that the verb does not have, such as ``--image``.
+    """
+    shown = [option for option in REQUEST if option.names[-1] not in left_out]
+    _add(parser, "request", tuple(shown))
+
+
+def add_input(parser: Parser) -> None:
+    """Add the options that choose the inputs."""
+    _add(parser, "input", INPUT)
+
+
+def add_shared(parser: Parser) -> None:
+    """Add the options that every verb has. The page of help lists only their names."""
+    parser.shared = list(SHARED)
+    for option in SHARED.values():
+        parser.add_argument(*option.names, help=SUPPRESS, **option.arguments)
+
+
+def page() -> str:
+    """Return the page of help about the options that every verb has."""
+    parser = Parser("options")
+    _add(parser, "every verb has these options", tuple(SHARED.values()))
+    _, _, lines = parser.format_help().partition("\n\n")
+    return lines
+
+
+def _add(parser: Parser, title: str, options: Tuple[Option, ...]) -> None:
+    group = parser.add_argument_group(title)
+    for option in options:
+        group.add_argument(*option.names, help=option.help, **option.arguments)

@@ -1,0 +1,123 @@
+"""The parser of the arguments of one verb, and its page of help."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, List, NoReturn, Optional, Sequence
+
+from localproviders._did_you_mean import did_you_mean
+from localproviders._redact import one_line
+from localproviders.cli.usage import UsageError
+
+# Columns of a page of help. A terminal has at least these.
+_WIDTH = 80
+_INDENT = 28
+
+
+class _Formatter(argparse.HelpFormatter):
+    """A formatter that does not depend on the size of the terminal."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=_INDENT, width=_WIDTH)
+
+
+class ShowHelp(Exception):  # noqa: N818  # no error: the user asked for help
+    """The arguments ask for the page of help, which is the message."""
+
+
+class _Help(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        raise ShowHelp(parser.format_help())
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are a `UsageError` of one line, and which accepts no abbreviations.
+
+    Args:
+        verb: Name of the verb.
+        description: The first paragraph of the page of help.
+        example: The shell commands at the end of the page.
+    """
+
+    def __init__(self, verb: str, description: str = "", example: str = "") -> None:
+        super().__init__(
+            prog=f"localproviders {verb}",
+            description=description,
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self.verb = verb
+        self.example = example
+        #: The names of the options that every verb has, which the page of help lists in short.
+        self.shared: List[str] = []
+        self._positionals.title, self._optionals.title = "arguments", "options"
+        self.add_argument("-h", "--help", action=_Help, nargs=0, help=argparse.SUPPRESS)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the `UsageError` for a message of argparse."""
+        raise UsageError(one_line(message), hint=f"localproviders help {self.verb}")
+
+    def parse_args(  # type: ignore[override]  # the overloads are for other namespaces
+        self, args: Optional[Sequence[str]] = None, namespace: Any = None
+    ) -> argparse.Namespace:
+        """Parse the arguments; name the most similar option for an unknown one.
+
+        Raises:
+            UsageError: An argument is unknown, missing or invalid.
+        """
+        found: argparse.Namespace
+        found, more = self.parse_known_args(args, namespace)
+        if not more:
+            return found
+        unknown = next((word for word in more if word.startswith("-") and word != "-"), None)
+        if unknown is None:
+            words = f"unexpected argument {more[0]!r}: write all words of a text together"
+            return self.error(words)
+        name = unknown.partition("=")[0]
+        return self.error(f"unknown option {name}{did_you_mean(name, self.option_names())}")
+
+    def option_names(self) -> List[str]:
+        """Return the names of all options of the verb, such as ``--model``."""
+        return [name for action in self._actions for name in action.option_strings]
+
+    def format_help(self) -> str:
+        """Return the page of help: at most 40 lines of 80 columns."""
+        formatter = self._get_formatter()
+        formatter.add_text(self.description)
+        for group in self._action_groups:
+            shown = [a for a in group._group_actions if a.help is not argparse.SUPPRESS]
+            if shown:
+                formatter.start_section(group.title)
+                formatter.add_arguments(shown)
+                formatter.end_section()
+        parts = [self._synopsis(), formatter.format_help().strip("\n"), self._shared_options()]
+        text = "\n\n".join(filter(None, parts))
+        example = "\n".join(f"  {line}" for line in self.example.splitlines())
+        return f"{text}\n\nexample:\n{example}\n" if example else f"{text}\n"
+
+    def _synopsis(self) -> str:
+        words = [self._positional(action) for action in self._actions if not action.option_strings]
+        options = ["[options]"] if self.option_names() else []
+        return " ".join(["usage:", self.prog, *words, *options])
+
+    @staticmethod
+    def _positional(action: argparse.Action) -> str:
+        name = str(action.metavar or action.dest)
+        return {None: name, "?": f"[{name}]", "*": f"[{name}...]", "+": f"{name}..."}.get(
+            action.nargs if not isinstance(action.nargs, int) else None, name
+        )
+
+    def _shared_options(self) -> str:
+        if not self.shared:
+            return ""
+        import textwrap  # only a page of help needs it
+
+        return textwrap.fill(
+            " ".join(self.shared),
+            _WIDTH,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        ).join(["every verb has (localproviders help options):\n", ""])

@@ -1,0 +1,51 @@
+"""The fields of a request that the options of the command set."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, Dict, Mapping
+
+from localproviders.cli.inputs import read_text
+from localproviders.cli.usage import UsageError
+from localproviders.types.messages import Image, Message
+
+_THINKING: Mapping[str, Any] = {"on": True, "off": False}
+#: Options with the names of the request fields that they set.
+_SAME = ("system", "max_tokens", "temperature", "seed", "expect_digest")
+
+
+def request_fields(arguments: Namespace) -> Dict[str, Any]:
+    """Return the request fields of the options in `options.REQUEST`, without the images.
+
+    Raises:
+        UsageError: The file of ``--grammar`` cannot be read.
+    """
+    given = {name: getattr(arguments, name, None) for name in _SAME}
+    fields = {name: value for name, value in given.items() if value is not None}
+    if getattr(arguments, "thinking", None) is not None:
+        fields["thinking"] = _THINKING.get(arguments.thinking, arguments.thinking)
+    if arguments.grammar is not None:
+        fields["grammar"] = read_text(arguments.grammar, arguments.encoding)
+    return fields
+
+
+def user_message(arguments: Namespace, text: str) -> Message:
+    """Return the message of the user: the text, with the images of ``--image``.
+
+    Raises:
+        UsageError: An image cannot be read.
+    """
+    images = []
+    for path in arguments.image:
+        try:
+            images.append(Image.from_path(Path(path)))
+        except (OSError, ValueError) as error:
+            words = getattr(error, "strerror", None) or error
+            raise UsageError(f"{path!r} cannot be read as an image: {words}") from None
+    return Message.user(text, images=images)
+
+
+def with_instruction(instruction: str, text: str) -> str:
+    """Return the prompt: the text of the command line, a blank line, then the input."""
+    return "\n\n".join(filter(None, (instruction, text)))

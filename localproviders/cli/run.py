@@ -1,0 +1,116 @@
+"""One run of a verb: its limits, its lock, its output, and the servers that it uses."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any, List, Optional
+
+from localproviders._redact import one_line
+from localproviders.cli.output import Output, print_error
+from localproviders.cli.signals import Signals
+
+if TYPE_CHECKING:  # a page of help needs no provider
+    from localproviders.provider import ModelProvider
+
+
+class Run:
+    """One run of a verb, in a ``with`` block around the work.
+
+    Before the work, it waits for ``--jitter`` and ``--lock``, and opens the output. The deadline
+    begins after the jitter. After the work, the file of ``-o`` gets its name. If the work raised
+    an exception, the incomplete file is removed instead.
+
+    Attributes:
+        verb: Name of the verb.
+        arguments: The parsed arguments.
+        output: The output.
+
+    Args:
+        verb: Name of the verb.
+        arguments: The parsed arguments.
+    """
+
+    def __init__(self, verb: str, arguments: Namespace) -> None:
+        self.verb = verb
+        self.arguments = arguments
+        self.output = Output(arguments.output, replace=arguments.force, encoding=arguments.encoding)
+        self._stack = contextlib.ExitStack()
+        self._signals = Signals(arguments.deadline)
+
+    def __enter__(self) -> Run:
+        if self.arguments.jitter:
+            time.sleep(random.uniform(0, self.arguments.jitter))  # noqa: S311  # no secret
+        self._stack.enter_context(self._signals)
+        try:
+            self._take_lock()
+            self.output.open()
+        except BaseException:
+            self.__exit__(Exception)
+            raise
+        return self
+
+    def __exit__(self, kind: Optional[type], *_: object) -> None:
+        self._signals.end()
+        with self._stack:
+            try:
+                if kind is None:
+                    self.output.commit()
+            finally:
+                self.output.discard()
+
+    def _take_lock(self) -> None:
+        if self.arguments.lock:
+            from localproviders._lock import Lock  # only for --lock
+
+            self._stack.enter_context(Lock(self.arguments.lock, self.arguments.lock_wait))
+
+    def provider(self, **options: Any) -> ModelProvider:
+        """Make the provider of ``--model`` and ``--host``; close it at the end of the run.
+
+        Nothing is sent.
+
+        Args:
+            **options: The options of `make_provider`, such as ``model`` for another model than
+                that of ``--model``.
+
+        Raises:
+            ProviderError: The arguments or the configuration do not name a server.
+        """
+        from localproviders.cli.servers import make_provider  # imports every provider
+
+        made = make_provider(self.arguments, tuple(self._listeners()), **options)
+        self._stack.callback(made.close)
+        return made
+
+    def warn(self, text: str) -> None:
+        """Write a line to standard error, unless ``--quiet`` was given."""
+        if not self.arguments.quiet:
+            print_error(f"localproviders {self.verb}: {one_line(text)}")
+
+    def warn_all(self, texts: Any) -> None:
+        """Write the warnings of an answer to standard error, one in each line."""
+        for text in texts:
+            self.warn(f"warning: {text}")
+
+    def _listeners(self) -> List[Any]:
+        found: List[Any] = []
+        if self.arguments.metrics_file:
+            from localproviders.exporters import TextfileExporter  # only for --metrics-file
+
+            found.append(TextfileExporter(self.arguments.metrics_file))
+        if self.arguments.verbose:
+            found.append(_log_to_standard_error())
+        return found
+
+
+def _log_to_standard_error() -> Any:
+    import logging  # only for --verbose
+
+    from localproviders.exporters import LogListener
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("localproviders").setLevel(logging.DEBUG)
+    return LogListener()

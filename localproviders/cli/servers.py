@@ -1,0 +1,119 @@
+"""The provider that ``--model`` and ``--host`` name."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from typing import Any, List, Optional, Tuple, cast
+
+from localproviders import kinds
+from localproviders._address import parse_endpoint
+from localproviders.cli.usage import UsageError
+from localproviders.config import Config, ServerConfig
+from localproviders.discovery import FoundServer
+from localproviders.discovery.search import identify
+from localproviders.errors import UnsupportedError
+from localproviders.local.create import create_provider
+from localproviders.local.provider import LocalProvider
+from localproviders.local.servers import make_configured
+from localproviders.provider import ModelProvider
+from localproviders.telemetry import Listener
+from localproviders.types.limits import resolve
+
+_HOST = re.compile(r"([a-z0-9-]+)=(.+)", re.DOTALL)
+
+
+def make_provider(
+    arguments: Namespace, listeners: Tuple[Listener, ...], model: Optional[str] = None
+) -> ModelProvider:
+    """Make the provider of the arguments.
+
+    Args:
+        arguments: The parsed arguments, with the options of `options.MODEL` and ``--timeout``.
+        listeners: The listeners of the provider.
+        model: The model, instead of that of ``--model``.
+
+    Raises:
+        UsageError: A host has an unknown kind, or no known server answers there.
+        ProviderError: The configuration or an address is invalid.
+    """
+    model = model or arguments.model
+    if not arguments.host:
+        return create_provider(
+            model,
+            timeout=arguments.timeout,
+            locality=arguments.locality,
+            profile=arguments.profile,
+            listeners=listeners,
+        )
+    config = Config.load(profile=arguments.profile, locality=arguments.locality)
+    config = config.replace(limits=resolve(arguments.timeout, config.limits))
+    servers = [_server_at(host, model or config.model, config) for host in arguments.host]
+    if len(servers) == 1:
+        return make_configured(servers[0], listeners)
+    named = [each.replace(name=_unique(each, at, servers)) for at, each in enumerate(servers)]
+    return LocalProvider(
+        [make_configured(each, listeners) for each in named],
+        model=servers[0].model,
+        strategy="balanced",
+        locality=cast("Any", config.locality),
+        listeners=listeners,
+    )
+
+
+def _unique(server: ServerConfig, at: int, servers: List[ServerConfig]) -> str:
+    same = sum(each.name == server.name for each in servers[:at])
+    return f"{server.name}-{same + 1}" if same else server.name
+
+
+def _server_at(host: str, model: Optional[str], config: Config) -> ServerConfig:
+    """Return the server at an address, with the key and the headers that are configured for it."""
+    kind, address = _split(host)
+    if kind is None:
+        found = _ask(address, config)
+        kind, address = found.kind, found.endpoint
+    model = _without_prefix(model, kind)
+    for server in config.servers:
+        if server.endpoint and server.kind == kind and _same(server.endpoint, address):
+            return server.replace(model=model or server.model, limits=config.limits)
+    return ServerConfig(
+        name=kind,
+        kind=kind,
+        endpoint=address,
+        model=model,
+        limits=config.limits,
+        retry=config.retry,
+        locality=config.locality,
+    )
+
+
+def _split(host: str) -> Tuple[Optional[str], str]:
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return None, host
+    kind, address = found.groups()
+    known = kinds.find(kind)
+    if known is None or known.is_file:
+        names = ", ".join(each.name for each in kinds.registered() if not each.is_file)
+        raise UsageError(
+            f"--host {host!r}: there is no kind {kind!r} of servers; the kinds are {names}"
+        )
+    return known.name, address
+
+
+def _ask(address: str, config: Config) -> FoundServer:
+    """Ask the server at an address which kind it is."""
+    try:
+        return identify(address, locality=cast("Any", config.locality))
+    except UnsupportedError as error:
+        error.hint = f"if it has OpenAI's API: --host openai-compatible={address}"
+        raise
+
+
+def _without_prefix(model: Optional[str], kind: str) -> Optional[str]:
+    prefix = f"{kind}/"
+    return model[len(prefix) :] if model and model.startswith(prefix) else model
+
+
+def _same(one: str, other: str) -> bool:
+    return parse_endpoint(one, default_port=80) == parse_endpoint(other, default_port=80)

@@ -1,0 +1,70 @@
+"""The end of a run from outside: SIGTERM, a closed terminal, and the deadline."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any, Dict, Optional
+
+from localproviders.cli.usage import CLOSED, LIMIT, TERMINATED, Stopped
+
+# Seconds after which the exception is raised again. It can be lost, because Python drops an
+# exception that is raised while an object is being removed from memory.
+_AGAIN_S = 0.2
+_HAS_TIMER = hasattr(signal, "setitimer")
+
+
+class Signals:
+    """Raises `Stopped` in the main thread when the run must end; use it in a ``with`` block.
+
+    The exception ends the call that is running, and the call closes its connection. SIGINT is left
+    to Python, which raises `KeyboardInterrupt`. A signal that was ignored before, such as SIGHUP
+    under ``nohup``, stays ignored. On systems without interval timers, such as Windows, the
+    deadline is not kept here, but only by the limits of the calls.
+
+    Args:
+        deadline_s: Seconds until the run must end; None for no deadline.
+    """
+
+    def __init__(self, deadline_s: Optional[float]) -> None:
+        self._deadline_s = deadline_s
+        self._before: Dict[int, Any] = {}
+        self._stopped: Optional[Stopped] = None
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # only the main thread may change handlers
+        for name, code in (("SIGTERM", TERMINATED), ("SIGHUP", CLOSED)):
+            self._handle(name, Stopped(code))
+        if self._deadline_s is not None:
+            text = f"the deadline of {self._deadline_s:g} s has passed (hint: a longer --deadline)"
+            self._handle("SIGALRM", Stopped(LIMIT, text))
+            if _HAS_TIMER:
+                signal.setitimer(signal.ITIMER_REAL, self._deadline_s, _AGAIN_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Restore the handlers of before. From now on, no `Stopped` is raised."""
+        if self._before and _HAS_TIMER:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler)
+
+    def _handle(self, name: str, stopped: Stopped) -> None:
+        number = getattr(signal, name, None)
+        is_ignored = number is None or signal.getsignal(number) == signal.SIG_IGN
+        if number is not None and (name == "SIGALRM" or not is_ignored):
+            before = signal.signal(number, lambda *_: self._stop(stopped))
+            self._before.setdefault(number, before)
+
+    def _stop(self, stopped: Stopped) -> None:
+        if self._stopped is None:
+            self._stopped = stopped
+            self._handle("SIGALRM", stopped)
+            if _HAS_TIMER:
+                signal.setitimer(signal.ITIMER_REAL, _AGAIN_S, _AGAIN_S)
+        raise self._stopped.with_traceback(None)

@@ -1,0 +1,44 @@
+"""The errors of the command itself, and its exit codes."""
+
+from __future__ import annotations
+
+from localproviders.errors import ConfigurationError
+
+#: The verb ended well.
+SUCCESS = 0
+#: An option or an input cannot be used.
+USAGE = 2
+#: A limit of the library, or ``--deadline``, has passed.
+LIMIT = 6
+#: Some rows of the input failed.
+SOME_FAILED = 12
+#: An answer is below ``--threshold``.
+BELOW_THRESHOLD = 14
+#: The output cannot be written.
+OUTPUT = 74
+#: The terminal was closed, the user pressed Ctrl-C, or the process received SIGTERM.
+CLOSED, INTERRUPTED, TERMINATED = 129, 130, 143
+
+
+class UsageError(ConfigurationError):
+    """An option or an input of the command cannot be used. Nothing was sent or written."""
+
+
+class OutputError(Exception):
+    """The output cannot be written, for example because the disk is full."""
+
+
+class Stopped(BaseException):
+    """The run was ended by a signal or by its deadline.
+
+    It is not an `Exception`, so that no code takes it for an error of a call.
+
+    Attributes:
+        exit_code: The exit code of the command.
+        message: The line for standard error; empty for none.
+    """
+
+    def __init__(self, exit_code: int, message: str = "") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.message = message
