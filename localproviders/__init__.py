@@ -102,6 +102,7 @@ from localproviders._version import __version__
 
 if TYPE_CHECKING:
     from localproviders import errors, exporters, kinds, types
+    from localproviders._create_provider import create_provider
     from localproviders._http.stream import Stream
     from localproviders.config import Config
     from localproviders.discovery import Discovery, FoundServer, discover
@@ -145,7 +146,6 @@ if TYPE_CHECKING:
         LocalProvider,
         create_default_provider,
         create_fallback_provider,
-        create_provider,
     )
     from localproviders.ollama import OllamaProvider
     from localproviders.openai_compatible import OpenAICompatibleProvider
@@ -264,6 +264,7 @@ __all__ = [
 _look_up, _names = lazy_names(
     __name__,
     {
+        "localproviders._create_provider": ("create_provider",),
         "localproviders._http.stream": ("Stream",),
         "localproviders.config": ("Config",),
         "localproviders.discovery": (
@@ -311,7 +312,6 @@ _look_up, _names = lazy_names(
             "LocalProvider",
             "create_default_provider",
             "create_fallback_provider",
-            "create_provider",
         ),
         "localproviders.ollama": ("OllamaProvider",),
         "localproviders.openai_compatible": ("OpenAICompatibleProvider",),

@@ -55,9 +55,11 @@ class NewFile:
         return self
 
     def __exit__(self, kind: Optional[type], *_: Any) -> None:
-        if kind is None:
-            self.commit()
-        self.discard()
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.discard()
 
     def commit(self) -> None:
         """Write the content to the disk, and give the file its name. Do nothing if it has it."""

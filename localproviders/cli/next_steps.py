@@ -18,7 +18,7 @@ from localproviders.errors import ProviderError
 _STEPS: Mapping[type, str] = {
     errors.ConfigurationError: "localproviders config check; localproviders help {verb}",
     errors.UnsupportedError: "localproviders show {model}; localproviders help {verb}",
-    errors.AuthenticationError: "export the key of the server, such as {variables}",
+    errors.AuthenticationError: "export {variables}",
     errors.TransportError: "localproviders doctor",
     errors.UnreachableError: "localproviders doctor; localproviders discover",
     errors.CertificateError: "localproviders doctor; export LOCALPROVIDERS_CA_BUNDLE=FILE",
@@ -32,7 +32,7 @@ _STEPS: Mapping[type, str] = {
     errors.ContextOverflowError: "localproviders show {model}; a shorter input",
     errors.WrongModelError: "localproviders models",
     errors.AnswerError: "another --seed, or a larger --max-tokens",
-    errors.CancelledError: "run the command again",
+    errors.CancelledError: "run localproviders {verb} again",
     errors.AllFailedError: "localproviders doctor",
     ProviderError: "localproviders doctor",
 }
@@ -90,4 +90,4 @@ def _variables(error: ProviderError) -> str:
     from localproviders import kinds  # only an error about a key needs the kinds
 
     names = [name for kind in kinds.registered() for name in kind.key_variables]
-    return ", ".join(dict.fromkeys(names))
+    return " or ".join(f"{name}=KEY" for name in dict.fromkeys(names))

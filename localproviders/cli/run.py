@@ -67,21 +67,32 @@ class Run:
 
             self._stack.enter_context(Lock(self.arguments.lock, self.arguments.lock_wait))
 
-    def provider(self, **options: Any) -> ModelProvider:
+    def provider(self, model: Optional[str] = None) -> ModelProvider:
         """Make the provider of ``--model`` and ``--host``; close it at the end of the run.
 
-        Nothing is sent.
+        Nothing is sent, except that a server of ``--host`` without a kind is asked for it.
 
         Args:
-            **options: The options of `make_provider`, such as ``model`` for another model than
-                that of ``--model``.
+            model: The model, instead of that of ``--model``.
 
         Raises:
             ProviderError: The arguments or the configuration do not name a server.
         """
-        from localproviders.cli.servers import make_provider  # imports every provider
+        given, listeners = self.arguments, tuple(self._listeners())
+        if given.host:
+            from localproviders.cli.hosts import make_host_provider  # imports every provider
 
-        made = make_provider(self.arguments, tuple(self._listeners()), **options)
+            made = make_host_provider(given, listeners, model or given.model)
+        else:
+            from localproviders._create_provider import create_provider  # reads the configuration
+
+            made = create_provider(
+                model or given.model,
+                timeout=given.timeout,
+                locality=given.locality,
+                profile=given.profile,
+                listeners=listeners,
+            )
         self._stack.callback(made.close)
         return made
 

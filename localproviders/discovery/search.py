@@ -265,7 +265,6 @@ def identify(
         raise results[0].error
     raise UnsupportedError(
         f"the kind of the server at {endpoint} is not known: {results[0].reason}",
-        hint="name its kind",
     )
 
 

@@ -6,7 +6,6 @@ from typing import Sequence
 
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.local.base import LocalOptions
-from localproviders.local.create import create_provider
 from localproviders.local.provider import LocalProvider
 from localproviders.provider import ModelProvider
 from localproviders.secret import Sealed
@@ -15,7 +14,6 @@ __all__ = [
     "LocalProvider",
     "create_default_provider",
     "create_fallback_provider",
-    "create_provider",
 ]
 
 

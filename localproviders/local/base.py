@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 from localproviders._did_you_mean import did_you_mean
 from localproviders._signatures import exact_keywords
 from localproviders.config import Config, Origin
+from localproviders.config.providers import origin_in_project
 from localproviders.errors import ConfigurationError
 from localproviders.local.balance import Balancer
 from localproviders.local.failover import LOOKUP_S, SEEN_S, FailoverCall
@@ -28,7 +29,6 @@ from localproviders.local.servers import (
     limit_locality,
     narrowed_keys,
     no_server_error,
-    origin_in_project,
     routes_of,
     routes_within,
 )

@@ -36,7 +36,8 @@ from localproviders import discovery, errors, kinds
 from localproviders._address import parse_endpoint
 from localproviders._http.deadline import Call
 from localproviders._redact import one_line
-from localproviders.config import Config, Origin, ServerConfig
+from localproviders.config import Config, Origin
+from localproviders.config.providers import make_configured
 from localproviders.discovery import Discovery, FoundServer, forget
 from localproviders.discovery.results import what_to_do
 from localproviders.errors import ConfigurationError, LocalityError, ProviderError, UnreachableError
@@ -310,12 +311,6 @@ def limit_locality(config: Config, locality: Optional[str]) -> Config:
     return config.replace(locality=locality, servers=servers)
 
 
-def origin_in_project(config: Config, key: str) -> Optional[Origin]:
-    """Return the origin of a value from a project's file; None for any other value."""
-    origin = config.origins.get(key)
-    return origin if origin is not None and origin.of_project else None
-
-
 def is_untrusted(config: Config, key: str) -> bool:
     """Return whether a value is from a project's file outside the trusted folders."""
     origin = config.origins.get(key)
@@ -482,27 +477,6 @@ def find_servers(
     servers = [same.get((server.name, server.endpoint), server) for server in servers]
     order = {name: place for place, name in enumerate(config.fallback)}
     return sorted(servers, key=lambda each: order.get(each.name, len(order))), found
-
-
-def make_configured(
-    server: ServerConfig, listeners: Tuple[Listener, ...], **options: Any
-) -> ModelProvider:
-    """Return the provider of a configured server. Nothing is sent.
-
-    Args:
-        server: The server.
-        listeners: Functions that are called with all events of the provider's calls.
-        **options: Hidden options of the constructor, instead of the configured ones. A model file
-            has none.
-
-    Raises:
-        ConfigurationError: A value is invalid, or the provider's class cannot be imported.
-    """
-    kind = kinds.get(server.kind)
-    if kind.from_config is not None:
-        made: ModelProvider = kind.resolve("from_config")(server, listeners)
-        return made
-    return kind.make(**{**server.options(), "listeners": listeners, **options})
 
 
 def _make_discovered(

@@ -64,7 +64,7 @@ _TESTING = _ROOT / "testing"
 #: `openai_compatible/wire/rerank.py` knows its JSON.
 #: `_http/unix_socket.py` connects to UNIX sockets, which have no names, addresses or races.
 #: `types/other_messages.py` and `schema/other_tools.py` read the objects of other clients, on first use.
-#: `local/create.py` makes one provider from one text, and uses all of `local/`.
+#: `_create_provider.py` makes one provider from one text, and uses all of `local/`.
 #: Discovery needs two: `openai_compatible/wire/products.py` is the table of the programs and their
 #: greetings, and `openai_compatible/recognition.py` reads it. Both are loaded only by a search.
 #: `_look.py` is the interface between these two and a search; `kinds.py` would be too long.

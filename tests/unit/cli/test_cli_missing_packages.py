@@ -71,7 +71,7 @@ class TestWithoutTheHttpPackages:
         status, out, err = _run_without([package], _COMMAND.format(arguments=arguments))
         assert status == DependencyError.exit_code
         assert out == ""
-        assert err.startswith("localproviders: DependencyError: ")
+        assert err.startswith(f"localproviders {arguments[0]}: DependencyError: ")
         assert "python -m pip install requests" in err
         assert err.count("\n") == 1
 

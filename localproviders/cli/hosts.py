@@ -1,4 +1,4 @@
-"""The provider that ``--model`` and ``--host`` name."""
+"""The provider of the servers that ``--host`` names."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from localproviders import kinds
 from localproviders._address import parse_endpoint
 from localproviders.cli.usage import UsageError
 from localproviders.config import Config, ServerConfig
+from localproviders.config.providers import make_configured
 from localproviders.discovery import FoundServer
 from localproviders.discovery.search import identify
 from localproviders.errors import UnsupportedError
-from localproviders.local.create import create_provider
 from localproviders.local.provider import LocalProvider
-from localproviders.local.servers import make_configured
 from localproviders.provider import ModelProvider
 from localproviders.telemetry import Listener
 from localproviders.types.limits import resolve
@@ -23,29 +22,21 @@ from localproviders.types.limits import resolve
 _HOST = re.compile(r"([a-z0-9-]+)=(.+)", re.DOTALL)
 
 
-def make_provider(
-    arguments: Namespace, listeners: Tuple[Listener, ...], model: Optional[str] = None
+def make_host_provider(
+    arguments: Namespace, listeners: Tuple[Listener, ...], model: Optional[str]
 ) -> ModelProvider:
-    """Make the provider of the arguments.
+    """Make the provider of the servers of ``--host``. Several servers share the requests.
 
     Args:
         arguments: The parsed arguments, with the options of `options.MODEL` and ``--timeout``.
         listeners: The listeners of the provider.
-        model: The model, instead of that of ``--model``.
+        model: The model; None means the configured one.
 
     Raises:
-        UsageError: A host has an unknown kind, or no known server answers there.
-        ProviderError: The configuration or an address is invalid.
+        UsageError: A host has an unknown kind.
+        ProviderError: The configuration or an address is invalid; or the kind of a server is not
+            known, because no known server answers there.
     """
-    model = model or arguments.model
-    if not arguments.host:
-        return create_provider(
-            model,
-            timeout=arguments.timeout,
-            locality=arguments.locality,
-            profile=arguments.profile,
-            listeners=listeners,
-        )
     config = Config.load(profile=arguments.profile, locality=arguments.locality)
     config = config.replace(limits=resolve(arguments.timeout, config.limits))
     servers = [_server_at(host, model or config.model, config) for host in arguments.host]
@@ -106,8 +97,10 @@ def _ask(address: str, config: Config) -> FoundServer:
     try:
         return identify(address, locality=cast("Any", config.locality))
     except UnsupportedError as error:
-        error.hint = f"if it has OpenAI's API: --host openai-compatible={address}"
-        raise
+        raise UsageError(
+            f"--host {address}: {error.message}",
+            hint=f"if it has OpenAI's API: --host openai-compatible={address}",
+        ) from None
 
 
 def _without_prefix(model: Optional[str], kind: str) -> Optional[str]:

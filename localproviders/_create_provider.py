@@ -7,19 +7,19 @@ stays the same.
 from __future__ import annotations
 
 from types import CellType
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional
 
 from localproviders import kinds
 from localproviders._address import Endpoint, parse_endpoint
 from localproviders._did_you_mean import most_similar
+from localproviders._lazy import LazyModule
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.config import Config, ServerConfig
 from localproviders.config.keys import kind_words, variable
+from localproviders.config.providers import make_configured, origin_in_project
 from localproviders.config.values import with_model_file
 from localproviders.errors import ConfigurationError, LocalityError
 from localproviders.kinds import ProviderKind
-from localproviders.local.provider import LocalProvider
-from localproviders.local.servers import make_configured, origin_in_project
 from localproviders.provider import ModelProvider
 from localproviders.secret import Sealed, SecretString, as_key
 from localproviders.settings import (
@@ -33,6 +33,12 @@ from localproviders.settings import (
 from localproviders.types.inputs import model_name
 from localproviders.types.limits import Limits, RetryPolicy, Timeout, resolve
 from localproviders.types.requests import Locality
+
+if TYPE_CHECKING:
+    from localproviders import local
+else:
+    # A provider of one server needs no search for servers.
+    local = LazyModule("localproviders.local")
 
 #: The options of a provider that has no address of its own, as for several servers or a file.
 _WITHOUT_ADDRESS = ("listeners", "retry")
@@ -307,7 +313,7 @@ def _make_local(
     name: Optional[str],
     timeout: Timeout,
     options: Options,
-) -> LocalProvider:
+) -> ModelProvider:
     """Return a `LocalProvider`. If the caller named no model, the configured one is used.
 
     A model from a project's file may be used on fewer servers than a model that the caller named.
@@ -317,7 +323,7 @@ def _make_local(
         servers = tuple(each.replace(retry=retry) for each in config.servers)
         config = config.replace(retry=retry, servers=servers)
     listeners = tuple(options.connection.get("listeners", ()))
-    return LocalProvider(
+    return local.LocalProvider(
         model=model,
         config=config,
         name="local" if name is None else name,

@@ -1,0 +1,75 @@
+"""The end of an error: the next step, in a shell."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, List
+
+import pytest
+
+from localproviders import errors
+from localproviders.cli.next_steps import line_of
+from localproviders.cli.usage import UsageError
+from localproviders.errors import ProviderError
+from localproviders.types.limits import Limits
+
+
+def _classes() -> List[Any]:
+    found: List[Any] = [ProviderError]
+    for cls in found:
+        found += cls.__subclasses__()
+    return sorted({cls for cls in found if cls.__module__ == errors.__name__}, key=str)
+
+
+def _made(cls: Any, hint: str) -> Any:
+    error = cls.__new__(cls)
+    ProviderError.__init__(error, "it failed", hint=hint)
+    error.limit = "total_s"
+    return error
+
+
+_OWN = (errors.DependencyError, errors.LockHeldError, errors.IntegrityError)
+
+
+@pytest.mark.parametrize("cls", [cls for cls in _classes() if cls not in _OWN])
+def test_each_error_ends_with_something_for_a_shell(cls: Any) -> None:
+    line = line_of(_made(cls, "pass timeout=5, or Limits(idle_s=1)"), "localproviders chat", "a b")
+    assert line.startswith(f"localproviders chat: {cls.__name__}: it failed (hint: ")
+    assert "Limits" not in line and "timeout=" not in line
+    assert re.search(r"localproviders \w+|--\w+|export [A-Z]", line.partition("hint")[2])
+    assert "{" not in line
+    assert "a b" not in line.replace("'a b'", "")  # a name is quoted for the shell
+
+
+def test_a_hint_that_is_not_about_python_is_kept() -> None:
+    line = line_of(
+        errors.ModelNotFoundError("gone", hint="ollama pull x"), "localproviders show", "x"
+    )
+    assert line.endswith("(hint: ollama pull x; localproviders models; localproviders pull x)")
+
+
+def test_an_error_of_the_command_keeps_its_hint_and_has_no_class() -> None:
+    line = line_of(UsageError("no", hint="add --force"), "localproviders chat", None)
+    assert line == "localproviders chat: no (hint: add --force)"
+
+
+@pytest.mark.parametrize("limit", list(Limits().to_dict()) or ["total_s"])
+def test_each_limit(limit: str) -> None:
+    error = errors.LimitError("late", limit=limit, limit_s=1, elapsed_s=2)
+    assert "hint: " in line_of(error, "localproviders chat", "m")
+
+
+@pytest.mark.parametrize("place", ["private", "any"])
+def test_a_locality_names_the_option(place: str) -> None:
+    error = errors.LocalityError("no", hint=f'pass locality="{place}"')
+    assert line_of(error, "localproviders chat", None).endswith(f"(hint: --locality {place})")
+
+
+def test_no_model() -> None:
+    error = errors.ConfigurationError("no model was named")
+    assert "export LOCALPROVIDERS_MODEL=MODEL" in line_of(error, "localproviders chat", None)
+
+
+def test_a_key_names_the_variables() -> None:
+    line = line_of(errors.AuthenticationError("no key"), "localproviders chat", None)
+    assert "export OLLAMA_API_KEY=KEY or " in line and " LM_API_TOKEN=KEY" in line
