@@ -28,7 +28,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         return _run(words, started)
     except ProviderError as error:
-        from localproviders.cli.next_steps import line_of
+        from localproviders.cli.next_steps import line_of  # only an error needs it
 
         print_error(line_of(error, started.name, started.model))
         return error.exit_code
@@ -81,7 +81,7 @@ def _run(words: List[str], started: _Started) -> int:
 
 def _parse(name: str, verb: verbs.Verb, words: List[str]) -> Optional[Namespace]:
     """Parse the arguments of a verb. Print its page of help and return None if that was asked."""
-    from localproviders.cli.parser import ShowHelp
+    from localproviders.cli.parser import ShowHelp  # the version needs no parser
 
     try:
         found: Namespace = _parser(name, verb).parse_args(words)
@@ -93,7 +93,7 @@ def _parse(name: str, verb: verbs.Verb, words: List[str]) -> Optional[Namespace]
 
 def _parser(name: str, verb: verbs.Verb) -> Any:
     from localproviders.cli.options import add_shared  # a list of verbs needs no options
-    from localproviders.cli.parser import Parser
+    from localproviders.cli.parser import Parser  # as above
 
     parser = Parser(name, verb.description, verb.example)
     verb.add_arguments(parser)
@@ -107,13 +107,13 @@ def _print_page(words: List[str]) -> int:
         print_error(verbs.page().rstrip("\n"))
         return USAGE
     if words[0] == "--version":
-        from localproviders._version import __version__
+        from localproviders._version import __version__  # only this needs it
 
         _print(f"{__version__}\n")
     elif words[0] != "help" or len(words) == 1:
         _print(verbs.page())
     elif words[1:] == ["options"]:
-        from localproviders.cli.options import page
+        from localproviders.cli.options import page  # a list of verbs needs no options
 
         _print(page())
     else:
@@ -129,7 +129,7 @@ def _print(text: str) -> None:
 
 
 def _line_of_system(name: str, error: OSError) -> str:
-    from localproviders._redact import one_line
+    from localproviders._redact import one_line  # only an error needs it
 
     where = f"{error.filename!r}: " if error.filename else ""
     return one_line(f"{name}: {where}{error.strerror or error} (hint: localproviders doctor)")

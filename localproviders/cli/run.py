@@ -6,14 +6,12 @@ import contextlib
 import random
 import time
 from argparse import Namespace
-from typing import TYPE_CHECKING, Any, List, Optional
+from typing import Any, List, Optional
 
 from localproviders._redact import one_line
 from localproviders.cli.output import Output, print_error
 from localproviders.cli.signals import Signals
-
-if TYPE_CHECKING:  # a page of help needs no provider
-    from localproviders.provider import ModelProvider
+from localproviders.provider import ModelProvider
 
 
 class Run:
@@ -120,7 +118,7 @@ class Run:
 def _log_to_standard_error() -> Any:
     import logging  # only for --verbose
 
-    from localproviders.exporters import LogListener
+    from localproviders.exporters import LogListener  # as above
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("localproviders").setLevel(logging.DEBUG)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from localproviders._did_you_mean import did_you_mean
 from localproviders.cli.usage import UsageError
-
-if TYPE_CHECKING:  # a page of help needs no parser of arguments
-    from localproviders.cli.parser import Parser
 
 
 class Verb(NamedTuple):
@@ -18,14 +15,15 @@ class Verb(NamedTuple):
     Attributes:
         description: What the verb does: one or two sentences for its page of help.
         example: Shell commands for the page of help, one in each line.
-        add_arguments: Function that adds the arguments to a parser.
+        add_arguments: Function that adds the arguments to a `Parser`, whose module the table does
+            not import.
         run: Function that runs the verb with the parsed arguments and the `Run`, and returns the
             exit code.
     """
 
     description: str
     example: str
-    add_arguments: Callable[[Parser], None]
+    add_arguments: Callable[[Any], None]
     run: Callable[[Any, Any], int]
 
 

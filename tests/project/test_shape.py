@@ -77,8 +77,12 @@ _TESTING = _ROOT / "testing"
 #: llama.cpp's server needs twelve: its kind and provider, three parts that a chat does not load
 #: (lists, prompts, the router), and the JSON of each; it shares only the dialect with other servers.
 #: `_lock.py` has the locks that a killed process does not leave behind.
-MOST_MODULES = 195
+#: `_template.py` and `_new_file.py` are for the command and for whatever else reads rows or writes
+#: files; `config/providers.py` makes a provider of a configured server without `local/`.
+#: The command is not counted: each verb has its module, which no other verb loads.
+MOST_MODULES = 198
 MOST_LINES_OF_CODE = 400
+MOST_LINES_OF_A_VERB = 300
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,
     OpenAICompatibleProvider: 3,
@@ -231,5 +235,7 @@ def test_the_package_has_few_modules_and_none_is_long() -> None:
     lengths = {name: lines_of_code(name.replace(".__init__", "")) for name in names}
     longest = max(lengths, key=lambda name: lengths[name])
     print(f"{len(paths)} modules without testing/; the longest is {longest}: {lengths[longest]}")
-    assert len(paths) <= MOST_MODULES
+    verbs = {name: lines for name, lines in lengths.items() if ".cli" in name}
+    assert len(paths) - len(verbs) <= MOST_MODULES
+    assert max(verbs.values()) <= MOST_LINES_OF_A_VERB
     assert lengths[longest] <= MOST_LINES_OF_CODE

@@ -257,7 +257,9 @@ def _is_wire(path: Path) -> bool:
     # Two modules read fields that all dialects have in common, such as those of error responses.
     # Two have the names of other clients, for the errors of scripts that use them. Three read the
     # messages and tools of other clients. One reads calls that models write in their text. The last two read decisions, which several kinds of servers write in the same way.
+    # `cli/verbs.py` has the names of the verbs.
     shared = parts in (
+        ("cli", "verbs.py"),
         ("_dialect", "common.py"),
         ("_dialect", "error_answers.py"),
         ("_dialect", "text_calls.py"),
