@@ -77,7 +77,9 @@ _TESTING = _ROOT / "testing"
 #: llama.cpp's server needs twelve: its kind and provider, three parts that a chat does not load
 #: (lists, prompts, the router), and the JSON of each; it shares only the dialect with other servers.
 #: `_lock.py` has the locks that a killed process does not leave behind.
-MOST_MODULES = 195
+#: `conversation/` has five: the turns and their lines, the file, the choice of what fits into the
+#: window, the stream, and `Conversation`; with the module that offers them.
+MOST_MODULES = 201
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,
