@@ -37,7 +37,7 @@ class Content(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What this process knows about its file.
+    """The state of the file, as this process left it.
 
     Attributes:
         good: Length in bytes of the lines that stay.
@@ -302,7 +302,7 @@ def _publish(temporary: Lock, name: str, *, replace: bool) -> None:
 
 
 def _link(temporary: str, name: str) -> None:
-    """Give a file its name, but never replace another file."""
+    """Move a file to its name, but never replace another file."""
     try:
         os.link(temporary, name)
     except FileExistsError:

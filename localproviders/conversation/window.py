@@ -1,4 +1,4 @@
-"""Which messages of a conversation fit into the context window of the model."""
+"""The choice of the messages that fit into the context window of the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left out of a request, so that it fits into the context window."""
+"""The messages that a request leaves out, so that it fits into the context window."""
 
 from __future__ import annotations
 
