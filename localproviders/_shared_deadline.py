@@ -137,6 +137,29 @@ class SharedDeadline:
         # the read would take the verb by mistake.
         return self._bounded(lambda: next(stream, None), None)
 
+    def collect(self, stream: Stream) -> CompletionResponse:
+        """Read the rest of a stream from `open`, and return its response.
+
+        Raises:
+            LimitError: A limit expired. The total limit covers the whole call.
+            ProviderError: The stream raised this error.
+        """
+        return self._bounded(stream.result, None)
+
+    def run(self, work: Callable[[Limits, Optional[CancelToken]], T]) -> T:
+        """Run another verb of the provider within the remaining time.
+
+        Args:
+            work: The function that calls the verb, with these limits and this token.
+
+        Raises:
+            LimitError: A limit expired. The total limit covers the whole call.
+            ProviderError: The verb raised this error.
+        """
+        self.check()
+        limits = self._call.limits_left()
+        return self._bounded(lambda: work(limits, self._cancel), None)
+
     def _bounded(self, work: Callable[[], T], verb: Optional[str]) -> T:
         """Run a part of a request.
 

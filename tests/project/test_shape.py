@@ -80,7 +80,9 @@ _TESTING = _ROOT / "testing"
 #: `_template.py` and `_new_file.py` are for the command and for whatever else reads rows or writes
 #: files; `config/providers.py` makes a provider of a configured server without `local/`.
 #: The command is not counted: each verb has its module, which no other verb loads.
-MOST_MODULES = 198
+#: `conversation/` has five: the turns and their lines, the file, the choice of what fits into the
+#: window, the stream, and `Conversation`; with the module that offers them.
+MOST_MODULES = 204
 MOST_LINES_OF_CODE = 400
 MOST_LINES_OF_A_VERB = 300
 MOST_CLASSES: Dict[Type[Any], int] = {
