@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any, List, NoReturn, Optional, Sequence
 
 from localproviders._did_you_mean import did_you_mean
@@ -51,6 +52,8 @@ class Parser(argparse.ArgumentParser):
         self.example = example
         #: The names of the options that every verb has, which the page of help lists in short.
         self.shared: List[str] = []
+        #: Whether the words after ``--`` are a command, which becomes the argument ``command``.
+        self.takes_command = False
         self._positionals.title, self._optionals.title = "arguments", "options"
         self.add_argument("-h", "--help", action=_Help, nargs=0, help=argparse.SUPPRESS)
 
@@ -66,9 +69,12 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: An argument is unknown, missing or invalid.
         """
+        words = sys.argv[1:] if args is None else list(args)
+        end = words.index("--") if self.takes_command and "--" in words else len(words)
         found: argparse.Namespace
-        found, more = self.parse_known_args(args, namespace)
+        found, more = self.parse_known_args(words[:end], namespace)
         if not more:
+            found.command = words[end + 1 :]
             return found
         unknown = next((word for word in more if word.startswith("-") and word != "-"), None)
         if unknown is None:
@@ -99,6 +105,7 @@ class Parser(argparse.ArgumentParser):
     def _synopsis(self) -> str:
         words = [self._positional(action) for action in self._actions if not action.option_strings]
         options = ["[options]"] if self.option_names() else []
+        options += ["[-- COMMAND...]"] if self.takes_command else []
         return " ".join(["usage:", self.prog, *words, *options])
 
     @staticmethod
