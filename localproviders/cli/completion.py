@@ -145,7 +145,7 @@ def _cases(form: str) -> str:
 
 def _value_cases(form: str) -> str:
     pairs = _values(_actions()).items()
-    return "\n".join(f'    {names}) found={form.format(" ".join(v))} ;;' for names, v in pairs)
+    return "\n".join(f"    {names}) found={form.format(' '.join(v))} ;;" for names, v in pairs)
 
 
 def _script(template: str, form: str) -> str:

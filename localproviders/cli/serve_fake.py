@@ -44,12 +44,14 @@ def _run(arguments: Namespace, run: Run) -> int:
     if arguments.list_faults:
         return _list_faults(fake, run)
     with fake:
+        address = _address(arguments.kind, fake)
         if arguments.command:
-            return _run_command(arguments.command, arguments.kind, fake)
+            env = _variables(arguments.kind, address, fake)
+            return _run_command(arguments.command, env)
         if arguments.json:
-            run.output.write_json({"kind": arguments.kind, "endpoint": fake.url})
+            run.output.write_json({"kind": arguments.kind, "endpoint": address})
         else:
-            run.output.write_line(fake.url)
+            run.output.write_line(address)
         threading.Event().wait()  # a signal ends the run
     return SUCCESS
 
@@ -95,10 +97,19 @@ def _list_faults(fake: FakeServer, run: Run) -> int:
     return SUCCESS
 
 
-def _run_command(words: List[str], kind: str, fake: FakeServer) -> int:
-    """Run a command with the address of the server in its environment; return its exit code."""
+def _address(kind: str, fake: FakeServer) -> str:
+    """Return the address as the provider of a kind expects it.
+
+    The provider of a kind without a usual address expects the path of the API, too.
+    """
+    has_usual = kinds.get(kind).default_address is not None
+    return fake.url if has_usual else str(getattr(fake, "base_url", fake.url))
+
+
+def _run_command(words: List[str], variables: Dict[str, str]) -> int:
+    """Run a command with more variables in its environment; return its exit code."""
     try:
-        with subprocess.Popen(words, env={**os.environ, **_variables(kind, fake)}) as process:
+        with subprocess.Popen(words, env={**os.environ, **variables}) as process:
             try:
                 status = process.wait()
             except BaseException:
@@ -109,12 +120,12 @@ def _run_command(words: List[str], kind: str, fake: FakeServer) -> int:
     return 128 - status if status < 0 else status
 
 
-def _variables(kind: str, fake: FakeServer) -> Dict[str, str]:
+def _variables(kind: str, address: str, fake: FakeServer) -> Dict[str, str]:
     """Return the environment in which the package uses the fake server."""
-    address: Optional[str] = kinds.get(kind).address_variable
-    found = {variable(("servers", kind, "endpoint")): fake.url}
-    if address is not None:
-        found[address] = fake.url
+    name: Optional[str] = kinds.get(kind).address_variable
+    found = {variable(("servers", kind, "endpoint")): address}
+    if name is not None:
+        found[name] = address
     if fake.models:
         found["LOCALPROVIDERS_MODEL"] = f"{kind}/{fake.models[0].name}"
     return found

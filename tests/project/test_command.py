@@ -70,7 +70,11 @@ def test_each_verb_has_a_row_in_the_page(name: str) -> None:
 
 def test_each_module_of_a_verb_exists_and_has_it() -> None:
     folder = ROOT / "localproviders" / "cli"
-    assert [each.module for each in verbs.ENTRIES.values() if not (folder / f"{each.module}.py").exists()] == []
+    assert [
+        each.module
+        for each in verbs.ENTRIES.values()
+        if not (folder / f"{each.module}.py").exists()
+    ] == []
     for name in verbs.ENTRIES:
         assert verbs.load(name).description
 

@@ -48,9 +48,7 @@ def environment(servers: Servers, folder: Path) -> Dict[str, str]:
     }
 
 
-def run_shell(
-    text: str, folder: Path, env: Dict[str, str]
-) -> "subprocess.CompletedProcess[str]":
+def run_shell(text: str, folder: Path, env: Dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run the lines in a shell, which stops at the first one that fails.
 
     Args:
@@ -65,7 +63,7 @@ def run_shell(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        universal_newlines=True,
+        text=True,
         check=False,
         timeout=120,
     )

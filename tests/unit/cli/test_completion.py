@@ -93,7 +93,9 @@ def test_in_a_real_shell(shell: str, env: Dict[str, str], tmp_path: Path) -> Non
     assert {"ollama/llama3.2:latest", "ollama/qwen3:0.6b"} <= {*complete("localproviders chat -m ")}
 
 
-def test_bash_completes_the_rest_of_a_name_with_a_colon(env: Dict[str, str], tmp_path: Path) -> None:
+def test_bash_completes_the_rest_of_a_name_with_a_colon(
+    env: Dict[str, str], tmp_path: Path
+) -> None:
     complete = _completer("bash", env, tmp_path)
     assert complete("localproviders chat -m ollama/q") == ["ollama/qwen3:0.6b"]
     assert complete("localproviders chat -m ollama/qwen3:") == ["0.6b"]
