@@ -16,7 +16,7 @@ from localproviders.config import Config
 from localproviders.discovery import discover
 from localproviders.errors import ProviderError
 
-_BASH = r"""# completion of localproviders for bash: localproviders completion bash > FILE; source FILE
+_BASH = r"""# completion of localproviders for bash: read it with "source FILE"
 _localproviders() {
   local word="${COMP_WORDS[COMP_CWORD]}" before="" line="${COMP_LINE:0:COMP_POINT}" found
   ((COMP_CWORD > 0)) && before="${COMP_WORDS[COMP_CWORD-1]}"
@@ -168,10 +168,8 @@ def _fish() -> str:
             value = _fish_value(action)
             lines.append(f"complete -c localproviders -n '{seen}' {' '.join(words)}{value}")
     for first, seconds in _seconds().items():
-        words = " ".join(seconds)
-        lines.append(
-            f"complete -c localproviders -n '__fish_seen_subcommand_from {first}' -f -a '{words}'"
-        )
+        seen = f"__fish_seen_subcommand_from {first}"
+        lines.append(f"complete -c localproviders -n '{seen}' -f -a '{' '.join(seconds)}'")
     return _FISH.replace("@VERBS@", _first_words()).replace("@OPTIONS@", "\n".join(lines))
 
 

@@ -78,8 +78,8 @@ class Parser(argparse.ArgumentParser):
             return found
         unknown = next((word for word in more if word.startswith("-") and word != "-"), None)
         if unknown is None:
-            words = f"unexpected argument {more[0]!r}: write all words of a text together"
-            return self.error(words)
+            problem = f"unexpected argument {more[0]!r}: write all words of a text together"
+            return self.error(problem)
         name = unknown.partition("=")[0]
         return self.error(f"unknown option {name}{did_you_mean(name, self.option_names())}")
 
