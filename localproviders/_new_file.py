@@ -62,7 +62,7 @@ class NewFile:
             self.discard()
 
     def commit(self) -> None:
-        """Write the content to the disk, and give the file its name. Do nothing if it has it."""
+        """Write the content to the disk, and rename the file. Do nothing if this was done."""
         if self.file.closed:
             return
         self.file.flush()
@@ -138,7 +138,7 @@ def _remove_leftover(path: str) -> None:
 
 
 def _rename_to_unused(temporary: str, path: str) -> None:
-    """Give a file a name, unless the name is in use."""
+    """Rename a file, unless the name is in use."""
     try:
         os.link(temporary, path)
     except FileExistsError:

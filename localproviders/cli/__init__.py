@@ -51,7 +51,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 class _Started:
-    """What the lines for standard error need of the verb that is running.
+    """The facts about the running verb that the lines for standard error need.
 
     Attributes:
         name: Name of the command with its verb.

@@ -14,7 +14,7 @@ from localproviders import errors
 from localproviders.cli.usage import UsageError
 from localproviders.errors import ProviderError
 
-#: What to try after an error of a class, or of its nearest listed base class.
+#: The next step after an error of a class, or of its nearest listed base class.
 _STEPS: Mapping[type, str] = {
     errors.ConfigurationError: "localproviders config check; localproviders help {verb}",
     errors.UnsupportedError: "localproviders show {model}; localproviders help {verb}",

@@ -23,7 +23,7 @@ def _option(*names: str, help: str, **arguments: Any) -> Option:  # as in argpar
 
 _LOCALITIES = ("loopback", "private", "any")
 
-#: Which model answers, and on which server.
+#: The model, and its server.
 MODEL = (
     _option("-m", "--model", metavar="MODEL", help="model, alias or SERVER/MODEL"),
     _option(
@@ -42,7 +42,7 @@ MODEL = (
     ),
 )
 
-#: What is sent with each prompt.
+#: The fields of each request.
 REQUEST = (
     _option("--system", metavar="TEXT", help="system message"),
     _option("--image", metavar="FILE", action="append", default=[], help="image; repeatable"),
@@ -59,7 +59,7 @@ REQUEST = (
     _option("--expect-digest", metavar="HEX", help="refuse any other model file"),
 )
 
-#: Where the inputs come from.
+#: The sources of the inputs.
 INPUT = (
     _option(
         "-f",

@@ -111,7 +111,7 @@ class Output:
             raise OutputError(f"the output cannot be written: {words}") from None
 
     def commit(self) -> None:
-        """Give the file its name, now that it is complete; raises like `write`."""
+        """Rename the file, now that it is complete, to its own name; raises like `write`."""
         try:
             if self._new is not None:
                 self._new.commit()

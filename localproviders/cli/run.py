@@ -68,7 +68,8 @@ class Run:
     def provider(self, model: Optional[str] = None) -> ModelProvider:
         """Make the provider of ``--model`` and ``--host``; close it at the end of the run.
 
-        Nothing is sent, except that a server of ``--host`` without a kind is asked for it.
+        Nothing is sent to a server whose kind is known. A server of ``--host`` without a kind is
+        asked which kind it is.
 
         Args:
             model: The model, instead of that of ``--model``.

@@ -13,7 +13,7 @@ class Verb(NamedTuple):
     """A verb of the command, as its module describes it in the dictionary ``VERBS``.
 
     Attributes:
-        description: What the verb does: one or two sentences for its page of help.
+        description: One or two sentences about the verb, for its page of help.
         example: Shell commands for the page of help, one in each line.
         add_arguments: Function that adds the arguments to a `Parser`, whose module the table does
             not import.

@@ -21,7 +21,7 @@ _CRON = re.findall(
 _SYSTEMD = re.findall(r"^ExecStart=(/srv/summary/venv/bin/localproviders .+)$", _PAGE, re.MULTILINE)
 _UNITS = re.findall(r"`/etc/systemd/system/([\w.]+)`.*?```\n(.*?)```", _PAGE, re.DOTALL)
 
-# What cron passes to a job, according to its manual.
+# The variables that cron passes to a job, according to its manual.
 _ENVIRONMENT = ["PATH=/usr/bin:/bin", "SHELL=/bin/sh"]
 
 
