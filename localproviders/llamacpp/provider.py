@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import CellType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -36,6 +37,7 @@ from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInf
 from localproviders.types.requests import CompletionRequest, Locality, ModelLike
 
 if TYPE_CHECKING:
+    from localproviders._http_provider.aliases import Aliases
     from localproviders.llamacpp.catalog import Catalog
     from localproviders.llamacpp.prompts import Prompts
     from localproviders.llamacpp.router import Router
@@ -52,10 +54,6 @@ _OLD_PORT_HINT = (
     "servers from before autumn 2026, and containers, listen on port 8080: "
     'LlamaCppProvider("http://127.0.0.1:8080")'
 )
-
-# Maximum number of other model names in one response that are looked up in the list. A server that
-# sends another name in each chunk must not cause a request for each chunk.
-_MOST_OTHER_NAMES = 4
 
 
 class LlamaCppProvider(OpenAICompatibleProvider):
@@ -94,6 +92,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     """
 
     _catalog: LazyPart[Catalog] = LazyPart("localproviders.llamacpp.catalog:Catalog", "_runner")
+    _aliases: LazyPart[Aliases] = LazyPart("localproviders._http_provider.aliases:Aliases")
     _router: LazyPart[Router] = LazyPart(
         "localproviders.llamacpp.router:Router", "_runner", "_catalog", "_windows", "_cold_loads"
     )
@@ -459,10 +458,10 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     def _check_model(self, requested: str, served: str, call: Call) -> Optional[str]:
         """Return a warning if another model answered, unless both are names of one model."""
         warning = super()._check_model(requested, served, call)
-        if warning is None or call.other_names >= _MOST_OTHER_NAMES:
-            return warning
-        call.other_names += 1
-        return None if self._catalog.is_alias(requested, served, call) else warning
+        if warning is None:
+            return None
+        look_up = partial(self._catalog.is_alias, requested, served, call)
+        return None if self._aliases.match(requested, served, call, look_up) else warning
 
     def _handle_failure(self, error: ProviderError, call: Call) -> None:
         super()._handle_failure(error, call)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import CellType
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from localproviders._address import parse_endpoint
 from localproviders._dialect.common import Vectors, tell_apart
@@ -61,6 +61,7 @@ from localproviders.types.responses import CompletionChunk, CompletionResponse, 
 
 if TYPE_CHECKING:
     from localproviders._http.stream import Summary
+    from localproviders._http_provider.aliases import Aliases
     from localproviders._http_provider.call_runner import Completion
     from localproviders._keep_loaded import Loader
     from localproviders.lmstudio import stateful
@@ -76,12 +77,6 @@ else:
     wire_decisions = LazyModule("localproviders.lmstudio.wire.decisions")
 
 _PORT = 1234
-
-# Maximum number of other model names in one response that are looked up in the model list. A server
-# that sends another name in each chunk must not cause a list request for each chunk.
-_MOST_OTHER_NAMES = 4
-# Maximum size of the cache of names. The cache is emptied when it is full.
-_MOST_ALIASES = 1_000
 
 _KEEP_ALIVE_HINT = "call load(), which sets no idle limit, or unload() when you are done"
 
@@ -127,6 +122,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     _downloads: LazyPart[Downloads] = LazyPart(
         "localproviders.lmstudio.downloads:Downloads", "_runner", "_catalog"
     )
+    _aliases: LazyPart[Aliases] = LazyPart("localproviders._http_provider.aliases:Aliases")
     _stateful: LazyPart[Stateful] = LazyPart(
         "localproviders.lmstudio.stateful:Stateful", "settings", "_catalog"
     )
@@ -196,11 +192,6 @@ class LMStudioProvider(OpenAICompatibleProvider):
                 **hidden,
             )
         super().__init__(settings=settings)
-
-    def _set_up(self, settings: Settings) -> None:
-        super()._set_up(settings)
-        #: Pairs of names that belong to the same model, according to the server's list.
-        self._aliases: Set[Tuple[str, str]] = set()
 
     # --- the server and its models ----------------------------------------------------------
 
@@ -815,16 +806,15 @@ class LMStudioProvider(OpenAICompatibleProvider):
             WrongModelError: The names are not known to belong to the same model.
             ProviderError: The list could not be read.
         """
-        if served.lower() == requested.lower() or (requested, served) in self._aliases:
+        if served.lower() == requested.lower():
             return None
-        call.other_names += 1
-        if call.other_names <= _MOST_OTHER_NAMES:
+
+        def look_up() -> bool:
             entries = self._catalog.list_entries(call.limits_left(), call.token)
-            if same_entry(entries, requested, served):
-                if len(self._aliases) >= _MOST_ALIASES:
-                    self._aliases.clear()
-                self._aliases.add((requested, served))
-                return None
+            return same_entry(entries, requested, served)
+
+        if self._aliases.match(requested, served, call, look_up):
+            return None
         raise WrongModelError(
             f"requested model {requested!r}, but the server answered with {served!r}",
             hint="LM Studio answers unknown names with its one loaded model; check the name",
