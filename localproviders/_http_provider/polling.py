@@ -1,8 +1,8 @@
-"""Following a download that the server runs in the background: the client asks again and again."""
+"""Waiting for work that the server does in the background: the client asks again and again."""
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Iterator, Optional
 
 from localproviders._http.deadline import ANSWERING, AWAITING, TRANSFERRING, Call, Phase
 from localproviders.errors import LimitError
@@ -10,6 +10,17 @@ from localproviders.types.limits import describe
 from localproviders.types.models import DownloadJob
 
 _STILL_RUNNING = "the server continues the download by itself; call pull again to follow it"
+
+
+def growing_waits(first_s: float, longest_s: float) -> Iterator[float]:
+    """Yield the seconds to wait before each further request, without end.
+
+    Each wait is half as long again as the one before it, up to `longest_s`.
+    """
+    wait_s = first_s
+    while True:
+        yield wait_s
+        wait_s = min(wait_s * 1.5, longest_s)
 
 
 class PollingCall(Call):

@@ -6,14 +6,13 @@ The routes are in docs/reference/lmstudio.md, "Model management".
 from __future__ import annotations
 
 import math
-import threading
 from typing import Optional, Set
 
 from localproviders._dialect.common import unexpected
-from localproviders._http.deadline import Call, wait
+from localproviders._http.deadline import Call, sleep
 from localproviders._http.retry import backoff_s
 from localproviders._http_provider.call_runner import CallRunner
-from localproviders._http_provider.polling import PollingCall, StallDetector
+from localproviders._http_provider.polling import PollingCall, StallDetector, growing_waits
 from localproviders.errors import (
     ConfigurationError,
     ModelNotFoundError,
@@ -130,8 +129,7 @@ class Downloads:
         self, model: str, job: DownloadJob, on_progress: Optional[OnProgress], call: Call
     ) -> None:
         stall = StallDetector(call)
-        wait_s, longest_s = WAITS_S
-        while True:
+        for wait_s in growing_waits(*WAITS_S):
             if on_progress is not None:
                 began = call.clock()
                 on_progress(job.progress)
@@ -144,9 +142,7 @@ class Downloads:
                     f"the server could not download {model!r}: {reason}",
                     server_message=job.reason,
                 )
-            left_s = stall.check(job)
-            wait(call, threading.Event(), min(wait_s, left_s))
-            wait_s = min(wait_s * 1.5, longest_s)
+            sleep(call, min(wait_s, stall.check(job)))
             job = self._read_job_with_retries(job.job_id or unexpected("'job_id'"), call)
 
     def _read_job_with_retries(self, job_id: str, call: Call) -> DownloadJob:
@@ -164,7 +160,7 @@ class Downloads:
                 wait_s = backoff_s(policy, number)
                 if call.on_retry is not None:
                     call.on_retry(error, number, wait_s)
-            wait(call, threading.Event(), wait_s)
+            sleep(call, wait_s)
             number += 1
 
     def _find_downloaded(self, model: str, before: Set[str], call: Call) -> ModelInfo:
