@@ -356,8 +356,8 @@ def sleep(call: Call, seconds: float) -> None:
         raise stopped(stop, call) from None
 
 
-def wait(call: Call, event: threading.Event, seconds: float = math.inf) -> None:
-    """Wait between two requests, until an event is set or this many seconds have passed.
+def wait(call: Call, event: threading.Event) -> None:
+    """Wait between two requests, until an event is set.
 
     Raises:
         CancelledError: The call was cancelled during the wait.
@@ -365,7 +365,7 @@ def wait(call: Call, event: threading.Event, seconds: float = math.inf) -> None:
     """
     try:
         call.enter(LOCAL_WORK)
-        call.wait_for(event, seconds)
+        call.wait_for(event)
     except Stop as stop:
         raise stopped(stop, call) from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Iterator, List, Optional, Union
 
 from localproviders._dialect.missing_models import not_found
@@ -18,7 +19,12 @@ from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.cold_loads import ColdLoads
 from localproviders._http_provider.free_memory import check_argument
 from localproviders._http_provider.model_checks import ContextWindowCheck
-from localproviders._http_provider.polling import PollingCall, StallDetector, growing_waits
+from localproviders._http_provider.polling import (
+    PollingCall,
+    StallDetector,
+    ask_again,
+    growing_waits,
+)
 from localproviders.errors import (
     LimitError,
     ModelLoadError,
@@ -263,9 +269,10 @@ class Router:
         Old servers report even a failed download as finished. So only the list shows whether the
         download succeeded.
         """
+        ask, policy = partial(self._catalog.entries, call), self._runner.settings.retry
         stall, absent, waits = StallDetector(call), 0, growing_waits(*WAITS_S)
         while True:
-            info, wait_s = _pulled(model, self._catalog.entries(call)), next(waits)
+            info, wait_s = _pulled(model, ask_again(ask, policy, call)), next(waits)
             absent = absent + 1 if info is None else 0
             if absent >= _MOST_ABSENT:
                 raise ServerError(

@@ -6,19 +6,22 @@ The routes are in docs/reference/lmstudio.md, "Model management".
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Optional, Set
 
 from localproviders._dialect.common import unexpected
 from localproviders._http.deadline import Call, sleep
-from localproviders._http.retry import backoff_s
 from localproviders._http_provider.call_runner import CallRunner
-from localproviders._http_provider.polling import PollingCall, StallDetector, growing_waits
+from localproviders._http_provider.polling import (
+    PollingCall,
+    StallDetector,
+    ask_again,
+    growing_waits,
+)
 from localproviders.errors import (
     ConfigurationError,
     ModelNotFoundError,
     ServerError,
-    StreamInterruptedError,
-    UnreachableError,
     UnsupportedError,
 )
 from localproviders.lmstudio.catalog import Catalog, find_entry, names_of, post
@@ -143,25 +146,8 @@ class Downloads:
                     server_message=job.reason,
                 )
             sleep(call, min(wait_s, stall.check(job)))
-            job = self._read_job_with_retries(job.job_id or unexpected("'job_id'"), call)
-
-    def _read_job_with_retries(self, job_id: str, call: Call) -> DownloadJob:
-        """Request the status of a job; retry if the connection fails.
-
-        A failed status request does not end the download, so it must not end `pull` either.
-        """
-        policy, number = self._runner.settings.retry, 1
-        while True:
-            try:
-                return self._read_job(job_id, call)
-            except (StreamInterruptedError, UnreachableError) as error:
-                if number >= policy.attempts:
-                    raise
-                wait_s = backoff_s(policy, number)
-                if call.on_retry is not None:
-                    call.on_retry(error, number, wait_s)
-            sleep(call, wait_s)
-            number += 1
+            ask = partial(self._read_job, job.job_id or unexpected("'job_id'"), call)
+            job = ask_again(ask, self._runner.settings.retry, call)
 
     def _find_downloaded(self, model: str, before: Set[str], call: Call) -> ModelInfo:
         entries = self._catalog.entries(call)
