@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from localproviders._decision_verbs import DecisionRequest
 from localproviders._dialect.common import checked, unexpected
 from localproviders._dialect.decisions import (
+    AnswerForm,
     Decided,
     DecisionDialect,
     DecisionRoute,
@@ -15,25 +16,23 @@ from localproviders._dialect.decisions import (
     RouteLimits,
     decided,
     described,
-    make_decision,
-    read_choice,
-    read_score,
-    read_yes_no,
-    refused,
+    read_decision,
 )
 from localproviders._dialect.error_answers import Rule
 from localproviders._dialect.systemone import SYSTEMONE, parse_systemone, systemone_payload
 from localproviders._dialect.values import mapping, mappings
 from localproviders.errors import ProtocolError
 from localproviders.openai_compatible.wire.errors import RULES
-from localproviders.types.decisions import Decision
-from localproviders.types.questions import Choice, DecisionMethod, Question, Score, State, YesNo
+from localproviders.types.questions import Choice, DecisionMethod, Question, State, YesNo
 
 #: The name of the method that uses the route ``/v1/decisions``.
 DECISIONS_METHOD: DecisionMethod = "decisions"
 
-# Names of our kinds of questions on this route.
-_TYPES: Mapping[str, str] = {"yes_no": "predicate", "choice": "choice", "score": "score"}
+_FORM = AnswerForm(
+    DECISIONS_METHOD,
+    types={"yes_no": "predicate", "choice": "choice", "score": "score"},
+    yes="probability",
+)
 
 _PRIVATE = (
     "the form of SGLang's /v1/decisions differs from OpenAI's, but its /v1/systemone has the usual "
@@ -71,7 +70,7 @@ def _part(state: State) -> Dict[str, Any]:
 
 def _question(name: str, question: Question) -> Dict[str, Any]:
     made = {
-        "type": _TYPES[question.kind],
+        "type": _FORM.types[question.kind],
         "name": name,
         "instructions": question.question,
     }
@@ -109,7 +108,7 @@ def parse_decisions(
         raise ProtocolError("the answers are not a list", hint=_PRIVATE)
     records = _in_order(list(questions), mappings(data.get("answers")))
     found = {
-        name: _decision(name, question, record)
+        name: read_decision(_FORM, name, question, record)
         for (name, question), record in zip(questions.items(), records)
     }
     return decided(data, found)
@@ -132,21 +131,6 @@ def _in_order(
     if by_name.keys() != {*names}:
         unexpected("answer with the name of each question")
     return [by_name[name] for name in names]
-
-
-def _decision(name: str, question: Question, record: Mapping[str, Any]) -> Decision:
-    if record.get("type") == "refusal":
-        return refused(name, question, DECISIONS_METHOD, record)
-    if record.get("type", _TYPES[question.kind]) != _TYPES[question.kind]:
-        unexpected(f"answer of the type {_TYPES[question.kind]!r} to a question of this type")
-    probabilities = _probabilities(question, record)
-    return make_decision(name, question, DECISIONS_METHOD, probabilities, record)
-
-
-def _probabilities(question: Question, record: Mapping[str, Any]) -> Dict[str, float]:
-    if isinstance(question, YesNo):
-        return read_yes_no(record, "probability")
-    return (read_score if isinstance(question, Score) else read_choice)(question, record)
 
 
 # The limits of several servers (docs/reference/decisions.md, "Limits"). For an unknown server, the
