@@ -12,6 +12,7 @@ from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import TRANSFERRING, Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
+from localproviders._http_provider.call_runner import Raw
 from localproviders._http_provider.cold_loads import USUAL_S, KeepAlive
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
@@ -455,13 +456,15 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     def _slots(self, info: ModelInfo) -> Optional[int]:
         return wire_models.slots_of(info)
 
-    def _check_model(self, requested: str, served: str, call: Call) -> Optional[str]:
+    def _check_served(
+        self, model: str, served: Optional[str], call: Call, raw: Raw = None
+    ) -> Optional[str]:
         """Return a warning if another model answered, unless both are names of one model."""
-        warning = super()._check_model(requested, served, call)
-        if warning is None:
+        warning = super()._check_served(model, served, call)
+        if warning is None or served is None:
             return None
-        look_up = partial(self._catalog.is_alias, requested, served, call)
-        return None if self._aliases.match(requested, served, call, look_up) else warning
+        look_up = partial(self._catalog.is_alias, model, served, call)
+        return None if self._aliases.match(model, served, call, look_up) else warning
 
     def _handle_failure(self, error: ProviderError, call: Call) -> None:
         super()._handle_failure(error, call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import CellType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -11,6 +12,7 @@ from localproviders._dialect.error_answers import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.stream import Stream
+from localproviders._http_provider.call_runner import Raw
 from localproviders._http_provider.cold_loads import KeepAlive
 from localproviders._http_provider.provider import EmbeddingExchange, HTTPProvider
 from localproviders._lazy import LazyModule, LazyPart
@@ -22,7 +24,6 @@ from localproviders.lmstudio.wire.models import (
     configuration,
     is_possible_ttl,
     parallel_of,
-    same_entry,
     sent_ttl,
     ttl_payload,
 )
@@ -778,11 +779,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     def _check_chunk(
         self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
     ) -> Optional[str]:
-        try:
-            warning = super()._check_chunk(request, model, chunk, call)
-        except WrongModelError as error:
-            error.hint = f"{error.hint}, or pass allow_other_model=True to accept the answer"
-            raise
+        warning = super()._check_chunk(request, model, chunk, call)
         max_tokens = request.max_tokens
         if (
             warning is None
@@ -795,7 +792,9 @@ class LMStudioProvider(OpenAICompatibleProvider):
             )
         return warning
 
-    def _check_model(self, requested: str, served: str, call: Call) -> Optional[str]:
+    def _check_served(
+        self, model: str, served: Optional[str], call: Call, raw: Raw = None
+    ) -> Optional[str]:
         """Raise if the response comes from another model; request the list to compare names.
 
         LM Studio lets its one loaded model answer for unknown names
@@ -806,19 +805,15 @@ class LMStudioProvider(OpenAICompatibleProvider):
             WrongModelError: The names are not known to belong to the same model.
             ProviderError: The list could not be read.
         """
-        if served.lower() == requested.lower():
+        if not served or served.lower() == model.lower():
             return None
-
-        def look_up() -> bool:
-            entries = self._catalog.list_entries(call.limits_left(), call.token)
-            return same_entry(entries, requested, served)
-
-        if self._aliases.match(requested, served, call, look_up):
+        look_up = partial(self._catalog.is_alias, model, served, call)
+        if self._aliases.match(model, served, call, look_up):
             return None
         raise WrongModelError(
-            f"requested model {requested!r}, but the server answered with {served!r}",
+            f"requested model {model!r}, but the server answered with {served!r}",
             hint="LM Studio answers unknown names with its one loaded model; check the name",
-            requested=requested,
+            requested=model,
             served=served,
         )
 

@@ -26,6 +26,7 @@ from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
 from localproviders._http_provider import HTTPProvider
+from localproviders._http_provider.call_runner import Raw
 from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._http_provider.sending import OwnField
 from localproviders._lazy import LazyModule, LazyPart
@@ -58,7 +59,7 @@ from localproviders.types.requests import (
     ModelLike,
     texts_of,
 )
-from localproviders.types.responses import CompletionChunk, TokenCount
+from localproviders.types.responses import TokenCount
 
 if TYPE_CHECKING:
     from localproviders._dialect.label_prompts import LabelTokens
@@ -356,7 +357,7 @@ class OpenAICompatibleProvider(HTTPProvider):
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
         def read(data: Any) -> Vectors:
             found = parse_vectors(data, self._rules, len(batch.texts), call.look)
-            warning = self._check_model(model, found.model, call) if found.model else None
+            warning = self._check_served(model, found.model, call)
             return found._replace(warnings=(warning,) if warning else ())
 
         return self._path("/embeddings"), Payload(self._embed_payload(batch, model)), read
@@ -419,7 +420,7 @@ class OpenAICompatibleProvider(HTTPProvider):
             self._check_locality(model, call)
             path = self._path("/rerank")
             ranking = self._rerank_routes.rank(request, model, call, path, self._rules)
-            warning = self._check_model(model, ranking.model, call)
+            warning = self._check_served(model, ranking.model, call)
             return ranking if warning is None else ranking.replace(warnings=(warning,))
 
         return self._runner.run(
@@ -433,20 +434,15 @@ class OpenAICompatibleProvider(HTTPProvider):
             texts=request.texts,
         )
 
-    def _check_chunk(
-        self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
+    def _check_served(
+        self, model: str, served: Optional[str], call: Call, raw: Raw = None
     ) -> Optional[str]:
-        if chunk.model is None or request.allow_other_model:
-            return None
-        return self._check_model(model, chunk.model, call)
-
-    def _check_model(self, requested: str, served: str, call: Call) -> Optional[str]:
         """Return a warning if another model answered.
 
         This is not an error, because a server with a single model may report any name for it.
         """
-        if self._is_same(served, requested) or self._is_same(requested, served):
+        if not served or self._is_same(served, model) or self._is_same(model, served):
             return None
-        warning = f"requested model {requested!r}, but the server answered with {served!r}"
+        warning = f"requested model {model!r}, but the server answered with {served!r}"
         key = self.settings.api_key  # the name that the server reports may contain the key
         return warning if key is None else key.scrub(warning)
