@@ -70,6 +70,10 @@ _HINTS: Mapping[type, str] = {
 _NO_ROUTES = DecisionDialect(routes=())
 
 
+class _OtherRouteError(UnsupportedError):
+    """The path belongs to a different route. The caller never gets this error."""
+
+
 class DecidingHTTPProvider(SendingProvider, LabellingProvider, Protocol):
     """The members of a provider over HTTP that `Deciding` uses."""
 
@@ -232,7 +236,8 @@ class Deciding:
         """Return the limits of a route, after checking a request against them.
 
         Raises:
-            UnsupportedError: The server does not have the route, or the request exceeds a limit.
+            UnsupportedError: The request exceeds a limit.
+            _OtherRouteError: The server does not have the route.
         """
         limits = self._limits(provider, route, request, call)
         excess = _excess(request, limits)
@@ -250,7 +255,7 @@ class Deciding:
         """Return the limits of a route; ask the server for its product only if they depend on it.
 
         Raises:
-            UnsupportedError: In this product, the path belongs to a different route.
+            _OtherRouteError: In this product, the path belongs to a different route.
         """
         limits = route.limits
         # Servers of different products can use the same path for different routes. Only the name of
@@ -262,11 +267,7 @@ class Deciding:
         if may_matter or len(request.questions) > (limits.questions or 0):
             product = self._ask_product(provider, call)
             if product is not None and route.method in product.lacks:
-                raise UnsupportedError(
-                    f"{provider.name} does not support method={route.method!r}",
-                    hint=product.instead,
-                    status=_NOT_FOUND_STATUSES[0],
-                )
+                raise _OtherRouteError("the path has a different route", hint=product.instead)
             return limits if product is None else product.limits
         return limits
 
@@ -347,6 +348,8 @@ def _facts(done: Decisions) -> Mapping[str, Any]:
 
 def _means_no_route(error: ProviderError) -> bool:
     """Return whether an error means that the server does not have the route."""
+    if isinstance(error, _OtherRouteError):
+        return True
     if type(error) not in (UnsupportedError, RequestRejectedError):
         return False
     # LM Studio sends status 200 for an unknown path, so that the error has none. An error that our
