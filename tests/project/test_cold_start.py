@@ -100,6 +100,16 @@ def test_a_chat_with_llama_cpp_loads_only_what_it_needs() -> None:
     assert _unneeded(loaded) | (_FOR_OLLAMA & {*loaded}) == set()
 
 
+def test_usual_tools_do_not_load_the_forms_of_other_clients() -> None:
+    with FakeOllama(["llama3.2"]) as fake:
+        tools = "[{'name': 'look', 'parameters': {'type': 'object'}}, print_it]"
+        chat = f"P({fake.url!r}, model='llama3.2').chat('Hi', tools={tools})"
+        begin = "from localproviders import OllamaProvider as P\ndef print_it(x: int): pass\n"
+        loaded = _loaded(begin + chat)
+    assert "localproviders.schema.tools" in loaded
+    assert "localproviders.schema.other_tools" not in loaded
+
+
 def test_no_lazily_imported_module_is_needed_by_a_chat() -> None:
     lazy = {name for module in MODULES for name in lazy_modules(module)}
     # A plain import does not load this module, but a chat does, with the values.
