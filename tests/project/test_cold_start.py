@@ -37,7 +37,7 @@ _MACHINERY = {
 
 _NOT_FOR_A_CHAT = {
     "_shared_deadline", "_dialect.refused_schemas", "_http_provider.embedding", "_http_provider.deciding",
-    "llamacpp.wire.decisions", "lmstudio.wire.decisions", "ollama.wire.decisions", "openai_compatible.wire.decisions", "capabilities", "cli", "config", "discovery", "engine",
+    "_http_provider.aliases", "llamacpp.wire.decisions", "lmstudio.wire.decisions", "ollama.wire.decisions", "openai_compatible.wire.decisions", "capabilities", "cli", "config", "discovery", "engine",
     "exporters", "local", "llamacpp.catalog", "llamacpp.prompts", "llamacpp.router",
     "llamacpp.wire.models", "lmstudio.catalog", "lmstudio.downloads", "lmstudio.memory",
     "lmstudio.stateful", "lmstudio.wire.stateful", "ollama.catalog", "ollama.memory",
