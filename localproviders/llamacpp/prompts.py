@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Mapping
+from typing import Mapping
 
-from localproviders._http.transport import Transport
-from localproviders._http_provider.sending import Sending
 from localproviders.llamacpp.wire.requests import COUNT_PATH, count_payload, parse_count, quiet
 from localproviders.openai_compatible.prompt_routes import BY_TEMPLATE, Ask, Method, PromptRoutes
 from localproviders.types.requests import CompletionRequest
@@ -30,15 +28,10 @@ class Prompts(PromptRoutes):
     images. Old servers have no route for this. On them, the template is rendered and its tokens are
     counted, which works for texts and tools only.
 
-    Args:
-        transport: The provider's transport.
-        send: Function that returns the `Sending` of a request, for a model and a call.
+    The arguments are those of `PromptRoutes`.
     """
 
     all_methods: Mapping[str, Method] = {
         f"the server's {COUNT_PATH}": Method(_count_chat, _is_never_unfit),
         **BY_TEMPLATE,
     }
-
-    def __init__(self, transport: Transport, send: Callable[..., Sending]) -> None:
-        self._set_up(transport, send)

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence,
 
 from localproviders._dialect.label_prompts import LabelTokens
 from localproviders._http.deadline import Call
-from localproviders._http.transport import Explain, Transport
+from localproviders._http.transport import Transport
 from localproviders._http_provider.sending import Sending
 from localproviders._token_estimate import has_media
 from localproviders.errors import (
@@ -23,6 +23,7 @@ from localproviders.errors import (
     ServerError,
     UnsupportedError,
 )
+from localproviders.openai_compatible.root import VERSION
 from localproviders.openai_compatible.wire.label_tokens import (
     bias_fields,
     labels_payload,
@@ -36,12 +37,8 @@ from localproviders.openai_compatible.wire.requests import (
     render_payload,
     templated_payload,
 )
-from localproviders.settings import Settings
 from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import TokenCount
-
-#: Prefix of the paths of the dialect. The paths of these routes do not have it.
-_VERSION = "/v1"
 
 # Status codes of responses for a path that does not exist.
 _NOT_FOUND_STATUSES = (404, 405, 501)
@@ -105,8 +102,7 @@ class PromptRoutes:
     If the server lacks a route for counting, this route is not used again.
 
     Args:
-        settings: The provider's settings.
-        explain: Function that translates an error response of the dialect.
+        server: Transport to the address of these routes; None if the address is not known.
         send: Function that returns the `Sending` of a request, for a model and a call. The routes
             fill the same chat template as a chat, so their requests are also sent again if the
             template refuses something.
@@ -115,34 +111,12 @@ class PromptRoutes:
     #: The methods that count, by their descriptions. The first one that the server has is used.
     all_methods: Mapping[str, Method] = {**BY_TEMPLATE, **_BY_MESSAGES}
 
-    def __init__(self, settings: Settings, explain: Explain, send: Callable[..., Sending]) -> None:
-        endpoint = settings.endpoint
-        # The routes are at the address without its last part, /v1. If the address does not end in
-        # /v1, their place is unknown, and none of them is used.
-        is_known = endpoint.path.endswith(_VERSION)
-        if is_known:
-            endpoint = endpoint.replace(path=endpoint.path[: -len(_VERSION)])
-        self._set_up(Transport(settings.replace(endpoint=endpoint), explain), send, is_known)
-
-    def _set_up(
-        self, server: Transport, send: Callable[..., Sending], is_known: bool = True
-    ) -> None:
-        """Set the attributes, before the server has been asked for anything.
-
-        Args:
-            server: Transport to the address of the routes.
-            send: See the class.
-            is_known: Whether the address of the routes is known.
-        """
+    def __init__(self, server: Optional[Transport], send: Callable[..., Sending]) -> None:
         self._server = server
         self._send = send
-        self._is_known = self._has_token_texts = is_known
-        self._methods: Mapping[str, Method] = self.all_methods if is_known else {}
+        self._has_token_texts = server is not None
+        self._methods: Mapping[str, Method] = {} if server is None else self.all_methods
         self._labels: Dict[Tuple[str, str], LabelTokens] = {}
-
-    def close(self) -> None:
-        """Close the kept connections."""
-        self._server.close()
 
     def can_count(self, request: CompletionRequest) -> bool:
         """Return whether it is worth asking the server to count this request."""
@@ -209,8 +183,8 @@ class PromptRoutes:
             ProviderError: The server cannot be reached, or refused the request; or JSON cannot
                 express a value of the request; or a limit expired, or the call was cancelled.
         """
-        if not self._is_known:
-            raise _no_template_route(f"the address does not end in {_VERSION}")
+        if self._server is None:
+            raise _no_template_route(f"the address does not end in {VERSION}")
         payload = partial(render_payload, request, model)
         try:
             prompt: str = self._ask(
@@ -234,6 +208,7 @@ class PromptRoutes:
         loads: bool = False,
     ) -> Any:
         sending = self._send(model, call, lambda _: (path, payload(), read))
+        assert self._server is not None  # noqa: S101  # otherwise no method asks
         return sending.ask(self._server, loads=loads, large=True)
 
 

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from localproviders.openai_compatible import kind as own_kind
     from localproviders.openai_compatible.prompt_routes import PromptRoutes
     from localproviders.openai_compatible.rerank_routes import RerankRoutes
+    from localproviders.openai_compatible.root import RootTransport
     from localproviders.openai_compatible.wire import decisions as wire_decisions
     from localproviders.openai_compatible.wire import models as wire_models
     from localproviders.openai_compatible.wire import own_fields
@@ -165,15 +166,15 @@ class OpenAICompatibleProvider(HTTPProvider):
     }
     #: Whether servers of this kind may have routes that count the tokens of a prompt, or render it.
     _has_prompt_routes = True
+    _root: LazyPart[RootTransport] = LazyPart(
+        "localproviders.openai_compatible.root:make_root", "settings", "_explain"
+    )
     _prompt_routes: LazyPart[PromptRoutes] = LazyPart(
-        "localproviders.openai_compatible.prompt_routes:PromptRoutes",
-        "settings",
-        "_explain",
-        "_send",
+        "localproviders.openai_compatible.prompt_routes:PromptRoutes", "_root", "_send"
     )
     _rerank_routes: LazyPart[RerankRoutes] = LazyPart(
         "localproviders.openai_compatible.rerank_routes:RerankRoutes",
-        *("settings", "_explain", "_transport"),
+        *("settings", "_transport", "_root"),
     )
 
     @exact_keywords
@@ -218,10 +219,9 @@ class OpenAICompatibleProvider(HTTPProvider):
     def close(self) -> None:
         """Close the kept connections. A later call opens new ones; closing twice is allowed."""
         super().close()
-        cls = OpenAICompatibleProvider
-        for routes in (cls._prompt_routes.of(self), cls._rerank_routes.of(self)):
-            if routes is not None:
-                routes.close()
+        root = OpenAICompatibleProvider._root.of(self)
+        if root is not None:
+            root.close()
 
     # --- models ---------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ _NOT_FOR_A_CHAT = {
     "lmstudio.stateful", "lmstudio.wire.stateful", "ollama.catalog", "ollama.memory",
     "ollama.transfers",
     "ollama.wire.models",
-    "openai_compatible.prompt_routes", "openai_compatible.rerank_routes",
+    "openai_compatible.prompt_routes", "openai_compatible.root", "openai_compatible.rerank_routes",
     "openai_compatible.wire.models", "openai_compatible.wire.rerank",
     "openai_compatible.wire.own_fields",
     "_keep_loaded", "openai_compatible.kind", "schema", "schema.strict", "schema.other_tools", "types.other_messages", "structured", "testing", "tool_loop",
