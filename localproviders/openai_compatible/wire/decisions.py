@@ -140,7 +140,8 @@ _MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS = 64, 255, 10
 _UNKNOWN = RouteLimits(_MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS)
 _OPENAI = RouteLimits(400, 255, 10)
 
-_PRODUCTS: Mapping[str, Product] = {
+#: The known programs, by the owner that their list of models names.
+PRODUCTS: Mapping[str, Product] = {
     "llamacpp": Product(RouteLimits(None, 255, 10, images=8)),
     "vllm": Product(RouteLimits(64, 26, 10, images=0)),
     # Ollama, whose form of images differs from the form in this dialect.
@@ -154,7 +155,7 @@ _PRODUCTS: Mapping[str, Product] = {
 def read_product(data: Any) -> Optional[str]:
     """Return the product that a list of models names as the owner; None if it is not known."""
     owners = {record.get("owned_by") for record in mappings(mapping(data).get("data"))}
-    return next((owner for owner in owners if owner in _PRODUCTS), None)
+    return next((owner for owner in owners if owner in PRODUCTS), None)
 
 
 def routes(prefix: str, rules: Sequence[Rule], *limits: RouteLimits) -> Tuple[DecisionRoute, ...]:
@@ -190,5 +191,5 @@ DECISIONS = DecisionDialect(
     unsupported={"keep_alive": "this kind of server keeps its model loaded"},
     listing="/models",
     read_product=read_product,
-    products=_PRODUCTS,
+    products=PRODUCTS,
 )
