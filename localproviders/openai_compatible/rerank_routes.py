@@ -19,6 +19,7 @@ from localproviders.openai_compatible.wire.rerank import (
     refusal_of,
     rerank_payload,
 )
+from localproviders.secret import without_frames
 from localproviders.settings import Settings
 from localproviders.types.rankings import Ranking
 
@@ -87,7 +88,7 @@ class RerankRoutes:
                 try:
                     ranking = self._send(question, server, route, field)
                 except ProviderError as error:
-                    failed = _without_frames(error)
+                    failed = without_frames(error)
                     failed.endpoint = self._settings.endpoint.url  # also for the other route
                     if needs_other_field(failed, field):
                         continue
@@ -121,9 +122,3 @@ class RerankRoutes:
         """Let the next call begin with the route that has answered."""
         self._servers = tuple(sorted(self._servers, key=lambda each: each is not server))
         self._fields = tuple(sorted(self._fields, key=lambda name: name != field))
-
-
-def _without_frames(error: ProviderError) -> ProviderError:
-    """Return the error without traceback and context, whose frames would keep it in memory."""
-    error.__context__ = None
-    return error.with_traceback(None)
