@@ -10,7 +10,14 @@ from typing import Any, FrozenSet, Iterator, List, Set, Tuple
 import pytest
 
 import localproviders
-from localproviders import LMStudioProvider, ModelProvider, OllamaProvider, _habits, _other_keywords
+from localproviders import (
+    LMStudioProvider,
+    ModelProvider,
+    OllamaProvider,
+    _did_you_mean,
+    _habits,
+    _other_keywords,
+)
 from localproviders._did_you_mean import other_public_name, suggest_keyword
 from localproviders.settings import OPTIONS
 
@@ -56,7 +63,7 @@ def _values() -> List[Any]:
     for cls in _classes():
         if hasattr(cls, "__getattr__") and not issubclass(cls, ModelProvider):
             value: Any = cls.__new__(cls)
-            getattr(value, "__dict__", {}).update(dict.fromkeys(_parameters(cls)))
+            getattr(value, "__dict__", {}).update(dict.fromkeys(_parameters(cls.__init__)))
             made.append(value)
     return made
 
@@ -81,6 +88,7 @@ def test_every_keyword_of_another_client_is_answered_by_its_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_other_keywords, "ADVICE", _numbered(_other_keywords.ADVICE))
+    monkeypatch.setattr(_did_you_mean, "did_you_mean", lambda *_: "")  # it is slow
     rows = _words(_other_keywords.ADVICE) | _words(_other_keywords.OTHER_NAMES)
     reached = {
         (_answer(suggest_keyword(word, names)), word)
