@@ -26,7 +26,14 @@ def _keywords() -> Any:
     return _other_keywords
 
 
-def suggest_number(name: str, value: Any, *, least: float = 0, is_whole: bool = False) -> str:
+def suggest_number(
+    name: str,
+    value: Any,
+    *,
+    least: float = 0,
+    most: float = float("inf"),
+    is_whole: bool = False,
+) -> str:
     """Return the end of an error for a number that was given as text, as in ``seed="1"``.
 
     It is ``: write temperature=0.2``, or empty if the value is no such text.
@@ -35,11 +42,12 @@ def suggest_number(name: str, value: Any, *, least: float = 0, is_whole: bool = 
         name: Name of the argument.
         value: The value.
         least: The lowest valid number.
+        most: The highest valid number.
         is_whole: Whether only whole numbers are valid.
     """
     text = value.strip() if isinstance(value, str) else ""
     found = _NUMBER.fullmatch(text)
-    if found is None or (is_whole and found.group(1)) or float(text) < least:
+    if found is None or (is_whole and found.group(1)) or not least <= float(text) <= most:
         return ""
     return f": write {name}={text}"
 

@@ -47,9 +47,9 @@ OTHER_ATTRIBUTES: Mapping[str, str] = {
     "tool_call_id": "call_id",
     "id": "call_id tool_call_id",
     "result": "get_final_message get_final_completion get_final_text final_message collect"
-    " until_done response get_final_response",
+    " until_done get_final_response",
     "steps": "intermediate_steps tool_calls",
-    "vectors": "data embedding dense_vecs index",
+    "vectors": "data dense_vecs index",
     "to_numpy": "shape dtype ndim astype reshape tolist mean dot cpu numpy",
     "name": "model id model_name model_id key model_key tool_name",
     "model": "default_model",
@@ -108,7 +108,7 @@ ATTRIBUTE_ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "ModelInfo",
         "write .capabilities, with .size_bytes, .max_context_length, .parameter_size and more",
     ),
-    ("content text output result output_text final_output", "ToolStep", "write .content"),
+    ("text output result output_text final_output", "ToolStep", "write .content"),
     ("parsed output_parsed", "CompletionResponse", "call parse(messages, City) for a value"),
     (
         "value label result prediction verdict",

@@ -68,8 +68,9 @@ class LazyPart(Generic[T]):
     provider, where Python finds it without calling the descriptor.
 
     Args:
-        path: Dotted name of the module and, after a colon, name of the class.
-        needs: Names of attributes of the provider. Their values are the arguments of the class.
+        path: Dotted name of the module and, after a colon, name of the class, or of the function
+            that makes the part.
+        needs: Names of attributes of the provider. Their values are the arguments.
     """
 
     def __init__(self, path: str, *needs: str) -> None:

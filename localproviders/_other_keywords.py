@@ -52,14 +52,13 @@ OTHER_NAMES: Mapping[str, str] = {
     "max_tokens": "num_predict n_predict max_new_tokens max_completion_tokens max_output_tokens"
     " max_length maxTokens max_tokens_to_sample maxOutputTokens num_output",
     "repeat_penalty": "repetition_penalty repeatPenalty",
-    "response_schema": "format response_format json_schema schema response_model",
     "seed": "random_seed random_state",
     "stop": "stop_sequences stop_strings stop_words stopStrings",
     "thinking": "think reasoning reasoning_effort enable_thinking thinking_config thinking_budget"
     " reasoning_budget",
     "tools": "functions function_declarations tool",
     "tool_choice": "function_call tool_config",
-    "on_step": "callback callbacks on_tool_call on_message verbose",
+    "on_step": "on_tool_call on_message",
     "on_tool_error": "handle_tool_error handle_parsing_errors",
     "cancel": "cancel_token cancellation_token abort stop_event",
     "max_rounds": "max_iterations max_tool_rounds max_loops max_prediction_rounds iterations"
@@ -163,12 +162,17 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
         "leave it out, and call stream(): each chunk has a .text",
     ),
     (
+        "callback callbacks verbose hooks",
+        "on_step",
+        "pass on_step=function, which is called with a ToolStep after each tool call",
+    ),
+    (
         "callback callbacks callback_manager verbose hooks",
         "messages",
         "leave it out; the provider takes listeners=[function]",
     ),
     (
-        "grammar guided_json guided_choice guided_regex regex structured_outputs",
+        "guided_json guided_choice guided_regex regex structured_outputs",
         "response_schema",
         "pass response_schema with a JSON Schema, or call parse() with a type",
     ),
@@ -284,7 +288,7 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
         )
     ),
     (
-        "max_retries retries num_retries retry verify ca_bundle proxies proxy api_key headers",
+        "max_retries retries num_retries retry verify ca_bundle proxies proxy api_key",
         "providers",
         "pass it to a provider in the list, as in [OllamaProvider(headers=headers)]",
     ),

@@ -219,9 +219,17 @@ def bare(error: _Error) -> _Error:
     The traceback and the other errors may contain the refused value, which may be a secret. An
     error that is not a `ProviderError`, such as an interrupt, keeps its cause.
     """
-    error.__context__ = None
     if isinstance(error, ProviderError):
         error.__cause__ = None
+    return without_frames(error)
+
+
+def without_frames(error: _Error) -> _Error:
+    """Remove the traceback and the context of an error, and return the error.
+
+    Their frames keep the texts of a request in memory. The cause stays.
+    """
+    error.__context__ = None
     return error.with_traceback(None)
 
 

@@ -142,38 +142,56 @@ def split(questions: Mapping[str, Question], most: Optional[int]) -> List[Mappin
 # --- answers -------------------------------------------------------------------------------------
 
 
-def make_decision(
+class AnswerForm(NamedTuple):
+    """The form of the answers on a route.
+
+    Attributes:
+        method: The name of the method that uses the route.
+        types: The route's name for each of our kinds of questions.
+        yes: Name of the field with the probability of yes.
+    """
+
+    method: DecisionMethod
+    types: Mapping[str, str]
+    yes: str
+
+
+def read_decision(
+    form: AnswerForm,
     name: str,
     question: Question,
-    source: DecisionMethod,
-    probabilities: Mapping[str, float],
     record: Mapping[str, Any],
-    **facts: Any,
+    mass: Optional[float] = None,
 ) -> Decision:
-    """Return the decision for checked probabilities.
+    """Return the decision that a response has for a question.
 
     Args:
+        form: The form of the answers on the route.
         name: Name of the question.
         question: The question.
-        source: The method.
-        probabilities: Probability of each answer, from `checked_probabilities`.
         record: The server's record of the answer.
-        facts: Further fields of `Decision`.
+        mass: The total probability of the possible answers, if it is known.
+
+    Raises:
+        ProtocolError: The record belongs to a question of another type; or a probability is missing
+            or impossible.
     """
-    return Decision(
-        name=name,
-        kind=question.kind,
-        source=source,
-        probabilities=FrozenDict(probabilities),
+    made = Decision(name=name, kind=question.kind, source=form.method, raw=record)
+    expected = form.types[question.kind]
+    sent = record.get("type", expected)
+    if sent == "refusal":
+        return made.replace(refused=True)
+    if sent != expected:
+        unexpected(f"answer of the type {expected!r} to a question of this type")
+    if isinstance(question, YesNo):
+        found = read_yes_no(record, form.yes)
+    else:
+        found = (read_choice if isinstance(question, Choice) else read_score)(question, record)
+    return made.replace(
+        probabilities=FrozenDict(found),
         server_confidence=_finite(record.get("confidence")),
-        raw=record,
-        **facts,
+        mass=mass,
     )
-
-
-def refused(name: str, question: Question, source: DecisionMethod, record: Any) -> Decision:
-    """Return the decision for a question that the model refused to answer."""
-    return Decision(name=name, kind=question.kind, source=source, refused=True, raw=mapping(record))
 
 
 def checked_probabilities(answers: Sequence[str], found: Mapping[str, Any]) -> Dict[str, float]:

@@ -7,29 +7,27 @@ from typing import Any, Callable, Dict, Mapping, Sequence
 from localproviders._decision_verbs import DecisionRequest
 from localproviders._dialect.common import checked, unexpected
 from localproviders._dialect.decisions import (
+    AnswerForm,
     Decided,
     decided,
     described,
-    make_decision,
     mass_of,
-    read_choice,
-    read_score,
-    read_yes_no,
-    refused,
+    read_decision,
 )
 from localproviders._dialect.error_answers import Rule
 from localproviders._dialect.values import mapping
 from localproviders.types.decisions import Decision
 from localproviders.types.messages import Image
-from localproviders.types.questions import NO, YES, Choice, DecisionMethod, Question, Score, YesNo
+from localproviders.types.questions import NO, YES, Choice, DecisionMethod, Question, Score
 
 #: The name of the method that uses this route.
 SYSTEMONE: DecisionMethod = "systemone"
 
 # Keys of the descriptions of yes and no.
 _KEYS: Mapping[str, str] = {YES: "true", NO: "false"}
-# Names of our kinds of questions on this route.
-_TYPES: Mapping[str, str] = {"yes_no": "noul", "choice": "choice", "score": "score"}
+_FORM = AnswerForm(
+    SYSTEMONE, types={"yes_no": "noul", "choice": "choice", "score": "score"}, yes="noul"
+)
 
 
 def systemone_payload(
@@ -58,7 +56,7 @@ def systemone_payload(
 
 def _question(question: Question) -> Dict[str, Any]:
     made: Dict[str, Any] = {
-        "type": _TYPES[question.kind],
+        "type": _FORM.types[question.kind],
         "instructions": question.question,
         "criteria": _criteria(question),
     }
@@ -102,17 +100,5 @@ def _decision(
 ) -> Decision:
     if not isinstance(record, dict):
         unexpected("answer to one of the questions")
-    if record.get("type") == "refusal":
-        return refused(name, question, SYSTEMONE, record)
-    if record.get("type", _TYPES[question.kind]) != _TYPES[question.kind]:
-        unexpected(f"answer of the type {_TYPES[question.kind]!r} to a question of this type")
     mass = mass_of({**diagnostics, **record}, "label_mass", "x_label_mass")
-    return make_decision(
-        name, question, SYSTEMONE, _probabilities(question, record), record, mass=mass
-    )
-
-
-def _probabilities(question: Question, record: Mapping[str, Any]) -> Dict[str, float]:
-    if isinstance(question, YesNo):
-        return read_yes_no(record, "noul")
-    return (read_choice if isinstance(question, Choice) else read_score)(question, record)
+    return read_decision(_FORM, name, question, record, mass)

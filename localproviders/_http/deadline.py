@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, Dict, NamedTuple, Optional
 
 from localproviders._interrupts import is_callers
 from localproviders.errors import CancelledError, LimitError, ProviderError
@@ -137,8 +137,9 @@ class Call:
         self.may_load = True
         #: Time at which the last byte of the request was sent; None before that time.
         self.sent_at: Optional[float] = None
-        #: Number of other names that the server has used for the requested model.
-        self.other_names = 0
+        #: The other names in responses that were looked up, and whether the requested model has
+        #: the name.
+        self.other_names: Dict[str, bool] = {}
         #: Id of the last request in the server's log, if its response has one.
         self.request_id: Optional[str] = None
         #: Called by `cancel` after the sockets are shut down, to end a wait that uses no socket.
@@ -355,8 +356,8 @@ def sleep(call: Call, seconds: float) -> None:
         raise stopped(stop, call) from None
 
 
-def wait(call: Call, event: threading.Event, seconds: float = math.inf) -> None:
-    """Wait between two requests, until an event is set or this many seconds have passed.
+def wait(call: Call, event: threading.Event) -> None:
+    """Wait between two requests, until an event is set.
 
     Raises:
         CancelledError: The call was cancelled during the wait.
@@ -364,7 +365,7 @@ def wait(call: Call, event: threading.Event, seconds: float = math.inf) -> None:
     """
     try:
         call.enter(LOCAL_WORK)
-        call.wait_for(event, seconds)
+        call.wait_for(event)
     except Stop as stop:
         raise stopped(stop, call) from None
 

@@ -179,6 +179,11 @@ class Transport:
         self._sessions: Dict[int, Session] = {}
         self._cached_headers: Dict[Tuple[str, Optional[str]], Headers] = {}
 
+    @property
+    def path(self) -> str:
+        """Path of the server's address, which precedes the path of each request."""
+        return self._settings.endpoint.path
+
     def open(
         self,
         method: str,

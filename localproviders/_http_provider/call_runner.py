@@ -14,7 +14,7 @@ from localproviders._http.framing import Look
 from localproviders._http.stream import Opened, Summary
 from localproviders._http.transport import Explain, Transport, encode
 from localproviders._http_provider.model_checks import cut_off_warning
-from localproviders.errors import ProviderError
+from localproviders.errors import ProviderError, WrongModelError
 from localproviders.settings import Settings
 from localproviders.telemetry import SILENT, Span
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Limits, Timeout, resolve
@@ -22,6 +22,9 @@ from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import CompletionChunk, CompletionResponse
 
 T = TypeVar("T")
+
+#: The JSON of a response, or of a record in it; None if there is none.
+Raw = Optional[Mapping[str, Any]]
 
 #: A function that returns the facts of the ``finished`` event from the result of a call.
 Facts = Callable[[Any], Mapping[str, Any]]
@@ -285,7 +288,11 @@ class Completion:
         Raises:
             ProviderError: The chunk is not acceptable; for example, it names another model.
         """
-        warning = self._checks._check_chunk(self.request, self.model, chunk, self.call)
+        try:
+            warning = self._checks._check_chunk(self.request, self.model, chunk, self.call)
+        except WrongModelError as error:
+            error.hint = f"{error.hint}, or pass allow_other_model=True to accept it"
+            raise
         if warning is not None:
             self._warn(warning)
 

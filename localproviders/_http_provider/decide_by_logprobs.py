@@ -39,13 +39,12 @@ from localproviders._dialect.label_prompts import (
 from localproviders._http.deadline import LOCAL_WORK, Call, total_ended
 from localproviders._http.stream import ChunkParser, Stream
 from localproviders._http_provider.embedding import sum_fields
+from localproviders._http_provider.sending import REFUSALS
 from localproviders._refusals import Refusals, refuses
 from localproviders.errors import (
     CapabilityError,
     LimitError,
     ProviderError,
-    RequestRejectedError,
-    ServerError,
     UnsupportedError,
 )
 from localproviders.telemetry import SILENT, Span
@@ -70,9 +69,6 @@ _EXACT = 1e-5
 # In an answer that is restricted to the labels, their probabilities have at least this sum.
 _RESTRICTED_MASS = 0.99
 
-# Classes of errors that can mean that the server refused a field. Errors of their subclasses have
-# other meanings, so the class is compared exactly.
-_REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
 _LOGPROBS = r"log[_ -]?prob(s|\b|abilit)|n_probs"
 _RESTRICTION = r"logit[_ -]?bias|post_sampling_probs|\bsamplers?\b"
 _BEGUN_ANSWER = r"prefill|last message|\bassistant\b.{0,40}\bmessage|enable_thinking"
@@ -408,4 +404,4 @@ def _bounded_warning(name: str, number: int, reading: Reading) -> str:
 
 def _refuses(error: ProviderError, names: str) -> bool:
     """Return whether the server refuses one of these fields."""
-    return type(error) in _REFUSALS and refuses(error, names, _DENIAL)
+    return type(error) in REFUSALS and refuses(error, names, _DENIAL)

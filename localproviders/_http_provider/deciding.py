@@ -23,7 +23,7 @@ from localproviders._http.deadline import Call
 from localproviders._http.resolve import check_place
 from localproviders._http.transport import Payload, Transport
 from localproviders._http_provider import decide_by_logprobs
-from localproviders._http_provider.call_runner import CallRunner
+from localproviders._http_provider.call_runner import CallRunner, Raw
 from localproviders._http_provider.decide_by_logprobs import LabellingProvider
 from localproviders._http_provider.embedding import sum_fields
 from localproviders._http_provider.sending import Sending, SendingProvider
@@ -43,8 +43,7 @@ from localproviders.telemetry import take_verb
 from localproviders.types.decisions import Decisions
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.questions import Choice, Question, Score
-from localproviders.types.requests import CompletionRequest
-from localproviders.types.responses import CompletionChunk, Timings
+from localproviders.types.responses import Timings
 
 # Seconds for which a missing route, or the product of a server, is remembered. A server may be
 # updated or replaced while the provider lives.
@@ -67,13 +66,12 @@ _HINTS: Mapping[type, str] = {
     WrongModelError: "check the name of the model, and which model the server has loaded",
 }
 
-# Stands for the request when the served model is checked: the check reads fields of chats, which a
-# decision request does not have.
-_NO_CHAT = CompletionRequest(prompt="-")
-
-
 # The dialect of a kind of provider that does not define one.
 _NO_ROUTES = DecisionDialect(routes=())
+
+
+class _OtherRouteError(UnsupportedError):
+    """The path belongs to a different route. The caller never gets this error."""
 
 
 class DecidingHTTPProvider(SendingProvider, LabellingProvider, Protocol):
@@ -91,10 +89,10 @@ class DecidingHTTPProvider(SendingProvider, LabellingProvider, Protocol):
     def _check_before(self, model: str, expect_digest: Optional[str], call: Call) -> Optional[str]:
         """Check a model before the state is sent to it; return its digest if it is known."""
 
-    def _check_chunk(
-        self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
+    def _check_served(
+        self, model: str, served: Optional[str], call: Call, raw: Raw = None
     ) -> Optional[str]:
-        """Check the model that a response names; return a warning, or None."""
+        """Check which model has answered; return a warning, or None."""
 
 
 class Deciding:
@@ -238,7 +236,8 @@ class Deciding:
         """Return the limits of a route, after checking a request against them.
 
         Raises:
-            UnsupportedError: The server does not have the route, or the request exceeds a limit.
+            UnsupportedError: The request exceeds a limit.
+            _OtherRouteError: The server does not have the route.
         """
         limits = self._limits(provider, route, request, call)
         excess = _excess(request, limits)
@@ -256,7 +255,7 @@ class Deciding:
         """Return the limits of a route; ask the server for its product only if they depend on it.
 
         Raises:
-            UnsupportedError: In this product, the path belongs to a different route.
+            _OtherRouteError: In this product, the path belongs to a different route.
         """
         limits = route.limits
         # Servers of different products can use the same path for different routes. Only the name of
@@ -268,11 +267,7 @@ class Deciding:
         if may_matter or len(request.questions) > (limits.questions or 0):
             product = self._ask_product(provider, call)
             if product is not None and route.method in product.lacks:
-                raise UnsupportedError(
-                    f"{provider.name} does not support method={route.method!r}",
-                    hint=product.instead,
-                    status=_NOT_FOUND_STATUSES[0],
-                )
+                raise _OtherRouteError("the path has a different route", hint=product.instead)
             return limits if product is None else product.limits
         return limits
 
@@ -335,8 +330,7 @@ class Deciding:
             except ProviderError as error:
                 sending.recover(_explained(error))
         provider._cold_loads.answered(model, request.keep_alive)
-        chunk = CompletionChunk(model=found.model, raw=found.raw)
-        warning = provider._check_chunk(_NO_CHAT, model, chunk, call)
+        warning = provider._check_served(model, found.model, call, found.raw)
         warnings = [*sending.accepted(), *filter(None, [warning])]
         return found._replace(warnings=tuple(warnings), attempts=answer.attempts)
 
@@ -354,6 +348,8 @@ def _facts(done: Decisions) -> Mapping[str, Any]:
 
 def _means_no_route(error: ProviderError) -> bool:
     """Return whether an error means that the server does not have the route."""
+    if isinstance(error, _OtherRouteError):
+        return True
     if type(error) not in (UnsupportedError, RequestRejectedError):
         return False
     # LM Studio sends status 200 for an unknown path, so that the error has none. An error that our

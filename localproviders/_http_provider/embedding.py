@@ -36,6 +36,7 @@ from localproviders.errors import (
     ServerError,
     UnsupportedError,
 )
+from localproviders.secret import without_frames
 from localproviders.types.requests import EmbeddingRequest, texts_of
 from localproviders.types.responses import EmbeddingResponse, ServerTimings, Timings, Usage
 
@@ -231,7 +232,7 @@ class Embedding:
         except ProviderError as error:
             if not may_concern_one_text(error):
                 raise
-            return _without_frames(error)
+            return without_frames(error)
         self._add_totals(found, attempts)
         self._store(found.rows, start)
         return None
@@ -243,7 +244,7 @@ class Embedding:
             try:
                 vector = pack(row, length)
             except ProviderError as error:
-                self._record_failure(index, _without_frames(error))
+                self._record_failure(index, without_frames(error))
                 continue
             self._length = len(vector)
             self._vectors[index] = vector
@@ -331,12 +332,6 @@ def _usual_length(rows: Sequence[Row]) -> Optional[int]:
     """Return the most frequent length of the vectors, because some of them may be wrong."""
     lengths = Counter(len(row) for row in rows if isinstance(row, (list, array)))
     return lengths.most_common(1)[0][0] or None if lengths else None
-
-
-def _without_frames(error: ProviderError) -> ProviderError:
-    """Return the error without traceback and context: their frames keep a batch in memory."""
-    error.__context__ = None
-    return error.with_traceback(None)
 
 
 def sum_fields(sum_: Optional[_Numbers], more: _Numbers) -> _Numbers:

@@ -1,15 +1,52 @@
-"""Following a download that the server runs in the background: the client asks again and again."""
+"""Waiting for work that the server does in the background: the client asks again and again."""
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Callable, Iterator, Optional, TypeVar
 
-from localproviders._http.deadline import ANSWERING, AWAITING, TRANSFERRING, Call, Phase
-from localproviders.errors import LimitError
-from localproviders.types.limits import describe
+from localproviders._http.deadline import ANSWERING, AWAITING, TRANSFERRING, Call, Phase, sleep
+from localproviders._http.retry import backoff_s
+from localproviders.errors import LimitError, StreamInterruptedError, UnreachableError
+from localproviders.types.limits import RetryPolicy, describe
 from localproviders.types.models import DownloadJob
 
+T = TypeVar("T")
+
 _STILL_RUNNING = "the server continues the download by itself; call pull again to follow it"
+
+
+def growing_waits(first_s: float, longest_s: float) -> Iterator[float]:
+    """Yield the seconds to wait before each further request, without end.
+
+    Each wait is half as long again as the one before it, up to `longest_s`.
+    """
+    wait_s = first_s
+    while True:
+        yield wait_s
+        wait_s = min(wait_s * 1.5, longest_s)
+
+
+def ask_again(ask: Callable[[], T], policy: RetryPolicy, call: Call) -> T:
+    """Return the result of `ask`; call it again if the connection fails.
+
+    A failed request for the status does not end the work of the server, so it must not end the call
+    that follows this work.
+
+    Raises:
+        ProviderError: `ask` raised another error, or all attempts of the policy have failed.
+    """
+    number = 1
+    while True:
+        try:
+            return ask()
+        except (StreamInterruptedError, UnreachableError) as error:
+            if number >= policy.attempts:
+                raise
+            wait_s = backoff_s(policy, number)
+            if call.on_retry is not None:
+                call.on_retry(error, number, wait_s)
+        sleep(call, wait_s)
+        number += 1
 
 
 class PollingCall(Call):

@@ -26,7 +26,7 @@ from localproviders._dialect.thinking import thinking_warnings
 from localproviders._did_you_mean import most_similar
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser, Stream, Summary
-from localproviders._http_provider.call_runner import CallRunner, Completion
+from localproviders._http_provider.call_runner import CallRunner, Completion, Raw
 from localproviders._http_provider.cold_loads import ColdLoads, KeepAlive, loaded_window
 from localproviders._http_provider.model_checks import (
     USUALLY_UNSUPPORTED,
@@ -196,6 +196,23 @@ class HTTPProvider(ModelProvider):
         """Return path, JSON and reader of the embedding request for a batch of texts."""
 
     @abstractmethod
+    def _check_served(
+        self, model: str, served: Optional[str], call: Call, raw: Raw = None
+    ) -> Optional[str]:
+        """Check which model has answered; return a warning, or None.
+
+        Args:
+            model: Name of the requested model.
+            served: Name of the model in the response. None if it has none, or if the caller accepts
+                any model.
+            call: The call of the request.
+            raw: The record with the name, for other facts about the model.
+
+        Raises:
+            WrongModelError: Another model has answered.
+            ProviderError: The model could not be checked.
+        """
+
     def _check_chunk(
         self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
     ) -> Optional[str]:
@@ -204,6 +221,8 @@ class HTTPProvider(ModelProvider):
         Raises:
             ProviderError: The chunk is not acceptable.
         """
+        served = None if request.allow_other_model else chunk.model
+        return self._check_served(model, served, call, chunk.raw)
 
     def _check_locality(self, model: str, call: Call) -> None:
         """Check that the locality allows sending the prompt to this model.

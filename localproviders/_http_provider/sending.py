@@ -58,9 +58,9 @@ if TYPE_CHECKING:
 else:
     refused_schemas = LazyModule("localproviders._dialect.refused_schemas")
 
-# Classes of errors that can mean that the server refused a field. Errors of their subclasses have
-# other meanings, so the class is compared exactly.
-_REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
+#: Classes of errors that can mean that the server refused a field. Errors of their subclasses have
+#: other meanings, so the class is compared exactly.
+REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
 
 # With status 4xx, the server has refused the request before it did any work. Without an error
 # status, or with 5xx, one of these phrases in the text must show this.
@@ -178,7 +178,7 @@ def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, 
     The text is searched as it is, although it may quote the prompt. If a quotation is mistaken for
     a refusal, the request without the field fails in the same way, and nothing is remembered.
     """
-    if type(error) not in _REFUSALS or not error.server_message:
+    if type(error) not in REFUSALS or not error.server_message:
         return {}
     said = Unseen(error.server_message)
     return {field: said for field in fields if refuses(error, field.refusal, field.denial)}

@@ -160,8 +160,9 @@ class Catalog:
 
     def is_alias(self, requested: str, served: str, call: Call) -> bool:
         """Return whether two names mean the same model, according to the server's list."""
+        # The list has a call of its own: the state of `call` belongs to the open response.
         try:
-            entries = self.entries(call)
+            entries = self.run(self.entries, call.listing_limits(), call.token)
         except ProviderError:
             return False
         return any({requested, served} <= set(wire.names_of(info)) for info in entries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import CellType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -11,6 +12,7 @@ from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import TRANSFERRING, Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
+from localproviders._http_provider.call_runner import Raw
 from localproviders._http_provider.cold_loads import USUAL_S, KeepAlive
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
@@ -36,6 +38,7 @@ from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInf
 from localproviders.types.requests import CompletionRequest, Locality, ModelLike
 
 if TYPE_CHECKING:
+    from localproviders._http_provider.aliases import Aliases
     from localproviders.llamacpp.catalog import Catalog
     from localproviders.llamacpp.prompts import Prompts
     from localproviders.llamacpp.router import Router
@@ -52,10 +55,6 @@ _OLD_PORT_HINT = (
     "servers from before autumn 2026, and containers, listen on port 8080: "
     'LlamaCppProvider("http://127.0.0.1:8080")'
 )
-
-# Maximum number of other model names in one response that are looked up in the list. A server that
-# sends another name in each chunk must not cause a request for each chunk.
-_MOST_OTHER_NAMES = 4
 
 
 class LlamaCppProvider(OpenAICompatibleProvider):
@@ -94,6 +93,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     """
 
     _catalog: LazyPart[Catalog] = LazyPart("localproviders.llamacpp.catalog:Catalog", "_runner")
+    _aliases: LazyPart[Aliases] = LazyPart("localproviders._http_provider.aliases:Aliases")
     _router: LazyPart[Router] = LazyPart(
         "localproviders.llamacpp.router:Router", "_runner", "_catalog", "_windows", "_cold_loads"
     )
@@ -456,13 +456,15 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     def _slots(self, info: ModelInfo) -> Optional[int]:
         return wire_models.slots_of(info)
 
-    def _check_model(self, requested: str, served: str, call: Call) -> Optional[str]:
+    def _check_served(
+        self, model: str, served: Optional[str], call: Call, raw: Raw = None
+    ) -> Optional[str]:
         """Return a warning if another model answered, unless both are names of one model."""
-        warning = super()._check_model(requested, served, call)
-        if warning is None or call.other_names >= _MOST_OTHER_NAMES:
-            return warning
-        call.other_names += 1
-        return None if self._catalog.is_alias(requested, served, call) else warning
+        warning = super()._check_served(model, served, call)
+        if warning is None or served is None:
+            return None
+        look_up = partial(self._catalog.is_alias, model, served, call)
+        return None if self._aliases.match(model, served, call, look_up) else warning
 
     def _handle_failure(self, error: ProviderError, call: Call) -> None:
         super()._handle_failure(error, call)

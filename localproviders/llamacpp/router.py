@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import math
 import re
-import threading
+from functools import partial
 from typing import TYPE_CHECKING, Iterator, List, Optional, Union
 
 from localproviders._dialect.missing_models import not_found
-from localproviders._http.deadline import WORKING, Call, wait
+from localproviders._http.deadline import WORKING, Call, sleep
 from localproviders._http.framing import SSEDecoder, parse_json
 from localproviders._http.transport import encode
 from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.cold_loads import ColdLoads
 from localproviders._http_provider.free_memory import check_argument
 from localproviders._http_provider.model_checks import ContextWindowCheck
-from localproviders._http_provider.polling import PollingCall, StallDetector
+from localproviders._http_provider.polling import (
+    PollingCall,
+    StallDetector,
+    ask_again,
+    growing_waits,
+)
 from localproviders.errors import (
     LimitError,
     ModelLoadError,
@@ -189,7 +194,7 @@ class Router:
 
     def _await_load(self, model: str, began: float, call: Call) -> ModelInfo:
         """Ask for the state of a model until it is in memory."""
-        was_loading, (wait_s, longest_s) = False, WAITS_S
+        was_loading, waits = False, growing_waits(*WAITS_S)
         while True:
             info = self._catalog.find(model, call)
             state = wire.state_of(info)
@@ -207,8 +212,7 @@ class Router:
                     limit_s=call.limits.load_s,
                     elapsed_s=call.elapsed_s,
                 )
-            wait(call, threading.Event(), min(wait_s, left_s))
-            wait_s = min(wait_s * 1.5, longest_s)
+            sleep(call, min(next(waits), left_s))
 
     def unload(self, model: str, timeout: Timeout, cancel: Optional[CancelToken]) -> None:
         """Unload a model, and wait until its process has ended."""
@@ -220,10 +224,9 @@ class Router:
             if wire.state_of(info) not in wire.RUNNING:
                 return
             self._request("unload", wire.UNLOAD_PATH, info.name, call)
-            wait_s, longest_s = WAITS_S
+            waits = growing_waits(*WAITS_S)
             while wire.state_of(self._catalog.find(info.name, call)) in wire.RUNNING:
-                wait(call, threading.Event(), wait_s)
-                wait_s = min(wait_s * 1.5, longest_s)
+                sleep(call, next(waits))
 
         self._runner.run(
             work,
@@ -266,9 +269,10 @@ class Router:
         Old servers report even a failed download as finished. So only the list shows whether the
         download succeeded.
         """
-        stall, absent, (wait_s, longest_s) = StallDetector(call), 0, WAITS_S
+        ask, policy = partial(self._catalog.entries, call), self._runner.settings.retry
+        stall, absent, waits = StallDetector(call), 0, growing_waits(*WAITS_S)
         while True:
-            info = _pulled(model, self._catalog.entries(call))
+            info, wait_s = _pulled(model, ask_again(ask, policy, call)), next(waits)
             absent = absent + 1 if info is None else 0
             if absent >= _MOST_ABSENT:
                 raise ServerError(
@@ -283,9 +287,8 @@ class Router:
                     stall.exclude(call.clock() - began)
                 if job.is_done:
                     return info
-                stall.check(job)
-            wait(call, threading.Event(), wait_s)
-            wait_s = min(wait_s * 1.5, longest_s)
+                wait_s = min(wait_s, stall.check(job))
+            sleep(call, wait_s)
 
     def delete(self, model: str, timeout: Timeout, cancel: Optional[CancelToken]) -> None:
         """Delete a model from the server's cache."""

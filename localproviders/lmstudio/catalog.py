@@ -53,6 +53,14 @@ class Catalog:
         """Return the entries of the model list, with a call that has its own limits."""
         return self.run(self.entries, timeout, cancel)
 
+    def is_alias(self, requested: str, served: str, call: Call) -> bool:
+        """Return whether two names mean the same model, according to the server's list.
+
+        The list has a call of its own: the state of `call` belongs to the open response.
+        """
+        entries = self.list_entries(call.limits_left(), call.token)
+        return wire_models.same_entry(entries, requested, served)
+
     def model_info(self, model: str, timeout: Timeout, cancel: Optional[CancelToken]) -> ModelInfo:
         """Return the facts that the model list has about one model.
 

@@ -6,20 +6,22 @@ The routes are in docs/reference/lmstudio.md, "Model management".
 from __future__ import annotations
 
 import math
-import threading
+from functools import partial
 from typing import Optional, Set
 
 from localproviders._dialect.common import unexpected
-from localproviders._http.deadline import Call, wait
-from localproviders._http.retry import backoff_s
+from localproviders._http.deadline import Call, sleep
 from localproviders._http_provider.call_runner import CallRunner
-from localproviders._http_provider.polling import PollingCall, StallDetector
+from localproviders._http_provider.polling import (
+    PollingCall,
+    StallDetector,
+    ask_again,
+    growing_waits,
+)
 from localproviders.errors import (
     ConfigurationError,
     ModelNotFoundError,
     ServerError,
-    StreamInterruptedError,
-    UnreachableError,
     UnsupportedError,
 )
 from localproviders.lmstudio.catalog import Catalog, find_entry, names_of, post
@@ -130,8 +132,7 @@ class Downloads:
         self, model: str, job: DownloadJob, on_progress: Optional[OnProgress], call: Call
     ) -> None:
         stall = StallDetector(call)
-        wait_s, longest_s = WAITS_S
-        while True:
+        for wait_s in growing_waits(*WAITS_S):
             if on_progress is not None:
                 began = call.clock()
                 on_progress(job.progress)
@@ -144,28 +145,9 @@ class Downloads:
                     f"the server could not download {model!r}: {reason}",
                     server_message=job.reason,
                 )
-            left_s = stall.check(job)
-            wait(call, threading.Event(), min(wait_s, left_s))
-            wait_s = min(wait_s * 1.5, longest_s)
-            job = self._read_job_with_retries(job.job_id or unexpected("'job_id'"), call)
-
-    def _read_job_with_retries(self, job_id: str, call: Call) -> DownloadJob:
-        """Request the status of a job; retry if the connection fails.
-
-        A failed status request does not end the download, so it must not end `pull` either.
-        """
-        policy, number = self._runner.settings.retry, 1
-        while True:
-            try:
-                return self._read_job(job_id, call)
-            except (StreamInterruptedError, UnreachableError) as error:
-                if number >= policy.attempts:
-                    raise
-                wait_s = backoff_s(policy, number)
-                if call.on_retry is not None:
-                    call.on_retry(error, number, wait_s)
-            wait(call, threading.Event(), wait_s)
-            number += 1
+            sleep(call, min(wait_s, stall.check(job)))
+            ask = partial(self._read_job, job.job_id or unexpected("'job_id'"), call)
+            job = ask_again(ask, self._runner.settings.retry, call)
 
     def _find_downloaded(self, model: str, before: Set[str], call: Call) -> ModelInfo:
         entries = self._catalog.entries(call)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import CellType
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from localproviders._address import parse_endpoint
 from localproviders._dialect.common import Vectors, tell_apart
@@ -11,6 +12,7 @@ from localproviders._dialect.error_answers import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.stream import Stream
+from localproviders._http_provider.call_runner import Raw
 from localproviders._http_provider.cold_loads import KeepAlive
 from localproviders._http_provider.provider import EmbeddingExchange, HTTPProvider
 from localproviders._lazy import LazyModule, LazyPart
@@ -22,7 +24,6 @@ from localproviders.lmstudio.wire.models import (
     configuration,
     is_possible_ttl,
     parallel_of,
-    same_entry,
     sent_ttl,
     ttl_payload,
 )
@@ -61,6 +62,7 @@ from localproviders.types.responses import CompletionChunk, CompletionResponse, 
 
 if TYPE_CHECKING:
     from localproviders._http.stream import Summary
+    from localproviders._http_provider.aliases import Aliases
     from localproviders._http_provider.call_runner import Completion
     from localproviders._keep_loaded import Loader
     from localproviders.lmstudio import stateful
@@ -76,12 +78,6 @@ else:
     wire_decisions = LazyModule("localproviders.lmstudio.wire.decisions")
 
 _PORT = 1234
-
-# Maximum number of other model names in one response that are looked up in the model list. A server
-# that sends another name in each chunk must not cause a list request for each chunk.
-_MOST_OTHER_NAMES = 4
-# Maximum size of the cache of names. The cache is emptied when it is full.
-_MOST_ALIASES = 1_000
 
 _KEEP_ALIVE_HINT = "call load(), which sets no idle limit, or unload() when you are done"
 
@@ -127,6 +123,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     _downloads: LazyPart[Downloads] = LazyPart(
         "localproviders.lmstudio.downloads:Downloads", "_runner", "_catalog"
     )
+    _aliases: LazyPart[Aliases] = LazyPart("localproviders._http_provider.aliases:Aliases")
     _stateful: LazyPart[Stateful] = LazyPart(
         "localproviders.lmstudio.stateful:Stateful", "settings", "_catalog"
     )
@@ -196,11 +193,6 @@ class LMStudioProvider(OpenAICompatibleProvider):
                 **hidden,
             )
         super().__init__(settings=settings)
-
-    def _set_up(self, settings: Settings) -> None:
-        super()._set_up(settings)
-        #: Pairs of names that belong to the same model, according to the server's list.
-        self._aliases: Set[Tuple[str, str]] = set()
 
     # --- the server and its models ----------------------------------------------------------
 
@@ -787,11 +779,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     def _check_chunk(
         self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
     ) -> Optional[str]:
-        try:
-            warning = super()._check_chunk(request, model, chunk, call)
-        except WrongModelError as error:
-            error.hint = f"{error.hint}, or pass allow_other_model=True to accept the answer"
-            raise
+        warning = super()._check_chunk(request, model, chunk, call)
         max_tokens = request.max_tokens
         if (
             warning is None
@@ -804,7 +792,9 @@ class LMStudioProvider(OpenAICompatibleProvider):
             )
         return warning
 
-    def _check_model(self, requested: str, served: str, call: Call) -> Optional[str]:
+    def _check_served(
+        self, model: str, served: Optional[str], call: Call, raw: Raw = None
+    ) -> Optional[str]:
         """Raise if the response comes from another model; request the list to compare names.
 
         LM Studio lets its one loaded model answer for unknown names
@@ -815,20 +805,15 @@ class LMStudioProvider(OpenAICompatibleProvider):
             WrongModelError: The names are not known to belong to the same model.
             ProviderError: The list could not be read.
         """
-        if served.lower() == requested.lower() or (requested, served) in self._aliases:
+        if not served or served.lower() == model.lower():
             return None
-        call.other_names += 1
-        if call.other_names <= _MOST_OTHER_NAMES:
-            entries = self._catalog.list_entries(call.limits_left(), call.token)
-            if same_entry(entries, requested, served):
-                if len(self._aliases) >= _MOST_ALIASES:
-                    self._aliases.clear()
-                self._aliases.add((requested, served))
-                return None
+        look_up = partial(self._catalog.is_alias, model, served, call)
+        if self._aliases.match(model, served, call, look_up):
+            return None
         raise WrongModelError(
-            f"requested model {requested!r}, but the server answered with {served!r}",
+            f"requested model {model!r}, but the server answered with {served!r}",
             hint="LM Studio answers unknown names with its one loaded model; check the name",
-            requested=requested,
+            requested=model,
             served=served,
         )
 

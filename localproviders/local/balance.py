@@ -47,6 +47,15 @@ def _running(server: Server) -> List[object]:
     return server.running.setdefault(os.getpid(), [])
 
 
+def _load(server: Server) -> int:
+    """Return the number of requests in flight on a server, and one more if it has just failed.
+
+    A server that hangs often has no request in flight, so that the next requests would wait for it,
+    too, until its breaker opens. With this addition, it gets a request when the others are busy.
+    """
+    return len(_running(server)) + server.breaker.has_failed
+
+
 def _slots(route: Route) -> int:
     """Return how many requests a server processes at the same time; 1 if this is not known."""
     known = route.server.seen.get(route.model)
@@ -71,7 +80,7 @@ class Balancer:
             beginnings: Hashes of the beginnings of the prompt, the longest beginning first.
         """
         home = next((self._homes[each] for each in beginnings if each in self._homes), None)
-        used = [(len(_running(route.server)), _slots(route), route) for route in routes]
+        used = [(_load(route.server), _slots(route), route) for route in routes]
         free = [route for count, slots, route in used if route.server is home and count < slots]
         route = free[0] if free else min(used, key=lambda each: each[0] / each[1])[2]
         lease = Lease(route.server)

@@ -200,7 +200,8 @@ class FailoverCall:
         """Return the servers that have the model, sorted by a strategy.
 
         A server that is down is recorded as failed, so that this call does not try it again. A
-        server with an open breaker comes last, without a request.
+        server with an open breaker comes last, without a request. With ``balanced``, so does a
+        server that has just failed: the balancer chooses it if the others are busy.
         """
         if strategy == "first":
             return list(routes)
@@ -214,7 +215,8 @@ class FailoverCall:
         for route in routes:
             if route.server in self._unreachable:
                 continue
-            if route.server.breaker.is_open:
+            breaker = route.server.breaker
+            if breaker.is_open or (strategy == "balanced" and breaker.has_failed):
                 rest.append(route)
                 continue
             info = self._suitable_model(route, loaded=strategy == "loaded")

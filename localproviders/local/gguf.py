@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple, Union
 
 from localproviders._decision_verbs import DecisionRequest
 from localproviders._did_you_mean import ListOf
@@ -20,7 +20,7 @@ from localproviders.telemetry import Listener
 from localproviders.types.decisions import Decisions
 from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Limits, Timeout, resolve
-from localproviders.types.models import ModelInfo
+from localproviders.types.models import LoadedModel, ModelInfo, OnProgress
 from localproviders.types.rankings import Ranking
 from localproviders.types.requests import CompletionRequest, ModelLike
 from localproviders.types.responses import EmbeddingResponse, TokenCount
@@ -90,8 +90,65 @@ class HostedProvider(ModelProvider):
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
         """Return all facts about the model; this starts the engine."""
+        name = self._known(model)
+        provider, limits = self._running_engine(timeout)
+        return provider.model_info(name, timeout=limits, cancel=cancel)
+
+    # --- models in memory ---------------------------------------------------------------------
+
+    def loaded_models(
+        self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> List[LoadedModel]:
+        """Return the model if the engine is running. This does not start the engine."""
+        if self._provider is None:
+            return ListOf([])
+        return self._provider.loaded_models(timeout=timeout, cancel=cancel)
+
+    def load(
+        self,
+        model: ModelLike,
+        *,
+        context_length: Optional[int] = None,
+        keep_alive: Union[float, str, None] = None,
+        check_memory: Optional[bool] = None,
+        on_progress: Optional[OnProgress] = None,
+        timeout: Timeout = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> LoadedModel:
+        """Start the engine, which loads the model. A running engine is not started again.
+
+        The context window is configured, and the engine keeps the model. So only the window of the
+        loaded model is accepted as `context_length`, and only infinity as `keep_alive`.
+        """
+        name, is_new, began = self._known(model), self._provider is None, time.monotonic()
+        provider, limits = self._running_engine(timeout)
+        started_s = time.monotonic() - began
+        loaded = provider.load(
+            name,
+            context_length=context_length,
+            keep_alive=keep_alive,
+            check_memory=check_memory,
+            on_progress=on_progress,
+            timeout=limits,
+            cancel=cancel,
+        )
+        return loaded.replace(load_s=started_s) if is_new else loaded
+
+    def unload(
+        self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
+    ) -> None:
+        """Stop the engine, which has only this model. The next call that needs it starts it."""
+        self._known(model)
+        self.close()
+
+    def _known(self, model: ModelLike) -> str:
+        """Return the name of a model, after checking that it is the name of the file.
+
+        Raises:
+            ModelNotFoundError: It is another name.
+        """
         name = named(model)
-        if self._provider is None and name != self._model:
+        if name != self._model:
             raise ModelNotFoundError(
                 f"the file has no model {name!r}",
                 available=(self._model,),
@@ -99,8 +156,9 @@ class HostedProvider(ModelProvider):
                 model=name,
                 provider=self.name,
             )
-        provider, limits = self._running_engine(timeout)
-        return provider.model_info(name, timeout=limits, cancel=cancel)
+        return name
+
+    # --- calls --------------------------------------------------------------------------------
 
     def stream_completion(
         self,

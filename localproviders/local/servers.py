@@ -89,6 +89,11 @@ class Breaker:
         """Whether the server should be skipped now."""
         return self._in_a_row >= self._failures and self._clock() < self._try_at
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last call with a result was a failure."""
+        return self._in_a_row > 0
+
     def trying(self) -> None:
         """Record the start of a call.
 

@@ -27,6 +27,7 @@ from localproviders._http_provider.call_runner import CallRunner
 from localproviders._http_provider.cold_loads import ColdLoads
 from localproviders._http_provider.free_memory import MemoryCheck, check_argument
 from localproviders._http_provider.model_checks import ContextWindowCheck
+from localproviders._http_provider.polling import growing_waits
 from localproviders._keep_loaded import Block, OnFound, State
 from localproviders.errors import (
     CapabilityError,
@@ -403,7 +404,7 @@ class Memory:
 
         Only a load without a window waits, because every window suits it.
         """
-        waits = _poll_waits()
+        waits = growing_waits(*_POLL_WAITS_S)
         while True:
             # The other loads are checked before the list is read. In the other order, a load that
             # ends in between would be missed: its model was not in the list yet, and the load no
@@ -447,7 +448,7 @@ class Memory:
             if found is None:
                 return
             raise stays_loaded(model, found.expires_at, refusal) from None
-        waits = _poll_waits()
+        waits = growing_waits(*_POLL_WAITS_S)
         while _find_by_name(found.name, self._read_loaded(call)) is not None:
             sleep(call, next(waits))
 
@@ -512,14 +513,6 @@ def _find_by_name(name: str, loaded: List[LoadedModel]) -> Optional[LoadedModel]
 
 def _key(model: str) -> ModelName:
     return parse_name(listed_name(model))
-
-
-def _poll_waits() -> Iterator[float]:
-    """Yield the seconds to wait before each further request for the list."""
-    wait_s, longest_s = _POLL_WAITS_S
-    while True:
-        yield wait_s
-        wait_s = min(wait_s * 2, longest_s)
 
 
 def _not_in_memory(load: _Load) -> ModelLoadError:

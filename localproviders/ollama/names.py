@@ -216,13 +216,12 @@ class ModelDetails(Record):
         self._freeze("parameters", "metadata", "projector")
 
 
-def check_served(model: str, served: str, hint: str = "check the name of the model") -> None:
+def check_served(model: str, served: str) -> None:
     """Check that the requested model has answered.
 
     Args:
         model: Name of the requested model.
         served: Name of the model in the response.
-        hint: The hint of the error.
 
     Raises:
         WrongModelError: Another model has answered.
@@ -230,7 +229,7 @@ def check_served(model: str, served: str, hint: str = "check the name of the mod
     if not _is_same_model(model, served):
         raise WrongModelError(
             f"requested model {model!r}, but the server answered with {served!r}",
-            hint=hint,
+            hint="check the name of the model",
             requested=model,
             served=served,
         )

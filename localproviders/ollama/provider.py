@@ -20,6 +20,7 @@ from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.transport import Body, Payload, encode
 from localproviders._http_provider import HTTPProvider
+from localproviders._http_provider.call_runner import Raw
 from localproviders._http_provider.cold_loads import KeepAlive
 from localproviders._http_provider.provider import EmbeddingExchange, WireExchange, WireRequest
 from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
@@ -82,7 +83,6 @@ from localproviders.types.requests import (
     ModelLike,
     texts_of,
 )
-from localproviders.types.responses import CompletionChunk
 
 _CLOUD_HOST = "ollama.com"
 
@@ -805,12 +805,12 @@ class OllamaProvider(HTTPProvider):
         data = self._transport.json("POST", "/api/show", call=call, body=body)
         return wire_models.parse_details(data, model, self.name).capabilities
 
-    def _check_chunk(
-        self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
+    def _check_served(
+        self, model: str, served: Optional[str], call: Call, raw: Raw = None
     ) -> Optional[str]:
-        self._listed.refuse_host(model, remote_host(chunk.raw))
-        if chunk.model is not None and not request.allow_other_model:
-            check_served(model, chunk.model, "pass allow_other_model=True to accept it")
+        self._listed.refuse_host(model, remote_host(raw))
+        if served is not None:
+            check_served(model, served)
         return None
 
 

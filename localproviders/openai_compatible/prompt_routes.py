@@ -6,11 +6,11 @@ They count tokens, render prompts, and return the tokens of a text.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._dialect.label_prompts import LabelTokens
 from localproviders._http.deadline import Call
-from localproviders._http.transport import Explain, Transport
+from localproviders._http.transport import Transport
 from localproviders._http_provider.sending import Sending
 from localproviders._token_estimate import has_media
 from localproviders.errors import (
@@ -23,6 +23,7 @@ from localproviders.errors import (
     ServerError,
     UnsupportedError,
 )
+from localproviders.openai_compatible.root import VERSION
 from localproviders.openai_compatible.wire.label_tokens import (
     bias_fields,
     labels_payload,
@@ -36,12 +37,8 @@ from localproviders.openai_compatible.wire.requests import (
     render_payload,
     templated_payload,
 )
-from localproviders.settings import Settings
 from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import TokenCount
-
-#: Prefix of the paths of the dialect. The paths of these routes do not have it.
-_VERSION = "/v1"
 
 # Status codes of responses for a path that does not exist.
 _NOT_FOUND_STATUSES = (404, 405, 501)
@@ -49,17 +46,29 @@ _NOT_FOUND_STATUSES = (404, 405, 501)
 # Status codes of a route that expects a request of another form.
 _OTHER_ROUTE_STATUSES = (400, 422)
 
-#: Errors that only mean that there is no exact count. If a chat with the same prompt fails for the
-#: same reason, the chat raises its own error.
-REFUSALS = (ServerError, ModelError, AuthenticationError, UnsupportedError)
+# Errors that only mean that there is no exact count. If a chat with the same prompt fails for the
+# same reason, the chat raises its own error.
+_REFUSALS = (ServerError, ModelError, AuthenticationError, UnsupportedError)
 
-# A function that sends a request and returns the result of its reader. Its arguments are the path,
-# a function that makes the JSON, and the reader, which is a function of the JSON of the response.
-_Ask = Callable[[str, Callable[[], Mapping[str, Any]], Callable[[Any], Any]], Any]
-_Method = Callable[[_Ask, CompletionRequest, str], int]
+#: A function that sends a request and returns the result of its reader. Its arguments are the path,
+#: a function that makes the JSON, and the reader, which is a function of the JSON of the response.
+Ask = Callable[[str, Callable[[], Mapping[str, Any]], Callable[[Any], Any]], Any]
 
 
-def count_by_template(ask: _Ask, request: CompletionRequest, model: str) -> int:
+class Method(NamedTuple):
+    """A way to count the tokens of a request.
+
+    Attributes:
+        ask_count: Function that returns the count.
+        is_unfit: Whether the method cannot count this request. It might then report the count of a
+            part of the request.
+    """
+
+    ask_count: Callable[[Ask, CompletionRequest, str], int]
+    is_unfit: Callable[[CompletionRequest], bool]
+
+
+def _count_by_template(ask: Ask, request: CompletionRequest, model: str) -> int:
     """Count tokens with llama.cpp: apply the chat template, then tokenize the result."""
     template = partial(conversation_payload, request, model)
     tokenize = ask("/apply-template", template, partial(templated_payload, model=model))
@@ -67,19 +76,24 @@ def count_by_template(ask: _Ask, request: CompletionRequest, model: str) -> int:
     return tokens
 
 
-def _count_by_messages(ask: _Ask, request: CompletionRequest, model: str) -> int:
+def _count_by_messages(ask: Ask, request: CompletionRequest, model: str) -> int:
     """Count the tokens of the conversation with vLLM."""
     tokens: int = ask("/tokenize", partial(conversation_payload, request, model), parse_count)
     return tokens
 
 
-_METHODS: Mapping[str, _Method] = {
-    "the server's /apply-template and /tokenize": count_by_template,
-    "the server's /tokenize": _count_by_messages,
+def _has_tools_or_media(request: CompletionRequest) -> bool:
+    return bool(request.tools) or has_media(request)
+
+
+#: The method of llama.cpp's servers, by its description.
+BY_TEMPLATE: Mapping[str, Method] = {
+    "the server's /apply-template and /tokenize": Method(_count_by_template, has_media)
 }
-# With these methods, older servers do not count the tools, and do not report that they left them
-# out.
-_METHODS_WITHOUT_TOOLS = (_count_by_messages,)
+# vLLM: older servers do not count the tools, and do not report that they left them out.
+_BY_MESSAGES: Mapping[str, Method] = {
+    "the server's /tokenize": Method(_count_by_messages, _has_tools_or_media)
+}
 
 
 class PromptRoutes:
@@ -88,36 +102,25 @@ class PromptRoutes:
     If the server lacks a route for counting, this route is not used again.
 
     Args:
-        settings: The provider's settings.
-        explain: Function that translates an error response of the dialect.
+        server: Transport to the address of these routes; None if the address is not known.
         send: Function that returns the `Sending` of a request, for a model and a call. The routes
             fill the same chat template as a chat, so their requests are also sent again if the
             template refuses something.
     """
 
-    def __init__(self, settings: Settings, explain: Explain, send: Callable[..., Sending]) -> None:
-        self._send = send
-        endpoint = settings.endpoint
-        # The routes are at the address without its last part, /v1. If the address does not end in
-        # /v1, their place is unknown, and none of them is used.
-        self._is_known = endpoint.path.endswith(_VERSION)
-        if self._is_known:
-            endpoint = endpoint.replace(path=endpoint.path[: -len(_VERSION)])
-        self._methods: Tuple[str, ...] = tuple(_METHODS) if self._is_known else ()
-        self._has_token_texts = self._is_known
-        self._labels: Dict[Tuple[str, str], LabelTokens] = {}
-        self._server = Transport(settings.replace(endpoint=endpoint), explain)
+    #: The methods that count, by their descriptions. The first one that the server has is used.
+    all_methods: Mapping[str, Method] = {**BY_TEMPLATE, **_BY_MESSAGES}
 
-    def close(self) -> None:
-        """Close the kept connections."""
-        self._server.close()
+    def __init__(self, server: Optional[Transport], send: Callable[..., Sending]) -> None:
+        self._server = server
+        self._send = send
+        self._has_token_texts = server is not None
+        self._methods: Mapping[str, Method] = {} if server is None else self.all_methods
+        self._labels: Dict[Tuple[str, str], LabelTokens] = {}
 
     def can_count(self, request: CompletionRequest) -> bool:
-        """Return whether it is worth asking the server to count this request.
-
-        The server cannot count images and audio, because the counting routes count only text.
-        """
-        return bool(self._methods) and not has_media(request)
+        """Return whether it is worth asking the server to count this request."""
+        return not all(method.is_unfit(request) for method in self._methods.values())
 
     def count(self, request: CompletionRequest, model: str, call: Call) -> Optional[TokenCount]:
         """Return the server's count; None if the server cannot count this request.
@@ -128,17 +131,19 @@ class PromptRoutes:
             ProviderError: The server cannot be reached; or JSON cannot express a value of the
                 request; or a limit expired, or the call was cancelled.
         """
-        for name in self._methods:
-            method, ask = _METHODS[name], partial(self._ask, model, call)
-            if request.tools and method in _METHODS_WITHOUT_TOOLS:
+        ask = partial(self._ask, model, call)
+        for name, method in self._methods.items():
+            if method.is_unfit(request):
                 continue
             try:
-                return TokenCount(tokens=method(ask, request, model), source="exact", detail=name)
+                tokens = method.ask_count(ask, request, model)
+                return TokenCount(tokens=tokens, source="exact", detail=name)
             except (ServerBusyError, ModelNotFoundError):
                 raise
-            except REFUSALS as error:
-                if means_no_route(error):
-                    self._methods = tuple(other for other in self._methods if other != name)
+            except _REFUSALS as error:
+                if not _means_no_route(error):
+                    return None
+                self._methods = {other: m for other, m in self._methods.items() if other != name}
         return None
 
     def label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
@@ -158,9 +163,9 @@ class PromptRoutes:
                 self._labels[key] = self._ask_label_tokens(labels, model, call)
             except (ServerBusyError, ModelNotFoundError):
                 raise
-            except REFUSALS as error:
+            except _REFUSALS as error:
                 # vLLM has a different route with the same name, which refuses this request.
-                is_other = error.status in _OTHER_ROUTE_STATUSES or means_no_route(error)
+                is_other = error.status in _OTHER_ROUTE_STATUSES or _means_no_route(error)
                 self._has_token_texts = not is_other
         return self._labels.get(key)
 
@@ -178,8 +183,8 @@ class PromptRoutes:
             ProviderError: The server cannot be reached, or refused the request; or JSON cannot
                 express a value of the request; or a limit expired, or the call was cancelled.
         """
-        if not self._is_known:
-            raise _no_template_route(f"the address does not end in {_VERSION}")
+        if self._server is None:
+            raise _no_template_route(f"the address does not end in {VERSION}")
         payload = partial(render_payload, request, model)
         try:
             prompt: str = self._ask(
@@ -188,7 +193,7 @@ class PromptRoutes:
             return prompt
         except ModelNotFoundError:
             raise
-        except REFUSALS as error:
+        except _REFUSALS as error:
             if error.status not in _NOT_FOUND_STATUSES and not isinstance(error, UnsupportedError):
                 raise
         raise _no_template_route("the server has no /apply-template")
@@ -203,6 +208,7 @@ class PromptRoutes:
         loads: bool = False,
     ) -> Any:
         sending = self._send(model, call, lambda _: (path, payload(), read))
+        assert self._server is not None  # noqa: S101  # otherwise no method asks
         return sending.ask(self._server, loads=loads, large=True)
 
 
@@ -213,7 +219,7 @@ def _no_template_route(reason: str) -> UnsupportedError:
     )
 
 
-def means_no_route(error: ProviderError) -> bool:
+def _means_no_route(error: ProviderError) -> bool:
     """Return whether an error means that the server lacks a route."""
     return error.status in _NOT_FOUND_STATUSES or isinstance(
         error, (ProtocolError, UnsupportedError)

@@ -26,6 +26,7 @@ from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
 from localproviders._http_provider import HTTPProvider
+from localproviders._http_provider.call_runner import Raw
 from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._http_provider.sending import OwnField
 from localproviders._lazy import LazyModule, LazyPart
@@ -58,7 +59,7 @@ from localproviders.types.requests import (
     ModelLike,
     texts_of,
 )
-from localproviders.types.responses import CompletionChunk, TokenCount
+from localproviders.types.responses import TokenCount
 
 if TYPE_CHECKING:
     from localproviders._dialect.label_prompts import LabelTokens
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from localproviders.openai_compatible import kind as own_kind
     from localproviders.openai_compatible.prompt_routes import PromptRoutes
     from localproviders.openai_compatible.rerank_routes import RerankRoutes
+    from localproviders.openai_compatible.root import RootTransport
     from localproviders.openai_compatible.wire import decisions as wire_decisions
     from localproviders.openai_compatible.wire import models as wire_models
     from localproviders.openai_compatible.wire import own_fields
@@ -164,15 +166,15 @@ class OpenAICompatibleProvider(HTTPProvider):
     }
     #: Whether servers of this kind may have routes that count the tokens of a prompt, or render it.
     _has_prompt_routes = True
+    _root: LazyPart[RootTransport] = LazyPart(
+        "localproviders.openai_compatible.root:make_root", "settings", "_explain"
+    )
     _prompt_routes: LazyPart[PromptRoutes] = LazyPart(
-        "localproviders.openai_compatible.prompt_routes:PromptRoutes",
-        "settings",
-        "_explain",
-        "_send",
+        "localproviders.openai_compatible.prompt_routes:PromptRoutes", "_root", "_send"
     )
     _rerank_routes: LazyPart[RerankRoutes] = LazyPart(
         "localproviders.openai_compatible.rerank_routes:RerankRoutes",
-        *("settings", "_explain", "_transport"),
+        *("settings", "_transport", "_root"),
     )
 
     @exact_keywords
@@ -217,10 +219,9 @@ class OpenAICompatibleProvider(HTTPProvider):
     def close(self) -> None:
         """Close the kept connections. A later call opens new ones; closing twice is allowed."""
         super().close()
-        cls = OpenAICompatibleProvider
-        for routes in (cls._prompt_routes.of(self), cls._rerank_routes.of(self)):
-            if routes is not None:
-                routes.close()
+        root = OpenAICompatibleProvider._root.of(self)
+        if root is not None:
+            root.close()
 
     # --- models ---------------------------------------------------------------------------
 
@@ -356,7 +357,7 @@ class OpenAICompatibleProvider(HTTPProvider):
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
         def read(data: Any) -> Vectors:
             found = parse_vectors(data, self._rules, len(batch.texts), call.look)
-            warning = self._check_model(model, found.model, call) if found.model else None
+            warning = self._check_served(model, found.model, call)
             return found._replace(warnings=(warning,) if warning else ())
 
         return self._path("/embeddings"), Payload(self._embed_payload(batch, model)), read
@@ -419,7 +420,7 @@ class OpenAICompatibleProvider(HTTPProvider):
             self._check_locality(model, call)
             path = self._path("/rerank")
             ranking = self._rerank_routes.rank(request, model, call, path, self._rules)
-            warning = self._check_model(model, ranking.model, call)
+            warning = self._check_served(model, ranking.model, call)
             return ranking if warning is None else ranking.replace(warnings=(warning,))
 
         return self._runner.run(
@@ -433,20 +434,15 @@ class OpenAICompatibleProvider(HTTPProvider):
             texts=request.texts,
         )
 
-    def _check_chunk(
-        self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
+    def _check_served(
+        self, model: str, served: Optional[str], call: Call, raw: Raw = None
     ) -> Optional[str]:
-        if chunk.model is None or request.allow_other_model:
-            return None
-        return self._check_model(model, chunk.model, call)
-
-    def _check_model(self, requested: str, served: str, call: Call) -> Optional[str]:
         """Return a warning if another model answered.
 
         This is not an error, because a server with a single model may report any name for it.
         """
-        if self._is_same(served, requested) or self._is_same(requested, served):
+        if not served or self._is_same(served, model) or self._is_same(model, served):
             return None
-        warning = f"requested model {requested!r}, but the server answered with {served!r}"
+        warning = f"requested model {model!r}, but the server answered with {served!r}"
         key = self.settings.api_key  # the name that the server reports may contain the key
         return warning if key is None else key.scrub(warning)

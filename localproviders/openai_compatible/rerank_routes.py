@@ -7,7 +7,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 from localproviders._dialect.error_answers import Rule
 from localproviders._http.deadline import Call
 from localproviders._http.retry import Attempts
-from localproviders._http.transport import Explain, Transport, encode
+from localproviders._http.transport import Transport, encode
 from localproviders._rerank_verb import RerankRequest
 from localproviders.errors import ProviderError
 from localproviders.openai_compatible.wire.rerank import (
@@ -19,11 +19,11 @@ from localproviders.openai_compatible.wire.rerank import (
     refusal_of,
     rerank_payload,
 )
+from localproviders.secret import without_frames
 from localproviders.settings import Settings
 from localproviders.types.rankings import Ranking
 
-# Prefix of the paths of the dialect.
-_VERSION = "/v1"
+# Path of the route that is not below the path of the dialect.
 _ROUTE = "/rerank"
 
 
@@ -46,25 +46,16 @@ class RerankRoutes:
 
     Args:
         settings: The provider's settings.
-        explain: Function that translates an error response of the dialect.
         transport: The provider's transport.
+        root: Transport to the address without ``/v1``, or None.
     """
 
-    def __init__(self, settings: Settings, explain: Explain, transport: Transport) -> None:
+    def __init__(self, settings: Settings, transport: Transport, root: Optional[Transport]) -> None:
         self._settings = settings
-        self._main, self._root, self._root_path = transport, transport, ""
-        endpoint = settings.endpoint
-        if endpoint.path.endswith(_VERSION):
-            self._root_path = endpoint.path[: -len(_VERSION)]
-            beside = settings.replace(endpoint=endpoint.replace(path=self._root_path))
-            self._root = Transport(beside, explain)
+        self._root = root
         # These tuples are replaced and never changed, because several threads may use them.
-        self._places: Tuple[bool, ...] = (False,) if self._root is transport else (False, True)
+        self._servers: Tuple[Transport, ...] = (transport,) if root is None else (transport, root)
         self._fields: Tuple[str, ...] = (DOCUMENTS, TEXTS)
-
-    def close(self) -> None:
-        """Close the kept connections."""
-        self._root.close()
 
     def rank(
         self, request: RerankRequest, model: str, call: Call, path: str, rules: Sequence[Rule]
@@ -88,35 +79,33 @@ class RerankRoutes:
         question = _Question(request, model, call, rules, attempts)
         failed: Optional[ProviderError] = None
         paths: List[str] = []
-        for is_root in self._places:
-            place = (self._root, _ROUTE) if is_root else (self._main, path)
-            paths.append(
-                f"{self._root_path if is_root else self._settings.endpoint.path}{place[1]}"
-            )
+        for server in self._servers:
+            route = _ROUTE if server is self._root else path
+            paths.append(f"{server.path}{route}")
             for field in self._fields:
                 if failed is not None:
                     attempts.repeat(failed)
                 try:
-                    ranking = self._send(question, *place, field)
+                    ranking = self._send(question, server, route, field)
                 except ProviderError as error:
-                    failed = _without_frames(error)
+                    failed = without_frames(error)
                     failed.endpoint = self._settings.endpoint.url  # also for the other route
                     if needs_other_field(failed, field):
                         continue
                     if is_missing(failed):
                         break
                     raise refusal_of(failed, paths) from failed.__cause__
-                self._remember(is_root, field)
+                self._remember(server, field)
                 return ranking
         assert failed is not None  # noqa: S101  # there is at least one place
         raise refusal_of(failed, paths)
 
-    def _send(self, question: _Question, transport: Transport, path: str, field: str) -> Ranking:
+    def _send(self, question: _Question, server: Transport, path: str, field: str) -> Ranking:
         """Send the request once, and return the ranking."""
         request, model, call = question.request, question.model, question.call
         body = encode(rerank_payload(request, model, field))
-        answer = transport.open("POST", path, call=call, body=body, attempts=question.attempts)
-        data = transport.parse(answer)
+        answer = server.open("POST", path, call=call, body=body, attempts=question.attempts)
+        data = server.parse(answer)
         scores = parse_scores(data, request, question.rules, call.look)
         return Ranking(
             results=scores.results,
@@ -129,13 +118,7 @@ class RerankRoutes:
             raw=data,
         )
 
-    def _remember(self, is_root: bool, field: str) -> None:
+    def _remember(self, server: Transport, field: str) -> None:
         """Let the next call begin with the route that has answered."""
-        self._places = tuple(sorted(self._places, key=lambda place: place is not is_root))
+        self._servers = tuple(sorted(self._servers, key=lambda each: each is not server))
         self._fields = tuple(sorted(self._fields, key=lambda name: name != field))
-
-
-def _without_frames(error: ProviderError) -> ProviderError:
-    """Return the error without traceback and context, whose frames would keep it in memory."""
-    error.__context__ = None
-    return error.with_traceback(None)

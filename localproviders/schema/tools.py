@@ -176,7 +176,7 @@ def _refuse_functions_by_name(tools: Mapping[str, Any]) -> None:
 
 def _is_other(value: Any) -> bool:
     """Return whether a value may be a tool object of another client."""
-    if isinstance(value, (list, tuple, FunctionType, MethodType)):
+    if isinstance(value, (dict, list, tuple, FunctionType, MethodType)):
         return False  # the usual values do not need the module
     return other_tools.is_tool(value)
 

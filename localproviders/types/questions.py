@@ -322,6 +322,6 @@ def check_mass(min_mass: Any) -> float:
     number = plain_number(min_mass)
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
     if not is_number or not 0 <= number <= 1:
-        line = suggest_number("min_mass", min_mass)
+        line = suggest_number("min_mass", min_mass, most=1)
         raise ValueError(f"min_mass is {min_mass!r}, and must be a number from 0 to 1{line}")
     return float(number)

@@ -7,6 +7,7 @@ import math
 from dataclasses import fields as dataclass_fields
 from typing import (
     Any,
+    Callable,
     Iterable,
     Iterator,
     Literal,
@@ -170,8 +171,6 @@ class CompletionRequest(Record):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         _fill_values(self, _LEAST)
-        if self.expect_digest is not None:
-            object.__setattr__(self, "expect_digest", expected_digest(self.expect_digest))
         if type(self.stop) is not tuple:
             object.__setattr__(self, "stop", _tuple_of_text("stop", self.stop))
         if isinstance(self.tools, Tool):
@@ -240,19 +239,24 @@ _BOOLEANS = ("thinking", "logprobs", "strict", "allow_other_model", "truncate")
 
 
 def _fill_values(request: Any, numbers: Mapping[str, float]) -> None:
-    """Replace numbers of numpy, durations and descriptions of models with plain values."""
+    """Replace numbers of numpy, durations, digests and descriptions of models with plain values."""
     found = vars(request)
     for name in (*numbers, *_BOOLEANS):
         value = found.get(name)
-        if type(value) not in _PLAIN:
-            made = keep_alive_seconds(value) if name == "keep_alive" else plain_number(value)
-            object.__setattr__(request, name, made)
-    if found["keep_alive"] is not None:
-        object.__setattr__(request, "keep_alive", keep_alive_seconds(found["keep_alive"]))
+        if type(value) not in _PLAIN and name not in _READERS:
+            object.__setattr__(request, name, plain_number(value))
+    for name, read in _READERS.items():
+        if found[name] is not None:
+            object.__setattr__(request, name, read(found[name]))
     if type(request.model) is not str or not request.model.strip():
         object.__setattr__(request, "model", model_name(request.model))
 
 
+# Fields of all requests with forms of their own, and the function that makes a plain value.
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "keep_alive": keep_alive_seconds,
+    "expect_digest": expected_digest,
+}
 # Types whose values `_fill_values` keeps.
 _PLAIN = (type(None), int, float, bool)
 
@@ -432,8 +436,6 @@ class EmbeddingRequest(Record):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         _fill_values(self, _LEAST_TO_EMBED)
-        if self.expect_digest is not None:
-            object.__setattr__(self, "expect_digest", expected_digest(self.expect_digest))
         object.__setattr__(self, "texts", _tuple_of_text("texts", self.texts))
         if not self.texts:
             raise ValueError("there is no text to embed")

@@ -37,13 +37,13 @@ _MACHINERY = {
 
 _NOT_FOR_A_CHAT = {
     "_shared_deadline", "_dialect.refused_schemas", "_http_provider.embedding", "_http_provider.deciding",
-    "llamacpp.wire.decisions", "lmstudio.wire.decisions", "ollama.wire.decisions", "openai_compatible.wire.decisions", "capabilities", "cli", "config", "discovery", "engine",
+    "_http_provider.aliases", "llamacpp.wire.decisions", "lmstudio.wire.decisions", "ollama.wire.decisions", "openai_compatible.wire.decisions", "capabilities", "cli", "config", "discovery", "engine",
     "exporters", "local", "llamacpp.catalog", "llamacpp.prompts", "llamacpp.router",
     "llamacpp.wire.models", "lmstudio.catalog", "lmstudio.downloads", "lmstudio.memory",
     "lmstudio.stateful", "lmstudio.wire.stateful", "ollama.catalog", "ollama.memory",
     "ollama.transfers",
     "ollama.wire.models",
-    "openai_compatible.prompt_routes", "openai_compatible.rerank_routes",
+    "openai_compatible.prompt_routes", "openai_compatible.root", "openai_compatible.rerank_routes",
     "openai_compatible.wire.models", "openai_compatible.wire.rerank",
     "openai_compatible.wire.own_fields",
     "_keep_loaded", "openai_compatible.kind", "schema", "schema.strict", "schema.other_tools", "types.other_messages", "structured", "testing", "tool_loop",
@@ -98,6 +98,16 @@ def test_a_chat_with_llama_cpp_loads_only_what_it_needs() -> None:
         loaded = _loaded(_chat(fake, "LlamaCppProvider"))
     assert "localproviders.llamacpp.wire.responses" in loaded
     assert _unneeded(loaded) | (_FOR_OLLAMA & {*loaded}) == set()
+
+
+def test_usual_tools_do_not_load_the_forms_of_other_clients() -> None:
+    with FakeOllama(["llama3.2"]) as fake:
+        tools = "[{'name': 'look', 'parameters': {'type': 'object'}}, print_it]"
+        chat = f"P({fake.url!r}, model='llama3.2').chat('Hi', tools={tools})"
+        begin = "from localproviders import OllamaProvider as P\ndef print_it(x: int): pass\n"
+        loaded = _loaded(begin + chat)
+    assert "localproviders.schema.tools" in loaded
+    assert "localproviders.schema.other_tools" not in loaded
 
 
 def test_no_lazily_imported_module_is_needed_by_a_chat() -> None:

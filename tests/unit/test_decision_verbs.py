@@ -87,6 +87,7 @@ _WRONG: List[Any] = [
     ("states is int", lambda p: p.decide_many(5, _ASK)),
     ("states is _Frame.*one column", lambda p: p.decide_many(_Frame(), _ASK)),
     ("write min_mass=0.5", lambda p: p.decide("a", _ASK, min_mass="0.5")),
+    (r"'1\.5', and .* from 0 to 1$", lambda p: p.decide("a", _ASK, min_mass="1.5")),
     ("there is no question", lambda p: p.decide_many(["a"], {})),
     ("method is 'x'", lambda p: p.decide_many(["a"], _ASK, method="x")),
 ]

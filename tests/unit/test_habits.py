@@ -483,6 +483,15 @@ def test_an_argument_of_another_agent_is_answered(keyword: str, own: str) -> Non
         run("Hi", [], **{keyword: 1})
 
 
+def test_a_callback_of_another_agent_is_answered_with_the_function_for_steps() -> None:
+    provider: Any = OllamaProvider()
+    for verb in (provider.run_tools, provider.stream_tools):
+        with pytest.raises(TypeError, match="pass on_step=function, which is called with a Tool"):
+            verb("Hi", [], callback=print)
+    with pytest.raises(TypeError, match="leave it out; the provider takes listeners"):
+        provider.chat("Hi", callback=print)
+
+
 @pytest.mark.parametrize(
     ("keyword", "words"),
     [

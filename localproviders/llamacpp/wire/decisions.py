@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from localproviders._dialect.decisions import DecisionDialect, DecisionRoute, RouteLimits
+from localproviders._dialect.decisions import DecisionDialect, DecisionRoute
 from localproviders._dialect.systemone import SYSTEMONE, parse_systemone, systemone_payload
 from localproviders.llamacpp.wire.errors import RULES
+from localproviders.openai_compatible.wire.decisions import PRODUCTS
 
-#: The decisions of llama.cpp's server. The limits are from its source code
-#: (docs/reference/decisions.md, "Limits").
+#: The decisions of llama.cpp's server.
 DECISIONS = DecisionDialect(
     routes=(
         DecisionRoute(
@@ -17,7 +17,7 @@ DECISIONS = DecisionDialect(
             "/v1/systemone",
             systemone_payload,
             partial(parse_systemone, rules=RULES),
-            RouteLimits(None, 255, 10, images=8),
+            PRODUCTS["llamacpp"].limits,
         ),
     ),
     unsupported={"keep_alive": "start the server with --sleep-idle-seconds"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 from urllib.parse import quote
 
 from localproviders._dialect.common import checked, unexpected
@@ -110,9 +110,9 @@ def has_failed(info: ModelInfo) -> bool:
     return bool(_status(info).get("failed"))
 
 
-def names_of(info: ModelInfo) -> Tuple[str, ...]:
+def names_of(model: Union[ModelInfo, LoadedModel]) -> Tuple[str, ...]:
     """Return the name of a model, and its other names."""
-    return (info.name, *texts(mapping(info.raw).get("aliases")))
+    return (model.name, *texts(mapping(model.raw).get("aliases")))
 
 
 def _status(info: ModelInfo) -> Mapping[str, Any]:
@@ -137,9 +137,8 @@ def serves(loaded: LoadedModel, model: str) -> bool:
 
     A server with one model answers for every name.
     """
-    raw = mapping(loaded.raw)
-    is_alone = not mapping(raw.get("status"))
-    return is_alone or model in (loaded.name, *texts(raw.get("aliases")))
+    is_alone = not mapping(mapping(loaded.raw).get("status"))
+    return is_alone or model in names_of(loaded)
 
 
 def download_of(info: ModelInfo) -> DownloadJob:

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from localproviders._decision_verbs import DecisionRequest
 from localproviders._dialect.common import checked, unexpected
 from localproviders._dialect.decisions import (
+    AnswerForm,
     Decided,
     DecisionDialect,
     DecisionRoute,
@@ -15,25 +16,23 @@ from localproviders._dialect.decisions import (
     RouteLimits,
     decided,
     described,
-    make_decision,
-    read_choice,
-    read_score,
-    read_yes_no,
-    refused,
+    read_decision,
 )
 from localproviders._dialect.error_answers import Rule
 from localproviders._dialect.systemone import SYSTEMONE, parse_systemone, systemone_payload
 from localproviders._dialect.values import mapping, mappings
 from localproviders.errors import ProtocolError
 from localproviders.openai_compatible.wire.errors import RULES
-from localproviders.types.decisions import Decision
-from localproviders.types.questions import Choice, DecisionMethod, Question, Score, State, YesNo
+from localproviders.types.questions import Choice, DecisionMethod, Question, State, YesNo
 
 #: The name of the method that uses the route ``/v1/decisions``.
 DECISIONS_METHOD: DecisionMethod = "decisions"
 
-# Names of our kinds of questions on this route.
-_TYPES: Mapping[str, str] = {"yes_no": "predicate", "choice": "choice", "score": "score"}
+_FORM = AnswerForm(
+    DECISIONS_METHOD,
+    types={"yes_no": "predicate", "choice": "choice", "score": "score"},
+    yes="probability",
+)
 
 _PRIVATE = (
     "the form of SGLang's /v1/decisions differs from OpenAI's, but its /v1/systemone has the usual "
@@ -71,7 +70,7 @@ def _part(state: State) -> Dict[str, Any]:
 
 def _question(name: str, question: Question) -> Dict[str, Any]:
     made = {
-        "type": _TYPES[question.kind],
+        "type": _FORM.types[question.kind],
         "name": name,
         "instructions": question.question,
     }
@@ -109,7 +108,7 @@ def parse_decisions(
         raise ProtocolError("the answers are not a list", hint=_PRIVATE)
     records = _in_order(list(questions), mappings(data.get("answers")))
     found = {
-        name: _decision(name, question, record)
+        name: read_decision(_FORM, name, question, record)
         for (name, question), record in zip(questions.items(), records)
     }
     return decided(data, found)
@@ -134,21 +133,6 @@ def _in_order(
     return [by_name[name] for name in names]
 
 
-def _decision(name: str, question: Question, record: Mapping[str, Any]) -> Decision:
-    if record.get("type") == "refusal":
-        return refused(name, question, DECISIONS_METHOD, record)
-    if record.get("type", _TYPES[question.kind]) != _TYPES[question.kind]:
-        unexpected(f"answer of the type {_TYPES[question.kind]!r} to a question of this type")
-    probabilities = _probabilities(question, record)
-    return make_decision(name, question, DECISIONS_METHOD, probabilities, record)
-
-
-def _probabilities(question: Question, record: Mapping[str, Any]) -> Dict[str, float]:
-    if isinstance(question, YesNo):
-        return read_yes_no(record, "probability")
-    return (read_score if isinstance(question, Score) else read_choice)(question, record)
-
-
 # The limits of several servers (docs/reference/decisions.md, "Limits"). For an unknown server, the
 # number of questions must be accepted by all of these servers, and the numbers of options and
 # levels by at least one of them.
@@ -156,7 +140,8 @@ _MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS = 64, 255, 10
 _UNKNOWN = RouteLimits(_MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS)
 _OPENAI = RouteLimits(400, 255, 10)
 
-_PRODUCTS: Mapping[str, Product] = {
+#: The known programs, by the owner that their list of models names.
+PRODUCTS: Mapping[str, Product] = {
     "llamacpp": Product(RouteLimits(None, 255, 10, images=8)),
     "vllm": Product(RouteLimits(64, 26, 10, images=0)),
     # Ollama, whose form of images differs from the form in this dialect.
@@ -170,7 +155,7 @@ _PRODUCTS: Mapping[str, Product] = {
 def read_product(data: Any) -> Optional[str]:
     """Return the product that a list of models names as the owner; None if it is not known."""
     owners = {record.get("owned_by") for record in mappings(mapping(data).get("data"))}
-    return next((owner for owner in owners if owner in _PRODUCTS), None)
+    return next((owner for owner in owners if owner in PRODUCTS), None)
 
 
 def routes(prefix: str, rules: Sequence[Rule], *limits: RouteLimits) -> Tuple[DecisionRoute, ...]:
@@ -206,5 +191,5 @@ DECISIONS = DecisionDialect(
     unsupported={"keep_alive": "this kind of server keeps its model loaded"},
     listing="/models",
     read_product=read_product,
-    products=_PRODUCTS,
+    products=PRODUCTS,
 )

@@ -98,9 +98,14 @@ def _each_has(path: str, **wanted: Any) -> Sign:
 
     def tells(greeting: Greeting) -> str:
         values = [_chosen(mapping(value), wanted) for value in greeting.json.values()]
-        return values[0] if values and all(values) else ""
+        return _if_all(values)
 
     return Sign(path, tells)
+
+
+def _if_all(words: Sequence[str]) -> str:
+    """Return the words for the first value; empty if there is no value, or one has no words."""
+    return words[0] if words and all(words) else ""
 
 
 def _lists(path: str, **wanted: Any) -> Sign:
@@ -109,7 +114,7 @@ def _lists(path: str, **wanted: Any) -> Sign:
     def tells(greeting: Greeting) -> str:
         items = greeting.data if isinstance(greeting.data, list) else []
         chosen = [_chosen(mapping(item), wanted) for item in items]
-        return chosen[0] if chosen and all(chosen) else ""
+        return _if_all(chosen)
 
     return Sign(path, tells)
 
@@ -125,7 +130,7 @@ def _models(path: str, **wanted: Any) -> Sign:
 
     def tells(greeting: Greeting) -> str:
         chosen = [_chosen(entry, wanted) for entry in entries_of(greeting)]
-        return chosen[0] if chosen and all(chosen) else ""
+        return _if_all(chosen)
 
     return Sign(path, tells)
 

@@ -143,7 +143,7 @@ def _accept_every_status(patch: Patch) -> None:
 
 def _accept_any_model(patch: Patch) -> None:
     patch.setattr(ollama_provider, "check_served", lambda model, served: None)
-    patch.setattr(LMStudioProvider, "_check_model", lambda *_: None)
+    patch.setattr(LMStudioProvider, "_check_served", lambda *_: None)
 
 
 def _retry_every_failure(patch: Patch) -> None:

@@ -315,9 +315,11 @@ def test_the_private_route_of_sglang_is_told_apart_before_sending(method: Any) -
         provider,
         script,
     ):
-        with pytest.raises(ProviderError):
+        with pytest.raises(ProviderError) as caught:
             provider.decide(STATE, _ASK, model="qwen3", method=method)
 
+    if method is not None:
+        assert caught.value.status is None  # no request has had a status
     assert "/v1/decisions" not in [path for path, _ in script.asked]
 
 

@@ -14,3 +14,8 @@ def test_the_time_of_the_callers_own_code_is_not_a_stall() -> None:
     clock[0] = 5.0
     stall.exclude(5.0)
     assert stall.check(DownloadJob(status="downloading")) == 1.0
+
+
+def test_the_waits_grow_up_to_the_longest() -> None:
+    waits = polling.growing_waits(1.0, 2.0)
+    assert [next(waits) for _ in range(4)] == [1.0, 1.5, 2.0, 2.0]

@@ -126,7 +126,7 @@ class ToyProvider(HTTPProvider):
 
         return "/toy/vectors", {"model": model, "texts": list(batch.texts)}, read
 
-    def _check_chunk(self, *_: Any) -> Optional[str]:
+    def _check_served(self, *_: Any) -> Optional[str]:
         return None
 
 

@@ -245,6 +245,32 @@ def test_a_download_without_progress_is_a_limit() -> None:
     assert caught.value.limit == "idle_s"
 
 
+@pytest.mark.parametrize("fault", ["closed without an answer", "body cut"])
+def test_a_list_that_breaks_off_does_not_end_a_download(
+    fault: str, fake: FakeLlamaCpp, provider: LlamaCppProvider
+) -> None:
+    fake.downloads["org/new"] = [(1, 9), (5, 9), (9, 9)]
+    seen: List[Progress] = []
+
+    def on_progress(progress: Progress) -> None:
+        if not seen:
+            fake.break_next(fault, path="/v1/models")
+        seen.append(progress)
+
+    assert provider.pull("org/new", on_progress=on_progress).name == "org/new"
+    assert len(seen) > 1
+
+
+@pytest.mark.usefixtures("fake_clock")
+def test_a_wait_is_not_longer_than_the_limit_of_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router, "WAITS_S", (60.0, 60.0))
+    server = Recorded({"value": "downloading", "progress": {"https://u": {"done": 1, "total": 9}}})
+    server.answer = _posts_are_answered(server)  # type: ignore[method-assign]  # as above
+    with pytest.raises(LimitError) as caught:
+        server.run(lambda provider: provider.pull(_MODEL), idle_s=10)
+    assert (caught.value.limit, caught.value.elapsed_s) == ("idle_s", 10)
+
+
 def _posts_are_answered(server: Recorded) -> Callable[[Exchange], List[bytes]]:
     def answer(exchange: Exchange) -> List[bytes]:
         if exchange.method == "POST":

@@ -370,6 +370,23 @@ def test_an_answer_that_the_server_ended_itself_is_not_repeated() -> None:
             local.chat("Hi")
 
 
+@pytest.mark.parametrize("fault", ["silence", "closed without an answer"])
+def test_a_server_that_fails_costs_one_call_while_another_is_free(fault: str) -> None:
+    with farm("a", "b") as (local, fakes):
+        fakes["a"].break_next(fault, times=None, path="/api/show")
+        assert [local.chat(f"{n}", timeout=20 if n else 1).provider for n in range(4)] == ["b"] * 4
+        assert [exchange.path for exchange in fakes["a"].exchanges].count("/api/show") == 1
+
+
+def test_a_server_that_has_failed_gets_a_request_when_the_other_is_busy() -> None:
+    with farm("a", "b") as (local, fakes):
+        fakes["a"].break_next("closed without an answer", path="/api/show")
+        assert local.chat("one").provider == "b"
+        with local.stream("two"), local.stream("three"), local.stream("four") as stream:
+            assert stream.result().provider == "a"
+        assert local.chat("five").provider == "a"  # it is preferred again, as the first server
+
+
 def test_all_servers_may_be_down() -> None:
     with farm("a", "b") as (local, fakes):
         local.chat("Hi")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import threading
@@ -26,11 +27,13 @@ from localproviders import (
     OllamaProvider,
     StreamInterruptedError,
     UnreachableError,
+    UnsupportedError,
     create_default_provider,
     create_fallback_provider,
     discovery,
 )
 from localproviders.config import ServerConfig
+from localproviders.local.gguf import HostedProvider
 from localproviders.testing import FakeLlamaCpp, FakeLMStudio, FakeOllama
 from tests.unit.local.support import ONCE, pair
 
@@ -306,6 +309,37 @@ def test_no_list_and_no_other_models_name_starts_an_engine(own: ServerConfig) ->
         assert FakeEngine.running == []
         assert local.chat("Hi", model="file").provider == "own"
         assert [(i.provider, i.name) for i in local.list_models()] == [("own", "file")]
+
+
+def test_an_engine_is_started_by_load_and_stopped_by_unload(own: ServerConfig) -> None:
+    with LocalProvider(config=Config(servers=(own,))) as local:
+        assert local.loaded_models() == []
+        local.unload("own/file")
+        assert FakeEngine.running == []
+
+        loaded = local.load("own/file", keep_alive=math.inf)
+        assert (loaded.provider, loaded.name, loaded.context_length) == ("own", "file", 4096)
+        assert loaded.load_s is not None and loaded.load_s > 0
+        assert [each.name for each in local.loaded_models()] == ["file"]
+        assert local.load("file", context_length=4096).load_s == 0
+        assert len(FakeEngine.running) == 1
+
+        local.unload("file")
+        assert (FakeEngine.running, local.loaded_models()) == ([], [])
+        with local.keep_loaded("own/file"):
+            assert local.chat("Hi", model="own/file").provider == "own"
+        assert FakeEngine.running == []
+
+
+def test_an_engine_is_not_loaded_with_other_options_or_names(own: ServerConfig) -> None:
+    with HostedProvider(own) as provider:
+        for verb in (provider.load, provider.unload):
+            with pytest.raises(ModelNotFoundError, match="the file has no model 'other'"):
+                verb("other")
+        assert FakeEngine.running == []
+        for options in ({"context_length": 512}, {"keep_alive": 60}):
+            with pytest.raises(UnsupportedError, match=next(iter(options))):
+                provider.load("file", **options)
 
 
 def test_close_stops_an_engine_after_a_call_that_nobody_could_answer(own: ServerConfig) -> None:
