@@ -1,0 +1,196 @@
+"""Checks of servers: whether they answer, what they are, and how old they are."""
+
+from __future__ import annotations
+
+from typing import Dict, Iterator, List, Mapping, Optional
+
+from localproviders import kinds
+from localproviders._address import literal, parse_endpoint, place_of
+from localproviders.config.keys import variable
+from localproviders.discovery import FoundServer
+from localproviders.doctor.exposure import listeners_of
+from localproviders.doctor.facts import AskedServer, Facts, Server, origin_of, ready_servers
+from localproviders.doctor.findings import Finding, failure, ok, warning
+from localproviders.doctor.products import product_of, read_version, start_commands
+from localproviders.errors import (
+    AuthenticationError,
+    CertificateError,
+    ConfigurationError,
+    LimitError,
+    LocalityError,
+    ProviderError,
+    UnreachableError,
+)
+
+_SEARCH = "the usual ports of this machine"
+# LM Studio before 0.4 has no routes for these verbs.
+_GENERATIONS_WITHOUT_LOAD = ("0.3", "older")
+
+
+def check_presence(facts: Facts) -> Iterator[Finding]:
+    """Check that a server is ready."""
+    if ready_servers(facts) or any(each.is_file for each in facts.asked):
+        return
+    if facts.search is None and not facts.asked:
+        return  # the search itself failed, and another finding says why
+    commands = "; ".join(f"{title}: {start}" for title, start in start_commands().items())
+    first = next(iter(start_commands().values()), None)
+    yield failure(
+        UnreachableError, f"no model server is ready; start one ({commands})", _SEARCH, first
+    )
+
+
+def check_search(facts: Facts) -> Iterator[Finding]:
+    """Report an error of the whole search, such as an invalid address in a variable."""
+    error = facts.search_error
+    if error is not None:
+        name = error.message.partition(":")[0]
+        is_variable = name in facts.environ
+        source = name if is_variable else "the search for servers"
+        yield failure(type(error), error.message, source, f"unset {name}" if is_variable else None)
+
+
+def check_named(facts: Facts) -> Iterator[Finding]:
+    """Check each server that the configuration or a variable names."""
+    for asked in facts.asked:
+        other = _other_kind(asked, facts)
+        if other is not None:
+            yield _wrong_kind(asked, other)
+        elif asked.error is not None:
+            yield _failed(asked, asked.error)
+        elif not asked.is_file:
+            number = len(asked.models)
+            words = f"{asked.name} at {asked.endpoint} answers and lists {number} models"
+            yield ok(words, asked.source)
+
+
+def _other_kind(asked: AskedServer, facts: Facts) -> Optional[FoundServer]:
+    """Return the server of another kind that the search found at this address, or None.
+
+    A dialect that many servers speak is no mistake, as long as the server answers in it.
+    """
+    if asked.is_file or isinstance(asked.error, AuthenticationError):
+        return None
+    for found in facts.found:
+        known = found.kind not in (kinds.UNKNOWN, asked.kind)
+        if known and origin_of(found.endpoint) == origin_of(asked.endpoint):
+            return found if asked.error is not None else None
+    return None
+
+
+def _wrong_kind(asked: AskedServer, found: FoundServer) -> Finding:
+    raised = ConfigurationError if asked.error is None else type(asked.error)
+    title = found.product or found.kind
+    fact = f"{asked.name} is configured as {asked.kind}, but {title} answers at {asked.endpoint}"
+    name = variable(("servers", asked.name, "kind"))
+    return failure(raised, fact, asked.source, f"export {name}={found.kind}")
+
+
+def _failed(asked: AskedServer, error: ProviderError) -> Finding:
+    fact = f"{asked.name} at {asked.endpoint}: {error.message}"
+    return failure(type(error), fact, asked.source, _fix_for(asked, error))
+
+
+def _fix_for(asked: AskedServer, error: ProviderError) -> Optional[str]:
+    """Return the command that corrects the cause of an error, or None."""
+    if isinstance(error, AuthenticationError):
+        name = asked.key_variable or variable(("servers", asked.name, "api_key"))
+        return f"export {name}=..."
+    if isinstance(error, LocalityError):
+        address = literal(parse_endpoint(asked.endpoint, default_port=80).host)
+        place = "private" if address is None else place_of(address)
+        return f"export {variable(('locality',))}={place}"
+    if isinstance(error, CertificateError) and asked.endpoint.startswith("https:"):
+        plain = asked.endpoint.replace("https:", "http:", 1)
+        return f"export {variable(('servers', asked.name, 'endpoint'))}={plain}"
+    if isinstance(error, (UnreachableError, LimitError)):
+        return asked.start_command or None
+    return None
+
+
+def check_found(facts: Facts) -> Iterator[Finding]:
+    """Report each server that the search found, with its state."""
+    asked = {origin_of(each.endpoint) for each in facts.asked}
+    for found in facts.found:
+        if found.kind == kinds.UNKNOWN or origin_of(found.endpoint) in asked:
+            continue
+        words = " ".join(filter(None, [found.product or found.kind, found.version]))
+        fact = f"{words} at {found.endpoint} is {found.state}"
+        if found.state == "available":
+            yield ok(f"{fact} and lists {len(found.models)} models", found.endpoint)
+        else:
+            fact += f": {found.reason}"
+            yield warning(fact, found.endpoint, _fix_for_state(found))
+
+
+def _fix_for_state(found: FoundServer) -> Optional[str]:
+    if found.state != "needs a key":
+        return None
+    names = kinds.get(found.kind).key_variables
+    return f"export {names[0]}=..." if names else None
+
+
+def check_silent(facts: Facts) -> Iterator[Finding]:
+    """Check that no program at the default address of a server accepts connections in silence."""
+    usual = {each.default_address for each in kinds.registered()}
+    named = {origin_of(each.endpoint) for each in facts.asked}
+    for probe in facts.search.tried if facts.search is not None else ():
+        is_default = probe.endpoint in usual and probe.outcome == "unavailable"
+        if is_default and origin_of(probe.endpoint) not in named:
+            fact = f"a program listens at {probe.endpoint}, but it is no model server"
+            port = parse_endpoint(probe.endpoint, default_port=80).port
+            yield warning(f"{fact}: {probe.reason}", probe.endpoint, f"ss -tlnp 'sport = :{port}'")
+
+
+def check_ports(facts: Facts) -> Iterator[Finding]:
+    """Check that no two programs use the same port of this machine."""
+    by_port: Mapping[int, List[Server]] = _by_port(facts)
+    for port, servers in by_port.items():
+        fix = f"ss -tlnp 'sport = :{port}'"
+        if len(servers) > 1:
+            places = " and ".join(each.endpoint for each in servers)
+            fact = f"two servers use port {port}: {places}; `localhost` may mean either of them"
+            yield warning(fact, servers[0].endpoint, fix)
+            continue
+        addresses = {each.address for each in listeners_of(facts) if each.port == port}
+        loopback = {text for text in addresses if text.startswith("127.")}
+        if loopback and "0.0.0.0" in addresses:  # noqa: S104  # compared, not bound
+            fact = f"two programs listen at port {port}, one at 127.0.0.1 and one for all networks"
+            yield warning(fact, _socket_source(facts), fix)
+
+
+def _socket_source(facts: Facts) -> str:
+    return "netstat -an" if facts.netstat else "/proc/net/tcp"
+
+
+def _by_port(facts: Facts) -> Mapping[int, List[Server]]:
+    found: Dict[int, List[Server]] = {}
+    for server in ready_servers(facts):
+        endpoint = parse_endpoint(server.endpoint, default_port=80)
+        if server.is_local and not endpoint.socket_path:
+            found.setdefault(endpoint.port, []).append(server)
+    return found
+
+
+def check_versions(facts: Facts) -> Iterator[Finding]:
+    """Check that no server is too old for a verb."""
+    for found in facts.found:
+        minimum, version = product_of(found.kind).minimum, read_version(found.version)
+        if minimum is not None and version is not None and version < minimum[0]:
+            oldest = ".".join(map(str, minimum[0]))
+            fact = f"{found.name} has version {found.version}; {minimum[1]} needs {oldest}"
+            yield warning(fact, found.endpoint)
+        if found.generation in _GENERATIONS_WITHOUT_LOAD:
+            fact = f"{found.name} is of the generation {found.generation}; load and pull need 0.4"
+            yield warning(fact, found.endpoint)
+
+
+CHECKS = (
+    check_presence,
+    check_search,
+    check_named,
+    check_found,
+    check_silent,
+    check_ports,
+    check_versions,
+)
