@@ -22,7 +22,7 @@ from localproviders.config.cascade import Config
 from localproviders.discovery import Discovery, discover
 from localproviders.doctor import asking, machine
 from localproviders.doctor.facts import Facts, Failure
-from localproviders.errors import ProviderError
+from localproviders.errors import ConfigurationError, ProviderError
 from localproviders.types.requests import Locality
 
 T = TypeVar("T")
@@ -182,12 +182,21 @@ def _read_config(
 def _search(
     config: Optional[Config], seconds: float, locality: Optional[Locality]
 ) -> Tuple[Optional[Discovery], Optional[ProviderError]]:
-    """Search this machine for servers; return the result or the error."""
+    """Search this machine and the configured addresses; return the result or the error."""
     wanted: Any = locality or (config.locality if config is not None else None)
-    try:
-        return discover(timeout_s=seconds, refresh=True, locality=wanted), None
-    except ProviderError as error:
-        return None, error.with_traceback(None)
+    places = [] if config is None else [*config.endpoints, *config.project_endpoints]
+    found: List[Optional[ProviderError]] = []
+    # If a file of a configured server is missing, the whole search fails. The second search does
+    # without the configured addresses. Another finding is about the missing file.
+    for endpoints in (places, []):
+        try:
+            return discover(endpoints, timeout_s=seconds, refresh=True, locality=wanted), None
+        except ProviderError as error:
+            found.append(error.with_traceback(None))
+            is_configured = bool(endpoints) and isinstance(error, ConfigurationError)
+            if not is_configured:
+                break
+    return None, found[-1]
 
 
 def _with_models(facts: Facts, reader: _Reader) -> Facts:

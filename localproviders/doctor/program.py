@@ -111,9 +111,7 @@ def _other_name(path: str, name: str) -> str:
 def check_locks(facts: Facts) -> Iterator[Finding]:
     """Report the lock files in the current directory that a running process holds."""
     for lock in facts.locks:
-        fact = (
-            f"the process {lock.process} holds {lock.path}: another run with it ends with code 75"
-        )
+        fact = f"the process {lock.process} holds {lock.path}: another run with this lock ends with code 75"
         yield warning(fact, lock.path, f"ps -o pid,etime,args -p {lock.process}")
 
 

@@ -31,7 +31,7 @@ def check_presence(facts: Facts) -> Iterator[Finding]:
     """Check that a server is ready."""
     if ready_servers(facts) or any(each.is_file for each in facts.asked):
         return
-    if facts.search is None and not facts.asked:
+    if facts.search is None:
         return  # the search itself failed, and another finding says why
     commands = "; ".join(f"{title}: {start}" for title, start in start_commands().items())
     first = next(iter(start_commands().values()), None)
@@ -57,7 +57,7 @@ def check_named(facts: Facts) -> Iterator[Finding]:
         if other is not None:
             yield _wrong_kind(asked, other)
         elif asked.error is not None:
-            yield _failed(asked, asked.error)
+            yield from _failed(asked, asked.error, facts)
         elif not asked.is_file:
             number = len(asked.models)
             words = f"{asked.name} at {asked.endpoint} answers and lists {number} models"
@@ -86,9 +86,11 @@ def _wrong_kind(asked: AskedServer, found: FoundServer) -> Finding:
     return failure(raised, fact, asked.source, f"export {name}={found.kind}")
 
 
-def _failed(asked: AskedServer, error: ProviderError) -> Finding:
-    fact = f"{asked.name} at {asked.endpoint}: {error.message}"
-    return failure(type(error), fact, asked.source, _fix_for(asked, error))
+def _failed(asked: AskedServer, error: ProviderError, facts: Facts) -> Iterator[Finding]:
+    search_error = facts.search_error
+    if search_error is None or search_error.message != error.message:
+        fact = f"{asked.name} at {asked.endpoint}: {error.message}"
+        yield failure(type(error), fact, asked.source, _fix_for(asked, error))
 
 
 def _fix_for(asked: AskedServer, error: ProviderError) -> Optional[str]:
