@@ -77,9 +77,14 @@ def is_exempt(no_proxy: str, host: str) -> bool:
         if address is not None and "/" in entry:
             if _is_in_network(host, entry):
                 return True
-        elif host == entry.strip("[]") or (address is None and host.endswith(entry.lstrip("*"))):
+        elif host == entry.strip("[]") or (address is None and _is_below(host, entry)):
             return True
     return False
+
+
+def _is_below(host: str, entry: str) -> bool:
+    domain = entry.lstrip("*.")
+    return host == domain or host.endswith(f".{domain}")
 
 
 def _is_in_network(host: str, network: str) -> bool:

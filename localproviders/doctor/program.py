@@ -60,7 +60,7 @@ def _invalid(error: ProviderError) -> Finding:
 def command_in(hint: Optional[str]) -> Optional[str]:
     """Return the shell command in the hint of an error; None if the hint has none."""
     text = re.sub(r"^.*\brun: ", "", hint or "").partition("; or")[0]
-    text = text.partition(", or ")[0]
+    text = text.partition(", or ")[0].replace("..., unset", "...; unset")
     return text if text.partition(" ")[0] in _PROGRAMS else None
 
 
@@ -111,7 +111,8 @@ def _other_name(path: str, name: str) -> str:
 def check_locks(facts: Facts) -> Iterator[Finding]:
     """Report the lock files in the current directory that a running process holds."""
     for lock in facts.locks:
-        fact = f"the process {lock.process} holds {lock.path}: another run with this lock ends with code 75"
+        held = f"the process {lock.process} holds {lock.path}"
+        fact = f"{held}: another run with this lock ends with code 75"
         yield warning(fact, lock.path, f"ps -o pid,etime,args -p {lock.process}")
 
 

@@ -117,7 +117,8 @@ def check_found(facts: Facts) -> Iterator[Finding]:
         if found.kind == kinds.UNKNOWN or origin_of(found.endpoint) in asked:
             continue
         words = " ".join(filter(None, [found.product or found.kind, found.version]))
-        fact = f"{words} at {found.endpoint} is {found.state}"
+        verb = "" if found.state == "needs a key" else "is "
+        fact = f"{words} at {found.endpoint} {verb}{found.state}"
         if found.state == "available":
             yield ok(f"{fact} and lists {len(found.models)} models", found.endpoint)
         else:

@@ -138,7 +138,7 @@ def a_server_is_still_loading(machine: Machine) -> None:
     machine.start(ScriptedServer(lambda _: [answer]))
 
 
-@trouble("warning", 1, "is needs a key", "export LM_API_TOKEN=...")
+@trouble("warning", 1, " needs a key", "export LM_API_TOKEN=...")
 def a_found_server_wants_a_key(machine: Machine) -> None:
     machine.start(FakeLMStudio(api_key="sk-s3cret"))
 

@@ -1,0 +1,103 @@
+"""Reading the facts ends in time, and a part that cannot be read is a fact."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from localproviders.doctor import examine, read_facts
+from localproviders.testing import ScriptedServer
+from tests.support.timing import GRACE_S
+from tests.unit.doctor.support import Machine
+
+
+def _hold(exchange: Any) -> None:
+    exchange.hold()
+
+
+def test_servers_and_commands_that_hang_do_not_delay_the_report(machine: Machine) -> None:
+    silent = machine.start(ScriptedServer(lambda _: [_hold]))
+    machine.configure(
+        f'[servers.box]\nkind = "ollama"\nendpoint = "{silent.url}"\n'
+        f'api_key = {{ command = ["{sys.executable}", "-c", "input()"] }}\n'
+        f'[servers.other]\nkind = "lmstudio"\nendpoint = "{silent.url}"\n'
+    )
+    started = time.monotonic()
+    machine.options["timeout_s"] = 1.0
+    facts = machine.facts()
+    assert time.monotonic() - started < 1.0 + GRACE_S
+    assert facts.config is None  # `input` ends at once, because it has no terminal
+
+
+def test_a_hanging_command_of_a_key_is_reported(machine: Machine) -> None:
+    program = "import time; time.sleep(3)"
+    machine.configure(
+        f'[servers.box]\nkind = "ollama"\nendpoint = "{machine.ollama.url}"\n'
+        f"api_key = {{ command = ['{sys.executable}', '-c', '{program}'] }}\n"
+    )
+    machine.options["timeout_s"] = 0.2
+    report = machine.examine()
+    (found,) = [each for each in report.findings if each.fact.startswith("configuration")]
+    assert (found.mark, found.fact) == (
+        "warning",
+        "configuration could not be read: TimeoutError: it did not end in time",
+    )
+
+
+def test_a_name_that_is_not_resolved_in_time_is_reported(machine: Machine) -> None:
+    ended = threading.Event()
+    machine.options.update(localhost=ended.wait, timeout_s=0.2)
+    try:
+        report = machine.examine()
+    finally:
+        ended.set()
+    assert "localhost could not be read: TimeoutError" in str(report)
+    assert "localproviders" in str(report)  # the other parts were read
+
+
+def test_a_part_that_fails_is_reported(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("localproviders.doctor.machine.read_disks", fail)
+    report = machine.examine()
+    assert "disks could not be read: PermissionError: [Errno 13] Permission denied" in str(report)
+    assert report.exit_code == 0
+
+
+def test_a_deleted_directory_is_no_trouble(machine: Machine) -> None:
+    machine.work.rmdir()
+    facts = machine.facts()
+    assert facts.directory is None
+    assert facts.failures == ()
+    machine.work.mkdir()
+
+
+def test_the_locality_limits_the_requests(machine: Machine) -> None:
+    machine.configure(
+        '[servers.box]\nkind = "ollama"\nendpoint = "http://192.0.2.7:11434"\nlocality = "loopback"\n'
+    )
+    (asked,) = machine.facts().asked
+    assert type(asked.error).__name__ == "LocalityError"
+
+
+def test_an_invalid_configuration_does_not_stop_the_search(machine: Machine) -> None:
+    machine.configure("modell = 1\n")
+    facts = machine.facts()
+    assert facts.config is None and facts.config_error is not None
+    assert [each.endpoint for each in facts.found] == [machine.ollama.url]
+
+
+def test_no_thread_is_left(machine: Machine) -> None:
+    before = set(threading.enumerate())
+    machine.facts()
+    assert [each for each in threading.enumerate() if each not in before and each.daemon] == []
+
+
+def test_examine_uses_the_default_sources(machine: Machine) -> None:
+    assert read_facts.__kwdefaults__ is not None
+    assert examine(timeout_s=60).findings
