@@ -40,8 +40,17 @@ def _as_json(report: Report) -> str:
 def _lines(report: Report) -> Iterator[str]:
     for finding in report.findings:
         yield from _finding_lines(finding)
-    counts = {mark: len(report.with_mark(mark)) for mark in ("error", "warning", "ok")}
-    yield f"{counts['error']} errors, {counts['warning']} warnings, {counts['ok']} ok"
+    yield ", ".join(
+        [
+            _counted(len(report.with_mark("error")), "error"),
+            _counted(len(report.with_mark("warning")), "warning"),
+            f"{len(report.with_mark('ok'))} ok",
+        ]
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _finding_lines(finding: Finding) -> Iterator[str]:

@@ -44,6 +44,7 @@ class NamedServer(NamedTuple):
         source: The place where it is named, in words.
         make: Function that makes its provider.
         config: Its configuration; None if a variable names it.
+        key_source: The place of its key in the configuration, in words; empty if there is none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class NamedServer(NamedTuple):
     source: str
     make: Callable[[], Any]
     config: Optional[ServerConfig] = None
+    key_source: str = ""
 
 
 def named_servers(config: Optional[Config], environ: Mapping[str, str]) -> List[NamedServer]:
@@ -72,7 +74,8 @@ def _configured(config: Config) -> Iterator[NamedServer]:
         address = f"servers.{server.name}.endpoint"
         source = config.origins.get(address) or (config.origins[keys[0]] if keys else "default")
         make = partial(make_configured, server, ())
-        yield NamedServer(server.name, kinds.get(server.kind), str(source), make, server)
+        key = str(config.origins.get(f"servers.{server.name}.api_key", ""))
+        yield NamedServer(server.name, kinds.get(server.kind), str(source), make, server, key)
 
 
 def ask_server(named: NamedServer, seconds: float) -> AskedServer:
@@ -105,6 +108,7 @@ def _describe(named: NamedServer) -> AskedServer:
         kind=kind.name,
         endpoint=str(address),
         source=named.source,
+        key_source=named.key_source,
         is_file=kind.is_file,
         ca_bundle=config.ca_bundle if config is not None else None,
         allow_plaintext_key=config is not None and config.allow_plaintext_key,

@@ -10,6 +10,7 @@ from localproviders.doctor import environment, exposure, memory, models, program
 from localproviders.doctor.facts import Facts
 from localproviders.doctor.findings import Finding, Report, make_report, warning
 from localproviders.doctor.probe import DEFAULT_TIMEOUT_S, read_facts
+from localproviders.doctor.products import for_platform
 from localproviders.types.requests import Locality
 
 Check = Callable[[Facts], Iterable[Finding]]
@@ -63,7 +64,11 @@ def diagnose(facts: Facts, *, strict: bool = False, checks: Iterable[Check] = CH
         strict: Whether warnings change the exit code of the report.
         checks: The checks.
     """
-    findings = [finding for check in checks for finding in _run(check, facts)]
+    findings = [
+        finding.replace(fix=for_platform(finding.fix, facts.platform))
+        for check in checks
+        for finding in _run(check, facts)
+    ]
     return make_report([*findings, *_unread(facts)], strict=strict)
 
 

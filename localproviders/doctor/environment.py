@@ -24,6 +24,8 @@ _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_D
 EARLIEST = datetime(2026, 1, 1, tzinfo=timezone.utc)
 _LATEST = EARLIEST + timedelta(days=20 * 365)
 _SET_CLOCK = "sudo timedatectl set-ntp true"
+_GATEWAY = "$(ip route show default | cut -d' ' -f3)"
+_WSL_FIX = f"export {ADDRESS_VARIABLE}={_GATEWAY} LOCALPROVIDERS_LOCALITY=private"
 
 
 def check_proxies(facts: Facts) -> Iterator[Finding]:
@@ -47,7 +49,8 @@ def _proxy(name: str, spelled: str, value: str, facts: Facts) -> Finding:
     uncovered = [host for host in _LOOPBACK[:2] if not is_exempt(_no_proxy(facts), host)]
     if name not in _FOR_HTTP or not uncovered:
         return ok(f"{spelled} is the proxy {place}; {never}", spelled)
-    listed = ",".join(filter(None, [_no_proxy(facts), *_LOOPBACK]))
+    known = [each.strip() for each in _no_proxy(facts).split(",")]
+    listed = ",".join(dict.fromkeys(filter(None, [*known, *_LOOPBACK])))
     fact = f"{spelled} makes other programs send requests for http://{uncovered[0]} to {place}"
     return warning(f"{fact}; {never}", spelled, f"export NO_PROXY={quote(listed)}")
 
@@ -108,7 +111,7 @@ def check_certificates(facts: Facts) -> Iterator[Finding]:
         if is_bundle and used:
             yield failure(ConfigurationError, fact, name, fix)
         else:
-            yield warning(f"{fact}; other programs fail with it", name, fix)
+            yield warning(f"{fact}; other programs fail with it" if is_bundle else fact, name, fix)
 
 
 def check_key_log(facts: Facts) -> Iterator[Finding]:
@@ -139,7 +142,7 @@ def check_localhost(facts: Facts) -> Iterator[Finding]:
 def check_system(facts: Facts) -> Iterator[Finding]:
     """Report a container or WSL, where 127.0.0.1 is not the machine on which it runs."""
     systems = (
-        (facts.is_wsl, "WSL", "/proc/version", _wsl_fix(facts)),
+        (facts.is_wsl, "WSL", "/proc/version", _WSL_FIX),
         (
             facts.is_container,
             "a container",
@@ -150,13 +153,8 @@ def check_system(facts: Facts) -> Iterator[Finding]:
     for is_here, name, source, fix in systems:
         if not is_here:
             continue
-        fact = f"this is {name}: 127.0.0.1 is {name} itself, not the machine on which it runs"
+        fact = f"this is {name}: 127.0.0.1 is not the machine on which it runs"
         yield ok(fact, source) if ready_servers(facts) else warning(fact, source, fix)
-
-
-def _wsl_fix(facts: Facts) -> str:
-    gateway = "$(ip route show default | cut -d' ' -f3)"
-    return f"export {ADDRESS_VARIABLE}={gateway} LOCALPROVIDERS_LOCALITY=private"
 
 
 def check_home(facts: Facts) -> Iterator[Finding]:
@@ -168,15 +166,16 @@ def check_home(facts: Facts) -> Iterator[Finding]:
 
 def check_clock(facts: Facts) -> Iterator[Finding]:
     """Check that the clock is not years off, which makes certificates invalid."""
+    fix = _SET_CLOCK if facts.platform == "linux" else None
     if not EARLIEST <= facts.now <= _LATEST:
         fact = f"the clock says {facts.now:%Y-%m-%d}, which is years off; certificates look invalid"
-        yield warning(fact, "the clock", _SET_CLOCK)
+        yield warning(fact, "the clock", fix)
         return
     for server in ready_servers(facts):
         dates = [each.modified_at for each in server.models if each.modified_at is not None]
         if server.is_local and dates and max(dates) > facts.now + timedelta(days=1):
             fact = f"the clock says {facts.now:%Y-%m-%d}, but {server.name} has a newer model"
-            yield warning(fact, "the clock", _SET_CLOCK)
+            yield warning(fact, "the clock", fix)
 
 
 CHECKS = (

@@ -85,7 +85,7 @@ def check_listeners(facts: Facts) -> Iterator[Finding]:
             yield ok(f"{fact}, in this container", beyond.source)
         else:
             fact += ", without a key: each machine that reaches the port can use it"
-            yield warning(fact, beyond.source, loopback_command(server))
+            yield warning(fact, beyond.source, loopback_command(server, facts.platform))
 
 
 def _beyond(server: Server, facts: Facts) -> Optional[Listener]:

@@ -40,6 +40,7 @@ class AskedServer(NamedTuple):
         allow_plaintext_key: The setting with this name.
         start_command: The command that starts such a server; empty if it is unknown.
         key_variable: The variable with the key of such a server; empty if there is none.
+        key_source: The place of its key in the configuration, in words; empty if there is none.
     """
 
     name: str
@@ -55,6 +56,7 @@ class AskedServer(NamedTuple):
     allow_plaintext_key: bool = False
     start_command: str = ""
     key_variable: str = ""
+    key_source: str = ""
 
 
 class WantedModel(NamedTuple):

@@ -5,6 +5,7 @@ A kind of another package has no entry here. Its findings are the same, but have
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePath
 from shlex import quote
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
@@ -124,13 +125,35 @@ def window_command(server: Server, model: str) -> Optional[str]:
     return text.format(model=quote(model)) if text else None
 
 
-def loopback_command(server: Server) -> str:
+def loopback_command(server: Server, platform: str) -> str:
     """Return the command that makes a server listen only on this machine.
 
     For a kind without such a command, it is the command that shows which program listens.
     """
-    port = parse_endpoint(server.endpoint, default_port=80).port
-    return product_of(server.kind).loopback or f"ss -tlnp 'sport = :{port}'"
+    return product_of(server.kind).loopback or port_command(server.endpoint, platform)
+
+
+def port_command(endpoint: str, platform: str) -> str:
+    """Return the command that shows which program listens at the port of an address."""
+    port = parse_endpoint(endpoint, default_port=80).port
+    commands = {
+        "linux": f"ss -tlnp 'sport = :{port}'",
+        "win32": f'netstat -ano | findstr ":{port} "',
+    }
+    return commands.get(platform, f"lsof -nP -iTCP:{port} -sTCP:LISTEN")
+
+
+def for_platform(fix: Optional[str], platform: str) -> Optional[str]:
+    """Return a command in the language of the usual shell of a system: PowerShell on Windows."""
+    if fix is None or platform != "win32":
+        return fix
+    name, _, rest = fix.partition(" ")
+    if name == "unset":
+        return f"Remove-Item Env:{rest}"
+    if name == "export" and re.fullmatch(r"\w+=[^\s;$]*", rest):
+        variable, _, value = rest.partition("=")
+        return f'$env:{variable} = "{value}"'
+    return fix
 
 
 def start_commands() -> Dict[str, str]:

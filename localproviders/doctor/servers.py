@@ -11,7 +11,7 @@ from localproviders.discovery import FoundServer
 from localproviders.doctor.exposure import listeners_of
 from localproviders.doctor.facts import AskedServer, Facts, Server, origin_of, ready_servers
 from localproviders.doctor.findings import Finding, failure, ok, warning
-from localproviders.doctor.products import product_of, read_version, start_commands
+from localproviders.doctor.products import port_command, product_of, read_version, start_commands
 from localproviders.errors import (
     AuthenticationError,
     CertificateError,
@@ -19,6 +19,7 @@ from localproviders.errors import (
     LimitError,
     LocalityError,
     ProviderError,
+    ServerError,
     UnreachableError,
 )
 
@@ -55,7 +56,7 @@ def check_named(facts: Facts) -> Iterator[Finding]:
     for asked in facts.asked:
         other = _other_kind(asked, facts)
         if other is not None:
-            yield _wrong_kind(asked, other)
+            yield _wrong_kind(asked, other, facts)
         elif asked.error is not None:
             yield from _failed(asked, asked.error, facts)
         elif not asked.is_file:
@@ -78,24 +79,31 @@ def _other_kind(asked: AskedServer, facts: Facts) -> Optional[FoundServer]:
     return None
 
 
-def _wrong_kind(asked: AskedServer, found: FoundServer) -> Finding:
+def _wrong_kind(asked: AskedServer, found: FoundServer, facts: Facts) -> Finding:
     raised = ConfigurationError if asked.error is None else type(asked.error)
     title = found.product or found.kind
     fact = f"{asked.name} is configured as {asked.kind}, but {title} answers at {asked.endpoint}"
-    name = variable(("servers", asked.name, "kind"))
-    return failure(raised, fact, asked.source, f"export {name}={found.kind}")
+    fix = f"export {variable(('servers', asked.name, 'kind'))}={found.kind}"
+    if asked.source in facts.environ:
+        fix = f"unset {asked.source}"
+    return failure(raised, fact, asked.source, fix)
 
 
 def _failed(asked: AskedServer, error: ProviderError, facts: Facts) -> Iterator[Finding]:
     search_error = facts.search_error
     if search_error is None or search_error.message != error.message:
-        fact = f"{asked.name} at {asked.endpoint}: {error.message}"
-        yield failure(type(error), fact, asked.source, _fix_for(asked, error))
+        words = f": {error.message}"
+        if isinstance(error, LimitError):
+            words = f" did not answer within {error.limit_s:.2g} s"
+        fact = f"{asked.name} at {asked.endpoint}{words}"
+        yield failure(type(error), fact, asked.source, _fix_for(asked, error, facts))
 
 
-def _fix_for(asked: AskedServer, error: ProviderError) -> Optional[str]:
+def _fix_for(asked: AskedServer, error: ProviderError, facts: Facts) -> Optional[str]:
     """Return the command that corrects the cause of an error, or None."""
     if isinstance(error, AuthenticationError):
+        if asked.key_source:
+            return "localproviders config check"
         name = asked.key_variable or variable(("servers", asked.name, "api_key"))
         return f"export {name}=..."
     if isinstance(error, LocalityError):
@@ -104,9 +112,13 @@ def _fix_for(asked: AskedServer, error: ProviderError) -> Optional[str]:
         return f"export {variable(('locality',))}={place}"
     if isinstance(error, CertificateError) and asked.endpoint.startswith("https:"):
         plain = asked.endpoint.replace("https:", "http:", 1)
-        return f"export {variable(('servers', asked.name, 'endpoint'))}={plain}"
-    if isinstance(error, (UnreachableError, LimitError)):
+        is_variable = asked.source in facts.environ
+        name = asked.source if is_variable else variable(("servers", asked.name, "endpoint"))
+        return f"export {name}={plain}"
+    if isinstance(error, UnreachableError):
         return asked.start_command or None
+    if isinstance(error, (LimitError, ServerError)):
+        return port_command(asked.endpoint, facts.platform)
     return None
 
 
@@ -122,7 +134,7 @@ def check_found(facts: Facts) -> Iterator[Finding]:
         if found.state == "available":
             yield ok(f"{fact} and lists {len(found.models)} models", found.endpoint)
         else:
-            fact += f": {found.reason}"
+            fact += f": {found.reason.partition(';')[0]}"
             yield warning(fact, found.endpoint, _fix_for_state(found))
 
 
@@ -141,15 +153,15 @@ def check_silent(facts: Facts) -> Iterator[Finding]:
         is_default = probe.endpoint in usual and probe.outcome == "unavailable"
         if is_default and origin_of(probe.endpoint) not in named:
             fact = f"a program listens at {probe.endpoint}, but it is no model server"
-            port = parse_endpoint(probe.endpoint, default_port=80).port
-            yield warning(f"{fact}: {probe.reason}", probe.endpoint, f"ss -tlnp 'sport = :{port}'")
+            fix = port_command(probe.endpoint, facts.platform)
+            yield warning(f"{fact}: {probe.reason}", probe.endpoint, fix)
 
 
 def check_ports(facts: Facts) -> Iterator[Finding]:
     """Check that no two programs use the same port of this machine."""
     by_port: Mapping[int, List[Server]] = _by_port(facts)
     for port, servers in by_port.items():
-        fix = f"ss -tlnp 'sport = :{port}'"
+        fix = port_command(servers[0].endpoint, facts.platform)
         if len(servers) > 1:
             places = " and ".join(each.endpoint for each in servers)
             fact = f"two servers use port {port}: {places}; `localhost` may mean either of them"

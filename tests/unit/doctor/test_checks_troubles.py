@@ -85,7 +85,7 @@ def a_variable_has_no_address(machine: Machine) -> None:
     machine.patch.setenv("OLLAMA_HOST", "http://me:s3cret@127.0.0.1:11434")
 
 
-@trouble("error", 6, "box at http://127.0.0.1:", "ollama serve", also=("no model server",))
+@trouble("error", 6, "did not answer within", "ss -tlnp", also=("no model server",))
 def a_server_hangs(machine: Machine) -> None:
     machine.stop()
     silent = machine.start(ScriptedServer(lambda _: [lambda e: e.hold()]), usual=False)
@@ -99,7 +99,7 @@ def a_server_wants_a_key(machine: Machine) -> None:
     machine.configure(server("studio", "lmstudio", studio.url))
 
 
-@trouble("error", 4, "studio at http://127.0.0.1:", "export LM_API_TOKEN=...")
+@trouble("error", 4, "studio at http://127.0.0.1:", "localproviders config check")
 def a_server_refuses_the_key(machine: Machine) -> None:
     studio = machine.start(FakeLMStudio(api_key="sk-right"), usual=False)
     machine.configure(server("studio", "lmstudio", studio.url, 'api_key = "sk-s3cret"'))
@@ -110,7 +110,7 @@ def a_server_is_of_another_kind(machine: Machine) -> None:
     machine.configure(server("studio", "lmstudio", machine.ollama.url))
 
 
-@trouble("error", 7, "web page")
+@trouble("error", 7, "web page", "ss -tlnp")
 def a_web_server_answers(machine: Machine) -> None:
     page = machine.start(
         ScriptedServer(lambda _: [http_answer("<!doctype html><title>Hi</title>")]), usual=False
@@ -329,6 +329,13 @@ def a_server_listens_for_one_network(machine: Machine) -> None:
 def a_server_on_another_system_listens_for_all_networks(machine: Machine) -> None:
     line = f"tcp46  0  0  *.{machine.ollama.port}  *.*  LISTEN\n"
     machine.feed(kernel={}, netstat=line, platform="darwin")
+
+
+@trouble("warning", 1, "SSLKEYLOGFILE", "Remove-Item Env:SSLKEYLOGFILE")
+def the_secrets_of_tls_are_written_on_windows(machine: Machine) -> None:
+    machine.patch.setenv("SSLKEYLOGFILE", "C:/keys")
+    machine.patch.setenv("USERPROFILE", "C:/Users/me")
+    machine.feed(platform="win32")
 
 
 @trouble("warning", 1, "lets each web page", "unset OLLAMA_ORIGINS")

@@ -8,7 +8,14 @@ from typing import Optional, Tuple
 import pytest
 
 from localproviders import kinds
-from localproviders.doctor.products import PRODUCTS, command, model_folders, read_version
+from localproviders.doctor.products import (
+    PRODUCTS,
+    command,
+    for_platform,
+    model_folders,
+    port_command,
+    read_version,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +54,26 @@ def test_the_folder_of_a_variable_replaces_the_usual_ones() -> None:
     assert usual == ["/home/me/.ollama/models", "/usr/share/ollama/.ollama/models"]
     assert [str(folder) for kind, folder in own if kind == "ollama"] == ["/big"]
     assert [str(folder) for _, folder in model_folders({}, None)] == [usual[1]]
+
+
+@pytest.mark.parametrize(
+    ("fix", "expected"),
+    [
+        ("unset A", "Remove-Item Env:A"),
+        ("export A=b.c", '$env:A = "b.c"'),
+        ("export A=b C=d", "export A=b C=d"),
+        ("ollama serve", "ollama serve"),
+        (None, None),
+    ],
+)
+def test_a_command_for_windows_is_one_of_powershell(
+    fix: Optional[str], expected: Optional[str]
+) -> None:
+    assert for_platform(fix, "win32") == expected
+    assert for_platform(fix, "linux") == fix
+
+
+def test_each_system_shows_the_program_at_a_port() -> None:
+    shown = [port_command("http://127.0.0.1:1234", name) for name in ("linux", "win32", "darwin")]
+    assert [words.split()[0] for words in shown] == ["ss", "netstat", "lsof"]
+    assert all("1234" in words for words in shown)
