@@ -71,8 +71,8 @@ def named_servers(config: Optional[Config], environ: Mapping[str, str]) -> List[
 def _configured(config: Config) -> Iterator[NamedServer]:
     for server in config.servers:
         keys = [key for key in config.origins if key.startswith(f"servers.{server.name}.")]
-        address = f"servers.{server.name}.endpoint"
-        source = config.origins.get(address) or (config.origins[keys[0]] if keys else "default")
+        first = [f"servers.{server.name}.{key}" for key in ("endpoint", "gguf")]
+        source = next((config.origins[key] for key in [*first, *keys] if key in config.origins), "")
         make = partial(make_configured, server, ())
         key = str(config.origins.get(f"servers.{server.name}.api_key", ""))
         yield NamedServer(server.name, kinds.get(server.kind), str(source), make, server, key)

@@ -9,7 +9,12 @@ from typing import Iterator, List, NamedTuple, Optional
 from localproviders._address import literal, parse_endpoint, place_of
 from localproviders.doctor.facts import Facts, Server, is_on_this_machine, ready_servers
 from localproviders.doctor.findings import Finding, ok, warning
-from localproviders.doctor.products import ADDRESS_VARIABLE, ORIGINS_VARIABLE, loopback_command
+from localproviders.doctor.products import (
+    ADDRESS_VARIABLE,
+    ORIGINS_VARIABLE,
+    edit_command,
+    loopback_command,
+)
 
 # The state of a socket that listens, in /proc/net/tcp.
 _LISTEN = "0A"
@@ -123,7 +128,7 @@ def check_plain_keys(facts: Facts) -> Iterator[Finding]:
         is_plain = asked.endpoint.startswith("http:") and asked.allow_plaintext_key
         if is_plain and not is_on_this_machine(parse_endpoint(asked.endpoint, default_port=80)):
             fact = f"the key of {asked.name} goes unencrypted to {asked.endpoint}"
-            yield warning(fact, asked.source, "localproviders config check")
+            yield warning(fact, asked.source, edit_command(asked.source))
 
 
 CHECKS = (check_listeners, check_variables, check_plain_keys)

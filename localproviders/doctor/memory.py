@@ -62,13 +62,16 @@ def _gb(number: object) -> str:
 
 def check_disks(facts: Facts) -> Iterator[Finding]:
     """Check the free space in the folders where local servers keep their models."""
-    kinds = {each.kind for each in ready_servers(facts) if each.is_local}
+    servers = {each.kind: each for each in ready_servers(facts) if each.is_local}
     for disk in facts.disks:
-        if disk.kind not in kinds:
+        server = servers.get(disk.kind)
+        if server is None:
             continue
         fact = f"{_gb(disk.free_bytes)} are free for the models in {disk.path}"
         if disk.free_bytes < LITTLE_DISK_BYTES:
-            yield warning(f"only {fact}", disk.path, "localproviders models")
+            yield warning(
+                f"only {fact}", disk.path, command("delete", "MODEL", server.kind, server.endpoint)
+            )
         else:
             yield ok(fact, disk.path)
 

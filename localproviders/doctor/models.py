@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from localproviders.doctor.facts import ExaminedModel, Facts, Server, WantedModel, ready_servers
 from localproviders.doctor.findings import Finding, failure, ok, warning
-from localproviders.doctor.products import PLAIN_TEMPLATES, command, window_command
+from localproviders.doctor.products import PLAIN_TEMPLATES, command, edit_command, window_command
 from localproviders.errors import CapabilityError, LocalityError, ModelNotFoundError
 from localproviders.types.models import LoadedModel
 
@@ -194,11 +195,15 @@ def check_abilities(facts: Facts) -> Iterator[Finding]:
         other = known.embeddings or known.rerank or known.decision
         if wanted.key == "model" and (known.chat is False or (other and not known.chat)):
             fact = f"{wanted.text} is the model of all requests that name none, but cannot chat"
-            yield failure(CapabilityError, fact, wanted.source, "localproviders models")
+            yield failure(CapabilityError, fact, wanted.source, _other_model(wanted))
         elif not other and found.template is not None and found.template in PLAIN_TEMPLATES:
             fact = f"{wanted.text} has no chat template: it continues text instead of answering"
             fix = command("show", wanted.name, server.kind, server.endpoint)
             yield warning(fact, server.endpoint, fix)
+
+
+def _other_model(wanted: WantedModel) -> str:
+    return edit_command(wanted.source) or "export LOCALPROVIDERS_MODEL=MODEL"
 
 
 def check_twins(facts: Facts) -> Iterator[Finding]:
@@ -213,7 +218,9 @@ def check_twins(facts: Facts) -> Iterator[Finding]:
             names = ", ".join(each.name for each in servers)
             fact = f"several servers have {wanted.name}, not the same files: {names}"
             name = f"{servers[0].name}/{wanted.name}"
-            fix = f"export LOCALPROVIDERS_MODEL={name}" if wanted.key == "model" else None
+            is_model = wanted.key == "model"
+            fix = f"export LOCALPROVIDERS_MODEL={quote(name)}" if is_model else None
+            fix = fix or edit_command(wanted.source)
             yield warning(fact, wanted.source, fix)
 
 

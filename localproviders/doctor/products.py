@@ -143,6 +143,15 @@ def port_command(endpoint: str, platform: str) -> str:
     return commands.get(platform, f"lsof -nP -iTCP:{port} -sTCP:LISTEN")
 
 
+def edit_command(source: str) -> Optional[str]:
+    """Return the command that opens a file at a line, for a source such as ``a.toml, line 3``.
+
+    None means that the source is no line of a file.
+    """
+    found = re.fullmatch(r"(.+), line (\d+)", source)
+    return f"${{EDITOR:-vi}} +{found[2]} {quote(found[1])}" if found is not None else None
+
+
 def for_platform(fix: Optional[str], platform: str) -> Optional[str]:
     """Return a command in the language of the usual shell of a system: PowerShell on Windows."""
     if fix is None or platform != "win32":

@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 from localproviders._version import __version__
 from localproviders.doctor.facts import Facts
 from localproviders.doctor.findings import Finding, failure, ok, warning
-from localproviders.doctor.products import read_version
+from localproviders.doctor.products import edit_command, read_version
 from localproviders.errors import DependencyError, ProviderError
 
 #: The oldest versions with which this package works, as `setup.cfg` has them.
@@ -48,13 +48,12 @@ def _file_of(origin: str) -> str:
 
 def _invalid(error: ProviderError) -> Finding:
     """Return the finding about an invalid configuration. The message begins with its origin."""
-    found = re.match(r"(/.+?, line (\d+)|/[^:]+|the (?:variable|argument) \S+): ", error.message)
+    found = re.match(r"(/.+?, line \d+|/[^:]+|the (?:variable|argument) \S+): ", error.message)
     source = found[1] if found is not None else "the configuration"
     fix = command_in(error.hint)
     fact = error.message if fix or not error.hint else f"{error.message} ({error.hint})"
-    if fix is None and found is not None and found[2]:
-        fix = f"${{EDITOR:-vi}} +{found[2]} {quote(_file_of(found[1]))}"
-    return failure(type(error), fact, source, fix or "localproviders config check")
+    fix = fix or edit_command(source) or "localproviders config check"
+    return failure(type(error), fact, source, fix)
 
 
 def command_in(hint: Optional[str]) -> Optional[str]:

@@ -11,7 +11,13 @@ from localproviders.discovery import FoundServer
 from localproviders.doctor.exposure import listeners_of
 from localproviders.doctor.facts import AskedServer, Facts, Server, origin_of, ready_servers
 from localproviders.doctor.findings import Finding, failure, ok, warning
-from localproviders.doctor.products import port_command, product_of, read_version, start_commands
+from localproviders.doctor.products import (
+    edit_command,
+    port_command,
+    product_of,
+    read_version,
+    start_commands,
+)
 from localproviders.errors import (
     AuthenticationError,
     CertificateError,
@@ -103,7 +109,7 @@ def _fix_for(asked: AskedServer, error: ProviderError, facts: Facts) -> Optional
     """Return the command that corrects the cause of an error, or None."""
     if isinstance(error, AuthenticationError):
         if asked.key_source:
-            return "localproviders config check"
+            return edit_command(asked.key_source) or "localproviders config check"
         name = asked.key_variable or variable(("servers", asked.name, "api_key"))
         return f"export {name}=..."
     if isinstance(error, LocalityError):
@@ -115,6 +121,8 @@ def _fix_for(asked: AskedServer, error: ProviderError, facts: Facts) -> Optional
         is_variable = asked.source in facts.environ
         name = asked.source if is_variable else variable(("servers", asked.name, "endpoint"))
         return f"export {name}={plain}"
+    if asked.is_file:
+        return edit_command(asked.source)
     if isinstance(error, UnreachableError):
         return asked.start_command or None
     if isinstance(error, (LimitError, ServerError)):

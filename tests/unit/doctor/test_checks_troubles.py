@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -99,7 +100,7 @@ def a_server_wants_a_key(machine: Machine) -> None:
     machine.configure(server("studio", "lmstudio", studio.url))
 
 
-@trouble("error", 4, "studio at http://127.0.0.1:", "localproviders config check")
+@trouble("error", 4, "studio at http://127.0.0.1:", "${EDITOR:-vi} +4 ")
 def a_server_refuses_the_key(machine: Machine) -> None:
     studio = machine.start(FakeLMStudio(api_key="sk-right"), usual=False)
     machine.configure(server("studio", "lmstudio", studio.url, 'api_key = "sk-s3cret"'))
@@ -173,11 +174,11 @@ def a_server_is_too_old(machine: Machine) -> None:
 
 
 @trouble("warning", 1, "is of the generation 0.3")
-def a_studio_is_too_old(machine: Machine) -> None:
+def lm_studio_is_too_old(machine: Machine) -> None:
     machine.start(FakeLMStudio(["m"], generation="0.3"))
 
 
-@trouble("error", 2, "there is no model file")
+@trouble("error", 2, "there is no model file", "${EDITOR:-vi} +3 ")
 def a_model_file_is_missing(machine: Machine) -> None:
     machine.configure(f'[servers.file]\nkind = "gguf"\ngguf = "{machine.home}/nowhere.gguf"\n')
 
@@ -269,7 +270,7 @@ def a_model_has_no_chat_template(machine: Machine) -> None:
     machine.patch.setenv("LOCALPROVIDERS_MODEL", "llama3.2")
 
 
-@trouble("error", 8, "cannot chat", "localproviders models")
+@trouble("error", 8, "cannot chat", "export LOCALPROVIDERS_MODEL=MODEL")
 def the_configured_model_embeds(machine: Machine) -> None:
     machine.ollama.models.append(machine.ollama.make_model("nomic-embed-text"))
     machine.patch.setenv("LOCALPROVIDERS_MODEL", "nomic-embed-text")
@@ -297,7 +298,12 @@ def the_group_of_the_process_has_little_memory(machine: Machine) -> None:
     machine.write("sys/fs/cgroup/job/memory.current", "100000000\n")
 
 
-@trouble("warning", 1, "only 1.0 GB are free for the models", "localproviders models")
+@trouble(
+    "warning",
+    1,
+    "only 1.0 GB are free for the models",
+    "localproviders delete MODEL --host ollama=",
+)
 def the_disk_is_almost_full(machine: Machine) -> None:
     machine.feed(disks=(Disk("ollama", "/models", 10**9),))
 
@@ -353,9 +359,11 @@ def a_variable_has_a_scheme_and_no_port(machine: Machine) -> None:
     machine.patch.setenv("OLLAMA_HOST", "http://127.0.0.1")
 
 
-@trouble("warning", 1, "goes unencrypted", "localproviders config check")
+@trouble("warning", 1, "goes unencrypted", "${EDITOR:-vi} +7 config.toml")
 def a_key_is_sent_in_the_clear(machine: Machine) -> None:
-    box = AskedServer("box", "ollama", "http://192.0.2.7:11434", "f", is_local=False)
+    box = AskedServer(
+        "box", "ollama", "http://192.0.2.7:11434", "config.toml, line 7", is_local=False
+    )
     models = machine.facts().found[0].models
     machine.feed(asked=(box._replace(allow_plaintext_key=True, models=models),))
 
@@ -570,3 +578,13 @@ def test_a_planted_trouble_is_found_and_nothing_else(name: str, machine: Machine
     assert report.exit_code == max(errors, default=0)
     assert report.replace(strict=True).exit_code == max(errors, default=1)
     assert "s3cret" not in str(report) and "s3cret" not in str(report.to_dict())
+
+
+def test_the_page_lists_each_trouble_with_its_mark_and_code() -> None:
+    page = Path(__file__).parents[3] / "docs" / "doctor.md"
+    table = page.read_text(encoding="utf-8").partition("## Troubles that it finds")[2]
+    rows = re.findall(r"(?m)^\| ([^|]+) \| (error|warning) \| (\d+) \|(.*)\|$", table)
+    listed = {(words.lower(), mark, int(code), bool(fix.strip())) for words, mark, code, fix in rows}
+    known = [(name, each.mark, each.code, bool(each.fix)) for name, each in TROUBLES.items()]
+    assert listed == {(name.replace("_", " "), *more) for name, *more in known}
+    assert len(rows) == len(TROUBLES)
