@@ -584,7 +584,9 @@ def test_the_page_lists_each_trouble_with_its_mark_and_code() -> None:
     page = Path(__file__).parents[3] / "docs" / "doctor.md"
     table = page.read_text(encoding="utf-8").partition("## Troubles that it finds")[2]
     rows = re.findall(r"(?m)^\| ([^|]+) \| (error|warning) \| (\d+) \|(.*)\|$", table)
-    listed = {(words.lower(), mark, int(code), bool(fix.strip())) for words, mark, code, fix in rows}
+    listed = {
+        (words.lower(), mark, int(code), bool(fix.strip())) for words, mark, code, fix in rows
+    }
     known = [(name, each.mark, each.code, bool(each.fix)) for name, each in TROUBLES.items()]
     assert listed == {(name.replace("_", " "), *more) for name, *more in known}
     assert len(rows) == len(TROUBLES)

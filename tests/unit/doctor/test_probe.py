@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import localproviders
 from localproviders.doctor import examine, read_facts
 from localproviders.testing import ScriptedServer
 from tests.support.timing import GRACE_S
@@ -95,9 +99,28 @@ def test_an_invalid_configuration_does_not_stop_the_search(machine: Machine) -> 
 def test_no_thread_is_left(machine: Machine) -> None:
     before = set(threading.enumerate())
     machine.facts()
-    assert [each for each in threading.enumerate() if each not in before and each.daemon] == []
+    # The threads of the fake servers have other names.
+    left = [each.name for each in set(threading.enumerate()) - before]
+    assert [name for name in left if name.startswith("localproviders")] == []
 
 
 def test_examine_uses_the_default_sources(machine: Machine) -> None:
     assert read_facts.__kwdefaults__ is not None
     assert examine(timeout_s=60).findings
+
+
+def test_without_its_packages_the_examination_still_reports(machine: Machine) -> None:
+    """Without the folder of installed packages, neither requests nor a TOML parser is there."""
+    root = str(Path(localproviders.__file__).parents[1])
+    script = (
+        "from localproviders.doctor import examine; report = examine(timeout_s=60); print(report)"
+    )
+    environ = {"PYTHONPATH": root, "PATH": os.environ["PATH"], "LANG": "C"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"{script}; raise SystemExit(report.exit_code)"],
+        env=environ, stdout=subprocess.PIPE, timeout=120, cwd=str(machine.work),
+    )  # fmt: skip
+    said = done.stdout.decode()
+    assert "error: requests is not installed (requests); fix: python -m pip install" in said
+    assert "failed:" not in said
+    assert done.returncode == 2
