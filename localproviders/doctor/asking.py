@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, cast
 
 from localproviders import kinds
-from localproviders._address import Endpoint
+from localproviders._address import Endpoint, parse_endpoint
 from localproviders._interrupts import is_callers
 from localproviders.config.cascade import Config
 from localproviders.config.values import ServerConfig
@@ -27,6 +27,7 @@ from localproviders.doctor.facts import (
 from localproviders.errors import ConfigurationError, ProviderError
 from localproviders.kinds import ProviderKind
 from localproviders.local.servers import make_configured
+from localproviders.types.requests import Locality
 
 # Maximum number of configured models, and of loaded models on one server, that are examined.
 _MOST_WANTED = 20
@@ -62,10 +63,14 @@ def named_servers(config: Optional[Config], environ: Mapping[str, str]) -> List[
     for kind in kinds.registered():
         variable = kind.address_variable or ""
         if environ.get(variable, "").strip() and kind.name not in names:
-            has_option = config is not None and "locality" in kind.options
-            options = {"locality": config.locality} if config and has_option else {}
+            options = {"locality": locality_of(config)} if "locality" in kind.options else {}
             found.append(NamedServer(kind.name, kind, variable, partial(kind.make, **options)))
     return found
+
+
+def locality_of(config: Optional[Config]) -> Locality:
+    """Return the configured locality; if the configuration is invalid, the narrowest one."""
+    return cast("Locality", config.locality) if config is not None else "loopback"
 
 
 def _configured(config: Config) -> Iterator[NamedServer]:
@@ -149,7 +154,8 @@ def wanted_models(facts: Facts) -> Tuple[WantedModel, ...]:
     if config.model and config.model not in config.aliases:
         texts.append(("model", config.model))
     texts += [(f"aliases.{name}", text) for name in config.aliases for text in config.aliases[name]]
-    found = [_wanted(key, text, config, _server_names(facts)) for key, text in texts]
+    read = (_wanted(key, text, config, _server_names(facts)) for key, text in texts)
+    found = [each for each in read if not _is_elsewhere(each, facts)]
     for server in config.servers:
         if server.model and not kinds.get(server.kind).is_file:
             key = f"servers.{server.name}.model"
@@ -169,6 +175,23 @@ def _wanted(key: str, text: str, config: Config, servers: List[str]) -> WantedMo
     if slash and server in servers:
         return WantedModel(key, text, source, server, name)
     return WantedModel(key, text, source, None, text)
+
+
+def _is_elsewhere(wanted: WantedModel, facts: Facts) -> bool:
+    """Return whether no server that lists its models has to have a model.
+
+    This is so for a model file, and for a service on the internet that is not configured.
+    """
+    prefix = wanted.text.partition("/")[0]
+    known = [each for each in facts.asked if each.name == prefix]
+    if known:
+        return known[0].is_file
+    kind = kinds.find(prefix)
+    if kind is None or wanted.server is None:
+        return kinds.find_service(prefix) is not None and "/" in wanted.text
+    default = kind.default_address
+    is_local = default is not None and parse_endpoint(default, default_port=80).is_loopback
+    return kind.is_file or (default is not None and not is_local)
 
 
 def model_questions(
@@ -198,10 +221,11 @@ def _names_for(server: Server, wanted: Tuple[WantedModel, ...]) -> List[str]:
 
 def _maker_of(server: Server, facts: Facts) -> Optional[Callable[[], Any]]:
     """Return the function that makes the provider of a server."""
+    ready = {each.name for each in facts.asked if each.endpoint == server.endpoint}
     for named in named_servers(facts.config, facts.environ):
-        if named.name == server.name and not named.kind.is_file:
+        if named.name in ready and not named.kind.is_file:
             return named.make
-    found = (each for each in facts.found if each.name == server.name)
+    found = (each for each in facts.found if each.endpoint == server.endpoint)
     return next((each.make_provider for each in found), None)
 
 
@@ -214,7 +238,7 @@ def _examine_models(
 
 
 def _examine_model(server: Server, name: str, provider: Any, until: float) -> ExaminedModel:
-    found = ExaminedModel(server.name, name)
+    found = ExaminedModel(server.endpoint, name)
     try:
         is_there = provider.supports_model(name, timeout=_left_s(until))
         if not is_there:

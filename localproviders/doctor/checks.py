@@ -51,6 +51,9 @@ def examine(
 
     Returns:
         The findings: errors first, then warnings, then the others.
+
+    Raises:
+        ConfigurationError: `timeout_s` is not a finite number above 0.
     """
     facts = read_facts(timeout_s=timeout_s, locality=locality, profile=profile)
     return diagnose(facts, strict=strict)

@@ -61,8 +61,10 @@ def _no_proxy(facts: Facts) -> str:
 
 def _place_of_proxy(value: str) -> Optional[str]:
     """Return host and port of a proxy without its user and password; None if there are none."""
+    # A password may contain a slash, so everything before the last "@" is removed first.
+    rest = value.rpartition("@")[2] if "@" in value else value.partition("://")[2] or value
     try:
-        parts = urlsplit(value if "://" in value else f"http://{value}")
+        parts = urlsplit(f"//{rest}")
         host, port = parts.hostname, parts.port
     except ValueError:
         return None

@@ -113,7 +113,7 @@ def check_variables(facts: Facts) -> Iterator[Finding]:
     if bare.startswith(_EVERY_NETWORK) and bare != "::1" and not facts.is_container:
         fact = f"{ADDRESS_VARIABLE} makes a server that is started here listen for all networks"
         yield warning(fact, ADDRESS_VARIABLE, f"export {ADDRESS_VARIABLE}=127.0.0.1")
-    elif host.lower().startswith("http://") and ":" not in bare:
+    elif host.lower().startswith("http://") and not re.search("[:@]", bare):
         fact = f"{ADDRESS_VARIABLE} has a scheme and no port, so port 80 is used"
         yield warning(fact, ADDRESS_VARIABLE, f"export {ADDRESS_VARIABLE}={bare.strip('/')}:11434")
     origins = facts.environ.get(ORIGINS_VARIABLE, "").split(",")

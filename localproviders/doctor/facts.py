@@ -21,6 +21,8 @@ from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInf
 KERNEL_FILES = ("/proc/net/tcp", "/proc/net/tcp6", "/proc/version", "/proc/locks")
 #: Files that exist only in a container.
 CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")
+# Variables that systemd, podman and Kubernetes set in containers.
+_CONTAINER_VARIABLES = ("container", "KUBERNETES_SERVICE_HOST")
 
 
 class AskedServer(NamedTuple):
@@ -81,7 +83,7 @@ class ExaminedModel(NamedTuple):
     """The facts about one model on one server.
 
     Attributes:
-        server: Name of the server.
+        endpoint: Address of the server.
         name: Name of the model, as the configuration or the server writes it.
         is_there: Whether the server has the model; None if that is unknown.
         capabilities: The capabilities of the model; None if they are unknown.
@@ -89,7 +91,7 @@ class ExaminedModel(NamedTuple):
         problem: The reason why something is unknown; empty if there is none.
     """
 
-    server: str
+    endpoint: str
     name: str
     is_there: Optional[bool] = None
     capabilities: Optional[ModelCapabilities] = None
@@ -172,11 +174,14 @@ class Server(NamedTuple):
         """The first of its names."""
         return self.names[0]
 
-    def is_loaded(self, model: str) -> bool:
+    def listed(self, name: str) -> Optional[ModelInfo]:
+        """Return the listed model that a configured name means; None if it has another form."""
+        return next((each for each in self.models if each.name in (name, f"{name}:latest")), None)
+
+    def is_loaded(self, model: ModelInfo) -> bool:
         """Return whether a listed model is in memory."""
-        return any(model in (each.name, each.instance) for each in self.loaded) or any(
-            each.loaded for each in self.models if each.name == model
-        )
+        names = {name for each in self.loaded for name in (each.name, each.instance)}
+        return bool(model.loaded) or model.name in names
 
 
 @dataclass(frozen=True, repr=False)
@@ -247,7 +252,8 @@ class Facts:
         groups = self.kernel.get("/proc/self/cgroup", "")
         words = ("docker", "kubepods", "containerd", "libpod", "lxc")
         by_file = any(path in self.kernel for path in CONTAINER_FILES)
-        return by_file or bool(self.environ.get("container")) or any(w in groups for w in words)
+        by_variable = any(self.environ.get(name) for name in _CONTAINER_VARIABLES)
+        return by_file or by_variable or any(word in groups for word in words)
 
     @property
     def is_wsl(self) -> bool:

@@ -40,14 +40,14 @@ def check_memory(facts: Facts) -> Iterator[Finding]:
 
 def _candidates(facts: Facts) -> List[Tuple[Server, ModelInfo]]:
     """Return the models on this machine that are not in memory: the configured ones, or all."""
-    names = {each.name for each in facts.wanted}
+    names = [each.name for each in facts.wanted]
     return [
         (server, model)
         for server in ready_servers(facts)
         if server.is_local
         for model in server.models
-        if not server.is_loaded(model.name) and model.size_bytes and not model.remote_host
-        if not names or names & {model.name, model.name.partition(":")[0]}
+        if not server.is_loaded(model) and model.size_bytes and not model.remote_host
+        if not names or any(server.listed(name) == model for name in names)
     ]
 
 

@@ -7,7 +7,13 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 from localproviders.doctor.facts import ExaminedModel, Facts, Server, WantedModel, ready_servers
 from localproviders.doctor.findings import Finding, failure, ok, warning
-from localproviders.doctor.products import PLAIN_TEMPLATES, command, edit_command, window_command
+from localproviders.doctor.products import (
+    PLAIN_TEMPLATES,
+    PRODUCTS,
+    command,
+    edit_command,
+    window_command,
+)
 from localproviders.errors import CapabilityError, LocalityError, ModelNotFoundError
 from localproviders.types.models import LoadedModel
 
@@ -60,7 +66,8 @@ def _may_be_there(wanted: WantedModel, facts: Facts) -> bool:
 
 def _examined(server: Server, name: str, facts: Facts) -> Optional[ExaminedModel]:
     return next(
-        (each for each in facts.models if (each.server, each.name) == (server.name, name)), None
+        (each for each in facts.models if (each.endpoint, each.name) == (server.endpoint, name)),
+        None,
     )
 
 
@@ -86,8 +93,10 @@ def _missing(wanted: WantedModel, facts: Facts) -> Tuple[str, str, Optional[str]
 def check_loaded(facts: Facts) -> Iterator[Finding]:
     """Report whether the configured models are in memory."""
     for wanted, server in _pairs(facts):
-        names = _listed_names(server, wanted.name)
-        if any(server.is_loaded(name) for name in names):
+        model = server.listed(wanted.name)
+        if model is None or server.kind not in PRODUCTS:
+            continue  # other servers do not report which models are in memory
+        if server.is_loaded(model):
             yield ok(f"{wanted.text} is in memory", server.endpoint)
         else:
             fix = command("load", wanted.name, server.kind, server.endpoint)
@@ -102,12 +111,6 @@ def _pairs(facts: Facts) -> Iterator[Tuple[WantedModel, Server]]:
             found = _examined(server, wanted.name, facts)
             if wanted.server in (None, *server.names) and found and found.is_there:
                 yield wanted, server
-
-
-def _listed_names(server: Server, name: str) -> List[str]:
-    """Return the names in the server's list that may mean a configured name."""
-    tagged = [each.name for each in server.models if each.name.partition(":")[0] == name]
-    return [name, *tagged]
 
 
 def check_windows(facts: Facts) -> Iterator[Finding]:
@@ -163,26 +166,26 @@ def check_remote(facts: Facts) -> Iterator[Finding]:
     """Check that no configured model runs on another host, and report other models that do."""
     if facts.locality == "any":
         return
-    wanted = {
-        (server.name, name) for want, server in _pairs(facts) for name in _names(server, want)
-    }
+    wanted = {(server.endpoint, model): each for each, server, model in _listed_pairs(facts)}
     for server in ready_servers(facts):
         for model in server.models:
             if not (model.capabilities.remote or model.remote_host):
                 continue
             host = model.remote_host or "another host"
-            fact = (
-                f"{model.name} of {server.name} runs on {host}; the locality refuses prompts to it"
-            )
-            fix = command("delete", model.name, server.kind, server.endpoint)
-            if (server.name, model.name) in wanted:
-                yield failure(LocalityError, fact, server.endpoint, fix)
+            fact = f"{model.name} of {server.name} runs on {host}; the locality refuses prompts"
+            key = (server.endpoint, model.name)
+            if key in wanted:
+                yield failure(LocalityError, fact, server.endpoint, _other_model(wanted[key]))
             else:
+                fix = command("delete", model.name, server.kind, server.endpoint)
                 yield warning(fact, server.endpoint, fix)
 
 
-def _names(server: Server, wanted: WantedModel) -> List[str]:
-    return _listed_names(server, wanted.name)
+def _listed_pairs(facts: Facts) -> Iterator[Tuple[WantedModel, Server, str]]:
+    for wanted, server in _pairs(facts):
+        model = server.listed(wanted.name)
+        if model is not None:
+            yield wanted, server, model.name
 
 
 def check_abilities(facts: Facts) -> Iterator[Finding]:
@@ -225,8 +228,8 @@ def check_twins(facts: Facts) -> Iterator[Finding]:
 
 
 def _digest(server: Server, name: str) -> Optional[str]:
-    names = _listed_names(server, name)
-    return next((each.digest for each in server.models if each.name in names), None)
+    model = server.listed(name)
+    return model.digest if model is not None else None
 
 
 CHECKS = (

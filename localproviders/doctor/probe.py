@@ -5,6 +5,7 @@ The servers are asked at once, each in a thread. A part that cannot be read is a
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -102,7 +103,7 @@ def read_facts(
 
     The configuration is read as `Config.load` reads it, with the commands that return keys. The
     servers of the search and of the configuration are asked for their lists. Nothing is loaded, and
-    no prompt is sent. This function raises no error for a fact that cannot be read.
+    no prompt is sent. A fact that cannot be read is in `Facts.failures`.
 
     Args:
         timeout_s: Seconds for everything.
@@ -111,48 +112,66 @@ def read_facts(
         root: The directory that contains ``proc`` and ``sys``.
         now: The time; None uses the clock.
         localhost: Function that returns the addresses of ``localhost``.
+
+    Raises:
+        ConfigurationError: `timeout_s` is not a finite number above 0.
     """
-    reader = _Reader(timeout_s)
-    environ = dict(os.environ)
-    directory = _current_directory()
+    reader = _Reader(_checked(timeout_s))
     kernel: Dict[str, str] = reader.read("kernel", lambda: machine.read_kernel(root), {})
     config, config_error = _read_config(reader, locality, profile)
-    seconds = reader.left_s() * _SHARE
-    home = environ.get("USERPROFILE" if sys.platform == "win32" else "HOME") or ""
-    home_path = Path(home) if os.path.isabs(home) else None
-    parts: Mapping[str, Tuple[Callable[[], Any], Any]] = {
-        "search": (lambda: _search(config, seconds, locality), (None, None)),
-        "localhost": (localhost, None),
-        "disks": (lambda: machine.read_disks(environ, home_path), ()),
-        "netstat": (lambda: machine.read_netstat(kernel, seconds), ""),
-        "free_memory_bytes": (lambda: free_bytes(root), None),
-        "packages": (machine.read_packages, {}),
-        "modules": (lambda: machine.read_modules(directory), {}),
-        "locks": (lambda: machine.read_locks(directory, kernel), ()),
-        "paths": (lambda: machine.read_paths(environ), {}),
-    }
-    named = asking.named_servers(config, environ)
-    asks = [
-        (f"server {each.name}", partial(asking.ask_server, each, seconds), None) for each in named
-    ]
-    works: List[_Part] = [(part, work, default) for part, (work, default) in parts.items()]
-    results = reader.read_all([*works, *asks], seconds)
-    read: Dict[str, Any] = dict(zip(parts, results))
-    search, search_error = read.pop("search")
     facts = Facts(
-        environ=environ,
+        environ=dict(os.environ),
         platform=sys.platform,
         now=now or datetime.now(timezone.utc),
-        directory=directory,
+        directory=_current_directory(),
         kernel=kernel,
         config=config,
         config_error=config_error,
-        search=search,
-        search_error=search_error,
-        asked=tuple(filter(None, results[len(parts) :])),
-        **read,
     )
-    return _with_models(facts, reader)
+    seconds = reader.left_s() * _SHARE
+    parts = _parts(facts, seconds, root, localhost)
+    asks: List[_Part] = [
+        (f"server {each.name}", partial(asking.ask_server, each, seconds), None)
+        for each in asking.named_servers(config, facts.environ)
+    ]
+    results = reader.read_all([*parts, *asks], seconds)
+    found: Dict[str, Any] = {part[0]: result for part, result in zip(parts, results)}
+    found["search"], found["search_error"] = found["search"]
+    asked = tuple(filter(None, results[len(parts) :]))
+    return _with_models(replace(facts, asked=asked, **found), reader)
+
+
+def _checked(timeout_s: float) -> float:
+    is_number = isinstance(timeout_s, (int, float)) and not isinstance(timeout_s, bool)
+    if not is_number or not 0 < timeout_s < math.inf:
+        raise ConfigurationError(
+            f"timeout_s must be a finite number of seconds above 0, but is {timeout_s!r}",
+            hint=f"leave it out: the default is {DEFAULT_TIMEOUT_S:g} s",
+        )
+    return float(timeout_s)
+
+
+def _parts(
+    facts: Facts, seconds: float, root: Path, localhost: Callable[[], Tuple[str, ...]]
+) -> List[_Part]:
+    """Return the parts that are read at once. Their names are those of the fields of `Facts`."""
+    kernel, environ, directory = facts.kernel, facts.environ, facts.directory
+    return [
+        ("search", lambda: _search(facts.config, seconds), (None, None)),
+        ("localhost", localhost, None),
+        ("disks", lambda: machine.read_disks(environ, _home(environ)), ()),
+        ("netstat", lambda: machine.read_netstat(kernel, seconds), ""),
+        ("free_memory_bytes", lambda: free_bytes(root), None),
+        ("packages", machine.read_packages, {}),
+        ("modules", lambda: machine.read_modules(directory), {}),
+        ("locks", lambda: machine.read_locks(directory, kernel), ()),
+        ("paths", lambda: machine.read_paths(environ), {}),
+    ]
+
+
+def _home(environ: Mapping[str, str]) -> Optional[Path]:
+    text = environ.get("USERPROFILE" if sys.platform == "win32" else "HOME") or ""
+    return Path(text) if os.path.isabs(text) else None
 
 
 def _current_directory() -> Optional[str]:
@@ -180,17 +199,17 @@ def _read_config(
 
 
 def _search(
-    config: Optional[Config], seconds: float, locality: Optional[Locality]
+    config: Optional[Config], seconds: float
 ) -> Tuple[Optional[Discovery], Optional[ProviderError]]:
     """Search this machine and the configured addresses; return the result or the error."""
-    wanted: Any = locality or (config.locality if config is not None else None)
+    locality = asking.locality_of(config)
     places = [] if config is None else [*config.endpoints, *config.project_endpoints]
     found: List[Optional[ProviderError]] = []
     # If a file of a configured server is missing, the whole search fails. The second search does
     # without the configured addresses. Another finding is about the missing file.
     for endpoints in (places, []):
         try:
-            return discover(endpoints, timeout_s=seconds, refresh=True, locality=wanted), None
+            return discover(endpoints, timeout_s=seconds, refresh=True, locality=locality), None
         except ProviderError as error:
             found.append(error.with_traceback(None))
             is_configured = bool(endpoints) and isinstance(error, ConfigurationError)

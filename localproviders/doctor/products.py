@@ -27,6 +27,8 @@ class Product(NamedTuple):
         loopback: Command that starts the server for this machine only.
         folder_variable: Variable with the folder of the models.
         folders: The usual folders of the models, below the home directory or absolute.
+        key_everywhere: Whether the key in the variable of the kind is sent to each configured
+            address. If not, the key belongs into the configuration.
     """
 
     minimum: Optional[Tuple[Tuple[int, ...], str]] = None
@@ -34,6 +36,7 @@ class Product(NamedTuple):
     loopback: str = ""
     folder_variable: str = ""
     folders: Tuple[str, ...] = ()
+    key_everywhere: bool = False
 
 
 PRODUCTS: Mapping[str, Product] = {
@@ -48,6 +51,7 @@ PRODUCTS: Mapping[str, Product] = {
     "lmstudio": Product(
         window=f"lms load {{model}} --context-length {_WINDOW}",
         folders=(".lmstudio/models", ".cache/lm-studio/models"),
+        key_everywhere=True,
     ),
     "llamacpp": Product(
         window=f"llama-server -m model.gguf -c {_WINDOW}",
@@ -135,7 +139,10 @@ def loopback_command(server: Server, platform: str) -> str:
 
 def port_command(endpoint: str, platform: str) -> str:
     """Return the command that shows which program listens at the port of an address."""
-    port = parse_endpoint(endpoint, default_port=80).port
+    place = parse_endpoint(endpoint, default_port=80)
+    if place.socket_path:
+        return f"ls -l {quote(place.socket_path)}"
+    port = place.port
     commands = {
         "linux": f"ss -tlnp 'sport = :{port}'",
         "win32": f'netstat -ano | findstr ":{port} "',

@@ -48,12 +48,13 @@ def _file_of(origin: str) -> str:
 
 def _invalid(error: ProviderError) -> Finding:
     """Return the finding about an invalid configuration. The message begins with its origin."""
-    found = re.match(r"(/.+?, line \d+|/[^:]+|the (?:variable|argument) \S+): ", error.message)
-    source = found[1] if found is not None else "the configuration"
+    found = re.match(r"(?:the variable (\w+)|(/.+?, line \d+|/[^:]+)): ", error.message)
+    name, place = found.groups() if found is not None else (None, None)
+    source = name or place or "the configuration"
     fix = command_in(error.hint)
     fact = error.message if fix or not error.hint else f"{error.message} ({error.hint})"
-    fix = fix or edit_command(source) or "localproviders config check"
-    return failure(type(error), fact, source, fix)
+    fix = fix or (f"unset {name}" if name else edit_command(source))
+    return failure(type(error), fact, source, fix or "localproviders config check")
 
 
 def command_in(hint: Optional[str]) -> Optional[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Mapping, Optional
+from shlex import quote
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type
 
 from localproviders import kinds
 from localproviders._address import literal, parse_endpoint, place_of
@@ -50,11 +51,13 @@ def check_presence(facts: Facts) -> Iterator[Finding]:
 def check_search(facts: Facts) -> Iterator[Finding]:
     """Report an error of the whole search, such as an invalid address in a variable."""
     error = facts.search_error
-    if error is not None:
-        name = error.message.partition(":")[0]
-        is_variable = name in facts.environ
-        source = name if is_variable else "the search for servers"
-        yield failure(type(error), error.message, source, f"unset {name}" if is_variable else None)
+    if error is None:
+        return
+    name = error.message.partition(":")[0]
+    if name in facts.environ:
+        yield failure(type(error), error.message, name, f"unset {name}")
+    elif facts.config_error is None:  # otherwise, both have the same cause, such as a variable
+        yield failure(type(error), error.message, "the search for servers")
 
 
 def check_named(facts: Facts) -> Iterator[Finding]:
@@ -107,27 +110,55 @@ def _failed(asked: AskedServer, error: ProviderError, facts: Facts) -> Iterator[
 
 def _fix_for(asked: AskedServer, error: ProviderError, facts: Facts) -> Optional[str]:
     """Return the command that corrects the cause of an error, or None."""
-    if isinstance(error, AuthenticationError):
-        if asked.key_source:
-            return edit_command(asked.key_source) or "localproviders config check"
-        name = asked.key_variable or variable(("servers", asked.name, "api_key"))
-        return f"export {name}=..."
-    if isinstance(error, LocalityError):
-        address = literal(parse_endpoint(asked.endpoint, default_port=80).host)
-        place = "private" if address is None else place_of(address)
-        return f"export {variable(('locality',))}={place}"
-    if isinstance(error, CertificateError) and asked.endpoint.startswith("https:"):
-        plain = asked.endpoint.replace("https:", "http:", 1)
-        is_variable = asked.source in facts.environ
-        name = asked.source if is_variable else variable(("servers", asked.name, "endpoint"))
-        return f"export {name}={plain}"
     if asked.is_file:
         return edit_command(asked.source)
-    if isinstance(error, UnreachableError):
+    fitting = (make for cls, make in _FIXES if isinstance(error, cls))
+    make = next(fitting, None)
+    return make(asked, facts) if make is not None else None
+
+
+def _set_key(asked: AskedServer, _: Facts) -> str:
+    is_read = product_of(asked.kind).key_everywhere and not asked.key_source
+    if is_read:
+        return f"export {asked.key_variable}=..."
+    source = asked.key_source or asked.source
+    return edit_command(source) or "localproviders config init"
+
+
+def _widen(asked: AskedServer, _: Facts) -> str:
+    address = literal(parse_endpoint(asked.endpoint, default_port=80).host)
+    place = "private" if address is None else place_of(address)
+    return f"export {variable(('locality',))}={place}"
+
+
+def _use_plain_http(asked: AskedServer, facts: Facts) -> Optional[str]:
+    if not asked.endpoint.startswith("https:") or not asked.is_local:
+        return None
+    is_variable = asked.source in facts.environ
+    name = asked.source if is_variable else variable(("servers", asked.name, "endpoint"))
+    return f"export {name}={asked.endpoint.replace('https:', 'http:', 1)}"
+
+
+def _start(asked: AskedServer, _: Facts) -> Optional[str]:
+    if asked.is_local or not asked.start_command:
         return asked.start_command or None
-    if isinstance(error, (LimitError, ServerError)):
-        return port_command(asked.endpoint, facts.platform)
-    return None
+    host = parse_endpoint(asked.endpoint, default_port=80).host
+    return f"ssh {quote(host)} {quote(asked.start_command)}"
+
+
+def _show_program(asked: AskedServer, facts: Facts) -> Optional[str]:
+    return port_command(asked.endpoint, facts.platform) if asked.is_local else None
+
+
+# The commands that correct the cause of an error: those of the first class that fits.
+_FIXES: Tuple[Tuple[Type[ProviderError], Callable[[AskedServer, Facts], Optional[str]]], ...] = (
+    (AuthenticationError, _set_key),
+    (LocalityError, _widen),
+    (CertificateError, _use_plain_http),
+    (UnreachableError, _start),
+    (LimitError, _show_program),
+    (ServerError, _show_program),
+)
 
 
 def check_found(facts: Facts) -> Iterator[Finding]:
@@ -150,7 +181,13 @@ def _fix_for_state(found: FoundServer) -> Optional[str]:
     if found.state != "needs a key":
         return None
     names = kinds.get(found.kind).key_variables
-    return f"export {names[0]}=..." if names else None
+    if found.takes_keys and names:
+        return f"export {names[0]}=..."
+    if not (product_of(found.kind).key_everywhere and names):
+        return "localproviders config init"
+    # The key in the variable is sent only to configured addresses and to the default address.
+    address = variable(("servers", found.kind, "endpoint"))
+    return f"export {address}={found.endpoint} {names[0]}=..."
 
 
 def check_silent(facts: Facts) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict
 import pytest
 
 import localproviders
+from localproviders import kinds
 from localproviders.doctor import Facts
 from localproviders.doctor.facts import Disk
 from localproviders.testing import (
@@ -189,6 +190,28 @@ def cloud_models_that_the_locality_allows(machine: Machine) -> None:
 def embeddings_beside_a_chat_model(machine: Machine) -> None:
     machine.ollama.models.append(machine.ollama.make_model("nomic-embed-text"))
     machine.configure('model = "llama3.2"\n[aliases]\nsearch = ["nomic-embed-text"]\n')
+
+
+@healthy
+def a_service_that_is_not_configured(machine: Machine) -> None:
+    service = kinds.KindService("toys", "https://toys.example.com/v1")
+    provider = "localproviders:OpenAICompatibleProvider"
+    kind = kinds.ProviderKind("toy", "Toy", provider, services=(service,))
+    machine.patch.setitem(kinds._registered, "toy", kind)
+    machine.patch.setenv("LOCALPROVIDERS_MODEL", "toys/llama-3.3-70b")
+
+
+@healthy
+def a_model_file_that_is_named(machine: Machine) -> None:
+    file = machine.home / "small.gguf"
+    file.write_bytes(b"GGUF")
+    machine.configure(f'model = "file/small"\n[servers.file]\nkind = "gguf"\ngguf = "{file}"\n')
+
+
+@healthy
+def two_tags_of_one_model(machine: Machine) -> None:
+    machine.ollama.models.append(FakeModel(name="llama3.2:405b", size_bytes=10**12))
+    machine.configure('model = "llama3.2"\n')
 
 
 @healthy

@@ -111,6 +111,12 @@ def a_server_is_of_another_kind(machine: Machine) -> None:
     machine.configure(server("studio", "lmstudio", machine.ollama.url))
 
 
+@trouble("error", 4, "box at http://127.0.0.1:", "${EDITOR:-vi} +3 ")
+def a_proxy_of_a_server_wants_a_key(machine: Machine) -> None:
+    box = machine.start(FakeOllama(api_key="sk-s3cret"), usual=False)
+    machine.configure(server("box", "ollama", box.url))
+
+
 @trouble("error", 7, "web page", "ss -tlnp")
 def a_web_server_answers(machine: Machine) -> None:
     page = machine.start(
@@ -139,7 +145,7 @@ def a_server_is_still_loading(machine: Machine) -> None:
     machine.start(ScriptedServer(lambda _: [answer]))
 
 
-@trouble("warning", 1, " needs a key", "export LM_API_TOKEN=...")
+@trouble("warning", 1, " needs a key", "export LOCALPROVIDERS_SERVERS_LMSTUDIO_ENDPOINT=http://")
 def a_found_server_wants_a_key(machine: Machine) -> None:
     machine.start(FakeLMStudio(api_key="sk-s3cret"))
 
@@ -252,7 +258,7 @@ def cloud_model() -> FakeModel:
     return FakeModel(name="gpt-oss:120b-cloud", remote_host="https://ollama.com:443")
 
 
-@trouble("error", 3, "runs on https://ollama.com:443", "localproviders delete gpt-oss:120b-cloud")
+@trouble("error", 3, "runs on https://ollama.com:443", "export LOCALPROVIDERS_MODEL=MODEL")
 def the_configured_model_runs_in_the_cloud(machine: Machine) -> None:
     machine.ollama.models.append(cloud_model())
     machine.ollama.made["gpt-oss:120b-cloud"] = {"template": TEMPLATE}
@@ -469,6 +475,12 @@ def the_configuration_is_no_toml(machine: Machine) -> None:
 @trouble("error", 2, "there is no variable LOCALPROVIDERS_MODLE", "unset LOCALPROVIDERS_MODLE")
 def a_variable_is_unknown(machine: Machine) -> None:
     machine.patch.setenv("LOCALPROVIDERS_MODLE", "llama3.2")
+
+
+@trouble("error", 2, "must be one of loopback, private, any", "unset LOCALPROVIDERS_LOCALITY")
+def a_variable_has_a_wrong_value(machine: Machine) -> None:
+    machine.patch.setenv("LOCALPROVIDERS_LOCALITY", "home")
+    machine.patch.setenv("OLLAMA_HOST", machine.ollama.url)
 
 
 @trouble("error", 2, "there is no profile 'night'", "localproviders config check")

@@ -14,7 +14,8 @@ import pytest
 
 import localproviders
 from localproviders.doctor import examine, read_facts
-from localproviders.testing import ScriptedServer
+from localproviders.errors import ConfigurationError
+from localproviders.testing import FakeModel, FakeOllama, ScriptedServer
 from tests.support.timing import GRACE_S
 from tests.unit.doctor.support import Machine
 
@@ -124,3 +125,41 @@ def test_without_its_packages_the_examination_still_reports(machine: Machine) ->
     assert "error: requests is not installed (requests); fix: python -m pip install" in said
     assert "failed:" not in said
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), True, "5"])
+def test_an_impossible_limit_is_refused(seconds: Any) -> None:
+    with pytest.raises(ConfigurationError, match="timeout_s must be a finite number"):
+        examine(timeout_s=seconds)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PROXY", "http://me:s3/cret@proxy:3128"),
+        ("HTTP_PROXY", "s3/cret@proxy"),
+        ("https_proxy", "http://s3/cret@pro xy"),
+        ("OLLAMA_HOST", "http://s3/cret@127.0.0.1"),
+        ("OLLAMA_HOST", "http://s3@127.0.0.1"),
+        ("LOCALPROVIDERS_LOCALITY", "s3"),
+    ],
+)
+def test_no_part_of_a_password_is_shown(name: str, value: str, machine: Machine) -> None:
+    machine.patch.setenv(name, value)
+    report = str(machine.examine())
+    assert name in report
+    assert "s3" not in report or name.endswith("LOCALITY")
+    assert "cret" not in report
+
+
+def test_two_servers_of_one_name_are_kept_apart(machine: Machine) -> None:
+    """A configured server may have the name that a search gives to another one."""
+    other = machine.start(FakeOllama([FakeModel(name="mistral", loaded=True)]), usual=False)
+    machine.ollama.loaded["llama3.2"] = 32768
+    machine.configure(f'[servers.ollama]\nkind = "ollama"\nendpoint = "{other.url}"\n')
+    facts = machine.facts()
+    examined = {(each.endpoint, each.name, each.is_there) for each in facts.models}
+    assert examined == {
+        (other.url, "mistral:latest", True),
+        (machine.ollama.url, "llama3.2:latest", True),
+    }
