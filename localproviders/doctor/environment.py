@@ -9,7 +9,7 @@ from typing import Iterator, Optional
 from urllib.parse import urlsplit
 
 from localproviders._address import literal, place_of
-from localproviders.doctor.facts import Facts, ready_servers
+from localproviders.doctor.facts import Facts, has_answer, ready_servers
 from localproviders.doctor.findings import Finding, failure, ok, warning
 from localproviders.doctor.products import ADDRESS_VARIABLE
 from localproviders.errors import ConfigurationError
@@ -156,7 +156,7 @@ def check_system(facts: Facts) -> Iterator[Finding]:
         if not is_here:
             continue
         fact = f"this is {name}: 127.0.0.1 is not the machine on which it runs"
-        yield ok(fact, source) if ready_servers(facts) else warning(fact, source, fix)
+        yield ok(fact, source) if has_answer(facts) else warning(fact, source, fix)
 
 
 def check_home(facts: Facts) -> Iterator[Finding]:

@@ -14,7 +14,13 @@ from typing import Iterator, Mapping, NamedTuple, Optional, Tuple
 from localproviders._address import Endpoint, literal, parse_endpoint, place_of
 from localproviders.config.cascade import Config
 from localproviders.discovery import Discovery, FoundServer
-from localproviders.errors import ConfigurationError, ProviderError
+from localproviders.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ProviderError,
+    ServerError,
+)
+from localproviders.kinds import UNKNOWN
 from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo
 
 #: Files of the kernel whose texts are read.
@@ -23,6 +29,11 @@ KERNEL_FILES = ("/proc/net/tcp", "/proc/net/tcp6", "/proc/version", "/proc/locks
 CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")
 # Variables that systemd, podman and Kubernetes set in containers.
 _CONTAINER_VARIABLES = ("container", "KUBERNETES_SERVICE_HOST")
+
+
+# The states of servers that answer, and the errors of servers that refuse a request.
+_ANSWERS = {"available", "degraded", "needs a key"}
+_REFUSALS = (AuthenticationError, ServerError)
 
 
 class AskedServer(NamedTuple):
@@ -288,6 +299,14 @@ def is_on_this_machine(endpoint: Endpoint) -> bool:
 def ready_servers(facts: Facts) -> Tuple[Server, ...]:
     """Return each server that lists its models once, the configured ones first."""
     return tuple(_merged(facts))
+
+
+def has_answer(facts: Facts) -> bool:
+    """Return whether a model server answered, even if it only refused the request."""
+    states = {each.state for each in facts.found if each.kind != UNKNOWN}
+    errors = [each.error for each in facts.asked if not each.is_file]
+    refused = any(isinstance(each, _REFUSALS) for each in errors)
+    return bool(ready_servers(facts)) or bool(states & _ANSWERS) or refused
 
 
 def _merged(facts: Facts) -> Iterator[Server]:

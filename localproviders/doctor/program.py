@@ -34,7 +34,8 @@ def check_configuration(facts: Facts) -> Iterator[Finding]:
         if config.origins[key].kind != "default":
             by_origin.setdefault(_file_of(str(config.origins[key])), []).append(key)
     for origin, keys in by_origin.items():
-        yield ok(f"{len(keys)} values of the configuration are valid", origin)
+        words = "1 value is" if len(keys) == 1 else f"{len(keys)} values are"
+        yield ok(f"{words} set and valid", origin)
     for key in _SHOWN_KEYS:
         if key in config.origins:
             value = getattr(config, key)

@@ -10,7 +10,14 @@ from localproviders._address import literal, parse_endpoint, place_of
 from localproviders.config.keys import variable
 from localproviders.discovery import FoundServer
 from localproviders.doctor.exposure import listeners_of
-from localproviders.doctor.facts import AskedServer, Facts, Server, origin_of, ready_servers
+from localproviders.doctor.facts import (
+    AskedServer,
+    Facts,
+    Server,
+    has_answer,
+    origin_of,
+    ready_servers,
+)
 from localproviders.doctor.findings import Finding, failure, ok, warning
 from localproviders.doctor.products import (
     edit_command,
@@ -37,7 +44,7 @@ _GENERATIONS_WITHOUT_LOAD = ("0.3", "older")
 
 def check_presence(facts: Facts) -> Iterator[Finding]:
     """Check that a server is ready."""
-    if ready_servers(facts) or any(each.is_file for each in facts.asked):
+    if has_answer(facts) or any(each.is_file for each in facts.asked):
         return
     if facts.search is None:
         return  # the search itself failed, and another finding says why
@@ -174,7 +181,12 @@ def check_found(facts: Facts) -> Iterator[Finding]:
             yield ok(f"{fact} and lists {len(found.models)} models", found.endpoint)
         else:
             fact += f": {found.reason.partition(';')[0]}"
-            yield warning(fact, found.endpoint, _fix_for_state(found))
+            fix = _fix_for_state(found)
+            is_needed = found.state == "needs a key" and not ready_servers(facts)
+            if is_needed:
+                yield failure(AuthenticationError, fact, found.endpoint, fix)
+            else:
+                yield warning(fact, found.endpoint, fix)
 
 
 def _fix_for_state(found: FoundServer) -> Optional[str]:

@@ -150,6 +150,12 @@ def a_found_server_wants_a_key(machine: Machine) -> None:
     machine.start(FakeLMStudio(api_key="sk-s3cret"))
 
 
+@trouble("error", 4, " needs a key", "export LOCALPROVIDERS_SERVERS_LMSTUDIO_ENDPOINT=http://")
+def the_only_server_wants_a_key(machine: Machine) -> None:
+    machine.stop()
+    machine.start(FakeLMStudio(api_key="sk-s3cret"))
+
+
 @trouble("warning", 1, "two servers use port", "ss -tlnp")
 def two_servers_share_a_port(machine: Machine) -> None:
     if not has_ipv6():
