@@ -7,6 +7,7 @@ import json
 from typing import Any, Iterator
 
 from localproviders.doctor import Finding, Report, examine
+from localproviders.doctor.findings import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,17 +41,9 @@ def _as_json(report: Report) -> str:
 def _lines(report: Report) -> Iterator[str]:
     for finding in report.findings:
         yield from _finding_lines(finding)
-    yield ", ".join(
-        [
-            _counted(len(report.with_mark("error")), "error"),
-            _counted(len(report.with_mark("warning")), "warning"),
-            f"{len(report.with_mark('ok'))} ok",
-        ]
-    )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+    errors = counted(len(report.with_mark("error")), "error")
+    warnings = counted(len(report.with_mark("warning")), "warning")
+    yield f"{errors}, {warnings}, {len(report.with_mark('ok'))} ok"
 
 
 def _finding_lines(finding: Finding) -> Iterator[str]:

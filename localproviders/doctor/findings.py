@@ -68,6 +68,11 @@ def failure(
     return Finding(mark="error", fact=fact, source=source, fix=fix, exit_code=raised.exit_code)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, such as ``no models``, ``1 model`` or ``2 models``."""
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
 @record
 class Report(Record):
     """The findings of one examination. Its `str` has one line for each finding.

@@ -17,6 +17,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Dict, Iterator, Mapping, Optional, Tuple
 
+from localproviders._interrupts import is_callers
 from localproviders.doctor.facts import (
     CONTAINER_FILES,
     KERNEL_FILES,
@@ -58,13 +59,14 @@ def read_kernel(root: Path) -> Dict[str, str]:
     Args:
         root: The root directory.
     """
-    found = {path: "" for path in CONTAINER_FILES if (root / path[1:]).exists()}
+    found = {path: "" for path in CONTAINER_FILES if os.path.exists(root / path[1:])}
     for path in (*KERNEL_FILES, "/proc/self/cgroup"):
         try:
             with (root / path[1:]).open("rb") as file:
                 found[path] = file.read(_MOST_BYTES).decode("ascii", "replace")
-        except OSError:  # another system, or a container that hides the file
-            continue
+        except OSError as error:  # another system, or a container that hides the file
+            if is_callers(error):
+                raise
     return found
 
 
@@ -107,7 +109,8 @@ def read_disks(environ: Mapping[str, str], home: Optional[Path]) -> Tuple[Disk, 
     """
     found: Dict[str, Disk] = {}
     for kind, folder in model_folders(environ, home):
-        if kind not in found and folder.is_dir():
+        # `Path.is_dir` raises an error if another user owns the folder above.
+        if kind not in found and os.path.isdir(folder):
             found[kind] = Disk(kind, str(folder), shutil.disk_usage(str(folder)).free)
     return tuple(found.values())
 
@@ -171,8 +174,18 @@ def read_locks(directory: Optional[str], kernel: Mapping[str, str]) -> Tuple[Hel
     if not holders or directory is None:
         return ()
     files = sorted(Path(directory).glob("*.lock"))[:_MOST_LOCKS]
-    pairs = ((str(file), holders.get(file.stat().st_ino)) for file in files)
+    pairs = ((str(file), holders.get(_inode_of(file))) for file in files)
     return tuple(HeldLock(path, process) for path, process in pairs if process is not None)
+
+
+def _inode_of(file: Path) -> int:
+    """Return the number by which the kernel lists a file; -1 if the file was just removed."""
+    try:
+        return file.stat().st_ino
+    except OSError as error:
+        if is_callers(error):
+            raise
+        return -1
 
 
 def _lock_holders(text: str) -> Iterator[Tuple[int, int]]:

@@ -18,7 +18,7 @@ from localproviders.doctor.facts import (
     origin_of,
     ready_servers,
 )
-from localproviders.doctor.findings import Finding, failure, ok, warning
+from localproviders.doctor.findings import Finding, counted, failure, ok, warning
 from localproviders.doctor.products import (
     edit_command,
     port_command,
@@ -76,9 +76,9 @@ def check_named(facts: Facts) -> Iterator[Finding]:
         elif asked.error is not None:
             yield from _failed(asked, asked.error, facts)
         elif not asked.is_file:
-            number = len(asked.models)
-            words = f"{asked.name} at {asked.endpoint} answers and lists {number} models"
-            yield ok(words, asked.source)
+            models = counted(len(asked.models), "model")
+            fact = f"{asked.name} at {asked.endpoint} answers and lists {models}"
+            yield ok(fact, asked.source)
 
 
 def _other_kind(asked: AskedServer, facts: Facts) -> Optional[FoundServer]:
@@ -178,7 +178,8 @@ def check_found(facts: Facts) -> Iterator[Finding]:
         verb = "" if found.state == "needs a key" else "is "
         fact = f"{words} at {found.endpoint} {verb}{found.state}"
         if found.state == "available":
-            yield ok(f"{fact} and lists {len(found.models)} models", found.endpoint)
+            models = counted(len(found.models), "model")
+            yield ok(f"{fact} and lists {models}", found.endpoint)
         else:
             fact += f": {found.reason.partition(';')[0]}"
             fix = _fix_for_state(found)

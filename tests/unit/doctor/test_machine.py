@@ -87,3 +87,21 @@ def test_netstat_is_run_only_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_localhost_has_a_loopback_address() -> None:
     assert {"127.0.0.1", "::1"} & set(machine.resolve_localhost())
+
+
+def test_a_folder_of_another_user_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The folders of a server that runs as a service belong to another user."""
+
+    def refuse(path: object, **_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(machine.os, "stat", refuse)
+    assert machine.read_disks({}, tmp_path) == ()
+
+
+def test_a_lock_file_that_was_just_removed_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "gone.lock").symlink_to(tmp_path / "nowhere")
+    text = "1: FLOCK  ADVISORY  WRITE 10 fe:00:7 0 EOF\n"
+    assert machine.read_locks(str(tmp_path), {"/proc/locks": text}) == ()
