@@ -29,7 +29,7 @@ def servers() -> Iterator[Servers]:
     with running() as found:
         found.ollama.models += [
             FakeModel(name="nimble", abilities=("decision",)),
-            FakeModel(name="nomic-embed-text", abilities=("embedding",)),
+            FakeModel(name="nomic-embed-text", abilities=("embeddings",)),
         ]
         yield found
 

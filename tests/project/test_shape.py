@@ -78,13 +78,15 @@ _TESTING = _ROOT / "testing"
 #: `_http_provider/aliases.py` remembers the names of one model for both; only another name loads it.
 #: llama.cpp's server needs twelve: its kind and provider, three parts that a chat does not load
 #: (lists, prompts, the router), and the JSON of each; it shares only the dialect with other servers.
+#: `doctor/` needs fourteen: the facts and the three modules that read them, the findings, one module of
+#: checks for each of six subjects, their table, and a table of products. `cli/doctor.py` prints them.
 #: `_lock.py` has the locks that a killed process does not leave behind.
 #: `_template.py` and `_new_file.py` are for the command and for whatever else reads rows or writes
 #: files; `config/providers.py` makes a provider of a configured server without `local/`.
 #: The command is not counted: each verb has its module, which no other verb loads.
 #: `conversation/` has five: the turns and their lines, the file, the choice of what fits into the
 #: window, the stream, and `Conversation`; with the module that offers them.
-MOST_MODULES = 206
+MOST_MODULES = 221
 MOST_LINES_OF_CODE = 400
 MOST_LINES_OF_A_VERB = 300
 MOST_CLASSES: Dict[Type[Any], int] = {

@@ -33,6 +33,7 @@ EXCEPTIONS: Dict[str, str] = {
     "config/cascade.py": _HINT,
     "config/keys.py": "examples of keys, for the documentation",
     "config/values.py": "`ServerConfig.gguf` is a public field",
+    "doctor/products.py": "commands, folders and variables of single servers, one row each",
     "discovery/probe.py": "refusals of unknown servers are read as OpenAI's dialect",
     "local/base.py": _HINT,
     "local/gguf.py": _ENGINE,

@@ -1,0 +1,323 @@
+"""`Facts`: all values that an examination reads from the machine, as one value.
+
+Each check is a pure function of this value. So a test can examine a machine that it does not have,
+such as one with WSL: it passes the values that such a machine returns.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Iterator, Mapping, NamedTuple, Optional, Tuple
+
+from localproviders._address import Endpoint, literal, parse_endpoint, place_of
+from localproviders.config.cascade import Config
+from localproviders.discovery import Discovery, FoundServer
+from localproviders.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ProviderError,
+    ServerError,
+)
+from localproviders.kinds import UNKNOWN
+from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo
+
+#: Files of the kernel whose texts are read.
+KERNEL_FILES = ("/proc/net/tcp", "/proc/net/tcp6", "/proc/version", "/proc/locks")
+#: Files that exist only in a container.
+CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")
+# Variables that systemd, podman and Kubernetes set in containers.
+_CONTAINER_VARIABLES = ("container", "KUBERNETES_SERVICE_HOST")
+
+
+# The states of servers that answer, and the errors of servers that refuse a request.
+_ANSWERS = {"available", "degraded", "needs a key"}
+_REFUSALS = (AuthenticationError, ServerError)
+
+
+class AskedServer(NamedTuple):
+    """A server that the configuration or a variable names, and its answer.
+
+    Attributes:
+        name: Name of the server.
+        kind: Name of its kind.
+        endpoint: Its address, or the path of its model file.
+        source: The place where it is named, in words.
+        models: The models that it lists.
+        loaded: The models in its memory, as far as it reports them.
+        error: The error of the request for its models; None if there was none.
+        is_local: Whether it runs on this machine.
+        is_file: Whether it is a model file, which no server has to serve.
+        ca_bundle: The setting with this name.
+        allow_plaintext_key: The setting with this name.
+        start_command: The command that starts such a server; empty if it is unknown.
+        key_variable: The variable with the key of such a server; empty if there is none.
+        key_source: The place of its key in the configuration, in words; empty if there is none.
+    """
+
+    name: str
+    kind: str
+    endpoint: str
+    source: str
+    models: Tuple[ModelInfo, ...] = ()
+    loaded: Tuple[LoadedModel, ...] = ()
+    error: Optional[ProviderError] = None
+    is_local: bool = True
+    is_file: bool = False
+    ca_bundle: Optional[str] = None
+    allow_plaintext_key: bool = False
+    start_command: str = ""
+    key_variable: str = ""
+    key_source: str = ""
+
+
+class WantedModel(NamedTuple):
+    """A model that the configuration names.
+
+    Attributes:
+        key: The key that names it, such as ``model`` or ``aliases.fast``.
+        text: The value as it was written.
+        source: The place where it was written, in words.
+        server: Name of the server before the slash; None if the value names no server.
+        name: Name of the model.
+    """
+
+    key: str
+    text: str
+    source: str
+    server: Optional[str]
+    name: str
+
+
+class ExaminedModel(NamedTuple):
+    """The facts about one model on one server.
+
+    Attributes:
+        endpoint: Address of the server.
+        name: Name of the model, as the configuration or the server writes it.
+        is_there: Whether the server has the model; None if that is unknown.
+        capabilities: The capabilities of the model; None if they are unknown.
+        template: The chat template; None if it is unknown, empty if the model has none.
+        problem: The reason why something is unknown; empty if there is none.
+    """
+
+    endpoint: str
+    name: str
+    is_there: Optional[bool] = None
+    capabilities: Optional[ModelCapabilities] = None
+    template: Optional[str] = None
+    problem: str = ""
+
+
+class Disk(NamedTuple):
+    """The free space for the files of models.
+
+    Attributes:
+        kind: The kind of the server that keeps its models there; empty for this package's cache.
+        path: The folder, or the nearest folder above it that exists.
+        free_bytes: The number of free bytes.
+    """
+
+    kind: str
+    path: str
+    free_bytes: int
+
+
+class FoundModule(NamedTuple):
+    """The file from which Python imports a module.
+
+    Attributes:
+        path: The file.
+        folder: The entry of the module path in which it was found.
+        is_package: Whether the module is a package.
+        is_standard: Whether the file belongs to Python's standard library.
+    """
+
+    path: str
+    folder: str
+    is_package: bool
+    is_standard: bool
+
+
+class HeldLock(NamedTuple):
+    """A lock file on which a process holds a lock. Its attributes are the path and the process."""
+
+    path: str
+    process: int
+
+
+class NamedPath(NamedTuple):
+    """A path in a variable: the path, and ``file``, ``folder``, ``missing`` or ``unreadable``."""
+
+    path: str
+    state: str
+
+
+class Failure(NamedTuple):
+    """A part of the machine that could not be read, and the reason."""
+
+    part: str
+    reason: str
+
+
+class Server(NamedTuple):
+    """A server that lists its models, from the search, from the configuration, or from both.
+
+    Attributes:
+        names: Its names.
+        kind: Name of its kind.
+        endpoint: Its address.
+        models: The models that it lists.
+        loaded: The models in its memory.
+        is_local: Whether it runs on this machine.
+    """
+
+    names: Tuple[str, ...]
+    kind: str
+    endpoint: str
+    models: Tuple[ModelInfo, ...]
+    loaded: Tuple[LoadedModel, ...]
+    is_local: bool
+
+    @property
+    def name(self) -> str:
+        """The first of its names."""
+        return self.names[0]
+
+    def listed(self, name: str) -> Optional[ModelInfo]:
+        """Return the listed model that a configured name means; None if it has another form."""
+        return next((each for each in self.models if each.name in (name, f"{name}:latest")), None)
+
+    def is_loaded(self, model: ModelInfo) -> bool:
+        """Return whether a listed model is in memory."""
+        names = {name for each in self.loaded for name in (each.name, each.instance)}
+        return bool(model.loaded) or model.name in names
+
+
+@dataclass(frozen=True, repr=False)
+class Facts:
+    """All values that an examination reads. The repr hides them, because variables hold keys.
+
+    Attributes:
+        environ: The environment variables.
+        platform: The value of `sys.platform`.
+        python: The version of Python.
+        now: The time, with time zone.
+        directory: The current directory; None if it was deleted.
+        kernel: The texts of `KERNEL_FILES`, the names of `CONTAINER_FILES`, and the text of
+            ``/proc/self/cgroup``, by path. A file that does not exist is missing.
+        netstat: The output of ``netstat -an``, on systems without ``/proc``.
+        localhost: The addresses of the name ``localhost``; None if they are unknown.
+        config: The configuration; None if it is invalid.
+        config_error: The error of the configuration, or None.
+        search: The result of the search for servers; None if it failed.
+        search_error: The error of the search, or None.
+        asked: The servers that the configuration or a variable names.
+        wanted: The models that the configuration names.
+        models: The models that were examined.
+        free_memory_bytes: The memory that a model may use; None if it is unknown.
+        disks: The free space for models.
+        packages: The version of each package that is needed; None if the package is missing, and
+            an empty string if its version is unknown.
+        modules: The files of modules that a file in the current folder may shadow.
+        locks: The lock files in the current directory that a process holds.
+        paths: The paths in variables, by the name of the variable.
+        failures: The parts that could not be read.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=dict)
+    platform: str = "linux"
+    python: Tuple[int, ...] = tuple(sys.version_info[:3])
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    directory: Optional[str] = None
+    kernel: Mapping[str, str] = field(default_factory=dict)
+    netstat: str = ""
+    localhost: Optional[Tuple[str, ...]] = None
+    config: Optional[Config] = None
+    config_error: Optional[ProviderError] = None
+    search: Optional[Discovery] = None
+    search_error: Optional[ProviderError] = None
+    asked: Tuple[AskedServer, ...] = ()
+    wanted: Tuple[WantedModel, ...] = ()
+    models: Tuple[ExaminedModel, ...] = ()
+    free_memory_bytes: Optional[int] = None
+    disks: Tuple[Disk, ...] = ()
+    packages: Mapping[str, Optional[str]] = field(default_factory=dict)
+    modules: Mapping[str, FoundModule] = field(default_factory=dict)
+    locks: Tuple[HeldLock, ...] = ()
+    paths: Mapping[str, NamedPath] = field(default_factory=dict)
+    failures: Tuple[Failure, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Facts of {self.now:%Y-%m-%d %H:%M}>"
+
+    @property
+    def found(self) -> Tuple[FoundServer, ...]:
+        """The servers of the search."""
+        return self.search.servers if self.search is not None else ()
+
+    @property
+    def is_container(self) -> bool:
+        """Whether this system is a container."""
+        groups = self.kernel.get("/proc/self/cgroup", "")
+        words = ("docker", "kubepods", "containerd", "libpod", "lxc")
+        by_file = any(path in self.kernel for path in CONTAINER_FILES)
+        by_variable = any(self.environ.get(name) for name in _CONTAINER_VARIABLES)
+        return by_file or by_variable or any(word in groups for word in words)
+
+    @property
+    def is_wsl(self) -> bool:
+        """Whether this system runs in the Windows Subsystem for Linux."""
+        return "microsoft" in self.kernel.get("/proc/version", "").lower()
+
+    @property
+    def locality(self) -> str:
+        """The configured locality."""
+        return self.config.locality if self.config is not None else "loopback"
+
+
+def origin_of(endpoint: str) -> str:
+    """Return scheme, host and port of an address, by which servers are compared.
+
+    A text that is no address is returned unchanged.
+    """
+    try:
+        found = parse_endpoint(endpoint, default_port=80)
+    except ConfigurationError:
+        return endpoint
+    host = "127.0.0.1" if found.host == "localhost" and not found.socket_path else found.host
+    return found.replace(host=host).origin
+
+
+def is_on_this_machine(endpoint: Endpoint) -> bool:
+    """Return whether an address belongs to this machine, as far as the address shows it."""
+    address = literal(endpoint.host)
+    return endpoint.is_loopback or (address is not None and place_of(address) == "loopback")
+
+
+def ready_servers(facts: Facts) -> Tuple[Server, ...]:
+    """Return each server that lists its models once, the configured ones first."""
+    return tuple(_merged(facts))
+
+
+def has_answer(facts: Facts) -> bool:
+    """Return whether a model server answered, even if it only refused the request."""
+    states = {each.state for each in facts.found if each.kind != UNKNOWN}
+    errors = [each.error for each in facts.asked if not each.is_file]
+    refused = any(isinstance(each, _REFUSALS) for each in errors)
+    return bool(ready_servers(facts)) or bool(states & _ANSWERS) or refused
+
+
+def _merged(facts: Facts) -> Iterator[Server]:
+    found = {origin_of(each.endpoint): each for each in facts.found if each.state == "available"}
+    for asked in facts.asked:
+        if asked.error is not None or asked.is_file:
+            continue
+        other = found.pop(origin_of(asked.endpoint), None)
+        names = (asked.name, *((other.name,) if other and other.name != asked.name else ()))
+        loaded = asked.loaded or (other.loaded if other else ())
+        yield Server(names, asked.kind, asked.endpoint, asked.models, loaded, asked.is_local)
+    for each in found.values():
+        local = is_on_this_machine(parse_endpoint(each.endpoint, default_port=80))
+        yield Server((each.name,), each.kind, each.endpoint, each.models, each.loaded, local)
