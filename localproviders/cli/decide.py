@@ -130,7 +130,7 @@ def _state(found: Input, template: Optional[Template]) -> _State:
 VERBS = {
     "decide": Verb(
         "Answer questions about each input with probabilities, as one line of JSON.",
-        'localproviders decide -m nimble --yes-no "Spam?" --threshold 0.9 -f mail.txt',
+        'localproviders decide -m ollama/nimble -f mails.csv --yes-no "A complaint?"',
         _add_arguments,
         _run,
     )

@@ -225,8 +225,8 @@ VERBS = {
         "Write the vector of each input. With -o, the suffix of the file is the format: .jsonl, "
         ".npy (NumPy) or .f32 (32-bit floats, little-endian). Otherwise, each vector is a line of "
         "JSON.",
-        "localproviders embed -m all-minilm -f notes.csv --template '{title}: {body}' \\\n"
-        "  -o notes.npy --ids notes.ids",
+        "localproviders embed -m ollama/nomic-embed-text -f mails.csv \\\n"
+        "  --template '{title}: {body}' -o mails.npy --ids mails.ids",
         _add_arguments,
         _run,
     )

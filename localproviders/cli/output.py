@@ -131,7 +131,7 @@ class Output:
                 self._new.sync()
 
     def commit(self) -> None:
-        """Give the file its name, now that it is complete; raises like `write`."""
+        """Rename the file, now that it is complete, to its own name; raises like `write`."""
         with self._errors_of_file():
             if self._new is not None:
                 self._new.commit()

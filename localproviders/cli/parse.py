@@ -102,8 +102,8 @@ VERBS = {
     "parse": Verb(
         "Ask a model, and write its answer as one line of JSON that follows a JSON Schema. An "
         "answer that does not follow it is sent back to the model.",
-        "localproviders parse -m llama3.2 --schema person.json -f letter.txt \\\n"
-        '  "Who wrote this letter?"',
+        "localproviders parse -m ollama/llama3.2 --schema city.json -f letter.txt \\\n"
+        '  "Which city?"',
         _add_arguments,
         _run,
     )

@@ -57,7 +57,7 @@ VERBS = {
         "Sort texts by their relevance to a query, the best first. Each line of a file or of "
         "standard input is a text. A line of the output has the score, the number of the text "
         "from 0, and the text, with tabs between them. With --input text, each file is one text.",
-        'localproviders rerank -m my-reranker -f faq.txt --top-n 3 "How do I pay?"',
+        'localproviders rerank -m llamacpp/my-reranker -f notes.txt "Who must pay?"',
         _add_arguments,
         _run,
     )

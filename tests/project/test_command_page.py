@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -25,14 +24,11 @@ _Shell = Callable[[str], Any]
 
 #: The files that the blocks read.
 FILES = {
-    "letter.txt": "Dear Ann,\nI paid the bill.\nYours, Bo\n",
-    "mails.csv": "id,title,body\nk1,Hello,I was charged twice.\nk2,Help,It is broken.\n",
-    "questions.json": json.dumps(
-        {
-            "angry": "Is the customer angry?",
-            "urgent": {"kind": "score", "question": "How urgent?", "levels": ["low", "high"]},
-        }
-    ),
+    "letter.txt": "Dear Ms Ng, I was charged twice in May. Please send 12 euros back.",
+    "notes.txt": "The pump is loud.\nThe invoice is overdue.\nA puppy plays outside.\n",
+    "mails.csv": "id,title,body\n1,Refund,I was charged twice!\n2,Thanks,It works now.\n",
+    "city.json": '{"type": "object", "properties": {"name": {"type": "string"}}}',
+    "questions.json": '{"angry": "Is the customer angry?", "topic": ["billing", "support"]}',
 }
 
 
@@ -45,17 +41,17 @@ def shell(tmp_path: Path) -> Iterator[_Shell]:
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -W error -m localproviders "$@"\n')
     program.chmod(0o755)
-    models = ["llama3.2", "all-minilm", FakeModel(name="nimble", abilities=("decision",))]
+    models = ["llama3.2", "nomic-embed-text", FakeModel(name="nimble", abilities=("decision",))]
     with FakeOllama(models) as ollama, FakeLlamaCpp(["my-reranker"]) as llamacpp:
-        ollama.usual = '{"city": "Oslo"}'
+        ollama.usual = '{"name": "Oslo"}'
         env = {
             "PATH": f"{program.parent}:/usr/bin:/bin",
             "PYTHONPATH": str(ROOT),
             "OLLAMA_HOST": ollama.url,
+            "LOCALPROVIDERS_SERVERS_LLAMACPP_ENDPOINT": llamacpp.url,
         }
 
         def run(text: str) -> subprocess.CompletedProcess[bytes]:
-            text = text.replace("http://127.0.0.1:8080", f"llamacpp={llamacpp.url}")
             pipe = subprocess.PIPE
             return subprocess.run(
                 ["/bin/sh", "-e", "-c", text], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL,

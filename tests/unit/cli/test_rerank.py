@@ -67,7 +67,7 @@ def test_rows_and_whole_files_are_texts_too(
     assert _rerank(fake, "q", "-f", "a.csv", "--template", "{t}-{b}", "-o", "out.tsv") == 0
     assert (tmp_path / "out.tsv").read_text().endswith("\t0\tOne-two\n")
 
-    (tmp_path / "b.txt").write_text("two\r\nlines\n", encoding="utf-8", newline="")
+    (tmp_path / "b.txt").write_bytes(b"two\r\nlines\n")
     assert _rerank(fake, "q", "-f", "b.txt", "-f", "texts.txt", "--input", "text") == 0
     assert [len(each["documents"]) for each in _sent(fake)] == [1, 2]
     said = capsys.readouterr().out
