@@ -61,12 +61,16 @@ class NewFile:
         finally:
             self.discard()
 
+    def sync(self) -> None:
+        """Write the content to the disk. A full disk is an `OSError` here, before `commit`."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
     def commit(self) -> None:
         """Write the content to the disk, and rename the file. Do nothing if this was done."""
         if self.file.closed:
             return
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        self.sync()
         # Windows cannot rename an open file. Elsewhere, the file keeps its lock until it has its
         # name, so that no other process removes it as a leftover.
         if os.name == "nt":

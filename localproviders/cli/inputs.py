@@ -26,6 +26,8 @@ from localproviders._template import Template
 from localproviders.cli.usage import UsageError
 
 _STDIN = "standard input"
+# The format of a file that is one input.
+_WHOLE = "text"
 #: The format of a file by its suffix, where ``--input`` does not name one.
 _SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -46,8 +48,20 @@ class Input(NamedTuple):
     value: Any
     file: str = ""
 
+    @property
+    def is_row(self) -> bool:
+        """Whether the input is one of the rows of its file."""
+        return self.name != self.file and bool(self.file)
 
-def read_inputs(arguments: Namespace, *, is_piped_in: bool = False) -> Iterator[Input]:
+    @property
+    def is_file(self) -> bool:
+        """Whether the input is a whole file, which `-f` names."""
+        return self.name == self.file != _STDIN
+
+
+def read_inputs(
+    arguments: Namespace, *, is_piped_in: bool = False, default: str = _WHOLE
+) -> Iterator[Input]:
     """Yield the inputs. Rows are read one at a time, so a pipe need not end.
 
     The text of the command line is one input. With files, each file is one input, or each of its
@@ -57,6 +71,7 @@ def read_inputs(arguments: Namespace, *, is_piped_in: bool = False) -> Iterator[
         arguments: The parsed arguments, with the words of the text in ``text``.
         is_piped_in: Whether the text is an instruction for the inputs: then standard input is
             also read beside a text, if it is a pipe or a file. The text is no input.
+        default: The format of a file if neither ``--input`` nor its suffix names one.
 
     Raises:
         UsageError: There is no input, or an input cannot be read, is empty or has a wrong format.
@@ -69,7 +84,14 @@ def read_inputs(arguments: Namespace, *, is_piped_in: bool = False) -> Iterator[
         yield Input("the text", "" if is_piped_in else words)
         return
     for file in files or ["-"]:
-        yield from _read_file(file, arguments)
+        yield from _read_file(file, _form_of(file, arguments, default), arguments)
+
+
+def has_many_inputs(arguments: Namespace) -> bool:
+    """Return whether the inputs are rows or several files, so that one of several may fail."""
+    files = arguments.file or ([] if any(arguments.text) else ["-"])
+    forms = [_form_of(file, arguments, _WHOLE) for file in files]
+    return len(forms) > 1 or any(form != _WHOLE for form in forms)
 
 
 def has_piped_input(arguments: Namespace) -> bool:
@@ -126,11 +148,15 @@ def read_text(path: str, encoding: str, what: str = "") -> str:
 # --- files and their rows ------------------------------------------------------------------
 
 
-def _read_file(path: str, arguments: Namespace) -> Iterator[Input]:
+def _form_of(path: str, arguments: Namespace, default: str) -> str:
+    suffix = os.path.splitext(path)[1].lower()
+    return str(arguments.input or _SUFFIXES.get(suffix, default))
+
+
+def _read_file(path: str, form: str, arguments: Namespace) -> Iterator[Input]:
     name = _STDIN if path == "-" else path
-    form = arguments.input or _SUFFIXES.get(os.path.splitext(path)[1].lower(), "text")
     with _open_input(path, arguments) as file:
-        if form == "text":
+        if form == _WHOLE:
             yield Input(name, _decode_all(file, name, arguments.encoding), name)
             return
         is_empty = True

@@ -26,6 +26,8 @@ _STEPS: Mapping[type, str] = {
     errors.ServerBusyError: "localproviders ps; try again later",
     errors.RequestRejectedError: "localproviders show {model}",
     errors.AnswerTooLargeError: "a smaller --max-tokens",
+    errors.SchemaError: "a larger --max-tokens or --max-attempts, or a simpler schema",
+    errors.EmbeddingError: "localproviders show {model}",
     errors.ModelError: "localproviders show {model}",
     errors.ModelNotFoundError: "localproviders models; localproviders pull {model}",
     errors.ModelLoadError: "localproviders ps; localproviders doctor",
@@ -50,6 +52,13 @@ _LIMITS: Mapping[str, str] = {
 _OWN_HINTS = (UsageError, errors.DependencyError, errors.LockHeldError, errors.IntegrityError)
 
 
+#: Parts of hints that name an argument, and the same with the option of the command.
+_OPTIONS: Mapping[str, str] = {
+    'pass method="logprobs"': "add --method logprobs",
+    "pass a smaller min_mass": "a smaller --min-mass",
+    "let the server cut it with truncate=True": "add --truncate",
+}
+
 # A hint that names a function or an argument of Python.
 _PYTHON = re.compile(r"\w\(|\w=|\bpass\b|[A-Z][a-z]+[A-Z]")
 
@@ -66,11 +75,18 @@ def line_of(error: ProviderError, command: str, model: Optional[str]) -> str:
         name = shlex.quote(error.model or model or "MODEL")
         verb = command.partition(" ")[2]
         step = _step(error).format(verb=verb, model=name, variables=_variables(error))
-        hint = error.hint if error.hint and not _PYTHON.search(error.hint) else None
+        hint = _for_a_shell(error.hint or "")
         error.hint = f"{hint}; {step}" if hint else step
     # The class of a `UsageError` is no help: Python code never meets it.
     kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
     return f"{command}: {kind}{error}"
+
+
+def _for_a_shell(hint: str) -> str:
+    """Return the parts of a hint that name no Python code, or whose code is an option, too."""
+    for code, option in _OPTIONS.items():
+        hint = hint.replace(code, option)
+    return "; ".join(part for part in hint.split("; ") if part and not _PYTHON.search(part))
 
 
 def _step(error: ProviderError) -> str:

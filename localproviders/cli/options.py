@@ -6,7 +6,14 @@ from argparse import SUPPRESS
 from typing import Any, Dict, Mapping, NamedTuple, Tuple
 
 from localproviders.cli.parser import Parser
-from localproviders.cli.values import duration, duration_or_zero, encoding, number, whole
+from localproviders.cli.values import (
+    digest,
+    duration,
+    duration_or_zero,
+    encoding,
+    number,
+    whole,
+)
 
 
 class Option(NamedTuple):
@@ -56,7 +63,7 @@ REQUEST = (
         help="on, off, low, medium or high",
     ),
     _option("--grammar", metavar="FILE", help="grammar that the answer must follow (GBNF)"),
-    _option("--expect-digest", metavar="HEX", help="refuse any other model file"),
+    _option("--expect-digest", metavar="HEX", type=digest, help="refuse any other model file"),
 )
 
 #: The sources of the inputs.
@@ -157,6 +164,16 @@ def add_request(parser: Parser, *left_out: str) -> None:
     """
     shown = [option for option in REQUEST if option.names[-1] not in left_out]
     _add(parser, "request", tuple(shown))
+
+
+def add_some_of_request(parser: Parser, *names: str) -> None:
+    """Add some of the options of a request.
+
+    Args:
+        parser: The parser.
+        *names: Names of the options, such as ``--image``.
+    """
+    _add(parser, "request", tuple(option for option in REQUEST if option.names[-1] in names))
 
 
 def add_input(parser: Parser) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import sys
-from typing import Any, BinaryIO, Optional
+from typing import Any, BinaryIO, Iterator, Optional
 
 from localproviders._redact import printable
 from localproviders.cli.usage import OutputError, UsageError
@@ -25,7 +25,7 @@ class Output:
         is_terminal: Whether a person sees the output on a terminal.
 
     Args:
-        path: The path of the file; None for standard output.
+        path: The path of the file; None and ``-`` are standard output.
         replace: Whether an existing file may be replaced.
         encoding: Encoding of the text in a file or a pipe. A terminal has its own encoding.
     """
@@ -33,12 +33,12 @@ class Output:
     def __init__(
         self, path: Optional[str] = None, *, replace: bool = False, encoding: str = "utf-8"
     ) -> None:
-        self._path = path
+        self._path = None if path == "-" else path
         self._replace = replace
         self._encoding = encoding
         self._new: Any = None
         self._file: Optional[BinaryIO] = None
-        self.is_terminal = path is None and sys.stdout is not None and sys.stdout.isatty()
+        self.is_terminal = self._path is None and sys.stdout is not None and sys.stdout.isatty()
 
     def open(self) -> None:
         """Open the file, so that a path that cannot be written is found before the work.
@@ -110,13 +110,38 @@ class Output:
             words = getattr(error, "strerror", None) or str(error)
             raise OutputError(f"the output cannot be written: {words}") from None
 
+    @property
+    def is_new_file(self) -> bool:
+        """Whether the output is a file that is made now, not a pipe or a device."""
+        return self._new is not None
+
+    def replace_start(self, data: bytes) -> None:
+        """Replace the first bytes of a new file; raises like `write`."""
+        try:
+            self._new.file.seek(0)
+            self.write_bytes(data)
+            self._new.file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise OutputError(f"the output cannot be written: {error.strerror}") from None
+
+    def sync(self) -> None:
+        """Write the content to the disk, before `commit`; raises like `write`."""
+        with self._errors_of_file():
+            if self._new is not None:
+                self._new.sync()
+
     def commit(self) -> None:
         """Rename the file, now that it is complete, to its own name; raises like `write`."""
-        try:
+        with self._errors_of_file():
             if self._new is not None:
                 self._new.commit()
             elif self._file is not None:
                 self._file.close()
+
+    @contextlib.contextmanager
+    def _errors_of_file(self) -> Iterator[None]:
+        try:
+            yield
         except BrokenPipeError:
             raise
         except OSError as error:

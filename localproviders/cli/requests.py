@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping
 
 from localproviders.cli.inputs import read_text
 from localproviders.cli.usage import UsageError
@@ -25,13 +25,22 @@ def request_fields(arguments: Namespace) -> Dict[str, Any]:
     fields = {name: value for name, value in given.items() if value is not None}
     if getattr(arguments, "thinking", None) is not None:
         fields["thinking"] = _THINKING.get(arguments.thinking, arguments.thinking)
-    if arguments.grammar is not None:
+    if getattr(arguments, "grammar", None) is not None:
         fields["grammar"] = read_text(arguments.grammar, arguments.encoding)
     return fields
 
 
 def user_message(arguments: Namespace, text: str) -> Message:
     """Return the message of the user: the text, with the images of ``--image``.
+
+    Raises:
+        UsageError: An image cannot be read.
+    """
+    return Message.user(text, images=images_of(arguments))
+
+
+def images_of(arguments: Namespace) -> List[Image]:
+    """Return the images of ``--image``.
 
     Raises:
         UsageError: An image cannot be read.
@@ -43,7 +52,7 @@ def user_message(arguments: Namespace, text: str) -> Message:
         except (OSError, ValueError) as error:
             words = getattr(error, "strerror", None) or error
             raise UsageError(f"{path!r} cannot be read as an image: {words}") from None
-    return Message.user(text, images=images)
+    return images
 
 
 def with_instruction(instruction: str, text: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import random
 import time
 from argparse import Namespace
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Set
 
 from localproviders._redact import one_line
 from localproviders.cli.output import Output, print_error
@@ -35,6 +35,8 @@ class Run:
         self.verb = verb
         self.arguments = arguments
         self.output = Output(arguments.output, replace=arguments.force, encoding=arguments.encoding)
+        self._outputs = [self.output]
+        self._warned: Set[str] = set()
         self._stack = contextlib.ExitStack()
         self._signals = Signals(arguments.deadline)
 
@@ -55,9 +57,29 @@ class Run:
         with self._stack:
             try:
                 if kind is None:
-                    self.output.commit()
+                    self._commit()
             finally:
-                self.output.discard()
+                for output in self._outputs:
+                    output.discard()
+
+    def _commit(self) -> None:
+        for output in self._outputs:
+            output.sync()
+        # The file of ``-o`` is the last one: where it is, all others are, too.
+        for output in reversed(self._outputs):
+            output.commit()
+
+    def open_output(self, path: str) -> Output:
+        """Open one more output. Its file gets its name just before the file of ``-o``.
+
+        Raises:
+            UsageError: The file exists, or it cannot be made.
+        """
+        arguments = self.arguments
+        made = Output(path, replace=arguments.force, encoding=arguments.encoding)
+        made.open()
+        self._outputs.append(made)
+        return made
 
     def _take_lock(self) -> None:
         if self.arguments.lock:
@@ -101,9 +123,11 @@ class Run:
             print_error(f"localproviders {self.verb}: {one_line(text)}")
 
     def warn_all(self, texts: Any) -> None:
-        """Write the warnings of an answer to standard error, one in each line."""
+        """Write the warnings of an answer to standard error, one in each line, each only once."""
         for text in texts:
-            self.warn(f"warning: {text}")
+            if text not in self._warned:
+                self._warned.add(text)
+                self.warn(f"warning: {text}")
 
     def _listeners(self) -> List[Any]:
         found: List[Any] = []

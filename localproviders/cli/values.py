@@ -61,6 +61,17 @@ def number(least: float, most: float) -> Callable[[str], float]:
     return read
 
 
+def digest(text: str) -> str:
+    """Return the first digits of the digest of a model.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is no digest.
+    """
+    if not re.fullmatch(r"(sha256:)?[0-9a-fA-F]{12,64}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 12 to 64 hexadecimal digits")
+    return text
+
+
 def encoding(text: str) -> str:
     """Return the usual name of an encoding of text.
 

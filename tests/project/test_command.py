@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Iterator, List
 
 import pytest
 
-from localproviders.cli import main, verbs
+from localproviders.cli import main, options, verbs
+from localproviders.cli.parser import Parser
 from localproviders.cli.usage import UsageError
 from localproviders.testing import FakeModel
 from tests.support.docs import PAGES, ROOT, Block, Servers, blocks, running
@@ -31,6 +31,7 @@ def servers() -> Iterator[Servers]:
             FakeModel(name="nimble", abilities=("decision",)),
             FakeModel(name="nomic-embed-text", abilities=("embeddings",)),
         ]
+        found.llamacpp.models.append(FakeModel(name="my-reranker", abilities=("rerank",)))
         yield found
 
 
@@ -101,7 +102,21 @@ def test_a_block_of_the_page_about_the_command_runs(
 ) -> None:
     done = run_shell(block.text, tmp_path, environment(servers, tmp_path))
     assert done.returncode == 0, done.stderr
-    assert os.listdir(tmp_path)
+    for name in re.findall(r"(?:> |-o |--ids )([a-z_]+\.[a-z0-9]+)", block.text):
+        assert (tmp_path / name).stat().st_size > 0
+
+
+_ROWS = dict(re.findall(r"^\| `([a-z -]+)` \| .+ \|(.*)\|$", _page("command.md"), re.MULTILINE))
+_GROUPS = (*options.MODEL, *options.REQUEST, *options.INPUT, *options.SHARED.values())
+_SHARED = {name for option in _GROUPS for name in option.names} | {"--help"}
+
+
+@pytest.mark.parametrize("name", list(verbs.ENTRIES))
+def test_the_row_of_a_verb_names_its_own_options(name: str) -> None:
+    parser = Parser(name)
+    verbs.load(name).add_arguments(parser)
+    own = {each for each in parser.option_names() if each.startswith("--")} - _SHARED
+    assert set(re.findall(r"--[a-z-]+", _ROWS[name])) == own
 
 
 def test_the_page_has_every_exit_code() -> None:
