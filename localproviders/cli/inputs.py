@@ -197,7 +197,8 @@ def _read(file: BinaryIO, name: str, read: Callable[[], bytes]) -> bytes:
 def _decode_all(file: BinaryIO, name: str, encoding: str) -> str:
     text = _decode(_read(file, name, file.read), 0, name, encoding)
     if not text.strip():
-        raise UsageError(f"{name} is empty")
+        hint = "--no-input leaves it out; < /dev/null does so, too" if name == _STDIN else None
+        raise UsageError(f"{name} is empty", hint=hint)
     return text
 
 
