@@ -1,0 +1,165 @@
+"""Line charts as inline SVG. Their colours are classes of the page's style sheet."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import Callable, Iterator, List, NamedTuple, Sequence, Tuple
+
+from localproviders.bench.results import Figure
+from localproviders.bench.wording import number
+
+# The drawing is as wide as a phone, so that its text has the size of the page's text there.
+_WIDTH, _HEIGHT = 360, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 348, 30, 200
+# Smallest distance of two labels of the horizontal axis.
+_LABEL_GAP = 26
+# Space above the highest value, as a share of the axis: labels stand there.
+_HEADROOM = 1.12
+_MOST_TICKS = 5
+
+
+class Series(NamedTuple):
+    """One line of a chart.
+
+    Attributes:
+        name: The label at the end of the line; empty for no label.
+        style: Class of the colour: ``one``, ``two`` or ``old``.
+        points: Each position on the horizontal axis, with the figure there.
+        has_values: Whether each point is labelled with its median.
+        is_below: Whether the label is below the line.
+    """
+
+    name: str
+    style: str
+    points: Sequence[Tuple[float, Figure]]
+    has_values: bool = False
+    is_below: bool = False
+
+
+class Chart(NamedTuple):
+    """A chart of figures against a size.
+
+    Attributes:
+        name: Prefix of the ids of this chart, unique on the page.
+        title: Title for screen readers.
+        description: The numbers in words, for screen readers.
+        x_label: Label of the horizontal axis, with its unit.
+        y_label: Label of the vertical axis, with its unit.
+        series: The lines.
+        is_doubling: Whether the horizontal axis is logarithmic.
+    """
+
+    name: str
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    series: Sequence[Series]
+    is_doubling: bool = False
+
+
+def draw(chart: Chart) -> str:
+    """Return a chart as an ``svg`` element.
+
+    The points are the medians of the rounds. A wide bar behind each point reaches from the lowest
+    to the highest value.
+    """
+    xs = sorted({x for series in chart.series for x, _ in series.points})
+    highest = max(figure.high for series in chart.series for _, figure in series.points)
+    ticks = _ticks(highest * _HEADROOM)
+    place_x, place_y = _horizontal(xs, chart.is_doubling), _vertical(ticks[-1])
+    parts = [
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
+        f' aria-labelledby="{chart.name}-title {chart.name}-text">',
+        f'<title id="{chart.name}-title">{escape(chart.title)}</title>',
+        f'<desc id="{chart.name}-text">{escape(chart.description)}</desc>',
+        *_grid(ticks, place_y),
+        *_x_axis(xs, place_x),
+        _text(0, 12, chart.y_label, "start"),
+        _text((_LEFT + _RIGHT) / 2, _HEIGHT - 4, chart.x_label, "middle"),
+    ]
+    for series in chart.series:
+        parts += _lines(series, place_x, place_y)
+    for series in chart.series:  # above all lines
+        parts += _labels(series, place_x, place_y)
+    return "\n".join([*parts, "</svg>"])
+
+
+_Place = Callable[[float], float]
+
+
+def _horizontal(xs: Sequence[float], is_doubling: bool) -> _Place:
+    if is_doubling:
+        first, last = math.log2(xs[0]), math.log2(xs[-1])
+        width = _RIGHT - _LEFT - 28
+        span = (last - first) or 1
+        return lambda x: _LEFT + 14 + (math.log2(x) - first) / span * width
+    return lambda x: _LEFT + x / xs[-1] * (_RIGHT - 14 - _LEFT)
+
+
+def _vertical(top: float) -> _Place:
+    return lambda y: _BOTTOM - y / top * (_BOTTOM - _TOP)
+
+
+def _ticks(highest: float) -> List[float]:
+    """Return round numbers from 0 to the first one that is not below the highest value."""
+    least = (highest or 1.0) / _MOST_TICKS
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= least * 0.9999)
+    return [step * index for index in range(math.ceil(highest / step - 1e-9) + 1 or 2)]
+
+
+def _grid(ticks: Sequence[float], place: _Place) -> Iterator[str]:
+    for tick in ticks:
+        style = "grid" if tick else "axis"
+        yield _line(style, _LEFT, place(tick), _RIGHT, place(tick))
+        yield _text(_LEFT - 6, place(tick) + 4, _tick_label(tick, ticks[1]), "end")
+
+
+def _tick_label(tick: float, step: float) -> str:
+    if step >= 1000:
+        return f"{tick / 1000:g}k" if tick else "0"
+    return f"{tick:.6g}"
+
+
+def _x_axis(xs: Sequence[float], place: _Place) -> Iterator[str]:
+    last = _RIGHT + _LABEL_GAP * 2.0
+    for x in reversed(xs):  # the label of the largest size is the most important one
+        yield _line("axis", place(x), _BOTTOM, place(x), _BOTTOM + 4)
+        if last - place(x) >= _LABEL_GAP:
+            yield _text(place(x), _BOTTOM + 17, f"{x:g}", "middle")
+            last = place(x)
+
+
+def _lines(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
+    for x, figure in series.points:
+        if len(figure.values) > 1:
+            low, high = place_y(figure.low), place_y(figure.high)
+            yield _line(f"range {series.style}", place_x(x), low, place_x(x), high)
+    corners = " ".join(f"{place_x(x):.1f},{place_y(f.median):.1f}" for x, f in series.points)
+    yield f'<polyline class="curve {series.style}" points="{corners}"/>'
+    for x, figure in series.points:
+        place = f'cx="{place_x(x):.1f}" cy="{place_y(figure.median):.1f}"'
+        yield f'<circle class="{series.style}" {place} r="4"/>'
+
+
+def _labels(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
+    for x, figure in series.points if series.has_values else ():
+        height = place_y(figure.high) - 9
+        yield _text(place_x(x), height, number(figure.median), "middle", f"value {series.style}")
+    if series.name and series.points:
+        x, figure = series.points[-1]
+        height = place_y(figure.low) + 18 if series.is_below else place_y(figure.high) - 10
+        label = series.name if series.has_values else f"{series.name}: {number(figure.median)}"
+        yield _text(_RIGHT, height, label, "end", f"value {series.style}")
+
+
+def _line(style: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+    return f'<line class="{style}" {ends}/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str, style: str = "") -> str:
+    named = f' class="{style}"' if style else ""
+    return f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
