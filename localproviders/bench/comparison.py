@@ -100,10 +100,7 @@ def compare(before: Results, after: Results) -> Comparison:
     new = {cell.key: cell for cell in after.cells}
     return Comparison(
         changes=tuple(
-            change
-            for key, cell in new.items()
-            if key in old
-            for change in _changes(old[key], cell)
+            change for key, cell in new.items() if key in old for change in _changes(old[key], cell)
         ),
         differences=tuple(_differences(before.environment, after.environment)),
         missing=(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import groupby
 from typing import Iterator, List, Optional, Sequence, Tuple
 
-from localproviders.bench.comparison import Comparison, compare, title_of
+from localproviders.bench.comparison import Change, Comparison, compare, title_of
 from localproviders.bench.plots import Chart, Series, draw
 from localproviders.bench.results import Cell, Environment, Figure, Results
 from localproviders.bench.style import STYLE
 from localproviders.bench.wording import (
     duration,
     machine_line,
+    notes_of,
     number,
     remarks,
     server_line,
@@ -126,8 +128,8 @@ def _key_figures(results: Results) -> Iterator[Tuple[str, str, str, str]]:
     if groups:
         best = max(groups, key=lambda cell: cell.figures["total_tokens_per_s"].median)
         value = number(best.figures["total_tokens_per_s"].median)
-        context = "one request at a time" if best.size == 1 else f"{best.size} requests at once"
-        yield "Most in total", value, "tokens/s", context
+        context = f"{best.size} at once, with the time for the prompts"
+        yield "All requests together", value, "tokens/s", context
 
 
 def _speed(title: str, cell: Cell, metric: str) -> Iterator[Tuple[str, str, str, str]]:
@@ -153,9 +155,8 @@ def _prompts(results: Results, before: Optional[Results]) -> Iterator[str]:
     yield "<h2>Time to the first token</h2>"
     yield '<p class="hint">A longer prompt takes longer to read.'
     yield "Each bar reaches from the lowest to the highest value of all rounds.</p>"
-    series = [Series("", "one", points, has_values=True)] if points else []
-    if old:
-        series.insert(0, Series("before", "old", old, is_below=True))
+    series = [Series("before", "old", old)] if old else []
+    series += [Series("now" if old else "", "one", points, has_values=True)] if points else []
     if series:
         yield draw(
             Chart(
@@ -181,10 +182,10 @@ def _groups(results: Results, before: Optional[Results]) -> Iterator[str]:
     old = _points(before.of_kind("at_once"), "total_tokens_per_s") if before else []
     yield "<section>"
     yield "<h2>Several requests at once</h2>"
-    yield '<p class="hint">More requests share the machine: each becomes slower,'
-    yield "while all together may write more.</p>"
-    series = [Series("before", "old", old, is_below=True)] if old else []
-    series += [Series("each request", "two", each, is_below=True)] if each else []
+    yield '<p class="hint">Requests share the machine, so each of them writes more slowly. The'
+    yield "figure for all together includes the time for reading the prompts.</p>"
+    series = [Series("all, before", "old", old)] if old else []
+    series += [Series("each request", "two", each)] if each else []
     series += [Series("all together", "one", total)] if total else []
     if series:
         yield draw(
@@ -249,28 +250,34 @@ def _comparison(comparison: Comparison, before: Environment) -> Iterator[str]:
     when = f" of {before.measured_at[:10]}" if before.measured_at else ""
     yield f'<p class="hint">The older results{escape(when)}. A change is marked only if the'
     yield "spreads of both results do not overlap, in at least four rounds.</p>"
-    yield "<table><caption>Medians of all rounds</caption><thead><tr>"
+    yield '<table class="changes"><caption>Medians of all rounds</caption><thead><tr>'
     yield '<th scope="col">Figure</th><th scope="col">Before</th><th scope="col">Now</th>'
     yield '<th scope="col">Ratio</th></tr></thead><tbody>'
-    for change in comparison.changes:
-        title = f"{title_of(change.kind, change.size)}: {_NAMES[change.metric]}"
-        ratio = "-" if change.ratio is None else f"{change.ratio:.2f}"
-        verdict = f' class="{change.verdict}"' if change.verdict else ""
-        word = f" {change.verdict}" if change.verdict else ""
-        yield f'<tr><th scope="row">{escape(title)}</th><td>{number(change.before.median)}</td>'
-        yield f"<td>{number(change.after.median)}</td><td{verdict}>{ratio}{word}</td></tr>"
+    for title, changes in groupby(comparison.changes, lambda each: title_of(each.kind, each.size)):
+        yield f'<tr class="group"><th scope="colgroup" colspan="4">{escape(title)}</th></tr>'
+        yield from map(_change, changes)
     yield "</tbody></table>"
-    yield from _list([*(f"Differs: {each}" for each in comparison.differences), *comparison.missing])
+    yield from _list(
+        [*(f"Differs: {each}" for each in comparison.differences), *comparison.missing]
+    )
     yield "</section>"
+
+
+def _change(change: Change) -> str:
+    ratio = "-" if change.ratio is None else f"{change.ratio:.2f}"
+    style = f' class="{change.verdict}"' if change.verdict else ""
+    return (
+        f'<tr><th scope="row">{escape(_NAMES[change.metric])}</th>'
+        f"<td>{number(change.before.median)}</td><td>{number(change.after.median)}</td>"
+        f"<td{style}>{ratio} {change.verdict}</td></tr>"
+    )
 
 
 # --- notes and facts ----------------------------------------------------------------------------
 
 
 def _about(results: Results) -> Iterator[str]:
-    notes = [
-        f"{title_of(cell.kind, cell.size)}: {note}" for cell in results.cells for note in cell.notes
-    ]
+    notes = [*notes_of(results)]
     if notes:
         yield "<section><h2>Notes</h2>"
         yield from _list(notes)

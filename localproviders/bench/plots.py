@@ -11,7 +11,13 @@ from localproviders.bench.wording import number
 
 # The drawing is as wide as a phone, so that its text has the size of the page's text there.
 _WIDTH, _HEIGHT = 360, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 348, 30, 200
+_LEFT, _TOP, _BOTTOM = 40, 30, 200
+# Right end of the axis without names of lines, and with names to the right of it.
+_RIGHT, _RIGHT_OF_NAMED = 356, 284
+# Distance of the outermost points from the ends of the axis.
+_INSET = 14
+# Smallest distance of the names of two lines.
+_NAME_GAP = 14
 # Smallest distance of two labels of the horizontal axis.
 _LABEL_GAP = 26
 # Space above the highest value, as a share of the axis: labels stand there.
@@ -23,18 +29,21 @@ class Series(NamedTuple):
     """One line of a chart.
 
     Attributes:
-        name: The label at the end of the line; empty for no label.
+        name: The name to the right of the line; empty for none.
         style: Class of the colour: ``one``, ``two`` or ``old``.
         points: Each position on the horizontal axis, with the figure there.
         has_values: Whether each point is labelled with its median.
-        is_below: Whether the label is below the line.
     """
 
     name: str
     style: str
     points: Sequence[Tuple[float, Figure]]
     has_values: bool = False
-    is_below: bool = False
+
+    @property
+    def last(self) -> float:
+        """The median of the last point."""
+        return self.points[-1][1].median
 
 
 class Chart(NamedTuple):
@@ -68,34 +77,34 @@ def draw(chart: Chart) -> str:
     xs = sorted({x for series in chart.series for x, _ in series.points})
     highest = max(figure.high for series in chart.series for _, figure in series.points)
     ticks = _ticks(highest * _HEADROOM)
-    place_x, place_y = _horizontal(xs, chart.is_doubling), _vertical(ticks[-1])
+    right = _RIGHT_OF_NAMED if any(series.name for series in chart.series) else _RIGHT
+    place_x, place_y = _horizontal(xs, chart.is_doubling, right), _vertical(ticks[-1])
     parts = [
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
         f' aria-labelledby="{chart.name}-title {chart.name}-text">',
         f'<title id="{chart.name}-title">{escape(chart.title)}</title>',
         f'<desc id="{chart.name}-text">{escape(chart.description)}</desc>',
-        *_grid(ticks, place_y),
+        *_grid(ticks, place_y, right),
         *_x_axis(xs, place_x),
         _text(0, 12, chart.y_label, "start"),
-        _text((_LEFT + _RIGHT) / 2, _HEIGHT - 4, chart.x_label, "middle"),
+        _text((_LEFT + right) / 2, _HEIGHT - 4, chart.x_label, "middle"),
     ]
     for series in chart.series:
         parts += _lines(series, place_x, place_y)
-    for series in chart.series:  # above all lines
-        parts += _labels(series, place_x, place_y)
-    return "\n".join([*parts, "</svg>"])
+    for series in chart.series:  # in front of all lines
+        parts += _values(series, place_x, place_y)
+    return "\n".join([*parts, *_names(chart.series, place_y, right), "</svg>"])
 
 
 _Place = Callable[[float], float]
 
 
-def _horizontal(xs: Sequence[float], is_doubling: bool) -> _Place:
+def _horizontal(xs: Sequence[float], is_doubling: bool, right: float) -> _Place:
     if is_doubling:
         first, last = math.log2(xs[0]), math.log2(xs[-1])
-        width = _RIGHT - _LEFT - 28
-        span = (last - first) or 1
-        return lambda x: _LEFT + 14 + (math.log2(x) - first) / span * width
-    return lambda x: _LEFT + x / xs[-1] * (_RIGHT - 14 - _LEFT)
+        width, span = right - _LEFT - 2 * _INSET, (last - first) or 1
+        return lambda x: _LEFT + _INSET + (math.log2(x) - first) / span * width
+    return lambda x: _LEFT + x / xs[-1] * (right - _INSET - _LEFT)
 
 
 def _vertical(top: float) -> _Place:
@@ -110,10 +119,10 @@ def _ticks(highest: float) -> List[float]:
     return [step * index for index in range(math.ceil(highest / step - 1e-9) + 1 or 2)]
 
 
-def _grid(ticks: Sequence[float], place: _Place) -> Iterator[str]:
+def _grid(ticks: Sequence[float], place: _Place, right: float) -> Iterator[str]:
     for tick in ticks:
         style = "grid" if tick else "axis"
-        yield _line(style, _LEFT, place(tick), _RIGHT, place(tick))
+        yield _line(style, _LEFT, place(tick), right, place(tick))
         yield _text(_LEFT - 6, place(tick) + 4, _tick_label(tick, ticks[1]), "end")
 
 
@@ -124,7 +133,7 @@ def _tick_label(tick: float, step: float) -> str:
 
 
 def _x_axis(xs: Sequence[float], place: _Place) -> Iterator[str]:
-    last = _RIGHT + _LABEL_GAP * 2.0
+    last = _WIDTH + _LABEL_GAP * 2.0
     for x in reversed(xs):  # the label of the largest size is the most important one
         yield _line("axis", place(x), _BOTTOM, place(x), _BOTTOM + 4)
         if last - place(x) >= _LABEL_GAP:
@@ -144,15 +153,22 @@ def _lines(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
         yield f'<circle class="{series.style}" {place} r="4"/>'
 
 
-def _labels(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
+def _values(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
+    """Yield the medians as labels, above the points and left of a rising line."""
     for x, figure in series.points if series.has_values else ():
-        height = place_y(figure.high) - 9
-        yield _text(place_x(x), height, number(figure.median), "middle", f"value {series.style}")
-    if series.name and series.points:
-        x, figure = series.points[-1]
-        height = place_y(figure.low) + 18 if series.is_below else place_y(figure.high) - 10
-        label = series.name if series.has_values else f"{series.name}: {number(figure.median)}"
-        yield _text(_RIGHT, height, label, "end", f"value {series.style}")
+        place = place_x(x) + 6, place_y(figure.high) - 9
+        yield _text(*place, number(figure.median), "end", f"value {series.style}")
+
+
+def _names(series: Sequence[Series], place_y: _Place, right: float) -> Iterator[str]:
+    """Yield the names of the lines, each beside its last point, but not above each other."""
+    named = sorted((each for each in series if each.name), key=lambda each: -each.last)
+    lowest = _TOP - _NAME_GAP
+    for index, each in enumerate(named):
+        below = len(named) - 1 - index
+        height = min(place_y(each.last) + 4, _BOTTOM - below * _NAME_GAP)
+        lowest = height = max(height, lowest + _NAME_GAP)
+        yield _text(right + 6, height, each.name, "start", f"value {each.style}")
 
 
 def _line(style: str, x1: float, y1: float, x2: float, y2: float) -> str:

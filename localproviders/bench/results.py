@@ -124,9 +124,7 @@ class Cell(Record):
 
     kind: str
     size: int = 0
-    figures: Mapping[str, Figure] = field(
-        default_factory=FrozenDict, metadata=loads(_load_figures)
-    )
+    figures: Mapping[str, Figure] = field(default_factory=FrozenDict, metadata=loads(_load_figures))
     prompt_tokens: Optional[int] = None
     completion_tokens: Optional[int] = None
     cached_tokens: Optional[int] = None

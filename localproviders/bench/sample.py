@@ -11,9 +11,16 @@ from localproviders.errors import ProviderError, ServerBusyError
 from localproviders.types.responses import CompletionResponse
 
 _NO_COUNTS = "the server sent no token counts, so there are no speeds"
-_NO_TEXT = "the answer has no text, so there is no time to the first token"
-# An answer with fewer tokens than this share of the planned ones is remarked on.
+_NO_TEXT = "an answer had no text, so its time to the first token is missing"
+_ENDED_EARLY = "the model ended an answer early, so the speed of the answers is less certain"
+_CACHED = (
+    "the server had a part of the prompts in its cache: the beginning that all of them share;"
+    " the speed of the prompt is without it, but the time to the first token is shorter"
+)
+# An answer with fewer tokens than this share of the planned ones has ended early.
 _SHORT = 0.5
+# A cached part of a prompt is remarked on if it is at least this share.
+_CACHED_SHARE = 0.1
 # After so many failed rounds in a row, a cell is not tried again.
 _MOST_FAILURES = 2
 _LONGEST_NOTE = 200
@@ -56,15 +63,8 @@ def sample_of(timed: Sequence[Timed], max_tokens: int, *, is_group: bool = False
         is_group: Whether the requests ran at once. Then ``total_tokens_per_s`` is the number of
             all tokens of their answers, divided by the time from the start of the first request to
             the end of the last one.
-
-    Raises:
-        ServerBusyError: The server accepted a request only after several attempts, so that the
-            time to its first token includes the waits between them.
     """
     responses = [each.response for each in timed]
-    for response in responses:
-        if response.attempts > 1:
-            raise ServerBusyError(f"the server refused a request {response.attempts - 1} times")
     single = [_figures(response) for response in responses]
     figures = {
         name: median(each[name] for each in single)
@@ -72,6 +72,9 @@ def sample_of(timed: Sequence[Timed], max_tokens: int, *, is_group: bool = False
         if all(name in each for each in single)
     }
     answers = _counts(response.usage.completion_tokens for response in responses)
+    if is_group:
+        # The prompts of a group compete with its answers, so this speed says little.
+        figures.pop("prompt_tokens_per_s", None)
     if is_group and answers is not None:
         elapsed_s = max(each.ended for each in timed) - min(each.started for each in timed)
         if elapsed_s > 0:
@@ -82,8 +85,20 @@ def sample_of(timed: Sequence[Timed], max_tokens: int, *, is_group: bool = False
         completion_tokens=_middle(answers),
         cached_tokens=max(_counts(r.usage.cached_tokens for r in responses) or [0]) or None,
         clock=_clock(responses, figures),
-        notes=_remarks(figures, answers, max_tokens),
+        notes=_remarks(responses, max_tokens),
     )
+
+
+def check_attempts(timed: Sequence[Timed]) -> None:
+    """Check that each request was sent once.
+
+    Raises:
+        ServerBusyError: A request was sent several times, so that the time to its first token
+            includes the waits between the attempts.
+    """
+    most = max(each.response.attempts for each in timed)
+    if most > 1:
+        raise ServerBusyError(f"the server accepted a request only after {most} attempts")
 
 
 def _figures(response: CompletionResponse) -> Dict[str, float]:
@@ -125,19 +140,19 @@ def _middle(counts: Optional[List[int]]) -> Optional[int]:
     return None if counts is None else round(median(counts))
 
 
-def _remarks(
-    figures: Dict[str, float], answers: Optional[List[int]], max_tokens: int
-) -> List[str]:
+def _remarks(responses: Sequence[CompletionResponse], max_tokens: int) -> List[str]:
     remarks = []
-    if "first_token_s" not in figures:
+    usages = [response.usage for response in responses]
+    if any(response.timings.first_token_s is None for response in responses):
         remarks.append(_NO_TEXT)
-    if answers is None:
+    answers = [usage.completion_tokens for usage in usages]
+    if None in answers:
         remarks.append(_NO_COUNTS)
-    elif min(answers) < max_tokens * _SHORT:
-        remarks.append(
-            f"the model ended an answer after {min(answers)} of {max_tokens} tokens,"
-            " so the speed of the generation is less certain"
-        )
+    elif any((count or 0) < max_tokens * _SHORT for count in answers):
+        remarks.append(_ENDED_EARLY)
+    for usage in usages:
+        if (usage.cached_tokens or 0) > (usage.prompt_tokens or 0) * _CACHED_SHARE:
+            remarks.append(_CACHED)
     return remarks
 
 
@@ -198,6 +213,7 @@ class Collector:
             name: Figure(values=tuple(s.figures[name] for s in samples if name in s.figures))
             for name in dict.fromkeys(names)
         }
+        remarks = [remark for each in samples for remark in each.notes]
         clocks = {each.clock for each in samples} - {None}
         return Cell(
             kind=self.kind,
@@ -207,7 +223,7 @@ class Collector:
             completion_tokens=_middle(_known(each.completion_tokens for each in samples)),
             cached_tokens=max(_known(each.cached_tokens for each in samples) or [0]) or None,
             clock="client" if "client" in clocks else next(iter(clocks), None),
-            notes=tuple(dict.fromkeys([*self._failure_notes(), *self._notes, *self._remarks()])),
+            notes=tuple(dict.fromkeys([*self._failure_notes(), *self._notes, *remarks])),
         )
 
     def _failure_notes(self) -> List[str]:
@@ -218,11 +234,6 @@ class Collector:
             tried = len(self._samples) + len(self._failures)
             return [f"{len(self._failures)} of {tried} rounds failed: {note}"]
         return [note]
-
-    def _remarks(self) -> List[str]:
-        # One remark of each kind is enough: they differ only in a number of tokens.
-        kinds = {remark.split(" after ")[0]: remark for s in self._samples for remark in s.notes}
-        return list(kinds.values())
 
 
 def _known(counts: object) -> Optional[List[int]]:

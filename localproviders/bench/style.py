@@ -60,6 +60,9 @@ thead th { color: var(--soft); font-size: 0.8125rem; line-height: 1.25; vertical
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tbody th { font-weight: 600; }
 td .spread, th .unit { display: block; color: var(--soft); font-size: 0.8125rem; }
+.changes tbody th { font-weight: 400; } .changes .group th { font-weight: 600;
+  padding-top: 1.1rem; border-bottom-color: var(--soft); }
+.changes .group th::first-letter { text-transform: uppercase; }
 td.faster { color: var(--good); font-weight: 600; } td.slower { color: var(--bad);
   font-weight: 600; }
 .notes { color: var(--soft); font-size: 0.875rem; padding-left: 1.1rem; margin: 0.75rem 0 0;

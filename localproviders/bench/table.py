@@ -10,6 +10,7 @@ from localproviders.bench.results import Cell, Figure, Results
 from localproviders.bench.wording import (
     machine_line,
     model_line,
+    notes_of,
     number,
     remarks,
     server_line,
@@ -64,7 +65,7 @@ def to_table(results: Results) -> str:
         cells = results.of_kind(kind)
         if cells:
             lines += ["", *_table(kind, cells)]
-    notes = [*_notes(results)]
+    notes = [*notes_of(results)]
     if notes:
         lines += ["", *(line for note in notes for line in _wrapped(note, "- "))]
     about = f"Medians of {environment.rounds or 'some'} rounds (lowest-highest)."
@@ -115,12 +116,6 @@ def _with_spread(figure: Optional[Figure]) -> str:
         return "-"
     around = spread(figure)
     return f"{number(figure.median)} ({around})" if around else number(figure.median)
-
-
-def _notes(results: Results) -> Iterator[str]:
-    for cell in results.cells:
-        for note in cell.notes:
-            yield f"{title_of(cell.kind, cell.size)}: {note}"
 
 
 def _wrapped(text: str, mark: str = "") -> List[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional, Sequence
 
 from localproviders._redact import shortened
-from localproviders.bench.results import Environment, Figure, Results
+from localproviders.bench.comparison import title_of
+from localproviders.bench.results import KINDS, Cell, Environment, Figure, Results
 
 _LONGEST_NAME = 60
 # Digits after the point for numbers from this one on. The limits are where rounding adds a digit.
@@ -69,6 +70,31 @@ def size_of(number_of_bytes: Optional[int], of: str = "") -> Optional[str]:
     is_large = number_of_bytes >= 1e9
     size = number_of_bytes / (1e9 if is_large else 1e6)
     return f"{size:.1f} {'GB' if is_large else 'MB'} {of}".strip()
+
+
+def notes_of(results: Results) -> Iterator[str]:
+    """Yield each note of the cells once, after the titles of its cells."""
+    cells: Dict[str, List[Cell]] = {}
+    for cell in results.cells:
+        for note in cell.notes:
+            cells.setdefault(note, []).append(cell)
+    for note, noted in cells.items():
+        yield f"{_titles(noted)}: {note}"
+
+
+def _titles(cells: Sequence[Cell]) -> str:
+    """Return the titles of several cells: ``prompts of 128, 512 tokens; 1, 2 at once``."""
+    titles = []
+    for kind in KINDS:
+        sizes = [cell.size for cell in cells if cell.kind == kind]
+        if len(sizes) == 1:
+            titles.append(title_of(kind, sizes[0]))
+        elif sizes:
+            several = ", ".join(map(str, sizes))
+            titles.append(
+                f"prompts of {several} tokens" if kind == "prompt" else f"{several} at once"
+            )
+    return "; ".join(titles)
 
 
 def remarks(results: Results) -> Iterator[str]:
