@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from functools import partial
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
@@ -153,7 +152,8 @@ class Measurement:
         self._model: Optional[str] = None
         self._limits = provider.limits(timeout)
         self._clock, self._deadline_s = clock, deadline_s
-        self._ends_at = clock() + deadline_s
+        self._started = clock()
+        self._ends_at = self._started + deadline_s
         self._on_progress, self._done = on_progress, 0
         self._token = CancelToken()
         self._prompts, self._scale = prompts or Prompts(), Scale()
@@ -209,6 +209,7 @@ class Measurement:
                 f"nothing was measured: {why}",
                 limit="deadline_s",
                 limit_s=self._deadline_s,
+                elapsed_s=self._clock() - self._started,
                 hint="use a longer deadline, or shorter prompts",
                 provider=self._provider.name,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Any, Tuple
 
 from localproviders._record import Record, record
 from localproviders.errors import ConfigurationError
@@ -70,7 +70,7 @@ class Plan(Record):
         return self.lengths[0] if self.lengths else 128
 
 
-def _checked_tuple(name: str, values: object) -> Tuple[int, ...]:
+def _checked_tuple(name: str, values: Any) -> Tuple[int, ...]:
     if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
         raise ConfigurationError(f"{name} is {values!r}, and must be a tuple of whole numbers")
     found = tuple(values)
@@ -81,10 +81,10 @@ def _checked_tuple(name: str, values: object) -> Tuple[int, ...]:
     return tuple(sorted(set(found)))
 
 
-def _check(name: str, value: object) -> None:
+def _check(name: str, value: Any) -> None:
     least, most = _RANGES[name]
     is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not is_whole or not least <= value <= most:  # type: ignore[operator]  # it is an int
+    if not is_whole or not least <= value <= most:
         raise ConfigurationError(
             f"{name} has the value {value!r}, and must be a whole number from {least} to {most}"
         )

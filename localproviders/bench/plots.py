@@ -13,7 +13,7 @@ from localproviders.bench.wording import number
 _WIDTH, _HEIGHT = 360, 240
 _LEFT, _TOP, _BOTTOM = 40, 30, 200
 # Right end of the axis without names of lines, and with names to the right of it.
-_RIGHT, _RIGHT_OF_NAMED = 356, 284
+_RIGHT, _RIGHT_OF_NAMED = 356.0, 270.0
 # Distance of the outermost points from the ends of the axis.
 _INSET = 14
 # Smallest distance of the names of two lines.
@@ -154,16 +154,16 @@ def _lines(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
 
 
 def _values(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
-    """Yield the medians as labels, above the points and left of a rising line."""
+    """Yield the medians as labels, to the left of the points and above a rising line."""
     for x, figure in series.points if series.has_values else ():
-        place = place_x(x) + 6, place_y(figure.high) - 9
+        place = place_x(x) - 7, place_y(figure.median) - 6
         yield _text(*place, number(figure.median), "end", f"value {series.style}")
 
 
 def _names(series: Sequence[Series], place_y: _Place, right: float) -> Iterator[str]:
     """Yield the names of the lines, each beside its last point, but not above each other."""
     named = sorted((each for each in series if each.name), key=lambda each: -each.last)
-    lowest = _TOP - _NAME_GAP
+    lowest = float(_TOP - _NAME_GAP)
     for index, each in enumerate(named):
         below = len(named) - 1 - index
         height = min(place_y(each.last) + 4, _BOTTOM - below * _NAME_GAP)

@@ -6,15 +6,15 @@ import random
 from typing import NamedTuple, Optional
 
 # Common words: nearly every tokenizer has one token for each.
-_WORDS = (
-    "the time year people way day man thing woman life child world school state family student "
-    "group country problem hand part place case week company system program question work "
-    "government number night point home water mother area money story fact month lot right "
-    "study book eye job word business issue side kind head service friend father power "
-    "hour game line end member law car city community name president team minute idea body "
-    "information back parent face others level office health person art war history party "
-    "result change morning reason research girl guy moment air teacher force education"
-).split()
+_WORDS = """
+the time year people way day man thing woman life child world school state family student group
+country problem hand part place case week company system program question work government number
+night point home water mother area money story fact month lot right study book eye job word
+business issue side kind head service friend father power hour game line end member law car city
+community name president team minute idea body information back parent face others level office
+health person art war history party result change morning reason research girl guy moment air
+teacher force education
+"""
 
 _TASK = "\n\nWrite a long story that uses all of these words."
 
@@ -66,8 +66,9 @@ class Prompts:
     def __init__(self, seed: Optional[int] = None) -> None:
         # These numbers are not secret. They only have to differ.
         self._random = random.Random(seed)  # noqa: S311
+        self._words = _WORDS.split()
 
     def next(self, words: int) -> str:
         """Return a new prompt with this many random words, and a task after them."""
         number = self._random.getrandbits(32)
-        return f"{number} {' '.join(self._random.choices(_WORDS, k=words))}{_TASK}"
+        return f"{number} {' '.join(self._random.choices(self._words, k=words))}{_TASK}"

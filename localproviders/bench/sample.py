@@ -58,7 +58,8 @@ def sample_of(timed: Sequence[Timed], max_tokens: int, *, is_group: bool = False
     """Return the figures of one round.
 
     Args:
-        timed: The responses of the round. Each figure is the median of theirs.
+        timed: The responses of the round. Each figure is the median of theirs, without those that
+            do not have it.
         max_tokens: Most tokens of an answer, as requested.
         is_group: Whether the requests ran at once. Then ``total_tokens_per_s`` is the number of
             all tokens of their answers, divided by the time from the start of the first request to
@@ -66,11 +67,8 @@ def sample_of(timed: Sequence[Timed], max_tokens: int, *, is_group: bool = False
     """
     responses = [each.response for each in timed]
     single = [_figures(response) for response in responses]
-    figures = {
-        name: median(each[name] for each in single)
-        for name in single[0]
-        if all(name in each for each in single)
-    }
+    names = dict.fromkeys(name for each in single for name in each)
+    figures = {name: median(each[name] for each in single if name in each) for name in names}
     answers = _counts(response.usage.completion_tokens for response in responses)
     if is_group:
         # The prompts of a group compete with its answers, so this speed says little.

@@ -43,7 +43,8 @@ svg .range { stroke-width: 5; stroke-opacity: 0.3; stroke-linecap: round; }
 svg .one { stroke: var(--one); } svg .two { stroke: var(--two); }
 svg .old { stroke: var(--old); stroke-dasharray: 2 4; }
 svg .range.old { stroke-dasharray: none; }
-svg circle { stroke: var(--paper) !important; stroke-width: 1.5; stroke-dasharray: none !important; }
+svg circle.one, svg circle.two, svg circle.old { stroke: var(--paper); stroke-width: 1.5;
+  stroke-dasharray: none; }
 svg circle.one { fill: var(--one); } svg circle.two { fill: var(--two); }
 svg circle.old { fill: var(--old); }
 svg text.one, svg text.two, svg text.old { stroke: var(--paper); stroke-width: 4;
@@ -60,11 +61,12 @@ thead th { color: var(--soft); font-size: 0.8125rem; line-height: 1.25; vertical
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tbody th { font-weight: 600; }
 td .spread, th .unit { display: block; color: var(--soft); font-size: 0.8125rem; }
-.changes tbody th { font-weight: 400; } .changes .group th { font-weight: 600;
-  padding-top: 1.1rem; border-bottom-color: var(--soft); }
+.changes { max-width: 46rem; } .changes tbody th { font-weight: 400; }
+.changes .group th { font-weight: 600; padding-top: 1.1rem; border-bottom-color: var(--soft); }
 .changes .group th::first-letter { text-transform: uppercase; }
 td.faster { color: var(--good); font-weight: 600; } td.slower { color: var(--bad);
   font-weight: 600; }
+.notes li::first-letter { text-transform: uppercase; }
 .notes { color: var(--soft); font-size: 0.875rem; padding-left: 1.1rem; margin: 0.75rem 0 0;
   max-width: 46rem; overflow-wrap: anywhere; }
 .facts { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: 0.25rem 1.25rem;
