@@ -23,6 +23,10 @@ _LABEL_GAP = 26
 # Space above the highest value, as a share of the axis: labels stand there.
 _HEADROOM = 1.12
 _MOST_TICKS = 5
+# Relative error of a computed step of an axis that is ignored.
+_ROUNDING = 1e-9
+# Height of a label, and width of one of its characters.
+_LABEL_HEIGHT, _CHARACTER = 13, 6.6
 
 
 class Series(NamedTuple):
@@ -113,10 +117,12 @@ def _vertical(top: float) -> _Place:
 
 def _ticks(highest: float) -> List[float]:
     """Return round numbers from 0 to the first one that is not below the highest value."""
-    least = (highest or 1.0) / _MOST_TICKS
+    highest = highest or 1.0
+    least = highest / _MOST_TICKS
     power = 10.0 ** math.floor(math.log10(least))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= least * 0.9999)
-    return [step * index for index in range(math.ceil(highest / step - 1e-9) + 1 or 2)]
+    steps = (power * factor for factor in (1, 2, 2.5, 5, 10))
+    step = next(step for step in steps if step >= least * (1 - _ROUNDING))
+    return [step * index for index in range(math.ceil(highest / step - _ROUNDING) + 1)]
 
 
 def _grid(ticks: Sequence[float], place: _Place, right: float) -> Iterator[str]:
@@ -154,10 +160,22 @@ def _lines(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
 
 
 def _values(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
-    """Yield the medians as labels, to the left of the points and above a rising line."""
-    for x, figure in series.points if series.has_values else ():
-        place = place_x(x) - 7, place_y(figure.median) - 6
-        yield _text(*place, number(figure.median), "end", f"value {series.style}")
+    """Yield the medians as labels, to the left of the points and above a rising line.
+
+    A label that would cover the label of a larger size is left out.
+    """
+    placed: List[Tuple[float, float, float]] = []
+    for x, figure in reversed(series.points) if series.has_values else ():
+        label = number(figure.median)
+        right, height = place_x(x) - 7, place_y(figure.median) - 6
+        left = right - len(label) * _CHARACTER
+        is_free = all(
+            right < other_left or left > other_right or abs(height - other) >= _LABEL_HEIGHT
+            for other_left, other_right, other in placed
+        )
+        if is_free:
+            placed.append((left, right, height))
+            yield _text(right, height, label, "end", f"value {series.style}")
 
 
 def _names(series: Sequence[Series], place_y: _Place, right: float) -> Iterator[str]:

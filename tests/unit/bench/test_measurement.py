@@ -432,6 +432,4 @@ def test_a_model_with_several_copies_is_not_unloaded() -> None:
             return [LoadedModel(name="m", provider="w", instance=each) for each in ("m", "m:2")]
 
     cell = _cell(measure(Copies(), model="m", plan=_SMALL), "load")
-    assert cell.notes == (
-        "the load time was not measured, because the server has several copies",
-    )
+    assert cell.notes == ("the load time was not measured, because the server has several copies",)

@@ -11,7 +11,10 @@ def test_no_two_prompts_begin_alike() -> None:
     prompts = Prompts()
     made = [prompts.next(200) for _ in range(50)]
     shared = max(
-        len(os.path.commonprefix([one, other])) for one in made for other in made if one is not other
+        len(os.path.commonprefix([one, other]))
+        for one in made
+        for other in made
+        if one is not other
     )
     assert shared < 8  # less than the number at the beginning
     assert len({prompt.split(" ", 1)[1] for prompt in made}) == 50

@@ -22,7 +22,9 @@ def test_a_figure_writes_its_summary_and_reads_its_values() -> None:
     assert Figure.from_dict(data) == figure(3, 1, 2)
 
 
-@pytest.mark.parametrize("values", [(), (-1.0,), (math.nan,), (math.inf,), ("1",), (True,), "12", 3])
+@pytest.mark.parametrize(
+    "values", [(), (-1.0,), (math.nan,), (math.inf,), ("1",), (True,), "12", 3]
+)
 def test_a_figure_refuses_what_is_no_measurement(values: Any) -> None:
     with pytest.raises(ValueError):
         Figure(values=values)

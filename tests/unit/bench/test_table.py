@@ -14,13 +14,23 @@ def test_the_table_has_every_figure_and_fits_into_80_columns() -> None:
     assert "llama3.2 (context window 4096) on Ollama 0.40.5" in table
     assert "load: 2.55 (2.50-2.60) s" in table
     row = next(line for line in table.splitlines() if line.strip().startswith("515"))
-    assert row.split() == ["515", "0.653", "(0.640-0.666)", "816", "(800-832)", "56.0", "(54.9-57.1)"]
+    assert row.split() == [
+        "515",
+        "0.653",
+        "(0.640-0.666)",
+        "816",
+        "(800-832)",
+        "56.0",
+        "(54.9-57.1)",
+    ]
     assert "- prompt of 8192 tokens: it does not fit" in table
     assert "Medians of 5 rounds (lowest-highest)." in table
 
 
 def test_the_table_is_plain_ascii_where_the_names_are() -> None:
-    assert to_table(results()).isascii() and comparison_table(compare(results(), results())).isascii()
+    assert (
+        to_table(results()).isascii() and comparison_table(compare(results(), results())).isascii()
+    )
 
 
 def test_large_and_long_values_keep_the_width() -> None:
