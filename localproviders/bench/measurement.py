@@ -12,7 +12,7 @@ from localproviders.bench.environment import ServerFacts, machine_facts
 from localproviders.bench.plan import Plan
 from localproviders.bench.prompts import Prompts, Scale, scale_of
 from localproviders.bench.results import Environment, Results
-from localproviders.bench.sample import Collector, Sample, Timed, check_attempts, sample_of
+from localproviders.bench.sample import Collector, Sample, Timed, sample_of
 from localproviders.errors import (
     CancelledError,
     ConfigurationError,
@@ -321,24 +321,9 @@ class Measurement:
 
     def _sample(self, collector: Collector) -> Sample:
         is_group = collector.kind == "at_once"
-        timed = self._send_once(collector)
+        size = collector.size
+        timed = self._send_at_once(size) if is_group else [self._timed(size)]
         return sample_of(timed, self._plan.max_tokens, is_group=is_group)
-
-    def _send_once(self, collector: Collector) -> List[Timed]:
-        """Send the requests of a cell, again if one of them needed several attempts.
-
-        A server may close an idle connection at the moment of a request. Then the request is
-        sent again at once, and only its figures are lost.
-        """
-        for is_last in (False, True):
-            if collector.kind == "at_once":
-                timed = self._send_at_once(collector.size)
-            else:
-                timed = [self._timed(collector.size)]
-            if is_last or all(each.response.attempts == 1 for each in timed):
-                break
-        check_attempts(timed)
-        return timed
 
     def _timed(self, tokens: int) -> Timed:
         started = self._clock()

@@ -88,12 +88,13 @@ def to_page(results: Results, before: Optional[Results] = None) -> str:
 def _header(environment: Environment, model: str) -> Iterator[str]:
     facts = [environment.parameter_size, environment.quantization]
     if environment.context_length is not None:
-        facts.append(f"a context window of {environment.context_length} tokens")
+        facts.append(f"context window of {environment.context_length} tokens")
     known = ", ".join(filter(None, facts))
+    known = f"{known[0].upper()}{known[1:]}. " if known else ""
     yield "<header>"
     yield '<p class="kind">Speed of a language model</p>'
     yield f"<h1>{escape(model)}</h1>"
-    yield f'<p class="lead">{escape(f"{known}. " if known else "")}'
+    yield f'<p class="lead">{escape(known)}'
     yield f"On {escape(server_line(environment))}; {escape(machine_line(environment))}.</p>"
     yield "</header>"
 
@@ -156,7 +157,9 @@ def _prompts(results: Results, before: Optional[Results]) -> Iterator[str]:
     yield '<p class="hint">A longer prompt takes longer to read.'
     yield "Each bar reaches from the lowest to the highest value of all rounds.</p>"
     series = [Series("before", "old", old)] if old else []
-    series += [Series("now" if old else "", "one", points, has_values=True)] if points else []
+    # Labels of values would cover the older line.
+    now = Series("now" if old else "", "one", points, has_values=not old)
+    series += [now] if points else []
     if series:
         yield draw(
             Chart(
@@ -182,7 +185,7 @@ def _groups(results: Results, before: Optional[Results]) -> Iterator[str]:
     old = _points(before.of_kind("at_once"), "total_tokens_per_s") if before else []
     yield "<section>"
     yield "<h2>Several requests at once</h2>"
-    yield '<p class="hint">Requests share the machine, so each of them writes more slowly. The'
+    yield '<p class="hint">Requests at the same time share the machine. The'
     yield "figure for all together includes the time for reading the prompts.</p>"
     series = [Series("all, before", "old", old)] if old else []
     series += [Series("each request", "two", each)] if each else []

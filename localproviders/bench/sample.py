@@ -7,7 +7,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from localproviders._redact import shortened
 from localproviders.bench.results import Cell, Figure
-from localproviders.errors import ProviderError, ServerBusyError
+from localproviders.errors import ProviderError
 from localproviders.types.responses import CompletionResponse
 
 _NO_COUNTS = "the server sent no token counts, so there are no speeds"
@@ -16,6 +16,10 @@ _ENDED_EARLY = "the model ended an answer early, so the speed of the answers is 
 _CACHED = (
     "the server had a part of the prompts in its cache: the beginning that all of them share;"
     " the speed of the prompt is without it, but the time to the first token is shorter"
+)
+_SENT_AGAIN = (
+    "a request was sent again, because the server was busy or had closed a connection; the times"
+    " include this"
 )
 # An answer with fewer tokens than this share of the planned ones has ended early.
 _SHORT = 0.5
@@ -87,18 +91,6 @@ def sample_of(timed: Sequence[Timed], max_tokens: int, *, is_group: bool = False
     )
 
 
-def check_attempts(timed: Sequence[Timed]) -> None:
-    """Check that each request was sent once.
-
-    Raises:
-        ServerBusyError: A request was sent several times, so that the time to its first token
-            includes the waits between the attempts.
-    """
-    most = max(each.response.attempts for each in timed)
-    if most > 1:
-        raise ServerBusyError(f"the server accepted a request only after {most} attempts")
-
-
 def _figures(response: CompletionResponse) -> Dict[str, float]:
     """Return the figures of one response, as far as the server's numbers allow."""
     usage, ours, theirs = response.usage, response.timings, response.server_timings
@@ -143,6 +135,8 @@ def _remarks(responses: Sequence[CompletionResponse], max_tokens: int) -> List[s
     usages = [response.usage for response in responses]
     if any(response.timings.first_token_s is None for response in responses):
         remarks.append(_NO_TEXT)
+    if any(response.attempts > 1 for response in responses):
+        remarks.append(_SENT_AGAIN)
     answers = [usage.completion_tokens for usage in usages]
     if None in answers:
         remarks.append(_NO_COUNTS)

@@ -62,12 +62,12 @@ def test_a_broken_line_names_file_and_line(lines: list, number: int, why: str) -
 
 
 def test_an_empty_file_is_no_result() -> None:
-    with pytest.raises(ConfigurationError, match="empty.jsonl: not a result of bench"):
+    with pytest.raises(ConfigurationError, match=r"empty\.jsonl: not a result of bench"):
         from_jsonl("\n", "empty.jsonl")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="missing.jsonl cannot be read: No such file"):
+    with pytest.raises(ConfigurationError, match=r"missing\.jsonl cannot be read: No such file"):
         read_results(tmp_path / "missing.jsonl")
     (tmp_path / "latin.jsonl").write_bytes(b"abc\xe4")
     with pytest.raises(ConfigurationError, match=r"latin.jsonl: .*byte 3 is not UTF-8"):

@@ -283,17 +283,6 @@ def test_if_no_length_fits_that_is_an_error() -> None:
         measure(provider, model="m", plan=plan)
 
 
-def test_a_request_that_needed_two_attempts_is_sent_again_once() -> None:
-    attempts = iter([1, 1, 2, 1, 2, 2])
-    provider = WrittenProvider(lambda request: response(attempts=next(attempts)))
-    plan = Plan(lengths=(64,), at_once=(), rounds=2, loads=0, max_tokens=16)
-    cell = _cell(measure(provider, model="m", plan=plan), "prompt", 64)
-    assert len(cell.figures["first_token_s"].values) == 1
-    assert cell.notes == (
-        "1 of 2 rounds failed: the server accepted a request only after 2 attempts",
-    )
-
-
 class _Clock:
     """A clock that a provider advances with each request."""
 

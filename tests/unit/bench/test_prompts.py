@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from localproviders.bench.prompts import Prompts, Scale, scale_of
@@ -11,7 +9,7 @@ def test_no_two_prompts_begin_alike() -> None:
     prompts = Prompts()
     made = [prompts.next(200) for _ in range(50)]
     shared = max(
-        len(os.path.commonprefix([one, other]))
+        next(i for i, pair in enumerate(zip(one, other)) if pair[0] != pair[1])
         for one in made
         for other in made
         if one is not other
