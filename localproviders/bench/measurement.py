@@ -194,7 +194,7 @@ class Measurement:
         )
         if results.is_empty:
             raise self._failure(why)
-        self._report("done", self._total)
+        self._report("done", self._plan.steps)
         return results
 
     def _failure(self, why: str) -> ProviderError:
@@ -364,15 +364,10 @@ class Measurement:
     def _of(self, kind: str) -> List[Collector]:
         return [collector for collector in self._collectors if collector.kind == kind]
 
-    @property
-    def _total(self) -> int:
-        sizes = len(self._plan.lengths) + len(self._plan.at_once)
-        return self._plan.loads + sizes * self._plan.rounds
-
     def _report(self, title: str, done: Optional[int] = None) -> None:
         self._token_check()
         if self._on_progress is not None:
-            step = Step(self._done if done is None else done, self._total, title)
+            step = Step(self._done if done is None else done, self._plan.steps, title)
             self._on_progress(step)
 
     def _token_check(self) -> None:

@@ -65,6 +65,11 @@ class Plan(Record):
         return cls(lengths=(128, 512), at_once=(1, 2), rounds=2, max_tokens=32, loads=1)
 
     @property
+    def steps(self) -> int:
+        """Number of steps that `measure` reports: each load, and each cell of each round."""
+        return self.loads + (len(self.lengths) + len(self.at_once)) * self.rounds
+
+    @property
     def at_once_length(self) -> int:
         """Length in tokens of the prompts that are sent at the same time."""
         return self.lengths[0] if self.lengths else 128

@@ -6,8 +6,6 @@ import argparse
 import os
 from typing import Any, Optional, Tuple
 
-from localproviders.errors import ConfigurationError
-
 # Seconds of the deadline of the run that remain for writing the results.
 _WRITING_S = 2.0
 _WRITING_SHARE = 0.1
@@ -15,14 +13,19 @@ _WRITING_SHARE = 0.1
 _DEFAULT_DEADLINE_S = 900.0
 
 
+#: A sentence or two for the page of help, and examples, one in each line.
+DESCRIPTION = (
+    "Measure how fast a model runs: load time, first token, and speeds at several prompt lengths"
+    " and with several requests at once. The model is unloaded and loaded again, except with"
+    " --loads 0. -o FILE.html writes a page with charts, and -o FILE.jsonl writes the results."
+)
+EXAMPLE = """\
+localproviders bench -m llama3.2 --quick
+localproviders bench -m llama3.2 --compare before.jsonl -o speed.html"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `bench` to its parser."""
-    parser.description = (
-        "Measure how fast a model runs on this machine: load time, time to the first token, and"
-        " speeds at several prompt lengths and with several requests at once. The model is"
-        " unloaded and loaded again, unless --loads 0 is set. Example: localproviders bench"
-        " -m llama3.2 --quick -o speed.html"
-    )
     parser.add_argument(
         "--compare", metavar="FILE", help="compare with the results in this JSONL file"
     )
@@ -51,42 +54,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, run: Any) -> int:
-    """Measure, print the table, and write the results to the output file if one is named.
+    """Measure, and write the table, the page or JSONL to the output.
 
     Raises:
-        ConfigurationError: An option has an impossible value, or a file cannot be used. Nothing was
-            measured.
+        ConfigurationError: An option has an impossible value, or the file of ``--compare`` cannot
+            be read. Nothing was measured.
         ProviderError: Nothing could be measured.
     """
-    from localproviders.bench import (  # imports the providers
-        compare,
-        comparison_table,
-        measure,
-        read_results,
-        to_jsonl,
-        to_page,
-        to_table,
-    )
+    from localproviders.bench import measure, read_results  # imports the providers
 
-    write = _writer_of(arguments.output, to_jsonl, to_page)
-    _check_output(arguments.output, arguments.force)
-    before = None if arguments.compare is None else read_results(arguments.compare)
     plan = _plan(arguments)
-    with run.provider(arguments) as provider, run.progress(None, "step") as progress:
+    before = None if arguments.compare is None else read_results(arguments.compare)
+    with run.provider() as provider, run.progress(plan.steps, "steps") as progress:
         results = measure(
             provider,
             plan=plan,
             deadline_s=_deadline(arguments.deadline),
             timeout=arguments.timeout,
-            on_progress=lambda step: progress.report(step.done, step.total, step.title),
+            on_progress=lambda step: progress.update(step.done),
         )
-    if write is not None:
-        run.output.write_file(arguments.output, write(results, before).encode("utf-8"))
-    texts = [to_jsonl(results).rstrip("\n") if arguments.json else to_table(results)]
-    if before is not None and not arguments.json:
-        texts.append(comparison_table(compare(before, results)))
-    run.output.write_line("\n\n".join(texts))
+    run.output.write_line(_text(arguments, results, before).rstrip("\n"))
     return 0
+
+
+def _text(arguments: argparse.Namespace, results: Any, before: Any) -> str:
+    """Return the results in the form that the suffix of the output file or ``--json`` names."""
+    from localproviders.bench import (  # imports the providers
+        compare,
+        comparison_table,
+        to_jsonl,
+        to_page,
+        to_table,
+    )
+
+    suffix = os.path.splitext(arguments.output or "")[1].lower()
+    if suffix in (".html", ".htm"):
+        return to_page(results, before)
+    if suffix == ".jsonl" or arguments.json:
+        return to_jsonl(results)
+    if before is None:
+        return to_table(results)
+    return f"{to_table(results)}\n\n{comparison_table(compare(before, results))}"
 
 
 def _plan(arguments: argparse.Namespace) -> Any:
@@ -96,31 +104,6 @@ def _plan(arguments: argparse.Namespace) -> Any:
     given = {name: getattr(arguments, name) for name in named}
     plan = Plan.quick() if arguments.quick else Plan()
     return plan.replace(**{name: value for name, value in given.items() if value is not None})
-
-
-def _writer_of(path: Optional[str], to_jsonl: Any, to_page: Any) -> Any:
-    """Return a function of the new and the old results, by the suffix of the output file."""
-    if path is None:
-        return None
-    writers = {
-        ".jsonl": lambda results, before: to_jsonl(results),
-        ".html": lambda results, before: to_page(results, before),
-    }
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix not in writers:
-        raise ConfigurationError(
-            f"the output {path!r} ends in {suffix or 'no suffix'!r}",
-            hint="bench writes FILE.html (a page) or FILE.jsonl (for --compare)",
-        )
-    return writers[suffix]
-
-
-def _check_output(path: Optional[str], force: bool) -> None:
-    """Check before the measurement that the output file does not exist."""
-    if path is not None and not force and os.path.lexists(path):
-        raise ConfigurationError(
-            f"the output {path!r} exists", hint="add --force to replace it, or name another file"
-        )
 
 
 def _deadline(deadline_s: Optional[float]) -> float:
