@@ -43,7 +43,7 @@ class Step(NamedTuple):
     Attributes:
         done: Number of steps that have ended.
         total: Number of all steps.
-        title: The step that begins now, such as ``prompt of 512 tokens, round 2 of 5``; ``done``
+        title: The step that begins now, such as ``prompt of 512 tokens, round 2 of 5``; ``end``
             at the end.
     """
 
@@ -194,7 +194,7 @@ class Measurement:
         )
         if results.is_empty:
             raise self._failure(why)
-        self._report("done", self._plan.steps)
+        self._report("end", self._plan.steps)
         return results
 
     def _failure(self, why: str) -> ProviderError:

@@ -6,11 +6,22 @@ import argparse
 import os
 from typing import Any, Optional, Tuple
 
+from localproviders.bench import (
+    Plan,
+    Results,
+    compare,
+    comparison_table,
+    measure,
+    read_results,
+    to_jsonl,
+    to_page,
+    to_table,
+)
+from localproviders.bench.measurement import DEADLINE_S
+
 # Seconds of the deadline of the run that remain for writing the results.
 _WRITING_S = 2.0
 _WRITING_SHARE = 0.1
-
-_DEFAULT_DEADLINE_S = 900.0
 
 
 #: A sentence or two for the page of help, and examples, one in each line.
@@ -61,8 +72,6 @@ def run(arguments: argparse.Namespace, run: Any) -> int:
             be read. Nothing was measured.
         ProviderError: Nothing could be measured.
     """
-    from localproviders.bench import measure, read_results  # imports the providers
-
     plan = _plan(arguments)
     before = None if arguments.compare is None else read_results(arguments.compare)
     with run.provider() as provider, run.progress(plan.steps, "steps") as progress:
@@ -77,16 +86,8 @@ def run(arguments: argparse.Namespace, run: Any) -> int:
     return 0
 
 
-def _text(arguments: argparse.Namespace, results: Any, before: Any) -> str:
+def _text(arguments: argparse.Namespace, results: Results, before: Optional[Results]) -> str:
     """Return the results in the form that the suffix of the output file or ``--json`` names."""
-    from localproviders.bench import (  # imports the providers
-        compare,
-        comparison_table,
-        to_jsonl,
-        to_page,
-        to_table,
-    )
-
     suffix = os.path.splitext(arguments.output or "")[1].lower()
     if suffix in (".html", ".htm"):
         return to_page(results, before)
@@ -97,9 +98,7 @@ def _text(arguments: argparse.Namespace, results: Any, before: Any) -> str:
     return f"{to_table(results)}\n\n{comparison_table(compare(before, results))}"
 
 
-def _plan(arguments: argparse.Namespace) -> Any:
-    from localproviders.bench import Plan  # imports the providers
-
+def _plan(arguments: argparse.Namespace) -> Plan:
     named = ("rounds", "lengths", "at_once", "max_tokens", "loads")
     given = {name: getattr(arguments, name) for name in named}
     plan = Plan.quick() if arguments.quick else Plan()
@@ -109,7 +108,7 @@ def _plan(arguments: argparse.Namespace) -> Any:
 def _deadline(deadline_s: Optional[float]) -> float:
     """Return the deadline of the measurement, which leaves time to write the results."""
     if deadline_s is None:
-        return _DEFAULT_DEADLINE_S
+        return DEADLINE_S
     return deadline_s - min(_WRITING_S, deadline_s * _WRITING_SHARE)
 
 

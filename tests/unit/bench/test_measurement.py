@@ -328,7 +328,8 @@ def test_a_deadline_before_the_first_figure_is_a_limit_error(seconds: float) -> 
 
 
 def test_a_request_that_the_deadline_cuts_ends_the_measurement() -> None:
-    clock, requests = _Clock(), []  # type: ignore[var-annotated]
+    clock = _Clock()
+    requests: List[CompletionRequest] = []
 
     def answer(request: CompletionRequest) -> CompletionResponse:
         requests.append(request)
@@ -357,7 +358,7 @@ def test_progress_counts_every_step_up_to_the_end() -> None:
     provider.context_length = 100  # one cell is skipped
     measure(provider, model="m", plan=_SMALL, on_progress=steps.append)
     assert [step.done for step in steps] == sorted(step.done for step in steps)
-    assert steps[0] == Step(0, 9, "warm-up") and steps[-1] == Step(9, 9, "done")
+    assert steps[0] == Step(0, 9, "warm-up") and steps[-1] == Step(9, 9, "end")
     assert "prompt of 64 tokens, round 1" in {step.title for step in steps}
 
 

@@ -78,7 +78,9 @@ _EVIL = "<script>alert(1)</script>\"'&<b>\n\x1b"
 
 def test_texts_of_servers_are_escaped_everywhere() -> None:
     texts = ("model", "digest", "server", "server_version", "processor", "system", "architecture")
-    facts = {name: f"{_EVIL}{name}" for name in (*texts, "parameter_size", "quantization")}
+    facts: Dict[str, Any] = {
+        name: f"{_EVIL}{name}" for name in (*texts, "parameter_size", "quantization")
+    }
     made = results(**facts)
     evil = made.replace(cells=(*made.cells, Cell(kind="prompt", size=64, notes=(_EVIL,))))
     for text in (to_page(evil), to_page(evil, results()), to_page(results(), evil)):
