@@ -16,6 +16,7 @@ from localproviders.bench.wording import (
     notes_of,
     number,
     remarks,
+    rounds_of,
     server_line,
     size_of,
     spread,
@@ -289,8 +290,7 @@ def _about(results: Results) -> Iterator[str]:
     for name, value in _facts(results.environment):
         yield f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
     yield "</dl></section>"
-    rounds = results.environment.rounds
-    method = [f"Medians of {rounds} rounds." if rounds else "Medians of all rounds."]
+    method = [f"Medians of {rounds_of(results)}."]
     method += ["Every prompt is different, so that no prompt cache helps.", *remarks(results)]
     yield f"<footer><p>{escape(' '.join(method))}</p></footer>"
 

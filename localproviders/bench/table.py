@@ -13,6 +13,7 @@ from localproviders.bench.wording import (
     notes_of,
     number,
     remarks,
+    rounds_of,
     server_line,
     spread,
 )
@@ -68,7 +69,7 @@ def to_table(results: Results) -> str:
     notes = [*notes_of(results)]
     if notes:
         lines += ["", *(line for note in notes for line in _wrapped(note, "- "))]
-    about = f"Medians of {environment.rounds or 'some'} rounds (lowest-highest)."
+    about = f"Medians of {rounds_of(results)} (lowest-highest)."
     lines += ["", *_wrapped(" ".join([about, *remarks(results)]))]
     return "\n".join(lines)
 

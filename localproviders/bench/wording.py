@@ -97,6 +97,19 @@ def _titles(cells: Sequence[Cell]) -> str:
     return "; ".join(titles)
 
 
+def rounds_of(results: Results) -> str:
+    """Return the number of rounds with a figure: ``5 rounds``, or ``3 to 5 rounds``.
+
+    Loading the model does not count, because it has its own number of repetitions.
+    """
+    cells = [cell for cell in results.cells if cell.kind != "load"] or results.cells
+    counts = {len(figure.values) for cell in cells for figure in cell.figures.values()}
+    if not counts or counts == {1}:
+        return "1 round" if counts else "no rounds"
+    few = "" if len(counts) == 1 else f"{min(counts)} to "
+    return f"{few}{max(counts)} rounds"
+
+
 def remarks(results: Results) -> Iterator[str]:
     """Yield the sentences about the method that hold for all figures of these results."""
     if results.environment.is_local is False:

@@ -927,7 +927,18 @@ def test_the_extras_exist() -> None:
 
 
 def test_other_commands_are_well_known() -> None:
-    known = {"python", "ollama", "lms", "export", "cp", "chmod", "strace", "unshare", "git", "localproviders"}
+    known = {
+        "localproviders",
+        "git",
+        "python",
+        "ollama",
+        "lms",
+        "export",
+        "cp",
+        "chmod",
+        "strace",
+        "unshare",
+    }
     assert {words[0] for words in _commands()} <= known
 
 

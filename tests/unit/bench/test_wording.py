@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from localproviders.bench.wording import duration, number, size_of, spread
-from tests.support.bench import figure
+from localproviders.bench import Cell, Figure, Results
+from localproviders.bench.wording import duration, number, rounds_of, size_of, spread
+from tests.support.bench import figure, results
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,16 @@ def test_a_single_value_has_no_spread() -> None:
 def test_sizes_are_in_bytes_of_ten() -> None:
     assert size_of(16_500_000_000, "of memory") == "16.5 GB of memory"
     assert (size_of(246_587_904), size_of(None)) == ("246.6 MB", None)
+
+
+def test_the_rounds_are_those_that_have_figures() -> None:
+    def rounds(*numbers: int) -> str:
+        cells = [
+            Cell(kind="prompt", size=n, figures={"first_token_s": Figure(values=(1.0,) * n)})
+            for n in numbers
+        ]
+        return rounds_of(Results(cells=(Cell(kind="load"), *cells)))
+
+    assert (rounds(5, 5), rounds(3, 5, 4), rounds(1)) == ("5 rounds", "3 to 5 rounds", "1 round")
+    assert rounds() == "no rounds"
+    assert rounds_of(results(rounds=4)) == "4 rounds"
