@@ -28,6 +28,7 @@ _LAYERS = {
     "conversation": 3, "ollama": 3, "openai_compatible": 3, "lmstudio": 3, "llamacpp": 3,
     "_create_provider": 4, "engine": 4, "local": 4, "discovery": 4, "exporters": 4, "doctor": 4,
     "cli": 5, "testing": 5, "__main__": 5,
+    "bench": 4,
 }  # fmt: skip
 # Allowed imports inside functions: the session, so that requests is loaded with the first request,
 # the tables that only an error needs, and the fake servers, which otherwise every run of pytest would load with this package's plugin.

@@ -1,0 +1,130 @@
+"""The verb ``bench``, which measures the speed of a model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from argparse import Namespace
+from typing import Optional, Tuple
+
+from localproviders.bench import (
+    Plan,
+    Results,
+    compare,
+    comparison_table,
+    measure,
+    read_results,
+    to_jsonl,
+    to_page,
+    to_table,
+)
+from localproviders.bench.measurement import DEADLINE_S
+from localproviders.cli import options
+from localproviders.cli.parser import Parser
+from localproviders.cli.run import Run
+from localproviders.cli.verbs import Verb
+
+# Seconds of the deadline of the run that remain for writing the results.
+_WRITING_S = 2.0
+_WRITING_SHARE = 0.1
+
+_DESCRIPTION = (
+    "Measure how fast a model runs: load time, first token, and speeds at several prompt lengths"
+    " and with several requests at once. The model is unloaded and loaded again, except with"
+    " --loads 0. -o FILE.html writes a page with charts, and -o FILE.jsonl writes the results."
+)
+_EXAMPLE = """\
+localproviders bench -m ollama/llama3.2 --quick -o before.jsonl
+localproviders bench -m ollama/llama3.2 --quick --compare before.jsonl -o speed.html"""
+
+
+def _add_arguments(parser: Parser) -> None:
+    """Add the options of `bench` to its parser."""
+    parser.add_argument(
+        "--compare", metavar="FILE", help="compare with the results in this JSONL file"
+    )
+    parser.add_argument("--quick", action="store_true", help="few sizes and two rounds")
+    parser.add_argument(
+        "--rounds", type=_count, metavar="N", help="repetitions of each measurement (default: 5)"
+    )
+    parser.add_argument(
+        "--lengths",
+        type=_counts,
+        metavar="N,N",
+        help="prompt lengths in tokens (default: 128,512,1024,2048)",
+    )
+    parser.add_argument(
+        "--at-once",
+        type=_counts,
+        metavar="N,N",
+        help="numbers of requests at the same time (default: 1,2,4,8)",
+    )
+    parser.add_argument(
+        "--max-tokens", type=_count, metavar="N", help="most tokens of an answer (default: 64)"
+    )
+    parser.add_argument(
+        "--loads", type=_count, metavar="N", help="how often to load the model (default: 3)"
+    )
+    options.add_model(parser)
+
+
+def _run(arguments: Namespace, run: Run) -> int:
+    """Measure, and write the table, the page or JSONL to the output.
+
+    Raises:
+        ConfigurationError: An option has an impossible value, or the file of ``--compare`` cannot
+            be read. Nothing was measured.
+        ProviderError: Nothing could be measured.
+    """
+    plan = _plan(arguments)
+    before = None if arguments.compare is None else read_results(arguments.compare)
+    with run.provider() as provider:
+        results = measure(
+            provider,
+            plan=plan,
+            deadline_s=_deadline(arguments.deadline),
+            timeout=arguments.timeout,
+        )
+    run.output.write_line(_text(arguments, results, before).rstrip("\n"))
+    return 0
+
+
+def _text(arguments: Namespace, results: Results, before: Optional[Results]) -> str:
+    """Return the results in the form that the suffix of the output file or ``--json`` names."""
+    suffix = os.path.splitext(arguments.output or "")[1].lower()
+    if suffix in (".html", ".htm"):
+        return to_page(results, before)
+    if suffix == ".jsonl" or arguments.json:
+        return to_jsonl(results)
+    if before is None:
+        return to_table(results)
+    return f"{to_table(results)}\n\n{comparison_table(compare(before, results))}"
+
+
+def _plan(arguments: Namespace) -> Plan:
+    named = ("rounds", "lengths", "at_once", "max_tokens", "loads")
+    given = {name: getattr(arguments, name) for name in named}
+    plan = Plan.quick() if arguments.quick else Plan()
+    return plan.replace(**{name: value for name, value in given.items() if value is not None})
+
+
+def _deadline(deadline_s: Optional[float]) -> float:
+    """Return the deadline of the measurement, which leaves time to write the results."""
+    if deadline_s is None:
+        return DEADLINE_S
+    return deadline_s - min(_WRITING_S, deadline_s * _WRITING_SHARE)
+
+
+def _count(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _counts(text: str) -> Tuple[int, ...]:
+    """Parse whole numbers with commas between them; an empty text is no number."""
+    return tuple(_count(each) for each in text.split(",") if each.strip())
+
+
+VERBS = {"bench": Verb(_DESCRIPTION, _EXAMPLE, _add_arguments, _run)}
