@@ -13,7 +13,7 @@ from localproviders.config import Config, ServerConfig
 from localproviders.discovery import FoundServer
 from localproviders.discovery.search import identify
 from localproviders.errors import UnsupportedError
-from localproviders.local.create import create_provider
+from localproviders.local.create import create_provider, read_model
 from localproviders.local.provider import LocalProvider
 from localproviders.local.servers import make_configured
 from localproviders.provider import ModelProvider
@@ -59,6 +59,31 @@ def make_provider(
         locality=cast("Any", config.locality),
         listeners=listeners,
     )
+
+
+def make_all(arguments: Namespace, listeners: Tuple[Listener, ...]) -> ModelProvider:
+    """Make the provider for a list of all servers, or of those that ``-m`` or ``--host`` names.
+
+    The model of the configuration does not choose a server here.
+
+    Args:
+        arguments: The parsed arguments, with the options of `options.MODEL` and ``--timeout``.
+        listeners: The listeners of the provider.
+
+    Raises:
+        UsageError: The model names no server.
+        ProviderError: The configuration or an address is invalid.
+    """
+    if not arguments.host:
+        config = Config.load(profile=arguments.profile, locality=arguments.locality)
+        if arguments.model is None:
+            return LocalProvider(config=config, timeout=arguments.timeout, listeners=listeners)
+        if read_model(arguments.model, config) is None:
+            raise UsageError(
+                f"-m {arguments.model!r} names no server, whose models could be listed",
+                hint="write -m SERVER/MODEL, or leave -m out",
+            )
+    return make_provider(arguments, listeners)
 
 
 def _unique(server: ServerConfig, at: int, servers: List[ServerConfig]) -> str:
