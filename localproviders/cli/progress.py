@@ -7,6 +7,7 @@ import math
 import sys
 import threading
 import time
+from importlib import import_module
 from typing import Any, Callable, List, Optional
 
 from localproviders._redact import shortened
@@ -30,10 +31,10 @@ class Meter:
     Attributes:
         done: How much is done, in units.
         total: How much there is to do; None if this is not known.
-        step: What is being done now; may be empty.
+        step: The current step; may be empty.
 
     Args:
-        title: What is done, such as ``localproviders pull``.
+        title: The work, such as ``localproviders pull``.
         total: How much there is to do; None if this is not known.
         unit: The unit, such as ``texts``, `BYTES` or `PERCENT`.
     """
@@ -61,7 +62,7 @@ class Meter:
         Args:
             done: How much is done; None leaves it as it is.
             total: How much there is to do; None leaves it as it is.
-            step: What is being done now; an empty text leaves it as it is.
+            step: The current step; an empty text leaves it as it is.
         """
         self.done = self.done if done is None else done
         self.total = self.total if total is None else total
@@ -79,7 +80,7 @@ class Lines(Meter):
     """Progress as plain lines: the first one at the first report, then one every ten seconds.
 
     Args:
-        title: What is done.
+        title: The work.
         total: How much there is to do; None if this is not known.
         unit: The unit.
         clock: Function that returns the time in seconds.
@@ -118,7 +119,7 @@ class Bar(Meter):
     """Progress as a bar of `tqdm`. The bar is removed at the end.
 
     Args:
-        title: What is done.
+        title: The work.
         total: How much there is to do; None if this is not known.
         unit: The unit.
 
@@ -147,6 +148,7 @@ class Bar(Meter):
         bar.update(self.done - bar.n)
 
     def close(self) -> None:
+        """Remove the bar."""
         self._bar.close()
 
 
@@ -156,7 +158,7 @@ def make_meter(how: str, title: str, total: Optional[float], unit: str) -> Meter
     Args:
         how: ``auto``, ``bar``, ``lines`` or ``none``. ``auto`` shows nothing if standard error is
             no terminal; there, it is a bar if `tqdm` is installed, and lines if not.
-        title: What is done.
+        title: The work.
         total: How much there is to do; None if this is not known.
         unit: The unit.
 
@@ -182,7 +184,8 @@ def amount(done: float, total: Optional[float], unit: str) -> str:
         return f"{done:.0f}%"
     if unit == BYTES:
         large = max(done, total or 0) >= 1e9
-        done, total = (n and n / (1e9 if large else 1e6) for n in (done, total))
+        scale = 1e9 if large else 1e6
+        done, total = done / scale, total / scale if total else None
         shown, unit = "{:.1f}", "GB" if large else "MB"
     else:
         shown = "{:.0f}"
@@ -214,7 +217,7 @@ class _Stderr:
 
 def _bar_class() -> Any:
     try:
-        from tqdm import tqdm  # optional
+        tqdm: Any = import_module("tqdm").tqdm  # optional
     except ImportError:
         raise DependencyError(
             "a progress bar needs tqdm, which is not installed",
@@ -222,9 +225,7 @@ def _bar_class() -> Any:
             " or use --progress lines",
         ) from None
 
-    class _Bar(tqdm):  # type: ignore[misc,type-arg,unused-ignore]  # no types without its stubs
-        # tqdm would start a thread that watches the bars, and a lock for several processes.
-        monitor_interval = 0
-
-    _Bar.set_lock(threading.RLock())
-    return _Bar
+    # tqdm would start a thread that watches the bars, and a lock for several processes.
+    found: Any = type("_Bar", (tqdm,), {"monitor_interval": 0})
+    found.set_lock(threading.RLock())
+    return found

@@ -124,10 +124,9 @@ def _parameter(text: str) -> Tuple[str, Any]:
 def _add_create(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="the new model, or SERVER/MODEL")
     parser.add_argument("--from", metavar="MODEL", dest="source", help="the model to start from")
-    for name, what in (("-f/--file", "GGUF file"), ("--adapter", "LoRA adapter")):
-        parser.add_argument(
-            *name.split("/"), metavar="FILE", action="append", default=[], help=f"{what}; repeatable"
-        )
+    for names, what in ((("-f", "--file"), "GGUF file"), (("--adapter",), "LoRA adapter")):
+        words = f"{what}; repeatable"
+        parser.add_argument(*names, metavar="FILE", action="append", default=[], help=words)
     parser.add_argument("--system", metavar="TEXT", help="system message of the model")
     parser.add_argument("--template-file", metavar="FILE", help="template of its prompts")
     parser.add_argument(

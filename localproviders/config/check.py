@@ -7,6 +7,7 @@ each value is right; then the first one is found.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -48,8 +49,8 @@ def find_problems(
     """
     surroundings = Surroundings(directory, environ)
     found = _Problems()
-    own = [found.of(lambda read=read: read(surroundings)) for read in (read_system, read_user)]
-    project = found.of(lambda: read_project(surroundings, surroundings.trusted_folders))
+    own = [found.of(partial(read, surroundings)) for read in (read_system, read_user)]
+    project = found.of(partial(read_project, surroundings, surroundings.trusted_folders))
     sources = [source for source in (*own, project) if source is not None]
     for source in sources:
         _check_source(source, surroundings, found)
@@ -57,7 +58,7 @@ def find_problems(
     if found.errors:
         _check_rights([source for source in own if source], surroundings, found)
     else:
-        found.of(lambda: Config.load(profile=profile, directory=directory, environ=environ))
+        found.of(partial(Config.load, profile=profile, directory=directory, environ=environ))
     return found.errors
 
 
@@ -81,9 +82,9 @@ def _check_source(source: Source, surroundings: Surroundings, found: _Problems) 
     before = len(found.errors)
     for path, value in _leaves(source.tree, _FILE):
         part = source.with_tree(_nested(path, value))
-        found.of(lambda part=part: Layers(part, surroundings))
+        found.of(partial(Layers, part, surroundings))
     if len(found.errors) == before:  # the numbers of servers, aliases and profiles
-        found.of(lambda: Layers(source, surroundings))
+        found.of(partial(Layers, source, surroundings))
 
 
 def _leaves(
@@ -105,9 +106,7 @@ def _nested(path: KeyPath, value: Any) -> Dict[str, Any]:
     return found
 
 
-def _check_variables(
-    sources: List[Source], surroundings: Surroundings, found: _Problems
-) -> None:
+def _check_variables(sources: List[Source], surroundings: Surroundings, found: _Problems) -> None:
     paths = (path for source in sources for path, _ in _leaves(source.tree, _FILE))
     names = servers_in(path[2:] if path[0] == "profiles" else path for path in paths if path[1:])
     own = {name: text for name, text in surroundings.environ.items() if name.startswith(PREFIX)}
@@ -115,7 +114,7 @@ def _check_variables(
     for name, text in own.items():
         if name not in OTHER_VARIABLES:
             part = Surroundings(surroundings.directory, _with(surroundings, servers, name, text))
-            found.of(lambda part=part: from_variables(part, names))
+            found.of(partial(from_variables, part, names))
 
 
 def _with(
@@ -135,4 +134,5 @@ def _check_rights(own: List[Source], surroundings: Surroundings, found: _Problem
         except ConfigurationError:  # it has been reported already
             continue
     exposed = find_exposed_files(layers, surroundings)
-    found.of(lambda: check_exposed((pair for each in layers for pair in each.entries()), exposed))
+    entries = [pair for each in layers for pair in each.entries()]
+    found.of(partial(check_exposed, entries, exposed))

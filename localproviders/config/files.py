@@ -241,7 +241,6 @@ class Source:
             in_trusted_folder=self.in_trusted_folder,
         )
 
-
     def with_tree(self, tree: Mapping[str, Any]) -> Source:
         """Return the same file with other tables, such as a part of its own."""
         found = copy.copy(self)
