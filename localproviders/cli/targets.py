@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Callable, List, NamedTuple, Tuple, TypeVar
 
 from localproviders import kinds
+from localproviders._did_you_mean import did_you_mean
+from localproviders._redact import shortened
 from localproviders.cli.run import Run
 from localproviders.cli.usage import UsageError
 from localproviders.errors import (
@@ -77,7 +79,10 @@ def single_target(run: Run, text: str, verb: str, *, is_new: bool = False) -> Ta
     if not found:
         names = tuple(name for each in able for name in _names_of(each))
         raise ModelNotFoundError(
-            f"no server that can {verb} models has the model", model=text, available=names
+            f"no server that can {verb} models has the model{did_you_mean(text, names)}",
+            hint=shortened(f"the models there are {', '.join(names)}", 300) if names else None,
+            model=text,
+            available=names,
         )
     if len(found) > 1:
         choices = ", ".join(f"{each.name}/{text}" for each in found)
