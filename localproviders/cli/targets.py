@@ -77,12 +77,12 @@ def single_target(run: Run, text: str, verb: str, *, is_new: bool = False) -> Ta
         raise _unsupported("none of the servers on this machine", verb)
     found = able if is_new else [each for each in able if each.supports_model(text)]
     if not found:
-        names = tuple(name for each in able for name in _names_of(each))
+        names = [name for each in able for name in _names_of(each)]
         raise ModelNotFoundError(
             f"no server that can {verb} models has the model{did_you_mean(text, names)}",
             hint=shortened(f"the models there are {', '.join(names)}", 300) if names else None,
             model=text,
-            available=names,
+            available=tuple(names),
         )
     if len(found) > 1:
         choices = ", ".join(f"{each.name}/{text}" for each in found)

@@ -150,7 +150,7 @@ def _run_create(arguments: Namespace, run: Run) -> int:
     with run.progress(None, BYTES) as meter:
         report = TransferMeter(meter)
         info = _method(target, "create")(target.model, on_progress=report, **fields)
-    return _write_result(run, "created", f"{info.provider}/{info.name}", info)
+    return _write_result(run, "made", f"{info.provider}/{info.name}", info)
 
 
 def _create_fields(arguments: Namespace) -> Dict[str, Any]:

@@ -77,7 +77,10 @@ _TESTING = _ROOT / "testing"
 #: llama.cpp's server needs twelve: its kind and provider, three parts that a chat does not load
 #: (lists, prompts, the router), and the JSON of each; it shares only the dialect with other servers.
 #: `_lock.py` has the locks that a killed process does not leave behind.
-MOST_MODULES = 195
+#: The verbs about models and the configuration need ten: `cli/lists.py`, `memory.py`, `transfers.py`
+#: and `configuration.py` are the verbs, `targets.py` finds their servers, `table.py`, `color.py`,
+#: `progress.py` and `asking.py` are what a person sees, and `config/check.py` finds all problems.
+MOST_MODULES = 205
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,

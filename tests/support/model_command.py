@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any, List, NamedTuple, Optional
 import pytest
 
 from localproviders import cli
+from localproviders.testing import ScriptedServer
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "localproviders"]
@@ -61,6 +63,14 @@ def run(*words: str, **environ: str) -> Done:
     process = start(*words, **environ)
     out, err = process.communicate(timeout=120)
     return Done(process.returncode, out.decode(), err.decode())
+
+
+def wait_for_request(server: ScriptedServer, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server has received a request; fail if the process ends before."""
+    while not server.exchanges:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.01)
+            assert server.exchanges, process.communicate()
 
 
 def at_terminal(

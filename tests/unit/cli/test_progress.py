@@ -28,7 +28,8 @@ def _lines(total: Optional[float], unit: str, clock: _Clock, written: List[str])
 
 
 def test_a_line_is_written_at_first_and_then_every_ten_seconds() -> None:
-    clock, written = _Clock(), []  # type: _Clock, List[str]
+    clock = _Clock()
+    written: List[str] = []
     with _lines(100, "texts", clock, written) as meter:
         for second in range(31):
             clock.now_s = float(second)
@@ -39,7 +40,8 @@ def test_a_line_is_written_at_first_and_then_every_ten_seconds() -> None:
 
 
 def test_a_line_names_the_step_and_the_time_that_is_left() -> None:
-    clock, written = _Clock(), []  # type: _Clock, List[str]
+    clock = _Clock()
+    written: List[str] = []
     meter = _lines(None, BYTES, clock, written)
     clock.now_s = 60
     meter.set(1e9, 4e9, "pulling\x1b[2J")

@@ -78,7 +78,7 @@ class TestCreate:
         words = ["--from", "ollama/llama3.2", "--system", "Arr", "--parameter", "num_ctx=8192"]
         stops = ["--parameter", "stop=a", "--parameter", "stop=b"]
         done = call(capsys, "create", "ollama/pirate", *words, *stops)
-        assert done.code == 0 and done.out.startswith("created ollama/pirate")
+        assert done.code == 0 and done.out.startswith("made ollama/pirate")
         (made,) = ollama.made.values()
         assert made["from"] == "llama3.2" and made["system"] == "Arr"
         assert made["parameters"] == {"num_ctx": 8192, "stop": ["a", "b"]}

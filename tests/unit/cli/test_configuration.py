@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 import pytest
 
 from localproviders import Config
-from localproviders.cli import config as verbs
+from localproviders.cli import configuration as verbs
 from localproviders.config.keys import ANY, KEYS
 from tests.support.model_command import call, run
 
