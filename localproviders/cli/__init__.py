@@ -13,6 +13,8 @@ from localproviders.errors import ProviderError
 if TYPE_CHECKING:  # only a verb needs its arguments
     from argparse import Namespace
 
+    from localproviders.cli.run import Run
+
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the command, and return its exit code (docs/command.md lists them).
@@ -23,8 +25,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     Args:
         argv: The words after the name of the command; None means those of the process.
     """
-    words = sys.argv[1:] if argv is None else list(argv)
     started = _Started()
+    exit_code = _exit_code(sys.argv[1:] if argv is None else list(argv), started)
+    if started.run is not None:
+        started.run.record_end(exit_code)
+    return exit_code
+
+
+def _exit_code(words: List[str], started: _Started) -> int:
+    """Run the command, print the line of an error, and return the exit code."""
     try:
         return _run(words, started)
     except ProviderError as error:
@@ -56,11 +65,13 @@ class _Started:
     Attributes:
         name: Name of the command with its verb.
         model: The model of ``--model``; None if there is none.
+        run: The run of the verb; None for a page of help.
     """
 
     def __init__(self) -> None:
         self.name = "localproviders"
         self.model: Optional[str] = None
+        self.run: Optional[Run] = None
 
 
 def _run(words: List[str], started: _Started) -> int:
@@ -75,7 +86,8 @@ def _run(words: List[str], started: _Started) -> int:
     started.model = getattr(arguments, "model", None)
     from localproviders.cli.run import Run  # a page of help needs no run
 
-    with Run(name, arguments) as run:
+    started.run = run = Run(name, arguments)
+    with run:
         return verb.run(arguments, run)
 
 

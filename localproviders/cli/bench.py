@@ -34,8 +34,8 @@ _DESCRIPTION = (
     " --loads 0. -o FILE.html writes a page with charts, and -o FILE.jsonl writes the results."
 )
 _EXAMPLE = """\
-localproviders bench -m ollama/llama3.2 --quick -o before.jsonl
-localproviders bench -m ollama/llama3.2 --quick --compare before.jsonl -o speed.html"""
+localproviders bench -m ollama/llama3.2 --quick -o old.jsonl
+localproviders bench -m ollama/llama3.2 --quick --compare old.jsonl -o a.html"""
 
 
 def _add_arguments(parser: Parser) -> None:
@@ -78,12 +78,13 @@ def _run(arguments: Namespace, run: Run) -> int:
     """
     plan = _plan(arguments)
     before = None if arguments.compare is None else read_results(arguments.compare)
-    with run.provider() as provider:
+    with run.progress(plan.steps, "steps") as progress:
         results = measure(
-            provider,
+            run.provider(),
             plan=plan,
             deadline_s=_deadline(arguments.deadline),
             timeout=arguments.timeout,
+            on_progress=lambda step: progress.set(step.done),
         )
     run.output.write_line(_text(arguments, results, before).rstrip("\n"))
     return 0

@@ -1,4 +1,4 @@
-"""The provider of the servers that ``--host`` names."""
+"""The providers of the servers that ``--host`` names, and of all servers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, List, Optional, Tuple, cast
 
 from localproviders import kinds
 from localproviders._address import parse_endpoint
+from localproviders._create_provider import read_model
 from localproviders.cli.usage import UsageError
 from localproviders.config import Config, ServerConfig
 from localproviders.config.providers import make_configured
@@ -50,6 +51,30 @@ def make_host_provider(
         locality=cast("Any", config.locality),
         listeners=listeners,
     )
+
+
+def make_all(arguments: Namespace, listeners: Tuple[Listener, ...]) -> Optional[LocalProvider]:
+    """Make the provider for a list of all servers; return None if ``-m`` names one of them.
+
+    The model of the configuration does not choose a server here.
+
+    Args:
+        arguments: The parsed arguments, with the options of `options.MODEL` and ``--timeout``.
+        listeners: The listeners of the provider.
+
+    Raises:
+        UsageError: The model names no server.
+        ProviderError: The configuration is invalid.
+    """
+    config = Config.load(profile=arguments.profile, locality=arguments.locality)
+    if arguments.model is None:
+        return LocalProvider(config=config, timeout=arguments.timeout, listeners=listeners)
+    if read_model(arguments.model, config) is None:
+        raise UsageError(
+            f"-m {arguments.model!r} names no server, whose models could be listed",
+            hint="write -m SERVER/MODEL, or leave -m out",
+        )
+    return None
 
 
 def _unique(server: ServerConfig, at: int, servers: List[ServerConfig]) -> str:

@@ -21,7 +21,7 @@ _STEPS: Mapping[type, str] = {
     errors.AuthenticationError: "export {variables}",
     errors.TransportError: "localproviders doctor",
     errors.UnreachableError: "localproviders doctor; localproviders discover",
-    errors.CertificateError: "localproviders doctor; export LOCALPROVIDERS_CA_BUNDLE=FILE",
+    errors.CertificateError: "localproviders doctor",
     errors.ServerError: "localproviders doctor",
     errors.ServerBusyError: "localproviders ps; try again later",
     errors.RequestRejectedError: "localproviders show {model}",
@@ -72,7 +72,7 @@ def line_of(error: ProviderError, command: str, model: Optional[str]) -> str:
         model: The model of ``--model``; None if there is none.
     """
     if not isinstance(error, _OWN_HINTS):
-        name = shlex.quote(error.model or model or "MODEL")
+        name = shlex.quote(_name_of(error.model, model))
         verb = command.partition(" ")[2]
         step = _step(error).format(verb=verb, model=name, variables=_variables(error))
         hint = _for_a_shell(error.hint or "")
@@ -80,6 +80,13 @@ def line_of(error: ProviderError, command: str, model: Optional[str]) -> str:
     # The class of a `UsageError` is no help: Python code never meets it.
     kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
     return f"{command}: {kind}{error}"
+
+
+def _name_of(known: Optional[str], given: Optional[str]) -> str:
+    """Return the name of a model as the user wrote it, if it is the model of the error."""
+    if known and given and given.endswith(f"/{known}"):
+        return given
+    return known or given or "MODEL"
 
 
 def _for_a_shell(hint: str) -> str:

@@ -150,6 +150,11 @@ def add_model(parser: Parser) -> None:
     _add(parser, "model and server", MODEL)
 
 
+def add_server(parser: Parser) -> None:
+    """Add the options that choose the server of a model that is an argument of the verb."""
+    _add(parser, "servers", MODEL[1:])
+
+
 def add_place(parser: Parser) -> None:
     """Add the options that choose the configuration, without a model."""
     _add(parser, "servers", MODEL[2:])

@@ -70,14 +70,18 @@ class Output:
         file: BinaryIO = self._new.file
         return file
 
-    def write(self, text: str) -> None:
+    def write(self, text: str, *, safe: bool = False) -> None:
         """Write a part of the output, so that a reader of the pipe gets it now.
+
+        Args:
+            text: The text.
+            safe: Whether the escape sequences in it are our own, such as those of a color.
 
         Raises:
             BrokenPipeError: The reader of the pipe has closed it.
             OutputError: The output cannot be written.
         """
-        if self.is_terminal:
+        if self.is_terminal and not safe:
             text = printable(text)
         encoding = self._encoding if not self.is_terminal else sys.stdout.encoding
         self.write_bytes(text.encode(encoding or "utf-8", "backslashreplace"))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import sys
 import time
 from argparse import Namespace
 from typing import Any, List, Optional, Set
 
 from localproviders._redact import one_line
 from localproviders.cli.output import Output, print_error
+from localproviders.cli.progress import Meter, make_meter
 from localproviders.cli.signals import Signals
 from localproviders.provider import ModelProvider
 
@@ -25,6 +28,7 @@ class Run:
         verb: Name of the verb.
         arguments: The parsed arguments.
         output: The output.
+        is_colored: Whether the output is colored.
 
     Args:
         verb: Name of the verb.
@@ -37,10 +41,13 @@ class Run:
         self.output = Output(arguments.output, replace=arguments.force, encoding=arguments.encoding)
         self._outputs = [self.output]
         self._warned: Set[str] = set()
+        self.is_colored = self._may_color()
+        self._metrics: Any = None
         self._stack = contextlib.ExitStack()
         self._signals = Signals(arguments.deadline)
 
     def __enter__(self) -> Run:
+        self._open_metrics()  # a file that cannot be used is found before the run waits
         if self.arguments.jitter:
             time.sleep(random.uniform(0, self.arguments.jitter))  # noqa: S311  # no secret
         self._stack.enter_context(self._signals)
@@ -81,6 +88,31 @@ class Run:
         self._outputs.append(made)
         return made
 
+    def _may_color(self) -> bool:
+        if self.arguments.output is not None and self.arguments.color != "always":
+            return False
+        from localproviders.cli.color import is_colored  # not for a page of help
+
+        return is_colored(self.arguments.color, sys.stdout)
+
+    def _open_metrics(self) -> None:
+        path = self.arguments.metrics_file
+        if path:
+            from localproviders.exporters import TextfileExporter  # only for --metrics-file
+
+            # node_exporter refuses the same sample in two files, so each file has its own label.
+            script = os.path.splitext(os.path.basename(path))[0]
+            self._metrics = TextfileExporter(path, labels={"script": script})
+
+    def record_end(self, exit_code: int) -> None:
+        """Write the end of the run to the file of ``--metrics-file``, if there is one.
+
+        Args:
+            exit_code: The exit code of the command.
+        """
+        if self._metrics is not None:
+            self._metrics.record_run(self.verb, exit_code)
+
     def _take_lock(self) -> None:
         if self.arguments.lock:
             from localproviders._lock import Lock  # only for --lock
@@ -117,6 +149,39 @@ class Run:
         self._stack.callback(made.close)
         return made
 
+    def all_servers(self) -> ModelProvider:
+        """Make the provider of all servers, or of those that ``-m`` or ``--host`` names.
+
+        It is closed at the end of the run. Nothing is sent.
+
+        Raises:
+            ProviderError: The arguments or the configuration are invalid.
+        """
+        from localproviders.cli.hosts import make_all  # imports every provider
+
+        if self.arguments.host:
+            return self.provider()
+        made = make_all(self.arguments, tuple(self._listeners()))
+        if made is None:
+            return self.provider()
+        self._stack.callback(made.close)
+        return made
+
+    def progress(self, total: Optional[float], unit: str) -> Meter:
+        """Return a meter for long work, which writes to standard error as ``--progress`` says.
+
+        Use it in a ``with`` block: ``advance`` counts what is done, and ``set`` sets it.
+
+        Args:
+            total: How much there is to do; None if this is not known.
+            unit: The unit, such as ``texts``; ``B`` for bytes, and ``%`` for a part of the whole.
+
+        Raises:
+            DependencyError: A bar was asked for, and `tqdm` is not installed.
+        """
+        how = "none" if self.arguments.quiet else self.arguments.progress
+        return make_meter(how, f"localproviders {self.verb}", total, unit)
+
     def warn(self, text: str) -> None:
         """Write a line to standard error, unless ``--quiet`` was given."""
         if not self.arguments.quiet:
@@ -131,10 +196,8 @@ class Run:
 
     def _listeners(self) -> List[Any]:
         found: List[Any] = []
-        if self.arguments.metrics_file:
-            from localproviders.exporters import TextfileExporter  # only for --metrics-file
-
-            found.append(TextfileExporter(self.arguments.metrics_file))
+        if self._metrics is not None:
+            found.append(self._metrics)
         if self.arguments.verbose:
             found.append(_log_to_standard_error())
         return found

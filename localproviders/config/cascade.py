@@ -125,7 +125,7 @@ def read(request: LoadRequest) -> Dict[str, Any]:
         keep_smaller_numbers(layers, without_project)
     merged = _merge(files, variables, profile, arguments)
     check_choices(merged, servers_in(iter(merged)))
-    exposed = _find_exposed_files(trusted, surroundings)
+    exposed = find_exposed_files(trusted, surroundings)
     check_exposed((pair for layers in trusted for pair in layers.entries()), exposed)
     fields = _make_fields(merged, surroundings)
     return {**fields, "profile": profile, "origins": _origins_of(merged, origin)}
@@ -147,7 +147,7 @@ def _read_project(
     return read_project(surroundings, argument.value if argument else folders)
 
 
-def _find_exposed_files(trusted: List[Layers], surroundings: Surroundings) -> Container[Path]:
+def find_exposed_files(trusted: List[Layers], surroundings: Surroundings) -> Container[Path]:
     """Return the user's file if other users can read it. It must then not contain an API key.
 
     The system's file may contain an API key, because it is meant for all users.

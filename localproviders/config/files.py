@@ -5,6 +5,7 @@ This is the only module from which `Config.load` gets variables, directories and
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import stat
@@ -240,6 +241,12 @@ class Source:
             in_trusted_folder=self.in_trusted_folder,
         )
 
+    def with_tree(self, tree: Mapping[str, Any]) -> Source:
+        """Return the same file with other tables, such as a part of its own."""
+        found = copy.copy(self)
+        found.tree = tree
+        return found
+
 
 class _ReadFile(NamedTuple):
     """A file that was read: its bytes, its mode, and the error if its owner is not trusted."""
@@ -324,6 +331,24 @@ def read_project(surroundings: Surroundings, trusted: Iterable[Path]) -> Optiona
             )
         if own or shared:
             return own or shared
+    return None
+
+
+def find_project_file(surroundings: Surroundings) -> Optional[Path]:
+    """Return the path of the nearest project file, whether it can be used or not; None if none.
+
+    A ``pyproject.toml`` counts only if it may have the table of this package.
+    """
+    folders = surroundings.trusted_folders
+    for folder in surroundings.folders_to_search(folders):
+        if _exists(folder / PROJECT_FILE):
+            return folder / PROJECT_FILE
+        try:
+            found = _read(folder / _PYPROJECT, folders)
+        except ConfigurationError:
+            continue
+        if found is not None and _has_our_table(found.content):
+            return found.path
     return None
 
 

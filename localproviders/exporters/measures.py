@@ -96,7 +96,8 @@ LAST_FAILURE = Metric(
     _COMMON,
 )
 
-METRICS = (
+#: The metrics of calls.
+CALL_METRICS = (
     CALLS,
     RETRIES,
     FALLBACKS,
@@ -107,6 +108,27 @@ METRICS = (
     LAST_SUCCESS,
     LAST_FAILURE,
 )
+
+EXIT_CODE = Metric(
+    "localproviders_run_exit_code",
+    "gauge",
+    "Exit code of the last run of the command.",
+    ("verb",),
+)
+RUN_END = Metric(
+    "localproviders_run_last_end_timestamp_seconds",
+    "gauge",
+    "Time when the last run of the command ended, in seconds since 1970.",
+    ("verb",),
+)
+RUN_SUCCESS = Metric(
+    "localproviders_run_last_success_timestamp_seconds",
+    "gauge",
+    "Time when a run of the command last ended with the exit code 0, in seconds since 1970.",
+    ("verb",),
+)
+
+METRICS = (*CALL_METRICS, EXIT_CODE, RUN_END, RUN_SUCCESS)
 
 
 def changes(event: CallEvent) -> Iterator[Change]:
@@ -130,6 +152,20 @@ def changes(event: CallEvent) -> Iterator[Change]:
     for type_, count in tokens.items():
         if succeeded and count is not None:
             yield Change(TOKENS, {**_labels(event, TOKENS), "type": type_}, count)
+
+
+def run_changes(verb: str, exit_code: int) -> Iterator[Change]:
+    """Yield the changes that the end of a run of the command makes to metrics.
+
+    Args:
+        verb: The verb of the command, such as ``chat``.
+        exit_code: The exit code.
+    """
+    now = time.time()
+    yield Change(EXIT_CODE, {"verb": verb}, exit_code)
+    yield Change(RUN_END, {"verb": verb}, now)
+    if exit_code == 0:
+        yield Change(RUN_SUCCESS, {"verb": verb}, now)
 
 
 def _labels(event: CallEvent, metric: Metric) -> Mapping[str, str]:
@@ -193,12 +229,16 @@ def _samples(
 def add(samples: Samples, more: Samples) -> None:
     """Add the samples in `more` to `samples`.
 
-    Values of counters and histograms are summed. A gauge contains a time, and keeps the later one.
+    Values of counters and histograms are summed. A gauge with a time keeps the later time, and the
+    exit code is replaced.
     """
     for key, value in more.items():
         before = samples.get(key, 0.0)
-        is_gauge = _METRIC_OF_SAMPLE[key[0]].kind == "gauge"
-        samples[key] = max(before, value) if is_gauge else before + value
+        metric = _METRIC_OF_SAMPLE[key[0]]
+        if metric is EXIT_CODE:
+            samples[key] = value
+        else:
+            samples[key] = max(before, value) if metric.kind == "gauge" else before + value
 
 
 def write(samples: Samples) -> str:

@@ -13,6 +13,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Dict,
+    Iterable,
     Iterator,
     Mapping,
     Optional,
@@ -27,7 +28,14 @@ from localproviders._redact import one_line
 from localproviders._signatures import exact_keywords
 from localproviders.errors import ConfigurationError, DependencyError
 from localproviders.exporters import measures
-from localproviders.exporters.measures import METRICS, changes, encodable
+from localproviders.exporters.measures import (
+    CALL_METRICS,
+    METRICS,
+    Change,
+    changes,
+    encodable,
+    run_changes,
+)
 from localproviders.telemetry import CallEvent
 
 if TYPE_CHECKING:
@@ -86,13 +94,30 @@ class TextfileExporter:
 
     def __call__(self, event: CallEvent) -> None:
         """Add an event to the metrics. At the end of a call, write the file."""
-        found = measures.samples_of(changes(event), self.labels)
+        self._add(changes(event))
+        if event.kind in ("finished", "failed", "fell_back"):
+            self._write()
+
+    def record_run(self, verb: str, exit_code: int) -> None:
+        """Write the end of a run of the command to the file.
+
+        ``localproviders --metrics-file`` calls this at the end, also if the run made no call. The
+        time of the last success is written only for the exit code 0, so the earlier one stays in
+        the file after a failure. A file that cannot be written is logged as after a call.
+
+        Args:
+            verb: The verb of the command, such as ``chat``, as the label ``verb``.
+            exit_code: The exit code.
+        """
+        self._add(run_changes(verb, exit_code))
+        self._write()
+
+    def _add(self, found: Iterable[Change]) -> None:
+        samples = measures.samples_of(found, self.labels)
         if self._process != os.getpid():
             self._reset()
         with self._lock:
-            measures.add(self._pending, found)
-        if event.kind in ("finished", "failed", "fell_back"):
-            self._write()
+            measures.add(self._pending, samples)
 
     def _reset(self) -> None:
         # A forked child calls this method, too. The child counts only its own calls. It needs a new
@@ -172,8 +197,8 @@ class TextfileExporter:
 class PrometheusExporter:
     """A listener that keeps metrics in a registry of ``prometheus_client``.
 
-    Use it in scripts that Prometheus can scrape. The metrics are those of `TextfileExporter`. The
-    script itself must start the server that Prometheus scrapes, with
+    Use it in scripts that Prometheus can scrape. The metrics are those of the calls in
+    `TextfileExporter`. The script itself must start the server that Prometheus scrapes, with
     ``prometheus_client.start_http_server``.
 
     Args:
@@ -203,7 +228,7 @@ class PrometheusExporter:
         registry = library.REGISTRY if registry is None else registry
         self._metrics: Dict[str, Any] = {}
         try:
-            for metric in METRICS:
+            for metric in CALL_METRICS:
                 more = {"buckets": metric.buckets} if metric.buckets else {}
                 self._metrics[metric.name] = kinds[metric.kind](
                     metric.name, metric.help, metric.labels, registry=registry, **more

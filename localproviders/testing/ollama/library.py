@@ -38,6 +38,7 @@ _ABILITIES = {
 
 _MISSING = "pull model manifest: file does not exist"
 _SUCCESS = {"status": "success"}
+_REPORT = b'"success"'
 #: Number of bytes at the beginning of each uploaded file that are kept.
 _MAGIC_BYTES = 8
 
@@ -329,12 +330,15 @@ class FakeLibrary(FakeServer):
         return progress_answer(body, records, begun, self.report_pause_s)
 
     def _answer_steps(self, exchange: Exchange) -> Sequence[Step]:
-        """Return the steps; apply the transfer's effect if they include the complete stream."""
+        """Return the steps; the transfer takes effect before the step that reports success.
+
+        If the client disconnects before this step, the transfer has no effect.
+        """
         steps = list(super()._answer_steps(exchange))
         commit = self._commits.pop(id(exchange), None)
-        sent = b"".join(step for step in steps if isinstance(step, bytes))
-        if commit is not None and b'"success"' in sent:
-            commit()
+        last = [n for n, each in enumerate(steps) if isinstance(each, bytes) and _REPORT in each]
+        if commit is not None and last:
+            steps.insert(last[-1], lambda _: commit())
         return steps
 
     def _install(self, model: FakeModel) -> None:

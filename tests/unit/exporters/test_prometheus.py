@@ -17,7 +17,7 @@ import pytest
 from localproviders import OllamaProvider
 from localproviders.errors import ConfigurationError, DependencyError, ServerBusyError
 from localproviders.exporters import PrometheusExporter, TextfileExporter, measures
-from localproviders.exporters.measures import CALLS, METRICS
+from localproviders.exporters.measures import CALL_METRICS, CALLS
 from localproviders.telemetry import Span
 from localproviders.testing import FakeOllama
 from tests.unit.exporters.support import FACTS, emit_all_kinds, emit_call
@@ -58,7 +58,7 @@ def test_the_file_is_what_prometheus_own_library_would_write(path: Path) -> None
     assert found.keys() == expected.keys()
     assert all(value == pytest.approx(expected[key]) for key, value in found.items())
     families = {f.name: f for f in parser.text_string_to_metric_families(path.read_text("utf-8"))}
-    for metric in METRICS:
+    for metric in CALL_METRICS:
         family = families[re.sub("_total$", "", metric.name)]
         assert (family.type, family.documentation) == (metric.kind, metric.help)
 
