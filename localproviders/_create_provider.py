@@ -40,7 +40,7 @@ else:
     # A provider of one server needs no search for servers.
     local = LazyModule("localproviders.local")
 
-#: The options of a provider that has no address of its own, as for several servers or a file.
+#: The options of a provider without an address, such as a provider of several servers or of a file.
 _WITHOUT_ADDRESS = ("listeners", "retry")
 
 

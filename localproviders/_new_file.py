@@ -108,7 +108,9 @@ def _create(folder: str) -> BinaryIO:
 
 
 def _lock(descriptor: int, *, waits: bool = False) -> bool:
-    """Return whether this process now holds the lock of a file, which ends with the process.
+    """Try to lock a file, and return whether the file is locked.
+
+    The system releases the lock when the file is closed, and when the process ends.
 
     Args:
         descriptor: Descriptor of the open file.
@@ -124,7 +126,10 @@ def _lock(descriptor: int, *, waits: bool = False) -> bool:
 
 
 def _remove_leftovers(folder: str) -> None:
-    """Remove the temporary files of processes that have ended. Only these can be locked."""
+    """Remove the temporary files of processes that have ended.
+
+    A running process has locked its file, so its file is kept.
+    """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if _NAME.fullmatch(entry.name):

@@ -568,7 +568,7 @@ def _fields_of(value: Any) -> Any:
     """Return a dictionary with the fields of a value, or the value itself if it has no fields."""
     if hasattr(value, "model_dump"):  # pydantic models
         return value.model_dump(mode="json")
-    if hasattr(value, "parse_obj") and hasattr(value, "dict"):  # those of pydantic 1
+    if hasattr(value, "parse_obj") and hasattr(value, "dict"):  # models of pydantic 1
         return value.dict()
     if hasattr(value, "_asdict"):  # named tuples
         return value._asdict()

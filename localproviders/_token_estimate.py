@@ -175,7 +175,8 @@ class Calibration:
     def _may_be_cut(self, model: str, request: CompletionRequest, size: int, tokens: int) -> bool:
         """Return whether the server may have cut a long prompt; the estimate by the rule is `size`.
 
-        This is also True if the sign is not clear enough for a warning, as for text without blanks.
+        This is also True if the sign is not clear enough for a warning, such as in text without
+        blanks.
         """
         is_low = tokens < _MIN_LONG_RATIO * size  # first, because the calibrated estimate is slow
         if is_low and tokens < _MIN_LONG_RATIO * self._estimate(model, request, size):

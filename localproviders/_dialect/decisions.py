@@ -1,4 +1,4 @@
-"""Decisions of all dialects: routes, their limits, and the checks of probabilities. No I/O."""
+"""Decision requests in all dialects: routes, limits, and checks of probabilities. No I/O."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float
     levels = question.answers
     legend = record.get("legend")
     _check_order(levels, enumerate(legend) if isinstance(legend, list) else mapping(legend).items())
-    rows = mappings(record.get("probabilities"))  # of /v1/decisions; otherwise there are none
+    rows = mappings(record.get("probabilities"))  # only /v1/decisions has these rows
     _check_order(levels, ((row.get("value"), row.get("label")) for row in rows))
     by_index = {index_of(key): value for key, value in pairs(record.get("probabilities")).items()}
     by_level = {levels[i]: v for i, v in by_index.items() if i is not None and 0 <= i < len(levels)}

@@ -41,7 +41,7 @@ def systemone_payload(
     Args:
         model: Name of the model.
         request: The request.
-        questions: The questions of the request that are sent.
+        questions: The questions to send: those of the request, or some of them.
         image_form: Returns the text that stands for an image.
     """
     payload: Dict[str, Any] = {

@@ -148,7 +148,7 @@ def encode(payload: Mapping[str, Any]) -> Body:
     text = write_json(Payload(payload), tight=True)
     with contextlib.suppress(UnicodeEncodeError):
         return Body(text, "utf-8")
-    # Some programs write a character as two surrogates, such as an emoji from a clipboard.
+    # Some programs write one character, such as an emoji from a clipboard, as two surrogates.
     whole = joined(text)
     if whole is None:
         raise ConfigurationError(
@@ -204,7 +204,8 @@ class Transport:
             call: The call to which the request belongs.
             body: Request body, if any.
             accept: Media type of the requested response.
-            attempts: The attempts of an earlier form of this request, which are continued.
+            attempts: The attempts so far, if this request was sent before with other fields. They
+                count for this request, too.
 
         Raises:
             ProviderError: The request could not be sent, no response arrived, or its status is
@@ -257,7 +258,8 @@ class Transport:
                 added to `first_token_s`, unless the model of the call is known to be loaded.
             large: Whether the response may be as large as `max_body_bytes`. Otherwise the
                 limit is 16 MiB, or `max_body_bytes` if that is less.
-            attempts: The attempts of an earlier form of this request, which are continued.
+            attempts: The attempts so far, if this request was sent before with other fields. They
+                count for this request, too.
 
         Raises:
             ProviderError: The request could not be sent, the server refused it, the response
@@ -329,7 +331,8 @@ class Transport:
         # Searching for all texts takes long, and only a message from the server can quote them.
         prompts = list(texts) if error.server_message or error.request_id else ()
         for name in _SERVER_TEXTS:
-            # `getattr` would load the table of other clients' names, for a text that is not there.
+            # Not `getattr`: for a missing attribute, it would call the error's `__getattr__`. That
+            # method imports the attribute names of other clients.
             text = Unseen(vars(error).get(name) or "")
             if text:
                 setattr(error, name, self._scrub(without_prompt(text, prompts)))
@@ -396,8 +399,8 @@ class Transport:
         raise failure
 
     def _error_of(self, answer: Answer) -> ProviderError:
-        # The values of headers that are not keys may be ordinary words, such as those that decide
-        # the class of the error. So `_hide` redacts these values later.
+        # A header that is not a key may have an ordinary word as its value, and the class of the
+        # error may depend on that word in the server's text. So `_hide` redacts such values later.
         text = Unseen(self._scrub(_error_text(answer), only_keys=True))
         error = self._explain(answer.status, text, answer.headers)
         error.request_id = answer.call.request_id

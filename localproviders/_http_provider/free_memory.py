@@ -53,8 +53,9 @@ class MemoryCheck:
         wanted: The caller's argument `check_memory`: whether too little memory is an error. None
             means that it is a warning, and False that nothing is compared.
         endpoint: Address of the server.
-        is_needed: Whether no copy of the model is in memory. A copy that is replaced frees its
-            memory.
+        is_needed: Whether the load needs more free memory, because no copy of the model is in
+            memory. If there is a copy, nothing is compared: the load uses the copy, or replaces it
+            and thereby frees its memory.
     """
 
     def __init__(self, wanted: Optional[bool], endpoint: Endpoint, is_needed: bool) -> None:

@@ -6,7 +6,7 @@ servers lose text silently. Ollama drops the oldest tokens while it generates
 (docs/reference/ollama.md, "Context window"), and LM Studio may shorten a prompt
 (docs/reference/lmstudio.md, "Error texts"). The server's count of the prompt is also compared with
 an estimate, which shows if the server has cut much of the prompt. And if the limit of tokens ended
-the response before its text or a tool call, a warning says so.
+the response before any text or tool call, a warning says so.
 """
 
 from __future__ import annotations
@@ -419,7 +419,7 @@ class ContextWindowCheck:
 
 
 def cut_off_warning(request: CompletionRequest, summary: Summary) -> Optional[str]:
-    """Return a warning if the limit of tokens ended a response before its text or a tool call.
+    """Return a warning if the limit of tokens ended a response before any text or tool call.
 
     Ollama drops half of a tool call, or of a tag of the thinking, without any other sign
     (docs/reference/ollama.md, "Tools"). A response that has only thinking has a separate warning:
@@ -436,5 +436,5 @@ def cut_off_warning(request: CompletionRequest, summary: Summary) -> Optional[st
     elif thinking.strip() or (summary.usage and summary.usage.thinking_tokens):
         lost = None
     else:
-        lost = " before its text" + (" or a tool call" if request.tools else "")
+        lost = " before any text" + (" or tool call" if request.tools else "")
     return lost and f"{limit} ended the answer{lost}: {remedy}"

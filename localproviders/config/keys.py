@@ -44,7 +44,12 @@ _LONGEST_TEXT = 10_000
 
 
 class Place(NamedTuple):
-    """The directory at which relative paths in a value start, with the surroundings."""
+    """The place where a value is written, which decides the meaning of relative paths.
+
+    Attributes:
+        surroundings: The environment variables, which name the home directory for ``~``.
+        base: The directory at which relative paths start; None if it was deleted.
+    """
 
     surroundings: Surroundings
     base: Optional[Path]

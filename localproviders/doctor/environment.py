@@ -160,7 +160,10 @@ def check_system(facts: Facts) -> Iterator[Finding]:
 
 
 def check_home(facts: Facts) -> Iterator[Finding]:
-    """Report a missing home directory, as in a service: the user's configuration is not read."""
+    """Report that there is no home directory. Some services have none.
+
+    Without it, the user's configuration is not read.
+    """
     name = "USERPROFILE" if facts.platform == "win32" else "HOME"
     if not facts.environ.get(name):
         yield ok(f"{name} is not set, so no configuration of the user is read", name)

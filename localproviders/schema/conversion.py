@@ -1,8 +1,8 @@
 """Conversion of arguments that a model wrote in another type than the tool's schema wants.
 
-Small models write numbers, lists and objects as texts, and null for a parameter that they leave
-out (docs/tools.md, "Arguments of another type"). Such a value has one meaning only, so it is
-converted. A value that fits is never changed.
+Small models write numbers, lists and objects as texts. For a parameter that they do not want to
+set, they write null (docs/tools.md, "Arguments of another type"). Such a value has one meaning
+only, so it is converted. A value that fits is never changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from localproviders.schema.checker import TooComplexError, fit_checker, fits
 from localproviders.schema.keywords import resolve
 
 _MAX_DEPTH = 100
-# How models that have read much Python write three values of JSON.
+# Some models write these three JSON values in the form of Python.
 _PYTHON: Mapping[str, str] = {"True": "true", "False": "false", "None": "null"}
 
 
@@ -25,8 +25,8 @@ def convert_arguments(
     """Convert the arguments of a tool call that do not fit the schema of the tool, if possible.
 
     A text becomes the value that it contains as JSON, if this value fits and the text does not.
-    Null becomes the default of a parameter that has one: the argument is left out. Both also apply
-    inside lists and objects. Other values are unchanged.
+    If an argument is null and its parameter has a default, the argument is left out, so that the
+    default applies. Both also apply inside lists and objects. Other values are unchanged.
 
     Args:
         given: The arguments.
@@ -46,14 +46,18 @@ def convert_arguments(
 
 
 class _Conversion:
-    """One conversion: the root of the schema, to which references refer."""
+    """The conversion of the arguments of one call.
+
+    Args:
+        root: The whole schema. A reference (``$ref``) in a part of the schema refers to it.
+    """
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
         self._fits: Callable[[Any, Any], bool] = fit_checker(root)
 
     def convert(self, value: Any, schema: Any) -> Any:
-        """Return the converted value, or the value itself if it needs or has no conversion."""
+        """Return the converted value. A value that fits, or cannot be converted, is unchanged."""
         if self._fits(value, schema) or not isinstance(schema, dict):
             return value
         if isinstance(value, str):

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from localproviders.schema.json_types import Kind, Make, Place
 from localproviders.schema.keywords import KEYWORDS, TYPES, type_of
 
-#: Value of a part without a default.
+#: Used instead of a default, for a parameter or a field that has none.
 MISSING = dataclasses.MISSING
 
 # Packages whose objects in `Annotated` describe or limit a value.
@@ -55,7 +55,8 @@ class Notes(NamedTuple):
     """The metadata of one annotation.
 
     Attributes:
-        items: The objects in `Annotated` and the `Field` of a default, with the parts of groups.
+        items: The objects in `Annotated`, and the `Field` that is written as the default. A group
+            of limits, such as `Interval`, is replaced by its limits.
         description: The description for the model; may be empty.
     """
 
@@ -77,7 +78,8 @@ class Notes(NamedTuple):
         for item in reversed(list(filter(is_field, self.items))):
             for name in ("validation_alias", "alias"):
                 alias = getattr(item, name, None)
-                # Several aliases are lists of steps into the JSON. Only a name by itself is a key.
+                # `AliasChoices` has several aliases. Each is a list of steps into the JSON. Only a
+                # list of one step, a name, is a key.
                 paths: Any = getattr(alias, "convert_to_aliases", list)()
                 steps = [path[0] for path in paths if isinstance(path, list) and len(path) == 1]
                 for each in [alias, *steps]:
@@ -136,7 +138,7 @@ def _flat(metadata: Tuple[Any, ...]) -> Iterator[Any]:
             continue
         yield item
         if is_field(item):
-            inner = getattr(item, "metadata", ())  # those of dataclasses are a mapping
+            inner = getattr(item, "metadata", ())  # for dataclasses, a mapping
             yield from _flat(tuple(inner) if isinstance(inner, (list, tuple)) else ())
 
 
@@ -215,7 +217,7 @@ def _keywords_of(item: Any, kind: Kind, place: Place) -> Iterator[Tuple[str, Any
 
 
 def _as_number(limit: Any) -> Any:
-    """Return a limit as a number of JSON; None if it is not a number, as a date."""
+    """Return a limit as a JSON number; None for a limit that is not a number, such as a date."""
     if type_of(limit) == "number":
         return limit
     if type(limit).__name__ not in ("Decimal", "Fraction"):
@@ -232,7 +234,7 @@ def _check_types(types: Set[str], name: str, limit: Any, place: Place) -> None:
 
 
 def _pattern_of(item: Any) -> Optional[str]:
-    """Return the pattern of an object, with the flags of a compiled one inside it."""
+    """Return the pattern of an object. The flags of a compiled pattern become ``(?flags:...)``."""
     pattern = getattr(item, "pattern", None) or getattr(item, "regex", None)
     if isinstance(pattern, re.Pattern):
         flags = "".join(
@@ -266,7 +268,7 @@ def _with_keyword(schema: Dict[str, Any], keyword: str, value: Any) -> Dict[str,
 
 
 def _checks_of(item: Any, kind: Kind) -> Iterator[_Check]:
-    """Yield the checks of Python values that JSON Schema cannot express, as for dates."""
+    """Yield the checks that JSON Schema cannot express, such as limits of dates."""
     is_number = "string" not in _types_in(kind.schema)
     for name, (_, holds, words) in _BOUNDS.items():
         limit = getattr(item, name, None)
@@ -287,12 +289,13 @@ def _checks_of(item: Any, kind: Kind) -> Iterator[_Check]:
 
 def _bound(holds: Callable[[Any, Any], Any], limit: Any, words: str) -> _Check:
     def check(value: Any) -> str:
-        if isinstance(value, str):  # of a union: a bound is for its other members
+        # If the value is a text, the type is a union, and the bound applies to its other types.
+        if isinstance(value, str):
             return ""
         try:
             return "" if holds(value, limit) else f"must be {words} {limit}"
         except TypeError:
-            return f"cannot be compared with {limit!r}, and must be {words} it"
+            return f"must be {words} {limit!r}, but cannot be compared with it"
 
     return check
 
@@ -306,7 +309,10 @@ def _count_check(count: Callable[[Any], int], most: int, noun: str) -> _Check:
 
 
 def _digits(value: Any) -> int:
-    """Return the number of decimal digits of a `Decimal`; zeros before the first do not count."""
+    """Return the number of decimal digits of a `Decimal`.
+
+    Zeros at the beginning, before the decimal point, do not count.
+    """
     if not hasattr(value, "as_tuple"):
         return 0
     _, digits, exponent = value.as_tuple()
@@ -321,7 +327,7 @@ def _places(value: Any) -> int:
 def _make_checked(make: Make, checks: List[_Check]) -> Make:
     def make_checked(value: Any, path: str) -> Any:
         made = make(value, path)
-        for check in checks if made is not None else ():  # None is a member of the union
+        for check in checks if made is not None else ():  # limits do not apply to None
             reason = check(made)
             if reason:
                 raise ValueError(f"{path}: {reason}")

@@ -1,4 +1,4 @@
-"""Decisions of the fake servers: questions, probabilities, and the answers of both dialects.
+"""Decision requests to the fake servers: questions, probabilities, and answers in both dialects.
 
 A decision request has a state and typed questions, and its answer has a probability for each
 allowed answer. One dialect is System One (``/v1/systemone``), the other OpenAI's

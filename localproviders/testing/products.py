@@ -333,8 +333,8 @@ GREETINGS: Mapping[str, Greeting] = {
     ),
 }
 
-#: Requests that act on one of these servers. A client must never send them to recognise a server
-#: (docs/reference/discovery.md, "Forbidden requests").
+#: Requests that have an effect on one of these servers, such as unloading its models. A client must
+#: never send them to recognise a server (docs/reference/discovery.md, "Forbidden requests").
 FORBIDDEN: Tuple[str, ...] = (
     *("/unload", "/health_generate", "/flush_cache", "/models/apply"),
     *("/props?", "/slots?"),

@@ -555,8 +555,8 @@ class Parsed(ContentHolder, Record, Generic[T]):
     `bool`, a number, a text or a list, because these values can be false. Two instances are equal
     if all three fields are equal. The hash is the hash of the value. So if a `Parsed` is looked up
     in a dictionary or a set that has the value, Python compares the two, and a warning says what to
-    write. If the value has no hash, as an instance of an ordinary dataclass has none, the hash does
-    not depend on the value.
+    write. If the value has no hash, such as an instance of an ordinary dataclass, the hash does not
+    depend on the value.
 
     Attributes:
         value: The value, an instance of the requested type. `to_dict` returns it as plain

@@ -973,7 +973,7 @@ def test_a_call_that_max_tokens_cut_is_a_warning(ollama: ServedProvider) -> None
 
     assert run.text == " " and run.steps == ()
     (warning,) = run.response.warnings
-    assert warning.startswith("max_tokens=6 ended the answer before its text or a tool call")
+    assert warning.startswith("max_tokens=6 ended the answer before any text or tool call")
 
 
 def test_an_answer_that_repeats_itself_ends_the_loop(served: ServedProvider) -> None:

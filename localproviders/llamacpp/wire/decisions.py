@@ -1,4 +1,4 @@
-"""Decisions of llama.cpp's server: the route ``/v1/systemone``. No I/O."""
+"""Decision requests to llama.cpp's server: the route ``/v1/systemone``. No I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from localproviders._dialect.systemone import SYSTEMONE, parse_systemone, system
 from localproviders.llamacpp.wire.errors import RULES
 from localproviders.openai_compatible.wire.decisions import PRODUCTS
 
-#: The decisions of llama.cpp's server.
+#: How llama.cpp's server answers decision requests.
 DECISIONS = DecisionDialect(
     routes=(
         DecisionRoute(

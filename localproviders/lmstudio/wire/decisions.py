@@ -1,4 +1,4 @@
-"""Decisions of LM Studio: the routes ``/v1/systemone`` and ``/v1/decisions``. No I/O."""
+"""Decision requests to LM Studio: the routes ``/v1/systemone`` and ``/v1/decisions``. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from localproviders.openai_compatible.wire.decisions import routes
 # request that exceeds its limits.
 _LIMITS = RouteLimits(64, 255, 10)
 
-#: The decisions of LM Studio.
+#: How LM Studio answers decision requests.
 DECISIONS = DecisionDialect(
     routes=routes("/v1", RULES, _LIMITS, _LIMITS),
     unsupported={"keep_alive": "call load(model, keep_alive=...) before"},

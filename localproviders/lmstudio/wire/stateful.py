@@ -139,7 +139,7 @@ class EventParser:
 
     @property
     def held(self) -> str:
-        """Text not yet in a chunk, because only the next event shows whether it is thinking."""
+        """Text not yet in a chunk: only the next event shows whether it is text or thinking."""
         return self._thinking.held
 
     def reread(self, text: str) -> Optional[Tuple[str, str]]:
@@ -156,8 +156,9 @@ class EventParser:
             ProviderError: The event reports an error, or is not a valid event.
         """
         if record.strip() in ("", "[DONE]"):
-            # An empty record has no content. One third-party text shows a "[DONE]" after
-            # `chat.end`. It does not end a response (docs/reference/lmstudio.md, "Streaming").
+            # An empty record has no content. One document of a third party shows a "[DONE]" after
+            # `chat.end`. A "[DONE]" does not end a response here (docs/reference/lmstudio.md,
+            # "Streaming").
             return None
         data = parse_json(record, self._max_depth, look=self._look)
         words = read_words(data)

@@ -1,4 +1,4 @@
-"""Decisions of Ollama: the route ``/v1/systemone``. No I/O."""
+"""Decision requests to Ollama: the route ``/v1/systemone``. No I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def decision_payload(
     Args:
         model: Name of the model.
         request: The request.
-        questions: The questions of the request that are sent.
+        questions: The questions to send: those of the request, or some of them.
     """
     # Described in docs/reference/decisions.md, "Ollama".
     payload = systemone_payload(model, request, questions, lambda image: image.base64)
@@ -38,7 +38,7 @@ def _check_model(model: str, locality: str) -> None:
         raise refuse_cloud(model, None, locality)
 
 
-#: The decisions of Ollama.
+#: How Ollama answers decision requests.
 DECISIONS = DecisionDialect(
     routes=(
         DecisionRoute(

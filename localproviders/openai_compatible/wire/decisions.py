@@ -1,4 +1,4 @@
-"""Decisions in OpenAI's dialect: the routes ``/v1/systemone`` and ``/v1/decisions``. No I/O."""
+"""Decision requests in OpenAI's dialect: ``/v1/systemone`` and ``/v1/decisions``. No I/O."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def decisions_payload(
     Args:
         model: Name of the model.
         request: The request.
-        questions: The questions of the request that are sent.
+        questions: The questions to send: those of the request, or some of them.
     """
     asked = [_question(name, question) for name, question in questions.items()]
     return {"model": model, "input": _input(request), "questions": asked}
@@ -185,7 +185,7 @@ def routes(prefix: str, rules: Sequence[Rule], *limits: RouteLimits) -> Tuple[De
     )
 
 
-#: The decisions of a server with OpenAI's dialect.
+#: How a server with OpenAI's dialect answers decision requests.
 DECISIONS = DecisionDialect(
     routes=routes("", RULES, _UNKNOWN, _OPENAI),
     unsupported={"keep_alive": "this kind of server keeps its model loaded"},

@@ -1,4 +1,4 @@
-"""Decisions of the fake Ollama: System One, with Ollama's checks.
+"""Decision requests to the fake Ollama: System One, with Ollama's checks.
 
 The texts of the refusals are those of Ollama's source, of October 2026.
 """

@@ -19,12 +19,12 @@ def weather(city: str) -> str:
     return f"fine in {city}"
 
 
-_BEFORE = "max_tokens=4 ended the answer before its text: raise max_tokens"
-_TOOLS = "max_tokens=4 ended the answer before its text or a tool call: raise max_tokens"
+_BEFORE = "max_tokens=4 ended the answer before any text: raise max_tokens"
+_TOOLS = "max_tokens=4 ended the answer before any text or tool call: raise max_tokens"
 _THINKING = "the answer has only thinking, and no text: pass thinking=False, or raise max_tokens"
 _ONLY = "only thinking"
 _PERHAPS = "max_tokens=4 ended the answer; a tool call at its end may be lost: raise max_tokens"
-_ANY = "the limit of tokens ended the answer before its text: raise max_tokens or context_length"
+_ANY = "the limit of tokens ended the answer before any text: raise max_tokens or context_length"
 
 #: The reply of the server, the fields of the request, and the warnings of the response.
 _CASES: Mapping[str, Tuple[Reply, Mapping[str, Any], Tuple[str, ...]]] = {
