@@ -97,7 +97,7 @@ class TestLine:
         done = _run(line, folder, ollama)
         assert (done["status"], done["out"]) == (8, b"")
         assert done["err"].count("\n") == 1
-        assert "localproviders pull llama3.2" in done["err"]
+        assert "localproviders pull ollama/llama3.2" in done["err"]
         assert not (folder / "summary.txt").exists()
 
 
