@@ -26,7 +26,8 @@ Servers and configuration:
     kinds                     module: the kinds of servers, and functions to add one
 
 Requests:
-    Message, Image, Audio     a message of a conversation, and the media in a message
+    Message                   a message of a conversation
+    Image, Audio, Document    the files in a message
     Tool                      a function that the model may call
     CompletionRequest         all fields of a request, for `complete`
     EmbeddingRequest          texts to embed, for `embed`
@@ -156,6 +157,7 @@ if TYPE_CHECKING:
         CompletionRequest,
         CompletionResponse,
         Decisions,
+        Document,
         EmbeddingRequest,
         EmbeddingResponse,
         Image,
@@ -197,6 +199,7 @@ __all__ = [
     "Decisions",
     "DependencyError",
     "Discovery",
+    "Document",
     "EmbeddingError",
     "EmbeddingRequest",
     "EmbeddingResponse",
@@ -318,6 +321,7 @@ _look_up, _names = lazy_names(
             "CompletionRequest",
             "CompletionResponse",
             "Decisions",
+            "Document",
             "EmbeddingRequest",
             "EmbeddingResponse",
             "Image",

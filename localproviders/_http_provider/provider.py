@@ -39,6 +39,7 @@ from localproviders._http_provider.sending import (
     Sending,
     leave_out,
     make_decoder,
+    refuse_documents,
     refused,
 )
 from localproviders._lazy import LazyModule, LazyPart
@@ -123,6 +124,8 @@ class HTTPProvider(ModelProvider):
     _chat_only: Tuple[str, ...] = ("tools", "tool_choice")
     #: Fields of embedding requests that this server does not support, each with a hint.
     _embed_unsupported: Mapping[str, str] = {}
+    #: Whether this server reads the documents of messages.
+    _reads_documents = False
     _accept = "text/event-stream"
     #: The kind of server and the path of its addresses, for hints.
     _kind = "this kind of server"
@@ -446,8 +449,11 @@ class HTTPProvider(ModelProvider):
         """Adapt a request to the server: remove unsupported fields, and return a warning for each.
 
         Raises:
-            UnsupportedError: A field is not supported, and the request is strict.
+            UnsupportedError: A field is not supported, and the request is strict. Or a message has
+                a document, which the server does not read.
         """
+        if not self._reads_documents:
+            refuse_documents(request, self.name)
         chat_only = () if request.prompt is None else self._chat_only
         instead = dict.fromkeys(chat_only, "pass messages instead of prompt")
         return leave_out(request, {**self._unsupported, **instead}, self._usual, self.name)
