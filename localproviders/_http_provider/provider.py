@@ -25,6 +25,7 @@ from localproviders._dialect.missing_models import complete_error, no_model
 from localproviders._dialect.thinking import thinking_warnings
 from localproviders._did_you_mean import most_similar
 from localproviders._http.deadline import Call
+from localproviders._http.service import USUAL, Service
 from localproviders._http.stream import ChunkParser, Stream, Summary
 from localproviders._http_provider.call_runner import CallRunner, Completion
 from localproviders._http_provider.cold_loads import ColdLoads, KeepAlive, loaded_window
@@ -124,6 +125,8 @@ class HTTPProvider(ModelProvider):
     _chat_only: Tuple[str, ...] = ("tools", "tool_choice")
     #: Fields of embedding requests that this server does not support, each with a hint.
     _embed_unsupported: Mapping[str, str] = {}
+    #: How the server is reached.
+    _service: Service = USUAL
     #: Whether this server reads the documents of messages.
     _reads_documents = False
     _accept = "text/event-stream"
@@ -153,7 +156,7 @@ class HTTPProvider(ModelProvider):
         The constructor and unpickling call this method.
         """
         self.settings = settings
-        self._runner = CallRunner(settings, self._explain, self._handle_failure)
+        self._runner = CallRunner(settings, self._explain, self._handle_failure, self._service)
         self._transport = self._runner.transport
         self._address = settings.endpoint.url
         self._abilities = CapabilityCheck()
