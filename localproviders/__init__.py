@@ -13,6 +13,7 @@ Providers. Each is a `ModelProvider`, with the methods `chat`, `stream`, `parse`
     LMStudioProvider          an LM Studio server
     LlamaCppProvider          llama.cpp's own server, with one model or several
     OpenAICompatibleProvider  vLLM, or another server with OpenAI's API
+    AnthropicProvider         Anthropic's Messages API, which needs locality="any"
     LocalProvider             several servers; if one fails, the next one is used
     create_default_provider   returns a LocalProvider for all servers of this machine
     create_fallback_provider  returns a LocalProvider for the given providers
@@ -102,6 +103,7 @@ from localproviders._version import __version__
 if TYPE_CHECKING:
     from localproviders import errors, exporters, kinds, types
     from localproviders._http.stream import Stream
+    from localproviders.anthropic import AnthropicProvider
     from localproviders.config import Config
     from localproviders.discovery import Discovery, FoundServer, discover
     from localproviders.engine import LocalEngine
@@ -182,6 +184,7 @@ __all__ = [
     "AllFailedError",
     "AnswerError",
     "AnswerTooLargeError",
+    "AnthropicProvider",
     "Audio",
     "AuthenticationError",
     "CallEvent",
@@ -262,6 +265,7 @@ _look_up, _names = lazy_names(
     __name__,
     {
         "localproviders._http.stream": ("Stream",),
+        "localproviders.anthropic": ("AnthropicProvider",),
         "localproviders.config": ("Config",),
         "localproviders.discovery": (
             "Discovery",

@@ -82,6 +82,7 @@ _BUILT_IN: Mapping[str, str] = {
     "llamacpp": "localproviders.llamacpp.kind:KIND",
     "openai-compatible": "localproviders.openai_compatible.kind:KIND",
     "gguf": "localproviders.engine.kind:KIND",
+    "anthropic": "localproviders.anthropic.kind:KIND",
 }
 #: The name that discovery uses for a server of no known kind.
 UNKNOWN = "unknown"

@@ -399,7 +399,7 @@ class Transport:
         # the class of the error. So `_hide` redacts these values later.
         text = Unseen(self._scrub(_error_text(answer), only_keys=True))
         error = self._explain(answer.status, text, answer.headers)
-        error.request_id = answer.call.request_id
+        error.request_id = answer.call.request_id or error.request_id
         self._hide(error, ())
         return error
 

@@ -422,7 +422,7 @@ class HTTPProvider(ModelProvider):
         """
         try:
             digest = self._check_before(model, request.expect_digest, call)
-            self._check_capabilities(request, model, call)
+            warnings += self._check_capabilities(request, model, call)
             optional = () if request.strict else self._optional_fields()
             sending = Sending(self, model, call, make_request, request.extra_body, optional)
             while True:
@@ -461,8 +461,8 @@ class HTTPProvider(ModelProvider):
         instead = dict.fromkeys(chat_only, "pass messages instead of prompt")
         return leave_out(request, {**self._unsupported, **instead}, self._usual, self.name)
 
-    def _check_capabilities(self, request: CompletionRequest, model: str, call: Call) -> None:
-        """Check that the model has the capabilities that the request needs.
+    def _check_capabilities(self, request: CompletionRequest, model: str, call: Call) -> List[str]:
+        """Check that the model has the capabilities that the request needs; return warnings.
 
         Raises:
             CapabilityError: The server says that the model lacks one of them.
@@ -473,6 +473,7 @@ class HTTPProvider(ModelProvider):
             ask=lambda: self._capabilities_of(model, call),
             listed=lambda: self.list_models(timeout=call.limits_left(), cancel=call.token),
         )
+        return []
 
     def _check_length(self, completion: Completion, pieces: int) -> float:
         """Check the length of an answer so far; return the length at which to check it again.
