@@ -42,17 +42,13 @@ def test_a_server_has_a_fake_and_a_fingerprint_and_a_file_has_neither(kind: str)
     is_product = kind in {product.kind for product in PRODUCTS}
     has = [described.fake is not None, described.fingerprint is not None or is_product]
     # A service on the internet is not searched for.
-    assert has == [not described.is_file, not described.is_file and not _is_service(kind)]
-
-
-def _is_service(kind: str) -> bool:
-    address = _KINDS[kind].default_address
-    return address is not None and not parse_endpoint(address, default_port=443).is_loopback
+    assert has == [not described.is_file, not described.is_file and not described.is_service]
 
 
 def test_no_service_has_ports_on_this_machine() -> None:
-    assert [kind for kind in _KINDS if _is_service(kind)] == ["anthropic"]
-    assert not any(_KINDS[kind].ports for kind in _KINDS if _is_service(kind))
+    services = [kind for kind in _KINDS.values() if kind.is_service]
+    assert [kind.name for kind in services] == ["anthropic"]
+    assert not any(kind.ports for kind in services)
 
 
 @pytest.mark.parametrize("kind", sorted(_KINDS))
@@ -67,5 +63,5 @@ def test_the_default_address_is_where_the_provider_goes(
     place = parse_endpoint(described.default_address, default_port=80)
     provider = described.make()
     assert getattr(provider, "settings").endpoint == place  # noqa: B009  # no part of the interface
-    assert _is_service(kind) or place.port in dict(described.ports)
+    assert described.is_service or place.port in dict(described.ports)
     assert provider.name == kind
