@@ -27,7 +27,7 @@ from localproviders.anthropic.wire.requests import (
     messages_payload,
 )
 from localproviders.anthropic.wire.responses import EventParser, parse_count, refusal_of
-from localproviders.anthropic.wire.servers import ADDRESS, HOST, SERVICE, Server
+from localproviders.anthropic.wire.servers import ADDRESS, HOST, SERVICE, Server, is_service_host
 from localproviders.anthropic.wire.thinking import Unwritable, thinking_fields
 from localproviders.errors import (
     ModelNotFoundError,
@@ -197,7 +197,7 @@ class AnthropicProvider(HTTPProvider):
 
     @property
     def _is_service(self) -> bool:
-        return self.settings.endpoint.host == HOST
+        return is_service_host(self.settings.endpoint.host)
 
     # --- models -------------------------------------------------------------------------------
 
@@ -498,6 +498,6 @@ def _find_key(
     """
     if given.cell_contents:
         return as_key(given)
-    if endpoint.host != HOST or sets_authorization(options, _KEY_HEADER):
+    if not is_service_host(endpoint.host) or sets_authorization(options, _KEY_HEADER):
         return None
     return first_variable("ANTHROPIC_API_KEY")

@@ -76,6 +76,11 @@ _OWNERS: Mapping[str, Server] = {
 }
 
 
+def is_service_host(host: str) -> bool:
+    """Return whether a host is that of Anthropic's service."""
+    return host.lower().rstrip(".") == HOST
+
+
 def recognise(listed: Any) -> Server:
     """Return the kind of a server from its list of models.
 
