@@ -84,6 +84,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]
         monkeypatch.setattr("localproviders.lmstudio.downloads.WAITS_S", (0.01, 0.01))
         monkeypatch.setattr("localproviders.llamacpp.provider._PORT", servers.llamacpp.port)
         monkeypatch.setattr("localproviders.llamacpp.router.WAITS_S", (0.01, 0.01))
+        monkeypatch.setattr("localproviders.anthropic.provider.ADDRESS", servers.anthropic.url)
         ports = {servers.lmstudio.port: "LM Studio", servers.openai.port: "somebody"}
         monkeypatch.setattr("localproviders.discovery.candidates.usual_ports", lambda: ports)
         forget()

@@ -1,4 +1,4 @@
-"""What the models of the service accept, by their names.
+"""The features that the models of the service accept, by their names.
 
 The facts are in docs/reference/anthropic.md, "Thinking".
 """
@@ -15,7 +15,7 @@ _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
 class Traits(NamedTuple):
-    """What a model accepts.
+    """The features that a model accepts.
 
     Attributes:
         types: The types of thinking.
