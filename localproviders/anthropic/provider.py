@@ -448,7 +448,13 @@ class AnthropicProvider(HTTPProvider):
                 tokens: int = sending.ask(self._transport)
             except (ServerBusyError, ModelNotFoundError):
                 raise
-            except _NO_COUNT:
+            except _NO_COUNT as error:
+                # The service would refuse the prompt itself for the same reason.
+                if (
+                    isinstance(error, RequestRejectedError)
+                    and self._catalog.server(call).is_service
+                ):
+                    raise
                 return None
             return TokenCount(tokens=tokens, source="exact", detail=f"the server's {COUNT_PATH}")
 

@@ -36,7 +36,7 @@ from localproviders.discovery.candidates import avoided_ports, usual_ports
 from localproviders.exporters.measures import METRICS
 from localproviders.openai_compatible.wire.products import PRODUCTS
 from localproviders.schema.keywords import KEYWORDS
-from localproviders.testing import Exchange, FakeModel, Refusal, Reply
+from localproviders.testing import Exchange, FakeAnthropic, FakeModel, Refusal, Reply
 from localproviders.types import Limits, Message
 from tests.support.docs import PAGES, ROOT, Block, Servers, blocks, running
 from tests.support.fake_time import FakeTime
@@ -870,6 +870,7 @@ def test_every_knob_of_the_fakes_exists(server: Servers) -> None:
         "FakeOllama": server.ollama,
         "FakeLMStudio": server.lmstudio,
         "FakeLlamaCpp": server.llamacpp,
+        "FakeAnthropic": FakeAnthropic,
         "FakeModel": FakeModel(name="m"),
     }
     here, seen = things["all"], []
