@@ -6,7 +6,7 @@ Servers that do not know the template of a model leave its reasoning in the text
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from localproviders._dialect.values import mappings, nonempty_text
 from localproviders.types.requests import CompletionRequest
@@ -315,9 +315,14 @@ def only_thinking_hint(request: CompletionRequest) -> str:
     return f"pass thinking=False, or {more}"
 
 
-def thinking_warnings(request: CompletionRequest, response: CompletionResponse) -> Iterator[str]:
-    """Yield the warnings of a response whose reasoning the caller did not want or expect."""
+def with_thinking_warning(
+    request: CompletionRequest, response: CompletionResponse
+) -> CompletionResponse:
+    """Return a response with a warning, if it has reasoning that the caller did not expect."""
     if is_only_thinking(response):
-        yield f"the answer has only thinking, and no text: {only_thinking_hint(request)}"
+        warning = f"the answer has only thinking, and no text: {only_thinking_hint(request)}"
     elif request.thinking in _OFF and response.thinking.strip():
-        yield _IGNORED
+        warning = _IGNORED
+    else:
+        return response
+    return response.replace(warnings=(*response.warnings, warning))

@@ -423,7 +423,7 @@ def cut_off_warning(request: CompletionRequest, summary: Summary) -> Optional[st
 
     Ollama drops half of a tool call, or of a tag of the thinking, without any other sign
     (docs/reference/ollama.md, "Tools"). A response that has only thinking has a separate warning:
-    `thinking_warnings`.
+    `with_thinking_warning`.
     """
     if not is_too_long(summary.finish_reason) or summary.tool_calls:
         return None

@@ -36,7 +36,6 @@ from localproviders.errors import ConfigurationError, ProviderError, Unsupported
 from localproviders.openai_compatible.wire import responses as wire_responses
 from localproviders.openai_compatible.wire.errors import RULES, explain_answer
 from localproviders.openai_compatible.wire.requests import completion_payload, embed_payload
-from localproviders.openai_compatible.wire.responses import parse_vectors
 from localproviders.secret import Sealed, as_key
 from localproviders.settings import (
     EMPTY,
@@ -71,11 +70,13 @@ if TYPE_CHECKING:
     from localproviders.openai_compatible.wire import decisions as wire_decisions
     from localproviders.openai_compatible.wire import models as wire_models
     from localproviders.openai_compatible.wire import own_fields
+    from localproviders.openai_compatible.wire import vectors as wire_vectors
 else:
     ollama_names = LazyModule("localproviders.ollama.names")
     own_kind = LazyModule("localproviders.openai_compatible.kind")
     wire_models = LazyModule("localproviders.openai_compatible.wire.models")
     own_fields = LazyModule("localproviders.openai_compatible.wire.own_fields")
+    wire_vectors = LazyModule("localproviders.openai_compatible.wire.vectors")
     wire_decisions = LazyModule("localproviders.openai_compatible.wire.decisions")
 
 _THINKING_HINT = (
@@ -305,7 +306,7 @@ class OpenAICompatibleProvider(HTTPProvider):
         return (
             self._path(path),
             Payload(payload),
-            wire_responses.ChunkParser(self.settings.max_json_depth, self._rules, call.look),
+            wire_responses.ChunkParser(self.settings.max_json_depth, self._rules, call.look, model),
         )
 
     def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
@@ -356,7 +357,7 @@ class OpenAICompatibleProvider(HTTPProvider):
 
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
         def read(data: Any) -> Vectors:
-            found = parse_vectors(data, self._rules, len(batch.texts), call.look)
+            found = wire_vectors.parse_vectors(data, self._rules, len(batch.texts), call.look)
             warning = self._check_served(model, found.model, call)
             return found._replace(warnings=(warning,) if warning else ())
 

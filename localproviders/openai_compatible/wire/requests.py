@@ -13,6 +13,7 @@ from localproviders._dialect.values import count
 from localproviders._http.transport import Payload, write_json
 from localproviders._lazy import LazyModule
 from localproviders.openai_compatible.wire.errors import RULES
+from localproviders.openai_compatible.wire.kept_parts import with_kept_parts
 from localproviders.types.messages import Message
 from localproviders.types.requests import CompletionRequest, EmbeddingRequest
 
@@ -47,7 +48,7 @@ def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dic
     payload: Dict[str, Any] = {"model": model}
     if request.prompt is None:
         path = "/chat/completions"
-        payload["messages"] = [message_payload(message) for message in request.messages]
+        payload["messages"] = [message_payload(message, model) for message in request.messages]
         payload.update(_chat_only(request))
     else:
         path = "/completions"
@@ -120,8 +121,8 @@ def _thinking_payload(thinking: Union[bool, str]) -> Dict[str, Any]:
     return {"reasoning_effort": thinking}
 
 
-def message_payload(message: Message) -> Dict[str, Any]:
-    """Return the JSON of one message."""
+def message_payload(message: Message, model: str = "") -> Dict[str, Any]:
+    """Return the JSON of one message for a model."""
     payload: Dict[str, Any] = {"role": message.role, "content": message.content}
     if message.images or message.audio:
         payload["content"] = [{"type": "text", "text": message.content}, *_media_parts(message)]
@@ -138,7 +139,7 @@ def message_payload(message: Message) -> Dict[str, Any]:
         payload["tool_call_id"] = message.tool_call_id
     if message.thinking:
         payload["reasoning_content"] = message.thinking
-    return payload
+    return with_kept_parts(payload, message, model) if message.provider_data else payload
 
 
 def _media_parts(message: Message) -> Iterator[Dict[str, Any]]:
@@ -170,7 +171,7 @@ def conversation_payload(request: CompletionRequest, model: str) -> Dict[str, An
     """
     payload: Dict[str, Any] = {
         "model": model,
-        "messages": [message_payload(message) for message in request.messages],
+        "messages": [message_payload(message, model) for message in request.messages],
     }
     if request.tools:
         payload["tools"] = tool_payloads(request.tools)

@@ -1,22 +1,16 @@
-"""Translation of the dialect's JSON to chunks, responses and vectors.
+"""Translation of the dialect's JSON to chunks and responses.
 
 The server sends tool calls in pieces. A chunk contains only complete tool calls.
 """
 
 from __future__ import annotations
 
-import binascii
-import sys
-from array import array
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any, Callable, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from localproviders._dialect.common import (
-    Vectors,
     check_reason,
-    check_vectors,
-    checked,
     logprob_tally,
     logprobs_of,
     parse_logprobs,
@@ -28,7 +22,6 @@ from localproviders._dialect.repeated_records import Template
 from localproviders._dialect.thinking import DETAILS, ThinkingSplitter, text_of_details
 from localproviders._dialect.values import (
     count,
-    index_of,
     mapping,
     mappings,
     nonempty_text,
@@ -36,7 +29,8 @@ from localproviders._dialect.values import (
     text,
 )
 from localproviders._http.framing import Look, Tally, no_look
-from localproviders.errors import EmbeddingError, ProtocolError, StreamInterruptedError
+from localproviders.errors import ProtocolError, StreamInterruptedError
+from localproviders.openai_compatible.wire.kept_parts import KeptParts
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.types.messages import ToolCall
 from localproviders.types.responses import CompletionChunk, ServerTimings, TokenLogprob, Usage
@@ -71,15 +65,28 @@ class ChunkParser:
 
     A response in one JSON body, from a server that does not stream, is read as one record.
     docs/dialects.md lists the forms that are read.
+
+    Args:
+        max_json_depth: Deepest nesting of a record.
+        rules: Rules that translate the server's error texts.
+        look: Function that checks the limits of the call.
+        model: Name of the requested model, for the parts to keep; empty to keep none.
     """
 
-    def __init__(self, max_json_depth: int, rules: Sequence[Rule], look: Look = no_look) -> None:
+    def __init__(
+        self,
+        max_json_depth: int,
+        rules: Sequence[Rule],
+        look: Look = no_look,
+        model: str = "",
+    ) -> None:
         self._max_depth = max_json_depth
         self._rules = rules
         self._look = look
         self._logprobs = logprob_tally(look)
         self._calls = ToolCallAssembler(max_json_depth, look)
         self._thinking = ThinkingSplitter()
+        self._kept = KeptParts(model)
         self._template = Template(_changing_string, max_json_depth)
         self.quick: Callable[[str], Optional[CompletionChunk]] = self._template.read
         self._reason: Optional[str] = None
@@ -161,14 +168,15 @@ class ChunkParser:
         self._check_finished()
         calls = self._complete_calls()
         thinking, content = self._thinking.finish(("", ""))
-        self.ended = True
-        if not (calls or thinking or content):
+        self.ended, kept = True, self._kept.data(calls)
+        if not (calls or thinking or content or kept):
             return None
         return CompletionChunk(
             text=content,
             thinking=thinking,
             thinking_inferred=self._thinking.found,
             tool_calls=calls,
+            provider_data=kept,
         )
 
     def _complete_calls(self) -> Tuple[ToolCall, ...]:
@@ -208,12 +216,16 @@ class ChunkParser:
             self._calls.add(pieces)
         if self.ended:
             self._check_finished()
+        # A message after the deltas repeats their parts.
+        is_kept = not (is_whole_message and self._kept.has_any) and self._kept.add(source)
         usage = _usage_record(data, choice)
+        calls = self._complete_calls() if self.ended else ()
         chunk = CompletionChunk(
             text=content,
             thinking=thinking,
             thinking_inferred=self._thinking.found,
-            tool_calls=self._complete_calls() if self.ended else (),
+            tool_calls=calls,
+            provider_data=self._kept.data(calls) if self.ended else None,
             logprobs=(
                 _logprobs(mapping(choice["logprobs"]), self._logprobs)
                 if choice.get("logprobs")
@@ -228,7 +240,7 @@ class ChunkParser:
         self._unread = ""
         # A template must not read records with pieces of calls, which are collected here, or with
         # messages, which are compared with earlier ones.
-        return chunk, not (pieces or is_whole_message)
+        return chunk, not (pieces or is_whole_message or is_kept)
 
     def _check_failed(self, error: Any, reason: Optional[str]) -> None:
         """Raise an error if the choice contains one, or if its finish reason means one."""
@@ -461,74 +473,9 @@ def _column(top: Any) -> List[Mapping[str, Any]]:
     return [{"token": token, "logprob": value} for token, value in mapping(top).items()]
 
 
-def parse_vectors(
-    data: Any, rules: Sequence[Rule], texts: Optional[int] = None, look: Look = no_look
-) -> Vectors:
-    """Read an embedding response; return its vectors in the order of their `index`.
-
-    Each vector is a base64 string or a list of numbers.
-
-    Args:
-        data: JSON of the response.
-        rules: Rules that translate the server's error texts.
-        texts: Number of vectors that the response must have; None accepts any number.
-        look: Function that checks the limits of the call, called between two vectors.
-
-    Raises:
-        ProviderError: The response is an error, or has no vectors or the wrong
-            number of them; or a limit of the call expired, or the call was cancelled.
-    """
-    data = checked(data, rules)
-    items = data.get("data")
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        unexpected("'data' list")
-    if texts is not None:
-        check_vectors(len(items), texts)
-    # A missing index means the position: servers in Go leave out a zero.
-    indexes = (item.get("index") for item in items)
-    order = [
-        position if index is None else index_of(index) for position, index in enumerate(indexes)
-    ]
-    if sorted(map(repr, order)) != sorted(map(repr, range(len(items)))):
-        raise EmbeddingError("the indexes of the vectors in the response are not 0, 1, 2 and so on")
-    tally = Tally("vectors", len(items), look)
-    places = sorted(range(len(items)), key=lambda place: order[place] or 0)
-    rows = [_vector(items[place].get("embedding"), tally) for place in places]
-    return Vectors(
-        rows, text(data.get("model")), _usage(_usage_record(data)) or Usage(), ServerTimings()
-    )
-
-
-def _vector(value: Any, tally: Tally) -> Sequence[float]:
-    tally.add()
-    if isinstance(value, (list, array)):
-        return value
-    if not isinstance(value, str):
-        raise EmbeddingError("a vector in the response is neither a list nor base64")
-    try:
-        packed = array("f", _unpacked(value))
-    except ValueError:
-        raise EmbeddingError("a vector in the response is not valid base64") from None
-    if sys.byteorder == "big":
-        packed.byteswap()  # the server sends little-endian numbers
-    return packed
-
-
-def _unpacked(text: str) -> bytes:
-    """Decode base64 strictly.
-
-    `base64.b64decode` with `validate` does the same, but reads and copies the text once more,
-    which costs a fifth of the time for a body of vectors.
-
-    Raises:
-        ValueError: The text is not base64.
-    """
-    # This call ignores characters that do not belong to base64, so the length is checked below.
-    found = binascii.a2b_base64(text)
-    digits = text[:-2] + text[-2:].rstrip("=")
-    if len(text) % 4 or len(found) != len(digits) * 3 // 4:
-        raise ValueError("a character that does not belong to base64")
-    return found
+def usage_in(data: Mapping[str, Any]) -> Usage:
+    """Return the token counts in a response."""
+    return _usage(_usage_record(data)) or Usage()
 
 
 def _usage_record(
