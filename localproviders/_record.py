@@ -11,7 +11,7 @@ import base64
 import collections.abc as abc
 import sys
 from array import array
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields
 from dataclasses import field as field
 from datetime import date, time, timedelta
 from enum import Enum
@@ -30,6 +30,7 @@ from typing import (
     Tuple,
     Type,
     TypeVar,
+    cast,
 )
 
 from localproviders._did_you_mean import (
@@ -47,18 +48,17 @@ from localproviders._signatures import Self, unknown_keywords
 Hide = Callable[[CellType], Any]
 
 
-def seal(cls: Any, names: Collection[str], hides: Mapping[str, Hide]) -> None:
-    """Replace the constructor of a class with one that first hides the secret arguments.
+def _sealed(cls: Any, fill: Callable[..., None]) -> Callable[..., None]:
+    """Return a constructor that first hides the secret arguments.
 
     The plain values must not be in any frame of the package, because a traceback with local
     variables would show them.
 
     Args:
-        cls: The class. Its constructor accepts keyword arguments only.
-        names: The names of the fields of the class.
-        hides: For each field that may contain a secret, the function that hides it.
+        cls: The class.
+        fill: Its constructor, which accepts keyword arguments only.
     """
-    fill = cls.__init__
+    names, hides = [each.name for each in fields(cls)], cls._hides
 
     def __init__(self: Any, *args: Any, **fields: Any) -> None:  # noqa: N807  # it becomes a method
         given, args, fields = CellType((args, fields)), (), {}
@@ -66,7 +66,7 @@ def seal(cls: Any, names: Collection[str], hides: Mapping[str, Hide]) -> None:
             raise refuse_position(cls)
         fill(self, **hidden(cls.__name__, names, hides, CellType(given.cell_contents[1])))
 
-    cls.__init__ = update_wrapper(__init__, fill)  # for signatures and `help`
+    return update_wrapper(__init__, fill)  # for signatures and `help`
 
 
 def hidden(
@@ -261,27 +261,61 @@ def loads_each(load: Callable[[Any], Any], **more: Any) -> Mapping[str, Any]:
     return {"load": lambda items: tuple(load(item) for item in items), **more}
 
 
+# Equality, hash and repr are inherited from `Record`.
+_OPTIONS: Mapping[str, Any] = {"eq": False, "repr": False}
+if sys.version_info >= (3, 10):
+    _OPTIONS = {**_OPTIONS, "kw_only": True}
+
+
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, eq_default=False, field_specifiers=(field,)
 )
 def record(cls: Type[T]) -> Type[T]:
     """Make a class a frozen dataclass with keyword-only arguments, on every Python version.
 
-    Equality, hash and repr are inherited from `Record`. Generating them for each class would take
-    time at the start of every script.
+    By default, `dataclass` compiles six methods for each class. That would take most of the time at
+    the start of a script, which uses only a few of the classes. So `Record` defines five of the
+    methods for all classes, and the constructor is compiled when it is first used.
     """
-    if sys.version_info >= (3, 10):
-        made = dataclass(frozen=True, eq=False, repr=False, kw_only=True)(cls)
-    else:
-        made = _without_positions(dataclass(frozen=True, eq=False, repr=False)(cls))
-    if not _seal(made):
-        _name_misspelt(made)
-    return made
+    made: Any = dataclass(init=False, **_OPTIONS)(cls)
+    # `dataclass` has no argument for a class whose base class refuses changes.
+    made.__dataclass_params__.frozen = True
+    hides = {each.name: each.metadata["hide"] for each in fields(made) if "hide" in each.metadata}
+    if hides:
+        made._hides = hides
+        # The function of `dataclasses` would have the secrets in its frame.
+        made.__replace__ = Record.replace
+    made.__init__ = _LazyConstructor(made)
+    return cast("Type[T]", made)
 
 
-def _name_misspelt(cls: Any) -> None:
-    """Make the constructor of a class suggest the right name for a misspelt argument."""
-    fill, names = cls.__init__, cls.__dataclass_fields__
+class _LazyConstructor:
+    """The constructor of a record, until it is first used: then it replaces itself."""
+
+    def __init__(self, cls: Any) -> None:
+        self._cls = cls
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        fill = _compiled_constructor(self._cls)
+        made = (_sealed if self._cls._hides else _naming_misspelt)(self._cls, fill)
+        self._cls.__init__ = made
+        return made if instance is None else made.__get__(instance, owner)
+
+
+def _compiled_constructor(cls: Any) -> Callable[..., None]:
+    """Return the constructor that `dataclass` compiles for a class.
+
+    It is compiled for a subclass, because `dataclass` can process a class only once. A subclass
+    without fields of its own has the same constructor.
+    """
+    same = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    made = dataclass(frozen=True, **_OPTIONS)(type(cls)(cls.__name__, (cls,), same)).__init__
+    return made if "kw_only" in _OPTIONS else _without_positions(made)
+
+
+def _naming_misspelt(cls: Any, fill: Callable[..., None]) -> Callable[..., None]:
+    """Return a constructor that suggests the right name for a misspelt argument."""
+    names = cls.__dataclass_fields__
 
     def __init__(self: Any, *values: Any, **given: Any) -> None:  # noqa: N807  # it becomes a method
         try:
@@ -297,38 +331,27 @@ def _name_misspelt(cls: Any) -> None:
             values, given = (), {}  # a traceback with local variables must not show the content
         raise unknown_keywords(misspelt, cls.__name__, names)
 
-    cls.__init__ = update_wrapper(__init__, fill)  # for signatures and `help`
+    return update_wrapper(__init__, fill)  # for signatures and `help`
 
 
-def _without_positions(cls: Any) -> Any:
+def _without_positions(init: Any) -> Any:
     """Make the arguments of a constructor keyword-only.
 
     It replaces the argument `kw_only` of `dataclass`, which needs Python 3.10.
     """
-    init = cls.__init__
     code, defaults = init.__code__, init.__defaults__ or ()
     names = code.co_varnames[1 : code.co_argcount]
     init.__code__ = code.replace(co_argcount=1, co_kwonlyargcount=len(names))
     init.__kwdefaults__ = dict(zip(names[len(names) - len(defaults) :], defaults))
     init.__defaults__ = None
-    return cls
-
-
-def _seal(cls: Any) -> bool:
-    """Seal the constructor of a class if a field contains a secret; return whether one does."""
-    hides = {f.name: f.metadata["hide"] for f in fields(cls) if "hide" in f.metadata}
-    if hides:
-        cls._hides = hides
-        # The function of `dataclasses` would have the secrets in its frame.
-        cls.__replace__ = Record.replace
-        seal(cls, [f.name for f in fields(cls)], hides)
-    return bool(hides)
+    return init
 
 
 class Record:
     """The base class of the public values.
 
-    It defines equality, repr, copies, pickles, and conversion to and from dictionaries.
+    It defines equality, hash, repr, copies, pickles, and conversion to and from dictionaries. It
+    refuses changes.
     """
 
     # Every subclass is a dataclass, but type checkers cannot know that here.
@@ -343,6 +366,16 @@ class Record:
     if not TYPE_CHECKING:  # type checkers find wrong names themselves
         __getattr__ = name_other_attribute
         __getitem__ = refuse_item
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if _is_frozen(self, name):
+                raise FrozenInstanceError(f"cannot assign to field {name!r}")
+            super().__setattr__(name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if _is_frozen(self, name):
+                raise FrozenInstanceError(f"cannot delete field {name!r}")
+            super().__delattr__(name)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Record) or other.__class__ is not self.__class__:
@@ -453,6 +486,15 @@ class Line(Record):
 
     def _repr_markdown_(self) -> str:
         return in_markdown(str(self))
+
+
+def _is_frozen(value: Record, name: str) -> bool:
+    """Return whether an attribute of a value cannot be changed.
+
+    As in every frozen dataclass, only a subclass that is no dataclass may have other attributes.
+    """
+    is_dataclass = "__dataclass_fields__" in vars(type(value))
+    return is_dataclass or name in value.__dataclass_fields__
 
 
 def plain(value: Any, depth: int = 0) -> Any:

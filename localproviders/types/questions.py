@@ -84,7 +84,7 @@ class Question(Record):
         return super(Question, made).from_dict(fields)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class YesNo(Question):
     """A question that is answered with yes or no.
 
@@ -113,7 +113,7 @@ class YesNo(Question):
         return (YES, NO)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class Choice(Question):
     """A question that is answered with one of several options.
 
@@ -144,7 +144,7 @@ class Choice(Question):
         return tuple(self.options)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class Score(Question):
     """A question that is answered with a position on a scale.
 
