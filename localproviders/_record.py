@@ -218,7 +218,7 @@ def hash_of(value: Any) -> int:
 
 
 if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
+    from typing_extensions import dataclass_transform as dataclass_transform
 else:
 
     def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
@@ -261,56 +261,102 @@ def loads_each(load: Callable[[Any], Any], **more: Any) -> Mapping[str, Any]:
     return {"load": lambda items: tuple(load(item) for item in items), **more}
 
 
-# Equality, hash and repr are inherited from `Record`.
-_OPTIONS: Mapping[str, Any] = {"eq": False, "repr": False}
-if sys.version_info >= (3, 10):
-    _OPTIONS = {**_OPTIONS, "kw_only": True}
+class Frozen:
+    """The base class of frozen dataclasses. It refuses changes."""
+
+    # Every subclass is a dataclass, but type checkers cannot know that here.
+    __dataclass_fields__: ClassVar[Dict[str, Any]]
+
+    if not TYPE_CHECKING:  # type checkers find changes themselves
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if self._has_fixed(name):
+                raise FrozenInstanceError(f"cannot assign to field {name!r}")
+            super().__setattr__(name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if self._has_fixed(name):
+                raise FrozenInstanceError(f"cannot delete field {name!r}")
+            super().__delattr__(name)
+
+    def _has_fixed(self, name: str) -> bool:
+        # A subclass that is no dataclass may have more attributes, as with `dataclass` itself.
+        return "__dataclass_fields__" in vars(type(self)) or name in self.__dataclass_fields__
+
+
+#: A function that receives a class and its constructor, and returns the constructor to use.
+Finish = Callable[[Any, Callable[..., None]], Callable[..., None]]
+
+
+def frozen_dataclass(cls: Type[T], finish: Finish, **options: Any) -> Type[T]:
+    """Make a class a frozen dataclass whose constructor is compiled when it is first used.
+
+    By default, `dataclass` compiles up to six methods for each class. That would take most of the
+    time at the start of a script, which uses only a few of the classes that it imports.
+
+    Args:
+        cls: A subclass of `Frozen`. It inherits its equality, hash and repr.
+        finish: A function that receives the class and the constructor that `dataclass` compiled,
+            and returns the constructor of the class.
+        **options: Arguments of `dataclass`.
+    """
+    made: Any = dataclass(init=False, eq=False, repr=False, **options)(cls)
+    # With the argument ``frozen``, `dataclass` would compile the two methods of `Frozen` again.
+    made.__dataclass_params__.frozen = True
+    made.__init__ = _LazyConstructor(made, finish, options)
+    return cast("Type[T]", made)
+
+
+class _LazyConstructor:
+    """The constructor of a class until it is first used, when it replaces itself."""
+
+    def __init__(self, cls: Any, finish: Finish, options: Mapping[str, Any]) -> None:
+        self._cls = cls
+        self._finish = finish
+        self._options = options
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        made = self._finish(self._cls, self._compiled())
+        self._cls.__init__ = made
+        return made if instance is None else made.__get__(instance, owner)
+
+    def _compiled(self) -> Callable[..., None]:
+        """Return the constructor that `dataclass` compiles.
+
+        It is compiled for a subclass, because `dataclass` can process a class only once. A subclass
+        without fields of its own has the same constructor.
+        """
+        cls = self._cls
+        same = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+        subclass = type(cls)(cls.__name__, (cls,), same)
+        made: Any = dataclass(frozen=True, eq=False, repr=False, **self._options)(subclass)
+        fill: Callable[..., None] = made.__init__
+        return fill
+
+
+_KEYWORDS_ONLY = {"kw_only": True} if sys.version_info >= (3, 10) else {}
 
 
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, eq_default=False, field_specifiers=(field,)
 )
 def record(cls: Type[T]) -> Type[T]:
-    """Make a class a frozen dataclass with keyword-only arguments, on every Python version.
+    """Make a subclass of `Record` a frozen dataclass with keyword-only arguments.
 
-    By default, `dataclass` compiles six methods for each class. That would take most of the time at
-    the start of a script, which uses only a few of the classes. So `Record` defines five of the
-    methods for all classes, and the constructor is compiled when it is first used.
+    Its constructor is compiled when it is first used. This works on every Python version.
     """
-    made: Any = dataclass(init=False, **_OPTIONS)(cls)
-    # `dataclass` has no argument for a class whose base class refuses changes.
-    made.__dataclass_params__.frozen = True
+    made: Any = frozen_dataclass(cls, _finish_record, **_KEYWORDS_ONLY)
     hides = {each.name: each.metadata["hide"] for each in fields(made) if "hide" in each.metadata}
     if hides:
         made._hides = hides
         # The function of `dataclasses` would have the secrets in its frame.
         made.__replace__ = Record.replace
-    made.__init__ = _LazyConstructor(made)
     return cast("Type[T]", made)
 
 
-class _LazyConstructor:
-    """The constructor of a record, until it is first used: then it replaces itself."""
-
-    def __init__(self, cls: Any) -> None:
-        self._cls = cls
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        fill = _compiled_constructor(self._cls)
-        made = (_sealed if self._cls._hides else _naming_misspelt)(self._cls, fill)
-        self._cls.__init__ = made
-        return made if instance is None else made.__get__(instance, owner)
-
-
-def _compiled_constructor(cls: Any) -> Callable[..., None]:
-    """Return the constructor that `dataclass` compiles for a class.
-
-    It is compiled for a subclass, because `dataclass` can process a class only once. A subclass
-    without fields of its own has the same constructor.
-    """
-    same = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    made = dataclass(frozen=True, **_OPTIONS)(type(cls)(cls.__name__, (cls,), same)).__init__
-    return made if "kw_only" in _OPTIONS else _without_positions(made)
+def _finish_record(cls: Any, fill: Callable[..., None]) -> Callable[..., None]:
+    fill = fill if _KEYWORDS_ONLY else _without_positions(fill)
+    return _sealed(cls, fill) if cls._hides else _naming_misspelt(cls, fill)
 
 
 def _naming_misspelt(cls: Any, fill: Callable[..., None]) -> Callable[..., None]:
@@ -347,15 +393,11 @@ def _without_positions(init: Any) -> Any:
     return init
 
 
-class Record:
+class Record(Frozen):
     """The base class of the public values.
 
-    It defines equality, hash, repr, copies, pickles, and conversion to and from dictionaries. It
-    refuses changes.
+    It defines equality, hash, repr, copies, pickles, and conversion to and from dictionaries.
     """
-
-    # Every subclass is a dataclass, but type checkers cannot know that here.
-    __dataclass_fields__: ClassVar[Dict[str, Any]]
 
     #: Name of the field with the content. Some scripts compare the value with such content by
     #: mistake.
@@ -366,16 +408,6 @@ class Record:
     if not TYPE_CHECKING:  # type checkers find wrong names themselves
         __getattr__ = name_other_attribute
         __getitem__ = refuse_item
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            if _is_frozen(self, name):
-                raise FrozenInstanceError(f"cannot assign to field {name!r}")
-            super().__setattr__(name, value)
-
-        def __delattr__(self, name: str) -> None:
-            if _is_frozen(self, name):
-                raise FrozenInstanceError(f"cannot delete field {name!r}")
-            super().__delattr__(name)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Record) or other.__class__ is not self.__class__:
@@ -486,15 +518,6 @@ class Line(Record):
 
     def _repr_markdown_(self) -> str:
         return in_markdown(str(self))
-
-
-def _is_frozen(value: Record, name: str) -> bool:
-    """Return whether an attribute of a value cannot be changed.
-
-    As in every frozen dataclass, only a subclass that is no dataclass may have other attributes.
-    """
-    is_dataclass = "__dataclass_fields__" in vars(type(value))
-    return is_dataclass or name in value.__dataclass_fields__
 
 
 def plain(value: Any, depth: int = 0) -> Any:

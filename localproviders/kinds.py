@@ -27,7 +27,7 @@ import sys
 import sysconfig
 import traceback
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from importlib import import_module
 from typing import (
     Any,
@@ -41,6 +41,8 @@ from typing import (
     Sequence,
     Set,
     Tuple,
+    Type,
+    TypeVar,
     Union,
 )
 
@@ -48,8 +50,9 @@ from localproviders._address import parse_endpoint
 from localproviders._did_you_mean import did_you_mean
 from localproviders._interrupts import is_injected
 from localproviders._look import Greeting, Look
+from localproviders._record import Frozen, dataclass_transform, frozen_dataclass
 from localproviders._redact import one_line
-from localproviders._signatures import exact_constructor
+from localproviders._signatures import exact_keywords
 from localproviders.errors import ConfigurationError
 from localproviders.provider import ModelProvider
 from localproviders.secret import Sealed
@@ -70,6 +73,8 @@ __all__ = [
     "registered",
     "unregister",
 ]
+
+T = TypeVar("T")
 
 #: The group of the entry points that provide kinds.
 GROUP = "localproviders.kinds"
@@ -96,9 +101,34 @@ _KEY_TYPES = ("text", "number", "boolean", "file", "list")
 _IN_PROJECT = ("yes", "no", "own")
 
 
-@exact_constructor
-@dataclass(frozen=True)
-class KindKey:
+@dataclass_transform(frozen_default=True)
+def _description(cls: Type[T]) -> Type[T]:
+    """Make a class a frozen dataclass whose constructor names misspelt arguments."""
+    return frozen_dataclass(cls, lambda _, fill: exact_keywords(fill))
+
+
+class _Described(Frozen):
+    """The base class of the descriptions, with the methods that `dataclass` would generate."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Described) or other.__class__ is not self.__class__:
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        pairs = zip((each.name for each in fields(self)), self._values())
+        shown = ", ".join(f"{name}={value!r}" for name, value in pairs)
+        return f"{type(self).__qualname__}({shown})"
+
+    def _values(self) -> Tuple[Any, ...]:
+        return tuple(getattr(self, each.name) for each in fields(self))
+
+
+@_description
+class KindKey(_Described):
     """A key that a kind adds to the table of a server in the configuration.
 
     The value of the key is passed to the constructor of the kind's provider, as the argument with
@@ -142,9 +172,8 @@ class KindKey:
         _check_choice(self.name, "in_project", self.in_project, _IN_PROJECT)
 
 
-@exact_constructor
-@dataclass(frozen=True)
-class KindService:
+@_description
+class KindService(_Described):
     """A service on the internet whose servers are of one kind.
 
     Its name can be written instead of the address and instead of the name of the kind:
@@ -171,9 +200,8 @@ class KindService:
         _check_kind_name(self.name)
 
 
-@exact_constructor
-@dataclass(frozen=True)
-class ProviderKind:
+@_description
+class ProviderKind(_Described):
     """The description of one kind of provider, for configuration, discovery and the test kit.
 
     Classes and functions are named as text, ``package.module:name``. Only `name`, `title` and
