@@ -11,7 +11,7 @@ import base64
 import collections.abc as abc
 import sys
 from array import array
-from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields
+from dataclasses import MISSING, Field, fields
 from dataclasses import field as field
 from datetime import date, time, timedelta
 from enum import Enum
@@ -40,6 +40,7 @@ from localproviders._did_you_mean import (
     suggest_keyword,
     warn_of_comparison,
 )
+from localproviders._frozen_dataclass import Frozen, dataclass_transform, frozen_dataclass
 from localproviders._redact import each_on_one_line, in_markdown
 from localproviders._signatures import Self, unknown_keywords
 
@@ -217,15 +218,6 @@ def hash_of(value: Any) -> int:
     return hash(value)
 
 
-if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform as dataclass_transform
-else:
-
-    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
-        """Return a decorator that does nothing: only type checkers need the real one."""
-        return lambda decorator: decorator
-
-
 T = TypeVar("T")
 
 #: Metadata of a field that contains text of a user or a model. The repr shows only its size.
@@ -259,79 +251,6 @@ def loads_each(load: Callable[[Any], Any], **more: Any) -> Mapping[str, Any]:
         more: Further metadata.
     """
     return {"load": lambda items: tuple(load(item) for item in items), **more}
-
-
-class Frozen:
-    """The base class of frozen dataclasses. It refuses changes."""
-
-    # Every subclass is a dataclass, but type checkers cannot know that here.
-    __dataclass_fields__: ClassVar[Dict[str, Any]]
-
-    if not TYPE_CHECKING:  # type checkers find changes themselves
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            if self._has_fixed(name):
-                raise FrozenInstanceError(f"cannot assign to field {name!r}")
-            super().__setattr__(name, value)
-
-        def __delattr__(self, name: str) -> None:
-            if self._has_fixed(name):
-                raise FrozenInstanceError(f"cannot delete field {name!r}")
-            super().__delattr__(name)
-
-    def _has_fixed(self, name: str) -> bool:
-        # A subclass that is no dataclass may have more attributes, as with `dataclass` itself.
-        return "__dataclass_fields__" in vars(type(self)) or name in self.__dataclass_fields__
-
-
-#: A function that receives a class and its constructor, and returns the constructor to use.
-Finish = Callable[[Any, Callable[..., None]], Callable[..., None]]
-
-
-def frozen_dataclass(cls: Type[T], finish: Finish, **options: Any) -> Type[T]:
-    """Make a class a frozen dataclass whose constructor is compiled when it is first used.
-
-    By default, `dataclass` compiles up to six methods for each class. That would take most of the
-    time at the start of a script, which uses only a few of the classes that it imports.
-
-    Args:
-        cls: A subclass of `Frozen`. It inherits its equality, hash and repr.
-        finish: A function that receives the class and the constructor that `dataclass` compiled,
-            and returns the constructor of the class.
-        **options: Arguments of `dataclass`.
-    """
-    made: Any = dataclass(init=False, eq=False, repr=False, **options)(cls)
-    # With the argument ``frozen``, `dataclass` would compile the two methods of `Frozen` again.
-    made.__dataclass_params__.frozen = True
-    made.__init__ = _LazyConstructor(made, finish, options)
-    return cast("Type[T]", made)
-
-
-class _LazyConstructor:
-    """The constructor of a class until it is first used, when it replaces itself."""
-
-    def __init__(self, cls: Any, finish: Finish, options: Mapping[str, Any]) -> None:
-        self._cls = cls
-        self._finish = finish
-        self._options = options
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        made = self._finish(self._cls, self._compiled())
-        self._cls.__init__ = made
-        return made if instance is None else made.__get__(instance, owner)
-
-    def _compiled(self) -> Callable[..., None]:
-        """Return the constructor that `dataclass` compiles.
-
-        It is compiled for a subclass, because `dataclass` can process a class only once. A subclass
-        without fields of its own has the same constructor.
-        """
-        cls = self._cls
-        same = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
-        subclass = type(cls)(cls.__name__, (cls,), same)
-        made: Any = dataclass(frozen=True, eq=False, repr=False, **self._options)(subclass)
-        fill: Callable[..., None] = made.__init__
-        return fill
 
 
 _KEYWORDS_ONLY = {"kw_only": True} if sys.version_info >= (3, 10) else {}

@@ -21,7 +21,6 @@ to add a provider.
 from __future__ import annotations
 
 import os
-import re
 import site
 import sys
 import sysconfig
@@ -48,9 +47,10 @@ from typing import (
 
 from localproviders._address import parse_endpoint
 from localproviders._did_you_mean import did_you_mean
+from localproviders._frozen_dataclass import Frozen, dataclass_transform, frozen_dataclass
 from localproviders._interrupts import is_injected
 from localproviders._look import Greeting, Look
-from localproviders._record import Frozen, dataclass_transform, frozen_dataclass
+from localproviders._patterns import pattern
 from localproviders._redact import one_line
 from localproviders._signatures import exact_keywords
 from localproviders.errors import ConfigurationError
@@ -91,8 +91,8 @@ _BUILT_IN: Mapping[str, str] = {
 #: The name that discovery uses for a server of no known kind.
 UNKNOWN = "unknown"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_KEY_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = pattern(r"[a-z0-9][a-z0-9-]*")
+_KEY_NAME = pattern(r"[a-z][a-z0-9_]*")
 #: Names that a kind cannot use for its keys, because they are keys of every server in the
 #: configuration or arguments of every provider.
 _RESERVED_KEYS = OPTIONS | {"kind", "endpoint", "limits", "own_keys", "username", "password"}
