@@ -532,6 +532,11 @@ def get(name: str) -> ProviderKind:
     return found
 
 
+def is_built_in(name: str) -> bool:
+    """Return whether a kind of this package has this name. Nothing is imported."""
+    return name in _BUILT_IN
+
+
 def find_service(name: str) -> Optional[Tuple[ProviderKind, KindService]]:
     """Return the service with this name, and the kind of its servers; None if there is none.
 

@@ -20,6 +20,7 @@ from localproviders.config.keys import (
     Place,
     Schema,
     error_parts,
+    is_kind_word,
     keys_of_kinds,
     kind_words,
     variable,
@@ -275,15 +276,11 @@ def _new_servers(environ: Mapping[str, str], servers: Sequence[str]) -> List[str
     """
     known = {variable(("servers", name, "endpoint")) for name in servers}
     new = [name for name in sorted({*environ} - known) if _NEW_SERVER.fullmatch(name)]
-    # The names of the kinds are needed only here, because reading them imports every kind.
-    words = kind_words() if new else ()
-    usual = {variable(("servers", word, "endpoint")): word for word in words}
     found: List[str] = []
     for name in filter(environ.get, new):
-        if name in usual:
-            found.append(usual[name])
-        elif environ.get(f"{name[: -len(_ENDPOINT)]}_KIND"):
-            found.append(name[len(_ABOVE) : -len(_ENDPOINT)].lower().replace("_", "-"))
+        word = name[len(_ABOVE) : -len(_ENDPOINT)].lower().replace("_", "-")
+        if is_kind_word(word) or environ.get(f"{name[: -len(_ENDPOINT)]}_KIND"):
+            found.append(word)
     return found
 
 
