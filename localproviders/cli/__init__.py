@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Any, List, Optional
 
@@ -25,6 +26,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     started = _Started()
+    if argv is None:  # the process is ours
+        gc.set_threshold(_OBJECTS)
     try:
         return _run(words, started)
     except ProviderError as error:
@@ -48,6 +51,13 @@ def main(argv: Optional[List[str]] = None) -> int:
         return USAGE
     finally:
         discard_unwritable_output()
+        if argv is None:
+            gc.freeze()  # at its end, Python would search all objects for garbage
+
+
+# The garbage collector runs when there are this many new objects. By default, it runs more than a
+# hundred times while the modules of a verb are imported, which make no garbage.
+_OBJECTS = 50_000
 
 
 class _Started:
