@@ -35,7 +35,6 @@ from typing import (
     Iterator,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Set,
@@ -592,11 +591,12 @@ def _unknown_kind(name: str, known: Sequence[str]) -> ConfigurationError:
 # --- kinds of installed packages -------------------------------------------------------------
 
 
-class _PackagedKind(NamedTuple):
+class _PackagedKind:
     """An entry point for a kind, with the name of the package that provides it."""
 
-    point: Any
-    package: str
+    def __init__(self, point: Any, package: str) -> None:
+        self.point = point
+        self.package = package
 
 
 _entry_points: Optional[Dict[str, List[_PackagedKind]]] = None

@@ -79,9 +79,10 @@ _TESTING = _ROOT / "testing"
 #: `_lock.py` has the locks that a killed process does not leave behind.
 #: `_template.py` and `_new_file.py` are for the command and for whatever else reads rows or writes
 #: files; `config/providers.py` makes a provider of a configured server without `local/`.
+#: `ollama/wire/library.py` has the JSON of the requests that change models; a chat does not load it.
 #: `_frozen_dataclass.py` and `_patterns.py` compile functions and regular expressions when needed.
 #: The command is not counted: each verb has its module, which no other verb loads.
-MOST_MODULES = 200
+MOST_MODULES = 201
 MOST_LINES_OF_CODE = 400
 MOST_LINES_OF_A_VERB = 300
 MOST_CLASSES: Dict[Type[Any], int] = {
