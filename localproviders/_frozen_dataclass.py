@@ -51,16 +51,26 @@ def frozen_dataclass(cls: Type[T], finish: Finish, **options: Any) -> Type[T]:
     """Make a class a frozen dataclass whose constructor is compiled when it is first used.
 
     Args:
-        cls: A subclass of `Frozen`. It inherits its equality, hash and repr.
+        cls: A subclass of `Frozen`. It inherits its equality, hash and repr. If it defines a
+            constructor, this one is kept.
         finish: A function that receives the class and the constructor that `dataclass` compiled,
             and returns the constructor of the class.
         **options: Arguments of `dataclass`.
     """
-    made: Any = dataclass(init=False, eq=False, repr=False, **options)(cls)
     # With the argument ``frozen``, `dataclass` would compile the two methods of `Frozen` again.
-    made.__dataclass_params__.frozen = True
-    made.__init__ = _LazyConstructor(made, finish, options)
+    # Without it, it accepts only base classes that are not frozen.
+    _set_frozen(cls, False)
+    made: Any = dataclass(init=False, eq=False, repr=False, **options)(cls)
+    _set_frozen(made, True)
+    if "__init__" not in vars(cls):
+        made.__init__ = _LazyConstructor(made, finish, options)
     return cast("Type[T]", made)
+
+
+def _set_frozen(cls: Any, is_frozen: bool) -> None:
+    for each in cls.__mro__:
+        if "__dataclass_params__" in vars(each):
+            each.__dataclass_params__.frozen = is_frozen
 
 
 class _LazyConstructor:
