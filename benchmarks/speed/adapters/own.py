@@ -8,10 +8,10 @@ from benchmarks.speed.adapters.decisions import OPTIONS, QUESTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator, List
+    from typing import Any, Dict, Iterator, List
 
 PACKAGES = ("localproviders", "requests", "urllib3")
-_QUESTIONS = {}
+_QUESTIONS: Dict[str, Any] = {}
 
 
 def connect(url: str, dialect: str) -> Any:
