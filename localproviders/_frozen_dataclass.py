@@ -93,6 +93,8 @@ class _LazyConstructor:
         without fields of its own has the same constructor.
         """
         cls = self._cls
+        # `dataclass` calls this for a subclass without a docstring, whose signature it shows.
+        _set_frozen(cls, True)
         same = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
         subclass = type(cls)(cls.__name__, (cls,), same)
         made: Any = dataclass(frozen=True, eq=False, repr=False, **self._options)(subclass)
