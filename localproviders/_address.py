@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Type, Union
 from urllib.parse import quote, unquote
 
 from localproviders._interrupts import is_callers
+from localproviders._patterns import pattern
 from localproviders._record import FrozenDict, Record, record
 from localproviders._redact import one_line
 from localproviders.errors import ConfigurationError, ProviderError
@@ -177,7 +178,7 @@ def _credentials() -> ConfigurationError:
 _SCHEMES = {"wss": "https", **dict.fromkeys(("ws", "tcp", "grpc", "ollama", "lmstudio"), "http")}
 # A host name with a port. It is short and in lower case, because a text that may be a key is not
 # quoted.
-_PLAIN_AUTHORITY = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}:\d{1,5}", re.ASCII)
+_PLAIN_AUTHORITY = pattern(r"[a-z0-9][a-z0-9.-]{0,39}:\d{1,5}", re.ASCII)
 
 
 def _wrong_scheme(scheme: str, authority: str) -> ConfigurationError:
@@ -202,7 +203,7 @@ def _hint_for_scheme(scheme: str, authority: str) -> Optional[str]:
     return f"write {instead}://{authority}" if instead and is_shown else None
 
 
-_SOCKET_ADDRESS = re.compile(r"[\s\"']*unix:", re.IGNORECASE)
+_SOCKET_ADDRESS = pattern(r"[\s\"']*unix:", re.IGNORECASE)
 _SOCKET_HINT = "write unix:///run/llama.sock, or unix:///run/llama.sock:/v1 with a path"
 
 
@@ -268,7 +269,7 @@ def _port(text: Optional[str], fallback: int, lenient: bool) -> int:
 
 # A path that ends in a route of an API. No API begins below a route, so such an address was copied
 # from an example. The route is removed.
-_ROUTE = re.compile(
+_ROUTE = pattern(
     r"(?:(.*)/)?chat/completions"
     r"|(.*\bv\d+)/(?:chat|completions|embeddings|models)"
     r"|(.*\bapi)/(?:chat|generate|embed|embeddings|tags|ps|show|version)"
@@ -389,7 +390,7 @@ def allows(locality: str, place: str) -> bool:
 _HINT = 'pass {"https": "http://proxy:3128"}, or "environment"'
 # The scheme, the credentials and the rest of a URL. Everything before the last "@" belongs to the
 # credentials, because a password may contain "@" or a slash.
-_URL = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?(?:(.*)@)?(.*)", re.DOTALL)
+_URL = pattern(r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?(?:(.*)@)?(.*)", re.DOTALL)
 # Minimum length of a password that is redacted in texts. Shorter ones occur in ordinary words.
 _SHORTEST_REDACTED = 4
 
@@ -495,7 +496,7 @@ def _redact(url: str) -> str:
 # percent-encoded, or encoded several times. Such segments must be found here: `quote` keeps dots,
 # urllib3 resolves the segments, and a proxy or the server may decode the escapes.
 _SEPARATOR = r"(?:[/\\]|%(?:25)*(?:2f|5c))"
-_DOT_SEGMENT = re.compile(
+_DOT_SEGMENT = pattern(
     rf"(?:\A|{_SEPARATOR})(?:\.|%(?:25)*2e){{1,2}}(?=\Z|{_SEPARATOR})", re.IGNORECASE
 )
 

@@ -11,6 +11,7 @@ import re
 from types import CellType
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
+from localproviders._patterns import pattern
 from localproviders._record import FrozenDict
 from localproviders.errors import ConfigurationError
 from localproviders.secret import (
@@ -42,9 +43,9 @@ _OWNED = frozenset(
 )
 _OF_PROXIES = "proxy-"
 
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_TOKEN = pattern(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # A name that an error may quote. Any other text may be a key that was written in the wrong place.
-_QUOTABLE = re.compile(r"[A-Za-z]{1,20}(-[A-Za-z]{1,20}){0,4}")
+_QUOTABLE = pattern(r"[A-Za-z]{1,20}(-[A-Za-z]{1,20}){0,4}")
 # Minimum length of a header's value that is redacted in texts, unless the value is a key. Shorter
 # values occur in ordinary words.
 _SHORTEST_REDACTED = 4

@@ -8,10 +8,12 @@ from itertools import islice
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Iterable, List, NoReturn, Optional, Tuple, TypeVar
 
+from localproviders._patterns import pattern
+
 T = TypeVar("T")
 
 # A number as it is written in Python. Longer ones are not suggested.
-_NUMBER = re.compile(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
+_NUMBER = pattern(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
 
 
 def _names() -> Any:

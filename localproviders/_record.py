@@ -11,7 +11,7 @@ import base64
 import collections.abc as abc
 import sys
 from array import array
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, fields
 from dataclasses import field as field
 from datetime import date, time, timedelta
 from enum import Enum
@@ -30,6 +30,7 @@ from typing import (
     Tuple,
     Type,
     TypeVar,
+    cast,
 )
 
 from localproviders._did_you_mean import (
@@ -39,6 +40,7 @@ from localproviders._did_you_mean import (
     suggest_keyword,
     warn_of_comparison,
 )
+from localproviders._frozen_dataclass import Frozen, dataclass_transform, frozen_dataclass
 from localproviders._redact import each_on_one_line, in_markdown
 from localproviders._signatures import Self, unknown_keywords
 
@@ -47,18 +49,17 @@ from localproviders._signatures import Self, unknown_keywords
 Hide = Callable[[CellType], Any]
 
 
-def seal(cls: Any, names: Collection[str], hides: Mapping[str, Hide]) -> None:
-    """Replace the constructor of a class with one that first hides the secret arguments.
+def _sealed(cls: Any, fill: Callable[..., None]) -> Callable[..., None]:
+    """Return a constructor that first hides the secret arguments.
 
     The plain values must not be in any frame of the package, because a traceback with local
     variables would show them.
 
     Args:
-        cls: The class. Its constructor accepts keyword arguments only.
-        names: The names of the fields of the class.
-        hides: For each field that may contain a secret, the function that hides it.
+        cls: The class.
+        fill: Its constructor, which accepts keyword arguments only.
     """
-    fill = cls.__init__
+    names, hides = [each.name for each in fields(cls)], cls._hides
 
     def __init__(self: Any, *args: Any, **fields: Any) -> None:  # noqa: N807  # it becomes a method
         given, args, fields = CellType((args, fields)), (), {}
@@ -66,7 +67,7 @@ def seal(cls: Any, names: Collection[str], hides: Mapping[str, Hide]) -> None:
             raise refuse_position(cls)
         fill(self, **hidden(cls.__name__, names, hides, CellType(given.cell_contents[1])))
 
-    cls.__init__ = update_wrapper(__init__, fill)  # for signatures and `help`
+    return update_wrapper(__init__, fill)  # for signatures and `help`
 
 
 def hidden(
@@ -217,15 +218,6 @@ def hash_of(value: Any) -> int:
     return hash(value)
 
 
-if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
-else:
-
-    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
-        """Return a decorator that does nothing: only type checkers need the real one."""
-        return lambda decorator: decorator
-
-
 T = TypeVar("T")
 
 #: Metadata of a field that contains text of a user or a model. The repr shows only its size.
@@ -267,27 +259,34 @@ def loads_each(load: Callable[[Any], Any], **more: Any) -> Mapping[str, Any]:
     return {"load": lambda items: tuple(load(item) for item in items), **more}
 
 
+_KEYWORDS_ONLY = {"kw_only": True} if sys.version_info >= (3, 10) else {}
+
+
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, eq_default=False, field_specifiers=(field,)
 )
 def record(cls: Type[T]) -> Type[T]:
-    """Make a class a frozen dataclass with keyword-only arguments, on every Python version.
+    """Make a subclass of `Record` a frozen dataclass with keyword-only arguments.
 
-    Equality, hash and repr are inherited from `Record`. Generating them for each class would take
-    time at the start of every script.
+    Its constructor is compiled when it is first used. This works on every Python version.
     """
-    if sys.version_info >= (3, 10):
-        made = dataclass(frozen=True, eq=False, repr=False, kw_only=True)(cls)
-    else:
-        made = _without_positions(dataclass(frozen=True, eq=False, repr=False)(cls))
-    if not _seal(made):
-        _name_misspelt(made)
-    return made
+    made: Any = frozen_dataclass(cls, _finish_record, **_KEYWORDS_ONLY)
+    hides = {each.name: each.metadata["hide"] for each in fields(made) if "hide" in each.metadata}
+    if hides:
+        made._hides = hides
+        # The function of `dataclasses` would have the secrets in its frame.
+        made.__replace__ = Record.replace
+    return cast("Type[T]", made)
 
 
-def _name_misspelt(cls: Any) -> None:
-    """Make the constructor of a class suggest the right name for a misspelt argument."""
-    fill, names = cls.__init__, cls.__dataclass_fields__
+def _finish_record(cls: Any, fill: Callable[..., None]) -> Callable[..., None]:
+    fill = fill if _KEYWORDS_ONLY else _without_positions(fill)
+    return _sealed(cls, fill) if cls._hides else _naming_misspelt(cls, fill)
+
+
+def _naming_misspelt(cls: Any, fill: Callable[..., None]) -> Callable[..., None]:
+    """Return a constructor that suggests the right name for a misspelt argument."""
+    names = cls.__dataclass_fields__
 
     def __init__(self: Any, *values: Any, **given: Any) -> None:  # noqa: N807  # it becomes a method
         try:
@@ -303,42 +302,27 @@ def _name_misspelt(cls: Any) -> None:
             values, given = (), {}  # a traceback with local variables must not show the content
         raise unknown_keywords(misspelt, cls.__name__, names)
 
-    cls.__init__ = update_wrapper(__init__, fill)  # for signatures and `help`
+    return update_wrapper(__init__, fill)  # for signatures and `help`
 
 
-def _without_positions(cls: Any) -> Any:
+def _without_positions(init: Any) -> Any:
     """Make the arguments of a constructor keyword-only.
 
     It replaces the argument `kw_only` of `dataclass`, which needs Python 3.10.
     """
-    init = cls.__init__
     code, defaults = init.__code__, init.__defaults__ or ()
     names = code.co_varnames[1 : code.co_argcount]
     init.__code__ = code.replace(co_argcount=1, co_kwonlyargcount=len(names))
     init.__kwdefaults__ = dict(zip(names[len(names) - len(defaults) :], defaults))
     init.__defaults__ = None
-    return cls
+    return init
 
 
-def _seal(cls: Any) -> bool:
-    """Seal the constructor of a class if a field contains a secret; return whether one does."""
-    hides = {f.name: f.metadata["hide"] for f in fields(cls) if "hide" in f.metadata}
-    if hides:
-        cls._hides = hides
-        # The function of `dataclasses` would have the secrets in its frame.
-        cls.__replace__ = Record.replace
-        seal(cls, [f.name for f in fields(cls)], hides)
-    return bool(hides)
-
-
-class Record:
+class Record(Frozen):
     """The base class of the public values.
 
-    It defines equality, repr, copies, pickles, and conversion to and from dictionaries.
+    It defines equality, hash, repr, copies, pickles, and conversion to and from dictionaries.
     """
-
-    # Every subclass is a dataclass, but type checkers cannot know that here.
-    __dataclass_fields__: ClassVar[Dict[str, Any]]
 
     #: Name of the field with the content. Some scripts compare the value with such content by
     #: mistake.

@@ -26,7 +26,6 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
-    Type,
     TypedDict,
     TypeVar,
     cast,
@@ -36,7 +35,6 @@ from localproviders._did_you_mean import suggest_keyword
 
 T = TypeVar("T")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_Class = TypeVar("_Class", bound=Type[Any])
 
 if TYPE_CHECKING:
     from typing_extensions import Self as Self
@@ -266,12 +264,6 @@ def unknown_keywords(
     ]
     shown = "; and ".join(answers).replace("?; and", "? and")
     return TypeError(f"{called}() got an unexpected keyword {shown}")
-
-
-def exact_constructor(cls: _Class) -> _Class:
-    """Decorate a class so that `exact_keywords` checks the keywords of its constructor."""
-    cls.__init__ = exact_keywords(cls.__init__)
-    return cls
 
 
 def _keywords_of(called: Callable[..., Any]) -> FrozenSet[str]:

@@ -7,10 +7,11 @@ import re
 from typing import Any, List, Mapping, Tuple
 
 from localproviders._did_you_mean import did_you_mean
+from localproviders._patterns import pattern
 from localproviders.errors import ConfigurationError
 
 # A doubled brace, a field, or a brace that is neither.
-_PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_PART = pattern(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 class Template:

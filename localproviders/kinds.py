@@ -21,13 +21,12 @@ to add a provider.
 from __future__ import annotations
 
 import os
-import re
 import site
 import sys
 import sysconfig
 import traceback
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from importlib import import_module
 from typing import (
     Any,
@@ -36,20 +35,23 @@ from typing import (
     Iterator,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Set,
     Tuple,
+    Type,
+    TypeVar,
     Union,
 )
 
 from localproviders._address import parse_endpoint
 from localproviders._did_you_mean import did_you_mean
+from localproviders._frozen_dataclass import Frozen, dataclass_transform, frozen_dataclass
 from localproviders._interrupts import is_injected
 from localproviders._look import Greeting, Look
+from localproviders._patterns import pattern
 from localproviders._redact import one_line
-from localproviders._signatures import exact_constructor
+from localproviders._signatures import exact_keywords
 from localproviders.errors import ConfigurationError
 from localproviders.provider import ModelProvider
 from localproviders.secret import Sealed
@@ -71,6 +73,8 @@ __all__ = [
     "unregister",
 ]
 
+T = TypeVar("T")
+
 #: The group of the entry points that provide kinds.
 GROUP = "localproviders.kinds"
 
@@ -87,8 +91,8 @@ _BUILT_IN: Mapping[str, str] = {
 #: The name that discovery uses for a server of no known kind.
 UNKNOWN = "unknown"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_KEY_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = pattern(r"[a-z0-9][a-z0-9-]*")
+_KEY_NAME = pattern(r"[a-z][a-z0-9_]*")
 #: Names that a kind cannot use for its keys, because they are keys of every server in the
 #: configuration or arguments of every provider.
 _RESERVED_KEYS = OPTIONS | {"kind", "endpoint", "limits", "own_keys", "username", "password"}
@@ -97,9 +101,34 @@ _KEY_TYPES = ("text", "number", "boolean", "file", "list")
 _IN_PROJECT = ("yes", "no", "own")
 
 
-@exact_constructor
-@dataclass(frozen=True)
-class KindKey:
+@dataclass_transform(frozen_default=True)
+def _description(cls: Type[T]) -> Type[T]:
+    """Make a class a frozen dataclass whose constructor names misspelt arguments."""
+    return frozen_dataclass(cls, lambda _, fill: exact_keywords(fill))
+
+
+class _Described(Frozen):
+    """The base class of the descriptions, with the methods that `dataclass` would generate."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Described) or other.__class__ is not self.__class__:
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        pairs = zip((each.name for each in fields(self)), self._values())
+        shown = ", ".join(f"{name}={value!r}" for name, value in pairs)
+        return f"{type(self).__qualname__}({shown})"
+
+    def _values(self) -> Tuple[Any, ...]:
+        return tuple(getattr(self, each.name) for each in fields(self))
+
+
+@_description
+class KindKey(_Described):
     """A key that a kind adds to the table of a server in the configuration.
 
     The value of the key is passed to the constructor of the kind's provider, as the argument with
@@ -143,9 +172,8 @@ class KindKey:
         _check_choice(self.name, "in_project", self.in_project, _IN_PROJECT)
 
 
-@exact_constructor
-@dataclass(frozen=True)
-class KindService:
+@_description
+class KindService(_Described):
     """A service on the internet whose servers are of one kind.
 
     Its name can be written instead of the address and instead of the name of the kind:
@@ -172,9 +200,8 @@ class KindService:
         _check_kind_name(self.name)
 
 
-@exact_constructor
-@dataclass(frozen=True)
-class ProviderKind:
+@_description
+class ProviderKind(_Described):
     """The description of one kind of provider, for configuration, discovery and the test kit.
 
     Classes and functions are named as text, ``package.module:name``. Only `name`, `title` and
@@ -514,6 +541,11 @@ def get(name: str) -> ProviderKind:
     return found
 
 
+def is_built_in(name: str) -> bool:
+    """Return whether a kind of this package has this name. Nothing is imported."""
+    return name in _BUILT_IN
+
+
 def find_service(name: str) -> Optional[Tuple[ProviderKind, KindService]]:
     """Return the service with this name, and the kind of its servers; None if there is none.
 
@@ -569,11 +601,12 @@ def _unknown_kind(name: str, known: Sequence[str]) -> ConfigurationError:
 # --- kinds of installed packages -------------------------------------------------------------
 
 
-class _PackagedKind(NamedTuple):
+class _PackagedKind:
     """An entry point for a kind, with the name of the package that provides it."""
 
-    point: Any
-    package: str
+    def __init__(self, point: Any, package: str) -> None:
+        self.point = point
+        self.package = package
 
 
 _entry_points: Optional[Dict[str, List[_PackagedKind]]] = None

@@ -108,6 +108,8 @@ GOALS: List[Goal] = [
     *_against("one-shot script, Ollama, CPU", "shot.ollama.cpu", (REQUESTS, 1.3), ("ollama", 0.5)),
     *_against("one-shot script, OpenAI, CPU", "shot.openai.cpu", (REQUESTS, 1.3), ("openai", 0.22)),
     *_against("one-shot script, Ollama, peak memory", "shot.ollama.peak", (REQUESTS, 1.1)),
+    *_against("`localproviders --version`, CPU", "command.version", (BASELINE, 4)),
+    *_against("`localproviders chat`, CPU", "command.chat", (REQUESTS, 1.35)),
     *_against("short warm chat, Ollama", "call.small.ollama", (BASELINE, 2.5), ("ollama", 0.7)),
     *_against("short warm chat, OpenAI", "call.small.openai", (BASELINE, 2.1), ("openai", 0.35)),
     _costs_more(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 
 from benchmarks.speed.clients import ROOT, Client
@@ -127,16 +128,34 @@ class Worker(Process):
 
 
 class Cost(NamedTuple):
-    """The CPU time of a process that has ended, and the words that it printed."""
+    """The CPU time of a process that has ended, and the text that it printed."""
 
     cpu_s: float
-    output: List[str]
+    text: str
+
+    @property
+    def output(self) -> List[str]:
+        """The words that the process printed."""
+        return self.text.split()
 
 
-def run_once(python: Path, program: str, arguments: Sequence[str] = ()) -> Cost:
+def run_once(
+    python: Path,
+    program: str,
+    arguments: Sequence[str] = (),
+    text: str = "",
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Cost:
     """Run a Python program from start to end, and return its CPU time and output.
 
     The CPU time of the calling process is not included.
+
+    Args:
+        python: The Python that runs it.
+        program: The text of the program.
+        arguments: Its arguments.
+        text: Its standard input.
+        variables: Environment variables in addition to those of each process.
 
     Raises:
         RuntimeError: The program failed.
@@ -144,7 +163,8 @@ def run_once(python: Path, program: str, arguments: Sequence[str] = ()) -> Cost:
     before = _children_s()
     done = subprocess.run(
         [str(python), "-c", program, *arguments],
-        env=child_environment(),
+        env={**child_environment(), **variables},
+        input=text,
         check=False,
         capture_output=True,
         text=True,
@@ -152,7 +172,7 @@ def run_once(python: Path, program: str, arguments: Sequence[str] = ()) -> Cost:
     after = _children_s()
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return Cost(after - before, done.stdout.split())
+    return Cost(after - before, done.stdout)
 
 
 def _children_s() -> float:

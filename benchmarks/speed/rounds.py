@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from benchmarks.speed import wire
 from benchmarks.speed.clients import OWN, Client, python_of
+from benchmarks.speed.commands import command
 from benchmarks.speed.processes import Fixture, Worker, run_once
 from benchmarks.speed.scenarios import Scenario
 
@@ -104,7 +105,9 @@ class Bench(contextlib.ExitStack):
     def _measure(self, scenario: Scenario, client: Client) -> Mapping[str, Any]:
         if scenario.how == "import":
             return self._import(client)
-        if scenario.how == "shot":
+        if scenario.how == "command":
+            found = self._command(scenario, client)
+        elif scenario.how == "shot":
             found = self._shot(scenario, client)
         else:
             found = self._measure_in_worker(scenario, client)
@@ -121,6 +124,15 @@ class Bench(contextlib.ExitStack):
             self._modules[client.name] = [int(word) for word in run_once(python, program).output]
         modules, requests = self._modules[client.name]
         return {"cpu_s": cpu_s, "modules": modules, "requests": requests}
+
+    def _command(self, scenario: Scenario, client: Client) -> Mapping[str, Any]:
+        url = self._fixture.url(scenario.shape)
+        program, arguments, text, variables = command(scenario.measure, client.name, url)
+        python = self._pythons[client.name]
+        cost = run_once(python, program, arguments, text, dict(variables))
+        # The line feed at the end does not belong to the answer of the server.
+        size = {"size": len(cost.text) - 1} if text else {}
+        return {"cpu_s": cost.cpu_s, **size}
 
     def _shot(self, scenario: Scenario, client: Client) -> Mapping[str, Any]:
         arguments = [client.module, self._fixture.url(scenario.shape), scenario.dialect]

@@ -35,12 +35,13 @@ class Scenario(NamedTuple):
     Attributes:
         key: The name that ``--only`` searches.
         how: The kind of process: ``import`` (a process that only imports the client), ``shot``
-            (a process that makes one call), ``warm`` (a process that serves all rounds), or
-            ``fresh`` (a new process for each measurement, after one small call).
+            (a process that makes one call), ``command`` (a command of the shell), ``warm`` (a
+            process that serves all rounds), or ``fresh`` (a new process for each measurement,
+            after one small call).
         lines: The lines of the table that it fills.
         dialect: The kind of server, ``ollama`` or ``openai``.
         shape: The shape of the server's answers.
-        measure: The name of the function in the worker.
+        measure: The name of the function in the worker, or of the command.
         order: More fields of the order that the worker receives.
         clients: The names of the clients that take part; empty means all.
         long: Whether the scenario takes long and varies little. It then runs in three rounds at
@@ -105,6 +106,22 @@ def _cold() -> List[Scenario]:
         for dialect, server in _SERVERS.items()
     ]
     return [Scenario("import", "import", lines), *shots]
+
+
+def _commands() -> List[Scenario]:
+    return [
+        Scenario(
+            f"command.{name}",
+            "command",
+            [Line(f"command.{name}", f"`{title}`, CPU", "ms", _scaled("cpu_s", 1e3), is_compared)],
+            measure=name,
+            clients=(other, OWN),
+        )
+        for name, title, other, is_compared in (
+            ("version", "localproviders --version", BASELINE, True),
+            ("chat", "localproviders chat", REQUESTS, False),
+        )
+    ]
 
 
 # Text with a few accents, as in French.
@@ -401,6 +418,7 @@ def _mib(scenario: Scenario) -> float:
 
 SCENARIOS: List[Scenario] = [
     *_cold(),
+    *_commands(),
     *_calls(),
     *_streams(),
     *_first(),

@@ -10,7 +10,6 @@ because parsing a body of 256 MiB takes seconds.
 
 from __future__ import annotations
 
-import re
 import struct
 from array import array
 from itertools import chain, zip_longest
@@ -19,6 +18,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from localproviders._http.framing import Look, new_decoder, no_look, parse_json
 from localproviders._interrupts import is_injected
+from localproviders._patterns import pattern
 from localproviders.errors import AnswerTooLargeError, ProtocolError
 
 # Lengths, in characters, between which a list is packed. Packing a shorter list saves nothing. A
@@ -30,7 +30,7 @@ _MIN_CHARACTERS, _MAX_CHARACTERS = 256, 4 * 1024 * 1024
 # first characters.
 _SEARCHED_CHARACTERS = 16 * 1024
 
-_LIST_START = re.compile(r"\[\s*-?[0-9]")
+_LIST_START = pattern(r"\[\s*-?[0-9]")
 
 # Key of the object that replaces a packed list: the marker. The marker contains quotes. So if a
 # string in the body looks like a list, replacing it makes the JSON invalid, and the mistake is

@@ -12,15 +12,21 @@ import io
 import re
 import socket
 import threading
-from typing import Any, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from localproviders._http import certificates, resolve, unix_socket
+from localproviders._http import certificates, resolve
 from localproviders._http.deadline import AWAITING, SENDING, Call, Stop, shut_down
 from localproviders._http.socket import SEND_STEP, BoundedSocket
 from localproviders._interrupts import Carrier, is_callers
+from localproviders._lazy import LazyModule
 from localproviders.secret import bare
+
+if TYPE_CHECKING:
+    from localproviders._http import unix_socket
+else:
+    unix_socket = LazyModule("localproviders._http.unix_socket")
 
 # Limits of http.client: the number of bytes in a header line, and the number of header lines.
 _LONGEST_LINE, _MOST_LINES = 65536, 100

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 from functools import partial
 from itertools import accumulate, chain
 from math import inf, isinf
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NoReturn, Optional, Tuple, Union
 
 from localproviders._interrupts import is_injected
+from localproviders._patterns import pattern
 from localproviders._redact import not_json
 from localproviders.errors import AnswerTooLargeError, ProtocolError
 
@@ -215,7 +215,7 @@ _MAX_DIGITS = 400
 # The limits of the call are checked at each number with more characters than this. Parsing such a
 # float may take 30 µs, so parsing 256 MiB of them would take 12 s.
 _LONG_NUMBER = 40
-_LINE_END = re.compile(rb"\r\n|\n|\r")
+_LINE_END = pattern(rb"\r\n|\n|\r")
 
 # The records that a fast path has read, and the bytes that must still be read line by line.
 _Run = Tuple[List[str], bytes]
@@ -470,7 +470,7 @@ class SSEDecoder:
 
 
 # JSON that already has the field "error". Any other error text is put into a new object with it.
-_HAS_ERROR = re.compile(r'\A\[?\{.*"error"\s*:\s*["{]', re.DOTALL)
+_HAS_ERROR = pattern(r'(?s)\A\[?\{.*"error"\s*:\s*["{]')
 # Beginnings of a line, up to its first colon, that show an error: the field ``error``, or JSON from
 # a proxy or a framework that wrote no field.
 _ERROR_NAMES = (b"error", b'{"error"', b'[{"error"', b'{"errors"', b'{"detail"', b'{"object"')
@@ -710,7 +710,7 @@ def _null(name: str) -> None:
 # before an escape is itself escaped.
 _HIGH = r"[89abAB][0-9a-fA-F]{2}"
 _LOW = r"[c-fC-F][0-9a-fA-F]{2}"
-_HALF = re.compile(rf"\\u[dD](?:{_HIGH}(?!\\u[dD]{_LOW})|(?<!\\u[dD]{_HIGH}\\u[dD]){_LOW})")
+_HALF = pattern(rf"\\u[dD](?:{_HIGH}(?!\\u[dD]{_LOW})|(?<!\\u[dD]{_HIGH}\\u[dD]){_LOW})")
 
 
 def _without_halves(text: str) -> str:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from typing import Any, Iterator, Optional, Tuple
 
+from localproviders._patterns import pattern
+
 _HIGH = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 
 # A string that ends with a high half. The pattern matches each backslash together with the
 # character after it, so the half is a real escape, and no part of an escaped backslash.
-_ENDS_WITH_HIGH = re.compile(rf'{_HIGH}"')
+_ENDS_WITH_HIGH = pattern(rf'{_HIGH}"')
 _KEY = r'"(\w+)"\s*:\s*"'
-_WITH_KEY = re.compile(rf'{_KEY}(?:[^"\\]|\\.)*?({_HIGH})"')
+_WITH_KEY = pattern(rf'{_KEY}(?:[^"\\]|\\.)*?({_HIGH})"')
 
 # Records longer than this are not searched. A record with half a character has a single token.
 _LONGEST_RECORD = 64 * 1024

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Mapping, Optional
+
+from localproviders._patterns import pattern
 
 # The headers with such an id, in the order of preference: OpenAI and most others, Anthropic,
 # OpenRouter, Azure, TypeSafe. A proxy may add the first one to the header of the service behind it.
@@ -17,7 +18,7 @@ _NAMES = (
 _KNOWN = frozenset(_NAMES)
 
 # An id is a single word. Any other value may be text of the request that the server repeats.
-_ID = re.compile(r"[A-Za-z0-9_.:/+=@~-]{1,128}")
+_ID = pattern(r"[A-Za-z0-9_.:/+=@~-]{1,128}")
 
 
 def find_request_id(headers: Mapping[str, str]) -> Optional[str]:

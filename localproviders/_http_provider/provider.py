@@ -21,7 +21,6 @@ from typing import (
 from localproviders._decision_verbs import DecisionRequest
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import address_hint
-from localproviders._dialect.missing_models import complete_error, no_model
 from localproviders._dialect.thinking import with_thinking_warning
 from localproviders._did_you_mean import most_similar
 from localproviders._http.deadline import Call
@@ -38,10 +37,10 @@ from localproviders._http_provider.model_checks import (
 from localproviders._http_provider.sending import (
     OwnField,
     Sending,
+    hint_at_refused,
     leave_out,
     make_decoder,
     refuse_documents,
-    refused,
 )
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import (
@@ -88,11 +87,13 @@ from localproviders.types.responses import (
 )
 
 if TYPE_CHECKING:
+    from localproviders._dialect import missing_models
     from localproviders._dialect.label_prompts import LabelTokens
     from localproviders._http_provider import embedding
     from localproviders._http_provider.deciding import Deciding
 else:
     embedding = LazyModule("localproviders._http_provider.embedding")
+    missing_models = LazyModule("localproviders._dialect.missing_models")
 
 # Maximum seconds for the request of the model list that completes an error about a missing model.
 _NAMING_S = 5.0
@@ -346,7 +347,7 @@ class HTTPProvider(ModelProvider):
             if isinstance(error, CapabilityError):
                 error.hint = suggest_after(error, ask) or error.hint
             else:
-                complete_error(error, ask, self._ways_to_get, self._nearest)
+                missing_models.complete_error(error, ask, self._ways_to_get, self._nearest)
         hint = address_hint(error, self.settings.endpoint, self._kind, self._api_path)
         error.hint = hint or error.hint
 
@@ -379,7 +380,7 @@ class HTTPProvider(ModelProvider):
         if model:
             return model
         names = [info.name for info in self.list_models(timeout=timeout, cancel=cancel)]
-        raise no_model(names, self.name, self.settings.endpoint.url)
+        raise missing_models.no_model(names, self.name, self.settings.endpoint.url)
 
     # --- text -------------------------------------------------------------------------------
 
@@ -534,9 +535,7 @@ class HTTPProvider(ModelProvider):
         self, error: ProviderError, request: CompletionRequest, model: str, call: Call, span: Span
     ) -> ProviderError:
         """Return the error of a completion with its context, and send the ``failed`` event."""
-        for field in refused(error, self._optional_fields() if request.strict else ()):
-            if getattr(request, field.name) is not None:
-                error.hint = field.hint
+        hint_at_refused(error, request, self._optional_fields() if request.strict else ())
         error = self._runner.failed(error, span, model, call, texts_of(request))
         # The model may have been removed or replaced.
         if isinstance(error, ModelError):

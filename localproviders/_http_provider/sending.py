@@ -184,6 +184,21 @@ def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, 
     return {field: said for field in fields if refuses(error, field.refusal, field.denial)}
 
 
+def hint_at_refused(
+    error: ProviderError, request: CompletionRequest, fields: Iterable[OwnField]
+) -> None:
+    """Set the hint of an error in which the server refuses a field of the caller's request.
+
+    Args:
+        error: The error.
+        request: The request of the caller.
+        fields: The fields that have a hint.
+    """
+    for field in refused(error, fields):
+        if getattr(request, field.name) is not None:
+            error.hint = field.hint
+
+
 def _concerns_a_model(text: str, model: str) -> bool:
     return says(rf"\bmodels?\b|模型|(?<!\w){re.escape(model)}(?!\w)", text)
 

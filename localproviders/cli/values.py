@@ -7,8 +7,10 @@ import codecs
 import re
 from typing import Callable
 
+from localproviders._patterns import pattern
+
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|m|h|)", re.ASCII)
+_DURATION = pattern(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|m|h|)", re.ASCII)
 
 
 def duration(text: str) -> float:

@@ -34,6 +34,7 @@ from localproviders._file_owner import (
     opened,
     trusted_folders,
 )
+from localproviders._patterns import pattern
 from localproviders._redact import one_line
 from localproviders.config.values import Origin
 from localproviders.errors import ConfigurationError, DependencyError
@@ -161,13 +162,13 @@ _MOST_BYTES = 1024 * 1024
 _MOST_STEPS = 1_000_000
 # Maximum number of keys, list entries and tables; parsing each takes a few microseconds.
 _MOST_ELEMENTS = 20_000
-_ELEMENT = re.compile(rb"[=,[]")
+_ELEMENT = pattern(rb"[=,[]")
 # A file that contains this many opening brackets in a row can exceed the recursion limit.
 _DEEPEST = "[" * 500
 _TOO_DEEP = "its values are nested too deeply"
 # In old versions of Python, parsing a number takes time proportional to the square of the
 # number of its digits.
-_LONG_NUMBER = re.compile(rb"(?<![0-9_])[0-9_]{4000}")
+_LONG_NUMBER = pattern(rb"(?<![0-9_])[0-9_]{4000}")
 # Maximum number of parts of a key whose line is recorded. No valid key has more parts, and the cost
 # of recording grows with the square of their number.
 _MOST_PARTS = 16
@@ -175,14 +176,14 @@ _MOST_PARTS = 16
 _KEY = r"""(?:[\w-]+|"[^"\\]*"|'[^']*')"""
 _DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
 _TABLE_LINE = rf"\[\[?[ \t]*(?P<table>{_DOTTED})[ \t]*\]\]?[ \t\r]*(?:#|$)"
-_LINE = re.compile(rf"[ \t]*(?:{_TABLE_LINE}|(?P<key>{_DOTTED})[ \t]*=)")
+_LINE = pattern(rf"[ \t]*(?:{_TABLE_LINE}|(?P<key>{_DOTTED})[ \t]*=)")
 _PYPROJECT = "pyproject.toml"
 _TABLE = ("tool", "localproviders")
 _OTHERS_MODE = stat.S_IRWXG | stat.S_IRWXO
 # Matches a pyproject.toml that may contain the table of this package; other files are not parsed
 # at all. The header of the table is [tool.localproviders], or the table is part of [tool]. A
 # dependency on this package must not match.
-_TABLE_PATTERN = re.compile(
+_TABLE_PATTERN = pattern(
     rb"""\btool["']?[ \t]*\.[ \t]*["']?localproviders\b"""
     rb"""|^(?:\xef\xbb\xbf)?[ \t]*(?:\[[ \t]*["']?tool["']?[ \t]*\]|["']?tool["']?[ \t]*=)""",
     re.MULTILINE,

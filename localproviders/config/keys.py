@@ -141,6 +141,11 @@ def kind_words() -> List[str]:
     return [*registry.names(), *services, *(alias for kind in known for alias in kind.aliases)]
 
 
+def is_kind_word(word: str) -> bool:
+    """Return whether `kind_words` has a word. A kind of this package is found without an import."""
+    return registry.is_built_in(word) or word in kind_words()
+
+
 def number(value: Any, _: Place) -> Any:
     """Check a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._did_you_mean import did_you_mean
+from localproviders._patterns import pattern
 from localproviders._redact import one_line
 from localproviders.config.files import Source, Surroundings
 from localproviders.config.keys import (
@@ -20,6 +20,7 @@ from localproviders.config.keys import (
     Place,
     Schema,
     error_parts,
+    is_kind_word,
     keys_of_kinds,
     kind_words,
     variable,
@@ -36,7 +37,7 @@ _MOST_ALIASES = 1000
 # Maximum length of a key, because an error message may quote it.
 _LONGEST_NAME = 300
 _TRUSTED_FOLDERS = ("trusted_folders",)
-_SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_SERVER_NAME = pattern(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class Entry:
@@ -260,7 +261,7 @@ def from_variables(surroundings: Surroundings, servers: List[str]) -> Layer:
 
 _ABOVE = PREFIX + "SERVERS_"
 _ENDPOINT = "_ENDPOINT"
-_NEW_SERVER = re.compile(f"{_ABOVE}[A-Z0-9][A-Z0-9_]*{_ENDPOINT}")
+_NEW_SERVER = pattern(f"{_ABOVE}[A-Z0-9][A-Z0-9_]*{_ENDPOINT}")
 
 
 def _new_servers(environ: Mapping[str, str], servers: Sequence[str]) -> List[str]:
@@ -275,15 +276,11 @@ def _new_servers(environ: Mapping[str, str], servers: Sequence[str]) -> List[str
     """
     known = {variable(("servers", name, "endpoint")) for name in servers}
     new = [name for name in sorted({*environ} - known) if _NEW_SERVER.fullmatch(name)]
-    # The names of the kinds are needed only here, because reading them imports every kind.
-    words = kind_words() if new else ()
-    usual = {variable(("servers", word, "endpoint")): word for word in words}
     found: List[str] = []
     for name in filter(environ.get, new):
-        if name in usual:
-            found.append(usual[name])
-        elif environ.get(f"{name[: -len(_ENDPOINT)]}_KIND"):
-            found.append(name[len(_ABOVE) : -len(_ENDPOINT)].lower().replace("_", "-"))
+        word = name[len(_ABOVE) : -len(_ENDPOINT)].lower().replace("_", "-")
+        if is_kind_word(word) or environ.get(f"{name[: -len(_ENDPOINT)]}_KIND"):
+            found.append(word)
     return found
 
 

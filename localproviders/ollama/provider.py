@@ -47,8 +47,6 @@ from localproviders.ollama.wire.requests import (
     completion_payload,
     embed_payload,
     load_options,
-    make_recipe,
-    named_sources,
     old_embed_payload,
     render_payload,
     schema_in_words,
@@ -93,11 +91,13 @@ if TYPE_CHECKING:
     from localproviders.ollama.memory import Memory
     from localproviders.ollama.transfers import Transfers
     from localproviders.ollama.wire import decisions as wire_decisions
+    from localproviders.ollama.wire import library as wire_library
     from localproviders.ollama.wire import models as wire_models
 else:
     embedding = LazyModule("localproviders._http_provider.embedding")
     wire_models = LazyModule("localproviders.ollama.wire.models")
     wire_decisions = LazyModule("localproviders.ollama.wire.decisions")
+    wire_library = LazyModule("localproviders.ollama.wire.library")
 
 
 class OllamaProvider(HTTPProvider):
@@ -601,12 +601,13 @@ class OllamaProvider(HTTPProvider):
         # A cell hides the texts from tools that print tracebacks with local variables.
         texts = Sealed((messages, template, system, parameters, extra_body))
         del messages, template, system, parameters, extra_body
-        recipe = make_recipe(
+        recipe = wire_library.make_recipe(
             *texts.cell_contents, from_model=from_model, license=license, quantize=quantize
         )._replace(
             renderer=renderer, parser=parser, requires=requires, draft_quantize=draft_quantize
         )
-        sources = named_sources(files=files, adapters=adapters, draft_files=draft_files)
+        given = {"files": files, "adapters": adapters, "draft_files": draft_files}
+        sources = wire_library.named_sources(**given)
         return self._transfers.create(named(model), recipe, sources, on_progress, timeout, cancel)
 
     @exact_keywords

@@ -42,7 +42,7 @@ from localproviders.errors import (
 from localproviders.ollama.catalog import Catalog
 from localproviders.ollama.memory import Memory
 from localproviders.ollama.wire.errors import refuse_without_pull
-from localproviders.ollama.wire.requests import (
+from localproviders.ollama.wire.library import (
     Recipe,
     Sources,
     blob_path,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from types import CellType
 from typing import Tuple
 
 from localproviders._address import Endpoint, parse_endpoint
 from localproviders._did_you_mean import did_you_mean
+from localproviders._patterns import pattern
 from localproviders.errors import ConfigurationError
 from localproviders.kinds import KindService, ProviderKind
 
@@ -40,7 +40,7 @@ KIND = ProviderKind(
 
 
 # The names that an error may quote. Any other text may be an API key.
-_QUOTABLE = re.compile(r"[a-z][a-z-]{0,29}")
+_QUOTABLE = pattern(r"[a-z][a-z-]{0,29}")
 
 
 def get_service(given: CellType) -> KindService:

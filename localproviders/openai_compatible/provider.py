@@ -20,7 +20,6 @@ from typing import (
 from localproviders._address import Endpoint, is_localhost, parse_endpoint
 from localproviders._dialect.common import Vectors
 from localproviders._dialect.error_answers import Rule
-from localproviders._dialect.missing_models import complete_error, not_found
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.stream import ChunkParser
@@ -61,6 +60,7 @@ from localproviders.types.requests import (
 from localproviders.types.responses import TokenCount
 
 if TYPE_CHECKING:
+    from localproviders._dialect import missing_models
     from localproviders._dialect.label_prompts import LabelTokens
     from localproviders.ollama import names as ollama_names
     from localproviders.openai_compatible import kind as own_kind
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from localproviders.openai_compatible.wire import own_fields
     from localproviders.openai_compatible.wire import vectors as wire_vectors
 else:
+    missing_models = LazyModule("localproviders._dialect.missing_models")
     ollama_names = LazyModule("localproviders.ollama.names")
     own_kind = LazyModule("localproviders.openai_compatible.kind")
     wire_models = LazyModule("localproviders.openai_compatible.wire.models")
@@ -273,8 +274,8 @@ class OpenAICompatibleProvider(HTTPProvider):
         name, listed = named(model), self.list_models(timeout=timeout, cancel=cancel)
         info = self._find(name, listed)
         if info is None:
-            error = not_found(name)
-            complete_error(error, lambda: listed, self._ways_to_get, self._nearest)
+            error = missing_models.not_found(name)
+            missing_models.complete_error(error, lambda: listed, self._ways_to_get, self._nearest)
             raise self._transport.finish_error(error)
         return info
 

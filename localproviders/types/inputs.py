@@ -15,6 +15,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from localproviders._did_you_mean import image_message, suggest_number
 from localproviders._interrupts import is_injected
+from localproviders._patterns import pattern
 from localproviders._record import plain
 from localproviders.errors import ConfigurationError
 from localproviders.types.models import LoadedModel, ModelInfo
@@ -454,8 +455,8 @@ def tool_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
 # Units of durations in seconds, and a part of a duration in Go, such as 1h30m
 # (docs/reference/ollama.md, "Keep-alive").
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60, "h": 3600}
-_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
-_SECONDS = re.compile(r"\d+\.?\d*|\.\d+", re.ASCII)
+_DURATION = pattern(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_SECONDS = pattern(r"\d+\.?\d*|\.\d+", re.ASCII)
 # The longest text that can be a duration.
 _LONGEST_DURATION = 50
 
@@ -542,7 +543,7 @@ def named(model: Union[str, ModelInfo, LoadedModel]) -> str:
 
 
 # A digest in hexadecimal, with at least as many digits as lists show of it.
-_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})", re.IGNORECASE)
+_DIGEST = pattern(r"(?:sha256:)?([0-9a-f]{12,64})", re.IGNORECASE)
 
 
 def hex_digest(value: Any) -> Optional[str]:

@@ -7,7 +7,6 @@ text of the question is the first positional argument of the constructor.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import (
     Any,
     ClassVar,
@@ -19,14 +18,18 @@ from typing import (
     Sequence,
     Tuple,
     Type,
+    TypeVar,
     Union,
 )
 
 from localproviders._did_you_mean import did_you_mean, suggest_number
+from localproviders._frozen_dataclass import dataclass_transform, frozen_dataclass
 from localproviders._record import CONTENT, FrozenDict, Record, field, plain
 from localproviders._signatures import Self, exact_keywords
 from localproviders.secret import errors_without_frames
 from localproviders.types.inputs import plain_number
+
+T = TypeVar("T")
 
 #: How a decision is made: by a server's route ``/v1/systemone`` or ``/v1/decisions``, or from the
 #: probabilities of the next token of a chat model.
@@ -41,7 +44,13 @@ YES, NO = "yes", "no"
 _FEWEST = 2
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(field,))
+def _asked(cls: Type[T]) -> Type[T]:
+    """Make a class a frozen dataclass whose arguments may be positional."""
+    return frozen_dataclass(cls, lambda _, fill: fill)
+
+
+@_asked
 class Question(Record):
     """A question for `decide`. Each question is a `YesNo`, a `Choice` or a `Score`.
 
@@ -84,7 +93,7 @@ class Question(Record):
         return super(Question, made).from_dict(fields)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@_asked
 class YesNo(Question):
     """A question that is answered with yes or no.
 
@@ -113,7 +122,7 @@ class YesNo(Question):
         return (YES, NO)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@_asked
 class Choice(Question):
     """A question that is answered with one of several options.
 
@@ -144,7 +153,7 @@ class Choice(Question):
         return tuple(self.options)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@_asked
 class Score(Question):
     """A question that is answered with a position on a scale.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, Iterator
@@ -12,9 +13,10 @@ pytest.importorskip("resource")  # the benchmarks need this module
 
 from benchmarks.speed import report, run, worker
 from benchmarks.speed.adapters import baseline, own, requests_session
-from benchmarks.speed.clients import BASELINE, BOTH, CLIENTS, OWN
+from benchmarks.speed.clients import BASELINE, BOTH, CLIENTS, OWN, REQUESTS
+from benchmarks.speed.commands import command
 from benchmarks.speed.goals import GOALS
-from benchmarks.speed.processes import Fixture
+from benchmarks.speed.processes import Fixture, run_once
 from benchmarks.speed.rounds import Bench, Results, check, pythons_of
 from benchmarks.speed.scenarios import LINES, SCENARIOS
 from benchmarks.speed.wire import CUTS, FLOATS, Shape, last_value, text_of
@@ -70,6 +72,15 @@ def test_each_client_gets_the_vectors_that_were_sent(
     module.close(client)
     assert [len(vector) for vector in vectors] == [5, 5, 5]
     assert vectors[-1][-1] == pytest.approx(last_value(shape), abs=1e-6)
+
+
+def test_the_command_and_the_script_print_the_answer_of_the_server(fixture: Fixture) -> None:
+    shape = Shape("coalesced", 4, 6)
+    for client in (REQUESTS, OWN):
+        program, arguments, text, variables = command("chat", client, fixture.url(shape))
+        done = run_once(Path(sys.executable), program, arguments, text, dict(variables))
+        assert done.text == f"{text_of(shape)}\n"
+        assert done.cpu_s > 0
 
 
 def test_the_server_counts_the_connections_of_a_client(fixture: Fixture) -> None:

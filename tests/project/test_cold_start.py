@@ -44,7 +44,7 @@ _NOT_FOR_A_CHAT = {
     "llamacpp.wire.models", "lmstudio.catalog", "lmstudio.downloads", "lmstudio.memory",
     "lmstudio.stateful", "lmstudio.wire.stateful", "ollama.catalog", "ollama.memory",
     "ollama.transfers",
-    "ollama.wire.models",
+    "ollama.wire.library", "ollama.wire.models", "_dialect.missing_models", "_http.unix_socket",
     "openai_compatible.prompt_routes", "openai_compatible.root", "openai_compatible.rerank_routes",
     "openai_compatible.wire.models", "openai_compatible.wire.rerank",
     "openai_compatible.wire.own_fields", "openai_compatible.wire.vectors",

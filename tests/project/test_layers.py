@@ -21,7 +21,7 @@ _ROOT = Path(localproviders.__file__).parent
 _LAYERS = {
     "errors": 0, "secret": 0, "_version": 0, "types": 0,
     "_signatures": 0, "_interrupts": 0, "_refusals": 0,
-    "_record": 0, "_did_you_mean": 0, "_habits": 0, "_other_keywords": 0, "_lazy": 0, "_redact": 0, "_address": 0, "_credentials": 0, "_template": 0, "_new_file": 0, "_file_owner": 1, "_lock": 1,
+    "_record": 0, "_frozen_dataclass": 0, "_did_you_mean": 0, "_habits": 0, "_other_keywords": 0, "_lazy": 0, "_patterns": 0, "_redact": 0, "_address": 0, "_credentials": 0, "_template": 0, "_new_file": 0, "_file_owner": 1, "_lock": 1,
     "_http": 1, "settings": 1, "telemetry": 1, "schema": 1,
     "provider": 2, "_chat_request": 2, "_rerank_verb": 2, "_decision_verbs": 2, "kinds": 2, "_look": 2, "_keep_loaded": 2, "capabilities": 2, "_http_provider": 2, "_dialect": 2, "_token_estimate": 2,
     "structured": 2, "tool_loop": 2, "_tool_call": 2, "_parallel": 0, "_shared_deadline": 2, "config": 2,

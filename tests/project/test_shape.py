@@ -98,10 +98,12 @@ _TESTING = _ROOT / "testing"
 #: `progress.py` and `asking.py` are what a person sees, and `config/check.py` finds all problems.
 #: `_template.py` and `_new_file.py` are for the command and for whatever else reads rows or writes
 #: files; `config/providers.py` makes a provider of a configured server without `local/`.
+#: `ollama/wire/library.py` has the JSON of the requests that change models; a chat does not load it.
+#: `_frozen_dataclass.py` and `_patterns.py` compile functions and regular expressions when needed.
 #: The command is not counted: each verb has its module, which no other verb loads.
 #: `conversation/` has five: the turns and their lines, the file, the choice of what fits into the
 #: window, the stream, and `Conversation`; with the module that offers them.
-MOST_MODULES = 254
+MOST_MODULES = 257
 MOST_LINES_OF_CODE = 400
 MOST_LINES_OF_A_VERB = 300
 MOST_CLASSES: Dict[Type[Any], int] = {

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import localproviders
 from benchmarks.speed.adapters import MODEL
 from benchmarks.speed.adapters.decisions import OPTIONS, QUESTION
-from localproviders import Choice, OllamaProvider, OpenAICompatibleProvider
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator, List
+    from typing import Any, Dict, Iterator, List
 
 PACKAGES = ("localproviders", "requests", "urllib3")
-_QUESTIONS = {"team": Choice(QUESTION, OPTIONS)}
+_QUESTIONS: Dict[str, Any] = {}
 
 
 def connect(url: str, dialect: str) -> Any:
+    # A script imports only the provider that it uses.
     if dialect == "ollama":
-        return OllamaProvider(url, model=MODEL)
-    return OpenAICompatibleProvider(url + "/v1", model=MODEL)
+        return localproviders.OllamaProvider(url, model=MODEL)
+    return localproviders.OpenAICompatibleProvider(url + "/v1", model=MODEL)
+
+
+def _questions() -> Any:
+    if not _QUESTIONS:
+        _QUESTIONS["team"] = localproviders.Choice(QUESTION, OPTIONS)
+    return _QUESTIONS
 
 
 def close(client: Any) -> None:
@@ -41,10 +48,10 @@ def embed(client: Any, texts: List[str], packed: bool) -> List[Any]:
 
 
 def decide(client: Any, method: str, state: str) -> str:
-    chosen: str = client.decide(state, _QUESTIONS, method=method)["team"].choice
+    chosen: str = client.decide(state, _questions(), method=method)["team"].choice
     return chosen
 
 
 def decide_many(client: Any, method: str, states: List[str]) -> List[str]:
-    found = client.decide_many(states, _QUESTIONS, method=method)
+    found = client.decide_many(states, _questions(), method=method)
     return [decisions["team"].choice for decisions in found]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Mapping, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint
 from localproviders._dialect.error_answers import Rule, explain, rule
-from localproviders._dialect.missing_models import not_found
+from localproviders._lazy import LazyModule
 from localproviders.errors import (
     AuthenticationError,
     CapabilityError,
@@ -24,6 +24,11 @@ from localproviders.errors import (
     ToolCallError,
     UnsupportedError,
 )
+
+if TYPE_CHECKING:
+    from localproviders._dialect import missing_models
+else:
+    missing_models = LazyModule("localproviders._dialect.missing_models")
 
 _PULL = "list_models() returns the names of its models"
 _NOT_HERE = "list_models() returns the models that the server has"
@@ -237,7 +242,9 @@ def missing_model(model: str, names: Sequence[str], *, needed: bool = True) -> M
         names: Names of the server's models.
         needed: Whether the call needs the model, so that the hint says how to pull it.
     """
-    return not_found(model, hint=_PULL if needed else _NOT_HERE, available=tuple(names))
+    return missing_models.not_found(
+        model, hint=_PULL if needed else _NOT_HERE, available=tuple(names)
+    )
 
 
 def refuse_without_pull(error: ModelNotFoundError) -> None:

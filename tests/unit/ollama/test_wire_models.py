@@ -21,6 +21,12 @@ from localproviders import (
     UnsupportedError,
 )
 from localproviders.ollama import ModelDetails
+from localproviders.ollama.wire.library import (
+    Recipe,
+    create_payload,
+    named_sources,
+    transfer_payload,
+)
 from localproviders.ollama.wire.models import (
     check_empty_chat,
     check_empty_embed,
@@ -33,12 +39,6 @@ from localproviders.ollama.wire.models import (
     parse_models,
     parse_parameters,
     parse_show,
-)
-from localproviders.ollama.wire.requests import (
-    Recipe,
-    create_payload,
-    named_sources,
-    transfer_payload,
 )
 from localproviders.ollama.wire.responses import is_file_transfer, parse_progress
 from tests.support import recordings

@@ -1,0 +1,102 @@
+"""Frozen dataclasses whose constructors are compiled when they are first used.
+
+By default, `dataclass` compiles up to six methods for each class. That would take most of the time
+at the start of a script, which uses only a few of the classes that it imports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Mapping, Type, TypeVar, cast
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform as dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
+        """Return a decorator that does nothing: only type checkers need the real one."""
+        return lambda decorator: decorator
+
+
+class Frozen:
+    """The base class of frozen dataclasses. It refuses changes."""
+
+    # Every subclass is a dataclass, but type checkers cannot know that here.
+    __dataclass_fields__: ClassVar[Dict[str, Any]]
+
+    if not TYPE_CHECKING:  # type checkers find changes themselves
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if self._has_fixed(name):
+                raise FrozenInstanceError(f"cannot assign to field {name!r}")
+            super().__setattr__(name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if self._has_fixed(name):
+                raise FrozenInstanceError(f"cannot delete field {name!r}")
+            super().__delattr__(name)
+
+    def _has_fixed(self, name: str) -> bool:
+        # A subclass that is no dataclass may have more attributes, as with `dataclass` itself.
+        return "__dataclass_fields__" in vars(type(self)) or name in self.__dataclass_fields__
+
+
+#: A function that receives a class and its constructor, and returns the constructor to use.
+Finish = Callable[[Any, Callable[..., None]], Callable[..., None]]
+
+
+def frozen_dataclass(cls: Type[T], finish: Finish, **options: Any) -> Type[T]:
+    """Make a class a frozen dataclass whose constructor is compiled when it is first used.
+
+    Args:
+        cls: A subclass of `Frozen`. It inherits its equality, hash and repr. If it defines a
+            constructor, this one is kept.
+        finish: A function that receives the class and the constructor that `dataclass` compiled,
+            and returns the constructor of the class.
+        **options: Arguments of `dataclass`.
+    """
+    # With the argument ``frozen``, `dataclass` would compile the two methods of `Frozen` again.
+    # Without it, it accepts only base classes that are not frozen.
+    _set_frozen(cls, False)
+    made: Any = dataclass(init=False, eq=False, repr=False, **options)(cls)
+    _set_frozen(made, True)
+    if "__init__" not in vars(cls):
+        made.__init__ = _LazyConstructor(made, finish, options)
+    return cast("Type[T]", made)
+
+
+def _set_frozen(cls: Any, is_frozen: bool) -> None:
+    for each in cls.__mro__:
+        if "__dataclass_params__" in vars(each):
+            each.__dataclass_params__.frozen = is_frozen
+
+
+class _LazyConstructor:
+    """The constructor of a class until it is first used, when it replaces itself."""
+
+    def __init__(self, cls: Any, finish: Finish, options: Mapping[str, Any]) -> None:
+        self._cls = cls
+        self._finish = finish
+        self._options = options
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        made = self._finish(self._cls, self._compiled())
+        self._cls.__init__ = made
+        return made if instance is None else made.__get__(instance, owner)
+
+    def _compiled(self) -> Callable[..., None]:
+        """Return the constructor that `dataclass` compiles.
+
+        It is compiled for a subclass, because `dataclass` can process a class only once. A subclass
+        without fields of its own has the same constructor.
+        """
+        cls = self._cls
+        # `dataclass` calls this for a subclass without a docstring, whose signature it shows.
+        _set_frozen(cls, True)
+        same = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+        subclass = type(cls)(cls.__name__, (cls,), same)
+        made: Any = dataclass(frozen=True, eq=False, repr=False, **self._options)(subclass)
+        fill: Callable[..., None] = made.__init__
+        return fill
