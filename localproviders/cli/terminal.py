@@ -1,0 +1,60 @@
+"""The conversation of the verb ``chat`` on a terminal."""
+
+from __future__ import annotations
+
+from localproviders.cli.output import print_error
+from localproviders.cli.run import Run
+from localproviders.cli.sessions import open_conversation
+from localproviders.cli.terminal_commands import run_command
+from localproviders.cli.terminal_lines import Lines, Typed
+from localproviders.cli.terminal_talk import Talk
+from localproviders.errors import ProviderError
+
+
+def converse(run: Run) -> None:
+    """Let a person type texts, and write the answers, until ``/quit`` or Ctrl-D.
+
+    An error of a call is one line, and the conversation goes on. Ctrl-C stops an answer, or clears
+    the text that is being typed.
+
+    Raises:
+        ProviderError: The provider or the conversation of the arguments cannot be made.
+        OutputError: The terminal cannot be written.
+    """
+    provider = run.provider()
+    with open_conversation(run) as conversation:
+        talk = Talk(run, provider, conversation)
+        lines = Lines(
+            message.content for message in conversation.messages if message.role == "user"
+        )
+        talk.greet()
+        while not talk.is_ended:
+            try:
+                _next(talk, lines)
+            except KeyboardInterrupt:
+                talk.show()  # the next prompt begins on a new line
+            except ProviderError as error:
+                talk.complain(error)
+            except UnicodeDecodeError as error:
+                print_error(f"localproviders chat: the text is not valid {error.encoding}")
+
+
+def _next(talk: Talk, lines: Lines) -> None:
+    """Read a text, and run it as a command or ask the model."""
+    typed = lines.read()
+    if typed is None:
+        talk.is_ended = True
+        talk.show()
+    elif _is_command(typed):
+        run_command(talk, typed.text)
+    elif typed.text.strip():
+        talk.ask(typed.text if typed.is_literal else _unescaped(typed.text))
+
+
+def _is_command(typed: Typed) -> bool:
+    text = typed.text
+    return text.startswith("/") and not text.startswith("//") and not typed.is_literal
+
+
+def _unescaped(text: str) -> str:
+    return text[1:] if text.startswith("//") else text
