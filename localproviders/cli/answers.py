@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Union
 from localproviders._http.stream import Stream
 from localproviders._redact import printable
 from localproviders.cli.run import Run
+from localproviders.cli.usage import OutputError
 
 if TYPE_CHECKING:  # only `chat --session` and a terminal need conversations
     from localproviders.conversation.stream import ConversationStream
@@ -48,11 +49,18 @@ def _write_text(run: Run, answer: Union[Stream, ConversationStream]) -> None:
                 thinking.end()
                 last = chunk.text
                 run.output.write(last)
-    finally:
-        thinking.end()
-        # After an error, its message begins on a new line of the terminal.
-        if (last or run.output.is_terminal) and not last.endswith("\n"):
-            run.output.write_line()
+    except BaseException:
+        # The message of an error begins on a new line. Another error here would hide the first.
+        with contextlib.suppress(OSError, OutputError):
+            _end_line(run, thinking, last)
+        raise
+    _end_line(run, thinking, last)
+
+
+def _end_line(run: Run, thinking: _Thinking, last: str) -> None:
+    thinking.end()
+    if (last or run.output.is_terminal) and not last.endswith("\n"):
+        run.output.write_line()
 
 
 class _Thinking:

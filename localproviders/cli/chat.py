@@ -92,8 +92,7 @@ VERBS = {
     "chat": Verb(
         "Ask a model; the answer is written while it arrives. A pipe or a file as standard input "
         "follows the text. On a terminal, without a text, it is a conversation.",
-        'git diff | localproviders chat -m llama3.2 "Write a commit message"\n'
-        'localproviders chat -m llama3.2 --session trip.jsonl "Where is it warm?"',
+        'git diff | localproviders chat -m llama3.2 "Write a commit message"',
         _add_arguments,
         _run,
     )

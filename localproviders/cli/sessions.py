@@ -9,6 +9,7 @@ from typing import Iterator
 from localproviders.cli.run import Run
 from localproviders.cli.usage import OutputError
 from localproviders.conversation import Conversation
+from localproviders.errors import ProviderError
 
 
 @contextlib.contextmanager
@@ -44,7 +45,7 @@ def _as_output_errors(path: str) -> Iterator[None]:
     """Convert errors of the system about the file."""
     try:
         yield
-    except BrokenPipeError:  # that of standard output, whose reader has gone
+    except (BrokenPipeError, ProviderError):  # a reader that has gone, or an error of a call
         raise
     except OSError as error:
         words = error.strerror or type(error).__name__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from localproviders.cli.output import print_error
 from localproviders.cli.run import Run
 from localproviders.cli.sessions import open_conversation
 from localproviders.cli.terminal_commands import run_command
@@ -35,8 +34,6 @@ def converse(run: Run) -> None:
                 talk.show()  # the next prompt begins on a new line
             except ProviderError as error:
                 talk.complain(error)
-            except UnicodeDecodeError as error:
-                print_error(f"localproviders chat: the text is not valid {error.encoding}")
 
 
 def _next(talk: Talk, lines: Lines) -> None:

@@ -90,13 +90,13 @@ _COMMANDS: Mapping[str, _Command] = {
     "/help": _Command("/help", "this list", _help),
     "/model": _Command("/model [NAME]", "use another model, or list the models", _model),
     "/system": _Command("/system [TEXT]", 'set or show the system message; "" removes it', _system),
-    "/save": _Command("/save FILE", "write the conversation to a new file, for --session", _save),
+    "/save": _Command("/save FILE", "write the conversation to a file for --session", _save),
     "/quit": _Command("/quit", "end the conversation", _quit),
 }
 
 _KEYS = (
     "//TEXT           a text that begins with a slash",
-    "TEXT\\            a backslash at the end of a line: the text goes on in the next line",
+    "TEXT\\            a backslash at the end: the text goes on in the next line",
     '"""TEXT"""       a text of any lines',
     "Ctrl-C           stop the answer, or clear the text",
     "Ctrl-D           end the conversation",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import Any, Iterable, List, NamedTuple, Optional
+
+from localproviders.cli.usage import UsageError
 
 _PROMPT, _MORE = "> ", "... "
 #: A text between two of these may have several lines.
@@ -54,7 +57,7 @@ class Lines:
 
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed. The lines so far are lost.
-            UnicodeDecodeError: A line is not in the encoding of the terminal.
+            UsageError: A line is not in the encoding of the terminal.
         """
         try:
             line = self._line(_PROMPT)
@@ -81,20 +84,31 @@ class Lines:
         return Typed(text)
 
     def _line(self, prompt: str) -> str:
-        if self._readline is not None:
-            return input(prompt)
-        stream = terminal()
-        stream.write(prompt)
-        stream.flush()
-        line = sys.stdin.readline()
-        if not line:
-            raise EOFError
-        return line.rstrip("\r\n")
+        try:
+            line = input(prompt) if self._readline is not None else _plain_line(prompt)
+            line.encode("utf-8")  # in some locales, Python turns invalid bytes into surrogates
+        except UnicodeError:
+            encoding = sys.stdin.encoding
+            raise UsageError(
+                f"the text is not valid {encoding}", hint="look at the terminal's encoding: locale"
+            ) from None
+        return line
 
     def _remember(self, text: str) -> None:
-        if self._readline is not None and text.strip() and "\0" not in text:
-            with contextlib.suppress(UnicodeEncodeError):
+        if self._readline is not None and text.strip():
+            with contextlib.suppress(ValueError):  # half of a surrogate pair, or a null character
                 self._readline.add_history(text)
+
+
+def _plain_line(prompt: str) -> str:
+    # The prompt of `input` could go to standard output, which may be a pipe.
+    stream = terminal()
+    stream.write(prompt)
+    stream.flush()
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\r\n")
 
 
 def _load_readline() -> Any:
@@ -106,6 +120,7 @@ def _load_readline() -> Any:
     except ImportError:
         return None
     readline.set_auto_history(False)
-    # The lines of a pasted text are one text.
-    readline.parse_and_bind("set enable-bracketed-paste on")
+    if os.environ.get("TERM", "dumb") != "dumb":  # it has no escape sequences
+        # The lines of a pasted text are one text.
+        readline.parse_and_bind("set enable-bracketed-paste on")
     return readline

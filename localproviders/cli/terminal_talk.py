@@ -87,7 +87,8 @@ class Talk:
             is_kept = len(self.conversation.messages) > before
             self.show("(stopped)" if is_kept else "(stopped; this question is not kept)")
         except OSError as error:
-            if error.filename != self.conversation.path:
+            # Some errors of calls are errors of the system, too.
+            if isinstance(error, ProviderError) or error.filename != self.conversation.path:
                 raise
             # The turn is in memory. The next turn writes it, too.
             print_error(f"localproviders chat: {error.filename!r}: {error.strerror}")

@@ -925,7 +925,18 @@ def test_the_extras_exist() -> None:
 
 
 def test_other_commands_are_well_known() -> None:
-    known = {"python", "ollama", "lms", "export", "cp", "chmod", "strace", "unshare", "git", "localproviders"}
+    known = {
+        "python",
+        "ollama",
+        "lms",
+        "export",
+        "cp",
+        "chmod",
+        "strace",
+        "unshare",
+        "git",
+        "localproviders",
+    }
     assert {words[0] for words in _commands()} <= known
 
 

@@ -35,6 +35,7 @@ class Terminal:
         import termios  # as above
 
         self._master, self._slave = pty.openpty()
+        self._first_settings = termios.tcgetattr(self._slave)
 
         def take_terminal() -> None:
             os.setsid()
@@ -77,11 +78,26 @@ class Terminal:
         """Press keys, such as ``\\x03`` for Ctrl-C."""
         os.write(self._master, keys.encode())
 
-    def attributes(self) -> Any:
-        """Return the settings of the terminal."""
+    def interrupt(self, text: str) -> None:
+        """Press Ctrl-C until a text appears.
+
+        Python notices a signal at the next key, if it arrives while `readline` handles a key.
+        """
+        while text not in self.shown[self._seen :]:
+            self.press("\x03")
+            if select.select([self._master], [], [], 1.0)[0]:
+                assert self._read(), f"the process ended: {self.shown!r}"
+        self.expect(text)
+
+    def press_bytes(self, data: bytes) -> None:
+        """Send bytes that may be no text."""
+        os.write(self._master, data)
+
+    def has_first_settings(self) -> bool:
+        """Return whether the terminal has the settings again that it had before the process."""
         import termios  # not on Windows
 
-        return termios.tcgetattr(self._slave)
+        return termios.tcgetattr(self._slave) == self._first_settings
 
     def hang_up(self) -> None:
         """Close the terminal. The system sends SIGHUP to its processes."""
