@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from typing import Any, Iterator
+
 from localproviders.cli.run import Run
 from localproviders.cli.sessions import open_conversation
 from localproviders.cli.terminal_commands import run_command
@@ -21,7 +25,7 @@ def converse(run: Run) -> None:
         OutputError: The terminal cannot be written.
     """
     provider = run.provider()
-    with open_conversation(run) as conversation:
+    with _Interrupts() as interrupts, open_conversation(run) as conversation:
         talk = Talk(run, provider, conversation)
         lines = Lines(
             message.content for message in conversation.messages if message.role == "user"
@@ -29,11 +33,47 @@ def converse(run: Run) -> None:
         talk.greet()
         while not talk.is_ended:
             try:
-                _next(talk, lines)
+                with interrupts.allowed():
+                    _next(talk, lines)
             except KeyboardInterrupt:
                 talk.show()  # the next prompt begins on a new line
             except ProviderError as error:
                 talk.complain(error)
+
+
+class _Interrupts:
+    """Lets Ctrl-C interrupt the work once, and nothing between two pieces of work.
+
+    Otherwise, a second Ctrl-C could end the program while it handles the first one.
+    """
+
+    def __init__(self) -> None:
+        self._is_allowed = False
+        self._before: Any = None
+
+    def __enter__(self) -> _Interrupts:
+        # If the process was started with Ctrl-C ignored, it stays ignored.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Allow Ctrl-C to interrupt the block, once."""
+        self._is_allowed = True
+        try:
+            yield
+        finally:
+            self._is_allowed = False
+
+    def _interrupt(self, *_: object) -> None:
+        if self._is_allowed:
+            self._is_allowed = False
+            raise KeyboardInterrupt
 
 
 def _next(talk: Talk, lines: Lines) -> None:

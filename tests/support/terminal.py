@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -49,13 +50,24 @@ class Terminal:
         self._seen = 0
         self._bytes = b""
 
-    def expect(self, text: str) -> str:
-        """Read until a text appears after the last expected one; return what precedes it."""
+    def expect(self, text: str, keys: str = "") -> str:
+        """Read until a text appears after the last expected one; return what precedes it.
+
+        Args:
+            text: The text.
+            keys: Keys that are pressed again each second until the text appears.
+        """
         end = time.monotonic() + _LIMIT_S
         while text not in self.shown[self._seen :]:
-            ready, _, _ = select.select([self._master], [], [], max(0.0, end - time.monotonic()))
-            assert ready, f"{text!r} is not in {self.shown!r}"
-            assert self._read(), f"the process ended without {text!r}: {self.shown!r}"
+            assert time.monotonic() < end, f"{text!r} is not in {self.shown!r}"
+            if keys:
+                self.press(keys)
+            # This process holds the terminal open, so its end is not an end of the output.
+            has_ended = self.process.poll() is not None
+            if select.select([self._master], [], [], 0 if has_ended else 1.0)[0]:
+                self._read()
+            else:
+                assert not has_ended, f"the process ended without {text!r}: {self.shown!r}"
         begin = self._seen
         at = self.shown.index(text, begin)
         self._seen = at + len(text)
@@ -83,11 +95,7 @@ class Terminal:
 
         Python notices a signal at the next key, if it arrives while `readline` handles a key.
         """
-        while text not in self.shown[self._seen :]:
-            self.press("\x03")
-            if select.select([self._master], [], [], 1.0)[0]:
-                assert self._read(), f"the process ended: {self.shown!r}"
-        self.expect(text)
+        self.expect(text, "\x03")
 
     def press_bytes(self, data: bytes) -> None:
         """Send bytes that may be no text."""
@@ -107,20 +115,29 @@ class Terminal:
                 os.close(descriptor)
             setattr(self, name, None)
 
-    def end(self) -> int:
-        """Return the exit code of the process, after it has ended; keep the last output."""
+    def end(self, number: int = 0) -> int:
+        """Return the exit code of the process, after it has ended; keep the last output.
+
+        Args:
+            number: A signal that is sent each second until the process ends; 0 sends none. Python
+                notices a signal at the next one, if it arrives just before `readline` waits.
+        """
         end = time.monotonic() + _LIMIT_S
         while self.process.poll() is None:
             assert time.monotonic() < end, f"the process does not end: {self.shown!r}"
-            if self._master is None:
-                self.process.wait(_LIMIT_S)
-            elif select.select([self._master], [], [], 0.05)[0]:
-                self._read()
+            if number:
+                self.process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1.0)
+            self._read_rest()
+        self._read_rest()
+        code: int = self.process.returncode
+        return code
+
+    def _read_rest(self) -> None:
         while self._master is not None and select.select([self._master], [], [], 0)[0]:
             if not self._read():
                 break
-        code: int = self.process.returncode
-        return code
 
     def __enter__(self) -> Terminal:
         return self

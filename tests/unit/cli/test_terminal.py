@@ -227,6 +227,21 @@ class TestInterrupts:
             terminal.expect("Fine.")
         assert _asked(ollama) == ["Hi"]
 
+    def test_ctrl_c_again_and_again(self, ollama: FakeOllama) -> None:
+        with _talking(ollama) as terminal:
+            for _ in range(20):
+                terminal.press("\x03\x03\x03")
+            terminal.interrupt("> ")
+            ollama.reply_with(LONG)
+            terminal.type("Go on")
+            terminal.expect("more more")
+            for _ in range(20):
+                terminal.press("\x03\x03\x03")
+            terminal.expect("(stopped")
+            terminal.interrupt("> ")
+            terminal.type("/quit")
+            assert terminal.end() == 0
+
     def test_ctrl_d_in_a_text_sends_nothing(self, ollama: FakeOllama) -> None:
         with _talking(ollama) as terminal:
             terminal.type("half\\")
@@ -248,8 +263,7 @@ class TestInterrupts:
                 ollama.reply_with(LONG)
                 terminal.type("Go on")
                 terminal.expect("more more")
-            terminal.process.send_signal(number)
-            assert terminal.end() == 128 + number
+            assert terminal.end(number) == 128 + number
             assert ollama.wait_for_connections(0)
             assert "Traceback" not in terminal.shown
             assert terminal.has_first_settings()
