@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Union
+from typing import Iterator, Protocol
 
-from localproviders._http.stream import Stream
 from localproviders._redact import printable
 from localproviders.cli.run import Run
 from localproviders.cli.usage import OutputError
-
-if TYPE_CHECKING:  # only `chat --session` and a terminal need conversations
-    from localproviders.conversation.stream import ConversationStream
+from localproviders.types.responses import CompletionChunk, CompletionResponse
 
 
-def write_answer(run: Run, answer: Union[Stream, ConversationStream]) -> None:
+class Answer(Protocol):
+    """A stream of an answer: a `Stream`, or that of a conversation."""
+
+    def __iter__(self) -> Iterator[CompletionChunk]:
+        """Return the chunks."""
+        ...
+
+    def result(self) -> CompletionResponse:
+        """Return the response, after its end."""
+        ...
+
+
+def write_answer(run: Run, answer: Answer) -> None:
     """Write a streamed answer, its line feed, and its warnings.
 
     With ``--json``, the complete answer is written as one line. Without it, the text is written
@@ -38,7 +47,7 @@ def write_answer(run: Run, answer: Union[Stream, ConversationStream]) -> None:
         run.warn("warning: the answer was cut, because it reached --max-tokens or the window")
 
 
-def _write_text(run: Run, answer: Union[Stream, ConversationStream]) -> None:
+def _write_text(run: Run, answer: Answer) -> None:
     thinking = _Thinking(run)
     last = ""
     try:

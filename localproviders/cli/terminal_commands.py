@@ -17,7 +17,7 @@ class _Command(NamedTuple):
 
     Attributes:
         usage: The command with its argument.
-        help: What it does.
+        help: Its description.
         run: Function that runs it with the conversation and the text after its name.
     """
 

@@ -85,7 +85,7 @@ class Lines:
 
     def _line(self, prompt: str) -> str:
         try:
-            line = input(prompt) if self._readline is not None else _plain_line(prompt)
+            line = _edited_line(prompt) if self._readline is not None else _plain_line(prompt)
             line.encode("utf-8")  # in some locales, Python turns invalid bytes into surrogates
         except UnicodeError:
             encoding = sys.stdin.encoding
@@ -98,6 +98,16 @@ class Lines:
         if self._readline is not None and text.strip():
             with contextlib.suppress(ValueError):  # half of a surrogate pair, or a null character
                 self._readline.add_history(text)
+
+
+def _edited_line(prompt: str) -> str:
+    try:
+        return input(prompt)
+    except SystemError as error:
+        # A signal arrived while `input` made its result, and Python did not expect the exception.
+        if error.__cause__ is None:
+            raise
+        raise error.__cause__ from None
 
 
 def _plain_line(prompt: str) -> str:

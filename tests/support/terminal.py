@@ -57,21 +57,23 @@ class Terminal:
             text: The text.
             keys: Keys that are pressed again each second until the text appears.
         """
-        end = time.monotonic() + _LIMIT_S
+        begin = time.monotonic()
+        pressed = 0
         while text not in self.shown[self._seen :]:
-            assert time.monotonic() < end, f"{text!r} is not in {self.shown!r}"
-            if keys:
+            elapsed_s = time.monotonic() - begin
+            assert elapsed_s < _LIMIT_S, f"{text!r} is not in {self.shown!r}"
+            if keys and elapsed_s >= pressed:
                 self.press(keys)
+                pressed += 1
             # This process holds the terminal open, so its end is not an end of the output.
             has_ended = self.process.poll() is not None
             if select.select([self._master], [], [], 0 if has_ended else 1.0)[0]:
                 self._read()
             else:
                 assert not has_ended, f"the process ended without {text!r}: {self.shown!r}"
-        begin = self._seen
-        at = self.shown.index(text, begin)
+        before, at = self._seen, self.shown.index(text, self._seen)
         self._seen = at + len(text)
-        return self.shown[begin:at]
+        return self.shown[before:at]
 
     def _read(self) -> bool:
         try:
