@@ -80,8 +80,8 @@ class _Thinking:
     """
 
     def __init__(self, run: Run) -> None:
-        is_seen = run.output.is_terminal and not run.arguments.quiet and sys.stderr is not None
-        self._is_shown = is_seen and sys.stderr.isatty()
+        is_seen = run.output.is_terminal and not run.arguments.quiet
+        self._is_shown = is_seen and sys.stderr is not None and sys.stderr.isatty()
         self._color = run.arguments.color
         self._is_begun = False
 

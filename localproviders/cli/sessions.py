@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Iterator
+from typing import Iterator, Optional
 
 from localproviders.cli.run import Run
 from localproviders.cli.usage import OutputError
@@ -25,7 +25,7 @@ def open_conversation(run: Run) -> Iterator[Conversation]:
         ConfigurationError: The file cannot be opened, or is no conversation.
         OutputError: The file cannot be written.
     """
-    path = run.arguments.session
+    path: Optional[str] = run.arguments.session
     is_new = path is not None and not os.path.lexists(path)
     with _as_output_errors(str(path)):
         made = Conversation(path, system=run.arguments.system, wait_s=run.arguments.lock_wait)
@@ -34,9 +34,9 @@ def open_conversation(run: Run) -> Iterator[Conversation]:
             yield made
         finally:
             # A process that waits for the removed file opens a new one.
-            if is_new and not made.messages:
+            if is_new and made.path is not None and not made.messages:
                 with contextlib.suppress(OSError):
-                    os.remove(path)
+                    os.remove(made.path)
             made.close()
 
 
