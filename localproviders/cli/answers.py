@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from localproviders._http.stream import Stream
+import contextlib
+import sys
+from typing import Iterator, Protocol
+
+from localproviders._redact import printable
 from localproviders.cli.run import Run
+from localproviders.cli.usage import OutputError
+from localproviders.types.responses import CompletionChunk, CompletionResponse
 
 
-def write_answer(run: Run, answer: Stream) -> None:
+class Answer(Protocol):
+    """A stream of an answer: a `Stream`, or that of a conversation."""
+
+    def __iter__(self) -> Iterator[CompletionChunk]:
+        """Return the chunks."""
+        ...
+
+    def result(self) -> CompletionResponse:
+        """Return the response, after its end."""
+        ...
+
+
+def write_answer(run: Run, answer: Answer) -> None:
     """Write a streamed answer, its line feed, and its warnings.
 
     With ``--json``, the complete answer is written as one line. Without it, the text is written
-    while it arrives. It always ends with a line feed.
+    while it arrives. It always ends with a line feed. The thinking of the model is no part of the
+    text: if a person sees the output on a terminal, it is shown on standard error, dimmed.
 
     Raises:
         ProviderError: The call failed. The text so far has been written.
         OutputError: The output cannot be written.
         BrokenPipeError: The reader of the pipe has closed it.
+        OSError: The answer belongs to a conversation in a file, which cannot be written.
     """
     if run.arguments.json:
         run.output.write_json(answer.result().to_dict())
@@ -27,14 +47,62 @@ def write_answer(run: Run, answer: Stream) -> None:
         run.warn("warning: the answer was cut, because it reached --max-tokens or the window")
 
 
-def _write_text(run: Run, answer: Stream) -> None:
+def _write_text(run: Run, answer: Answer) -> None:
+    thinking = _Thinking(run)
     last = ""
     try:
         for chunk in answer:
+            if chunk.thinking:
+                thinking.write(chunk.thinking)
             if chunk.text:
+                thinking.end()
                 last = chunk.text
                 run.output.write(last)
-    finally:
-        # After an error, its message begins on a new line of the terminal.
-        if (last or run.output.is_terminal) and not last.endswith("\n"):
-            run.output.write_line()
+    except BaseException:
+        # The message of an error begins on a new line. Another error here would hide the first.
+        with contextlib.suppress(OSError, OutputError):
+            _end_line(run, thinking, last)
+        raise
+    _end_line(run, thinking, last)
+
+
+def _end_line(run: Run, thinking: _Thinking, last: str) -> None:
+    thinking.end()
+    if (last or run.output.is_terminal) and not last.endswith("\n"):
+        run.output.write_line()
+
+
+class _Thinking:
+    """Shows the thinking of a model on the terminal, if the answer is shown there, too.
+
+    Args:
+        run: The run. With ``--quiet``, nothing is shown.
+    """
+
+    def __init__(self, run: Run) -> None:
+        is_seen = run.output.is_terminal and not run.arguments.quiet
+        self._is_shown = is_seen and sys.stderr is not None and sys.stderr.isatty()
+        self._color = run.arguments.color
+        self._is_begun = False
+
+    def write(self, text: str) -> None:
+        """Show a part of the thinking."""
+        if self._is_shown:
+            self._print(text if self._is_begun else f"thinking: {text}")
+            self._is_begun = True
+
+    def end(self) -> None:
+        """Leave an empty line after the thinking, if there was any."""
+        if self._is_begun:
+            self._is_begun = False
+            self._print("\n\n")
+
+    def _print(self, text: str) -> None:
+        from localproviders.cli.color import is_colored, styled  # few models think
+
+        shown = printable(text)
+        if text.strip() and is_colored(self._color, sys.stderr):
+            # Each part has its own escape sequences: a killed process leaves no dimmed terminal.
+            shown = styled(shown, "dim")
+        with contextlib.suppress(OSError):  # the next write of the answer has the same error
+            print(shown, end="", file=sys.stderr, flush=True)

@@ -30,6 +30,11 @@ def request_fields(arguments: Namespace) -> Dict[str, Any]:
     return fields
 
 
+def without_system(fields: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the request fields for a conversation, which itself has the system message."""
+    return {name: value for name, value in fields.items() if name != "system"}
+
+
 def user_message(arguments: Namespace, text: str) -> Message:
     """Return the message of the user: the text, with the images of ``--image``.
 

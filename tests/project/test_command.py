@@ -14,6 +14,7 @@ from localproviders.cli.usage import UsageError
 from localproviders.testing import FakeModel
 from tests.support.docs import PAGES, ROOT, Block, Servers, blocks, running
 from tests.support.shell import environment, run_shell
+from tests.support.terminal import WHY_NOT, Terminal
 
 #: Verbs whose examples need internet, the engine or an end, with the test that runs them.
 _ELSEWHERE = {
@@ -119,6 +120,27 @@ def test_the_row_of_a_verb_names_its_own_options(name: str) -> None:
     names = {each for each in parser.option_names() if each.startswith("--")}
     named = set(re.findall(r"--[a-z-]+", _ROWS[name]))
     assert names - _SHARED <= named <= names
+
+
+_TALKS = [b for b in blocks("console") if b.text.startswith("$ localproviders chat ")]
+
+
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+@pytest.mark.parametrize("block", _TALKS, ids=str)
+def test_a_conversation_of_a_page(block: Block, servers: Servers, tmp_path: Path) -> None:
+    command, _, shown = block.text.partition("\n")
+    env = {**environment(servers, tmp_path), "TERM": "dumb"}
+    with Terminal(["/bin/sh", "-c", command[2:]], env, cwd=tmp_path) as terminal:
+        for prompt, line in re.findall(r"^(> |\.\.\. )(.*)$", shown, re.MULTILINE):
+            terminal.expect(prompt)
+            terminal.type(line)
+            terminal.expect("\n")
+        assert terminal.end() == 0
+    assert terminal.shown == shown
+
+
+def test_the_pages_have_a_conversation_on_a_terminal() -> None:
+    assert _TALKS
 
 
 def test_the_page_has_every_exit_code() -> None:

@@ -44,6 +44,8 @@ from tests.support.fake_time import FakeTime
 PYTHON = blocks("python")
 SHELL = blocks("sh")
 TOML = blocks("toml")  # tests/unit/config loads them
+# Conversations on a terminal, which tests/project/test_command.py runs.
+CONSOLE = blocks("console")
 
 _PACKAGE = ROOT / "localproviders"
 
@@ -124,7 +126,7 @@ def test_there_are_blocks_in_every_page_that_shows_how() -> None:
         "troubleshooting.md",
     }
     fences = sum(len(re.findall(r"^ *```\w", p.read_text("utf-8"), re.MULTILINE)) for p in PAGES)
-    assert fences == len(PYTHON) + len(SHELL) + len(TOML) + len(INDENTED)
+    assert fences == sum(map(len, (PYTHON, SHELL, TOML, INDENTED, CONSOLE)))
 
 
 # Shell blocks inside lists.

@@ -103,7 +103,7 @@ _TESTING = _ROOT / "testing"
 #: The command is not counted: each verb has its module, which no other verb loads.
 #: `conversation/` has five: the turns and their lines, the file, the choice of what fits into the
 #: window, the stream, and `Conversation`; with the module that offers them.
-MOST_MODULES = 257
+MOST_MODULES = 263
 MOST_LINES_OF_CODE = 400
 MOST_LINES_OF_A_VERB = 300
 MOST_CLASSES: Dict[Type[Any], int] = {

@@ -1,0 +1,52 @@
+"""The conversation of ``--session``, or one in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Iterator, Optional
+
+from localproviders.cli.run import Run
+from localproviders.cli.usage import OutputError
+from localproviders.conversation import Conversation
+from localproviders.errors import ProviderError
+
+
+@contextlib.contextmanager
+def open_conversation(run: Run) -> Iterator[Conversation]:
+    """Open the conversation of a run, for a ``with`` block. Without ``--session`` it has no file.
+
+    The block waits for another process that has the file open, as long as ``--lock-wait`` says. A
+    new file is removed if the block ends without a turn.
+
+    Raises:
+        LockHeldError: Another process has the file open.
+        IntegrityError: The file was changed.
+        ConfigurationError: The file cannot be opened, or is no conversation.
+        OutputError: The file cannot be written.
+    """
+    path: Optional[str] = run.arguments.session
+    is_new = path is not None and not os.path.lexists(path)
+    with _as_output_errors(str(path)):
+        made = Conversation(path, system=run.arguments.system, wait_s=run.arguments.lock_wait)
+        try:
+            run.warn_all(made.warnings)
+            yield made
+        finally:
+            # A process that waits for the removed file opens a new one.
+            if is_new and made.path is not None and not made.messages:
+                with contextlib.suppress(OSError):
+                    os.remove(made.path)
+            made.close()
+
+
+@contextlib.contextmanager
+def _as_output_errors(path: str) -> Iterator[None]:
+    """Convert errors of the system about the file."""
+    try:
+        yield
+    except (BrokenPipeError, ProviderError):  # a reader that has gone, or an error of a call
+        raise
+    except OSError as error:
+        words = error.strerror or type(error).__name__
+        raise OutputError(f"{error.filename or path!r} cannot be written: {words}") from None
