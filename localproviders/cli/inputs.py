@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
+import shlex
 import stat
 import sys
 from argparse import Namespace
@@ -78,6 +80,8 @@ def read_inputs(
     """
     files = list(arguments.file)
     words = " ".join(arguments.text)
+    if arguments.text and not words.strip():  # such as an empty variable of a shell
+        raise UsageError("the text is empty", hint="leave it out to read standard input")
     if words and files and not is_piped_in:
         raise UsageError("a text and -f cannot be used together", hint="leave one of them out")
     if words and not files and not (is_piped_in and has_piped_input(arguments)):
@@ -89,7 +93,7 @@ def read_inputs(
 
 def has_many_inputs(arguments: Namespace) -> bool:
     """Return whether the inputs are rows or several files, so that one of several may fail."""
-    files = arguments.file or ([] if any(arguments.text) else ["-"])
+    files = arguments.file or ([] if arguments.text else ["-"])
     forms = [_form_of(file, arguments, _WHOLE) for file in files]
     return len(forms) > 1 or any(form != _WHOLE for form in forms)
 
@@ -182,7 +186,8 @@ def _open(path: str) -> BinaryIO:
     try:
         return open(path, "rb")  # the callers close it
     except OSError as error:
-        raise UsageError(f"{path!r} cannot be read: {error.strerror or error}") from None
+        words = f"{path!r} cannot be read: {error.strerror or error}"
+        raise UsageError(words, hint=f"ls -ld {shlex.quote(path)}") from None
     except ValueError as error:  # a null character in the path
         raise UsageError(f"{path!r} cannot be read: {error}") from None
 
@@ -217,7 +222,7 @@ def _decoded_lines(file: BinaryIO, name: str, encoding: str) -> Iterator[str]:
     """Yield the lines with their line feeds. In UTF-8, a line is decoded when it has arrived."""
     if encoding not in ("utf-8", "ascii"):  # in UTF-16, a line feed has two bytes
         text = _decode(_read(file, name, file.read), 0, name, encoding)
-        yield from text.splitlines(keepends=True)
+        yield from io.StringIO(text, newline="\n")  # `splitlines` also splits at a form feed
         return
     offset = 0
     while True:
@@ -235,12 +240,17 @@ def _lines(lines: Iterator[str], name: str, _: str) -> Iterator[Input]:
             yield Input(f"line {number} of {name}", text, name)
 
 
+def refuse_constant(word: str) -> Any:
+    """Raise `ValueError` for ``NaN`` and ``Infinity``: Python reads them, but JSON lacks them."""
+    raise ValueError(f"{word} is no value of JSON")
+
+
 def _json_rows(lines: Iterator[str], name: str, _: str) -> Iterator[Input]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = json.loads(line, parse_constant=refuse_constant)
         except (ValueError, RecursionError) as error:
             words = str(error).partition(":")[0]
             raise UsageError(f"line {number} of {name} is not JSON: {words}") from None
