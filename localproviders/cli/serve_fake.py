@@ -31,7 +31,7 @@ def _add_arguments(parser: Parser) -> None:
     group.add_argument("--fault", metavar="NAME", help="fault of every answer")
     group.add_argument("--list-faults", action="store_true", help="list the faults of the kind")
     group.add_argument(
-        "--port", metavar="N", type=whole(1), default=0, help="port (default: a free one)"
+        "--port", metavar="N", type=whole(1, 65535), default=0, help="port (default: a free one)"
     )
 
 

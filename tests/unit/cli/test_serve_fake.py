@@ -67,7 +67,8 @@ def test_the_list_of_faults(capsys: Any) -> None:
         (["olama"], "there is no fake server of the kind 'olama'; did you mean 'ollama'?"),
         (["gguf"], "there is no fake server of the kind 'gguf'"),
         (["ollama", "--fault", "body cutt"], "did you mean 'body cut'?"),
-        (["ollama", "--port", "0"], "'0' is no whole number of at least 1"),
+        (["ollama", "--port", "0"], "'0' is no whole number from 1 to 65535"),
+        (["ollama", "--port", "65536"], "'65536' is no whole number from 1 to 65535"),
         (["ollama", "--", "/missing/program"], "'/missing/program' cannot be started"),
     ],
 )
