@@ -43,8 +43,8 @@ class Run:
     def __enter__(self) -> Run:
         if self.arguments.jitter:
             time.sleep(random.uniform(0, self.arguments.jitter))  # noqa: S311  # no secret
-        self._stack.enter_context(self._signals)
         try:
+            self._stack.enter_context(self._signals)
             self._take_lock()
             self.output.open()
         except BaseException:
@@ -53,9 +53,9 @@ class Run:
         return self
 
     def __exit__(self, kind: Optional[type], *_: object) -> None:
-        self._signals.end()
         with self._stack:
             try:
+                self._signals.end()
                 if kind is None:
                     self._commit()
             finally:
