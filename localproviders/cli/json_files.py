@@ -20,7 +20,7 @@ def read_json(path: str, option: str) -> Any:
     Raises:
         UsageError: The file cannot be read, is not JSON, or has a key twice in one object.
     """
-    text = read_text(path, "utf-8")
+    text = read_text(path, "utf-8", hint=f"iconv -f latin1 -t utf-8 {shlex.quote(path)}")
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:

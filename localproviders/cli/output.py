@@ -45,7 +45,7 @@ class Output:
     def __init__(
         self, path: Optional[str] = None, *, replace: bool = False, encoding: str = "utf-8"
     ) -> None:
-        self._path = None if path == "-" or _descriptor_of(path) == 1 else path
+        self._path = None if is_standard(path) else path
         self._replace = replace
         self._encoding = encoding
         self._new: Any = None
@@ -181,6 +181,11 @@ class Output:
         elif self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
+
+
+def is_standard(path: Optional[str]) -> bool:
+    """Return whether a path of ``-o`` is the standard output: None, ``-`` or ``/dev/stdout``."""
+    return path in (None, "-") or _descriptor_of(path) == 1
 
 
 def _open_special(path: str) -> Optional[BinaryIO]:

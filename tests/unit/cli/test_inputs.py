@@ -216,3 +216,12 @@ def test_the_next_step_after_a_file_that_cannot_be_read_is_a_command(tmp_path: P
     with pytest.raises(UsageError) as caught:
         read_text(f"{tmp_path}/a b; c", "utf-8")
     assert caught.value.hint == f"ls -ld '{tmp_path}/a b; c'"
+
+
+def test_half_of_a_surrogate_pair_names_its_place(tmp_path: Path) -> None:
+    content = b'{"text": "\\ud83d\\ude00"}\n{"text": "a\\ud83d"}\n'
+    with pytest.raises(UsageError, match=r"line 2 of .* it has half of a surrogate pair"):
+        _read(tmp_path / "a.jsonl", content)
+    with pytest.raises(UsageError, match="the text is not valid in the encoding") as caught:
+        list(read_inputs(_arguments("a\udcff"), is_piped_in=True))
+    assert "--encoding" in (caught.value.hint or "")
