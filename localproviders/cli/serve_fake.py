@@ -52,6 +52,8 @@ def _run(arguments: Namespace, run: Run) -> int:
             run.output.write_json({"kind": arguments.kind, "endpoint": address})
         else:
             run.output.write_line(address)
+        run.output.sync()
+        run.output.commit()  # a script that reads the file of -o waits for it
         threading.Event().wait()  # a signal ends the run
     return SUCCESS
 
