@@ -129,12 +129,24 @@ class Run:
                 self._warned.add(text)
                 self.warn(f"warning: {text}")
 
+    def _show_warnings_of_log(self) -> None:
+        """Write the warnings of the log to standard error: a metrics file that is not written."""
+        import logging  # only for --metrics-file, which imports it anyway
+
+        handler = logging.Handler(logging.WARNING)
+        handler.emit = lambda record: self.warn_all([record.getMessage()])  # type: ignore[method-assign]  # a class would be made at each start
+        logger = logging.getLogger("localproviders")
+        logger.addHandler(handler)
+        self._stack.callback(logger.removeHandler, handler)
+
     def _listeners(self) -> List[Any]:
         found: List[Any] = []
         if self.arguments.metrics_file:
             from localproviders.exporters import TextfileExporter  # only for --metrics-file
 
             found.append(TextfileExporter(self.arguments.metrics_file))
+            if not self.arguments.verbose:  # the log has the warnings, too
+                self._show_warnings_of_log()
         if self.arguments.verbose:
             found.append(_log_to_standard_error())
         return found
