@@ -35,7 +35,8 @@ _DESCRIPTION = (
 )
 _EXAMPLE = """\
 localproviders bench -m ollama/llama3.2 --quick -o before.jsonl
-localproviders bench -m ollama/llama3.2 --quick --compare before.jsonl -o speed.html"""
+localproviders bench -m ollama/llama3.2 --quick --compare before.jsonl \\
+  -o speed.html"""
 
 
 def _add_arguments(parser: Parser) -> None:
