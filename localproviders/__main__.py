@@ -21,10 +21,13 @@ def _leave_current_folder() -> None:
 
 def main() -> int:
     """Run the command line, and return its exit status."""
-    # `_leave_current_folder` must change the path before the many modules below are imported.
-    from localproviders.cli import main as run  # imported after the path has changed
+    try:
+        # `_leave_current_folder` must change the path before the many modules below are imported.
+        from localproviders.cli import main as run  # imported after the path has changed
 
-    return run()
+        return run()
+    except KeyboardInterrupt:  # while the modules are imported
+        return 130
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ class NewFile:
     def __init__(self, path: _Path, *, replace: bool = False) -> None:
         self.path = os.path.realpath(os.fspath(path))
         self._replaces = replace
-        if os.path.isdir(self.path):
+        if os.path.isdir(self.path) or not os.path.basename(os.fspath(path)):
             raise IsADirectoryError(21, "it is a folder", os.fspath(path))
-        if not replace and os.path.lexists(self.path):
+        if _exists(self.path) and not replace:
             raise FileExistsError(17, "it exists already", os.fspath(path))
         folder = os.path.dirname(self.path)
         _remove_leftovers(folder)
@@ -90,6 +90,14 @@ class NewFile:
             # Closing the file writes what is left of its content, perhaps to a full disk.
             with contextlib.suppress(OSError):
                 self.file.close()
+
+
+def _exists(path: str) -> bool:
+    """Return whether a file has this name; raise `OSError` if no file can, as it is too long."""
+    with contextlib.suppress(FileNotFoundError):
+        os.lstat(path)
+        return True
+    return False
 
 
 def _create(folder: str) -> BinaryIO:

@@ -5,6 +5,7 @@ Such an error names the model that was probably meant, and the models that the s
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, Tuple
 
 from localproviders._did_you_mean import most_similar
@@ -52,12 +53,12 @@ def complete_error(
         ask: Asks the server for its models, if the error does not have their names. If this
             fails, the error gets no names.
         ways: For each hint, the text that follows the names of the models in the new hint. It may
-            contain ``{model}``, for the name of the missing model.
+            contain ``{model}``, for the name of the missing model as a word of a shell command.
         nearest: Finds the most similar name, by the rules by which the server compares names.
     """
     if not error.model or error.hint not in ways:
         return
-    names, way = error.available, ways[error.hint].format(model=error.model)
+    names, way = error.available, ways[error.hint].format(model=quote(error.model))
     try:
         names = names or tuple(info.name for info in ask())
     except ProviderError as failure:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import gc
 import sys
+from errno import EMFILE
 from typing import TYPE_CHECKING, Any, List, Optional
 
 from localproviders.cli import verbs
 from localproviders.cli.output import Output, discard_unwritable_output, print_error
-from localproviders.cli.usage import INTERRUPTED, OUTPUT, SUCCESS, USAGE, OutputError, Stopped
+from localproviders.cli.usage import (
+    INTERRUPTED,
+    OTHER,
+    OUTPUT,
+    SUCCESS,
+    USAGE,
+    OutputError,
+    Stopped,
+)
 from localproviders.errors import ProviderError
 
 if TYPE_CHECKING:  # only a verb needs its arguments
@@ -40,7 +49,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 def _exit_code(words: List[str], started: _Started) -> int:
     """Run the command, print the line of an error, and return the exit code."""
     try:
-        return _run(words, started)
+        return _run_or_stop(words, started)
     except ProviderError as error:
         from localproviders.cli.next_steps import line_of  # only an error needs it
 
@@ -60,6 +69,9 @@ def _exit_code(words: List[str], started: _Started) -> int:
     except OSError as error:
         print_error(_line_of_system(started.name, error))
         return USAGE
+    except MemoryError:
+        print_error(f"{started.name}: there is not enough memory (hint: free -h)")
+        return OTHER
     finally:
         discard_unwritable_output()
 
@@ -82,6 +94,23 @@ class _Started:
         self.name = "localproviders"
         self.model: Optional[str] = None
         self.run: Optional[Run] = None
+
+
+def _run_or_stop(words: List[str], started: _Started) -> int:
+    """Run the command. If a signal ended it, raise the exception of the signal, and no other.
+
+    Code that the signal interrupts can raise another exception instead: for example, Python 3.11
+    raises `RuntimeError` if a class was being made.
+    """
+    try:
+        return _run(words, started)
+    except BaseException as error:
+        cause: Optional[BaseException] = error
+        while cause is not None and not isinstance(cause, (Stopped, KeyboardInterrupt)):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None or cause is error:
+            raise
+        raise cause.with_traceback(None) from None
 
 
 def _run(words: List[str], started: _Started) -> int:
@@ -153,5 +182,6 @@ def _print(text: str) -> None:
 def _line_of_system(name: str, error: OSError) -> str:
     from localproviders._redact import one_line  # only an error needs it
 
+    hint = "ulimit -n 1024" if error.errno == EMFILE else "localproviders doctor"
     where = f"{error.filename!r}: " if error.filename else ""
-    return one_line(f"{name}: {where}{error.strerror or error} (hint: localproviders doctor)")
+    return one_line(f"{name}: {where}{error.strerror or error} (hint: {hint})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import Iterator
+from typing import Any, Dict, Iterator
 
 from localproviders.cli.options import add_place
 from localproviders.cli.parser import Parser
@@ -27,11 +27,16 @@ def _run(arguments: Namespace, run: Run) -> int:
         **limit,
     )
     if arguments.json:
-        run.output.write_json({"findings": [finding.to_dict() for finding in report.findings]})
+        run.output.write_json({"findings": [_with_all_keys(each) for each in report.findings]})
     else:
         for line in _lines(report):
             run.output.write_line(line)
     return report.exit_code
+
+
+def _with_all_keys(finding: Finding) -> Dict[str, Any]:
+    """Return a finding as JSON. `to_dict` leaves out the keys with their usual values."""
+    return {"mark": "", "fact": "", "source": "", "fix": None, "exit_code": 0, **finding.to_dict()}
 
 
 def _lines(report: Report) -> Iterator[str]:

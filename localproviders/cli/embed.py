@@ -12,7 +12,7 @@ from localproviders._did_you_mean import did_you_mean
 from localproviders._signatures import Vector
 from localproviders.cli import options
 from localproviders.cli.inputs import Input, as_text, has_many_inputs, read_inputs, template_of
-from localproviders.cli.output import Output
+from localproviders.cli.output import Output, is_standard
 from localproviders.cli.parser import Parser
 from localproviders.cli.rows import Failures, id_of, name_error
 from localproviders.cli.run import Run
@@ -90,7 +90,7 @@ def _run(arguments: Namespace, run: Run) -> int:
 
 def _writer(arguments: Namespace, output: Output) -> _Writer:
     path = arguments.output
-    suffix = ".jsonl" if path in (None, "-") else os.path.splitext(path)[1].lower()
+    suffix = ".jsonl" if is_standard(path) else os.path.splitext(path)[1].lower()
     if suffix not in _WRITERS:
         known = ", ".join(_WRITERS)
         raise UsageError(
@@ -106,7 +106,7 @@ def _open_ids(arguments: Namespace, run: Run) -> Optional[Output]:
     if arguments.ids is None:
         return None
     first, second = (
-        "-" if path in (None, "-") else os.path.realpath(path)
+        "-" if is_standard(path) else os.path.realpath(path)
         for path in (arguments.output, arguments.ids)
     )
     if first == second:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
+import shlex
 import stat
 import sys
 from argparse import Namespace
@@ -33,6 +35,7 @@ _SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 # The fields of a row that is an input without a template.
 _TEXT_FIELD = "text"
+_ENCODING_HINT = "name its encoding, such as --encoding latin-1"
 
 
 class Input(NamedTuple):
@@ -78,6 +81,13 @@ def read_inputs(
     """
     files = list(arguments.file)
     words = " ".join(arguments.text)
+    if arguments.text and not words.strip():  # such as an empty variable of a shell
+        raise UsageError("the text is empty", hint="leave it out to read standard input")
+    try:
+        _check_surrogates(words)
+    except ValueError:  # Python keeps a byte that it cannot decode as half of a pair
+        hint = "write it to a file: -f FILE --encoding NAME"
+        raise UsageError("the text is not valid in the encoding of the locale", hint=hint) from None
     if words and files and not is_piped_in:
         raise UsageError("a text and -f cannot be used together", hint="leave one of them out")
     if words and not files and not (is_piped_in and has_piped_input(arguments)):
@@ -89,7 +99,7 @@ def read_inputs(
 
 def has_many_inputs(arguments: Namespace) -> bool:
     """Return whether the inputs are rows or several files, so that one of several may fail."""
-    files = arguments.file or ([] if any(arguments.text) else ["-"])
+    files = arguments.file or ([] if arguments.text else ["-"])
     forms = [_form_of(file, arguments, _WHOLE) for file in files]
     return len(forms) > 1 or any(form != _WHOLE for form in forms)
 
@@ -135,14 +145,19 @@ def template_of(arguments: Namespace) -> Optional[Template]:
     return Template(arguments.template) if arguments.template is not None else None
 
 
-def read_text(path: str, encoding: str, what: str = "") -> str:
+def read_text(path: str, encoding: str, hint: str = _ENCODING_HINT) -> str:
     """Return the text of a whole file, such as that of ``--grammar``.
+
+    Args:
+        path: The path of the file.
+        encoding: The encoding of the file.
+        hint: The next step if the file has another encoding.
 
     Raises:
         UsageError: The file cannot be read, is empty, or is not text in this encoding.
     """
     with _open(path) as file:
-        return _decode_all(file, what or path, encoding)
+        return _decode_all(file, path, encoding, hint)
 
 
 # --- files and their rows ------------------------------------------------------------------
@@ -182,7 +197,8 @@ def _open(path: str) -> BinaryIO:
     try:
         return open(path, "rb")  # the callers close it
     except OSError as error:
-        raise UsageError(f"{path!r} cannot be read: {error.strerror or error}") from None
+        words = f"{path!r} cannot be read: {error.strerror or error}"
+        raise UsageError(words, hint=f"ls -ld {shlex.quote(path)}") from None
     except ValueError as error:  # a null character in the path
         raise UsageError(f"{path!r} cannot be read: {error}") from None
 
@@ -194,21 +210,22 @@ def _read(file: BinaryIO, name: str, read: Callable[[], bytes]) -> bytes:
         raise UsageError(f"{name} cannot be read: {error.strerror or error}") from None
 
 
-def _decode_all(file: BinaryIO, name: str, encoding: str) -> str:
-    text = _decode(_read(file, name, file.read), 0, name, encoding)
+def _decode_all(
+    file: BinaryIO, name: str, encoding: str, encoding_hint: str = _ENCODING_HINT
+) -> str:
+    text = _decode(_read(file, name, file.read), 0, name, encoding, encoding_hint)
     if not text.strip():
         hint = "--no-input leaves it out; < /dev/null does so, too" if name == _STDIN else None
         raise UsageError(f"{name} is empty", hint=hint)
     return text
 
 
-def _decode(data: bytes, offset: int, name: str, encoding: str) -> str:
+def _decode(data: bytes, offset: int, name: str, encoding: str, hint: str = _ENCODING_HINT) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{name}: byte {offset + error.start} is not valid {encoding}",
-            hint="name its encoding, such as --encoding latin-1",
+            f"{name}: byte {offset + error.start} is not valid {encoding}", hint=hint
         ) from None
     return text[1:] if offset == 0 and text[:1] == "\ufeff" else text
 
@@ -217,7 +234,7 @@ def _decoded_lines(file: BinaryIO, name: str, encoding: str) -> Iterator[str]:
     """Yield the lines with their line feeds. In UTF-8, a line is decoded when it has arrived."""
     if encoding not in ("utf-8", "ascii"):  # in UTF-16, a line feed has two bytes
         text = _decode(_read(file, name, file.read), 0, name, encoding)
-        yield from text.splitlines(keepends=True)
+        yield from io.StringIO(text, newline="\n")  # `splitlines` also splits at a form feed
         return
     offset = 0
     while True:
@@ -235,12 +252,27 @@ def _lines(lines: Iterator[str], name: str, _: str) -> Iterator[Input]:
             yield Input(f"line {number} of {name}", text, name)
 
 
+def refuse_constant(word: str) -> Any:
+    """Raise `ValueError` for ``NaN`` and ``Infinity``: Python reads them, but JSON lacks them."""
+    raise ValueError(f"{word} is no value of JSON")
+
+
+def _check_surrogates(text: str) -> None:
+    """Raise `ValueError` if a text cannot be sent, because it has half of a surrogate pair."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("it has half of a surrogate pair") from None
+
+
 def _json_rows(lines: Iterator[str], name: str, _: str) -> Iterator[Input]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = json.loads(line, parse_constant=refuse_constant)
+            if "\\u" in line:
+                _check_surrogates(json.dumps(value, ensure_ascii=False))
         except (ValueError, RecursionError) as error:
             words = str(error).partition(":")[0]
             raise UsageError(f"line {number} of {name} is not JSON: {words}") from None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any, Dict, List, Tuple
 
-from localproviders.cli.inputs import read_text
+from localproviders.cli.inputs import read_text, refuse_constant
 from localproviders.cli.usage import UsageError
 
 
@@ -19,9 +20,9 @@ def read_json(path: str, option: str) -> Any:
     Raises:
         UsageError: The file cannot be read, is not JSON, or has a key twice in one object.
     """
-    text = read_text(path, "utf-8")
+    text = read_text(path, "utf-8", hint=f"iconv -f latin1 -t utf-8 {shlex.quote(path)}")
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        return json.loads(text, object_pairs_hook=_object, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
         words = f"{error.msg}, line {error.lineno}, column {error.colno}"
         raise _no_json(path, option, words) from None
@@ -33,7 +34,8 @@ def read_json(path: str, option: str) -> Any:
 
 def _no_json(path: str, option: str, words: str) -> UsageError:
     return UsageError(
-        f"{option}: {path!r} is not usable JSON: {words}", hint=f"python -m json.tool {path}"
+        f"{option}: {path!r} is not usable JSON: {words}",
+        hint=f"python -m json.tool {shlex.quote(path)}",
     )
 
 

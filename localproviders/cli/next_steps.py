@@ -49,7 +49,7 @@ _LIMITS: Mapping[str, str] = {
 }
 
 #: Classes whose own hint is a shell command already.
-_OWN_HINTS = (UsageError, errors.DependencyError, errors.LockHeldError, errors.IntegrityError)
+_OWN_HINTS = (errors.DependencyError, errors.LockHeldError, errors.IntegrityError)
 
 
 #: Parts of hints that name an argument, and the same with the option of the command.
@@ -71,9 +71,13 @@ def line_of(error: ProviderError, command: str, model: Optional[str]) -> str:
         command: The command with its verb, such as ``localproviders chat``.
         model: The model of ``--model``; None if there is none.
     """
-    if not isinstance(error, _OWN_HINTS):
+    verb = command.partition(" ")[2]
+    if isinstance(error, UsageError):
+        error.hint = error.hint or (
+            f"localproviders help {verb}" if verb else "localproviders --help"
+        )
+    elif not isinstance(error, _OWN_HINTS):
         name = shlex.quote(_name_of(error.model, model))
-        verb = command.partition(" ")[2]
         step = _step(error).format(verb=verb, model=name, variables=_variables(error))
         hint = _for_a_shell(error.hint or "")
         error.hint = f"{hint}; {step}" if hint else step

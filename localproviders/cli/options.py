@@ -11,6 +11,7 @@ from localproviders.cli.values import (
     duration,
     duration_or_zero,
     encoding,
+    filled,
     number,
     whole,
 )
@@ -32,15 +33,16 @@ _LOCALITIES = ("loopback", "private", "any")
 
 #: The model, and its server.
 MODEL = (
-    _option("-m", "--model", metavar="MODEL", help="model, alias or SERVER/MODEL"),
+    _option("-m", "--model", metavar="MODEL", type=filled, help="model, alias or SERVER/MODEL"),
     _option(
         "--host",
         metavar="[KIND=]ADDRESS",
+        type=filled,
         action="append",
         default=[],
         help="server; several share the work",
     ),
-    _option("--profile", metavar="NAME", help="profile of the configuration"),
+    _option("--profile", metavar="NAME", type=filled, help="profile of the configuration"),
     _option(
         "--locality",
         choices=_LOCALITIES,
@@ -88,7 +90,7 @@ INPUT = (
 #: The options of every verb: the output and the run.
 SHARED: Dict[str, Option] = {
     "--json": _option("--json", action="store_true", help="write JSON"),
-    "-o FILE": _option("-o", "--output", metavar="FILE", help="write to a new file"),
+    "-o FILE": _option("-o", "--output", metavar="FILE", type=filled, help="write to a new file"),
     "--force": _option("--force", action="store_true", help="replace an existing file"),
     "-q": _option("-q", "--quiet", action="store_true", help="only errors on standard error"),
     "-v": _option("-v", "--verbose", action="store_true", help="log each call to standard error"),
@@ -123,7 +125,10 @@ SHARED: Dict[str, Option] = {
         "--deadline", metavar="TIME", type=duration, help="limit for the whole run"
     ),
     "--lock FILE": _option(
-        "--lock", metavar="FILE", help="run only if no other run holds this lock (exit code 75)"
+        "--lock",
+        metavar="FILE",
+        type=filled,
+        help="run only if no other run holds this lock (exit code 75)",
     ),
     "--lock-wait TIME": _option(
         "--lock-wait",
@@ -140,7 +145,10 @@ SHARED: Dict[str, Option] = {
         help="first wait a random time up to this",
     ),
     "--metrics-file FILE": _option(
-        "--metrics-file", metavar="FILE", help="metrics of the calls, for node_exporter (.prom)"
+        "--metrics-file",
+        metavar="FILE",
+        type=filled,
+        help="metrics of the calls, for node_exporter (.prom)",
     ),
 }
 

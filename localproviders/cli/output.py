@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import errno
 import json
 import os
 import stat
 import sys
-from typing import Any, BinaryIO, Iterator, Optional
+from typing import Any, BinaryIO, Callable, Iterator, Mapping, Optional
 
 from localproviders._redact import printable
 from localproviders.cli.usage import OutputError, UsageError
 
 # `_new_file` and `re` are needed only for a file.
+
+# Paths of the open descriptors of this process.
+_DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
+_STANDARD: Mapping[str, int] = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+#: The next step after an error of the system. `{folder}` is the folder of the output.
+_HINTS: Mapping[Optional[int], str] = {
+    errno.ENOSPC: "df -h {folder}",
+    errno.EFBIG: "ulimit -f unlimited",
+}
 
 
 class Output:
@@ -33,11 +45,12 @@ class Output:
     def __init__(
         self, path: Optional[str] = None, *, replace: bool = False, encoding: str = "utf-8"
     ) -> None:
-        self._path = None if path == "-" else path
+        self._path = None if is_standard(path) else path
         self._replace = replace
         self._encoding = encoding
         self._new: Any = None
         self._file: Optional[BinaryIO] = None
+        self._encode: Optional[Callable[[str], bytes]] = None
         self.is_terminal = self._path is None and sys.stdout is not None and sys.stdout.isatty()
 
     def open(self) -> None:
@@ -49,7 +62,7 @@ class Output:
         """
         if self._path is None:
             if sys.stdout is None:
-                raise OutputError("standard output is closed")
+                raise OutputError("standard output is closed", hint="add > FILE")
             return
         self._file = _open_special(self._path) or self._open_new(self._path)
 
@@ -60,13 +73,10 @@ class Output:
             self._new = NewFile(path, replace=self._replace)
         except FileExistsError:
             raise UsageError(
-                f"{path!r} exists already", hint="add --force to replace it, or choose another -o"
+                f"{path!r} exists already", hint="add --force to replace it, or choose another file"
             ) from None
         except OSError as error:
-            raise UsageError(
-                f"{path!r} cannot be written: {error.strerror or type(error).__name__}",
-                hint="choose another -o",
-            ) from None
+            raise _cannot_be_opened(path, error) from None
         file: BinaryIO = self._new.file
         return file
 
@@ -83,8 +93,15 @@ class Output:
         """
         if self.is_terminal and not safe:
             text = printable(text)
-        encoding = self._encoding if not self.is_terminal else sys.stdout.encoding
-        self.write_bytes(text.encode(encoding or "utf-8", "backslashreplace"))
+        if self._encode is None:  # one encoder for all parts: UTF-16 has a mark at its beginning
+            self._encode = codecs.getincrementalencoder(self._encoding_now)(
+                "backslashreplace"
+            ).encode
+        self.write_bytes(self._encode(text))
+
+    @property
+    def _encoding_now(self) -> str:
+        return (sys.stdout.encoding or "utf-8") if self.is_terminal else self._encoding
 
     def write_line(self, text: str = "") -> None:
         """Write a line; raises like `write`."""
@@ -92,10 +109,12 @@ class Output:
 
     def write_json(self, value: Any) -> None:
         """Write a value as one line of JSON; raises like `write`."""
-        # A lone half of a surrogate pair is in no encoding. JSON can write it as an escape.
         text = json.dumps(value, ensure_ascii=False)
-        has_surrogates = any("\ud800" <= character <= "\udfff" for character in text)
-        self.write_line(json.dumps(value) if has_surrogates else text)
+        try:
+            text.encode(self._encoding_now)
+        except UnicodeEncodeError:  # such as half of a surrogate pair, which is in no encoding
+            text = json.dumps(value)
+        self.write_line(text)
 
     def write_bytes(self, data: bytes) -> None:
         """Write bytes as they are; raises like `write`."""
@@ -111,8 +130,16 @@ class Output:
         except BrokenPipeError:
             raise
         except (OSError, ValueError) as error:
-            words = getattr(error, "strerror", None) or str(error)
-            raise OutputError(f"the output cannot be written: {words}") from None
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: Exception) -> OutputError:
+        from shlex import quote  # only an error needs it
+
+        what = "the output" if self._path is None else repr(self._path)
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        hint = _HINTS.get(getattr(error, "errno", None), "choose another file with -o")
+        folder = quote(os.path.dirname(self._path or "") or ".")
+        return OutputError(f"{what} cannot be written: {words}", hint=hint.format(folder=folder))
 
     @property
     def is_new_file(self) -> bool:
@@ -126,7 +153,7 @@ class Output:
             self.write_bytes(data)
             self._new.file.seek(0, os.SEEK_END)
         except OSError as error:
-            raise OutputError(f"the output cannot be written: {error.strerror}") from None
+            raise self._unwritable(error) from None
 
     def sync(self) -> None:
         """Write the content to the disk, before `commit`; raises like `write`."""
@@ -149,9 +176,7 @@ class Output:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise OutputError(
-                f"{self._path!r} cannot be written: {error.strerror or type(error).__name__}"
-            ) from None
+            raise self._unwritable(error) from None
 
     def discard(self) -> None:
         """Remove an incomplete file. Do nothing after `commit`."""
@@ -162,8 +187,23 @@ class Output:
                 self._file.close()
 
 
+def is_standard(path: Optional[str]) -> bool:
+    """Return whether a path of ``-o`` is the standard output: None, ``-`` or ``/dev/stdout``."""
+    return path in (None, "-") or _descriptor_of(path) == 1
+
+
 def _open_special(path: str) -> Optional[BinaryIO]:
-    """Open a device or a named pipe, such as ``/dev/null``; return None for any other path."""
+    """Open a descriptor, a device or a named pipe; return None for any other path.
+
+    A descriptor such as ``/dev/fd/3`` may lead to a file, which a shell has opened. Its content is
+    not replaced.
+    """
+    number = _descriptor_of(path)
+    try:
+        if number is not None:
+            return open(os.dup(number), "wb", buffering=0)  # closed by `Output`
+    except OSError as error:
+        raise _cannot_be_opened(path, error) from None
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -173,7 +213,20 @@ def _open_special(path: str) -> Optional[BinaryIO]:
     try:
         return open(path, "wb", buffering=0)  # closed by `Output`
     except OSError as error:
-        raise UsageError(f"{path!r} cannot be written: {error.strerror}") from None
+        raise _cannot_be_opened(path, error) from None
+
+
+def _descriptor_of(path: Optional[str]) -> Optional[int]:
+    """Return the number of the descriptor that a path such as ``/dev/fd/3`` names, or None."""
+    folder, name = os.path.split(path or "")
+    if folder in _DESCRIPTORS and name.isdecimal() and len(name) < 10:
+        return int(name)
+    return _STANDARD.get(path or "")
+
+
+def _cannot_be_opened(path: str, error: OSError) -> UsageError:
+    words = error.strerror or type(error).__name__
+    return UsageError(f"{path!r} cannot be written: {words}", hint="choose another file")
 
 
 def print_error(text: str) -> None:

@@ -78,8 +78,11 @@ class Parser(argparse.ArgumentParser):
             return found
         unknown = next((word for word in more if word.startswith("-") and word != "-"), None)
         if unknown is None:
-            problem = f"unexpected argument {more[0]!r}: write all words of a text together"
-            return self.error(problem)
+            takes_words = any(
+                action.nargs in ("*", "+") for action in self._positionals._group_actions
+            )
+            rule = ": write all words of a text together" if takes_words else ""
+            return self.error(f"unexpected argument {more[0]!r}{rule}")
         name = unknown.partition("=")[0]
         return self.error(f"unknown option {name}{did_you_mean(name, self.option_names())}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Dict, List, Mapping
 
 from localproviders.cli.inputs import read_text
@@ -55,8 +56,11 @@ def images_of(arguments: Namespace) -> List[Image]:
         try:
             images.append(Image.from_path(Path(path)))
         except (OSError, ValueError) as error:
-            words = getattr(error, "strerror", None) or error
-            raise UsageError(f"{path!r} cannot be read as an image: {words}") from None
+            # The second part of the message names an argument of Python.
+            words = getattr(error, "strerror", None) or str(error).partition(";")[0]
+            raise UsageError(
+                f"{path!r} cannot be read as an image: {words}", hint=f"file {quote(path)}"
+            ) from None
     return images
 
 

@@ -50,8 +50,8 @@ class Run:
         self._open_metrics()  # a file that cannot be used is found before the run waits
         if self.arguments.jitter:
             time.sleep(random.uniform(0, self.arguments.jitter))  # noqa: S311  # no secret
-        self._stack.enter_context(self._signals)
         try:
+            self._stack.enter_context(self._signals)
             self._take_lock()
             self.output.open()
         except BaseException:
@@ -60,9 +60,9 @@ class Run:
         return self
 
     def __exit__(self, kind: Optional[type], *_: object) -> None:
-        self._signals.end()
         with self._stack:
             try:
+                self._signals.end()
                 if kind is None:
                     self._commit()
             finally:
@@ -194,10 +194,22 @@ class Run:
                 self._warned.add(text)
                 self.warn(f"warning: {text}")
 
+    def _show_warnings_of_log(self) -> None:
+        """Write the warnings of the log to standard error: a metrics file that is not written."""
+        import logging  # only for --metrics-file, which imports it anyway
+
+        handler = logging.Handler(logging.WARNING)
+        handler.emit = lambda record: self.warn_all([record.getMessage()])  # type: ignore[method-assign]  # a class would be made at each start
+        logger = logging.getLogger("localproviders")
+        logger.addHandler(handler)
+        self._stack.callback(logger.removeHandler, handler)
+
     def _listeners(self) -> List[Any]:
         found: List[Any] = []
         if self._metrics is not None:
             found.append(self._metrics)
+            if not self.arguments.verbose:  # the log has the warnings, too
+                self._show_warnings_of_log()
         if self.arguments.verbose:
             found.append(_log_to_standard_error())
         return found

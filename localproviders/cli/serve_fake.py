@@ -31,7 +31,7 @@ def _add_arguments(parser: Parser) -> None:
     group.add_argument("--fault", metavar="NAME", help="fault of every answer")
     group.add_argument("--list-faults", action="store_true", help="list the faults of the kind")
     group.add_argument(
-        "--port", metavar="N", type=whole(1), default=0, help="port (default: a free one)"
+        "--port", metavar="N", type=whole(1, 65535), default=0, help="port (default: a free one)"
     )
 
 
@@ -52,6 +52,8 @@ def _run(arguments: Namespace, run: Run) -> int:
             run.output.write_json({"kind": arguments.kind, "endpoint": address})
         else:
             run.output.write_line(address)
+        run.output.sync()
+        run.output.commit()  # a script that reads the file of -o waits for it
         threading.Event().wait()  # a signal ends the run
     return SUCCESS
 

@@ -6,6 +6,8 @@ from localproviders.errors import ConfigurationError
 
 #: The verb ended well.
 SUCCESS = 0
+#: Another error, for example too little memory.
+OTHER = 1
 #: An option or an input cannot be used.
 USAGE = 2
 #: A limit of the library, or ``--deadline``, has passed.
@@ -25,7 +27,15 @@ class UsageError(ConfigurationError):
 
 
 class OutputError(Exception):
-    """The output cannot be written, for example because the disk is full."""
+    """The output cannot be written, for example because the disk is full.
+
+    Args:
+        message: The fault.
+        hint: The next step, such as a shell command.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(f"{message} (hint: {hint})")
 
 
 class Stopped(BaseException):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import codecs
 import re
-from typing import Callable
+from typing import Callable, Optional
 
 from localproviders._patterns import pattern
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+# A longer time is a typing error, and more than some systems can wait.
+_MOST_DAYS = 1000
+# Codecs that do not write each character of ASCII as a character.
+_NO_TEXT = ("idna", "punycode", "unicode_escape", "raw_unicode_escape")
 _DURATION = pattern(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|m|h|)", re.ASCII)
 
 
@@ -29,21 +33,39 @@ def duration_or_zero(text: str) -> float:
     """Return the seconds of a duration, which may be zero.
 
     Raises:
-        argparse.ArgumentTypeError: The text is no duration.
+        argparse.ArgumentTypeError: The text is no duration, or it is above 1000 days.
     """
     found = _DURATION.fullmatch(text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 90, 90s, 10m or 2h")
-    return float(found.group(1)) * _SECONDS[found.group(2)]
+    seconds = float(found.group(1)) * _SECONDS[found.group(2)]
+    if seconds > _MOST_DAYS * 24 * 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST_DAYS} days")
+    return seconds
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """Return a function that reads a whole number of at least `least`."""
+def filled(text: str) -> str:
+    """Return a text that is not empty: an empty variable of a shell is no name.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is empty, or has only white space.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is empty: write a value, or leave the option out"
+        )
+    return text
+
+
+def whole(least: int, most: Optional[int] = None) -> Callable[[str], int]:
+    """Return a function that reads a whole number of at least `least` and at most `most`."""
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
 
     def read(text: str) -> int:
-        if not re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII) or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
-        return int(text)
+        found = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII) else least - 1
+        if found < least or (most is not None and found > most):
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number {limits}")
+        return found
 
     return read
 
@@ -82,6 +104,9 @@ def encoding(text: str) -> str:
     """
     try:
         "a".encode(text)  # `codecs.lookup` also finds codecs that are no encodings, such as "hex"
-        return codecs.lookup(text).name
+        name = codecs.lookup(text).name
     except (LookupError, TypeError, ValueError):
-        raise argparse.ArgumentTypeError(f"there is no encoding {text!r}") from None
+        name = _NO_TEXT[0]
+    if name.replace("-", "_") in _NO_TEXT:
+        raise argparse.ArgumentTypeError(f"there is no encoding {text!r}")
+    return name

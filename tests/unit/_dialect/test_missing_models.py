@@ -279,3 +279,10 @@ def test_an_empty_name_counts_as_no_model_in_a_constructor_too(ollama: OllamaPro
     named: Any = OllamaProvider(url, model=info)  # type: ignore[arg-type]  # accepted, not advertised
     assert named.settings.model == info.name
     assert LocalProvider([ollama], model=info.name).chat("Hi", model="").model == info.name
+
+
+def test_a_name_in_a_shell_command_is_quoted() -> None:
+    with FakeOllama() as fake, OllamaProvider(fake.url) as ollama:
+        with pytest.raises(ModelNotFoundError) as caught:
+            ollama.chat("Hi", model="a b;$(id)")
+    assert "ollama pull 'a b;$(id)'" in (caught.value.hint or "")

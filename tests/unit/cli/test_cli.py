@@ -105,8 +105,10 @@ def test_words_of_the_user_are_shown_as_one_line(words: List[str], capsys: Any) 
     ("raised", "status", "shown"),
     [
         (DependencyError("gone", hint="do this"), 2, "DependencyError: gone (hint: do this)"),
-        (OutputError("the disk is full"), 74, "localproviders demo: the disk is full"),
+        (OutputError("the disk is full", "df"), 74, "localproviders demo: the disk is full (hint"),
         (OSError(5, "broken\ndisk", "x"), 2, "'x': broken\\ndisk (hint: localproviders doctor)"),
+        (OSError(24, "Too many open files"), 2, "Too many open files (hint: ulimit -n"),
+        (MemoryError(), 1, "localproviders demo: there is not enough memory (hint: free -h)"),
         (CancelledError("stopped"), 130, "CancelledError: stopped"),
         (KeyboardInterrupt(), 130, ""),
         (Stopped(143), 143, ""),
@@ -118,6 +120,28 @@ def test_errors_become_a_line_and_a_status(
 ) -> None:
     def fail() -> None:
         raise raised
+
+    demo(fail)
+    assert cli.main(["demo"]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert shown in err
+    assert err.count("\n") == (1 if shown else 0)
+
+
+@pytest.mark.parametrize(
+    ("stop", "status", "shown"),
+    [(Stopped(6, "too late"), 6, "too late"), (KeyboardInterrupt(), 130, "")],
+)
+@pytest.mark.parametrize("raised", [RuntimeError("a class"), OSError("a file"), ValueError()])
+def test_a_signal_is_not_hidden_by_the_error_of_the_code_that_it_ends(
+    raised: Exception, stop: BaseException, status: int, shown: str, demo: Any, capsys: Any
+) -> None:
+    def fail() -> None:
+        try:
+            raise stop
+        except BaseException as error:
+            raise raised from error
 
     demo(fail)
     assert cli.main(["demo"]) == status
@@ -172,7 +196,7 @@ class TestAsAProcess:
     @pytest.mark.parametrize(
         ("closed", "status", "said"),
         [
-            (">&-", 74, "localproviders: standard output is closed\n"),
+            (">&-", 74, "localproviders: standard output is closed (hint: add > FILE)\n"),
             ("2>&-", 0, ""),
             ("<&-", 0, ""),
             ("<&- >&- 2>&-", 74, ""),

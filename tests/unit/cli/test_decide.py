@@ -292,7 +292,7 @@ _WRONG = {
     "no input": ([*_YES, "--no-input"], "--no-input keeps standard input"),
     "an existing output": (["x", *_YES, "-o", "a.csv"], "'a.csv' exists already"),
     "an option of chat": (["x", *_YES, "--temperature", "1"], "unknown option --temperature"),
-    "no model": (["x", *_YES, "-m", ""], "no model was named"),
+    "an empty model": (["x", *_YES, "-m", ""], "'' is empty: write a value"),
 }
 _FILES = {
     "q.json": b'{"angry": "A?", "b": "B?"}',

@@ -63,10 +63,11 @@ def test_the_last_line_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_json_is_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
     code, lines, _ = _run(monkeypatch, FINDINGS, "--json")
     assert code == 5
-    assert json.loads("".join(lines)) == {"findings": [each.to_dict() for each in FINDINGS]}
-    assert list(json.loads(lines[0])["findings"][0]) == [
-        "mark", "fact", "source", "fix", "exit_code"
-    ]  # fmt: skip
+    found = json.loads("".join(lines))["findings"]
+    assert tuple(Finding.from_dict(each) for each in found) == tuple(FINDINGS)
+    for each in found:
+        assert list(each) == ["mark", "fact", "source", "fix", "exit_code"]
+    assert (found[-1]["fix"], found[-1]["exit_code"]) == (None, 0)
 
 
 def test_warnings_count_only_if_strict(monkeypatch: pytest.MonkeyPatch) -> None:

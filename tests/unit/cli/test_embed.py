@@ -442,3 +442,11 @@ def test_a_signal_removes_the_incomplete_files(
 
 def test_every_format_has_a_writer_that_the_help_names() -> None:
     assert all(suffix in embed.VERBS["embed"].description for suffix in embed._WRITERS)
+
+
+def test_ids_and_vectors_cannot_share_the_standard_output(capsys: Any) -> None:
+    for words in (["--ids", "/dev/stdout"], ["--ids", "-", "-o", "/dev/fd/1"]):
+        assert cli.main(["embed", "Hi", *words]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "is the output of the vectors, too" in err

@@ -13,7 +13,14 @@ import pytest
 
 from localproviders import ConfigurationError
 from localproviders._template import Template
-from localproviders.cli.inputs import Input, as_text, has_piped_input, read_inputs, read_text
+from localproviders.cli.inputs import (
+    Input,
+    as_text,
+    has_many_inputs,
+    has_piped_input,
+    read_inputs,
+    read_text,
+)
 from localproviders.cli.usage import UsageError
 from tests.unit.cli.support import ROOT
 
@@ -181,3 +188,40 @@ def test_standard_input_without_a_descriptor(monkeypatch: Any) -> None:
         list(read_inputs(_arguments()))
     with pytest.raises(UsageError, match="--no-input"):
         list(read_inputs(_arguments(no_input=True)))
+
+
+@pytest.mark.parametrize("words", [("",), (" ",), ("", "")])
+def test_an_empty_text_does_not_read_standard_input(words: Tuple[str, ...]) -> None:
+    for is_piped_in in (False, True):
+        with pytest.raises(UsageError, match="the text is empty"):
+            list(read_inputs(_arguments(*words), is_piped_in=is_piped_in))
+    assert not has_many_inputs(_arguments(*words, input="lines"))
+
+
+def test_a_line_ends_at_a_line_feed_in_every_encoding(tmp_path: Path) -> None:
+    text = "one\x85two\x0cthree\x1cfour\r\nfive"
+    for encoding in ("utf-8", "latin-1", "utf-16"):
+        found = _read(tmp_path / "a", text.encode(encoding), input="lines", encoding=encoding)
+        assert [value for _, value in found] == ["one\x85two\x0cthree\x1cfour", "five"]
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_are_no_json(word: str, tmp_path: Path) -> None:
+    content = f'{{"id": {word}, "text": "a"}}'.encode()
+    with pytest.raises(UsageError, match=f"line 1 of .* is not JSON: {word} is no value"):
+        _read(tmp_path / "a.jsonl", content)
+
+
+def test_the_next_step_after_a_file_that_cannot_be_read_is_a_command(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_text(f"{tmp_path}/a b; c", "utf-8")
+    assert caught.value.hint == f"ls -ld '{tmp_path}/a b; c'"
+
+
+def test_half_of_a_surrogate_pair_names_its_place(tmp_path: Path) -> None:
+    content = b'{"text": "\\ud83d\\ude00"}\n{"text": "a\\ud83d"}\n'
+    with pytest.raises(UsageError, match=r"line 2 of .* it has half of a surrogate pair"):
+        _read(tmp_path / "a.jsonl", content)
+    with pytest.raises(UsageError, match="the text is not valid in the encoding") as caught:
+        list(read_inputs(_arguments("a\udcff"), is_piped_in=True))
+    assert "--encoding" in (caught.value.hint or "")

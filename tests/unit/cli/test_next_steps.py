@@ -73,3 +73,15 @@ def test_no_model() -> None:
 def test_a_key_names_the_variables() -> None:
     line = line_of(errors.AuthenticationError("no key"), "localproviders chat", None)
     assert "export OLLAMA_API_KEY=KEY or " in line and " LM_API_TOKEN=KEY" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("localproviders chat", "localproviders help chat"),
+        ("localproviders engine install", "localproviders help engine install"),
+        ("localproviders", "localproviders --help"),
+    ],
+)
+def test_each_error_of_the_command_has_a_next_step(command: str, hint: str) -> None:
+    assert line_of(UsageError("a.txt is empty"), command, None).endswith(f"(hint: {hint})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import sys
 import threading
@@ -49,6 +50,21 @@ def test_a_terminal_shows_escapes(encoding: str, shown: Any, monkeypatch: Any) -
 def test_an_encoding(capfdbinary: Any) -> None:
     Output(encoding="latin-1").write("ä€")
     assert capfdbinary.readouterr().out == b"\xe4\\u20ac"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig", "iso2022_jp"])
+def test_an_encoding_with_a_mark_has_one_mark(encoding: str, capfdbinary: Any) -> None:
+    output = Output(encoding=encoding)
+    for part in ("あ", "b", "い\n"):
+        output.write(part)
+    assert capfdbinary.readouterr().out == "あbい\n".encode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16-le"])
+def test_json_is_valid_in_every_encoding(encoding: str, capfdbinary: Any) -> None:
+    value = {"a": "é😀€\ud800\x1b"}
+    Output(encoding=encoding).write_json(value)
+    assert json.loads(capfdbinary.readouterr().out.decode(encoding)) == value
 
 
 def test_json_is_one_line(capfd: Any) -> None:
@@ -152,3 +168,52 @@ def test_standard_error_that_is_closed_or_broken(monkeypatch: Any, capfd: Any) -
     monkeypatch.setattr(sys, "stderr", broken)
     print_error("lost, too")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="needs /dev/fd")
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
+def test_a_descriptor_is_written_and_its_file_is_not_replaced(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("before ")
+    with path.open("ab") as log:
+        output = Output(name.format(log.fileno()))
+        output.open()
+        output.write("after")
+        output.commit()
+    assert path.read_text() == "before after"
+    assert os.listdir(tmp_path) == ["log.txt"]
+
+
+def test_a_descriptor_that_is_not_open() -> None:
+    with pytest.raises(UsageError, match="/dev/fd/999999' cannot be written: Bad file descriptor"):
+        Output("/dev/fd/999999").open()
+
+
+def test_standard_output_by_its_path(capfd: Any) -> None:
+    output = Output("/dev/stdout")
+    output.open()
+    output.write("answer")
+    output.commit()
+    assert capfd.readouterr().out == "answer"
+
+
+@pytest.mark.parametrize("name", ["new/", "a" * 300])
+def test_a_name_that_no_file_can_have_is_found_before_the_work(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"written: (it is a folder|File name too long)"):
+        Output(f"{tmp_path}/{name}").open()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EFBIG, errno.EIO, None])
+def test_an_output_that_cannot_be_written_has_a_next_step(code: Any, tmp_path: Path) -> None:
+    output = Output(str(tmp_path / "a b" / "c"))
+    (tmp_path / "a b").mkdir()
+    output.open()
+    error = OSError(code, os.strerror(code)) if code else OSError()
+    output._new.sync = lambda: (_ for _ in ()).throw(error)
+    with pytest.raises(OutputError) as caught:
+        output.sync()
+    assert " (hint: " in str(caught.value)
+    if code == errno.ENOSPC:
+        assert f"df -h '{tmp_path}/a b'" in str(caught.value)
+    output.discard()

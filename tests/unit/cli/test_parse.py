@@ -146,10 +146,18 @@ def test_a_file_that_is_no_schema_is_one_line(
 #: By name: the arguments, and words of the error.
 _WRONG = {
     "a missing schema file": (["Who?", "--schema", "nope.json"], "'nope.json' cannot be read"),
+    "a schema that is not UTF-8": (
+        ["Who?", "--schema", "a b.json"],
+        "(hint: iconv -f latin1 -t utf-8 'a b.json')",
+    ),
     "no attempts": (["Who?", "--max-attempts", "0"], "'0' is no whole number of at least 1"),
     "a missing field": (["-f", "a.csv", "--template", "{c}"], "row 1 of a.csv has no value for"),
     "a missing file": (["-f", "nope.txt"], "'nope.txt' cannot be read"),
     "an option of chat": (["Who?", "--grammar", "x"], "unknown option --grammar"),
+    "an image that is none": (
+        ["Who?", "--image", "a.csv", "--no-input"],
+        "is not a PNG, JPEG, GIF or WebP image (hint: file a.csv)",
+    ),
     "no image": (["Who?", "--image", "nope.png", "--no-input"], "cannot be read as an image"),
 }
 
@@ -159,6 +167,7 @@ def test_wrong_arguments_are_one_line(
     fake: FakeOllama, tmp_path: Path, capsys: Any, case: str
 ) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    (tmp_path / "a b.json").write_bytes(b'"\xe9"')
     words, expected = _WRONG[case]
 
     assert _parse(fake, *words, "-o", "out") == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from argparse import Namespace
@@ -109,6 +110,23 @@ class TestProvider:
         assert done.returncode == 0
         assert "localproviders_" in path.read_text()
         assert b"DEBUG stream m on ollama finished" in done.stderr
+
+    def test_metrics_that_cannot_be_written_are_a_warning(self, tmp_path: Path) -> None:
+        lost = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
+        with FakeOllama(["m"]) as ollama:
+            env = environment(OLLAMA_HOST=ollama.url, PYTHONDONTWRITEBYTECODE="1")
+            words = ["chat", "-m", "ollama/m", "Hi", "--metrics-file", str(tmp_path / "b.prom")]
+            command = [sys.executable, "-m", "localproviders", *words]
+            done = subprocess.run(
+                [sys.executable, "-c", lost + "os.execv(sys.argv[1], sys.argv[1:])", *command],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            )
+        assert done.returncode == 0
+        assert b"b.prom could not be written: OSError" in done.stderr
+        assert done.stderr.count(b"\n") == 1
 
 
 class TestHosts:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, List
 
 import pytest
@@ -54,6 +56,19 @@ def test_without_a_command_it_serves_until_a_signal(name: str, as_json: bool) ->
     assert process.returncode == 128 + getattr(signal, name)
 
 
+def test_the_address_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "address"
+    with start("serve-fake", "ollama", "-o", str(path)) as process:
+        while not path.exists() and process.poll() is None:
+            os.sched_yield()
+        with OllamaProvider(path.read_text().strip()) as provider:
+            assert provider.list_models()
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr.read() == b""
+    assert process.returncode == 143
+    assert path.exists()
+
+
 def test_the_list_of_faults(capsys: Any) -> None:
     assert cli.main(["serve-fake", "ollama", "--list-faults"]) == 0
     names = capsys.readouterr().out.splitlines()
@@ -67,7 +82,8 @@ def test_the_list_of_faults(capsys: Any) -> None:
         (["olama"], "there is no fake server of the kind 'olama'; did you mean 'ollama'?"),
         (["gguf"], "there is no fake server of the kind 'gguf'"),
         (["ollama", "--fault", "body cutt"], "did you mean 'body cut'?"),
-        (["ollama", "--port", "0"], "'0' is no whole number of at least 1"),
+        (["ollama", "--port", "0"], "'0' is no whole number from 1 to 65535"),
+        (["ollama", "--port", "65536"], "'65536' is no whole number from 1 to 65535"),
         (["ollama", "--", "/missing/program"], "'/missing/program' cannot be started"),
     ],
 )

@@ -6,7 +6,14 @@ import argparse
 
 import pytest
 
-from localproviders.cli.values import duration, duration_or_zero, encoding, number, whole
+from localproviders.cli.values import (
+    duration,
+    duration_or_zero,
+    encoding,
+    filled,
+    number,
+    whole,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +57,27 @@ def test_numbers() -> None:
 def test_encodings() -> None:
     assert encoding("UTF8") == "utf-8"
     assert encoding("latin-1") == "iso8859-1"
-    for text in ("", "none", "hex", "a\0b", "rot13"):
+    words = ("", "none", "hex", "a\0b", "rot13", "idna", "punycode", "unicode_escape")
+    for text in words:
         with pytest.raises(argparse.ArgumentTypeError, match="there is no encoding"):
             encoding(text)
+
+
+@pytest.mark.parametrize("text", ["999999999h", "24001h", "999999999m"])
+def test_a_duration_that_no_system_can_wait(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is more than 1000 days"):
+        duration(text)
+    assert duration("24000h") == 24000 * 3600
+
+
+def test_a_whole_number_with_a_highest_value() -> None:
+    assert whole(1, 65535)("65535") == 65535
+    with pytest.raises(argparse.ArgumentTypeError, match="no whole number from 1 to 65535"):
+        whole(1, 65535)("65536")
+
+
+def test_an_empty_variable_of_a_shell_is_no_value() -> None:
+    assert filled(" a") == " a"
+    for text in ("", "  "):
+        with pytest.raises(argparse.ArgumentTypeError, match="is empty"):
+            filled(text)
