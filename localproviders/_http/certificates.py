@@ -19,7 +19,8 @@ from urllib3.util import ssl_
 from localproviders._interrupts import is_callers
 from localproviders.errors import ConfigurationError
 
-#: A client certificate: the path of a file with certificate and key, or a path for each; or None.
+#: A client certificate: the path of a file with certificate and key, or the paths of two files,
+#: first the certificate and then the key. None means no client certificate.
 ClientCert = Union[str, Tuple[str, str], None]
 
 # Whether urllib3 itself compares the server's name with the certificate. urllib3 1.26 does;

@@ -50,8 +50,8 @@ _FIRST_LENGTH_CHECK = 256
 
 _NO_LAST_RECORD = "the response ended before its last record"
 
-# If a server ends an answer because of repetitions, there were more repetitions than the first
-# number (docs/reference/ollama.md, "Streaming"). No usual token is longer than the second.
+# If a server ends an answer because of repetitions, there were more repetitions than `_MANY_TIMES`
+# (docs/reference/ollama.md, "Streaming"). No usual token is longer than `_LONGEST_TOKEN`.
 _MANY_TIMES, _LONGEST_TOKEN = 30, 64
 
 _LATE_SPLIT = (
@@ -63,8 +63,8 @@ _LATE_SPLIT = (
 def find_repetition(text: str) -> Optional[int]:
     """Return the index at which the repetitions at the end of a text begin, or None.
 
-    These are 30 blanks or more, or the last 30 repetitions of any other piece of at most 64
-    characters.
+    The repetitions are 30 blanks or more, or the last 30 repetitions of any other piece of at most
+    64 characters.
     """
     end = len(text.rstrip())
     if len(text) - end >= _MANY_TIMES:
@@ -152,7 +152,7 @@ class Summary:
     def add(self, chunk: CompletionChunk) -> None:
         """Add one chunk. A later value, such as the usage, replaces an earlier one."""
         self.add_text(chunk)
-        # Most chunks have none of these.
+        # Most chunks have none of the following fields.
         if chunk.tool_calls:
             self.tool_calls.extend(chunk.tool_calls)
         if chunk.logprobs:
@@ -303,8 +303,8 @@ class StreamOwner(Protocol):
         """Send the request again, after an error that arrived before any content.
 
         Raises:
-            ProviderError: The given error, if no change of the request can help; or the new request
-                failed.
+            ProviderError: No change of the request can help, so the given error is raised; or the
+                new request failed.
         """
         ...
 
@@ -551,7 +551,8 @@ class Stream:
     def _with_whole_pair(self, record: str) -> str:
         """Move the first half of a surrogate pair to the next record, which has the second half.
 
-        So the record waits for the next one. If there is none, its error is raised afterwards.
+        So the next record is read first. If that fails, the record is returned unchanged, and the
+        error is raised after this record.
         """
         if not self._records:
             try:
@@ -654,8 +655,8 @@ class Stream:
         """Read another response instead, if the server refused the request without an error status.
 
         Raises:
-            ProviderError: The given error, if the server had begun to answer or no change of the
-                request can help; or the new request failed.
+            ProviderError: The server had begun to answer, or no change of the request can help, so
+                the given error is raised; or the new request failed.
         """
         if self._summary.first_token_s is not None or self._parser.held or self._parser.ended:
             raise error
