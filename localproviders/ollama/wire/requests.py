@@ -77,7 +77,7 @@ def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dic
         path = "/api/generate"
         payload["prompt"] = request.prompt
         # A prompt with a suffix needs the model's template, which marks the gap to fill. A prompt
-        # without one is used as it is (`raw`).
+        # without a suffix is sent without the template (`raw`).
         payload.update({"raw": True} if request.suffix is None else {"suffix": request.suffix})
     payload.update(_settings_payload(request))
     check_extra_body(request.extra_body)
@@ -114,10 +114,10 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
     # By default the server drops the oldest messages without notice
     # (docs/reference/ollama.md, "Context window").
     top["truncate"] = {"error": False, "truncate": True, "allow": None}[request.overflow]
-    # A full window slides by default, which loses the beginning. `shift` is a property of the
-    # loaded model: another value reloads the model. So it is sent only with a window, which
-    # decides how the model is loaded anyway. Otherwise two programs that use the same model would
-    # reload it in turns.
+    # A full window slides by default, and the beginning of the text is lost. `shift` is a property
+    # of the loaded model: another value reloads the model. So `shift` is sent only with a window,
+    # because another window reloads the model anyway. Otherwise two programs that use the same
+    # model would reload it in turns.
     if request.context_length is not None and request.overflow == "error":
         top["shift"] = False
     if not top["options"]:
@@ -126,7 +126,7 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
 
 
 def load_options(payload: Mapping[str, Any]) -> Hashable:
-    """Return the fields of a request for which the server loads a model again if they change."""
+    """Return those fields of a request whose change makes the server load the model again."""
     # Described in docs/reference/ollama.md, "Options".
     options = payload.get("options")
     fields = options if isinstance(options, dict) else {}
@@ -267,8 +267,8 @@ class Recipe(NamedTuple):
 # Fields of a `Recipe` that the server knows under the same name.
 _SAME_NAMES = ("renderer", "parser", "requires", "draft_quantize")
 
-#: The files for `OllamaProvider.create`. For each of its arguments `files`, `adapters` and
-#: `draft_files`, this has the paths of the files, by the names of the files on the server.
+#: The files for `OllamaProvider.create`, by its arguments `files`, `adapters` and `draft_files`.
+#: Each value is a mapping from the names of the files on the server to their paths.
 Sources = Mapping[str, Mapping[str, str]]
 
 
@@ -279,7 +279,7 @@ def named_sources(**arguments: Optional[Files]) -> Sources:
 
     Raises:
         ConfigurationError: A name is not a relative path with forward slashes. The server
-            accepts no others (docs/reference/ollama.md, "Pull, push and create").
+            accepts no other names (docs/reference/ollama.md, "Pull, push and create").
         TypeError: An argument is neither a path nor a mapping, for example a list of paths.
     """
     return {what: _named_files(files, what) for what, files in arguments.items()}
