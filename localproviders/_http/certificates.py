@@ -71,7 +71,8 @@ def check_name(made: ssl.SSLSocket, name: str) -> None:
     package does.
 
     Raises:
-        ssl.CertificateError: The certificate was issued for another name.
+        ValueError: The certificate was issued for another name. This is the `CertificateError` of
+            ssl or, in newer releases of urllib3 1.26, of urllib3.
     """
     if _COMPARES_NAMES:
         vars(connection)["_match_hostname"](made.getpeercert(), name)
