@@ -26,8 +26,8 @@ from localproviders.errors import AnswerTooLargeError, ProtocolError
 # list stays in the body, and `parse_json` limits its number of values.
 _MIN_CHARACTERS, _MAX_CHARACTERS = 256, 4 * 1024 * 1024
 
-# A body is treated as a body of vectors only if a list of numbers begins in this many of its
-# first characters.
+# A body is treated as a body of vectors only if a list of numbers begins within this many
+# characters of its start.
 _SEARCHED_CHARACTERS = 16 * 1024
 
 _LIST_START = pattern(r"\[\s*-?[0-9]")
@@ -44,7 +44,7 @@ def parse_body(text: str, max_depth: int, look: Look = no_look) -> Any:
 
     Raises:
         ProtocolError: The text is not JSON, or holds NaN, an infinity, a number too large for a
-            float, or one of more than 400 digits.
+            float, or an integer of more than 400 digits.
         AnswerTooLargeError: The JSON is nested deeper than allowed, or has too many values.
         ProviderError: The call is out of time or cancelled.
     """

@@ -19,7 +19,8 @@ from urllib3.util import ssl_
 from localproviders._interrupts import is_callers
 from localproviders.errors import ConfigurationError
 
-#: A client certificate: the path of a file with certificate and key, or a path for each; or None.
+#: A client certificate: the path of a file with certificate and key, or the paths of two files,
+#: first the certificate and then the key. None means no client certificate.
 ClientCert = Union[str, Tuple[str, str], None]
 
 # Whether urllib3 itself compares the server's name with the certificate. urllib3 1.26 does;
@@ -70,7 +71,8 @@ def check_name(made: ssl.SSLSocket, name: str) -> None:
     package does.
 
     Raises:
-        ssl.CertificateError: The certificate was issued for another name.
+        ValueError: The certificate was issued for another name. This is the `CertificateError` of
+            ssl or, in newer releases of urllib3 1.26, of urllib3.
     """
     if _COMPARES_NAMES:
         vars(connection)["_match_hostname"](made.getpeercert(), name)

@@ -15,7 +15,7 @@ from localproviders._interrupts import is_injected
 # The limit of http.client for one line. Here it also limits all trailers together.
 _MAX_LINE_BYTES = 65536
 
-# No real size has more hexadecimal digits. Some servers fill a size up with zeros.
+# No real chunk size has more hexadecimal digits than this. Some servers write zeros before it.
 _MAX_DIGITS = 15
 _MAX_ZEROS = 64
 

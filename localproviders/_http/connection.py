@@ -107,15 +107,16 @@ class _HTTPResponse(http.client.HTTPResponse):
         except BaseException as error:
             if isinstance(error, Exception) and not is_callers(error):
                 raise
-            # An interrupt such as KeyboardInterrupt. Its traceback would show the frames of the
-            # parser to the caller. They hold response headers, which may quote the key.
+            # This is an interrupt, such as KeyboardInterrupt. Its traceback would show the frames
+            # of the parser to the caller. These frames hold response headers, which may quote the
+            # key.
             failure = bare(error)
         else:
             current.response = self
             return
         try:
-            # Without its frames, the exception looks like one of the connection. `Carrier` marks
-            # it as the caller's.
+            # Without its frames, an exception of the caller looks like an exception of the
+            # connection. So `Carrier` marks it as the caller's.
             raise Carrier(failure) if isinstance(failure, Exception) else failure
         finally:
             del failure
@@ -210,8 +211,9 @@ class _BoundedMixin:
         call, policy = current_call(), current.policy
         if policy.socket_path:
             return unix_socket.connect(policy.socket_path, call)
-        # `host` has no final dot. The resolver needs the name as it was written: with the dot,
-        # it does not append the search domains. urllib3 keeps that name in `_dns_host`.
+        # `host` has no final dot. The resolver needs the name as the user wrote it: if the name
+        # has a final dot, the resolver does not append the search domains. urllib3 keeps that name
+        # in `_dns_host`.
         host = getattr(self, "_dns_host", self.host)
         return resolve.connect(host, self.port, call, policy)
 
@@ -238,7 +240,7 @@ class _BoundedMixin:
         finally:
             del self._new_conn  # deletes the instance attribute, which hid the method
             canceller.unwatch()
-        # Raise if the call was cancelled just as the handshake ended: nothing else has noticed.
+        # Raise if the call was cancelled just as the handshake ended. No other code would notice.
         call.left()
         self.sock = BoundedSocket(self.sock, call)
         self._was_used = False

@@ -137,8 +137,8 @@ class Call:
         self.may_load = True
         #: Time at which the last byte of the request was sent; None before that time.
         self.sent_at: Optional[float] = None
-        #: The other names in responses that were looked up, and whether the requested model has
-        #: the name.
+        #: Model names in responses that are not the requested name, and whether the model list
+        #: has both names for one model. Each name is looked up once.
         self.other_names: Dict[str, bool] = {}
         #: Id of the last request in the server's log, if its response has one.
         self.request_id: Optional[str] = None
@@ -157,7 +157,7 @@ class Call:
             cancel._subscribe(self.cancel)
 
     def limits_left(self) -> Limits:
-        """Return limits for another request within this call; its total is the remaining time."""
+        """Return limits for another request within this call; their total is the remaining time."""
         # At least 1 ms, because `Limits` refuses zero. If the total has expired, the request
         # fails at its first step.
         left = max(self._total_limit.ends_at - self.clock(), 0.001)
@@ -251,7 +251,7 @@ class Call:
         # Cancelling a call shuts its sockets down, which can also end a step early.
         if self.cancelled:
             return Stop()
-        # `left` returned the smaller of two values: the rest of the nearest limit, or `idle_s`.
+        # `left` returned the smaller of two values: the rest of the nearest limit, and `idle_s`.
         # If the nearest limit has not expired, `idle_s` ended the step. The tolerance of 1 ms
         # is needed because timers may fire a little early.
         if self._step_limit_s is not None and self._nearest_limit.ends_at - self.clock() > 0.001:

@@ -91,8 +91,8 @@ _IMPOSSIBLE = (
     urllib3.exceptions.InvalidHeader,
 )
 
-# urllib3 1.26 compares the names in a certificate itself. For a wrong name, it raises only an
-# exception of its own class.
+# urllib3 1.26 compares the names in a certificate itself. For a wrong name, newer releases of 1.26
+# raise no exception of ssl, but all releases raise `urllib3.exceptions.SSLError`.
 _TLS = (ssl.SSLError, urllib3.exceptions.SSLError)
 
 # Functions that make the error, by the class of the exception. All exceptions of a chain are

@@ -29,8 +29,8 @@ from localproviders.errors import AnswerTooLargeError, ProtocolError
 #: A function that raises an error if a limit of the call has expired, or the call was cancelled.
 Look = Callable[[], None]
 
-#: A text with more characters than this is always weighed. A shorter text cannot take much memory
-#: or time.
+#: `parse_json` always weighs a text with more characters than this (see `weigh`). A shorter text
+#: cannot take much memory or time.
 LARGE = 64 * 1024
 
 #: Highest weight of one JSON text, or of all tool calls of one response. Each value weighs 1. Each
@@ -48,7 +48,7 @@ MOST_STEPS = 100_000
 #: Highest number of tool calls in one response. A request has at most about a hundred tools.
 MOST_CALLS = 1_000
 #: Highest number of pieces of tool calls in one response. A response of 256 MiB with one piece in
-#: each record has half as many.
+#: each record has half this number of pieces.
 MOST_PIECES = 5_000_000
 #: Highest number of tokens with a log-probability, including alternatives. This is enough for
 #: 47,000 tokens with 20 alternatives each.
@@ -58,9 +58,9 @@ MOST_LOGPROBS = 1_000_000
 # from an entry takes up to 0.1 ms.
 _BETWEEN = 128
 
-# If the strings in the first `_SAMPLE` characters are longer than this on average, `_jump` skips
-# each string separately. For vectors in base64, this takes half the time of splitting the text at
-# the quotes, and no memory.
+# If the strings in the first `_SAMPLE` characters are longer than `_LONG_STRING` on average,
+# `_jump` skips each string separately. For vectors in base64, this takes half the time of splitting
+# the text at the quotes, and no memory.
 _LONG_STRING, _SAMPLE = 256, 16 * 1024
 
 # Number of characters that are weighed at a time, because a split text takes several times the
@@ -310,8 +310,8 @@ class NDJSONDecoder:
             ProtocolError: A line is not valid UTF-8.
         """
         records, rest = self._read_quickly(piece)
-        # The result is lazy, so that the caller uses the records before an invalid line before the
-        # error is raised.
+        # The result is lazy. So the caller first gets the records that precede an invalid line, and
+        # then the error is raised.
         return chain(records, self._line_by_line(rest)) if rest else records
 
     def _line_by_line(self, piece: bytes) -> Iterator[str]:
@@ -346,10 +346,10 @@ class SSEDecoder:
     """Decoder for server-sent events, as the WHATWG specification defines them.
 
     A record is the data of one event. The name of the event is dropped, because servers repeat
-    it inside the data (docs/reference/lmstudio.md, "Streaming"). There are three exceptions, which
-    are returned as a record with an error (docs/dialects.md, "Errors"): an event with the name
-    ``error``, a field ``error``, which llama.cpp sent until autumn 2025, and a line that is JSON
-    with an error instead of a field.
+    it inside the data (docs/reference/lmstudio.md, "Streaming"). In three cases, the decoder
+    returns a record with an error (docs/dialects.md, "Errors"): for an event with the name
+    ``error``, for a field ``error``, which llama.cpp sent until autumn 2025, and for a line that
+    is JSON with an error instead of a field.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
@@ -363,7 +363,7 @@ class SSEDecoder:
         # Whether the next line is the first one, or belongs to an event that has begun. The fast
         # path cannot read such lines.
         self._open = True
-        self._error: Optional[str] = None  # error text of the current event, if it is one
+        self._error: Optional[str] = None  # error text, if the current event is an error
 
     def feed(self, piece: bytes) -> Iterable[str]:
         """Return the data of the events that this piece completes.
@@ -415,7 +415,7 @@ class SSEDecoder:
         return [event for event in events if event is not None]
 
     def _add_line(self, line: bytes) -> Optional[str]:
-        """Add a line to the current event; return its data if the line completes it."""
+        """Add a line to the current event; return the data of the event if it is complete."""
         if self._first:
             self._first = False
             if line.startswith(codecs.BOM_UTF8):
@@ -469,10 +469,11 @@ class SSEDecoder:
         return self._take()
 
 
-# JSON that already has the field "error". Any other error text is put into a new object with it.
+# JSON that already has the field "error". Any other error text is put into a new object with this
+# field.
 _HAS_ERROR = pattern(r'(?s)\A\[?\{.*"error"\s*:\s*["{]')
-# Beginnings of a line, up to its first colon, that show an error: the field ``error``, or JSON from
-# a proxy or a framework that wrote no field.
+# Beginnings of a line, up to its first colon, that show an error: the field ``error``, or JSON that
+# a proxy or a framework sent without a field name.
 _ERROR_NAMES = (b"error", b'{"error"', b'[{"error"', b'{"errors"', b'{"detail"', b'{"object"')
 
 
@@ -521,7 +522,7 @@ _MOST_BLANKS = 1024
 
 
 class GuessingDecoder:
-    """Decoder for a body whose media type is not the requested one: its first bytes decide.
+    """Decoder for a body with another media type than requested. It looks at the first bytes.
 
     Some servers and proxies label a stream as ``application/json`` or ``text/plain``. A body that
     begins with a field of an event is a stream of events. A body that begins with "<" is a web
@@ -566,7 +567,7 @@ class GuessingDecoder:
         if self._chosen is not None:
             return self._chosen.end()
         is_json = self._held.startswith(b"{")
-        # A list, because the decoder reads lazily, and must have read these records before its end.
+        # The decoder reads lazily. Making a list makes it read these records before its end.
         first = list(self._begin(self._json_decoder(is_line=True) if is_json else self._by_type))
         return first + self.end()
 

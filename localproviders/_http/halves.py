@@ -34,7 +34,7 @@ def has_open_half(record: str) -> bool:
 
 
 def join_records(record: str, following: str) -> Tuple[str, str]:
-    """Move the first half of a pair into the following record, if that begins with the second half.
+    """Move the first half of a pair into the following record, if that has the second half.
 
     Args:
         record: JSON in which a string may end with the first half.
@@ -60,13 +60,13 @@ def joined(text: str) -> Optional[str]:
         return None
 
 
-# Fields of a request whose content has names that a person or a model chose. An error does not show
-# these names.
+# Fields of a request with objects in which a person or a model chose the names. An error does not
+# show these names.
 _FREE_FIELDS = ("arguments", "data", "questions", "state")
 
 
 def find_lone_half(payload: Any) -> str:
-    """Return the place in a request of the first text with half of a surrogate pair."""
+    """Find the first text with half of a surrogate pair, and return its place in the request."""
     return next((place for place, text in _texts(payload, "") if joined(text) is None), "a text")
 
 

@@ -7,7 +7,8 @@ from typing import Mapping, Optional
 from localproviders._patterns import pattern
 
 # The headers with such an id, in the order of preference: OpenAI and most others, Anthropic,
-# OpenRouter, Azure, TypeSafe. A proxy may add the first one to the header of the service behind it.
+# OpenRouter, Azure, TypeSafe. A proxy may add `x-request-id` to a response that already has the
+# header of the service behind the proxy.
 _NAMES = (
     "x-request-id",
     "request-id",

@@ -21,7 +21,8 @@ from localproviders.errors import ConfigurationError, LocalityError
 _STAGGER_S = 0.25
 
 # Results of `connect_ex` that are not a failure. 0 means that the socket is connected; the others
-# mean that the attempt continues in the background. Operating systems use different ones.
+# mean that the attempt continues in the background. Operating systems use
+# different numbers for this.
 _IN_PROGRESS = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
 

@@ -190,7 +190,7 @@ class Answer:
         return b""
 
     def _ahead(self, reader: Reader) -> bytes:
-        """Return the part of the body that was read together with the headers, once."""
+        """Return the part of the body that was read together with the headers. Call this once."""
         self._has_ahead = False
         return reader.buffered()
 
@@ -384,7 +384,7 @@ class _Inflater:
         return self._member is not None and self._member.eof and not self._begun
 
     def decompress(self, data: bytes, most: int) -> bytes:
-        """Decompress the data to at most that many bytes."""
+        """Decompress the data to at most `most` bytes."""
         self.unconsumed_tail = b""
         if self._member is None:
             self._member = zlib.decompressobj(_window_bits(data))

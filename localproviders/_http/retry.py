@@ -82,7 +82,7 @@ class Attempts:
         sleep(call, seconds)
 
     def repeat(self, error: Optional[ProviderError] = None) -> None:
-        """Count another attempt, which is made at once, after a change that may help.
+        """Count another attempt, before the caller sends a changed request at once.
 
         The attempt does not count against the policy, because it does not repeat the request that
         failed.
@@ -117,7 +117,7 @@ class Attempts:
         if error.retry_after_s is None:
             return self._backoff_s()
         # The jitter only lengthens the wait, because a client must not return before the time
-        # that the server named. It keeps several clients from returning at the same moment.
+        # that the server named. With the jitter, several clients do not return at the same moment.
         return error.retry_after_s * (1 + self._rand() / 10)
 
     def _loading_wait_s(self, error: ServerBusyError) -> float:

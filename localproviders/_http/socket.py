@@ -32,11 +32,11 @@ _READ_SIZE = 64 * 1024
 _RESET_AT_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 # Limit for the status line and the headers together. http.client bounds each line and the
-# number of headers, but not the number of "100 Continue" responses before the real one.
+# number of headers, but not the number of "100 Continue" responses before the final response.
 _MAX_HEAD_BYTES = 1024 * 1024
 
 
-class HeadTooLarge(Exception):  # noqa: N818  # as `Stop`: urllib3 would wrap an OSError
+class HeadTooLarge(Exception):  # noqa: N818  # like `Stop`: urllib3 would wrap an OSError
     """The status line and headers of a response are larger than 1 MiB."""
 
 
@@ -99,14 +99,14 @@ class BoundedSocket:
 
         Args:
             step: The method that makes the system call, such as `recv` of the real socket.
-            data: Its argument.
+            data: The argument of this method.
 
         Raises:
             Stop: A limit expired, or the call was cancelled.
             Carrier: A signal handler of the caller raised an `OSError`.
         """
         left = self.call.left()
-        # The timeout is set only if it differs. Often it stays the same: `idle_s`, or none.
+        # The timeout is set only if it differs. Often it stays the same: `idle_s`, or no timeout.
         if left != self._timeout:
             self.real.settimeout(left)
             self._timeout = left
@@ -155,8 +155,8 @@ class BoundedSocket:
             except (BrokenPipeError, ConnectionResetError) as error:
                 if is_callers(error):
                     raise
-                # urllib3 ignores a BrokenPipeError and reads the response. On a reset, which
-                # can mean the same, it would give up.
+                # urllib3 ignores a BrokenPipeError and reads the response. After a reset, it would
+                # not read the response, although a reset can mean the same.
                 raise _no_reader() from None
         self.unsent = False
 
@@ -297,8 +297,8 @@ class Reader(io.BufferedReader):
         owner = self.owner
         owner.peek_only = True
         try:
-            # TLS decrypts complete records. If more bytes were decrypted than read, the others
-            # are inside the TLS object, where `select` does not see them.
+            # TLS decrypts complete records. If more bytes were decrypted than read, the remaining
+            # bytes are inside the TLS object, where `select` does not see them.
             pending = getattr(owner.real, "pending", None)
             return bool(self.peek(1)) or bool(pending is not None and pending())
         except ValueError:

@@ -117,7 +117,7 @@ class Summary:
     def add(self, chunk: CompletionChunk) -> None:
         """Add one chunk. A later value, such as the usage, replaces an earlier one."""
         self.add_text(chunk)
-        # Most chunks have none of these.
+        # Most chunks have none of the following fields.
         if chunk.tool_calls:
             self.tool_calls.extend(chunk.tool_calls)
         if chunk.logprobs:
@@ -271,8 +271,8 @@ class StreamOwner(Protocol):
         """Send the request again, after an error that arrived before any content.
 
         Raises:
-            ProviderError: The given error, if no change of the request can help; or the new request
-                failed.
+            ProviderError: No change of the request can help, so the given error is raised; or the
+                new request failed.
         """
         ...
 
@@ -519,7 +519,8 @@ class Stream:
     def _with_whole_pair(self, record: str) -> str:
         """Move the first half of a surrogate pair to the next record, which has the second half.
 
-        So the record waits for the next one. If there is none, its error is raised afterwards.
+        So the next record is read first. If that fails, the record is returned unchanged, and the
+        error is raised after this record.
         """
         if not self._records:
             try:
@@ -622,8 +623,8 @@ class Stream:
         """Read another response instead, if the server refused the request without an error status.
 
         Raises:
-            ProviderError: The given error, if the server had begun to answer or no change of the
-                request can help; or the new request failed.
+            ProviderError: The server had begun to answer, or no change of the request can help, so
+                the given error is raised; or the new request failed.
         """
         if self._summary.first_token_s is not None or self._parser.held or self._parser.ended:
             raise error

@@ -93,8 +93,8 @@ def open_file(path: str) -> BinaryIO:
         ConfigurationError: The file cannot be read, or is not a regular file.
     """
     try:
-        # A pipe is refused, because opening one could wait for ever, without regard to the limits
-        # of the call.
+        # A pipe is refused, because opening a pipe could wait for ever, without regard to the
+        # limits of the call.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
         return open(path, "rb")

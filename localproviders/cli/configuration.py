@@ -11,10 +11,11 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 from localproviders._new_file import NewFile
 from localproviders._redact import one_line
 from localproviders.cli import options
+from localproviders.cli.output import unwritable
 from localproviders.cli.parser import Parser
 from localproviders.cli.run import Run
 from localproviders.cli.table import Column, write_table
-from localproviders.cli.usage import SUCCESS, USAGE, OutputError, UsageError
+from localproviders.cli.usage import SUCCESS, USAGE, UsageError
 from localproviders.cli.verbs import Verb
 from localproviders.config import Config, Origin, ServerConfig
 from localproviders.config.check import find_problems
@@ -287,8 +288,7 @@ def _write_first_file(path: Path, *, replace: bool) -> None:
                 os.fchmod(new.file.fileno(), 0o600)
             new.file.write(FIRST_FILE.encode())
     except OSError as error:
-        words = error.strerror or type(error).__name__
-        raise OutputError(f"{str(path)!r} cannot be written: {words}") from None
+        raise unwritable(error, str(path)) from None
 
 
 VERBS = {

@@ -130,16 +130,7 @@ class Output:
         except BrokenPipeError:
             raise
         except (OSError, ValueError) as error:
-            raise self._unwritable(error) from None
-
-    def _unwritable(self, error: Exception) -> OutputError:
-        from shlex import quote  # only an error needs it
-
-        what = "the output" if self._path is None else repr(self._path)
-        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        hint = _HINTS.get(getattr(error, "errno", None), "choose another file with -o")
-        folder = quote(os.path.dirname(self._path or "") or ".")
-        return OutputError(f"{what} cannot be written: {words}", hint=hint.format(folder=folder))
+            raise unwritable(error, self._path) from None
 
     @property
     def is_new_file(self) -> bool:
@@ -153,7 +144,7 @@ class Output:
             self.write_bytes(data)
             self._new.file.seek(0, os.SEEK_END)
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise unwritable(error, self._path) from None
 
     def sync(self) -> None:
         """Write the content to the disk, before `commit`; raises like `write`."""
@@ -176,7 +167,7 @@ class Output:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise unwritable(error, self._path) from None
 
     def discard(self) -> None:
         """Remove an incomplete file. Do nothing after `commit`."""
@@ -185,6 +176,25 @@ class Output:
         elif self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
+
+
+def unwritable(
+    error: Exception, path: Optional[str], hint: str = "choose another file with -o"
+) -> OutputError:
+    """Return the error for an output that cannot be written, with the next step.
+
+    Args:
+        error: The error of the system.
+        path: The path of the file; None for standard output.
+        hint: The next step, unless the error itself decides it.
+    """
+    from shlex import quote  # only an error needs it
+
+    what = "the output" if path is None else repr(path)
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    step = _HINTS.get(getattr(error, "errno", None), hint)
+    folder = quote(os.path.dirname(path or "") or ".")
+    return OutputError(f"{what} cannot be written: {words}", hint=step.format(folder=folder))
 
 
 def is_standard(path: Optional[str]) -> bool:

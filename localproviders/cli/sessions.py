@@ -6,8 +6,8 @@ import contextlib
 import os
 from typing import Iterator, Optional
 
+from localproviders.cli.output import unwritable
 from localproviders.cli.run import Run
-from localproviders.cli.usage import OutputError
 from localproviders.conversation import Conversation
 from localproviders.errors import ProviderError
 
@@ -48,5 +48,4 @@ def _as_output_errors(path: str) -> Iterator[None]:
     except (BrokenPipeError, ProviderError):  # a reader that has gone, or an error of a call
         raise
     except OSError as error:
-        words = error.strerror or type(error).__name__
-        raise OutputError(f"{error.filename or path!r} cannot be written: {words}") from None
+        raise unwritable(error, error.filename or path, "choose another --session") from None

@@ -24,8 +24,8 @@ class Candidate(NamedTuple):
     Attributes:
         endpoint: The address, without the path of an API.
         origin: The source of the address, in words.
-        is_named: Whether the caller or a variable named exactly this address. It is then listed
-            even if no server was found there.
+        is_named: Whether the caller or a variable named exactly this address. A named address is
+            listed even if no server was found there.
         keys_of: The kinds of servers whose API keys from the environment may be sent there.
         options: The configured key, password, headers and certificates of a server at this
             address, as arguments of a provider.
@@ -56,8 +56,8 @@ def candidates(endpoints: Optional[Sequence[str]]) -> Tuple[Candidate, ...]:
     ports of that host.
 
     Raises:
-        ConfigurationError: A given address or one in a variable is invalid, or `endpoints` is a
-            string instead of a list.
+        ConfigurationError: A given address or an address in a variable is invalid, or `endpoints`
+            is a string instead of a list.
     """
     return _merge([*given_candidates(endpoints), *_from_variables(), *_from_usual_ports()])
 

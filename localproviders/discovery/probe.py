@@ -1,4 +1,4 @@
-"""Probe one address: identify its server by what it reports, and list its models."""
+"""Probe one address: identify the server by its responses, and list its models."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Reply(NamedTuple):
         text: The beginning of the response body; empty if the server refused the request.
         error: The error, if the server refused the request.
         status: The status of the response.
-        headers: Its headers.
+        headers: The headers of the response.
         refusal: The JSON object in the body of the refusal; empty if there is none.
     """
 
@@ -152,8 +152,8 @@ class ProbeResult(NamedTuple):
 
     Attributes:
         candidate: The address.
-        outcome: The outcome.
-        reason: The reason for the outcome, in words.
+        outcome: The state of the server, or ``nothing`` or ``not asked`` (see `Outcome`).
+        reason: The reason for this outcome, in words.
         server: The server, without a name yet; None if no server is listed.
         latency_s: Seconds until the first response.
         error: The error that ended the probe; None if a server was recognised.
@@ -398,7 +398,11 @@ class _AddressProbe:
         return self.result(state, "; ".join(missing), kind=kind, **more)
 
     def _try(self, ask: Callable[[], Any], default: Any, missing: List[str]) -> Any:
-        """Request a value that some server versions lack; append other errors to `missing`."""
+        """Request a value; return `default` if the server version does not have it.
+
+        If the request fails for another reason, `default` is returned, too, and a description of
+        the error is appended to `missing`.
+        """
         try:
             return ask()
         except _OTHER_KIND:
@@ -410,7 +414,9 @@ class _AddressProbe:
     # --- sending requests -------------------------------------------------------------------
 
     def ask(self, path: str) -> Reply:
-        """Request a greeting, once. A refusal by the server is returned as a `Reply`, too.
+        """Request a greeting and keep the response, so that each path is requested only once.
+
+        A refusal by the server is returned as a `Reply`, too.
 
         Raises:
             ProviderError: There was no response, it was not HTTP, or it came too late.
@@ -565,7 +571,7 @@ class _KindLook:
         api_path: Optional[str] = None,
         **facts: Any,
     ) -> object:
-        """Return a server of this kind, or of the named one."""
+        """Return a server of this kind, or of the kind with the name `kind`."""
         found = self._kind if kind is None else kinds.get(kind)
         return self._probe.result(state, reason, found, api_path, **facts)
 

@@ -297,7 +297,8 @@ def product_of(server: FoundServer) -> str:
     kind = kinds.find(server.kind)
     if kind is None or server.product == kind.title:
         return version_of(server)
-    # Only many products share a kind that has no usual address, such as a dialect.
+    # Many products share a kind without a usual address, such as a dialect. So it is worth saying
+    # that the product is unknown.
     unknown = "" if kind.default_address else "product unknown"
     words = " ".join(filter(None, (server.product or unknown, version_of(server))))
     return f"({words})" if server.product or unknown else words

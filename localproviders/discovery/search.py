@@ -118,7 +118,7 @@ def _listing(server: Optional[FoundServer]) -> Any:
 
 
 def _with_unique_name(result: ProbeResult, names: Set[str]) -> FoundServer:
-    """Return the server of a result with a unique name, also as the provider of its models."""
+    """Return the server of a result under a unique name, also as `provider` of its models."""
     server = result.server
     assert server is not None  # noqa: S101  # the caller has checked this
     with_port = f"{server.kind}-{_mark(result.candidate.endpoint)}"
@@ -144,7 +144,7 @@ def _mark(endpoint: Endpoint) -> str:
 #: Seconds for which the result of a search is cached.
 CACHED_S = 60.0
 
-# Maximum number of cached searches; no program has that many different ones.
+# Maximum number of cached searches. No program makes so many different searches.
 _MOST_CACHED = 32
 
 # Seconds that a search waits for its threads after the limit. A busy machine needs this time.
@@ -198,10 +198,10 @@ def discover(
     `localproviders.discovery.forget` removes it.
 
     ``LM_API_TOKEN`` is sent only to an LM Studio at a given address or at LM Studio's default
-    address; ``LLAMA_API_KEY`` is sent only to a llama.cpp server at its default address, which
-    has refused its list of models without a key; ``OLLAMA_API_KEY`` is sent only to
-    ``https://ollama.com``. The key, the password and
-    the headers of a configured server are sent to its own address (`Config.endpoints`).
+    address; ``LLAMA_API_KEY`` is sent only to a llama.cpp server at its default address that has
+    refused to list its models without a key; ``OLLAMA_API_KEY`` is sent only to
+    ``https://ollama.com``. The key, the password and the headers of a configured server are sent to
+    its own address (`Config.endpoints`).
 
     Args:
         endpoints: Further addresses, such as ``http://127.0.0.1:8081``, with or without
@@ -243,8 +243,8 @@ def identify(
     """Find out which server answers at one address. No other address is probed.
 
     Args:
-        endpoint: The address. A host without a port means all usual ports of that host, of which
-            the first one with a usable server counts.
+        endpoint: The address. A host without a port means all usual ports of that host. The result
+            is then the server with the best state, or the first of several such servers.
         timeout_s: Seconds for the whole search.
         locality: Where requests may go, as in `discover`.
         cancel: Token with which another thread can end the search.
@@ -388,7 +388,7 @@ class _Search:
                 thread.start()
             except Exception as error:
                 # If a signal handler raises an exception during `start`, threading can raise a
-                # KeyError instead of it.
+                # KeyError instead of this exception.
                 callers = callers_exception(error)
                 if callers is not None:
                     raise callers from None

@@ -24,9 +24,9 @@ class LogListener:
     events have the level DEBUG, including the end of a call that the caller cancelled.
 
     The message of a log record is one line of text. The attribute ``call_event`` of the record is
-    the result of `CallEvent.to_dict`, for handlers that write JSON. Neither of them contains
-    prompts or answers. In both, control characters and direction marks in names from a server are
-    written as escapes, so that a record is always one line of the log.
+    the result of `CallEvent.to_dict`, for handlers that write JSON. The message and the attribute
+    contain neither prompts nor answers. Control characters and direction marks in names from a
+    server are written as escapes, so that a record is always one line of the log.
     """
 
     def __init__(self) -> None:

@@ -229,8 +229,8 @@ def _samples(
 def add(samples: Samples, more: Samples) -> None:
     """Add the samples in `more` to `samples`.
 
-    Values of counters and histograms are summed. A gauge with a time keeps the later time, and the
-    exit code is replaced.
+    Values of counters and histograms are summed. A gauge with a time keeps the later time. The exit
+    code in `more` replaces the exit code in `samples`.
     """
     for key, value in more.items():
         before = samples.get(key, 0.0)

@@ -30,7 +30,7 @@ _Json = Dict[str, Any]
 # message, and the conventions then require it among the messages.
 _WITH_SYSTEM_FIELD = ("stateful_chat", "stateful_stream")
 
-# Finish reasons of servers that have another name in the conventions.
+# Finish reasons that have another name in the conventions than in the servers' responses.
 _FINISH_REASONS = {"tool_calls": "tool_call"}
 
 # The finish reason that is exported if the server reports none, because the schema requires one.
@@ -168,8 +168,8 @@ class OpenTelemetryExporter:
     Metrics never contain content. Spans contain content only if `capture_content` is True. The span
     of a chat or completion then contains the messages and the tools, even if the call fails or the
     stream is closed. It contains the answer if the answer is complete. For images and sound, it
-    contains only the type and the size. Spans of embeddings and rankings have no content. Every
-    user who can read the spans can then read the prompts.
+    contains only the type and the size. Spans of embeddings and rankings have no content. If
+    `capture_content` is True, every user who can read the spans can read the prompts.
 
     Args:
         tracer_provider: The provider of the tracer; None uses the global one.

@@ -47,8 +47,8 @@ else:
 # process that was stopped may hold it for ever.
 _LOCK_WAIT_S = 1.0
 
-# Maximum length in characters of a file that is read. The file of some hundred models is about a
-# hundredth of this. Another program may have written a larger file.
+# Maximum length in characters of a file that is read. A file about a few hundred models has about a
+# hundredth of this length. Another program may have written a larger file.
 _MAX_FILE_LENGTH = 16 * 1024 * 1024
 
 _TEMPORARY_NAME = re.compile(r"\.localproviders-[0-9a-f]{16}\.tmp")
@@ -102,8 +102,9 @@ class TextfileExporter:
         """Write the end of a run of the command to the file.
 
         ``localproviders --metrics-file`` calls this at the end, also if the run made no call. The
-        time of the last success is written only for the exit code 0, so the earlier one stays in
-        the file after a failure. A file that cannot be written is logged as after a call.
+        time of the last success is written only for the exit code 0, so the earlier time stays in
+        the file after a failure. A failure to write the file is logged, like a failure after a
+        call.
 
         Args:
             verb: The verb of the command, such as ``chat``, as the label ``verb``.
@@ -197,9 +198,9 @@ class TextfileExporter:
 class PrometheusExporter:
     """A listener that keeps metrics in a registry of ``prometheus_client``.
 
-    Use it in scripts that Prometheus can scrape. The metrics are those of the calls in
-    `TextfileExporter`. The script itself must start the server that Prometheus scrapes, with
-    ``prometheus_client.start_http_server``.
+    Use it in scripts that Prometheus can scrape. The registry gets the metrics of calls that
+    `TextfileExporter` also writes. The script itself must start the server that Prometheus scrapes,
+    with ``prometheus_client.start_http_server``.
 
     Args:
         registry: The registry for the metrics; None uses the global registry of the library.
@@ -288,7 +289,7 @@ def _temporary_file(folder: str) -> Iterator[TextIO]:
 
 
 def _remove_orphans(folder: str) -> None:
-    """Remove temporary files of this user that were left by processes now dead.
+    """Remove the temporary files that processes of this user left when they were killed.
 
     If the folder can be locked, only the process that holds the lock writes metrics to a temporary
     file. So while this process holds the lock, no such file is in use. The empty file with which a
@@ -337,7 +338,7 @@ def _folder_lock(folder: str) -> Iterator[bool]:
     Raises:
         TimeoutError: Another process held the lock for one second.
     """
-    if os.name == "nt":  # it has no locks of folders, so parallel writes can lose a count
+    if os.name == "nt":  # Windows has no locks of folders: parallel writes can lose a count
         yield False
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -56,7 +56,8 @@ class Catalog:
     def is_alias(self, requested: str, served: str, call: Call) -> bool:
         """Return whether two names mean the same model, according to the server's list.
 
-        The list has a call of its own: the state of `call` belongs to the open response.
+        The list is requested in a new call, because the state of `call` belongs to the open
+        response.
         """
         entries = self.list_entries(call.limits_left(), call.token)
         return wire_models.same_entry(entries, requested, served)
@@ -156,8 +157,8 @@ class Catalog:
         The first list that exists decides. If LM Studio lacks a list, it does not answer with
         status 404: it answers unknown paths with status 200 and an error
         (docs/reference/lmstudio.md, "Endpoints"). Other servers have only the oldest list, and can
-        be used, except Ollama: only `OllamaProvider` checks where a model runs. So Ollama's
-        refusal of the newer lists is raised.
+        be used, except Ollama: only `OllamaProvider` checks where a model runs. So if the server is
+        Ollama, its refusal of the newer lists is raised as the error.
         """
         refusal: Optional[ProviderError] = None
         for generation in _GENERATIONS[:-1]:

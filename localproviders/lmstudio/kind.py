@@ -51,9 +51,10 @@ def recognise(look: Look) -> Optional[object]:
 
 
 def _sign_in(greeting: Greeting) -> str:
-    """Return the words that show an LM Studio server of any version; an empty text if none do."""
+    """Return the words in a greeting that identify LM Studio; an empty text if it has none."""
     if greeting.error is not None:
-        # A server with authentication may require a token first. Its message names LM Studio.
+        # A server with authentication may require a token first. The message of this error names
+        # LM Studio.
         message = greeting.error.server_message or ""
         is_ours = isinstance(greeting.error, AuthenticationError) and KIND.title in message
         return f"error {message!r}" if is_ours else ""

@@ -206,8 +206,8 @@ class Memory:
     def restore(self, block: Block, model: str, state: State, timeout: Timeout) -> None:
         """Load a copy with the earlier configuration.
 
-        `load` cannot set an idle limit. A copy that had one is only unloaded: the server loads
-        the model again with a limit when a request needs it.
+        `load` cannot set an idle limit. A copy that had an idle limit is only unloaded: when a
+        request needs the model, the server loads it again with such a limit.
         """
         if state.loaded.expires_at is not None:
             self.unload(model, timeout, None)
@@ -241,7 +241,7 @@ class Memory:
         if reports:
             return _RELOADED
         # The model is already loaded with the right window. So an overflow means that the prompt
-        # is too long for it, and the request would fail again.
+        # is too long for this window, and the request would fail again.
         return None if isinstance(error, ContextOverflowError) else _WAS_LOADED_AGAIN
 
     # --- loading ----------------------------------------------------------------------------
@@ -322,7 +322,7 @@ class Memory:
     def _is_usable(
         self, copy: LoadedModel, name: str, requested: Mapping[str, Any], without_expiry: bool
     ) -> bool:
-        """Return whether a loaded copy can be used without loading it again.
+        """Return whether a loaded copy can be used without another load.
 
         This is so if its configuration is the requested one, or if it is the result of an earlier
         load with the same request: an engine that ignored a value will ignore it again.
@@ -340,10 +340,10 @@ class Memory:
     def _with_warnings(
         self, copy: LoadedModel, name: str, requested: Mapping[str, Any]
     ) -> LoadedModel:
-        """Return a loaded copy with warnings; it is used without loading it again.
+        """Return a loaded copy that is used without another load, with warnings.
 
-        The warnings name the requested values that the copy does not use or report. There is one
-        more if the server does not report which variant of the model the copy is.
+        The warnings name the requested values that the copy does not use or report. Another warning
+        is added if the server does not report which variant of the model the copy is.
         """
         warnings = describe_differences(copy, requested)
         record = self._records.get(copy.instance or "")

@@ -344,10 +344,10 @@ class LMStudioProvider(OpenAICompatibleProvider):
         is a variant, and the copy that is kept was not loaded as this variant by this provider,
         `warnings` of the result says that the variant is unknown.
 
-        The model stays in memory until it is unloaded. It can still leave memory: another
-        program can unload it, or the server can restart. The next call of this provider that
-        fails for that reason loads the model again with the same configuration, once, and reports
-        the load in its `warnings`.
+        The model stays in memory until it is unloaded. But another program can unload it, or the
+        server can restart. If a call of this provider then fails because the model left memory,
+        the call loads the model again with the same configuration, once, and reports the load in
+        its `warnings`.
 
         Args:
             model: Key, variant, or name of a copy in memory; or a `ModelInfo` or `LoadedModel`.
@@ -797,7 +797,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
     ) -> Optional[str]:
         """Raise if the response comes from another model; request the list to compare names.
 
-        LM Studio lets its one loaded model answer for unknown names
+        LM Studio answers requests for unknown names with its only loaded model
         (docs/reference/lmstudio.md, "Model names"). If one response has many different names,
         the model list is not requested for each of them.
 

@@ -36,7 +36,7 @@ class Catalog:
 
     Args:
         runner: Runner of the calls.
-        listed: The digests of the models, which each list updates.
+        listed: The known digests of the models. Each model list that is read updates them.
     """
 
     def __init__(self, runner: CallRunner, listed: ListedModels) -> None:

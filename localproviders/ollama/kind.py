@@ -12,7 +12,8 @@ from localproviders.kinds import Look, ProviderKind
 from localproviders.secret import Unseen
 
 _PORT = 11434
-# Ends of addresses in examples, which users copy: the roots of the API and of OpenAI's dialect.
+# Paths of the API and of OpenAI's dialect. Users copy addresses that end with these paths from
+# examples.
 _API_ROOTS = ("api", "v1")
 
 KIND = ProviderKind(
@@ -36,8 +37,9 @@ KIND = ProviderKind(
 
 _GREETING = "Ollama is running"
 
-# The greetings of other programs that have Ollama's API, too: paths, and the keys of the JSON
-# there. It is not certain what they send for Ollama's greeting (docs/reference/discovery.md).
+# Other programs have Ollama's API, too. These are their greetings: paths, and the keys of the JSON
+# there. It is not certain what these programs send at the path of Ollama's greeting
+# (docs/reference/discovery.md).
 _OTHER_GREETINGS: Mapping[str, Tuple[str, ...]] = {
     "/api/extra/version": ("result", "version"),
     "/api/v1/health": ("status", "model_loaded"),

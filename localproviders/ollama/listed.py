@@ -154,7 +154,8 @@ def _no_digest(model: str, reason: str) -> UnsupportedError:
 def _wrong_digest(model: str, expected: str, found: str) -> WrongModelError:
     return WrongModelError(
         f"expected {model!r} with the digest {expected}, but the server has {found}",
-        hint="the model was replaced: check it and expect its new digest, or pull the expected one",
+        hint="the model was replaced: check the model and pass its new digest as expect_digest, "
+        "or pull the model with the expected digest",
         requested=expected,
         served=found,
     )

@@ -71,7 +71,7 @@ class _Load:
 
     Attributes:
         window: Requested context window; None means the server's default window.
-        sent: The window in the request to the server, while `is_requested`.
+        sent: The window in the request to the server, while `is_requested` is true.
         is_requested: Whether the server has received the request and has not answered yet.
         others: The windows that other loads of the same provider requested, if the server may
             have answered these loads after this one. Windows equal to `window` are left out.
@@ -130,7 +130,8 @@ class Memory:
         #: Numbers of the lists of loaded models that were read. `next` is atomic.
         self._numbers = itertools.count(1)
         #: The loads that run now, by process id and model. A forked child inherits the entries
-        #: but not the threads that would remove them, so it must not find them.
+        #: but not the threads that would remove them. With the process id in the key, the child
+        #: does not find these entries.
         self._running: Dict[Tuple[int, ModelName], List[_Load]] = {}
 
     def loaded_models(self, timeout: Timeout, cancel: Optional[CancelToken]) -> List[LoadedModel]:
@@ -255,7 +256,7 @@ class Memory:
 
     @contextlib.contextmanager
     def _registered(self, model: str, window: Optional[int]) -> Iterator[_Load]:
-        """Let all loads of a model that run at the same time know of each other.
+        """Register a load, so that simultaneous loads of the same model find each other.
 
         A dictionary and lists are used instead of a lock, which would stay locked in the child
         of a fork. Their operations are atomic. Empty lists stay in the dictionary, because another
@@ -326,11 +327,11 @@ class Memory:
         return next((info.size_bytes for info in listed if same_model(info.name, name)), None)
 
     def _announce(self, model: str, load: _Load, window: Optional[int]) -> None:
-        """Let a load and the other loads know of each other, before its request is sent.
+        """Register a load and the other loads of its model with each other, before its request.
 
         Each load is marked before the marks of other loads are read. So at least one of two
-        simultaneous loads sees the other. The server decides which of two requests comes first, so
-        both remember the other.
+        simultaneous loads sees the other load. The server decides which of two requests comes
+        first, so each load remembers the window of the other load.
         """
         load.sent, load.is_requested = window, True
         for other in self._other_loads(model, load):
@@ -453,7 +454,7 @@ class Memory:
             sleep(call, next(waits))
 
     def _check_name(self, model: str, call: Call) -> None:
-        """Check that the server has a model that is not in memory.
+        """Check that the server lists a model. The model is known not to be in memory.
 
         Raises:
             ModelNotFoundError: The server does not list the model.
@@ -516,7 +517,7 @@ def _key(model: str) -> ModelName:
 
 
 def _not_in_memory(load: _Load) -> ModelLoadError:
-    """Return the error for a model that was loaded and is not in memory."""
+    """Return the error for a model that is not in memory after the server has loaded it."""
     if load.was_unloaded:
         return ModelLoadError(
             "the server loaded the model, but this provider unloaded or deleted it at the same time"
@@ -537,7 +538,7 @@ def _replaced(load: _Load, state: str) -> ModelLoadError:
         f"load() requested the model with {_window_words(load.window)}, but another load() of"
         f" this provider requested {' and '.join(others)} at the same time, {state}",
         hint="use the same context_length in all threads, or call load() again when the other"
-        " one has ended",
+        " load() has ended",
     )
 
 

@@ -366,8 +366,8 @@ class OllamaProvider(HTTPProvider):
                 finish reason ``length``, and the server does not drop the beginning of the prompt.
                 Later requests of this provider to the model contain this window unless they set
                 another one, because a request without a window makes the server reload the model
-                with its default window. This ends with `unload`, or when a `load` without
-                `context_length` has to load the model.
+                with its default window. The window is forgotten after `unload`, or when a `load`
+                without `context_length` has to load the model.
             keep_alive: Seconds to keep the model after its last use. Infinity keeps it for
                 ever; None uses the server's default.
             check_memory: Whether to compare the free memory of this machine with the size of a
@@ -586,9 +586,10 @@ class OllamaProvider(HTTPProvider):
 
         Raises:
             ConfigurationError: `from_model` and `files` are both given, and the server would
-                ignore the files; or an argument is given without another one that it needs. No
-                file was read. Also if a file cannot be read, is empty, or changes during the call;
-                a file name is invalid; or JSON cannot express a value.
+                ignore the files; or an argument is given without another argument that it needs.
+                In these cases no file was read. The error is also raised if a file cannot be
+                read, is empty, or changes during the call; if a file name is invalid; or if JSON
+                cannot express a value.
             ValueError: `messages` is empty, or a message is malformed.
             RequestRejectedError: The server cannot create a model from these sources.
             ModelNotFoundError: The model `from_model` does not exist.

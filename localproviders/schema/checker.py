@@ -93,7 +93,7 @@ def fits(value: Any, schema: Mapping[str, Any]) -> bool:
 def fit_checker(root: Mapping[str, Any]) -> Callable[[Any, Any], bool]:
     """Return a function that returns whether a value fits a part of the schema.
 
-    All calls of this function share the limit of steps for one check.
+    All calls of the returned function together may use the steps of one check.
     """
     shared_check = _Check(root)
     return lambda value, schema: not shared_check.evaluate(value, schema, "")
@@ -107,11 +107,12 @@ class _Check:
         self._depth = 0
         self._steps = 0
         self._open_references: Set[Tuple[str, str]] = set()
-        #: The reasons of each reference, by its path and the id of the value. If several
-        #: alternatives refer to the same definition, each level would otherwise multiply the steps.
+        #: The reasons for each reference, by the reference, the path and the id of the value.
+        #: Without this cache, each level of the value would multiply the steps if several
+        #: alternatives refer to the same definition.
         self._followed: Dict[Tuple[str, str, int], List[str]] = {}
-        #: The choices of each ``enum``, by the id of its list. The root keeps all these lists
-        #: alive, so each id belongs to one list.
+        #: The choices of each ``enum``, by the id of its list. The root schema keeps all these
+        #: lists alive, so each id belongs to one list.
         self._choices: Dict[int, FrozenSet[Any]] = {}
 
     def evaluate(self, value: Any, schema: Any, path: str) -> List[str]:
@@ -147,7 +148,7 @@ class _Check:
         known = self._followed.get((*step, id(value)))
         if known is not None:
             # One reason is enough to show that the value does not fit. The first call has returned
-            # all reasons. If each call did, their number would double at each level.
+            # all reasons. If each call returned all, their number would double at each level.
             return known[:1]
         self._open_references.add(step)
         reasons = self.evaluate(value, resolve(self.root, reference), path)
@@ -232,10 +233,10 @@ def _reasons_of_no_match(
 ) -> List[str]:
     """Return the reasons why a value fits none of several alternatives.
 
-    If the value was clearly intended for one of them, the reasons of this alternative are
-    returned. That is the case if there is only one alternative, or if there is only one whose
-    reasons all concern parts of the value, and not the value itself. Otherwise the result is one
-    reason, which lists the alternatives.
+    If the value was clearly intended for one alternative, the reasons of this alternative are
+    returned. That is so if there is only one alternative, or if exactly one alternative accepts
+    the value itself and refuses only parts of it. Otherwise the result is one reason, which lists
+    the alternatives.
     """
     own_reason = f"{path}: is {as_text(value)}, and "
     intended = [
@@ -466,8 +467,8 @@ def find_unnamed_keys(value: Mapping[str, Any], schema: _Schema, *, name: str) -
     refused, a model would send an empty object. The root is always checked, because its keys are
     the arguments of a function.
 
-    A value may be described by several parts of the schema, which all count: a local ``$ref``,
-    ``allOf``, those parts of ``anyOf`` and ``oneOf`` that fit, ``if`` with its branch, and
+    Several parts of the schema may describe a value. All these parts count: a local ``$ref``,
+    ``allOf``, the parts of ``anyOf`` and ``oneOf`` that fit, ``if`` with its branch, and
     ``dependentSchemas``.
 
     Args:
@@ -505,7 +506,7 @@ def _reasons(path: str, value: Any, parts: List[_Schema]) -> Iterator[str]:
 
 
 def _schemas_of(name: str, schema: _Schema) -> List[Any]:
-    """Return the schemas for a key in one part of a schema; none if this part does not name it."""
+    """Return the schemas that one part of a schema has for a key; none if it has no such key."""
     known = schema.get("properties", {})
     found = [known[name]] if name in known else []
     patterns = schema.get("patternProperties", {}).items()

@@ -83,12 +83,12 @@ def kind_of(annotation: Any, place: Place) -> Kind:
 
 
 def _read(annotation: Any, place: Place, more: Tuple[Any, ...] = ()) -> Tuple[Kind, Notes]:
-    """Return the kind of an annotation without its description, and its metadata.
+    """Return the kind of an annotation, without a description, and the annotation's metadata.
 
     Args:
         annotation: The annotation.
         place: Place of the annotation.
-        more: Further metadata, such as the `Field` of a default.
+        more: Further metadata, such as a `Field` that is written as the default.
     """
     bare, metadata, _ = unwrap(annotation)
     notes = read_notes((*metadata, *more))
@@ -231,8 +231,9 @@ def _look_up(table: Mapping[Any, Any], annotation: Any) -> Any:
 # --- choices -------------------------------------------------------------------------------
 
 
-# Highest number of times that a member of a union may fit a value and refuse it. If a recursive
-# union has several members that fit, each level of the value would double the number of attempts.
+# Highest number of times that a value may fit the schema of a union member although the member
+# refuses to make a Python value from it. If several members of a recursive union fit, each level of
+# the value would double the number of attempts.
 _MOST_REFUSALS = 1000
 
 
@@ -241,7 +242,7 @@ class _TooManyRefusalsError(ValueError):
 
 
 def union(kinds: Sequence[Kind], place: Place) -> Kind:
-    """Return the kind of a union. The first member that fits and accepts a value is used."""
+    """Return the kind of a union. It uses the first member that fits and accepts a value."""
     schemas = [kind.schema for kind in kinds]
     hashable = all(kind.hashable for kind in kinds)
     if {} in schemas:
@@ -328,7 +329,7 @@ def _set(make: Callable[[List[Any]], Any]) -> Reader:
         inner = kind_of(arguments[0], place) if arguments else PLAIN[Any]
         if not inner.hashable:
             raise place.error(
-                "a set needs hashable items, and the items of this one are not",
+                "a set needs hashable items, and the items of this set are not hashable",
                 "name the type of the items, such as Set[str], or use a List",
             )
         schema = {**_array_schema(inner), "uniqueItems": True}
@@ -442,7 +443,10 @@ def kinds_of_parts(parts: Sequence[Part], place: Place, what: str) -> Dict[str, 
     for part in parts:
         here = place.within(what.format(part.name))
         if part.key in kinds:
-            raise here.error(f"another one has the name {part.key!r} in JSON", "rename one of them")
+            raise here.error(
+                f"another parameter or field has the name {part.key!r} in JSON",
+                "rename one of the two",
+            )
         kinds[part.key] = _kind_of_part(part, here)
     return kinds
 
@@ -506,8 +510,9 @@ def values_of_parts(
 ) -> Dict[str, Any]:
     """Return the Python values of parameters or fields by name, from a JSON object.
 
-    A part that the object does not have is left out, so that Python uses its default. But if its
-    default is described by a `Field`, it is filled in, because Python would use the `Field` itself.
+    A part that the object does not have is left out, so that Python uses the default of the part.
+    But if a `Field` describes the default, the default is filled in here, because Python would use
+    the `Field` itself.
     """
     made = {
         part.name: kinds[part.key].make(value[part.key], key_path(path, part.key))

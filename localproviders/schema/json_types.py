@@ -23,10 +23,10 @@ class Kind(NamedTuple):
     """A type in JSON: its JSON Schema, and the function that makes its values.
 
     Attributes:
-        schema: The JSON Schema. References in it are recursive, and refer to the definitions of the
-            `Scope`.
-        make: A function of a JSON value, which must fit the schema, and its path, for error
-            messages. It returns the Python value, or raises a ValueError.
+        schema: The JSON Schema. It has references only for types that contain themselves. They
+            refer to the definitions of the `Scope`.
+        make: A function that returns the Python value, or raises a ValueError. Its arguments are
+            a JSON value, which must fit the schema, and the path of this value for error messages.
         hashable: Whether a set may contain values of this type.
     """
 
@@ -42,16 +42,17 @@ class Kind(NamedTuple):
 
 
 class Scope:
-    """The types of one schema that have a name, so that they can contain themselves.
+    """The named types of one schema. Only a type with a name can contain itself.
 
-    A type that contains itself cannot be written without references. The schema inside it then
-    refers to a definition under ``$defs`` of the root.
+    The schema of a type that contains itself needs references. At each place where the type occurs
+    inside itself, the schema refers to a definition under ``$defs`` of the root.
 
     Attributes:
         definitions: The schemas under ``$defs``, by name.
         kinds: The kinds of the types that have been read.
         undescribed: Names of the types and functions that may have lost their docstrings.
-        refusals: How many members of unions fitted a value but refused it.
+        refusals: Number of times that a value fitted the schema of a union member, but the member
+            refused the value.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,11 @@ class Scope:
         self._names: Dict[Hashable, str] = {}
 
     def refer(self, key: Hashable, name: str, hashable: bool) -> Kind:
-        """Return the kind of a type inside itself: a reference, and a late call of its `make`."""
+        """Return the kind of a type at a place inside itself.
+
+        The schema is a reference. The function `make` finds the kind of the type when it is called,
+        because this kind is not known yet.
+        """
         if key not in self._names:
             self._names[key] = self.reserve(name)
         return Kind(
@@ -120,7 +125,8 @@ class Place(NamedTuple):
         return ConfigurationError(f"{self.description}: {why}", hint=hint)
 
 
-# A longer text is no type. It may be a JSON Schema.
+# Error messages shorten an annotation that is a longer text than this. Such a text is no type; it
+# may be a JSON Schema.
 _LONGEST_NAME = 80
 
 
@@ -240,7 +246,7 @@ DATES: Dict[type, Kind] = {
 # --- types of modules that are loaded only if a program uses them ----------------------------
 
 _DECIMAL_PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)$"
-# A float holds so many digits of a decimal number without a change.
+# A float keeps this many digits of a decimal number unchanged.
 _EXACT_DIGITS = 15
 
 #: Types whose JSON is a text, by module and name: the format, a description, and an example.

@@ -51,7 +51,7 @@ TYPES = {
 
 
 def type_of(value: Any) -> Optional[str]:
-    """Return the JSON type of a value; None if JSON has no such value, as for NaN or a tuple."""
+    """Return the JSON type of a value; None if JSON has no such value, such as NaN or a tuple."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -232,7 +232,7 @@ KEYWORDS: Mapping[str, Keyword] = {
     "minProperties": _COUNT,
     "maxProperties": _COUNT,
     "items": _SCHEMA._replace(
-        words="a schema (a list of them is written prefixItems since draft 2020-12)"
+        words="a schema (a list of schemas is written prefixItems since draft 2020-12)"
     ),
     "prefixItems": _SCHEMAS,
     "contains": _SCHEMA,
@@ -409,13 +409,14 @@ def inline_inside(
         belong under ``$defs`` of the other schema.
 
     Raises:
-        ConfigurationError: As for `inline_references`, or a reference to the whole schema.
+        ConfigurationError: The schema is one that `inline_references` refuses, or has a reference
+            to the whole schema.
     """
     verify(schema)
     inliner = _Inliner(schema)
     if "#" in inliner.kept:
         raise ConfigurationError(
-            "the schema refers to '#', which means another schema if it is a part of a type",
+            "the schema refers to '#', its root, but is a part of a type, which has another root",
             hint="put the schema that refers to itself under '$defs'",
         )
     names = {reference: reserve(_steps(reference)[-1]) for reference in sorted(inliner.kept)}
@@ -433,7 +434,7 @@ class _Inliner:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.root = root
         self.kept = _recursive_references(root)
-        #: The new forms of recursive references. The others remain unchanged.
+        #: The new form of each recursive reference that changes. Other references keep their form.
         self.renamed: Dict[str, str] = {}
         self._made = 0
         for reference in sorted(self.kept):
@@ -525,7 +526,7 @@ def _escape(name: str) -> str:
 
 
 def _recursive_references(root: Any) -> Set[str]:
-    """Return the recursive references: those that can be reached from their own target."""
+    """Return the recursive references, which can be reached from their own targets."""
     reached: Dict[str, Set[str]] = {}
     todo = _references_in(root, root)
     while todo:

@@ -39,9 +39,9 @@ class OtherTool(NamedTuple):
 def is_tool(value: Any) -> bool:
     """Return whether a value is a tool object of another client.
 
-    Such an object has a name, a description, and a function as an attribute. If the object can be
-    called, it accepts any arguments. An object that is called with named arguments is treated like
-    a function, and is not such an object.
+    Such an object has a name, a description, and a function as an attribute. If the object itself
+    can be called, it is a tool object only if it accepts any arguments. An object that is called
+    with named arguments is treated like a function instead.
     """
     if isinstance(value, (type, Mapping)) or not _name(value):
         return False
@@ -81,14 +81,14 @@ def parts_of_tool(value: Any) -> OtherTool:
         raise ConfigurationError(
             f"the function of this {kind} needs the argument {hidden[0]!r}, which the schema of "
             "its arguments does not have",
-            hint="pass a function without it, such as one that calls this function, or the "
-            "function itself if a model may pass this argument",
+            hint="pass a function that does not have this argument and calls the tool's function, "
+            "or the function itself if a model may pass this argument",
         )
     return OtherTool(_name(value), _description(value), function, schema)
 
 
 def _places(value: Any) -> List[Any]:
-    """Return the objects that may have the attributes of a tool: itself, and two of its parts."""
+    """Return the objects that may have the attributes of a tool: the value and two of its parts."""
     return [value, *(getattr(value, each, None) for each in ("metadata", "function_schema"))]
 
 

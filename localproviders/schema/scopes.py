@@ -94,7 +94,7 @@ def hint_of_parameter(function: Any, name: str, place: Place) -> Any:
 
 
 def resolved_alias(value: Any, module: Optional[str], place: Place) -> Any:
-    """Resolve the names in a type for which its module wrote strings.
+    """Resolve the names that the value of a type alias contains as strings.
 
     Raises:
         ConfigurationError: A name cannot be resolved.
@@ -111,7 +111,8 @@ def resolved_alias(value: Any, module: Optional[str], place: Place) -> Any:
 def resolved_by_caller(annotation: Any) -> Any:
     """Return a type with the names in it resolved, if the calling program knows them.
 
-    A type such as ``List["Item"]`` does not say in which module its name is defined.
+    Otherwise the type is returned unchanged. A type such as ``List["Item"]`` does not say in which
+    module the name is defined.
     """
     frame = caller()[0]
     names = dict(frame.f_locals)
@@ -131,7 +132,7 @@ def resolved_by_caller(annotation: Any) -> Any:
 def caller() -> Tuple[FrameType, int]:
     """Return the frame of the program that called this package, and its `stacklevel`.
 
-    The level is for `warnings.warn` in the function that calls this one.
+    The level is for `warnings.warn` in the function that calls this function.
     """
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and _is_own(frame):
@@ -156,7 +157,7 @@ def _unresolved(place: Place, error: Exception) -> ConfigurationError:
 def _keep(thing: Any, names: _Names) -> None:
     """Keep the names that were found outside the module, for the next time."""
     if names.used:
-        with contextlib.suppress(AttributeError, TypeError):  # it accepts no new attributes
+        with contextlib.suppress(AttributeError, TypeError):  # `thing` accepts no new attributes
             setattr(thing, _KEPT, {**vars(thing).get(_KEPT, {}), **names.used})
 
 
@@ -166,7 +167,8 @@ def _keep(thing: Any, names: _Names) -> None:
 def plain_function(function: Any) -> Tuple[Any, Optional[type]]:
     """Return the function that contains the annotations, and the class to which it belongs.
 
-    Partial functions, methods, wrappers and objects with ``__call__`` are looked through.
+    For a partial function, a method, a wrapper or an object with ``__call__``, this is the function
+    inside it.
     """
     owner = None
     for _ in range(100):  # a wrapper may lead back to itself
@@ -241,7 +243,7 @@ def _globals_of(module: Optional[str]) -> Dict[str, Any]:
 def _add_class(names: _Names, cls: Any, spaces: List[Dict[str, Any]]) -> None:
     """Add the name of a class and the names in it, unless the module or Python defines them.
 
-    Names of the module go first, because a field or a method often has the name of a type.
+    Names of the module have priority, because a field or a method often has the name of a type.
     """
     if cls is None:
         return
@@ -272,7 +274,7 @@ def _outer_calls(thing: Any) -> List[FrameType]:
             for frame in _stack()
             if _is_call(frame, _LOCALS.join(path[:number]), thing.__module__)
         ]
-        # A function that calls itself has several running calls: use the one with this definition.
+        # A function that calls itself has several running calls. Use the call that made `thing`.
         ours = [frame for frame in running if _holds(frame, thing)]
         calls.extend((ours or running)[:1])
     return calls

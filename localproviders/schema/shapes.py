@@ -16,8 +16,8 @@ from localproviders.schema.json_types import Place, name_of
 from localproviders.schema.notes import MISSING, Default, default_in, is_field, read_notes
 from localproviders.schema.scopes import hint_of_parameter, hints_of_class, is_callable_object
 
-# Titles of the sections that describe parameters, and titles of other sections, which end such a
-# description.
+# Titles of the sections that describe parameters, and titles of other sections. Each title ends the
+# section before it.
 _PARAMETERS = ("args", "arguments", "parameters", "params", "attributes", "keyword args",
                "keyword arguments", "other parameters")  # fmt: skip
 _OTHERS = ("returns", "return", "yields", "yield", "raises", "example", "examples", "note",
@@ -73,7 +73,7 @@ def read_docstring(text: str) -> Docstring:
 
 
 def _is_generated(thing: Any, text: str) -> bool:
-    """Return whether Python made the docstring, as for dataclasses, named tuples and enums."""
+    """Return whether Python made the docstring: for a dataclass, a named tuple or an enum."""
     name = getattr(thing, "__name__", "")
     return text.startswith(f"{name}(") or text == "An enumeration."
 
@@ -251,10 +251,10 @@ def parts_of_function(function: Callable[..., Any], place: Place) -> List[Part]:
 
 
 def defaults_of_function(function: Callable[..., Any], place: Place) -> List[Part]:
-    """Return the parameters of a function whose default is a `Field`.
+    """Return those parameters of a function that have a `Field` as their default.
 
-    Unlike `parts_of_function`, this does not read the annotations. So it also works for a function
-    that cannot be described.
+    Unlike `parts_of_function`, this function does not read the annotations. So it also works for a
+    function that cannot be described.
     """
     try:
         parameters = _parameters(function, place)
@@ -265,10 +265,10 @@ def defaults_of_function(function: Callable[..., Any], place: Place) -> List[Par
 
 
 def name_of_function(function: Any) -> Optional[str]:
-    """Return the name of a function; None if it has none, or a name that Python made.
+    """Return the name of a function; None if it has no name, or a name that Python made.
 
-    A partial function has the name of its function, and an object with ``__call__`` has the name of
-    its class, unless they have an attribute ``__name__``.
+    A partial function has the name of the function inside it, and an object with ``__call__`` has
+    the name of its class, unless the object has an attribute ``__name__``.
     """
     name = getattr(function, "__name__", None)
     inner = _inner_function(function)
@@ -287,11 +287,12 @@ def _inner_function(function: Any) -> Any:
 
 
 def docstring_of_function(function: Any) -> Docstring:
-    """Parse the docstring of a function, also of a partial one, or of an object with ``__call__``.
+    """Parse the docstring of a function, a partial function, or an object with ``__call__``.
 
-    The docstring of the method ``__call__`` goes first, then the docstring of the class.
+    For an object, the docstring of the method ``__call__`` is preferred to that of the class.
     """
-    # Each partial function, and each wrapper of one, has the docstring of `functools.partial`.
+    # Each partial function, and each wrapper of a partial function, has the docstring of
+    # `functools.partial`.
     is_own = function.__doc__ != functools.partial.__doc__
     if is_own and "__doc__" in getattr(function, "__dict__", {}):
         return docstring_of(function)

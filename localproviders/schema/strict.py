@@ -1,9 +1,10 @@
 """The strict form of a JSON Schema, which OpenAI's service requires if it is to follow the schema.
 
 OpenAI refuses a schema with ``"strict": true`` unless it allows no other properties, requires all
-properties, and uses only some keywords. The service takes any schema without it. Azure, Groq and
-others accept fewer keywords than OpenAI itself, so the form here is the smallest common one: the
-answer to a schema with other keywords, such as `minimum`, is checked after it arrives.
+properties, and uses only some keywords. Without ``"strict": true``, the service takes any schema.
+Azure, Groq and others accept fewer keywords than OpenAI itself, so the strict form here has only
+the keywords that all of them accept. If a schema has other keywords, such as `minimum`, the answer
+is checked after it arrives.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ def is_strict(schema: Mapping[str, Any]) -> bool:
 
 
 def closed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the strict form of the schema of a Python type, or else the schema itself.
+    """Return the strict form of the schema of a Python type; the schema itself if it has none.
 
-    An object with named properties then allows no others. A property whose default is null
-    becomes required, because a null has the same effect as a missing property.
+    In the strict form, an object with named properties allows no others. A property whose default
+    is null becomes required, because a null has the same effect as a missing property.
     """
     made = _close(schema)
     return made if is_strict(made) else schema
 
 
 def _obeys(schema: Any) -> bool:
-    """Return whether one schema, without those inside it, has the strict form."""
+    """Return whether one schema has the strict form. The schemas inside it are not checked."""
     if not isinstance(schema, Mapping) or not schema.keys() <= _KEYWORDS | _ANNOTATIONS:
         return False
     if "$ref" in schema:

@@ -65,10 +65,10 @@ def tool_from(function: Callable[..., Any]) -> Tool:
 
     Args:
         function: A function, a method of an instance, a `functools.partial`, or an object with
-            ``__call__``; also with ``async def``. Every parameter must be annotated with a type
-            that has a form in JSON (see the table in `docs/schemas.md`), and must accept its
-            value by name. The description of a parameter is read from `Annotated` or a `Field`
-            of pydantic, or else from the docstring (in the style of Google, NumPy or reST).
+            ``__call__``. It may be defined with ``async def``. Every parameter must be annotated
+            with a type that has a form in JSON (see the table in `docs/schemas.md`), and must
+            accept its value by name. The description of a parameter is read from `Annotated` or a
+            `Field` of pydantic, or else from the docstring (in the style of Google, NumPy or reST).
 
     Returns:
         The tool; its `function` is the function. Its name is the name of the function. For a
@@ -99,7 +99,7 @@ def tool_from(function: Callable[..., Any]) -> Tool:
 def _warn_of_lost_docstrings(name: str, summary: str, reading: _Parameters, scope: Scope) -> None:
     """Warn of the descriptions that ``python -OO`` may have removed from a tool.
 
-    A function with a docstring got it from an assignment, so nothing of it is lost.
+    If a function still has a docstring, the program assigned it, so nothing of it is lost.
     """
     properties = () if summary else reading.schema["properties"].items()
     bare = [f"the parameter {key!r}" for key, each in properties if "description" not in each]
@@ -256,7 +256,7 @@ def arguments_for(
 
 
 def _with_defaults(given: Dict[str, Any], parts: Sequence[Part]) -> Dict[str, Any]:
-    """Return arguments with the defaults of a function that are described by a `Field`.
+    """Return the arguments, completed with the defaults that a `Field` describes.
 
     Raises:
         ValueError: A required argument is missing.
@@ -311,7 +311,8 @@ def _check_function(function: Any) -> Place:
 def is_async(function: Any) -> bool:
     """Return whether a function is defined with ``async def``.
 
-    Partial functions, methods, wrappers and objects with ``__call__`` are looked through.
+    For a partial function, a method, a wrapper or an object with ``__call__``, the function inside
+    it decides.
     """
     inner = plain_function(function)[0]
     return inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)

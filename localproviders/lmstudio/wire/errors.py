@@ -65,7 +65,7 @@ RULES: Tuple[Rule, ...] = (
         "leave out this field: this version of the server does not accept it",
     ),
     *DIALECT_RULES,
-    # The type of the error. It decides only if there is no status, as for an error in a stream.
+    # This is the type of an error. It decides only if there is no status: for an error in a stream.
     rule(r"^invalid_request\b", RequestRejectedError),
 )
 

@@ -127,7 +127,7 @@ def _infer_tools(flags: Mapping[str, bool]) -> Mapping[str, Tuple[bool, str]]:
 
 
 def _loaded_window(data: Mapping[str, Any]) -> Optional[int]:
-    """Return the context window of the copy named like the model's key, or of the first copy."""
+    """Return the context window of the copy whose name is the model's key, or of the first copy."""
     instances = mappings(data.get("loaded_instances"))
     same_name = [item for item in instances if item.get("id") == data.get("key")]
     chosen = (same_name or instances or [{}])[0]

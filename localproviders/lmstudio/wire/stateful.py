@@ -179,8 +179,8 @@ class EventParser:
         handler = _EVENTS.get(kind)
         if handler is not None:
             return handler(self, data)
-        # This package does not request that the server runs tools. If the server runs tools all
-        # the same, the caller gets their events in `raw`.
+        # This package does not request that the server runs tools. If the server runs tools
+        # nevertheless, the caller gets their events in `raw`.
         return CompletionChunk(raw=data) if kind.startswith("tool_call.") else None
 
     def _error(self, data: Mapping[str, Any]) -> CompletionChunk:

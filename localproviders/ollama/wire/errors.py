@@ -34,7 +34,8 @@ _PULL = "list_models() returns the names of its models"
 _NOT_HERE = "list_models() returns the models that the server has"
 _NOT_IN_REGISTRY = "the registry has no such model: check owner, name and tag"
 
-#: For each hint of an error about a missing model, the text after the names of the server's models.
+#: An error about a missing model lists the server's models. These are the texts after this list, by
+#: the hint of the error.
 WAYS_TO_GET: Mapping[Optional[str], str] = {
     _PULL: "to get this one: ollama pull {model}",
     _NOT_HERE: "",
@@ -208,13 +209,13 @@ RULES: Tuple[Rule, ...] = (
     rule(
         r"server busy",
         ServerBusyError,
-        "raise OLLAMA_MAX_QUEUE, which limits the waiting requests; or let the provider ask again"
+        "raise OLLAMA_MAX_QUEUE, which limits the waiting requests; or let the provider retry"
         " for longer: pass retry=RetryPolicy(attempts=10)",
     ),
     rule(r"ollama cloud is disabled|cannot run this remote model", LocalityError),
     rule(r"unauthorized|authorization details", AuthenticationError),
     rule(r"tool call", ToolCallError),
-    # The texts of Go's XML parser, for a call that a Qwen or GLM model wrote in XML.
+    # The texts of Go's XML parser, for a tool call that a Qwen or GLM model wrote in XML.
     rule(r"XML syntax error|failed to parse XML|expected element type <", ToolCallError),
     rule(
         r"^404 page not found|^405 method|^file not found|^not found$",
@@ -255,11 +256,11 @@ def refuse_without_pull(error: ModelNotFoundError) -> None:
 def stays_loaded(
     model: str, expires_at: Optional[datetime], refusal: ModelNotFoundError
 ) -> ModelNotFoundError:
-    """Return the error for a deleted model that is still in memory, where it cannot be unloaded.
+    """Return the error for a deleted model that is still in memory and cannot be unloaded.
 
     Args:
         model: Name of the model.
-        expires_at: Time at which it leaves memory; None if it never does.
+        expires_at: Time at which the model leaves memory; None if it never leaves memory.
         refusal: The server's refusal to unload it.
     """
     # Described in docs/reference/ollama.md, "Loaded models".

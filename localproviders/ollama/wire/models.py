@@ -59,8 +59,8 @@ def allocated_window(reported: Optional[int]) -> Optional[int]:
     """Return the tokens that the runner allocates for a context window.
 
     Args:
-        reported: The window that the server reports in ``/api/ps``: the requested one, at most the
-            trained one. None, or a number below 1, means unknown.
+        reported: The window that the server reports in ``/api/ps``: the requested window, or the
+            trained window if that is smaller. None, or a number below 1, means unknown.
     """
     if reported is None or reported < 1:
         return None
@@ -127,7 +127,7 @@ def _evidence_from_tags(name: str, data: Mapping[str, Any]) -> Evidence:
 
 def _evidence_from_show(name: str, data: Mapping[str, Any]) -> Evidence:
     details, info = mapping(data.get("details")), mapping(data.get("model_info"))
-    # Exact keys, because a multimodal file has <arch>.vision.embedding_length as well
+    # The complete keys are compared: a multimodal file has <arch>.vision.embedding_length, too
     # (docs/reference/ollama.md, "Model metadata").
     prefix = f"{info.get('general.architecture')}."
     numbers = {
@@ -156,7 +156,10 @@ def _evidence_from_show(name: str, data: Mapping[str, Any]) -> Evidence:
 
 
 def _other_kinds(detail: str, data: Mapping[str, Any]) -> Dict[str, Tuple[Any, str]]:
-    """Infer that a model cannot rank documents and, if its abilities are listed, cannot decide."""
+    """Infer that a model cannot rank documents. If it has a list of abilities, it cannot decide.
+
+    If the list contains ``decision``, this reported ability has priority over the conclusion.
+    """
     listed = texts(data.get("capabilities"))
     found: Dict[str, Tuple[Any, str]] = {"rerank": (False, "Ollama cannot rank documents")}
     if listed:

@@ -65,7 +65,7 @@ def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dic
         path = "/api/generate"
         payload["prompt"] = request.prompt
         # A prompt with a suffix needs the model's template, which marks the gap to fill. A prompt
-        # without one is used as it is (`raw`).
+        # without a suffix is sent without the template (`raw`).
         payload.update({"raw": True} if request.suffix is None else {"suffix": request.suffix})
     payload.update(_settings_payload(request))
     check_extra_body(request.extra_body)
@@ -102,10 +102,10 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
     # By default the server drops the oldest messages without notice
     # (docs/reference/ollama.md, "Context window").
     top["truncate"] = {"error": False, "truncate": True, "allow": None}[request.overflow]
-    # A full window slides by default, which loses the beginning. `shift` is a property of the
-    # loaded model: another value reloads the model. So it is sent only with a window, which
-    # decides how the model is loaded anyway. Otherwise two programs that use the same model would
-    # reload it in turns.
+    # A full window slides by default, and the beginning of the text is lost. `shift` is a property
+    # of the loaded model: another value reloads the model. So `shift` is sent only with a window,
+    # because another window reloads the model anyway. Otherwise two programs that use the same
+    # model would reload it in turns.
     if request.context_length is not None and request.overflow == "error":
         top["shift"] = False
     if not top["options"]:
@@ -114,7 +114,7 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
 
 
 def load_options(payload: Mapping[str, Any]) -> Hashable:
-    """Return the fields of a request for which the server loads a model again if they change."""
+    """Return those fields of a request whose change makes the server load the model again."""
     # Described in docs/reference/ollama.md, "Options".
     options = payload.get("options")
     fields = options if isinstance(options, dict) else {}

@@ -73,7 +73,7 @@ class ChunkParser:
         self._logprobs = logprob_tally(look)
         self._tally = Tally("tool calls", MOST_CALLS)
         self._weight_left = MOST_WEIGHT
-        #: The calls so far, each with the reason why it could not be read, or an empty text.
+        #: The tool calls so far, each with the reason why it could not be read, or an empty text.
         self._calls: List[Tuple[ToolCall, str]] = []
         self._thinking = ThinkingSplitter()
         self._began = False
@@ -161,7 +161,7 @@ class ChunkParser:
         return self._thinking.held + self._unread
 
     def reread(self, text: str) -> Optional[Tuple[str, str]]:
-        """Split the complete text at a closing tag without an opening tag; None if it has none."""
+        """Split the complete text at a lone closing tag; return None if there is no such tag."""
         return self._thinking.reread(text)
 
     def _check_end(self, data: Mapping[str, Any]) -> None:

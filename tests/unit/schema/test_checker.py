@@ -83,7 +83,7 @@ REFUSED: List[Any] = [
     ({"type": []}, "or a list of them"),
     ({"properties": []}, "'properties' with an invalid value; it must be an object of schemas"),
     ({"properties": {"a": {"minimum": "1"}}}, "at #/properties/a has 'minimum'"),
-    ({"items": [{}]}, "a list of them is written prefixItems since draft 2020-12"),
+    ({"items": [{}]}, "a list of schemas is written prefixItems since draft 2020-12"),
     ({"exclusiveMinimum": True}, "it must be a number"),
     ({"minLength": -1}, "it must be a whole number of at least 0"),
     ({"minLength": 1.5}, "it must be a whole number of at least 0"),

@@ -366,7 +366,9 @@ def test_two_parameters_of_one_alias_are_refused() -> None:
     def function(a: int = Field(alias="b"), b: int = 1) -> None:
         """Do nothing."""
 
-    with pytest.raises(ConfigurationError, match="another one has the name 'b' in JSON"):
+    with pytest.raises(
+        ConfigurationError, match="another parameter or field has the name 'b' in JSON"
+    ):
         tool_from(function)
 
 

@@ -133,7 +133,7 @@ def test_a_function_that_gets_arguments_from_its_client_is_refused() -> None:
     with pytest.raises(ConfigurationError) as caught:
         as_tools(LangChainTool(func=_with_secret))
     assert "'user_id'" in str(caught.value)
-    assert "without it" in str(caught.value)
+    assert "does not have this argument" in str(caught.value)
 
 
 class _Agents:
