@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import datetime, timedelta, timezone
 from typing import Iterator, List, Tuple
 
@@ -205,3 +206,28 @@ def test_a_terminal_gets_colors_unless_they_are_off(
 
 def test_color_always_is_for_a_pager(ollama: FakeOllama) -> None:
     assert "\x1b[1m" in run("ps", "-m", "ollama/x", "--color", "always").out
+
+
+@pytest.mark.parametrize("verb", ["models", "ps"])
+def test_the_timeout_holds_for_each_of_several_servers(
+    verb: str, ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and never answers
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_SILENT_ENDPOINT", address)
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_SILENT_KIND", "ollama")
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_OLLAMA_ENDPOINT", ollama.url)
+        done = call(capsys, verb, "--timeout", "0.5")
+    assert done.code == 0
+    assert "warning: silent is left out: total_s of 0.5 s" in done.err
+
+
+def test_a_host_keeps_the_limits_that_are_configured_for_it(
+    ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_OLLAMA_ENDPOINT", address)
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_OLLAMA_LIMITS_TOTAL_S", "0.5")
+        done = call(capsys, "models", "--host", f"ollama={address}")
+    assert "total_s of 0.5 s" in done.err
