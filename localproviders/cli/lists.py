@@ -176,10 +176,16 @@ def _template(server: ModelProvider, info: ModelInfo) -> Optional[str]:
             details = show(info.name)
             if details.renderer:
                 return f"the server's own code ({details.renderer})"
-            return "yes" if details.template else "no"
+            return _is_template(details.template)
         if properties is not None:
-            return "yes" if properties(info.name).get("chat_template") else "no"
+            return _is_template(properties(info.name).get("chat_template"))
     return None
+
+
+def _is_template(text: Optional[str]) -> Optional[str]:
+    from localproviders.doctor.products import PLAIN_TEMPLATES  # the other lists need no doctor
+
+    return None if text is None else "no" if text in PLAIN_TEMPLATES else "yes"
 
 
 def _with_memory(server: ModelProvider, info: ModelInfo) -> ModelInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from datetime import datetime, timedelta, timezone
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -168,7 +168,19 @@ class TestShow:
     def test_the_template_of_llamacpp(self, capsys: Capture) -> None:
         with FakeLlamaCpp([FakeModel(name="m", loaded=True)]) as fake:
             done = call(capsys, "show", "m", "--host", f"llamacpp={fake.url}", "--json")
-        assert done.json["template"] in ("yes", "no")
+        assert done.json["template"] == "yes"
+
+    def test_a_model_whose_template_is_only_the_prompt(
+        self, ollama: FakeOllama, capsys: Capture
+    ) -> None:
+        ollama.made["llama3.2:latest"] = {"template": "{{ .Prompt }}"}
+        assert call(capsys, "show", "ollama/llama3.2", "--json").json["template"] == "no"
+
+    @pytest.mark.parametrize(("text", "expected"), [(None, None), ("", "no"), ("{{ x }}", "yes")])
+    def test_a_template_that_is_not_reported_is_unknown(
+        self, text: Optional[str], expected: Optional[str]
+    ) -> None:
+        assert lists._is_template(text) == expected
 
     def test_a_missing_model_names_those_there(self, ollama: FakeOllama, capsys: Capture) -> None:
         done = call(capsys, "show", "ollama/llama9")
