@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import Iterator
+from typing import Any, Dict, Iterator
 
 from localproviders.cli.options import add_place
 from localproviders.cli.parser import Parser
@@ -27,11 +27,16 @@ def _run(arguments: Namespace, run: Run) -> int:
         **limit,
     )
     if arguments.json:
-        run.output.write_json({"findings": [finding.to_dict() for finding in report.findings]})
+        run.output.write_json({"findings": [_as_json(finding) for finding in report.findings]})
     else:
         for line in _lines(report):
             run.output.write_line(line)
     return report.exit_code
+
+
+def _as_json(finding: Finding) -> Dict[str, Any]:
+    """Return a finding with all its keys, also if there is no fix."""
+    return {**finding.to_dict(), "fix": finding.fix, "exit_code": finding.exit_code}
 
 
 def _lines(report: Report) -> Iterator[str]:

@@ -210,7 +210,7 @@ class Facts:
         netstat: The output of ``netstat -an``, on systems without ``/proc``.
         localhost: The addresses of the name ``localhost``; None if they are unknown.
         config: The configuration; None if it is invalid.
-        config_error: The error of the configuration, or None.
+        config_errors: The problems of the configuration; empty if it is valid.
         search: The result of the search for servers; None if it failed.
         search_error: The error of the search, or None.
         asked: The servers that the configuration or a variable names.
@@ -235,7 +235,7 @@ class Facts:
     netstat: str = ""
     localhost: Optional[Tuple[str, ...]] = None
     config: Optional[Config] = None
-    config_error: Optional[ProviderError] = None
+    config_errors: Tuple[ProviderError, ...] = ()
     search: Optional[Discovery] = None
     search_error: Optional[ProviderError] = None
     asked: Tuple[AskedServer, ...] = ()

@@ -87,7 +87,8 @@ def _missing(wanted: WantedModel, facts: Facts) -> Tuple[str, str, Optional[str]
     names = [model.name for server in servers for model in server.models][:_LISTED]
     there = f"; there are {', '.join(names)}" if names else ""
     fact = f"{wanted.key} names {wanted.text!r}, which no server has{there}"
-    return fact, wanted.source, command("pull", wanted.name, servers[0].kind, servers[0].endpoint)
+    pull = command("pull", wanted.name, servers[0].kind, servers[0].endpoint)
+    return fact, wanted.source, pull or _other_model(wanted)
 
 
 def check_loaded(facts: Facts) -> Iterator[Finding]:

@@ -63,7 +63,7 @@ def check_search(facts: Facts) -> Iterator[Finding]:
     name = error.message.partition(":")[0]
     if name in facts.environ:
         yield failure(type(error), error.message, name, f"unset {name}")
-    elif facts.config_error is None:  # otherwise, both have the same cause, such as a variable
+    elif not facts.config_errors:  # otherwise, both have the same cause, such as a variable
         yield failure(type(error), error.message, "the search for servers")
 
 
@@ -124,12 +124,26 @@ def _fix_for(asked: AskedServer, error: ProviderError, facts: Facts) -> Optional
     return make(asked, facts) if make is not None else None
 
 
-def _set_key(asked: AskedServer, _: Facts) -> str:
+def _set_key(asked: AskedServer, facts: Facts) -> str:
     is_read = product_of(asked.kind).key_everywhere and not asked.key_source
     if is_read:
         return f"export {asked.key_variable}=..."
-    source = asked.key_source or asked.source
-    return edit_command(source) or "localproviders config init"
+    edit = edit_command(asked.key_source or asked.source)
+    if edit is not None:
+        return edit
+    is_configured = asked.source not in facts.environ
+    return _export_key(asked.name, None if is_configured else asked.endpoint)
+
+
+def _export_key(name: str, endpoint: Optional[str]) -> str:
+    """Return the command that sets a key in the configuration, and the address if one is given.
+
+    A server that is not configured has no variable for its key, unless its address is set.
+    """
+    key = f"{variable(('servers', name, 'api_key'))}=..."
+    if endpoint is None:
+        return f"export {key}"
+    return f"export {variable(('servers', name, 'endpoint'))}={quote(endpoint)} {key}"
 
 
 def _widen(asked: AskedServer, _: Facts) -> str:
@@ -194,13 +208,13 @@ def _fix_for_state(found: FoundServer) -> Optional[str]:
     if found.state != "needs a key":
         return None
     names = kinds.get(found.kind).key_variables
-    if found.takes_keys and names:
-        return f"export {names[0]}=..."
     if not (product_of(found.kind).key_everywhere and names):
-        return "localproviders config init"
+        return _export_key(found.kind, found.endpoint)
+    if found.takes_keys:
+        return f"export {names[0]}=..."
     # The key in the variable is sent only to configured addresses and to the default address.
     address = variable(("servers", found.kind, "endpoint"))
-    return f"export {address}={found.endpoint} {names[0]}=..."
+    return f"export {address}={quote(found.endpoint)} {names[0]}=..."
 
 
 def check_silent(facts: Facts) -> Iterator[Finding]:

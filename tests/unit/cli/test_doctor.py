@@ -63,7 +63,10 @@ def test_the_last_line_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_json_is_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
     code, lines, _ = _run(monkeypatch, FINDINGS, "--json")
     assert code == 5
-    assert json.loads("".join(lines)) == {"findings": [each.to_dict() for each in FINDINGS]}
+    found = json.loads("".join(lines))["findings"]
+    assert [Finding.from_dict(each) for each in found] == list(FINDINGS)
+    keys = {"mark", "fact", "source", "fix", "exit_code"}
+    assert [set(each) for each in found] == [keys] * len(FINDINGS)
     assert list(json.loads(lines[0])["findings"][0]) == [
         "mark", "fact", "source", "fix", "exit_code"
     ]  # fmt: skip
