@@ -37,7 +37,7 @@ _ABILITIES = (
 # --- models --------------------------------------------------------------------------------
 
 _MODELS = (
-    Column("MODEL", may_shrink=True),
+    Column("MODEL", may_shrink=True, is_name=True),
     Column("GB", is_number=True),
     Column("PARAMETERS", is_number=True),
     Column("QUANTIZATION"),
@@ -102,7 +102,7 @@ def _model_row(info: ModelInfo) -> Tuple[str, ...]:
 # --- ps ------------------------------------------------------------------------------------
 
 _LOADED = (
-    Column("MODEL", may_shrink=True),
+    Column("MODEL", may_shrink=True, is_name=True),
     Column("GB", is_number=True),
     Column("CARD-GB", is_number=True),
     Column("CONTEXT", is_number=True),
