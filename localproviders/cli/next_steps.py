@@ -122,9 +122,8 @@ def _step(error: ProviderError) -> str:
 def _variables(error: ProviderError) -> str:
     if not isinstance(error, errors.AuthenticationError):
         return ""
-    # Only an error about a key needs the kinds.
-    from localproviders import kinds
-    from localproviders.config.keys import variable
+    from localproviders import kinds  # only an error about a key needs the kinds
+    from localproviders.config.keys import variable  # as above
 
     name = error.provider or "NAME"
     service = kinds.find_service(name)

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Iterator, Mapping, NamedTuple, Optional, Tuple
 
-from localproviders._address import Endpoint, literal, parse_endpoint, place_of
+from localproviders._address import Endpoint, literal, origin_of, parse_endpoint, place_of
 from localproviders.config.cascade import Config
 from localproviders.discovery import Discovery, FoundServer
 from localproviders.errors import (
     AuthenticationError,
-    ConfigurationError,
     ProviderError,
     ServerError,
 )
@@ -275,19 +274,6 @@ class Facts:
     def locality(self) -> str:
         """The configured locality."""
         return self.config.locality if self.config is not None else "loopback"
-
-
-def origin_of(endpoint: str) -> str:
-    """Return scheme, host and port of an address, by which servers are compared.
-
-    A text that is no address is returned unchanged.
-    """
-    try:
-        found = parse_endpoint(endpoint, default_port=80)
-    except ConfigurationError:
-        return endpoint
-    host = "127.0.0.1" if found.host == "localhost" and not found.socket_path else found.host
-    return found.replace(host=host).origin
 
 
 def is_on_this_machine(endpoint: Endpoint) -> bool:

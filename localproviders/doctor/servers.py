@@ -6,7 +6,7 @@ from shlex import quote
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type
 
 from localproviders import kinds
-from localproviders._address import literal, parse_endpoint, place_of
+from localproviders._address import literal, origin_of, parse_endpoint, place_of
 from localproviders.config.keys import variable
 from localproviders.discovery import FoundServer
 from localproviders.doctor.exposure import listeners_of
@@ -15,7 +15,6 @@ from localproviders.doctor.facts import (
     Facts,
     Server,
     has_answer,
-    origin_of,
     ready_servers,
 )
 from localproviders.doctor.findings import Finding, counted, failure, ok, warning
