@@ -123,9 +123,9 @@ def _run_ps(arguments: Namespace, run: Run) -> int:
 
 
 def _loaded_row(loaded: LoadedModel) -> Tuple[str, ...]:
-    other = loaded.instance if loaded.instance != loaded.name else None
+    # A server with several copies of a model accepts the name of a copy instead of the model's.
     return (
-        f"{loaded.provider}/{loaded.name}" + (f":{other}" if other else ""),
+        f"{loaded.provider}/{loaded.instance or loaded.name}",
         gigabytes(loaded.size_bytes),
         gigabytes(loaded.vram_bytes),
         _text(loaded.context_length),

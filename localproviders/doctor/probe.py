@@ -191,8 +191,8 @@ def _read_config(
         try:
             return Config.load(profile=profile, locality=locality), ()
         except ProviderError as error:
-            found = find_problems(profile=profile) or [error]
-            return None, tuple(each.with_traceback(None) for each in found)
+            problems: List[ProviderError] = [*find_problems(profile=profile)] or [error]
+            return None, tuple(each.with_traceback(None) for each in problems)
 
     seconds = reader.left_s() * _SHARE
     found: Tuple[Optional[Config], Tuple[ProviderError, ...]]

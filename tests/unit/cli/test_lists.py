@@ -129,8 +129,19 @@ def test_a_row_names_another_instance_and_the_local_time() -> None:
     at = datetime(2024, 5, 1, 12, 30, tzinfo=timezone(timedelta(hours=3)))
     loaded = LoadedModel(name="m", provider="lmstudio", instance="m:2", expires_at=at)
     name, *_, until = lists._loaded_row(loaded)
-    assert name == "lmstudio/m:m:2"
+    assert name == "lmstudio/m:2"
     assert datetime.fromisoformat(until).astimezone() == at
+
+
+def test_the_name_in_a_row_is_accepted_by_the_other_verbs(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    copies = [FakeModel(name="qwen/q", instance="qwen/q:2", loaded=True)]
+    with FakeLMStudio(copies) as fake:
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_LMSTUDIO_ENDPOINT", fake.url)
+        ((name, *_),) = call(capsys, "ps").rows
+        assert call(capsys, "unload", name).code == 0
+        assert call(capsys, "ps", "--json").json["models"] == []
 
 
 def test_a_cloud_model_is_marked() -> None:
