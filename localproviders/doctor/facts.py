@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Iterator, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, Mapping, NamedTuple, Optional, Tuple
 
 from localproviders._address import Endpoint, literal, origin_of, parse_endpoint, place_of
 from localproviders.config.cascade import Config
@@ -297,13 +297,19 @@ def has_answer(facts: Facts) -> bool:
 
 def _merged(facts: Facts) -> Iterator[Server]:
     found = {origin_of(each.endpoint): each for each in facts.found if each.state == "available"}
+    named: Dict[Tuple[str, str], Server] = {}
     for asked in facts.asked:
         if asked.error is not None or asked.is_file:
+            continue
+        place = (asked.kind, asked.endpoint)
+        if place in named:  # a server with two names, such as that of a variable
+            named[place] = named[place]._replace(names=(*named[place].names, asked.name))
             continue
         other = found.pop(origin_of(asked.endpoint), None)
         names = (asked.name, *((other.name,) if other and other.name != asked.name else ()))
         loaded = asked.loaded or (other.loaded if other else ())
-        yield Server(names, asked.kind, asked.endpoint, asked.models, loaded, asked.is_local)
+        named[place] = Server(names, *place, asked.models, loaded, asked.is_local)
+    yield from named.values()
     for each in found.values():
         local = is_on_this_machine(parse_endpoint(each.endpoint, default_port=80))
         yield Server((each.name,), each.kind, each.endpoint, each.models, each.loaded, local)

@@ -95,8 +95,8 @@ def check_loaded(facts: Facts) -> Iterator[Finding]:
     """Report whether the configured models are in memory."""
     for wanted, server in _pairs(facts):
         model = server.listed(wanted.name)
-        if model is None or server.kind not in PRODUCTS:
-            continue  # other servers do not report which models are in memory
+        if model is None or server.kind not in PRODUCTS or model.capabilities.remote:
+            continue  # other servers do not report it, and a model on another host is not loaded
         if server.is_loaded(model):
             yield ok(f"{wanted.text} is in memory", server.endpoint)
         else:

@@ -233,8 +233,9 @@ def check_ports(facts: Facts) -> Iterator[Finding]:
     by_port: Mapping[int, List[Server]] = _by_port(facts)
     for port, servers in by_port.items():
         fix = port_command(servers[0].endpoint, facts.platform)
-        if len(servers) > 1:
-            places = " and ".join(each.endpoint for each in servers)
+        origins = dict.fromkeys(origin_of(each.endpoint) for each in servers)
+        if len(origins) > 1:  # one server may be configured with several kinds
+            places = " and ".join(origins)
             fact = f"two servers use port {port}: {places}; `localhost` may mean either of them"
             yield warning(fact, servers[0].endpoint, fix)
             continue

@@ -123,6 +123,18 @@ def two_servers_that_share_the_work(machine: Machine) -> None:
 
 
 @healthy
+def a_server_that_is_named_twice(machine: Machine) -> None:
+    machine.configure(f'[servers.box]\nkind = "ollama"\nendpoint = "{machine.ollama.url}"\n')
+    machine.patch.setenv("OLLAMA_HOST", machine.ollama.url)
+
+
+@healthy
+def a_server_with_two_apis(machine: Machine) -> None:
+    text = f'[servers.box]\nkind = "openai-compatible"\nendpoint = "{machine.ollama.url}/v1"\n'
+    machine.configure(f'{text}[servers.ollama]\nendpoint = "{machine.ollama.url}"\n')
+
+
+@healthy
 def two_servers_with_the_same_files(machine: Machine) -> None:
     for fake in (machine.ollama, machine.start(FakeOllama([]))):
         fake.models[:] = [FakeModel(name="llama3.2", digest="a" * 64)]
