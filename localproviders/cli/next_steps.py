@@ -11,6 +11,7 @@ import shlex
 from typing import Mapping, Optional
 
 from localproviders import errors
+from localproviders._redact import shortened
 from localproviders.cli.usage import UsageError
 from localproviders.errors import ProviderError
 
@@ -59,6 +60,9 @@ _OPTIONS: Mapping[str, str] = {
     "let the server cut it with truncate=True": "add --truncate",
 }
 
+# Characters of a part of a hint, such as the list of all addresses that were tried.
+_LONGEST_PART = 200
+
 # A hint that names a function or an argument of Python.
 _PYTHON = re.compile(r"\w\(|\w=|\bpass\b|[A-Z][a-z]+[A-Z]")
 
@@ -105,7 +109,8 @@ def _for_a_shell(hint: str) -> str:
     """Return the parts of a hint that name no Python code, or whose code is an option, too."""
     for code, option in _OPTIONS.items():
         hint = hint.replace(code, option)
-    return "; ".join(part for part in hint.split("; ") if part and not _PYTHON.search(part))
+    parts = (part for part in hint.split("; ") if part and not _PYTHON.search(part))
+    return "; ".join(shortened(part, _LONGEST_PART) for part in parts)
 
 
 def _step(error: ProviderError) -> str:

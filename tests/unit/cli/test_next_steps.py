@@ -107,3 +107,10 @@ def test_a_step_names_no_model_that_is_not_known() -> None:
 def test_a_name_that_begins_with_a_dash_is_no_option() -> None:
     line = line_of(errors.ModelNotFoundError("gone"), "localproviders show", "-m:latest")
     assert line.endswith("localproviders pull -- -m:latest)")
+
+
+def test_a_long_list_does_not_hide_the_next_step() -> None:
+    addresses = ", ".join(f"http://127.0.0.1:{port}" for port in range(8000, 8040))
+    error = errors.UnreachableError("no server", hint=f"no server listens at {addresses}")
+    line = line_of(error, "localproviders models", None)
+    assert len(line) < 400 and line.endswith("localproviders doctor; localproviders discover)")
