@@ -147,6 +147,19 @@ def parse_endpoint(
     raise failure
 
 
+def origin_of(endpoint: str) -> str:
+    """Return scheme, host and port of an address, by which servers are compared.
+
+    A text that is no address is returned unchanged.
+    """
+    try:
+        found = parse_endpoint(endpoint, default_port=80)
+    except ConfigurationError:
+        return endpoint
+    host = "127.0.0.1" if found.host == "localhost" and not found.socket_path else found.host
+    return found.replace(host=host).origin
+
+
 def _parse(text: str, default_port: int, lenient: bool, api_suffixes: Tuple[str, ...]) -> Endpoint:
     # The text is searched beyond the first slash, too, because a password may contain a slash.
     if "@" in text:

@@ -325,11 +325,20 @@ def _make_local(
     listeners = tuple(options.connection.get("listeners", ()))
     return local.LocalProvider(
         model=model,
-        config=config,
+        config=with_timeout(config, timeout),
         name="local" if name is None else name,
         timeout=timeout,
         listeners=listeners,
     )
+
+
+def with_timeout(config: Config, timeout: Timeout) -> Config:
+    """Return a configuration in which a timeout replaces the limits of every server.
+
+    So it also holds for a server that is used without its `LocalProvider`.
+    """
+    servers = tuple(each.replace(limits=_resolve(timeout, each.limits)) for each in config.servers)
+    return config.replace(limits=_resolve(timeout, config.limits), servers=servers)
 
 
 def _check_address_is_unneeded(text: Optional[str], options: Options, config: Config) -> None:

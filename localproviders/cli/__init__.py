@@ -116,6 +116,8 @@ def _run_or_stop(words: List[str], started: _Started) -> int:
 def _run(words: List[str], started: _Started) -> int:
     if not words or words[0] in ("-h", "--help", "--version", "help"):
         return _print_page(words)
+    if words[1:] in (["-h"], ["--help"]) and verbs.page_of(words[0]):
+        return _print_page(["help", words[0]])
     name, rest = verbs.split(words)
     started.name = f"localproviders {name}"
     verb = verbs.load(name)
@@ -167,6 +169,8 @@ def _print_page(words: List[str]) -> int:
         from localproviders.cli.options import page  # a list of verbs needs no options
 
         _print(page())
+    elif len(words) == 2 and verbs.page_of(words[1]):
+        _print(verbs.page_of(words[1]) or "")
     else:
         name, _ = verbs.split(words[1:])
         _print(_parser(name, verbs.load(name)).format_help())

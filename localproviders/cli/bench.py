@@ -22,8 +22,10 @@ from localproviders.bench.measurement import DEADLINE_S
 from localproviders.cli import options
 from localproviders.cli.parser import Parser
 from localproviders.cli.run import Run
+from localproviders.cli.usage import UsageError
 from localproviders.cli.verbs import Verb
 
+_PAGES = (".html", ".htm")
 # Seconds of the deadline of the run that remain for writing the results.
 _WRITING_S = 2.0
 _WRITING_SHARE = 0.1
@@ -72,11 +74,16 @@ def _run(arguments: Namespace, run: Run) -> int:
     """Measure, and write the table, the page or JSONL to the output.
 
     Raises:
+        UsageError: There is a file to compare with, and the output is JSONL.
         ConfigurationError: An option has an impossible value, or the file of ``--compare`` cannot
             be read. Nothing was measured.
         ProviderError: Nothing could be measured.
     """
     plan = _plan(arguments)
+    if arguments.compare is not None and _is_jsonl(arguments):
+        raise UsageError(
+            "--compare has no place in JSONL", hint="leave --json out, or choose -o FILE.html"
+        )
     before = None if arguments.compare is None else read_results(arguments.compare)
     with run.progress(plan.steps, "steps") as progress:
         results = measure(
@@ -92,14 +99,22 @@ def _run(arguments: Namespace, run: Run) -> int:
 
 def _text(arguments: Namespace, results: Results, before: Optional[Results]) -> str:
     """Return the results in the form that the suffix of the output file or ``--json`` names."""
-    suffix = os.path.splitext(arguments.output or "")[1].lower()
-    if suffix in (".html", ".htm"):
+    if _suffix(arguments) in _PAGES:
         return to_page(results, before)
-    if suffix == ".jsonl" or arguments.json:
+    if _is_jsonl(arguments):
         return to_jsonl(results)
     if before is None:
         return to_table(results)
     return f"{to_table(results)}\n\n{comparison_table(compare(before, results))}"
+
+
+def _suffix(arguments: Namespace) -> str:
+    return os.path.splitext(arguments.output or "")[1].lower()
+
+
+def _is_jsonl(arguments: Namespace) -> bool:
+    suffix = _suffix(arguments)
+    return suffix == ".jsonl" or (arguments.json and suffix not in _PAGES)
 
 
 def _plan(arguments: Namespace) -> Plan:

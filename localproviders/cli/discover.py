@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any, cast
 
+from localproviders._address import origin_of
 from localproviders._redact import each_on_one_line, one_line
 from localproviders.cli.options import add_place
 from localproviders.cli.output import print_error
@@ -34,6 +35,7 @@ def _run(arguments: Namespace, run: Run) -> int:
         timeout_s=arguments.timeout or 1.0,
         locality=cast("Any", config.locality),
     )
+    found = _with_configured_names(found, config)
     is_ready = any(server.state == "available" for server in found.servers)
     if arguments.json:
         run.output.write_json(found.to_dict())
@@ -44,6 +46,15 @@ def _run(arguments: Namespace, run: Run) -> int:
     if not is_ready:
         raise UnreachableError("no model server is ready")
     return SUCCESS
+
+
+def _with_configured_names(found: Discovery, config: Config) -> Discovery:
+    """Return a discovery whose configured servers have the names that the other verbs use."""
+    names = {origin_of(each.endpoint): each.name for each in config.servers if each.endpoint}
+    servers = (
+        each.replace(name=names.get(origin_of(each.endpoint), each.name)) for each in found.servers
+    )
+    return found.replace(servers=tuple(servers))
 
 
 def _print_servers_and_models(run: Run, found: Discovery) -> None:

@@ -27,16 +27,16 @@ def _run(arguments: Namespace, run: Run) -> int:
         **limit,
     )
     if arguments.json:
-        run.output.write_json({"findings": [_with_all_keys(each) for each in report.findings]})
+        run.output.write_json({"findings": [_as_json(finding) for finding in report.findings]})
     else:
         for line in _lines(report):
             run.output.write_line(line)
     return report.exit_code
 
 
-def _with_all_keys(finding: Finding) -> Dict[str, Any]:
-    """Return a finding as JSON. `to_dict` leaves out the keys with their usual values."""
-    return {"mark": "", "fact": "", "source": "", "fix": None, "exit_code": 0, **finding.to_dict()}
+def _as_json(finding: Finding) -> Dict[str, Any]:
+    """Return a finding with all its keys, also if there is no fix."""
+    return {**finding.to_dict(), "fix": finding.fix, "exit_code": finding.exit_code}
 
 
 def _lines(report: Report) -> Iterator[str]:

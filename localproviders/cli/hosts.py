@@ -8,7 +8,7 @@ from typing import Any, List, Optional, Tuple, cast
 
 from localproviders import kinds
 from localproviders._address import parse_endpoint
-from localproviders._create_provider import read_model
+from localproviders._create_provider import read_model, with_timeout
 from localproviders.cli.usage import UsageError
 from localproviders.config import Config, ServerConfig
 from localproviders.config.providers import make_configured
@@ -18,7 +18,6 @@ from localproviders.errors import UnsupportedError
 from localproviders.local.provider import LocalProvider
 from localproviders.provider import ModelProvider
 from localproviders.telemetry import Listener
-from localproviders.types.limits import resolve
 
 _HOST = re.compile(r"([a-z0-9-]+)=(.+)", re.DOTALL)
 
@@ -38,8 +37,7 @@ def make_host_provider(
         ProviderError: The configuration or an address is invalid; or the kind of a server is not
             known, because no known server answers there.
     """
-    config = Config.load(profile=arguments.profile, locality=arguments.locality)
-    config = config.replace(limits=resolve(arguments.timeout, config.limits))
+    config = _load(arguments)
     servers = [_server_at(host, model or config.model, config) for host in arguments.host]
     if len(servers) == 1:
         return make_configured(servers[0], listeners)
@@ -66,7 +64,7 @@ def make_all(arguments: Namespace, listeners: Tuple[Listener, ...]) -> Optional[
         UsageError: The model names no server.
         ProviderError: The configuration is invalid.
     """
-    config = Config.load(profile=arguments.profile, locality=arguments.locality)
+    config = _load(arguments)
     if arguments.model is None:
         return LocalProvider(config=config, timeout=arguments.timeout, listeners=listeners)
     if read_model(arguments.model, config) is None:
@@ -75,6 +73,11 @@ def make_all(arguments: Namespace, listeners: Tuple[Listener, ...]) -> Optional[
             hint="write -m SERVER/MODEL, or leave -m out",
         )
     return None
+
+
+def _load(arguments: Namespace) -> Config:
+    config = Config.load(profile=arguments.profile, locality=arguments.locality)
+    return with_timeout(config, arguments.timeout)
 
 
 def _unique(server: ServerConfig, at: int, servers: List[ServerConfig]) -> str:
@@ -91,7 +94,7 @@ def _server_at(host: str, model: Optional[str], config: Config) -> ServerConfig:
     model = _without_prefix(model, kind)
     for server in config.servers:
         if server.endpoint and server.kind == kind and _same(server.endpoint, address):
-            return server.replace(model=model or server.model, limits=config.limits)
+            return server.replace(model=model or server.model)
     return ServerConfig(
         name=kind,
         kind=kind,

@@ -37,7 +37,7 @@ _ABILITIES = (
 # --- models --------------------------------------------------------------------------------
 
 _MODELS = (
-    Column("MODEL", may_shrink=True),
+    Column("MODEL", may_shrink=True, is_name=True),
     Column("GB", is_number=True),
     Column("PARAMETERS", is_number=True),
     Column("QUANTIZATION"),
@@ -102,7 +102,7 @@ def _model_row(info: ModelInfo) -> Tuple[str, ...]:
 # --- ps ------------------------------------------------------------------------------------
 
 _LOADED = (
-    Column("MODEL", may_shrink=True),
+    Column("MODEL", may_shrink=True, is_name=True),
     Column("GB", is_number=True),
     Column("CARD-GB", is_number=True),
     Column("CONTEXT", is_number=True),
@@ -123,9 +123,9 @@ def _run_ps(arguments: Namespace, run: Run) -> int:
 
 
 def _loaded_row(loaded: LoadedModel) -> Tuple[str, ...]:
-    other = loaded.instance if loaded.instance != loaded.name else None
+    # A server with several copies of a model accepts the name of a copy instead of the model's.
     return (
-        f"{loaded.provider}/{loaded.name}" + (f":{other}" if other else ""),
+        f"{loaded.provider}/{loaded.instance or loaded.name}",
         gigabytes(loaded.size_bytes),
         gigabytes(loaded.vram_bytes),
         _text(loaded.context_length),
@@ -176,10 +176,16 @@ def _template(server: ModelProvider, info: ModelInfo) -> Optional[str]:
             details = show(info.name)
             if details.renderer:
                 return f"the server's own code ({details.renderer})"
-            return "yes" if details.template else "no"
+            return _is_template(details.template)
         if properties is not None:
-            return "yes" if properties(info.name).get("chat_template") else "no"
+            return _is_template(properties(info.name).get("chat_template"))
     return None
+
+
+def _is_template(text: Optional[str]) -> Optional[str]:
+    from localproviders.doctor.products import PLAIN_TEMPLATES  # the other lists need no doctor
+
+    return None if text is None else "no" if text in PLAIN_TEMPLATES else "yes"
 
 
 def _with_memory(server: ModelProvider, info: ModelInfo) -> ModelInfo:

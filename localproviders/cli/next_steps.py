@@ -11,6 +11,7 @@ import shlex
 from typing import Mapping, Optional
 
 from localproviders import errors
+from localproviders._redact import shortened
 from localproviders.cli.usage import UsageError
 from localproviders.errors import ProviderError
 
@@ -59,6 +60,9 @@ _OPTIONS: Mapping[str, str] = {
     "let the server cut it with truncate=True": "add --truncate",
 }
 
+# Characters of a part of a hint, such as the list of all addresses that were tried.
+_LONGEST_PART = 200
+
 # A hint that names a function or an argument of Python.
 _PYTHON = re.compile(r"\w\(|\w=|\bpass\b|[A-Z][a-z]+[A-Z]")
 
@@ -77,13 +81,25 @@ def line_of(error: ProviderError, command: str, model: Optional[str]) -> str:
             f"localproviders help {verb}" if verb else "localproviders --help"
         )
     elif not isinstance(error, _OWN_HINTS):
-        name = shlex.quote(_name_of(error.model, model))
-        step = _step(error).format(verb=verb, model=name, variables=_variables(error))
+        steps = [part for part in _step(error).split("; ") if _helps(part, verb, error, model)]
+        name = _as_argument(_name_of(error.model, model))
+        step = "; ".join(steps).format(verb=verb, model=name, variables=_variables(error))
         hint = _for_a_shell(error.hint or "")
-        error.hint = f"{hint}; {step}" if hint else step
+        error.hint = "; ".join(filter(None, (hint, step or "localproviders doctor")))
     # The class of a `UsageError` is no help: Python code never meets it.
     kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
     return f"{command}: {kind}{error}"
+
+
+def _helps(step: str, verb: str, error: ProviderError, model: Optional[str]) -> bool:
+    """Return whether a step is not the failed command itself, and names no unknown model."""
+    is_same = step.split(" {")[0] == f"localproviders {verb}"
+    return not is_same and ("{model}" not in step or bool(error.model or model))
+
+
+def _as_argument(name: str) -> str:
+    """Return a model's name for a shell. One that begins with a dash must not be an option."""
+    return ("-- " if name.startswith("-") else "") + shlex.quote(name)
 
 
 def _name_of(known: Optional[str], given: Optional[str]) -> str:
@@ -97,7 +113,8 @@ def _for_a_shell(hint: str) -> str:
     """Return the parts of a hint that name no Python code, or whose code is an option, too."""
     for code, option in _OPTIONS.items():
         hint = hint.replace(code, option)
-    return "; ".join(part for part in hint.split("; ") if part and not _PYTHON.search(part))
+    parts = (part for part in hint.split("; ") if part and not _PYTHON.search(part))
+    return "; ".join(shortened(part, _LONGEST_PART) for part in parts)
 
 
 def _step(error: ProviderError) -> str:
@@ -115,6 +132,14 @@ def _variables(error: ProviderError) -> str:
     if not isinstance(error, errors.AuthenticationError):
         return ""
     from localproviders import kinds  # only an error about a key needs the kinds
+    from localproviders.config.keys import variable  # as above
 
-    names = [name for kind in kinds.registered() for name in kind.key_variables]
-    return " or ".join(f"{name}=KEY" for name in dict.fromkeys(names))
+    name = error.provider or "NAME"
+    service = kinds.find_service(name)
+    if service is not None and service[1].key_variables:
+        return f"{service[1].key_variables[0]}=KEY"
+    key = f"{variable(('servers', name, 'api_key'))}=KEY"
+    if kinds.find(name) is None or error.endpoint is None:  # then the server is configured
+        return key
+    # Without its address, a server that is not configured has no variable for its key.
+    return f"{variable(('servers', name, 'endpoint'))}={shlex.quote(error.endpoint)} {key}"

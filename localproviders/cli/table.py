@@ -12,9 +12,12 @@ from localproviders.cli.run import Run
 #: A cell without a value. It is no blank, so that programs such as ``awk`` see every column.
 EMPTY = "-"
 _GAP = "  "
-# The narrowest column to which `fit` shortens a long one.
+# The narrowest width of a column that is shortened, and of a column with names.
 _NARROWEST = 8
+_NARROWEST_NAME = 30
 _CUT = ".."
+# The Unicode categories of combining marks, and of characters such as the zero-width joiner.
+_WITHOUT_WIDTH = ("Mn", "Me", "Cf")
 
 
 class Column(NamedTuple):
@@ -24,11 +27,18 @@ class Column(NamedTuple):
         title: Its title.
         is_number: Whether its cells are aligned to the right.
         may_shrink: Whether its cells may be cut so that the table fits into the terminal.
+        is_name: Whether its cells are names that are typed again. They are cut after all others.
     """
 
     title: str
     is_number: bool = False
     may_shrink: bool = False
+    is_name: bool = False
+
+    @property
+    def narrowest(self) -> int:
+        """The narrowest width to which the column is shortened."""
+        return _NARROWEST_NAME if self.is_name else _NARROWEST
 
 
 def write_table(run: Run, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
@@ -75,7 +85,8 @@ def width_of(text: str) -> int:
     import unicodedata  # a large table, which only names in other scripts need
 
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+    marks = sum(unicodedata.category(character) in _WITHOUT_WIDTH for character in text)
+    return len(text) + wide - marks
 
 
 def gigabytes(size_bytes: Optional[int]) -> str:
@@ -86,16 +97,18 @@ def gigabytes(size_bytes: Optional[int]) -> str:
 
 
 def _fit(widths: List[int], columns: Sequence[Column], width: int) -> List[int]:
-    """Shorten the columns that may shrink, the widest first, until the table fits."""
+    """Shorten the columns that may shrink, the widest first and names last, until it fits."""
     widths = list(widths)
     while True:
         excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width
         wide = [
-            at for at, column in enumerate(columns) if column.may_shrink and widths[at] > _NARROWEST
+            (not column.is_name, widths[at], -at)
+            for at, column in enumerate(columns)
+            if column.may_shrink and widths[at] > column.narrowest
         ]
         if excess <= 0 or not wide:
             return widths
-        widths[max(wide, key=lambda at: widths[at])] -= 1
+        widths[-max(wide)[-1]] -= 1
 
 
 def _line(row: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:

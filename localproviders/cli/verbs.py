@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._did_you_mean import did_you_mean
 from localproviders.cli.usage import UsageError
@@ -95,6 +95,13 @@ def page() -> str:
     return _PAGE.format("\n".join([*lines, ""]))
 
 
+def page_of(first: str) -> Optional[str]:
+    """Return the page that lists the verbs with a first word; None if no verb has two words."""
+    found = {name: each for name, each in ENTRIES.items() if name.startswith(f"{first} ")}
+    lines = [f"  localproviders {name:<17} {each.summary}" for name, each in found.items()]
+    return "\n".join([f"usage: localproviders {first} VERB", "", *lines, ""]) if found else None
+
+
 def split(words: Sequence[str]) -> Tuple[str, List[str]]:
     """Return the verb at the beginning of a command line, and the words after it.
 
@@ -118,7 +125,8 @@ def split(words: Sequence[str]) -> Tuple[str, List[str]]:
 def _wrong_second(words: Sequence[str], seconds: List[str]) -> UsageError:
     known = ", ".join(f"{words[0]} {second}" for second in seconds)
     if len(words) == 1:
-        return UsageError(f"{words[0]!r} needs a second word: {known}")
+        hint = f"localproviders help {words[0]}"
+        return UsageError(f"{words[0]!r} needs a second word: {known}", hint=hint)
     return UsageError(
         f"there is no verb {words[0]!r} {words[1]!r}{did_you_mean(words[1], seconds)}",
         hint=f"the verbs are {known}",

@@ -9,14 +9,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Iterator, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, Mapping, NamedTuple, Optional, Tuple
 
-from localproviders._address import Endpoint, literal, parse_endpoint, place_of
+from localproviders._address import Endpoint, literal, origin_of, parse_endpoint, place_of
 from localproviders.config.cascade import Config
 from localproviders.discovery import Discovery, FoundServer
 from localproviders.errors import (
     AuthenticationError,
-    ConfigurationError,
     ProviderError,
     ServerError,
 )
@@ -210,7 +209,7 @@ class Facts:
         netstat: The output of ``netstat -an``, on systems without ``/proc``.
         localhost: The addresses of the name ``localhost``; None if they are unknown.
         config: The configuration; None if it is invalid.
-        config_error: The error of the configuration, or None.
+        config_errors: The problems of the configuration; empty if it is valid.
         search: The result of the search for servers; None if it failed.
         search_error: The error of the search, or None.
         asked: The servers that the configuration or a variable names.
@@ -235,7 +234,7 @@ class Facts:
     netstat: str = ""
     localhost: Optional[Tuple[str, ...]] = None
     config: Optional[Config] = None
-    config_error: Optional[ProviderError] = None
+    config_errors: Tuple[ProviderError, ...] = ()
     search: Optional[Discovery] = None
     search_error: Optional[ProviderError] = None
     asked: Tuple[AskedServer, ...] = ()
@@ -277,19 +276,6 @@ class Facts:
         return self.config.locality if self.config is not None else "loopback"
 
 
-def origin_of(endpoint: str) -> str:
-    """Return scheme, host and port of an address, by which servers are compared.
-
-    A text that is no address is returned unchanged.
-    """
-    try:
-        found = parse_endpoint(endpoint, default_port=80)
-    except ConfigurationError:
-        return endpoint
-    host = "127.0.0.1" if found.host == "localhost" and not found.socket_path else found.host
-    return found.replace(host=host).origin
-
-
 def is_on_this_machine(endpoint: Endpoint) -> bool:
     """Return whether an address belongs to this machine, as far as the address shows it."""
     address = literal(endpoint.host)
@@ -311,13 +297,19 @@ def has_answer(facts: Facts) -> bool:
 
 def _merged(facts: Facts) -> Iterator[Server]:
     found = {origin_of(each.endpoint): each for each in facts.found if each.state == "available"}
+    named: Dict[Tuple[str, str], Server] = {}
     for asked in facts.asked:
         if asked.error is not None or asked.is_file:
+            continue
+        place = (asked.kind, asked.endpoint)
+        if place in named:  # a server with two names, such as that of a variable
+            named[place] = named[place]._replace(names=(*named[place].names, asked.name))
             continue
         other = found.pop(origin_of(asked.endpoint), None)
         names = (asked.name, *((other.name,) if other and other.name != asked.name else ()))
         loaded = asked.loaded or (other.loaded if other else ())
-        yield Server(names, asked.kind, asked.endpoint, asked.models, loaded, asked.is_local)
+        named[place] = Server(names, *place, asked.models, loaded, asked.is_local)
+    yield from named.values()
     for each in found.values():
         local = is_on_this_machine(parse_endpoint(each.endpoint, default_port=80))
         yield Server((each.name,), each.kind, each.endpoint, each.models, each.loaded, local)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Iterator, List, Tuple
 
 from localproviders.doctor.facts import Facts, Server, ready_servers
@@ -29,11 +30,9 @@ def check_memory(facts: Facts) -> Iterator[Finding]:
     if too_large and (facts.wanted or len(too_large) == len(_candidates(facts))):
         for server, model in too_large:
             fact = f"{model.name} needs {_gb(model.size_bytes)}, and {_gb(free)} of memory are free"
-            loaded = [each.name for each in server.loaded]
-            fix = (
-                command("unload", loaded[0], server.kind, server.endpoint) if loaded else "free -h"
-            )
-            yield warning(fact, _MEMORY_SOURCE, fix)
+            loaded = (each.name for each in server.loaded)
+            unload = (command("unload", name, server.kind, server.endpoint) for name in loaded)
+            yield warning(fact, _MEMORY_SOURCE, next(unload, None) or "free -h")
     else:
         yield ok(f"{_gb(free)} of memory are free", _MEMORY_SOURCE)
 
@@ -69,9 +68,9 @@ def check_disks(facts: Facts) -> Iterator[Finding]:
             continue
         fact = f"{_gb(disk.free_bytes)} are free for the models in {disk.path}"
         if disk.free_bytes < LITTLE_DISK_BYTES:
-            yield warning(
-                f"only {fact}", disk.path, command("delete", "MODEL", server.kind, server.endpoint)
-            )
+            delete = command("delete", "MODEL", server.kind, server.endpoint)
+            fix = delete or f"du -h {quote(disk.path)} | sort -h"
+            yield warning(f"only {fact}", disk.path, fix)
         else:
             yield ok(fact, disk.path)
 

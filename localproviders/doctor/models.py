@@ -87,15 +87,16 @@ def _missing(wanted: WantedModel, facts: Facts) -> Tuple[str, str, Optional[str]
     names = [model.name for server in servers for model in server.models][:_LISTED]
     there = f"; there are {', '.join(names)}" if names else ""
     fact = f"{wanted.key} names {wanted.text!r}, which no server has{there}"
-    return fact, wanted.source, command("pull", wanted.name, servers[0].kind, servers[0].endpoint)
+    pull = command("pull", wanted.name, servers[0].kind, servers[0].endpoint)
+    return fact, wanted.source, pull or _other_model(wanted)
 
 
 def check_loaded(facts: Facts) -> Iterator[Finding]:
     """Report whether the configured models are in memory."""
     for wanted, server in _pairs(facts):
         model = server.listed(wanted.name)
-        if model is None or server.kind not in PRODUCTS:
-            continue  # other servers do not report which models are in memory
+        if model is None or server.kind not in PRODUCTS or model.capabilities.remote:
+            continue  # other servers do not report it, and a model on another host is not loaded
         if server.is_loaded(model):
             yield ok(f"{wanted.text} is in memory", server.endpoint)
         else:

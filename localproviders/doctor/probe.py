@@ -20,6 +20,7 @@ from localproviders._interrupts import is_callers
 from localproviders._parallel import ParallelWork
 from localproviders._redact import one_line
 from localproviders.config.cascade import Config
+from localproviders.config.check import find_problems
 from localproviders.discovery import Discovery, discover
 from localproviders.doctor import asking, machine
 from localproviders.doctor.facts import Facts, Failure
@@ -118,7 +119,7 @@ def read_facts(
     """
     reader = _Reader(_checked(timeout_s))
     kernel: Dict[str, str] = reader.read("kernel", lambda: machine.read_kernel(root), {})
-    config, config_error = _read_config(reader, locality, profile)
+    config, config_errors = _read_config(reader, locality, profile)
     facts = Facts(
         environ=dict(os.environ),
         platform=sys.platform,
@@ -126,7 +127,7 @@ def read_facts(
         directory=_current_directory(),
         kernel=kernel,
         config=config,
-        config_error=config_error,
+        config_errors=config_errors,
     )
     seconds = reader.left_s() * _SHARE
     parts = _parts(facts, seconds, root, localhost)
@@ -183,18 +184,19 @@ def _current_directory() -> Optional[str]:
 
 def _read_config(
     reader: _Reader, locality: Optional[Locality], profile: Optional[str]
-) -> Tuple[Optional[Config], Optional[ProviderError]]:
-    """Return the configuration, or the error with which it cannot be read."""
+) -> Tuple[Optional[Config], Tuple[ProviderError, ...]]:
+    """Return the configuration, or all problems because of which it cannot be read."""
 
-    def load() -> Tuple[Optional[Config], Optional[ProviderError]]:
+    def load() -> Tuple[Optional[Config], Tuple[ProviderError, ...]]:
         try:
-            return Config.load(profile=profile, locality=locality), None
+            return Config.load(profile=profile, locality=locality), ()
         except ProviderError as error:
-            return None, error.with_traceback(None)
+            problems: List[ProviderError] = [*find_problems(profile=profile)] or [error]
+            return None, tuple(each.with_traceback(None) for each in problems)
 
     seconds = reader.left_s() * _SHARE
-    found: Tuple[Optional[Config], Optional[ProviderError]]
-    (found,) = reader.read_all([("configuration", load, (None, None))], seconds)
+    found: Tuple[Optional[Config], Tuple[ProviderError, ...]]
+    (found,) = reader.read_all([("configuration", load, (None, ()))], seconds)
     return found
 
 

@@ -13,6 +13,8 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 from localproviders import kinds
 from localproviders._address import parse_endpoint
 from localproviders.doctor.facts import Server
+from localproviders.errors import ProviderError
+from localproviders.provider import ModelProvider
 
 #: A context window that holds a few pages and fits into the memory of most machines, in tokens.
 _WINDOW = 16384
@@ -108,8 +110,10 @@ def read_version(text: Optional[str]) -> Optional[Tuple[int, ...]]:
     return tuple(numbers) if any(numbers) else None
 
 
-def command(verb: str, model: str, kind: str, endpoint: str) -> str:
+def command(verb: str, model: str, kind: str, endpoint: str) -> Optional[str]:
     """Return the command of this package for a verb, a model and a server.
+
+    None means that servers of this kind do not have the verb.
 
     Args:
         verb: The verb, such as ``pull``.
@@ -118,9 +122,24 @@ def command(verb: str, model: str, kind: str, endpoint: str) -> str:
         endpoint: Address of the server.
     """
     known = kinds.find(kind)
-    if known is not None and known.default_address == endpoint:
+    if known is None or not _has(known, verb):
+        return None
+    if known.default_address == endpoint:
         return f"localproviders {verb} {quote(f'{kind}/{model}')}"
+    if model.startswith("-"):  # the name alone would be an option
+        model = f"{kind}/{model}"
     return f"localproviders {verb} {quote(model)} --host {quote(f'{kind}={endpoint}')}"
+
+
+def _has(kind: kinds.ProviderKind, verb: str) -> bool:
+    """Return whether the servers of a kind have a verb. Each one can list its models."""
+    if verb == "show":
+        return True
+    try:
+        own = getattr(kind.resolve("provider"), verb, None)
+    except ProviderError:  # a kind of another package that cannot be imported
+        return False
+    return own is not None and own is not getattr(ModelProvider, verb, None)
 
 
 def window_command(server: Server, model: str) -> Optional[str]:
@@ -166,9 +185,9 @@ def for_platform(fix: Optional[str], platform: str) -> Optional[str]:
     name, _, rest = fix.partition(" ")
     if name == "unset":
         return f"Remove-Item Env:{rest}"
-    if name == "export" and re.fullmatch(r"\w+=[^\s;$]*", rest):
-        variable, _, value = rest.partition("=")
-        return f'$env:{variable} = "{value}"'
+    if name == "export" and re.fullmatch(r"\w+=[^\s;$']*( \w+=[^\s;$']*)*", rest):
+        pairs = (word.split("=", 1) for word in rest.split())
+        return "; ".join(f'$env:{variable} = "{value}"' for variable, value in pairs)
     return fix
 
 

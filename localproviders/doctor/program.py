@@ -19,13 +19,14 @@ _FOR_URLLIB3_2 = (2, 30)
 
 # Programs with which a hint may begin that is a shell command.
 _PROGRAMS = ("chmod", "sudo", "export", "unset", "python", "pip")
+# The beginning of an error of the configuration, with the variable or the file.
+_ORIGIN = r"(?:the variable |there is no variable )(\w+)|(/.+?, line \d+|/[^:]+?)(?=: | is not )"
 _SHOWN_KEYS = ("model", "locality", "strategy", "profile", "fallback")
 
 
 def check_configuration(facts: Facts) -> Iterator[Finding]:
     """Report an invalid configuration, or the origin of the main values of a valid one."""
-    if facts.config_error is not None:
-        yield _invalid(facts.config_error)
+    yield from map(_invalid, facts.config_errors)
     config = facts.config
     if config is None:
         return
@@ -49,7 +50,7 @@ def _file_of(origin: str) -> str:
 
 def _invalid(error: ProviderError) -> Finding:
     """Return the finding about an invalid configuration. The message begins with its origin."""
-    found = re.match(r"(?:the variable (\w+)|(/.+?, line \d+|/[^:]+)): ", error.message)
+    found = re.match(_ORIGIN, error.message)
     name, place = found.groups() if found is not None else (None, None)
     source = name or place or "the configuration"
     fix = command_in(error.hint)

@@ -6,7 +6,7 @@ from shlex import quote
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type
 
 from localproviders import kinds
-from localproviders._address import literal, parse_endpoint, place_of
+from localproviders._address import literal, origin_of, parse_endpoint, place_of
 from localproviders.config.keys import variable
 from localproviders.discovery import FoundServer
 from localproviders.doctor.exposure import listeners_of
@@ -15,7 +15,6 @@ from localproviders.doctor.facts import (
     Facts,
     Server,
     has_answer,
-    origin_of,
     ready_servers,
 )
 from localproviders.doctor.findings import Finding, counted, failure, ok, warning
@@ -63,7 +62,7 @@ def check_search(facts: Facts) -> Iterator[Finding]:
     name = error.message.partition(":")[0]
     if name in facts.environ:
         yield failure(type(error), error.message, name, f"unset {name}")
-    elif facts.config_error is None:  # otherwise, both have the same cause, such as a variable
+    elif not facts.config_errors:  # otherwise, both have the same cause, such as a variable
         yield failure(type(error), error.message, "the search for servers")
 
 
@@ -124,12 +123,26 @@ def _fix_for(asked: AskedServer, error: ProviderError, facts: Facts) -> Optional
     return make(asked, facts) if make is not None else None
 
 
-def _set_key(asked: AskedServer, _: Facts) -> str:
+def _set_key(asked: AskedServer, facts: Facts) -> str:
     is_read = product_of(asked.kind).key_everywhere and not asked.key_source
     if is_read:
         return f"export {asked.key_variable}=..."
-    source = asked.key_source or asked.source
-    return edit_command(source) or "localproviders config init"
+    edit = edit_command(asked.key_source or asked.source)
+    if edit is not None:
+        return edit
+    is_configured = asked.source not in facts.environ
+    return _export_key(asked.name, None if is_configured else asked.endpoint)
+
+
+def _export_key(name: str, endpoint: Optional[str]) -> str:
+    """Return the command that sets a key in the configuration, and the address if one is given.
+
+    A server that is not configured has no variable for its key, unless its address is set.
+    """
+    key = f"{variable(('servers', name, 'api_key'))}=..."
+    if endpoint is None:
+        return f"export {key}"
+    return f"export {variable(('servers', name, 'endpoint'))}={quote(endpoint)} {key}"
 
 
 def _widen(asked: AskedServer, _: Facts) -> str:
@@ -194,13 +207,13 @@ def _fix_for_state(found: FoundServer) -> Optional[str]:
     if found.state != "needs a key":
         return None
     names = kinds.get(found.kind).key_variables
-    if found.takes_keys and names:
-        return f"export {names[0]}=..."
     if not (product_of(found.kind).key_everywhere and names):
-        return "localproviders config init"
+        return _export_key(found.kind, found.endpoint)
+    if found.takes_keys:
+        return f"export {names[0]}=..."
     # The key in the variable is sent only to configured addresses and to the default address.
     address = variable(("servers", found.kind, "endpoint"))
-    return f"export {address}={found.endpoint} {names[0]}=..."
+    return f"export {address}={quote(found.endpoint)} {names[0]}=..."
 
 
 def check_silent(facts: Facts) -> Iterator[Finding]:
@@ -220,8 +233,9 @@ def check_ports(facts: Facts) -> Iterator[Finding]:
     by_port: Mapping[int, List[Server]] = _by_port(facts)
     for port, servers in by_port.items():
         fix = port_command(servers[0].endpoint, facts.platform)
-        if len(servers) > 1:
-            places = " and ".join(each.endpoint for each in servers)
+        origins = dict.fromkeys(origin_of(each.endpoint) for each in servers)
+        if len(origins) > 1:  # one server may be configured with several kinds
+            places = " and ".join(origins)
             fact = f"two servers use port {port}: {places}; `localhost` may mean either of them"
             yield warning(fact, servers[0].endpoint, fix)
             continue

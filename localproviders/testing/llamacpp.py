@@ -25,6 +25,7 @@ _NO_INFILL = (
     "middle token is missing. "
 )
 _SUCCESS = {"success": True}
+_TEMPLATE = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}{% endfor %}"
 _EVENTS = "/models/sse"
 
 
@@ -188,6 +189,7 @@ class FakeLlamaCpp(FakeOpenAICompatible):
                 "model_alias": model.name,
                 "model_ftype": "Q4_K - Medium",
                 "modalities": {**seen, "video": False},
+                "chat_template": _TEMPLATE if model.can("chat") else "",
                 "chat_template_caps": {
                     "supports_tools": model.can("tools"),
                     "supports_preserve_reasoning": model.can("thinking"),

@@ -49,6 +49,10 @@ _STUB_SIZE = 384
 # Fields of a request to create a model that are not part of the model.
 _NOT_IN_MANIFEST = ("model", "name", "stream")
 
+# The template of a model that can chat, and that of a model without its own template.
+_CHAT = "{{ .System }}<|user|>{{ .Prompt }}<|assistant|>"
+_PLAIN = "{{ .Prompt }}"
+
 _NAMES = {"model": "string", "name": "string"}
 _SHOW = {**_NAMES, "verbose": "bool", "system": "string", "options": "map[string]interface {}"}
 _TRANSFER = {**_NAMES, "stream": "bool", "insecure": "bool"}
@@ -161,7 +165,7 @@ class FakeLibrary(FakeServer):
                 "license": license_ if isinstance(license_, str) else "\n".join(license_),
                 "modelfile": self._modelfile(model),
                 "parameters": _parameter_lines(made.get("parameters", {})),
-                "template": made.get("template", "{{ .Prompt }}"),
+                "template": made.get("template", self._usual_template(model, made)),
                 **texts,
                 "details": {**self._details(), "parent_model": made.get("from", "")},
                 "model_info": self._metadata(model, bool(body.get("verbose"))),
@@ -171,6 +175,11 @@ class FakeLibrary(FakeServer):
                 "modified_at": DATE,
             }
         )
+
+    def _usual_template(self, model: FakeModel, made: Mapping[str, Any]) -> str:
+        """Return the template of a model; one that was made from files alone has none."""
+        is_plain = bool(made) and "from" not in made
+        return _PLAIN if is_plain or not model.can("chat") else _CHAT
 
     def _modelfile(self, model: FakeModel) -> str:
         file = _file_digest(self.owner_of_files(model), 0).replace(":", "-")

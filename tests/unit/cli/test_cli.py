@@ -236,3 +236,12 @@ class TestAsAProcess:
 
 def _env(ollama: FakeOllama) -> Any:
     return environment(OLLAMA_HOST=ollama.url, XDG_CONFIG_HOME=os.devnull)
+
+
+@pytest.mark.parametrize("words", [["config", "--help"], ["config", "-h"], ["help", "config"]])
+def test_the_first_word_of_several_verbs_has_a_page(
+    words: List[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 0
+    page = capsys.readouterr().out
+    assert "localproviders config check" in page and "demo" not in page

@@ -11,7 +11,7 @@ import pytest
 
 from localproviders import ConfigurationError, Discovery, OllamaProvider, UnreachableError, cli
 from localproviders.cli import discover
-from localproviders.testing import FakeLMStudio, FakeOllama
+from localproviders.testing import FakeLMStudio, FakeOllama, FakeOpenAICompatible
 
 
 def test_discover_names_given_and_configured_servers_and_their_models(
@@ -32,6 +32,18 @@ def test_discover_names_given_and_configured_servers_and_their_models(
         "- ollama/two:latest, loaded",
         "- lmstudio/qwen/three",
     ]
+
+
+def test_a_configured_server_has_the_name_that_the_other_verbs_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeOpenAICompatible(["one"]) as fake:
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_BOX_ENDPOINT", fake.base_url)
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_BOX_KIND", "openai-compatible")
+        assert cli.main(["discover"]) == 0
+        line = capsys.readouterr().out.splitlines()[-1]
+        assert line == "- box/one"
+        assert cli.main(["show", line[2:]]) == 0
 
 
 def test_discover_takes_the_address_of_a_unix_socket(

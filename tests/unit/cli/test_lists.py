@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import datetime, timedelta, timezone
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -128,8 +129,19 @@ def test_a_row_names_another_instance_and_the_local_time() -> None:
     at = datetime(2024, 5, 1, 12, 30, tzinfo=timezone(timedelta(hours=3)))
     loaded = LoadedModel(name="m", provider="lmstudio", instance="m:2", expires_at=at)
     name, *_, until = lists._loaded_row(loaded)
-    assert name == "lmstudio/m:m:2"
+    assert name == "lmstudio/m:2"
     assert datetime.fromisoformat(until).astimezone() == at
+
+
+def test_the_name_in_a_row_is_accepted_by_the_other_verbs(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    copies = [FakeModel(name="qwen/q", instance="qwen/q:2", loaded=True)]
+    with FakeLMStudio(copies) as fake:
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_LMSTUDIO_ENDPOINT", fake.url)
+        ((name, *_),) = call(capsys, "ps").rows
+        assert call(capsys, "unload", name).code == 0
+        assert call(capsys, "ps", "--json").json["models"] == []
 
 
 def test_a_cloud_model_is_marked() -> None:
@@ -167,7 +179,19 @@ class TestShow:
     def test_the_template_of_llamacpp(self, capsys: Capture) -> None:
         with FakeLlamaCpp([FakeModel(name="m", loaded=True)]) as fake:
             done = call(capsys, "show", "m", "--host", f"llamacpp={fake.url}", "--json")
-        assert done.json["template"] in ("yes", "no")
+        assert done.json["template"] == "yes"
+
+    def test_a_model_whose_template_is_only_the_prompt(
+        self, ollama: FakeOllama, capsys: Capture
+    ) -> None:
+        ollama.made["llama3.2:latest"] = {"template": "{{ .Prompt }}"}
+        assert call(capsys, "show", "ollama/llama3.2", "--json").json["template"] == "no"
+
+    @pytest.mark.parametrize(("text", "expected"), [(None, None), ("", "no"), ("{{ x }}", "yes")])
+    def test_a_template_that_is_not_reported_is_unknown(
+        self, text: Optional[str], expected: Optional[str]
+    ) -> None:
+        assert lists._is_template(text) == expected
 
     def test_a_missing_model_names_those_there(self, ollama: FakeOllama, capsys: Capture) -> None:
         done = call(capsys, "show", "ollama/llama9")
@@ -205,3 +229,28 @@ def test_a_terminal_gets_colors_unless_they_are_off(
 
 def test_color_always_is_for_a_pager(ollama: FakeOllama) -> None:
     assert "\x1b[1m" in run("ps", "-m", "ollama/x", "--color", "always").out
+
+
+@pytest.mark.parametrize("verb", ["models", "ps"])
+def test_the_timeout_holds_for_each_of_several_servers(
+    verb: str, ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and never answers
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_SILENT_ENDPOINT", address)
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_SILENT_KIND", "ollama")
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_OLLAMA_ENDPOINT", ollama.url)
+        done = call(capsys, verb, "--timeout", "0.5")
+    assert done.code == 0
+    assert "warning: silent is left out: total_s of 0.5 s" in done.err
+
+
+def test_a_host_keeps_the_limits_that_are_configured_for_it(
+    ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_OLLAMA_ENDPOINT", address)
+        monkeypatch.setenv("LOCALPROVIDERS_SERVERS_OLLAMA_LIMITS_TOTAL_S", "0.5")
+        done = call(capsys, "models", "--host", f"ollama={address}")
+    assert "total_s of 0.5 s" in done.err

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any, List
 
 import pytest
 
-from localproviders import errors
+from localproviders import cli, errors
 from localproviders.cli.next_steps import line_of
 from localproviders.cli.usage import UsageError
 from localproviders.errors import ProviderError
+from localproviders.testing import FakeOllama
 from localproviders.types.limits import Limits
 
 
@@ -70,11 +72,6 @@ def test_no_model() -> None:
     assert "export LOCALPROVIDERS_MODEL=MODEL" in line_of(error, "localproviders chat", None)
 
 
-def test_a_key_names_the_variables() -> None:
-    line = line_of(errors.AuthenticationError("no key"), "localproviders chat", None)
-    assert "export OLLAMA_API_KEY=KEY or " in line and " LM_API_TOKEN=KEY" in line
-
-
 @pytest.mark.parametrize(
     ("command", "hint"),
     [
@@ -85,3 +82,47 @@ def test_a_key_names_the_variables() -> None:
 )
 def test_each_error_of_the_command_has_a_next_step(command: str, hint: str) -> None:
     assert line_of(UsageError("a.txt is empty"), command, None).endswith(f"(hint: {hint})")
+
+
+def test_the_next_step_for_a_missing_key_works_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeOllama(api_key="KEY") as fake:
+        monkeypatch.setenv("OLLAMA_HOST", fake.url)
+        assert cli.main(["show", "ollama/llama3.2"]) == errors.AuthenticationError.exit_code
+        step = re.findall(r"export ([^;)]+)", capsys.readouterr().err)[-1]
+        for word in shlex.split(step):
+            monkeypatch.setenv(*word.partition("=")[::2])
+        assert cli.main(["show", "ollama/llama3.2"]) == 0
+
+
+def test_the_key_of_a_configured_server() -> None:
+    error = errors.AuthenticationError("no", provider="gpu-box", endpoint="http://127.0.0.1:1/v1")
+    assert "(hint: export LOCALPROVIDERS_SERVERS_GPU_BOX_API_KEY=KEY)" in line_of(
+        error, "localproviders chat", None
+    )
+
+
+@pytest.mark.parametrize("verb", ["pull", "models", "discover", "show"])
+def test_a_step_is_not_the_command_that_failed(verb: str) -> None:
+    for cls in (errors.ModelNotFoundError, errors.UnreachableError, errors.UnsupportedError):
+        hint = line_of(cls("gone"), f"localproviders {verb}", "x").partition("hint: ")[2]
+        steps = hint.rstrip(")").split("; ")
+        assert steps and not [step for step in steps if step.startswith(f"localproviders {verb}")]
+
+
+def test_a_step_names_no_model_that_is_not_known() -> None:
+    line = line_of(errors.UnsupportedError("no"), "localproviders ps", None)
+    assert line.endswith("(hint: localproviders help ps)")
+
+
+def test_a_name_that_begins_with_a_dash_is_no_option() -> None:
+    line = line_of(errors.ModelNotFoundError("gone"), "localproviders show", "-m:latest")
+    assert line.endswith("localproviders pull -- -m:latest)")
+
+
+def test_a_long_list_does_not_hide_the_next_step() -> None:
+    addresses = ", ".join(f"http://127.0.0.1:{port}" for port in range(8000, 8040))
+    error = errors.UnreachableError("no server", hint=f"no server listens at {addresses}")
+    line = line_of(error, "localproviders models", None)
+    assert len(line) < 400 and line.endswith("localproviders doctor; localproviders discover)")

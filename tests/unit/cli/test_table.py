@@ -29,6 +29,17 @@ def test_a_long_cell_is_cut_so_that_the_table_fits() -> None:
     assert lines[1].startswith("xxx") and ".." in lines[1] and lines[1].endswith("chat")
 
 
+def test_names_are_cut_after_all_other_cells() -> None:
+    columns = (
+        Column("MODEL", may_shrink=True, is_name=True),
+        Column("ABILITIES", may_shrink=True),
+    )
+    rows = [("ollama/nomic-embed-text:latest", "chat,completion,tools")]
+    assert render(columns, rows, 42)[1] == "ollama/nomic-embed-text:latest  chat,com.."
+    narrow = render(columns, rows, 35)[1]
+    assert narrow.startswith("ollama/nomic-embed-text:latest") and len(narrow) <= 35
+
+
 def test_nothing_is_cut_without_a_width() -> None:
     assert "x" * 1000 in render(_COLUMNS, [("x" * 1000, "", "")])[1]
 
@@ -42,6 +53,7 @@ def test_a_cell_is_one_line_without_control_characters(name: str) -> None:
 def test_wide_characters_have_two_columns() -> None:
     assert width_of("日本") == 4
     assert width_of("e\u0301") == 1
+    assert width_of("\u2764\ufe0f") == 1 and width_of("a\u200db") == 2
     lines = render(_COLUMNS, [("日本", "1", "c"), ("abcd", "1", "c")])
     assert width_of(lines[1]) == width_of(lines[2])
 

@@ -21,7 +21,6 @@ FOREIGN = (
     *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"),
     *("container", "OLLAMA_MODELS", "OLLAMA_ORIGINS"),
 )
-TEMPLATE = "{{ .System }}<|user|>{{ .Prompt }}"
 NOW = datetime(2026, 11, 30, 12, tzinfo=timezone.utc)
 ZEROS = "0" * 24
 
@@ -69,7 +68,6 @@ class Machine:
         self.write("proc/version", "Linux version 6.1.0 (debian)\n")
         self.write("proc/net/tcp", _HEAD)
         self.ollama = self.start(FakeOllama([FakeModel(name="llama3.2")]))
-        self.ollama.made["llama3.2:latest"] = {"template": TEMPLATE}
 
     def start(self, server: Server, *, usual: bool = True) -> Server:
         """Start a server; `usual` says whether the search asks its port."""

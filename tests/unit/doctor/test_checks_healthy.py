@@ -22,7 +22,7 @@ from localproviders.testing import (
     ScriptedServer,
     http_answer,
 )
-from tests.unit.doctor.support import TEMPLATE, Machine, socket_line, troubles_of
+from tests.unit.doctor.support import Machine, socket_line, troubles_of
 
 HEALTHY: Dict[str, Callable[[Machine], None]] = {}
 
@@ -108,7 +108,6 @@ def keys_in_files_of_the_user(machine: Machine) -> None:
 @healthy
 def a_server_for_the_network_with_a_key(machine: Machine) -> None:
     box = machine.start(FakeOllama(["llama3.2"], api_key="sk-s3cret"))
-    box.made["llama3.2:latest"] = {"template": TEMPLATE}
     machine.listen("tcp", socket_line("00000000", box.port))
     machine.patch.setenv("BOX_KEY", "sk-s3cret")
     machine.configure(
@@ -119,16 +118,26 @@ def a_server_for_the_network_with_a_key(machine: Machine) -> None:
 
 @healthy
 def two_servers_that_share_the_work(machine: Machine) -> None:
-    box = machine.start(FakeOllama([FakeModel(name="llama3.2")]))
-    box.made["llama3.2:latest"] = {"template": TEMPLATE}
+    machine.start(FakeOllama([FakeModel(name="llama3.2")]))
     machine.configure('model = "llama3.2"\nstrategy = "balanced"\n')
+
+
+@healthy
+def a_server_that_is_named_twice(machine: Machine) -> None:
+    machine.configure(f'[servers.box]\nkind = "ollama"\nendpoint = "{machine.ollama.url}"\n')
+    machine.patch.setenv("OLLAMA_HOST", machine.ollama.url)
+
+
+@healthy
+def a_server_with_two_apis(machine: Machine) -> None:
+    text = f'[servers.box]\nkind = "openai-compatible"\nendpoint = "{machine.ollama.url}/v1"\n'
+    machine.configure(f'{text}[servers.ollama]\nendpoint = "{machine.ollama.url}"\n')
 
 
 @healthy
 def two_servers_with_the_same_files(machine: Machine) -> None:
     for fake in (machine.ollama, machine.start(FakeOllama([]))):
         fake.models[:] = [FakeModel(name="llama3.2", digest="a" * 64)]
-        fake.made["llama3.2:latest"] = {"template": TEMPLATE}
     machine.configure('model = "llama3.2"\n')
 
 

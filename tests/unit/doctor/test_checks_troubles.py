@@ -19,11 +19,12 @@ from localproviders.testing import (
     FakeLMStudio,
     FakeModel,
     FakeOllama,
+    FakeOpenAICompatible,
     ScriptedServer,
     http_answer,
 )
 from tests.unit.discovery.support import OllamaOnIPv6, closed_port, has_ipv6
-from tests.unit.doctor.support import NOW, TEMPLATE, Machine, socket_line, troubles_of
+from tests.unit.doctor.support import NOW, Machine, socket_line, troubles_of
 
 
 class Trouble(NamedTuple):
@@ -115,6 +116,13 @@ def a_server_is_of_another_kind(machine: Machine) -> None:
 def a_proxy_of_a_server_wants_a_key(machine: Machine) -> None:
     box = machine.start(FakeOllama(api_key="sk-s3cret"), usual=False)
     machine.configure(server("box", "ollama", box.url))
+
+
+@trouble("error", 4, "unauthorized", "_SERVERS_OLLAMA_API_KEY=...")
+def the_server_of_a_variable_wants_a_key(machine: Machine) -> None:
+    machine.stop()
+    box = machine.start(FakeOllama(api_key="sk-s3cret"), usual=False)
+    machine.patch.setenv("OLLAMA_HOST", box.url)
 
 
 @trouble("error", 7, "web page", "ss -tlnp")
@@ -213,6 +221,15 @@ def the_configured_model_is_missing(machine: Machine) -> None:
     machine.patch.setenv("LOCALPROVIDERS_MODEL", "mistral")
 
 
+@trouble(
+    "error", 8, "which no server has; there are some-model", "export LOCALPROVIDERS_MODEL=MODEL"
+)
+def the_missing_model_cannot_be_downloaded(machine: Machine) -> None:
+    box = machine.start(FakeOpenAICompatible(), usual=False)
+    machine.configure(server("box", "openai-compatible", box.base_url))
+    machine.patch.setenv("LOCALPROVIDERS_MODEL", "box/mistral")
+
+
 @trouble("error", 8, "no server 'lmstudio' is ready", "localproviders discover")
 def the_configured_model_is_on_a_server_that_does_not_run(machine: Machine) -> None:
     machine.patch.setenv("LOCALPROVIDERS_MODEL", "lmstudio/mistral")
@@ -267,7 +284,6 @@ def cloud_model() -> FakeModel:
 @trouble("error", 3, "runs on https://ollama.com:443", "export LOCALPROVIDERS_MODEL=MODEL")
 def the_configured_model_runs_in_the_cloud(machine: Machine) -> None:
     machine.ollama.models.append(cloud_model())
-    machine.ollama.made["gpt-oss:120b-cloud"] = {"template": TEMPLATE}
     machine.patch.setenv("LOCALPROVIDERS_MODEL", "gpt-oss:120b-cloud")
 
 
@@ -278,7 +294,7 @@ def a_listed_model_runs_in_the_cloud(machine: Machine) -> None:
 
 @trouble("warning", 1, "llama3.2 has no chat template", "localproviders show llama3.2")
 def a_model_has_no_chat_template(machine: Machine) -> None:
-    machine.ollama.made.clear()
+    machine.ollama.made["llama3.2:latest"] = {"template": "{{ .Prompt }}"}
     machine.patch.setenv("LOCALPROVIDERS_MODEL", "llama3.2")
 
 
@@ -290,8 +306,7 @@ def the_configured_model_embeds(machine: Machine) -> None:
 
 @trouble("warning", 1, "several servers have llama3.2", "export LOCALPROVIDERS_MODEL=")
 def two_servers_have_different_models_of_one_name(machine: Machine) -> None:
-    other = machine.start(FakeOllama([FakeModel(name="llama3.2", digest="a" * 64)]))
-    other.made["llama3.2:latest"] = {"template": TEMPLATE}
+    machine.start(FakeOllama([FakeModel(name="llama3.2", digest="a" * 64)]))
     machine.patch.setenv("LOCALPROVIDERS_MODEL", "llama3.2")
 
 

@@ -40,3 +40,10 @@ def test_an_alias_that_is_the_default_model_is_examined_once(machine: Machine) -
     assert [(each.key, each.server, each.name) for each in wanted] == [
         ("aliases.fast", "ollama", "llama3.2")
     ]
+
+
+def test_a_model_on_another_host_is_not_loaded_here(machine: Machine) -> None:
+    machine.ollama.models.append(FakeModel(name="big-cloud", remote_host="https://ollama.com:443"))
+    machine.patch.setenv("LOCALPROVIDERS_MODEL", "big-cloud")
+    report = str(machine.examine())
+    assert "runs on https://ollama.com" in report and "in memory" not in report

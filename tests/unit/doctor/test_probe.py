@@ -93,7 +93,7 @@ def test_the_locality_limits_the_requests(machine: Machine) -> None:
 def test_an_invalid_configuration_does_not_stop_the_search(machine: Machine) -> None:
     machine.configure("modell = 1\n")
     facts = machine.facts()
-    assert facts.config is None and facts.config_error is not None
+    assert facts.config is None and facts.config_errors
     assert [each.endpoint for each in facts.found] == [machine.ollama.url]
 
 

@@ -43,6 +43,21 @@ def test_a_command_names_the_server_only_if_that_is_needed() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("verb", "kind"),
+    [("delete", "lmstudio"), ("pull", "openai-compatible"), ("load", "openai-compatible")],
+)
+def test_no_command_has_a_verb_that_the_server_lacks(verb: str, kind: str) -> None:
+    assert command(verb, "m", kind, "http://127.0.0.1:1") is None
+    assert command("show", "m", kind, "http://127.0.0.1:1") is not None
+
+
+def test_a_name_that_begins_with_a_dash_is_no_option() -> None:
+    assert command("load", "-m", "ollama", "http://127.0.0.1:1") == (
+        "localproviders load ollama/-m --host ollama=http://127.0.0.1:1"
+    )
+
+
 def test_each_product_is_a_kind() -> None:
     assert set(PRODUCTS) <= set(kinds.names())
 
@@ -61,7 +76,8 @@ def test_the_folder_of_a_variable_replaces_the_usual_ones() -> None:
     [
         ("unset A", "Remove-Item Env:A"),
         ("export A=b.c", '$env:A = "b.c"'),
-        ("export A=b C=d", "export A=b C=d"),
+        ("export A=b C=d=e", '$env:A = "b"; $env:C = "d=e"'),
+        ("export A=$(x)", "export A=$(x)"),
         ("ollama serve", "ollama serve"),
         (None, None),
     ],

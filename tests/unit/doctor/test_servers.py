@@ -61,9 +61,9 @@ def _finding(asked: AskedServer, error: ProviderError, **facts: Any) -> Finding:
             "${EDITOR:-vi} +9 b.toml",
         ),
         (
-            BOX._replace(kind="ollama", source="OLLAMA_HOST"),
+            BOX._replace(kind="ollama", source="the variable LOCALPROVIDERS_SERVERS_BOX_ENDPOINT"),
             AuthenticationError("key"),
-            "localproviders config init",
+            "export LOCALPROVIDERS_SERVERS_BOX_API_KEY=...",
         ),
         (
             HERE,
