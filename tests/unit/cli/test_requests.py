@@ -36,7 +36,7 @@ def _arguments(*words: str, left_out: List[str] = []) -> Namespace:  # noqa: B00
         (["--max-tokens", "7"], {"max_tokens": 7}),
         (["--temperature", "0"], {"temperature": 0.0}),
         (["--seed", "0"], {"seed": 0}),
-        (["--expect-digest", "ab"], {"expect_digest": "ab"}),
+        (["--expect-digest", "abcdef012345"], {"expect_digest": "abcdef012345"}),
         (["--thinking", "on"], {"thinking": True}),
         (["--thinking", "off"], {"thinking": False}),
         (["--thinking", "low"], {"thinking": "low"}),
