@@ -1,0 +1,76 @@
+"""A file to which bytes are only appended, and which can be cut back to an earlier end."""
+
+from __future__ import annotations
+
+import os
+from zlib import crc32
+
+from localproviders.batch.ledger import Extent
+
+# `fdatasync` writes the content and the size, but not the time of the last change.
+_sync = getattr(os, "fdatasync", os.fsync)
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# The files hold answers of models. Only their owner may read them.
+_MODE = 0o600
+
+
+class AppendFile:
+    """An open file that is written only at its end.
+
+    Args:
+        path: Path of the file, which is created if it is missing.
+        extent: The part of the file that is kept. Bytes after it are removed.
+
+    Attributes:
+        size: Size in bytes.
+        crc: Checksum of the content.
+    """
+
+    __slots__ = ("_descriptor", "_is_synced", "crc", "size")
+
+    def __init__(self, path: str, extent: Extent) -> None:
+        self._descriptor = os.open(path, _FLAGS, _MODE)
+        self._is_synced = True
+        self.size, self.crc = extent
+        try:
+            self.cut(extent)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def extent(self) -> Extent:
+        """Size and checksum."""
+        return Extent(self.size, self.crc)
+
+    def append(self, data: bytes) -> None:
+        """Append bytes. After an exception, call `cut` before the file is used again.
+
+        Raises:
+            OSError: The bytes cannot be written, such as to a full disk.
+        """
+        view = memoryview(data)
+        self._is_synced = False
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        self.size += len(data)
+        self.crc = crc32(data, self.crc)
+
+    def cut(self, extent: Extent) -> None:
+        """Remove all bytes after an earlier end."""
+        if os.fstat(self._descriptor).st_size > extent.size:
+            os.ftruncate(self._descriptor, extent.size)
+        os.lseek(self._descriptor, extent.size, os.SEEK_SET)
+        self.size, self.crc = extent
+
+    def sync(self) -> None:
+        """Wait until the content is on the disk."""
+        if not self._is_synced:
+            _sync(self._descriptor)
+            self._is_synced = True
+
+    def close(self) -> None:
+        """Close the file. This method may be called more than once."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
