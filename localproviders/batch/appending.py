@@ -15,10 +15,10 @@ _MODE = 0o600
 
 
 class AppendFile:
-    """An open file that is written only at its end.
+    """A file that is written only at its end. It is created by the first byte.
 
     Args:
-        path: Path of the file, which is created if it is missing.
+        path: Path of the file.
         extent: The part of the file that is kept. Bytes after it are removed.
 
     Attributes:
@@ -26,14 +26,20 @@ class AppendFile:
         crc: Checksum of the content.
     """
 
-    __slots__ = ("_descriptor", "_is_synced", "crc", "size")
+    __slots__ = ("_descriptor", "_is_synced", "_path", "crc", "size")
 
     def __init__(self, path: str, extent: Extent) -> None:
-        self._descriptor = os.open(path, _FLAGS, _MODE)
+        self._path = path
+        self._descriptor = -1
         self._is_synced = True
         self.size, self.crc = extent
+        if os.path.exists(path):
+            self._open()
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self._path, _FLAGS, _MODE)
         try:
-            self.cut(extent)
+            self.cut(self.extent)
         except BaseException:
             self.close()
             raise
@@ -49,6 +55,8 @@ class AppendFile:
         Raises:
             OSError: The bytes cannot be written, such as to a full disk.
         """
+        if self._descriptor < 0:
+            self._open()
         view = memoryview(data)
         self._is_synced = False
         while view:
@@ -58,10 +66,12 @@ class AppendFile:
 
     def cut(self, extent: Extent) -> None:
         """Remove all bytes after an earlier end."""
+        self.size, self.crc = extent
+        if self._descriptor < 0:
+            return
         if os.fstat(self._descriptor).st_size > extent.size:
             os.ftruncate(self._descriptor, extent.size)
         os.lseek(self._descriptor, extent.size, os.SEEK_SET)
-        self.size, self.crc = extent
 
     def sync(self) -> None:
         """Wait until the content is on the disk."""

@@ -174,9 +174,9 @@ def _first_torn(paths: RunPaths, ledger: Ledger) -> Optional[int]:
         _Covered(paths.failures, IN_FAILURES, failures, ledger.failures),
     )
     torn = [_first_torn_of(paths, ledger, each) for each in files]
-    for each in files:
-        if ledger.ended is not None and _size(each.path) > each.now.size:
-            _refuse(each.path, "lines were added", _line_at(each.path, each.now.size))
+    # The file of failures may be longer: it is removed after its lines have been copied.
+    if ledger.ended is not None and _size(paths.output) > ledger.output.size:
+        _refuse(paths.output, "lines were added", _line_at(paths.output, ledger.output.size))
     return min((each for each in torn if each is not None), default=None)
 
 
@@ -215,13 +215,31 @@ def _checksum(file: BinaryIO, size: int) -> int:
 
 def _locate(paths: RunPaths, covered: _Covered, file: BinaryIO) -> NoReturn:
     """Raise the error for the first line with a wrong checksum."""
-    crc = 0
+    end, crc = 0, 0
     for record in records_of(paths.journal):
-        if record.state in covered.states:
-            crc = crc32(_read_at(file, record.offset, record.length), crc)
-            if crc != record.crc:
+        offset, length, expected = _line_of(record, covered)
+        if expected is None:
+            continue
+        if offset > end:  # bytes without a record, such as the names of columns
+            crc = crc32(_read_at(file, end, offset - end), crc)
+        crc = crc32(_read_at(file, offset, length), crc)
+        end = offset + length
+        if crc != expected:
+            if length:
                 _refuse_line(covered.path, record)
+            _refuse(covered.path, "its beginning was changed", 1)
     _refuse(covered.path, "it does not belong to its journal", None)
+
+
+def _line_of(record: JournalRecord, covered: _Covered) -> Tuple[int, int, Optional[int]]:
+    """Return place, length and checksum of a record's line; the length of a mark is 0."""
+    if record.state in covered.states:
+        return record.offset, record.length, record.crc
+    if record.state not in MARKS:
+        return 0, 0, None
+    if covered.states == IN_OUTPUT:
+        return record.offset, 0, record.crc
+    return record.digest, 0, record.length
 
 
 def _read_at(file: BinaryIO, offset: int, length: int) -> bytes:

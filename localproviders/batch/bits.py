@@ -46,8 +46,3 @@ class Bits:
         self._bytes[row >> 3] &= ~(1 << (row & 7))
         self.count -= 1
         return True
-
-    def first_missing(self, end: int) -> int:
-        """Return the first row below `end` that is not in the set; `end` if there is none."""
-        full = len(self._bytes) - len(self._bytes.lstrip(b"\xff"))
-        return next((row for row in range(full << 3, end) if row not in self), end)

@@ -69,6 +69,10 @@ class Ledger:
         """Return the state of a row; 0 if it has no result."""
         return next((state for state, rows in self.rows.items() if row in rows), 0)
 
+    def first_open(self, rows: int) -> int:
+        """Return the first row without a result; `rows` if all have one."""
+        return next((row for row in range(rows) if not self.state_of(row)), rows)
+
     @property
     def superseded(self) -> int:
         """Number of lines in the output that a later line replaces, or whose row has changed."""

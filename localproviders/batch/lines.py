@@ -142,14 +142,38 @@ class _Form(NamedTuple):
     write_compact: Callable[[Any], _Object]
 
 
+# Numbers of tokens that are in an object of their own.
+_DETAILS = (
+    ("thinking_tokens", "completion_tokens_details", "reasoning_tokens"),
+    ("cached_tokens", "prompt_tokens_details", "cached_tokens"),
+)
+_COUNTS = ("prompt_tokens", "completion_tokens")
+
+
 def _usage_object(usage: Usage) -> _Object:
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    found = {name: getattr(usage, name) for name in names}
+    found: _Object = {name: getattr(usage, name) for name in (*_COUNTS, "total_tokens")}
+    for name, place, key in _DETAILS:
+        if getattr(usage, name) is not None:
+            found[place] = {key: getattr(usage, name)}
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _read_usage(body: _Object) -> _Object:
+    usage = body.get("usage") or {}
+    found = {name: usage[name] for name in _COUNTS if name in usage}
+    for name, place, key in _DETAILS:
+        if place in usage:
+            found[name] = usage[place][key]
+    return found
+
+
+def _named(body: _Object) -> _Object:
+    """Return the fields that the bodies of all kinds have."""
+    return {"model": body.get("model", ""), "provider": "", "usage": _read_usage(body)}
+
+
 # Fields of a response that the body of a chat has, under other names.
-_IN_BODY = ("text", "thinking", "tool_calls", "finish_reason", "model")
+_IN_BODY = ("text", "thinking", "tool_calls", "finish_reason", "model", "usage")
 
 
 def _write_chat(value: CompletionResponse) -> Tuple[_Object, _Object]:
@@ -189,8 +213,7 @@ def _read_chat(body: _Object, more: _Object) -> CompletionResponse:
             "thinking": message.get("reasoning_content", ""),
             "tool_calls": calls,
             "finish_reason": choice.get("finish_reason"),
-            "model": body.get("model", ""),
-            "provider": "",
+            **_named(body),
             **more,
         }
     )
@@ -213,7 +236,7 @@ def _write_vectors(value: EmbeddingResponse) -> Tuple[_Object, _Object]:
         for index, vector in enumerate(value.vectors)
     ]
     more = value.replace(vectors=(array("f"),)).to_dict()
-    for name in ("vectors", "model"):
+    for name in ("vectors", "model", "usage"):
         more.pop(name, None)
     body = {"object": "list", "model": value.model, "data": data}
     return {**body, "usage": _usage_object(value.usage)}, more
@@ -221,8 +244,7 @@ def _write_vectors(value: EmbeddingResponse) -> Tuple[_Object, _Object]:
 
 def _read_vectors(body: _Object, more: _Object) -> EmbeddingResponse:
     vectors = [item["embedding"] for item in body["data"]]
-    fields = {"vectors": vectors, "model": body.get("model", ""), "provider": "", **more}
-    return EmbeddingResponse.from_dict(fields)
+    return EmbeddingResponse.from_dict({"vectors": vectors, **_named(body), **more})
 
 
 def _write_decisions(value: Decisions) -> Tuple[_Object, _Object]:
@@ -244,7 +266,7 @@ def _write_ranking(value: Ranking) -> Tuple[_Object, _Object]:
         for each in value.results
     ]
     more = value.to_dict()
-    for name in ("results", "model"):
+    for name in ("results", "model", "usage"):
         more.pop(name, None)
     body = {"object": "rerank", "model": value.model, "results": results}
     return {**body, "usage": _usage_object(value.usage)}, more
@@ -259,8 +281,7 @@ def _read_ranking(body: _Object, more: _Object) -> Ranking:
         }
         for item in body["results"]
     ]
-    fields = {"results": results, "model": body.get("model", ""), "provider": "", **more}
-    return Ranking.from_dict(fields)
+    return Ranking.from_dict({"results": results, **_named(body), **more})
 
 
 # --- the compact form -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 from hashlib import blake2b
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Iterable, List, Mapping, Optional
 
 from localproviders._record import plain
 from localproviders._version import __version__
@@ -21,7 +21,7 @@ from localproviders.errors import ConfigurationError, IntegrityError
 
 _FORMAT = 1
 # Texts up to this length that are names or words, such as the name of a model, are not content.
-_NAMES = ("model", "id_field", "method", "overflow", "expect_digest", "format", "thinking")
+_NAMES = ("model", "id_field", "method", "overflow", "expect_digest", "format", "thinking", "shard")
 _NEW = ".new"
 
 
@@ -95,12 +95,35 @@ class Manifest:
             name for name in {*given, *known} if given.get(name) != known.get(name)
         )
 
-    def note_answer(self, model: str, digest: Optional[str], server: Optional[str]) -> bool:
-        """Note which model of which server has answered; return whether this is new.
+    @property
+    def shard_rows(self) -> int:
+        """Number of rows that belong to the shard of this run; all rows, if it has no shard."""
+        shard = self.facts["arguments"].get("shard")
+        if shard is None:
+            return self.rows
+        number, _, count = shard.partition(" of ")
+        return len(range(int(number) - 1, self.rows, int(count)))
 
-        Raises:
-            IntegrityError: Never. The digests of a model are compared by `other_digest`.
-        """
+    def other_arguments(self, other: Manifest) -> List[str]:
+        """Return the names of the arguments of another run that differ, except the shard."""
+        own, their = self.facts["arguments"], other.facts["arguments"]
+        names = {*own, *their} - {"shard"}
+        return sorted(name for name in names if own.get(name) != their.get(name))
+
+    def without_shard(self, others: Iterable[Manifest]) -> Manifest:
+        """Return the manifest of all shards of a run together."""
+        made = Manifest(json.loads(self.encode()))
+        made.facts["arguments"]["shard"] = None
+        for other in others:
+            for model, digest in other.facts["models"].items():
+                made.note_answer(model, digest, None)
+            for server in other.facts["servers"]:
+                made.note_answer("", None, server)
+        made.facts["models"].pop("", None)
+        return made
+
+    def note_answer(self, model: str, digest: Optional[str], server: Optional[str]) -> bool:
+        """Note which model of which server has answered; return whether this is new."""
         models, servers = self.facts["models"], self.facts["servers"]
         is_new = (model not in models or (models[model] is None and digest is not None)) and (
             len(models) < _MOST_NAMES
@@ -112,10 +135,20 @@ class Manifest:
             is_new = True
         return is_new
 
+    def take_answers(self, other: Manifest) -> None:
+        """Take the models and servers of an earlier manifest."""
+        for name in ("models", "servers"):
+            self.facts[name] = other.facts[name]
+
     def other_digest(self, model: str, digest: Optional[str]) -> Optional[str]:
         """Return the digest that this model had before, if it has another one now."""
         known = self.facts["models"].get(model)
         return str(known) if known and digest and known != digest else None
+
+    def write(self, paths: RunPaths) -> None:
+        """Write the manifest, whose digest is already in a journal."""
+        write_beside(paths, self.encode())
+        put_in_place(paths)
 
     def encode(self) -> bytes:
         """Return the content of the file."""

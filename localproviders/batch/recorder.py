@@ -113,17 +113,25 @@ class FileRecorder:
         form: The form of the output.
         manifest: The manifest of the run.
         again: Rows that failed before, and are asked again.
+        changed: Rows whose content has changed since their last result.
         ordered: Whether the lines are in the order of the rows. Then a failure goes to its place
             in the output at once, instead of the file of failures.
     """
 
     def __init__(
-        self, store: Store, form: OutputForm, manifest: Manifest, again: Bits, ordered: bool
+        self,
+        store: Store,
+        form: OutputForm,
+        manifest: Manifest,
+        again: Bits,
+        changed: Bits,
+        ordered: bool,
     ) -> None:
         self._store = store
         self._form = form
         self._manifest = manifest
         self._again = again
+        self._changed = changed
         self._ordered = ordered
         self._rows = store.ledger.rows
         self._begun_before = store.ledger.begun
@@ -145,7 +153,7 @@ class FileRecorder:
 
     def was_begun(self, number: int) -> bool:
         """Return whether a row was asked before, without an answer that counts."""
-        return number < self._begun_before
+        return number < self._begun_before and number not in self._changed
 
     def begin(self, number: int) -> None:
         """Note that a row is being asked."""

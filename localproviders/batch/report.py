@@ -46,11 +46,15 @@ class BatchReport(Line):
 
     @property
     def exit_code(self) -> int:
-        """Exit code of the command: 0; 12 if rows failed; 13 if the run was stopped; 74 for a full
-        disk.
+        """Exit code of the command.
+
+        It is 0 if all rows have an answer, 12 if rows failed, 13 if rows have no result yet, and 74
+        if the disk is full.
         """
-        if self.stopped is not None:
-            return _DISK if self.stopped == "disk" else _STOPPED
+        if self.stopped == "disk":
+            return _DISK
+        if self.stopped is not None or self.succeeded + self.failed < self.rows:
+            return _STOPPED
         return _SOME_FAILED if self.failed else 0
 
     def __str__(self) -> str:

@@ -69,6 +69,7 @@ class Store:
         paths: The paths of the files.
         ledger: The state of the run, from `load_ledger`; None for a new run.
         clock: Returns the time in seconds.
+        run: Id of a new run; None makes one.
 
     Attributes:
         paths: The paths of the files.
@@ -82,9 +83,10 @@ class Store:
         paths: RunPaths,
         ledger: Optional[Ledger],
         clock: Callable[[], float] = time.monotonic,
+        run: Optional[bytes] = None,
     ) -> None:
         self.paths = paths
-        self.ledger = Ledger(os.urandom(16)) if ledger is None else ledger
+        self.ledger = Ledger(run or os.urandom(16)) if ledger is None else ledger
         self.begun = self.ledger.begun
         self.is_broken = False
         self._clock = clock
@@ -104,6 +106,7 @@ class Store:
             self._files.append(AppendFile(path, extent))
         self._output, self._failures, self._journal = self._files
         if is_new:
+            self._output.append(b"")  # creates the file, even if there is no row
             self._journal.append(pack_header(ledger.run))
             sync_folder(self.paths.folder)
 
@@ -179,17 +182,20 @@ class Store:
         for record in records:
             self.ledger.add(record)
 
-    def note_changed(self, rows: Iterable[int]) -> int:
-        """Record that the results of rows no longer count; return the number of rows."""
-        count, batch = 0, []
+    def put_head(self, head: bytes) -> None:
+        """Write the beginning of a new output, such as the names of the columns."""
+        if head:
+            self._write(lambda: self._output.append(head))
+
+    def note_changed(self, rows: Iterable[int]) -> None:
+        """Record that the results of rows no longer count."""
+        batch: List[JournalRecord] = []
         for row in rows:
             batch.append(self._plain_record(CHANGED, row=row))
-            count += 1
             if len(batch) == ROWS_PER_MARK:
                 self._append(batch)
                 batch = []
         self._append(batch)
-        return count
 
     def _append(self, records: Sequence[JournalRecord]) -> None:
         if records:
@@ -258,12 +264,18 @@ class Store:
         self.mark()
         put_in_place(self.paths)
 
+    def refer_to(self, manifest: Manifest) -> None:
+        """Record the digest of a manifest that is already in its place."""
+        self._append([self._plain_record(MANIFEST, digest=digest_of(manifest.encode()))])
+
     def close_failures(self) -> None:
         """Append the last failure of each failed row to the output.
 
         The order is that of the failures, the last one first, so that no list of them is needed.
         """
         stop = self.ledger.records
+        if self._failures.size == 0:
+            return
         with open(self.paths.failures, "rb") as file:
             for _, record in backwards(self.paths.journal, stop):
                 if record.state in IN_FAILURES and self.ledger.state_of(record.row) in IN_FAILURES:
