@@ -194,10 +194,15 @@ def _first_torn_of(paths: RunPaths, ledger: Ledger, covered: _Covered) -> Option
                 data = _read_at(file, record.offset, record.length)
                 crc = crc32(data, crc)
                 if crc != record.crc:
-                    if len(data) < record.length or _LOST in data:
+                    if len(data) < record.length or _is_lost_line(data):
                         return at
                     _refuse_line(covered.path, record)
     return None
+
+
+def _is_lost_line(data: bytes) -> bool:
+    """Return whether the end of a line was lost in a power failure."""
+    return _LOST in data or data.endswith(b"\0")
 
 
 def _checksum(file: BinaryIO, size: int) -> int:

@@ -244,8 +244,11 @@ class FileRun:
             raise
         if coordinator.stopped is None:
             store.close_failures()
+            if manifest.finish():
+                store.put_manifest(manifest)
         report = coordinator.report()
-        store.end(report.stopped or "complete")
+        if ledger.ended is None or report.stopped is not None:
+            store.end(report.stopped or "complete")
         if report.stopped is None and ledger.superseded:
             self._rewrite(store, manifest, form)
         if arguments.on_progress is not None:

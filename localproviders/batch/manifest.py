@@ -114,6 +114,7 @@ class Manifest:
         """Return the manifest of all shards of a run together."""
         made = Manifest(json.loads(self.encode()))
         made.facts["arguments"]["shard"] = None
+        made.finish()
         for other in others:
             for model, digest in other.facts["models"].items():
                 made.note_answer(model, digest, None)
@@ -121,6 +122,15 @@ class Manifest:
                 made.note_answer("", None, server)
         made.facts["models"].pop("", None)
         return made
+
+    def finish(self, is_finished: bool = True) -> bool:
+        """Note whether all rows have a result; return whether this is new.
+
+        So a journal whose end was cut off does not have the digest of its manifest.
+        """
+        is_new = self.facts.get("finished", False) != is_finished
+        self.facts["finished"] = is_finished
+        return is_new
 
     def note_answer(self, model: str, digest: Optional[str], server: Optional[str]) -> bool:
         """Note which model of which server has answered; return whether this is new."""

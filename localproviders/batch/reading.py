@@ -47,9 +47,9 @@ def read(path: PathLike) -> Iterator[BatchRecord]:
     if not os.path.exists(paths.journal):
         return _read_all(paths.output)
     ledger = load_ledger(paths)
-    rows = ledger.rows
+    manifest, rows = read_manifest(paths, ledger.manifest), ledger.rows
     if ledger.superseded or rows[FAILED].count or rows[RETRYABLE].count:
-        return _read_latest(paths, ledger)
+        return _read_latest(paths, ledger, manifest.rows)
     return _read_lines(paths.output, ledger.output.size)
 
 
@@ -81,9 +81,8 @@ def _record_of(path: str, line: bytes, number: int) -> BatchRecord:
         ) from None
 
 
-def _read_latest(paths: RunPaths, ledger: Ledger) -> Iterator[BatchRecord]:
+def _read_latest(paths: RunPaths, ledger: Ledger, rows: int) -> Iterator[BatchRecord]:
     """Yield the latest record of each row, in the order of the rows."""
-    rows = read_manifest(paths, ledger.manifest).rows
     parts = [rewriting.Part(paths, ledger.records)]
     for entry in rewriting.in_order(parts, rows, None, failures=True):
         yield _record_of(paths.output, entry.line, entry.row + 1)

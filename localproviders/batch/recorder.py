@@ -165,6 +165,8 @@ class FileRecorder:
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Write results: their lines, and then their records in the journal."""
+        if self._manifest.finish(False):
+            self._store.put_manifest(self._manifest)
         self._store.add([self._entry(outcome) for outcome in outcomes])
         news = [self._note(outcome.answer.value) for outcome in outcomes]
         if any(news):
