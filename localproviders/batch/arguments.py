@@ -79,14 +79,16 @@ def checked_shard(shard: Any) -> Optional[Tuple[int, int]]:
     """
     if shard is None:
         return None
-    pair = tuple(shard) if isinstance(shard, (tuple, list)) else ()
-    is_pair = len(pair) == 2 and all(type(each) is int for each in pair)  # noqa: PLR2004
-    if not is_pair or not 1 <= pair[0] <= pair[1]:
+    number, count = shard if isinstance(shard, (tuple, list)) and len(shard) == _PAIR else (0, 0)
+    if type(number) is not int or type(count) is not int or not 1 <= number <= count:
         raise ConfigurationError(
             f"shard is {shard!r}, and must be a number from 1 and the number of all shards",
             hint="for the third of eight parts, pass shard=(3, 8)",
         )
-    return pair[0], pair[1]
+    return number, count
+
+
+_PAIR = 2
 
 
 def fixed_concurrency(concurrency: Any) -> Optional[int]:

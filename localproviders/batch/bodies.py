@@ -68,9 +68,7 @@ def _route_of(url: Any) -> Route:
     for end, route in ROUTES.items():
         if path.endswith(end):
             return route
-    raise ValueError(
-        f"url is {url!r}; the known routes end in {', '.join(ROUTES)}"
-    )
+    raise ValueError(f"url is {url!r}; the known routes end in {', '.join(ROUTES)}")
 
 
 def _check_only(name: str, value: Any, allowed: Tuple[Any, ...]) -> None:
@@ -241,8 +239,8 @@ ROUTES: Mapping[str, Route] = {
         RERANK,
         {
             "model": "model",
-            **{name: _one_query for name in ("text_1", "data_1", "queries")},
-            **{name: _documents for name in ("text_2", "data_2", "items", "documents")},
+            **dict.fromkeys(("text_1", "data_1", "queries"), _one_query),
+            **dict.fromkeys(("text_2", "data_2", "items", "documents"), _documents),
         },
         _BOOKKEEPING,
         {},

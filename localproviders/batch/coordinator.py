@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
-from localproviders.batch.jobs import EMBEDDING, Answer, Job
+from localproviders.batch.jobs import EMBEDDING, Answer
 from localproviders.batch.pacing import Clockwork, Rate
 from localproviders.batch.recorder import InOrder, Outcome, Recorder
 from localproviders.batch.report import BatchReport
@@ -42,6 +42,8 @@ _STEP_S, _PROGRESS_S = 0.5, 0.25
 _MOST_UNREACHABLE = 100
 # With ordered results, at most so many results wait for an earlier one, or four times the window.
 _FEWEST_WAITING = 256
+# An end that only wakes the run.
+_WOKEN = object()
 # Results are written at the latest when there are so many.
 _MOST_READY = 100
 _FULL_DISK = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -75,17 +77,29 @@ class Plan(NamedTuple):
     changed: int
 
 
+class _Open(NamedTuple):
+    """A row without a result.
+
+    Attributes:
+        row: The row.
+        digest: Digest of its content.
+    """
+
+    row: Row
+    digest: int
+
+
 class _Task(NamedTuple):
     """A request in flight.
 
     Attributes:
-        rows: Its rows, with their digests. Only embeddings have several.
+        rows: Its rows. Only embeddings have several.
         numbers: The numbers of the request for the windows.
         started: The time of its start.
         is_second: Whether this is the second request for the rows.
     """
 
-    rows: Sequence[Any]
+    rows: Sequence[_Open]
     numbers: Dict[str, int]
     started: float
     is_second: bool
@@ -134,7 +148,7 @@ class Coordinator:
         self._ready: List[Outcome] = []
         self._order = InOrder() if plan.ordered else None
         self._rows = self._open_rows()
-        self._next: Optional[Any] = None
+        self._next: Optional[_Open] = None
         self._has_more = True
         self._asked = False
         self.stopped: Optional[str] = None
@@ -177,7 +191,7 @@ class Coordinator:
             self._write()
 
     def _wake(self) -> None:
-        self._ends.put(None)
+        self._ends.put(_WOKEN)
 
     def _check_limits(self) -> bool:
         """Return whether the run goes on."""
@@ -217,60 +231,56 @@ class Coordinator:
             return False
         return self._order.waiting >= max(_FEWEST_WAITING, 4 * self._windows.size)
 
-    def _send(self, rows: Sequence[Any], is_second: bool) -> None:
-        jobs: List[Job] = [row.job for row, _ in rows]
+    def _send(self, rows: Sequence[_Open], is_second: bool) -> None:
+        jobs = [each.row.job for each in rows if each.row.job is not None]
         task = _Task(rows, self._windows.start(), self._clock(), is_second)
         self._asked = True
         self._rate.start()
-        for row, _ in rows:
-            self._recorder.begin(row.number)
+        for each in rows:
+            self._recorder.begin(each.row.number)
         future = self._workers.submit(jobs)
         self._in_flight[future] = task
         future.add_done_callback(self._ends.put)
-        self._clockwork.spend("preparation")
 
-    def _next_group(self) -> List[Any]:
+    def _next_group(self) -> List[_Open]:
         """Return the next row, or the next rows that share a request; empty if there is none."""
-        group: List[Any] = []
-        characters = 0
+        group: List[_Open] = []
         while True:
-            pair = self._take_row()
-            if pair is None:
+            found = self._take_row()
+            if found is None:
                 return group
-            row = pair[0]
-            if group and not _can_share(group, row, characters):
-                self._next = pair
+            if group and not _can_share(group, found):
+                self._next = found
                 return group
-            group.append(pair)
-            if row.job.kind != EMBEDDING:
+            group.append(found)
+            if found.row.job is None or found.row.job.kind != EMBEDDING:
                 return group
-            characters += sum(map(len, row.job.request.texts))
 
-    def _take_row(self) -> Optional[Any]:
-        """Return the next row that can be sent, with its digest; None if there is none.
+    def _take_row(self) -> Optional[_Open]:
+        """Return the next row that can be sent; None if there is none.
 
         Rows that cannot be sent get their results here.
         """
-        pair, self._next = self._next, None
-        while pair is None and self._has_more and self.stopped is None:
-            pair = next(self._rows, None)
-            if pair is None:
+        found, self._next = self._next, None
+        while found is None and self._has_more and self.stopped is None:
+            found = next(self._rows, None)
+            if found is None:
                 self._has_more = False
-            elif pair[0].error is not None:
-                self._add_outcome(Outcome(*pair, Answer(None, pair[0].error)))
-                pair = None
+            elif found.row.error is not None:
+                self._add_outcome(Outcome(*found, Answer(None, found.row.error)))
+                found = None
                 if len(self._ready) >= _MOST_READY:
                     self._write()
-        return pair
+        return found
 
-    def _open_rows(self) -> Iterator[Any]:
-        """Yield the rows that have no result yet, with their digests."""
-        shard = self._plan.shard
+    def _open_rows(self) -> Iterator[_Open]:
+        """Yield the rows that have no result yet."""
+        shard, is_open = self._plan.shard, self._recorder.is_open
         first, step = (0, 1) if shard is None else (shard[0] - 1, shard[1])
-        for number, raw in enumerate(self._file.raw_rows()):
-            if number % step != first or not self._recorder.is_open(number):
+        # Only reading counts as the source: the work on a row is done between two of its rows.
+        for number, raw in enumerate(self._clockwork.timed(self._file.raw_rows(), "source")):
+            if number % step != first or not is_open(number):
                 continue
-            self._clockwork.spend("source")
             row = self._reader.read(number, raw)
             if self._recorder.is_known(row.id):
                 self._skipped += 1
@@ -278,26 +288,30 @@ class Coordinator:
             self._asked_again += self._recorder.was_begun(number)
             if self._order is not None:
                 self._order.expect(number)
-            digest = self._file.digest(raw)
-            self._clockwork.spend("preparation")
-            yield row, digest
+            yield _Open(row, self._file.digest(raw))
 
     # --- collecting ---------------------------------------------------------------------------
 
     def _collect(self, wait_s: float) -> None:
         """Wait for the end of a request, and write the results of all that have ended."""
         self._write()
-        self._clockwork.spend("preparation")
         try:
-            end = self._ends.get(timeout=wait_s) if wait_s > 0 else self._ends.get_nowait()
-            self._clockwork.spend("server")
-            while True:
-                if end is not None:
-                    self._take(end)
-                end = self._ends.get_nowait()
+            end = self._ends.get_nowait()
         except Empty:
-            self._clockwork.spend("server" if not self._ready else "preparation")
+            end = self._wait(wait_s)
+        while end is not None:
+            if end is not _WOKEN:
+                self._take(end)
+            end = None if self._ends.empty() else self._ends.get_nowait()
         self._write()
+
+    def _wait(self, wait_s: float) -> Any:
+        """Wait for the end of a request; return None after this time."""
+        with self._clockwork.waiting("server"):
+            try:
+                return self._ends.get(timeout=wait_s) if wait_s > 0 else None
+            except Empty:
+                return None
 
     def _take(self, future: Future[List[Answer]]) -> None:
         """Take the results of a request."""
@@ -306,14 +320,14 @@ class Coordinator:
             return
         answers = future.result()
         self._tell_windows(task, answers)
-        again: List[Any] = []
+        again: List[_Open] = []
         for pair, answer in zip(task.rows, answers):
             if isinstance(answer.error, CancelledError) and self._is_dropped:
                 continue  # this run has ended the call, so the row has no result
             if self._may_repeat(task, answer):
                 again.append(pair)
             else:
-                self._add_outcome(Outcome(*pair, answer))
+                self._add_outcome(Outcome(pair.row, pair.digest, answer))
         if again:
             self._asked_again += len(again)
             self._again.append(task._replace(rows=again))
@@ -335,13 +349,9 @@ class Coordinator:
         value = first.value if first.error is None else first.error
         elapsed = self._clock() - task.started
         timings = getattr(value, "timings", None)
-        tokens = first.usage.completion_tokens or sum(
-            max(1, sum(map(len, row.job.request.texts)))
-            for row, _ in task.rows
-            if row.job.kind == EMBEDDING
-        )
+        tokens = first.usage.completion_tokens or sum(map(_characters, task.rows)) or 1
         first_s = getattr(timings, "first_token_s", None)
-        ended = Ended(0, outcome, elapsed, tokens or 1, first_s)
+        ended = Ended(0, outcome, elapsed, tokens, first_s)
         self._windows.end(getattr(value, "endpoint", None), task.numbers, ended)
 
     def _add_outcome(self, outcome: Outcome) -> None:
@@ -420,12 +430,18 @@ def _outcome_of(error: ProviderError) -> str:
     return LOST if isinstance(error, TransportError) else OTHER
 
 
-def _can_share(group: Sequence[Any], row: Row, characters: int) -> bool:
+def _characters(found: _Open) -> int:
+    """Return the length of the texts of a row with an embedding; 0 for other rows."""
+    job = found.row.job
+    return 0 if job is None or job.kind != EMBEDDING else sum(map(len, job.request.texts))
+
+
+def _can_share(group: Sequence[_Open], found: _Open) -> bool:
     """Return whether a row can share the request of some other rows."""
-    first: Optional[Job] = group[0][0].job
-    job = row.job
-    if first is None or job is None or job.kind != EMBEDDING or first.kind != EMBEDDING:
+    first, job = group[0].row.job, found.row.job
+    if first is None or job is None or not first.kind == job.kind == EMBEDDING:
         return False
-    if len(group) >= BATCH_SIZE or characters + sum(map(len, job.request.texts)) > BATCH_CHARACTERS:
+    texts = sum(len(each.row.job.request.texts) for each in (*group, found) if each.row.job)
+    if texts > BATCH_SIZE or sum(map(_characters, (*group, found))) > BATCH_CHARACTERS:
         return False
     return bool(job.request.replace(texts=first.request.texts) == first.request)

@@ -77,11 +77,7 @@ class FileRun:
 
     def _timed(self, items: Iterable[Any]) -> Iterator[Any]:
         """Yield the items of an iterable, and count the time that they take."""
-        for item in items:
-            self._clockwork.spend("source")
-            yield item
-            self._clockwork.spend("preparation")
-        self._clockwork.spend("source")
+        return self._clockwork.timed(items, "source")
 
     def _run(self, file: RowFile, workers: Workers) -> BatchReport:
         arguments = self._arguments
@@ -152,12 +148,10 @@ class FileRun:
         self, file: RowFile, reader: RowReader, manifest: Optional[Manifest]
     ) -> Tuple[int, Optional[SourceFacts]]:
         """Return the number of rows, and the facts of a source that is new or has changed."""
-        self._clockwork.spend("preparation")
         size, digest = file.size, file.fingerprint()
         if manifest is not None and manifest.has_source(size, digest):
             return manifest.rows, None
         rows = count_rows(file, reader, self._paths.folder)
-        self._clockwork.spend("source")
         return rows, SourceFacts(rows, size, digest)
 
     def _begin(
@@ -281,7 +275,9 @@ class FileRun:
         made = Store(new, None, run=ledger.run)
         try:
             parts = [rewriting.Part(paths, ledger.records)]
-            rewriting.fill(made, rewriting.in_order(parts, manifest.rows, paths.folder), form.head())
+            rewriting.fill(
+                made, rewriting.in_order(parts, manifest.rows, paths.folder), form.head()
+            )
             made.begun = ledger.begun
             made.refer_to(manifest)
             made.end("complete")

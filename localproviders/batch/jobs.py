@@ -1,4 +1,4 @@
-"""The work for one row: a request, and the function that sends it. Both can go to other processes."""
+"""The work for one row: a request, and the function that sends it, in this or another process."""
 
 from __future__ import annotations
 
@@ -122,9 +122,7 @@ def _embed(provider: ModelProvider, jobs: Sequence[Job], options: Options) -> Li
     return found
 
 
-def _partly(
-    provider: ModelProvider, jobs: Sequence[Job], error: ProviderError
-) -> List[Answer]:
+def _partly(provider: ModelProvider, jobs: Sequence[Job], error: ProviderError) -> List[Answer]:
     """Return the vectors of the texts that were embedded, and errors for the others."""
     errors = error.errors if isinstance(error, EmbeddingError) else {}
     found: List[Answer] = []
@@ -152,4 +150,3 @@ def _bare(error: ProviderError) -> ProviderError:
     """Return an error without its traceback, whose frames would keep the request in memory."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)
-

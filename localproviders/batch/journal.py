@@ -187,9 +187,7 @@ class Block:
     @property
     def tokens(self) -> Sequence[int]:
         """The total tokens of all records: of the prompts, and of the answers."""
-        return [
-            sum(self._short[place::_WORDS_SHORT]) for place in (_PROMPT_AT, _COMPLETION_AT)
-        ]
+        return [sum(self._short[place::_WORDS_SHORT]) for place in (_PROMPT_AT, _COMPLETION_AT)]
 
 
 def _words(kind: str, data: bytes) -> Sequence[int]:

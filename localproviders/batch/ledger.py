@@ -1,4 +1,4 @@
-"""The state of a run, as its journal shows it: which rows have which result, and where files end."""
+"""The state of a run, as its journal shows it: the results of rows, and the ends of files."""
 
 from __future__ import annotations
 

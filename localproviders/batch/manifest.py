@@ -91,9 +91,7 @@ class Manifest:
         """Return the names of the arguments that differ from those of this run."""
         given = {name: _described(name, arguments[name]) for name in arguments}
         known = self.facts["arguments"]
-        return sorted(
-            name for name in {*given, *known} if given.get(name) != known.get(name)
-        )
+        return sorted(name for name in {*given, *known} if given.get(name) != known.get(name))
 
     @property
     def shard_rows(self) -> int:
@@ -128,7 +126,7 @@ class Manifest:
 
         So a journal whose end was cut off does not have the digest of its manifest.
         """
-        is_new = self.facts.get("finished", False) != is_finished
+        is_new = bool(self.facts.get("finished", False) != is_finished)
         self.facts["finished"] = is_finished
         return is_new
 

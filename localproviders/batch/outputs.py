@@ -46,18 +46,20 @@ class JsonLines:
         )
 
     def head(self) -> bytes:
+        """Return no bytes."""
         return b""
 
     def line(self, record: BatchRecord, row: Row) -> bytes:
+        """Return the line of a result, with its line feed."""
         return write_line(self._object(record))
 
     def error_class(self, line: bytes) -> Optional[str]:
+        """Return the name of the error class in a line; None if the line has an answer."""
         return error_class_of(line)
 
 
 def error_class_of(line: bytes) -> Optional[str]:
     """Return the name of the error class in a line of JSON; None if the line has an answer."""
-
     error = json.loads(line).get("error")
     return None if error is None else str(error.get("code"))
 
@@ -96,9 +98,11 @@ class CsvLines:
         return any(name in self._source for name in (id_field, "id", "custom_id"))
 
     def head(self) -> bytes:
+        """Return the line with the names of the columns."""
         return _csv_line([*self._own_id, *self._source, *self._answers])
 
     def line(self, record: BatchRecord, row: Row) -> bytes:
+        """Return the line of a result, with its line feed."""
         value: Mapping[str, Any] = row.value if isinstance(row.value, dict) else {}
         own = [record.id] if self._own_id else []
         kept = [value.get(name, "") for name in self._source]
@@ -127,6 +131,7 @@ class CsvLines:
         return found
 
     def error_class(self, line: bytes) -> Optional[str]:
+        """Return the name of the error class in a line; None if the line has an answer."""
         cells = next(csv.reader(io.StringIO(line.decode("utf-8"), newline="")), [""])
         return cells[-1].partition(":")[0] or None
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Callable, Optional, Union
+from typing import Callable, Dict, Iterable, Iterator, Optional, TypeVar, Union
 
 from localproviders.errors import ConfigurationError
+
+T = TypeVar("T")
 
 #: Highest number of failed rows: a number, or a part of all rows, such as ``5%``.
 MaxFailures = Union[int, str, None]
@@ -35,31 +38,42 @@ class Rate:
 
 
 class Clockwork:
-    """Measures what a run waits for.
+    """Measures what a run waits for: the servers, the source, or its own work.
 
-    Attributes:
-        server_s: Seconds in which the run waited for answers.
-        source_s: Seconds in which it read rows.
-        preparation_s: Seconds of its own work.
+    Args:
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._since = clock()
-        self.server_s = self.source_s = self.preparation_s = 0.0
+        self._started = clock()
+        self._spent: Dict[str, float] = {"server": 0.0, "source": 0.0}
 
-    def spend(self, part: str) -> None:
-        """Count the time since the last call for a part: ``server``, ``source``, ``preparation``."""
-        now = self._clock()
-        name = f"{part}_s"
-        setattr(self, name, getattr(self, name) + now - self._since)
-        self._since = now
+    @contextlib.contextmanager
+    def waiting(self, part: str) -> Iterator[None]:
+        """Count the time of the block for ``server`` or ``source``."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            self._spent[part] += self._clock() - started
+
+    def timed(self, items: Iterable[T], part: str) -> Iterator[T]:
+        """Yield items, and count the time that it takes to get them."""
+        spent, clock = self._spent, self._clock
+        started = clock()
+        for item in items:
+            spent[part] += clock() - started
+            yield item
+            started = clock()
+        spent[part] += clock() - started
 
     @property
     def bound_by(self) -> str:
-        """The part that took most of the time."""
-        parts = ("server", "source", "preparation")
-        return max(parts, key=lambda part: float(getattr(self, f"{part}_s")))
+        """The part that took most of the time; all other time is ``preparation``."""
+        rest = self._clock() - self._started - sum(self._spent.values())
+        parts = {**self._spent, "preparation": rest}
+        return max(parts, key=lambda part: parts[part])
 
 
 def most_failures(given: MaxFailures, rows: int) -> Optional[float]:
@@ -77,7 +91,7 @@ def most_failures(given: MaxFailures, rows: int) -> Optional[float]:
     if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
         return given
     match = re.fullmatch(r"(\d+(?:\.\d+)?)%", given.strip()) if isinstance(given, str) else None
-    if match is None or float(match.group(1)) > 100:  # noqa: PLR2004  # per cent
+    if match is None or float(match.group(1)) > 100:  # per cent
         raise ConfigurationError(
             f"max_failures is {given!r}, and must be a number of rows, or a part such as '5%'"
         )

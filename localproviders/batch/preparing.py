@@ -53,9 +53,7 @@ def find_repeated(
     return (_places_of(file, reader, hashes) if hashes else []), count
 
 
-def _places_of(
-    file: RowFile, reader: RowReader, hashes: Set[int]
-) -> List[Tuple[str, int, int]]:
+def _places_of(file: RowFile, reader: RowReader, hashes: Set[int]) -> List[Tuple[str, int, int]]:
     """Return the ids with these hashes that occur twice. Different ids may have equal hashes."""
     first: Dict[str, int] = {}
     found: List[Tuple[str, int, int]] = []

@@ -27,7 +27,8 @@ _RESERVE_BYTES = 1 << 20
 class Sink(Protocol):
     """An object that receives the results of a run, in the thread of the caller.
 
-    A run that goes on asks `has` for each row, and does not ask the model about rows that are there.
+    A run that goes on calls `has` for each row, and does not ask the model about rows that are
+    there.
     There is no journal beside such an object. So `write` should store a record before it returns.
     """
 
@@ -281,5 +282,3 @@ class InOrder:
             del self._numbers[: self._first]
             self._first = 0
         return found
-
-

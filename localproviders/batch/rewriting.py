@@ -66,15 +66,14 @@ def in_order(
 def _files_of(
     paths: RunPaths, failures: bool, stack: contextlib.ExitStack
 ) -> Tuple[BinaryIO, Optional[BinaryIO]]:
-    output = stack.enter_context(open(paths.output, "rb"))
+    output = stack.enter_context(open(paths.output, "rb"))  # noqa: SIM115  # the stack closes it
     if not (failures and os.path.exists(paths.failures)):
         return output, None
-    return output, stack.enter_context(open(paths.failures, "rb"))
+    other = stack.enter_context(open(paths.failures, "rb"))  # noqa: SIM115  # the stack closes it
+    return output, other
 
 
-def _entry(
-    row: int, data: bytes, files: Sequence[Tuple[BinaryIO, Optional[BinaryIO]]]
-) -> Entry:
+def _entry(row: int, data: bytes, files: Sequence[Tuple[BinaryIO, Optional[BinaryIO]]]) -> Entry:
     part, state, digest, offset, length, prompt, completion = _PLACE.unpack(data)
     output, failures = files[part - 1]
     file = output if failures is None or state in IN_OUTPUT else failures
@@ -194,5 +193,3 @@ def head_of(part: Part) -> bytes:
 def _remove(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.remove(path)
-
-

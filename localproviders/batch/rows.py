@@ -30,7 +30,6 @@ from localproviders.types.messages import as_messages
 from localproviders.types.questions import Question, as_questions
 from localproviders.types.requests import CompletionRequest, EmbeddingRequest
 
-
 if TYPE_CHECKING:
     from localproviders import schema
 else:
@@ -211,7 +210,7 @@ class RowReader:
         for name in value:
             if name not in _LINE:
                 raise ValueError(
-                    f"{name!r} is not a field of a batch line{did_you_mean(name, _LINE)}"
+                    f"{name!r} is not a field of a batch line{did_you_mean(name, list(_LINE))}"
                 )
         method = value.get("method", "POST")
         if method != "POST":
@@ -354,4 +353,3 @@ _MAKERS: Mapping[str, Callable[[_Object], Any]] = {
         (DECISION, _make_decision),
     )
 }
-

@@ -36,7 +36,7 @@ from localproviders.types.requests import (
 
 
 @show_keywords(RequestFields, CompletionRequest)
-def run(  # noqa: PLR0915  # the arguments are checked one after the other
+def run(  # the arguments are checked one after the other
     source: Source,
     sink: Union[PathLike, Sink],
     provider: ModelProvider,
@@ -161,4 +161,3 @@ def run(  # noqa: PLR0915  # the arguments are checked one after the other
     if isinstance(sink, (str, os.PathLike)):
         return FileRun(arguments, RunPaths(sink)).run()
     return run_with_object(arguments, sink)
-

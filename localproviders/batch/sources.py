@@ -141,7 +141,8 @@ class RowFile:
         self._file.seek(0)
         # The limit is one of the whole process. It is only raised, never lowered.
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
-        text = io.TextIOWrapper(_Unclosed(self._file), encoding="utf-8-sig", newline="")
+        unclosed: Any = _Unclosed(self._file)
+        text = io.TextIOWrapper(unclosed, encoding="utf-8-sig", newline="")
         return csv.reader(text, delimiter=_DELIMITERS[self.form], strict=True)
 
     def _unreadable(self, error: Exception) -> ConfigurationError:
@@ -263,7 +264,7 @@ def _open_path(path: str, form: Optional[str]) -> RowFile:
             f"{path!r} has no suffix that names its form", hint="use .jsonl, .csv or .tsv"
         )
     try:
-        return RowFile(open(path, "rb"), form)  # noqa: SIM115  # closed by `RowFile.close`
+        return RowFile(open(path, "rb"), form)  # closed by `RowFile.close`
     except OSError as error:
         raise ConfigurationError(f"{path!r} cannot be read: {error.strerror}") from None
 
@@ -285,7 +286,7 @@ def _spooled(items: Iterable[Any], folder: Optional[str]) -> BinaryIO:
 
 def _temporary(folder: Optional[str]) -> BinaryIO:
     # The file has no name, so that it is gone after a kill, too.
-    return tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by `RowFile.close`
+    return tempfile.TemporaryFile(dir=folder)  # closed by `RowFile.close`
 
 
 def _line_of(item: Any) -> bytes:
@@ -301,8 +302,9 @@ def _json_of(item: Any) -> bytes:
         raise TypeError(f"it is {type(item).__name__}, and must be a text or a mapping")
     try:
         return json.dumps(item, allow_nan=False).encode() + b"\n"
-    except TypeError:
-        pass  # it has a value that JSON does not know, such as an image or a date
+    except TypeError:  # it has a value that JSON does not know, such as an image or a date
+        if isinstance(item, str):
+            raise
     found: Dict[str, Any] = dict(item)
     if "messages" in found:
         found["messages"] = [message.to_dict() for message in as_messages(found["messages"])]

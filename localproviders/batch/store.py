@@ -15,7 +15,7 @@ from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence
 from zlib import crc32
 
 from localproviders.batch.appending import AppendFile
-from localproviders.batch.audit import backwards, load_ledger
+from localproviders.batch.audit import backwards
 from localproviders.batch.journal import (
     CHANGED,
     CLOSED,

@@ -147,11 +147,8 @@ class Window:
             self._resize(self._best)
 
     def _judge_trial(self, rate: float) -> None:
-        best = self._rates[self._best]
-        if self.size > self._best:
-            is_better = rate > best * _TRIAL_GAIN
-        else:
-            is_better = rate > best * _KEPT
+        gain = _TRIAL_GAIN if self.size > self._best else _KEPT
+        is_better = rate > self._rates[self._best] * gain
         if is_better:
             self._best, self._pause = self.size, _PAUSE
             self._usual_first_s = None
@@ -163,16 +160,12 @@ class Window:
     def _rest_or_try(self) -> None:
         self._rest -= 1
         if self._rest > 0:
-            self._clear_counts()
+            self._clear()
             return
         self._trial_up = not self._trial_up
         step = max(1, self.size // 4)
         trial = self.size + step if self._trial_up or self.size == 1 else self.size - step
         self._resize(trial)
-
-    def _clear_counts(self) -> None:
-        """Begin a new measure of the same size."""
-        self._clear()
 
 
 class Windows:

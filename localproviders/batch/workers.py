@@ -112,9 +112,7 @@ class Workers:
         return self._executor.submit(perform, self._provider, jobs, self._timeout, self._drop)
 
     def _submit_there(self, jobs: Sequence[Job]) -> Future[List[Answer]]:
-        return self._executor.submit(
-            perform_there, self._name, self._pickled, jobs, self._timeout
-        )
+        return self._executor.submit(perform_there, self._name, self._pickled, jobs, self._timeout)
 
     def drop(self) -> None:
         """Cancel all calls in flight. Calls in other processes end at their own limits."""

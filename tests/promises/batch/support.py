@@ -10,7 +10,8 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Counter as Counts, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Counter as Counts
 
 from localproviders.testing import Exchange, FakeOllama
 
@@ -65,7 +66,7 @@ class Runner:
         }
 
     @contextlib.contextmanager
-    def started(self, **more: Any) -> Iterator["subprocess.Popen[str]"]:
+    def started(self, **more: Any) -> Iterator[subprocess.Popen[str]]:
         """Start a process; end it after the block."""
         command = [sys.executable, "-m", "tests.promises.batch.programs.run"]
         process = subprocess.Popen(

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import List
@@ -107,10 +108,12 @@ def test_a_server_that_ends_costs_only_the_rows_in_flight(tmp_path: Path) -> Non
     ids = write_rows(tmp_path / "in.jsonl", 400)
     with AskedServer() as server:
         runner = Runner(tmp_path, server.url, concurrency=_WINDOW)
+        reached = threading.Event()
+        server.on_chat = lambda number: reached.set() if number == 100 else None
         with runner.started() as process:
-            ended = server_down(server, at=100)
-            with ended:
-                out, error = process.communicate(timeout=120)
+            assert reached.wait(60)
+            with server.down():
+                _, error = process.communicate(timeout=120)
             assert process.returncode == 13, error
         assert batch.status(runner.output).stopped == "failures"
         server.on_chat = None
@@ -118,20 +121,3 @@ def test_a_server_that_ends_costs_only_the_rows_in_flight(tmp_path: Path) -> Non
     assert report["succeeded"] == 400
     assert runner.ids() == Counter(ids)
     assert max(server.asked.values()) <= 3
-
-
-def server_down(server: AskedServer, at: int):  # type: ignore[no-untyped-def]
-    """Return a context in which the server ends after this many chats."""
-    import contextlib
-    import threading
-
-    reached = threading.Event()
-    server.on_chat = lambda number: reached.set() if number >= at else None
-
-    @contextlib.contextmanager
-    def block():  # type: ignore[no-untyped-def]
-        assert reached.wait(60)
-        with server.down():
-            yield
-
-    return block()

@@ -95,7 +95,9 @@ class Simulation:
             while server.waiting and server.busy < server.slots:
                 self.serve(server, server.waiting.pop(0)[1])
 
-        self.at(min(end, max(server.dies_at + 1e-3, begun)) if end > server.dies_at else end, finish)
+        self.at(
+            min(end, max(server.dies_at + 1e-3, begun)) if end > server.dies_at else end, finish
+        )
 
     def end(self, number: int, outcome: str, first_s: Optional[float]) -> None:
         self.in_flight -= 1
@@ -110,5 +112,7 @@ class Simulation:
             self.lost += 1
 
 
-def seconds(make: Callable[[], Dict[str, Server]], fixed: Optional[int], rows: int, seed: int) -> float:
+def seconds(
+    make: Callable[[], Dict[str, Server]], fixed: Optional[int], rows: int, seed: int
+) -> float:
     return Simulation(make(), Windows(fixed, {}), rows, seed).run()

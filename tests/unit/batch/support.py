@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any, List
 
-
 from localproviders import OllamaProvider, RetryPolicy, batch
 from localproviders.batch.report import BatchReport
 from localproviders.testing import FakeOllama
@@ -17,9 +16,7 @@ class Ollama:
 
     def __init__(self, server: FakeOllama) -> None:
         self.server = server
-        self.provider = OllamaProvider(
-            server.url, model="llama3.2", retry=RetryPolicy(attempts=1)
-        )
+        self.provider = OllamaProvider(server.url, model="llama3.2", retry=RetryPolicy(attempts=1))
 
     def run(self, rows: Any, sink: Any, **options: Any) -> BatchReport:
         """Run a batch with two requests in flight."""

@@ -27,7 +27,7 @@ def main() -> int:
     retry = RetryPolicy(attempts=2, first_wait_s=0.01)
     with OllamaProvider(url, model="llama3.2", retry=retry) as provider:
         report = batch.run(source, output, provider, cancel=token, **options)
-    print(json.dumps({**report.to_dict(), "exit_code": report.exit_code}))
+    sys.stdout.write(json.dumps({**report.to_dict(), "exit_code": report.exit_code}))
     return report.exit_code
 
 
