@@ -84,6 +84,7 @@ Errors. Each is a `ProviderError`, with a message, a hint and an exit code:
     LockHeldError             another process holds the lock of a file
 
 Modules:
+    localproviders.batch      answers all rows of a file, and goes on after a kill
     localproviders.types      the requests and responses, and the types of their fields
     localproviders.errors     the errors
     localproviders.exporters  metrics, traces and logs from telemetry events
@@ -101,7 +102,7 @@ from localproviders._lazy import lazy_names
 from localproviders._version import __version__
 
 if TYPE_CHECKING:
-    from localproviders import errors, exporters, kinds, types
+    from localproviders import batch, errors, exporters, kinds, types
     from localproviders._http.stream import Stream
     from localproviders.config import Config
     from localproviders.discovery import Discovery, FoundServer, discover
@@ -251,6 +252,7 @@ __all__ = [
     "WrongModelError",
     "YesNo",
     "__version__",
+    "batch",
     "create_default_provider",
     "create_fallback_provider",
     "create_provider",
@@ -346,7 +348,7 @@ _look_up, _names = lazy_names(
             "YesNo",
         ),
     },
-    modules=("errors", "exporters", "kinds", "types"),
+    modules=("batch", "errors", "exporters", "kinds", "types"),
 )
 
 if not TYPE_CHECKING:  # with `__getattr__`, type checkers would not report misspelt names

@@ -10,8 +10,8 @@ from localproviders.batch.ledger import Extent
 # `fdatasync` writes the content and the size, but not the time of the last change.
 _sync = getattr(os, "fdatasync", os.fsync)
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# The files hold answers of models. Only their owner may read them.
-_MODE = 0o600
+# As for other files, the user's umask decides who may read the results.
+_MODE = 0o666
 
 
 class AppendFile:

@@ -7,6 +7,7 @@ request, all ids can be checked, and a long run holds no cursor of a database op
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -68,7 +69,8 @@ class RowFile:
         self.columns: Optional[List[str]] = None
         self._seed = b""
         if form != "jsonl":
-            self.columns = self._read_columns()
+            with _closed_after_error(file):
+                self.columns = self._read_columns()
             self._seed = "\x1f".join(self.columns).encode("utf-8", "surrogatepass") + b"\x1e"
 
     def close(self) -> None:
@@ -175,6 +177,16 @@ class RowFile:
         return dict(zip(columns, raw))
 
 
+@contextlib.contextmanager
+def _closed_after_error(file: BinaryIO) -> Iterator[None]:
+    """Close a file if the block raises."""
+    try:
+        yield
+    except BaseException:
+        file.close()
+        raise
+
+
 class _Unclosed(io.BufferedIOBase):
     """A file that the text wrapper around it does not close."""
 
@@ -271,16 +283,18 @@ def _open_path(path: str, form: Optional[str]) -> RowFile:
 
 def _copied(stream: BinaryIO, folder: Optional[str]) -> BinaryIO:
     file = _temporary(folder)
-    for data in iter(lambda: stream.read(_BLOCK), b""):
-        file.write(data)
+    with _closed_after_error(file):
+        for data in iter(lambda: stream.read(_BLOCK), b""):
+            file.write(data)
     return file
 
 
 def _spooled(items: Iterable[Any], folder: Optional[str]) -> BinaryIO:
     """Write the items of an iterable as lines of JSON."""
     file = _temporary(folder)
-    for item in items:
-        file.write(_line_of(item))
+    with _closed_after_error(file):
+        for item in items:
+            file.write(_line_of(item))
     return file
 
 
