@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional
 
-from localproviders._record import CONTENT, Line, field, record
+from localproviders._record import Line, field, record
 from localproviders._redact import shortened
 from localproviders._signatures import Self, Vector
 from localproviders.batch.jobs import CHAT, COMPLETION, DECISION, EMBEDDING, RERANK
@@ -44,7 +44,7 @@ class BatchRecord(Line):
     row: int
     error: Optional[ProviderError] = field(default=None, compare=False)
     kind: Optional[str] = None
-    value: Any = field(default=None, metadata=CONTENT)
+    value: Any = None
 
     @property
     def response(self) -> CompletionResponse:

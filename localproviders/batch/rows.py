@@ -120,10 +120,9 @@ class RowReader:
         self._check_columns()
 
     def _check_columns(self) -> None:
-        columns = self._file.columns
+        columns, names = self._file.columns, columns_of(self._rules.template or "")
         if columns is None:
             return
-        names = [*columns_of(self._rules.template or "")]
         names += [self._rules.id_field] if self._rules.id_field is not None else []
         for name in names:
             if name not in columns:
