@@ -78,7 +78,7 @@ def test_a_header() -> None:
     for place in range(HEADER_SIZE):
         changed = bytearray(header)
         changed[place] ^= 1
-        with pytest.raises(ValueError, match="it is not a journal|its header was changed"):
+        with pytest.raises(ValueError, match=r"it is not a journal|its header was changed"):
             read_header(bytes(changed))
     with pytest.raises(ValueError, match="it is not a journal"):
         read_header(header[:-1])

@@ -62,7 +62,7 @@ def test_a_part_that_is_not_finished_is_named(ollama: Ollama, tmp_path: Path) ->
 
 def test_a_part_cannot_be_there_twice(ollama: Ollama, tmp_path: Path) -> None:
     parts = _shards(ollama, tmp_path)
-    with pytest.raises(IntegrityError, match="row 0 is in .* and in another part"):
+    with pytest.raises(IntegrityError, match=r"row 0 is in .* and in another part"):
         batch.merge([*parts, parts[0]], tmp_path / "all.jsonl")
 
 
@@ -75,10 +75,10 @@ def test_a_changed_part_is_found(ollama: Ollama, tmp_path: Path) -> None:
 
 
 def test_parts_of_different_runs_are_refused(ollama: Ollama, tmp_path: Path) -> None:
-    first, second, third = _shards(ollama, tmp_path)
+    first, _, third = _shards(ollama, tmp_path)
     other = tmp_path / "other.jsonl"
     ollama.run(chats(20), other, shard=(2, 3), temperature=1)
-    with pytest.raises(ConfigurationError, match="other arguments .*: temperature"):
+    with pytest.raises(ConfigurationError, match=r"other arguments .*: temperature"):
         batch.merge([first, other, third], tmp_path / "all.jsonl")
     batch.merge([first, other, third], tmp_path / "all.jsonl", force=True)
     longer = tmp_path / "longer.jsonl"

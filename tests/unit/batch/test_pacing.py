@@ -52,7 +52,7 @@ def test_other_limits_are_refused(given: Any) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, True, "5", float("nan")])
 def test_numbers_must_be_positive(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match="deadline_s is .*, and must be a number above 0"):
+    with pytest.raises(ConfigurationError, match=r"deadline_s is .*, and must be a number above 0"):
         check_positive("deadline_s", value)
     check_positive("deadline_s", None)
     check_positive("grace_s", 0, zero=True)
