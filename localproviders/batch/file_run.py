@@ -10,19 +10,11 @@ from localproviders import errors
 from localproviders._lock import Lock
 from localproviders.batch import rewriting
 from localproviders.batch.arguments import Arguments
-from localproviders.batch.audit import load_ledger, records_of
+from localproviders.batch.audit import load_ledger
 from localproviders.batch.bits import Bits
 from localproviders.batch.coordinator import Coordinator, Plan
-from localproviders.batch.journal import (
-    CLOSED,
-    FAILED,
-    HEADER_SIZE,
-    IN_OUTPUT,
-    RECORD_SIZE,
-    RETRYABLE,
-    SUCCEEDED,
-    JournalRecord,
-)
+from localproviders.batch.finishing import Finish, error_classes
+from localproviders.batch.journal import HEADER_SIZE, RECORD_SIZE, SUCCEEDED
 from localproviders.batch.ledger import Ledger
 from localproviders.batch.manifest import Manifest, SourceFacts, read_manifest, refuse_other_run
 from localproviders.batch.models import served_digest, slots_of
@@ -35,13 +27,13 @@ from localproviders.batch.report import BatchReport
 from localproviders.batch.rows import RowReader
 from localproviders.batch.sources import RowFile, open_source
 from localproviders.batch.store import Store
+from localproviders.batch.vectors import VectorLines, dimensions_in
 from localproviders.batch.window import Windows
 from localproviders.batch.workers import Workers
 from localproviders.errors import ConfigurationError, ProviderError
 
 # A row needs at least so many bytes: a short line, and two records in the journal.
 _BYTES_OF_ROW = 200
-_STATES_OF_FAILURES = (FAILED, RETRYABLE, CLOSED)
 
 
 class FileRun:
@@ -85,6 +77,8 @@ class FileRun:
         form = self._form(file)
         rewriting.recover(self._paths)
         ledger = self._existing()
+        if isinstance(form, VectorLines) and ledger is not None:
+            form.dimensions = dimensions_in(self._paths, ledger.records)
         digest = served_digest(arguments.provider, arguments.rules.fields.get("model"))
         manifest = None if ledger is None else self._same_run(ledger, digest)
         rows, facts = self._facts(file, reader, manifest)
@@ -101,6 +95,8 @@ class FileRun:
         if self._form_name == ".csv":
             rules = self._arguments.rules
             return CsvLines(file.columns, rules.questions, rules.id_field)
+        if self._form_name == ".npy":
+            return VectorLines()
         return JsonLines(self._arguments.compact)
 
     # --- an earlier run -----------------------------------------------------------------------
@@ -113,12 +109,14 @@ class FileRun:
             IntegrityError: A file of the run was changed.
         """
         paths = self._paths
-        if _size(paths.journal) < HEADER_SIZE + RECORD_SIZE:  # it was not even begun
-            if _size(paths.output) > 0 and not self._arguments.force:
-                raise ConfigurationError(
-                    f"{paths.output!r} exists and is not the output of a run",
-                    hint="write to another file, or pass force=True to replace it",
-                )
+        is_ours = os.path.exists(paths.journal)
+        if not is_ours and _size(paths.output) > 0 and not self._arguments.force:
+            raise ConfigurationError(
+                f"{paths.output!r} exists and is not the output of a run",
+                hint="write to another file, or pass force=True to replace it",
+            )
+        # A run that was killed at its beginning has a journal without records.
+        if _size(paths.journal) < HEADER_SIZE + RECORD_SIZE:
             return None
         return load_ledger(paths)
 
@@ -236,15 +234,11 @@ class FileRun:
         except BaseException:
             store.end("interrupted")
             raise
-        if coordinator.stopped is None:
-            store.close_failures()
-            if manifest.finish():
-                store.put_manifest(manifest)
         report = coordinator.report()
-        if ledger.ended is None or report.stopped is not None:
-            store.end(report.stopped or "complete")
-        if report.stopped is None and ledger.superseded:
-            self._rewrite(store, manifest, form)
+        if report.stopped is None:
+            Finish(store, manifest, form, file, reader, arguments).run()
+        else:
+            store.end(report.stopped)
         if arguments.on_progress is not None:
             arguments.on_progress(report)
         return report
@@ -255,36 +249,9 @@ class FileRun:
         classes, ledger = self._arguments.retried, store.ledger
         if not classes:
             return found
-        for record in records_of(self._paths.journal, 0, ledger.records):
-            if record.state in _STATES_OF_FAILURES:
-                name = form.error_class(self._line(record))
-                (found.add if _is_one_of(name, classes) else found.discard)(record.row)
+        for row, name in error_classes(self._paths, ledger, form):
+            (found.add if _is_one_of(name, classes) else found.discard)(row)
         return found
-
-    def _line(self, record: JournalRecord) -> bytes:
-        paths = self._paths
-        path = paths.output if record.state in IN_OUTPUT else paths.failures
-        with open(path, "rb") as file:
-            file.seek(record.offset)
-            return file.read(record.length)
-
-    def _rewrite(self, store: Store, manifest: Manifest, form: OutputForm) -> None:
-        """Replace the output with one that has only the last line of each row."""
-        paths, ledger = self._paths, store.ledger
-        new = rewriting.beside(paths)
-        made = Store(new, None, run=ledger.run)
-        try:
-            parts = [rewriting.Part(paths, ledger.records)]
-            rewriting.fill(
-                made, rewriting.in_order(parts, manifest.rows, paths.folder), form.head()
-            )
-            made.begun = ledger.begun
-            made.refer_to(manifest)
-            made.end("complete")
-        finally:
-            made.close()
-        store.close()
-        rewriting.put_in_place(paths)
 
 
 def _is_one_of(name: Optional[str], classes: Tuple[Type[ProviderError], ...]) -> bool:

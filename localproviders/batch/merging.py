@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Iterable, List, Tuple
+from typing import Iterable, Iterator, List, Optional, Tuple
 
 from localproviders._lock import Lock
 from localproviders.batch import rewriting
@@ -14,8 +14,18 @@ from localproviders.batch.paths import PathLike, RunPaths
 from localproviders.batch.reading import report_of
 from localproviders.batch.report import BatchReport
 from localproviders.batch.rewriting import Part
-from localproviders.batch.store import Store
-from localproviders.errors import ConfigurationError
+from localproviders.batch.store import Entry, Store
+from localproviders.batch.vectors import (
+    NewIds,
+    VectorLines,
+    digest_of_ids,
+    dimensions_in,
+    id_lines,
+    ids_path,
+    matrix_head,
+)
+from localproviders.batch.wire.lines import write_line
+from localproviders.errors import ConfigurationError, IntegrityError
 
 
 def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -> BatchReport:
@@ -58,7 +68,11 @@ def _load(path: PathLike) -> Tuple[Part, Manifest]:
             hint="pass the paths of the outputs, with the files beside them",
         )
     ledger = load_ledger(paths)
-    return Part(paths, ledger.records), read_manifest(paths, ledger.manifest)
+    manifest = read_manifest(paths, ledger.manifest)
+    if manifest.facts.get("ids") not in (None, digest_of_ids(paths.output)):
+        path = ids_path(paths.output)
+        raise IntegrityError(f"{path!r} was changed or is missing", path=path)
+    return Part(paths, ledger.records), manifest
 
 
 def _common(manifests: List[Manifest], paths: List[RunPaths], force: bool) -> Manifest:
@@ -98,19 +112,17 @@ def _check_output(paths: RunPaths, parts: List[RunPaths], force: bool) -> None:
 
 
 def _write(paths: RunPaths, parts: List[Part], manifest: Manifest) -> None:
-    new = rewriting.beside(paths)
-    store = Store(new, None)
+    store = Store(rewriting.beside(paths), None)
     manifest.facts["run"] = store.ledger.run.hex()
+    ids: Optional[NewIds] = None
     try:
-        entries = rewriting.in_order(parts, manifest.rows, paths.folder)
-        count = rewriting.fill(store, entries, rewriting.head_of(parts[0]))
-        if count < manifest.rows:
-            row = store.ledger.first_open(manifest.rows)
-            raise ConfigurationError(
-                f"row {row} is in no part, and {manifest.rows - count} of {manifest.rows} rows "
-                "are missing",
-                hint="finish the runs of all shards, and pass all their outputs",
-            )
+        if form_of(paths.output) == ".npy":
+            ids = NewIds(paths)
+            count = _fill_matrix(store, paths, parts, manifest, ids)
+        else:
+            entries = rewriting.in_order(parts, manifest.rows, paths.folder)
+            count = rewriting.fill(store, entries, rewriting.head_of(parts[0]))
+        _check_count(store, count, manifest.rows)
         store.begun = manifest.rows
         store.refer_to(manifest)
         store.end("complete")
@@ -119,5 +131,48 @@ def _write(paths: RunPaths, parts: List[Part], manifest: Manifest) -> None:
         rewriting.remove_beside(paths)
         raise
     store.close()
+    rewriting.remove_journal(paths)
     manifest.write(paths)
+    if ids is not None:
+        ids.put_in_place(paths)
     rewriting.put_in_place(paths)
+
+
+def _check_count(store: Store, count: int, rows: int) -> None:
+    """Check that all rows are there.
+
+    Raises:
+        ConfigurationError: A row is in no part.
+    """
+    if count < rows:
+        row = store.ledger.first_open(rows)
+        raise ConfigurationError(
+            f"row {row} is in no part, and {rows - count} of {rows} rows are missing",
+            hint="finish the runs of all shards, and pass all their outputs",
+        )
+
+
+def _fill_matrix(
+    store: Store, paths: RunPaths, parts: List[Part], manifest: Manifest, ids: NewIds
+) -> int:
+    """Write the vectors of all parts, and their ids; return the number of rows.
+
+    Raises:
+        ConfigurationError: The parts have vectors of different lengths.
+    """
+    found = {dimensions_in(part.paths, part.records) for part in parts} - {None}
+    if len(found) > 1:
+        raise ConfigurationError("the parts have vectors of different lengths")
+    form = VectorLines(next(iter(found), None))
+    head = matrix_head(manifest.rows, form.dimensions or 0)
+    lines = [id_lines(part.paths.output) for part in parts]
+
+    def entries() -> Iterator[Entry]:
+        for entry in rewriting.in_order(parts, manifest.rows, paths.folder):
+            ids.write(write_line(next(lines[entry.part])))
+            yield entry if entry.line else form.lost(entry)
+
+    with ids:
+        count = rewriting.fill(store, entries(), head)
+    manifest.facts["ids"] = ids.digest
+    return count

@@ -9,11 +9,11 @@ import os
 from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence
 
 from localproviders.batch.jobs import CHAT, COMPLETION, DECISION
-from localproviders.batch.lines import compact_line_of, line_of, write_line
 from localproviders.batch.paths import PathLike
 from localproviders.batch.results import BatchRecord
 from localproviders.batch.rows import Row
-from localproviders.errors import ConfigurationError
+from localproviders.batch.wire.lines import compact_line_of, line_of, write_line
+from localproviders.errors import ConfigurationError, ProviderError
 from localproviders.types.questions import as_questions
 
 
@@ -22,6 +22,10 @@ class OutputForm(Protocol):
 
     def head(self) -> bytes:
         """Return the bytes at the beginning of the file."""
+        ...
+
+    def problem(self, record: BatchRecord) -> Optional[ProviderError]:
+        """Return the reason why an answer cannot be in this output; None if it can."""
         ...
 
     def line(self, record: BatchRecord, row: Row) -> bytes:
@@ -48,6 +52,10 @@ class JsonLines:
     def head(self) -> bytes:
         """Return no bytes."""
         return b""
+
+    def problem(self, record: BatchRecord) -> Optional[ProviderError]:
+        """Return None: every answer has a form in JSON."""
+        return None
 
     def line(self, record: BatchRecord, row: Row) -> bytes:
         """Return the line of a result, with its line feed."""
@@ -101,6 +109,15 @@ class CsvLines:
         """Return the line with the names of the columns."""
         return _csv_line([*self._own_id, *self._source, *self._answers])
 
+    def problem(self, record: BatchRecord) -> Optional[ProviderError]:
+        """Return the reason why an answer cannot be in this output; None if it can."""
+        if record.kind == DECISION and [*record.decisions] != self._names:
+            return ConfigurationError(
+                "the questions of the row are not the columns of the output",
+                hint="pass the questions to run(), or write to a .jsonl file",
+            )
+        return None
+
     def line(self, record: BatchRecord, row: Row) -> bytes:
         """Return the line of a result, with its line feed."""
         value: Mapping[str, Any] = row.value if isinstance(row.value, dict) else {}
@@ -114,9 +131,10 @@ class CsvLines:
             return [*empty, f"{type(record.error).__name__}: {record.error.message}"]
         if record.kind == DECISION:
             return [*self._decision_cells(record), ""]
+        text = write_line(compact_line_of(record)).decode().strip()
         if record.kind in (CHAT, COMPLETION):
-            return [record.response.text, ""]
-        return [write_line(compact_line_of(record)).decode().strip(), ""]
+            text = record.response.text
+        return [text, *[""] * (len(self._answers) - 1)]
 
     def _decision_cells(self, record: BatchRecord) -> List[Any]:
         found: List[Any] = []

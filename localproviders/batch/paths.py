@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
 from localproviders._lock import path_text
 
-PathLike = Union[str, "os.PathLike[str]"]
+if TYPE_CHECKING:
+    PathLike = Union[str, "os.PathLike[str]"]
+else:
+    PathLike = Union[str, os.PathLike]  # cannot be subscripted before Python 3.9
 
 
 class RunPaths:

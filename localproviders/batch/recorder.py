@@ -174,7 +174,11 @@ class FileRecorder:
             self._store.put_manifest(self._manifest)
 
     def _entry(self, outcome: Outcome) -> Entry:
-        error, usage = outcome.answer.error, outcome.answer.usage
+        record, usage = outcome.record(), outcome.answer.usage
+        problem = self._form.problem(record) if record.error is None else None
+        if problem is not None:
+            record = record.replace(error=problem, value=None)
+        error = record.error
         state = state_of(error is None, error is not None and error.retryable)
         if error is not None and self._ordered:
             state = CLOSED
@@ -182,7 +186,7 @@ class FileRecorder:
             row=outcome.row.number,
             digest=outcome.digest,
             state=state,
-            line=self._form.line(outcome.record(), outcome.row),
+            line=self._form.line(record, outcome.row),
             prompt_tokens=small(usage.prompt_tokens),
             completion_tokens=small(usage.completion_tokens),
         )

@@ -8,7 +8,7 @@ from localproviders._record import Line, field, record
 from localproviders._redact import shortened
 from localproviders._signatures import Self, Vector
 from localproviders.batch.jobs import CHAT, COMPLETION, DECISION, EMBEDDING, RERANK
-from localproviders.batch.lines import line_of, read_line
+from localproviders.batch.wire.lines import line_of, read_line
 from localproviders.errors import ProviderError
 from localproviders.types.decisions import Decisions
 from localproviders.types.rankings import Ranking

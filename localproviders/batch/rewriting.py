@@ -78,7 +78,7 @@ def _entry(row: int, data: bytes, files: Sequence[Tuple[BinaryIO, Optional[Binar
     output, failures = files[part - 1]
     file = output if failures is None or state in IN_OUTPUT else failures
     file.seek(offset)
-    return Entry(row, digest, state, file.read(length), prompt, completion)
+    return Entry(row, digest, state, file.read(length), prompt, completion, part - 1)
 
 
 def _write_index(parts: Sequence[Part], index: BinaryIO, states: Sequence[int]) -> None:
@@ -172,6 +172,11 @@ def for_reading(paths: RunPaths) -> RunPaths:
         found.journal = new.journal
         return found
     return paths
+
+
+def remove_journal(paths: RunPaths) -> None:
+    """Remove the journal of an output that will be replaced by that of another run."""
+    _remove(paths.journal)
 
 
 def remove_beside(paths: RunPaths) -> None:

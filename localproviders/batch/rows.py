@@ -21,9 +21,9 @@ from localproviders import _decision_verbs as decision_verbs
 from localproviders._did_you_mean import did_you_mean
 from localproviders._lazy import LazyModule
 from localproviders._rerank_verb import RerankRequest
-from localproviders.batch.bodies import read_body
 from localproviders.batch.jobs import CHAT, COMPLETION, DECISION, EMBEDDING, RERANK, Job
 from localproviders.batch.sources import RawRow, RowFile
+from localproviders.batch.wire.bodies import read_body
 from localproviders.errors import ConfigurationError
 from localproviders.secret import errors_without_frames
 from localproviders.types.messages import as_messages

@@ -52,6 +52,7 @@ class Entry(NamedTuple):
         line: The line, with its line feed.
         prompt_tokens: Tokens of the prompt; 0 if they are not known.
         completion_tokens: Tokens of the answer; 0 if they are not known.
+        part: The index of the output from which the line was read.
     """
 
     row: int
@@ -60,6 +61,7 @@ class Entry(NamedTuple):
     line: bytes
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    part: int = 0
 
 
 class Store:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from localproviders import Choice, Score, YesNo
-from localproviders.batch.bodies import ROUTES, read_body
 from localproviders.batch.rows import RowReader, RowRules
 from localproviders.batch.sources import open_source
+from localproviders.batch.wire.bodies import ROUTES, read_body
 
 
 def _request(url: str, body: Any) -> Any:

@@ -18,7 +18,7 @@ from localproviders import (
     ToolCall,
 )
 from localproviders.batch import BatchRecord
-from localproviders.batch.lines import compact_line_of, read_line, write_line
+from localproviders.batch.wire.lines import compact_line_of, read_line, write_line
 from localproviders.types import (
     Decision,
     RankedDocument,
