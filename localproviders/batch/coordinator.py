@@ -117,6 +117,7 @@ class Coordinator:
         rate: Limits the requests in a second.
         plan: The other arguments.
         clockwork: Measures what the run waits for.
+        started: The time at which the run has started; None is now.
         clock: Returns the time in seconds.
     """
 
@@ -130,6 +131,7 @@ class Coordinator:
         rate: Rate,
         plan: Plan,
         clockwork: Clockwork,
+        started: Optional[float] = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file = file
@@ -141,7 +143,7 @@ class Coordinator:
         self._plan = plan
         self._clockwork = clockwork
         self._clock = clock
-        self._started = clock()
+        self._started = clock() if started is None else started
         self._ends: SimpleQueue[Any] = SimpleQueue()
         self._in_flight: Dict[Any, _Task] = {}
         self._again: Deque[_Task] = deque()

@@ -225,6 +225,7 @@ class FileRun:
                 changed=changed.count,
             ),
             self._clockwork,
+            self._started,
         )
         open_rows = rows - ledger.rows[SUCCEEDED].count
         if free_bytes(self._paths.folder) < open_rows * _BYTES_OF_ROW:

@@ -31,18 +31,21 @@ def run_with_object(arguments: Arguments, sink: Any) -> BatchReport:
                 f"sink is {type(sink).__name__}, and has no method {name!r}",
                 hint="pass a path, or an object with has(id) and write(record)",
             )
+    started = time.monotonic()
     workers = Workers(arguments.provider, arguments.executor, arguments.timeout)
     try:
         file = open_source(arguments.source, None)
         try:
-            return _run(arguments, sink, file, workers)
+            return _run(arguments, sink, file, workers, started)
         finally:
             file.close()
     finally:
         workers.close()
 
 
-def _run(arguments: Arguments, sink: Any, file: RowFile, workers: Workers) -> BatchReport:
+def _run(
+    arguments: Arguments, sink: Any, file: RowFile, workers: Workers, started: float
+) -> BatchReport:
     reader = RowReader(arguments.rules, file)
     served_digest(arguments.provider, arguments.rules.fields.get("model"))
     rows = arguments.rows_of_shard(count_rows(file, reader, None))
@@ -66,6 +69,7 @@ def _run(arguments: Arguments, sink: Any, file: RowFile, workers: Workers) -> Ba
             changed=0,
         ),
         Clockwork(time.monotonic),
+        started,
     )
     coordinator.run()
     report = coordinator.report()

@@ -254,7 +254,7 @@ def open_source(
     if isinstance(source, (str, os.PathLike)):
         if source == STANDARD_INPUT:
             return RowFile(_copied(sys.stdin.buffer, folder), form or "jsonl")
-        return _open_path(os.fspath(source), form)
+        return _open_path(os.fspath(source), form, folder)
     if isinstance(source, (bytes, bytearray, Mapping)) or not isinstance(source, Iterable):
         kind = "a table" if hasattr(source, "columns") else type(source).__name__
         raise ConfigurationError(
@@ -269,16 +269,20 @@ def open_source(
     return RowFile(_spooled(timed(source), folder), "jsonl")
 
 
-def _open_path(path: str, form: Optional[str]) -> RowFile:
+def _open_path(path: str, form: Optional[str], folder: Optional[str]) -> RowFile:
     form = form or FORMS.get(os.path.splitext(path)[1].lower())
     if form is None:
         raise ConfigurationError(
             f"{path!r} has no suffix that names its form", hint="use .jsonl, .csv or .tsv"
         )
     try:
-        return RowFile(open(path, "rb"), form)  # closed by `RowFile.close`
+        file = open(path, "rb")  # noqa: SIM115  # closed by `RowFile.close`
     except OSError as error:
         raise ConfigurationError(f"{path!r} cannot be read: {error.strerror}") from None
+    if file.seekable():
+        return RowFile(file, form)
+    with file:  # a named pipe can be read only once
+        return RowFile(_copied(file, folder), form)
 
 
 def _copied(stream: BinaryIO, folder: Optional[str]) -> BinaryIO:

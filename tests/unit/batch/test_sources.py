@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import threading
 from datetime import date
 from pathlib import Path
 from typing import Any, List
@@ -138,6 +140,18 @@ def test_standard_input_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     file = open_source("-", None)
     assert [file.value(raw) for raw in file.raw_rows()] == ["a", "b"]
     assert len(list(file.raw_rows())) == 2  # it can be read again
+    file.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_named_pipe_is_copied(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    os.mkfifo(path)
+    thread = threading.Thread(target=lambda: path.write_bytes(b'"a"\n"b"\n'))
+    thread.start()
+    file = open_source(path, None)
+    thread.join()
+    assert len(list(file.raw_rows())) == len(list(file.raw_rows())) == 2
     file.close()
 
 
