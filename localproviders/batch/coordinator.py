@@ -6,7 +6,6 @@ source, writes files and calls functions of the caller.
 
 from __future__ import annotations
 
-import errno
 import time
 from collections import deque
 from concurrent.futures import Future
@@ -15,7 +14,7 @@ from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Optio
 
 from localproviders.batch.jobs import EMBEDDING, Answer
 from localproviders.batch.pacing import Clockwork, Rate
-from localproviders.batch.recorder import InOrder, Outcome, Recorder
+from localproviders.batch.recorder import InOrder, Outcome, Recorder, is_full_disk
 from localproviders.batch.report import BatchReport
 from localproviders.batch.rows import Row, RowReader
 from localproviders.batch.sources import RowFile
@@ -46,7 +45,6 @@ _FEWEST_WAITING = 256
 _WOKEN = object()
 # Results are written at the latest when there are so many.
 _MOST_READY = 100
-_FULL_DISK = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class Plan(NamedTuple):
@@ -379,7 +377,7 @@ class Coordinator:
                 self._recorder.add(ready)
             is_full = not self._recorder.tick()
         except OSError as error:
-            if error.errno not in _FULL_DISK:
+            if not is_full_disk(error):
                 raise
             is_full = True
         if is_full:

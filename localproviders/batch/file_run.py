@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Any, Iterable, Iterator, Optional, Tuple, Type
@@ -22,7 +23,7 @@ from localproviders.batch.outputs import CsvLines, JsonLines, OutputForm, form_o
 from localproviders.batch.pacing import Clockwork, Rate, most_failures
 from localproviders.batch.paths import RunPaths
 from localproviders.batch.preparing import changed_rows, count_rows
-from localproviders.batch.recorder import FileRecorder, free_bytes
+from localproviders.batch.recorder import FileRecorder, free_bytes, is_full_disk
 from localproviders.batch.report import BatchReport
 from localproviders.batch.rows import RowReader
 from localproviders.batch.sources import RowFile, open_source
@@ -50,6 +51,7 @@ class FileRun:
         self._form_name = form_of(paths.output)
         self._clockwork = Clockwork(time.monotonic)
         self._started = time.monotonic()
+        self._is_mixed = False
 
     def run(self) -> BatchReport:
         """Answer all rows that have no answer yet."""
@@ -85,7 +87,7 @@ class FileRun:
         store = Store(self._paths, ledger)
         try:
             changed = self._begin(store, manifest, facts, file, form)
-            if manifest is None or facts is not None:
+            if manifest is None or facts is not None or self._is_mixed:
                 manifest = self._manifest(store, manifest, facts, rows, digest)
             return self._work(store, manifest, file, reader, form, workers, changed)
         finally:
@@ -131,6 +133,7 @@ class FileRun:
         names = manifest.differences(arguments.described(self._form_name))
         if names and not arguments.force:
             raise refuse_other_run(self._paths.output, names)
+        self._is_mixed = bool(names)
         model, now = digest
         before = manifest.other_digest(str(model), now)
         if before is not None and not arguments.force:
@@ -138,6 +141,7 @@ class FileRun:
                 f"the model {model!r} has the digest {now}, and had {before} in the earlier run",
                 hint="write to another output, or pass force=True to mix both models",
             )
+        self._is_mixed = self._is_mixed or before is not None
         return manifest
 
     # --- the source ---------------------------------------------------------------------------
@@ -179,13 +183,12 @@ class FileRun:
         digest: Tuple[Optional[str], Optional[str]],
     ) -> Manifest:
         arguments = self._arguments.described(self._form_name)
-        source = facts or SourceFacts(rows, 0, "")
-        made = Manifest.make(store.ledger.run, arguments, source)
+        made = Manifest.make(store.ledger.run, arguments, facts or SourceFacts(rows, 0, ""))
         if manifest is not None:
-            made.take_answers(manifest)
+            made.take_answers(manifest, with_source=facts is None)
         model, found = digest
         if model is not None:
-            made.note_answer(model, found, None)
+            made.note_model(model, found)
         store.put_manifest(made)
         return made
 
@@ -233,16 +236,28 @@ class FileRun:
         try:
             coordinator.run()
         except BaseException:
-            store.end("interrupted")
+            with contextlib.suppress(OSError):  # the disk may be full
+                store.end("interrupted")
             raise
         report = coordinator.report()
-        if report.stopped is None:
-            Finish(store, manifest, form, file, reader, arguments).run()
-        else:
+        if report.stopped is not None:
             store.end(report.stopped)
+        elif not self._finished(Finish(store, manifest, form, file, reader, arguments)):
+            report = report.replace(stopped="disk")
         if arguments.on_progress is not None:
             arguments.on_progress(report)
         return report
+
+    def _finished(self, finish: Finish) -> bool:
+        """Write the final output; return False if the disk is full. The next run repeats it."""
+        try:
+            finish.run()
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+            rewriting.remove_beside(self._paths)
+            return False
+        return True
 
     def _failed_rows(self, store: Store, form: OutputForm) -> Bits:
         """Return the rows whose error belongs to the classes that are asked again."""

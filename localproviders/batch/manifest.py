@@ -143,10 +143,15 @@ class Manifest:
             is_new = True
         return is_new
 
-    def take_answers(self, other: Manifest) -> None:
-        """Take the models and servers of an earlier manifest."""
-        for name in ("models", "servers"):
+    def take_answers(self, other: Manifest, *, with_source: bool = False) -> None:
+        """Take the models and servers of an earlier manifest, and the source if it is the same."""
+        for name in ("models", "servers", *(["source"] if with_source else [])):
             self.facts[name] = other.facts[name]
+
+    def note_model(self, model: str, digest: Optional[str]) -> None:
+        """Note the digest of the model of the run, which may be another one than before."""
+        known = self.facts["models"].get(model)
+        self.facts["models"][model] = digest or known
 
     def other_digest(self, model: str, digest: Optional[str]) -> Optional[str]:
         """Return the digest that this model had before, if it has another one now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from typing import Any, Dict, List, NamedTuple, Protocol, Sequence
 
@@ -247,6 +248,15 @@ class SinkRecorder:
     def tick(self) -> bool:
         """Return True: the object has its own disk."""
         return True
+
+
+# A disk is also full for a process if it has reached a limit for files, or a quota.
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+def is_full_disk(error: OSError) -> bool:
+    """Return whether an error says that nothing more can be written to a disk."""
+    return error.errno in _FULL
 
 
 def free_bytes(folder: str) -> int:

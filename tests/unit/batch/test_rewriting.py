@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -68,6 +69,24 @@ def test_the_new_output_has_the_order_of_the_rows(ollama: Ollama, tmp_path: Path
     ollama.run(chats(5), output, retry_failed=True)
     assert [line["custom_id"] for line in lines_of(output)] == [f"r{n}" for n in range(5)]
     assert not os.path.exists(RunPaths(output).failures)
+
+
+def test_a_disk_that_is_full_at_the_end(
+    ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+    _failed_once(ollama, output)
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rewriting, "fill", fail)
+    report = ollama.run(chats(5), output, retry_failed=True)
+    assert (report.succeeded, report.stopped, report.exit_code) == (5, "disk", 74)
+    assert not any(".new" in path.name for path in tmp_path.iterdir())
+    monkeypatch.undo()
+    assert ollama.run(chats(5), output).exit_code == 0
+    assert len(lines_of(output)) == 5
 
 
 def test_new_files_of_a_killed_run_are_removed(ollama: Ollama, tmp_path: Path) -> None:

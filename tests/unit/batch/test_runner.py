@@ -153,6 +153,9 @@ def test_force_mixes_two_runs(ollama: Ollama, tmp_path: Path) -> None:
     ollama.run(chats(2), output)
     assert ollama.run(chats(3), output, temperature=1, force=True).skipped == 2
     assert ollama.run(chats(3), output, temperature=1).skipped == 3
+    assert ollama.run(chats(3), output, temperature=2, force=True).skipped == 3
+    assert ollama.run(chats(3), output, temperature=2).skipped == 3
+    assert json.loads(Path(f"{output}.manifest").read_text())["source"]["rows"] == 3
 
 
 def test_another_model_of_the_same_name_is_noticed(ollama: Ollama, tmp_path: Path) -> None:
@@ -164,6 +167,8 @@ def test_another_model_of_the_same_name_is_noticed(ollama: Ollama, tmp_path: Pat
     with OllamaProvider(ollama.server.url, model="llama3.2") as provider:
         with pytest.raises(ConfigurationError, match=f"has the digest ffff.*had {digest}"):
             batch.run(chats(3), output, provider)
+        assert batch.run(chats(2), output, provider, force=True).skipped == 2
+        assert batch.run(chats(2), output, provider).skipped == 2
 
 
 def test_an_existing_file_is_not_replaced(ollama: Ollama, tmp_path: Path) -> None:
