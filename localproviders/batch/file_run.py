@@ -11,16 +11,16 @@ from localproviders import errors
 from localproviders._lock import Lock
 from localproviders.batch import rewriting
 from localproviders.batch.arguments import Arguments
+from localproviders.batch.assembling import assemble
 from localproviders.batch.audit import load_ledger
 from localproviders.batch.bits import Bits
-from localproviders.batch.coordinator import Coordinator, Plan
 from localproviders.batch.finishing import Finish, error_classes
 from localproviders.batch.journal import HEADER_SIZE, RECORD_SIZE, SUCCEEDED
 from localproviders.batch.ledger import Ledger
 from localproviders.batch.manifest import Manifest, SourceFacts, read_manifest, refuse_other_run
-from localproviders.batch.models import served_digest, slots_of
+from localproviders.batch.models import served_digest
 from localproviders.batch.outputs import CsvLines, JsonLines, OutputForm, form_of
-from localproviders.batch.pacing import Clockwork, Rate, most_failures
+from localproviders.batch.pacing import Clockwork
 from localproviders.batch.paths import RunPaths
 from localproviders.batch.preparing import changed_rows, count_rows
 from localproviders.batch.recorder import FileRecorder, free_bytes, is_full_disk
@@ -29,7 +29,6 @@ from localproviders.batch.rows import RowReader
 from localproviders.batch.sources import RowFile, open_source
 from localproviders.batch.store import Store
 from localproviders.batch.vectors import VectorLines, dimensions_in
-from localproviders.batch.window import Windows
 from localproviders.batch.workers import Workers
 from localproviders.errors import ConfigurationError, ProviderError
 
@@ -208,27 +207,17 @@ class FileRun:
         rows = arguments.rows_of_shard(manifest.rows)
         again = self._failed_rows(store, form)
         recorder = FileRecorder(store, form, manifest, again, changed, arguments.ordered)
-        coordinator = Coordinator(
+        coordinator = assemble(
+            arguments,
             file,
             reader,
             recorder,
             workers,
-            Windows(arguments.fixed, slots_of(arguments)),
-            Rate(arguments.rate_per_s, time.monotonic),
-            Plan(
-                rows=rows,
-                shard=arguments.shard,
-                deadline_s=arguments.deadline_s,
-                grace_s=arguments.grace_s,
-                max_failures=most_failures(arguments.max_failures, rows),
-                ordered=arguments.ordered,
-                on_progress=arguments.on_progress,
-                cancel=arguments.cancel,
-                skipped=ledger.rows[SUCCEEDED].count,
-                changed=changed.count,
-            ),
             self._clockwork,
-            self._started,
+            rows=rows,
+            started=self._started,
+            skipped=ledger.rows[SUCCEEDED].count,
+            changed=changed.count,
         )
         open_rows = rows - ledger.rows[SUCCEEDED].count
         if free_bytes(self._paths.folder) < open_rows * _BYTES_OF_ROW:

@@ -6,15 +6,14 @@ import time
 from typing import Any
 
 from localproviders.batch.arguments import Arguments
-from localproviders.batch.coordinator import Coordinator, Plan
-from localproviders.batch.models import served_digest, slots_of
-from localproviders.batch.pacing import Clockwork, Rate, most_failures
+from localproviders.batch.assembling import assemble
+from localproviders.batch.models import served_digest
+from localproviders.batch.pacing import Clockwork
 from localproviders.batch.preparing import count_rows
 from localproviders.batch.recorder import SinkRecorder
 from localproviders.batch.report import BatchReport
 from localproviders.batch.rows import RowReader
 from localproviders.batch.sources import RowFile, open_source
-from localproviders.batch.window import Windows
 from localproviders.batch.workers import Workers
 from localproviders.errors import ConfigurationError
 
@@ -49,27 +48,15 @@ def _run(
     reader = RowReader(arguments.rules, file)
     served_digest(arguments.provider, arguments.rules.fields.get("model"))
     rows = arguments.rows_of_shard(count_rows(file, reader, None))
-    coordinator = Coordinator(
+    coordinator = assemble(
+        arguments,
         file,
         reader,
         SinkRecorder(sink),
         workers,
-        Windows(arguments.fixed, slots_of(arguments)),
-        Rate(arguments.rate_per_s, time.monotonic),
-        Plan(
-            rows=rows,
-            shard=arguments.shard,
-            deadline_s=arguments.deadline_s,
-            grace_s=arguments.grace_s,
-            max_failures=most_failures(arguments.max_failures, rows),
-            ordered=arguments.ordered,
-            on_progress=arguments.on_progress,
-            cancel=arguments.cancel,
-            skipped=0,
-            changed=0,
-        ),
         Clockwork(time.monotonic),
-        started,
+        rows=rows,
+        started=started,
     )
     coordinator.run()
     report = coordinator.report()

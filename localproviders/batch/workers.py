@@ -6,6 +6,7 @@ import contextvars
 import io
 import pickle
 import threading
+import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from hashlib import blake2b
 from queue import SimpleQueue
@@ -17,7 +18,7 @@ from localproviders.provider import ModelProvider
 from localproviders.secret import SecretString
 from localproviders.types.limits import CancelToken, Timeout
 
-# Seconds to wait for a thread whose call was cancelled.
+# Seconds to wait for threads whose calls were cancelled.
 _PATIENCE_S = 5.0
 
 #: The work of a thread: a future, a function and its arguments; None ends the thread.
@@ -62,8 +63,9 @@ class CallThreads(Executor):
         """End all threads after their work."""
         for _thread in self._threads:
             self._work.put(None)
+        end = time.monotonic() + _PATIENCE_S
         for thread in self._threads if wait else ():
-            thread.join(_PATIENCE_S)
+            thread.join(max(0.0, end - time.monotonic()))
 
 
 def _run_work(future: Future[Any], function: Callable[..., Any], args: Tuple[Any, ...]) -> None:

@@ -77,10 +77,10 @@ _TESTING = _ROOT / "testing"
 #: llama.cpp's server needs twelve: its kind and provider, three parts that a chat does not load
 #: (lists, prompts, the router), and the JSON of each; it shares only the dialect with other servers.
 #: `_lock.py` has the locks that a killed process does not leave behind.
-#: `batch/` has thirty-six modules, which no other module imports: the rows of a source, the files
+#: `batch/` has thirty-seven modules, which no other module imports: the rows of a source, the files
 #: of a run, and the loop between them. Each format and each step has its own, because a mistake in
 #: one of them could lose results (docs/architecture.md, "How a batch loses nothing").
-MOST_MODULES = 231
+MOST_MODULES = 232
 MOST_LINES_OF_CODE = 400
 MOST_CLASSES: Dict[Type[Any], int] = {
     OllamaProvider: 3,
