@@ -134,7 +134,9 @@ class RowReader:
     def read_id(self, number: int, raw: RawRow) -> str:
         """Return the id of a row: its number, if the row has none or cannot be read."""
         try:
-            return self._id_of(number, self._file.value(raw))[0]
+            value = self._file.value(raw)
+            name = self._id_field(value)
+            return str(number) if name is None else str(value[name])
         except ValueError:
             return str(number)
 
@@ -150,19 +152,30 @@ class RowReader:
 
     def _id_of(self, number: int, value: Any) -> Tuple[str, Any]:
         """Return the id of a row, and the row without it."""
-        if not isinstance(value, dict):
+        name = self._id_field(value)
+        if name is None:
             return str(number), value
+        rest = dict(value)
+        if name != "custom_id":  # a line of OpenAI's batches has this field, too
+            del rest[name]
+        return str(value[name]), rest
+
+    def _id_field(self, value: Any) -> Optional[str]:
+        """Return the name of the field with the id of a row; None if it has none.
+
+        Raises:
+            ValueError: The id is missing, or is neither a text nor a whole number.
+        """
+        if not isinstance(value, dict):
+            return None
         own = self._rules.id_field
         if own is not None and own not in value:
             raise ValueError(f"it has no field {own!r}, which should have its id")
-        name = own or next((each for each in ID_FIELDS if each in value), None)
-        if name is None:
-            return str(number), value
-        found = value[name]
+        name = own or ("id" if "id" in value else "custom_id" if "custom_id" in value else None)
+        found = "0" if name is None else value[name]
         if isinstance(found, bool) or not isinstance(found, (str, int)) or found == "":
             raise ValueError(f"its id is {found!r}, and must be a text or a whole number")
-        kept = {key: value[key] for key in value if key != name or key == "custom_id"}
-        return str(found), kept
+        return name
 
     # --- requests -----------------------------------------------------------------------------
 
