@@ -130,7 +130,8 @@ class Ledger:
             self.lines += 1
         if state in self.rows or state == CHANGED:
             for rows in self.rows.values():
-                rows.discard(row)
+                if rows.count:
+                    rows.discard(row)
         if state in self.rows:
             self.rows[state].add(row)
 
