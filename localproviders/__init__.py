@@ -86,6 +86,7 @@ Errors. Each is a `ProviderError`, with a message, a hint and an exit code:
     LockHeldError             another process holds the lock of a file
 
 Modules:
+    localproviders.batch      answers all rows of a file, and goes on after a kill
     localproviders.types      the requests and responses, and the types of their fields
     localproviders.errors     the errors
     localproviders.exporters  metrics, traces and logs from telemetry events
@@ -103,7 +104,7 @@ from localproviders._lazy import lazy_names
 from localproviders._version import __version__
 
 if TYPE_CHECKING:
-    from localproviders import errors, exporters, kinds, types
+    from localproviders import batch, errors, exporters, kinds, types
     from localproviders._create_provider import create_provider
     from localproviders._http.stream import Stream
     from localproviders.anthropic import AnthropicProvider
@@ -257,6 +258,7 @@ __all__ = [
     "WrongModelError",
     "YesNo",
     "__version__",
+    "batch",
     "create_default_provider",
     "create_fallback_provider",
     "create_provider",
@@ -354,7 +356,7 @@ _look_up, _names = lazy_names(
             "YesNo",
         ),
     },
-    modules=("errors", "exporters", "kinds", "types"),
+    modules=("batch", "errors", "exporters", "kinds", "types"),
 )
 
 if not TYPE_CHECKING:  # with `__getattr__`, type checkers would not report misspelt names

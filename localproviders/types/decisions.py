@@ -184,7 +184,7 @@ def _load_answers(answers: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Deci
     )
 
 
-def _load_error(data: Mapping[str, Any]) -> ProviderError:
+def load_error(data: Mapping[str, Any]) -> ProviderError:
     """Return an error from its `to_dict`. Only its plain attributes are restored."""
     cls = getattr(errors, str(data.get("error")), ProviderError)
     facts = {"message": "", **{name: data[name] for name in data if name != "error"}}
@@ -226,7 +226,7 @@ class Decisions(Record, Mapping[str, Decision]):
     endpoint: Optional[str] = None
     digest: Optional[str] = None
     request_id: Optional[str] = None
-    error: Optional[ProviderError] = field(default=None, compare=False, metadata=loads(_load_error))
+    error: Optional[ProviderError] = field(default=None, compare=False, metadata=loads(load_error))
     usage: Usage = field(default_factory=Usage, metadata=loads(Usage.from_dict))
     timings: Timings = field(default_factory=Timings, metadata=loads(Timings.from_dict))
     server_timings: ServerTimings = field(

@@ -93,6 +93,9 @@ _TESTING = _ROOT / "testing"
 #: `doctor/` needs fourteen: the facts and the three modules that read them, the findings, one module of
 #: checks for each of six subjects, their table, and a table of products. `cli/doctor.py` prints them.
 #: `_lock.py` has the locks that a killed process does not leave behind.
+#: `batch/` has thirty-seven modules, which no other module imports: the rows of a source, the files
+#: of a run, and the loop between them. Each format and each step has its own, because a mistake in
+#: one of them could lose results (docs/architecture.md, "How a batch loses nothing").
 #: The verbs about models and the configuration need ten: `cli/lists.py`, `memory.py`, `transfers.py`
 #: and `configuration.py` are the verbs, `targets.py` finds their servers, `table.py`, `color.py`,
 #: `progress.py` and `asking.py` are what a person sees, and `config/check.py` finds all problems.
@@ -103,7 +106,7 @@ _TESTING = _ROOT / "testing"
 #: The command is not counted: each verb has its module, which no other verb loads.
 #: `conversation/` has five: the turns and their lines, the file, the choice of what fits into the
 #: window, the stream, and `Conversation`; with the module that offers them.
-MOST_MODULES = 263
+MOST_MODULES = 294
 MOST_LINES_OF_CODE = 400
 MOST_LINES_OF_A_VERB = 300
 MOST_CLASSES: Dict[Type[Any], int] = {

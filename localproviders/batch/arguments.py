@@ -1,0 +1,124 @@
+"""The arguments of a run, checked before anything is read or written."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Type, Union
+
+from localproviders.batch.coordinator import OnProgress
+from localproviders.batch.pacing import MaxFailures
+from localproviders.batch.rows import RowRules
+from localproviders.batch.sources import Source
+from localproviders.errors import ConfigurationError, ProviderError
+from localproviders.provider import ModelProvider
+from localproviders.types.limits import CancelToken, Timeout
+
+#: The classes of errors whose rows are asked again; True stands for all errors.
+RetryFailed = Union[bool, Type[ProviderError], Sequence[Type[ProviderError]]]
+
+AUTO = "auto"
+
+
+class Arguments(NamedTuple):
+    """The checked arguments of `run`. They have the same names as there, with these exceptions.
+
+    Attributes:
+        rules: The arguments that decide how rows are read.
+        fixed: The fixed number of requests in flight; None finds it automatically.
+        retried: The classes of errors whose rows are asked again.
+    """
+
+    source: Source
+    provider: ModelProvider
+    rules: RowRules
+    fixed: Optional[int]
+    rate_per_s: Optional[float]
+    executor: Optional[Executor]
+    ordered: bool
+    compact: bool
+    shard: Optional[Tuple[int, int]]
+    deadline_s: Optional[float]
+    grace_s: float
+    max_failures: MaxFailures
+    retried: Tuple[Type[ProviderError], ...]
+    force: bool
+    on_progress: Optional[OnProgress]
+    timeout: Timeout
+    cancel: Optional[CancelToken]
+
+    def described(self, form: str) -> Dict[str, Any]:
+        """Return the arguments that decide about the results, for the manifest.
+
+        Args:
+            form: The form of the output.
+        """
+        rules = self.rules
+        return {
+            **rules.fields,
+            "template": rules.template,
+            "id_field": rules.id_field,
+            "questions": rules.questions,
+            "compact": self.compact,
+            "shard": None if self.shard is None else "{} of {}".format(*self.shard),
+            "format": form,
+        }
+
+    def rows_of_shard(self, rows: int) -> int:
+        """Return how many of all rows belong to the shard."""
+        if self.shard is None:
+            return rows
+        number, count = self.shard
+        return len(range(number - 1, rows, count))
+
+
+def checked_shard(shard: Any) -> Optional[Tuple[int, int]]:
+    """Return the argument `shard`.
+
+    Raises:
+        ConfigurationError: It is not a pair such as ``(3, 8)``.
+    """
+    if shard is None:
+        return None
+    number, count = shard if isinstance(shard, (tuple, list)) and len(shard) == _PAIR else (0, 0)
+    if type(number) is not int or type(count) is not int or not 1 <= number <= count:
+        raise ConfigurationError(
+            f"shard is {shard!r}, and must be a number from 1 and the number of all shards",
+            hint="for the third of eight parts, pass shard=(3, 8)",
+        )
+    return number, count
+
+
+_PAIR = 2
+
+
+def fixed_concurrency(concurrency: Any) -> Optional[int]:
+    """Return the fixed number of requests in flight; None for ``auto``.
+
+    Raises:
+        ConfigurationError: The argument is neither ``auto`` nor a whole number of at least 1.
+    """
+    if concurrency == AUTO:
+        return None
+    if type(concurrency) is not int or concurrency < 1:
+        raise ConfigurationError(
+            f"concurrency is {concurrency!r}, and must be a whole number of at least 1, or 'auto'"
+        )
+    return int(concurrency)
+
+
+def retried_classes(retry_failed: Any) -> Tuple[Type[ProviderError], ...]:
+    """Return the classes of errors whose rows are asked again.
+
+    Raises:
+        ConfigurationError: The argument is neither a bool nor classes of errors.
+    """
+    if isinstance(retry_failed, bool) or retry_failed is None:
+        return (ProviderError,) if retry_failed else ()
+    given = [retry_failed] if isinstance(retry_failed, type) else list(retry_failed)
+    for each in given:
+        if not (isinstance(each, type) and issubclass(each, ProviderError)):
+            raise ConfigurationError(
+                f"retry_failed has {each!r}, and must be True, or classes of errors",
+                hint="pass classes such as localproviders.errors.UnreachableError",
+            )
+    return tuple(given)

@@ -1,0 +1,61 @@
+"""Put the parts of a run together, for files and for objects of the caller."""
+
+from __future__ import annotations
+
+import time
+
+from localproviders.batch.arguments import Arguments
+from localproviders.batch.coordinator import Coordinator, Plan
+from localproviders.batch.models import slots_of
+from localproviders.batch.pacing import Clockwork, Rate, most_failures
+from localproviders.batch.recorder import Recorder
+from localproviders.batch.rows import RowReader
+from localproviders.batch.sources import RowFile
+from localproviders.batch.window import Windows
+from localproviders.batch.workers import Workers
+
+
+def assemble(
+    arguments: Arguments,
+    file: RowFile,
+    reader: RowReader,
+    recorder: Recorder,
+    workers: Workers,
+    clockwork: Clockwork,
+    *,
+    rows: int,
+    started: float,
+    skipped: int = 0,
+    changed: int = 0,
+) -> Coordinator:
+    """Return the loop of a run.
+
+    Args:
+        arguments: The arguments of the run.
+        file: The rows.
+        reader: Reads the rows.
+        recorder: Writes the results.
+        workers: Send the requests.
+        clockwork: Measures what the run waits for.
+        rows: Number of rows to handle.
+        started: The time at which the run has started.
+        skipped: Rows that were done before.
+        changed: Rows whose content has changed.
+    """
+    plan = Plan(
+        rows=rows,
+        shard=arguments.shard,
+        deadline_s=arguments.deadline_s,
+        grace_s=arguments.grace_s,
+        max_failures=most_failures(arguments.max_failures, rows),
+        ordered=arguments.ordered,
+        on_progress=arguments.on_progress,
+        cancel=arguments.cancel,
+        skipped=skipped,
+        changed=changed,
+    )
+    windows = Windows(arguments.fixed, slots_of(arguments) if arguments.fixed is None else {})
+    rate = Rate(arguments.rate_per_s, time.monotonic)
+    return Coordinator(
+        file, reader, recorder, workers, windows, rate, plan, clockwork, started=started
+    )

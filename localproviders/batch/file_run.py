@@ -1,0 +1,268 @@
+"""A run whose results go to files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Any, Iterable, Iterator, Optional, Tuple, Type
+
+from localproviders import errors
+from localproviders._lock import Lock
+from localproviders.batch import rewriting
+from localproviders.batch.arguments import Arguments
+from localproviders.batch.assembling import assemble
+from localproviders.batch.audit import load_ledger
+from localproviders.batch.bits import Bits
+from localproviders.batch.finishing import Finish, error_classes
+from localproviders.batch.journal import HEADER_SIZE, RECORD_SIZE, SUCCEEDED
+from localproviders.batch.ledger import Ledger
+from localproviders.batch.manifest import Manifest, SourceFacts, read_manifest, refuse_other_run
+from localproviders.batch.models import served_digest
+from localproviders.batch.outputs import CsvLines, JsonLines, OutputForm, form_of
+from localproviders.batch.pacing import Clockwork
+from localproviders.batch.paths import RunPaths
+from localproviders.batch.preparing import changed_rows, count_rows
+from localproviders.batch.recorder import FileRecorder, free_bytes, is_full_disk
+from localproviders.batch.report import BatchReport
+from localproviders.batch.rows import RowReader
+from localproviders.batch.sources import RowFile, open_source
+from localproviders.batch.store import Store
+from localproviders.batch.vectors import VectorLines, dimensions_in
+from localproviders.batch.workers import Workers
+from localproviders.errors import ConfigurationError, ProviderError
+
+# A row needs at least so many bytes: a short line, and two records in the journal.
+_BYTES_OF_ROW = 200
+
+
+class FileRun:
+    """A run whose results go to an output file and the files beside it.
+
+    Args:
+        arguments: The arguments.
+        paths: The paths of the files.
+    """
+
+    def __init__(self, arguments: Arguments, paths: RunPaths) -> None:
+        self._arguments = arguments
+        self._paths = paths
+        self._form_name = form_of(paths.output)
+        self._clockwork = Clockwork(time.monotonic)
+        self._started = time.monotonic()
+        self._is_mixed = False
+
+    def run(self) -> BatchReport:
+        """Answer all rows that have no answer yet."""
+        # The workers are made first: a provider that cannot go to other processes is an error
+        # before anything is read or written.
+        arguments = self._arguments
+        workers = Workers(arguments.provider, arguments.executor, arguments.timeout)
+        try:
+            with Lock(self._paths.lock):
+                file = open_source(arguments.source, self._paths.folder, timed=self._timed)
+                try:
+                    return self._run(file, workers)
+                finally:
+                    file.close()
+        finally:
+            workers.close()
+
+    def _timed(self, items: Iterable[Any]) -> Iterator[Any]:
+        """Yield the items of an iterable, and count the time that they take."""
+        return self._clockwork.timed(items, "source")
+
+    def _run(self, file: RowFile, workers: Workers) -> BatchReport:
+        arguments = self._arguments
+        reader = RowReader(arguments.rules, file)
+        form = self._form(file)
+        rewriting.recover(self._paths)
+        ledger = self._existing()
+        if isinstance(form, VectorLines) and ledger is not None:
+            form.dimensions = dimensions_in(self._paths, ledger.records)
+        digest = served_digest(arguments.provider, arguments.rules.fields.get("model"))
+        manifest = None if ledger is None else self._same_run(ledger, digest)
+        rows, facts = self._facts(file, reader, manifest)
+        store = Store(self._paths, ledger)
+        try:
+            changed = self._begin(store, manifest, facts, file, form)
+            if manifest is None or facts is not None or self._is_mixed:
+                manifest = self._manifest(store, manifest, facts, rows, digest)
+            return self._work(store, manifest, file, reader, form, workers, changed)
+        finally:
+            store.close()
+
+    def _form(self, file: RowFile) -> OutputForm:
+        if self._form_name == ".csv":
+            rules = self._arguments.rules
+            return CsvLines(file.columns, rules.questions, rules.id_field)
+        if self._form_name == ".npy":
+            return VectorLines()
+        return JsonLines(self._arguments.compact)
+
+    # --- an earlier run -----------------------------------------------------------------------
+
+    def _existing(self) -> Optional[Ledger]:
+        """Return the state of an earlier run with this output; None if there is none.
+
+        Raises:
+            ConfigurationError: The output is a file of something else.
+            IntegrityError: A file of the run was changed.
+        """
+        paths = self._paths
+        is_ours = os.path.exists(paths.journal)
+        if not is_ours and _size(paths.output) > 0 and not self._arguments.force:
+            raise ConfigurationError(
+                f"{paths.output!r} exists and is not the output of a run",
+                hint="write to another file, or pass force=True to replace it",
+            )
+        # A run that was killed at its beginning has a journal without records.
+        if _size(paths.journal) < HEADER_SIZE + RECORD_SIZE:
+            return None
+        return load_ledger(paths)
+
+    def _same_run(self, ledger: Ledger, digest: Tuple[Optional[str], Optional[str]]) -> Manifest:
+        """Return the manifest of an earlier run, after comparing it with this one.
+
+        Raises:
+            ConfigurationError: The arguments or the model differ, and `force` is False.
+        """
+        manifest = read_manifest(self._paths, ledger.manifest)
+        arguments = self._arguments
+        names = manifest.differences(arguments.described(self._form_name))
+        if names and not arguments.force:
+            raise refuse_other_run(self._paths.output, names)
+        self._is_mixed = bool(names)
+        model, now = digest
+        before = manifest.other_digest(str(model), now)
+        if before is not None and not arguments.force:
+            raise ConfigurationError(
+                f"the model {model!r} has the digest {now}, and had {before} in the earlier run",
+                hint="write to another output, or pass force=True to mix both models",
+            )
+        self._is_mixed = self._is_mixed or before is not None
+        return manifest
+
+    # --- the source ---------------------------------------------------------------------------
+
+    def _facts(
+        self, file: RowFile, reader: RowReader, manifest: Optional[Manifest]
+    ) -> Tuple[int, Optional[SourceFacts]]:
+        """Return the number of rows, and the facts of a source that is new or has changed."""
+        size, digest = file.size, file.fingerprint()
+        if manifest is not None and manifest.has_source(size, digest):
+            return manifest.rows, None
+        rows = count_rows(file, reader, self._paths.folder)
+        return rows, SourceFacts(rows, size, digest)
+
+    def _begin(
+        self,
+        store: Store,
+        manifest: Optional[Manifest],
+        facts: Optional[SourceFacts],
+        file: RowFile,
+        form: OutputForm,
+    ) -> Bits:
+        """Write the beginning of a new output, or note which rows have changed; return these."""
+        changed = Bits()
+        if manifest is None:
+            store.put_head(form.head())
+        elif facts is not None:
+            folder = self._paths.folder
+            found = changed_rows(file, self._paths.journal, store.ledger, facts.rows, folder)
+            store.note_changed(row for row in found if changed.add(row))
+        return changed
+
+    def _manifest(
+        self,
+        store: Store,
+        manifest: Optional[Manifest],
+        facts: Optional[SourceFacts],
+        rows: int,
+        digest: Tuple[Optional[str], Optional[str]],
+    ) -> Manifest:
+        arguments = self._arguments.described(self._form_name)
+        made = Manifest.make(store.ledger.run, arguments, facts or SourceFacts(rows, 0, ""))
+        if manifest is not None:
+            made.take_answers(manifest, with_source=facts is None)
+        model, found = digest
+        if model is not None:
+            made.note_model(model, found)
+        store.put_manifest(made)
+        return made
+
+    # --- the work -----------------------------------------------------------------------------
+
+    def _work(
+        self,
+        store: Store,
+        manifest: Manifest,
+        file: RowFile,
+        reader: RowReader,
+        form: OutputForm,
+        workers: Workers,
+        changed: Bits,
+    ) -> BatchReport:
+        arguments, ledger = self._arguments, store.ledger
+        rows = arguments.rows_of_shard(manifest.rows)
+        again = self._failed_rows(store, form)
+        recorder = FileRecorder(store, form, manifest, again, changed, arguments.ordered)
+        coordinator = assemble(
+            arguments,
+            file,
+            reader,
+            recorder,
+            workers,
+            self._clockwork,
+            rows=rows,
+            started=self._started,
+            skipped=ledger.rows[SUCCEEDED].count,
+            changed=changed.count,
+        )
+        open_rows = rows - ledger.rows[SUCCEEDED].count
+        if free_bytes(self._paths.folder) < open_rows * _BYTES_OF_ROW:
+            coordinator.stopped = "disk"
+        try:
+            coordinator.run()
+        except BaseException:
+            with contextlib.suppress(OSError):  # the disk may be full
+                store.end("interrupted")
+            raise
+        report = coordinator.report()
+        if report.stopped is not None:
+            store.end(report.stopped)
+        elif not self._finished(Finish(store, manifest, form, file, reader, arguments)):
+            report = report.replace(stopped="disk")
+        if arguments.on_progress is not None:
+            arguments.on_progress(report)
+        return report
+
+    def _finished(self, finish: Finish) -> bool:
+        """Write the final output; return False if the disk is full. The next run repeats it."""
+        try:
+            finish.run()
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+            rewriting.remove_beside(self._paths)
+            return False
+        return True
+
+    def _failed_rows(self, store: Store, form: OutputForm) -> Bits:
+        """Return the rows whose error belongs to the classes that are asked again."""
+        found = Bits()
+        classes, ledger = self._arguments.retried, store.ledger
+        if not classes:
+            return found
+        for row, name in error_classes(self._paths, ledger, form):
+            (found.add if _is_one_of(name, classes) else found.discard)(row)
+        return found
+
+
+def _is_one_of(name: Optional[str], classes: Tuple[Type[ProviderError], ...]) -> bool:
+    found = getattr(errors, str(name), None)
+    return isinstance(found, type) and issubclass(found, classes)
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0

@@ -1,0 +1,177 @@
+"""The end of a run whose rows all have a result: one line for each row, in its final form."""
+
+from __future__ import annotations
+
+from typing import Iterator, Optional, Tuple
+
+from localproviders.batch import rewriting
+from localproviders.batch.arguments import Arguments
+from localproviders.batch.audit import records_of
+from localproviders.batch.journal import (
+    CLOSED,
+    FAILED,
+    IN_OUTPUT,
+    RETRYABLE,
+    JournalRecord,
+)
+from localproviders.batch.ledger import Ledger
+from localproviders.batch.manifest import Manifest
+from localproviders.batch.outputs import OutputForm
+from localproviders.batch.paths import RunPaths
+from localproviders.batch.rows import RowReader
+from localproviders.batch.sources import RowFile
+from localproviders.batch.store import Entry, Store
+from localproviders.batch.vectors import (
+    NewIds,
+    VectorLines,
+    digest_of_ids,
+    id_line,
+    id_lines,
+    matrix_head,
+)
+
+_STATES_OF_FAILURES = (FAILED, RETRYABLE, CLOSED)
+
+
+class Finish:
+    """The last step of a run.
+
+    Args:
+        store: The open files of the run.
+        manifest: The manifest.
+        form: The form of the output.
+        file: The rows.
+        reader: Reads the rows.
+        arguments: The arguments of the run.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        manifest: Manifest,
+        form: OutputForm,
+        file: RowFile,
+        reader: RowReader,
+        arguments: Arguments,
+    ) -> None:
+        self._store = store
+        self._manifest = manifest
+        self._form = form
+        self._file = file
+        self._reader = reader
+        self._arguments = arguments
+        self._paths = store.paths
+
+    def run(self) -> None:
+        """Write the final output. If it is there already, nothing is written."""
+        if isinstance(self._form, VectorLines):
+            self._finish_vectors(self._form)
+        else:
+            self._finish_lines()
+
+    def _finish_lines(self) -> None:
+        store = self._store
+        store.close_failures()
+        self._end()
+        if store.ledger.superseded:
+            made = Store(rewriting.beside(self._paths), None, run=store.ledger.run)
+            try:
+                rewriting.fill(made, self._in_order(), self._form.head())
+                self._end_new(made)
+            finally:
+                made.close()
+            store.close()
+            rewriting.put_in_place(self._paths)
+
+    def _in_order(self, *, failures: bool = False) -> Iterator[Entry]:
+        parts = [rewriting.Part(self._paths, self._store.ledger.records)]
+        rows, folder = self._manifest.rows, self._paths.folder
+        return rewriting.in_order(parts, rows, folder, failures=failures)
+
+    def _end(self) -> None:
+        """Note that the run is finished, unless this was noted before."""
+        if self._manifest.finish():
+            self._store.put_manifest(self._manifest)
+        if self._store.ledger.ended != "complete":
+            self._store.end("complete")
+
+    def _end_new(self, made: Store) -> None:
+        made.begun = self._store.ledger.begun
+        made.refer_to(self._manifest)
+        made.end("complete")
+
+    # --- vectors ------------------------------------------------------------------------------
+
+    def _finish_vectors(self, form: VectorLines) -> None:
+        head = matrix_head(self._arguments.rows_of_shard(self._manifest.rows), form.dimensions or 0)
+        if self._is_final(head):
+            return
+        made = Store(rewriting.beside(self._paths), None, run=self._store.ledger.run)
+        try:
+            with NewIds(self._paths) as ids:
+                rewriting.fill(made, self._vectors(form, ids), head)
+            self._manifest.facts["ids"] = ids.digest
+            self._manifest.finish()
+            self._store.put_manifest(self._manifest)
+            self._store.end("complete")
+            self._end_new(made)
+        finally:
+            made.close()
+        self._store.close()
+        ids.put_in_place(self._paths)
+        rewriting.put_in_place(self._paths)
+
+    def _is_final(self, head: bytes) -> bool:
+        """Return whether both files are as an earlier run has finished them."""
+        facts = self._manifest.facts
+        is_finished = self._store.ledger.ended == "complete" and facts.get("finished", False)
+        if not is_finished or facts.get("ids") != digest_of_ids(self._paths.output):
+            return False
+        with open(self._paths.output, "rb") as file:
+            return file.read(len(head)) == head
+
+    def _vectors(self, form: VectorLines, ids: NewIds) -> Iterator[Entry]:
+        """Yield the vectors in the order of the rows, and write the ids."""
+        before = id_lines(self._paths.output)
+        for entry, name in zip(self._in_order(failures=True), self._names()):
+            ids.write(id_line(name, entry, next(before, {})))
+            yield form.closed(entry)
+
+    def _names(self) -> Iterator[str]:
+        """Yield the ids of the rows of the shard."""
+        first, step = self._arguments.shard or (1, 1)
+        for number, raw in enumerate(self._file.raw_rows()):
+            if number % step == first - 1:
+                yield self._reader.read_id(number, raw)
+
+
+# --- the errors of an earlier run -------------------------------------------------------------
+
+
+def error_classes(
+    paths: RunPaths, ledger: Ledger, form: OutputForm
+) -> Iterator[Tuple[int, Optional[str]]]:
+    """Yield the failed rows with the names of their error classes, the last one of a row last.
+
+    Args:
+        paths: The paths of the run.
+        ledger: Its state.
+        form: The form of its output.
+    """
+    names = id_lines(paths.output) if isinstance(form, VectorLines) else iter(())
+    for record in records_of(paths.journal, 0, ledger.records):
+        # In a matrix, a row that failed has only NaN. Its error is beside it.
+        before = next(names, {}) if record.state in IN_OUTPUT else {}
+        if record.state not in _STATES_OF_FAILURES:
+            continue
+        if record.state == CLOSED and isinstance(form, VectorLines):
+            yield record.row, before.get("error", {}).get("code")
+        else:
+            yield record.row, form.error_class(_line(paths, record))
+
+
+def _line(paths: RunPaths, record: JournalRecord) -> bytes:
+    path = paths.output if record.state in IN_OUTPUT else paths.failures
+    with open(path, "rb") as file:
+        file.seek(record.offset)
+        return file.read(record.length)

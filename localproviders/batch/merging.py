@@ -1,0 +1,178 @@
+"""`merge`: joins the outputs of several shards, and proves that each row is there once."""
+
+from __future__ import annotations
+
+import os
+from typing import Iterable, Iterator, List, Optional, Tuple
+
+from localproviders._lock import Lock
+from localproviders.batch import rewriting
+from localproviders.batch.audit import load_ledger
+from localproviders.batch.manifest import Manifest, read_manifest
+from localproviders.batch.outputs import form_of
+from localproviders.batch.paths import PathLike, RunPaths
+from localproviders.batch.reading import report_of
+from localproviders.batch.report import BatchReport
+from localproviders.batch.rewriting import Part
+from localproviders.batch.store import Entry, Store
+from localproviders.batch.vectors import (
+    NewIds,
+    VectorLines,
+    digest_of_ids,
+    dimensions_in,
+    id_lines,
+    ids_path,
+    matrix_head,
+)
+from localproviders.batch.wire.lines import write_line
+from localproviders.errors import ConfigurationError, IntegrityError
+
+
+def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -> BatchReport:
+    """Join the outputs of several shards into one output, in the order of the rows.
+
+    Each row of the source must be in exactly one part. The new output has a journal, so `read`,
+    `status` and a later `run` accept it.
+
+    Args:
+        parts: Paths of the outputs of the shards.
+        output: Path of the new output.
+        force: True joins outputs of runs with other arguments, and replaces an existing output.
+
+    Returns:
+        The numbers of the new output.
+
+    Raises:
+        ConfigurationError: A row is in no part, the parts have different sources or arguments, or
+            the new output exists.
+        IntegrityError: A part was changed, or a row is in two parts.
+        LockHeldError: Another process writes to the output.
+    """
+    paths = RunPaths(output)
+    loaded = [_load(path) for path in parts]
+    if not loaded:
+        raise ConfigurationError("there is no part to merge", hint="pass the paths of the parts")
+    manifest = _common([each[1] for each in loaded], [each[0].paths for each in loaded], force)
+    _check_output(paths, [each[0].paths for each in loaded], force)
+    with Lock(paths.lock):
+        rewriting.recover(paths)
+        _write(paths, [each[0] for each in loaded], manifest)
+    return report_of(paths, load_ledger(paths))
+
+
+def _load(path: PathLike) -> Tuple[Part, Manifest]:
+    paths = rewriting.for_reading(RunPaths(path))
+    if not os.path.exists(paths.journal):
+        raise ConfigurationError(
+            f"{paths.output!r} has no journal, so it is not the output of a run",
+            hint="pass the paths of the outputs, with the files beside them",
+        )
+    ledger = load_ledger(paths)
+    manifest = read_manifest(paths, ledger.manifest)
+    if manifest.facts.get("ids") not in (None, digest_of_ids(paths.output)):
+        path = ids_path(paths.output)
+        raise IntegrityError(f"{path!r} was changed or is missing", path=path)
+    return Part(paths, ledger.records), manifest
+
+
+def _common(manifests: List[Manifest], paths: List[RunPaths], force: bool) -> Manifest:
+    """Return the manifest of all parts together.
+
+    Raises:
+        ConfigurationError: Two parts belong to different runs.
+    """
+    first = manifests[0]
+    for other, part in zip(manifests[1:], paths[1:]):
+        if other.facts["source"] != first.facts["source"]:
+            raise ConfigurationError(
+                f"{part.output!r} has the results of another source than {paths[0].output!r}"
+            )
+        names = first.other_arguments(other)
+        if names and not force:
+            raise ConfigurationError(
+                f"{part.output!r} belongs to a run with other arguments than "
+                f"{paths[0].output!r}: {', '.join(names)}",
+                hint="pass force=True to join them all the same",
+            )
+    return first.without_shard(manifests)
+
+
+def _check_output(paths: RunPaths, parts: List[RunPaths], force: bool) -> None:
+    forms = {form_of(each.output) for each in (paths, *parts)}
+    if len(forms) > 1:
+        raise ConfigurationError(f"the files have different forms: {', '.join(sorted(forms))}")
+    exists = os.path.exists(paths.output)
+    if any(exists and os.path.samefile(paths.output, part.output) for part in parts):
+        raise ConfigurationError(f"{paths.output!r} is one of the parts; write to another file")
+    if exists and not force:
+        raise ConfigurationError(
+            f"{paths.output!r} exists",
+            hint="write to another file, or pass force=True to replace it",
+        )
+
+
+def _write(paths: RunPaths, parts: List[Part], manifest: Manifest) -> None:
+    store = Store(rewriting.beside(paths), None)
+    manifest.facts["run"] = store.ledger.run.hex()
+    ids: Optional[NewIds] = None
+    try:
+        if form_of(paths.output) == ".npy":
+            ids = NewIds(paths)
+            count = _fill_matrix(store, paths, parts, manifest, ids)
+        else:
+            entries = rewriting.in_order(parts, manifest.rows, paths.folder)
+            count = rewriting.fill(store, entries, rewriting.head_of(parts[0]))
+        _check_count(store, count, manifest.rows)
+        store.begun = manifest.rows
+        store.refer_to(manifest)
+        store.end("complete")
+    except BaseException:
+        store.close()
+        rewriting.remove_beside(paths)
+        raise
+    store.close()
+    rewriting.remove_journal(paths)
+    manifest.write(paths)
+    if ids is not None:
+        ids.put_in_place(paths)
+    rewriting.put_in_place(paths)
+
+
+def _check_count(store: Store, count: int, rows: int) -> None:
+    """Check that all rows are there.
+
+    Raises:
+        ConfigurationError: A row is in no part.
+    """
+    if count < rows:
+        row = store.ledger.first_open(rows)
+        raise ConfigurationError(
+            f"row {row} is in no part, and {rows - count} of {rows} rows are missing",
+            hint="finish the runs of all shards, and pass all their outputs",
+        )
+
+
+def _fill_matrix(
+    store: Store, paths: RunPaths, parts: List[Part], manifest: Manifest, ids: NewIds
+) -> int:
+    """Write the vectors of all parts, and their ids; return the number of rows.
+
+    Raises:
+        ConfigurationError: The parts have vectors of different lengths.
+    """
+    found = {dimensions_in(part.paths, part.records) for part in parts} - {None}
+    if len(found) > 1:
+        raise ConfigurationError("the parts have vectors of different lengths")
+    form = VectorLines(next(iter(found), None))
+    head = matrix_head(manifest.rows, form.dimensions or 0)
+    lines = [id_lines(part.paths.output) for part in parts]
+
+    def entries() -> Iterator[Entry]:
+        for entry in rewriting.in_order(parts, manifest.rows, paths.folder):
+            ids.write(write_line(next(lines[entry.part])))
+            yield entry if entry.line else form.lost(entry)
+
+    with ids:
+        count = rewriting.fill(store, entries(), head)
+    manifest.facts["ids"] = ids.digest
+    return count

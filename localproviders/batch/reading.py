@@ -1,0 +1,133 @@
+"""`read` and `status`: the results and the numbers of an output."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import BinaryIO, Iterator
+
+from localproviders.batch import rewriting
+from localproviders.batch.audit import load_ledger
+from localproviders.batch.journal import CLOSED, FAILED, RETRYABLE, SUCCEEDED
+from localproviders.batch.ledger import Ledger
+from localproviders.batch.manifest import read_manifest
+from localproviders.batch.outputs import form_of
+from localproviders.batch.paths import PathLike, RunPaths
+from localproviders.batch.report import BatchReport
+from localproviders.batch.results import BatchRecord
+from localproviders.errors import ConfigurationError, IntegrityError
+from localproviders.types.responses import Usage
+
+# Reasons of an end that a report has under another name.
+_STOPPED = {"complete": None, "interrupted": "cancelled"}
+
+
+def read(path: PathLike) -> Iterator[BatchRecord]:
+    """Yield the results of an output: one record for each row, the latest.
+
+    The output may belong to a run that is not finished, or still running. Then only the rows with
+    a result so far are there, and the last errors of rows that may be asked again. The journal and
+    the output are checked before the first record. An output without a journal, such as a copy, is
+    read as it is.
+
+    Args:
+        path: Path of the output, with the suffix ``.jsonl``.
+
+    Raises:
+        ConfigurationError: The file is missing, or is of another form. A CSV file and vectors are
+            read with other programs.
+        IntegrityError: The output or the journal was changed, or a line is no result.
+    """
+    paths = rewriting.for_reading(RunPaths(path))
+    if form_of(paths.output) not in (".jsonl", ".ndjson"):
+        raise ConfigurationError(
+            f"{paths.output!r} is not a file of JSON lines, so read() cannot read it",
+            hint="read a CSV file with the module csv, and vectors with numpy.load",
+        )
+    if not os.path.exists(paths.journal):
+        return _read_all(paths.output)
+    ledger = load_ledger(paths)
+    manifest, rows = read_manifest(paths, ledger.manifest), ledger.rows
+    if ledger.superseded or rows[FAILED].count or rows[RETRYABLE].count:
+        return _read_latest(paths, ledger, manifest.rows)
+    return _read_lines(paths.output, ledger.output.size)
+
+
+def _read_all(path: str) -> Iterator[BatchRecord]:
+    _check_exists(path)
+    return _read_lines(path, os.path.getsize(path))
+
+
+def _read_lines(path: str, size: int) -> Iterator[BatchRecord]:
+    """Yield the records of the lines in the first bytes of a file."""
+    with open(path, "rb") as file:
+        yield from _records(path, file, size)
+
+
+def _records(path: str, file: BinaryIO, size: int) -> Iterator[BatchRecord]:
+    for number, line in enumerate(file, 1):
+        size -= len(line)
+        if size < 0:
+            return
+        yield _record_of(path, line, number)
+
+
+def _record_of(path: str, line: bytes, number: int) -> BatchRecord:
+    try:
+        return BatchRecord.from_dict(json.loads(line))
+    except ValueError as error:
+        raise IntegrityError(
+            f"{path!r} has no result in line {number}: {error}", path=path, line=number
+        ) from None
+
+
+def _read_latest(paths: RunPaths, ledger: Ledger, rows: int) -> Iterator[BatchRecord]:
+    """Yield the latest record of each row, in the order of the rows."""
+    parts = [rewriting.Part(paths, ledger.records)]
+    for entry in rewriting.in_order(parts, rows, None, failures=True):
+        yield _record_of(paths.output, entry.line, entry.row + 1)
+
+
+def status(path: PathLike) -> BatchReport:
+    """Return the numbers of an output, of all runs together.
+
+    The run may be finished, stopped, killed or still running. Nothing is changed.
+
+    Args:
+        path: Path of the output.
+
+    Returns:
+        A report without times. ``stopped`` is the reason of the last end; it is None if all rows
+        have a result, and if the run was killed or still runs.
+
+    Raises:
+        ConfigurationError: There is no journal beside the file.
+        IntegrityError: The output or the journal was changed.
+    """
+    paths = rewriting.for_reading(RunPaths(path))
+    if not os.path.exists(paths.journal):
+        _check_exists(paths.output)
+        raise ConfigurationError(
+            f"{paths.output!r} has no journal, so it is not the output of a run",
+            hint=f"copy {os.path.basename(paths.journal)!r} and the manifest beside it, too",
+        )
+    return report_of(paths, load_ledger(paths))
+
+
+def report_of(paths: RunPaths, ledger: Ledger) -> BatchReport:
+    """Return the numbers of a ledger."""
+    manifest = read_manifest(paths, ledger.manifest)
+    counts = {state: rows.count for state, rows in ledger.rows.items()}
+    tokens = (ledger.prompt_tokens or None, ledger.completion_tokens or None)
+    return BatchReport(
+        rows=manifest.shard_rows,
+        succeeded=counts[SUCCEEDED],
+        failed=counts[FAILED] + counts[RETRYABLE] + counts[CLOSED],
+        usage=Usage(prompt_tokens=tokens[0], completion_tokens=tokens[1]),
+        stopped=_STOPPED.get(str(ledger.ended), ledger.ended),
+    )
+
+
+def _check_exists(path: str) -> None:
+    if not os.path.exists(path):
+        raise ConfigurationError(f"{path!r} does not exist")

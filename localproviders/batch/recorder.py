@@ -1,0 +1,298 @@
+"""Where the results of a run go: the files of a `Store`, or an object of the caller."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from typing import Any, Dict, List, NamedTuple, Protocol, Sequence
+
+from localproviders.batch.bits import Bits
+from localproviders.batch.jobs import Answer
+from localproviders.batch.journal import (
+    CLOSED,
+    FAILED,
+    RETRYABLE,
+    SUCCEEDED,
+    small,
+)
+from localproviders.batch.manifest import Manifest
+from localproviders.batch.outputs import OutputForm
+from localproviders.batch.results import BatchRecord
+from localproviders.batch.rows import Row
+from localproviders.batch.store import Entry, Store, state_of
+
+# The run stops if the disk has less free space than this.
+_RESERVE_BYTES = 1 << 20
+
+
+class Sink(Protocol):
+    """An object that receives the results of a run, in the thread of the caller.
+
+    A run that goes on calls `has` for each row, and does not ask the model about rows that are
+    there.
+    There is no journal beside such an object. So `write` should store a record before it returns.
+    """
+
+    def has(self, id: str, /) -> bool:
+        """Return whether the result of this row is already there."""
+        ...
+
+    def write(self, record: BatchRecord, /) -> object:
+        """Store the result of a row. The returned value is not used."""
+        ...
+
+
+class Outcome(NamedTuple):
+    """The result of a row that was asked, or could not be sent.
+
+    Attributes:
+        row: The row.
+        digest: Digest of the row's content.
+        answer: The answer or the error.
+    """
+
+    row: Row
+    digest: int
+    answer: Answer
+
+    def record(self) -> BatchRecord:
+        """Return the record of the row."""
+        job = self.row.job
+        return BatchRecord(
+            id=self.row.id,
+            row=self.row.number,
+            error=self.answer.error,
+            kind=None if job is None else job.kind,
+            value=self.answer.value,
+        )
+
+
+class Counts(NamedTuple):
+    """Numbers of rows: with an answer, and with an error."""
+
+    succeeded: int
+    failed: int
+
+
+class Recorder(Protocol):
+    """The destination of results, as the run uses it."""
+
+    @property
+    def counts(self) -> Counts:
+        """Numbers of rows with a result."""
+        ...
+
+    def is_open(self, number: int) -> bool:
+        """Return whether a row has to be asked."""
+        ...
+
+    def was_begun(self, number: int) -> bool:
+        """Return whether a row was asked before, without an answer that counts."""
+        ...
+
+    def begin(self, number: int) -> None:
+        """Note that a row is being asked."""
+        ...
+
+    def is_known(self, id: str) -> bool:
+        """Return whether the result of the row with this id is already there."""
+        ...
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Write results."""
+        ...
+
+    def tick(self) -> bool:
+        """Do the work that is due from time to time; return False if the disk is nearly full."""
+        ...
+
+
+class FileRecorder:
+    """Writes results to the files of a store.
+
+    Args:
+        store: The open files.
+        form: The form of the output.
+        manifest: The manifest of the run.
+        again: Rows that failed before, and are asked again.
+        changed: Rows whose content has changed since their last result.
+        ordered: Whether the lines are in the order of the rows. Then a failure goes to its place
+            in the output at once, instead of the file of failures.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        form: OutputForm,
+        manifest: Manifest,
+        again: Bits,
+        changed: Bits,
+        ordered: bool,
+    ) -> None:
+        self._store = store
+        self._form = form
+        self._manifest = manifest
+        self._again = again
+        self._changed = changed
+        self._ordered = ordered
+        self._rows = store.ledger.rows
+        self._begun_before = store.ledger.begun
+
+    @property
+    def counts(self) -> Counts:
+        """Numbers of rows with a result."""
+        rows = self._rows
+        failed = sum(rows[state].count for state in (FAILED, RETRYABLE, CLOSED))
+        return Counts(rows[SUCCEEDED].count, failed)
+
+    def is_open(self, number: int) -> bool:
+        """Return whether a row has to be asked: it has no result, or one that may improve."""
+        if number in self._rows[SUCCEEDED]:
+            return False
+        if number in self._again:
+            return True
+        return number not in self._rows[FAILED] and number not in self._rows[CLOSED]
+
+    def was_begun(self, number: int) -> bool:
+        """Return whether a row was asked before, without an answer that counts."""
+        return number < self._begun_before and number not in self._changed
+
+    def begin(self, number: int) -> None:
+        """Note that a row is being asked."""
+        self._store.begun = max(self._store.begun, number + 1)
+
+    def is_known(self, id: str) -> bool:
+        """Return False: the journal has decided before."""
+        return False
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Write results: their lines, and then their records in the journal."""
+        if self._manifest.finish(False):
+            self._store.put_manifest(self._manifest)
+        self._store.add([self._entry(outcome) for outcome in outcomes])
+        news = [self._note(outcome.answer.value) for outcome in outcomes]
+        if any(news):
+            self._store.put_manifest(self._manifest)
+
+    def _entry(self, outcome: Outcome) -> Entry:
+        record, usage = outcome.record(), outcome.answer.usage
+        problem = self._form.problem(record) if record.error is None else None
+        if problem is not None:
+            record = record.replace(error=problem, value=None)
+        error = record.error
+        state = state_of(error is None, error is not None and error.retryable)
+        if error is not None and self._ordered:
+            state = CLOSED
+        return Entry(
+            row=outcome.row.number,
+            digest=outcome.digest,
+            state=state,
+            line=self._form.line(record, outcome.row),
+            prompt_tokens=small(usage.prompt_tokens),
+            completion_tokens=small(usage.completion_tokens),
+        )
+
+    def _note(self, value: Any) -> bool:
+        if value is None:
+            return False
+        return self._manifest.note_answer(value.model, value.digest, value.endpoint)
+
+    def tick(self) -> bool:
+        """Write marks; return False if the disk is nearly full."""
+        is_due = self._store.mark_if_due()
+        return not is_due or free_bytes(self._store.paths.folder) >= _RESERVE_BYTES
+
+
+class SinkRecorder:
+    """Writes results to an object of the caller.
+
+    Args:
+        sink: The object.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._succeeded = self._failed = 0
+
+    @property
+    def counts(self) -> Counts:
+        """Numbers of rows with a result. Rows that were there before count as succeeded."""
+        return Counts(self._succeeded, self._failed)
+
+    def is_open(self, number: int) -> bool:
+        """Return True: the object is asked by the id of a row."""
+        return True
+
+    def was_begun(self, number: int) -> bool:
+        """Return False: there is no journal."""
+        return False
+
+    def begin(self, number: int) -> None:
+        """Do nothing."""
+
+    def is_known(self, id: str) -> bool:
+        """Return whether the result of the row is already there."""
+        found = bool(self._sink.has(id))
+        self._succeeded += found
+        return found
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Call `write` of the object for each result."""
+        for outcome in outcomes:
+            self._sink.write(outcome.record())
+            if outcome.answer.error is None:
+                self._succeeded += 1
+            else:
+                self._failed += 1
+
+    def tick(self) -> bool:
+        """Return True: the object has its own disk."""
+        return True
+
+
+# A disk is also full for a process if it has reached a limit for files, or a quota.
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+def is_full_disk(error: OSError) -> bool:
+    """Return whether an error says that nothing more can be written to a disk."""
+    return error.errno in _FULL
+
+
+def free_bytes(folder: str) -> int:
+    """Return how many bytes are free on the disk of a folder."""
+    return shutil.disk_usage(folder).free
+
+
+class InOrder:
+    """Holds results back until all earlier rows have theirs.
+
+    Attributes:
+        waiting: Number of results that are held back.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: List[int] = []
+        self._first = 0
+        self._results: Dict[int, Outcome] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Number of results that are held back."""
+        return len(self._results)
+
+    def expect(self, number: int) -> None:
+        """Note the next row in the order."""
+        self._numbers.append(number)
+
+    def take(self, outcomes: Sequence[Outcome]) -> List[Outcome]:
+        """Add results; return those whose turn it is, in order."""
+        self._results.update({outcome.row.number: outcome for outcome in outcomes})
+        found = []
+        while self._first < len(self._numbers) and self._numbers[self._first] in self._results:
+            found.append(self._results.pop(self._numbers[self._first]))
+            self._first += 1
+        if self._first > len(self._numbers) // 2:
+            del self._numbers[: self._first]
+            self._first = 0
+        return found

@@ -1,0 +1,200 @@
+"""Write a new output in the order of the rows, beside the old one or from several parts.
+
+A run does this at its end if its output has lines that no longer count, such as the error of a row
+that was asked again. The new files have other names until they are complete. Then they are renamed:
+first the output, and then its journal. If the process is killed in between, the next run sees which
+of the two renames is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import tempfile
+from typing import BinaryIO, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from localproviders.batch.audit import records_of
+from localproviders.batch.bits import Bits
+from localproviders.batch.journal import CHANGED, IN_FAILURES, IN_OUTPUT, MARKS, JournalRecord
+from localproviders.batch.paths import RunPaths, sync_folder
+from localproviders.batch.store import Entry, Store
+from localproviders.errors import IntegrityError
+
+# The place of a row's line: number of the part plus one, state, digest, offset, length, tokens.
+_PLACE = struct.Struct("<IIQQIII")
+_BLOCK = 1024
+
+
+class Part(NamedTuple):
+    """An output that was checked before.
+
+    Attributes:
+        paths: Its files.
+        records: Number of records in its journal.
+    """
+
+    paths: RunPaths
+    records: int
+
+
+def in_order(
+    parts: Sequence[Part], rows: int, folder: Optional[str], *, failures: bool = False
+) -> Iterator[Entry]:
+    """Yield the last line of each row, in the order of the rows.
+
+    Args:
+        parts: The outputs.
+        rows: Number of rows.
+        folder: Folder for a temporary file; None is the usual one of the system.
+        failures: Whether the lines in the files of failures count, too.
+
+    Raises:
+        IntegrityError: A row is in two parts.
+    """
+    states = (*IN_OUTPUT, *IN_FAILURES) if failures else IN_OUTPUT
+    with tempfile.TemporaryFile(dir=folder) as index, contextlib.ExitStack() as stack:
+        _write_index(parts, index, states)
+        files = [_files_of(part.paths, failures, stack) for part in parts]
+        index.seek(0)
+        for row in range(rows):
+            data = index.read(_PLACE.size)
+            if len(data) == _PLACE.size and any(data):
+                yield _entry(row, data, files)
+
+
+def _files_of(
+    paths: RunPaths, failures: bool, stack: contextlib.ExitStack
+) -> Tuple[BinaryIO, Optional[BinaryIO]]:
+    output = stack.enter_context(open(paths.output, "rb"))  # noqa: SIM115  # the stack closes it
+    if not (failures and os.path.exists(paths.failures)):
+        return output, None
+    other = stack.enter_context(open(paths.failures, "rb"))  # noqa: SIM115  # the stack closes it
+    return output, other
+
+
+def _entry(row: int, data: bytes, files: Sequence[Tuple[BinaryIO, Optional[BinaryIO]]]) -> Entry:
+    part, state, digest, offset, length, prompt, completion = _PLACE.unpack(data)
+    output, failures = files[part - 1]
+    file = output if failures is None or state in IN_OUTPUT else failures
+    file.seek(offset)
+    return Entry(row, digest, state, file.read(length), prompt, completion, part - 1)
+
+
+def _write_index(parts: Sequence[Part], index: BinaryIO, states: Sequence[int]) -> None:
+    """Write the place of each row's last line at the place of its number."""
+    seen = Bits()
+    for number, part in enumerate(parts, 1):
+        own = Bits()
+        for record in records_of(part.paths.journal, 0, part.records):
+            if record.state in states and own.add(record.row) and not seen.add(record.row):
+                raise IntegrityError(
+                    f"row {record.row} is in {part.paths.output!r} and in another part",
+                    path=part.paths.output,
+                    hint="merge each part once",
+                )
+            data = _place_of(number, record, states)
+            if data:
+                index.seek(record.row * _PLACE.size)
+                index.write(data)
+
+
+def _place_of(part: int, record: JournalRecord, states: Sequence[int]) -> bytes:
+    """Return the bytes of a record for the index; empty if the record is not about a line."""
+    if record.state == CHANGED:
+        return bytes(_PLACE.size)
+    if record.state not in states:
+        return b""
+    tokens = (record.prompt_tokens, record.completion_tokens)
+    return _PLACE.pack(part, record.state, record.digest, record.offset, record.length, *tokens)
+
+
+def fill(store: Store, entries: Iterator[Entry], head: bytes) -> int:
+    """Write entries to a new store; return their number.
+
+    Args:
+        store: The new store.
+        entries: The entries.
+        head: The bytes at the beginning of the output.
+    """
+    store.put_head(head)
+    count = 0
+    batch: List[Entry] = []
+    for entry in entries:
+        batch.append(entry)
+        count += 1
+        if len(batch) == _BLOCK:
+            store.add(batch)
+            batch = []
+    store.add(batch)
+    return count
+
+
+# --- names ------------------------------------------------------------------------------------
+
+
+def beside(paths: RunPaths) -> RunPaths:
+    """Return the names of the new files beside an output."""
+    return RunPaths(f"{paths.output}.new")
+
+
+def put_in_place(paths: RunPaths) -> None:
+    """Replace an output and its journal with the new ones beside them."""
+    new = beside(paths)
+    os.replace(new.output, paths.output)
+    sync_folder(paths.folder)
+    finish(paths)
+
+
+def finish(paths: RunPaths) -> None:
+    """Do the second rename, and remove the files that are no longer needed."""
+    new = beside(paths)
+    os.replace(new.journal, paths.journal)
+    sync_folder(paths.folder)
+    for path in (new.failures, paths.failures):
+        _remove(path)
+
+
+def recover(paths: RunPaths) -> None:
+    """Finish a replacement that was interrupted. The caller holds the lock."""
+    new = beside(paths)
+    if os.path.exists(new.output):  # the new output may be incomplete; the old one is in its place
+        remove_beside(paths)
+    elif os.path.exists(new.journal):
+        finish(paths)
+
+
+def for_reading(paths: RunPaths) -> RunPaths:
+    """Return the paths of an output whose replacement may have been interrupted."""
+    new = beside(paths)
+    if os.path.exists(new.journal) and not os.path.exists(new.output):
+        found = RunPaths(paths.output)
+        found.journal = new.journal
+        return found
+    return paths
+
+
+def remove_journal(paths: RunPaths) -> None:
+    """Remove the journal of an output that will be replaced by that of another run."""
+    _remove(paths.journal)
+
+
+def remove_beside(paths: RunPaths) -> None:
+    """Remove new files that will not be used."""
+    new = beside(paths)
+    for path in (new.output, new.journal, new.failures):
+        _remove(path)
+
+
+def head_of(part: Part) -> bytes:
+    """Return the beginning of an output before its first line, such as the names of columns."""
+    for record in records_of(part.paths.journal, 0, part.records):
+        if record.state in (*IN_OUTPUT, *MARKS):
+            with open(part.paths.output, "rb") as file:
+                return file.read(record.offset)
+    return b""
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)

@@ -1,0 +1,193 @@
+"""Outputs with vectors: a matrix of 32-bit floats in numpy's format, and a file with the ids.
+
+While the run goes on, the vectors are appended in the order in which they arrive, and the matrix in
+the head of the file is empty. At the end, a new file has them in the order of the rows. A row that
+failed has NaN in all places. Beside it, ``.ids.jsonl`` has a line for each row: its id, and its
+error if it failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from array import array
+from hashlib import blake2b
+from itertools import repeat
+from typing import Any, Dict, Iterator, Optional
+
+from localproviders.batch.audit import records_of
+from localproviders.batch.jobs import EMBEDDING
+from localproviders.batch.journal import CLOSED, IN_OUTPUT
+from localproviders.batch.paths import RunPaths, sync_folder
+from localproviders.batch.results import BatchRecord
+from localproviders.batch.rows import Row
+from localproviders.batch.store import Entry
+from localproviders.batch.wire.lines import line_of, write_line
+from localproviders.errors import ConfigurationError, ProviderError
+
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEAD_SIZE = 128
+_FLOAT_BYTES = 4
+_BLOCK = 1 << 18
+
+
+def matrix_head(rows: int, dimensions: int) -> bytes:
+    """Return the head of a file in numpy's format, before the numbers."""
+    shape = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dimensions}), }}"
+    size = _HEAD_SIZE - len(_MAGIC) - 2
+    return _MAGIC + size.to_bytes(2, "little") + shape.ljust(size - 1).encode() + b"\n"
+
+
+def ids_path(output: str) -> str:
+    """Return the path of the file with the ids."""
+    return f"{output}.ids.jsonl"
+
+
+class VectorLines:
+    """Vectors as lines of fixed size, without line feeds.
+
+    Args:
+        dimensions: Length of the vectors of an earlier run; None if there is none.
+
+    Attributes:
+        dimensions: Length of the vectors; None before the first one.
+    """
+
+    def __init__(self, dimensions: Optional[int] = None) -> None:
+        self.dimensions: Optional[int] = dimensions
+
+    def head(self) -> bytes:
+        """Return the head of an empty matrix."""
+        return matrix_head(0, 0)
+
+    def problem(self, record: BatchRecord) -> Optional[ProviderError]:
+        """Return the reason why an answer cannot be in this output; None if it can."""
+        if record.kind != EMBEDDING:
+            return ConfigurationError(
+                f"a row of the kind {record.kind!r} has no vector",
+                hint="write rows of other kinds to a .jsonl file",
+            )
+        if len(record.value.vectors) != 1:
+            return ConfigurationError("the row has several texts, and can have only one vector")
+        found = len(record.value.vectors[0])
+        self.dimensions = self.dimensions or found
+        if found != self.dimensions:
+            return ConfigurationError(
+                f"the vector has {found} dimensions, and the vectors before have {self.dimensions}"
+            )
+        return None
+
+    def line(self, record: BatchRecord, row: Row) -> bytes:
+        """Return the bytes of the vector; for a failed row, a line for the file of failures."""
+        if record.error is not None:
+            return write_line(line_of(record))
+        return little_endian(record.vector)
+
+    def error_class(self, line: bytes) -> Optional[str]:
+        """Return the name of the error class in a line of the file of failures."""
+        return str(json.loads(line)["error"]["code"])
+
+    def closed(self, entry: Entry) -> Entry:
+        """Return the entry of a row for the final matrix: NaN in all places if it failed."""
+        return entry if entry.state in IN_OUTPUT else self.lost(entry)
+
+    def lost(self, entry: Entry) -> Entry:
+        """Return the entry of a row that failed: NaN in all places."""
+        lost = array("f", repeat(float("nan"), self.dimensions or 0))
+        return entry._replace(state=CLOSED, line=little_endian(lost))
+
+
+def little_endian(vector: Any) -> bytes:
+    """Return the bytes of packed floats, the same on all machines."""
+    if sys.byteorder == "big":
+        vector = array("f", vector)
+        vector.byteswap()
+    return bytes(vector.tobytes())
+
+
+def dimensions_in(paths: RunPaths, records: int) -> Optional[int]:
+    """Return the length of the vectors in an output; None if it has none.
+
+    Args:
+        paths: The paths of the run.
+        records: Number of records in its journal.
+    """
+    found = records_of(paths.journal, 0, records)
+    sizes = (each.length // _FLOAT_BYTES for each in found if each.state in IN_OUTPUT)
+    return next((size for size in sizes if size), None)
+
+
+# --- the file with the ids --------------------------------------------------------------------
+
+
+def id_line(name: str, entry: Entry, before: Dict[str, Any]) -> bytes:
+    """Return the line of a row.
+
+    Args:
+        name: The id of the row.
+        entry: The result of the row.
+        before: The line of the row in the file of an earlier run; empty if there is none.
+    """
+    found: Dict[str, Any] = {"id": name}
+    if entry.state not in IN_OUTPUT:
+        found["error"] = json.loads(entry.line)["error"]
+    elif entry.state == CLOSED and "error" in before:
+        found["error"] = before["error"]
+    return write_line(found)
+
+
+def id_lines(output: str) -> Iterator[Dict[str, Any]]:
+    """Yield the content of the lines of an earlier run; nothing if there is no such file."""
+    path = ids_path(output)
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            yield from map(json.loads, file)
+
+
+class NewIds:
+    """A new file with ids, beside the present one, as a ``with`` block.
+
+    Args:
+        paths: The paths of the run.
+
+    Attributes:
+        digest: Digest of the file, after the block.
+    """
+
+    def __init__(self, paths: RunPaths) -> None:
+        self._path = ids_path(paths.output)
+        self._digest = blake2b(digest_size=16)
+        self.digest = ""
+
+    def __enter__(self) -> NewIds:
+        self._file = open(f"{self._path}.new", "wb")  # closed by `__exit__`
+        return self
+
+    def write(self, line: bytes) -> None:
+        """Append a line."""
+        self._file.write(line)
+        self._digest.update(line)
+
+    def __exit__(self, *_: object) -> None:
+        self.digest = self._digest.hexdigest()
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def put_in_place(self, paths: RunPaths) -> None:
+        """Replace the present file with this one."""
+        os.replace(f"{self._path}.new", self._path)
+        sync_folder(paths.folder)
+
+
+def digest_of_ids(output: str) -> Optional[str]:
+    """Return the digest of the file; None if it is missing."""
+    path = ids_path(output)
+    if not os.path.exists(path):
+        return None
+    digest = blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        for data in iter(lambda: file.read(_BLOCK), b""):
+            digest.update(data)
+    return digest.hexdigest()

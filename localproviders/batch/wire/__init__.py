@@ -1,0 +1,1 @@
+"""The JSON of rows and results, in the form of batches of the OpenAI API. No I/O."""

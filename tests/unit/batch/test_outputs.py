@@ -1,0 +1,77 @@
+"""CSV as output: the columns of the source, and columns for the answers."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+
+from localproviders import ConfigurationError
+from localproviders.batch.outputs import form_of
+from localproviders.testing import Refusal, Reply
+from tests.unit.batch.support import Ollama
+
+
+def _rows(path: Path) -> List[Dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_answers_beside_the_columns_of_a_table(ollama: Ollama, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text('id,text\n1,"a, ""b"""\n2,\n')
+    ollama.server.usual = 'Sure,\n"x"'
+    report = ollama.run(source, output, template="Say {text}!", ordered=True)
+    assert (report.succeeded, report.failed) == (2, 0)
+    assert _rows(output) == [
+        {"id": "1", "text": 'a, "b"', "answer": 'Sure,\n"x"', "error": ""},
+        {"id": "2", "text": "", "answer": 'Sure,\n"x"', "error": ""},
+    ]
+
+
+def test_an_error_is_in_its_column(ollama: Ollama, tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    ollama.server.reply_with(Refusal(status="400 Bad Request", body={"error": "no, thanks"}))
+    assert ollama.run(["one"], output).exit_code == 12
+    (row,) = _rows(output)
+    assert (row["id"], row["answer"]) == ("0", "")
+    assert row["error"] == "RequestRejectedError: the server says: no, thanks"
+    assert ollama.run(["one"], output, retry_failed=True).exit_code == 0
+    assert [row["error"] for row in _rows(output)] == [""]
+
+
+def test_decisions_have_two_columns_for_each_question(ollama: Ollama, tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    ollama.server.models.append(ollama.server.make_model("tev1"))
+    ollama.server.usual = Reply(decisions={"q": 0.875})
+    report = ollama.run(
+        [{"state": "x"}], output, questions={"q": "Is it?", "c": ["a", "b"]}, model="tev1"
+    )
+    assert report.exit_code == 0
+    (row,) = _rows(output)
+    assert row["q"] == "yes"
+    assert float(row["q_confidence"]) == 0.75
+    assert row["c"] in ("a", "b")
+
+
+@pytest.mark.parametrize("name", ["answer", "error"])
+def test_a_column_of_the_source_cannot_be_lost(name: str, ollama: Ollama, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text(f"id,{name}\n1,x\n")
+    with pytest.raises(ConfigurationError, match=f"has a column '{name}'"):
+        ollama.run(source, tmp_path / "out.csv", template="x")
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["out", "out.txt", "out.json"])
+def test_a_suffix_must_name_the_form(name: str, ollama: Ollama, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no suffix that names a form of output"):
+        ollama.run(["x"], tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_forms() -> None:
+    forms: List[Any] = [form_of(f"a.{suffix}") for suffix in ("jsonl", "ndjson", "CSV", "npy")]
+    assert forms == [".jsonl", ".ndjson", ".csv", ".npy"]

@@ -1,0 +1,148 @@
+"""Vectors as output: a matrix in the order of the rows, and their ids."""
+
+from __future__ import annotations
+
+import ast
+import json
+import struct
+from pathlib import Path
+from typing import Any, List, Tuple
+
+import pytest
+
+from localproviders import ConfigurationError, EmbeddingError, IntegrityError, batch, errors
+from localproviders.batch.vectors import matrix_head
+from tests.unit.batch.support import Ollama, lines_of
+
+
+def _texts(count: int) -> List[Any]:
+    return [{"id": f"r{number}", "text": f"text {number}"} for number in range(count)]
+
+
+def _matrix(path: Path) -> List[Tuple[float, ...]]:
+    """Read a file in numpy's format."""
+    data = path.read_bytes()
+    assert data[:8] == b"\x93NUMPY\x01\x00"
+    size = int.from_bytes(data[8:10], "little")
+    assert (10 + size) % 64 == 0
+    head = ast.literal_eval(data[10 : 10 + size].decode())
+    assert (head["descr"], head["fortran_order"]) == ("<f4", False)
+    rows, columns = head["shape"]
+    numbers = struct.unpack_from(f"<{rows * columns}f", data, 10 + size)
+    return [numbers[row * columns : (row + 1) * columns] for row in range(rows)]
+
+
+def _ids(path: Path) -> List[Any]:
+    return lines_of(Path(f"{path}.ids.jsonl"))
+
+
+def _run(ollama: Ollama, rows: List[Any], output: Path, **options: Any) -> Any:
+    return ollama.run(rows, output, model="nomic-embed-text", **options)
+
+
+def test_the_matrix_has_the_order_of_the_rows(ollama: Ollama, tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    report = _run(ollama, _texts(150), output)
+    assert (report.succeeded, report.exit_code) == (150, 0)
+    texts = [row["text"] for row in _texts(150)]
+    expected = ollama.provider.embed(texts, model="nomic-embed-text").embeddings
+    assert [list(row) for row in _matrix(output)] == expected
+    assert _ids(output) == [{"id": f"r{number}"} for number in range(150)]
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert _run(ollama, _texts(150), output).skipped == 150
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_failed_row_has_no_numbers_and_its_error_is_beside_it(
+    ollama: Ollama, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.npy"
+    ollama.server.poison("text 2")
+    rows: List[Any] = [*_texts(5), {"id": "chat", "messages": "x", "model": "llama3.2"}]
+    report = _run(ollama, rows, output)
+    assert (report.succeeded, report.failed) == (4, 2)
+    matrix, ids = _matrix(output), _ids(output)
+    assert [row[0] != row[0] for row in matrix] == [False, False, True, False, False, True]
+    assert [line["id"] for line in ids] == ["r0", "r1", "r2", "r3", "r4", "chat"]
+    assert "error" not in ids[1]
+    assert "has no vector" in ids[5]["error"]["message"]
+    ollama.server.heal()
+    assert _run(ollama, rows, output, retry_failed=ConfigurationError).asked_again == 1
+    assert ids[2] == _ids(output)[2]
+    classes = [EmbeddingError, getattr(errors, ids[2]["error"]["code"])]
+    report = _run(ollama, rows, output, retry_failed=classes)
+    assert (report.succeeded, report.failed, report.asked_again) == (5, 1, 1)
+    assert not any(row[0] != row[0] for row in _matrix(output)[:5])
+    assert "error" not in _ids(output)[2]
+
+
+def test_a_stopped_run_goes_on(ollama: Ollama, tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    ollama.server.poison("text 0")
+    assert _run(ollama, _texts(100), output, max_failures=0, concurrency=1).stopped == "failures"
+    assert _matrix(output) == []  # the vectors after the head do not count yet
+    ollama.server.heal()
+    report = _run(ollama, _texts(100), output)
+    assert (report.succeeded, report.failed) == (99, 1)
+    assert len(_matrix(output)) == len(_ids(output)) == 100
+    report = _run(ollama, _texts(103), output, retry_failed=True)
+    assert (report.succeeded, len(_matrix(output)), len(_ids(output))) == (103, 103, 103)
+
+
+def test_vectors_of_another_length_are_an_error(ollama: Ollama, tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    rows = _texts(3)
+    rows[1]["dimensions"] = 4
+    report = _run(ollama, rows, output, concurrency=1)
+    assert (report.succeeded, report.failed) == (2, 1)
+    assert "has 4 dimensions, and the vectors before have" in _ids(output)[1]["error"]["message"]
+
+
+def test_a_changed_number_is_found(ollama: Ollama, tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    _run(ollama, _texts(5), output)
+    good = output.read_bytes()
+    for place in (0, 70, 128, len(good) - 1):
+        output.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        with pytest.raises(IntegrityError):
+            batch.status(output)
+
+
+def test_a_changed_file_of_ids_is_written_again(ollama: Ollama, tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    _run(ollama, _texts(5), output)
+    path = Path(f"{output}.ids.jsonl")
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"r3", b"r4"))
+    assert _run(ollama, _texts(5), output).skipped == 5
+    assert path.read_bytes() == good
+
+
+def test_shards_are_merged(ollama: Ollama, tmp_path: Path) -> None:
+    ollama.server.poison("text 4")
+    parts = [tmp_path / f"part{number}.npy" for number in (1, 2, 3)]
+    for number, part in enumerate(parts, 1):
+        _run(ollama, _texts(11), part, shard=(number, 3))
+    output, whole = tmp_path / "all.npy", tmp_path / "whole.npy"
+    report = batch.merge(parts, output)
+    assert (report.succeeded, report.failed) == (10, 1)
+    _run(ollama, _texts(11), whole)
+    assert output.read_bytes()[:128] == whole.read_bytes()[:128]
+    good = [row for row in range(11) if row != 4]
+    assert [_matrix(output)[row] for row in good] == [_matrix(whole)[row] for row in good]
+    assert [line["id"] for line in _ids(output)] == [f"r{number}" for number in range(11)]
+    assert "error" in _ids(output)[4]
+    Path(f"{parts[1]}.ids.jsonl").write_text('{"id": "x"}\n')
+    with pytest.raises(IntegrityError, match=r"part2\.npy\.ids\.jsonl' was changed"):
+        batch.merge(parts, output, force=True)
+
+
+def test_rows_that_all_failed(ollama: Ollama, tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    assert ollama.run(["a chat"], output).failed == 1
+    assert _matrix(output) == [()]
+    assert json.dumps(_ids(output)).count("ConfigurationError") == 1
+
+
+def test_the_head_has_a_fixed_size() -> None:
+    assert {len(matrix_head(*shape)) for shape in ((0, 0), (10**12, 10**6))} == {128}
