@@ -13,6 +13,7 @@ Providers. Each is a `ModelProvider`, with the methods `chat`, `stream`, `parse`
     LMStudioProvider          an LM Studio server
     LlamaCppProvider          llama.cpp's own server, with one model or several
     OpenAICompatibleProvider  vLLM, or another server with OpenAI's API
+    AnthropicProvider         Anthropic's Messages API, which needs locality="any"
     LocalProvider             several servers; if one fails, the next one is used
     create_default_provider   returns a LocalProvider for all servers of this machine
     create_fallback_provider  returns a LocalProvider for the given providers
@@ -26,7 +27,8 @@ Servers and configuration:
     kinds                     module: the kinds of servers, and functions to add one
 
 Requests:
-    Message, Image, Audio     a message of a conversation, and the media in a message
+    Message                   a message of a conversation
+    Image, Audio, Document    the files in a message
     Tool                      a function that the model may call
     CompletionRequest         all fields of a request, for `complete`
     EmbeddingRequest          texts to embed, for `embed`
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
     from localproviders import errors, exporters, kinds, types
     from localproviders._create_provider import create_provider
     from localproviders._http.stream import Stream
+    from localproviders.anthropic import AnthropicProvider
     from localproviders.config import Config
     from localproviders.discovery import Discovery, FoundServer, discover
     from localproviders.engine import LocalEngine
@@ -160,6 +163,7 @@ if TYPE_CHECKING:
         CompletionRequest,
         CompletionResponse,
         Decisions,
+        Document,
         EmbeddingRequest,
         EmbeddingResponse,
         Image,
@@ -184,6 +188,7 @@ __all__ = [
     "AllFailedError",
     "AnswerError",
     "AnswerTooLargeError",
+    "AnthropicProvider",
     "Audio",
     "AuthenticationError",
     "CallEvent",
@@ -201,6 +206,7 @@ __all__ = [
     "Decisions",
     "DependencyError",
     "Discovery",
+    "Document",
     "EmbeddingError",
     "EmbeddingRequest",
     "EmbeddingResponse",
@@ -266,6 +272,7 @@ _look_up, _names = lazy_names(
     {
         "localproviders._create_provider": ("create_provider",),
         "localproviders._http.stream": ("Stream",),
+        "localproviders.anthropic": ("AnthropicProvider",),
         "localproviders.config": ("Config",),
         "localproviders.discovery": (
             "Discovery",
@@ -326,6 +333,7 @@ _look_up, _names = lazy_names(
             "CompletionRequest",
             "CompletionResponse",
             "Decisions",
+            "Document",
             "EmbeddingRequest",
             "EmbeddingResponse",
             "Image",

@@ -235,6 +235,12 @@ CONTENT: Mapping[str, Any] = {"content": True}
 #: record. Each such field is also excluded from equality by ``compare=False``.
 RAW: Mapping[str, Any] = {"raw": True}
 
+#: Metadata of a field that repr leaves out, but dictionaries and pickles have.
+UNSHOWN: Mapping[str, Any] = {"unshown": True}
+
+
+# Marks in the metadata of the fields that repr leaves out.
+_UNSHOWN = frozenset({"raw", "unshown"})
 
 # Maximum nesting of a value that `plain` converts. It is well below Python's recursion limit: at
 # that limit, finalizers that run at this moment would fail, too.
@@ -364,7 +370,9 @@ class Record:
             # `MISSING` stands for a field that is not set yet: a debugger may show a value whose
             # constructor has not finished.
             for value in (getattr(self, each.name, MISSING),)
-            if value is not MISSING and "raw" not in each.metadata and value != _default(each)
+            if value is not MISSING
+            and _UNSHOWN.isdisjoint(each.metadata)
+            and value != _default(each)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 

@@ -117,7 +117,8 @@ def rough(request: CompletionRequest) -> TokenCount:
     """
     images = f"; {_TOKENS_PER_IMAGE} per image" if _contains(request, "images") else ""
     sound = "; sound not counted" if _contains(request, "audio") else ""
-    detail = _RULE_TEXT + images + sound
+    files = "; documents not counted" if _contains(request, "documents") else ""
+    detail = _RULE_TEXT + images + sound + files
     return TokenCount(tokens=tokens_by_rule(request), source="rough", detail=detail)
 
 
@@ -205,8 +206,8 @@ class Calibration:
 
 
 def has_media(request: CompletionRequest) -> bool:
-    """Return whether a request has images or sound, whose tokens cannot be estimated from text."""
-    return any(message.images or message.audio for message in request.messages)
+    """Return whether a request has files, whose tokens cannot be estimated from its text."""
+    return any(each.images or each.audio or each.documents for each in request.messages)
 
 
 def _contains(request: CompletionRequest, kind: str) -> bool:

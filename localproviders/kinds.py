@@ -82,6 +82,7 @@ _BUILT_IN: Mapping[str, str] = {
     "llamacpp": "localproviders.llamacpp.kind:KIND",
     "openai-compatible": "localproviders.openai_compatible.kind:KIND",
     "gguf": "localproviders.engine.kind:KIND",
+    "anthropic": "localproviders.anthropic.kind:KIND",
 }
 #: The name that discovery uses for a server of no known kind.
 UNKNOWN = "unknown"
@@ -258,6 +259,15 @@ class ProviderKind:
     def options(self) -> Tuple[str, ...]:
         """The names of all arguments of the provider's constructor, sorted."""
         return tuple(sorted({*OPTIONS, self.address_argument, *(key.name for key in self.keys)}))
+
+    @property
+    def is_service(self) -> bool:
+        """Whether the kind is one service on the internet: its default address is not local.
+
+        Discovery does not search for it, and the file of a project must not choose it.
+        """
+        address = self.default_address
+        return address is not None and not parse_endpoint(address, default_port=443).is_loopback
 
     def make(self, *address: str, **options: Any) -> ModelProvider:
         """Make a provider of this kind. Nothing is sent.

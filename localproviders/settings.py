@@ -191,17 +191,22 @@ class Settings(Record):
         keys = self._request_headers.keys_in_values
         return self.api_key is not None or self.auth is not None or bool(keys)
 
-    def headers_of_caller(self) -> Dict[str, str]:
+    def headers_of_caller(self, key_header: str = "") -> Dict[str, str]:
         """Return the headers with the key, the password and the caller's headers, as they are sent.
 
         The reprs of the values are redacted.
+
+        Args:
+            key_header: The header that carries the API key; empty for ``Authorization: Bearer``.
 
         Raises:
             ConfigurationError: A secret is missing. It was a literal that was pickled or turned
                 into a dictionary, or its variable was not set when the pickle was loaded.
         """
         found = self._request_headers.revealed()
-        if self.api_key is not None:
+        if self.api_key is not None and key_header:
+            found[key_header] = Unseen(self.api_key.reveal())
+        elif self.api_key is not None:
             found["Authorization"] = self.api_key.as_bearer()
         if self._basic_auth is not None:
             found["Authorization"] = Unseen(self._basic_auth.as_header().reveal())
@@ -325,13 +330,17 @@ def safe_options(given: CellType, known: Container[str] = CONNECTION) -> Dict[st
     }
 
 
-def sets_authorization(options: Mapping[str, Any]) -> bool:
+def sets_authorization(options: Mapping[str, Any], *names: str) -> bool:
     """Return whether hidden options of a constructor set the header ``Authorization``.
 
     A key from the environment is then not used.
+
+    Args:
+        options: The hidden options.
+        names: Further headers that carry a key.
     """
     headers: Optional[RequestHeaders] = options.get("headers")
-    has_header = headers is not None and headers.has("Authorization")
+    has_header = headers is not None and any(map(headers.has, ("Authorization", *names)))
     return options.get("auth") is not None or has_header
 
 

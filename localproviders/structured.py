@@ -16,7 +16,7 @@ from localproviders._dialect.refused_schemas import (
 from localproviders._dialect.thinking import is_only_thinking, only_thinking_hint
 from localproviders._dialect.written_json import values_in_words, without_fence
 from localproviders._http.framing import LARGE, Look, weigh
-from localproviders._http.stream import find_repetition
+from localproviders._http.repetitions import find_repetition
 from localproviders._interrupts import is_injected
 from localproviders._record import CONTENT, Record, field, record
 from localproviders._shared_deadline import SharedDeadline, SupportsComplete

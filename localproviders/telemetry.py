@@ -102,6 +102,8 @@ class CallEvent(Record):
         served_model: On ``finished``, the name of the model that answered, as the server reported
             it. None on other events.
         digest: On ``finished``, the digest of this model, if it is known. None on other events.
+        cost_usd: On ``finished``, the price of the call in US dollars, if the server reports it.
+            None on other events.
         attempts: Number of times that the request was sent so far.
         wait_s: On ``retried``, seconds until the next attempt. None on other events.
         error: On ``retried``, ``fell_back`` and ``failed``, the class name of the error. None on
@@ -132,6 +134,7 @@ class CallEvent(Record):
     finish_reason: Optional[str] = None
     served_model: Optional[str] = None
     digest: Optional[str] = None
+    cost_usd: Optional[float] = None
     attempts: int = 1
     wait_s: Optional[float] = None
     error: Optional[str] = None
@@ -219,6 +222,7 @@ class Span:
                 finish_reason=response.finish_reason,
                 served_model=response.model,
                 digest=response.digest,
+                cost_usd=response.usage.cost_usd,
                 attempts=response.attempts,
             )
 

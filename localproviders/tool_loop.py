@@ -460,7 +460,8 @@ class _ToolLoop:
         self._open_calls.pop(0)
         self._unread.pop(0)
         self._steps.append(step)
-        self._added.append(Message.tool(step.content, step.call))
+        is_error = step.error is not None
+        self._added.append(Message.tool(step.content, step.call, is_error=is_error))
         if self._rules.on_step is not None:
             self._rules.on_step(step)
 
@@ -480,7 +481,8 @@ class _ToolLoop:
 
 def _not_run_result(call: ToolCall) -> Message:
     # Servers refuse a conversation with a tool call that has no result.
-    return Message.tool("this call was not run, because the tool loop had ended", call)
+    text = "this call was not run, because the tool loop had ended"
+    return Message.tool(text, call, is_error=True)
 
 
 # Message about calls that the server could not read. It is a message of the user,

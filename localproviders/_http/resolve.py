@@ -41,12 +41,15 @@ class LocalityPolicy(NamedTuple):
             unencrypted.
         proxied: Whether the connection goes to a proxy.
         socket_path: The UNIX socket to which all connections go; empty for TCP.
+        public_hosts: Hosts that are known to be on the internet, so that their names need not be
+            looked up for the check.
     """
 
     locality: str
     needs_loopback: bool = False
     proxied: bool = False
     socket_path: str = ""
+    public_hosts: Tuple[str, ...] = ()
 
 
 def connect(host: str, port: int, call: Call, policy: LocalityPolicy) -> socket.socket:
@@ -62,6 +65,8 @@ def connect(host: str, port: int, call: Call, policy: LocalityPolicy) -> socket.
         Stop: A limit expired, or the call was cancelled.
     """
     call.enter(CONNECTING)
+    if host.lower().rstrip(".") in policy.public_hosts:
+        check_public(host, policy.locality)
     targets = resolve(host, port, call)
     # All addresses are checked, because any of them may connect first. One address outside the
     # locality is enough to refuse the host.
@@ -142,6 +147,19 @@ def _start(thread: threading.Thread) -> bool:
             raise
         return False  # too many threads, or the program is ending (Python 3.12 and newer)
     return True
+
+
+def check_public(host: str, locality: str) -> None:
+    """Check that the locality allows a host on the internet, without a look-up of its name.
+
+    Raises:
+        LocalityError: The locality does not allow it.
+    """
+    if not allows(locality, "any"):
+        raise LocalityError(
+            f'{host} is a service on the internet, and locality is "{locality}"',
+            hint=allowing_hint("any"),
+        )
 
 
 def check_place(host: str, text: str, locality: str, *, proxied: bool = False) -> str:

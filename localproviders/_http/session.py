@@ -29,6 +29,7 @@ from localproviders._http.deadline import Call
 from localproviders._http.exceptions import translate
 from localproviders._http.resolve import LocalityPolicy
 from localproviders._http.response import Answer
+from localproviders._http.service import USUAL, Service
 from localproviders._http.upload import Upload
 from localproviders.secret import Sealed
 from localproviders.settings import Settings
@@ -230,7 +231,7 @@ class _Adapter(HTTPAdapter):
 class Session:
     """The requests session of one provider in one process. Threads share it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, service: Service = USUAL) -> None:
         self._settings = settings
         # `_verify` is always a path. For True, some releases of requests would pass a shared TLS
         # context to the pool instead of a path.
@@ -244,6 +245,7 @@ class Session:
                 needs_loopback=in_the_clear and not settings.allow_plaintext_key,
                 proxied=bool(self._proxies),
                 socket_path=settings.endpoint.socket_path,
+                public_hosts=service.hosts,
             ),
             self._verify,
         )

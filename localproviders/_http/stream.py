@@ -11,6 +11,7 @@ from typing import (
     Iterable,
     Iterator,
     List,
+    Mapping,
     Optional,
     Protocol,
     Set,
@@ -21,13 +22,13 @@ from localproviders._did_you_mean import name_other_attribute, refuse_item
 from localproviders._http.deadline import ANSWERING
 from localproviders._http.framing import LARGE, looks_cut
 from localproviders._http.halves import has_open_half, join_records
+from localproviders._http.repetitions import name_repetition
 from localproviders._http.retry import cut_off
 from localproviders.errors import (
     AnswerTooLargeError,
     CancelledError,
     ProtocolError,
     ProviderError,
-    RepetitionError,
     StreamInterruptedError,
 )
 from localproviders.types.messages import ToolCall
@@ -50,47 +51,10 @@ _FIRST_LENGTH_CHECK = 256
 
 _NO_LAST_RECORD = "the response ended before its last record"
 
-# If a server ends an answer because of repetitions, there were more repetitions than the first
-# number (docs/reference/ollama.md, "Streaming"). No usual token is longer than the second.
-_MANY_TIMES, _LONGEST_TOKEN = 30, 64
-
 _LATE_SPLIT = (
     "the model's thinking was streamed as text, because the answer had only the closing tag; "
     "the complete response has it in `thinking`"
 )
-
-
-def find_repetition(text: str) -> Optional[int]:
-    """Return the index at which the repetitions at the end of a text begin, or None.
-
-    These are 30 blanks or more, or the last 30 repetitions of any other piece of at most 64
-    characters.
-    """
-    end = len(text.rstrip())
-    if len(text) - end >= _MANY_TIMES:
-        return end
-    for length in range(1, min(_LONGEST_TOKEN, len(text) // _MANY_TIMES) + 1):
-        tail = text[-length * _MANY_TIMES :]
-        if tail[length:] == tail[:-length]:
-            return len(text) - len(tail)
-    return None
-
-
-def _name_repetition(error: ProviderError, text: str) -> ProviderError:
-    """Return a `RepetitionError` if the server ended an answer because of repetitions.
-
-    The body of such an answer is complete, but its last record is missing. Any other error is
-    returned unchanged: if the connection was cut, repetitions at the end of the text are a
-    coincidence.
-    """
-    is_cut_off = not isinstance(error, StreamInterruptedError) or error.retryable
-    if is_cut_off or find_repetition(text) is None:
-        return error
-    return RepetitionError(
-        "the model repeated the same piece of text again and again, until the server ended the"
-        " answer",
-        hint="set repeat_penalty, such as 1.1, change the prompt, or use a larger model",
-    )
 
 
 class GrowingText(List[str]):
@@ -144,6 +108,7 @@ class Summary:
         self.usage: Optional[Usage] = None
         self.server_timings: Optional[ServerTimings] = None
         self.response_id: Optional[str] = None
+        self.provider_data: Optional[Mapping[str, Any]] = None
         self.thinking_inferred: bool = False
         # Thinking and text of the response, if they are split differently in the chunks.
         self.split: Optional[Tuple[str, str]] = None
@@ -165,6 +130,8 @@ class Summary:
             self.server_timings = chunk.server_timings
         if chunk.response_id:
             self.response_id = chunk.response_id
+        if chunk.provider_data:
+            self.provider_data = chunk.provider_data
         if chunk.thinking_inferred:
             self.thinking_inferred = True
 
@@ -220,6 +187,7 @@ class Summary:
             server_timings=self.server_timings or ServerTimings(),
             logprobs=tuple(self.logprobs),
             response_id=self.response_id,
+            provider_data=self.provider_data or {},
             warnings=(*warnings, *self.warnings),
             attempts=self.attempts,
             raw=self.last.raw,
@@ -645,7 +613,7 @@ class Stream:
         self._answer.close()
         self._finish_call()
         partial = self.text + self._parser.held
-        error = _name_repetition(error, partial or self.thinking)
+        error = name_repetition(error, partial or self.thinking)
         error.add_context(partial=partial)
         self._failure = self._owner.explain(error)
         return self._failure

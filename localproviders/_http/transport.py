@@ -29,6 +29,7 @@ from localproviders._http.framing import SHALLOW, decode, looks_cut, parse_json
 from localproviders._http.halves import find_lone_half, joined
 from localproviders._http.request_ids import find_request_id
 from localproviders._http.retry import Attempts, cut_off
+from localproviders._http.service import USUAL, Service
 from localproviders._http.upload import Upload
 from localproviders._interrupts import is_injected
 from localproviders._record import plain
@@ -167,10 +168,12 @@ class Transport:
     Args:
         settings: The provider's settings.
         explain: Makes an error from an error response of the provider's dialect.
+        service: How the server is reached.
     """
 
-    def __init__(self, settings: Settings, explain: Explain) -> None:
+    def __init__(self, settings: Settings, explain: Explain, service: Service = USUAL) -> None:
         self._settings = settings
+        self._service = service
         self._explain = explain
         self._base_url = settings.endpoint.request_url
         # One session for each process id: after a fork, the connections belong to the parent.
@@ -376,9 +379,10 @@ class Transport:
             "Accept": accept,
             # Compression has no advantage for a local server, and would delay chunks.
             "Accept-Encoding": "identity",
+            **self._service.headers,
             **({"Content-Type": media} if media is not None else {}),
         }
-        given = Headers(self._settings.headers_of_caller())
+        given = Headers(self._settings.headers_of_caller(self._service.key_header))
         names = set(map(str.lower, given))
         return Headers({**{n: ours[n] for n in ours if n.lower() not in names}, **given})
 
@@ -400,7 +404,7 @@ class Transport:
         # the class of the error. So `_hide` redacts these values later.
         text = Unseen(self._scrub(_error_text(answer), only_keys=True))
         error = self._explain(answer.status, text, answer.headers)
-        error.request_id = answer.call.request_id
+        error.request_id = answer.call.request_id or error.request_id
         self._hide(error, ())
         return error
 
@@ -426,7 +430,8 @@ class Transport:
                 sessions.pop(parent, None)
             # `setdefault` is atomic. If several threads make a session at the same time, all use
             # the session that was stored first.
-            session = sessions.setdefault(process, make_session(self._settings))
+            made = make_session(self._settings, self._service)
+            session = sessions.setdefault(process, made)
         return session
 
 

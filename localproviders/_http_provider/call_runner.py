@@ -11,6 +11,7 @@ from typing import Any, Callable, Iterable, List, Mapping, Optional, Protocol, T
 
 from localproviders._http.deadline import Call
 from localproviders._http.framing import Look
+from localproviders._http.service import USUAL, Service
 from localproviders._http.stream import Opened, Summary
 from localproviders._http.transport import Explain, Transport, encode
 from localproviders._http_provider.model_checks import cut_off_warning
@@ -47,6 +48,7 @@ class CallRunner:
         on_failure: Function that is called with each error and its call before the error is
             raised. It drops cached facts about the server, and adds facts from the server to the
             error.
+        service: How the server is reached.
     """
 
     def __init__(
@@ -54,9 +56,10 @@ class CallRunner:
         settings: Settings,
         explain: Explain,
         on_failure: Callable[[ProviderError, Call], None] = _ignore,
+        service: Service = USUAL,
     ) -> None:
         self.settings = settings
-        self.transport: Transport = Transport(settings, explain)
+        self.transport: Transport = Transport(settings, explain, service)
         self._on_failure = on_failure
 
     def limits(self, timeout: Timeout, total_s: Optional[float] = None) -> Limits:

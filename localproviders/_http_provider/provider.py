@@ -25,6 +25,7 @@ from localproviders._dialect.missing_models import complete_error, no_model
 from localproviders._dialect.thinking import thinking_warnings
 from localproviders._did_you_mean import most_similar
 from localproviders._http.deadline import Call
+from localproviders._http.service import USUAL, Service
 from localproviders._http.stream import ChunkParser, Stream, Summary
 from localproviders._http_provider.call_runner import CallRunner, Completion, Raw
 from localproviders._http_provider.cold_loads import ColdLoads, KeepAlive, loaded_window
@@ -39,6 +40,7 @@ from localproviders._http_provider.sending import (
     Sending,
     leave_out,
     make_decoder,
+    refuse_documents,
     refused,
 )
 from localproviders._lazy import LazyModule, LazyPart
@@ -123,6 +125,10 @@ class HTTPProvider(ModelProvider):
     _chat_only: Tuple[str, ...] = ("tools", "tool_choice")
     #: Fields of embedding requests that this server does not support, each with a hint.
     _embed_unsupported: Mapping[str, str] = {}
+    #: How the server is reached.
+    _service: Service = USUAL
+    #: Whether this server reads the documents of messages.
+    _reads_documents = False
     _accept = "text/event-stream"
     #: The kind of server and the path of its addresses, for hints.
     _kind = "this kind of server"
@@ -150,7 +156,7 @@ class HTTPProvider(ModelProvider):
         The constructor and unpickling call this method.
         """
         self.settings = settings
-        self._runner = CallRunner(settings, self._explain, self._handle_failure)
+        self._runner = CallRunner(settings, self._explain, self._handle_failure, self._service)
         self._transport = self._runner.transport
         self._address = settings.endpoint.url
         self._abilities = CapabilityCheck()
@@ -435,7 +441,7 @@ class HTTPProvider(ModelProvider):
         """
         try:
             digest = self._check_before(model, request.expect_digest, call)
-            self._check_capabilities(request, model, call)
+            warnings += self._check_capabilities(request, model, call)
             optional = () if request.strict else self._optional_fields()
             sending = Sending(self, model, call, make_request, request.extra_body, optional)
             while True:
@@ -465,14 +471,17 @@ class HTTPProvider(ModelProvider):
         """Adapt a request to the server: remove unsupported fields, and return a warning for each.
 
         Raises:
-            UnsupportedError: A field is not supported, and the request is strict.
+            UnsupportedError: A field is not supported, and the request is strict. Or a message has
+                a document, which the server does not read.
         """
+        if not self._reads_documents:
+            refuse_documents(request, self.name)
         chat_only = () if request.prompt is None else self._chat_only
         instead = dict.fromkeys(chat_only, "pass messages instead of prompt")
         return leave_out(request, {**self._unsupported, **instead}, self._usual, self.name)
 
-    def _check_capabilities(self, request: CompletionRequest, model: str, call: Call) -> None:
-        """Check that the model has the capabilities that the request needs.
+    def _check_capabilities(self, request: CompletionRequest, model: str, call: Call) -> List[str]:
+        """Check that the model has the capabilities that the request needs; return warnings.
 
         Raises:
             CapabilityError: The server says that the model lacks one of them.
@@ -483,6 +492,7 @@ class HTTPProvider(ModelProvider):
             ask=lambda: self._capabilities_of(model, call),
             listed=lambda: self.list_models(timeout=call.limits_left(), cancel=call.token),
         )
+        return []
 
     def _check_length(self, completion: Completion, pieces: int) -> float:
         """Check the length of an answer so far; return the length at which to check it again.

@@ -223,6 +223,27 @@ def leave_out(
     return request, warnings
 
 
+_DOCUMENTS_HINT = (
+    "put the text of the document into the text of the message, or use Anthropic's API, which "
+    "reads documents"
+)
+
+
+def refuse_documents(request: CompletionRequest, provider: str) -> None:
+    """Check that no message has a document.
+
+    This is also done for a request that is not strict: without the document, the prompt would have
+    another meaning.
+
+    Raises:
+        UnsupportedError: A message has a document.
+    """
+    if any(message.documents for message in request.messages):
+        raise UnsupportedError(
+            f"{provider} does not support documents", hint=_DOCUMENTS_HINT, provider=provider
+        )
+
+
 class Prepared(NamedTuple):
     """A request that is ready to be sent: its path and body, and the reader of its response."""
 

@@ -53,10 +53,16 @@ class _CheckContext(NamedTuple):
 def has_default_address(name: str) -> bool:
     """Return whether this is the name of a kind of servers that have a default address.
 
-    Discovery finds such a server without configuration.
+    Discovery finds such a server without configuration. It does not search for a service.
     """
     kind = kinds.find(name)
-    return kind is not None and kind.default_address is not None
+    return kind is not None and kind.default_address is not None and not kind.is_service
+
+
+def _is_service(name: str) -> bool:
+    """Return whether this is the name of a service on the internet."""
+    kind = kinds.find(name)
+    return kinds.find_service(name) is not None if kind is None else kind.is_service
 
 
 def locality_of(layer: Layer, server: str = "") -> Entry:
@@ -140,7 +146,7 @@ def _check_server_name(path: KeyPath, entry: Entry, context: _CheckContext) -> N
     if not context.source.in_trusted_folder:
         rule = "is a new server, which a project file may define only in a trusted folder"
         raise key_error(entry.origin, path, rule, _FOLDER_HINT)
-    if kinds.find(path[1]) is None and kinds.find_service(path[1]) is not None:
+    if _is_service(path[1]):
         raise key_error(entry.origin, path, _SERVICE_RULE, _HINT)
 
 
@@ -180,7 +186,7 @@ def _check_new_server(path: KeyPath, entry: Entry, context: _CheckContext) -> No
         raise key_error(entry.origin, path, rule, "give the project's server another name")
     if path[2] == "endpoint":
         _check_endpoint(path, entry, context)
-    elif path[2] == "kind" and kinds.find(entry.value) is None:
+    elif path[2] == "kind" and _is_service(entry.value):
         raise key_error(entry.origin, path, _SERVICE_RULE, _HINT)
     elif isinstance(entry.value, Path):
         _check_file(path, entry, context)

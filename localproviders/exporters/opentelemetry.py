@@ -18,6 +18,7 @@ from localproviders._signatures import exact_keywords
 from localproviders._version import __version__
 from localproviders.errors import DependencyError
 from localproviders.telemetry import CallEvent
+from localproviders.types.documents import Document
 from localproviders.types.messages import Audio, Image, Message, Tool
 from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import CompletionResponse
@@ -98,6 +99,7 @@ def _parts(message: Message) -> List[_Json]:
         parts.append(_part("text", message.content))
     parts += [_omitted("image", image) for image in message.images]
     parts += [_omitted("audio", sound) for sound in message.audio]
+    parts += [_omitted("document", document) for document in message.documents]
     return parts + [
         {"type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments}
         for call in message.tool_calls
@@ -113,7 +115,7 @@ def _result(message: Message) -> _Json:
     return {**result, "id": message.tool_call_id} if message.tool_call_id else result
 
 
-def _omitted(modality: str, media: Union[Image, Audio]) -> _Json:
+def _omitted(modality: str, media: Union[Image, Audio, Document]) -> _Json:
     return {
         "type": "omitted_blob",
         "modality": modality,

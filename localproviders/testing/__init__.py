@@ -1,7 +1,7 @@
 """Servers for tests: real sockets on loopback, in this process.
 
-`FakeOllama` and `FakeLMStudio` behave like the real servers, and simulate the failures in
-`FAULTS` on request. `Recorder` and `Replayer` record real traffic to a file and replay it.
+`FakeOllama`, `FakeLMStudio` and the others behave like the real servers, and simulate the failures
+in `FAULTS` on request. `Recorder` and `Replayer` record real traffic to a file and replay it.
 `fake_of` returns the fake server class of any kind in `localproviders.kinds`. The pytest
 fixtures ``fake_ollama``, ``fake_lmstudio`` and ``fake_server`` are part of the package.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from localproviders._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from localproviders.testing.anthropic import FakeAnthropic
     from localproviders.testing.fake import FakeServer, fake_of
     from localproviders.testing.faults import FAULTS, Fault
     from localproviders.testing.llamacpp import FakeLlamaCpp
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FAULTS",
     "Exchange",
+    "FakeAnthropic",
     "FakeLMStudio",
     "FakeLlamaCpp",
     "FakeModel",
@@ -47,6 +49,7 @@ __all__ = [
 _look_up, _names = lazy_names(
     __name__,
     {
+        "localproviders.testing.anthropic": ("FakeAnthropic",),
         "localproviders.testing.fake": ("FakeServer", "fake_of"),
         "localproviders.testing.faults": ("FAULTS", "Fault"),
         "localproviders.testing.llamacpp": ("FakeLlamaCpp",),

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from localproviders._did_you_mean import missing_name as _missing_name
 from localproviders.types.decisions import Decision, Decisions
+from localproviders.types.documents import Document
 from localproviders.types.limits import CancelToken, Limits, RetryPolicy, Timeout
 from localproviders.types.messages import (
     Audio,
+    DocumentLike,
     Image,
     ImageLike,
     Message,
@@ -82,6 +84,8 @@ __all__ = [
     "Decision",
     "DecisionMethod",
     "Decisions",
+    "Document",
+    "DocumentLike",
     "DownloadJob",
     "EmbeddingRequest",
     "EmbeddingResponse",

@@ -7,6 +7,7 @@ write instead. No error quotes text of a message.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -24,7 +25,8 @@ _THINKING_PARTS = ("thinking", "reasoning")
 _IMAGE_PARTS = ("image_url", "input_image", "image")
 _IMAGE_PLACES = ("image_url", "image", "url", "path")
 _AUDIO_PARTS = ("input_audio",)
-_PARTS = (*_TEXT_PARTS, *_THINKING_PARTS, *_IMAGE_PARTS, *_AUDIO_PARTS)
+_DOCUMENT_PARTS = ("document",)
+_PARTS = (*_TEXT_PARTS, *_THINKING_PARTS, *_IMAGE_PARTS, *_AUDIO_PARTS, *_DOCUMENT_PARTS)
 
 # Names of the roles in other clients.
 _ROLES = {
@@ -138,18 +140,19 @@ def _is_parts(content: Any) -> bool:
 
 
 def _read_content(found: Dict[str, Any]) -> None:
-    """Replace a content in parts with its text, images, audio and thinking."""
+    """Replace a content in parts with its text, its files and its thinking."""
     refusal, content = found.pop("refusal", None), found.get("content", "")
     if isinstance(content, Mapping):
         content = [content]
     if not isinstance(content, (list, tuple)):
         found["content"] = content or refusal or content
         return
-    read: Dict[str, List[Any]] = {"content": [], "images": [], "audio": [], "thinking": []}
+    names = ("content", "images", "audio", "thinking", "documents")
+    read: Dict[str, List[Any]] = {name: [] for name in names}
     for part in content:
         name, value = _part(part)
         read[name].append(value)
-    for name in ("images", "audio"):
+    for name in ("images", "audio", "documents"):
         if read[name]:
             found[name] = [*_items(found.get(name, ())), *read[name]]
     found["content"] = "\n".join(read["content"])
@@ -178,6 +181,8 @@ def _part(part: Any) -> Tuple[str, Any]:
         return "images", _image(part)
     if kind in _AUDIO_PARTS:
         return "audio", _audio(part.get("input_audio"))
+    if kind in _DOCUMENT_PARTS:
+        return "documents", _document(part)
     word = repr(kind) if isinstance(kind, str) else kind_of(kind)
     raise ValueError(
         f"content has a part whose type is {word[:40]}; the types are text, image_url and "
@@ -232,6 +237,22 @@ def _audio(audio: Any) -> Any:
             '{"type": "input_audio", "input_audio": {"data": "...", "format": "wav"}}'
         )
     return {"data": audio["data"], "media_type": media}
+
+
+def _document(part: Mapping[str, Any]) -> Any:
+    """Return the dictionary of a document, from a part of Anthropic's form."""
+    source = part.get("source")
+    kind = source.get("type") if isinstance(source, Mapping) else None
+    if not isinstance(source, Mapping) or kind not in ("base64", "text"):
+        raise ValueError(
+            "the document of a part of content has no data, and nothing is downloaded for it: "
+            "pass Document.from_path(Path(...)) in documents"
+        )
+    data = source.get("data")
+    if kind == "text" and isinstance(data, str):
+        data = base64.b64encode(data.encode("utf-8")).decode("ascii")
+    found = {"data": data, "media_type": source.get("media_type"), "title": part.get("title")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 # --- tool calls -----------------------------------------------------------------------------

@@ -28,12 +28,13 @@ from localproviders._lazy import LazyModule
 from localproviders._record import (
     CONTENT,
     RAW,
+    UNSHOWN,
     FrozenDict,
     Record,
     field,
-    loads,
     record,
 )
+from localproviders.types.documents import Document
 from localproviders.types.inputs import (
     call_fields,
     kind_of,
@@ -43,6 +44,7 @@ from localproviders.types.inputs import (
     tool_fields,
     with_ids,
 )
+from localproviders.types.media import BYTES, Media, bytes_of, read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,29 +67,9 @@ _MAGIC = (
 
 _Part = TypeVar("_Part", bound=Record)
 
-#: Metadata of the field `data`.
-_BYTES = loads(base64.b64decode, **CONTENT)
-
-
-class _Media(Record):
-    """The common base of `Image` and `Audio`; each of them declares the two fields."""
-
-    data: bytes
-    media_type: str
-
-    @property
-    def base64(self) -> str:
-        """The data as padded standard base64, without a prefix."""
-        return base64.b64encode(self.data).decode("ascii")
-
-    @property
-    def data_uri(self) -> str:
-        """The file as ``data:<type>;base64,<data>``."""
-        return f"data:{self.media_type};base64,{self.base64}"
-
 
 @record
-class Image(_Media):
+class Image(Media):
     """An image for a model with vision; make it with one of the `from_...` methods.
 
     A plain string is never used as a path or an address. So text from a user cannot make this
@@ -98,7 +80,7 @@ class Image(_Media):
         media_type: The media type, such as ``image/png``.
     """
 
-    data: bytes = field(metadata=_BYTES)
+    data: bytes = field(metadata=BYTES)
     media_type: str
 
     @classmethod
@@ -113,7 +95,7 @@ class Image(_Media):
             TypeError: `data` is not bytes.
             ValueError: The data is empty, or `media_type` is None and the type is unknown.
         """
-        data = _bytes_of(data)
+        data = bytes_of(data)
         found = media_type or _image_type(data)
         if not data or found is None:
             raise ValueError(
@@ -134,7 +116,7 @@ class Image(_Media):
             OSError: The file cannot be read.
             ValueError: The file is not an image of a known type.
         """
-        return cls.from_bytes(_file(path))
+        return cls.from_bytes(read_file(path))
 
     @classmethod
     def from_data_uri(cls, uri: str) -> Image:
@@ -159,7 +141,7 @@ class Image(_Media):
 
 
 @record
-class Audio(_Media):
+class Audio(Media):
     """Audio for a model that accepts it; make it with `from_bytes` or `from_path`.
 
     Attributes:
@@ -167,7 +149,7 @@ class Audio(_Media):
         media_type: ``audio/wav`` or ``audio/mpeg``, the types that the servers read.
     """
 
-    data: bytes = field(metadata=_BYTES)
+    data: bytes = field(metadata=BYTES)
     media_type: str
 
     @classmethod
@@ -178,7 +160,7 @@ class Audio(_Media):
             TypeError: `data` is not bytes.
             ValueError: The data is neither WAV nor MP3.
         """
-        data = _bytes_of(data)
+        data = bytes_of(data)
         found = _audio_type(data)
         if found is None:
             raise ValueError("these bytes are not a WAV or MP3 file; the servers read only these")
@@ -196,37 +178,12 @@ class Audio(_Media):
             OSError: The file cannot be read.
             ValueError: The file is neither WAV nor MP3.
         """
-        return cls.from_bytes(_file(path))
+        return cls.from_bytes(read_file(path))
 
     @property
     def format(self) -> str:
         """The name of the format: ``wav`` or ``mp3``."""
         return "wav" if self.media_type == "audio/wav" else "mp3"
-
-
-def _file(path: Any) -> bytes:
-    if isinstance(path, str):
-        raise TypeError(
-            "from_path takes a pathlib.Path, not a string: pass Path(...) if you mean a file"
-        )
-    if not isinstance(path, os.PathLike):
-        raise TypeError(f"from_path takes a pathlib.Path, not {kind_of(path)}")
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _bytes_of(data: Any) -> bytes:
-    """Return the data of a file as bytes.
-
-    Raises:
-        TypeError: The data is of another type.
-    """
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
-    more = "pass a path, an open file or an image of PIL itself, as in images=[value]"
-    if isinstance(data, str):
-        more = "pass from_path(Path(...)), from_data_uri(text), or base64.b64decode(text)"
-    raise TypeError(f"from_bytes takes bytes, not {kind_of(data)}; {more}")
 
 
 class SupportsSave(Protocol):
@@ -239,6 +196,10 @@ class SupportsSave(Protocol):
 #: An image, or a value from which `Message.user` makes an image: a `pathlib.Path`, an image of PIL,
 #: a file that is open in binary mode, or the bytes of a file. A string is refused.
 ImageLike = Union[Image, Path, SupportsSave, BinaryIO, bytes, bytearray]
+
+#: A document, or a value from which `Message.user` makes one: a `pathlib.Path`, a file that is open
+#: in binary mode, or the bytes of a file. A string is refused.
+DocumentLike = Union[Document, Path, BinaryIO, bytes, bytearray]
 
 # Modes of PIL's images that a PNG file can have.
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -254,7 +215,7 @@ def _file_of(item: Any) -> Any:
         ValueError: The file is open in text mode, or has nothing left to read.
     """
     if isinstance(item, os.PathLike):
-        return _file(item)
+        return read_file(item)
     if isinstance(item, (bytearray, memoryview)):
         return bytes(item)
     if any(cls.__module__.split(".")[0] == "PIL" for cls in type(item).__mro__):
@@ -377,6 +338,8 @@ _PARTS: Mapping[str, str] = {
     "base64.b64decode(text), or Image.from_data_uri(text)",
     "audio": "takes paths, bytes and Audio values: write Path(text) for a file, or "
     "base64.b64decode(text)",
+    "documents": "takes paths, bytes and Document values: write Path(text) for a file, or "
+    "Document.from_text(text)",
     "tool_calls": "takes ToolCall values, such as those of a response",
 }
 
@@ -408,8 +371,8 @@ def _part_as(cls: Type[_Part], name: str) -> Callable[[Any], _Part]:
             is_uri = set(item) == {"uri"}
             part = made.from_data_uri(item["uri"]) if is_uri else made.from_dict(item)
             return cast("_Part", part)
-        data = _file_of(item) if issubclass(cls, _Media) else item
-        if not (isinstance(data, bytes) and issubclass(cls, _Media)):
+        data = _file_of(item) if issubclass(cls, Media) else item
+        if not (isinstance(data, bytes) and issubclass(cls, Media)):
             raise ValueError(f"{name} {_way_for(name, item)}; an item is {kind_of(item)}")
         return cast("_Part", made.from_bytes(data))
 
@@ -441,6 +404,13 @@ class Message(Record):
         tool_calls: Tool calls that this message requests (assistant messages only).
         tool_call_id: Id of the tool call whose result this message is (tool messages only).
         tool_name: Name of the tool whose result this message is (tool messages only).
+        documents: Documents that belong to the text, such as PDF files. Only Anthropic's API
+            reads them.
+        is_error: Whether the tool failed (tool messages only). Only Anthropic's API has a field
+            for it; other servers read only the text.
+        provider_data: Parts of an answer that the server needs back unchanged, such as the
+            signatures of its thinking (assistant messages only). They are sent only to the model
+            that wrote them. Repr and events leave them out; dictionaries and pickles have them.
 
     Raises:
         ValueError: The role is unknown, or a field has the wrong type.
@@ -454,6 +424,9 @@ class Message(Record):
     tool_calls: Tuple[ToolCall, ...] = ()
     tool_call_id: Optional[str] = None
     tool_name: Optional[str] = None
+    documents: Tuple[Document, ...] = ()
+    is_error: bool = False
+    provider_data: Mapping[str, Any] = field(default_factory=FrozenDict, metadata=UNSHOWN)
 
     def __post_init__(self) -> None:
         if self.role not in _ROLES:
@@ -475,9 +448,21 @@ class Message(Record):
             ("images", Image),
             ("audio", Audio),
             ("tool_calls", ToolCall),
+            ("documents", Document),
         )
         for name, cls in classes:
             object.__setattr__(self, name, _as_parts(cls, name, getattr(self, name)))
+        self._check_other_fields()
+
+    def _check_other_fields(self) -> None:
+        if type(self.is_error) is not bool:
+            raise ValueError(f"is_error is {kind_of(self.is_error)}, and must be True or False")
+        if not isinstance(self.provider_data, Mapping):
+            kind = kind_of(self.provider_data)
+            raise ValueError(
+                f"provider_data is {kind}, and must be a dictionary: that of an earlier answer"
+            )
+        self._freeze("provider_data")
 
     @classmethod
     def system(cls, text: str) -> Message:
@@ -486,9 +471,13 @@ class Message(Record):
 
     @classmethod
     def user(
-        cls, text: str, images: Sequence[ImageLike] = (), audio: Sequence[Audio] = ()
+        cls,
+        text: str,
+        images: Sequence[ImageLike] = (),
+        audio: Sequence[Audio] = (),
+        documents: Sequence[DocumentLike] = (),
     ) -> Message:
-        """Make a user message, with images or audio if the model accepts them.
+        """Make a user message, with images, audio or documents if the model accepts them.
 
         Args:
             text: The text.
@@ -496,14 +485,16 @@ class Message(Record):
                 of PIL, a file that is open in binary mode, or the bytes of a file. A string is
                 refused.
             audio: `Audio` values.
+            documents: `Document` values, or values from which they are made: a `pathlib.Path`, a
+                file that is open in binary mode, or the bytes of a file. A string is refused.
 
         Raises:
             ValueError: `text` is not a string, an item has another type, or its data has no known
                 format.
             OSError: A file cannot be read.
         """
-        given: Any = images
-        return cls(role="user", content=text, images=given, audio=tuple(audio or ()))
+        given: Any = {"images": images, "documents": documents}
+        return cls(role="user", content=text, audio=tuple(audio or ()), **given)
 
     @classmethod
     def assistant(cls, text: str = "", tool_calls: Sequence[ToolCall] = ()) -> Message:
@@ -511,13 +502,14 @@ class Message(Record):
         return cls(role="assistant", content=text, tool_calls=tuple(tool_calls))
 
     @classmethod
-    def tool(cls, result: Any, call: ToolCall) -> Message:
+    def tool(cls, result: Any, call: ToolCall, *, is_error: bool = False) -> Message:
         """Make a tool message: the result of a tool call, as text for the model.
 
         Args:
             result: The result. A string is sent unchanged. Any other value is sent as JSON, as
                 in `run_tools`.
             call: The call, from `tool_calls` of an answer.
+            is_error: Whether the tool failed. The result is then the reason.
 
         Raises:
             ValueError: `call` is not a `ToolCall`.
@@ -528,7 +520,13 @@ class Message(Record):
                 f"call is {kind_of(call)}, and must be a ToolCall: pass one of answer.tool_calls"
             )
         text = result_text(result)
-        return cls(role="tool", content=text, tool_call_id=call.id, tool_name=call.name)
+        return cls(
+            role="tool",
+            content=text,
+            tool_call_id=call.id,
+            tool_name=call.name,
+            is_error=is_error,
+        )
 
 
 #: The messages that `chat` and `stream` accept: a string (one user message), a message, or a list

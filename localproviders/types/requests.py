@@ -340,11 +340,18 @@ def texts_of(request: Union[CompletionRequest, EmbeddingRequest]) -> Iterator[st
     for message in request.messages:
         yield from (message.content, message.thinking)
         yield from (media.base64 for media in (*message.images, *message.audio))
+        yield from _texts_of_documents(message)
+        yield from strings_in(message.provider_data)
         for call in message.tool_calls:
             yield json.dumps(call.arguments, ensure_ascii=False, default=str)
     yield from (tool.description for tool in request.tools)
     for schema in (request.response_schema, *(tool.parameters for tool in request.tools)):
         yield from _descriptions_in(schema)
+
+
+def _texts_of_documents(message: Message) -> Iterator[str]:
+    for document in message.documents:
+        yield from filter(None, (document.title, document.text or document.base64))
 
 
 def _descriptions_in(schema: Any) -> Iterator[str]:

@@ -34,6 +34,8 @@ from localproviders._did_you_mean import (
 from localproviders._record import (
     CONTENT,
     RAW,
+    UNSHOWN,
+    FrozenDict,
     Line,
     Record,
     field,
@@ -54,62 +56,10 @@ from localproviders._redact import (
 from localproviders._signatures import Vector
 from localproviders.types.messages import Message, ToolCall
 from localproviders.types.models import Progress
+from localproviders.types.usage import ServerTimings as ServerTimings
+from localproviders.types.usage import Timings as Timings
+from localproviders.types.usage import Usage as Usage
 from localproviders.types.vectors import VectorSequence
-
-
-@record
-class Usage(Record):
-    """Numbers of tokens that the server reported. A number that it did not report is None.
-
-    Attributes:
-        prompt_tokens: Tokens of the prompt.
-        completion_tokens: Tokens of the answer, including the thinking.
-        thinking_tokens: Tokens of the thinking, which `completion_tokens` includes.
-        cached_tokens: Tokens of the prompt that the server had in its cache.
-    """
-
-    prompt_tokens: Optional[int] = None
-    completion_tokens: Optional[int] = None
-    thinking_tokens: Optional[int] = None
-    cached_tokens: Optional[int] = None
-
-    @property
-    def total_tokens(self) -> Optional[int]:
-        """Tokens of prompt and answer together; None unless both are known."""
-        if self.prompt_tokens is None or self.completion_tokens is None:
-            return None
-        return self.prompt_tokens + self.completion_tokens
-
-
-@record
-class Timings(Record):
-    """Durations that this package measured, in seconds.
-
-    Attributes:
-        first_token_s: Time from the start of the call to the first text, thinking or tool
-            call; None if the answer has none of them.
-        total_s: Time from the start of the call to the last record of the response.
-    """
-
-    first_token_s: Optional[float] = None
-    total_s: Optional[float] = None
-
-
-@record
-class ServerTimings(Record):
-    """Durations that the server measured, in seconds. A duration that it did not report is None.
-
-    Attributes:
-        load_s: Time to load the model.
-        prompt_s: Time to process the prompt.
-        generation_s: Time to generate the answer.
-        total_s: Time of the complete request.
-    """
-
-    load_s: Optional[float] = None
-    prompt_s: Optional[float] = None
-    generation_s: Optional[float] = None
-    total_s: Optional[float] = None
 
 
 @record
@@ -155,6 +105,8 @@ class CompletionChunk(ContentHolder):
             server left it there, such as in a leading ``<think>`` block.
         tool_step: The tool call that was run, and its result (only chunks without text, from
             `stream_tools`).
+        provider_data: Parts of the answer that the server needs back unchanged (last chunk only),
+            as in `Message`. The repr leaves them out.
         raw: The record that the server sent.
     """
 
@@ -164,6 +116,7 @@ class CompletionChunk(ContentHolder):
         "logprobs",
         "model",
         "progress",
+        "provider_data",
         "raw",
         "response_id",
         "server_timings",
@@ -190,6 +143,7 @@ class CompletionChunk(ContentHolder):
         response_id: Optional[str] = None,
         thinking_inferred: bool = False,
         tool_step: Optional[ToolStep] = None,
+        provider_data: Optional[Mapping[str, Any]] = None,
         raw: Optional[Mapping[str, Any]] = None,
     ) -> None:
         self.text: str = text
@@ -204,6 +158,7 @@ class CompletionChunk(ContentHolder):
         self.response_id: Optional[str] = response_id
         self.thinking_inferred: bool = thinking_inferred
         self.tool_step: Optional[ToolStep] = tool_step
+        self.provider_data: Optional[Mapping[str, Any]] = provider_data
         self.raw: Optional[Mapping[str, Any]] = raw
 
     if not TYPE_CHECKING:  # type checkers find wrong names themselves
@@ -364,6 +319,9 @@ class CompletionResponse(ContentHolder, Record):
             was loaded again, and each server in `tried`.
         attempts: Number of times that the request was sent (`RetryPolicy`).
         tried: The servers that `LocalProvider` tried before this one, in order.
+        provider_data: Parts of the answer that the server needs back unchanged, such as the
+            signatures of its thinking. `message` has them, too. Repr and events leave them out;
+            dictionaries and pickles have them.
         raw: The last record that the server sent.
     """
 
@@ -391,6 +349,7 @@ class CompletionResponse(ContentHolder, Record):
     tried: Tuple[ServerAttempt, ...] = field(
         default=(), metadata=loads_each(ServerAttempt.from_dict)
     )
+    provider_data: Mapping[str, Any] = field(default_factory=FrozenDict, metadata=UNSHOWN)
     raw: Optional[Mapping[str, Any]] = field(default=None, compare=False, metadata=RAW)
 
     _content = "text"
@@ -398,6 +357,7 @@ class CompletionResponse(ContentHolder, Record):
     def __post_init__(self) -> None:
         self._keep_as_tuples("tool_calls", "logprobs", "warnings", "tried")
         self._put_on_one_line("warnings")
+        self._freeze("provider_data")
 
     def __str__(self) -> str:
         return self.text if self.text.strip() else self._without_text()
@@ -436,6 +396,7 @@ class CompletionResponse(ContentHolder, Record):
             content=self.text,
             thinking=self.thinking,
             tool_calls=self.tool_calls,
+            provider_data=self.provider_data,
         )
 
 

@@ -10,6 +10,7 @@ from typing import List, Set
 
 import localproviders
 from localproviders.testing import (
+    FakeAnthropic,
     FakeLlamaCpp,
     FakeLMStudio,
     FakeOllama,
@@ -38,6 +39,7 @@ _MACHINERY = {
 _NOT_FOR_A_CHAT = {
     "_shared_deadline", "_dialect.refused_schemas", "_http_provider.embedding", "_http_provider.deciding",
     "_http_provider.aliases", "llamacpp.wire.decisions", "lmstudio.wire.decisions", "ollama.wire.decisions", "openai_compatible.wire.decisions", "capabilities", "cli", "config", "discovery", "engine",
+    "anthropic.catalog", "anthropic.kind", "anthropic.wire.models", "anthropic.wire.own_fields", "anthropic.wire.schemas",
     "exporters", "local", "llamacpp.catalog", "llamacpp.prompts", "llamacpp.router",
     "llamacpp.wire.models", "lmstudio.catalog", "lmstudio.downloads", "lmstudio.memory",
     "lmstudio.stateful", "lmstudio.wire.stateful", "ollama.catalog", "ollama.memory",
@@ -108,6 +110,13 @@ def test_usual_tools_do_not_load_the_forms_of_other_clients() -> None:
         loaded = _loaded(begin + chat)
     assert "localproviders.schema.tools" in loaded
     assert "localproviders.schema.other_tools" not in loaded
+
+
+def test_a_chat_with_anthropic_loads_only_what_it_needs() -> None:
+    with FakeAnthropic(["llama3.2"]) as fake:
+        loaded = _loaded(_chat(fake, "AnthropicProvider"))
+    assert "localproviders.anthropic.wire.responses" in loaded
+    assert _unneeded(loaded) | (_FOR_OLLAMA & {*loaded}) == set()
 
 
 def test_no_lazily_imported_module_is_needed_by_a_chat() -> None:

@@ -12,6 +12,7 @@ import requests.adapters
 
 import localproviders
 from localproviders import (
+    AnthropicProvider,
     LlamaCppProvider,
     LMStudioProvider,
     OllamaProvider,
@@ -19,6 +20,7 @@ from localproviders import (
 )
 from localproviders.testing import (
     Exchange,
+    FakeAnthropic,
     FakeLlamaCpp,
     FakeLMStudio,
     FakeOllama,
@@ -86,7 +88,13 @@ _TESTING = _ROOT / "testing"
 #: The command is not counted: each verb has its module, which no other verb loads.
 #: `conversation/` has five: the turns and their lines, the file, the choice of what fits into the
 #: window, the stream, and `Conversation`; with the module that offers them.
-MOST_MODULES = 221
+#: `types/documents.py` and `types/media.py` are the files of messages, which `types/messages.py` was too long for.
+#: `_http/repetitions.py` recognises answers that repeat themselves; the stream was too long for it.
+#: `types/usage.py` has the numbers of responses; `types/responses.py` was too long for them.
+#: `_http/service.py` has the hosts and the headers of a service on the internet.
+#: Anthropic's API needs fourteen: its kind and provider, the lists of models and the kind of the
+#: server, and nine modules of JSON. It shares only the assembly of tool calls with other servers.
+MOST_MODULES = 245
 MOST_LINES_OF_CODE = 400
 MOST_LINES_OF_A_VERB = 300
 MOST_CLASSES: Dict[Type[Any], int] = {
@@ -94,6 +102,7 @@ MOST_CLASSES: Dict[Type[Any], int] = {
     OpenAICompatibleProvider: 3,
     LMStudioProvider: 4,
     LlamaCppProvider: 4,
+    AnthropicProvider: 3,
 }
 #: The number of this package's frames from the public call to requests, or to the socket.
 MOST_FRAMES = {"chat": 7, "next": 6, "embed": 8}
@@ -150,6 +159,7 @@ _KINDS = {
     "lmstudio": (FakeLMStudio, LMStudioProvider, ""),
     "llamacpp": (FakeLlamaCpp, LlamaCppProvider, ""),
     "openai-compatible": (FakeOpenAICompatible, OpenAICompatibleProvider, "/v1"),
+    "anthropic": (FakeAnthropic, AnthropicProvider, ""),
 }
 
 
@@ -165,6 +175,8 @@ def test_a_provider_has_few_base_classes(provider: Type[Any]) -> None:
 def test_few_frames_lie_between_a_call_and_requests(
     kind: str, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if (kind, verb) == ("anthropic", "embed"):
+        pytest.skip("this API has no embeddings")
     fake, make, path = _KINDS[kind]
     with fake(["llama3.2", "nomic-embed-text"]) as server:
         provider: Any = make(server.url.rstrip("/") + path, model="llama3.2")

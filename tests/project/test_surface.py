@@ -14,6 +14,7 @@ import pytest
 
 import localproviders
 from localproviders import (
+    AnthropicProvider,
     LlamaCppProvider,
     LMStudioProvider,
     LocalProvider,
@@ -31,7 +32,10 @@ from localproviders.types.requests import RequestFields, StatefulFields
 from tests.support.docs import ROOT
 
 _ROOT = Path(localproviders.__file__).parent
-_PROVIDERS = (OllamaProvider, LMStudioProvider, LlamaCppProvider, OpenAICompatibleProvider)
+_PROVIDERS = (
+    *(OllamaProvider, LMStudioProvider, LlamaCppProvider, OpenAICompatibleProvider),
+    AnthropicProvider,
+)
 _CLASSES = (ModelProvider, LocalProvider, *_PROVIDERS)
 # Members that open no connection. They have neither limits nor errors to document.
 _OFFLINE = {"name", "close", "limits", "locality", "refresh"}
@@ -93,8 +97,10 @@ def test_positional_arguments_come_first_and_options_are_keywords_with_defaults(
 @pytest.mark.parametrize("cls", _PROVIDERS)
 def test_all_constructors_have_the_same_options(cls: type) -> None:
     address, *options = _parameters(cls, "__init__")
-    assert address.name == ("base_url" if cls is OpenAICompatibleProvider else "host")
-    # The default of `name` is the only difference.
+    has_url = cls in (OpenAICompatibleProvider, AnthropicProvider)
+    assert address.name == ("base_url" if has_url else "host")
+    # The default of `name`, and the number of tokens that one API requires, are the differences.
+    options = [one for one in options if one.name != "max_tokens"]
     nameless = [one.replace(default=None) if one.name == "name" else one for one in options]
     pattern = _parameters(OllamaProvider, "__init__")[1:]
     assert nameless == [one.replace(default=None) if one.name == "name" else one for one in pattern]

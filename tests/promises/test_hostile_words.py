@@ -33,6 +33,7 @@ from localproviders.exporters import LogListener
 from localproviders.testing import Exchange, FakeModel, Reply, ScriptedServer, http_answer
 from localproviders.testing.answers import Answer
 from localproviders.testing.faults import Fault
+from localproviders.testing.faults.fault import STREAMS
 from localproviders.types import ToolCall
 from tests.promises.faults.bench import LIMITS, PROMPT
 from tests.promises.faults.verbs import VERBS, Verb
@@ -320,9 +321,7 @@ def test_an_error_within_a_stream_may_be_hostile(kind: str, shape: str) -> None:
 
     verb = Verb("chat", kind, "/", _FORMS["chat"])
     with _serve(verb) as (fake, provider):
-        fake.break_next(
-            Fault("hostile words in a stream", make_hostile, ("lines", "events")), times=None
-        )
+        fake.break_next(Fault("hostile words in a stream", make_hostile, STREAMS), times=None)
         check_texts(lambda: verb.call(provider))
 
 

@@ -19,11 +19,14 @@ from tests.support.cuts import in_two_parts, outcome, places
 from tests.support.recordings import (
     LMSTUDIO,
     PUBLISHED,
+    anthropic_names,
     dialect_exchange,
     dialect_names,
     ollama_answer,
     ollama_names,
 )
+from tests.unit.anthropic import test_provider_published as captures
+from tests.unit.anthropic import test_provider_recorded as messages
 from tests.unit.lmstudio import test_provider_recorded as lmstudio
 from tests.unit.lmstudio import test_provider_samples as samples
 from tests.unit.ollama import test_provider_recorded as ollama
@@ -184,6 +187,30 @@ def _published() -> Dict[str, Recording]:
     }
 
 
+# --- Anthropic's route ------------------------------------------------------------------------
+
+
+def _messages() -> Dict[str, Recording]:
+    return {
+        name: Recording(
+            lambda name=name: dialect_exchange(name, "anthropic")[1],  # type: ignore[misc]  # a default binds it
+            functools.partial(messages.ask, name),
+            {},
+            name == messages.KILLED,
+        )
+        for name in anthropic_names()
+    }
+
+
+def _captures() -> Dict[str, Recording]:
+    return {
+        name: Recording(
+            functools.partial(captures.answer_of, name), functools.partial(captures.ask, name)
+        )
+        for name in captures.CAPTURES
+    }
+
+
 # --- LM Studio --------------------------------------------------------------------------------
 
 _KEY = "openai/gpt-oss-20b"
@@ -256,6 +283,8 @@ RECORDINGS: Dict[str, Recording] = {
         ("openai", _dialect()),
         ("published", _published()),
         ("lmstudio", _lmstudio()),
+        ("messages", _messages()),
+        ("anthropic", _captures()),
     )
     for name, recording in sorted(recordings.items())
 }
@@ -293,6 +322,7 @@ def test_there_are_recordings_of_each_server() -> None:
     counts = [len(_ollama()), len(_dialect()), len(_published()), len(_lmstudio())]
     assert counts[:2] == [61, 37]
     assert counts[2] in (0, 36) and counts[3] in (0, 37)
+    assert len(_messages()) == 46 and len(_captures()) in (0, 40)
 
 
 @pytest.mark.sample(8)

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Tup
 import pytest
 
 from localproviders import (
+    AnthropicProvider,
     LlamaCppProvider,
     LMStudioProvider,
     ModelProvider,
@@ -20,6 +21,7 @@ from localproviders import (
     ToolCall,
 )
 from localproviders.testing import (
+    FakeAnthropic,
     FakeLlamaCpp,
     FakeLMStudio,
     FakeModel,
@@ -34,6 +36,7 @@ PROVIDERS: Mapping[str, Tuple[Callable[..., FakeServer], Callable[..., ModelProv
     "ollama": (FakeOllama, OllamaProvider),
     "lmstudio": (FakeLMStudio, LMStudioProvider),
     "llamacpp": (FakeLlamaCpp, LlamaCppProvider),
+    "anthropic": (FakeAnthropic, AnthropicProvider),
     "openai": (
         FakeOpenAICompatible,
         lambda url, **options: OpenAICompatibleProvider(url + "/v1", **options),
@@ -51,7 +54,8 @@ class ServedProvider(NamedTuple):
     @property
     def chat_path(self) -> str:
         """Return the path of the requests to the model."""
-        return "/api/chat" if self.kind == "ollama" else "/v1/chat/completions"
+        own = {"ollama": "/api/chat", "anthropic": "/v1/messages"}
+        return own.get(self.kind, "/v1/chat/completions")
 
     @property
     def requests(self) -> List[Dict[str, Any]]:
@@ -60,13 +64,22 @@ class ServedProvider(NamedTuple):
 
     @property
     def messages(self) -> List[Dict[str, Any]]:
-        """Return the messages of the last request."""
-        return list(self.requests[-1]["messages"])
+        """Return the messages of the last request; in Anthropic's, each result is a message."""
+        return [each for message in self.requests[-1]["messages"] for each in _split(message)]
 
     @property
     def tool_results(self) -> List[str]:
         """Return the texts of the tool results among these messages."""
         return [each["content"] for each in self.messages if each["role"] == "tool"]
+
+
+def _split(message: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Return a message, or the results of tools in it as messages of the role ``tool``."""
+    content = message["content"]
+    blocks = content if isinstance(content, list) else [{}]
+    if any(block.get("type") != "tool_result" for block in blocks):
+        return [message]
+    return [{**block, "role": "tool"} for block in blocks]
 
 
 @contextlib.contextmanager

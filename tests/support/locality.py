@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import trustme
 
 from localproviders import (
+    AnthropicProvider,
     CompletionRequest,
     LlamaCppProvider,
     LMStudioProvider,
@@ -31,6 +32,11 @@ PROVIDERS: Mapping[str, Callable[..., HTTPProvider]] = {
     "lmstudio": LMStudioProvider,
     "llamacpp": LlamaCppProvider,
     "openai": OpenAICompatibleProvider,
+}
+#: Also those that lack some of `CALLS`.
+ALL_PROVIDERS: Mapping[str, Callable[..., HTTPProvider]] = {
+    **PROVIDERS,
+    "anthropic": AnthropicProvider,
 }
 
 ONCE = RetryPolicy(attempts=1)
@@ -75,6 +81,15 @@ _DECISIONS = http_answer(
     }
 )
 
+_MESSAGE = http_answer(
+    {
+        "type": "message",
+        "model": "m",
+        "content": [{"type": "text", "text": ANSWER}],
+        "stop_reason": "end_turn",
+    }
+)
+
 #: A good response for each path, enough for every call of every provider.
 GOOD: Mapping[str, bytes] = {
     "/api/tags": http_answer({"models": [{"name": "m:latest"}]}),
@@ -86,6 +101,7 @@ GOOD: Mapping[str, bytes] = {
     "/api/v1/models": http_answer({"models": [{"type": "llm", "key": "m"}]}),
     "/v1/models": http_answer({"data": [{"id": "m"}]}),
     "/props": http_answer({"modalities": {"vision": True}}),
+    "/v1/messages": _MESSAGE,
     "/v1/chat/completions": _sse({"delta": {"content": ANSWER}}),
     "/v1/completions": _sse({"text": ANSWER}),
     "/v1/systemone": _DECISIONS,
@@ -115,7 +131,7 @@ def make(kind: str, server: Any, **options: Any) -> HTTPProvider:
     """Make a provider of this kind for a scripted server or for a URL."""
     url = server.url if isinstance(server, ScriptedServer) else server
     suffix = "/v1" if kind == "openai" else ""
-    return PROVIDERS[kind](url + suffix, **{"model": "m", "retry": ONCE, **options})
+    return ALL_PROVIDERS[kind](url + suffix, **{"model": "m", "retry": ONCE, **options})
 
 
 # --- leaks --------------------------------------------------------------------------------

@@ -81,3 +81,16 @@ def dialect_exchange(
     folder = DATA / folder_name
     request = json.loads((folder / f"{name}.request.json").read_text())
     return request, (folder / f"{name}.response.bin").read_bytes()
+
+
+#: Published captures of Anthropic's own service.
+ANTHROPIC = _WIRE / "anthropic" / "found"
+
+needs_anthropic_captures = pytest.mark.skipif(
+    not ANTHROPIC.is_dir(), reason="the published captures of Anthropic are not in this checkout"
+)
+
+
+def anthropic_names() -> List[str]:
+    """Return the names of the recordings of the route ``/v1/messages``."""
+    return sorted(path.name.split(".")[0] for path in (DATA / "anthropic").glob("*.response.bin"))

@@ -7,11 +7,15 @@ from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 from localproviders.testing.answers import Answer
 from localproviders.testing.scripted import Exchange, Step
 
-#: The kinds of responses: streams of lines (Ollama) and of events (LM Studio, OpenAI dialect),
-#: bodies with vectors, with model lists and with ranked documents, progress reports of transfers,
-#: and bodies with decisions (System One, and OpenAI's dialect).
-KINDS = ("lines", "events", "vectors", "list", "ranking", "progress", "systemone", "decisions")
-STREAMS = ("lines", "events")
+#: The kinds of responses: streams of lines (Ollama), of events (LM Studio, OpenAI dialect) and of
+#: the named events of messages (Anthropic); bodies with vectors, with model lists and with ranked
+#: documents; progress reports of transfers; and bodies with decisions (System One, and OpenAI's
+#: dialect).
+KINDS = (
+    *("lines", "events", "messages", "vectors", "list", "ranking", "progress", "systemone"),
+    "decisions",
+)
+STREAMS = ("lines", "events", "messages")
 BODIES = ("vectors", "list", "ranking", "systemone", "decisions")
 
 

@@ -117,6 +117,8 @@ def _replace_text(new: Any) -> Callable[[Any], Any]:
         changed: Dict[str, Any] = json.loads(json.dumps(record))
         if "message" in changed:
             changed["message"]["content"] = new
+        elif "delta" in changed:  # an event of Anthropic's service
+            changed["delta"]["text"] = new
         elif "content" in changed:  # an event of LM Studio's native chat
             changed["content"] = new
         else:

@@ -15,6 +15,9 @@ from localproviders.testing.scripted import Step
 
 _CHUNKED = "Transfer-Encoding: chunked"
 _EVENTS = ("events",)
+_MESSAGES = ("messages",)
+# Streams in the format of server-sent events.
+_ANY_EVENTS = ("events", "messages")
 _LINES = ("lines",)
 
 Steps = Callable[[Answer], Iterable[Step]]
@@ -73,9 +76,11 @@ def _repeated(end: Callable[[Answer], List[Step]]) -> Steps:
 
 
 def _replace_text(record: Dict[str, Any], text: str) -> Dict[str, Any]:
-    """Replace the text in a record, in either dialect."""
+    """Replace the text in a record of any dialect."""
     if "choices" in record:
         record["choices"][0]["delta"] = {"content": text}
+    elif "delta" in record:
+        record["delta"] = {**record["delta"], "text": text}
     else:
         record["message"] = {**record["message"], "content": text}
     return record
@@ -98,8 +103,8 @@ def _named_error(answer: Answer) -> Iterable[Step]:
 def _from_model(model: str) -> Callable[[Any], Any]:
     def change(record: Any) -> Any:
         named = {key: model for key in ("model", "model_instance_id") if key in record}
-        nested = {"result": change(record["result"])} if "result" in record else {}
-        return {**record, **named, **nested}
+        inner = [key for key in ("result", "message") if isinstance(record.get(key), dict)]
+        return {**record, **named, **{key: change(record[key]) for key in inner}}
 
     return change
 
@@ -157,6 +162,57 @@ ERROR_RECORDS: Dict[str, str] = {
     ),
 }
 
+# Events of Anthropic's service.
+_OVERLOADED = '{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}'
+_DELTA = {
+    "type": "content_block_delta",
+    "index": 0,
+    "delta": {"type": "text_delta", "text": "x"},
+}
+_BLOCK = {
+    "type": "content_block_start",
+    "index": 0,
+    "content_block": {"type": "text", "text": ""},
+}
+_TOOL: Dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+_CALL = {"type": "content_block_start", "index": 1, "content_block": _TOOL}
+_NAMELESS = {"content_block": {**_TOOL, "name": None}}
+_CALL_INPUT = {
+    "type": "content_block_delta",
+    "index": 1,
+    "delta": {"type": "input_json_delta", "partial_json": '{"a": '},
+}
+_UNKNOWN: Tuple[Any, ...] = (
+    {"type": "a_new_event", "text": "x"},
+    {**_DELTA, "delta": {"type": "a_new_delta", "text": "x"}},
+    {"type": "content_block_start", "index": 1, "content_block": {"type": "a_new_block"}},
+    {"type": "content_block_stop", "index": 1},
+)
+
+
+def _with_events(*events: Any) -> Steps:
+    """Insert events after the first record with text."""
+
+    def steps(answer: Answer) -> Iterable[Step]:
+        at = answer.begun
+        texts = [*answer.texts[:at], *map(dumps, events), *answer.texts[at:]]
+        return answer.replace(texts=texts).steps()
+
+    return steps
+
+
+def _without_first(answer: Answer) -> Answer:
+    return answer.replace(texts=answer.texts[1:], begun=answer.begun - 1)
+
+
+def _with_first_twice(answer: Answer) -> Answer:
+    return answer.replace(texts=[answer.texts[0], *answer.texts], begun=answer.begun + 1)
+
+
+def _without_ends(answer: Answer) -> Answer:
+    return answer.replace(texts=[text for text in answer.texts if "content_block_stop" not in text])
+
+
 STREAM_FAULTS: Tuple[Fault, ...] = (
     Fault(
         "CRLF line endings", _body_changed_by(lambda data: data.replace(b"\n", b"\r\n")), STREAMS
@@ -169,20 +225,22 @@ STREAM_FAULTS: Tuple[Fault, ...] = (
     ),
     Fault("no line ending at the end", _body_changed_by(lambda data: data.rstrip(b"\n")), STREAMS),
     Fault(
-        "comments and pings", _framed_by(lambda text: b": ping\n\n:\n" + as_event(text)), _EVENTS
+        "comments and pings",
+        _framed_by(lambda text: b": ping\n\n:\n" + as_event(text)),
+        _ANY_EVENTS,
     ),
-    Fault("every field of an event", _framed_by(_as_event_with_every_field), _EVENTS),
+    Fault("every field of an event", _framed_by(_as_event_with_every_field), _ANY_EVENTS),
     Fault(
         "no blank after the colon",
         _body_changed_by(lambda data: data.replace(b"data: ", b"data:")),
-        _EVENTS,
+        _ANY_EVENTS,
     ),
-    Fault("data over many lines", _framed_by(_as_multiline_event), _EVENTS),
-    Fault("a byte order mark", _body_changed_by(lambda data: b"\xef\xbb\xbf" + data), _EVENTS),
+    Fault("data over many lines", _framed_by(_as_multiline_event), _ANY_EVENTS),
+    Fault("a byte order mark", _body_changed_by(lambda data: b"\xef\xbb\xbf" + data), _ANY_EVENTS),
     Fault(
         "an event that is no data",
         _framed_by(lambda text: b"event: ping\n\n" + as_event(text)),
-        _EVENTS,
+        _ANY_EVENTS,
     ),
     Fault("no last record", _without_last_records(), STREAMS),
     Fault("no last record, then closed", _without_last_records(close), STREAMS),
@@ -190,7 +248,7 @@ STREAM_FAULTS: Tuple[Fault, ...] = (
     Fault(
         "nothing but the last record",
         lambda a: a.replace(texts=a.texts[-1:], begun=1).steps(),
-        _EVENTS,
+        _ANY_EVENTS,
     ),
     Fault(
         "text after the last record",
@@ -202,13 +260,13 @@ STREAM_FAULTS: Tuple[Fault, ...] = (
     ),
     Fault("a repetition that the server ends", _repeated(lambda answer: [answer.end]), STREAMS),
     Fault("a repetition, then closed", _repeated(lambda _: [close]), STREAMS),
-    Fault("a named error event", _named_error, _EVENTS),
+    Fault("a named error event", _named_error, _ANY_EVENTS),
     *(
         Fault(f"an error in mid-stream: {name}", _error_in_mid_stream(text), STREAMS)
         for name, text in ERROR_RECORDS.items()
     ),
     Fault("another model", lambda a: a.each_changed(_from_model("another")).steps(), STREAMS),
-    Fault("another model in mid-stream", changing(_from_model("another")), STREAMS),
+    Fault("another model in mid-stream", changing(_from_model("another")), ("lines", "events")),
     Fault(
         "an answer from the cloud",
         changing(lambda r: {**r, "remote_host": "https://ollama.com:443"}),
@@ -243,16 +301,28 @@ STREAM_FAULTS: Tuple[Fault, ...] = (
     Fault(
         "a tool call without a name", _with_tool_calls(_tool_call_piece(0, "{}", id="one")), _EVENTS
     ),
-    Fault("tool calls that are not a list", _with_tool_calls("call f now"), STREAMS),
-    Fault("a tool call that is not an object", _with_tool_calls(["f"]), STREAMS),
+    Fault("tool calls that are not a list", _with_tool_calls("call f now"), ("lines", "events")),
+    Fault("a tool call that is not an object", _with_tool_calls(["f"]), ("lines", "events")),
     Fault(
         "a tool call whose arguments are a list",
         _with_tool_calls([{"index": 0, "function": {"name": "f", "arguments": [1]}}]),
-        STREAMS,
+        ("lines", "events"),
     ),
     Fault(
         "a tool call whose arguments are text",
         _with_tool_calls([{"function": {"name": "f", "arguments": '{"a": 1}'}}]),
         _LINES,
     ),
+    Fault("an error of overload in mid-stream", _error_in_mid_stream(_OVERLOADED), _MESSAGES),
+    Fault("events of unknown types", _with_events(*_UNKNOWN), _MESSAGES),
+    Fault("an event without a type", _with_events({"index": 0}), _MESSAGES),
+    Fault("a delta of no block", _with_events({**_DELTA, "index": 7}), _MESSAGES),
+    Fault("a delta without an index", _with_events({**_DELTA, "index": None}), _MESSAGES),
+    Fault("a delta that is a text", _with_events({**_DELTA, "delta": "x"}), _MESSAGES),
+    Fault("two blocks with one index", _with_events(_BLOCK), _MESSAGES),
+    Fault("a block before the first record", lambda a: _without_first(a).steps(), _MESSAGES),
+    Fault("no end of a block", lambda a: _without_ends(a).steps(), _MESSAGES),
+    Fault("the first record twice", lambda a: _with_first_twice(a).steps(), _MESSAGES),
+    Fault("a call of a tool without an end", _with_events(_CALL, _CALL_INPUT), _MESSAGES),
+    Fault("a call of a tool without a name", _with_events({**_CALL, **_NAMELESS}), _MESSAGES),
 )

@@ -18,6 +18,7 @@ from typing import (
 )
 
 from localproviders import (
+    AnthropicProvider,
     CompletionResponse,
     Decisions,
     EmbeddingResponse,
@@ -36,6 +37,7 @@ from localproviders import (
     ServerError,
 )
 from localproviders.testing import (
+    FakeAnthropic,
     FakeLlamaCpp,
     FakeLMStudio,
     FakeModel,
@@ -83,13 +85,15 @@ class Backend(NamedTuple):
     ranks: bool = False
     #: The kinds of responses of the two routes for decisions; empty for a route that is missing.
     decides_as: Tuple[str, str] = ("systemone", "decisions")
+    embeds: bool = True
 
     def kind(self, form: str) -> str:
         """Return the kind of response that a call form receives, as in the fault catalogue."""
         if form == "rerank":
             return "ranking" if self.ranks else ""
         decide, decisions = self.decides_as
-        kinds = {"embed": "vectors", "list": "list", "decide": decide, "decisions": decisions}
+        vectors = "vectors" if self.embeds else ""
+        kinds = {"embed": vectors, "list": "list", "decide": decide, "decisions": decisions}
         return kinds.get(form, self.streams_as)
 
     def start(self, **options: Any) -> FakeServer:
@@ -129,6 +133,15 @@ BACKENDS: Mapping[str, Backend] = {
         ),
         Backend(
             "openai", FakeOpenAICompatible, OpenAICompatibleProvider, "/v1/models", "events", True
+        ),
+        Backend(
+            "anthropic",
+            FakeAnthropic,
+            AnthropicProvider,
+            "/v1/models",
+            "messages",
+            decides_as=("", ""),
+            embeds=False,
         ),
     )
 }

@@ -259,6 +259,7 @@ WRONG_MODEL: Mapping[str, Outcome] = {
     # LM Studio's model list is requested on another connection, which is kept.
     "lmstudio": Outcome(WrongModelError, check=lambda e: e.served == "another"),
     "openai": good(check=_warns),
+    "anthropic": good(check=_warns),
     # Both may be names of one model. The list that shows this is requested on another connection.
     "llamacpp": Outcome(None, check=_warns),
 }
@@ -267,6 +268,9 @@ WRONG_MODEL: Mapping[str, Outcome] = {
 def _is_idle_limit(error: Any) -> bool:
     return bool(error.limit == "idle_s" and error.retryable)
 
+
+# The last record is missing, and the dialect has no other sign of a complete answer.
+_ALMOST = Outcome(StreamInterruptedError, kept=False, partial=TEXT)
 
 STREAMS: Dict[str, Outcomes] = {
     **dict.fromkeys(
@@ -287,11 +291,11 @@ STREAMS: Dict[str, Outcomes] = {
     # In OpenAI's dialect the finish reason and the end of the body make the answer complete.
     "no last record": {
         "*": good(check=has_text(TEXT)),
-        "ollama": Outcome(StreamInterruptedError, kept=False, partial=TEXT),
+        **dict.fromkeys(("ollama", "anthropic"), _ALMOST),
     },
     "no last record, then closed": {
         "*": Outcome(None, check=has_text(TEXT)),
-        "ollama": Outcome(StreamInterruptedError, kept=False, partial=TEXT),
+        **dict.fromkeys(("ollama", "anthropic"), _ALMOST),
     },
     "no finish reason and no last record": Outcome(
         StreamInterruptedError, kept=False, partial=TEXT
@@ -324,6 +328,26 @@ STREAMS: Dict[str, Outcomes] = {
     "a tool call that is not an object": fails(ToolCallError, partial=FIRST),
     "a tool call whose arguments are a list": fails(ToolCallError, partial=FIRST),
     "a tool call whose arguments are text": good(check=_has_calls(("call_1", "f", {"a": 1}))),
+    "an error of overload in mid-stream": Outcome(
+        ServerBusyError, kept=False, partial=FIRST, sent=1
+    ),
+    **dict.fromkeys(
+        ("events of unknown types", "no end of a block", "the first record twice"),
+        good(check=has_text(TEXT)),
+    ),
+    **dict.fromkeys(
+        (
+            "an event without a type",
+            "a delta of no block",
+            "a delta without an index",
+            "a delta that is a text",
+            "two blocks with one index",
+        ),
+        fails(ProtocolError, partial=FIRST),
+    ),
+    "a block before the first record": fails(ProtocolError),
+    "a call of a tool without an end": Outcome(ToolCallError, partial=TEXT),
+    "a call of a tool without a name": Outcome(ToolCallError, partial=TEXT),
 }
 
 _BY_STATUS: Dict[int, Any] = {

@@ -31,7 +31,7 @@ from localproviders.testing import (
     Recorder,
     Replayer,
 )
-from tests.support.locality import KEY, PROVIDERS
+from tests.support.locality import ALL_PROVIDERS, KEY
 from tests.support.secrets import PASSWORD, PROXY, SECRETS, Interrupter, leaks
 
 _ENDPOINT = Endpoint(scheme="http", host="127.0.0.1", port=1)
@@ -40,6 +40,7 @@ _FOUND = {
     "lmstudio": "lmstudio",
     "llamacpp": "llamacpp",
     "openai": "openai-compatible",
+    "anthropic": "anthropic",
 }
 
 
@@ -58,9 +59,9 @@ def _configured(**options: Any) -> Any:
 
 
 _MAKERS: Mapping[str, Callable[..., Any]] = {
-    **{kind: functools.partial(cls, "http://127.0.0.1:1") for kind, cls in PROVIDERS.items()},
-    **{f"found {kind}": functools.partial(_found, kind) for kind in PROVIDERS},
-    **{f"provider_of {kind}": functools.partial(_provider_of, kind) for kind in PROVIDERS},
+    **{kind: functools.partial(cls, "http://127.0.0.1:1") for kind, cls in ALL_PROVIDERS.items()},
+    **{f"found {kind}": functools.partial(_found, kind) for kind in ALL_PROVIDERS},
+    **{f"provider_of {kind}": functools.partial(_provider_of, kind) for kind in ALL_PROVIDERS},
     "make_settings": functools.partial(
         make_settings, endpoint=_ENDPOINT, endpoint_origin="test", name="n"
     ),
@@ -163,11 +164,11 @@ _ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize("kind", PROVIDERS)
+@pytest.mark.parametrize("kind", ALL_PROVIDERS)
 @pytest.mark.parametrize("address", _ADDRESSES)
 def test_a_bad_address_shows_no_secret(kind: str, address: str) -> None:
     with pytest.raises(ValueError) as caught:
-        PROVIDERS[kind](address, **_GOOD)
+        ALL_PROVIDERS[kind](address, **_GOOD)
     assert leaks(caught.value) == []
     with pytest.raises(ValueError) as caught:
         create_provider(f"{_FOUND[kind]}/m", endpoint=address, **_GOOD)
@@ -182,29 +183,29 @@ def test_a_variable_with_a_bad_address_shows_no_secret(
     seen: List[str] = []
     try:
         # An impossible port in the variable is replaced by the default port.
-        made = repr(PROVIDERS["ollama"](**_GOOD))
+        made = repr(ALL_PROVIDERS["ollama"](**_GOOD))
         seen = [secret for secret in SECRETS if secret in made]
     except ValueError as error:
         seen = leaks(error)
     assert seen == []
 
 
-@pytest.mark.parametrize("kind", PROVIDERS)
+@pytest.mark.parametrize("kind", ALL_PROVIDERS)
 def test_an_address_of_another_type_shows_no_secret(kind: str) -> None:
     addresses: List[Any] = [KEY.encode(), [KEY], {"key": KEY}]
     for address in addresses:
         with pytest.raises(ValueError) as caught:
-            PROVIDERS[kind](address)
+            ALL_PROVIDERS[kind](address)
         assert leaks(caught.value) == []
         with pytest.raises(ValueError) as caught:
             create_provider(f"{_FOUND[kind]}/m", endpoint=address)
         assert leaks(caught.value) == []
 
 
-@pytest.mark.parametrize("kind", PROVIDERS)
+@pytest.mark.parametrize("kind", ALL_PROVIDERS)
 @pytest.mark.parametrize("options", [{"ca_bundle": "/no/such"}, {"client_cert": "/no/such"}])
 def test_missing_certificates_show_no_secret(kind: str, options: Any) -> None:
-    with PROVIDERS[kind]("https://127.0.0.1:1", **{**_GOOD, **options}) as provider:
+    with ALL_PROVIDERS[kind]("https://127.0.0.1:1", **{**_GOOD, **options}) as provider:
         with pytest.raises(ValueError) as caught:
             provider.list_models()
         assert leaks(caught.value) == []
@@ -230,10 +231,10 @@ class _Broken:
         raise RuntimeError("no listeners")
 
 
-@pytest.mark.parametrize("kind", PROVIDERS)
+@pytest.mark.parametrize("kind", ALL_PROVIDERS)
 def test_an_exception_in_an_argument_shows_no_secret(kind: str) -> None:
     with pytest.raises(RuntimeError) as caught:
-        PROVIDERS[kind]("http://127.0.0.1:1", **{**_GOOD, "listeners": _Broken()})
+        ALL_PROVIDERS[kind]("http://127.0.0.1:1", **{**_GOOD, "listeners": _Broken()})
     assert leaks(caught.value) == []
 
 
@@ -295,7 +296,7 @@ def test_a_key_that_is_a_number_is_refused_by_its_type() -> None:
 def _entries() -> Set[Any]:
     """Return the functions of this package whose callers pass them a bare secret."""
     functions: List[Any] = [
-        *(cls.__init__ for cls in PROVIDERS.values()),
+        *(cls.__init__ for cls in ALL_PROVIDERS.values()),
         SecretString.__init__,
         SecretString.scrub,  # inside the package its callers pass a wrapped text
         Settings.__init__,
@@ -343,7 +344,7 @@ def test_an_exception_at_any_line_shows_no_secret(what: str) -> None:
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("fault", _FAULTS)
-@pytest.mark.parametrize("kind", PROVIDERS)
+@pytest.mark.parametrize("kind", ALL_PROVIDERS)
 def test_an_exception_while_a_constructor_fails_shows_no_secret(kind: str, fault: str) -> None:
     options = {**_GOOD, **_FAULTS[fault]}
 
@@ -385,10 +386,10 @@ def test_an_exception_while_the_configuration_is_read_shows_no_secret(tmp_path: 
 # --- error reporters ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", PROVIDERS)
+@pytest.mark.parametrize("kind", ALL_PROVIDERS)
 def test_an_error_reporter_can_print_the_locals(kind: str) -> None:
     with pytest.raises(ValueError) as caught:
-        PROVIDERS[kind]("http://127.0.0.1:1", locality="bad", api_key=KEY)
+        ALL_PROVIDERS[kind]("http://127.0.0.1:1", locality="bad", api_key=KEY)
     made = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     text = "".join(made.format())
     assert "locality" in text

@@ -16,7 +16,7 @@ import pytest
 from localproviders import SecretString
 from localproviders._record import plain
 from localproviders.settings import Settings
-from tests.support.locality import KEY, PROVIDERS, held_values, make
+from tests.support.locality import ALL_PROVIDERS, KEY, held_values, make
 
 _VARIABLE = "SOME_KEY"
 
@@ -71,7 +71,7 @@ def test_a_secret_is_redacted_in_every_form(form: str, secret: SecretString) -> 
 
 @pytest.mark.sample(35)
 @pytest.mark.parametrize("form", _SHOW)
-@pytest.mark.parametrize("kind", PROVIDERS)
+@pytest.mark.parametrize("kind", ALL_PROVIDERS)
 def test_settings_with_a_secret_are_redacted_in_every_form(
     form: str, kind: str, secret: SecretString
 ) -> None:
@@ -85,7 +85,7 @@ _OF_PROVIDERS = [name for name in _SHOW if name not in ("width", "json plain", "
 
 @pytest.mark.sample(49)
 @pytest.mark.parametrize("form", _OF_PROVIDERS)
-@pytest.mark.parametrize("kind", PROVIDERS)
+@pytest.mark.parametrize("kind", ALL_PROVIDERS)
 def test_a_provider_with_a_secret_is_redacted_in_every_form(
     form: str, kind: str, secret: SecretString
 ) -> None:

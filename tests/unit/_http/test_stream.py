@@ -14,7 +14,7 @@ from localproviders import (
     RepetitionError,
     StreamInterruptedError,
 )
-from localproviders._http.stream import find_repetition
+from localproviders._http.repetitions import find_repetition
 from localproviders.testing import FakeOllama, ScriptedServer
 from localproviders.testing.faults.fault import chunk, close
 from localproviders.testing.scripted import Exchange, Step, http_answer

@@ -86,7 +86,7 @@ def test_no_secret_and_no_place_is_a_matter_of_a_project() -> None:
         *(f"limits.{limit}" for limit in vars(Limits())),
         *("retry.attempts", "servers.NAME.retry.attempts", "servers.NAME.model"),
         *(f"servers.NAME.limits.{limit}" for limit in vars(Limits())),
-        "servers.NAME.locality",
+        *("servers.NAME.locality", "servers.NAME.max_tokens"),
     }
 
 
@@ -105,7 +105,8 @@ def test_each_example_is_taken_where_it_belongs(machine: Machine, key: Any) -> N
     name = key.example.split(" =")[0]
     extra = "" if path[0] != "servers" else "[servers.x]\n"
     if path[0] == "servers" and name not in ("kind", "gguf"):
-        extra += "kind = 'ollama'\n" + _NEEDED.get(name, "")
+        kind = "anthropic" if name == "max_tokens" else "ollama"
+        extra += f"kind = '{kind}'\n" + _NEEDED.get(name, "")
     if path[0] == "fallback":
         extra = ""
         machine.system("[servers.gpu-box]\nkind = 'ollama'\n")

@@ -41,7 +41,14 @@ def test_a_server_has_a_fake_and_a_fingerprint_and_a_file_has_neither(kind: str)
     described = _KINDS[kind]
     is_product = kind in {product.kind for product in PRODUCTS}
     has = [described.fake is not None, described.fingerprint is not None or is_product]
-    assert has == [not described.is_file] * 2
+    # A service on the internet is not searched for.
+    assert has == [not described.is_file, not described.is_file and not described.is_service]
+
+
+def test_no_service_has_ports_on_this_machine() -> None:
+    services = [kind for kind in _KINDS.values() if kind.is_service]
+    assert [kind.name for kind in services] == ["anthropic"]
+    assert not any(kind.ports for kind in services)
 
 
 @pytest.mark.parametrize("kind", sorted(_KINDS))
@@ -56,5 +63,5 @@ def test_the_default_address_is_where_the_provider_goes(
     place = parse_endpoint(described.default_address, default_port=80)
     provider = described.make()
     assert getattr(provider, "settings").endpoint == place  # noqa: B009  # no part of the interface
-    assert place.port in dict(described.ports)
+    assert described.is_service or place.port in dict(described.ports)
     assert provider.name == kind

@@ -354,7 +354,7 @@ def _result_types() -> Iterator[type]:
 
 #: Parts of results, and values that a caller makes. Their repr is short or contains their content.
 _WITHOUT = {
-    "Audio", "CapabilityEvidence", "Choice", "CompletionRequest", "EmbeddingRequest", "Image",
+    "Audio", "CapabilityEvidence", "Choice", "CompletionRequest", "Document", "EmbeddingRequest", "Image",
     "Limits", "Message", "Question", "RetryPolicy", "Score", "ServerAttempt", "ServerTimings",
     "Timings", "TokenLogprob", "Tool", "ToolCall", "Usage", "YesNo",
 }  # fmt: skip

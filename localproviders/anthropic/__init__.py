@@ -1,0 +1,5 @@
+"""Provider for Anthropic's Messages API, and for local servers that have its route."""
+
+from localproviders.anthropic.provider import AnthropicProvider
+
+__all__ = ["AnthropicProvider"]

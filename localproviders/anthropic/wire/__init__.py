@@ -1,0 +1,1 @@
+"""Anthropic's JSON. These modules are pure: they do no input or output."""

@@ -1,0 +1,83 @@
+"""The blocks of an answer that the model needs back unchanged: its thinking and its signatures.
+
+They are kept in `Message.provider_data`. A signature is valid only for the model that made it, and
+only with the same text (docs/reference/anthropic.md, "Signatures").
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from localproviders._dialect.values import mapping
+from localproviders.types.messages import Message
+
+#: The value of the field `api` of the kept data.
+API = "anthropic"
+
+_THINKING = ("thinking", "redacted_thinking")
+# The date, or the word, at the end of a model's name. The same model is also named without it.
+_DATE = re.compile(r"-(\d{8}|latest|0)$")
+
+
+def same_model(one: str, other: str) -> bool:
+    """Return whether two names mean the same model: an alias, and a name with a date."""
+    return _DATE.sub("", one) == _DATE.sub("", other)
+
+
+def keep(blocks: Sequence[Mapping[str, Any]], model: str) -> Optional[Dict[str, Any]]:
+    """Return the data to keep of an answer; None if its text and its calls are enough.
+
+    Args:
+        blocks: The blocks of the answer, in their order.
+        model: Name of the model.
+    """
+    kinds = [block.get("type") for block in blocks]
+    texts = kinds[:1] == ["text"]
+    if kinds[texts:] == ["tool_use"] * (len(kinds) - texts):
+        return None
+    return {"api": API, "model": model, "content": list(blocks)}
+
+
+def kept_blocks(
+    message: Message, model: str, *, is_service: bool
+) -> Optional[List[Dict[str, Any]]]:
+    """Return the kept blocks of an answer, if they may be sent to a model; else None.
+
+    If the text or the calls of the message were changed, only the thinking is kept.
+    """
+    data = message.provider_data
+    is_same = data.get("api") == API and same_model(str(data.get("model")), model)
+    found: Any = data.get("content")
+    if not is_same or not isinstance(found, list):
+        return None
+    blocks = [dict(block) for block in found if _may_be_sent(mapping(block), is_service)]
+    ids = [call.id for call in message.tool_calls]
+    if _text_of(blocks) == message.content and _ids_of(blocks) == ids:
+        return blocks if blocks and blocks[-1].get("type") not in _THINKING else None
+    thinking = [block for block in blocks if block.get("type") in _THINKING]
+    rest = answer_blocks(message)
+    return [*thinking, *rest] if rest else None
+
+
+def answer_blocks(message: Message) -> List[Dict[str, Any]]:
+    """Return the text and the tool calls of an answer as blocks, without its thinking."""
+    text = [{"type": "text", "text": message.content}] if message.content else []
+    return text + [
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": dict(call.arguments)}
+        for call in message.tool_calls
+    ]
+
+
+def _may_be_sent(block: Mapping[str, Any], is_service: bool) -> bool:
+    """Return whether a block can be sent. Thinking of a local server has no signature."""
+    is_thinking = block.get("type") == "thinking"
+    return bool(block) and not (is_service and is_thinking and not block.get("signature"))
+
+
+def _text_of(blocks: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(str(block.get("text")) for block in blocks if block.get("type") == "text")
+
+
+def _ids_of(blocks: Sequence[Mapping[str, Any]]) -> List[Any]:
+    return [block.get("id") for block in blocks if block.get("type") == "tool_use"]

@@ -1,0 +1,5 @@
+"""A fake of Anthropic's Messages API."""
+
+from localproviders.testing.anthropic.server import FakeAnthropic
+
+__all__ = ["FakeAnthropic"]
