@@ -83,6 +83,8 @@ _BUILT_IN: Mapping[str, str] = {
     "openai-compatible": "localproviders.openai_compatible.kind:KIND",
     "gguf": "localproviders.engine.kind:KIND",
     "anthropic": "localproviders.anthropic.kind:KIND",
+    "openai": "localproviders.openai.kind:KIND",
+    "openrouter": "localproviders.openrouter.kind:KIND",
 }
 #: The name that discovery uses for a server of no known kind.
 UNKNOWN = "unknown"

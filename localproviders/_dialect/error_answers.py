@@ -37,12 +37,14 @@ class Rule(NamedTuple):
         error: The error class for the text.
         hint: A suggestion for the user, or None.
         facts: Further arguments for the constructor of the class.
+        is_certain: Whether the text decides even if the status has a more precise class.
     """
 
     pattern: str
     error: Type[ProviderError]
     hint: Optional[str] = None
     facts: Mapping[str, Any] = _NO_FACTS
+    is_certain: bool = False
 
 
 def rule(
@@ -50,6 +52,11 @@ def rule(
 ) -> Rule:
     """Make a `Rule`. Further keyword arguments become the `facts` of the rule."""
     return Rule(pattern=pattern, error=error, hint=hint, facts=facts)
+
+
+def certain(pattern: str, error: Type[ProviderError], hint: Optional[str] = None) -> Rule:
+    """Make a `Rule` that decides even if the status has a more precise class."""
+    return Rule(pattern=pattern, error=error, hint=hint, is_certain=True)
 
 
 # Error classes by status, for error texts that no rule matches.
@@ -397,7 +404,7 @@ def _from_object(error: Mapping[str, Any], fallback: str = "", *, is_inside: boo
     text = _sentences(said) if isinstance(said, (list, dict)) else _text(said)
     quoted = None if is_inside else _inner_error(text, is_refusal=True)
     inner = quoted or Words(text=text or fallback or json.dumps(error))
-    kind = _kind_of(error, inner.kind)
+    kind = _kind_of(error, inner.kind, *_kinds_beside(error))
     words = Words(
         text=_with_parameter(inner.text, kind, error.get("param")),
         kind=kind,
@@ -409,6 +416,12 @@ def _from_object(error: Mapping[str, Any], fallback: str = "", *, is_inside: boo
         return words
     kinds = " ".join(filter(None, (words.kind, upstream.kind)))
     return upstream._replace(text=f"{words.text}: {upstream.text}", kind=kinds)
+
+
+def _kinds_beside(error: Mapping[str, Any]) -> Sequence[str]:
+    """Return OpenRouter's types of an error, which are in another object than its code."""
+    beside = mapping(error.get("metadata"))
+    return [_text(beside.get(name)) for name in ("error_type", "limit_source")]
 
 
 def _upstream(error: Mapping[str, Any]) -> Optional[Words]:
@@ -491,17 +504,43 @@ def explain(
         error = _web_page(status, text)
     else:
         error = from_words(words or Words(text=text.strip()), rules, status)
+    error = _as_retryable(error, headers.get("x-should-retry") or "")
     if isinstance(error, ServerBusyError):
-        error.retry_after_s = retry_after(headers.get("Retry-After"))
+        error.retry_after_s = wait_in(headers)
     # The header is in no local variable, because it may quote a key.
     if status == _UNAUTHORIZED and re.match("(?i)basic ", headers.get("WWW-Authenticate") or ""):
         error.hint = _BASIC_HINT
     return error
 
 
+# Classes of errors that a service may call temporary by a header.
+_PERHAPS_TEMPORARY = (RequestRejectedError, ServerError)
+
+
+def _as_retryable(error: ProviderError, word: str) -> ProviderError:
+    """Return the error after the header with which OpenAI says whether to send a request again.
+
+    Args:
+        error: The error of the response.
+        word: The value of the header ``x-should-retry``, or an empty text.
+    """
+    if word == "false" and isinstance(error, ServerBusyError):
+        error.retryable = False
+    if word == "true" and type(error) in _PERHAPS_TEMPORARY:
+        facts = {"status": error.status, "server_message": error.server_message}
+        return ServerBusyError(error.message, hint=error.hint, **facts)  # type: ignore[arg-type]  # two types
+    return error
+
+
+def wait_in(headers: Mapping[str, str]) -> Optional[float]:
+    """Return the seconds that a server asks to wait, in milliseconds or in seconds; else None."""
+    found = retry_after(headers.get("retry-after-ms"))
+    return retry_after(headers.get("Retry-After")) if found is None else found / 1000
+
+
 def _web_page(status: int, page: str) -> ProviderError:
     """Return the error for an HTML page, which a web server or a proxy sent."""
-    hint = _WEB_SERVER_HINT if status == _NOT_FOUND else _STATUS_HINTS.get(status)
+    hint = _WEB_SERVER_HINT if status == _NOT_FOUND else STATUS_HINTS.get(status)
     title = title_of(page)
     message = f"the server answered with a web page (status {status})"
     return _class_for_status(status)(
@@ -558,7 +597,8 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     found = next((rule for rule in rules if re.search(rule.pattern, searched, re.IGNORECASE)), None)
     # In a stream, or with status 200, a code inside the error takes the place of the status.
     status_class = _class_for_status(_status_in(kind) if status is None else status)
-    if found and found.error is RequestRejectedError and status_class in _PRECISE:
+    is_general = found is not None and not found.is_certain
+    if is_general and found and found.error is RequestRejectedError and status_class in _PRECISE:
         found = None  # the status is more precise than a type such as "invalid_request_error"
     cls = found.error if found else status_class
     message = f"the server says: {said[:500]}" if said else "the server gave no reason"
@@ -566,7 +606,7 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
         message = f"the server answered with status {status} and gave no reason"
     error = cls(
         message,
-        hint=found.hint if found else _STATUS_HINTS.get(status or 0),
+        hint=found.hint if found else STATUS_HINTS.get(status or 0),
         status=status,
         server_message=said or None,
         **(found.facts if found else _NO_FACTS),
@@ -578,10 +618,17 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     return error
 
 
+#: The hint of an error about the account of a service.
+NO_CREDIT = (
+    "the account has no credit left, or its limit on spending is reached: add credit, raise the "
+    "limit, or use another key"
+)
 _RETRY_MORE_OFTEN = "try again later, or retry more often: pass retry=RetryPolicy(attempts=10)"
-_STATUS_HINTS: Mapping[int, str] = {
+#: The hints of errors that no rule matches, by the status.
+STATUS_HINTS: Mapping[int, str] = {
     **dict.fromkeys((429, 503, 529), _RETRY_MORE_OFTEN),
     401: "pass api_key=...",
+    402: NO_CREDIT,
     403: "if there is a reverse proxy, let it send the Host header that the server expects",
     404: "check that this is the right kind of server, and that its version is new enough",
 }

@@ -10,7 +10,18 @@ import sys
 from array import array
 from itertools import zip_longest
 from types import MappingProxyType
-from typing import Any, Callable, List, Mapping, NoReturn, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from localproviders._dialect.common import (
     Vectors,
@@ -36,10 +47,16 @@ from localproviders._dialect.values import (
     text,
 )
 from localproviders._http.framing import Look, Tally, no_look
+from localproviders._lazy import LazyModule
 from localproviders.errors import EmbeddingError, ProtocolError, StreamInterruptedError
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.types.messages import ToolCall
 from localproviders.types.responses import CompletionChunk, ServerTimings, TokenLogprob, Usage
+
+if TYPE_CHECKING:
+    from localproviders.openai_compatible.wire import kept_parts
+else:
+    kept_parts = LazyModule("localproviders.openai_compatible.wire.kept_parts")
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -71,14 +88,24 @@ class ChunkParser:
 
     A response in one JSON body, from a server that does not stream, is read as one record.
     docs/dialects.md lists the forms that are read.
+
+    Args:
+        max_json_depth: Deepest nesting of a record.
+        rules: Rules that translate the server's error texts.
+        look: Function that checks the limits of the call.
+        model: Name of the model, for the parts that only this model may get back.
     """
 
-    def __init__(self, max_json_depth: int, rules: Sequence[Rule], look: Look = no_look) -> None:
+    def __init__(
+        self, max_json_depth: int, rules: Sequence[Rule], look: Look = no_look, model: str = ""
+    ) -> None:
         self._max_depth = max_json_depth
         self._rules = rules
         self._look = look
         self._logprobs = logprob_tally(look)
         self._calls = ToolCallAssembler(max_json_depth, look)
+        self._model = model
+        self._kept: Optional[kept_parts.KeptParts] = None
         self._thinking = ThinkingSplitter()
         self._template = Template(_changing_string, max_json_depth)
         self.quick: Callable[[str], Optional[CompletionChunk]] = self._template.read
@@ -162,14 +189,24 @@ class ChunkParser:
         calls = self._complete_calls()
         thinking, content = self._thinking.finish(("", ""))
         self.ended = True
-        if not (calls or thinking or content):
+        kept = self._kept_data(calls)
+        if not (calls or thinking or content or kept):
             return None
         return CompletionChunk(
             text=content,
             thinking=thinking,
             thinking_inferred=self._thinking.found,
             tool_calls=calls,
+            provider_data=kept,
         )
+
+    def _keep(self, source: Mapping[str, Any]) -> None:
+        """Keep the parts of a record that the service needs back unchanged."""
+        self._kept = self._kept or kept_parts.KeptParts()
+        self._kept.add(source, self._calls.count)
+
+    def _kept_data(self, calls: Sequence[ToolCall]) -> Optional[Dict[str, Any]]:
+        return None if self._kept is None else self._kept.data(self._model, calls)
 
     def _complete_calls(self) -> Tuple[ToolCall, ...]:
         return self._calls.complete_calls(self._reason, has_text=self._has_text)
@@ -204,16 +241,21 @@ class ChunkParser:
         self._reason = reason or self._reason
         # `function_call` is the older form. If both are present, `tool_calls` repeats it.
         pieces = source.get("tool_calls") or _as_piece(source.get("function_call"))
+        is_kept = bool(source.get(DETAILS)) or (pieces and _has_extra(pieces))
+        if is_kept:
+            self._keep(source)
         if pieces:
             self._calls.add(pieces)
         if self.ended:
             self._check_finished()
+        calls = self._complete_calls() if self.ended else ()
         usage = _usage_record(data, choice)
         chunk = CompletionChunk(
             text=content,
             thinking=thinking,
             thinking_inferred=self._thinking.found,
-            tool_calls=self._complete_calls() if self.ended else (),
+            tool_calls=calls,
+            provider_data=self._kept_data(calls) if self.ended else None,
             logprobs=(
                 _logprobs(mapping(choice["logprobs"]), self._logprobs)
                 if choice.get("logprobs")
@@ -228,7 +270,7 @@ class ChunkParser:
         self._unread = ""
         # A template must not read records with pieces of calls, which are collected here, or with
         # messages, which are compared with earlier ones.
-        return chunk, not (pieces or is_whole_message)
+        return chunk, not (pieces or is_kept or is_whole_message)
 
     def _check_failed(self, error: Any, reason: Optional[str]) -> None:
         """Raise an error if the choice contains one, or if its finish reason means one."""
@@ -384,6 +426,11 @@ def _reason_of(choice: Mapping[str, Any]) -> Optional[str]:
 def _as_piece(call: Any) -> Any:
     """Return the older form of a call as a piece of a tool call."""
     return {"index": 0, "function": call} if call else None
+
+
+def _has_extra(pieces: Any) -> bool:
+    """Return whether a piece of a tool call has a signature."""
+    return any("extra_content" in piece for piece in mappings(pieces))
 
 
 def _first_of(source: Mapping[str, Any], names: Sequence[str]) -> Any:
@@ -544,20 +591,45 @@ def _usage_record(
     return mapping(usage)
 
 
+# Units of xAI's price in a dollar.
+_TICKS = 10**10
+
+
 def _usage(found: Mapping[str, Any]) -> Optional[Usage]:
-    """Read the token counts."""
+    """Read the token counts and the price."""
     if not found:
         return None
     prompt = mapping(found.get("prompt_tokens_details"))
     completion = mapping(found.get("completion_tokens_details"))
+    prompt_tokens = _first_count(found, "prompt_tokens", "input_tokens")
+    tokens = _first_count(found, "completion_tokens", "output_tokens")
+    # SGLang sends this count outside the details.
+    thinking = _first_count({**found, **completion}, "reasoning_tokens")
+    # xAI's `completion_tokens` do not include the thinking. Only its total shows this.
+    total = count(found.get("total_tokens"))
+    if thinking and tokens is not None and total == (prompt_tokens or 0) + tokens + thinking:
+        tokens += thinking
     return Usage(
-        prompt_tokens=_first_count(found, "prompt_tokens", "input_tokens"),
-        completion_tokens=_first_count(found, "completion_tokens", "output_tokens"),
+        prompt_tokens=prompt_tokens,
+        completion_tokens=tokens,
         # Moonshot and DeepSeek send these counts outside the details.
         cached_tokens=_first_count({**found, **prompt}, "cached_tokens", "prompt_cache_hit_tokens"),
-        # SGLang sends this count outside the details.
-        thinking_tokens=_first_count({**found, **completion}, "reasoning_tokens"),
+        thinking_tokens=thinking,
+        cache_write_tokens=_first_count(prompt, "cache_write_tokens"),
+        cost_usd=_price(found),
     )
+
+
+def _price(usage: Mapping[str, Any]) -> Optional[float]:
+    """Return the price in US dollars, as OpenRouter and xAI report it; otherwise None.
+
+    Other servers may write another currency, so `cost` is read only beside OpenRouter's fields.
+    """
+    ticks = number(usage.get("cost_in_usd_ticks"))
+    if ticks is not None:
+        return ticks / _TICKS
+    is_known = "is_byok" in usage or "cost_details" in usage
+    return number(usage.get("cost")) if is_known else None
 
 
 def _first_count(data: Mapping[str, Any], *names: str) -> Optional[int]:
