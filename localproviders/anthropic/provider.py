@@ -12,7 +12,7 @@ from localproviders._http.deadline import Call
 from localproviders._http.service import Service
 from localproviders._http.stream import Summary
 from localproviders._http_provider import HTTPProvider
-from localproviders._http_provider.call_runner import Completion
+from localproviders._http_provider.call_runner import Completion, Raw
 from localproviders._http_provider.provider import EmbeddingExchange, WireRequest
 from localproviders._http_provider.sending import OwnField
 from localproviders._lazy import LazyModule, LazyPart
@@ -57,7 +57,7 @@ from localproviders.types.requests import (
     ModelLike,
     texts_of,
 )
-from localproviders.types.responses import CompletionChunk, CompletionResponse, TokenCount
+from localproviders.types.responses import CompletionResponse, TokenCount
 
 if TYPE_CHECKING:
     from localproviders.anthropic.catalog import Catalog
@@ -397,14 +397,11 @@ class AnthropicProvider(HTTPProvider):
             request, model, thinking, schema and schema[0], is_service=is_service
         )
 
-    def _check_chunk(
-        self, request: CompletionRequest, model: str, chunk: CompletionChunk, call: Call
+    def _check_served(
+        self, model: str, served: Optional[str], call: Call, raw: Raw = None
     ) -> Optional[str]:
         """Return a warning if another model answered, as a local server with one model does."""
-        served = chunk.model
-        if served is None or served == model or request.allow_other_model:
-            return None
-        if same_model(served, model):
+        if served is None or same_model(served, model):
             return None
         warning = f"requested model {model!r}, but the server answered with {served!r}"
         key = self.settings.api_key  # the name that the server reports may contain the key
@@ -448,7 +445,13 @@ class AnthropicProvider(HTTPProvider):
                 tokens: int = sending.ask(self._transport)
             except (ServerBusyError, ModelNotFoundError):
                 raise
-            except _NO_COUNT:
+            except _NO_COUNT as error:
+                # The service would refuse the prompt itself for the same reason.
+                if (
+                    isinstance(error, RequestRejectedError)
+                    and self._catalog.server(call).is_service
+                ):
+                    raise
                 return None
             return TokenCount(tokens=tokens, source="exact", detail=f"the server's {COUNT_PATH}")
 

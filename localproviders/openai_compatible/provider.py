@@ -41,7 +41,6 @@ from localproviders.openai_compatible.wire.requests import (
     embed_payload,
     has_optional_fields,
 )
-from localproviders.openai_compatible.wire.responses import parse_vectors
 from localproviders.openai_compatible.wire.service_rules import USUAL, ServiceRules
 from localproviders.secret import Sealed, as_key
 from localproviders.settings import (
@@ -77,6 +76,7 @@ if TYPE_CHECKING:
     from localproviders.openai_compatible.wire import decisions as wire_decisions
     from localproviders.openai_compatible.wire import models as wire_models
     from localproviders.openai_compatible.wire import own_fields, service_errors, services
+    from localproviders.openai_compatible.wire import vectors as wire_vectors
 else:
     ollama_names = LazyModule("localproviders.ollama.names")
     own_kind = LazyModule("localproviders.openai_compatible.kind")
@@ -84,6 +84,7 @@ else:
     own_fields = LazyModule("localproviders.openai_compatible.wire.own_fields")
     services = LazyModule("localproviders.openai_compatible.wire.services")
     service_errors = LazyModule("localproviders.openai_compatible.wire.service_errors")
+    wire_vectors = LazyModule("localproviders.openai_compatible.wire.vectors")
     wire_decisions = LazyModule("localproviders.openai_compatible.wire.decisions")
 
 _THINKING_HINT = (
@@ -425,7 +426,7 @@ class OpenAICompatibleProvider(HTTPProvider):
 
     def _embed_exchange(self, batch: EmbeddingRequest, model: str, call: Call) -> EmbeddingExchange:
         def read(data: Any) -> Vectors:
-            found = parse_vectors(data, self._rules, len(batch.texts), call.look)
+            found = wire_vectors.parse_vectors(data, self._rules, len(batch.texts), call.look)
             warning = self._check_served(model, found.model, call)
             return found._replace(warnings=(warning,) if warning else ())
 

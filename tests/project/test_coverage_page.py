@@ -43,8 +43,12 @@ LLAMA_CPP = "\n".join(
     )
     for found in re.findall(r"`(.+?)`", row)
 )
+#: The endpoints of Anthropic's service (docs/reference/anthropic.md, "Endpoints").
+ANTHROPIC = """
+POST /v1/messages|POST /v1/messages/count_tokens|GET /v1/models|GET /v1/models/{id}
+"""
 #: The number of capabilities of each server. A download and its status count as one.
-CAPABILITIES = {"Ollama": 49, "LM Studio": 47, "llama.cpp": 32}
+CAPABILITIES = {"Ollama": 49, "LM Studio": 47, "llama.cpp": 32, "Anthropic": 19}
 
 PAGE = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
 TABLES: Dict[str, List[List[str]]] = {
@@ -59,7 +63,13 @@ ROWS = [(title, *row[:3]) for title, rows in TABLES.items() for row in rows]
 
 
 @pytest.mark.parametrize(
-    ("server", "known"), [("Ollama", OLLAMA), ("LM Studio", LM_STUDIO), ("llama.cpp", LLAMA_CPP)]
+    ("server", "known"),
+    [
+        ("Ollama", OLLAMA),
+        ("LM Studio", LM_STUDIO),
+        ("llama.cpp", LLAMA_CPP),
+        ("Anthropic", ANTHROPIC),
+    ],
 )
 def test_every_endpoint_has_its_row(server: str, known: str) -> None:
     listed = [

@@ -36,7 +36,7 @@ from localproviders.discovery.candidates import avoided_ports, usual_ports
 from localproviders.exporters.measures import METRICS
 from localproviders.openai_compatible.wire.products import PRODUCTS
 from localproviders.schema.keywords import KEYWORDS
-from localproviders.testing import Exchange, FakeModel, Refusal, Reply
+from localproviders.testing import Exchange, FakeAnthropic, FakeModel, Refusal, Reply
 from localproviders.types import Limits, Message
 from tests.support.docs import PAGES, ROOT, Block, Servers, blocks, running
 from tests.support.fake_time import FakeTime
@@ -84,6 +84,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]
         monkeypatch.setattr("localproviders.lmstudio.downloads.WAITS_S", (0.01, 0.01))
         monkeypatch.setattr("localproviders.llamacpp.provider._PORT", servers.llamacpp.port)
         monkeypatch.setattr("localproviders.llamacpp.router.WAITS_S", (0.01, 0.01))
+        monkeypatch.setattr("localproviders.anthropic.provider.ADDRESS", servers.anthropic.url)
         ports = {servers.lmstudio.port: "LM Studio", servers.openai.port: "somebody"}
         monkeypatch.setattr("localproviders.discovery.candidates.usual_ports", lambda: ports)
         forget()
@@ -869,6 +870,7 @@ def test_every_knob_of_the_fakes_exists(server: Servers) -> None:
         "FakeOllama": server.ollama,
         "FakeLMStudio": server.lmstudio,
         "FakeLlamaCpp": server.llamacpp,
+        "FakeAnthropic": FakeAnthropic,
         "FakeModel": FakeModel(name="m"),
     }
     here, seen = things["all"], []

@@ -92,6 +92,8 @@ _TESTING = _ROOT / "testing"
 #: `_http/repetitions.py` recognises answers that repeat themselves; the stream was too long for it.
 #: `types/usage.py` has the numbers of responses; `types/responses.py` was too long for them.
 #: `_http/service.py` has the hosts and the headers of a service on the internet.
+#: `openai_compatible/wire/kept_parts.py` keeps the signatures of OpenRouter and Gemini.
+#: `openai_compatible/wire/vectors.py` reads vectors; `responses.py` was too long for them.
 #: Anthropic's API needs fourteen: its kind and provider, the lists of models and the kind of the
 #: server, and nine modules of JSON. It shares only the assembly of tool calls with other servers.
 MOST_MODULES = 245

@@ -11,6 +11,7 @@ from typing import Any, Iterator, List, Mapping, NamedTuple
 from localproviders import ToolCall
 from localproviders.testing import (
     Exchange,
+    FakeAnthropic,
     FakeLlamaCpp,
     FakeLMStudio,
     FakeModel,
@@ -35,15 +36,24 @@ def _answer(exchange: Exchange) -> Reply:
     schema = asked.get("format") or asked.get("response_format", {}).get("json_schema", {}).get(
         "schema"
     )
+    schema = schema or asked.get("output_config", {}).get("format", {}).get("schema")
     if schema:
         return Reply(text=json.dumps(_value_for(schema)))
-    if asked.get("tools") and asked["messages"][-1]["role"] != "tool":
-        function = asked["tools"][0]["function"]
-        arguments = _value_for(function["parameters"])
+    if asked.get("tools") and not _has_result(asked["messages"][-1]):
+        tool = asked["tools"][0]
+        function = tool.get("function", tool)
+        arguments = _value_for(function.get("parameters", function.get("input_schema")))
         return Reply(
             text="", tool_calls=(ToolCall(id="1", name=function["name"], arguments=arguments),)
         )
     return Reply(text="The sky scatters blue.")
+
+
+def _has_result(message: Mapping[str, Any]) -> bool:
+    """Return whether a message has the result of a tool."""
+    content = message["content"]
+    blocks = content if isinstance(content, list) else []
+    return message["role"] == "tool" or any(each["type"] == "tool_result" for each in blocks)
 
 
 _VALUES = {"string": "Oslo", "integer": 7, "number": 1.5, "boolean": True, "null": None}
@@ -70,13 +80,14 @@ class Servers(NamedTuple):
     lmstudio: FakeLMStudio
     openai: FakeOpenAICompatible
     llamacpp: FakeLlamaCpp
+    anthropic: FakeAnthropic
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Servers]:
     """Start the fake servers."""
     own = FakeLlamaCpp([FakeModel(name="my-model"), "ggml-org/gemma-3-4b-it-GGUF:Q4_K_M"])
-    fakes = FakeOllama(), FakeLMStudio(), FakeOpenAICompatible(), own
+    fakes = FakeOllama(), FakeLMStudio(), FakeOpenAICompatible(), own, FakeAnthropic()
     with contextlib.ExitStack() as stack:
         servers = Servers(*[stack.enter_context(fake) for fake in fakes])  # type: ignore[arg-type]  # in their order
         for server in servers:

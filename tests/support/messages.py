@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 
 class Message(NamedTuple):
-    """What a recorded response of ``/v1/messages`` says."""
+    """The content of a recorded response of ``/v1/messages``."""
 
     text: str
     thinking: str

@@ -10,6 +10,7 @@ from typing import Any, Callable, List, Mapping, Type
 import pytest
 
 from localproviders import (
+    AnthropicProvider,
     CallEvent,
     Config,
     ConfigurationError,
@@ -30,7 +31,7 @@ from localproviders import (
 from localproviders.kinds import KindService
 from localproviders.local.gguf import HostedProvider
 from localproviders.openai_compatible import kind as openai_kind
-from localproviders.testing import FakeOllama, FakeOpenAICompatible
+from localproviders.testing import FakeAnthropic, FakeOllama, FakeOpenAICompatible
 from tests.unit.kinds import toy
 
 KEY, OTHER_KEY = "sk-of-the-file", "sk-of-the-caller"
@@ -72,8 +73,16 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_kind, "KIND", kind)
 
 
+_WITH_SETTINGS = (
+    AnthropicProvider,
+    LMStudioProvider,
+    OllamaProvider,
+    OpenAICompatibleProvider,
+)
+
+
 def settings_of(provider: ModelProvider) -> Any:
-    assert isinstance(provider, (OllamaProvider, LMStudioProvider, OpenAICompatibleProvider))
+    assert isinstance(provider, _WITH_SETTINGS)
     return provider.settings
 
 
@@ -491,3 +500,32 @@ def test_a_model_of_a_project_leads_only_to_near_servers(write: WriteFile) -> No
 def test_an_endpoint_may_be_a_unix_socket() -> None:
     with create_provider("openai-compatible/m", endpoint="unix:///run/llama.sock") as provider:
         assert settings_of(provider).endpoint.url == "unix:///run/llama.sock:/v1"
+
+
+def test_a_kind_that_is_a_service_has_its_key_its_address_and_its_longest_answer(
+    write: WriteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    with create_provider("anthropic/claude-opus-4-8") as provider:
+        settings = settings_of(provider)
+        assert (type(provider), provider.name) == (AnthropicProvider, "anthropic")
+        assert settings.model == "claude-opus-4-8"
+        assert settings.endpoint.url == "https://api.anthropic.com:443"
+        assert settings.api_key.reveal() == KEY
+        with pytest.raises(LocalityError):
+            provider.chat("Hi")
+    with FakeAnthropic(["m"]) as fake:
+        write(f"[servers.claude]\nkind = 'anthropic'\nendpoint = '{fake.url}'\nmax_tokens = 77\n")
+        with create_provider("claude/m") as provider:
+            assert settings_of(provider).api_key is None
+            assert provider.chat("Hi").warnings == ()
+        assert fake.exchanges[-1].json["max_tokens"] == 77
+
+
+def test_a_project_chooses_no_kind_that_is_a_service(write: WriteFile, tmp_path: Path) -> None:
+    for trusted in ("", f"trusted_folders = ['{tmp_path}']\n"):
+        write(f"{trusted}locality = 'any'\n")
+        _project("model = 'anthropic/claude-opus-4-8'\n")
+        error = refused()
+        assert isinstance(error, LocalityError)
+        assert "localproviders.toml, line 1: model names" in error.message

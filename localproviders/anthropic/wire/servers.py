@@ -6,7 +6,7 @@ A local server drops the fields that it does not know, and its answer does not s
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple, Tuple
+from typing import Any, Mapping, NamedTuple, Optional, Tuple
 
 from localproviders._dialect.values import mapping, mappings
 from localproviders._record import FrozenDict
@@ -92,9 +92,16 @@ def recognise(listed: Any) -> Server:
         return _OLLAMA  # it has no model
     if "has_more" in data or any(is_own_record(each) for each in models):
         return SERVICE
-    known = (_OWNERS.get(str(each.get("owned_by"))) for each in models)
-    found = next(filter(None, known), None)
+    found = next(filter(None, map(_owner, models)), None)
     return found or (_OTHER if data.get("object") == "list" else SERVICE)
+
+
+def _owner(model: Mapping[str, Any]) -> Optional[Server]:
+    """Return the kind of server that lists a model; None if its owner does not show it."""
+    owner, name = str(model.get("owned_by")), str(model.get("id"))
+    # The owner of a model that is not in Ollama's library is the first part of its name.
+    is_namespace = name.startswith(f"{owner}/") and ":" in name
+    return _OLLAMA if is_namespace else _OWNERS.get(owner)
 
 
 def is_own_record(model: Mapping[str, Any]) -> bool:

@@ -46,7 +46,7 @@ class Unwritable(NamedTuple):
 
     Attributes:
         what: The field and its value, for the error.
-        hint: What to pass instead.
+        hint: The value to pass instead.
         names: The fields of the request to leave out, if it is not strict.
     """
 

@@ -1,118 +1,100 @@
-"""The parts of an answer that a service needs back unchanged: its reasoning and its signatures.
+"""The parts of an answer that the service needs back unchanged, besides its text and its calls.
 
-They are kept in `Message.provider_data`: OpenRouter's `reasoning_details`, and the signatures that
-Gemini adds to tool calls (docs/reference/clouds.md, "Thinking in later turns"). They are valid only
-for the model that made them.
+OpenRouter sends the signatures and the encrypted parts of the thinking in `reasoning_details`, and
+Gemini a signature in each tool call (docs/dialects.md, "Signatures"). They are kept in
+`Message.provider_data`, and sent only to the model that wrote them.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Hashable, List, Mapping, Optional, Sequence
 
 from localproviders._dialect.thinking import DETAILS
 from localproviders._dialect.values import mapping, mappings, nonempty_text
-from localproviders.openai_compatible.wire.service_rules import ServiceRules
 from localproviders.types.messages import Message, ToolCall
 
 #: The value of the field `api` of the kept data.
-API = "openai-compatible"
-# The field of a tool call with Gemini's signature.
-EXTRA = "extra_content"
-# Fields of a part that arrive in pieces. All others are sent once.
-_PIECES = ("text", "summary", "data")
+API = "openai"
+
+_EXTRA = "extra_content"
+_CALLS = "tool_calls"
+# Fields of a part of the thinking that arrive in pieces.
+_GROWING = ("text", "summary", "data")
 
 
 class KeptParts:
-    """The kept parts of one answer, while its records arrive."""
-
-    def __init__(self) -> None:
-        self._details: List[Dict[str, Any]] = []
-        #: The extras of tool calls, each with the id of its call or None, and with its place.
-        self._extras: List[Tuple[Optional[str], int, Any]] = []
-
-    def add(self, source: Mapping[str, Any], calls_before: int) -> None:
-        """Add the parts of one delta or message.
-
-        Args:
-            source: The delta or message.
-            calls_before: Number of the tool calls in earlier records.
-        """
-        for part in mappings(source.get(DETAILS)):
-            self._add_detail(part)
-        for place, call in enumerate(mappings(source.get("tool_calls")), calls_before):
-            if call.get(EXTRA):
-                self._extras.append((nonempty_text(call.get("id")), place, call[EXTRA]))
-
-    def _add_detail(self, part: Mapping[str, Any]) -> None:
-        """Add a part, or join it to the last one if it continues that one."""
-        last = self._details[-1] if self._details else None
-        if last is None or part.get("index") is None or not _continues(last, part):
-            self._details.append(dict(part))
-            return
-        for name, value in part.items():
-            is_piece = name in _PIECES and isinstance(value, str)
-            if is_piece and isinstance(last.get(name), str):
-                last[name] += value
-            elif value is not None:
-                last[name] = value
-
-    def data(self, model: str, calls: Sequence[ToolCall]) -> Optional[Dict[str, Any]]:
-        """Return the data to keep of the complete answer; None if there is nothing to keep.
-
-        Args:
-            model: Name of the model.
-            calls: The complete tool calls, to which signatures may belong.
-        """
-        found: Dict[str, Any] = {}
-        if self._details:
-            found[DETAILS] = self._details
-        ids = [call.id for call in calls]
-        extras = {
-            (given if given in ids else ids[place]): extra
-            for given, place, extra in self._extras
-            if given in ids or place < len(ids)
-        }
-        if extras:
-            found[EXTRA] = extras
-        return {"api": API, "model": model, **found} if found else None
-
-
-def _continues(last: Mapping[str, Any], part: Mapping[str, Any]) -> bool:
-    return all(last.get(name) == part.get(name) for name in ("index", "type"))
-
-
-def history_fields(
-    message: Message, payload: Mapping[str, Any], rules: ServiceRules, model: str
-) -> Dict[str, Any]:
-    """Return the fields of an earlier answer with its thinking, in the form of a service.
+    """The collector of these parts for one answer.
 
     Args:
-        message: The answer.
-        payload: The JSON of the answer so far.
-        rules: The rules of the service.
-        model: Name of the model to which the answer is sent.
+        model: Name of the requested model; if it is empty, nothing is kept.
     """
-    if rules.history == "content":
-        return _content_parts(message)
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._details: Dict[Hashable, Dict[str, Any]] = {}
+        self._extras: List[Any] = []
+
+    @property
+    def has_any(self) -> bool:
+        """Whether a part has been added."""
+        return bool(self._details or self._extras)
+
+    def add(self, source: Mapping[str, Any]) -> bool:
+        """Add the parts of a message or a delta; return whether it has any."""
+        details = mappings(source.get(DETAILS)) if DETAILS in source else []
+        for place, part in enumerate(details):
+            self._add_detail(part, place)
+        pieces = mappings(source.get(_CALLS)) if _CALLS in source else []
+        extras = [piece for piece in pieces if mapping(piece.get(_EXTRA))]
+        self._extras += [(nonempty_text(each.get("id")), each[_EXTRA]) for each in extras]
+        return bool(details or extras)
+
+    def _add_detail(self, part: Mapping[str, Any], place: int) -> None:
+        """Add a part, or a piece of one: the pieces of a part have its index and its type."""
+        index = part.get("index")
+        key = (index if isinstance(index, int) else place, str(part.get("type")))
+        held = self._details.setdefault(key, {})
+        for name, value in part.items():
+            if value is None and name in held:
+                continue
+            before = held.get(name)
+            grows = name in _GROWING and isinstance(value, str) and isinstance(before, str)
+            held[name] = f"{before}{value}" if grows else value
+
+    def data(self, calls: Sequence[ToolCall]) -> Optional[Dict[str, Any]]:
+        """Return the data to keep of a complete answer with these calls; None if there is none."""
+        if not (self._model and self.has_any):
+            return None
+        found: Dict[str, Any] = {"api": API, "model": self._model}
+        if self._details:
+            found[DETAILS] = list(self._details.values())
+        extras = self._extras_of(calls)
+        return {**found, _CALLS: extras} if extras else found
+
+    def _extras_of(self, calls: Sequence[ToolCall]) -> Dict[str, Any]:
+        """Return the extra content of calls by their ids. Without an id, the order decides."""
+        ids = [call.id for call in calls]
+        free = iter([each for each in ids if each not in {id_ for id_, _ in self._extras}])
+        found = ((id_ if id_ in ids else next(free, None), extra) for id_, extra in self._extras)
+        return {id_: extra for id_, extra in found if id_ is not None}
+
+
+def with_kept_parts(payload: Dict[str, Any], message: Message, model: str) -> Dict[str, Any]:
+    """Return the JSON of an answer with its kept parts, if they are of the same model."""
     data = message.provider_data
-    is_same = data.get("api") == API and rules.same_model(str(data.get("model")), model)
-    if not is_same:
-        return {}
-    if rules.history == DETAILS:
-        return {DETAILS: list(data[DETAILS])} if data.get(DETAILS) else {}
-    extras, calls = mapping(data.get(EXTRA)), payload.get("tool_calls", ())
-    if not (extras and calls):
-        return {}
-    signed = [
-        {**call, EXTRA: extras[call["id"]]} if call["id"] in extras else call for call in calls
-    ]
-    return {"tool_calls": signed}
-
-
-def _content_parts(message: Message) -> Dict[str, Any]:
-    """Return the thinking and the text as parts, as Mistral writes them."""
-    if not message.thinking:
-        return {}
-    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": message.thinking}]}
-    text = [{"type": "text", "text": message.content}] if message.content else []
-    return {"content": [thinking, *text]}
+    if data.get("api") != API or data.get("model") != model:
+        return payload
+    if data.get(DETAILS):
+        # The parts have the text of the thinking, too.
+        payload = {**payload, DETAILS: data[DETAILS]}
+        payload.pop("reasoning_content", None)
+    extras = mapping(data.get(_CALLS))
+    if extras and _CALLS in payload:
+        payload = {
+            **payload,
+            _CALLS: [
+                {**call, _EXTRA: extras[call["id"]]} if call["id"] in extras else call
+                for call in payload[_CALLS]
+            ],
+        }
+    return payload

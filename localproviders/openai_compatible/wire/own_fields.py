@@ -31,7 +31,8 @@ _NEEDED = (
     r"(reasoning_content.{0,80}(\bmissing\b|\brequired\b|must be (passed|provided|included|sent))"
     r"|\b(missing|requires?|provide|include)\b.{0,40}reasoning_content)"
 )
-_THINKING = rf"\A(?!.*{_NEEDED}).*reasoning[_ ]?content"
+_THINKING = rf"\A(?!.*{_NEEDED}).*reasoning[_ ]?(content|details)"
+_THINKING_KEYS = ("reasoning_content", "reasoning_details")
 
 
 def _without(key: str, *others: str) -> Callable[[Dict[str, Any]], bool]:
@@ -48,10 +49,10 @@ def _without(key: str, *others: str) -> Callable[[Dict[str, Any]], bool]:
 def _without_thinking(payload: Dict[str, Any]) -> bool:
     messages = payload.get("messages", ())
     payload["messages"] = [
-        {key: value for key, value in message.items() if key != "reasoning_content"}
+        {key: value for key, value in message.items() if key not in _THINKING_KEYS}
         for message in messages
     ]
-    return any("reasoning_content" in message for message in messages)
+    return any(key in message for message in messages for key in _THINKING_KEYS)
 
 
 def _with_new_limit(payload: Dict[str, Any]) -> bool:

@@ -6,22 +6,21 @@ llama.cpp has one that renders a prompt. Their responses are also parsed here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Tuple
 
 from localproviders._dialect.common import check_extra_body, checked, tool_payloads, unexpected
 from localproviders._dialect.values import count
 from localproviders._http.transport import Payload, write_json
 from localproviders._lazy import LazyModule
 from localproviders.openai_compatible.wire.errors import RULES
+from localproviders.openai_compatible.wire.kept_parts import with_kept_parts
 from localproviders.openai_compatible.wire.service_rules import USUAL, ServiceRules
 from localproviders.types.messages import Message
 from localproviders.types.requests import CompletionRequest, EmbeddingRequest
 
 if TYPE_CHECKING:
-    from localproviders.openai_compatible.wire import kept_parts
     from localproviders.schema import strict
 else:
-    kept_parts = LazyModule("localproviders.openai_compatible.wire.kept_parts")
     strict = LazyModule("localproviders.schema.strict")
 
 # Fields with the same name in this package and in the dialect. OpenAI does not have the last
@@ -58,7 +57,7 @@ def completion_payload(
     if request.prompt is None:
         path = "/chat/completions"
         payload["messages"] = [
-            message_payload(message, rules, model) for message in request.messages
+            message_payload(message, model, rules) for message in request.messages
         ]
         payload.update(_chat_only(request, rules))
     else:
@@ -168,14 +167,14 @@ def _thinking_payload(request: CompletionRequest, rules: ServiceRules) -> Dict[s
 
 
 def message_payload(
-    message: Message, rules: ServiceRules = USUAL, model: str = ""
+    message: Message, model: str = "", rules: ServiceRules = USUAL
 ) -> Dict[str, Any]:
     """Return the JSON of one message.
 
     Args:
         message: The message.
-        rules: The rules of the service, which decide how the thinking of an answer is sent.
         model: Name of the model. Signatures are sent only to the model that made them.
+        rules: The rules of the service, which decide how the thinking of an answer is sent.
     """
     payload: Dict[str, Any] = {"role": message.role, "content": message.content}
     if message.images or message.audio:
@@ -195,9 +194,16 @@ def message_payload(
         payload["tool_call_id"] = message.tool_call_id
     if message.thinking and rules.history == "reasoning_content":
         payload["reasoning_content"] = message.thinking
-    elif message.role == "assistant" and rules.history not in ("", "reasoning_content"):
-        payload.update(kept_parts.history_fields(message, payload, rules, model))
-    return payload
+    if message.thinking and rules.history == "content":
+        payload["content"] = _with_thinking(message)
+    is_kept = bool(message.provider_data) and bool(rules.history)
+    return with_kept_parts(payload, message, model) if is_kept else payload
+
+
+def _with_thinking(message: Message) -> List[Dict[str, Any]]:
+    """Return the thinking and the text of an answer as parts, as Mistral writes them."""
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": message.thinking}]}
+    return [thinking, *([{"type": "text", "text": message.content}] if message.content else [])]
 
 
 def _media_parts(message: Message) -> Iterator[Dict[str, Any]]:
@@ -229,7 +235,7 @@ def conversation_payload(request: CompletionRequest, model: str) -> Dict[str, An
     """
     payload: Dict[str, Any] = {
         "model": model,
-        "messages": [message_payload(message) for message in request.messages],
+        "messages": [message_payload(message, model) for message in request.messages],
     }
     if request.tools:
         payload["tools"] = tool_payloads(request.tools)

@@ -1,33 +1,16 @@
-"""Translation of the dialect's JSON to chunks, responses and vectors.
+"""Translation of the dialect's JSON to chunks and responses.
 
 The server sends tool calls in pieces. A chunk contains only complete tool calls.
 """
 
 from __future__ import annotations
 
-import binascii
-import sys
-from array import array
 from itertools import zip_longest
 from types import MappingProxyType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Dict,
-    List,
-    Mapping,
-    NoReturn,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Callable, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from localproviders._dialect.common import (
-    Vectors,
     check_reason,
-    check_vectors,
-    checked,
     logprob_tally,
     logprobs_of,
     parse_logprobs,
@@ -39,7 +22,6 @@ from localproviders._dialect.repeated_records import Template
 from localproviders._dialect.thinking import DETAILS, ThinkingSplitter, text_of_details
 from localproviders._dialect.values import (
     count,
-    index_of,
     mapping,
     mappings,
     nonempty_text,
@@ -47,16 +29,11 @@ from localproviders._dialect.values import (
     text,
 )
 from localproviders._http.framing import Look, Tally, no_look
-from localproviders._lazy import LazyModule
-from localproviders.errors import EmbeddingError, ProtocolError, StreamInterruptedError
+from localproviders.errors import ProtocolError, StreamInterruptedError
+from localproviders.openai_compatible.wire.kept_parts import KeptParts
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.types.messages import ToolCall
 from localproviders.types.responses import CompletionChunk, ServerTimings, TokenLogprob, Usage
-
-if TYPE_CHECKING:
-    from localproviders.openai_compatible.wire import kept_parts
-else:
-    kept_parts = LazyModule("localproviders.openai_compatible.wire.kept_parts")
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -93,20 +70,23 @@ class ChunkParser:
         max_json_depth: Deepest nesting of a record.
         rules: Rules that translate the server's error texts.
         look: Function that checks the limits of the call.
-        model: Name of the model, for the parts that only this model may get back.
+        model: Name of the requested model, for the parts to keep; empty to keep none.
     """
 
     def __init__(
-        self, max_json_depth: int, rules: Sequence[Rule], look: Look = no_look, model: str = ""
+        self,
+        max_json_depth: int,
+        rules: Sequence[Rule],
+        look: Look = no_look,
+        model: str = "",
     ) -> None:
         self._max_depth = max_json_depth
         self._rules = rules
         self._look = look
         self._logprobs = logprob_tally(look)
         self._calls = ToolCallAssembler(max_json_depth, look)
-        self._model = model
-        self._kept: Optional[kept_parts.KeptParts] = None
         self._thinking = ThinkingSplitter()
+        self._kept = KeptParts(model)
         self._template = Template(_changing_string, max_json_depth)
         self.quick: Callable[[str], Optional[CompletionChunk]] = self._template.read
         self._reason: Optional[str] = None
@@ -188,8 +168,7 @@ class ChunkParser:
         self._check_finished()
         calls = self._complete_calls()
         thinking, content = self._thinking.finish(("", ""))
-        self.ended = True
-        kept = self._kept_data(calls)
+        self.ended, kept = True, self._kept.data(calls)
         if not (calls or thinking or content or kept):
             return None
         return CompletionChunk(
@@ -199,14 +178,6 @@ class ChunkParser:
             tool_calls=calls,
             provider_data=kept,
         )
-
-    def _keep(self, source: Mapping[str, Any]) -> None:
-        """Keep the parts of a record that the service needs back unchanged."""
-        self._kept = self._kept or kept_parts.KeptParts()
-        self._kept.add(source, self._calls.count)
-
-    def _kept_data(self, calls: Sequence[ToolCall]) -> Optional[Dict[str, Any]]:
-        return None if self._kept is None else self._kept.data(self._model, calls)
 
     def _complete_calls(self) -> Tuple[ToolCall, ...]:
         return self._calls.complete_calls(self._reason, has_text=self._has_text)
@@ -241,21 +212,20 @@ class ChunkParser:
         self._reason = reason or self._reason
         # `function_call` is the older form. If both are present, `tool_calls` repeats it.
         pieces = source.get("tool_calls") or _as_piece(source.get("function_call"))
-        is_kept = bool(source.get(DETAILS)) or (pieces and _has_extra(pieces))
-        if is_kept:
-            self._keep(source)
         if pieces:
             self._calls.add(pieces)
         if self.ended:
             self._check_finished()
-        calls = self._complete_calls() if self.ended else ()
+        # A message after the deltas repeats their parts.
+        is_kept = not (is_whole_message and self._kept.has_any) and self._kept.add(source)
         usage = _usage_record(data, choice)
+        calls = self._complete_calls() if self.ended else ()
         chunk = CompletionChunk(
             text=content,
             thinking=thinking,
             thinking_inferred=self._thinking.found,
             tool_calls=calls,
-            provider_data=self._kept_data(calls) if self.ended else None,
+            provider_data=self._kept.data(calls) if self.ended else None,
             logprobs=(
                 _logprobs(mapping(choice["logprobs"]), self._logprobs)
                 if choice.get("logprobs")
@@ -270,7 +240,7 @@ class ChunkParser:
         self._unread = ""
         # A template must not read records with pieces of calls, which are collected here, or with
         # messages, which are compared with earlier ones.
-        return chunk, not (pieces or is_kept or is_whole_message)
+        return chunk, not (pieces or is_whole_message or is_kept)
 
     def _check_failed(self, error: Any, reason: Optional[str]) -> None:
         """Raise an error if the choice contains one, or if its finish reason means one."""
@@ -428,11 +398,6 @@ def _as_piece(call: Any) -> Any:
     return {"index": 0, "function": call} if call else None
 
 
-def _has_extra(pieces: Any) -> bool:
-    """Return whether a piece of a tool call has a signature."""
-    return any("extra_content" in piece for piece in mappings(pieces))
-
-
 def _first_of(source: Mapping[str, Any], names: Sequence[str]) -> Any:
     """Return the first value that is not empty."""
     for name in names:
@@ -508,74 +473,9 @@ def _column(top: Any) -> List[Mapping[str, Any]]:
     return [{"token": token, "logprob": value} for token, value in mapping(top).items()]
 
 
-def parse_vectors(
-    data: Any, rules: Sequence[Rule], texts: Optional[int] = None, look: Look = no_look
-) -> Vectors:
-    """Read an embedding response; return its vectors in the order of their `index`.
-
-    Each vector is a base64 string or a list of numbers.
-
-    Args:
-        data: JSON of the response.
-        rules: Rules that translate the server's error texts.
-        texts: Number of vectors that the response must have; None accepts any number.
-        look: Function that checks the limits of the call, called between two vectors.
-
-    Raises:
-        ProviderError: The response is an error, or has no vectors or the wrong
-            number of them; or a limit of the call expired, or the call was cancelled.
-    """
-    data = checked(data, rules)
-    items = data.get("data")
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        unexpected("'data' list")
-    if texts is not None:
-        check_vectors(len(items), texts)
-    # A missing index means the position: servers in Go leave out a zero.
-    indexes = (item.get("index") for item in items)
-    order = [
-        position if index is None else index_of(index) for position, index in enumerate(indexes)
-    ]
-    if sorted(map(repr, order)) != sorted(map(repr, range(len(items)))):
-        raise EmbeddingError("the indexes of the vectors in the response are not 0, 1, 2 and so on")
-    tally = Tally("vectors", len(items), look)
-    places = sorted(range(len(items)), key=lambda place: order[place] or 0)
-    rows = [_vector(items[place].get("embedding"), tally) for place in places]
-    return Vectors(
-        rows, text(data.get("model")), _usage(_usage_record(data)) or Usage(), ServerTimings()
-    )
-
-
-def _vector(value: Any, tally: Tally) -> Sequence[float]:
-    tally.add()
-    if isinstance(value, (list, array)):
-        return value
-    if not isinstance(value, str):
-        raise EmbeddingError("a vector in the response is neither a list nor base64")
-    try:
-        packed = array("f", _unpacked(value))
-    except ValueError:
-        raise EmbeddingError("a vector in the response is not valid base64") from None
-    if sys.byteorder == "big":
-        packed.byteswap()  # the server sends little-endian numbers
-    return packed
-
-
-def _unpacked(text: str) -> bytes:
-    """Decode base64 strictly.
-
-    `base64.b64decode` with `validate` does the same, but reads and copies the text once more,
-    which costs a fifth of the time for a body of vectors.
-
-    Raises:
-        ValueError: The text is not base64.
-    """
-    # This call ignores characters that do not belong to base64, so the length is checked below.
-    found = binascii.a2b_base64(text)
-    digits = text[:-2] + text[-2:].rstrip("=")
-    if len(text) % 4 or len(found) != len(digits) * 3 // 4:
-        raise ValueError("a character that does not belong to base64")
-    return found
+def usage_in(data: Mapping[str, Any]) -> Usage:
+    """Return the token counts in a response."""
+    return _usage(_usage_record(data)) or Usage()
 
 
 def _usage_record(

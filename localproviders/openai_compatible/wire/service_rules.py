@@ -73,9 +73,9 @@ class ServiceRules(NamedTuple):
         ignored_while_thinking: Fields that the service ignores unless thinking is switched off.
         embed_unsupported: Fields of embedding requests that the service does not have, with hints.
         thinking: How `thinking` is written; None for the way of local servers.
-        history: How the thinking of earlier answers is sent: ``reasoning_content``,
-            ``reasoning_details``, ``content`` (a list of parts) or ``signatures`` (in tool calls);
-            empty if it is not sent.
+        history: How the thinking of earlier answers is sent: as text in ``reasoning_content``, as
+            a list of parts in ``content``, or only as the parts that the service needs back
+            (``kept``); empty if nothing of it is sent.
         tool_choices: The service's words for values of `tool_choice`, by our words.
         sends_usage: Whether a stream has token counts without a field that asks for them.
         can_embed: Whether the service has a route for embeddings.

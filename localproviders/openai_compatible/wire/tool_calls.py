@@ -94,11 +94,6 @@ class ToolCallAssembler:
         """Whether no piece has arrived."""
         return not self._calls
 
-    @property
-    def count(self) -> int:
-        """Number of the calls that have begun."""
-        return len(self._calls)
-
     def add(self, pieces: Any) -> None:
         """Add the pieces of one record: a list of them, or a single one.
 

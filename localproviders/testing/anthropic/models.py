@@ -1,4 +1,4 @@
-"""What the models of the service accept, by their names.
+"""The features that the models of the service accept, by their names.
 
 The facts are in docs/reference/anthropic.md, "Thinking".
 """
@@ -15,7 +15,7 @@ _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
 class Traits(NamedTuple):
-    """What a model accepts.
+    """The features that a model accepts.
 
     Attributes:
         types: The types of thinking.
@@ -53,6 +53,8 @@ _ROWS: Sequence[Tuple[str, Traits]] = (
     (r"(sonnet|haiku)-4-5|sonnet-4|opus-4|claude-3", Traits(("enabled", "disabled"), (), False)),
 )
 
+_LINES = ("fable", "haiku", "mythos", "opus", "sonnet")
+
 # Parts of the names of models whose aliases have no date, with the date.
 _DATES = {"haiku-4-5": "20251001", "sonnet-4-5": "20250929", "opus-4-5": "20251101"}
 
@@ -82,7 +84,17 @@ def record_of(model: FakeModel) -> Dict[str, Any]:
         "created_at": "2026-02-04T00:00:00Z",
         "max_input_tokens": model.context_length,
         "max_tokens": max_tokens_of(model),
+        "lifecycle": "active",
+        "deprecated_at": None,
+        "retires_at": None,
+        "line": next((line for line in _LINES if line in model.name), None),
         "capabilities": {
+            "context_management": _fact(False),
+            "server_tools": {
+                **_fact(False),
+                "code_execution": _fact(False),
+                "web_search": _fact(False),
+            },
             **{name: _fact(True) for name in abilities},
             "image_input": _fact(model.can("vision")),
             "pdf_input": _fact(model.can("vision")),

@@ -230,7 +230,7 @@ def check_messages(
     Args:
         body: The request.
         model: The model.
-        traits: What the model accepts.
+        traits: The features that the model accepts.
         thought: For the id of each tool call that was made after thinking, its thinking blocks.
 
     Raises:

@@ -36,8 +36,8 @@ class FakeAnthropic(FakeServer):
     """A fake of Anthropic's Messages API for tests, to be used in a ``with`` block.
 
     It checks requests as the service does: the headers, each field, each block, the pairs of tool
-    calls and results, and the signatures of thinking. What a model accepts follows from its name,
-    as at the service: ``claude-sonnet-4-5`` knows only manual thinking, and ``claude-opus-4-8`` no
+    calls and results, and the signatures of thinking. As at the service, the models accept
+    different fields: ``claude-sonnet-4-5`` only manual thinking, and ``claude-opus-4-8`` no
     temperature. A model with any other name accepts everything. The arguments are those of
     `FakeServer`.
 

@@ -271,6 +271,13 @@ VERBS: List[Verb] = [
         _ranks,
         without=("a list at the top",),  # some servers send the list alone
     ),
+    Verb(
+        "count_tokens",
+        "anthropic",
+        "/v1/messages/count_tokens",
+        lambda p: p.count_tokens(PROMPT, model=_CHAT),
+    ),
+    Verb("model_info", "anthropic", "/v1/models/", lambda p: p.model_info(_CHAT)),
     Verb("render", "openai", "/apply-template", lambda p: p.render(PROMPT, model=_CHAT)),
     Verb("render", "ollama", "/api/chat", lambda p: p.render(PROMPT, model=_CHAT)),
     *(
@@ -285,6 +292,7 @@ VERBS: List[Verb] = [
             ("ollama", "/api/chat"),
             ("lmstudio", "/v1/chat"),
             ("openai", "/v1/chat"),
+            ("anthropic", "/v1/messages"),
         )
     ),
     *(
@@ -299,6 +307,7 @@ VERBS: List[Verb] = [
             ("ollama", "/api/chat"),
             ("lmstudio", "/v1/chat"),
             ("openai", "/v1/chat"),
+            ("anthropic", "/v1/messages"),
         )
     ),
     *(
@@ -307,6 +316,7 @@ VERBS: List[Verb] = [
             ("ollama", "/api/chat"),
             ("lmstudio", "/v1/chat"),
             ("openai", "/v1/chat"),
+            ("anthropic", "/v1/messages"),
         )
     ),
 ]

@@ -27,6 +27,7 @@ from localproviders.openai_compatible.wire import decisions as dialect_decisions
 from localproviders.openai_compatible.wire import models as dialect_models
 from localproviders.openai_compatible.wire import requests as dialect_requests
 from localproviders.openai_compatible.wire import responses as dialect_responses
+from localproviders.openai_compatible.wire import vectors as dialect_vectors
 from localproviders.openai_compatible.wire.errors import RULES
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
 from localproviders.types import EmbeddingRequest, EmbeddingResponse, Limits, ServerTimings, Usage
@@ -154,7 +155,7 @@ def pack(found: Vectors, texts: int) -> None:
 
 
 def parse_dialect(data: Any) -> Any:
-    return dialect_responses.parse_vectors(data, RULES)
+    return dialect_vectors.parse_vectors(data, RULES)
 
 
 @pytest.mark.sample(1)

@@ -217,6 +217,10 @@ def test_a_local_list_and_a_local_model_are_read(kind: str) -> None:
     ("listed", "name"),
     [
         ({"object": "list", "data": None}, "Ollama's /v1/messages"),
+        (
+            {"object": "list", "data": [{"id": "me/model:latest", "owned_by": "me"}]},
+            "Ollama's /v1/messages",
+        ),
         ({"object": "list", "data": []}, "this server's /v1/messages"),
         ({"data": [{"type": "model", "id": "claude"}], "has_more": False}, SERVICE.name),
         ({"data": [], "has_more": False}, SERVICE.name),

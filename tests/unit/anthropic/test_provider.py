@@ -11,6 +11,7 @@ import pytest
 from localproviders import (
     AnthropicProvider,
     AuthenticationError,
+    CallEvent,
     CapabilityError,
     CompletionRequest,
     ConfigurationError,
@@ -515,6 +516,33 @@ def test_an_unknown_model_and_a_long_prompt_are_named(
     with pytest.raises(ContextOverflowError) as long:
         provider.chat("word " * 5000)
     assert (long.value.prompt_tokens, long.value.context_length) == (5000, 4096)
+
+
+def test_a_prompt_that_the_service_refuses_has_no_estimated_count(
+    fake: FakeAnthropic, provider: AnthropicProvider
+) -> None:
+    fake.break_next("status 400 with JSON", path="/v1/messages/count_tokens")
+    with pytest.raises(RequestRejectedError):
+        provider.count_tokens("Hi")
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+def test_the_last_event_of_a_call_has_the_counts_and_no_text(fake: FakeAnthropic) -> None:
+    events: List[CallEvent] = []
+    fake.reply_with(Reply(text="A secret text.", thinking="A secret thought."))
+    with AnthropicProvider(fake.url, model="plain", listeners=[events.append]) as provider:
+        answer = provider.chat("A secret prompt.", thinking=True)
+    last = events[-1]
+    assert (last.kind, last.provider, last.operation) == ("finished", "anthropic", "chat")
+    assert (last.prompt_tokens, last.completion_tokens) == (
+        answer.usage.prompt_tokens,
+        answer.usage.completion_tokens,
+    )
+    assert answer.provider_data and last.cost_usd is None
+    shown = " ".join(f"{event!r} {event.to_dict()}" for event in events)
+    assert "secret" not in shown.lower() and "signature" not in shown
 
 
 # --- keys and headers -----------------------------------------------------------------------------

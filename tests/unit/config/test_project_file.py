@@ -42,6 +42,8 @@ _NEVER = [
     ("[servers.lmstudio]\nendpoint = 'http://127.0.0.1:6666'", 2, ConfigurationError),
     ("[servers.lmstudio]\nendpoint = 'http://[::1]:1234'", 2, ConfigurationError),
     ("[servers.lmstudio]\nkind = 'openai-compatible'", 2, ConfigurationError),
+    ("[servers.ollama]\nkind = 'anthropic'", 2, ConfigurationError),
+    ("[servers.anthropic]\nmodel = 'm'", 1, ConfigurationError),
     ("trusted_folders = ['/']", 1, ConfigurationError),
     ("[profiles.x]\ntrusted_folders = ['/']", 2, ConfigurationError),
     ("[retry]\nfirst_wait_s = 0.000001", 2, ConfigurationError),
@@ -72,6 +74,8 @@ _ELSEWHERE = [
 ]
 # Keys that a project file may not have even in a trusted folder.
 _TOO_FAR = [
+    ("[servers.x]\nkind = 'anthropic'", 2, ConfigurationError),
+    ("[profiles.z.servers.x]\nkind = 'anthropic'", 2, ConfigurationError),
     ("[servers.x]\nkind = 'ollama'\nendpoint = 'http://evil.example'", 3, LocalityError),
     ("[servers.x]\nkind = 'ollama'\nendpoint = 'http://10.0.0.1'", 3, LocalityError),
     ("[servers.x]\nkind = 'ollama'\nendpoint = 'localhost.evil.example:1'", 3, LocalityError),

@@ -19,7 +19,8 @@ from localproviders.openai_compatible.wire.requests import (
     embed_payload,
     message_payload,
 )
-from localproviders.openai_compatible.wire.responses import ChunkParser, parse_vectors
+from localproviders.openai_compatible.wire.responses import ChunkParser
+from localproviders.openai_compatible.wire.vectors import parse_vectors
 from localproviders.types import (
     CompletionRequest,
     EmbeddingRequest,
