@@ -14,7 +14,7 @@ from localproviders.errors import (
 )
 from localproviders.openai_compatible.wire.service_rules import ServiceRules
 
-_FORBIDDEN, _NOT_FOUND = 403, 404
+_FORBIDDEN, _NOT_FOUND, _TOO_MANY = 403, 404, 429
 _ALLOWED = "check what the key may do, and whether the service is offered in your country"
 _ADDRESS = "check the address of the service"
 
@@ -45,4 +45,6 @@ def _hint(error: ProviderError, rules: ServiceRules) -> Optional[str]:
         return _ADDRESS
     if isinstance(error, AuthenticationError) and rules.key_variable:
         return f"pass api_key=..., or set {rules.key_variable}"
+    if isinstance(error, ServerBusyError):
+        return error.hint or STATUS_HINTS[_TOO_MANY]
     return error.hint
