@@ -9,7 +9,6 @@ from typing import (
     Any,
     Dict,
     List,
-    Literal,
     Mapping,
     Optional,
     Sequence,
@@ -415,7 +414,7 @@ class OpenAICompatibleProvider(HTTPProvider):
             )
         return [f"{message}; it was left out"]
 
-    def _thinking_switch(self, enabled: bool) -> Union[Literal[False], str, None]:
+    def _thinking_switch(self, enabled: bool) -> Union[bool, str, None]:
         """Return the value of `thinking` that switches reasoning on or off; None if no value does.
 
         A level is sent as ``reasoning_effort``, and False as an argument of the chat template. Some
