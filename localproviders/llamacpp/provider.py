@@ -450,7 +450,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         )
 
     def _thinking_switch(self, enabled: bool) -> bool:
-        # The template of the model reads it. If it does not, the answer shows that, see `_conclude`.
+        # The template of the model reads it. If it does not, `_conclude` adds a warning.
         return enabled
 
     def _conclude(self, completion: Completion, summary: Summary) -> CompletionResponse:

@@ -107,6 +107,8 @@ def test_each_example_is_taken_where_it_belongs(machine: Machine, key: Any) -> N
     if path[0] == "servers" and name not in ("kind", "gguf"):
         kind = "anthropic" if name == "max_tokens" else "ollama"
         extra += f"kind = '{kind}'\n" + _NEEDED.get(name, "")
+    if path[0] == "fallback_locality":
+        extra = "[aliases]\ncareful = ['ollama/a', 'openai/b']\n"
     if path[0] == "fallback":
         extra = ""
         machine.system("[servers.gpu-box]\nkind = 'ollama'\n")
