@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
 from localproviders._address import Endpoint, path_hint, short_form_hint
-from localproviders._dialect.values import count, is_failure_code, mapping, retry_after
+from localproviders._dialect.error_rules import NO_CREDIT, Rule
+from localproviders._dialect.retry_headers import as_retryable, wait_in
+from localproviders._dialect.values import count, is_failure_code, mapping
 from localproviders._http.framing import parse_json
 from localproviders._record import size_of
 from localproviders._redact import title_of
@@ -24,40 +25,6 @@ from localproviders.errors import (
     UnsupportedError,
 )
 from localproviders.secret import Unseen
-
-_NO_FACTS: Mapping[str, Any] = MappingProxyType({})
-
-
-class Rule(NamedTuple):
-    """A mapping from a server's error text to an error class.
-
-    Attributes:
-        pattern: Regular expression that is searched in the text, ignoring case. `re` compiles it
-            when a server reports an error, because compiling all patterns at import takes 3 ms.
-        error: The error class for the text.
-        hint: A suggestion for the user, or None.
-        facts: Further arguments for the constructor of the class.
-        is_certain: Whether the text decides even if the status has a more precise class.
-    """
-
-    pattern: str
-    error: Type[ProviderError]
-    hint: Optional[str] = None
-    facts: Mapping[str, Any] = _NO_FACTS
-    is_certain: bool = False
-
-
-def rule(
-    pattern: str, error: Type[ProviderError], hint: Optional[str] = None, **facts: Any
-) -> Rule:
-    """Make a `Rule`. Further keyword arguments become the `facts` of the rule."""
-    return Rule(pattern=pattern, error=error, hint=hint, facts=facts)
-
-
-def certain(pattern: str, error: Type[ProviderError], hint: Optional[str] = None) -> Rule:
-    """Make a `Rule` that decides even if the status has a more precise class."""
-    return Rule(pattern=pattern, error=error, hint=hint, is_certain=True)
-
 
 # Error classes by status, for error texts that no rule matches.
 _STATUSES: Mapping[int, Type[ProviderError]] = {
@@ -504,38 +471,13 @@ def explain(
         error = _web_page(status, text)
     else:
         error = from_words(words or Words(text=text.strip()), rules, status)
-    error = _as_retryable(error, headers.get("x-should-retry") or "")
+    error = as_retryable(error, headers.get("x-should-retry") or "")
     if isinstance(error, ServerBusyError):
         error.retry_after_s = wait_in(headers)
     # The header is in no local variable, because it may quote a key.
     if status == _UNAUTHORIZED and re.match("(?i)basic ", headers.get("WWW-Authenticate") or ""):
         error.hint = _BASIC_HINT
     return error
-
-
-# Classes of errors that a service may call temporary by a header.
-_PERHAPS_TEMPORARY = (RequestRejectedError, ServerError)
-
-
-def _as_retryable(error: ProviderError, word: str) -> ProviderError:
-    """Return the error after the header with which OpenAI says whether to send a request again.
-
-    Args:
-        error: The error of the response.
-        word: The value of the header ``x-should-retry``, or an empty text.
-    """
-    if word == "false" and isinstance(error, ServerBusyError):
-        error.retryable = False
-    if word == "true" and type(error) in _PERHAPS_TEMPORARY:
-        facts = {"status": error.status, "server_message": error.server_message}
-        return ServerBusyError(error.message, hint=error.hint, **facts)  # type: ignore[arg-type]  # two types
-    return error
-
-
-def wait_in(headers: Mapping[str, str]) -> Optional[float]:
-    """Return the seconds that a server asks to wait, in milliseconds or in seconds; else None."""
-    found = retry_after(headers.get("retry-after-ms"))
-    return retry_after(headers.get("Retry-After")) if found is None else found / 1000
 
 
 def _web_page(status: int, page: str) -> ProviderError:
@@ -609,7 +551,7 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
         hint=found.hint if found else STATUS_HINTS.get(status or 0),
         status=status,
         server_message=said or None,
-        **(found.facts if found else _NO_FACTS),
+        **(found.facts if found else {}),
     )
     if isinstance(error, ContextOverflowError):
         _add_token_counts(error, words._replace(text=said))
@@ -618,11 +560,6 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     return error
 
 
-#: The hint of an error about the account of a service.
-NO_CREDIT = (
-    "the account has no credit left, or its limit on spending is reached: add credit, raise the "
-    "limit, or use another key"
-)
 _RETRY_MORE_OFTEN = "try again later, or retry more often: pass retry=RetryPolicy(attempts=10)"
 #: The hints of errors that no rule matches, by the status.
 STATUS_HINTS: Mapping[int, str] = {

@@ -38,10 +38,10 @@ from localproviders._http_provider.model_checks import (
 from localproviders._http_provider.sending import (
     OwnField,
     Sending,
+    hint_after,
     leave_out,
     make_decoder,
     refuse_documents,
-    refused,
 )
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import (
@@ -359,8 +359,9 @@ class HTTPProvider(ModelProvider):
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
-        name = named(model)
-        return self._find(name, self.list_models(timeout=timeout, cancel=cancel)) is not None
+        return (
+            self._find(named(model), self.list_models(timeout=timeout, cancel=cancel)) is not None
+        )
 
     def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
         exact = next((info for info in listed if info.name == model), None)
@@ -456,9 +457,8 @@ class HTTPProvider(ModelProvider):
             warnings += sending.accepted()
             decoder = make_decoder(self.settings, self._accept, answer.content_type, parser)
             owner = Completion(self, request, model, warnings, call, span, sending, digest)
-            return Stream(
-                answer, decoder, parser, max_bytes=self.settings.max_body_bytes, owner=owner
-            )
+            most = self.settings.max_body_bytes
+            return Stream(answer, decoder, parser, max_bytes=most, owner=owner)
         except BaseException as error:
             # If a `Stream` was returned, the stream ends the call and its telemetry.
             call.finish()
@@ -514,19 +514,17 @@ class HTTPProvider(ModelProvider):
         ask = partial(self._window, model, completion.call)
         on_loss = completion.span.overflowed
         lost = self._windows.check(completion.request, model, usage, ask=ask, on_loss=on_loss)
-        warnings = (*completion.warnings, *lost)
         is_other = summary.model is not None and not self._is_same(summary.model, model)
         response = summary.response(
             provider=self.name,
             model=model,
-            warnings=warnings,
+            warnings=(*completion.warnings, *lost),
             endpoint=self._address,
             digest=None if is_other else completion.digest,
             request_id=completion.call.request_id,
         )
-        noticed = tuple(thinking_warnings(completion.request, response))
-        if noticed:
-            response = response.replace(warnings=(*response.warnings, *noticed))
+        for warning in thinking_warnings(completion.request, response):
+            response = response.replace(warnings=(*response.warnings, warning))
         completion.span.answered(response)
         return response
 
@@ -538,9 +536,7 @@ class HTTPProvider(ModelProvider):
         self, error: ProviderError, request: CompletionRequest, model: str, call: Call, span: Span
     ) -> ProviderError:
         """Return the error of a completion with its context, and send the ``failed`` event."""
-        for field in refused(error, self._optional_fields() if request.strict else ()):
-            if getattr(request, field.name) is not None:
-                error.hint = field.hint
+        error.hint = hint_after(error, request, self._optional_fields()) or error.hint
         error = self._runner.failed(error, span, model, call, texts_of(request))
         # The model may have been removed or replaced.
         if isinstance(error, ModelError):

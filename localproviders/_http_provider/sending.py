@@ -184,6 +184,18 @@ def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, 
     return {field: said for field in fields if refuses(error, field.refusal, field.denial)}
 
 
+def hint_after(
+    error: ProviderError, request: CompletionRequest, fields: Iterable[OwnField]
+) -> Optional[str]:
+    """Return the hint for the caller's field that the server refuses in this error, or None.
+
+    A request that is not strict has been sent again without the field.
+    """
+    found = refused(error, fields if request.strict else ())
+    hints = [field.hint for field in found if getattr(request, field.name) is not None]
+    return hints[-1] if hints else None
+
+
 def _concerns_a_model(text: str, model: str) -> bool:
     return says(rf"\bmodels?\b|模型|(?<!\w){re.escape(model)}(?!\w)", text)
 

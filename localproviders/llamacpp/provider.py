@@ -7,7 +7,7 @@ from types import CellType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from localproviders._address import Endpoint, parse_endpoint
-from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.error_rules import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import TRANSFERRING, Call
 from localproviders._http.stream import ChunkParser, Summary

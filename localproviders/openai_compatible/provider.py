@@ -18,7 +18,7 @@ from typing import (
 
 from localproviders._address import Endpoint, is_localhost, parse_endpoint
 from localproviders._dialect.common import Vectors
-from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.missing_models import complete_error, not_found
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
@@ -38,7 +38,7 @@ from localproviders.openai_compatible.wire.errors import RULES, explain_answer
 from localproviders.openai_compatible.wire.requests import (
     completion_payload,
     embed_payload,
-    has_optional_fields,
+    may_lose_fields,
 )
 from localproviders.openai_compatible.wire.service_rules import USUAL, ServiceRules
 from localproviders.secret import Sealed, as_key
@@ -96,15 +96,6 @@ _PASSED_OVER = (
     "the service passes over fields that the provider of the model does not have, because strict "
     "is False"
 )
-# Fields that every request to a service has.
-_OF_ALL = frozenset(("stream", "stream_options", "plugins", "provider"))
-
-
-def _asked(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the fields of a request that the caller chose."""
-    return {name: payload[name] for name in payload if name not in _OF_ALL}
-
-
 #: A text that is the name of a service, and not an address.
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -385,9 +376,8 @@ class OpenAICompatibleProvider(HTTPProvider):
                     what = f"{name} while the model thinks"
                     warnings.extend(self._refuse(what, "pass thinking=False", request))
                     request = request.replace(**{name: None})
-        if rules.routes and not request.strict:
-            payload = completion_payload(request, "", rules)[1]
-            warnings.extend([_PASSED_OVER] if has_optional_fields(_asked(payload)) else [])
+        if rules.routes and may_lose_fields(request, rules):
+            warnings.append(_PASSED_OVER)
         return request, warnings
 
     def _check_media(self, request: CompletionRequest) -> None:

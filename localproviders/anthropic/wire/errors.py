@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Mapping, Optional, Tuple
 
-from localproviders._dialect.error_answers import Rule, explain, rule
+from localproviders._dialect.error_answers import explain
+from localproviders._dialect.error_rules import Rule, rule
 from localproviders.errors import (
     AuthenticationError,
     CapabilityError,

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Mapping, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint
-from localproviders._dialect.error_answers import Rule, explain, rule
+from localproviders._dialect.error_answers import explain
+from localproviders._dialect.error_rules import Rule, rule
 from localproviders._dialect.missing_models import not_found
 from localproviders.errors import (
     AuthenticationError,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Mapping, Sequence, Tuple
 
-from localproviders._dialect.error_answers import NO_CREDIT, Rule, certain, explain, rule
+from localproviders._dialect.error_answers import explain
+from localproviders._dialect.error_rules import NO_CREDIT, Rule, certain, rule
 from localproviders.errors import (
     AuthenticationError,
     CapabilityError,

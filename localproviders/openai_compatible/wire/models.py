@@ -9,7 +9,8 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._dialect.common import checked, named, tell_apart, unexpected
-from localproviders._dialect.error_answers import Rule, read_words
+from localproviders._dialect.error_answers import read_words
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.values import count, integer, mapping, nonempty_text, text, texts
 from localproviders._http.framing import Look, no_look
 from localproviders.capabilities import Evidence, detect

@@ -102,9 +102,17 @@ def _with_extra(payload: Mapping[str, Any], extra: Mapping[str, Any]) -> Mapping
 _EVERYWHERE = frozenset(("model", "messages", "prompt", "max_tokens", "max_completion_tokens"))
 
 
-def has_optional_fields(payload: Mapping[str, Any]) -> bool:
+_OURS = frozenset(("stream", "stream_options", _PLUGINS, _ROUTING))
+
+
+def _has_optional_fields(payload: Mapping[str, Any]) -> bool:
     """Return whether a request has fields that a provider of OpenRouter may lack."""
-    return not payload.keys() <= _EVERYWHERE
+    return not payload.keys() <= _EVERYWHERE | _OURS
+
+
+def may_lose_fields(request: CompletionRequest, rules: ServiceRules) -> bool:
+    """Return whether OpenRouter may pass over fields of a request, because it is not strict."""
+    return not request.strict and _has_optional_fields(completion_payload(request, "", rules)[1])
 
 
 def _routing(request: CompletionRequest, payload: Mapping[str, Any]) -> Dict[str, Any]:
@@ -114,7 +122,7 @@ def _routing(request: CompletionRequest, payload: Mapping[str, Any]) -> Dict[str
     that is too long for a small model.
     """
     found: Dict[str, Any] = {}
-    if request.strict and has_optional_fields(payload):
+    if request.strict and _has_optional_fields(payload):
         found[_ROUTING] = {"require_parameters": True}
     if request.overflow != "allow":
         is_cut = request.overflow == "truncate"

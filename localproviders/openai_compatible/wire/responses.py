@@ -17,7 +17,8 @@ from localproviders._dialect.common import (
     parse_record,
     unexpected,
 )
-from localproviders._dialect.error_answers import Rule, from_words, read_words
+from localproviders._dialect.error_answers import from_words, read_words
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.repeated_records import Template
 from localproviders._dialect.thinking import DETAILS, ThinkingSplitter, text_of_details
 from localproviders._dialect.values import (
