@@ -38,7 +38,7 @@ def _hint(error: ProviderError, rules: ServiceRules) -> Optional[str]:
     if isinstance(error, ContextOverflowError):
         return "shorten the prompt, or use a model with a larger context window"
     if isinstance(error, CapabilityError):
-        return "leave the field out, or use a model with this ability; or pass strict=False"
+        return "use a model with this ability, or leave the field out; or pass strict=False"
     if error.status == _FORBIDDEN and error.hint == STATUS_HINTS[_FORBIDDEN]:
         return _ALLOWED
     if error.status == _NOT_FOUND and error.hint == STATUS_HINTS[_NOT_FOUND]:
