@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from localproviders import Config, ConfigurationError
+from tests.support.docs import blocks
 from tests.unit.config.conftest import Machine
 
 
@@ -46,6 +47,13 @@ def test_an_alias_of_a_project_file_may_not_leave(machine: Machine) -> None:
     machine.project("[aliases]\ncareful = ['ollama/a', 'openai/b']\n")
     with pytest.raises(ConfigurationError, match="project file"):
         machine.load()
+
+
+def test_the_file_of_the_page_is_taken(machine: Machine) -> None:
+    (block,) = [block for block in blocks("toml") if block.page.name == "clouds.md"]
+    machine.environ["EXAMPLE_API_KEY"] = "sk-1"
+    machine.user(block.text)
+    assert machine.load().fallback_locality == {"careful": "any"}
 
 
 def test_a_configuration_is_a_dictionary_and_back() -> None:

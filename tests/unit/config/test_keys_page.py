@@ -26,7 +26,7 @@ from tests.unit.config.conftest import Machine
 #: The keys for all servers, then the keys for some provider kinds.
 _KEYS = (*KEYS, *keys_of_kinds())
 _PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-_BLOCKS = blocks("toml")
+_BLOCKS = [block for block in blocks("toml") if block.page.name == "configuration.md"]
 
 
 def rows() -> List[str]:
