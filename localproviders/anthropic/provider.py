@@ -78,9 +78,6 @@ _NOT_HERE = "this API has no such field"
 _REFUSED = "the service refused to answer{}: its text, if there is any, is no answer"
 _PAUSED = "the service paused this turn: send the conversation with answer.message to go on"
 
-# Errors that mean that the server cannot count, and not that the prompt would fail, too.
-_NO_COUNT = (RequestRejectedError, UnsupportedError)
-
 
 class AnthropicProvider(HTTPProvider):
     """Anthropic's Messages API, or a local server that has its route ``/v1/messages``.
@@ -445,13 +442,11 @@ class AnthropicProvider(HTTPProvider):
                 tokens: int = sending.ask(self._transport)
             except (ServerBusyError, ModelNotFoundError):
                 raise
-            except _NO_COUNT as error:
-                # The service would refuse the prompt itself for the same reason.
-                if (
-                    isinstance(error, RequestRejectedError)
-                    and self._catalog.server(call).is_service
-                ):
-                    raise
+            except UnsupportedError:
+                return None
+            except RequestRejectedError:
+                if self._catalog.server(call).is_service:
+                    raise  # the service would refuse the prompt for the same reason
                 return None
             return TokenCount(tokens=tokens, source="exact", detail=f"the server's {COUNT_PATH}")
 

@@ -10,7 +10,14 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple
 import pytest
 
 from localproviders import ToolCall
-from localproviders.testing import FakeLlamaCpp, FakeLMStudio, FakeModel, FakeOllama, Reply
+from localproviders.testing import (
+    FakeAnthropic,
+    FakeLlamaCpp,
+    FakeLMStudio,
+    FakeModel,
+    FakeOllama,
+    Reply,
+)
 from tests.support.clouds import FakeOpenAI, FakeOpenRouter, bodies
 
 _SCRIPT = """\
@@ -42,6 +49,7 @@ _SERVERS: Mapping[str, _Server] = {
     "ollama": _Server(FakeOllama, "qwen3", "OLLAMA"),
     "lmstudio": _Server(FakeLMStudio, "qwen/qwen3-4b", "LMSTUDIO"),
     "llamacpp": _Server(FakeLlamaCpp, "qwen3", "LLAMACPP"),
+    "anthropic": _Server(FakeAnthropic, "claude-sonnet-4-5", "ANTHROPIC"),
     "openai": _Server(FakeOpenAI, "gpt-6-sol", "OPENAI", "/v1", {"OPENAI_API_KEY": "sk-test-1"}),
     "openrouter": _Server(
         FakeOpenRouter,
@@ -97,7 +105,7 @@ def test_the_script_runs_unchanged(kind: str) -> None:
             assert detail["signature"]
 
 
-@pytest.mark.parametrize("kind", ["openai", "openrouter"])
+@pytest.mark.parametrize("kind", ["anthropic", "openai", "openrouter"])
 def test_the_script_needs_the_locality_for_a_service(kind: str) -> None:
     server = _SERVERS[kind]
     done = _run({"LOCALPROVIDERS_MODEL": f"{kind}/{server.model}", **server.more})

@@ -27,6 +27,7 @@ from localproviders import (
     ServerBusyError,
     ToolCall,
     UnsupportedError,
+    YesNo,
 )
 from localproviders._http import resolve
 from localproviders.testing import FakeAnthropic, FakeModel, Refusal, Reply
@@ -598,6 +599,24 @@ _VERBS: Mapping[str, Any] = {
     "model_capabilities": lambda provider: provider.model_capabilities("m"),
     "supports_model": lambda provider: provider.supports_model("m"),
     "thinking": lambda provider: provider.chat("Hi", thinking=True),
+    "documents": lambda provider: provider.chat(
+        Message.user("Hi", documents=[Document.from_text("x")])
+    ),
+    "stream_tools": lambda provider: provider.stream_tools("Hi", [weather]).result(),
+    "complete": lambda provider: provider.complete(
+        CompletionRequest(messages=[Message.user("Hi")])
+    ),
+    "stream_read": lambda provider: list(provider.stream("Hi")),
+}
+#: The methods that this API lacks.
+_MISSING: Mapping[str, Any] = {
+    "embed": lambda provider: provider.embed("Hi"),
+    "rerank": lambda provider: provider.rerank("Hi", ["x"]),
+    "render": lambda provider: provider.render("Hi"),
+    "decide": lambda provider: provider.decide("Hi", {"glad": YesNo("Is it?")}),
+    "decide_labels": lambda provider: provider.decide(
+        "Hi", {"glad": YesNo("Is it?")}, method="logprobs"
+    ),
 }
 
 
@@ -621,6 +640,19 @@ def test_no_name_is_looked_up_before_the_locality_allows_it(
                 _VERBS[verb](made)
             assert 'locality="any"' in str(caught.value.hint)
     assert asked == []
+
+
+@pytest.mark.parametrize("verb", sorted(_MISSING))
+def test_a_method_that_the_api_lacks_opens_no_connection(
+    monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a name was looked up, or a connection was opened")
+
+    monkeypatch.setattr(resolve.socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    with AnthropicProvider(model="m") as made, pytest.raises((LocalityError, UnsupportedError)):
+        _MISSING[verb](made)
 
 
 def test_with_any_locality_the_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:

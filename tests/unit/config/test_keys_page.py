@@ -160,6 +160,7 @@ def test_each_variable_with_our_prefix_is_known() -> None:
         ROOT / ".ci" / "run",
     ]:
         named |= set(re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", path.read_text("utf-8")))
-    # The server of an example.
-    known |= {str(each).replace("_NAME_", "_GPU_BOX_") for each in known}
+    # The servers of examples.
+    for name in ("GPU_BOX", "ANTHROPIC"):
+        known |= {str(each).replace("_NAME_", f"_{name}_") for each in known}
     assert named - known == set()
