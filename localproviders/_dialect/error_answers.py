@@ -546,12 +546,13 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     message = f"the server says: {said[:500]}" if said else "the server gave no reason"
     if status is not None and not said:
         message = f"the server answered with status {status} and gave no reason"
+    facts: Mapping[str, Any] = found.facts if found else {}
     error = cls(
         message,
         hint=found.hint if found else STATUS_HINTS.get(status or 0),
         status=status,
         server_message=said or None,
-        **(found.facts if found else {}),
+        **facts,
     )
     if isinstance(error, ContextOverflowError):
         _add_token_counts(error, words._replace(text=said))

@@ -28,7 +28,7 @@ def weather(city: str) -> str:
     return f"sunny in {city}"
 with create_provider() as provider:
     print(provider.chat("Hi", max_tokens=300).text)
-    run = provider.run_tools("How is Oslo?", [weather], thinking=True, max_tokens=300)
+    run = provider.run_tools("How is Oslo?", [weather], thinking=True, max_tokens=3000)
     print(run.steps[0].content, "->", run.text)
     print(provider.parse("Which numbers?", Dict[str, int], max_tokens=300).value)
 """

@@ -156,7 +156,7 @@ class FakeOpenRouter(FakeOpenAICompatible):
         """Return the answer; a stream has comments before its first record."""
         found = super().answer(exchange)
         if found.kind == "events" and found.frame is as_event:
-            found.frame = _with_comment  # type: ignore[method-assign]  # a field with a function
+            found.frame = _with_comment
         return found
 
 

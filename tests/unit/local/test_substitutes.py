@@ -146,7 +146,8 @@ def test_a_pickled_provider_keeps_its_substitutes(
 
 
 def test_without_it_a_wider_provider_is_refused(servers: List[ModelProvider]) -> None:
-    for options in ({}, {"fallback_locality": {"fast": "any"}}, {"fallback_locality": {}}):
+    cases: List[Any] = [{}, {"fallback_locality": {"fast": "any"}}, {"fallback_locality": {}}]
+    for options in cases:
         given: Any = {"aliases": _ALIASES, **options}
         with pytest.raises(LocalityError, match="further") as caught:
             create_fallback_provider(servers, **given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any, Iterator
+from typing import Any, Iterator, Mapping, Tuple, Type
 
 import pytest
 
@@ -17,6 +17,7 @@ from localproviders import (
     ModelNotFoundError,
     OpenAICompatibleProvider,
     OpenRouterProvider,
+    ProviderError,
     RequestRejectedError,
     RetryPolicy,
     SecretString,
@@ -233,7 +234,7 @@ def _error(status: int, message: str, **metadata: Any) -> Refusal:
     return Refusal(body={"error": error, "user_id": "u"}, status=f"{status} X")
 
 
-_ERRORS = {
+_ERRORS: Mapping[str, Tuple[Refusal, Type[ProviderError]]] = {
     "an unknown model": (_error(400, "x/y is not a valid model ID"), ModelNotFoundError),
     "no endpoint": (_error(404, "No endpoints found for x/y."), ModelNotFoundError),
     "no provider with the field": (
