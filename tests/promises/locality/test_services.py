@@ -21,6 +21,8 @@ from localproviders import (
     OpenRouterProvider,
     UnsupportedError,
     create_provider,
+    discover,
+    kinds,
 )
 from localproviders.openai_compatible.kind import KIND
 from localproviders.openai_compatible.wire.services import SERVICES
@@ -191,3 +193,18 @@ def test_a_configured_service_is_refused_in_the_same_way(
             local.chat("Hi", model="cloud/m")
     # The search for servers of this machine looks at loopback addresses only.
     assert {host for host in seen if host not in ("127.0.0.1", "::1")} == set()
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "openai", "openrouter", "groq"])
+def test_a_search_does_not_look_up_the_name_of_a_configured_service(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localproviders.discovery.candidates.usual_ports", dict)
+    found = kinds.find(kind)
+    address = found.default_address if found is not None else SERVICES[kind].hosts[0]
+    server = {"kind": kind, "endpoint": f"https://{str(address).partition('://')[2] or address}"}
+    config = Config.load(environ={}, servers={"cloud": server}, locality="private")
+    with _watched(monkeypatch) as seen:
+        (cloud,) = discover(config.endpoints, locality="private").servers
+    assert (cloud.state, seen) == ("unavailable", [])
+    assert "any" in cloud.reason
