@@ -162,7 +162,29 @@ def of_service(names: Mapping[str, str]) -> Sequence[OwnField]:
     Args:
         names: The service's names of fields, by our names.
     """
-    return tuple(_of_model(name, names.get(name, name)) for name in _OF_MODELS)
+    return (_SWITCH, *(_of_model(name, names.get(name, name)) for name in _OF_MODELS))
+
+
+# The switch of a service with its own words. Some models cannot stop thinking, and others cannot
+# think.
+_SWITCH_KEYS = ("reasoning", "thinking", "reasoning_effort")
+
+
+def _without_switch(payload: Dict[str, Any]) -> bool:
+    switches = [payload.pop(key, None) for key in _SWITCH_KEYS]
+    return any(switch is not None for switch in switches)
+
+
+_SWITCH = OwnField(
+    name="thinking",
+    refusal=r"\breasoning\b|\bthinking\b",
+    keys=_SWITCH_KEYS,
+    leave_out=_without_switch,
+    lost="the service or the model decides whether and how much the model reasons",
+    combined=r"\bvalues?\b|one of|must be|expected|\btools?\b|\bfunctions?\b",
+    hint="leave out thinking, or pass a value that the model has; or pass strict=False",
+    of_model=True,
+)
 
 
 def _of_model(name: str, key: str) -> OwnField:

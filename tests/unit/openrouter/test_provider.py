@@ -289,6 +289,21 @@ def test_each_refusal_has_its_class(
     assert caught.value.hint
 
 
+def test_a_model_that_always_thinks_refuses_the_switch(
+    fake: FakeOpenRouter, provider: OpenRouterProvider
+) -> None:
+    refusal = _error(400, "Reasoning is mandatory for this endpoint and cannot be disabled.")
+    fake.reply_with(refusal)
+    with pytest.raises(RequestRejectedError) as caught:
+        provider.chat("Hi", thinking=False)
+    assert "strict=False" in (caught.value.hint or "")
+    fake.reply_with(refusal, "Yes.")
+    answer = provider.chat("Hi", thinking=False, strict=False)
+    assert (answer.text, answer.attempts) == ("Yes.", 2)
+    assert any("thinking" in warning for warning in answer.warnings)
+    assert "reasoning" not in bodies(fake)[-1]
+
+
 @pytest.mark.parametrize("code", [429, 502, 529])
 def test_an_error_in_the_stream_has_the_class_of_its_code(code: int) -> None:
     first = {"choices": [{"index": 0, "delta": {"content": "He"}, "finish_reason": None}]}
