@@ -527,7 +527,11 @@ def find_service(name: str) -> Optional[Tuple[ProviderKind, KindService]]:
 
 
 def public_hosts() -> Tuple[str, ...]:
-    """Return the hosts of all services on the internet, in lower case. This imports every kind."""
+    """Return the hosts of all services on the internet, in lower case. This imports every kind.
+
+    Raises:
+        ConfigurationError: The default address of a kind is invalid.
+    """
     found = registered()
     addresses = [each.default_address for each in found if each.is_service]
     addresses += [service.address for each in found for service in each.services]
