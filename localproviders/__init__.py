@@ -14,6 +14,8 @@ Providers. Each is a `ModelProvider`, with the methods `chat`, `stream`, `parse`
     LlamaCppProvider          llama.cpp's own server, with one model or several
     OpenAICompatibleProvider  vLLM, or another server with OpenAI's API
     AnthropicProvider         Anthropic's Messages API, which needs locality="any"
+    OpenAIProvider            OpenAI's own service, which needs locality="any"
+    OpenRouterProvider        OpenRouter, which needs locality="any"
     LocalProvider             several servers; if one fails, the next one is used
     create_default_provider   returns a LocalProvider for all servers of this machine
     create_fallback_provider  returns a LocalProvider for the given providers
@@ -152,7 +154,9 @@ if TYPE_CHECKING:
         create_fallback_provider,
     )
     from localproviders.ollama import OllamaProvider
+    from localproviders.openai import OpenAIProvider
     from localproviders.openai_compatible import OpenAICompatibleProvider
+    from localproviders.openrouter import OpenRouterProvider
     from localproviders.provider import ModelProvider
     from localproviders.secret import SecretString
     from localproviders.telemetry import CallEvent
@@ -232,6 +236,8 @@ __all__ = [
     "ModelProvider",
     "OllamaProvider",
     "OpenAICompatibleProvider",
+    "OpenAIProvider",
+    "OpenRouterProvider",
     "Parsed",
     "Progress",
     "ProtocolError",
@@ -323,7 +329,9 @@ _look_up, _names = lazy_names(
             "create_fallback_provider",
         ),
         "localproviders.ollama": ("OllamaProvider",),
+        "localproviders.openai": ("OpenAIProvider",),
         "localproviders.openai_compatible": ("OpenAICompatibleProvider",),
+        "localproviders.openrouter": ("OpenRouterProvider",),
         "localproviders.provider": ("ModelProvider",),
         "localproviders.secret": ("SecretString",),
         "localproviders.telemetry": ("CallEvent",),

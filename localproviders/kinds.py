@@ -68,6 +68,7 @@ __all__ = [
     "find_service",
     "get",
     "names",
+    "public_hosts",
     "register",
     "registered",
     "unregister",
@@ -87,6 +88,8 @@ _BUILT_IN: Mapping[str, str] = {
     "openai-compatible": "localproviders.openai_compatible.kind:KIND",
     "gguf": "localproviders.engine.kind:KIND",
     "anthropic": "localproviders.anthropic.kind:KIND",
+    "openai": "localproviders.openai.kind:KIND",
+    "openrouter": "localproviders.openrouter.kind:KIND",
 }
 #: The name that discovery uses for a server of no known kind.
 UNKNOWN = "unknown"
@@ -553,6 +556,19 @@ def find_service(name: str) -> Optional[Tuple[ProviderKind, KindService]]:
     """
     pairs = ((kind, each) for kind in registered() for each in kind.services)
     return next((pair for pair in pairs if pair[1].name == name), None)
+
+
+def public_hosts() -> Tuple[str, ...]:
+    """Return the hosts of all services on the internet, in lower case. This imports every kind.
+
+    Raises:
+        ConfigurationError: The default address of a kind is invalid.
+    """
+    found = registered()
+    addresses = [each.default_address for each in found if each.is_service]
+    addresses += [service.address for each in found for service in each.services]
+    hosts = [parse_endpoint(each or "", default_port=443).host for each in addresses]
+    return tuple(dict.fromkeys(host.lower() for host in hosts))
 
 
 def names() -> List[str]:

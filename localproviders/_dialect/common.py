@@ -21,7 +21,8 @@ from typing import (
     Union,
 )
 
-from localproviders._dialect.error_answers import Rule, from_words, read_words
+from localproviders._dialect.error_answers import from_words, read_words
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.values import mappings, number
 from localproviders._http.framing import (
     MOST_LOGPROBS,

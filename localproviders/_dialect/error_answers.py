@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
 from localproviders._address import Endpoint, path_hint, short_form_hint
-from localproviders._dialect.values import count, is_failure_code, mapping, retry_after
+from localproviders._dialect.error_rules import NO_CREDIT, Rule
+from localproviders._dialect.retry_headers import as_retryable, wait_in
+from localproviders._dialect.values import count, is_failure_code, mapping
 from localproviders._http.framing import parse_json
 from localproviders._record import size_of
 from localproviders._redact import title_of
@@ -24,33 +25,6 @@ from localproviders.errors import (
     UnsupportedError,
 )
 from localproviders.secret import Unseen
-
-_NO_FACTS: Mapping[str, Any] = MappingProxyType({})
-
-
-class Rule(NamedTuple):
-    """A mapping from a server's error text to an error class.
-
-    Attributes:
-        pattern: Regular expression that is searched in the text, ignoring case. `re` compiles it
-            when a server reports an error, because compiling all patterns at import takes 3 ms.
-        error: The error class for the text.
-        hint: A suggestion for the user, or None.
-        facts: Further arguments for the constructor of the class.
-    """
-
-    pattern: str
-    error: Type[ProviderError]
-    hint: Optional[str] = None
-    facts: Mapping[str, Any] = _NO_FACTS
-
-
-def rule(
-    pattern: str, error: Type[ProviderError], hint: Optional[str] = None, **facts: Any
-) -> Rule:
-    """Make a `Rule`. Further keyword arguments become the `facts` of the rule."""
-    return Rule(pattern=pattern, error=error, hint=hint, facts=facts)
-
 
 # Error classes by status, for error texts that no rule matches.
 _STATUSES: Mapping[int, Type[ProviderError]] = {
@@ -397,7 +371,7 @@ def _from_object(error: Mapping[str, Any], fallback: str = "", *, is_inside: boo
     text = _sentences(said) if isinstance(said, (list, dict)) else _text(said)
     quoted = None if is_inside else _inner_error(text, is_refusal=True)
     inner = quoted or Words(text=text or fallback or json.dumps(error))
-    kind = _kind_of(error, inner.kind)
+    kind = _kind_of(error, inner.kind, *_kinds_beside(error))
     words = Words(
         text=_with_parameter(inner.text, kind, error.get("param")),
         kind=kind,
@@ -409,6 +383,12 @@ def _from_object(error: Mapping[str, Any], fallback: str = "", *, is_inside: boo
         return words
     kinds = " ".join(filter(None, (words.kind, upstream.kind)))
     return upstream._replace(text=f"{words.text}: {upstream.text}", kind=kinds)
+
+
+def _kinds_beside(error: Mapping[str, Any]) -> Sequence[str]:
+    """Return OpenRouter's types of an error, which are in another object than its code."""
+    beside = mapping(error.get("metadata"))
+    return [_text(beside.get(name)) for name in ("error_type", "limit_source")]
 
 
 def _upstream(error: Mapping[str, Any]) -> Optional[Words]:
@@ -491,8 +471,9 @@ def explain(
         error = _web_page(status, text)
     else:
         error = from_words(words or Words(text=text.strip()), rules, status)
+    error = as_retryable(error, headers.get("x-should-retry") or "")
     if isinstance(error, ServerBusyError):
-        error.retry_after_s = retry_after(headers.get("Retry-After"))
+        error.retry_after_s = wait_in(headers)
     # The header is in no local variable, because it may quote a key.
     if status == _UNAUTHORIZED and re.match("(?i)basic ", headers.get("WWW-Authenticate") or ""):
         error.hint = _BASIC_HINT
@@ -501,7 +482,7 @@ def explain(
 
 def _web_page(status: int, page: str) -> ProviderError:
     """Return the error for an HTML page, which a web server or a proxy sent."""
-    hint = _WEB_SERVER_HINT if status == _NOT_FOUND else _STATUS_HINTS.get(status)
+    hint = _WEB_SERVER_HINT if status == _NOT_FOUND else STATUS_HINTS.get(status)
     title = title_of(page)
     message = f"the server answered with a web page (status {status})"
     return _class_for_status(status)(
@@ -558,18 +539,20 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     found = next((rule for rule in rules if re.search(rule.pattern, searched, re.IGNORECASE)), None)
     # In a stream, or with status 200, a code inside the error takes the place of the status.
     status_class = _class_for_status(_status_in(kind) if status is None else status)
-    if found and found.error is RequestRejectedError and status_class in _PRECISE:
+    is_general = found is not None and not found.is_certain
+    if is_general and found and found.error is RequestRejectedError and status_class in _PRECISE:
         found = None  # the status is more precise than a type such as "invalid_request_error"
     cls = found.error if found else status_class
     message = f"the server says: {said[:500]}" if said else "the server gave no reason"
     if status is not None and not said:
         message = f"the server answered with status {status} and gave no reason"
+    facts: Mapping[str, Any] = found.facts if found else {}
     error = cls(
         message,
-        hint=found.hint if found else _STATUS_HINTS.get(status or 0),
+        hint=found.hint if found else STATUS_HINTS.get(status or 0),
         status=status,
         server_message=said or None,
-        **(found.facts if found else _NO_FACTS),
+        **facts,
     )
     if isinstance(error, ContextOverflowError):
         _add_token_counts(error, words._replace(text=said))
@@ -579,9 +562,11 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
 
 
 _RETRY_MORE_OFTEN = "try again later, or retry more often: pass retry=RetryPolicy(attempts=10)"
-_STATUS_HINTS: Mapping[int, str] = {
+#: The hints of errors that no rule matches, by the status.
+STATUS_HINTS: Mapping[int, str] = {
     **dict.fromkeys((429, 503, 529), _RETRY_MORE_OFTEN),
     401: "pass api_key=...",
+    402: NO_CREDIT,
     403: "if there is a reverse proxy, let it send the Host header that the server expects",
     404: "check that this is the right kind of server, and that its version is new enough",
 }

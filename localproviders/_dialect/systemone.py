@@ -14,7 +14,7 @@ from localproviders._dialect.decisions import (
     mass_of,
     read_decision,
 )
-from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.values import mapping
 from localproviders.types.decisions import Decision
 from localproviders.types.messages import Image

@@ -64,7 +64,8 @@ class Attempts:
             return 0.0 if self._was_closed_before() else None
         if isinstance(error, UnreachableError):
             return self._limit_wait(self._backoff_s())
-        if isinstance(error, ServerBusyError):
+        # A service can say by a header that the same request will fail again.
+        if isinstance(error, ServerBusyError) and error.retryable:
             return self._limit_wait(self._busy_wait_s(error))
         return None
 

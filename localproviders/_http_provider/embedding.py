@@ -418,5 +418,6 @@ def facts_of(response: EmbeddingResponse) -> Mapping[str, Any]:
         "prompt_tokens": response.usage.prompt_tokens,
         "served_model": response.model,
         "digest": response.digest,
+        "cost_usd": response.usage.cost_usd,
         "attempts": response.attempts,
     }

@@ -37,7 +37,7 @@ from localproviders._http_provider.model_checks import (
 from localproviders._http_provider.sending import (
     OwnField,
     Sending,
-    hint_at_refused,
+    hint_after,
     leave_out,
     make_decoder,
     refuse_documents,
@@ -360,8 +360,9 @@ class HTTPProvider(ModelProvider):
     def supports_model(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> bool:
-        name = named(model)
-        return self._find(name, self.list_models(timeout=timeout, cancel=cancel)) is not None
+        return (
+            self._find(named(model), self.list_models(timeout=timeout, cancel=cancel)) is not None
+        )
 
     def _find(self, model: str, listed: Sequence[ModelInfo]) -> Optional[ModelInfo]:
         exact = next((info for info in listed if info.name == model), None)
@@ -457,9 +458,8 @@ class HTTPProvider(ModelProvider):
             warnings += sending.accepted()
             decoder = make_decoder(self.settings, self._accept, answer.content_type, parser)
             owner = Completion(self, request, model, warnings, call, span, sending, digest)
-            return Stream(
-                answer, decoder, parser, max_bytes=self.settings.max_body_bytes, owner=owner
-            )
+            most = self.settings.max_body_bytes
+            return Stream(answer, decoder, parser, max_bytes=most, owner=owner)
         except BaseException as error:
             # If a `Stream` was returned, the stream ends the call and its telemetry.
             call.finish()
@@ -535,7 +535,7 @@ class HTTPProvider(ModelProvider):
         self, error: ProviderError, request: CompletionRequest, model: str, call: Call, span: Span
     ) -> ProviderError:
         """Return the error of a completion with its context, and send the ``failed`` event."""
-        hint_at_refused(error, request, self._optional_fields() if request.strict else ())
+        error.hint = hint_after(error, request, self._optional_fields()) or error.hint
         error = self._runner.failed(error, span, model, call, texts_of(request))
         # The model may have been removed or replaced.
         if isinstance(error, ModelError):

@@ -184,19 +184,16 @@ def refused(error: ProviderError, fields: Iterable[OwnField]) -> Dict[OwnField, 
     return {field: said for field in fields if refuses(error, field.refusal, field.denial)}
 
 
-def hint_at_refused(
+def hint_after(
     error: ProviderError, request: CompletionRequest, fields: Iterable[OwnField]
-) -> None:
-    """Set the hint of an error in which the server refuses a field of the caller's request.
+) -> Optional[str]:
+    """Return the hint for the caller's field that the server refuses in this error, or None.
 
-    Args:
-        error: The error.
-        request: The request of the caller.
-        fields: The fields that have a hint.
+    A request that is not strict has been sent again without the field.
     """
-    for field in refused(error, fields):
-        if getattr(request, field.name) is not None:
-            error.hint = field.hint
+    found = refused(error, fields if request.strict else ())
+    hints = [field.hint for field in found if getattr(request, field.name) is not None]
+    return hints[-1] if hints else None
 
 
 def _concerns_a_model(text: str, model: str) -> bool:

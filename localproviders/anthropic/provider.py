@@ -398,7 +398,7 @@ class AnthropicProvider(HTTPProvider):
         self, model: str, served: Optional[str], call: Call, raw: Raw = None
     ) -> Optional[str]:
         """Return a warning if another model answered, as a local server with one model does."""
-        if served is None or served == model or same_model(served, model):
+        if served is None or same_model(served, model):
             return None
         warning = f"requested model {model!r}, but the server answered with {served!r}"
         key = self.settings.api_key  # the name that the server reports may contain the key

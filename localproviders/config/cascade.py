@@ -75,6 +75,8 @@ from localproviders.types.requests import Locality
 Tables = Dict[KeyPath, Dict[str, Any]]
 
 _FOLDERS = ("trusted_folders",)
+_LOCALITY = ("locality",)
+_FALLBACK_LOCALITY = "fallback_locality"
 # The keys of `SERVER` that the table of a model file may have. Limits and retries are not among
 # them, because the engine's provider sets them.
 _MODEL_FILE_KEYS = frozenset({"kind", "model", "locality"})
@@ -160,15 +162,17 @@ def find_exposed_files(trusted: List[Layers], surroundings: Surroundings) -> Con
 def _merge(
     files: List[Layers], variables: Layer, profile: Optional[str], arguments: Layer
 ) -> Layer:
-    """Merge all layers in order: files, variables, the profile, arguments."""
+    """Merge all layers in order: files, variables, the profile, arguments.
+
+    A locality ends the `fallback_locality` of earlier layers. Otherwise a profile, a project's file
+    or an argument could not keep all prompts within the locality.
+    """
+    profiles = [] if profile is None else [each.profiles.get(profile, {}) for each in files]
     merged: Layer = {}
-    for layers in files:
-        merged.update(layers.plain)
-    merged.update(variables)
-    for layers in files:
-        if profile is not None:
-            merged.update(layers.profiles.get(profile, {}))
-    merged.update(arguments)
+    for layer in (*(each.plain for each in files), variables, *profiles, arguments):
+        if _LOCALITY in layer:
+            merged = {path: merged[path] for path in merged if path[0] != _FALLBACK_LOCALITY}
+        merged.update(layer)
     return merged
 
 
@@ -213,6 +217,8 @@ def _make_fields(merged: Layer, surroundings: Surroundings) -> Dict[str, Any]:
                 merged["fallback",].origin, ("fallback",), rule, f"write [servers.{name}]"
             )
     fields["aliases"] = tables.get(("aliases",), {})
+    fields["fallback_locality"] = tables.get((_FALLBACK_LOCALITY,), {})
+    _check_fallback_locality(merged)
     fields["limits"] = Limits(**tables.get(("limits",), {}))
     fields["retry"] = RetryPolicy(**tables.get(("retry",), {}))
     fields["servers"] = tuple(_make_server(name, merged, tables) for name in names)
@@ -222,6 +228,25 @@ def _make_fields(merged: Layer, surroundings: Surroundings) -> Dict[str, Any]:
         for server in fields["servers"]
     )
     return fields
+
+
+def _check_fallback_locality(merged: Layer) -> None:
+    """Check that each name in `fallback_locality` is an alias, and none of a project's file.
+
+    Raises:
+        ConfigurationError: There is no such alias.
+    """
+    known = [path[1] for path in merged if path[0] == "aliases"]
+    for path, entry in merged.items():
+        if path[0] != _FALLBACK_LOCALITY:
+            continue
+        alias = merged.get(("aliases", path[1]))
+        if alias is None:
+            rule = f"names no alias{did_you_mean(path[1], known)}"
+            raise key_error(entry.origin, path, rule, f"write {path[1]} = [...] in [aliases]")
+        if alias.origin.of_project:
+            rule = "names an alias of a project file, which must not leave the locality"
+            raise key_error(entry.origin, path, rule, "define the alias in your own file")
 
 
 def _tables(merged: Layer) -> Tables:
@@ -374,6 +399,7 @@ class ConfigKeys(TypedDict, total=False):
     locality: Optional[Locality]
     fallback: Union[str, Sequence[str], None]
     aliases: Optional[Mapping[str, Union[str, Sequence[str]]]]
+    fallback_locality: Optional[Mapping[str, Locality]]
     trusted_folders: Optional[Sequence[Union[str, Path]]]
     limits: Union[Limits, Mapping[str, float], None]
     retry: Union[RetryPolicy, Mapping[str, float], None]
@@ -402,6 +428,8 @@ class Config(Record):
         strategy: The rule that chooses a server if several have the model: ``first``,
             ``loaded``, ``largest``, ``smallest`` or ``balanced``.
         locality: Where prompts may go.
+        fallback_locality: The locality of each alias that may leave `locality`, from its second
+            model on, if its first model fails.
         limits: Time limits.
         retry: Number of attempts, and the waits between them.
         profile: Name of the selected profile, or None.
@@ -420,6 +448,7 @@ class Config(Record):
     model: Optional[str] = None
     strategy: str = "first"
     locality: str = "loopback"
+    fallback_locality: Mapping[str, str] = field(default_factory=FrozenDict)
     limits: Limits = field(default_factory=Limits, metadata=loads(Limits.from_dict))
     retry: RetryPolicy = field(default_factory=RetryPolicy, metadata=loads(RetryPolicy.from_dict))
     profile: Optional[str] = None
@@ -430,7 +459,7 @@ class Config(Record):
 
     def __post_init__(self) -> None:
         self._keep_as_tuples("servers", "fallback", "trusted_folders")
-        self._freeze("aliases", "origins")
+        self._freeze("aliases", "fallback_locality", "origins")
 
     @classmethod
     @exact_keywords
@@ -541,8 +570,8 @@ class Config(Record):
     def _dotted_names(self, keys: Sequence[Key]) -> List[str]:
         """Return the dotted names of all keys that this configuration can have."""
         names = [server.name for server in self.servers]
-        # Aliases and headers are left out, because the user chooses their names.
-        rows = [row.path for row in keys if row.path[0] != "aliases" and row.path[3:] != (ANY,)]
+        # Tables whose keys the user names, such as aliases and headers, are left out.
+        rows = [row.path for row in keys if row.path[1:] != (ANY,) and row.path[3:] != (ANY,)]
         found = [".".join(path) for path in rows if ANY not in path]
         found += [
             ".".join([path[0], name, *path[2:]]) for path in rows if ANY in path for name in names

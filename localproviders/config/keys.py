@@ -438,6 +438,10 @@ KEYS: Tuple[Key, ...] = (
     Key(("aliases", ANY), nonempty_texts, "none",
         "The models that this alias stands for, the preferred one first",
         'fast = ["ollama/llama3.2:3b"]', "add", None),
+    Key(("fallback_locality", ANY), one_of(*LOCALITIES), "none",
+        "The locality that this alias may use from its second model on, if its first model fails."
+        " A `locality` in a later layer ends it",
+        'careful = "any"', "no", None),
     Key(("trusted_folders",), folders, "none",
         "Absolute folders. A project's file in them is read even if another user owns it, and"
         " may define servers. Not allowed in a profile",

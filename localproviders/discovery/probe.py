@@ -22,6 +22,7 @@ from localproviders import kinds
 from localproviders._dialect.values import mapping
 from localproviders._http.deadline import Call
 from localproviders._http.framing import parse_json
+from localproviders._http.service import Service
 from localproviders._http.transport import Transport
 from localproviders._interrupts import is_injected
 from localproviders._lazy import LazyPart
@@ -307,7 +308,9 @@ class _AddressProbe:
         self._locality = locality
         self._token = token
         self._call = Call(limits, token)
-        self._transport = Transport(_settings(candidate, limits, locality), self._explain)
+        # The name of a service is not looked up, unless the locality allows the service.
+        service = Service(hosts=kinds.public_hosts())
+        self._transport = Transport(_settings(candidate, limits, locality), self._explain, service)
         self._latency_s: Optional[float] = None
         self._replies: Dict[str, Reply] = {}
         #: The last refusal: its headers, and the JSON object in its body.

@@ -7,12 +7,12 @@ from types import CellType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from localproviders._address import Endpoint, parse_endpoint
-from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.error_rules import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import TRANSFERRING, Call
-from localproviders._http.stream import ChunkParser
+from localproviders._http.stream import ChunkParser, Summary
 from localproviders._http.transport import Payload
-from localproviders._http_provider.call_runner import Raw
+from localproviders._http_provider.call_runner import Completion, Raw
 from localproviders._http_provider.cold_loads import USUAL_S, KeepAlive
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
@@ -36,6 +36,7 @@ from localproviders.types.inputs import named
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo, OnProgress
 from localproviders.types.requests import CompletionRequest, Locality, ModelLike
+from localproviders.types.responses import CompletionResponse
 
 if TYPE_CHECKING:
     from localproviders._http_provider.aliases import Aliases
@@ -54,6 +55,11 @@ _DEFAULT = parse_endpoint("", default_port=_PORT)
 _OLD_PORT_HINT = (
     "servers from before autumn 2026, and containers, listen on port 8080: "
     'LlamaCppProvider("http://127.0.0.1:8080")'
+)
+
+
+_NO_THINKING = (
+    "thinking is switched on, but the answer has none: the template of the model may have no switch"
 )
 
 
@@ -442,6 +448,16 @@ class LlamaCppProvider(OpenAICompatibleProvider):
             Payload(payload),
             make(self.settings.max_json_depth, self._rules, call.look, on_read),
         )
+
+    def _thinking_switch(self, enabled: bool) -> bool:
+        # The template of the model reads it. If it does not, `_conclude` adds a warning.
+        return enabled
+
+    def _conclude(self, completion: Completion, summary: Summary) -> CompletionResponse:
+        thinking = summary.thinking.so_far if summary.split is None else summary.split[0]
+        if completion.request.thinking is True and not thinking.strip():
+            completion.warnings.append(_NO_THINKING)
+        return super()._conclude(completion, summary)
 
     def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
         return self._catalog.capabilities(model, call)

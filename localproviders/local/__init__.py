@@ -28,8 +28,8 @@ def create_default_provider(**options: Unpack[LocalOptions]) -> LocalProvider:
 
     Args:
         **options: The keyword arguments of `LocalProvider`, without ``providers``: ``model``,
-            ``aliases``, ``strategy``, ``needs``, ``name``, ``config``, ``locality``,
-            ``listeners``, ``timeout`` and ``make_breaker``.
+            ``aliases``, ``strategy``, ``fallback_locality``, ``needs``, ``name``, ``config``,
+            ``locality``, ``listeners``, ``timeout`` and ``make_breaker``.
 
     Raises:
         ConfigurationError: The value of an option is invalid.
@@ -53,8 +53,8 @@ def create_fallback_provider(
     Args:
         providers: Providers, in order, each with a different name.
         **options: The keyword arguments of `LocalProvider`: ``model``, ``aliases``,
-            ``strategy``, ``needs``, ``name``, ``config``, ``locality``, ``listeners``,
-            ``timeout`` and ``make_breaker``.
+            ``strategy``, ``fallback_locality``, ``needs``, ``name``, ``config``, ``locality``,
+            ``listeners``, ``timeout`` and ``make_breaker``.
 
     Raises:
         ConfigurationError: There is no provider, two have the same name, or the value of an

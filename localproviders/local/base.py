@@ -32,6 +32,11 @@ from localproviders.local.servers import (
     routes_of,
     routes_within,
 )
+from localproviders.local.substitutes import (
+    Substitutes,
+    check_fallback_locality,
+    of_configuration,
+)
 from localproviders.provider import ModelProvider
 from localproviders.secret import Sealed
 from localproviders.telemetry import Listener
@@ -56,6 +61,7 @@ class LocalOptions(TypedDict, total=False):
     model: Optional[str]
     aliases: Optional[Mapping[str, AliasOf]]
     strategy: Optional[str]
+    fallback_locality: Optional[Mapping[str, Locality]]
     needs: Iterable[str]
     name: str
     config: Optional[Config]
@@ -76,6 +82,7 @@ class LocalProviderBase(ModelProvider):
         model: Optional[str] = None,
         aliases: Optional[Mapping[str, AliasOf]] = None,
         strategy: Optional[str] = None,
+        fallback_locality: Optional[Mapping[str, Locality]] = None,
         needs: Iterable[str] = (),
         name: str = "local",
         config: Optional[Config] = None,
@@ -95,6 +102,7 @@ class LocalProviderBase(ModelProvider):
             model=model_name(model),
             aliases=None if aliases is None else _normalize_aliases(aliases),
             strategy=strategy,
+            fallback_locality=check_fallback_locality(fallback_locality),
             needs=frozenset([needs] if isinstance(needs, str) else needs),
             name=name,
             config=config,
@@ -122,7 +130,11 @@ class LocalProviderBase(ModelProvider):
         if self._has_given_servers:
             place = locality or os.environ.get("LOCALPROVIDERS_LOCALITY") or "loopback"
             _check_choice("locality", place, LOCALITIES)
-            self._servers = given_servers(self._arguments["providers"], place, make_breaker)
+            substitutes = self._substitutes
+            substitutes.check()
+            self._servers = given_servers(
+                self._arguments["providers"], place, make_breaker, substitutes.allowed
+            )
             self._locality = place
 
     @property
@@ -212,7 +224,8 @@ class LocalProviderBase(ModelProvider):
         self._aliases_without_model.clear()
         if self._has_given_servers:
             self._servers = [
-                Server(each.provider, self._make_breaker()) for each in self._servers or ()
+                Server(each.provider, self._make_breaker(), is_substitute=each.is_substitute)
+                for each in self._servers or ()
             ]
         else:
             self._servers, self._last_servers, self._config = None, (), self._own_config
@@ -232,7 +245,12 @@ class LocalProviderBase(ModelProvider):
         if servers is None:
             config = self._load_config()
             servers, found = find_servers(
-                config, self._listeners, self._make_breaker, run.call, known=self._last_servers
+                config,
+                self._listeners,
+                self._make_breaker,
+                run.call,
+                known=self._last_servers,
+                widened=self._widened(config),
             )
             if not servers:
                 raise no_server_error(found, self.name)
@@ -260,6 +278,21 @@ class LocalProviderBase(ModelProvider):
     def _aliases(self) -> Aliases:
         own: Optional[Aliases] = self._arguments["aliases"]
         return self._effective_config.aliases if own is None else own
+
+    @property
+    def _substitutes(self) -> Substitutes:
+        """The aliases that may leave the locality. A `locality` argument ends configured ones."""
+        own: Optional[Mapping[str, str]] = self._arguments["fallback_locality"]
+        if own is None:
+            is_narrowed = self._arguments["locality"] is not None
+            own = {} if is_narrowed else self._effective_config.fallback_locality
+        return Substitutes(own, self._aliases if own else {})
+
+    def _widened(self, config: Config) -> Mapping[str, str]:
+        """Return the localities of configured servers that an alias may use beyond the locality."""
+        substitutes = self._substitutes
+        substitutes.check()
+        return of_configuration(config, substitutes)
 
     @property
     def _strategy(self) -> str:
@@ -325,12 +358,17 @@ class LocalProviderBase(ModelProvider):
             routes = routes_within(
                 routes, self.locality, model, self._effective_config.origins[config_key]
             )
-        return self._order(run.ranked(routes, self._strategy))
+        within = [route for route in routes if not route.substitute_for]
+        beyond = [route for route in routes if route.substitute_for]
+        return [*self._order(run.ranked(within, self._strategy)), *beyond]
 
     def _resolve(self, name: str, run: FailoverCall) -> List[Route]:
         """Return the routes for a name. A model has priority over an alias of a project's file."""
-        servers = self._all_servers(run)
-        routes = routes_of(name, servers, self._aliases)
+        servers = self._servers_within(run)
+        beyond = [server for server in self._all_servers(run) if server.is_substitute]
+        routes = routes_of(name, servers, self._aliases, beyond)
+        if beyond:
+            routes += self._substitutes.routes(name, beyond)
         origin = self._origin_of_alias(name)
         if origin is None:
             return routes
@@ -393,8 +431,11 @@ class LocalProviderBase(ModelProvider):
         return self._order(run.ranked(routes, self._strategy))
 
     def _all_routes(self, run: FailoverCall) -> List[Route]:
-        """Return a route for each server, for requests without a model."""
-        return [Route(server, "", named=True) for server in self._all_servers(run)]
+        """Return a route for each server within the locality, for requests without a model."""
+        return [Route(server, "", named=True) for server in self._servers_within(run)]
+
+    def _servers_within(self, run: FailoverCall) -> List[Server]:
+        return [server for server in self._all_servers(run) if not server.is_substitute]
 
     def _pull_routes(self, model: str, run: FailoverCall) -> List[Route]:
         """Return the servers to try for a model that they may not have yet.
@@ -403,7 +444,7 @@ class LocalProviderBase(ModelProvider):
         that is to be downloaded.
         """
         aliases = self._aliases if self._origin_of_alias(model) is None else {}
-        return routes_of(model, self._all_servers(run), aliases)
+        return routes_of(model, self._servers_within(run), aliases)
 
     def _available_models(self, run: FailoverCall) -> List[Tuple[Server, Any]]:
         """Return the models of all servers that answer, without cloud models."""

@@ -36,6 +36,7 @@ from localproviders.local.servers import (
     is_wider,
     rule_of,
 )
+from localproviders.local.substitutes import used_warning
 from localproviders.ollama.names import is_cloud
 from localproviders.telemetry import Listener, fell_back
 from localproviders.types.decisions import Decisions
@@ -121,6 +122,8 @@ class FailoverCall:
         self._unreachable: List[Server] = []
         self.balancer = balancer
         self._lease: Optional[Lease] = None
+        #: The route of the latest request.
+        self.used: Optional[Route] = None
 
     def __enter__(self) -> FailoverCall:
         return self
@@ -152,6 +155,7 @@ class FailoverCall:
                 continue
             self.check()
             self._report_fallbacks(route)
+            self.used = route
             route.server.breaker.trying()
             if check_model and not self._may_ask(route):
                 continue
@@ -281,6 +285,11 @@ class FailoverCall:
         route.server.seen[route.model] = (info, time.monotonic() + SEEN_S)
         return info
 
+    @property
+    def locality(self) -> str:
+        """The locality of the `LocalProvider`."""
+        return self._guard.locality
+
     # --- one deadline for all servers ---------------------------------------------------------
 
     def limits(self, route: Route, total_s: float = math.inf) -> Limits:
@@ -403,6 +412,7 @@ class FailoverCall:
             route
             for route in waiting
             if route.model == first.model
+            and route.substitute_for == first.substitute_for
             and not route.server.breaker.is_open
             and not (self.keeps_tiers and is_wider(route.server, self._guard.locality))
         ]
@@ -433,12 +443,15 @@ class FailoverCall:
             return False
         # The caller named this server, so no check is needed: if the model is missing, the server's
         # own error will say so.
+        if route.substitute_for and not self._needs:
+            return True
         if not (is_fallback or self._needs) and route.named:
             return True
         info = self._suitable_model(route)
         if info is None:
             return False
-        if is_fallback and (info.capabilities.remote or is_cloud(route.model)):
+        is_remote = info.capabilities.remote or is_cloud(route.model)
+        if is_fallback and is_remote and not route.substitute_for:
             self._note(route, errors.cloud_model(route))
             return False
         return True
@@ -483,6 +496,9 @@ class FailoverCall:
     def _report_fallbacks(self, route: Route) -> None:
         """Send an event for each server that failed since the last report."""
         unreported, self._unreported = self._unreported, []
+        if route.substitute_for and not unreported and self.used is None:
+            # The servers before it were skipped, or lack the model. This use is reported, too.
+            unreported = [(before, _SKIPPED) for before in self._skipped[-1:]]
         for before, error in unreported:
             fell_back(
                 self._listeners,
@@ -510,15 +526,19 @@ class FailoverCall:
         return error
 
 
+_SKIPPED = UnreachableError("the server was skipped, because its last calls failed")
+
 R = TypeVar("R", CompletionResponse, EmbeddingResponse, Decisions, Ranking)
 
 
 def with_attempts(response: R, run: FailoverCall) -> R:
     """Return the response with the servers that were tried before the one that answered."""
     tried: Tuple[ServerAttempt, ...] = run.tried()
-    if tried:
-        warnings = (*response.warnings, *(f"tried before: {each}" for each in tried))
-        response = response.replace(tried=(*tried, *response.tried), warnings=warnings)
+    warnings = [*response.warnings, *(f"tried before: {each}" for each in tried)]
+    if run.used is not None and run.used.substitute_for:
+        warnings.append(used_warning(run.used, run.locality))
+    if len(warnings) > len(response.warnings):
+        response = response.replace(tried=(*tried, *response.tried), warnings=tuple(warnings))
     return response
 
 

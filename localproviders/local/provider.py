@@ -81,6 +81,11 @@ class LocalProvider(LocalProviderBase):
             ``smallest``: by the size of the model's files. ``balanced``: each request goes to the
             server with the fewest requests in flight for its slots (docs/local.md, "Several
             machines"). None means the configured strategy, or ``first`` if none is configured.
+        fallback_locality: Mapping from an alias to the locality that it may use from its second
+            model on, such as ``{"careful": "any"}``. A provider with a wider locality than
+            `locality` is accepted only if such an alias names it, and only this alias uses it, if
+            its first model fails. Each use is an event and a warning of the answer. None means the
+            configured exceptions, or with `locality` none.
         needs: Abilities that a model must be known to have, in calls that generate text. The names
             are those of `ModelCapabilities`, such as ``{"tools", "vision"}``.
         name: Name of this provider in errors.
@@ -88,7 +93,7 @@ class LocalProvider(LocalProviderBase):
         locality: Places to which prompts may be sent: ``loopback``, ``private`` or ``any``.
             None uses the configuration, or with `providers` the value of
             ``LOCALPROVIDERS_LOCALITY``, or ``loopback`` if neither is set. No provider may have
-            a wider locality.
+            a wider locality, except for `fallback_locality`.
         listeners: Functions that are called with an event when a call moves on to the next server,
             and with all events of the servers that were found. Given providers have their own
             listeners.
@@ -102,7 +107,7 @@ class LocalProvider(LocalProviderBase):
     Raises:
         ConfigurationError: A value is invalid.
         LocalityError: The locality of a provider is wider than `locality`.
-        TypeError: A keyword argument does not exist.
+        TypeError: A keyword argument does not exist, or `fallback_locality` is no mapping.
     """
 
     # --- responses ----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import time
 from itertools import repeat
+from types import MappingProxyType
 from typing import (
     Any,
     Callable,
@@ -36,7 +37,7 @@ from localproviders import discovery, errors, kinds
 from localproviders._address import parse_endpoint
 from localproviders._http.deadline import Call
 from localproviders._redact import one_line
-from localproviders.config import Config, Origin
+from localproviders.config import Config, Origin, ServerConfig
 from localproviders.config.providers import make_configured
 from localproviders.discovery import Discovery, FoundServer, forget
 from localproviders.discovery.results import what_to_do
@@ -197,10 +198,14 @@ class Server:
         failed_by: Keys of the configuration that may have caused its last failure.
         lacking: Models that the server does not have, each with the time until which that is known.
         running: The requests in flight, by process id.
+        is_substitute: Whether only an alias that may leave the locality uses this server.
     """
 
-    def __init__(self, provider: ModelProvider, breaker: Breaker) -> None:
+    def __init__(
+        self, provider: ModelProvider, breaker: Breaker, *, is_substitute: bool = False
+    ) -> None:
         self.provider = provider
+        self.is_substitute = is_substitute
         self.breaker = breaker
         self.seen: Dict[str, Tuple[ModelInfo, float]] = {}
         self.failed_by: FrozenSet[str] = frozenset()
@@ -217,6 +222,12 @@ class Server:
         """The server's address; empty if the provider has none."""
         settings = getattr(self.provider, "settings", None)
         return "" if settings is None else str(settings.endpoint.url)
+
+    @property
+    def locality(self) -> str:
+        """The widest locality to which the provider may send prompts."""
+        source: Any = getattr(self.provider, "settings", self.provider)
+        return str(getattr(source, "locality", "loopback"))
 
     def blame(self, error: ProviderError) -> None:
         """Count a failure in the breaker; drop an unreachable server from discovery's cache."""
@@ -244,11 +255,14 @@ class Route(NamedTuple):
         server: The server.
         model: Name of the model.
         named: Whether the name contained the server. If not, the server may lack the model.
+        substitute_for: The alias that may leave the locality for this route; empty for a route
+            within the locality.
     """
 
     server: Server
     model: str
     named: bool
+    substitute_for: str = ""
 
     def __str__(self) -> str:
         return f"{self.server.name}/{self.model}" if self.model else self.server.name
@@ -267,10 +281,21 @@ def split_route(name: str, servers: Sequence[Server]) -> Optional[Route]:
     return Route(server, name[len(server.name) + 1 :], named=True)
 
 
-def routes_of(name: str, servers: Sequence[Server], aliases: Aliases) -> List[Route]:
-    """Return the routes for the name of a model or an alias, in order, without repeats."""
+def routes_of(
+    name: str, servers: Sequence[Server], aliases: Aliases, others: Sequence[Server] = ()
+) -> List[Route]:
+    """Return the routes for the name of a model or an alias, in order, without repeats.
+
+    Args:
+        name: The name.
+        servers: The servers of the routes.
+        aliases: The aliases.
+        others: Further servers. A name that begins with one of them is no model of `servers`.
+    """
     found: Dict[Tuple[str, str], Route] = {}
     for each in aliases.get(name, (name,)):
+        if split_route(each, others) is not None:
+            continue
         for route in _routes_without_alias(each, servers):
             found.setdefault((route.server.name, route.model), route)
     return list(found.values())
@@ -353,9 +378,7 @@ class Guard(NamedTuple):
 
 def is_wider(server: Server, locality: str) -> bool:
     """Return whether the locality of a server is wider than the given one."""
-    source: Any = getattr(server.provider, "settings", server.provider)
-    own = getattr(source, "locality", "loopback")
-    return LOCALITIES.index(own) > LOCALITIES.index(locality)
+    return LOCALITIES.index(server.locality) > LOCALITIES.index(locality)
 
 
 def routes_within(routes: Sequence[Route], locality: str, name: str, origin: Origin) -> List[Route]:
@@ -410,9 +433,19 @@ def as_providers(providers: Any) -> Tuple[ModelProvider, ...]:
 
 
 def given_servers(
-    providers: Sequence[ModelProvider], locality: str, make_breaker: MakeBreaker
+    providers: Sequence[ModelProvider],
+    locality: str,
+    make_breaker: MakeBreaker,
+    allowed: Callable[[str], Optional[str]],
 ) -> List[Server]:
     """Return servers for the caller's providers, in their order.
+
+    Args:
+        providers: The providers.
+        locality: The locality of the `LocalProvider`.
+        make_breaker: Makes the circuit breaker of a server.
+        allowed: Returns the locality in which an alias may use a server, by the server's name;
+            None if no alias may leave the locality for it.
 
     Raises:
         ConfigurationError: There is no provider, or two have the same name.
@@ -430,20 +463,32 @@ def given_servers(
             f"more than one provider is named {repeated[0]!r}",
             hint='give each provider a different name, such as OllamaProvider(name="gpu-box")',
         )
-    for provider in providers:
-        _check_locality(provider, locality)
-    return [Server(provider, make_breaker()) for provider in providers]
+    servers = [Server(provider, make_breaker()) for provider in providers]
+    for server in servers:
+        server.is_substitute = is_wider(server, locality)
+        if server.is_substitute:
+            _check_locality(server, locality, allowed(server.name))
+    return servers
 
 
-def _check_locality(provider: ModelProvider, locality: str) -> None:
-    source: Any = getattr(provider, "settings", provider)
-    own = getattr(source, "locality", locality)
-    if LOCALITIES.index(own) > LOCALITIES.index(locality):
-        raise LocalityError(
-            f"{provider.name} may send prompts further ({own}) than this provider ({locality})",
-            hint=f'pass locality="{own}" to allow that',
-            provider=provider.name,
-        )
+def _check_locality(server: Server, locality: str, allowed: Optional[str]) -> None:
+    """Check that an alias may use a server beyond the locality.
+
+    Raises:
+        LocalityError: No alias may.
+    """
+    if allowed is not None and not is_wider(server, allowed):
+        return
+    own = server.locality
+    raise LocalityError(
+        f"{server.name} may send prompts further ({own}) than this provider ({locality})",
+        hint=f'pass locality="{own}" to allow that, or fallback_locality={{"ALIAS": "{own}"}} for '
+        "an alias that uses it only if its first model fails",
+        provider=server.name,
+    )
+
+
+_NONE_WIDENED: Mapping[str, str] = MappingProxyType({})
 
 
 def find_servers(
@@ -452,15 +497,20 @@ def find_servers(
     make_breaker: MakeBreaker,
     call: Call,
     known: Sequence[Server] = (),
+    widened: Mapping[str, str] = _NONE_WIDENED,
 ) -> Tuple[List[Server], Discovery]:
     """Return the configured servers, and others that are discovered on this machine.
 
     The servers of `fallback` come first, in its order. Then come the other configured servers, and
     then the discovered ones. A server that is in `known` is reused with its connections. A proxy
     that usually sends prompts to other hosts is used only if it is configured, because the user
-    must choose it.
+    must choose it. The servers in `widened` get the locality there, and are used only through an
+    alias that may leave the configured locality.
     """
-    servers = [Server(make_configured(each, listeners), make_breaker()) for each in config.servers]
+    servers = [
+        _make_server(each, config, widened.get(each.name), listeners, make_breaker)
+        for each in config.servers
+    ]
     found = discovery.discover(
         timeout_s=min(SEARCH_S, call.limits_left().total_s),
         locality=cast("Locality", config.locality),
@@ -482,6 +532,20 @@ def find_servers(
     servers = [same.get((server.name, server.endpoint), server) for server in servers]
     order = {name: place for place, name in enumerate(config.fallback)}
     return sorted(servers, key=lambda each: order.get(each.name, len(order))), found
+
+
+def _make_server(
+    server: ServerConfig,
+    config: Config,
+    widened: Optional[str],
+    listeners: Tuple[Listener, ...],
+    make_breaker: MakeBreaker,
+) -> Server:
+    if widened is None:
+        return Server(make_configured(server, listeners), make_breaker())
+    made = Server(make_configured(server.replace(locality=widened), listeners), make_breaker())
+    made.is_substitute = is_wider(made, config.locality)
+    return made
 
 
 def _make_discovered(

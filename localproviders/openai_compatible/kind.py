@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import CellType
 from typing import Tuple
 
+from localproviders import kinds
 from localproviders._address import Endpoint, parse_endpoint
 from localproviders._did_you_mean import did_you_mean
 from localproviders._patterns import pattern
@@ -36,6 +37,20 @@ KIND = ProviderKind(
     # Servers of other kinds also speak this dialect, so they must be recognised first.
     fingerprint_order=90,
     fake="localproviders.testing.openai_compatible:FakeOpenAICompatible",
+    # The rules of each service are in `wire/services.py`.
+    services=(
+        KindService("groq", "https://api.groq.com/openai/v1", ("GROQ_API_KEY",)),
+        KindService("mistral", "https://api.mistral.ai/v1", ("MISTRAL_API_KEY",)),
+        KindService("deepseek", "https://api.deepseek.com", ("DEEPSEEK_API_KEY",)),
+        KindService("together", "https://api.together.ai/v1", ("TOGETHER_API_KEY",)),
+        KindService("fireworks", "https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_KEY",)),
+        KindService(
+            "gemini",
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+            ("GEMINI_API_KEY",),
+        ),
+        KindService("xai", "https://api.x.ai/v1", ("XAI_API_KEY",)),
+    ),
 )
 
 
@@ -56,6 +71,12 @@ def get_service(given: CellType) -> KindService:
     found = known.get(given.cell_contents)
     if found is not None:
         return found
+    kind = kinds.find(given.cell_contents)
+    if kind is not None and kind.is_service:
+        raise ConfigurationError(
+            f"{kind.name!r} is a kind of its own",
+            hint=f"use {kind.provider.rpartition(':')[2]}(), or the text {kind.name}/MODEL",
+        )
     near = did_you_mean(given.cell_contents, list(known))
     name = given.cell_contents if _QUOTABLE.fullmatch(given.cell_contents) else ""
     services = f"the services are {', '.join(known)}; " if known else ""

@@ -9,7 +9,6 @@ from typing import (
     Any,
     Dict,
     List,
-    Literal,
     Mapping,
     Optional,
     Sequence,
@@ -19,9 +18,10 @@ from typing import (
 
 from localproviders._address import Endpoint, is_localhost, parse_endpoint
 from localproviders._dialect.common import Vectors
-from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.error_rules import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
+from localproviders._http.service import Service
 from localproviders._http.stream import ChunkParser
 from localproviders._http.transport import Payload
 from localproviders._http_provider import HTTPProvider
@@ -34,7 +34,12 @@ from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ConfigurationError, ProviderError, UnsupportedError
 from localproviders.openai_compatible.wire import responses as wire_responses
 from localproviders.openai_compatible.wire.errors import RULES, explain_answer
-from localproviders.openai_compatible.wire.requests import completion_payload, embed_payload
+from localproviders.openai_compatible.wire.requests import (
+    completion_payload,
+    embed_payload,
+    may_lose_fields,
+)
+from localproviders.openai_compatible.wire.service_rules import USUAL, ServiceRules
 from localproviders.secret import Sealed, as_key
 from localproviders.settings import (
     EMPTY,
@@ -69,7 +74,7 @@ if TYPE_CHECKING:
     from localproviders.openai_compatible.root import RootTransport
     from localproviders.openai_compatible.wire import decisions as wire_decisions
     from localproviders.openai_compatible.wire import models as wire_models
-    from localproviders.openai_compatible.wire import own_fields
+    from localproviders.openai_compatible.wire import own_fields, service_errors, services
     from localproviders.openai_compatible.wire import vectors as wire_vectors
 else:
     missing_models = LazyModule("localproviders._dialect.missing_models")
@@ -77,6 +82,8 @@ else:
     own_kind = LazyModule("localproviders.openai_compatible.kind")
     wire_models = LazyModule("localproviders.openai_compatible.wire.models")
     own_fields = LazyModule("localproviders.openai_compatible.wire.own_fields")
+    services = LazyModule("localproviders.openai_compatible.wire.services")
+    service_errors = LazyModule("localproviders.openai_compatible.wire.service_errors")
     wire_vectors = LazyModule("localproviders.openai_compatible.wire.vectors")
     wire_decisions = LazyModule("localproviders.openai_compatible.wire.decisions")
 
@@ -86,6 +93,10 @@ _THINKING_HINT = (
 )
 
 
+_PASSED_OVER = (
+    "the service passes over fields that the provider of the model does not have, because strict "
+    "is False"
+)
 #: A text that is the name of a service, and not an address.
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -159,6 +170,8 @@ class OpenAICompatibleProvider(HTTPProvider):
         "thinking_budget": "for llama.cpp's server use LlamaCppProvider, for others pass a level "
         "as thinking",
     }
+    #: The rules of the service; those of a local server are the usual ones.
+    _service_rules: ServiceRules = USUAL
     #: Beginnings of media types that this server cannot read, each with a hint.
     _refused_media: Mapping[str, str] = {}
     _chat_only = ("tools", "tool_choice", "response_schema", "thinking", "thinking_budget")
@@ -217,6 +230,18 @@ class OpenAICompatibleProvider(HTTPProvider):
                 **hidden,
             )
         super().__init__(settings)
+
+    def _set_up(self, settings: Settings) -> None:
+        rules = self._service_rules
+        if rules is USUAL and not settings.endpoint.is_loopback:
+            rules = services.rules_at(settings.endpoint.host) or USUAL
+        if rules is not USUAL:
+            self._service_rules, self._service = rules, Service(hosts=rules.hosts)
+            self._unsupported = rules.unsupported
+            self._embed_unsupported = rules.embed_unsupported
+            self._has_prompt_routes, self._api_path = False, ""
+            self._kind = "the service"
+        super()._set_up(settings)
 
     def close(self) -> None:
         """Close the kept connections. A later call opens new ones; closing twice is allowed."""
@@ -286,41 +311,74 @@ class OpenAICompatibleProvider(HTTPProvider):
         return path
 
     def _explain(self, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
-        return explain_answer(status, text, headers, self._rules)
+        error = explain_answer(status, text, headers, self._rules)
+        rules = self._service_rules
+        return error if rules is USUAL else service_errors.adapted(error, rules, headers)
 
     def _own_fields(self, path: str) -> Sequence[OwnField]:
         return own_fields.of_path(path)
 
     def _optional_fields(self) -> Sequence[OwnField]:
-        return own_fields.OPTIONAL
+        if self._service_rules is USUAL:
+            return own_fields.OPTIONAL
+        return (*own_fields.OPTIONAL, *own_fields.of_service(self._service_rules.names))
 
     def _is_same(self, listed: str, model: str) -> bool:
         # Ollama lists every name with a tag, but also accepts names without a tag here
         # (docs/reference/ollama.md, "Model names"). Other names must be equal.
+        if self._service_rules is not USUAL:
+            return self._service_rules.same_model(listed, model)
         has_tag = ":" in listed.rpartition("/")[2]
         return listed == model or (has_tag and ollama_names.same_model(listed, model))
 
     def _wire_request(
         self, request: CompletionRequest, model: str, call: Call
     ) -> Tuple[str, Dict[str, Any], ChunkParser]:
-        path, payload = completion_payload(request, model)
-        return (
-            self._path(path),
-            Payload(payload),
-            wire_responses.ChunkParser(self.settings.max_json_depth, self._rules, call.look, model),
+        path, payload = completion_payload(request, model, self._service_rules)
+        parser = wire_responses.ChunkParser(
+            self.settings.max_json_depth, self._rules, call.look, model
         )
+        return self._path(path), Payload(payload), parser
 
     def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
         request, warnings = super()._adapt(request)
         self._check_media(request)
-        if request.overflow == "truncate":
+        if request.overflow == "truncate" and not self._service_rules.routes:
             warnings.extend(self._refuse("overflow='truncate'", "shorten the prompt", request))
+        if self._service_rules is not USUAL:
+            return self._adapt_to_service(request, warnings)
         if isinstance(request.thinking, bool):
             switch = self._thinking_switch(request.thinking)
             if switch is None:
                 warnings.extend(self._refuse("thinking=True", _THINKING_HINT, request))
             if switch is not request.thinking:
                 request = request.replace(thinking=switch)
+        return request, warnings
+
+    def _adapt_to_service(
+        self, request: CompletionRequest, warnings: List[str]
+    ) -> Tuple[CompletionRequest, List[str]]:
+        """Adapt a request to the rules of a service; see `_adapt`."""
+        rules = self._service_rules
+        if request.prompt is not None and not rules.can_complete:
+            raise UnsupportedError(
+                f"{self.name} does not support prompt: it continues no plain text",
+                hint="pass messages instead of prompt",
+                provider=self.name,
+            )
+        hint = rules.thinking and rules.thinking.refusal(request.thinking)
+        if hint:
+            what = f"thinking={request.thinking!r}"
+            warnings.extend(self._refuse(what, hint, request))
+            request = request.replace(thinking=None)
+        if request.thinking not in (False, "none"):
+            for name in rules.ignored_while_thinking:
+                if getattr(request, name) is not None:
+                    what = f"{name} while the model thinks"
+                    warnings.extend(self._refuse(what, "pass thinking=False", request))
+                    request = request.replace(**{name: None})
+        if rules.routes and may_lose_fields(request, rules):
+            warnings.append(_PASSED_OVER)
         return request, warnings
 
     def _check_media(self, request: CompletionRequest) -> None:
@@ -347,7 +405,7 @@ class OpenAICompatibleProvider(HTTPProvider):
             )
         return [f"{message}; it was left out"]
 
-    def _thinking_switch(self, enabled: bool) -> Union[Literal[False], str, None]:
+    def _thinking_switch(self, enabled: bool) -> Union[bool, str, None]:
         """Return the value of `thinking` that switches reasoning on or off; None if no value does.
 
         A level is sent as ``reasoning_effort``, and False as an argument of the chat template. Some
@@ -366,7 +424,16 @@ class OpenAICompatibleProvider(HTTPProvider):
 
     def _embed_payload(self, request: EmbeddingRequest, model: str) -> Dict[str, Any]:
         """Return the JSON of an embedding request."""
-        return embed_payload(request, model)
+        return embed_payload(request, model, self._service_rules)
+
+    def _check_embedding(self, request: EmbeddingRequest) -> None:
+        if not self._service_rules.can_embed:
+            raise UnsupportedError(
+                f"{self.name} does not support embed(): the service has no embeddings",
+                hint="embed with a local model, such as OllamaProvider(model='all-minilm')",
+                provider=self.name,
+            )
+        super()._check_embedding(request)
 
     def _count_exactly(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.error_rules import Rule
 from localproviders._http.deadline import Call
 from localproviders._http.retry import Attempts
 from localproviders._http.transport import Transport, encode

@@ -300,6 +300,9 @@ class ModelInfo(Line):
             names no program for them, `runner` is the format of their files.
         modified_at: Time of the last change, with time zone.
         loaded: Whether the model is in memory now.
+        usd_per_million_prompt_tokens: Price of a million tokens of prompts in US dollars, if the
+            service's list has it (OpenRouter).
+        usd_per_million_completion_tokens: Price of a million tokens of answers, in the same way.
         capabilities: The facts from the server's model list or model details.
         raw: The record that the server sent.
     """
@@ -312,6 +315,8 @@ class ModelInfo(Line):
         default=None, metadata=loads(lambda text: datetime.fromisoformat(text))
     )
     loaded: Optional[bool] = None
+    usd_per_million_prompt_tokens: Optional[float] = None
+    usd_per_million_completion_tokens: Optional[float] = None
     capabilities: ModelCapabilities = field(
         default_factory=ModelCapabilities, metadata=loads(ModelCapabilities.from_dict)
     )

@@ -48,6 +48,7 @@ _NOT_FOR_A_CHAT = {
     "openai_compatible.prompt_routes", "openai_compatible.root", "openai_compatible.rerank_routes",
     "openai_compatible.wire.models", "openai_compatible.wire.rerank",
     "openai_compatible.wire.own_fields", "openai_compatible.wire.vectors",
+    "openai_compatible.wire.services", "openai_compatible.wire.service_errors",
     "_keep_loaded", "openai_compatible.kind", "schema", "schema.strict", "schema.other_tools", "types.other_messages", "structured", "testing", "tool_loop",
 }  # fmt: skip
 

@@ -30,6 +30,7 @@ from localproviders import (
     ProviderError,
     errors,
 )
+from localproviders._address import parse_endpoint
 from localproviders.cli import main as command
 from localproviders.discovery import forget
 from localproviders.discovery.candidates import avoided_ports, usual_ports
@@ -87,6 +88,9 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Servers]
         monkeypatch.setattr("localproviders.llamacpp.provider._PORT", servers.llamacpp.port)
         monkeypatch.setattr("localproviders.llamacpp.router.WAITS_S", (0.01, 0.01))
         monkeypatch.setattr("localproviders.anthropic.provider.ADDRESS", servers.anthropic.url)
+        for service in ("openai", "openrouter"):
+            place = parse_endpoint(servers.openai.base_url, default_port=80)
+            monkeypatch.setattr(f"localproviders.{service}.provider._DEFAULT", place)
         ports = {servers.lmstudio.port: "LM Studio", servers.openai.port: "somebody"}
         monkeypatch.setattr("localproviders.discovery.candidates.usual_ports", lambda: ports)
         forget()

@@ -25,7 +25,7 @@ _LAYERS = {
     "_http": 1, "settings": 1, "telemetry": 1, "schema": 1,
     "provider": 2, "_chat_request": 2, "_rerank_verb": 2, "_decision_verbs": 2, "kinds": 2, "_look": 2, "_keep_loaded": 2, "capabilities": 2, "_http_provider": 2, "_dialect": 2, "_token_estimate": 2,
     "structured": 2, "tool_loop": 2, "_tool_call": 2, "_parallel": 0, "_shared_deadline": 2, "config": 2,
-    "conversation": 3, "ollama": 3, "openai_compatible": 3, "lmstudio": 3, "llamacpp": 3, "anthropic": 3,
+    "conversation": 3, "ollama": 3, "openai_compatible": 3, "openai": 3, "openrouter": 3, "lmstudio": 3, "llamacpp": 3, "anthropic": 3,
     "_create_provider": 4, "batch": 4, "engine": 4, "local": 4, "discovery": 4, "exporters": 4, "doctor": 4,
     "cli": 5, "testing": 5, "__main__": 5,
     "bench": 4,

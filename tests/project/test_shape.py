@@ -106,7 +106,11 @@ _TESTING = _ROOT / "testing"
 #: The command is not counted: each verb has its module, which no other verb loads.
 #: `conversation/` has five: the turns and their lines, the file, the choice of what fits into the
 #: window, the stream, and `Conversation`; with the module that offers them.
-MOST_MODULES = 294
+#: The services of OpenAI's dialect need eleven: two kinds with a provider each, the settings of a
+#: service, and the JSON of its rules, errors and limits. `_dialect/retry_headers.py` reads the waits,
+#: and `_dialect/error_rules.py` has the rules, for which `error_answers.py` was too long.
+#: `local/substitutes.py` has the servers that an alias may use beyond the locality.
+MOST_MODULES = 308
 MOST_LINES_OF_CODE = 400
 MOST_LINES_OF_A_VERB = 300
 MOST_CLASSES: Dict[Type[Any], int] = {

@@ -586,7 +586,7 @@ def test_endless_empty_vectors_cost_little(kind: str) -> None:
 def test_no_vector_is_unpacked_if_there_are_too_many(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from localproviders.openai_compatible.wire import responses as answers
+    from localproviders.openai_compatible.wire import vectors as answers
 
     vector = _after(1, lambda: None, answers._vector)
     monkeypatch.setattr(answers, "_vector", vector)

@@ -1,11 +1,11 @@
-"""One script runs on each kind of server, and only its environment differs."""
+"""One script of ten lines runs unchanged with each server: only the environment differs."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple
 
 import pytest
 
@@ -16,64 +16,99 @@ from localproviders.testing import (
     FakeLMStudio,
     FakeModel,
     FakeOllama,
-    FakeOpenAICompatible,
     Reply,
 )
-from tests.support.docs import ROOT
+from tests.support.clouds import FakeOpenAI, FakeOpenRouter, bodies
 
-_SCRIPT = '''
+_SCRIPT = """\
+from typing import Dict
 from localproviders import create_provider
-
-def double(number: int) -> int:
-    """Double a number."""
-    return 2 * number
-
+def weather(city: str) -> str:
+    "Return the weather of a city."
+    return f"sunny in {city}"
 with create_provider() as provider:
-    # Not every server has a switch for thinking.
-    options = {"thinking": True, "strict": False, "max_tokens": 4000}
-    run = provider.run_tools("Double 21.", [double], **options)
-    print(run.text, [step.content for step in run.steps], run.responses[0].thinking)
-    print(provider.parse("How many?", int, max_tokens=100).value)
-'''
-_MODEL = FakeModel(name="some-model", abilities=("chat", "tools", "thinking"), loaded=True)
-#: The fake server of each kind, and the path of its address.
-_SERVERS: Mapping[str, Tuple[Any, str]] = {
-    "anthropic": (FakeAnthropic, ""),
-    "llamacpp": (FakeLlamaCpp, ""),
-    "lmstudio": (FakeLMStudio, ""),
-    "ollama": (FakeOllama, ""),
-    "openai-compatible": (FakeOpenAICompatible, "/v1"),
+    print(provider.chat("Hi", max_tokens=300).text)
+    run = provider.run_tools("How is Oslo?", [weather], thinking=True, max_tokens=3000)
+    print(run.steps[0].content, "->", run.text)
+    print(provider.parse("Which numbers?", Dict[str, int], max_tokens=300).value)
+"""
+_ABILITIES = ("chat", "tools", "thinking")
+
+
+class _Server(NamedTuple):
+    """A fake, and the environment with which the script uses it."""
+
+    fake: Callable[..., Any]
+    model: str
+    name: str
+    path: str = ""
+    more: Mapping[str, str] = {}
+
+
+_SERVERS: Mapping[str, _Server] = {
+    "ollama": _Server(FakeOllama, "qwen3", "OLLAMA"),
+    "lmstudio": _Server(FakeLMStudio, "qwen/qwen3-4b", "LMSTUDIO"),
+    "llamacpp": _Server(FakeLlamaCpp, "qwen3", "LLAMACPP"),
+    "anthropic": _Server(FakeAnthropic, "claude-sonnet-4-5", "ANTHROPIC"),
+    "openai": _Server(FakeOpenAI, "gpt-6-sol", "OPENAI", "/v1", {"OPENAI_API_KEY": "sk-test-1"}),
+    "openrouter": _Server(
+        FakeOpenRouter,
+        "anthropic/claude-sonnet-4.5",
+        "OPENROUTER",
+        "/v1",
+        {"OPENROUTER_API_KEY": "sk-test-1"},
+    ),
 }
 
 
-@pytest.mark.parametrize("kind", sorted(_SERVERS))
-def test_only_the_environment_differs(kind: str) -> None:
-    server, path = _SERVERS[kind]
-    name = kind.upper().replace("-", "_")
-    with server([_MODEL]) as fake:
+def _run(environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    base = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", _SCRIPT],
+        env={**base, **environ},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_script_has_ten_lines() -> None:
+    assert len(_SCRIPT.splitlines()) == 10
+
+
+@pytest.mark.parametrize("kind", _SERVERS)
+def test_the_script_runs_unchanged(kind: str) -> None:
+    server = _SERVERS[kind]
+    with server.fake([FakeModel(name=server.model, abilities=_ABILITIES, loaded=True)]) as fake:
+        call = ToolCall(id="call_1", name="weather", arguments={"city": "Oslo"})
         fake.reply_with(
-            Reply(
-                text="",
-                thinking="Let me compute.",
-                tool_calls=(ToolCall(id="toolu_1", name="double", arguments={"number": 21}),),
-            ),
-            "It is 42.",
-            '{"value": 42}',
+            "Hello.",
+            Reply(text="", thinking="one two", tool_calls=(call,)),
+            Reply(text="It is sunny.", thinking="three"),
+            '{"one": 1}',
         )
         environ: Dict[str, str] = {
-            **{key: value for key, value in os.environ.items() if "LOCALPROVIDERS" not in key},
-            "LOCALPROVIDERS_MODEL": f"{kind}/some-model",
-            f"LOCALPROVIDERS_SERVERS_{name}_ENDPOINT": fake.url + path,
+            "LOCALPROVIDERS_MODEL": f"{kind}/{server.model}",
+            f"LOCALPROVIDERS_SERVERS_{server.name}_ENDPOINT": fake.url.rstrip("/") + server.path,
+            **server.more,
         }
-        done = subprocess.run(
-            [sys.executable, "-c", _SCRIPT],
-            cwd=ROOT,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-        )
-        assert fake.errors == []
-    assert (done.stderr, done.returncode) == ("", 0)
-    assert done.stdout == "It is 42. ['42'] Let me compute.\n42\n"
+        done = _run(environ)
+        assert done.stderr == ""
+        assert done.stdout.splitlines() == [
+            "Hello.",
+            "sunny in Oslo -> It is sunny.",
+            "{'one': 1}",
+        ]
+        if kind == "openrouter":
+            (detail,) = bodies(fake)[2]["messages"][1]["reasoning_details"]
+            assert detail["signature"]
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "openai", "openrouter"])
+def test_the_script_needs_the_locality_for_a_service(kind: str) -> None:
+    server = _SERVERS[kind]
+    done = _run({"LOCALPROVIDERS_MODEL": f"{kind}/{server.model}", **server.more})
+    assert "LocalityError" in done.stderr
+    assert "LOCALPROVIDERS_LOCALITY=any" in done.stderr
+    assert "sk-test-1" not in done.stderr

@@ -61,6 +61,8 @@ BACKENDS = {
 LLAMA_CPP: Mapping[str, Mapping[str, Any]] = {
     "grammar": {"grammar": 'root ::= "a"'},
     "thinking_budget": {"thinking_budget_tokens": 9},
+    # Only True is not sent to a generic server.
+    "thinking=True": {"chat_template_kwargs": {"enable_thinking": True}},
 }
 
 
@@ -128,8 +130,15 @@ FIELDS: List[Tuple[str, Any, Any, Any, Any]] = [
     ("expect_digest", "a" * 12, NOT_SENT, REFUSED, REFUSED),
     ("extra_body", {"draft_model": "d"}, *[{"draft_model": "d"}] * 3),
 ]
+_PLACES = {name: place for place, name in enumerate(BACKENDS)}
+
+
+def _of_llama_cpp(field: str, value: Any, sent: List[Any]) -> Any:
+    return LLAMA_CPP.get(f"{field}={value}", LLAMA_CPP.get(field, sent[-1]))
+
+
 CASES = [
-    (backend, field, value, [*sent, LLAMA_CPP.get(field, sent[-1])][list(BACKENDS).index(backend)])
+    (backend, field, value, [*sent, _of_llama_cpp(field, value, sent)][_PLACES[backend]])
     for field, value, *sent in FIELDS
     for backend in BACKENDS
 ]

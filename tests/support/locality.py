@@ -19,6 +19,8 @@ from localproviders import (
     LMStudioProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
+    OpenAIProvider,
+    OpenRouterProvider,
     RetryPolicy,
 )
 from localproviders._http_provider import HTTPProvider
@@ -37,6 +39,8 @@ PROVIDERS: Mapping[str, Callable[..., HTTPProvider]] = {
 ALL_PROVIDERS: Mapping[str, Callable[..., HTTPProvider]] = {
     **PROVIDERS,
     "anthropic": AnthropicProvider,
+    "openai-service": OpenAIProvider,
+    "openrouter": OpenRouterProvider,
 }
 
 ONCE = RetryPolicy(attempts=1)

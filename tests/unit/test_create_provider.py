@@ -436,8 +436,10 @@ def test_a_service_sends_nothing_within_a_narrow_locality() -> None:
 def test_a_name_that_is_no_service_is_never_a_host() -> None:
     with pytest.raises(ConfigurationError) as caught:
         OpenAICompatibleProvider("gpu-box")
+    known = ", ".join(service.name for service in openai_kind.KIND.services)
     assert str(caught.value) == (
-        "there is no service 'gpu-box' (hint: write http://gpu-box for a host)"
+        f"there is no service 'gpu-box' (hint: the services are {known}; write http://gpu-box for "
+        "a host)"
     )
     with OpenAICompatibleProvider("http://gpu-box") as provider:
         assert provider.settings.endpoint.host == "gpu-box"

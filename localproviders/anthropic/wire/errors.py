@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Mapping, Optional, Tuple
 
-from localproviders._dialect.error_answers import Rule, explain, rule
-from localproviders._dialect.values import retry_after
+from localproviders._dialect.error_answers import explain
+from localproviders._dialect.error_rules import Rule, rule
 from localproviders.errors import (
     AuthenticationError,
     CapabilityError,
@@ -14,7 +14,6 @@ from localproviders.errors import (
     ModelNotFoundError,
     ProviderError,
     RequestRejectedError,
-    ServerBusyError,
     UnsupportedError,
 )
 from localproviders.openai_compatible.wire import errors as dialect
@@ -96,8 +95,6 @@ def explain_answer(status: int, text: str, headers: Mapping[str, str]) -> Provid
             server_message=error.server_message,
             request_id=error.request_id,
         )
-    if isinstance(error, ServerBusyError):
-        error.retry_after_s = _wait_of(headers, error.retry_after_s)
     return error
 
 
@@ -105,9 +102,3 @@ def request_id_in(text: str) -> Optional[str]:
     """Return the id of the request in the JSON of an error; None if it has none."""
     found = re.search(r'"request_id"\s*:\s*"(req_[A-Za-z0-9]{1,64})"', text)
     return None if found is None else found.group(1)
-
-
-def _wait_of(headers: Mapping[str, str], seconds: Optional[float]) -> Optional[float]:
-    """Return the wait in milliseconds, in seconds, if the server names one; else the other wait."""
-    found = retry_after(headers.get("retry-after-ms"))
-    return seconds if found is None else found / 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from localproviders._dialect.error_answers import Rule, rule
+from localproviders._dialect.error_rules import Rule, rule
 from localproviders.errors import (
     CapabilityError,
     ModelLoadError,

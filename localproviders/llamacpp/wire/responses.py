@@ -11,7 +11,7 @@ from localproviders._dialect.common import (
     parse_record,
     unexpected,
 )
-from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.values import count, mapping, nonempty_text, number
 from localproviders._http.framing import Look
 from localproviders.openai_compatible.wire.responses import ChunkParser

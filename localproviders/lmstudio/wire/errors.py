@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Tuple
 
-from localproviders._dialect.error_answers import Rule, rule
+from localproviders._dialect.error_rules import Rule, rule
 from localproviders.errors import (
     AuthenticationError,
     CapabilityError,

@@ -13,7 +13,8 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 
 from localproviders._address import path_part
 from localproviders._dialect.common import checked, named, unexpected
-from localproviders._dialect.error_answers import Rule, read_words
+from localproviders._dialect.error_answers import read_words
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.values import (
     count,
     mapping,

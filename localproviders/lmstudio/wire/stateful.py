@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._dialect.common import unexpected
-from localproviders._dialect.error_answers import Rule, from_words, read_words
+from localproviders._dialect.error_answers import from_words, read_words
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.repeated_records import Template
 from localproviders._dialect.thinking import ThinkingSplitter
 from localproviders._dialect.values import count, mapping, mappings, nonempty_text, number, text

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Mapping, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint
-from localproviders._dialect.error_answers import Rule, explain, rule
+from localproviders._dialect.error_answers import explain
+from localproviders._dialect.error_rules import Rule, rule
 from localproviders._lazy import LazyModule
 from localproviders.errors import (
     AuthenticationError,

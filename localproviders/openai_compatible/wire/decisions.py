@@ -18,7 +18,7 @@ from localproviders._dialect.decisions import (
     described,
     read_decision,
 )
-from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.systemone import SYSTEMONE, parse_systemone, systemone_payload
 from localproviders._dialect.values import mapping, mappings
 from localproviders.errors import ProtocolError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Mapping, Sequence, Tuple
 
-from localproviders._dialect.error_answers import Rule, explain, rule
+from localproviders._dialect.error_answers import explain
+from localproviders._dialect.error_rules import NO_CREDIT, Rule, certain, rule
 from localproviders.errors import (
     AuthenticationError,
     CapabilityError,
@@ -47,6 +48,42 @@ RULES: Tuple[Rule, ...] = (
         ContextOverflowError,
         "shorten the prompt, or start the server with a larger context",
     ),
+    # OpenRouter refuses a request while others are counted, and says when to send it again.
+    rule(r"\bopenrouter_in_flight_budget\b", ServerBusyError, "send fewer requests at once"),
+    certain(
+        r"\bfree-models-per-day|\bopenrouter_free_tier_daily\b",
+        RequestRejectedError,
+        "the free requests of this day are used up: use a model without :free, or wait for the "
+        "next day",
+    ),
+    # The status can be 429, but the same request will fail again.
+    certain(
+        r"\binsufficient_(quota|credits|balance|funds)\b|\binsufficient (credits|balance|funds)\b"
+        r"|\bpayment_required\b|\bbilling_(hard_limit_reached|not_active)\b"
+        r"|\bmore credits, or fewer max_tokens\b",
+        RequestRejectedError,
+        NO_CREDIT,
+    ),
+    # The service refuses the content. The status can be 403, which usually is about the key.
+    certain(
+        r"\bcontent_policy_violation\b|\bcontent_filter\b|\bResponsibleAIPolicyViolation\b"
+        r"|\binput was flagged\b|content management policy|\brequires moderation\b",
+        RequestRejectedError,
+        "the service refuses the content of the prompt: change it, or use another model",
+    ),
+    rule(
+        r"\bno endpoints found that\b",
+        CapabilityError,
+        "leave the field out that the model "
+        "lacks, or choose another model; with strict=False, OpenRouter passes over it",
+    ),
+    rule(
+        r"\bno endpoints (found|available) matching|\bno allowed providers\b"
+        r"|\ball providers have been ignored\b",
+        RequestRejectedError,
+        "check the routing in extra_body={'provider': ...}, and the account's privacy settings",
+    ),
+    rule(r"\bis not a valid model ID\b|\bno endpoints found for\b", ModelNotFoundError),
     rule(
         r"invalid_api_key|authentication_error|invalid api[ _-]?key|incorrect api key"
         r"|api key (not valid|is invalid|is missing|not found|required|has expired)"

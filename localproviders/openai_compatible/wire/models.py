@@ -5,10 +5,12 @@ The list never says directly that a model lacks an ability. It only names anothe
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders._dialect.common import checked, named, tell_apart, unexpected
-from localproviders._dialect.error_answers import Rule, read_words
+from localproviders._dialect.error_answers import read_words
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.values import count, integer, mapping, nonempty_text, text, texts
 from localproviders._http.framing import Look, no_look
 from localproviders.capabilities import Evidence, detect
@@ -37,6 +39,8 @@ _PURPOSES: Mapping[str, Mapping[str, str]] = {
 _TEXT = "text"
 # Abilities that are missing if a list of outputs does not name them.
 _LISTED_OUTPUTS = ("decision", "image_generation")
+# A price as a decimal number, without a sign.
+_PRICE = re.compile(r"\d{1,9}(\.\d{1,18})?(e-\d{1,2})?")
 _TEXT_ABILITIES = frozenset(("chat", "completion"))
 # Names of the field with the program that runs a model. The second one is Infinity's.
 _RUNNERS = ("runner", "backend")
@@ -69,13 +73,17 @@ def evidence_of(data: Mapping[str, Any]) -> Evidence:
     inputs = texts(mapping(data.get("architecture")).get("input_modalities"))
     seen = frozenset(ours for theirs, ours in _INPUTS.items() if theirs in inputs)
     purposes, denied = _purposes(data)
+    has, lacks = _parameters(data)
+    reasoning = mapping(data.get("reasoning"))
     return Evidence(
         detail=_DETAIL,
-        can=seen | frozenset(purposes),
-        cannot=frozenset(denied),
-        said={**purposes, **denied},
+        can=seen | frozenset(purposes) | frozenset(has),
+        cannot=frozenset(denied) | frozenset(lacks),
+        said={**purposes, **denied, **has, **lacks},
         follows=_conclusions(data),
         facts={
+            "thinking_levels": tuple(_levels(reasoning)),
+            "thinking_default": nonempty_text(reasoning.get("default_effort")),
             "max_context_length": _first(
                 meta.get("n_ctx_train"), *(data.get(name) for name in _WINDOWS)
             ),
@@ -88,6 +96,53 @@ def evidence_of(data: Mapping[str, Any]) -> Evidence:
             "size_bytes": integer(meta.get("size")),
         },
     )
+
+
+# Fields of requests in OpenRouter's list `supported_parameters`, and our names of the abilities.
+_PARAMETERS = {
+    "tools": "tools",
+    "reasoning": "thinking",
+    "structured_outputs": "structured_output",
+}
+
+
+def _parameters(data: Mapping[str, Any]) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """Return the abilities that the list of a model's fields shows, and those that it excludes.
+
+    The list is the union of all providers of the model, so a field that it lacks is missing
+    everywhere. `parse` also works without structured outputs, so this ability is not excluded.
+    """
+    listed = texts(data.get("supported_parameters"))
+    if not listed:
+        return {}, {}
+    found = {
+        ours: f"supported_parameters has {name}"
+        for name, ours in _PARAMETERS.items()
+        if name in listed
+    }
+    denied = {
+        ours: f"supported_parameters lacks {name}"
+        for name, ours in _PARAMETERS.items()
+        if name not in listed and name != "structured_outputs"
+    }
+    modalities = texts(mapping(data.get("architecture")).get("input_modalities"))
+    words = f"input_modalities is {', '.join(modalities)}"
+    missing = [ours for theirs, ours in _INPUTS.items() if theirs not in modalities]
+    denied.update(dict.fromkeys(missing if modalities else (), words))
+    return found, denied
+
+
+# The word for an effort of zero, and this package's word for it.
+_NONE, _OFF = "none", "off"
+
+
+def _levels(reasoning: Mapping[str, Any]) -> List[str]:
+    """Return the levels of thinking in OpenRouter's list, with ``off`` if it can be switched off.
+
+    Without a field `mandatory`, it is not known whether it can.
+    """
+    levels = [each for each in texts(reasoning.get("supported_efforts")) if each != _NONE]
+    return [_OFF, *levels] if levels and reasoning.get("mandatory") is False else levels
 
 
 def _purposes(data: Mapping[str, Any]) -> Tuple[Dict[str, str], Dict[str, str]]:
@@ -163,5 +218,19 @@ def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
         provider=provider,
         runner=next(filter(None, runners), None),
         capabilities=capabilities(name, data),
+        usd_per_million_prompt_tokens=_price(data, "prompt"),
+        usd_per_million_completion_tokens=_price(data, "completion"),
         raw=data,
     )
+
+
+_TOKENS = 1_000_000
+
+
+def _price(data: Mapping[str, Any], name: str) -> Optional[float]:
+    """Return the price of a million tokens; None if it is unknown.
+
+    OpenRouter writes the price of one token as a text, and -1 if it depends on the request.
+    """
+    price = text(mapping(data.get("pricing")).get(name))
+    return round(float(price) * _TOKENS, 6) if _PRICE.fullmatch(price) else None

@@ -6,7 +6,7 @@ refuse", lists them with the servers.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
 
 from localproviders._dialect.refused_schemas import with_words
 from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
@@ -55,6 +55,14 @@ def _without_thinking(payload: Dict[str, Any]) -> bool:
     return any(key in message for message in messages for key in _THINKING_KEYS)
 
 
+def _with_new_limit(payload: Dict[str, Any]) -> bool:
+    """Write the limit under OpenAI's newer name; return whether there was one."""
+    limit = payload.pop("max_tokens", None)
+    if limit is not None:
+        payload["max_completion_tokens"] = limit
+    return limit is not None
+
+
 # The server's chat template reads these fields even in requests that the model does not answer.
 _OF_PROMPTS: Tuple[OwnField, ...] = (
     OwnField(
@@ -84,6 +92,14 @@ _OF_ANSWERS: Tuple[OwnField, ...] = (
         leave_out=_without("stream_options"),
         lost="the response may lack the token counts, without which an overflow of the context "
         "window is not noticed",
+    ),
+    OwnField(
+        name="max_tokens",
+        refusal=r"\bmax_completion_tokens\b",
+        keys=("max_tokens", "max_completion_tokens"),
+        leave_out=_with_new_limit,
+        lost="the limit also counts the thinking",
+        done="it was sent as max_completion_tokens",
     ),
     *_OF_PROMPTS,
 )
@@ -130,6 +146,59 @@ OPTIONAL: Tuple[OwnField, ...] = (
         "strict=False",
     ),
 )
+
+
+# The caller's fields that some models of services refuse, although others accept them. Reasoning
+# models refuse most of them. No list says which model refuses which field.
+_OF_MODELS = (
+    *("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop"),
+    *("logprobs", "top_logprobs", "max_tokens", "top_k", "min_p", "repeat_penalty"),
+)
+
+
+def of_service(names: Mapping[str, str]) -> Sequence[OwnField]:
+    """Return the caller's fields that a model of a service may refuse.
+
+    Args:
+        names: The service's names of fields, by our names.
+    """
+    return (_SWITCH, *(_of_model(name, names.get(name, name)) for name in _OF_MODELS))
+
+
+# The switch of a service with its own words. Some models cannot stop thinking, and others cannot
+# think.
+_SWITCH_KEYS = ("reasoning", "thinking", "reasoning_effort")
+
+
+def _without_switch(payload: Dict[str, Any]) -> bool:
+    switches = [payload.pop(key, None) for key in _SWITCH_KEYS]
+    return any(switch is not None for switch in switches)
+
+
+_SWITCH = OwnField(
+    name="thinking",
+    refusal=r"\breasoning\b|\bthinking\b",
+    keys=_SWITCH_KEYS,
+    leave_out=_without_switch,
+    lost="the service or the model decides whether and how much the model reasons",
+    combined=r"\bvalues?\b|one of|must be|expected|\btools?\b|\bfunctions?\b",
+    hint="leave out thinking, or pass a value that the model has; or pass strict=False",
+    of_model=True,
+)
+
+
+def _of_model(name: str, key: str) -> OwnField:
+    words = "[_ ]?".join(key.split("_"))  # xAI writes frequencyPenalty
+    return OwnField(
+        name=name,
+        refusal=rf"\b{words}\b",
+        keys=(key,),
+        leave_out=_without(key),
+        lost="the model uses its own value",
+        combined=r"\bvalues?\b|one of|must be|expected|at least|at most|less than|greater than",
+        hint=f"leave {name} out, which this model refuses; or pass strict=False",
+        of_model=True,
+    )
 
 
 def of_path(path: str) -> Sequence[OwnField]:

@@ -6,7 +6,7 @@ llama.cpp has one that renders a prompt. Their responses are also parsed here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Tuple
 
 from localproviders._dialect.common import check_extra_body, checked, tool_payloads, unexpected
 from localproviders._dialect.values import count
@@ -14,6 +14,7 @@ from localproviders._http.transport import Payload, write_json
 from localproviders._lazy import LazyModule
 from localproviders.openai_compatible.wire.errors import RULES
 from localproviders.openai_compatible.wire.kept_parts import with_kept_parts
+from localproviders.openai_compatible.wire.service_rules import USUAL, ServiceRules
 from localproviders.types.messages import Message
 from localproviders.types.requests import CompletionRequest, EmbeddingRequest
 
@@ -43,57 +44,105 @@ _TOOL_CHOICES = ("auto", "none", "required")
 _TEMPLATE = "chat_template_kwargs"
 
 
-def completion_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[str, Any]]:
+# The field with the caller's choice among OpenRouter's providers, and the one with its plugins.
+_ROUTING, _PLUGINS = "provider", "plugins"
+
+
+def completion_payload(
+    request: CompletionRequest, model: str, rules: ServiceRules = USUAL
+) -> Tuple[str, Dict[str, Any]]:
     """Return the path and the JSON of a chat, or of a plain text that the model continues."""
     payload: Dict[str, Any] = {"model": model}
+    names = dict(rules.names)
     if request.prompt is None:
         path = "/chat/completions"
-        payload["messages"] = [message_payload(message, model) for message in request.messages]
-        payload.update(_chat_only(request))
+        payload["messages"] = [
+            message_payload(message, model, rules) for message in request.messages
+        ]
+        payload.update(_chat_only(request, rules))
     else:
         path = "/completions"
+        names.pop("max_tokens", None)  # this older route has only the older name
         payload["prompt"] = request.prompt
         if request.suffix is not None:
             payload["suffix"] = request.suffix
         if request.logprobs or request.top_logprobs:
             payload["logprobs"] = request.top_logprobs or 1
-    payload.update({name: getattr(request, name) for name in _SHARED_NAMES})
+    payload.update({names.get(name, name): getattr(request, name) for name in _SHARED_NAMES})
     if request.stop:
         payload["stop"] = list(request.stop)
+    payload = {name: value for name, value in payload.items() if value is not None}
+    if rules.routes:
+        payload.update(_routing(request, payload))
     payload["stream"] = True
-    # Without this field, a stream has no token counts.
-    payload["stream_options"] = {"include_usage": True}
+    if not rules.sends_usage:
+        # Without this field, a stream has no token counts.
+        payload["stream_options"] = {"include_usage": True}
     check_extra_body(request.extra_body)
     payload.update(_with_extra(payload, request.extra_body))
     return path, {name: value for name, value in payload.items() if value is not None}
 
 
 def _with_extra(payload: Mapping[str, Any], extra: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the caller's `extra_body`, with our arguments of the chat template added to its own.
+    """Return the caller's `extra_body`, with our arguments of two fields added to its own.
 
-    The caller's values have priority. No other field is merged, because half of our value together
-    with half of the caller's could mean something else.
+    These are the arguments of the chat template, and those of the choice of a provider. The
+    caller's values have priority. No other field is merged, because half of our value together with
+    half of the caller's could mean something else.
     """
-    ours, theirs = payload.get(_TEMPLATE), extra.get(_TEMPLATE)
-    if ours is None or not isinstance(theirs, Mapping):
-        return extra
-    return {**extra, _TEMPLATE: {**ours, **theirs}}
+    found = dict(extra)
+    for name in (_TEMPLATE, _ROUTING):
+        ours, theirs = payload.get(name), extra.get(name)
+        if ours is not None and isinstance(theirs, Mapping):
+            found[name] = {**ours, **theirs}
+    return found
 
 
-def _chat_only(request: CompletionRequest) -> Dict[str, Any]:
+# Fields that every provider of OpenRouter has.
+_EVERYWHERE = frozenset(("model", "messages", "prompt", "max_tokens", "max_completion_tokens"))
+
+
+_OURS = frozenset(("stream", "stream_options", _PLUGINS, _ROUTING))
+
+
+def _has_optional_fields(payload: Mapping[str, Any]) -> bool:
+    """Return whether a request has fields that a provider of OpenRouter may lack."""
+    return not payload.keys() <= _EVERYWHERE | _OURS
+
+
+def may_lose_fields(request: CompletionRequest, rules: ServiceRules) -> bool:
+    """Return whether OpenRouter may pass over fields of a request, because it is not strict."""
+    return not request.strict and _has_optional_fields(completion_payload(request, "", rules)[1])
+
+
+def _routing(request: CompletionRequest, payload: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the fields that keep OpenRouter from leaving out a part of the request.
+
+    By default, it passes over a field that the chosen provider does not have, and cuts a prompt
+    that is too long for a small model.
+    """
+    found: Dict[str, Any] = {}
+    if request.strict and _has_optional_fields(payload):
+        found[_ROUTING] = {"require_parameters": True}
+    if request.overflow != "allow":
+        is_cut = request.overflow == "truncate"
+        found[_PLUGINS] = [{"id": "context-compression", "enabled": is_cut}]
+    return found
+
+
+def _chat_only(request: CompletionRequest, rules: ServiceRules) -> Dict[str, Any]:
     payload: Dict[str, Any] = {}
     if request.tools:
         payload["tools"] = tool_payloads(request.tools)
     if request.tool_choice is not None:
         payload["tool_choice"] = (
-            request.tool_choice
+            rules.tool_choices.get(request.tool_choice, request.tool_choice)
             if request.tool_choice in _TOOL_CHOICES
             else {"type": "function", "function": {"name": request.tool_choice}}
         )
     if request.response_schema is not None:
         payload["response_format"] = _schema_payload(request.response_schema)
-    if request.thinking is not None:
-        payload.update(_thinking_payload(request.thinking))
+    payload.update(_thinking_payload(request, rules))
     if request.logprobs or request.top_logprobs:
         payload["logprobs"] = True
         payload["top_logprobs"] = request.top_logprobs
@@ -110,19 +159,31 @@ def _schema_payload(schema: Mapping[str, Any]) -> Dict[str, Any]:
     return {"type": "json_schema", "json_schema": named}
 
 
-def _thinking_payload(thinking: Union[bool, str]) -> Dict[str, Any]:
+def _thinking_payload(request: CompletionRequest, rules: ServiceRules) -> Dict[str, Any]:
     """Return the level of reasoning, or the switch of reasoning, which the chat template reads.
 
     llama.cpp, vLLM and SGLang pass the switch on to the template of the model. The dialect has no
-    other switch that these servers understand (docs/dialects.md, "Switches of thinking").
+    other switch that these servers understand (docs/dialects.md, "Switches of thinking"). Services
+    have switches of their own.
     """
+    thinking = request.thinking
+    if rules.thinking is not None:
+        return rules.thinking.fields(thinking, request.thinking_budget)
     if isinstance(thinking, bool):
         return {_TEMPLATE: {"enable_thinking": thinking}}
-    return {"reasoning_effort": thinking}
+    return {} if thinking is None else {"reasoning_effort": thinking}
 
 
-def message_payload(message: Message, model: str = "") -> Dict[str, Any]:
-    """Return the JSON of one message for a model."""
+def message_payload(
+    message: Message, model: str = "", rules: ServiceRules = USUAL
+) -> Dict[str, Any]:
+    """Return the JSON of one message.
+
+    Args:
+        message: The message.
+        model: Name of the model. Signatures are sent only to the model that made them.
+        rules: The rules of the service, which decide how the thinking of an answer is sent.
+    """
     payload: Dict[str, Any] = {"role": message.role, "content": message.content}
     if message.images or message.audio:
         payload["content"] = [{"type": "text", "text": message.content}, *_media_parts(message)]
@@ -135,11 +196,22 @@ def message_payload(message: Message, model: str = "") -> Dict[str, Any]:
             }
             for call in message.tool_calls
         ]
+        if rules.omits_empty and not message.content:
+            del payload["content"]
     if message.tool_call_id is not None:
         payload["tool_call_id"] = message.tool_call_id
-    if message.thinking:
+    if message.thinking and rules.history == "reasoning_content":
         payload["reasoning_content"] = message.thinking
-    return with_kept_parts(payload, message, model) if message.provider_data else payload
+    if message.thinking and rules.history == "content":
+        payload["content"] = _with_thinking(message)
+    is_kept = bool(message.provider_data) and bool(rules.history)
+    return with_kept_parts(payload, message, model) if is_kept else payload
+
+
+def _with_thinking(message: Message) -> List[Dict[str, Any]]:
+    """Return the thinking and the text of an answer as parts, as Mistral writes them."""
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": message.thinking}]}
+    return [thinking, *([{"type": "text", "text": message.content}] if message.content else [])]
 
 
 def _media_parts(message: Message) -> Iterator[Dict[str, Any]]:
@@ -152,13 +224,13 @@ def _media_parts(message: Message) -> Iterator[Dict[str, Any]]:
         }
 
 
-def embed_payload(request: EmbeddingRequest, model: str) -> Dict[str, Any]:
-    """Return the JSON of an embedding request, which requests the vectors as base64."""
-    payload: Dict[str, Any] = {
-        "model": model,
-        "input": list(request.texts),
-        "encoding_format": "base64",
-    }
+def embed_payload(
+    request: EmbeddingRequest, model: str, rules: ServiceRules = USUAL
+) -> Dict[str, Any]:
+    """Return the JSON of an embedding request, which requests the vectors as base64 if possible."""
+    payload: Dict[str, Any] = {"model": model, "input": list(request.texts)}
+    if rules.has_base64:
+        payload["encoding_format"] = "base64"
     if request.dimensions is not None:
         payload["dimensions"] = request.dimensions
     return payload

@@ -11,7 +11,8 @@ from math import isfinite
 from typing import Any, Dict, Mapping, NamedTuple, NoReturn, Sequence, Tuple
 
 from localproviders._dialect.common import check_extra_body, checked, unexpected
-from localproviders._dialect.error_answers import Rule, from_words, read_words, rule
+from localproviders._dialect.error_answers import from_words, read_words
+from localproviders._dialect.error_rules import Rule, rule
 from localproviders._dialect.values import count, index_of, mapping, nonempty_text, number
 from localproviders._http.framing import Look, Tally, no_look
 from localproviders._http.transport import Payload

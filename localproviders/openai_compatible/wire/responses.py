@@ -17,7 +17,8 @@ from localproviders._dialect.common import (
     parse_record,
     unexpected,
 )
-from localproviders._dialect.error_answers import Rule, from_words, read_words
+from localproviders._dialect.error_answers import from_words, read_words
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.repeated_records import Template
 from localproviders._dialect.thinking import DETAILS, ThinkingSplitter, text_of_details
 from localproviders._dialect.values import (
@@ -491,20 +492,45 @@ def _usage_record(
     return mapping(usage)
 
 
+# Units of xAI's price in a dollar.
+_TICKS = 10**10
+
+
 def _usage(found: Mapping[str, Any]) -> Optional[Usage]:
-    """Read the token counts."""
+    """Read the token counts and the price."""
     if not found:
         return None
     prompt = mapping(found.get("prompt_tokens_details"))
     completion = mapping(found.get("completion_tokens_details"))
+    prompt_tokens = _first_count(found, "prompt_tokens", "input_tokens")
+    tokens = _first_count(found, "completion_tokens", "output_tokens")
+    # SGLang sends this count outside the details.
+    thinking = _first_count({**found, **completion}, "reasoning_tokens")
+    # xAI's `completion_tokens` do not include the thinking. Only its total shows this.
+    total = count(found.get("total_tokens"))
+    if thinking and tokens is not None and total == (prompt_tokens or 0) + tokens + thinking:
+        tokens += thinking
     return Usage(
-        prompt_tokens=_first_count(found, "prompt_tokens", "input_tokens"),
-        completion_tokens=_first_count(found, "completion_tokens", "output_tokens"),
+        prompt_tokens=prompt_tokens,
+        completion_tokens=tokens,
         # Moonshot and DeepSeek send these counts outside the details.
         cached_tokens=_first_count({**found, **prompt}, "cached_tokens", "prompt_cache_hit_tokens"),
-        # SGLang sends this count outside the details.
-        thinking_tokens=_first_count({**found, **completion}, "reasoning_tokens"),
+        thinking_tokens=thinking,
+        cache_write_tokens=_first_count(prompt, "cache_write_tokens"),
+        cost_usd=_price(found),
     )
+
+
+def _price(usage: Mapping[str, Any]) -> Optional[float]:
+    """Return the price in US dollars, as OpenRouter and xAI report it; otherwise None.
+
+    Other servers may write another currency, so `cost` is read only beside OpenRouter's fields.
+    """
+    ticks = number(usage.get("cost_in_usd_ticks"))
+    if ticks is not None:
+        return ticks / _TICKS
+    is_known = "is_byok" in usage or "cost_details" in usage
+    return number(usage.get("cost")) if is_known else None
 
 
 def _first_count(data: Mapping[str, Any], *names: str) -> Optional[int]:

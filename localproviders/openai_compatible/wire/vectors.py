@@ -8,7 +8,7 @@ from array import array
 from typing import Any, Optional, Sequence
 
 from localproviders._dialect.common import Vectors, check_vectors, checked, unexpected
-from localproviders._dialect.error_answers import Rule
+from localproviders._dialect.error_rules import Rule
 from localproviders._dialect.values import index_of, text
 from localproviders._http.framing import Look, Tally, no_look
 from localproviders.errors import EmbeddingError

@@ -28,6 +28,7 @@ from localproviders import (
     LMStudioProvider,
     OllamaProvider,
     OpenAICompatibleProvider,
+    OpenAIProvider,
     ProviderError,
     Ranking,
     RequestRejectedError,
@@ -143,6 +144,8 @@ BACKENDS: Mapping[str, Backend] = {
             decides_as=("", ""),
             embeds=False,
         ),
+        # The rules of a service change its requests, its errors and their hints.
+        Backend("service", FakeOpenAICompatible, OpenAIProvider, "/v1/models", "events", True),
     )
 }
 
@@ -184,7 +187,7 @@ class Bench:
         self.large = False
         total_s = LIMIT_S if outcome.limited else LIMITS.total_s
         options.setdefault("timeout", LIMITS.replace(total_s=total_s))
-        path = "/v1" if backend.name == "openai" else ""
+        path = "/v1" if backend.name in ("openai", "service") else ""
         url = options.pop("url", None)
         self.provider = backend.provider(
             server.url_of(path) if url is None else url + path,

@@ -41,6 +41,7 @@ def outcome_of(outcomes: Outcomes, backend: str, form: str) -> Outcome:
     if isinstance(outcomes, Outcome):
         return outcomes
     group = "streams" if form in STREAM_FORMS else "bodies"
+    backend = "openai" if backend == "service" else backend  # both speak the same dialect
     keys = (f"{backend} {form}", f"{backend} {group}", form, group, backend, "*")
     return next(outcomes[key] for key in keys if key in outcomes)
 

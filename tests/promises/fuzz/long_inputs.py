@@ -14,7 +14,8 @@ from typing import Any, Callable, Dict, Iterable
 from localproviders import OpenAICompatibleProvider, ProtocolError, ProviderError, SecretString
 from localproviders._address import parse_endpoint
 from localproviders._dialect import values as ollama_values
-from localproviders._dialect.error_answers import Words, explain, from_words, retry_after
+from localproviders._dialect.error_answers import Words, explain, from_words
+from localproviders._dialect.values import retry_after
 from localproviders._http.framing import (
     LineSplitter,
     NDJSONDecoder,

@@ -12,8 +12,8 @@ from localproviders._dialect.error_answers import (
     explain,
     from_words,
     read_words,
-    retry_after,
 )
+from localproviders._dialect.values import retry_after
 from localproviders.lmstudio.wire import errors as studio_errors
 from localproviders.ollama.wire import errors as ollama_errors
 from localproviders.openai_compatible.wire import errors as dialect_errors

@@ -41,6 +41,8 @@ _FOUND = {
     "llamacpp": "llamacpp",
     "openai": "openai-compatible",
     "anthropic": "anthropic",
+    "openai-service": "openai",
+    "openrouter": "openrouter",
 }
 
 

@@ -17,10 +17,10 @@ from localproviders._dialect.error_answers import (
     explain,
     from_words,
     read_words,
-    retry_after,
-    rule,
 )
+from localproviders._dialect.error_rules import rule
 from localproviders._dialect.missing_models import not_found
+from localproviders._dialect.values import retry_after
 from localproviders._http.transport import encode
 
 _RULES = (

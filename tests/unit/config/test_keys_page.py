@@ -26,7 +26,7 @@ from tests.unit.config.conftest import Machine
 #: The keys for all servers, then the keys for some provider kinds.
 _KEYS = (*KEYS, *keys_of_kinds())
 _PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-_BLOCKS = blocks("toml")
+_BLOCKS = [block for block in blocks("toml") if block.page.name == "configuration.md"]
 
 
 def rows() -> List[str]:
@@ -107,6 +107,8 @@ def test_each_example_is_taken_where_it_belongs(machine: Machine, key: Any) -> N
     if path[0] == "servers" and name not in ("kind", "gguf"):
         kind = "anthropic" if name == "max_tokens" else "ollama"
         extra += f"kind = '{kind}'\n" + _NEEDED.get(name, "")
+    if path[0] == "fallback_locality":
+        extra = "[aliases]\ncareful = ['ollama/a', 'openai/b']\n"
     if path[0] == "fallback":
         extra = ""
         machine.system("[servers.gpu-box]\nkind = 'ollama'\n")

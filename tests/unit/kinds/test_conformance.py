@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localproviders import ModelProvider, kinds
+from localproviders import ModelProvider, OpenAICompatibleProvider, kinds
 from localproviders._address import parse_endpoint
 from localproviders.openai_compatible.wire.products import PRODUCTS
 from localproviders.testing import FakeServer
@@ -39,6 +39,9 @@ def test_what_a_kind_names_can_be_imported(kind: str) -> None:
 @pytest.mark.parametrize("kind", sorted(_KINDS))
 def test_a_server_has_a_fake_and_a_fingerprint_and_a_file_has_neither(kind: str) -> None:
     described = _KINDS[kind]
+    if described.is_service and issubclass(described.resolve("provider"), OpenAICompatibleProvider):
+        assert described.fake is None  # the fake of the dialect can be used
+        return
     is_product = kind in {product.kind for product in PRODUCTS}
     has = [described.fake is not None, described.fingerprint is not None or is_product]
     # A service on the internet is not searched for.
@@ -47,7 +50,7 @@ def test_a_server_has_a_fake_and_a_fingerprint_and_a_file_has_neither(kind: str)
 
 def test_no_service_has_ports_on_this_machine() -> None:
     services = [kind for kind in _KINDS.values() if kind.is_service]
-    assert [kind.name for kind in services] == ["anthropic"]
+    assert [kind.name for kind in services] == ["anthropic", "openai", "openrouter"]
     assert not any(kind.ports for kind in services)
 
 

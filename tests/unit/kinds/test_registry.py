@@ -21,7 +21,10 @@ from tests.unit.kinds.toy import KIND, ToyProvider
 
 #: One entry for each time that a broken package was imported.
 imports: List[int] = []
-_BUILT_IN = ["ollama", "lmstudio", "llamacpp", "openai-compatible", "gguf", "anthropic"]
+_BUILT_IN = [
+    *("ollama", "lmstudio", "llamacpp", "openai-compatible", "gguf", "anthropic", "openai"),
+    "openrouter",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -210,7 +210,9 @@ def running(kind: ProviderKind, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
             with path(config, ()) as provider:
                 yield provider, fake
         return
-    with fake_of(kind.name)([CHAT, VECTORS, DECIDER]) as fake:
+    # A service of OpenAI's dialect has no fake of its own.
+    fake_class = FakeOpenAICompatible if kind.fake is None else fake_of(kind.name)
+    with fake_class([CHAT, VECTORS, DECIDER]) as fake:
         with kind.make(fake.url.rstrip("/") + kind.address_path) as provider:
             yield provider, fake
 
