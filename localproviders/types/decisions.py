@@ -215,7 +215,7 @@ class Decisions(Record, Mapping[str, Decision]):
         server_timings: Durations that the server measured.
         warnings: Warnings for the caller, each on one line.
         attempts: Number of times that the request was sent. If there were several requests, this is
-            the number of the request that was sent most often.
+            the highest of their numbers of times.
         tried: The servers that `LocalProvider` tried before this one, in order.
         raw: The record that the server sent; if there were several requests, the last record.
     """

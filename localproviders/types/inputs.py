@@ -215,8 +215,8 @@ def _image(part: Mapping[str, Any]) -> Any:
     if isinstance(url, str):
         if url[:5].lower() != "data:":
             raise ValueError(
-                "the image of a part of content is an address or another plain text, and nothing "
-                "is downloaded or read for it: write a data: URI, or pass "
+                "the image of a part of content is an address or another plain text, but nothing "
+                "is downloaded, and no file is read: write a data: URI, or pass "
                 f"{image_message()}, or the bytes in images"
             )
         return {"uri": url}
@@ -246,7 +246,7 @@ def _document(part: Mapping[str, Any]) -> Any:
     kind = source.get("type") if isinstance(source, Mapping) else None
     if not isinstance(source, Mapping) or kind not in ("base64", "text"):
         raise ValueError(
-            "the document of a part of content has no data, and nothing is downloaded for it: "
+            "the document of a part of content has no data, and nothing is downloaded: "
             "pass Document.from_path(Path(...)) in documents"
         )
     data = source.get("data")

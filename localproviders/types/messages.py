@@ -632,7 +632,7 @@ def _message_fields(value: Any) -> Dict[str, Any]:
         if isinstance(value, str):
             more = f": write Message.user(text), or {image_message()}"
         elif isinstance(value, (tuple, list)):
-            more = f", of several values{more}"
+            more = f" with several values{more}"
         elif hasattr(value, "message"):
             more = ": write answer.message"
         raise ValueError(
