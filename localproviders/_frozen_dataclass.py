@@ -93,7 +93,7 @@ class _LazyConstructor:
         without fields of its own has the same constructor.
         """
         cls = self._cls
-        # `dataclass` itself calls this method: if a subclass has no docstring, it needs the
+        # `dataclass` itself calls this method if a subclass has no docstring, because it reads the
         # signature. At that moment, this class is not marked as frozen.
         _set_frozen(cls, True)
         same = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}

@@ -419,7 +419,7 @@ def _held(path: str, descriptor: int) -> LockHeldError:
 
 
 def _holder(descriptor: int) -> Optional[int]:
-    """Return the process id in a lock file, or None if it has none or the process has ended."""
+    """Return the process id in a lock file; None if there is no id or the process has ended."""
     with _unless_callers():
         found = _NOTES.fullmatch(_content(descriptor))
         if found and _is_running(int(found.group(1))):

@@ -619,7 +619,7 @@ class IntegrityError(ProviderError):
 
     Attributes:
         path: Path of the file, as the caller named it.
-        line: Number of the first wrong line, counted from 1, or None if the error has no line.
+        line: Number of the first wrong line, counted from 1, or None if no single line is wrong.
     """
 
     exit_code = 15

@@ -398,7 +398,7 @@ def decided(data: Mapping[str, Any], answers: Mapping[str, Decision]) -> Decided
 
 
 def described(question: Question) -> Mapping[str, Optional[str]]:
-    """Return the description of each answer of a `YesNo` or a `Choice`; None if it has none.
+    """Return, for each answer of a `YesNo` or a `Choice`, its description or None.
 
     The result is empty for a `Score`, because its answers are descriptions themselves.
     """

@@ -34,9 +34,9 @@ class LabelTokens(NamedTuple):
     """The tokens of labels on a server that can restrict an answer to some tokens.
 
     Attributes:
-        ids: The ids of the tokens by label. Only labels that are single tokens are in it. A label
-            has the id of its token. It has a second id if the label with a blank before it is also
-            a single token.
+        ids: The ids of the tokens by label. Only labels that are single tokens have an entry. The
+            first id is that of the label. There is a second id if the label with a blank before it
+            is also a single token.
         restrict: Returns the fields of a request that allow only these tokens and keep the ratios
             of their probabilities.
         forget: Forgets the tokens, because the server has another model.

@@ -170,7 +170,10 @@ class Catalog:
 
 
 def find_entry(model: str, entries: List[ModelInfo]) -> Optional[ModelInfo]:
-    """Return the entry with the name `model`, or else the entry that has it as another name."""
+    """Return the entry with the name `model`, or else the entry with this other name.
+
+    The result is None if there is no such entry.
+    """
     exact: Tuple[ModelInfo, ...] = tuple(info for info in entries if info.name == model)
     others = (info for info in entries if model in wire.names_of(info))
     return next(iter(exact), None) or next(others, None)

@@ -214,8 +214,8 @@ class Decisions(Record, Mapping[str, Decision]):
         timings: Durations that this package measured. `first_token_s` is None.
         server_timings: Durations that the server measured.
         warnings: Warnings for the caller, each on one line.
-        attempts: Number of times that the request was sent. If there were several requests, this is
-            the highest of their numbers of times.
+        attempts: Number of times that the request was sent. If there were several requests, only
+            the request that was sent most often counts.
         tried: The servers that `LocalProvider` tried before this one, in order.
         raw: The record that the server sent; if there were several requests, the last record.
     """
