@@ -404,7 +404,7 @@ _HINT = 'pass {"https": "http://proxy:3128"}, or "environment"'
 # The scheme, the credentials and the rest of a URL. Everything before the last "@" belongs to the
 # credentials, because a password may contain "@" or a slash.
 _URL = pattern(r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?(?:(.*)@)?(.*)", re.DOTALL)
-# Minimum length of a password that is redacted in texts. Shorter ones occur in ordinary words.
+# Minimum length of a password that is redacted in texts. Shorter passwords occur in ordinary words.
 _SHORTEST_REDACTED = 4
 
 
@@ -436,7 +436,7 @@ class ProxyMap(FrozenDict[str, str]):
             )
 
     def scrub(self, text: str) -> str:
-        """Return the text with the passwords redacted, both plain and as encoded in a header."""
+        """Return the text with the passwords redacted, both plain and in a header's encoding."""
         text = Unseen(text)
         for secret in self._secrets():
             if len(secret) >= _SHORTEST_REDACTED:

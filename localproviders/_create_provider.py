@@ -264,7 +264,7 @@ def _resolve(timeout: Timeout, limits: Limits) -> Limits:
 
 
 def _is_address_of(server: ServerConfig, endpoint: str) -> bool:
-    """Return whether an address is the configured one, to which the configured secrets belong."""
+    """Return whether an address is the configured one: the configured secrets belong to it only."""
     if server.endpoint is None:
         return False
     kind = kinds.get(server.kind)
@@ -272,7 +272,7 @@ def _is_address_of(server: ServerConfig, endpoint: str) -> bool:
 
 
 def _read_by(kind: ProviderKind, address: str) -> Endpoint:
-    """Return an address as the provider of a kind reads it, with its own port and paths."""
+    """Return the endpoint that a kind's provider makes of an address, by its own port and paths."""
     # The dummy key is never sent. It replaces the key in the variable, which may be invalid.
     options = {"api_key": "unused", "locality": "any"}
     made = kind.make(address, **{name: options[name] for name in options if name in kind.options})
@@ -335,7 +335,7 @@ def _make_local(
 def with_timeout(config: Config, timeout: Timeout) -> Config:
     """Return a configuration in which a timeout replaces the limits of every server.
 
-    So it also holds for a server that is used without its `LocalProvider`.
+    So the timeout also applies to a server that is used without its `LocalProvider`.
     """
     servers = tuple(each.replace(limits=_resolve(timeout, each.limits)) for each in config.servers)
     return config.replace(limits=_resolve(timeout, config.limits), servers=servers)

@@ -217,7 +217,7 @@ class BasicAuth(NamedTuple):
         return SecretString(Unseen(f"Basic {base64.b64encode(pair.encode()).decode()}"))
 
     def scrub(self, text: str) -> str:
-        """Return the text with the password redacted, both plain and as encoded in the header."""
+        """Return the text with the password redacted, both plain and in the header's encoding."""
         text = Unseen(text)
         try:
             header = self.as_header()

@@ -146,23 +146,24 @@ def decide(  # noqa: D417  # it becomes a method
     """Answer typed questions about a state with probabilities, and without text.
 
     A decision model reads the state and the questions, and returns a probability for each possible
-    answer. All questions go to the server in one request, or in as few as it accepts. How far such
-    a probability can be trusted depends on the model: see docs/decisions.md.
+    answer. All questions go to the server in one request, or in as few requests as it accepts. How
+    far such a probability can be trusted depends on the model: see docs/decisions.md.
 
     Args:
         state: The subject of the questions: a text, or a mapping that is sent as JSON.
         questions: The questions by name; the names are the keys of the result. A question is a
             `YesNo`, a `Choice` or a `Score`. A string stands for a `YesNo` with this question. A
-            sequence of strings stands for a `Choice` with these options; its name is also its
-            question.
+            sequence of strings stands for a `Choice` with these options; the name of this question
+            is also its text.
         model: Name of the model, or its `ModelInfo`; None is the provider's model.
         images: Images that belong to the state, as in `Message.user`. The server must support
-            them.
+            images.
         method: ``systemone`` and ``decisions`` use the server's route of this name. ``logprobs``
             asks a chat model, and reads the probabilities of its next token. None uses the server's
             own route, or ``logprobs`` if the server has none.
-        min_mass: The smallest accepted share, from 0 to 1, of the possible answers in all that the
-            model could write next. It is checked wherever this share is known (`Decision.mass`).
+        min_mass: The smallest accepted total probability, from 0 to 1, of the possible answers if
+            the model may write any token. It is checked for each answer for which this probability
+            is known (`Decision.mass`).
         keep_alive: Seconds for which the model stays loaded after the call, or a duration such as
             ``10m``; None is the server's default.
         expect_digest: First digits of the digest that the model must have, at least 12.
@@ -355,7 +356,7 @@ def _decide_each(
 
 
 def _fault_of(sealed: CellType, error: Exception) -> Optional[ProviderError]:
-    """Return the error for the result of a state; None if it concerns more than this state."""
+    """Return the error for the result of a state; None if the error concerns other states, too."""
     if isinstance(error, ProviderError) and not isinstance(error, ValueError):
         return error if _is_of_state(error) else None
     # The state cannot be sent, or a setting is wrong.
@@ -377,7 +378,7 @@ def _is_of_state(error: ProviderError) -> bool:
 def _failed(
     provider: DecidingProvider, request: DecisionRequest, error: ProviderError
 ) -> Decisions:
-    # The result keeps the error. The frames of its traceback refer to the state.
+    # The result keeps the error. The frames of the error's traceback refer to the state.
     error.__traceback__ = error.__context__ = None
     error.add_context(provider=provider.name, model=request.model)
     return Decisions(

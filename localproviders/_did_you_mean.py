@@ -12,7 +12,7 @@ from localproviders._patterns import pattern
 
 T = TypeVar("T")
 
-# A number as it is written in Python. Longer ones are not suggested.
+# A number in Python's notation. Longer numbers are not suggested.
 _NUMBER = pattern(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
 
 
@@ -36,9 +36,9 @@ def suggest_number(
     most: float = float("inf"),
     is_whole: bool = False,
 ) -> str:
-    """Return the end of an error for a number that was given as text, as in ``seed="1"``.
+    """Return the end of the error text for a number that was given as text, as in ``seed="1"``.
 
-    It is ``: write temperature=0.2``, or empty if the value is no such text.
+    The end is, for example, ``: write seed=1``. It is empty if the value is no such text.
 
     Args:
         name: Name of the argument.
@@ -55,7 +55,7 @@ def suggest_number(
 
 
 def image_message() -> str:
-    """Return the line that passes an image, for errors about images in other places."""
+    """Return the code that passes an image, for errors about images in other places."""
     return str(_keywords().IMAGE_MESSAGE)
 
 
@@ -193,7 +193,7 @@ def _kind(value: object) -> str:
 
 
 class ListOf(List[T]):
-    """A list whose errors answer the habits of other clients, such as ``models["models"]``.
+    """A list whose errors explain expressions of other clients, for example ``models["models"]``.
 
     Its copies, slices and pickles are plain lists.
     """

@@ -51,14 +51,14 @@ def frozen_dataclass(cls: Type[T], finish: Finish, **options: Any) -> Type[T]:
     """Make a class a frozen dataclass whose constructor is compiled when it is first used.
 
     Args:
-        cls: A subclass of `Frozen`. It inherits its equality, hash and repr. If it defines a
-            constructor, this one is kept.
+        cls: A subclass of `Frozen`. It inherits its equality, hash and repr. If it defines its own
+            constructor, that constructor is kept.
         finish: A function that receives the class and the constructor that `dataclass` compiled,
             and returns the constructor of the class.
         **options: Arguments of `dataclass`.
     """
     # With the argument ``frozen``, `dataclass` would compile the two methods of `Frozen` again.
-    # Without it, it accepts only base classes that are not frozen.
+    # Without this argument, `dataclass` accepts only base classes that are not frozen.
     _set_frozen(cls, False)
     made: Any = dataclass(init=False, eq=False, repr=False, **options)(cls)
     _set_frozen(made, True)
@@ -74,7 +74,7 @@ def _set_frozen(cls: Any, is_frozen: bool) -> None:
 
 
 class _LazyConstructor:
-    """The constructor of a class until it is first used, when it replaces itself."""
+    """A placeholder for the constructor of a class. At its first use, it is replaced."""
 
     def __init__(self, cls: Any, finish: Finish, options: Mapping[str, Any]) -> None:
         self._cls = cls
@@ -93,7 +93,8 @@ class _LazyConstructor:
         without fields of its own has the same constructor.
         """
         cls = self._cls
-        # `dataclass` calls this for a subclass without a docstring, whose signature it shows.
+        # `dataclass` itself calls this method if a subclass has no docstring, because it reads the
+        # signature. At that moment, this class is not marked as frozen.
         _set_frozen(cls, True)
         same = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
         subclass = type(cls)(cls.__name__, (cls,), same)

@@ -240,7 +240,7 @@ def _unload(loader: Loader, model: str, timeout: Timeout) -> None:
     try:
         loader.unload(model, timeout, None)
     except ModelNotFoundError as error:
-        # If the error quotes the server, it says that the deleted model is still in memory.
+        # If the error has a text of the server, the deleted model is still in memory.
         if error.server_message is not None:
             raise
 

@@ -55,7 +55,7 @@ _PathLike = Union[str, "os.PathLike[str]"]
 if sys.platform == "win32":
     import msvcrt
 
-    # Other programs cannot read the locked byte, so it lies behind the content of every file.
+    # Other programs cannot read the locked byte, so its position is after the content of any file.
     _BYTE = 2**40
 
     def try_lock(descriptor: int) -> bool:
@@ -106,7 +106,7 @@ else:
     def unlock(descriptor: int) -> None:
         """Do nothing: closing the file releases the lock.
 
-        To release it here would be wrong in a forked child, which shares the lock of its parent.
+        Releasing the lock here would be wrong in a forked child, which shares the parent's lock.
         """
 
     def _try(lock: Any, descriptor: int) -> bool:
@@ -130,7 +130,7 @@ def wait_for_lock(descriptor: int, wait_s: float, cancel: Optional[CancelToken] 
         cancel: A token that ends the wait.
 
     Returns:
-        False if another holder still has it after this time.
+        False if another holder still has the lock after this time.
 
     Raises:
         CancelledError: `cancel` was cancelled.
@@ -338,13 +338,13 @@ def _opened(path: str, must_write: bool) -> io.FileIO:
 
 
 def _flags_for(path: str, must_write: bool) -> int:
-    """Return whether an existing file is opened for reading and writing, or only for reading."""
+    """Return the flag that opens an existing file for reading and writing, or only for reading."""
     _check_kind(path, os.lstat(path))  # opening some devices has side effects
     return os.O_RDWR if must_write or os.access(path, os.W_OK) else os.O_RDONLY
 
 
 def _registered(path: str, flags: int) -> io.FileIO:
-    # The object closes the descriptor if an exception of a signal handler comes in between.
+    # The object closes the descriptor if a signal handler raises an exception here.
     mode = "rb" if flags == os.O_RDONLY else "rb+"
     file = io.FileIO(path, mode, opener=lambda name, _: os.open(name, flags | _FLAGS, _MODE))
     _OPEN.add(file)
@@ -419,7 +419,7 @@ def _held(path: str, descriptor: int) -> LockHeldError:
 
 
 def _holder(descriptor: int) -> Optional[int]:
-    """Return the process id in a lock file, or None if there is none of a running process."""
+    """Return the process id in a lock file; None if there is no id or the process has ended."""
     with _unless_callers():
         found = _NOTES.fullmatch(_content(descriptor))
         if found and _is_running(int(found.group(1))):
@@ -457,7 +457,8 @@ def _content(descriptor: int) -> bytes:
 def _write_note(descriptor: int) -> None:
     """Write the id of this process into a lock file, unless the file has other content.
 
-    The lock holds without the note, too: the disk may be full, or the file read-only.
+    The lock also works without this note. The note is missing if the disk is full, or if the file
+    is read-only.
     """
     with _unless_callers():
         content = _content(descriptor)

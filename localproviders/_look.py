@@ -100,9 +100,9 @@ class Look(Protocol):
         ...
 
     def has_unsent_key(self, kind: str) -> bool:
-        """Return whether a variable has a key for this address that the requests do not contain.
+        """Return whether an environment variable has a key that these requests do not contain.
 
-        `listed` sends this key.
+        `listed` sends this key to the address.
 
         Args:
             kind: The name of the kind of the server.

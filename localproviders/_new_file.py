@@ -67,7 +67,7 @@ class NewFile:
         os.fsync(self.file.fileno())
 
     def commit(self) -> None:
-        """Write the content to the disk, and rename the file. Do nothing if this was done."""
+        """Write the content to the disk, and rename the file. Do nothing the second time."""
         if self.file.closed:
             return
         self.sync()
@@ -83,7 +83,7 @@ class NewFile:
         _write_folder(os.path.dirname(self.path))
 
     def discard(self) -> None:
-        """Remove the temporary file. Do nothing if the file has its name."""
+        """Remove the temporary file. Do nothing if the file has its final name already."""
         if not self.file.closed:
             with contextlib.suppress(OSError):
                 os.remove(self.file.name)
@@ -93,7 +93,11 @@ class NewFile:
 
 
 def _exists(path: str) -> bool:
-    """Return whether a file has this name; raise `OSError` if no file can, as it is too long."""
+    """Return whether a file has this name.
+
+    Raises:
+        OSError: The name cannot be looked up; for example, it is too long.
+    """
     with contextlib.suppress(FileNotFoundError):
         os.lstat(path)
         return True

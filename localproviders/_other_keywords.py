@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Mapping, Tuple
 
-#: The line that passes an image, for errors about images in other places.
+#: The code that passes an image, for errors about images in other places.
 IMAGE_MESSAGE = 'Message.user("What is this?", images=[Path("cat.png")])'
 
 #: For each keyword of this package, the names of the same argument in other clients and servers.

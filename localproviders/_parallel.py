@@ -73,7 +73,7 @@ class ParallelWork(Generic[T]):
 
     @property
     def has_more(self) -> bool:
-        """Whether the result of a started function has not been taken yet."""
+        """Whether a started function has a result, now or later, that was not taken yet."""
         return self._given < self._begun
 
     def take(self, wait: Callable[[threading.Event], object]) -> T:
@@ -96,8 +96,8 @@ class ParallelWork(Generic[T]):
     def stop(self) -> None:
         """Start no further function, and wait until the running ones have ended.
 
-        If one of the functions calls this method, it does not wait. After an interrupt of the wait,
-        later calls do not wait either.
+        If one of the functions calls this method, the method does not wait. After an interrupt of
+        the wait, later calls do not wait either.
         """
         self._stopped = True
         if threading.current_thread() in self._threads:

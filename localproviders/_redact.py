@@ -98,7 +98,7 @@ def in_markdown(text: str, max_length: int = 200) -> str:
     return re.sub(r"^[#+=:-]|[&<>|\\`*_~$\[\]]", lambda found: f"&#{ord(found.group())};", line)
 
 
-# A pattern for Markdown that is not harmless: HTML tags, images, links that do not lead to a web
+# A pattern for Markdown that can do harm: HTML tags, images, links that do not lead to a web
 # page, link definitions, and the TeX commands that make links or HTML. Notebooks trust the output
 # of their own cells. So such Markdown in a model's answer could run scripts, or send data away in
 # the address of an image, which is loaded without a click.

@@ -42,7 +42,7 @@ def refuses(error: ProviderError, names: str, denial: str) -> bool:
     Args:
         error: The error.
         names: Pattern for texts of the server that are about the field or the schema.
-        denial: Pattern that the text must also match, if its status is not 4xx.
+        denial: Pattern that the error text must also match if the status is not 4xx.
     """
     said = Unseen(error.server_message or "")
     is_early = error.status is not None and 400 <= error.status < 500

@@ -24,7 +24,7 @@ from localproviders.types.messages import as_tuple
 from localproviders.types.rankings import Ranking
 from localproviders.types.requests import ModelLike, strings_in
 
-# The recipe is code, and a test runs it. It is on one line, because every hint must be.
+# The recipe is code, and a test runs it. It is on one line, because a hint must be a single line.
 _WITHOUT_RERANK = (
     "compare embeddings, which is less exact: "
     "v = provider.embed([query, *documents], model=embedding_model).embeddings; "
@@ -180,14 +180,14 @@ def rerank(  # noqa: D417  # `self` is no argument of the caller
             one of these arguments.
         ConfigurationError: No model is named.
         UnsupportedError: The server cannot rank documents. The hint contains a recipe with
-            `embed`. llama.cpp, vLLM and similar servers can; Ollama and LM Studio cannot.
+            `embed`. llama.cpp, vLLM and similar servers can rank; Ollama and LM Studio cannot.
         CapabilityError: The server can rank documents, but not with this model, or it was
             started for something else.
         ContextOverflowError: The query together with one of the documents is too long.
         LocalityError: The texts would leave the allowed locality, so they were not sent.
         UnreachableError: No server answers.
         LimitError: A time limit expired.
-        ProtocolError: The response is not one finite score for each document.
+        ProtocolError: The response does not have one finite score for each document.
         ProviderError: The server refused the request, or failed in another way.
     """
     sealed = Sealed((query, documents, extra_body))

@@ -95,7 +95,7 @@ class SharedDeadline:
         self.finish()
 
     def finish(self) -> None:
-        """End the call, and unregister it from its cancel token. May be called again."""
+        """End the call, and unregister it from its cancel token. `finish` may be repeated."""
         self._call.finish()
 
     def send(self, request: CompletionRequest) -> CompletionResponse:
@@ -150,7 +150,8 @@ class SharedDeadline:
         """Run another verb of the provider within the remaining time.
 
         Args:
-            work: The function that calls the verb, with these limits and this token.
+            work: The function that calls the verb. Its arguments are the limits that remain, and
+                the cancel token.
 
         Raises:
             LimitError: A limit expired. The total limit covers the whole call.

@@ -1,8 +1,9 @@
 """Keyword arguments at run time: type hints, signatures for `help()`, errors for misspelt names.
 
-`Self` and `Unpack` are those of `typing`. `typing` lacks them before Python 3.11: there they are
-stand-ins, so that `typing.get_type_hints` works without another package. `Vector` is
-``array[float]`` to type checkers. At run time it is ``array``, for the same reason.
+`Self` and `Unpack` come from `typing`. Before Python 3.11, `typing` lacks both. This module then
+defines stand-ins, so that `typing.get_type_hints` works without another package. `Vector` is
+``array[float]`` to type checkers. At run time it is ``array``, so that `typing.get_type_hints`
+works on all versions.
 """
 
 from __future__ import annotations
@@ -155,9 +156,9 @@ def accept_absent(function: _Function) -> _Function:
     """Let a method be called without its required arguments, which are then `ABSENT`.
 
     The method must raise the error itself (`check_given`). So a misspelt keyword can be named
-    even if it was meant as a required argument. The attribute ``__signature__`` must be set before.
-    It must also raise the error from `too_many_arguments` if its ``*others: Unpack[NoArguments]``
-    are not empty.
+    even if it was meant as a required argument. The method must also raise the error from
+    `too_many_arguments` if its ``*others: Unpack[NoArguments]`` are not empty. The attribute
+    ``__signature__`` must be set before this decorator is applied.
     """
     made: Any = function
     made.__defaults__ = (ABSENT,) * (function.__code__.co_argcount - 1)

@@ -17,7 +17,8 @@ _PART = pattern(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 class Template:
     """A text such as ``Sort {title}: {body}``, whose fields are the columns of a row.
 
-    The text between two braces is the name of a column, as it is. Two braces stand for one.
+    The complete text between two braces is the name of a column. A doubled brace stands for a
+    single brace in the text.
 
     Attributes:
         fields: The names of the columns, in the order of their first use.

@@ -47,9 +47,9 @@ _SLOPE_BOUNDS = (1 / 4, 4.0)
 _MIN_DIFFERENCE = 16
 
 # If all prompts have about the same length, no slope is known. The ratio of the server's count to
-# the estimate is then used as the slope in two cases: it is at most 1, or it is at most this ratio
-# and the last prompt has at least this number of tokens. Otherwise the additional tokens are
-# attributed to the chat template.
+# the estimate is then used as the slope in two cases. Either the ratio is at most 1. Or the ratio
+# is at most the first number, and the last prompt has at least the second number of tokens.
+# Otherwise the additional tokens are attributed to the chat template.
 _MAX_TEXT_RATIO = 2
 _LONG_TEXT = 64
 

@@ -117,7 +117,7 @@ def find_tool(tools: Mapping[str, Tool], name: str) -> Tool:
 
 
 def _inside(tools: Mapping[str, Tool], name: str) -> List[Tool]:
-    """Return the tools whose names are contained in a longer name, which has a prefix or a suffix.
+    """Return the tools whose names are a part of this name, after a prefix or before a suffix.
 
     Models write the namespace of a tool before its name, and control words after it
     (docs/tools.md, "Names that differ").
@@ -131,7 +131,7 @@ def _inside(tools: Mapping[str, Tool], name: str) -> List[Tool]:
 
 
 def _check_choice(tool: Tool, only: Optional[str]) -> None:
-    """Refuse a call that `tool_choice` forbids: not all servers and models obey it."""
+    """Refuse a call that `tool_choice` forbids: some servers and models ignore `tool_choice`."""
     if only == "none":
         raise NotRunError("no tool may be called now; answer in words")
     if only is not None and tool.name != only:

@@ -179,8 +179,8 @@ def _infer_thinking(known: _KnownFacts) -> None:
 def lacks(capabilities: ModelCapabilities, needs: Iterable[str]) -> Optional[str]:
     """Return the first needed ability that the model certainly does not have, or None.
 
-    This is certain only if the server itself reported it. In all other cases, the server decides
-    whether to refuse the request.
+    The lack of an ability is certain only if the server itself reported it. In all other cases, the
+    server decides whether to refuse the request.
     """
     for ability in needs:
         fact = capabilities.evidence.get(ability)

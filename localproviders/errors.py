@@ -468,12 +468,12 @@ class ContextOverflowError(ModelError):
 class WrongModelError(ModelError):
     """The server answered with another model than the requested one, or would have done so.
 
-    The argument ``allow_other_model=True`` of the call prevents this error. It does not prevent the
-    error of a call with `expect_digest`, which is raised before the prompt is sent, because the
-    model of that name has another digest. Not retryable. The exit code is 8.
+    The argument ``allow_other_model=True`` of the call prevents this error. But a call with
+    `expect_digest` still raises it if the model of that name has another digest. In this case, the
+    prompt was not sent. Not retryable. The exit code is 8.
 
     Attributes:
-        requested: Name of the requested model; or its expected digest, as far as the call names it.
+        requested: Name of the requested model; or the first digits of the expected digest.
         served: Name of the model that answered; or the digest of the model that would answer.
     """
 
@@ -619,7 +619,7 @@ class IntegrityError(ProviderError):
 
     Attributes:
         path: Path of the file, as the caller named it.
-        line: Number of the first line that is wrong, counted from 1, or None if no single line is.
+        line: Number of the first wrong line, counted from 1, or None if no single line is wrong.
     """
 
     exit_code = 15

@@ -426,8 +426,8 @@ class ModelProvider(ABC):
 
         Args:
             texts: One text, any iterable of texts, or an `EmbeddingRequest`. An iterable is
-                read once, before the first request. With an `EmbeddingRequest`, which has the
-                fields below itself, none of them may be given here.
+                read once, before the first request. An `EmbeddingRequest` already has the fields
+                from `model` to `expect_digest`. They may then not be given here.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             dimensions: Length of each vector; None is the model's own length.
             truncate: True allows the server to cut a text that is too long.
@@ -512,7 +512,7 @@ class ModelProvider(ABC):
             messages: A text, a `Message`, or several messages or dictionaries.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
-                these begin with a system message, both are sent as one.
+                the messages begin with one, both are sent as one system message.
             tools: A tool that the model may call, or several of them.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits.
@@ -566,7 +566,7 @@ class ModelProvider(ABC):
             messages: A text, a `Message`, or several messages or dictionaries.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
-                these begin with a system message, both are sent as one.
+                the messages begin with one, both are sent as one system message.
             tools: A tool that the model may call, or several of them.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The time between two chunks counts.
@@ -613,7 +613,7 @@ class ModelProvider(ABC):
             messages: A text, a `Message`, or several messages or dictionaries.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
-                these begin with a system message, both are sent as one.
+                the messages begin with one, both are sent as one system message.
             tools: Tools that the model may call; their definitions are counted.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits, with a total of 30 s.
@@ -669,15 +669,15 @@ class ModelProvider(ABC):
 
         This is the text that the model would read in `chat` with the same arguments: the chat
         template of the model, filled with the messages and the definitions of the tools. The
-        marks of the beginning and the end of a text that a tokenizer adds are not included. An
-        image is a mark in the text. The server may load the model for this. The prompt is sent to
-        the same server as in a chat, and under the same `locality`.
+        marks that a tokenizer adds at the beginning and the end of a text are not included. A mark
+        in the text stands for each image. The server may load the model for this. The prompt is
+        sent to the same server as in a chat, and under the same `locality`.
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
-                these begin with a system message, both are sent as one.
+                the messages begin with one, both are sent as one system message.
             tools: Tools that the model may call; the template writes their definitions.
             thinking: True, False or a level, as in `chat`; None leaves it to the server.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
@@ -687,7 +687,7 @@ class ModelProvider(ABC):
         Raises:
             ValueError: The messages are empty or malformed.
             UnsupportedError: The server cannot return a prompt, or does not have one of the
-                parameters. Ollama can, except old versions, and llama.cpp can.
+                parameters. llama.cpp and Ollama, except old versions, can return a prompt.
             ConfigurationError: No model is named, or a tool cannot be written as JSON.
             LocalityError: The prompt would leave the allowed locality, so it was not sent.
             UnreachableError: No server answers.
@@ -777,7 +777,7 @@ class ModelProvider(ABC):
                 pydantic model, or a JSON Schema. With a JSON Schema, the value is plain JSON.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
-                these begin with a system message, both are sent as one.
+                the messages begin with one, both are sent as one system message.
             max_attempts: Maximum number of responses.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The total limit applies to all attempts together.
@@ -852,7 +852,7 @@ class ModelProvider(ABC):
                 `asyncio.run`.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
-                these begin with a system message, both are sent as one.
+                the messages begin with one, both are sent as one system message.
             max_rounds: Maximum number of requests. The last one is sent without the tools, unless
                 it is the only one. If the model still calls tools in its response, they are not
                 run.
@@ -862,8 +862,8 @@ class ModelProvider(ABC):
             on_step: Function that is called with a `ToolStep` after each tool call, also if an
                 error of the tool then ends the loop. An exception of `on_step` ends the loop.
             text_calls: Whether tool calls that the server left in the text of an answer are run.
-                With False, such a response has a warning. With True, it has the calls in
-                `tool_calls`, its `text` is the rest, and a warning says so.
+                With False, such a response has a warning. With True, the response has the calls in
+                `tool_calls` and the other text in `text`, and a warning says so.
             parallel: Maximum number of tools of one answer that run at once. With 1, they run one
                 after another in this thread. With more, they run in threads, which end with the
                 call: before the call returns or raises an error, it waits for the tools that
@@ -936,7 +936,7 @@ class ModelProvider(ABC):
                 `asyncio.run`.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             system: Instructions for the model, sent as a system message before the messages. If
-                these begin with a system message, both are sent as one.
+                the messages begin with one, both are sent as one system message.
             max_rounds: Maximum number of requests. The last one is sent without the tools, unless
                 it is the only one. If the model still calls tools in its response, they are not
                 run.

@@ -227,7 +227,7 @@ def bare(error: _Error) -> _Error:
 def without_frames(error: _Error) -> _Error:
     """Remove the traceback and the context of an error, and return the error.
 
-    Their frames keep the texts of a request in memory. The cause stays.
+    The frames of both keep the texts of a request in memory. The cause is kept.
     """
     error.__context__ = None
     return error.with_traceback(None)

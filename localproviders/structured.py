@@ -158,8 +158,8 @@ def _send(
     if request.response_schema is None:
         return request, _with_warning(shared.send(request))
     known = shared.provider._refused
-    # A request without a model uses the model of the provider. Its refusals have an empty name: the
-    # name None would mean all models.
+    # A request without a model uses the model of the provider. Refusals of this request are stored
+    # under an empty name, because the name None would mean all models.
     model, refused = request.model or "", None
     if not (known and known.has(model, *schema_keys(request))):
         try:
@@ -220,7 +220,7 @@ def _read(response: CompletionResponse, form: _Form, look: Look) -> _Reading:
     try:
         value = _parse_json(text, look)
     except ProtocolError as error:
-        # After an answer that was cut off, more JSON could have followed.
+        # If the answer was cut off, more JSON could have followed.
         found = None if is_cut_off else _read_in_words(response.text, form, look)
         return found or _Reading(reasons=(error.message,), is_cut_off=is_cut_off)
     except AnswerTooLargeError as error:

@@ -243,7 +243,7 @@ class _ToolLoop:
     def close(self) -> None:
         """End the loop, and close its connection; wait until no tool runs in a thread."""
         self._token.cancel()
-        # Another thread may end them at the same time, and replace them by None.
+        # Another thread may end the stream and the work at the same time, and set both to None.
         stream, work = self._stream, self._work
         if stream is not None:
             stream.close()
@@ -318,7 +318,10 @@ class _ToolLoop:
         )
 
     def _with_text_calls(self, response: CompletionResponse) -> CompletionResponse:
-        """Return a response with the calls in its text, or with a warning of them."""
+        """Return a response that has the calls in its text as tool calls, or a warning about them.
+
+        If the text has no calls, the response is returned unchanged.
+        """
         if response.tool_calls or not response.text.strip():
             return response
         found = find_calls(response.text, self._is_tool, self._shared.check)
@@ -409,7 +412,7 @@ class _ToolLoop:
             calls = zip(self._open_calls, self._unread)
             functions = [partial(self._outcome_of, *pair) for pair in calls]
             self._work = ParallelWork(functions, self._rules.parallel)
-            self._shared.check()  # `close` stops only the work that it finds
+            self._shared.check()  # `close` may have run before `_work` was set
             self._work.start()
         return self._work.take(self._shared.wait)
 

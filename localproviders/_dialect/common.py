@@ -78,7 +78,7 @@ def unexpected(what: str) -> NoReturn:
 
 
 def tell_apart(models: Iterable[ModelInfo]) -> List[ModelInfo]:
-    """Return the models. If several have the same name, each of these gets a `runner`.
+    """Return the models. Each of several models with the same name gets a `runner`.
 
     If the server names no program for such a model, its `runner` is the format of its files.
     """
@@ -129,7 +129,7 @@ def check_extra_body(extra: Mapping[str, Any]) -> None:
 def named(
     items: Sequence[Any], name_of: Callable[[Mapping[str, Any]], str], look: Look = no_look
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the entries of a list of models, checking the limits of the call between them.
+    """Yield the entries of a list of models, and check the limits of the call between two entries.
 
     Entries that are not objects are skipped. Entries without a name are skipped, too, because no
     request could name their models.
@@ -190,7 +190,7 @@ _FAILED = (
     "cancelled",  # TensorRT-LLM
     "timeout",  # TensorRT-LLM
 )
-# Parts of finish reasons with which a server reports that it dropped a tool call: Gemini.
+# If a finish reason contains one of these words, the server has dropped a tool call (Gemini).
 _DROPPED_CALL = ("malformed_function_call", "unexpected_tool_call")
 # Finish reasons of an answer that reached a limit of tokens, each with the servers that send it.
 _TOO_LONG = (
@@ -199,8 +199,8 @@ _TOO_LONG = (
     "max_tokens",  # gateways to Anthropic's models
     "model_context_window_exceeded",  # Z.ai
 )
-# Fields that contain the arguments of a call without the field `arguments`, each with the models or
-# services that use it.
+# If a tool call has no field `arguments`, its arguments are in one of these fields. The
+# comments name the models or services that use each field.
 _OTHER_ARGUMENTS = (
     "parameters",  # Llama's models
     "input",  # Anthropic
@@ -216,7 +216,7 @@ def check_reason(reason: Optional[str]) -> None:
         ToolCallError: The reason means that the server dropped a tool call.
     """
     if not reason:
-        return  # as in almost every record of a stream
+        return  # almost every record of a stream has no finish reason
     found = reason.lower()
     if found in _FAILED:
         raise ServerError(f"the server ended the answer with the finish reason {reason!r}")
@@ -227,7 +227,7 @@ def check_reason(reason: Optional[str]) -> None:
 def unread_calls(message: str, calls: Sequence[Tuple[ToolCall, str]] = ()) -> ToolCallError:
     """Return the error for tool calls that the model wrote, but that could not be read.
 
-    `run_tools` reports them to the model, so that it can call the tools again.
+    `run_tools` reports such calls to the model, which can then call the tools again.
 
     Args:
         message: The message of the error.
@@ -260,7 +260,7 @@ def parse_record(record: str, max_depth: int, look: Look) -> Any:
     """Parse the JSON of one record of a chat.
 
     Servers written in Python can send an infinite log-probability, although JSON has no infinity.
-    It becomes null, because it must not make the whole answer fail.
+    Such a number becomes null, because it must not make the whole answer fail.
 
     Raises:
         ProviderError: The record is not JSON, or larger than allowed; or a limit of the call
@@ -361,7 +361,7 @@ def parse_written_json(text: str, max_depth: int, look: Look) -> Any:
 
 
 def _no_spending(text: str) -> None:
-    """Count nothing."""
+    """Do nothing. This function is the default of `spend`."""
 
 
 # Maximum number of times that arguments are decoded. The result can be a string with JSON again.

@@ -33,8 +33,9 @@ from localproviders.types.questions import (
 )
 from localproviders.types.responses import ServerTimings, TokenLogprob, Usage
 
-# The sum of probabilities may differ from 1, because some servers round to two decimals. The limit
-# is the first number, or the second number for each answer, whichever is larger.
+# The sum of probabilities may differ from 1, because some servers round to two decimals. The
+# largest accepted difference is the first number, or the number of answers times the second number,
+# whichever is larger.
 _TOLERANCE, _TOLERANCE_EACH = 0.02, 0.005
 # If the sum of the probabilities differs from 1 by no more than this, they are not scaled.
 _EXACT = 1e-9
@@ -94,8 +95,8 @@ class Product(NamedTuple):
 
     Attributes:
         limits: The limits of its route.
-        lacks: Methods that this program does not have. It answers at their path, but with a
-            different API.
+        lacks: Methods that this program does not have. It has a different API at the path of each
+            of these methods.
         instead: The hint for a method in `lacks`.
     """
 
@@ -109,7 +110,7 @@ def _accept_model(model: str, locality: str) -> None:
 
 
 class DecisionDialect(NamedTuple):
-    """How a kind of server makes decisions.
+    """A description of how a kind of server makes decisions.
 
     Attributes:
         routes: The routes, in the order in which they are tried.
@@ -334,7 +335,8 @@ def _finite(value: Any) -> Optional[float]:
 def mass_of(record: Mapping[str, Any], *names: str) -> Optional[float]:
     """Return the total probability that the model gives to the possible answers.
 
-    It is measured while the model may write any text. The result is None if it is unknown.
+    The total is measured while the model may write any text. The result is None if the total is
+    unknown.
     """
     found = next((_finite(record[name]) for name in names if name in record), None)
     return None if found is None else min(max(found, 0.0), 1.0)
@@ -396,7 +398,10 @@ def decided(data: Mapping[str, Any], answers: Mapping[str, Decision]) -> Decided
 
 
 def described(question: Question) -> Mapping[str, Optional[str]]:
-    """Return the descriptions of the answers of a `YesNo` or a `Choice`; None if one is missing."""
+    """Return, for each answer of a `YesNo` or a `Choice`, its description or None.
+
+    The result is empty for a `Score`, because its answers are descriptions themselves.
+    """
     if isinstance(question, YesNo):
         return {YES: question.yes, NO: question.no}
     return question.options if isinstance(question, Choice) else {}

@@ -39,17 +39,18 @@ _STATUSES: Mapping[int, Type[ProviderError]] = {
     **dict.fromkeys((520, 521, 522, 523, 524, 529), ServerBusyError),
 }
 
-# Classes chosen by the status that are more precise than `RequestRejectedError`. Rules for general
-# error types, such as "invalid_request_error", choose that class.
+# A rule for a general error type, such as "invalid_request_error", chooses `RequestRejectedError`.
+# If the status stands for one of these classes, this more precise class is used instead.
 _PRECISE = (AuthenticationError, ServerBusyError)
 
-# Longer error texts are cut, because searching the patterns takes quadratic time. A real error text
-# is one sentence.
+# Error texts with more characters are cut, because searching the patterns takes quadratic time. A
+# real error text is one sentence.
 _MAX_REASON = 4_000
 
 # Maximum nesting of the JSON of an error. Real errors have a few levels.
 _MAX_DEPTH = 100
-# An error text may itself be JSON. Longer texts are not parsed, because parsing copies the text.
+# An error text may itself be JSON. A text with more characters is not parsed, because parsing
+# copies the text.
 _MAX_INNER_JSON = 1024 * 1024
 
 # A number of tokens, with or without thousands separators.
@@ -71,8 +72,8 @@ _TOKEN_COUNTS = (
     # the messages, 4100 in the completion). OpenRouter: about 4164 tokens (64 of text input, ...)
     rf"context length is {_WINDOW} tokens.{{0,60}} requested (?:about )?{_TOTAL} tokens"
     rf"[^(.]{{0,40}}\({_PROMPT} (?:in|of)\b",
-    # The same without the parts; vLLM: and your request has 5000 input tokens; OpenAI: However,
-    # your messages resulted in 5000 tokens
+    # The same text without the numbers in brackets. vLLM: and your request has 5000 input tokens.
+    # OpenAI: However, your messages resulted in 5000 tokens
     rf"context length is {_WINDOW} tokens.{{0,60}}"
     rf" (?:requested|request has|resulted in|contains?|contain) (?:about |at least )?"
     rf"{_PROMPT} (?:input )?tokens",
@@ -211,7 +212,7 @@ def read_words(body: Any, *, is_inside: bool = False, is_refusal: bool = False) 
 
 
 def _says_no_error(body: Mapping[str, Any]) -> bool:
-    """Return whether ``error`` is false or an empty text, beside a part of an answer."""
+    """Return whether ``error`` is false or empty, and the body also has a field of an answer."""
     if body["error"] not in (False, ""):
         return False
     return any(body.get(name) and not isinstance(body[name], str) for name in _ANSWER) or (
@@ -300,7 +301,7 @@ def _is_error(body: Mapping[str, Any]) -> bool:
 
 
 def _code(value: Any) -> Optional[int]:
-    """Return the HTTP status of an error that a field of JSON names, or None."""
+    """Return the value of a JSON field if it is an HTTP status from 400 to 599, or None."""
     found = re.fullmatch(r"[45]\d\d", value if isinstance(value, str) else repr(value))
     return int(found.group()) if found else None
 
@@ -342,7 +343,7 @@ def _sentence(value: Any) -> str:
 
 
 def _inner_error(text: str, *, is_refusal: bool) -> Optional[Words]:
-    """Return the error in a text that is JSON, or in the JSON that follows other words in it."""
+    """Return the error in a text that is JSON, or that has JSON after other words; or None."""
     begin = text.find("{") if len(text) <= _MAX_INNER_JSON else -1
     end = text.rfind("}") + 1
     before, after = text[:begin].strip(), text[end:].strip()
@@ -425,7 +426,7 @@ _WEB_SERVER_HINT = (
     "check the host, the port and the path of the address: a web server seems to listen there"
 )
 
-# A pattern for the texts of nginx and of Go's net/http, which they send with status 400.
+# A pattern for the texts with which nginx and Go's net/http refuse plain HTTP, with status 400.
 _NEEDS_HTTPS = r"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server"
 _HTTPS_HINT = "write https:// in the address of the server"
 
@@ -526,7 +527,7 @@ def address_hint(
 
 
 def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None) -> ProviderError:
-    """Return the error for a server's error text and its HTTP status, if it has one.
+    """Return the error for a server's error text and for the HTTP status of the response, if any.
 
     Args:
         words: The server's error.

@@ -12,8 +12,8 @@ from localproviders.types.responses import TokenLogprob
 _LIKELIEST = 3
 
 # Characters that models write around a label in the same token: blanks, quotes, brackets, and the
-# marks of emphasis. The last three are blanks and a line break as vocabularies write them; some
-# servers do not decode them.
+# marks of emphasis. The last three stand for blanks and a line break in the vocabularies of models;
+# some servers do not decode them.
 _AROUND = " \t\r\n\"'`*_()[]{}<>.,:;" + "\u2581\u0120\u010a"
 
 # Servers compute with 32-bit numbers, so the sum of their probabilities has about this error.

@@ -1,4 +1,4 @@
-"""Labels for the answers to a question, such as A, B or C, and prompts that ask a model for one.
+"""Labels for the answers to a question, such as A, B or C, and prompts that ask for a label.
 
 A label is one token. So the probabilities of the first token of the model's answer show how
 probable each possible answer is.
@@ -34,8 +34,9 @@ class LabelTokens(NamedTuple):
     """The tokens of labels on a server that can restrict an answer to some tokens.
 
     Attributes:
-        ids: The ids of the tokens by label, for each label that is a single token: the id of the
-            label, and the id of the label after a blank if this is a single token, too.
+        ids: The ids of the tokens by label. Only labels that are single tokens have an entry. The
+            first id is that of the label. There is a second id if the label with a blank before it
+            is also a single token.
         restrict: Returns the fields of a request that allow only these tokens and keep the ratios
             of their probabilities.
         forget: Forgets the tokens, because the server has another model.
@@ -46,7 +47,7 @@ class LabelTokens(NamedTuple):
     forget: Callable[[], None]
 
 
-# Most answers that are labelled with single letters.
+# Highest number of answers for which the labels are single letters.
 _MOST_LETTERS = 2 * len(ascii_uppercase)
 
 
@@ -64,7 +65,7 @@ def candidates_for(question: Question) -> List[str]:
 
 
 def tokens_to_find(question: Question) -> List[str]:
-    """Return the labels whose tokens are needed for a question, and for other questions like it."""
+    """Return the labels whose tokens are needed for this question and for similar questions."""
     found = candidates_for(question)
     return [*digits, *ascii_uppercase, *ascii_lowercase] if len(found[0]) == 1 else found
 

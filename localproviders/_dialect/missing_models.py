@@ -62,8 +62,8 @@ def complete_error(
     try:
         names = names or tuple(info.name for info in ask())
     except ProviderError as failure:
-        # If the server lacks the route of the model list, it is of another kind. The hint of this
-        # failure names that kind.
+        # If the server lacks the route of the model list, it is of another kind than this provider
+        # expects. The hint of this failure names the kind.
         lacks_route = failure.status in (404, 405) and not isinstance(failure, ModelNotFoundError)
         error.hint = (lacks_route and failure.hint) or way or error.hint
         return
@@ -71,11 +71,12 @@ def complete_error(
     near = nearest(error.model, names)
     if near == error.model:
         # The server has the model, but perhaps not for this kind of request. A 404 means that
-        # the server does not find its files.
+        # the server does not find the files of the model.
         way = way if error.status == 404 else ""
     elif near is not None:
         error.message = f"{error.message.rstrip('.')}; did you mean {near!r}?"
-        # A similar name can be another version, which can be downloaded. A misspelt name cannot be.
+        # A similar name can be another version of the model, which can be downloaded. A misspelt
+        # name cannot be downloaded.
         way = way if _letters(near) == _letters(error.model) else ""
     error.hint = "; ".join(filter(None, (names_hint(names), way)))
 

@@ -1,7 +1,7 @@
 """Response schemas that a server refuses: how a refusal is recognized, and the schema in words.
 
 Some servers accept no schema, or not for this model. Others cannot convert one schema to a
-grammar. docs/dialects.md, "Schemas that servers refuse", lists the texts of both.
+grammar. docs/dialects.md, "Schemas that servers refuse", lists the error texts for both cases.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from localproviders.errors import (
 from localproviders.secret import Unseen
 from localproviders.types.requests import CompletionRequest
 
-# Classes of the errors that may refuse a schema. Their subclasses do not, so they are excluded.
+# Classes of the errors that may refuse a schema. Errors of their subclasses have other meanings.
 _CLASSES = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
 
 #: Pattern of the names that error texts use for a schema, ignoring case.

@@ -31,7 +31,7 @@ _OTHER_FIELDS = attrgetter(*sorted({*CompletionChunk.__slots__} - _TEMPLATE_FIEL
 # If this number of templates in a row matched no record, no more templates are made.
 _MAX_UNUSED_TEMPLATES = 8
 
-# The parts of a template that matches no record, because decoded text cannot contain a surrogate.
+# The parts of a template that no record matches, because decoded text cannot contain a surrogate.
 _NO_MATCH = ("\ud800", "", "")
 
 

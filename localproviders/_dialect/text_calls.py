@@ -22,7 +22,7 @@ _MARK = re.compile(
     r"</?(?:tool_call|function_call|invoke)\b|<\|/?tool_calls?|<function=|<\|python_tag\|>"
     r"|\[/?TOOL_(?:CALLS?|REQUEST)\]|<｜tool|to=functions\.|<minimax:tool_call>"
 )
-# Calls between marks. If the last mark is missing, the call ends with the text.
+# Calls between marks. If the last mark is missing, the end of the text is the end of the call.
 _BLOCKS: Tuple[str, ...] = (
     r"<tool_call>(.*?)(?:</tool_call>|\Z)",
     r"<function_call>(.*?)(?:</function_call>|\Z)",
@@ -125,14 +125,14 @@ class _Reader:
         return self._of_pairs(name, _PARAMETER, content)
 
     def _of_pairs(self, name: str, pattern: re.Pattern[str], content: str) -> List[ToolCall]:
-        """Return a call whose arguments are texts between tags, and have no other text."""
-        # Searching the ends of many tags that have none would take quadratic time.
+        """Return a call whose arguments are between tags; an empty list if there is other text."""
+        # If many tags have no end, searching for their ends would take quadratic time.
         has_ends = all(content.count(f"<{tag}") <= content.count(f"</{tag}>") for tag in _TAGS)
         is_clean = has_ends and not pattern.sub("", content).strip()
         return self._with(name, dict(pattern.findall(content)) if is_clean else None)
 
     def _calls_of(self, value: Any, *, is_marked: bool) -> List[ToolCall]:
-        """Return the calls in a JSON value; an empty list if not all of it is calls."""
+        """Return the calls in a JSON value; an empty list if a part of it is not a call."""
         values = value if isinstance(value, list) else [value]
         calls = [self._call_of(each, is_marked) for each in values[:MOST_CALLS]]
         return [call for each in calls for call in each] if all(calls) else []

@@ -42,7 +42,7 @@ _IN_BODY = (*_ENDS, _START, _CHANNEL)
 _ROLES = ("", f"{_START}assistant", "assistant")
 _CHANNELS = ("analysis", "commentary", "final")
 _KIND, _KINDS = "<|constrain|>", ("", "json")
-# Longer text without `_MESSAGE` is not a header.
+# A text with more characters and without `_MESSAGE` is not a header.
 _LONGEST_HEADER = 1_000
 
 _FIRST = (*(begin for begin, _ in _TAGS), *_LONE_ENDS, _CHANNEL, f"{_START}assistant")
@@ -102,7 +102,7 @@ class ThinkingSplitter:
 
     @property
     def settled(self) -> bool:
-        """Whether the next pieces need no splitting, if they are in the same field as the last."""
+        """Whether the next pieces need no splitting, if they are in the field of the last piece."""
         return not self.held and self._split in (self._behind, self._before_text)
 
     def give_up(self) -> None:

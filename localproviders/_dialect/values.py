@@ -39,7 +39,7 @@ def count(value: Any) -> Optional[int]:
 
 
 def index_of(value: Any) -> Optional[int]:
-    """Return an index, which a few servers write as a float or as a text; otherwise None."""
+    """Return an index, which a few servers write as a float or a text; None for other values."""
     if isinstance(value, str):
         return int(value) if re.fullmatch(r"[0-9]{1,9}", value) else None
     return integer(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -43,10 +43,11 @@ def _without_info(content: str) -> str:
 
 
 def values_in_words(text: str, *, only_object: bool) -> Iterator[str]:
-    """Yield the parts of a text that are its only JSON value, if they are JSON.
+    """Yield each part of a text that may be the only JSON value in it. The caller parses the part.
 
-    A part is yielded only if the words around it contain no other JSON, not even an incomplete
-    one. So a text with two values has none: the caller cannot know which of them is the answer.
+    A part is yielded only if the words around it contain no other JSON value, not even an
+    incomplete one. Nothing is yielded for a text with two values, because the caller cannot know
+    which of them is the answer.
 
     Args:
         text: A text with words before or after its JSON.
@@ -69,8 +70,9 @@ def values_in_words(text: str, *, only_object: bool) -> Iterator[str]:
 def _between(text: str, begin: str, end: str) -> Optional[str]:
     """Return the part from the first opening bracket to the last closing one.
 
-    All brackets must be in pairs on both sides of the part. Otherwise it is inside of another
-    value, or there is a second value, which is incomplete.
+    All brackets before the part, and all brackets after it, must be in pairs. Otherwise the part is
+    inside of another value, or there is a second value, which is incomplete. The result is then
+    None.
     """
     first, last = text.find(begin), text.rfind(end)
     if first == -1 or last < first:

@@ -16,8 +16,8 @@ _MOST_ALIASES = 1_000
 class Aliases:
     """Pairs of names that belong to the same model, according to the server's list.
 
-    The provider keeps the pairs. Other names, which belong to another model, are remembered only
-    during the call, because the server may give the model another name later.
+    The provider keeps the pairs. A name that belongs to another model is remembered only during the
+    call, because the server may give the model another name later.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,8 @@ class Aliases:
     def match(self, requested: str, served: str, call: Call, look_up: Callable[[], bool]) -> bool:
         """Return whether two names belong to the same model.
 
-        The result is False for the fifth other name of a call that is not in the cache.
+        A call looks up at most four names. For any further name that is not in the cache, the
+        result is False.
 
         Args:
             requested: The name in the request.

@@ -48,7 +48,7 @@ class CallRunner:
         on_failure: Function that is called with each error and its call before the error is
             raised. It drops cached facts about the server, and adds facts from the server to the
             error.
-        service: How the server is reached.
+        service: Description of how the server is reached.
     """
 
     def __init__(

@@ -21,8 +21,8 @@ from localproviders.types.models import LoadedModel
 # Errors of a request for the loaded models that the caller's request would raise, too.
 _FINAL = (CancelledError, LocalityError, UnreachableError)
 
-# Seconds for the request for the loaded models. A busy server may answer it late, which must not
-# fail a call that has more time.
+# Seconds for the request for the loaded models. A busy server may answer late. A call that has more
+# time must not fail because of this.
 _ASKING_S = 5.0
 
 # Seconds for which a model counts as loaded after its answer, if its keep-alive is not known. This
@@ -49,7 +49,7 @@ class ListingProvider(Protocol):
 
 
 class KeepAlive(NamedTuple):
-    """How a kind of server keeps models in memory.
+    """The rules by which a kind of server keeps models in memory.
 
     Attributes:
         is_listed: Whether the server lists the models in its memory. If not, nothing is known.
@@ -135,7 +135,12 @@ class ColdLoads:
         return not known.is_loaded
 
     def answered(self, model: str, keep_alive_s: Optional[float]) -> None:
-        """Remember that a model has answered, after a request with this `keep_alive_s` or None."""
+        """Remember that a model has answered a request.
+
+        Args:
+            model: Name of the model.
+            keep_alive_s: The keep-alive of the request in seconds; None if it had none.
+        """
         known = self._states.get(model, _UNKNOWN)
         if not self._rule.is_listed:
             return

@@ -57,8 +57,8 @@ from localproviders.types.responses import CompletionResponse
 # The largest number of alternatives for each token that the servers accept
 # (docs/reference/decisions.md, "A decision out of a chat model").
 _MOST_ALTERNATIVES = 20
-# llama.cpp has no such limit. Its first request asks for this many alternatives. They contain the
-# labels of most questions, so a second request is rarely necessary.
+# llama.cpp has no such limit. The first request to it asks for this many alternatives. They contain
+# the labels of most questions, so a second request is rarely necessary.
 _MANY_ALTERNATIVES = 100
 # If a question has so many labels that 100 alternatives are too few, the request asks for this many
 # alternatives for each label, because a label can be written as several tokens.
@@ -66,7 +66,8 @@ _ALTERNATIVES_OF_LABEL = 4
 
 # A second request is sent if the probabilities of missing labels can be wrong by more than this.
 _EXACT = 1e-5
-# In an answer that is restricted to the labels, their probabilities have at least this sum.
+# In an answer that is restricted to the labels, the probabilities of the labels have at least this
+# sum.
 _RESTRICTED_MASS = 0.99
 
 _LOGPROBS = r"log[_ -]?prob(s|\b|abilit)|n_probs"

@@ -352,9 +352,9 @@ def _means_no_route(error: ProviderError) -> bool:
         return True
     if type(error) not in (UnsupportedError, RequestRejectedError):
         return False
-    # LM Studio sends status 200 for an unknown path, so that the error has none. An error that our
-    # own checks raise has no `server_message`. If the status is another one, the server has the
-    # route, but is too old for the model, for example.
+    # LM Studio sends status 200 for an unknown path, so its error has no status. An error that our
+    # own checks raise has no `server_message`. With any other status, the server has the route, but
+    # is, for example, too old for the model.
     is_unknown_path = type(error) is UnsupportedError and error.status is None
     return error.status in _NOT_FOUND_STATUSES or (is_unknown_path and bool(error.server_message))
 
@@ -390,8 +390,8 @@ def _excess(request: DecisionRequest, limits: RouteLimits) -> Optional[str]:
 def _explained(error: ProviderError) -> ProviderError:
     """Return the error of a decision request, changed to the class and the hint that fit its cause.
 
-    Servers have different errors for a model that is no decision model, and for a text that is too
-    long.
+    Servers report different errors for a model that is no decision model, and for a text that is
+    too long.
     """
     made = error
     if error.status == _TOO_LARGE and type(error) is RequestRejectedError:

@@ -283,7 +283,10 @@ class Embedding:
         self._failed_in_a_row, self._max_failures_in_a_row = 0, self._max_failures_in_a_row * 2
 
     def _error_of(self, index: int) -> Optional[ProviderError]:
-        """Return the error of a text, which is sent by itself if necessary; None if it succeeds."""
+        """Return the error of a text; None if it can be embedded.
+
+        If no error of the text is known, the text is sent by itself.
+        """
         if index not in self._errors:
             error = self._send_batch(index, index + 1)
             if error is not None:

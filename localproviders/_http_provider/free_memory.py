@@ -14,7 +14,7 @@ _MOST_BYTES = 10**15
 
 
 class _Hierarchy(NamedTuple):
-    """Where a version of Linux's control groups keeps its files, and how it names them.
+    """The places and names of the files of one version of Linux's control groups.
 
     Attributes:
         key: Second field of the lines in ``/proc/self/cgroup``.

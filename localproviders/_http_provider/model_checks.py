@@ -45,9 +45,9 @@ USUALLY_UNSUPPORTED: Mapping[str, str] = {
     "thinking_budget": "pass a level as thinking",
 }
 
-# Seconds for which facts about a model are cached, to save a request for each call. The
-# capabilities of a model change only if it is pulled or created again. And if the cache is wrong,
-# the server itself refuses a request that the model cannot serve.
+# Seconds for which facts about a model are cached, so that not every call needs a request for them.
+# The capabilities of a model change only if it is pulled or created again. And if the cache is
+# wrong, the server itself refuses a request that the model cannot serve.
 _KNOWN_S = 60.0
 
 # Highest number of model names in a hint.
@@ -147,7 +147,7 @@ class CapabilityCheck:
         )
 
     def learn(self, listed: List[ModelInfo]) -> List[ModelInfo]:
-        """Remember the models of a list that write no text, as the server says; return the list.
+        """Remember the listed models that write no text according to the server; return the list.
 
         A list can lack facts about the other models, so nothing is remembered about them.
         """
@@ -227,7 +227,7 @@ def suggest_after(
 
     The result is None if the server's text names no ability, or if no listed model has it.
     """
-    if not error.model:  # such as an error of the list of models itself
+    if not error.model:  # for example, an error of the request for the list of models
         return None
     text = error.server_message or ""
     for ability, pattern in _REFUSED_ABILITIES.items():
@@ -335,8 +335,9 @@ class ContextWindowCheck:
     ) -> List[str]:
         """Check the token counts of a complete answer, and learn from them.
 
-        Return a warning if text was lost and the caller allows a loss; another one if the server
-        has probably cut the prompt; or one if the server could not be asked for the window.
+        Return the warnings. There is a warning if text was lost and the caller allows a loss, and
+        one if the server has probably cut the prompt. If the server could not be asked for the
+        window, the only warning says this.
 
         Raises:
             ContextOverflowError: Text was lost, and `overflow` of the request is ``error``.
@@ -389,9 +390,9 @@ class ContextWindowCheck:
     ) -> Optional[str]:
         """Return a warning if the server's count shows that the server has cut the prompt.
 
-        The window is unknown for most servers of OpenAI's dialect. If it is known, the prompt must
-        be longer than the window by estimate: some old servers count only the part of a prompt that
-        was not in their cache (docs/reference/ollama.md, "Traps").
+        The window is unknown for most servers of OpenAI's dialect. If it is known, there is a
+        warning only if the estimated prompt is longer than the window: some old servers count only
+        the part of a prompt that was not in their cache (docs/reference/ollama.md, "Traps").
         """
         tokens = (usage.prompt_tokens or 0) + (usage.cached_tokens or 0)
         estimate = self._calibration.estimate_if_cut(model, request, tokens)
@@ -421,8 +422,8 @@ class ContextWindowCheck:
 def cut_off_warning(request: CompletionRequest, summary: Summary) -> Optional[str]:
     """Return a warning if the limit of tokens ended a response before any text or tool call.
 
-    Ollama drops half of a tool call, or of a tag of the thinking, without any other sign
-    (docs/reference/ollama.md, "Tools"). A response that has only thinking has a separate warning:
+    Ollama drops an incomplete tool call, or an incomplete tag of the thinking, without any other
+    sign (docs/reference/ollama.md, "Tools"). A response that has only thinking has another warning:
     `with_thinking_warning`.
     """
     if not is_too_long(summary.finish_reason) or summary.tool_calls:

@@ -18,7 +18,7 @@ _STILL_RUNNING = "the server continues the download by itself; call pull again t
 def growing_waits(first_s: float, longest_s: float) -> Iterator[float]:
     """Yield the seconds to wait before each further request, without end.
 
-    Each wait is half as long again as the one before it, up to `longest_s`.
+    Each wait is one and a half times as long as the wait before it, up to `longest_s`.
     """
     wait_s = first_s
     while True:
@@ -29,8 +29,8 @@ def growing_waits(first_s: float, longest_s: float) -> Iterator[float]:
 def ask_again(ask: Callable[[], T], policy: RetryPolicy, call: Call) -> T:
     """Return the result of `ask`; call it again if the connection fails.
 
-    A failed request for the status does not end the work of the server, so it must not end the call
-    that follows this work.
+    A failed request for the status does not end the work of the server. So it must not end the call
+    that waits for this work.
 
     Raises:
         ProviderError: `ask` raised another error, or all attempts of the policy have failed.

@@ -126,7 +126,7 @@ class HTTPProvider(ModelProvider):
     _chat_only: Tuple[str, ...] = ("tools", "tool_choice")
     #: Fields of embedding requests that this server does not support, each with a hint.
     _embed_unsupported: Mapping[str, str] = {}
-    #: How the server is reached.
+    #: Description of how the server is reached.
     _service: Service = USUAL
     #: Whether this server reads the documents of messages.
     _reads_documents = False
@@ -137,7 +137,7 @@ class HTTPProvider(ModelProvider):
     #: For each hint of an error about a missing model, the text that follows the names of the
     #: server's models in the completed hint. Errors with other hints are not completed.
     _ways_to_get: Mapping[Optional[str], str] = {None: ""}
-    #: How the server keeps models in memory.
+    #: The rules by which the server keeps models in memory.
     _keep_alive = KeepAlive()
     #: Wire module with the `DecisionDialect` of the server.
     _decision_wire: Any = None

@@ -84,7 +84,7 @@ class OwnField(NamedTuple):
         lost: Consequence for the caller, for the warning.
         combined: Pattern of the error texts that refuse the field only together with another
             field of the request, or only this value of it. Such a refusal is not remembered.
-        denial: Pattern that the text must also match, if its status is not 4xx.
+        denial: Pattern that the error text must also match if the status is not 4xx.
         hint: The hint of an error that refuses the field, if the field is the caller's.
         done: The change to the request, for the warning.
         of_model: Whether a refusal is remembered only for the model of the request, even if the
@@ -432,7 +432,8 @@ class Sending:
     def _remember_earlier(self, error: ProviderError) -> None:
         """Remember earlier refusals if the server now refuses the schema of the request.
 
-        `parse` then sends another request, in which the server must not refuse the fields again.
+        `parse` then sends another request. The remembered fields are left out of this request, so
+        that the server does not refuse them again.
         """
         is_other = self._left_out and not refused(error, self._left_out)
         if is_other and refused_schemas.refuses_schema(error):

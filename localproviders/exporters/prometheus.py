@@ -107,7 +107,7 @@ class TextfileExporter:
         call.
 
         Args:
-            verb: The verb of the command, such as ``chat``, as the label ``verb``.
+            verb: The verb of the command, such as ``chat``. It is the value of the label ``verb``.
             exit_code: The exit code.
         """
         self._add(run_changes(verb, exit_code))
@@ -198,8 +198,8 @@ class TextfileExporter:
 class PrometheusExporter:
     """A listener that keeps metrics in a registry of ``prometheus_client``.
 
-    Use it in scripts that Prometheus can scrape. The registry gets the metrics of calls that
-    `TextfileExporter` also writes. The script itself must start the server that Prometheus scrapes,
+    Use it in scripts that Prometheus can scrape. The registry gets the same metrics of calls as the
+    file of `TextfileExporter`. The script itself must start the server that Prometheus scrapes,
     with ``prometheus_client.start_http_server``.
 
     Args:

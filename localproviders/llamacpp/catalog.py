@@ -160,7 +160,8 @@ class Catalog:
 
     def is_alias(self, requested: str, served: str, call: Call) -> bool:
         """Return whether two names mean the same model, according to the server's list."""
-        # The list has a call of its own: the state of `call` belongs to the open response.
+        # The list is requested in a separate call: the state of `call` belongs to the response that
+        # is still being read.
         try:
             entries = self.run(self.entries, call.listing_limits(), call.token)
         except ProviderError:
@@ -169,7 +170,10 @@ class Catalog:
 
 
 def find_entry(model: str, entries: List[ModelInfo]) -> Optional[ModelInfo]:
-    """Return the entry named `model`, or else the entry with this other name; or None."""
+    """Return the entry with the name `model`, or else the entry with this other name.
+
+    The result is None if there is no such entry.
+    """
     exact: Tuple[ModelInfo, ...] = tuple(info for info in entries if info.name == model)
     others = (info for info in entries if model in wire.names_of(info))
     return next(iter(exact), None) or next(others, None)

@@ -12,7 +12,7 @@ KIND = ProviderKind(
     api_paths=("v1",),
     ports=((9931, "llama.cpp since 2026"), (8080, "llama.cpp until 2026")),
     key_variables=("LLAMA_API_KEY",),
-    # There is no fingerprint, because the table of programs of OpenAI's dialect has its greeting.
+    # There is no fingerprint: the kind for OpenAI's dialect also recognizes this server.
     fake="localproviders.testing.llamacpp:FakeLlamaCpp",
     start_hint="start llama-server with a model: llama-server -m model.gguf",
     start_command="llama-server -m model.gguf",

@@ -66,8 +66,8 @@ _NO_THINKING = (
 class LlamaCppProvider(OpenAICompatibleProvider):
     """A llama.cpp server: chat through OpenAI's dialect, the rest through its own routes.
 
-    A server that was started with a model has only this model. A server that was started without
-    one is a router, which manages several models. Only a router can `load`, `unload`, `pull` and
+    A server that was started with a model has only this model. A server that was started without a
+    model is a router, which manages several models. Only a router can `load`, `unload`, `pull` and
     `delete` models.
 
     Args:
@@ -187,11 +187,11 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         """Return the server's ``/props``: defaults, chat template, version, and accepted inputs.
 
         With `model`, a router returns the properties of the process that has this model. Without
-        it, it returns its own.
+        `model`, it returns the properties of the router itself.
 
         Args:
             model: Name of a model of a router, or its `ModelInfo` or `LoadedModel`. This
-                call does not load it.
+                call does not load the model.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -218,7 +218,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
 
         Args:
             model: Name of a model of a router, or its `ModelInfo` or `LoadedModel`. A router
-                needs it. This call does not load the model.
+                requires this argument. This call does not load the model.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -263,11 +263,12 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     ) -> ModelInfo:
         """Return the facts about one model, from the server's list and from its properties.
 
-        Its `raw` is the record of the list, with ``total_slots`` of the properties.
+        The `raw` of the result is the record from the list, with ``total_slots`` from the
+        properties.
 
         Args:
             model: Name of the model or one of its other names, or its `ModelInfo` or
-                `LoadedModel`. This call does not load it.
+                `LoadedModel`. This call does not load the model.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -324,8 +325,8 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         Args:
             model: Name of the model or one of its other names, or its `ModelInfo` or
                 `LoadedModel`.
-            context_length: Context window in tokens. The server sets it at its own start, so only
-                the window of a loaded model is accepted.
+            context_length: Context window in tokens. The server sets the window at its own start.
+                So only the number that a loaded model has already is accepted.
             keep_alive: Only None and infinity are accepted: the server keeps its models.
             check_memory: Has no effect: a router reports the size of a model only after its load.
             on_progress: Function that is called with each report of the server.
@@ -475,7 +476,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     def _check_served(
         self, model: str, served: Optional[str], call: Call, raw: Raw = None
     ) -> Optional[str]:
-        """Return a warning if another model answered, unless both are names of one model."""
+        """Return a warning if another model answered, unless the two names mean the same model."""
         warning = super()._check_served(model, served, call)
         if warning is None or served is None:
             return None

@@ -53,8 +53,8 @@ class Decision(Line):
             are ``yes`` and ``no``, the options, or the levels. The sum is 1. Empty if the model
             refused to answer.
         mass: Total probability, from 0 to 1, that the model gives to the possible answers if it may
-            write any token. If it is small, the model did not mean to give any of these answers.
-            None if it is not known.
+            write any token. If the mass is small, the model did not mean to give any of these
+            answers. None if the mass is not known.
         server_confidence: The server's own measure of confidence. Servers use different formulas,
             so their values cannot be compared. None if the server sends none.
         refused: Whether the model refused to answer this question.
@@ -74,7 +74,7 @@ class Decision(Line):
         self._freeze("probabilities")
 
     def __bool__(self) -> bool:
-        """Raise `TypeError`: a decision for no would be true, too."""
+        """Raise `TypeError`. Otherwise, a decision whose answer is no would count as true."""
         raise TypeError("a decision is neither true nor false; write .answer")
 
     @property
@@ -119,7 +119,9 @@ class Decision(Line):
 
     @property
     def score(self) -> float:
-        """The mean of the levels: 0 is the lowest level, and a score may lie between two levels.
+        """The mean of the levels, weighted by their probabilities. The lowest level is 0.
+
+        A score may lie between two levels.
 
         Raises:
             AnswerError: The model refused to answer this question.
@@ -206,14 +208,14 @@ class Decisions(Record, Mapping[str, Decision]):
         answers: The answer to each question, in the order of the questions.
         endpoint: Address of the server.
         digest: Hexadecimal digest of the model, as in `CompletionResponse`.
-        request_id: Id of the last request in the server's log, as in `CompletionResponse`.
+        request_id: Id of the last request for this state, as in `CompletionResponse`.
         error: The error of this state; None if it was answered. Only `decide_many` sets it.
         usage: Numbers of tokens that the server reported, summed over the requests for this state.
         timings: Durations that this package measured. `first_token_s` is None.
         server_timings: Durations that the server measured.
         warnings: Warnings for the caller, each on one line.
-        attempts: Number of times that the request was sent; if there were several requests, the
-            highest of their numbers.
+        attempts: Number of times that the request was sent. If there were several requests, only
+            the request that was sent most often counts.
         tried: The servers that `LocalProvider` tried before this one, in order.
         raw: The record that the server sent; if there were several requests, the last record.
     """

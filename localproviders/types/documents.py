@@ -25,9 +25,9 @@ class Document(Media):
     `UnsupportedError`.
 
     Attributes:
-        data: The bytes of the file; for a text, its UTF-8.
+        data: The bytes of the file. The bytes of a text are its encoding in UTF-8.
         media_type: ``application/pdf`` or ``text/plain``.
-        title: Title of the document, which the model can quote; None if it has none.
+        title: Title of the document, which the model can quote; None for no title.
 
     Raises:
         ValueError: The data is empty, or a field has the wrong type.

@@ -20,7 +20,7 @@ from localproviders._record import plain
 from localproviders.errors import ConfigurationError
 from localproviders.types.models import LoadedModel, ModelInfo
 
-# Types of the parts of a content, by their meaning.
+# The words that clients write as the type of a part of a content, one tuple for each meaning.
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 _THINKING_PARTS = ("thinking", "reasoning")
 _IMAGE_PARTS = ("image_url", "input_image", "image")
@@ -42,14 +42,14 @@ _ROLES = {
 _ROLES_OF_PAIRS = ("system", "user", "assistant", "developer", "human", "ai", "model")
 # Names under which other clients and servers keep the reasoning of a message.
 _THINKING = ("reasoning_content", "reasoning", "reasoning_text")
-# Values of `tool_choice` that name no tool, and the highest number of names in an error.
+# Values of `tool_choice` that name no tool, and the highest number of tool names in an error.
 _CHOICES = ("auto", "none", "required")
 _MOST_NAMES = 5
 # Fields of an answer that have no meaning for the model.
 _METADATA = ("annotations",)
-# The fields of a tool of MCP that a model needs, and their names here.
+# The fields of an MCP tool that a model needs, and the names of these fields in this package.
 _MCP = {"name": "name", "description": "description", "inputSchema": "parameters"}
-# Names of the text of a document in other clients.
+# Names of the field with the text of a document, in other clients.
 _TEXTS = ("page_content", "content", "text")
 # Types of audio, by the name of the format.
 _AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
@@ -91,7 +91,7 @@ def message_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
         ValueError: A part cannot be sent, or has a wrong type.
         TypeError: The result of a tool cannot be written as JSON.
     """
-    # A field that is None is not given. Only a tool's result may be None.
+    # A field that is None counts as missing. Only a tool's result may be None.
     found = {str(name): value for name, value in data.items() if value is not None}
     if "role" not in found:
         raise ValueError('a message has no role: write {"role": "user", "content": "..."}')
@@ -171,7 +171,7 @@ def _part(part: Any) -> Tuple[str, Any]:
     if isinstance(part, str):
         return "content", part
     if not isinstance(part, Mapping):
-        # An image value, a path and the like; the message converts it.
+        # The part is, for example, an image value or a path. The message converts it.
         return "images", part
     kind = part.get("type")
     if kind in _TEXT_PARTS or (kind is None and "text" in part):
@@ -215,8 +215,8 @@ def _image(part: Mapping[str, Any]) -> Any:
     if isinstance(url, str):
         if url[:5].lower() != "data:":
             raise ValueError(
-                "the image of a part of content is an address or another plain text, and nothing "
-                "is downloaded or read for it: write a data: URI, or pass "
+                "the image of a part of content is an address or another plain text, but nothing "
+                "is downloaded, and no file is read: write a data: URI, or pass "
                 f"{image_message()}, or the bytes in images"
             )
         return {"uri": url}
@@ -246,7 +246,7 @@ def _document(part: Mapping[str, Any]) -> Any:
     kind = source.get("type") if isinstance(source, Mapping) else None
     if not isinstance(source, Mapping) or kind not in ("base64", "text"):
         raise ValueError(
-            "the document of a part of content has no data, and nothing is downloaded for it: "
+            "the document of a part of content has no data, and nothing is downloaded: "
             "pass Document.from_path(Path(...)) in documents"
         )
     data = source.get("data")
@@ -301,7 +301,7 @@ def call_fields(call: Any) -> Any:
 
 
 def _arguments(arguments: Any) -> Any:
-    """Return the arguments of a call, which OpenAI's form has as JSON in a text."""
+    """Return the arguments of a call. In OpenAI's form, they are JSON in a string."""
     for _ in range(2):  # some models encode them twice
         if isinstance(arguments, str):
             arguments = _parsed(arguments) if arguments.strip() else {}
@@ -399,7 +399,9 @@ def result_text(result: Any) -> str:
 
 
 def tool_choice(value: Any, tools: Iterable[Any]) -> Any:
-    """Return a `tool_choice` as text: the name of a dictionary's tool; ``required`` for ``any``.
+    """Return a `tool_choice` as text.
+
+    A dictionary becomes the name of the tool in it, and ``any`` becomes ``required``.
 
     Raises:
         ValueError: The value is neither text nor such a dictionary, or names none of the tools.
@@ -429,8 +431,8 @@ def tool_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
     kind, function = data.get("type"), fields_of(data.get("function"))
     if kind not in (None, "function"):
         raise ValueError(
-            f"a tool has the type {str(kind)[:40]!r}, which runs at its own service; a tool must "
-            "be a function"
+            f"a tool has the type {str(kind)[:40]!r}; such a tool runs only at the service that "
+            "defines it, and a tool must be a function here"
         )
     found = dict(function) if isinstance(function, Mapping) else {**data}
     for name in ("type", "strict"):
@@ -441,7 +443,7 @@ def tool_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
         found.setdefault("parameters", found.pop("input_schema"))
     found = {str(name): value for name, value in found.items() if value is not None}
     if "name" not in found and "tools" in found:
-        raise ValueError("a tool has no name, but several tools: write value.tools")
+        raise ValueError("this value is not a tool, but contains several tools: write value.tools")
     if "name" not in found:
         raise ValueError(
             'a tool has no name: write {"type": "function", "function": {"name": "...", '
@@ -452,8 +454,8 @@ def tool_fields(data: Mapping[str, Any]) -> Dict[str, Any]:
 
 # --- values ---------------------------------------------------------------------------------
 
-# Units of durations in seconds, and a part of a duration in Go, such as 1h30m
-# (docs/reference/ollama.md, "Keep-alive").
+# The seconds of each unit of a duration, and a pattern for one part of a duration in Go's notation.
+# For example, 1h30m has two parts (docs/reference/ollama.md, "Keep-alive").
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60, "h": 3600}
 _DURATION = pattern(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _SECONDS = pattern(r"\d+\.?\d*|\.\d+", re.ASCII)
@@ -472,7 +474,7 @@ def plain_number(value: Any) -> Any:
 
 
 def at_least_one(name: str, value: Any) -> int:
-    """Return a number of times as an int.
+    """Check that a value is a whole number of at least 1, and return it as an int.
 
     Raises:
         ValueError: The value is not a whole number, or is below 1.
@@ -501,7 +503,7 @@ def keep_alive_seconds(value: Any) -> Any:
 
 
 def _duration_seconds(text: str, other: Any) -> Any:
-    """Return the seconds of a duration as Go writes it, or `other` if the text is no duration."""
+    """Return the seconds of a duration in Go's notation; `other` if the text is no duration."""
     sign, amount = (-1, text[1:]) if text[:1] == "-" else (1, text[text[:1] == "+" :])
     if _SECONDS.fullmatch(amount):
         seconds = float(amount)
@@ -542,7 +544,7 @@ def named(model: Union[str, ModelInfo, LoadedModel]) -> str:
     )
 
 
-# A digest in hexadecimal, with at least as many digits as lists show of it.
+# A hexadecimal digest, or its beginning. Lists in a terminal show the first 12 digits.
 _DIGEST = pattern(r"(?:sha256:)?([0-9a-f]{12,64})", re.IGNORECASE)
 
 
@@ -553,7 +555,7 @@ def hex_digest(value: Any) -> Optional[str]:
 
 
 def expected_digest(value: Any) -> str:
-    """Return the value of `expect_digest` in the form of `hex_digest`.
+    """Return the value of `expect_digest` in the form that `hex_digest` returns.
 
     Raises:
         ValueError: The value is not the beginning of a digest.

@@ -27,8 +27,8 @@ class Limits(Record):
             send nothing while they load a model.
         first_token_s: Time from the end of the request to the first chunk with text, thinking
             or a tool call.
-        idle_s: Longest time without data between two chunks after the first, and while the request
-            is being sent.
+        idle_s: Longest time without data. It applies between two chunks after the first chunk, and
+            while the request is being sent.
         total_s: Total time of the call, including retries, even if the server continues to
             send. For a stream, this time ends when the last record has been read.
 

@@ -9,12 +9,12 @@ from typing import Any
 from localproviders._record import CONTENT, Record, loads
 from localproviders.types.inputs import kind_of
 
-#: Metadata of the field `data`.
+#: Metadata of the field `data`: its value is read from base64, and the repr does not show it.
 BYTES = loads(base64.b64decode, **CONTENT)
 
 
 class Media(Record):
-    """The common base of `Image`, `Audio` and `Document`; each of them declares the two fields."""
+    """The common base of `Image`, `Audio` and `Document`. Each subclass declares both fields."""
 
     data: bytes
     media_type: str

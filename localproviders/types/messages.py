@@ -221,7 +221,7 @@ def _file_of(item: Any) -> Any:
     if any(cls.__module__.split(".")[0] == "PIL" for cls in type(item).__mro__):
         return _png(item)
     if not hasattr(item, "read"):
-        # Values of other clients have the bytes and their type.
+        # The image and audio values of other clients have these two attributes.
         data = getattr(item, "data", None)
         return data if isinstance(data, bytes) and hasattr(item, "media_type") else item
     data = item.read()
@@ -345,7 +345,7 @@ _PARTS: Mapping[str, str] = {
 
 
 def _way_for(name: str, item: Any) -> str:
-    """Return what to write for an item of the wrong type."""
+    """Return the part of an error that says what to write instead of an item of the wrong type."""
     if isinstance(item, str) and item[:8].lower().startswith(("http://", "https://")):
         return "takes no addresses, because nothing is downloaded: write requests.get(url).content"
     if name == "images" and hasattr(item, "dtype"):
@@ -418,7 +418,7 @@ class Message(Record):
 
     role: str
     content: str = field(default="", metadata=CONTENT)
-    images: Tuple[Image, ...] = ()  # converted by the constructor, as are the next ones
+    images: Tuple[Image, ...] = ()  # the constructor converts this field and the next ones
     audio: Tuple[Audio, ...] = ()
     thinking: str = field(default="", metadata=CONTENT)
     tool_calls: Tuple[ToolCall, ...] = ()
@@ -430,7 +430,7 @@ class Message(Record):
 
     def __post_init__(self) -> None:
         if self.role not in _ROLES:
-            # A longer text may be the content of the message, in the wrong place.
+            # A longer text may be the content of the message, passed as the role by mistake.
             is_word = isinstance(self.role, str) and self.role.isidentifier()
             role = (
                 repr(self.role) if is_word and len(self.role) <= _LONGEST_ROLE else "another text"
@@ -460,7 +460,7 @@ class Message(Record):
         if not isinstance(self.provider_data, Mapping):
             kind = kind_of(self.provider_data)
             raise ValueError(
-                f"provider_data is {kind}, and must be a dictionary: that of an earlier answer"
+                f"provider_data is {kind}, and must be a dictionary from an earlier answer"
             )
         self._freeze("provider_data")
 
@@ -561,8 +561,8 @@ def as_tuple(name: str, values: Any) -> Tuple[Any, ...]:
 def as_messages(messages: Messages, system: Optional[str] = None) -> Tuple[Message, ...]:
     """Return the messages of a call as a tuple, with the system message first.
 
-    If the messages begin with a system message, the text becomes its beginning: the chat templates
-    of some models refuse a second system message.
+    If the messages already begin with a system message, `system` is put in front of the text of
+    this message, because the chat templates of some models refuse a second system message.
 
     Args:
         messages: The messages, in any form that `chat` accepts.
@@ -609,7 +609,7 @@ def _several(messages: Any) -> Tuple[Any, ...]:
 
 
 def _all_as_messages(values: Tuple[Any, ...]) -> Tuple[Message, ...]:
-    """Return messages, of which some may be dictionaries or the messages of other clients."""
+    """Convert messages to `Message`. Some may be dictionaries or the messages of other clients."""
     if all(isinstance(value, Message) for value in values):
         return values
     found = [_message_fields(value) for value in values]
@@ -632,7 +632,7 @@ def _message_fields(value: Any) -> Dict[str, Any]:
         if isinstance(value, str):
             more = f": write Message.user(text), or {image_message()}"
         elif isinstance(value, (tuple, list)):
-            more = f", of several values{more}"
+            more = f" with several values{more}"
         elif hasattr(value, "message"):
             more = ": write answer.message"
         raise ValueError(

@@ -55,7 +55,7 @@ def _has_role(value: Any) -> bool:
 def other_fields(value: Any) -> Any:
     """Return the dictionary of a message of another client.
 
-    A dictionary of LangChain, which has a type and no role, becomes one with a role. Any other
+    A dictionary of LangChain has a type and no role; the returned dictionary has a role. Any other
     value is returned unchanged.
 
     Raises:
@@ -87,7 +87,7 @@ def _dictionary(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return the fields of a dataclass as a dictionary; also inside a list, such as its calls."""
+    """Convert a dataclass, or each dataclass in a list, to a dictionary."""
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
     if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):

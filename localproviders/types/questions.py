@@ -183,11 +183,11 @@ class Score(Question):
 _KINDS: Dict[str, Type[Question]] = {each.kind: each for each in (YesNo, Choice, Score)}
 
 #: A question, or a short form of it. A string stands for a `YesNo` with this question. Several
-#: strings stand for a `Choice` with these options; its name is also its question.
+#: strings stand for a `Choice` with these options; the name of this question is also its text.
 QuestionLike = Union[Question, str, Sequence[str]]
 
-#: The questions of `decide`: a mapping from the name of each question, which is also its key in the
-#: result.
+#: The questions of `decide`: a mapping from names to questions. The name of a question is also the
+#: key of its answer in the result.
 Questions = Mapping[str, QuestionLike]
 
 #: The subject of questions: a text, or a mapping that can be written as JSON.
@@ -195,7 +195,7 @@ State = Union[str, Mapping[str, Any]]
 
 
 def _set(made: Question, text: str, **values: Any) -> None:
-    """Set the fields of a question; afterwards, it is frozen."""
+    """Set the fields of a question in its constructor, although its class is frozen."""
     for name, value in (("question", text), *values.items()):
         object.__setattr__(made, name, value)
 
@@ -205,7 +205,7 @@ def _text(what: str, value: Any) -> str:
         raise ValueError(f"{what} is {type(value).__name__}, and must be text")
     if not value.strip():
         raise ValueError(f"{what} is empty")
-    return str.__str__(value)  # the text itself also of a subclass, such as an enum's
+    return str.__str__(value)  # a plain `str`, even if the value is of a subclass, such as an enum
 
 
 def _description(what: str, value: Any) -> Optional[str]:
@@ -308,7 +308,7 @@ def as_state(state: State) -> State:
 
 
 def check_method(method: Optional[str]) -> Optional[DecisionMethod]:
-    """Return the method of a decision.
+    """Check the method of a decision, and return it.
 
     Raises:
         ValueError: There is no such method.
@@ -323,7 +323,7 @@ def check_method(method: Optional[str]) -> Optional[DecisionMethod]:
 
 
 def check_mass(min_mass: Any) -> float:
-    """Return the threshold of the mass.
+    """Check the threshold of the mass, and return it.
 
     Raises:
         ValueError: The threshold is not a number from 0 to 1.

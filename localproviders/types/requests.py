@@ -38,7 +38,7 @@ from localproviders.types.models import LoadedModel, ModelInfo
 #: The hosts to which prompts may be sent: this machine, private networks, or any host.
 Locality = Literal["loopback", "private", "any"]
 
-#: A model: its name, or the value that describes it. With a value, its name is sent.
+#: A model: its name, or a value that describes it. Only the name is sent.
 ModelLike = Union[str, ModelInfo, LoadedModel]
 
 #: Handling of a prompt longer than the context window. With ``error`` the call raises an error.
@@ -224,7 +224,7 @@ class CompletionRequest(Record):
                 _check_integer(name, value)
 
 
-# The defaults of the fields of a request for which None is not a value.
+# The defaults of the request fields that cannot be None: None is replaced with the default.
 _DEFAULTS: Mapping[str, Any] = {
     "messages": (),
     "tools": (),
@@ -234,7 +234,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "allow_other_model": False,
     "extra_body": FrozenDict(),
 }
-# The fields with a boolean.
+# The fields that may be True or False.
 _BOOLEANS = ("thinking", "logprobs", "strict", "allow_other_model", "truncate")
 
 
@@ -252,7 +252,7 @@ def _fill_values(request: Any, numbers: Mapping[str, float]) -> None:
         object.__setattr__(request, "model", model_name(request.model))
 
 
-# Fields of all requests with forms of their own, and the function that makes a plain value.
+# Fields that accept several forms of a value, each with the function that returns the plain value.
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "keep_alive": keep_alive_seconds,
     "expect_digest": expected_digest,
@@ -379,7 +379,7 @@ def strings_in(value: Any) -> Iterator[str]:
             todo.extend(each)
 
 
-#: The advice for keywords that are fields only of a `CompletionRequest`.
+#: The advice for fields of `CompletionRequest` that `chat` and similar methods do not accept.
 _OF_COMPLETE = {
     "prompt": "pass the text as the first argument, or call "
     "complete(CompletionRequest(prompt=text))",
@@ -398,7 +398,7 @@ def check_field_names(given: Mapping[str, Any], verb: Any) -> None:
     Raises:
         TypeError: A name is unknown.
     """
-    # `show_keywords` has set this attribute. `inspect.signature` would make a copy of it.
+    # `show_keywords` has set this attribute. `inspect.signature` would copy the signature.
     known = verb.__signature__.parameters
     unknown = [name for name in given if name in _OF_COMPLETE or name not in known]
     if unknown:

@@ -102,7 +102,7 @@ class CompletionChunk(ContentHolder):
             text, from `LMStudioProvider.stateful_stream`).
         response_id: Id under which the server stores this answer (last chunk only).
         thinking_inferred: Whether this package split the reasoning from the text, because the
-            server left it there, such as in a leading ``<think>`` block.
+            server left the reasoning there, such as in a leading ``<think>`` block.
         tool_step: The tool call that was run, and its result (only chunks without text, from
             `stream_tools`).
         provider_data: Parts of the answer that the server needs back unchanged (last chunk only),
@@ -295,7 +295,7 @@ class CompletionResponse(ContentHolder, Record):
         text: The answer.
         thinking: The model's reasoning before the answer; empty if there was none.
         thinking_inferred: Whether this package split the reasoning from the text, because the
-            server left it there, such as in a leading ``<think>`` block.
+            server left the reasoning there, such as in a leading ``<think>`` block.
         tool_calls: The tool calls that the model requests.
         model: The model that answered, in the server's words.
         provider: Name of the provider.
@@ -429,8 +429,7 @@ class EmbeddingResponse(VectorSequence, Record):
         provider: Name of the provider.
         endpoint: Address of the server, as in errors.
         digest: Hexadecimal digest of the model, as in `CompletionResponse`.
-        request_id: Id of the last request in the server's log, as in `CompletionResponse`. Each
-            batch is a request.
+        request_id: Id of the request for the last batch, as in `CompletionResponse`.
         truncation: Whether a text may have been cut. ``none``: no, the server refuses texts that
             are too long. ``allowed``: possibly, because the request had `truncate`, and servers
             do not report whether they cut a text. ``unknown``: the server has no parameter for
@@ -514,10 +513,10 @@ class Parsed(ContentHolder, Record, Generic[T]):
 
     A `Parsed` is not its value. ``if parsed:`` raises an error if the value is, for example, a
     `bool`, a number, a text or a list, because these values can be false. Two instances are equal
-    if all three fields are equal. The hash is the hash of the value. So if a `Parsed` is looked up
-    in a dictionary or a set that has the value, Python compares the two, and a warning says what to
-    write. If the value has no hash, such as an instance of an ordinary dataclass, the hash does not
-    depend on the value.
+    if all three attributes are equal. The hash is the hash of the value. So if a `Parsed` is looked
+    up in a dictionary or a set that has the value, Python compares the two, and a warning says what
+    to write. If the value has no hash, such as an instance of an ordinary dataclass, the hash does
+    not depend on the value.
 
     Attributes:
         value: The value, an instance of the requested type. `to_dict` returns it as plain

@@ -38,7 +38,7 @@ class ToolStream:
 
     When `stream_tools` returns, the server has accepted the first request. Leaving the block,
     calling `close`, or dropping the last reference closes the connection at once, and no further
-    tool is run. With ``parallel``, it also waits until the tools that still run have ended.
+    tool is run. With ``parallel``, closing also waits until the tools that still run have ended.
 
     Only one thread may iterate. Other threads may call `close`.
 

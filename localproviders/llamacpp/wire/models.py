@@ -73,7 +73,9 @@ def parse_models(
 def parse_lists(
     data: Any, properties: Mapping[str, Any], look: Look = no_look
 ) -> Tuple[List[ModelInfo], List[LoadedModel]]:
-    """Read the list of models without their provider; return them, and those in memory.
+    """Read the list of models; return all models, and the models in memory.
+
+    The models do not name a provider yet.
 
     Args:
         data: The response.
@@ -142,7 +144,7 @@ def serves(loaded: LoadedModel, model: str) -> bool:
 
 
 def download_of(info: ModelInfo) -> DownloadJob:
-    """Return the progress of the download of a model, the sum of all its files."""
+    """Return the progress of the download of a model, summed over all its files."""
     state = state_of(info) or ""
     files = [mapping(each) for each in mapping(_status(info).get("progress")).values()]
     done = [found for found in (count(each.get("done")) for each in files) if found is not None]

@@ -45,7 +45,7 @@ def _infill_payload(payload: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def count_payload(request: CompletionRequest, model: str) -> Dict[str, Any]:
-    """Return the JSON for counting the tokens of a chat, which has the fields of the chat."""
+    """Return the JSON for counting the tokens of a chat: the fields of the chat itself."""
     return render_payload(request, model)
 
 
