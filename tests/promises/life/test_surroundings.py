@@ -171,10 +171,10 @@ def test_the_command_works_with_closed_streams(closing: str) -> None:
     assert stdout.decode() in ("", "skipped: größe\n")
 
 
-def test_the_command_escapes_its_output_for_an_ascii_terminal() -> None:
+def test_the_command_writes_utf_8_into_a_pipe_in_every_locale() -> None:
     env = {**_BARE, **_C_LOCALE}
     with Child(_COMMAND, "engine", "install", "--if-supported", env=env) as child:
         stdout, stderr = child.process.communicate()
 
     assert (child.process.returncode, stderr) == (0, b"")
-    assert stdout == b"skipped: gr\\xf6\\xdfe\n"
+    assert stdout == b"skipped: gr\xc3\xb6\xc3\x9fe\n"
