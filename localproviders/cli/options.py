@@ -40,7 +40,7 @@ MODEL = (
         type=filled,
         action="append",
         default=[],
-        help="server; several share the work",
+        help="server; several servers share the work",
     ),
     _option("--profile", metavar="NAME", type=filled, help="profile of the configuration"),
     _option(
@@ -82,7 +82,7 @@ INPUT = (
         "--input",
         choices=("text", "lines", "jsonl", "csv", "tsv"),
         metavar="FORMAT",
-        help="lines, jsonl, csv or tsv: many inputs",
+        help="lines, jsonl, csv or tsv: each row is an input",
     ),
     _option("--template", metavar="TEXT", help="text for each row, as in 'Sort {title}'"),
 )
@@ -135,7 +135,7 @@ SHARED: Dict[str, Option] = {
         metavar="TIME",
         type=duration_or_zero,
         default=0.0,
-        help="wait for the lock (default: 0)",
+        help="longest wait for the lock (default: 0)",
     ),
     "--jitter TIME": _option(
         "--jitter",
@@ -148,7 +148,7 @@ SHARED: Dict[str, Option] = {
         "--metrics-file",
         metavar="FILE",
         type=filled,
-        help="metrics of the calls, for node_exporter (.prom)",
+        help="write metrics of the calls for node_exporter (.prom)",
     ),
 }
 

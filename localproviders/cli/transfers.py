@@ -189,7 +189,9 @@ def _together(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 def _add_copy(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model, or SERVER/MODEL")
-    parser.add_argument("name", metavar="NAME", help="its second name, on the same server")
+    parser.add_argument(
+        "name", metavar="NAME", help="the second name of the model, on the same server"
+    )
     options.add_server(parser)
 
 

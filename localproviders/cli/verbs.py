@@ -63,7 +63,7 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "pull": Entry("transfers", "download a model"),
         "push": Entry("transfers", "upload a model"),
         "create": Entry("transfers", "make a model from another one or from files"),
-        "copy": Entry("transfers", "copy a model to another name"),
+        "copy": Entry("transfers", "give a model a second name"),
         "delete": Entry("transfers", "delete a model"),
     },
     "Servers and settings": {
