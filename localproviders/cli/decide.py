@@ -31,7 +31,9 @@ def _add_arguments(parser: Parser) -> None:
     one = group.add_mutually_exclusive_group(required=True)
     one.add_argument("--yes-no", metavar="QUESTION", help="answered with yes or no")
     one.add_argument("--choice", metavar="QUESTION", help="answered with one of --options")
-    one.add_argument("--score", metavar="QUESTION", help="answered with a place in --levels")
+    one.add_argument(
+        "--score", metavar="QUESTION", help="answered with a number: the place in --levels"
+    )
     one.add_argument("--questions", metavar="FILE", help="JSON object of questions by name")
     group.add_argument("--options", metavar="A,B,C", help="the options of --choice")
     group.add_argument("--levels", metavar="A,B,C", help="the levels of --score, lowest first")

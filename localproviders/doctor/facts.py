@@ -186,7 +186,7 @@ class Server(NamedTuple):
         return self.names[0]
 
     def listed(self, name: str) -> Optional[ModelInfo]:
-        """Return the listed model of a name. Without a tag, the name also means the tag ``latest``."""
+        """Return the listed model of a name. A name without a tag also means ``latest``."""
         return next((each for each in self.models if each.name in (name, f"{name}:latest")), None)
 
     def is_loaded(self, model: ModelInfo) -> bool:
