@@ -1,4 +1,4 @@
-"""The speed of a model on a server: measure it, write it down, compare it.
+"""The speed of a model on a server: measure it, write the results, compare them.
 
     from localproviders import OllamaProvider
     from localproviders.bench import measure, to_table

@@ -67,9 +67,9 @@ class Comparison(Record):
     """The comparison of two results.
 
     Attributes:
-        changes: The figures that both results have, in the order of the newer ones.
+        changes: The figures that both results have, in the order of the newer results.
         differences: The facts that differ, such as another model or server, each on one line with
-            both values. With such a difference, a change of the speed may have this reason.
+            both values. Such a difference may be the reason for a change of the speed.
         missing: Descriptions of the figures that only one of the results has.
     """
 

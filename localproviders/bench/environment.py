@@ -68,8 +68,8 @@ def _memory_bytes() -> Optional[int]:
 class ServerFacts:
     """The facts that a server reports about itself and about one model.
 
-    A fact that the server does not report is None. An error of such a request is ignored, unless
-    the call was cancelled, because the figures do not depend on these facts.
+    A fact that the server does not report is None. The figures do not depend on these facts, so an
+    error of such a request is ignored. Only the error of a cancelled call is raised.
 
     Args:
         provider: The provider of the server.

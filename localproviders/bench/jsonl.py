@@ -9,11 +9,12 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 from localproviders.bench.results import Cell, Environment, Results
 from localproviders.errors import ConfigurationError
 
-#: Version of the format, in the first line. It changes if older versions cannot read a file.
+#: Version of the format, in the first line. It changes when older versions of the package cannot
+#: read new files.
 FORMAT = 1
 
 _HINT = "write a new file: localproviders bench -o FILE.jsonl"
-# A file of results has some kilobytes. This protects from reading a model by mistake.
+# Most bytes of a file. Results have some kilobytes; a larger file may be a model, by mistake.
 _MOST_BYTES = 16 * 2**20
 
 

@@ -73,8 +73,8 @@ def measure(
     are the server's. If the server does not send them, there are no speeds. Requests that run at
     once use threads, which end with this call.
 
-    If a single measurement fails, its cell has the reason in `notes` instead of figures. A prompt
-    that does not fit into the context window is one example, and a busy server another one.
+    If a single measurement fails, its cell has the reason in `notes` instead of figures. Examples
+    of reasons are a prompt that does not fit into the context window, and a busy server.
 
     Args:
         provider: The provider to measure. With a `LocalProvider`, the first server that answers is
@@ -82,7 +82,8 @@ def measure(
         model: Name of the model, or its `ModelInfo`; None is the provider's model.
         plan: The measurements; None is ``Plan()``.
         deadline_s: Seconds for the complete measurement; infinity is no limit. When they have
-            passed, the results so far are returned, and the other cells say so in `notes`.
+            passed, the results so far are returned, and the `notes` of the other cells name the
+            deadline.
         timeout: Limits of each request: seconds for the whole request, or a `Limits` value. None is
             the provider's limits.
         cancel: A token that ends the measurement when another thread sets it.
@@ -94,8 +95,8 @@ def measure(
         ModelNotFoundError: The server has no such model.
         LimitError: A limit expired before anything was measured.
         CancelledError: The measurement was cancelled.
-        ProviderError: The first request failed, or every measurement failed. The error of the first
-            one is raised.
+        ProviderError: The first request failed, or every measurement failed. Then the error of the
+            first failed measurement is raised, if possible not an `UnsupportedError`.
     """
     is_number = isinstance(deadline_s, (int, float)) and not isinstance(deadline_s, bool)
     if not is_number or not deadline_s > 0:
@@ -201,7 +202,7 @@ class Measurement:
         """Return the error of a measurement without any figure."""
         errors = [each.first_error for each in self._collectors if each.first_error is not None]
         if errors:
-            # An unsupported unload is the least of the reasons.
+            # Any other reason is more important than an unload that the server does not support.
             return next((e for e in errors if not isinstance(e, UnsupportedError)), errors[0])
         notes = [note for each in self._collectors for note in each.cell().notes]
         if why in notes or not notes:
@@ -233,7 +234,7 @@ class Measurement:
         return self._provider.complete(request, timeout=limits, cancel=self._token)
 
     def _check_deadline(self, error: ProviderError) -> None:
-        """Raise again if an error ends the measurement, and not only a cell."""
+        """Raise the error again if it ends the whole measurement, not only one cell."""
         if isinstance(error, CancelledError):
             raise error
         if isinstance(error, LimitError) and self._clock() >= self._ends_at:

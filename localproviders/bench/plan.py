@@ -25,16 +25,16 @@ class Plan(Record):
 
     Attributes:
         lengths: Prompt lengths in tokens. They are approximate: the results have the counts of the
-            server. A length may also be an empty tuple, which measures none.
+            server. If the tuple is empty, no prompt length is measured.
         at_once: Numbers of requests that run at the same time. Each request has a prompt of the
             first length, or of 128 tokens if there is none.
         rounds: How often each of these measurements is repeated.
         max_tokens: Most tokens of an answer.
         loads: How often the model is unloaded and loaded again; 0 leaves it in memory.
 
-    Both tuples are sorted, without repetitions, and have at most 16 numbers. The smallest and the
-    largest numbers are 32 and 1,000,000 for a length, 1 and 64 for `at_once`, 1 and 100 for
-    `rounds`, 2 and 4096 for `max_tokens`, and 0 and 20 for `loads`.
+    The tuples `lengths` and `at_once` are sorted, without repetitions, and have at most 16 numbers.
+    The smallest and the largest numbers are 32 and 1,000,000 for a length, 1 and 64 for `at_once`,
+    1 and 100 for `rounds`, 2 and 4096 for `max_tokens`, and 0 and 20 for `loads`.
 
     Raises:
         ConfigurationError: A number is not a whole number in its range, or nothing is measured.

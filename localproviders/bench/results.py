@@ -112,7 +112,7 @@ class Cell(Record):
             server sent no count.
         completion_tokens: Median number of tokens of the answers, by the server's count, or None.
         cached_tokens: Most tokens of a prompt that the server found in its cache, or None if the
-            server sent no such number. They do not count for ``prompt_tokens_per_s``.
+            server sent no such number. Cached tokens do not count for ``prompt_tokens_per_s``.
         clock: ``server`` if the server measured the durations of both speeds. ``client`` if this
             package measured them; the speed of the prompt then includes the first token. None if
             there are no speeds. The time to the first token is always measured by this package.

@@ -15,7 +15,7 @@ _NO_TEXT = "an answer had no text, so its time to the first token is missing"
 _ENDED_EARLY = "the model ended an answer early, so the speed of the answers is less certain"
 _CACHED = (
     "the server had a part of the prompts in its cache: the beginning that all of them share;"
-    " the speed of the prompt is without it, but the time to the first token is shorter"
+    " the speed of the prompt does not count it, but the time to the first token is shorter"
 )
 _SENT_AGAIN = (
     "a request was sent again, because the server was busy or had closed a connection; the times"
@@ -62,8 +62,8 @@ def sample_of(timed: Sequence[Timed], max_tokens: int, *, is_group: bool = False
     """Return the figures of one round.
 
     Args:
-        timed: The responses of the round. Each figure is the median of theirs, without those that
-            do not have it.
+        timed: The responses of the round. Each figure is the median over the responses that have
+            this figure.
         max_tokens: Most tokens of an answer, as requested.
         is_group: Whether the requests ran at once. Then ``total_tokens_per_s`` is the number of
             all tokens of their answers, divided by the time from the start of the first request to
@@ -181,7 +181,7 @@ class Collector:
         self._in_a_row = 0
 
     def fail(self, error: ProviderError) -> None:
-        """Add the error of a round. If it is not retryable, no further rounds are made."""
+        """Add the error of a round. If the error is not retryable, no further rounds are made."""
         self._failures.append(error)
         self._in_a_row += 1
         self._is_closed = not error.retryable

@@ -9,7 +9,8 @@ from localproviders.bench.comparison import title_of
 from localproviders.bench.results import KINDS, Cell, Environment, Figure, Results
 
 _LONGEST_NAME = 60
-# Digits after the point for numbers from this one on. The limits are where rounding adds a digit.
+# Pairs: a smallest number, and the digits after the point for numbers from this one on. The
+# smallest numbers are those at which rounding adds a digit.
 _DIGITS = ((99.95, 0), (9.995, 1), (0.9995, 2))
 
 

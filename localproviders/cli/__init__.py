@@ -76,8 +76,9 @@ def _exit_code(words: List[str], started: _Started) -> int:
         discard_unwritable_output()
 
 
-# The garbage collector runs when there are this many new objects. By default, it runs more than a
-# hundred times while the modules of a verb are imported, which make no garbage.
+# The garbage collector runs when there are this many new objects. With Python's default, it would
+# run more than a hundred times during the import of a verb's modules, although the import makes no
+# garbage.
 _OBJECTS = 50_000
 
 
@@ -133,7 +134,7 @@ def _run(words: List[str], started: _Started) -> int:
 
 
 def _parse(name: str, verb: verbs.Verb, words: List[str]) -> Optional[Namespace]:
-    """Parse the arguments of a verb. Print its page of help and return None if that was asked."""
+    """Parse the arguments of a verb. If they ask for the page of help, print it and return None."""
     from localproviders.cli.parser import ShowHelp  # the version needs no parser
 
     try:

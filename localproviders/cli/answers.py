@@ -13,14 +13,14 @@ from localproviders.types.responses import CompletionChunk, CompletionResponse
 
 
 class Answer(Protocol):
-    """A stream of an answer: a `Stream`, or that of a conversation."""
+    """The stream of an answer: a `Stream`, or the stream of a conversation."""
 
     def __iter__(self) -> Iterator[CompletionChunk]:
         """Return the chunks."""
         ...
 
     def result(self) -> CompletionResponse:
-        """Return the response, after its end."""
+        """Return the complete response, after the last chunk."""
         ...
 
 
@@ -28,8 +28,9 @@ def write_answer(run: Run, answer: Answer) -> None:
     """Write a streamed answer, its line feed, and its warnings.
 
     With ``--json``, the complete answer is written as one line. Without it, the text is written
-    while it arrives. It always ends with a line feed. The thinking of the model is no part of the
-    text: if a person sees the output on a terminal, it is shown on standard error, dimmed.
+    while it arrives. The output always ends with a line feed. The thinking of the model is not part
+    of the text: if a person sees the output on a terminal, the thinking is shown on standard error,
+    dimmed.
 
     Raises:
         ProviderError: The call failed. The text so far has been written.
@@ -44,7 +45,9 @@ def write_answer(run: Run, answer: Answer) -> None:
     response = answer.result()
     run.warn_all(response.warnings)
     if response.finish_reason == "length":
-        run.warn("warning: the answer was cut, because it reached --max-tokens or the window")
+        run.warn(
+            "warning: the answer was cut, because it reached --max-tokens or the end of the window"
+        )
 
 
 def _write_text(run: Run, answer: Answer) -> None:

@@ -14,7 +14,8 @@ def check_may_ask(arguments: Namespace) -> None:
     """Check that ``--yes`` was given, or that a question can be asked.
 
     Raises:
-        UsageError: There is no terminal, or ``--no-input`` was given, and ``--yes`` was not.
+        UsageError: ``--yes`` was not given, and no question is possible: there is no terminal, or
+            ``--no-input`` was given.
     """
     if not arguments.yes and not _is_terminal(arguments):
         raise UsageError(

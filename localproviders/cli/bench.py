@@ -82,7 +82,7 @@ def _run(arguments: Namespace, run: Run) -> int:
     plan = _plan(arguments)
     if arguments.compare is not None and _is_jsonl(arguments):
         raise UsageError(
-            "--compare has no place in JSONL", hint="leave --json out, or choose -o FILE.html"
+            "--compare cannot be used with JSONL", hint="leave --json out, or choose -o FILE.html"
         )
     before = None if arguments.compare is None else read_results(arguments.compare)
     with run.progress(plan.steps, "steps") as progress:

@@ -25,7 +25,9 @@ from localproviders.types.messages import Message
 
 
 def _add_arguments(parser: Parser) -> None:
-    parser.add_argument("text", nargs="*", metavar="TEXT", help="what to ask, before the input")
+    parser.add_argument(
+        "text", nargs="*", metavar="TEXT", help="the question; the input follows it"
+    )
     parser.add_argument("--session", metavar="FILE", help="continue the conversation in this file")
     options.add_model(parser)
     options.add_request(parser)
@@ -56,7 +58,7 @@ def _continue_session(
     """Write an answer for each message, which is a turn of the conversation of ``--session``."""
     from localproviders.cli.sessions import open_conversation  # only for --session
 
-    first = next(messages)  # without an input, no file is made
+    first = next(messages)  # if there is no input, no file is made
     with open_conversation(run) as conversation:
         for message in chain([first], messages):
             with conversation.stream(provider, [message], **without_system(fields)) as answer:
@@ -64,7 +66,7 @@ def _continue_session(
 
 
 def _is_conversation(arguments: Namespace) -> bool:
-    """Return whether a person is to type at a terminal, because there is no input."""
+    """Return whether to start a conversation: there is no input, and a person can type."""
     has_input = arguments.text or arguments.file or arguments.input or arguments.no_input
     is_for_programs = arguments.json or arguments.output
     if has_input or is_for_programs or not _is_terminal(sys.stdin):
@@ -75,12 +77,12 @@ def _is_conversation(arguments: Namespace) -> bool:
 def _is_terminal(stream: Any) -> bool:
     try:
         return stream is not None and bool(stream.isatty())
-    except ValueError:  # it was closed
+    except ValueError:  # the stream was closed
         return False
 
 
 def _messages(run: Run) -> Iterator[Message]:
-    """Yield a message for each input, which is read when it is needed."""
+    """Yield a message for each input. An input is read only when its message is needed."""
     arguments = run.arguments
     template, instruction = template_of(arguments), " ".join(arguments.text)
     for found in read_inputs(arguments, is_piped_in=True):
@@ -90,8 +92,8 @@ def _messages(run: Run) -> Iterator[Message]:
 
 VERBS = {
     "chat": Verb(
-        "Ask a model; the answer is written while it arrives. A pipe or a file as standard input "
-        "follows the text. On a terminal, without a text, it is a conversation.",
+        "Ask a model; the answer is written while it arrives. If standard input is a pipe or "
+        "a file, its content follows TEXT. On a terminal, without TEXT, a conversation begins.",
         'git diff | localproviders chat -m llama3.2 "Write a commit message"',
         _add_arguments,
         _run,

@@ -17,7 +17,7 @@ from localproviders.types.requests import CompletionRequest
 
 def _add_arguments(parser: Parser) -> None:
     parser.add_argument("text", nargs="*", metavar="TEXT", help="the beginning of the text")
-    parser.add_argument("--suffix", metavar="TEXT", help="the end: the model fills the gap")
+    parser.add_argument("--suffix", metavar="TEXT", help="text after the gap that the model fills")
     options.add_model(parser)
     options.add_request(parser, "--system", "--image", "--thinking")
     options.add_input(parser)

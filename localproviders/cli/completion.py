@@ -66,7 +66,7 @@ def _add_arguments(parser: Parser) -> None:
         "shell",
         metavar="SHELL",
         choices=("bash", "zsh", "fish", "models"),
-        help="bash, zsh or fish; or models: the names that the scripts complete",
+        help='bash, zsh or fish; "models" lists the names that the scripts complete',
     )
 
 

@@ -46,7 +46,7 @@ class Setting(NamedTuple):
 def settings_of(config: Config) -> Iterator[Setting]:
     """Yield the values of a configuration. No key and no password is among them.
 
-    For a server, only the values that were set are yielded, and its kind and locality.
+    For a server, its kind, its locality and the values that were set are yielded.
     """
     for key in KEYS:
         if ANY not in key.path:
@@ -244,7 +244,7 @@ FIRST_FILE = """\
 #[servers.gpu-box]
 #kind = "openai-compatible"
 #endpoint = "http://127.0.0.1:8000/v1"
-# The key: a variable, a file or a command. This file must then have the rights 0600.
+# The key, from a variable, a file or a command. A key file must have the rights 0600.
 #api_key = {file = "gpu-box.key"}
 """
 
@@ -308,7 +308,7 @@ VERBS = {
     ),
     "config check": Verb(
         "Check the configuration files and variables: unknown keys, wrong values, and files that "
-        "others can write. One line for each problem, and the exit code 2 if there is one.",
+        "others can write. Each problem is one line. With a problem, the exit code is 2.",
         "localproviders config check",
         _add_check,
         _run_check,

@@ -31,14 +31,19 @@ def _add_arguments(parser: Parser) -> None:
     one = group.add_mutually_exclusive_group(required=True)
     one.add_argument("--yes-no", metavar="QUESTION", help="answered with yes or no")
     one.add_argument("--choice", metavar="QUESTION", help="answered with one of --options")
-    one.add_argument("--score", metavar="QUESTION", help="answered with a place in --levels")
+    one.add_argument(
+        "--score", metavar="QUESTION", help="answered with a number: the place in --levels"
+    )
     one.add_argument("--questions", metavar="FILE", help="JSON object of questions by name")
     group.add_argument("--options", metavar="A,B,C", help="the options of --choice")
     group.add_argument("--levels", metavar="A,B,C", help="the levels of --score, lowest first")
     words = ", ".join(DECISION_METHODS)
     group.add_argument("--method", metavar="M", choices=DECISION_METHODS, help=words)
     group.add_argument(
-        "--min-mass", metavar="P", type=number(0, 1), help="least mass of the answers (0.5)"
+        "--min-mass",
+        metavar="P",
+        type=number(0, 1),
+        help="least total probability of the answers (0.5)",
     )
     group.add_argument(
         "--threshold",
@@ -70,8 +75,8 @@ def _decided(
 ) -> Iterator[Tuple[Input, Decisions]]:
     """Yield each input with its decisions.
 
-    With several inputs, an error that concerns only one of them is in its result. Otherwise, and
-    with ``--image``, it is raised.
+    With several inputs, an error that concerns only one input is in the result of this input. Any
+    other error is raised. With ``--image``, every error is raised.
     """
     template = template_of(arguments)
     fields: Dict[str, Any] = {
@@ -109,13 +114,13 @@ def _decide_many(
         for made in provider.decide_many(states(), questions, **fields):
             yield waiting.popleft(), made
     except ProviderError as error:
-        if waiting:  # otherwise it is about reading the next input, and names it
+        if waiting:  # otherwise, the error names the input that could not be read
             name_error(waiting[0], error)
         raise
 
 
 def _state(found: Input, template: Optional[Template]) -> _State:
-    """Return the state of an input: its text, or a row as it is, if there is no template.
+    """Return the state of an input: the filled template, the text, or else the row itself.
 
     Raises:
         UsageError: The input is an empty row, or neither a text nor a row.

@@ -112,7 +112,7 @@ def _add_arguments(parser: Parser) -> None:
         metavar="QUESTION",
         default="What is the capital of France?",
         type=_question,
-        help="in quotes (default: %(default)s)",
+        help="the question, in quotes (default: %(default)s)",
     )
     parser.add_argument(
         "--install",

@@ -38,7 +38,7 @@ _WRITERS: Mapping[str, Callable[[Output], _Writer]] = {
     ".npy": partial(VectorMatrix, has_header=True),
     ".f32": partial(VectorMatrix, has_header=False),
 }
-# Errors that the only text of a request may have caused, so that others may succeed.
+# Errors that the text may have caused if a request has only one. Other texts may succeed.
 _ERRORS_OF_ONE_TEXT = (EmbeddingError, RequestRejectedError, ServerError)
 
 
@@ -56,7 +56,7 @@ def _add_arguments(parser: Parser) -> None:
     parser.add_argument("text", nargs="*", metavar="TEXT", help="the text")
     group = parser.add_argument_group("vectors")
     group.add_argument(
-        "--ids", metavar="FILE", help="also write the id of each vector, one in each line"
+        "--ids", metavar="FILE", help="write the id of each vector to this file, one per line"
     )
     group.add_argument("--dimensions", metavar="N", type=whole(1), help="length of each vector")
     group.add_argument(
@@ -110,7 +110,7 @@ def _open_ids(arguments: Namespace, run: Run) -> Optional[Output]:
         for path in (arguments.output, arguments.ids)
     )
     if first == second:
-        raise UsageError(f"--ids {arguments.ids!r} is the output of the vectors, too")
+        raise UsageError(f"--ids {arguments.ids!r} is also the output of the vectors")
     return run.open_output(arguments.ids)
 
 
@@ -132,7 +132,7 @@ def _same_length(vector: Vector, expected: Optional[int], found: Input) -> int:
     """Return the length of a vector.
 
     Raises:
-        ProtocolError: It is not the length of the vectors before.
+        ProtocolError: The length is not that of the earlier vectors.
     """
     if expected is not None and len(vector) != expected:
         raise ProtocolError(
@@ -213,7 +213,7 @@ def _embed(
 def _is_of_texts(error: ProviderError, number: int, has_vector: bool) -> bool:
     """Return whether an error of a complete batch may concern only its texts.
 
-    Otherwise, the server or the model would refuse the next ones, too.
+    If not, the server or the model would refuse the next batches, too.
     """
     if isinstance(error, ContextOverflowError):
         return True

@@ -69,7 +69,7 @@ def make_all(arguments: Namespace, listeners: Tuple[Listener, ...]) -> Optional[
         return LocalProvider(config=config, timeout=arguments.timeout, listeners=listeners)
     if read_model(arguments.model, config) is None:
         raise UsageError(
-            f"-m {arguments.model!r} names no server, whose models could be listed",
+            f"-m {arguments.model!r} names no server, but only a server's models can be listed",
             hint="write -m SERVER/MODEL, or leave -m out",
         )
     return None

@@ -30,7 +30,7 @@ from localproviders.cli.usage import UsageError
 _STDIN = "standard input"
 # The format of a file that is one input.
 _WHOLE = "text"
-#: The format of a file by its suffix, where ``--input`` does not name one.
+#: The format of a file by its suffix, if ``--input`` names no format.
 _SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 # The fields of a row that is an input without a template.
@@ -72,8 +72,8 @@ def read_inputs(
 
     Args:
         arguments: The parsed arguments, with the words of the text in ``text``.
-        is_piped_in: Whether the text is an instruction for the inputs: then standard input is
-            also read beside a text, if it is a pipe or a file. The text is no input.
+        is_piped_in: Whether the text is an instruction for the inputs. Then the text is no input,
+            and standard input is read, too, if it is a pipe or a file.
         default: The format of a file if neither ``--input`` nor its suffix names one.
 
     Raises:
@@ -85,7 +85,7 @@ def read_inputs(
         raise UsageError("the text is empty", hint="leave it out to read standard input")
     try:
         _check_surrogates(words)
-    except ValueError:  # Python keeps a byte that it cannot decode as half of a pair
+    except ValueError:  # Python turns an invalid byte into half of a surrogate pair
         hint = "write it to a file: -f FILE --encoding NAME"
         raise UsageError("the text is not valid in the encoding of the locale", hint=hint) from None
     if words and files and not is_piped_in:
@@ -98,7 +98,7 @@ def read_inputs(
 
 
 def has_many_inputs(arguments: Namespace) -> bool:
-    """Return whether the inputs are rows or several files, so that one of several may fail."""
+    """Return whether the inputs are rows or several files, so that some of them may fail."""
     files = arguments.file or ([] if arguments.text else ["-"])
     forms = [_form_of(file, arguments, _WHOLE) for file in files]
     return len(forms) > 1 or any(form != _WHOLE for form in forms)
@@ -215,7 +215,7 @@ def _decode_all(
 ) -> str:
     text = _decode(_read(file, name, file.read), 0, name, encoding, encoding_hint)
     if not text.strip():
-        hint = "--no-input leaves it out; < /dev/null does so, too" if name == _STDIN else None
+        hint = "to ignore standard input: --no-input, or < /dev/null" if name == _STDIN else None
         raise UsageError(f"{name} is empty", hint=hint)
     return text
 

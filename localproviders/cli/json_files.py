@@ -15,7 +15,7 @@ def read_json(path: str, option: str) -> Any:
 
     Args:
         path: The path of the file.
-        option: The option that names it, for the error.
+        option: The option that names the file, for the error.
 
     Raises:
         UsageError: The file cannot be read, is not JSON, or has a key twice in one object.

@@ -64,7 +64,7 @@ def _run_models(arguments: Namespace, run: Run) -> int:
 
 
 def _models_of(server: ModelProvider) -> List[ModelInfo]:
-    """Return the models of a server. Those in memory are marked, also if its list omits this."""
+    """Return the models of a server. Each model in memory is marked, even if the list does not."""
     models = server.list_models()
     if all(info.loaded is not None for info in models):
         return models
@@ -141,7 +141,7 @@ _FACTS = (
     Column("SOURCE"),
     Column("EVIDENCE", may_shrink=True),
 )
-#: Facts that `show` writes by themselves, or not at all.
+#: Facts that have no row of their own in the table of `show`.
 _NO_ROWS = ("evidence", "loaded_context_length")
 _TITLES = {"max_context_length": "longest context", "size_bytes": "size"}
 
@@ -245,7 +245,7 @@ def _local_time(moment: Optional[datetime]) -> str:
 
 VERBS = {
     "models": Verb(
-        "List the models of all servers on this machine and of the configured ones, or of the "
+        "List the models of all servers on this machine and of all configured servers, or of the "
         "server that -m SERVER/MODEL or --host names.",
         "localproviders models\nlocalproviders models --json",
         _add_place,

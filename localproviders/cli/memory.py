@@ -81,13 +81,13 @@ def _run_unload(arguments: Namespace, run: Run) -> int:
 
 VERBS = {
     "load": Verb(
-        "Load a model into the memory of its server, and wait until it is there.",
+        "Load a model into the memory of its server, and wait until the load is complete.",
         "localproviders load ollama/llama3.2 --keep-alive 2h",
         _add_load,
         _run_load,
     ),
     "unload": Verb(
-        "Remove a model from memory. Without a server before its name, it is removed from the "
+        "Remove a model from memory. If no server is before its name, it is removed from the "
         "memory of every server that has it.",
         "localproviders unload ollama/llama3.2",
         _add_unload,

@@ -40,7 +40,7 @@ _STEPS: Mapping[type, str] = {
     ProviderError: "localproviders doctor",
 }
 
-#: The option that raises a limit.
+#: The next step after a limit has expired, by the name of the limit.
 _LIMITS: Mapping[str, str] = {
     "total_s": "a longer --timeout, such as --timeout 30m",
     "connect_s": "localproviders doctor",
@@ -53,14 +53,14 @@ _LIMITS: Mapping[str, str] = {
 _OWN_HINTS = (errors.DependencyError, errors.LockHeldError, errors.IntegrityError)
 
 
-#: Parts of hints that name an argument, and the same with the option of the command.
+#: Parts of hints that name an argument of Python, and the same advice with an option.
 _OPTIONS: Mapping[str, str] = {
     'pass method="logprobs"': "add --method logprobs",
     "pass a smaller min_mass": "a smaller --min-mass",
     "let the server cut it with truncate=True": "add --truncate",
 }
 
-# Characters of a part of a hint, such as the list of all addresses that were tried.
+# Most characters of a part of a hint. A part may be a list of all addresses that were tried.
 _LONGEST_PART = 200
 
 # A hint that names a function or an argument of Python.
@@ -98,7 +98,7 @@ def _helps(step: str, verb: str, error: ProviderError, model: Optional[str]) -> 
 
 
 def _as_argument(name: str) -> str:
-    """Return a model's name for a shell. One that begins with a dash must not be an option."""
+    """Return a model's name for a shell, in a form that is no option if it begins with a dash."""
     return ("-- " if name.startswith("-") else "") + shlex.quote(name)
 
 

@@ -40,7 +40,7 @@ MODEL = (
         type=filled,
         action="append",
         default=[],
-        help="server; several share the work",
+        help="server; several servers share the work",
     ),
     _option("--profile", metavar="NAME", type=filled, help="profile of the configuration"),
     _option(
@@ -65,7 +65,12 @@ REQUEST = (
         help="on, off, low, medium or high",
     ),
     _option("--grammar", metavar="FILE", help="grammar that the answer must follow (GBNF)"),
-    _option("--expect-digest", metavar="HEX", type=digest, help="refuse any other model file"),
+    _option(
+        "--expect-digest",
+        metavar="HEX",
+        type=digest,
+        help="refuse a model file with another digest",
+    ),
 )
 
 #: The sources of the inputs.
@@ -82,7 +87,7 @@ INPUT = (
         "--input",
         choices=("text", "lines", "jsonl", "csv", "tsv"),
         metavar="FORMAT",
-        help="lines, jsonl, csv or tsv: many inputs",
+        help="lines, jsonl, csv or tsv: each row is an input",
     ),
     _option("--template", metavar="TEXT", help="text for each row, as in 'Sort {title}'"),
 )
@@ -92,7 +97,7 @@ SHARED: Dict[str, Option] = {
     "--json": _option("--json", action="store_true", help="write JSON"),
     "-o FILE": _option("-o", "--output", metavar="FILE", type=filled, help="write to a new file"),
     "--force": _option("--force", action="store_true", help="replace an existing file"),
-    "-q": _option("-q", "--quiet", action="store_true", help="only errors on standard error"),
+    "-q": _option("-q", "--quiet", action="store_true", help="write only errors to standard error"),
     "-v": _option("-v", "--verbose", action="store_true", help="log each call to standard error"),
     "--color WHEN": _option(
         "--color",
@@ -135,20 +140,20 @@ SHARED: Dict[str, Option] = {
         metavar="TIME",
         type=duration_or_zero,
         default=0.0,
-        help="wait for the lock (default: 0)",
+        help="longest wait for the lock (default: 0)",
     ),
     "--jitter TIME": _option(
         "--jitter",
         metavar="TIME",
         type=duration_or_zero,
         default=0.0,
-        help="first wait a random time up to this",
+        help="first wait a random time, at most this",
     ),
     "--metrics-file FILE": _option(
         "--metrics-file",
         metavar="FILE",
         type=filled,
-        help="metrics of the calls, for node_exporter (.prom)",
+        help="write metrics of the calls for node_exporter (.prom)",
     ),
 }
 

@@ -205,8 +205,8 @@ def is_standard(path: Optional[str]) -> bool:
 def _open_special(path: str) -> Optional[BinaryIO]:
     """Open a descriptor, a device or a named pipe; return None for any other path.
 
-    A descriptor such as ``/dev/fd/3`` may lead to a file, which a shell has opened. Its content is
-    not replaced.
+    A descriptor such as ``/dev/fd/3`` may lead to a file, which a shell has opened. The content of
+    that file is not replaced.
     """
     number = _descriptor_of(path)
     try:
@@ -240,7 +240,7 @@ def _cannot_be_opened(path: str, error: OSError) -> UsageError:
 
 
 def print_error(text: str) -> None:
-    """Write a line to standard error, if it is open. Characters that it lacks become escapes."""
+    """Write a line to standard error, if it is open. Characters that it lacks are escaped."""
     if sys.stderr is None:  # `print` with file=None would use the standard output
         return
     with contextlib.suppress(OSError, ValueError):  # there is no other place for the line

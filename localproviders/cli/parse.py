@@ -25,7 +25,9 @@ _MOST_REASONS = 5
 
 
 def _add_arguments(parser: Parser) -> None:
-    parser.add_argument("text", nargs="*", metavar="TEXT", help="what to ask, before the input")
+    parser.add_argument(
+        "text", nargs="*", metavar="TEXT", help="the question; the input follows it"
+    )
     group = parser.add_argument_group("schema")
     group.add_argument("--schema", metavar="FILE", required=True, help="JSON Schema of the answer")
     group.add_argument(
@@ -33,7 +35,7 @@ def _add_arguments(parser: Parser) -> None:
         metavar="N",
         type=whole(1),
         default=3,
-        help="most answers for each input (default: 3)",
+        help="most attempts for each input (default: 3)",
     )
     options.add_model(parser)
     options.add_request(parser, "--grammar")

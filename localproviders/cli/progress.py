@@ -23,7 +23,7 @@ PERCENT = "%"
 
 
 class Meter:
-    """The progress of some work. This one shows nothing, and is the base of those that do.
+    """The progress of some work. This class shows nothing; its subclasses do.
 
     Use it in a ``with`` block around the work. It writes to standard error only, and an error of
     standard error does not end the work.
@@ -157,7 +157,7 @@ def make_meter(how: str, title: str, total: Optional[float], unit: str) -> Meter
 
     Args:
         how: ``auto``, ``bar``, ``lines`` or ``none``. ``auto`` shows nothing if standard error is
-            no terminal; there, it is a bar if `tqdm` is installed, and lines if not.
+            no terminal. On a terminal, it shows a bar if `tqdm` is installed, and otherwise lines.
         title: The work.
         total: How much there is to do; None if this is not known.
         unit: The unit.

@@ -86,8 +86,8 @@ def read_thresholds(texts: List[str], questions: Mapping[str, Question]) -> Dict
     """Return the thresholds of ``--threshold`` by the name of the question.
 
     Raises:
-        UsageError: A threshold is no number, is out of range, or names no question; or there are
-            several questions, and it names none.
+        UsageError: A threshold is no number, is out of range, or names an unknown question; or
+            there are several questions, and the threshold names none of them.
     """
     found: Dict[str, float] = {}
     for text in texts:

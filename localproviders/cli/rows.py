@@ -19,7 +19,7 @@ _ID_FIELDS = ("id", "custom_id")
 def id_of(found: Input) -> Any:
     """Return the id of an input; None if it has none.
 
-    It is the field ``id`` or ``custom_id`` of a row, or the path of a file that is one input.
+    The id is the field ``id`` or ``custom_id`` of a row, or the path of a file that is one input.
     """
     if isinstance(found.value, Mapping):
         ids = (found.value.get(key) for key in _ID_FIELDS)
@@ -30,8 +30,8 @@ def id_of(found: Input) -> Any:
 def labels_of(found: Input) -> Dict[str, Any]:
     """Return the keys that identify an input in its line of the output.
 
-    They are ``input``, the name of the row or the file, and ``id`` if a row has one. The text of
-    the command line, and a standard input that is one text, need no name.
+    The key ``input`` has the name of the row or the file. The key ``id`` is there if a row has an
+    id. The text of the command line, and a standard input that is one text, need no name.
     """
     if not (found.is_row or found.is_file):
         return {}
@@ -42,7 +42,7 @@ def labels_of(found: Input) -> Dict[str, Any]:
 
 @contextlib.contextmanager
 def errors_named(found: Input) -> Iterator[None]:
-    """Add the name of an input to the message of an error about it, if it is not the only one.
+    """If there are several inputs, add the input's name to the message of an error about it.
 
     Errors that concern the arguments are not changed.
     """

@@ -72,7 +72,7 @@ class Run:
     def _commit(self) -> None:
         for output in self._outputs:
             output.sync()
-        # The file of ``-o`` is the last one: where it is, all others are, too.
+        # The file of ``-o`` gets its name last: if it exists, all other files exist, too.
         for output in reversed(self._outputs):
             output.commit()
 

@@ -25,11 +25,17 @@ def _add_arguments(parser: Parser) -> None:
     parser.takes_command = True
     group = parser.add_argument_group("the fake")
     group.add_argument(
-        "-m", "--model", action="append", metavar="NAME", help="model that it has; repeatable"
+        "-m",
+        "--model",
+        action="append",
+        metavar="NAME",
+        help="model of the fake server; repeatable",
     )
     group.add_argument("--reply", metavar="TEXT", help="text of every answer")
     group.add_argument("--fault", metavar="NAME", help="fault of every answer")
-    group.add_argument("--list-faults", action="store_true", help="list the faults of the kind")
+    group.add_argument(
+        "--list-faults", action="store_true", help="list the faults that KIND supports"
+    )
     group.add_argument(
         "--port", metavar="N", type=whole(1, 65535), default=0, help="port (default: a free one)"
     )

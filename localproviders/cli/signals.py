@@ -47,7 +47,7 @@ class Signals:
         self.end()
 
     def end(self) -> None:
-        """Restore the handlers of before. From now on, no `Stopped` is raised."""
+        """Restore the earlier handlers. From now on, no `Stopped` is raised."""
         if self._before and _HAS_TIMER:
             signal.setitimer(signal.ITIMER_REAL, 0)
         while self._before:

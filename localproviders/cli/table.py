@@ -97,7 +97,7 @@ def gigabytes(size_bytes: Optional[int]) -> str:
 
 
 def _fit(widths: List[int], columns: Sequence[Column], width: int) -> List[int]:
-    """Shorten the columns that may shrink, the widest first and names last, until it fits."""
+    """Shorten columns that may shrink, the widest first and names last, until the table fits."""
     widths = list(widths)
     while True:
         excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width

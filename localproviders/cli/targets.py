@@ -63,7 +63,7 @@ def single_target(run: Run, text: str, verb: str, *, is_new: bool = False) -> Ta
         is_new: Whether the verb makes the model, so that the server need not have it.
 
     Raises:
-        UnsupportedError: The server, or no server, has the verb.
+        UnsupportedError: The named server does not have the verb, or no server has the verb.
         ModelNotFoundError: No server with the verb has the model.
         UsageError: Several servers have the model.
     """

@@ -42,7 +42,7 @@ def converse(run: Run) -> None:
 
 
 class _Interrupts:
-    """Lets Ctrl-C interrupt the work once, and nothing between two pieces of work.
+    """Lets Ctrl-C interrupt the work once. Between two pieces of work, Ctrl-C has no effect.
 
     Otherwise, a second Ctrl-C could end the program while it handles the first one.
     """

@@ -97,7 +97,7 @@ _COMMANDS: Mapping[str, _Command] = {
 _KEYS = (
     "//TEXT           a text that begins with a slash",
     "TEXT\\            a backslash at the end: the text goes on in the next line",
-    '"""TEXT"""       a text of any lines',
+    '"""TEXT"""       a text that may have several lines',
     "Ctrl-C           stop the answer, or clear the text",
     "Ctrl-D           end the conversation",
 )

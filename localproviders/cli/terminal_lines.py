@@ -10,7 +10,7 @@ from typing import Any, Iterable, List, NamedTuple, Optional
 from localproviders.cli.usage import UsageError
 
 _PROMPT, _MORE = "> ", "... "
-#: A text between two of these may have several lines.
+#: A text between two fences may have several lines.
 FENCE = '"""'
 
 
@@ -130,7 +130,7 @@ def _load_readline() -> Any:
     except ImportError:
         return None
     readline.set_auto_history(False)
-    if os.environ.get("TERM", "dumb") != "dumb":  # it has no escape sequences
+    if os.environ.get("TERM", "dumb") != "dumb":  # a dumb terminal has no escape sequences
         # The lines of a pasted text are one text.
         readline.parse_and_bind("set enable-bracketed-paste on")
     return readline

@@ -63,7 +63,7 @@ class Talk:
         return f"{model} on {self.provider.name}" if has_server else model
 
     def show(self, text: str = "") -> None:
-        """Show lines that are no answer."""
+        """Show lines that are not part of an answer."""
         stream = terminal()
         encoding = stream.encoding or "utf-8"
         shown = printable(text).encode(encoding, "backslashreplace").decode(encoding)
@@ -102,7 +102,7 @@ class Talk:
             write_answer(self.run, answer)
 
     def _message(self, text: str) -> Message:
-        """Return the message of a text. The images of ``--image`` are part of the first one."""
+        """Return the message of a text. The images of ``--image`` are part of the first message."""
         if self._template is not None:
             text = as_text(Input("the text", text), self._template)
         if self._has_sent_images:

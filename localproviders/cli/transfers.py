@@ -63,7 +63,9 @@ _OF_SOME = ("quantization", "insecure")
 
 def _add_pull(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model, or SERVER/MODEL")
-    parser.add_argument("--quantization", metavar="Q", help="such as Q4_K_M (LM Studio)")
+    parser.add_argument(
+        "--quantization", metavar="Q", help="quantization to download, such as Q4_K_M (LM Studio)"
+    )
     _add_insecure(parser)
     options.add_server(parser)
 
@@ -128,14 +130,14 @@ def _add_create(parser: Parser) -> None:
         words = f"{what}; repeatable"
         parser.add_argument(*names, metavar="FILE", action="append", default=[], help=words)
     parser.add_argument("--system", metavar="TEXT", help="system message of the model")
-    parser.add_argument("--template-file", metavar="FILE", help="template of its prompts")
+    parser.add_argument("--template-file", metavar="FILE", help="template of the model's prompts")
     parser.add_argument(
         "--parameter",
         metavar="NAME=VALUE",
         type=_parameter,
         action="append",
         default=[],
-        help="such as num_ctx=8192; repeatable",
+        help="parameter, such as num_ctx=8192; repeatable",
     )
     parser.add_argument("--quantize", metavar="Q", help="such as Q4_K_M")
     options.add_server(parser)
@@ -189,7 +191,9 @@ def _together(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 def _add_copy(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model, or SERVER/MODEL")
-    parser.add_argument("name", metavar="NAME", help="its second name, on the same server")
+    parser.add_argument(
+        "name", metavar="NAME", help="the second name of the model, on the same server"
+    )
     options.add_server(parser)
 
 
@@ -203,7 +207,7 @@ def _run_copy(arguments: Namespace, run: Run) -> int:
 
 def _add_delete(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model, or SERVER/MODEL")
-    parser.add_argument("--yes", action="store_true", help="do not ask whether to delete it")
+    parser.add_argument("--yes", action="store_true", help="delete without a question")
     options.add_server(parser)
 
 
@@ -268,8 +272,8 @@ VERBS = {
         _run_copy,
     ),
     "delete": Verb(
-        "Delete a model from its server. On a terminal, this asks first; without a terminal, and "
-        "with --no-input, --yes is needed.",
+        "Delete a model from its server. On a terminal, the command asks first. Without a "
+        "terminal, or with --no-input, --yes is needed.",
         "localproviders delete ollama/llama3.2 --yes",
         _add_delete,
         _run_delete,

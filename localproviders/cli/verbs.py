@@ -50,7 +50,7 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "chat": Entry("chat", "one answer, a filter for pipes, or a conversation"),
         "complete": Entry("complete", "continue a text as it is"),
         "parse": Entry("parse", "an answer as JSON that follows a schema"),
-        "decide": Entry("decide", "typed questions, answered with probabilities"),
+        "decide": Entry("decide", "questions about a text, answered with probabilities"),
         "embed": Entry("embed", "vectors of texts"),
         "rerank": Entry("rerank", "sort texts by their relevance to a query"),
     },
@@ -63,7 +63,7 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "pull": Entry("transfers", "download a model"),
         "push": Entry("transfers", "upload a model"),
         "create": Entry("transfers", "make a model from another one or from files"),
-        "copy": Entry("transfers", "copy a model to another name"),
+        "copy": Entry("transfers", "give a model a second name"),
         "delete": Entry("transfers", "delete a model"),
     },
     "Servers and settings": {
@@ -77,7 +77,7 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "engine install": Entry("engine", "install the embedded engine and its models"),
         "demo": Entry("demo", "answer a question without any server"),
         "serve-fake": Entry("serve_fake", "a fake server, for the tests of scripts"),
-        "completion": Entry("completion", "completion of words for a shell"),
+        "completion": Entry("completion", "a script that lets a shell complete words"),
     },
 }
 

@@ -1,4 +1,4 @@
-"""`Conversation`: messages that are kept in a file, and sent as far as they fit."""
+"""`Conversation`: messages that are kept in a file, and sent if they fit into the window."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Conversation:
     question without a complete answer is not kept, so the file never has half of a turn.
 
     The file has one line of JSON for each turn, in UTF-8. Lines are only appended. A line has
-    ``messages``, the ``model``, the ``provider``, its ``endpoint`` and the ``digest`` that
-    answered, the ``finish_reason``, and ``system`` where the system message changed. A new file may
-    be read only by its owner. The file is locked until `close`, so two processes cannot mix their
-    turns. If the process is killed while it writes, the last line may be incomplete: `warnings`
-    says so, and the next turn replaces this line.
+    ``messages``, the ``model``, the ``provider``, its ``endpoint``, the ``digest`` of the model
+    that answered, and the ``finish_reason``; also ``system``, if the system message changed. A new
+    file may be read only by its owner. The file is locked until `close`, so two processes cannot
+    mix their turns. If the process is killed while it writes, the last line may be incomplete:
+    `warnings` says so, and the next turn replaces this line.
 
     All turns stay in the file. Only the request is shortened: if it does not fit into the context
     window of the model, the oldest turns are not sent. The system message and the new messages are
@@ -49,10 +49,11 @@ class Conversation:
     Args:
         path: The file; None keeps the conversation in memory only. A missing file is created. A
             symbolic link is refused.
-        system: The system message. None continues with the system message of the file. Another
-            text replaces it from the next turn on; an empty text removes it.
+        system: The system message. None continues with the system message of the file. Any other
+            text replaces that message from the next turn on; an empty text removes it.
         window: Highest number of tokens of a prompt with its answer. None uses the context window
-            that the server reports: the allocated one, or else that of the training.
+            that the server reports: the allocated window, or else the window that the model was
+            trained for.
         wait_s: Seconds to wait for another process that has the file open.
 
     Attributes:
@@ -63,7 +64,7 @@ class Conversation:
 
     Raises:
         LockHeldError: Another process has the file open.
-        IntegrityError: A line of the file was changed. The error has its number.
+        IntegrityError: A line of the file was changed. The error contains the number of the line.
         ConfigurationError: The file cannot be opened or is no conversation, or a value is
             impossible.
     """
@@ -136,7 +137,7 @@ class Conversation:
         cancel: Optional[CancelToken] = None,
         **fields: Unpack[RequestFields],
     ) -> CompletionResponse:
-        """Send the conversation with new messages, add both to it, and return the answer.
+        """Send the conversation with new messages; add them and the answer, and return the answer.
 
         Args:
             provider: The provider that answers.
@@ -306,7 +307,7 @@ class Conversation:
 
         Raises:
             ValueError: The messages are empty or malformed.
-            ConfigurationError: The last message is no answer, one is a system message, or the
+            ConfigurationError: The last message is no answer, a message is a system message, or the
                 conversation is closed.
             IntegrityError: Another program changed, removed or replaced the file.
             OSError: The line cannot be written. The turn is part of `messages`, and is written with
@@ -340,7 +341,8 @@ class Conversation:
             replace: True replaces a file that exists.
 
         Raises:
-            ConfigurationError: The file exists, its folder does not, or it is a symbolic link.
+            ConfigurationError: The file exists, its folder does not exist, or the path is a
+                symbolic link.
             LockHeldError: A conversation has the file open.
             OSError: The disk is full, or the file cannot be written.
         """

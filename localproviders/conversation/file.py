@@ -41,7 +41,8 @@ class _State(NamedTuple):
 
     Attributes:
         good: Length in bytes of the lines that stay.
-        removable: The bytes after them may be removed if they are a beginning of these.
+        removable: Bytes that may follow those lines, as a whole or only their beginning. They may
+            be removed.
         written: Number of turns in the lines that stay.
     """
 
@@ -213,8 +214,8 @@ class ConversationFile:
     def append(self, turns: Sequence[Turn]) -> None:
         """Append the turns that are not yet in the file, with one write.
 
-        An incomplete line is removed before. The data is on the disk when this method returns. If
-        it fails, the file is as before, or has an incomplete last line, which the next call
+        An incomplete line is removed first. The data is on the disk when this method returns. If
+        the method fails, the file is as before, or has an incomplete last line, which the next call
         removes.
 
         Args:
@@ -235,7 +236,8 @@ class ConversationFile:
             _write(self._lock.fileno(), data)
             os.fsync(self._lock.fileno())
         # An exception of a signal handler may come before this line. Then the next call removes the
-        # data, and writes it again. One assignment, so that no exception comes in its middle.
+        # data, and writes it again. This is a single assignment, so that no exception can come in
+        # the middle of it.
         self._state = _State(good + len(data), b"", len(turns))
 
     def _ends_with_line_end(self) -> bool:
@@ -258,7 +260,7 @@ class ConversationFile:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    while data:  # only a full disk writes less than everything; the next write has the error
+    while data:  # on a full disk, a write may be incomplete; the next write then fails
         data = data[os.write(descriptor, data) :]
 
 
@@ -277,7 +279,7 @@ def save(path: _PathLike, turns: Sequence[Turn], *, replace: bool) -> None:
         with Lock(name, is_data=True):  # refuses links, and files of open conversations
             pass
     folder, base = os.path.split(name)
-    # The name is always the same, so a save after a killed one reuses its temporary file.
+    # The temporary name is always the same. So if a save is killed, the next one reuses its file.
     temporary = Lock(os.path.join(folder, f".{base}.localproviders-tmp"), is_data=True)
     with temporary:
         try:
@@ -292,7 +294,7 @@ def save(path: _PathLike, turns: Sequence[Turn], *, replace: bool) -> None:
 
 
 def _publish(temporary: Lock, name: str, *, replace: bool) -> None:
-    if os.name == "nt":  # it cannot rename an open file, and refuses to replace one
+    if os.name == "nt":  # Windows cannot rename an open file, and refuses to replace a file
         temporary.release()
         (os.replace if replace else os.rename)(temporary.path, name)
     elif replace:
@@ -310,7 +312,7 @@ def _link(temporary: str, name: str) -> None:
     except OSError as error:
         if is_callers(error):
             raise
-        os.replace(temporary, name)  # the disk has no links
+        os.replace(temporary, name)  # the file system has no links
     else:
         os.remove(temporary)
 

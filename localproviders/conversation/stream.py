@@ -59,7 +59,7 @@ class ConversationStream:
 
     @property
     def is_open(self) -> bool:
-        """Whether the answer may still arrive."""
+        """Whether more of the answer may still arrive."""
         return not self._is_ended
 
     def __iter__(self) -> Iterator[CompletionChunk]:

@@ -1,7 +1,7 @@
 """The turns of a conversation, and their lines in a file: pure functions.
 
 A turn is what one call adds to a conversation: the new messages and the answer. Each turn is one
-line, so that a line that is cut off never loses half of a turn.
+line. So if the last line is cut off, its turn is lost as a whole, never in part.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from localproviders.types.responses import CompletionResponse
 #: from a line of another program.
 LINE_START = b'{"messages": [{'
 
-# The facts about an answer that its line has, in this order: who answered, and how it ended.
+# The facts about an answer in its line, in this order: the model and server, and the end.
 _FACTS = ("model", "provider", "endpoint", "digest", "finish_reason")
 
 

@@ -16,8 +16,9 @@ from localproviders.types.responses import TokenCount
 # tokens.
 _MOST_RESERVED = 1024
 
-# A prompt of less than half of this number of tokens fits into every window, so the server is not
-# asked. No token is shorter than a byte, and no template adds more than this to a message.
+# Every model has at least a window of this many tokens, so for a short request the server is not
+# asked for its window. Each token has at least one byte, and a template adds at most
+# `_MOST_PER_MESSAGE` tokens to a message.
 _SMALLEST_WINDOW = 2048
 _MOST_PER_MESSAGE = 32
 
@@ -27,7 +28,7 @@ class Plan(NamedTuple):
 
     Attributes:
         request: The request.
-        left_out: Number of earlier messages that it does not have.
+        left_out: Number of earlier messages that the request does not have.
         of: Number of earlier messages in the conversation.
         window: The context window in tokens, or None if it is not known.
         length: The length of the prompt, or None if it was not counted.
@@ -60,7 +61,7 @@ class Planner:
         history: The earlier messages.
         most: The caller's limit for the window in tokens, or None.
         known: The windows that servers named in earlier errors, by provider and model. This class
-            adds to it.
+            adds further windows.
     """
 
     def __init__(
@@ -125,8 +126,8 @@ class Planner:
     def _fit(self, window: int, space: int, first: int = 0) -> Plan:
         """Leave out as few groups as possible, at least `first`.
 
-        If the new messages alone are too long, they are sent all the same, for the error of the
-        server.
+        If the new messages alone are too long, they are sent all the same, so that the server can
+        report its error.
         """
         low, high = first, len(self._groups)
         count = self._count(self._without(low))

@@ -32,7 +32,7 @@ from localproviders.types.requests import Locality
 # Maximum number of configured models, and of loaded models on one server, that are examined.
 _MOST_WANTED = 20
 _MOST_LOADED = 8
-# Refusals of a request that a server does not have.
+# Errors of an optional request. Some servers do not support it.
 _NO_ROUTE = (AttributeError, ProviderError)
 
 
@@ -86,8 +86,8 @@ def _configured(config: Config) -> Iterator[NamedServer]:
 def ask_server(named: NamedServer, seconds: float) -> AskedServer:
     """Ask a server for its models; return its answer, or the error of the request.
 
-    The request is the one of a provider with the configured options: the same key, certificates
-    and locality. So the error is the error of a call.
+    A provider with the configured options sends the request: with the same key, certificates and
+    locality. So the error is the one that a call would raise.
     """
     answer = _describe(named)
     if named.kind.is_file:
@@ -133,7 +133,7 @@ def _left_s(until: float) -> float:
 
 
 def _try(ask: Callable[[], Any], default: Any) -> Any:
-    """Return the result of a request that some servers do not have, or the default."""
+    """Return the result of an optional request; if the request fails, return the default."""
     try:
         return ask()
     except _NO_ROUTE as error:
@@ -146,7 +146,7 @@ def _try(ask: Callable[[], Any], default: Any) -> Any:
 
 
 def wanted_models(facts: Facts) -> Tuple[WantedModel, ...]:
-    """Return the models that the configuration names: its model, its aliases, and its servers'."""
+    """Return the models that the configuration names: as its model, as aliases, and for servers."""
     config = facts.config
     if config is None:
         return ()
@@ -178,9 +178,9 @@ def _wanted(key: str, text: str, config: Config, servers: List[str]) -> WantedMo
 
 
 def _is_elsewhere(wanted: WantedModel, facts: Facts) -> bool:
-    """Return whether no server that lists its models has to have a model.
+    """Return whether a model need not be in the list of any server.
 
-    This is so for a model file, and for a service on the internet that is not configured.
+    This is true for a model file, and for a service on the internet that is not configured.
     """
     prefix = wanted.text.partition("/")[0]
     known = [each for each in facts.asked if each.name == prefix]
@@ -251,7 +251,7 @@ def _examine_model(server: Server, name: str, provider: Any, until: float) -> Ex
 
 
 def _template_of(provider: Any, name: str, until: float) -> Optional[str]:
-    """Return the chat template of a model, where the server reports it; otherwise None.
+    """Return the chat template of a model; None if the server does not report it.
 
     Raises:
         AttributeError: Servers of this kind do not report templates.

@@ -37,14 +37,14 @@ def examine(
 ) -> Report:
     """Examine this machine: its servers, their models, the environment and the configuration.
 
-    The configuration is read as `Config.load` reads it, with the commands that return keys. The
-    servers on this machine and the configured servers are asked for their lists of models, within
-    the locality. No prompt is sent, and no model is loaded. If a part cannot be read, or a check
-    fails, the report has a finding about it.
+    The configuration is read as `Config.load` reads it; this runs the commands that return keys.
+    The servers on this machine and the configured servers are asked for their lists of models,
+    within the locality. No prompt is sent, and no model is loaded. If a part cannot be read, or a
+    check fails, the report has a finding about it.
 
     Args:
-        timeout_s: Seconds for all requests and commands. A part that is not ready then is reported
-            as a finding.
+        timeout_s: Seconds for all requests and commands. A part that is not ready after this time
+            is reported as a finding.
         locality: Where requests may go; None uses the configured locality.
         profile: Name of the profile of the configuration; None uses ``LOCALPROVIDERS_PROFILE``.
         strict: Whether warnings change the exit code of the report.

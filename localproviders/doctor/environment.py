@@ -20,7 +20,7 @@ _FOR_HTTP = ("HTTP_PROXY", "ALL_PROXY")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
-#: This version did not exist before this time. A clock that is earlier is wrong.
+#: This version of the package did not exist before this time. An earlier clock is wrong.
 EARLIEST = datetime(2026, 1, 1, tzinfo=timezone.utc)
 _LATEST = EARLIEST + timedelta(days=20 * 365)
 _SET_CLOCK = "sudo timedatectl set-ntp true"
@@ -162,7 +162,7 @@ def check_system(facts: Facts) -> Iterator[Finding]:
 def check_home(facts: Facts) -> Iterator[Finding]:
     """Report that there is no home directory. Some services have none.
 
-    Without it, the user's configuration is not read.
+    Without a home directory, the user's configuration is not read.
     """
     name = "USERPROFILE" if facts.platform == "win32" else "HOME"
     if not facts.environ.get(name):

@@ -77,7 +77,8 @@ def _is_beyond_loopback(address: str) -> bool:
 def check_listeners(facts: Facts) -> Iterator[Finding]:
     """Check that no server without a key listens beyond this machine.
 
-    A server in a container must listen for the container's network, so it is only reported.
+    A server in a container must listen on the container's network. So for such a server, the
+    finding is no warning.
     """
     for server in ready_servers(facts):
         beyond = _beyond(server, facts) if server.is_local else None
@@ -100,7 +101,7 @@ def _beyond(server: Server, facts: Facts) -> Optional[Listener]:
 
 
 def _has_key(server: Server, facts: Facts) -> bool:
-    """Return whether the configuration has a key for a server, which answers only with it."""
+    """Return whether the configuration has a key, a password or headers for a server."""
     servers = facts.config.servers if facts.config is not None else ()
     own = [each for each in servers if each.name == server.name]
     return any(each.api_key or each.password or each.headers for each in own)

@@ -47,9 +47,10 @@ class AskedServer(NamedTuple):
         loaded: The models in its memory, as far as it reports them.
         error: The error of the request for its models; None if there was none.
         is_local: Whether it runs on this machine.
-        is_file: Whether it is a model file, which no server has to serve.
-        ca_bundle: The setting with this name.
-        allow_plaintext_key: The setting with this name.
+        is_file: Whether it is a model file, for which no server needs to run.
+        ca_bundle: The certificates that its provider trusts, from the setting ``ca_bundle``.
+        allow_plaintext_key: Whether its key may be sent over plain HTTP, from the setting with this
+            name.
         start_command: The command that starts such a server; empty if it is unknown.
         key_variable: The variable with the key of such a server; empty if there is none.
         key_source: The place of its key in the configuration, in words; empty if there is none.
@@ -185,7 +186,7 @@ class Server(NamedTuple):
         return self.names[0]
 
     def listed(self, name: str) -> Optional[ModelInfo]:
-        """Return the listed model that a configured name means; None if it has another form."""
+        """Return the listed model of a name. A name without a tag also means ``latest``."""
         return next((each for each in self.models if each.name in (name, f"{name}:latest")), None)
 
     def is_loaded(self, model: ModelInfo) -> bool:
@@ -283,7 +284,7 @@ def is_on_this_machine(endpoint: Endpoint) -> bool:
 
 
 def ready_servers(facts: Facts) -> Tuple[Server, ...]:
-    """Return each server that lists its models once, the configured ones first."""
+    """Return the servers that list their models: each server once, configured servers first."""
     return tuple(_merged(facts))
 
 

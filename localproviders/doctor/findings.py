@@ -26,8 +26,8 @@ class Finding(Line):
         fact: The fact, in one sentence on one line. It contains no key and no password.
         source: The source of the fact: the path of a file or of a URL, or the name of a variable.
         fix: A shell command that corrects the cause, on one line; None if there is none.
-        exit_code: For an error, the exit code of the error that a call raises; 1 for a warning; 0
-            if the mark is ``ok``.
+        exit_code: The exit code of the error that a call raises, if the mark is ``error``; 1 for
+            ``warning``; 0 for ``ok``.
     """
 
     mark: Mark

@@ -1,7 +1,7 @@
 """Read the parts of the machine that are not servers: files, packages, modules, disks, names.
 
-Each function reads one part, and raises an exception if it cannot be read. The probe turns the
-exception into a fact.
+Each function reads one part, and raises an exception if the part cannot be read. The probe turns
+the exception into a fact.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from localproviders.doctor.products import PATH_VARIABLES, model_folders
 PACKAGES = ("requests", "urllib3")
 # Maximum size of a file of the kernel. A machine with 10,000 connections has about 1.5 MB.
 _MOST_BYTES = 8 * 1024 * 1024
-# Modules whose names people give to their own files. A wrong one makes an import fail later.
+# Modules whose names people give to their own files. A file with such a name makes an import fail
+# later.
 _SHADOWED = (
     *(
         "calendar",
@@ -75,7 +76,7 @@ def read_netstat(kernel: Mapping[str, str], seconds: float) -> str:
 
     Raises:
         OSError: The program cannot be started.
-        subprocess.TimeoutExpired: It did not end in time.
+        subprocess.TimeoutExpired: The program did not end in time.
     """
     if "/proc/net/tcp" in kernel or "/proc/net/tcp6" in kernel:
         return ""
@@ -102,7 +103,7 @@ def resolve_localhost() -> Tuple[str, ...]:
 
 
 def read_disks(environ: Mapping[str, str], home: Optional[Path]) -> Tuple[Disk, ...]:
-    """Return the free space of the folders with models: of each kind the first that exists.
+    """Return the free space for models: for each kind of server, in its first folder that exists.
 
     Raises:
         OSError: The free space cannot be read.

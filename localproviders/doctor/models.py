@@ -39,7 +39,7 @@ def check_lists(facts: Facts) -> Iterator[Finding]:
 def check_wanted(facts: Facts) -> Iterator[Finding]:
     """Check that a server has each model that the configuration names.
 
-    An alias needs one of its models. A missing one of several is a warning.
+    An alias needs only one of its models: if others are missing, the finding is a warning.
     """
     if not ready_servers(facts):
         return  # another finding says so
@@ -85,7 +85,7 @@ def _missing(wanted: WantedModel, facts: Facts) -> Tuple[str, str, Optional[str]
         fact = f"{wanted.key} names {wanted.text!r}, but no server {wanted.server!r} is ready"
         return fact, wanted.source, "localproviders discover"
     names = [model.name for server in servers for model in server.models][:_LISTED]
-    there = f"; there are {', '.join(names)}" if names else ""
+    there = f"; the servers have {', '.join(names)}" if names else ""
     fact = f"{wanted.key} names {wanted.text!r}, which no server has{there}"
     pull = command("pull", wanted.name, servers[0].kind, servers[0].endpoint)
     return fact, wanted.source, pull or _other_model(wanted)
@@ -146,7 +146,7 @@ def check_cards(facts: Facts) -> Iterator[Finding]:
             size, on_card = loaded.size_bytes, loaded.vram_bytes
             if size and on_card and on_card < size:
                 part = f"{on_card / size:.0%} of {loaded.name}"
-                fact = f"only {part} is on the graphics card: it is slow"
+                fact = f"only {part} is on the graphics card: the model is slow"
                 fix = command("unload", loaded.name, server.kind, server.endpoint)
                 yield warning(fact, server.endpoint, fix)
 
@@ -190,7 +190,7 @@ def _listed_pairs(facts: Facts) -> Iterator[Tuple[WantedModel, Server, str]]:
 
 
 def check_abilities(facts: Facts) -> Iterator[Finding]:
-    """Check that the model for requests without a model can chat, and has a chat template."""
+    """Check that the model for requests that name no model can chat, and has a chat template."""
     for wanted, server in _pairs(facts):
         found = _examined(server, wanted.name, facts)
         known = found.capabilities if found is not None else None
@@ -198,7 +198,7 @@ def check_abilities(facts: Facts) -> Iterator[Finding]:
             continue
         other = known.embeddings or known.rerank or known.decision
         if wanted.key == "model" and (known.chat is False or (other and not known.chat)):
-            fact = f"{wanted.text} is the model of all requests that name none, but cannot chat"
+            fact = f"{wanted.text} is used for all requests that name no model, but cannot chat"
             yield failure(CapabilityError, fact, wanted.source, _other_model(wanted))
         elif not other and found.template is not None and found.template in PLAIN_TEMPLATES:
             fact = f"{wanted.text} has no chat template: it continues text instead of answering"
@@ -220,7 +220,7 @@ def check_twins(facts: Facts) -> Iterator[Finding]:
         digests = {_digest(server, wanted.name) for server in servers}
         if len(servers) > 1 and (len(digests) > 1 or None in digests):
             names = ", ".join(each.name for each in servers)
-            fact = f"several servers have {wanted.name}, not the same files: {names}"
+            fact = f"several servers have {wanted.name}, but with different files: {names}"
             name = f"{servers[0].name}/{wanted.name}"
             is_model = wanted.key == "model"
             fix = f"export LOCALPROVIDERS_MODEL={quote(name)}" if is_model else None

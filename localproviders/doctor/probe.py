@@ -102,9 +102,9 @@ def read_facts(
 ) -> Facts:
     """Read all facts about this machine, its servers and the configuration.
 
-    The configuration is read as `Config.load` reads it, with the commands that return keys. The
-    servers of the search and of the configuration are asked for their lists. Nothing is loaded, and
-    no prompt is sent. A fact that cannot be read is in `Facts.failures`.
+    The configuration is read as `Config.load` reads it; this runs the commands that return keys.
+    The servers of the search and of the configuration are asked for their lists. Nothing is loaded,
+    and no prompt is sent. A fact that cannot be read is in `Facts.failures`.
 
     Args:
         timeout_s: Seconds for everything.
@@ -185,7 +185,7 @@ def _current_directory() -> Optional[str]:
 def _read_config(
     reader: _Reader, locality: Optional[Locality], profile: Optional[str]
 ) -> Tuple[Optional[Config], Tuple[ProviderError, ...]]:
-    """Return the configuration, or all problems because of which it cannot be read."""
+    """Return the configuration, or all problems that make it invalid."""
 
     def load() -> Tuple[Optional[Config], Tuple[ProviderError, ...]]:
         try:
@@ -221,7 +221,7 @@ def _search(
 
 
 def _with_models(facts: Facts, reader: _Reader) -> Facts:
-    """Return the facts with those about models, which need a second request to some servers."""
+    """Add the facts about models, which need a second request to some servers."""
     wanted = asking.wanted_models(facts)
     questions = asking.model_questions(facts, wanted, reader.left_s())
     parts = [(f"models of {name}", ask, ()) for name, ask in questions]

@@ -25,12 +25,13 @@ class Product(NamedTuple):
 
     Attributes:
         minimum: The oldest version that has all verbs, and a verb that older versions lack.
-        window: Command that loads a model with a larger context window; {model} is its name.
+        window: Command that loads a model with a larger context window; ``{model}`` is the model's
+            name.
         loopback: Command that starts the server for this machine only.
         folder_variable: Variable with the folder of the models.
         folders: The usual folders of the models, below the home directory or absolute.
         key_everywhere: Whether the key in the variable of the kind is sent to each configured
-            address. If not, the key belongs into the configuration.
+            address. If not, the key belongs in the configuration.
     """
 
     minimum: Optional[Tuple[Tuple[int, ...], str]] = None

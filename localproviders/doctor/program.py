@@ -12,12 +12,12 @@ from localproviders.doctor.findings import Finding, failure, ok, warning
 from localproviders.doctor.products import edit_command, read_version
 from localproviders.errors import DependencyError, ProviderError
 
-#: The oldest versions with which this package works, as `setup.cfg` has them.
+#: The oldest versions with which this package works, the same as in `setup.cfg`.
 MINIMUM: Mapping[str, Tuple[int, ...]] = {"requests": (2, 25, 1), "urllib3": (1, 26, 5)}
 # requests before this version does not work with urllib3 2.
 _FOR_URLLIB3_2 = (2, 30)
 
-# Programs with which a hint may begin that is a shell command.
+# The first words of hints that are shell commands.
 _PROGRAMS = ("chmod", "sudo", "export", "unset", "python", "pip")
 # The beginning of an error of the configuration, with the variable or the file.
 _ORIGIN = r"(?:the variable |there is no variable )(\w+)|(/.+?, line \d+|/[^:]+?)(?=: | is not )"
@@ -93,7 +93,7 @@ def check_packages(facts: Facts) -> Iterator[Finding]:
 
 
 def check_modules(facts: Facts) -> Iterator[Finding]:
-    """Check that no file hides a module of Python or of the packages that requests need."""
+    """Check that no file hides a module of Python or of a needed package."""
     for name, found in facts.modules.items():
         is_ours = name in ("localproviders", *MINIMUM, "idna", "certifi")
         is_here = found.folder == facts.directory

@@ -62,7 +62,7 @@ def check_search(facts: Facts) -> Iterator[Finding]:
     name = error.message.partition(":")[0]
     if name in facts.environ:
         yield failure(type(error), error.message, name, f"unset {name}")
-    elif not facts.config_errors:  # otherwise, both have the same cause, such as a variable
+    elif not facts.config_errors:  # otherwise, both errors have the same cause, such as a variable
         yield failure(type(error), error.message, "the search for servers")
 
 
@@ -83,7 +83,8 @@ def check_named(facts: Facts) -> Iterator[Finding]:
 def _other_kind(asked: AskedServer, facts: Facts) -> Optional[FoundServer]:
     """Return the server of another kind that the search found at this address, or None.
 
-    A dialect that many servers speak is no mistake, as long as the server answers in it.
+    The result is None if the server answers requests of the configured kind, because many servers
+    also speak the dialect of another kind.
     """
     if asked.is_file or isinstance(asked.error, AuthenticationError):
         return None

@@ -1,8 +1,8 @@
 """The engine's model files: made from installed packages, cached, and checked before use.
 
 A BERT sentence-embedding model (safetensors) is converted to GGUF. A file from the cache is used
-only if it is unchanged, and if only this user and root could have written it. In a trusted folder,
-other users may have written it, too.
+only if it is unchanged, and if only this user and root could have written it. Files in trusted
+folders (see `_file_owner`) are an exception: other users may have written them.
 """
 
 from __future__ import annotations

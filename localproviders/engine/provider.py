@@ -13,8 +13,8 @@ _TEMPLATE_FIELD = "chat_template_kwargs"
 class NamedModelProvider(LlamaCppProvider):
     """A provider that tells the chat template whether a request has a schema.
 
-    llama.cpp does not tell the template about the schema. The small model needs examples with JSON
-    in this case, and only in this case: see ``chat.jinja``.
+    llama.cpp does not tell the template about the schema. In this case, the small model needs
+    examples with JSON. Other requests must not have such examples: see ``chat.jinja``.
     """
 
     def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:

@@ -42,7 +42,7 @@ class Answer:
         frame: Function that frames a record of a stream; None if the response is not a stream.
         begun: The number of records up to and including the first one with text. A fault in
             the middle of a stream happens after them.
-        content_type: The media type; an empty text sends no such header.
+        content_type: The media type. If it is an empty text, the response has no such header.
         status: The status code and the reason phrase.
         headers: Further headers.
         pause_s: Seconds of silence before each piece of a stream, or before a whole response.

@@ -21,7 +21,7 @@ DECISIONS = "/v1/decisions"
 
 #: The answers that a question about yes or no allows.
 YES_NO = ("true", "false")
-#: The number of weights of the probabilities that are not scripted.
+#: The number of different weights from which probabilities that are not scripted are made.
 _WEIGHTS = 1000
 
 
@@ -120,7 +120,7 @@ def published_confidence(kind: str, probabilities: Sequence[float]) -> float:
 
 
 def entropy_confidence(_: str, probabilities: Sequence[float]) -> float:
-    """Return the confidence by Ollama's formula: how far the entropy is below the highest one."""
+    """Return the confidence by Ollama's formula: how far the entropy is below its maximum."""
     entropy = -sum(p * log(p) for p in probabilities if p > 0)
     return max(0.0, min(1.0, 1 - entropy / log(len(probabilities))))
 

@@ -59,9 +59,9 @@ class _Reading(TextAnswer):
 class FakeLlamaCpp(FakeOpenAICompatible):
     """A fake llama.cpp server for tests, to be used in a ``with`` block.
 
-    With one model, it uses this model for every request, whatever name the request has. The model
-    is in memory. With several models, it is a router: it loads a model at the first request for it,
-    or with ``/models/load``, and refuses names that it does not have.
+    With one model, it uses this model for every request, even if the request names another model.
+    The model is in memory. With several models, it is a router: it loads a model at the first
+    request for it, or with ``/models/load``, and refuses names that it does not have.
 
     Args:
         models: Names, or `FakeModel` values.
@@ -72,8 +72,8 @@ class FakeLlamaCpp(FakeOpenAICompatible):
 
     Attributes:
         downloads: For each name of a model, the byte counts of its download: pairs of done and
-            total. Each list of models shows the next pair. The download of a model without pairs
-            fails.
+            total. Each request for the list of models shows the next pair. The download of a model
+            without pairs fails.
         sleeping: Whether the server sleeps: its only model is not in memory until the next request.
     """
 
@@ -167,7 +167,7 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         }
 
     def _download_row(self, name: str) -> Dict[str, Any]:
-        """Return the row of a download; it is complete after its last byte counts."""
+        """Return the row of a download. After its last pair of byte counts, it is complete."""
         done, total = self.downloads[name].pop(0)
         if not self.downloads[name]:
             del self.downloads[name]
@@ -260,7 +260,7 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         name = self._body(exchange).get("model")
         model = next((model for model in self.models if model.name == name), None)
         if model is None:
-            return self.unknown(exchange)  # the text of an unknown path
+            return self.unknown(exchange)  # the response is that of an unknown path
         if model.name in self.loaded:
             raise refused("model is already running")
         if model.load_error is not None:

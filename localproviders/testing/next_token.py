@@ -2,7 +2,7 @@
 
 The fields and the order of the steps are those of llama.cpp's server, build b11549.
 The free distribution has the probabilities that the model gives if it may write any token: neither
-a bias nor a sampler changes them. Log-probabilities are always taken from it. With
+a bias nor a sampler changes them. Log-probabilities are always those of the free distribution. With
 ``post_sampling_probs``, the server reports the probabilities after the biases and the samplers. A
 grammar has no effect here.
 """
@@ -76,8 +76,8 @@ def biases_of(body: Mapping[str, Any]) -> Dict[str, float]:
 def free_distribution(reply: Reply, token: str) -> Dict[str, float]:
     """Return the free distribution of the first token of an answer.
 
-    If the first token is scripted, these are the scripted probabilities, and made-up tokens share
-    the rest. Without a script, the token of the answer is by far the likeliest one.
+    If the first token is scripted, it has the scripted probabilities, and made-up tokens share the
+    rest. Without a script, the token of the answer is by far the likeliest one.
     """
     if not reply.first_token:
         return usual_distribution(token)

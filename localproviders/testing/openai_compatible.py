@@ -72,7 +72,7 @@ class FakeOpenAICompatible(FakeServer):
     )
     list_paths: Tuple[str, ...] = ("/v1/models", "/api/v1/models", "/api/v0/models")
     #: The routes of decision requests that the server has: ``/v1/systemone`` like llama.cpp,
-    #: ``/v1/decisions`` like OpenAI; none like an old server.
+    #: ``/v1/decisions`` like OpenAI. An old server has neither.
     decision_routes: Sequence[str] = (SYSTEM_ONE,)
     # How the images of a request of `/v1/decisions` begin.
     _image_starts: Tuple[str, ...] = ("data:", "http://", "https://")
@@ -274,7 +274,7 @@ class FakeOpenAICompatible(FakeServer):
         return self.json({"tokens": [token_id(piece) for piece in tokens_of_text(text)]})
 
     def _complete_in_own_form(self, exchange: Exchange) -> Answer:
-        """Answer a request of llama.cpp's own form, which the fake does not stream."""
+        """Answer a completion request in llama.cpp's own form. The fake does not stream it."""
         body = self._body(exchange)
         prompts = self.prompts(body)
         model = self.choose(body.get("model"), "chat")

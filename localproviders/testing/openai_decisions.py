@@ -12,11 +12,11 @@ from localproviders.testing.decisions import YES_NO, BadRequestError, Question, 
 from localproviders.testing.openai_requests import RefusedError
 
 _MOST_IMAGES = 8
-# The most options of a model that uses one letter for each option.
+# The largest number of options for a model that uses one letter for each option.
 _MOST_OPTIONS = 52
 _FEWEST_LEVELS, _MOST_LEVELS = 2, 10
 
-#: llama.cpp's refusals of a chat model, and of images for a model that cannot read them.
+#: llama.cpp's refusals of a decision request: its model is a chat model, or cannot read images.
 NO_DECISION_MODEL = "This model is not a decision model"
 NO_IMAGES = (
     "This server does not support image input for decisions. For a model that supports it, start "

@@ -1,6 +1,7 @@
 """Checks of requests in the OpenAI dialect, as llama.cpp makes them.
 
-The texts of the refusals are those of llama.cpp's server, build b11549, except `_check_choice`.
+The texts of the refusals are those of llama.cpp's server, build b11549, except those in
+`_check_choice`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def refused(message: str, code: int = 400) -> RefusedError:
 
 
 def json_object(data: bytes) -> Optional[Mapping[str, Any]]:
-    """Return the JSON object of a request; None if it is something else."""
+    """Return the JSON object of a request; None if the body is something else."""
     try:
         value = json.loads(data or b"null", parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -211,7 +212,7 @@ def prompts_of(body: Mapping[str, Any]) -> List[str]:
     """Return the prompts of a completion request: a text, token ids, or a list of both.
 
     Raises:
-        RefusedError: There is no prompt, or it is something else.
+        RefusedError: There is no prompt, or the prompt has another form.
     """
     if "prompt" not in body:
         raise refused("[json.exception.out_of_range.403] key 'prompt' not found")
@@ -222,7 +223,7 @@ def inputs_of(body: Mapping[str, Any]) -> List[str]:
     """Return the texts of an embedding request: a text, token ids, or a list of both.
 
     Raises:
-        RefusedError: There is no input, it is something else, or the encoding is unknown.
+        RefusedError: There is no input, the input has another form, or the encoding is unknown.
     """
     if (body.get("encoding_format") or "float") not in ("float", "base64"):
         raise refused("The format to return the embeddings in. Can be either float or base64")

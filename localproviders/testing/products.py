@@ -40,7 +40,7 @@ class Greeting(NamedTuple):
         listed: The fields of each record in its list of models, besides ``id`` and ``object``.
         missing: The response to an unknown path.
         no_key: The response to a request without the key.
-        needs_key: The beginnings of the paths that need the key, if there is one.
+        needs_key: The beginnings of the paths that need the key, if the server has a key.
         open_paths: Paths that begin like this, but do not need the key.
         headers: Headers of every response.
         has_list: Whether it has a list of models.
@@ -340,7 +340,7 @@ FORBIDDEN: Tuple[str, ...] = (
     *("/props?", "/slots?"),
 )
 
-# The JSON strings among the greetings. All other texts are sent as they are.
+# The greetings that are sent as JSON strings. All other texts are sent unchanged.
 _JSON_TEXTS = frozenset(("I'm alive!",))
 _OWN_ROUTES = ("/completion", "/apply-template", "/tokenize", "/health")
 
@@ -361,7 +361,7 @@ class FakeProduct(FakeOpenAICompatible):
         port: As for `FakeServer`.
 
     Raises:
-        ValueError: There is no such name.
+        ValueError: `GREETINGS` has no such name.
     """
 
     @exact_keywords

@@ -108,7 +108,7 @@ class Exchange:
         raise ScriptEndsError
 
     def reset(self) -> None:
-        """Reset the connection, so that the client's next read fails instead of ending."""
+        """Reset the connection, so that the client's next read fails instead of finding the end."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise _ResetError
 
@@ -333,9 +333,9 @@ class ScriptedServer:
 
     def __exit__(self, _: object, error: Optional[BaseException], __: object) -> None:
         self._close()
-        # The failure probably caused the error of the block, so the failure is raised, and the
-        # error becomes its context. An interrupt, or a skipped test, is not an `Exception` and must
-        # pass unchanged.
+        # The failure of the script probably caused the error of the block. So the failure is
+        # raised, and the error becomes its context. An interrupt, or a skipped test, is not an
+        # `Exception` and must pass unchanged.
         if error is None or isinstance(error, Exception):
             self._raise_failure()
 

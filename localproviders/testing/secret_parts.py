@@ -42,9 +42,10 @@ class _Literal(NamedTuple):
 def mask_parts(body: bytes, secrets: Iterable[str]) -> bytes:
     """Replace each byte of a part of a secret with an asterisk.
 
-    A part has at least eight characters. It is searched for in the strings of JSON, as the caller
-    reads them: the values of all fields of one name are joined, as a client joins the pieces of a
-    stream. So the pieces themselves may be shorter. The length of the body stays the same.
+    A part has at least eight characters. Parts are searched for in the strings of JSON. Before the
+    search, the values of all fields with the same name are joined, as a client joins the pieces of
+    a stream. So a part is also found if it is divided among shorter pieces. The length of the body
+    stays the same.
     """
     parts = _parts(secrets)
     if not parts:

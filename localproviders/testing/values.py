@@ -54,7 +54,8 @@ class FakeModel(Record):
         load_error: The reason why it cannot be loaded; None if it can (LM Studio).
         digest: The digest in the lists of models; None makes one from the name and the files
             (Ollama). An example is ``"a" * 64``.
-        size_bytes: The size in the model list; None is one of about 2 GB, or 0.25 GB.
+        size_bytes: The size in the model list. None means about 2 GB (Ollama, LM Studio), 0.25 GB
+            (OpenAI dialect), or 384 bytes for a stub of a cloud model.
 
     Raises:
         ValueError: There is no such ability.

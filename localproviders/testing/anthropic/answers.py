@@ -175,7 +175,7 @@ class MessageAnswer:
 
 
 def _stopped(text: str, stops: Sequence[str]) -> Tuple[str, Optional[str]]:
-    """Return the text before the first of these texts, and this text."""
+    """Return the text before the first stop sequence, and this sequence; None if there is none."""
     found = [(text.find(stop), stop) for stop in stops if stop in text]
     at, stop = min(found, default=(len(text), None))
     return text[:at], stop

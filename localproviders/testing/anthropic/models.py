@@ -1,4 +1,4 @@
-"""The features that the models of the service accept, by their names.
+"""The features that a model of the service accepts, by the name of the model.
 
 The facts are in docs/reference/anthropic.md, "Thinking".
 """
@@ -20,10 +20,11 @@ class Traits(NamedTuple):
     Attributes:
         types: The types of thinking.
         efforts: The levels of effort.
-        thinks: Whether it thinks if a request says nothing about it.
-        shows: Whether it sends the text of its thinking without a request for it.
+        thinks: Whether the model thinks if a request does not mention thinking.
+        shows: Whether the model sends the text of its thinking if a request does not ask for the
+            text.
         samples: Whether it accepts temperature, top_p and top_k.
-        prefills: Whether it continues a last message of the assistant.
+        prefills: Whether the model continues the text if the last message is one of the assistant.
         obeys: Whether a request can force it to call a tool.
         later_systems: Whether it accepts system messages within a conversation.
     """
@@ -55,18 +56,18 @@ _ROWS: Sequence[Tuple[str, Traits]] = (
 
 _LINES = ("fable", "haiku", "mythos", "opus", "sonnet")
 
-# Parts of the names of models whose aliases have no date, with the date.
+# The dates that the service adds to model names without a date, by the end of the name.
 _DATES = {"haiku-4-5": "20251001", "sonnet-4-5": "20250929", "opus-4-5": "20251101"}
 
 
 def traits_of(model: FakeModel) -> Traits:
-    """Return what a model accepts. A model of an unknown name accepts everything."""
+    """Return the features of a model. A model with an unknown name has the defaults of `Traits`."""
     found = next((row for pattern, row in _ROWS if re.search(pattern, model.name)), Traits())
     return found if model.can("thinking") else found._replace(types=("disabled",), thinks=False)
 
 
 def dated(name: str) -> str:
-    """Return the name with which a model answers: an alias of an older model gets a date."""
+    """Return the model name for a response. The name of an older model gets its date."""
     date = next((date for part, date in _DATES.items() if name.endswith(part)), "")
     return f"{name}-{date}" if date else name
 
@@ -105,7 +106,7 @@ def record_of(model: FakeModel) -> Dict[str, Any]:
 
 
 def max_tokens_of(model: FakeModel) -> int:
-    """Return the most tokens of an answer."""
+    """Return the maximum number of tokens of an answer."""
     return max(64_000, model.context_length)
 
 

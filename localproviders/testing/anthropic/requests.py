@@ -1,6 +1,7 @@
-"""The service's checks of requests. The texts of the refusals are those of published answers.
+"""Checks of requests, as the service makes them.
 
-A published answer does not exist for each of them; the others have the form of the published ones.
+A refusal has the text of a published response of the service. If no such response is known, the
+text has the same form.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def json_object(data: bytes) -> Mapping[str, Any]:
     """Return the JSON object of a request.
 
     Raises:
-        RefusedError: The body is something else.
+        RefusedError: The body is not a JSON object.
     """
     try:
         value = json.loads(data)
@@ -77,7 +78,7 @@ def check_fields(body: Mapping[str, Any], version: str, *, counts: bool) -> None
     Args:
         body: The request.
         version: The version of the API in its header.
-        counts: Whether only the tokens are counted.
+        counts: Whether the request only counts tokens.
 
     Raises:
         RefusedError: A field is missing, unknown, or has a wrong type.
@@ -231,7 +232,8 @@ def check_messages(
         body: The request.
         model: The model.
         traits: The features that the model accepts.
-        thought: For the id of each tool call that was made after thinking, its thinking blocks.
+        thought: The thinking blocks before each tool call that followed thinking, by the id of the
+            call.
 
     Raises:
         RefusedError: A message is refused.
@@ -279,10 +281,10 @@ def _check_role(message: Any, at: int, traits: Traits) -> str:
 
 
 def blocks_of(content: Any) -> List[Dict[str, Any]]:
-    """Return the blocks of a content, which may be a text.
+    """Return the blocks of a message's content. A text becomes a single block.
 
     Raises:
-        RefusedError: The content is something else.
+        RefusedError: The content is neither a text nor a list of blocks.
     """
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
@@ -317,7 +319,7 @@ def _check_source(block: Mapping[str, Any], place: str, model: FakeModel) -> Non
 
 
 def _check_pairs(blocks: Sequence[Mapping[str, Any]], at: int, open_ids: Sequence[str]) -> None:
-    """Check that the results of a message are those of the calls in the message before."""
+    """Check that the results of a message belong to the tool calls in the previous message."""
     given: Set[Any] = {b.get("tool_use_id") for b in blocks if b["type"] == "tool_result"}
     missing = [each for each in open_ids if each not in given]
     if missing:
@@ -376,7 +378,7 @@ def _check_thoughts(
 
 
 def text_of(body: Mapping[str, Any]) -> str:
-    """Return all texts of a request, whose words are counted."""
+    """Return all texts of a request as one text. Its words count as the tokens of the prompt."""
     found = [_words(body.get("system") or "")]
     found += [_words(message.get("content")) for message in body["messages"]]
     found += [dumps(tool) for tool in body.get("tools") or ()]

@@ -36,10 +36,10 @@ class FakeAnthropic(FakeServer):
     """A fake of Anthropic's Messages API for tests, to be used in a ``with`` block.
 
     It checks requests as the service does: the headers, each field, each block, the pairs of tool
-    calls and results, and the signatures of thinking. As at the service, the models accept
-    different fields: ``claude-sonnet-4-5`` only manual thinking, and ``claude-opus-4-8`` no
-    temperature. A model with any other name accepts everything. The arguments are those of
-    `FakeServer`.
+    calls and results, and the signatures of thinking. As in the service, the accepted fields depend
+    on the model: ``claude-sonnet-4-5`` accepts only manual thinking, and ``claude-opus-4-8``
+    accepts no temperature. A model whose name the service does not know accepts both. The arguments
+    are those of `FakeServer`.
 
     Attributes:
         redacts: Whether the service sends thinking as encrypted blocks.

@@ -54,7 +54,7 @@ def _change_models(change: Callable[[Any], Any]) -> Callable[[Answer], Iterable[
 
 
 def _with_another_digest(row: Any) -> Any:
-    """Return a model of a list with another digest, if it has one."""
+    """Return a row of the model list with another digest, or unchanged if it has no digest."""
     return {**row, "digest": row["digest"][::-1]} if "digest" in row else row
 
 

@@ -35,7 +35,7 @@ class FakeLMStudio(Downloads, StatefulChat):
     Args:
         models: Names, or `FakeModel` values.
         generation: ``0.4`` has LM Studio's own routes, ``0.3`` has only the older ones
-            (``/api/v0``), and ``0.3.5`` has none of them. Tests may change the attribute while the
+            (``/api/v0``), and ``0.3.5`` has neither. Tests may change the attribute while the
             server runs, to simulate an update.
         jit: Whether a request loads the requested model.
         **options: Options of `FakeServer`.
@@ -112,8 +112,8 @@ class FakeLMStudio(Downloads, StatefulChat):
         where = f"({exchange.method} {exchange.path})"
         return self.json({"error": f"Unexpected endpoint or method. {where}"})
 
-    # The texts of these three are inferred: LM Studio documents no errors of its routes for
-    # decisions, so the texts have the form of the errors of its other routes.
+    # The texts of the next three refusals are inferred: LM Studio documents no errors of its routes
+    # for decisions, so the texts have the form of the errors of its other routes.
 
     def decision_refusal(self, exchange: Exchange, error: BadRequestError) -> RefusedError:
         """Return the refusal of a decision request with a wrong field."""

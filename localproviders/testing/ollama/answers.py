@@ -16,9 +16,10 @@ from localproviders.testing.answers import Answer, as_line, dumps
 DATE = "2026-11-24T07:35:50.811290692Z"
 
 
-#: The media type of most responses, and of the first error of a stream, of the last record of a
-#: transfer that is not streamed, and of all responses in OpenAI's dialect.
+#: The media type of most responses.
 JSON = "application/json; charset=utf-8"
+#: The media type of the first error of a stream, of the last record of a transfer that is not
+#: streamed, and of all responses in OpenAI's dialect.
 PLAIN_JSON = "application/json"
 
 # Nanoseconds between two records of a stream.

@@ -39,7 +39,7 @@ _ABILITIES = {
 _MISSING = "pull model manifest: file does not exist"
 _SUCCESS = {"status": "success"}
 _REPORT = b'"success"'
-#: Number of bytes at the beginning of each uploaded file that are kept.
+#: Number of bytes that are kept of each uploaded file, from its beginning.
 _MAGIC_BYTES = 8
 
 # Size in bytes of the largest file of a model, equal on the disk and in memory. The fake adds some
@@ -177,7 +177,7 @@ class FakeLibrary(FakeServer):
         )
 
     def _usual_template(self, model: FakeModel, made: Mapping[str, Any]) -> str:
-        """Return the template of a model; one that was made from files alone has none."""
+        """Return the template of a model. A model that was made only from files has none."""
         is_plain = bool(made) and "from" not in made
         return _PLAIN if is_plain or not model.can("chat") else _CHAT
 
@@ -189,7 +189,7 @@ class FakeLibrary(FakeServer):
     def digest_of(self, model: FakeModel) -> str:
         """Return the digest of a model's manifest.
 
-        Only copies, and models with the same `FakeModel.digest`, have the same one.
+        Only copies, and models with the same `FakeModel.digest`, have the same digest.
         """
         return self._made_digest(model) if model.digest is None else model.digest
 

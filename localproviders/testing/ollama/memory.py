@@ -79,9 +79,10 @@ class FakeMemory(FakeLibrary):
         return self.loaded[self.runner_of(model).name]
 
     def _window(self, model: FakeModel, requested: Optional[int]) -> Optional[int]:
-        """Return the context window with which a model is loaded; None keeps the current window.
+        """Return the context window for loading a model; None keeps its current window.
 
-        A request without a window resets the window of an earlier request.
+        If an earlier request has set a window, a request without a window restores the default
+        window.
         """
         if requested is not None:
             self._with_window.add(model.name)
@@ -98,7 +99,7 @@ class FakeMemory(FakeLibrary):
         """
         if exchange.path.startswith(
             ("/api/embed", "/v1/embed", SYSTEM_ONE)
-        ):  # they have no such field
+        ):  # requests to these routes have no field `shift`
             return False
         slides = body.get("shift") is not False
         if slides == (model.name not in self._without_shift):

@@ -40,7 +40,7 @@ _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 
 def options_of(body: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the options of a request that are not null. An integer option loses its fraction.
+    """Return a request's options without null values. An integer option loses its fraction.
 
     Raises:
         RefusedError: An option has the wrong type.
@@ -79,7 +79,8 @@ def check_format(body: Mapping[str, Any]) -> None:
     """Check the field ``format``, as the server and its runner do.
 
     Raises:
-        RefusedError: It is neither ``json`` nor a schema, or the schema cannot become a grammar.
+        RefusedError: The field is neither ``json`` nor a schema, or the schema cannot become a
+            grammar.
     """
     given = body.get("format")
     if given in (None, "", "json"):

@@ -31,7 +31,7 @@ def images_of(body: Mapping[str, Any]) -> List[str]:
 
 
 def allocated(window: int) -> int:
-    """Return the window that the runner allocates for a requested one."""
+    """Return the window that the runner allocates for a requested window."""
     return -(-window // 256) * 256
 
 
@@ -39,7 +39,7 @@ def fit_prompt(body: Mapping[str, Any], window: int, tokens: int) -> int:
     """Return the number of prompt tokens after a prompt that is too long has been cut.
 
     Raises:
-        RefusedError: The prompt is too long, and the request forbids to cut it.
+        RefusedError: The prompt is too long, and the request forbids cutting it.
     """
     limit = allocated(window)
     if body.get("truncate") is False and tokens > limit:

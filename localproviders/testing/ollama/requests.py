@@ -1,7 +1,7 @@
 """Checks of requests to the fake Ollama: JSON, types of fields and durations.
 
 The refusals have the texts of Go's JSON decoder, like those of the server. They were measured with
-Ollama 0.33.0-rc2; docs/reference/ollama.md, "Status codes", has their status.
+Ollama 0.33.0-rc2; docs/reference/ollama.md, "Status codes", lists their status codes.
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ _PART = r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)"
 
 
 def keep_alive_s(body: Mapping[str, Any]) -> Optional[float]:
-    """Return the field ``keep_alive`` of a request in seconds; None if it is not given.
+    """Return the field ``keep_alive`` of a request in seconds; None if the request has none.
 
     A number is in seconds. A text is a duration such as ``5m``. A negative value means for ever.
 

@@ -70,7 +70,8 @@ class FakeOllama(FakeDecisions):
             self._check_key(exchange)
             return self._route(exchange)
         except RefusedError as refused:
-            # System One is not part of OpenAI's dialect, although its path begins like that.
+            # System One is not part of OpenAI's dialect, although its path begins with ``/v1``,
+            # too.
             if exchange.path.startswith("/v1/") and not exchange.path.startswith(SYSTEM_ONE):
                 return self.v1_error(refused)
             return json_answer({"error": refused.text}, refused.status, media=refused.media)

@@ -48,7 +48,7 @@ GENERATE = {
     "images": "[]api.ImageData",
 }
 
-#: Function that returns the fields of a record that contain its part of the text.
+#: Function that returns the fields of a record for one part of the text.
 _Fields = Callable[[Part], Dict[str, Any]]
 
 
@@ -89,7 +89,7 @@ class FakeText(FakeMemory):
     def chat_turn(
         self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel
     ) -> Union[Turn, Answer]:
-        """Return the answer of a chat; or the response, if it has no text of the model."""
+        """Return the turn of a chat; or a whole response, if no text is written."""
         _require_ability(model, "chat", f'"{body["model"]}" does not support chat')
         if body.get("tools"):
             words = f"{full_name(model.name)} does not support tools"
@@ -99,7 +99,7 @@ class FakeText(FakeMemory):
     def generate_turn(
         self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel
     ) -> Union[Turn, Answer]:
-        """Return the continuation of a text; or the response, if it has no text of the model."""
+        """Return the turn that continues a text; or a whole response, if no text is written."""
         self.check_generates(body, model)
         if body.get("suffix"):
             words = f"{full_name(model.name)} does not support insert"
@@ -167,8 +167,8 @@ def _check_reply(reply: Reply, model: FakeModel) -> None:
     """Check that a model can make a reply.
 
     Raises:
-        ValueError: The model cannot. With such a reply, a test would pass that fails with the real
-            server.
+        ValueError: The model cannot. A test with such a reply would pass here, but fail with the
+            real server.
     """
     if reply.thinking and not model.can("thinking"):
         raise ValueError(
@@ -189,7 +189,7 @@ def _written(
     fields: _Fields,
     more: Optional[Mapping[str, Any]] = None,
 ) -> Answer:
-    """Return a response in Ollama's own API: one record, or a stream of them."""
+    """Return a response in Ollama's own API: one record, or a stream of records."""
     remote = turn.reply.remote_host or model.remote_host
     head = {
         "model": turn.reply.model or body["model"],

@@ -121,7 +121,7 @@ def _scripted_entry(reply: Reply, token: str, alternatives: int) -> Dict[str, An
     found = token_entry(token, free_distribution(reply, token), {}, alternatives)
     rows = found.pop("top_logprobs")
     for row in (found, *rows):
-        del row["id"]  # this server does not report it
+        del row["id"]  # Ollama does not report the ids of tokens
     return {**found, **({"top_logprobs": rows} if alternatives else {})}
 
 

@@ -136,7 +136,7 @@ class FakeV1(FakeVectors):
 
 
 class _Form:
-    """How chats and completions differ: names of objects, and the choices in them."""
+    """The form of a chat or of a completion: the names of the objects, and their choices."""
 
     def __init__(
         self,

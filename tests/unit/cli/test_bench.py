@@ -88,8 +88,8 @@ def test_the_quick_form_can_be_changed() -> None:
     [
         (["--compare", "missing.jsonl"], r"missing\.jsonl cannot be read"),
         (["--compare", "here.html"], r"here\.html, line 1: not a result of bench"),
-        (["--compare", "old.jsonl", "--json"], "--compare has no place in JSONL"),
-        (["--compare", "old.jsonl", "-o", "new.jsonl"], "--compare has no place in JSONL"),
+        (["--compare", "old.jsonl", "--json"], "--compare cannot be used with JSONL"),
+        (["--compare", "old.jsonl", "-o", "new.jsonl"], "--compare cannot be used with JSONL"),
         (["--rounds", "0"], "rounds has the value 0"),
         (["--lengths", "1"], "lengths has the value 1"),
     ],

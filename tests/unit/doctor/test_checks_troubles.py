@@ -222,7 +222,10 @@ def the_configured_model_is_missing(machine: Machine) -> None:
 
 
 @trouble(
-    "error", 8, "which no server has; there are some-model", "export LOCALPROVIDERS_MODEL=MODEL"
+    "error",
+    8,
+    "which no server has; the servers have some-model",
+    "export LOCALPROVIDERS_MODEL=MODEL",
 )
 def the_missing_model_cannot_be_downloaded(machine: Machine) -> None:
     box = machine.start(FakeOpenAICompatible(), usual=False)
