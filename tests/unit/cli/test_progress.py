@@ -163,4 +163,4 @@ def test_a_terminal_gets_progress_without_an_option() -> None:
     with FakeOllama() as fake:
         done = at_terminal("pull", "ollama/llama3.2", OLLAMA_HOST=fake.url)
     assert done.code == 0
-    assert "pulling" in done.out and "pulled ollama/llama3.2" in done.out
+    assert "localproviders pull" in done.out and "pulled ollama/llama3.2" in done.out

@@ -161,7 +161,7 @@ def test_each_variable_with_our_prefix_is_known() -> None:
     ]:
         named |= set(re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", path.read_text("utf-8")))
     # The servers of examples, and a misspelt variable.
-    for server in ("_GPU_BOX_", "_BOX_", "_STUDIO_", "_LMSTUDIO_", "_ANTHROPIC_"):
+    for server in ("_GPU_BOX_", "_BOX_", "_STUDIO_", "_LMSTUDIO_", "_ANTHROPIC_", "_OLLAMA_"):
         known |= {str(each).replace("_NAME_", server) for each in known}
     known |= {"LOCALPROVIDERS_MODLE"}
     assert named - known == set()
