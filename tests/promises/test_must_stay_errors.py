@@ -12,6 +12,7 @@ import pytest
 
 import localproviders
 from localproviders import (
+    AnthropicProvider,
     CompletionRequest,
     LMStudioProvider,
     OllamaProvider,
@@ -32,6 +33,7 @@ _PROVIDERS: Mapping[str, Callable[..., Any]] = {
     "ollama": OllamaProvider,
     "openai_compatible": OpenAICompatibleProvider,
     "lmstudio": LMStudioProvider,
+    "anthropic": AnthropicProvider,
 }
 
 
