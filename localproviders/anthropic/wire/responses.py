@@ -137,7 +137,7 @@ class EventParser:
             )
         self._reason = nonempty_text(data.get("stop_reason"))
         made = self._end(data)
-        self.ended = True
+        self.ended = self._is_finished
         return made
 
     # --- events -----------------------------------------------------------------------------
@@ -238,8 +238,13 @@ class EventParser:
         if not self._began:
             raise ProtocolError("the response ended before its first record")
         made = self._end(self._last_delta or data, is_streamed=True)
-        self.ended = True
+        self.ended = self._is_finished
         return made
+
+    @property
+    def _is_finished(self) -> bool:
+        """Whether the server has said why the answer ended. Otherwise, the answer may be cut."""
+        return self._reason is not None
 
     def _pass_over(self, data: Mapping[str, Any]) -> None:
         """Read an event without content."""
