@@ -210,7 +210,7 @@ class RowReader:
             return self._subject(filled(template, row))
         if isinstance(value, str):
             return self._subject(value)
-        if "body" in value or "url" in value:
+        if not self._is_table and ("body" in value or "url" in value):
             return self._line(value)
         if self._is_table and self._questions is not None:
             return DECISION, {"state": value}
