@@ -93,7 +93,7 @@ ENTRIES: Dict[str, Entry] = {
 }
 
 
-#: What the verbs with the same first word are about. The page has one line for all of them.
+#: The subjects of verbs with the same first word. The page has one line for all of them.
 _FAMILIES: Mapping[str, str] = {
     "batch": "one result for each row of a file",
     "config": "the configuration",
