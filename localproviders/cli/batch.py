@@ -20,6 +20,7 @@ from localproviders.cli.questions import read_question_file
 from localproviders.cli.requests import request_fields
 from localproviders.cli.run import Run
 from localproviders.cli.usage import (
+    LIMIT,
     OUTPUT,
     SOME_FAILED,
     STOPPED,
@@ -113,9 +114,10 @@ def _run(arguments: Namespace, run: Run) -> int:
         try:
             report = _answer_all(arguments, run, given, on_progress, end.cancel)
         except Stopped as stopped:  # before the first request
-            if stopped.exit_code == TERMINATED or run.left_s is not None:
+            if stopped.exit_code in (TERMINATED, LIMIT):
+                reason = "deadline" if stopped.exit_code == LIMIT else "cancelled"
                 stopped.exit_code = STOPPED
-                stopped.message = stopped.message or _ENDS[STOPPED].format(stopped=_REASONS[None])
+                stopped.message = _ENDS[STOPPED].format(stopped=_REASONS[reason])
             raise
     _show(run, report)
     return end.exit_code_of(report)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import signal
+import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
@@ -276,6 +278,45 @@ def test_a_signal_finishes_the_rows_in_flight_and_the_same_command_goes_on(
     assert run(*words, cwd=tmp_path).returncode == 0
     assert Counter(line["custom_id"] for line in _lines()) == Counter(ids)
     assert set(fake.asked.values()) == {1}
+
+
+@_POSIX
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(signal.SIGTERM, 13, b"the same command goes on"), (signal.SIGINT, 130, b"")],
+)
+def test_a_signal_before_the_first_request_has_the_same_exit_code(
+    number: int, code: int, words: bytes, fake: AskedServer, tmp_path: Path
+) -> None:
+    process = start(*_words(fake, "-"), cwd=tmp_path, stdin=subprocess.PIPE)
+    while not (tmp_path / "out.jsonl.lock").exists():  # then the rows are read
+        assert process.poll() is None
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert words in error
+    assert run(*_words(fake, "-"), cwd=tmp_path, stdin=b'"Hi"\n').returncode == 0
+
+
+def test_a_deadline_while_the_rows_are_read(fake: AskedServer, tmp_path: Path) -> None:
+    process = start(*_words(fake, "-"), "--deadline", "1s", cwd=tmp_path, stdin=subprocess.PIPE)
+    assert process.wait(60) == 13
+    assert b"the deadline has passed" in process.stderr.read()
+    process.communicate()
+
+
+def test_several_hosts_share_the_rows(fake: AskedServer, tmp_path: Path) -> None:
+    ids = write_rows(tmp_path / "in.jsonl", 40)
+    meeting = threading.Barrier(2)  # both servers have a request at the same time
+    with AskedServer() as other:
+        for server in (fake, other):
+            server.on_chat = lambda count: meeting.wait(20) and None if count == 1 else None
+        more = ["--host", f"ollama={other.url}", "--concurrency", "4"]
+        assert cli.main([*_words(fake, "in.jsonl"), *more]) == 0
+        asked = fake.asked + other.asked
+        assert fake.asked
+        assert other.asked
+    assert asked == Counter(f"text {name}" for name in ids)
 
 
 @_POSIX
