@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 from localproviders.batch.coordinator import OnProgress
 from localproviders.batch.pacing import MaxFailures
@@ -55,6 +55,7 @@ class Arguments(NamedTuple):
         rules = self.rules
         return {
             **rules.fields,
+            **rules.decision,
             "template": rules.template,
             "id_field": rules.id_field,
             "questions": rules.questions,
@@ -122,3 +123,8 @@ def retried_classes(retry_failed: Any) -> Tuple[Type[ProviderError], ...]:
                 hint="pass classes such as localproviders.errors.UnreachableError",
             )
     return tuple(given)
+
+
+def without_none(given: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the items whose value is not None."""
+    return {name: value for name, value in given.items() if value is not None}

@@ -168,6 +168,8 @@ class Coordinator:
         if self._plan.cancel is not None:
             self._plan.cancel._subscribe(self._wake)
         try:
+            if self._plan.on_progress is not None:
+                self._plan.on_progress(self.report())  # the number of rows is known now
             self._loop()
         except BaseException as error:
             # An interrupt lets the requests in flight finish. An exception of the caller's

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields as dataclass_fields
+from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -92,12 +93,14 @@ class RowRules(NamedTuple):
         id_field: Name of the column with the id.
         questions: The questions of rows with a state.
         fields: Values for rows that have none: ``model``, ``system``, and fields of requests.
+        decision: Values for rows with a state that have none: ``method`` and ``min_mass``.
     """
 
     template: Optional[str]
     id_field: Optional[str]
     questions: Optional[Mapping[str, Any]]
     fields: Mapping[str, Any]
+    decision: Mapping[str, Any] = MappingProxyType({})
 
 
 class RowReader:
@@ -193,6 +196,8 @@ class RowReader:
 
     def _defaults(self, kind: str, fields: _Object) -> _Object:
         found = dict(self._rules.fields)
+        if kind == DECISION:
+            found.update(self._rules.decision)
         if kind == DECISION and self._questions is not None:
             found["questions"] = self._questions
         return found
@@ -205,7 +210,7 @@ class RowReader:
             return self._subject(filled(template, row))
         if isinstance(value, str):
             return self._subject(value)
-        if "body" in value or "url" in value:
+        if not self._is_table and ("body" in value or "url" in value):
             return self._line(value)
         if self._is_table and self._questions is not None:
             return DECISION, {"state": value}

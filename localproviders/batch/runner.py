@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Executor
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Optional, Tuple, Union
 
 from localproviders._signatures import Unpack, show_keywords
 from localproviders.batch.arguments import (
@@ -13,6 +13,7 @@ from localproviders.batch.arguments import (
     checked_shard,
     fixed_concurrency,
     retried_classes,
+    without_none,
 )
 from localproviders.batch.coordinator import OnProgress
 from localproviders.batch.file_run import FileRun
@@ -26,7 +27,7 @@ from localproviders.batch.sources import Source
 from localproviders.provider import ModelProvider
 from localproviders.types.inputs import model_name
 from localproviders.types.limits import CancelToken, Timeout
-from localproviders.types.questions import Questions
+from localproviders.types.questions import Questions, check_mass, check_method
 from localproviders.types.requests import (
     CompletionRequest,
     ModelLike,
@@ -44,6 +45,8 @@ def run(  # the arguments are checked one after the other
     template: Optional[str] = None,
     id_field: Optional[str] = None,
     questions: Optional[Questions] = None,
+    method: Optional[str] = None,
+    min_mass: Optional[float] = None,
     model: Optional[ModelLike] = None,
     system: Optional[str] = None,
     concurrency: Union[int, str] = "auto",
@@ -91,6 +94,9 @@ def run(  # the arguments are checked one after the other
         id_field: The column with the id of a row. None uses ``id`` or ``custom_id``, or else the
             number of the row.
         questions: Questions about each state, as in `decide`.
+        method: How rows with a state are decided, as in `decide`, if they do not say it.
+        min_mass: Least mass of the answers to these rows, as in `decide`, if they do not say it;
+            None is 0.5.
         model: Model of the rows that name none; None is the provider's model.
         system: System message of the chats.
         concurrency: Number of requests in flight, or ``"auto"``, which finds the number for each
@@ -111,7 +117,8 @@ def run(  # the arguments are checked one after the other
             only the rows with these errors again.
         force: True continues an output of a run with other arguments or models, and replaces a
             file that is no output of a run.
-        on_progress: Function that is called with the report so far, a few times in a second.
+        on_progress: Function that is called with the report so far: before the first request, a
+            few times in a second, and at the end.
         timeout: Seconds for each row, or a `Limits` value; None is the provider's limits.
         cancel: A token that ends the run with a report.
         fields: Further fields of `CompletionRequest`, such as ``temperature=0``, for rows that do
@@ -128,13 +135,16 @@ def run(  # the arguments are checked one after the other
         ModelNotFoundError: The server does not have the model.
         UnreachableError: No server answers at the start.
         TypeError: A field of a request is unknown.
+        ValueError: A question, `method` or `min_mass` is malformed.
     """
     if fields:
         check_field_names(fields, run)
-    given: Dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    given = without_none(fields)
     for name, value in (("model", model_name(model)), ("system", system)):
         if value is not None:
             given[name] = value
+    mass = None if min_mass is None else check_mass(min_mass)
+    decision = without_none({"method": check_method(method), "min_mass": mass})
     check_positive("rate_per_s", rate_per_s)
     check_positive("deadline_s", deadline_s)
     check_positive("grace_s", grace_s, zero=True)
@@ -142,7 +152,7 @@ def run(  # the arguments are checked one after the other
     arguments = Arguments(
         source=source,
         provider=provider,
-        rules=RowRules(template, id_field, questions, given),
+        rules=RowRules(template, id_field, questions, given, decision),
         fixed=fixed_concurrency(concurrency),
         rate_per_s=rate_per_s,
         executor=executor,

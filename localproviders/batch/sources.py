@@ -47,6 +47,22 @@ _BOM = b"\xef\xbb\xbf"
 _BAD = b"!"
 
 
+class SourcePath(os.PathLike):  # type: ignore[type-arg]  # cannot be subscripted before Python 3.9
+    """A path of a source whose form does not come from its suffix.
+
+    Args:
+        path: The path; ``-`` is standard input.
+        form: ``jsonl``, ``csv`` or ``tsv``; None takes it from the suffix.
+    """
+
+    def __init__(self, path: str, form: Optional[str]) -> None:
+        self.path = path
+        self.form = form
+
+    def __fspath__(self) -> str:
+        return self.path
+
+
 class RowError(ValueError):
     """A row that cannot be read."""
 
@@ -252,7 +268,8 @@ def open_source(
         ConfigurationError: The file cannot be read, or the source has another type.
     """
     if isinstance(source, (str, os.PathLike)):
-        if source == STANDARD_INPUT:
+        form = source.form if isinstance(source, SourcePath) else form
+        if os.fspath(source) == STANDARD_INPUT:
             return RowFile(_copied(sys.stdin.buffer, folder), form or "jsonl")
         return _open_path(os.fspath(source), form, folder)
     if isinstance(source, (bytes, bytearray, Mapping)) or not isinstance(source, Iterable):

@@ -128,7 +128,7 @@ def _run(words: List[str], started: _Started) -> int:
     started.model = getattr(arguments, "model", None)
     from localproviders.cli.run import Run  # a page of help needs no run
 
-    started.run = run = Run(name, arguments)
+    started.run = run = Run(name, arguments, is_resumable=verb.is_resumable)
     with run:
         return verb.run(arguments, run)
 

@@ -57,6 +57,8 @@ _OWN_HINTS = (errors.DependencyError, errors.LockHeldError, errors.IntegrityErro
 _OPTIONS: Mapping[str, str] = {
     'pass method="logprobs"': "add --method logprobs",
     "pass a smaller min_mass": "a smaller --min-mass",
+    "pass force=True": "add --force",
+    "with id_field": "with --id-field",
     "let the server cut it with truncate=True": "add --truncate",
 }
 

@@ -194,6 +194,13 @@ def add_some_of_request(parser: Parser, *names: str) -> None:
     _add(parser, "request", tuple(option for option in REQUEST if option.names[-1] in names))
 
 
+def add_unlisted_request(parser: Parser, *left_out: str) -> None:
+    """Add the options of a request, except some, without listing them on the page of help."""
+    for option in REQUEST:
+        if option.names[-1] not in left_out:
+            parser.add_argument(*option.names, help=SUPPRESS, **option.arguments)
+
+
 def add_input(parser: Parser) -> None:
     """Add the options that choose the inputs."""
     _add(parser, "input", INPUT)

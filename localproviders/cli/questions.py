@@ -24,7 +24,7 @@ def read_questions(arguments: Namespace) -> Dict[str, Question]:
     """
     _check_lists(arguments)
     if arguments.questions is not None:
-        return _of_file(arguments.questions)
+        return read_question_file(arguments.questions)
     if arguments.yes_no is not None:
         name, options = "yes_no", []
     else:
@@ -60,7 +60,12 @@ def _split(text: str) -> List[str]:
     return [item.strip() for item in items]
 
 
-def _of_file(path: str) -> Dict[str, Question]:
+def read_question_file(path: str) -> Dict[str, Question]:
+    """Return the questions of the file of ``--questions`` by name.
+
+    Raises:
+        UsageError: The file cannot be used, or a question is malformed.
+    """
     found = read_json(path, "--questions")
     if not isinstance(found, dict):
         raise UsageError(

@@ -8,12 +8,13 @@ import random
 import sys
 import time
 from argparse import Namespace
-from typing import Any, List, Optional, Set
+from typing import Any, Callable, List, Optional, Set
 
 from localproviders._redact import one_line
 from localproviders.cli.output import Output, print_error
 from localproviders.cli.progress import Meter, make_meter
 from localproviders.cli.signals import Signals
+from localproviders.cli.usage import Stopped
 from localproviders.provider import ModelProvider
 
 
@@ -33,12 +34,15 @@ class Run:
     Args:
         verb: Name of the verb.
         arguments: The parsed arguments.
+        is_resumable: Whether the verb writes the file of ``-o`` itself. The output is then standard
+            output.
     """
 
-    def __init__(self, verb: str, arguments: Namespace) -> None:
+    def __init__(self, verb: str, arguments: Namespace, *, is_resumable: bool = False) -> None:
         self.verb = verb
         self.arguments = arguments
-        self.output = Output(arguments.output, replace=arguments.force, encoding=arguments.encoding)
+        path = None if is_resumable else arguments.output
+        self.output = Output(path, replace=arguments.force, encoding=arguments.encoding)
         self._outputs = [self.output]
         self._warned: Set[str] = set()
         self.is_colored = self._may_color()
@@ -166,6 +170,15 @@ class Run:
             return self.provider()
         self._stack.callback(made.close)
         return made
+
+    @property
+    def left_s(self) -> Optional[float]:
+        """Seconds until the deadline; None if there is none."""
+        return self._signals.left_s
+
+    def hand_over(self, stop: Callable[[Stopped], object]) -> None:
+        """Let a verb end its work by itself at a signal and at Ctrl-C: see `Signals.hand_over`."""
+        self._signals.hand_over(stop)
 
     def progress(self, total: Optional[float], unit: str) -> Meter:
         """Return a meter for long work, which writes to standard error as ``--progress`` says.

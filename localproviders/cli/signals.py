@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from typing import Any, Dict, Optional
+import time
+from typing import Any, Callable, Dict, Optional
 
-from localproviders.cli.usage import CLOSED, LIMIT, TERMINATED, Stopped
+from localproviders.cli.usage import CLOSED, INTERRUPTED, LIMIT, TERMINATED, Stopped
 
 # Seconds after which the exception is raised again. It can be lost, because Python drops an
 # exception that is raised while an object is being removed from memory.
@@ -30,8 +32,43 @@ class Signals:
         self._deadline_s = deadline_s
         self._before: Dict[int, Any] = {}
         self._stopped: Optional[Stopped] = None
+        self._started_s = time.monotonic()
+
+    @property
+    def left_s(self) -> Optional[float]:
+        """Seconds until the deadline, at least a millisecond; None if there is none."""
+        if self._deadline_s is None:
+            return None
+        return max(0.001, self._started_s + self._deadline_s - time.monotonic())
+
+    def hand_over(self, stop: Callable[[Stopped], object]) -> None:
+        """Call a function at SIGTERM, SIGHUP and Ctrl-C, instead of raising `Stopped`.
+
+        A second signal ends the process at once, with the exit code of this signal. The work must
+        keep the deadline itself from now on.
+
+        Args:
+            stop: The function. It is called in a signal handler, so it must not wait.
+        """
+        if not self._before:
+            return  # not the main thread
+        if _HAS_TIMER:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for name, code in (
+            ("SIGTERM", TERMINATED),
+            ("SIGHUP", CLOSED),
+            ("SIGINT", INTERRUPTED),
+        ):
+            self._handle(name, Stopped(code), lambda stopped: self._stop_or_end(stopped, stop))
+
+    def _stop_or_end(self, stopped: Stopped, stop: Callable[[Stopped], object]) -> None:
+        if self._stopped is not None:
+            os._exit(stopped.exit_code)
+        self._stopped = stopped
+        stop(stopped)
 
     def __enter__(self) -> Signals:
+        self._started_s = time.monotonic()
         if threading.current_thread() is not threading.main_thread():
             return self  # only the main thread may change handlers
         for name, code in (("SIGTERM", TERMINATED), ("SIGHUP", CLOSED)):
@@ -54,11 +91,14 @@ class Signals:
             number, handler = self._before.popitem()
             signal.signal(number, handler)
 
-    def _handle(self, name: str, stopped: Stopped) -> None:
+    def _handle(
+        self, name: str, stopped: Stopped, act: Optional[Callable[[Stopped], object]] = None
+    ) -> None:
+        act = act or self._stop
         number = getattr(signal, name, None)
         is_ignored = number is None or signal.getsignal(number) == signal.SIG_IGN
         if number is not None and (name == "SIGALRM" or not is_ignored):
-            before = signal.signal(number, lambda *_: self._stop(stopped))
+            before = signal.signal(number, lambda *_: act(stopped))
             self._before.setdefault(number, before)
 
     def _stop(self, stopped: Stopped) -> None:

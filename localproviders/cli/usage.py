@@ -14,6 +14,8 @@ USAGE = 2
 LIMIT = 6
 #: Some rows of the input failed.
 SOME_FAILED = 12
+#: The run stopped early, and the same command goes on.
+STOPPED = 13
 #: An answer is below ``--threshold``.
 BELOW_THRESHOLD = 14
 #: The output cannot be written.

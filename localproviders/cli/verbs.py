@@ -19,12 +19,15 @@ class Verb(NamedTuple):
             not import.
         run: Function that runs the verb with the parsed arguments and the `Run`, and returns the
             exit code.
+        is_resumable: Whether the same command can go on after an early end. Such a verb writes the
+            file of ``-o`` itself, and the file stays there after an error.
     """
 
     description: str
     example: str
     add_arguments: Callable[[Any], None]
     run: Callable[[Any, Any], int]
+    is_resumable: bool = False
 
 
 class Entry(NamedTuple):
@@ -53,6 +56,10 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "decide": Entry("decide", "questions about a text, answered with probabilities"),
         "embed": Entry("embed", "vectors of texts"),
         "rerank": Entry("rerank", "sort texts by their relevance to a query"),
+        "batch run": Entry("batch", "one result for each row, whatever ends the run"),
+        "batch status": Entry("batch", "how far a run is"),
+        "batch merge": Entry("batch", "join the outputs of several machines"),
+        "batch check": Entry("batch", "find the rows that cannot be sent"),
     },
     "Models": {
         "models": Entry("lists", "the models of all servers"),
@@ -86,13 +93,29 @@ ENTRIES: Dict[str, Entry] = {
 }
 
 
+#: The subjects of verbs with the same first word. The page has one line for all of them.
+_FAMILIES: Mapping[str, str] = {
+    "batch": "one result for each row of a file",
+    "config": "the configuration",
+}
+
+
 def page() -> str:
     """Return the page that lists all verbs."""
     lines: List[str] = []
     for title, group in GROUPS.items():
-        lines += ["", f"{title}:"]
-        lines += [f"  {name:<17} {entry.summary}" for name, entry in group.items()]
+        rows = dict(_row(name, entry, group) for name, entry in group.items())
+        lines += ["", f"{title}:", *(f"  {name:<17} {summary}" for name, summary in rows.items())]
     return _PAGE.format("\n".join([*lines, ""]))
+
+
+def _row(name: str, entry: Entry, group: Mapping[str, Entry]) -> Tuple[str, str]:
+    """Return the name and the summary of a line of the page."""
+    first = name.split()[0]
+    if first not in _FAMILIES:
+        return name, entry.summary
+    seconds = ", ".join(each.split()[1] for each in group if each.startswith(f"{first} "))
+    return f"{first} VERB", f"{_FAMILIES[first]}: {seconds}"
 
 
 def page_of(first: str) -> Optional[str]:

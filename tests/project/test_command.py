@@ -95,11 +95,11 @@ def test_a_shell_block_names_existing_verbs(text: str) -> None:
             pytest.fail(str(error))
 
 
-_COMMAND_BLOCKS: List[Block] = [b for b in _BLOCKS if b.page.name == "command.md"]
+_COMMAND_BLOCKS: List[Block] = [b for b in _BLOCKS if b.page.name in ("command.md", "batch.md")]
 
 
-@pytest.mark.parametrize("block", _COMMAND_BLOCKS, ids=lambda block: f"line {block.line}")
-def test_a_block_of_the_page_about_the_command_runs(
+@pytest.mark.parametrize("block", _COMMAND_BLOCKS, ids=str)
+def test_a_block_of_the_pages_about_the_command_runs(
     block: Block, servers: Servers, tmp_path: Path
 ) -> None:
     done = run_shell(block.text, tmp_path, environment(servers, tmp_path))

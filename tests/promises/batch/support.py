@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import threading
@@ -53,6 +55,21 @@ def write_rows(path: Path, count: int) -> List[str]:
     return ids
 
 
+def kill_at(server: AskedServer, processes: List[int], moments: List[int]) -> None:
+    """Let the server kill the newest process when these numbers of chats arrive."""
+    chosen = random.Random(len(moments))
+
+    def on_chat(number: int) -> None:
+        if moments and number >= moments[0] and processes:
+            moments.pop(0)
+            # The client is at a random point of its work when the signal arrives.
+            for _ in range(chosen.randrange(20_000)):
+                pass
+            os.kill(processes.pop(), signal.SIGKILL)
+
+    server.on_chat = on_chat
+
+
 class Runner:
     """Starts processes that run the same batch."""
 
@@ -68,9 +85,8 @@ class Runner:
     @contextlib.contextmanager
     def started(self, **more: Any) -> Iterator[subprocess.Popen[str]]:
         """Start a process; end it after the block."""
-        command = [sys.executable, "-m", "tests.promises.batch.programs.run"]
         process = subprocess.Popen(
-            [*command, json.dumps({**self.options, **more})],
+            self._words({**self.options, **more}),
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
@@ -83,16 +99,37 @@ class Runner:
             process.kill()
             process.communicate()
 
+    def _words(self, options: Dict[str, Any]) -> List[str]:
+        command = [sys.executable, "-m", "tests.promises.batch.programs.run"]
+        return [*command, json.dumps(options)]
+
     def finish(self, **more: Any) -> Dict[str, Any]:
         """Run until the process ends by itself; return its report."""
         with self.started(**more) as process:
             out, error = process.communicate(timeout=600)
         assert out, error
         report: Dict[str, Any] = json.loads(out.splitlines()[-1])
-        assert process.returncode == report["exit_code"], error
+        assert process.returncode == report.setdefault("exit_code", process.returncode), error
         return report
 
     def ids(self) -> Counts[str]:
         """Return how often each id is in the output."""
         lines = self.output.read_text().splitlines()
         return Counter(json.loads(line)["custom_id"] for line in lines)
+
+
+class CommandRunner(Runner):
+    """Starts the command ``localproviders batch run`` instead of a program in Python."""
+
+    def _words(self, options: Dict[str, Any]) -> List[str]:
+        given = dict(options)
+        source, output, url = (given.pop(name) for name in ("source", "output", "url"))
+        limit = given.pop("limit_bytes", None)
+        words = [sys.executable, "-m", "localproviders", "batch", "run", source, "-o", output]
+        words += ["-m", "llama3.2", "--host", f"ollama={url}", "--json"]
+        for name, value in given.items():
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        if limit is None:
+            return words
+        blocks = limit // 512  # the unit of the shell
+        return ["/bin/sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *words]

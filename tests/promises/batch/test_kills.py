@@ -14,26 +14,11 @@ from typing import Any, List
 import pytest
 
 from localproviders import batch
-from tests.promises.batch.support import AskedServer, Runner, write_rows
+from tests.promises.batch.support import AskedServer, Runner, kill_at, write_rows
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs the signals of POSIX")
 
 _WINDOW = 8
-
-
-def _kill_at(server: AskedServer, processes: List[int], moments: List[int]) -> None:
-    """Let the server kill the newest process when these numbers of chats arrive."""
-    chosen = random.Random(len(moments))
-
-    def on_chat(number: int) -> None:
-        if moments and number >= moments[0] and processes:
-            moments.pop(0)
-            # The client is at a random point of its work when the signal arrives.
-            for _ in range(chosen.randrange(20_000)):
-                pass
-            os.kill(processes.pop(), signal.SIGKILL)
-
-    server.on_chat = on_chat
 
 
 @pytest.mark.parametrize(
@@ -52,7 +37,7 @@ def test_after_kills_each_row_is_there_once_and_only_rows_in_flight_were_asked_a
     with AskedServer() as server:
         runner = Runner(tmp_path, server.url, concurrency=_WINDOW, **options)
         processes: List[int] = []
-        _kill_at(server, processes, moments)
+        kill_at(server, processes, moments)
         killed = 0
         while moments:
             with runner.started() as process:

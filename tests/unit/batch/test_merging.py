@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import List
+from typing import Any, List
 
 import pytest
 
@@ -12,10 +12,12 @@ from localproviders import ConfigurationError, IntegrityError, batch
 from tests.unit.batch.support import Ollama, chats, lines_of
 
 
-def _shards(ollama: Ollama, folder: Path, rows: int = 20, count: int = 3) -> List[Path]:
+def _shards(
+    ollama: Ollama, folder: Path, rows: int = 20, count: int = 3, **options: Any
+) -> List[Path]:
     paths = [folder / f"part{number}.jsonl" for number in range(1, count + 1)]
     for number, path in enumerate(paths, 1):
-        ollama.run(chats(rows), path, shard=(number, count))
+        ollama.run(chats(rows), path, shard=(number, count), **options)
     return paths
 
 
@@ -61,13 +63,13 @@ def test_a_part_that_is_not_finished_is_named(ollama: Ollama, tmp_path: Path) ->
 
 
 def test_a_part_cannot_be_there_twice(ollama: Ollama, tmp_path: Path) -> None:
-    parts = _shards(ollama, tmp_path)
+    parts = _shards(ollama, tmp_path, concurrency=1)  # in the order of the rows
     with pytest.raises(IntegrityError, match=r"row 0 is in .* and in another part"):
         batch.merge([*parts, parts[0]], tmp_path / "all.jsonl")
 
 
 def test_a_changed_part_is_found(ollama: Ollama, tmp_path: Path) -> None:
-    parts = _shards(ollama, tmp_path)
+    parts = _shards(ollama, tmp_path, concurrency=1)  # in the order of the rows
     parts[1].write_bytes(parts[1].read_bytes().replace(b"r4", b"r5"))
     with pytest.raises(IntegrityError) as caught:
         batch.merge(parts, tmp_path / "all.jsonl")

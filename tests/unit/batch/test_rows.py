@@ -129,6 +129,14 @@ def test_a_table_with_questions_has_one_state_in_each_row(tmp_path: Path) -> Non
     assert row.job.request.state == {"text": "hello", "day": "Monday"}
 
 
+def test_a_column_of_a_table_may_be_named_like_a_field_of_a_batch_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("id,title,body,url\na,Late,Where is it?,x\n")
+    (row,) = _read(path, questions={"q": "Is it?"})
+    assert row.job is not None
+    assert row.job.request.state == {"title": "Late", "body": "Where is it?", "url": "x"}
+
+
 def test_columns_that_a_table_lacks_are_an_error_of_the_run(tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     path.write_text("id,text\n1,a\n")

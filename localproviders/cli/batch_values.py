@@ -1,0 +1,122 @@
+"""The values of the options of ``batch run``."""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import ArgumentTypeError
+from typing import List, Tuple, Type, Union
+
+from localproviders import errors
+from localproviders._did_you_mean import did_you_mean
+from localproviders.cli.values import whole
+from localproviders.errors import ProviderError
+
+_SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})", re.ASCII)
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)/s", re.ASCII)
+_PART = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?%", re.ASCII)
+_WHOLE_PERCENT = 100
+
+
+def concurrency(text: str) -> Union[int, str]:
+    """Return the number of requests in flight, or ``auto``.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is neither.
+    """
+    return text if text == "auto" else whole(1)(text)
+
+
+def rate(text: str) -> float:
+    """Return the number of requests in a second: ``10/s``.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is no rate above zero.
+    """
+    found = _RATE.fullmatch(text)
+    number = float(found.group(1)) if found else 0.0
+    if not number:
+        raise ArgumentTypeError(f"{text!r} is no rate: write 10/s or 0.5/s")
+    return number
+
+
+def failures(text: str) -> Union[int, str]:
+    """Return the number of rows that may fail, or a part of all rows such as ``5%``.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is neither.
+    """
+    if not text.endswith("%"):
+        return whole(0)(text)
+    if not _PART.fullmatch(text) or float(text[:-1]) > _WHOLE_PERCENT:
+        raise ArgumentTypeError(f"{text!r} is no part of all rows: write 5%, or a number of rows")
+    return text
+
+
+def retried(text: str) -> List[Type[ProviderError]]:
+    """Return the classes of errors whose names are in a list such as ``LimitError,ServerError``.
+
+    Raises:
+        argparse.ArgumentTypeError: A name is no class of errors.
+    """
+    found = []
+    known = [
+        name
+        for name, each in vars(errors).items()
+        if isinstance(each, type) and issubclass(each, ProviderError)
+    ]
+    for name in (each.strip() for each in text.split(",")):
+        if name not in known:
+            raise ArgumentTypeError(
+                f"{name!r} is no class of errors{did_you_mean(name, known)}; the file of the "
+                "results has the class of each error"
+            )
+        found.append(vars(errors)[name])
+    return found
+
+
+def shard(text: str) -> Tuple[int, int]:
+    """Return the number of a part, from 1, and the number of all parts.
+
+    ``3/8`` is the third of eight. ``slurm`` reads the variables of a job array or of ``srun``, and
+    ``parallel/8`` reads the number of the job of GNU parallel.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is no shard, or a variable is missing.
+    """
+    if text == "slurm":
+        return _of_slurm()
+    name, _, count = text.partition("/")
+    if name == "parallel":
+        text = f"{_variable('PARALLEL_SEQ', text)}/{count}"
+    found = _SHARD.fullmatch(text)
+    numbers = (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+    if not 1 <= numbers[0] <= numbers[1]:
+        raise ArgumentTypeError(
+            f"{text!r} is no part: write 3/8 for the third of eight, slurm, or parallel/8"
+        )
+    return numbers
+
+
+def _of_slurm() -> Tuple[int, int]:
+    """Return the shard of a task of a job array; without an array, that of a task of ``srun``."""
+    if "SLURM_ARRAY_TASK_ID" not in os.environ:
+        number, count = (_variable(f"SLURM_{name}", "slurm") for name in ("PROCID", "NTASKS"))
+        return number + 1, count
+    task, first, count = (
+        _variable(f"SLURM_ARRAY_TASK_{name}", "slurm") for name in ("ID", "MIN", "COUNT")
+    )
+    step = _variable("SLURM_ARRAY_TASK_STEP", "slurm", "1")
+    number = (task - first) // step + 1
+    if not 1 <= number <= count:
+        raise ArgumentTypeError("the numbers of the job array have no fixed step: write K/N")
+    return number, count
+
+
+def _variable(name: str, text: str, usual: str = "") -> int:
+    value = os.environ.get(name, usual)
+    if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII):
+        raise ArgumentTypeError(
+            f"{text!r} needs the variable {name}, which is {value!r}: write K/N"
+        )
+    return int(value)
