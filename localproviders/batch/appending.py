@@ -32,7 +32,8 @@ class AppendFile:
         self._path = path
         self._descriptor = -1
         self._is_synced = True
-        self.size, self.crc = extent
+        self.size: int = extent.size
+        self.crc: int = extent.crc
         if os.path.exists(path):
             self._open()
 

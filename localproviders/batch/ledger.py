@@ -55,10 +55,15 @@ class Ledger:
 
     def __init__(self, run: bytes) -> None:
         self.run: bytes = run
-        self.records = self.journal_crc = self.begun = self.lines = 0
-        self.prompt_tokens = self.completion_tokens = 0
-        self.output = self.failures = Extent()
-        self.durable = Durable(0, Extent(), Extent())
+        self.records: int = 0
+        self.journal_crc: int = 0
+        self.begun: int = 0
+        self.lines: int = 0
+        self.prompt_tokens: int = 0
+        self.completion_tokens: int = 0
+        self.output: Extent = Extent()
+        self.failures: Extent = Extent()
+        self.durable: Durable = Durable(0, Extent(), Extent())
         self.rows: Dict[int, Bits] = {
             state: Bits() for state in (SUCCEEDED, FAILED, RETRYABLE, CLOSED)
         }

@@ -37,9 +37,9 @@ class SourceFacts:
     __slots__ = ("digest", "rows", "size")
 
     def __init__(self, rows: int, size: int, digest: str) -> None:
-        self.rows = rows
-        self.size = size
-        self.digest = digest
+        self.rows: int = rows
+        self.size: int = size
+        self.digest: str = digest
 
     def to_dict(self) -> Dict[str, Any]:
         """Return the facts as plain JSON."""

@@ -32,11 +32,11 @@ class RunPaths:
 
     def __init__(self, output: PathLike) -> None:
         self.output: str = path_text(output)
-        self.journal = f"{self.output}.journal"
-        self.failures = f"{self.output}.failures"
-        self.manifest = f"{self.output}.manifest"
-        self.lock = f"{self.output}.lock"
-        self.folder = os.path.dirname(self.output) or os.curdir
+        self.journal: str = f"{self.output}.journal"
+        self.failures: str = f"{self.output}.failures"
+        self.manifest: str = f"{self.output}.manifest"
+        self.lock: str = f"{self.output}.lock"
+        self.folder: str = os.path.dirname(self.output) or os.curdir
 
 
 def sync_folder(folder: str) -> None:

@@ -87,10 +87,10 @@ class Store:
         clock: Callable[[], float] = time.monotonic,
         run: Optional[bytes] = None,
     ) -> None:
-        self.paths = paths
-        self.ledger = Ledger(run or os.urandom(16)) if ledger is None else ledger
-        self.begun = self.ledger.begun
-        self.is_broken = False
+        self.paths: RunPaths = paths
+        self.ledger: Ledger = Ledger(run or os.urandom(16)) if ledger is None else ledger
+        self.begun: int = self.ledger.begun
+        self.is_broken: bool = False
         self._clock = clock
         self._last_mark, self._rows_since_mark = clock(), 0
         self._files: List[AppendFile] = []

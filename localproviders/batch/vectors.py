@@ -158,7 +158,7 @@ class NewIds:
     def __init__(self, paths: RunPaths) -> None:
         self._path = ids_path(paths.output)
         self._digest = blake2b(digest_size=16)
-        self.digest = ""
+        self.digest: str = ""
 
     def __enter__(self) -> NewIds:
         self._file = open(f"{self._path}.new", "wb")  # closed by `__exit__`

@@ -10,13 +10,20 @@ import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from hashlib import blake2b
 from queue import SimpleQueue
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from localproviders.batch.jobs import Answer, Job, perform
 from localproviders.errors import ConfigurationError
 from localproviders.provider import ModelProvider
 from localproviders.secret import SecretString
 from localproviders.types.limits import CancelToken, Timeout
+
+if TYPE_CHECKING:
+    AnyFuture = Future[Any]
+    Answers = Future[List[Answer]]
+else:
+    # Before Python 3.9, `Future` cannot be subscripted when type hints are evaluated.
+    AnyFuture = Answers = Future
 
 # Seconds to wait for threads whose calls were cancelled.
 _PATIENCE_S = 5.0
@@ -37,7 +44,7 @@ class CallThreads(Executor):
         self._idle = threading.Semaphore(0)
         self._threads: List[threading.Thread] = []
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AnyFuture:
         """Run a function in a thread, and return its future."""
         future: Future[Any] = Future()
         self._work.put((future, fn, args))
@@ -106,14 +113,14 @@ class Workers:
             self._pickled = pickled(provider)
             self._name = blake2b(self._pickled, digest_size=16).hexdigest()
 
-    def submit(self, jobs: Sequence[Job]) -> Future[List[Answer]]:
+    def submit(self, jobs: Sequence[Job]) -> Answers:
         """Send one request, and return the future of its answers."""
         return self._submit(jobs)
 
-    def _submit_here(self, jobs: Sequence[Job]) -> Future[List[Answer]]:
+    def _submit_here(self, jobs: Sequence[Job]) -> Answers:
         return self._executor.submit(perform, self._provider, jobs, self._timeout, self._drop)
 
-    def _submit_there(self, jobs: Sequence[Job]) -> Future[List[Answer]]:
+    def _submit_there(self, jobs: Sequence[Job]) -> Answers:
         return self._executor.submit(perform_there, self._name, self._pickled, jobs, self._timeout)
 
     def drop(self) -> None:

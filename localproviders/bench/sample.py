@@ -158,7 +158,9 @@ class Collector:
     """
 
     def __init__(self, kind: str, size: int, rounds: int) -> None:
-        self.kind, self.size, self._rounds = kind, size, rounds
+        self.kind: str = kind
+        self.size: int = size
+        self._rounds = rounds
         self._samples: List[Sample] = []
         self._failures: List[ProviderError] = []
         self._in_a_row = 0

@@ -51,7 +51,9 @@ class Output:
         self._new: Any = None
         self._file: Optional[BinaryIO] = None
         self._encode: Optional[Callable[[str], bytes]] = None
-        self.is_terminal = self._path is None and sys.stdout is not None and sys.stdout.isatty()
+        self.is_terminal: bool = (
+            self._path is None and sys.stdout is not None and sys.stdout.isatty()
+        )
 
     def open(self) -> None:
         """Open the file, so that a path that cannot be written is found before the work.

@@ -42,9 +42,9 @@ class Meter:
     def __init__(self, title: str, total: Optional[float], unit: str) -> None:
         self.title = title
         self.unit = unit
-        self.done = 0.0
+        self.done: float = 0.0
         self.total = total
-        self.step = ""
+        self.step: str = ""
 
     def __enter__(self) -> Meter:
         return self

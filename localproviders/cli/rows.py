@@ -68,8 +68,8 @@ class Failures:
     """
 
     def __init__(self) -> None:
-        self.failed = 0
-        self.total = 0
+        self.failed: int = 0
+        self.total: int = 0
 
     def count(self, is_failed: bool) -> None:
         """Count one more input."""

@@ -42,10 +42,10 @@ class Run:
         self.verb = verb
         self.arguments = arguments
         path = None if is_resumable else arguments.output
-        self.output = Output(path, replace=arguments.force, encoding=arguments.encoding)
+        self.output: Output = Output(path, replace=arguments.force, encoding=arguments.encoding)
         self._outputs = [self.output]
         self._warned: Set[str] = set()
-        self.is_colored = self._may_color()
+        self.is_colored: bool = self._may_color()
         self._metrics: Any = None
         self._stack = contextlib.ExitStack()
         self._signals = Signals(arguments.deadline)

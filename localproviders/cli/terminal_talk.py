@@ -38,9 +38,9 @@ class Talk:
     """
 
     def __init__(self, run: Run, provider: ModelProvider, conversation: Conversation) -> None:
-        self.run = run
+        self.run: Run = run
         self.conversation = conversation
-        self.provider = provider
+        self.provider: ModelProvider = provider
         self.model: Optional[str] = model_of(provider)
         self.is_ended = False
         self._fields = without_system(request_fields(run.arguments))

@@ -98,7 +98,7 @@ class FailoverCall:
         aliases: Aliases = MappingProxyType({}),
         balancer: Optional[Balancer] = None,
     ) -> None:
-        self.begun = False
+        self.begun: bool = False
         self.is_collected = False
         self.beginnings: Sequence[bytes] = ()
         self.keeps_tiers = False

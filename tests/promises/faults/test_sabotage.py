@@ -46,21 +46,21 @@ class Sabotage(NamedTuple):
 
 
 def _accept_missing_ends(patch: Patch) -> None:
-    def broken(pull: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def ignore_missing_end(self: Any) -> Any:
+    def broken(pull: Callable[..., Any]) -> Callable[..., Any]:
+        def ignore_missing_end(self: Any, *more: Any) -> Any:
             try:
-                return pull(self)
+                return pull(self, *more)
             except StreamInterruptedError:
                 return None
 
         return ignore_missing_end
 
-    for name in ("_next_quickly", "_next_chunk"):
-        patch.setattr(stream.Stream, name, broken(getattr(stream.Stream, name)))
+    for cls, name in ((stream._Progress, "next_quickly"), (stream.Stream, "_next_chunk")):
+        patch.setattr(cls, name, broken(getattr(cls, name)))
 
 
 def _take_repetitions_for_a_bad_connection(patch: Patch) -> None:
-    patch.setattr(stream, "_name_repetition", lambda error, text: error)
+    patch.setattr(stream, "name_repetition", lambda error, text: error)
 
 
 def _take_a_bad_connection_for_repetitions(patch: Patch) -> None:
