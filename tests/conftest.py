@@ -43,8 +43,8 @@ def _restore_signals() -> None:
 
     A shell that starts a job with ``&`` ignores SIGINT and SIGQUIT in it, and a supervisor may
     ignore or block more. Child processes inherit that, so it is undone before the first test
-    starts one. SIGHUP is left alone: a user who starts the tests with ``nohup`` wants them to
-    continue.
+    starts one. A user who starts the tests with ``nohup`` wants them to continue after SIGHUP: a
+    handler that does nothing keeps them alive, and child processes get the default.
     """
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
@@ -53,6 +53,8 @@ def _restore_signals() -> None:
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             own = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
             signal.signal(number, own)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 _FOREIGN = ("OLLAMA_HOST", "OLLAMA_API_KEY", "LM_API_TOKEN", "LMSTUDIO_API_TOKEN")

@@ -63,7 +63,7 @@ _KINDS: Mapping[Any, Draw] = {
     int: st.integers(1, 2**62),
     float: _real,
     bool: st.booleans(),
-    bytes: st.binary(max_size=9),
+    bytes: st.binary(min_size=1, max_size=9),  # a file is never empty
     datetime: st.datetimes(timezones=_zones),
     Any: json_values,
 }
