@@ -26,7 +26,7 @@ from localproviders.anthropic.wire.requests import (
     count_payload,
     messages_payload,
 )
-from localproviders.anthropic.wire.responses import EventParser, parse_count, refusal_of
+from localproviders.anthropic.wire.responses import REFUSAL, EventParser, parse_count, refusal_of
 from localproviders.anthropic.wire.servers import ADDRESS, HOST, SERVICE, Server, is_service_host
 from localproviders.anthropic.wire.thinking import Unwritable, thinking_fields
 from localproviders.errors import (
@@ -471,7 +471,7 @@ def _needs_server(request: CompletionRequest) -> bool:
 def _warnings_of(request: CompletionRequest, summary: Summary) -> List[str]:
     """Return the warnings that the end of an answer requires."""
     found: List[str] = []
-    if summary.finish_reason == "refusal":
+    if summary.finish_reason == REFUSAL:
         category = refusal_of(summary.last.raw or {})
         found.append(_REFUSED.format(f" (category {category})" if category else ""))
     if summary.finish_reason == "pause_turn":
