@@ -19,7 +19,7 @@ from localproviders._lazy import LazyModule, LazyPart
 from localproviders._record import FrozenDict
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.anthropic.wire.errors import explain_answer
-from localproviders.anthropic.wire.kept_blocks import same_model
+from localproviders.anthropic.wire.kept_blocks import has_unsigned_thinking, same_model
 from localproviders.anthropic.wire.requests import (
     COUNT_PATH,
     MESSAGES_PATH,
@@ -461,11 +461,13 @@ class AnthropicProvider(HTTPProvider):
 
 
 def _needs_server(request: CompletionRequest) -> bool:
-    """Return whether a request has a field or a file that some servers ignore."""
+    """Return whether a request has something that some servers ignore, and others refuse."""
     fields = (request.response_schema, request.thinking, request.thinking_budget)
-    has_documents = any(message.documents for message in request.messages)
+    has_files = any(
+        message.documents or has_unsigned_thinking(message) for message in request.messages
+    )
     is_forced = request.tool_choice not in (None, "auto")
-    return has_documents or is_forced or any(each is not None for each in fields)
+    return has_files or is_forced or any(each is not None for each in fields)
 
 
 def _warnings_of(request: CompletionRequest, summary: Summary) -> List[str]:

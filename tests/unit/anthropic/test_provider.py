@@ -33,6 +33,7 @@ from localproviders import (
 )
 from localproviders._http import resolve
 from localproviders.testing import (
+    Exchange,
     FakeAnthropic,
     FakeModel,
     Refusal,
@@ -271,6 +272,24 @@ def test_no_call_of_a_refused_answer_is_run(
     run = provider.run_tools("Hi", [weather])
     assert (ran, run.response.finish_reason, run.response.tool_calls) == ([], "refusal", ())
     assert any("refused" in each for each in run.response.warnings)
+
+
+def test_the_thinking_of_a_local_server_goes_back_to_it() -> None:
+    thinking = {"type": "thinking", "thinking": "Let me see.", "signature": ""}
+    content = [thinking, {"type": "text", "text": "8"}]
+    answer = {"type": "message", "role": "assistant", "model": "m", "content": content}
+    answer = {**answer, "stop_reason": "end_turn", "usage": {}}
+    listed = {"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "llamacpp"}]}
+
+    def script(exchange: Exchange) -> List[bytes]:
+        is_list = exchange.path.startswith("/v1/models")
+        return [http_answer(json.dumps(listed if is_list else answer).encode())]
+
+    with ScriptedServer(script) as server:
+        with AnthropicProvider(server.url, model="m", max_tokens=9) as made:
+            first = made.chat("Hi")
+            made.chat([Message.user("Hi"), first.message, Message.user("And now?")])
+            assert server.exchanges[-1].json["messages"][1]["content"] == content
 
 
 _UNSUPPORTED: Dict[str, Any] = {
