@@ -769,7 +769,8 @@ class ModelProvider(ABC):
         there were `max_attempts` responses. A response that the server ended because it repeated
         itself (`RepetitionError`) is sent back in the same way, without its repetitions. If a
         response was cut off inside its JSON (``finish_reason="length"``), the call raises
-        `SchemaError` at once, because the next response would be cut off, too.
+        `SchemaError` at once, because the next response would be cut off, too. So it does if the
+        server refused to answer, even if the text follows the schema.
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.

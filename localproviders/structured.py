@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from localproviders._dialect.common import is_too_long, parse_written_json
+from localproviders._dialect.common import is_refused, is_too_long, parse_written_json
 from localproviders._dialect.refused_schemas import (
     WARNING,
     in_words,
@@ -69,8 +69,9 @@ def parse(
 
     Raises:
         ValueError: An argument is invalid.
-        SchemaError: No answer followed the schema, or an answer was cut off. Its cause is a
-            `RepetitionError` if the server ended the last answer because the model repeated itself.
+        SchemaError: No answer followed the schema, or an answer was cut off or refused. Its cause
+            is a `RepetitionError` if the server ended the last answer because the model repeated
+            itself.
         ProviderError: A request failed.
     """
     max_attempts = at_least_one("max_attempts", max_attempts)
@@ -93,7 +94,7 @@ def parse(
                 response = _with_warning(response, _WORDS_WARNING)
             if not reading.reasons:
                 return Parsed(value=reading.value, response=response, attempts=attempt)
-            if reading.is_cut_off or attempt == max_attempts:
+            if reading.is_cut_off or reading.is_refused or attempt == max_attempts:
                 raise _schema_error(reading, response, attempt, request)
             request = _with_correction(request, response.message, reading.reasons)
 
@@ -200,6 +201,8 @@ class _Reading(Record):
         reasons: The reasons why the answer does not follow the schema; empty if it does.
         is_cut_off: True if the answer was cut off before its JSON was complete. The answer to
             another request would be cut off, too.
+        is_refused: True if the server refused to answer. Its text is then no answer, even if it
+            follows the schema.
         is_only_thinking: True if the model reasoned and did not answer.
         has_words: True if the value was found between words.
     """
@@ -207,11 +210,14 @@ class _Reading(Record):
     value: Any = field(default=None, metadata=CONTENT)
     reasons: Tuple[str, ...] = field(default=(), metadata=CONTENT)
     is_cut_off: bool = False
+    is_refused: bool = False
     is_only_thinking: bool = False
     has_words: bool = False
 
 
 def _read(response: CompletionResponse, form: _Form, look: Look) -> _Reading:
+    if is_refused(response.finish_reason):
+        return _Reading(reasons=("answer: was refused by the server",), is_refused=True)
     is_cut_off = is_too_long(response.finish_reason)
     text = without_fence(response.text, may_be_open=not is_cut_off)
     if not text:
@@ -343,11 +349,11 @@ def _failed_attempts(attempts: int) -> str:
 def _schema_error(
     reading: _Reading, response: CompletionResponse, attempts: int, request: CompletionRequest
 ) -> SchemaError:
-    message = (
-        "the answer was cut off before its JSON was complete"
-        if reading.is_cut_off
-        else _failed_attempts(attempts)
-    )
+    message = _failed_attempts(attempts)
+    if reading.is_cut_off:
+        message = "the answer was cut off before its JSON was complete"
+    if reading.is_refused:
+        message = f"the server refused to answer (finish reason {response.finish_reason!r})"
     if reading.is_only_thinking:
         message += ", because the model wrote only thinking"
     return SchemaError(
@@ -361,6 +367,8 @@ def _schema_error(
 
 
 def _hint(reading: _Reading, request: CompletionRequest) -> str:
+    if reading.is_refused:
+        return "change the prompt, or use another model"
     if reading.is_only_thinking:
         return only_thinking_hint(request)
     if reading.is_cut_off:

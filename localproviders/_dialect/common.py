@@ -199,6 +199,11 @@ _TOO_LONG = (
     "max_tokens",  # gateways to Anthropic's models
     "model_context_window_exceeded",  # Z.ai
 )
+# Finish reasons of an answer that the server refused, or from which it removed a part.
+_REFUSED = (
+    "refusal",  # Anthropic
+    "content_filter",  # OpenAI and many others
+)
 # If a tool call has no field `arguments`, its arguments are in one of these fields. The
 # comments name the models or services that use each field.
 _OTHER_ARGUMENTS = (
@@ -242,6 +247,11 @@ def unread_calls(message: str, calls: Sequence[Tuple[ToolCall, str]] = ()) -> To
 def is_too_long(reason: object) -> bool:
     """Return whether a finish reason means that the answer reached a limit of tokens."""
     return isinstance(reason, str) and reason.lower() in _TOO_LONG
+
+
+def is_refused(reason: object) -> bool:
+    """Return whether a finish reason means that the server refused the answer, or a part of it."""
+    return isinstance(reason, str) and reason.lower() in _REFUSED
 
 
 def arguments_of(function: Mapping[str, Any]) -> Any:

@@ -7,7 +7,7 @@ import os
 import selectors
 import socket
 import threading
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint, allows, is_localhost, literal, place_of
 from localproviders._http.deadline import CONNECTING, Call
@@ -42,8 +42,8 @@ class LocalityPolicy(NamedTuple):
             unencrypted.
         proxied: Whether the connection goes to a proxy.
         socket_path: The UNIX socket to which all connections go; empty for TCP.
-        public_hosts: Hosts that are known to be on the internet, so that their names need not be
-            looked up for the check.
+        public_hosts: Hosts that are known to be on the internet, with all hosts below them, so
+            that their names need not be looked up for the check.
     """
 
     locality: str
@@ -66,7 +66,7 @@ def connect(host: str, port: int, call: Call, policy: LocalityPolicy) -> socket.
         Stop: A limit expired, or the call was cancelled.
     """
     call.enter(CONNECTING)
-    if host.lower().rstrip(".") in policy.public_hosts:
+    if _is_public(host, policy.public_hosts):
         check_public(host, policy.locality)
     targets = resolve(host, port, call)
     # All addresses are checked, because any of them may connect first. One address outside the
@@ -148,6 +148,12 @@ def _start(thread: threading.Thread) -> bool:
             raise
         return False  # too many threads, or the program is ending (Python 3.12 and newer)
     return True
+
+
+def _is_public(host: str, known: Sequence[str]) -> bool:
+    """Return whether a host is one of the known hosts, or below one of them, as for a region."""
+    name = host.lower().rstrip(".")
+    return any(name == each or name.endswith(f".{each}") for each in known)
 
 
 def check_public(host: str, locality: str) -> None:

@@ -12,7 +12,8 @@ class Service(NamedTuple):
 
     Attributes:
         hosts: The hosts of the service, if it is on the internet, in lower case. A call to one of
-            them is refused before its name is looked up, unless the locality allows it.
+            them, or to a host below one of them, is refused before its name is looked up, unless
+            the locality allows it.
         key_header: The header that carries the API key; empty for ``Authorization: Bearer``.
         headers: Headers of every request. A header of the caller with the same name has priority.
     """

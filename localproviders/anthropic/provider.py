@@ -19,14 +19,14 @@ from localproviders._lazy import LazyModule, LazyPart
 from localproviders._record import FrozenDict
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.anthropic.wire.errors import explain_answer
-from localproviders.anthropic.wire.kept_blocks import same_model
+from localproviders.anthropic.wire.kept_blocks import has_unsigned_thinking, same_model
 from localproviders.anthropic.wire.requests import (
     COUNT_PATH,
     MESSAGES_PATH,
     count_payload,
     messages_payload,
 )
-from localproviders.anthropic.wire.responses import EventParser, parse_count, refusal_of
+from localproviders.anthropic.wire.responses import REFUSAL, EventParser, parse_count, refusal_of
 from localproviders.anthropic.wire.servers import ADDRESS, HOST, SERVICE, Server, is_service_host
 from localproviders.anthropic.wire.thinking import Unwritable, thinking_fields
 from localproviders.errors import (
@@ -461,17 +461,19 @@ class AnthropicProvider(HTTPProvider):
 
 
 def _needs_server(request: CompletionRequest) -> bool:
-    """Return whether a request has a field or a file that some servers ignore."""
+    """Return whether a request has something that some servers ignore, and others refuse."""
     fields = (request.response_schema, request.thinking, request.thinking_budget)
-    has_documents = any(message.documents for message in request.messages)
+    has_files = any(
+        message.documents or has_unsigned_thinking(message) for message in request.messages
+    )
     is_forced = request.tool_choice not in (None, "auto")
-    return has_documents or is_forced or any(each is not None for each in fields)
+    return has_files or is_forced or any(each is not None for each in fields)
 
 
 def _warnings_of(request: CompletionRequest, summary: Summary) -> List[str]:
     """Return the warnings that the end of an answer requires."""
     found: List[str] = []
-    if summary.finish_reason == "refusal":
+    if summary.finish_reason == REFUSAL:
         category = refusal_of(summary.last.raw or {})
         found.append(_REFUSED.format(f" (category {category})" if category else ""))
     if summary.finish_reason == "pause_turn":

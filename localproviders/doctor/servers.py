@@ -147,8 +147,11 @@ def _export_key(name: str, endpoint: Optional[str]) -> str:
 
 
 def _widen(asked: AskedServer, _: Facts) -> str:
-    address = literal(parse_endpoint(asked.endpoint, default_port=80).host)
+    host = parse_endpoint(asked.endpoint, default_port=80).host
+    address = literal(host)
     place = "private" if address is None else place_of(address)
+    if host.lower() in kinds.public_hosts():
+        place = "any"
     return f"export {variable(('locality',))}={place}"
 
 

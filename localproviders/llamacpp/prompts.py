@@ -17,8 +17,9 @@ def _count_chat(ask: Ask, request: CompletionRequest, model: str) -> int:
     return tokens
 
 
-def _is_never_unfit(_: CompletionRequest) -> bool:
-    return False
+def _has_documents(request: CompletionRequest) -> bool:
+    """Return whether a message has a document, which a chat with this server refuses."""
+    return any(message.documents for message in request.messages)
 
 
 class Prompts(PromptRoutes):
@@ -32,6 +33,6 @@ class Prompts(PromptRoutes):
     """
 
     all_methods: Mapping[str, Method] = {
-        f"the server's {COUNT_PATH}": Method(_count_chat, _is_never_unfit),
+        f"the server's {COUNT_PATH}": Method(_count_chat, _has_documents),
         **BY_TEMPLATE,
     }

@@ -23,7 +23,12 @@ from localproviders._http_provider import HTTPProvider
 from localproviders._http_provider.call_runner import Raw
 from localproviders._http_provider.cold_loads import KeepAlive
 from localproviders._http_provider.provider import EmbeddingExchange, WireExchange, WireRequest
-from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, schema_field
+from localproviders._http_provider.sending import (
+    SYSTEM_MESSAGES,
+    OwnField,
+    refuse_documents,
+    schema_field,
+)
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.errors import ProviderError, UnsupportedError
@@ -711,6 +716,7 @@ class OllamaProvider(HTTPProvider):
     def _render(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
     ) -> str:
+        refuse_documents(request, self.name)
         model = self._choose_model(request.model, timeout, cancel)
         return self._runner.run(
             lambda call: self._ask_for_prompt(request, model, call),

@@ -22,10 +22,10 @@ from localproviders._dialect.error_rules import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.service import Service
-from localproviders._http.stream import ChunkParser
+from localproviders._http.stream import ChunkParser, Summary
 from localproviders._http.transport import Payload
 from localproviders._http_provider import HTTPProvider
-from localproviders._http_provider.call_runner import Raw
+from localproviders._http_provider.call_runner import Completion, Raw
 from localproviders._http_provider.provider import EmbeddingExchange
 from localproviders._http_provider.sending import OwnField
 from localproviders._lazy import LazyModule, LazyPart
@@ -62,7 +62,7 @@ from localproviders.types.requests import (
     ModelLike,
     texts_of,
 )
-from localproviders.types.responses import TokenCount
+from localproviders.types.responses import CompletionResponse, TokenCount
 
 if TYPE_CHECKING:
     from localproviders._dialect import missing_models
@@ -97,6 +97,10 @@ _PASSED_OVER = (
     "the service passes over fields that the provider of the model does not have, because strict "
     "is False"
 )
+_REFUSED: Mapping[str, str] = {
+    "refusal": "the service refused to answer: the text is no answer",
+    "content_filter": "the service's filter removed the answer or a part of it",
+}
 #: A text that is the name of a service, and not an address.
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -380,6 +384,11 @@ class OpenAICompatibleProvider(HTTPProvider):
         if rules.routes and may_lose_fields(request, rules):
             warnings.append(_PASSED_OVER)
         return request, warnings
+
+    def _conclude(self, completion: Completion, summary: Summary) -> CompletionResponse:
+        warning = _REFUSED.get(summary.finish_reason or "")
+        completion.warnings += [] if warning is None else [warning]
+        return super()._conclude(completion, summary)
 
     def _check_media(self, request: CompletionRequest) -> None:
         """Raise `UnsupportedError` for a file that the server cannot read.

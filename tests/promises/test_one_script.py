@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple
 
 import pytest
 
-from localproviders import ToolCall
+from localproviders import LocalEngine, ToolCall
+from localproviders.engine import local, why_missing, why_unsupported
 from localproviders.testing import (
     FakeAnthropic,
     FakeLlamaCpp,
@@ -32,6 +34,19 @@ with create_provider() as provider:
     print(run.steps[0].content, "->", run.text)
     print(provider.parse("Which numbers?", Dict[str, int], max_tokens=300).value)
 """
+# The engine chooses the likeliest token, so that its answers are the same in each run. The script
+# cannot ask for this, because some services refuse the field.
+_GREEDY_ENGINE = """\
+from localproviders.engine import serve
+make = serve.server_parameters
+def greedy(*arguments):
+    parameters = make(*arguments)
+    parameters.sampling.temp = 0.0
+    return parameters
+serve.server_parameters = greedy
+serve.main()
+"""
+_REASON = why_unsupported() or why_missing()
 _ABILITIES = ("chat", "tools", "thinking")
 
 
@@ -112,3 +127,25 @@ def test_the_script_needs_the_locality_for_a_service(kind: str) -> None:
     assert "LocalityError" in done.stderr
     assert "LOCALPROVIDERS_LOCALITY=any" in done.stderr
     assert "sk-test-1" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.skipif(_REASON is not None, reason=str(_REASON))
+def test_the_script_runs_with_the_real_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "interpreter", lambda: [sys.executable, "-c", _GREEDY_ENGINE])
+    with LocalEngine("chat") as engine:
+        settings = engine.settings
+        assert settings.api_key is not None
+        done = _run(
+            {
+                "LOCALPROVIDERS_MODEL": f"llamacpp/{settings.model}",
+                "LOCALPROVIDERS_SERVERS_LLAMACPP_ENDPOINT": settings.endpoint.url,
+                "LOCALPROVIDERS_SERVERS_LLAMACPP_API_KEY": settings.api_key.reveal(),
+            }
+        )
+    assert done.stderr == ""
+    text, weather, numbers = done.stdout.splitlines()
+    assert text.strip()
+    assert weather.startswith("sunny in ") and weather.partition(" -> ")[2].strip()
+    assert all(type(value) is int for value in ast.literal_eval(numbers).values())

@@ -389,6 +389,21 @@ def test_an_answer_that_was_cut_is_not_asked_for_again(
     assert caught.value.hint and "max_tokens" in caught.value.hint
 
 
+@pytest.mark.sample(6)
+@pytest.mark.parametrize("reason", ["refusal", "content_filter"])
+@pytest.mark.parametrize("text", ['{"n": 7}', '{"n": 7', "I cannot help.", ""])
+def test_a_refused_answer_is_no_value_and_is_not_asked_for_again(
+    served: ServedProvider, text: str, reason: str
+) -> None:
+    served.fake.reply_with(Reply(text=text, finish_reason=reason))
+    with pytest.raises(SchemaError, match="the server refused to answer") as caught:
+        served.provider.parse("How many?", SCHEMA)
+
+    assert len(served.requests) == 1
+    assert caught.value.text == text
+    assert caught.value.hint and "another model" in caught.value.hint
+
+
 def test_a_line_break_in_a_string_is_read(served: ServedProvider) -> None:
     """Models write them without the escape, above all in code."""
     schema = {"type": "object", "properties": {"code": {"type": "string"}}}

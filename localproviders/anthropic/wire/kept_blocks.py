@@ -69,10 +69,20 @@ def answer_blocks(message: Message) -> List[Dict[str, Any]]:
     ]
 
 
+def has_unsigned_thinking(message: Message) -> bool:
+    """Return whether an answer has thinking of a local server, which Anthropic's API refuses."""
+    found = message.provider_data.get("content")
+    is_kept = message.provider_data.get("api") == API and isinstance(found, (list, tuple))
+    return is_kept and any(_is_unsigned(mapping(block)) for block in found or ())
+
+
+def _is_unsigned(block: Mapping[str, Any]) -> bool:
+    return block.get("type") == "thinking" and not block.get("signature")
+
+
 def _may_be_sent(block: Mapping[str, Any], is_service: bool) -> bool:
     """Return whether a block can be sent. Thinking of a local server has no signature."""
-    is_thinking = block.get("type") == "thinking"
-    return bool(block) and not (is_service and is_thinking and not block.get("signature"))
+    return bool(block) and not (is_service and _is_unsigned(block))
 
 
 def _text_of(blocks: Sequence[Mapping[str, Any]]) -> str:

@@ -19,9 +19,13 @@ from localproviders._http.framing import MOST_PIECES, Look, Tally, no_look
 from localproviders._http.stream import GrowingText
 from localproviders.anthropic.wire import kept_blocks
 from localproviders.anthropic.wire.errors import RULES, request_id_in
-from localproviders.errors import ProtocolError
+from localproviders.errors import ProtocolError, StreamInterruptedError
 from localproviders.openai_compatible.wire.tool_calls import ToolCallAssembler
+from localproviders.types.messages import ToolCall
 from localproviders.types.responses import CompletionChunk, Usage
+
+#: The stop reason of an answer that the service refuses to give.
+REFUSAL = "refusal"
 
 # The fields of `usage` whose sum is the length of the prompt.
 _INPUT = "input_tokens"
@@ -149,9 +153,9 @@ class EventParser:
         self._begin(message)
         # Blocks that are there beforehand, before the first block of the stream.
         before = mappings(message.get("content"))
-        for index, block in enumerate(before):
-            self._start_block(index - len(before), block)
-        return self._chunk(data)
+        found = [self._start_block(at - len(before), block) for at, block in enumerate(before)]
+        thinking, words = ("".join(each) for each in zip(*found)) if found else ("", "")
+        return self._chunk(data, words, thinking)
 
     def _begin(self, message: Mapping[str, Any]) -> None:
         self._began = True
@@ -262,18 +266,23 @@ class EventParser:
         The text of a complete answer is in it, too.
 
         Raises:
+            StreamInterruptedError: The answer has no stop reason, so it may not be whole.
             ToolCallError: A call is not complete.
         """
-        calls = self._calls.complete_calls(self._reason, has_text=self._has_text)
-        inputs = {call.id: call.arguments for call in calls}
         found = [self._blocks[index] for index in sorted(self._blocks)]
         blocks = [block.whole(self._max_depth, self._look) for block in found]
+        unsaid = [] if is_streamed else blocks
+        words = "".join(block["text"] for block in unsaid if block.get("type") == "text")
+        if self._reason is None:
+            self.held = words
+            raise StreamInterruptedError("the answer ended without a stop reason")
+        calls = self._complete_calls()
+        inputs = {call.id: call.arguments for call in calls}
         for block in blocks:
             if block.get("type") == "tool_use" and block.get("id") in inputs:
                 block["input"] = inputs[block["id"]]
-        unsaid = [] if is_streamed else blocks
         return CompletionChunk(
-            text="".join(block["text"] for block in unsaid if block.get("type") == "text"),
+            text=words,
             thinking="".join(b["thinking"] for b in unsaid if b.get("type") == "thinking"),
             tool_calls=calls,
             model=self._served,
@@ -282,6 +291,12 @@ class EventParser:
             provider_data=kept_blocks.keep(blocks, self._model),
             raw=data,
         )
+
+    def _complete_calls(self) -> Tuple[ToolCall, ...]:
+        """Return the calls; none of a refused answer, which must not be used."""
+        if self._reason == REFUSAL:
+            return ()
+        return self._calls.complete_calls(self._reason, has_text=self._has_text)
 
     def _add_usage(self, data: Mapping[str, Any]) -> None:
         """Add the numbers of a record. A number that is missing or null keeps its value."""

@@ -38,6 +38,9 @@ from localproviders.types.responses import CompletionChunk, ServerTimings, Token
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
+#: Finish reason of an answer whose text is a refusal. The service itself reports ``stop``.
+REFUSAL = "refusal"
+
 #: Last record of a stream.
 _END = "[DONE]"
 
@@ -92,7 +95,7 @@ class ChunkParser:
         self.quick: Callable[[str], Optional[CompletionChunk]] = self._template.read
         self._reason: Optional[str] = None
         self._index = _ChoiceIndex()
-        self._began = False
+        self._began = self._is_refusal = False
         # Whether text, thinking, and text of a delta have arrived. A message or a text beside the
         # deltas repeats them.
         self._has_text = self._has_thinking = self._has_delta_text = False
@@ -205,6 +208,10 @@ class ChunkParser:
         reason = _reason_of(choice) if choice.get("finish_reason") else None
         self.ended = self.is_single_record
         thinking, content = self._split(choice, source)
+        if source.get("refusal"):
+            self._is_refusal = True
+        if reason == "stop" and self._is_refusal:
+            reason = REFUSAL  # the text is no answer, and nothing else would show it
         # `held` returns this text if the rest of the record cannot be read.
         self._unread = content
         if reason or "error" in choice or "error" in source:

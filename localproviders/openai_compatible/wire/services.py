@@ -81,7 +81,8 @@ def _plain(name: str) -> str:
 
 
 OPENAI = ServiceRules(
-    hosts=("api.openai.com",),
+    # The second host is above the hosts of Azure's resources.
+    hosts=("api.openai.com", "openai.azure.com"),
     key_variable="OPENAI_API_KEY",
     names=_NEW_LIMIT,
     unsupported={**_NO_LOCAL, **_NO_BUDGET, **_NO_SAMPLERS},

@@ -97,7 +97,7 @@ class MessageAnswer:
         """The reason why the answer ended."""
         if self.is_cut:
             return "max_tokens"
-        if self.reply.tool_calls:
+        if self.reply.tool_calls and self.reply.finish_reason == "stop":
             return "tool_use"
         if self.stop_sequence is not None:
             return "stop_sequence"

@@ -97,6 +97,10 @@ _SERVICES: Mapping[str, Callable[..., ModelProvider]] = {
         service.name: lambda name=service.name, **options: OpenAICompatibleProvider(name, **options)
         for service in KIND.services
     },
+    "a region": lambda **options: OpenAIProvider("https://eu.api.openai.com/v1", **options),
+    "Azure": lambda **options: OpenAIProvider(
+        "https://resource.openai.azure.com/openai/v1", **options
+    ),
     "created": lambda locality="loopback", **options: create_provider(
         "openai/m", locality=locality, api_key=options["api_key"]
     ),

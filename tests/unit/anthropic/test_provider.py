@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import socket
 from typing import Any, Dict, Iterator, List, Mapping
@@ -25,12 +26,21 @@ from localproviders import (
     RetryPolicy,
     SecretString,
     ServerBusyError,
+    StreamInterruptedError,
     ToolCall,
     UnsupportedError,
     YesNo,
 )
 from localproviders._http import resolve
-from localproviders.testing import FakeAnthropic, FakeModel, Refusal, Reply
+from localproviders.testing import (
+    Exchange,
+    FakeAnthropic,
+    FakeModel,
+    Refusal,
+    Reply,
+    ScriptedServer,
+    http_answer,
+)
 
 _ALL = ("chat", "tools", "vision", "thinking")
 _NAMES = (
@@ -195,6 +205,91 @@ def test_stop_sequences_and_the_reason_of_the_end(
     answer = provider.chat("Hi")
     assert (answer.finish_reason, answer.usage.thinking_tokens) == ("end_turn", 0)
     assert answer.request_id and answer.request_id.startswith("req_")
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_an_answer_without_a_reason_of_its_end_is_not_whole(is_streamed: bool) -> None:
+    message = {
+        **{"type": "message", "role": "assistant", "model": "m", "stop_reason": None},
+        **{"content": [] if is_streamed else [{"type": "text", "text": "half"}], "usage": {}},
+    }
+    events: List[Dict[str, Any]] = [
+        {"type": "message_start", "message": message},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {
+            **{"type": "content_block_delta", "index": 0},
+            "delta": {"type": "text_delta", "text": "half"},
+        },
+        {"type": "message_stop"},
+    ]
+    body = "".join(f"data: {json.dumps(each)}\n\n" for each in events)
+    answer = (
+        http_answer(body.encode(), content_type="text/event-stream")
+        if is_streamed
+        else http_answer(json.dumps(message).encode())
+    )
+    with ScriptedServer(lambda _: [answer]) as server:
+        with AnthropicProvider(server.url, model="m", max_tokens=9) as made:
+            with pytest.raises(StreamInterruptedError, match="without a stop reason") as caught:
+                made.chat("Hi")
+    assert caught.value.partial == "half"
+
+
+def test_text_in_the_first_event_is_a_part_of_the_answer() -> None:
+    first = {"type": "text", "text": "early "}
+    message = {"type": "message", "role": "assistant", "model": "m", "content": [first]}
+    events: List[Dict[str, Any]] = [
+        {"type": "message_start", "message": message},
+        {
+            **{"type": "content_block_start", "index": 0},
+            "content_block": {"type": "text", "text": "late"},
+        },
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"type": "message_stop"},
+    ]
+    body = "".join(f"data: {json.dumps(each)}\n\n" for each in events)
+    answer = http_answer(body.encode(), content_type="text/event-stream")
+    with ScriptedServer(lambda _: [answer]) as server:
+        with AnthropicProvider(server.url, model="m", max_tokens=9) as made:
+            assert made.chat("Hi").text == "early late"
+
+
+def test_no_call_of_a_refused_answer_is_run(
+    fake: FakeAnthropic, provider: AnthropicProvider
+) -> None:
+    fake.reply_with(Reply(text="", tool_calls=(_CALL,), finish_reason="refusal"))
+    ran: List[str] = []
+
+    def weather(city: str) -> str:
+        """Return the weather.
+
+        Args:
+            city: The city.
+        """
+        ran.append(city)
+        return "sunny"
+
+    run = provider.run_tools("Hi", [weather])
+    assert (ran, run.response.finish_reason, run.response.tool_calls) == ([], "refusal", ())
+    assert any("refused" in each for each in run.response.warnings)
+
+
+def test_the_thinking_of_a_local_server_goes_back_to_it() -> None:
+    thinking = {"type": "thinking", "thinking": "Let me see.", "signature": ""}
+    content = [thinking, {"type": "text", "text": "8"}]
+    answer = {"type": "message", "role": "assistant", "model": "m", "content": content}
+    answer = {**answer, "stop_reason": "end_turn", "usage": {}}
+    listed = {"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "llamacpp"}]}
+
+    def script(exchange: Exchange) -> List[bytes]:
+        is_list = exchange.path.startswith("/v1/models")
+        return [http_answer(json.dumps(listed if is_list else answer).encode())]
+
+    with ScriptedServer(script) as server:
+        with AnthropicProvider(server.url, model="m", max_tokens=9) as made:
+            first = made.chat("Hi")
+            made.chat([Message.user("Hi"), first.message, Message.user("And now?")])
+            assert server.exchanges[-1].json["messages"][1]["content"] == content
 
 
 _UNSUPPORTED: Dict[str, Any] = {

@@ -54,6 +54,14 @@ def _finding(asked: AskedServer, error: ProviderError, **facts: Any) -> Finding:
             LocalityError("no"),
             "export LOCALPROVIDERS_LOCALITY=any",
         ),
+        *(
+            (
+                BOX._replace(endpoint=f"https://{host}/v1"),
+                LocalityError("no"),
+                "export LOCALPROVIDERS_LOCALITY=any",
+            )
+            for host in ("api.openai.com", "api.anthropic.com", "api.groq.com")
+        ),
         (BOX, AuthenticationError("key"), "export LM_API_TOKEN=..."),
         (
             BOX._replace(key_source="b.toml, line 9"),

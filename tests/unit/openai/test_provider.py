@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping
@@ -18,13 +19,14 @@ from localproviders import (
     OpenAIProvider,
     RequestRejectedError,
     RetryPolicy,
+    SchemaError,
     SecretString,
     ServerBusyError,
     ToolCall,
     UnsupportedError,
 )
 from localproviders.openai_compatible.wire.services import OPENAI
-from localproviders.testing import Refusal, Reply
+from localproviders.testing import Refusal, Reply, ScriptedServer, http_answer
 from tests.support.clouds import FakeOpenAI, bodies
 
 _ONCE = RetryPolicy(attempts=1)
@@ -281,3 +283,33 @@ def test_a_pickled_provider_keeps_the_rules_of_the_service(
     with pickle.loads(pickle.dumps(provider)) as again:
         again.chat("Hi", max_tokens=3)
     assert bodies(fake)[-1]["max_completion_tokens"] == 3
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_a_refusal_is_marked_as_one(is_streamed: bool) -> None:
+    said = {"role": "assistant", "content": None, "refusal": "I will not."}
+    name = "delta" if is_streamed else "message"
+    choice = {"index": 0, name: said, "finish_reason": "stop"}
+    body = json.dumps({"model": "gpt-6-sol", "choices": [choice]})
+    answer = (
+        http_answer(f"data: {body}\n\ndata: [DONE]\n\n".encode(), content_type="text/event-stream")
+        if is_streamed
+        else http_answer(body.encode())
+    )
+    with ScriptedServer(lambda _: [answer]) as server:
+        with OpenAIProvider(f"{server.url}/v1", model="gpt-6-sol", api_key="sk-1") as made:
+            found = made.chat("Hi")
+            with pytest.raises(SchemaError, match="refused to answer"):
+                made.parse("Hi", {"type": "object"})
+            assert len(server.exchanges) == 2
+    assert (found.text, found.finish_reason) == ("I will not.", "refusal")
+    (warning,) = found.warnings
+    assert "refused" in warning
+
+
+def test_an_answer_that_a_filter_cut_has_a_warning(
+    fake: FakeOpenAI, provider: OpenAIProvider
+) -> None:
+    fake.reply_with(Reply(text="half", finish_reason="content_filter"))
+    (warning,) = provider.chat("Hi").warnings
+    assert "filter" in warning

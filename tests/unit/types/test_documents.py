@@ -12,12 +12,14 @@ import pytest
 from localproviders import (
     CompletionResponse,
     Document,
+    LlamaCppProvider,
     Message,
     OllamaProvider,
     OpenAICompatibleProvider,
     ToolCall,
     UnsupportedError,
 )
+from localproviders.testing import FakeLlamaCpp, FakeOllama
 from localproviders.types.messages import as_messages
 from localproviders.types.requests import CompletionRequest, texts_of
 
@@ -114,3 +116,16 @@ def test_other_providers_refuse_documents(provider_class: Any, strict: bool) -> 
     with provider_class("http://127.0.0.1:1/v1", model="m") as provider:
         with pytest.raises(UnsupportedError, match="does not support documents"):
             provider.chat([message], strict=strict)
+
+
+def test_no_prompt_is_rendered_or_counted_without_its_documents() -> None:
+    message = Message.user("Hi", documents=[b"a"])
+    with FakeOllama(["m"]) as fake, OllamaProvider(fake.url, model="m") as ollama:
+        with pytest.raises(UnsupportedError, match="does not support documents"):
+            ollama.render([message])
+        assert "/api/chat" not in [each.path for each in fake.exchanges]
+    with FakeLlamaCpp(["m"]) as server, LlamaCppProvider(server.url, model="m") as provider:
+        assert provider.count_tokens("Hi").source == "exact"
+        counted = provider.count_tokens([message])
+    assert counted.source != "exact"
+    assert "documents not counted" in counted.detail
