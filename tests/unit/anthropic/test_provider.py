@@ -209,7 +209,7 @@ def test_stop_sequences_and_the_reason_of_the_end(
 
 @pytest.mark.parametrize("is_streamed", [True, False])
 def test_an_answer_without_a_reason_of_its_end_is_not_whole(is_streamed: bool) -> None:
-    message = {
+    message: Dict[str, Any] = {
         **{"type": "message", "role": "assistant", "model": "m", "stop_reason": None},
         **{"content": [] if is_streamed else [{"type": "text", "text": "half"}], "usage": {}},
     }
@@ -277,7 +277,7 @@ def test_no_call_of_a_refused_answer_is_run(
 def test_the_thinking_of_a_local_server_goes_back_to_it() -> None:
     thinking = {"type": "thinking", "thinking": "Let me see.", "signature": ""}
     content = [thinking, {"type": "text", "text": "8"}]
-    answer = {"type": "message", "role": "assistant", "model": "m", "content": content}
+    answer: Any = {"type": "message", "role": "assistant", "model": "m", "content": content}
     answer = {**answer, "stop_reason": "end_turn", "usage": {}}
     listed = {"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "llamacpp"}]}
 
