@@ -83,7 +83,7 @@ def checked_shard(shard: Any) -> Optional[Tuple[int, int]]:
     number, count = shard if isinstance(shard, (tuple, list)) and len(shard) == _PAIR else (0, 0)
     if type(number) is not int or type(count) is not int or not 1 <= number <= count:
         raise ConfigurationError(
-            f"shard is {shard!r}, and must be a number from 1 and the number of all shards",
+            f"shard is {shard!r}, and must be a pair: the number of the part, and of all parts",
             hint="for the third of eight parts, pass shard=(3, 8)",
         )
     return number, count

@@ -31,7 +31,7 @@ from localproviders.types.responses import CompletionResponse
 #: Seconds that a measurement may take if the caller names no deadline.
 DEADLINE_S = 900.0
 
-# Words of the two prompts that show how many tokens a word has.
+# Lengths, in words, of the two prompts that show how many tokens a word has.
 _FEW_WORDS, _MANY_WORDS = 20, 80
 # Seconds of one wait for a thread. On Windows, Ctrl-C interrupts only a wait that has an end.
 _WAIT_S = 1.0
@@ -66,8 +66,8 @@ def measure(
     """Measure how fast a model runs on a server, and return the figures.
 
     First, two short prompts load the model and show how many tokens a word has. Then the model is
-    unloaded and loaded again, if the server supports this; it keeps its context window. Then each
-    round measures each prompt length and each number of requests at once.
+    unloaded and loaded again, if the server supports this; it keeps its context window. After that,
+    each round measures each prompt length, and then each number of simultaneous requests.
 
     Every prompt is different, so that a prompt cache does not change the figures. All token counts
     are the server's. If the server does not send them, there are no speeds. Requests that run at
@@ -95,8 +95,8 @@ def measure(
         ModelNotFoundError: The server has no such model.
         LimitError: A limit expired before anything was measured.
         CancelledError: The measurement was cancelled.
-        ProviderError: The first request failed, or every measurement failed. Then the error of the
-            first failed measurement is raised, if possible not an `UnsupportedError`.
+        ProviderError: The first request failed, or every measurement failed. If every measurement
+            failed, this is the first error that is not an `UnsupportedError`, else the first error.
     """
     is_number = isinstance(deadline_s, (int, float)) and not isinstance(deadline_s, bool)
     if not is_number or not deadline_s > 0:

@@ -37,7 +37,8 @@ def examine(
 ) -> Report:
     """Examine this machine: its servers, their models, the environment and the configuration.
 
-    The configuration is read as `Config.load` reads it; this runs the commands that return keys.
+    The configuration is read as `Config.load` reads it. If it names commands that print API keys,
+    reading it runs them.
     The servers on this machine and the configured servers are asked for their lists of models,
     within the locality. No prompt is sent, and no model is loaded. If a part cannot be read, or a
     check fails, the report has a finding about it.

@@ -103,7 +103,7 @@ def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
 
 
 def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
-    """Return the abilities of a model from its record. Each has the words of the server."""
+    """Return the abilities of a model from its record. The evidence quotes the fields of the server."""
     reported = mapping(data.get("capabilities"))
     said, known = _reported(reported)
     facts: Dict[str, Any] = {"max_context_length": count(data.get("max_input_tokens"))}
@@ -130,7 +130,7 @@ def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
 
 
 def _reported(reported: Mapping[str, Any]) -> Tuple[Dict[str, str], Dict[str, bool]]:
-    """Return, for each ability that the server reports, the server's words and the value."""
+    """Return, for each ability that the server reports, a quotation of the field and its value."""
     said: Dict[str, str] = {}
     known: Dict[str, bool] = {}
     for name, ability in (*_ABILITIES.items(), ("thinking", "thinking")):
