@@ -47,8 +47,8 @@ else:
 # process that was stopped may hold it for ever.
 _LOCK_WAIT_S = 1.0
 
-# Maximum length in characters of a file that is read. A file with the metrics of a few hundred models
-# has roughly a hundredth of this length. Another program may have written a larger file.
+# Maximum length in characters of a file that is read. A file with the metrics of a few hundred
+# models has roughly a hundredth of this length. Another program may have written a larger file.
 _MAX_FILE_LENGTH = 16 * 1024 * 1024
 
 _TEMPORARY_NAME = re.compile(r"\.localproviders-[0-9a-f]{16}\.tmp")

@@ -103,7 +103,7 @@ def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
 
 
 def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
-    """Return the abilities of a model from its record. The evidence quotes the fields of the server."""
+    """Return the abilities of a model from its record, with quotations as evidence."""
     reported = mapping(data.get("capabilities"))
     said, known = _reported(reported)
     facts: Dict[str, Any] = {"max_context_length": count(data.get("max_input_tokens"))}
