@@ -199,11 +199,12 @@ def test_block_is_a_test_that_passes(block: Block, tmp_path: Path) -> None:
 # --- what the blocks claim beside running --------------------------------------------------
 
 
-def test_the_first_block_prints_the_answer_twice(
+def test_the_first_block_prints_two_answers_and_two_figures(
     server: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(the_block("vectors = ollama.embed"), server)
-    assert capsys.readouterr().out == "The sky scatters blue.\nThe sky scatters blue."
+    answers = "The sky scatters blue.\nThe sky scatters blue."
+    assert capsys.readouterr().out == f"{answers}\n2 vectors; angry: 50%\n"
 
 
 def test_the_block_with_tools_prints_answer_and_results(
