@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("resource")  # the benchmark needs this module
 
+from benchmarks.batch import peers, windows
 from benchmarks.batch.__main__ import measure, table
 from tests.support.docs import ROOT
 
@@ -33,3 +34,17 @@ def test_the_page_has_the_rows_of_the_table() -> None:
     for line in table(found)[2:]:
         name = line.split(" | ")[0]
         assert re.search(rf"^{re.escape(name)} \|", page, re.MULTILINE), name
+
+
+def test_a_run_is_timed_against_a_server_with_slots() -> None:
+    assert 0 < windows.seconds(windows.Kind(2, 0.001, 20), "auto") < 60
+
+
+def test_a_run_goes_on_when_one_of_two_servers_is_killed() -> None:
+    assert 0.2 <= windows.seconds(windows.Kind(2, 0.01, 200, 0.2), 4) < 60
+
+
+def test_two_clients_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    peers.main(20)
+    names = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names[2:4] == ["| localproviders", "| pool"]
