@@ -199,7 +199,7 @@ OTHER_PUBLIC_NAMES: Mapping[str, str] = {
     "OllamaProvider": "Client AsyncClient Ollama ChatOllama OllamaLLM OllamaEmbeddings"
     " OllamaChatGenerator OllamaGenerator ollama_client",
     "OpenAICompatibleProvider": "OpenAI AsyncOpenAI ChatOpenAI OpenAILike OpenAIEmbeddings"
-    " AzureOpenAI OpenAIChatGenerator OpenAIProvider VLLM VLLMProvider",
+    " AzureOpenAI OpenAIChatGenerator VLLM VLLMProvider",
     "LMStudioProvider": "LMStudio LMStudioClient",
     "LocalEngine": "Llama LlamaCpp LLM Engine AutoModelForCausalLM",
     "create_default_provider": "Provider get_provider default_provider init_chat_model auto",
