@@ -108,8 +108,8 @@ def _run(arguments: Namespace, run: Run) -> int:
 
         def on_progress(report: Any) -> None:
             end.begin()
-            step = f"{report.failed} failed" if report.failed else ""
-            meter.set(report.succeeded + report.failed, report.rows, step)
+            meter.set(report.succeeded + report.failed, report.rows, _step_of(report))
+            run.record_batch(report)
 
         try:
             report = _answer_all(arguments, run, given, on_progress, end.cancel)
@@ -121,6 +121,15 @@ def _run(arguments: Namespace, run: Run) -> int:
             raise
     _show(run, report)
     return end.exit_code_of(report)
+
+
+def _step_of(report: Any) -> str:
+    """Return the facts about a running batch that stand beside its progress."""
+    facts = (
+        report.failed and f"{report.failed} failed",
+        report.bound_by and f"bound by the {report.bound_by}",
+    )
+    return ", ".join(fact for fact in facts if fact)
 
 
 def _given(arguments: Namespace) -> Dict[str, Any]:

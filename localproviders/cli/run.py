@@ -17,6 +17,9 @@ from localproviders.cli.signals import Signals
 from localproviders.cli.usage import Stopped
 from localproviders.provider import ModelProvider
 
+# Shortest seconds between two writes of the file of ``--metrics-file`` before the end of the run.
+_METRICS_S = 1.0
+
 
 class Run:
     """One run of a verb, in a ``with`` block around the work.
@@ -106,7 +109,8 @@ class Run:
 
             # node_exporter refuses the same sample in two files, so each file has its own label.
             script = os.path.splitext(os.path.basename(path))[0]
-            self._metrics = TextfileExporter(path, labels={"script": script})
+            labels = {"script": script}
+            self._metrics = TextfileExporter(path, labels=labels, interval_s=_METRICS_S)
 
     def record_end(self, exit_code: int) -> None:
         """Write the end of the run to the file of ``--metrics-file``, if there is one.
@@ -116,6 +120,11 @@ class Run:
         """
         if self._metrics is not None:
             self._metrics.record_run(self.verb, exit_code)
+
+    def record_batch(self, report: Any) -> None:
+        """Write the numbers of a batch to the file of ``--metrics-file``, if there is one."""
+        if self._metrics is not None:
+            self._metrics.record_batch(report)
 
     def _take_lock(self) -> None:
         if self.arguments.lock:

@@ -8,9 +8,25 @@ from __future__ import annotations
 import math
 import re
 import time
-from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+)
 
 from localproviders.telemetry import CallEvent
+
+if TYPE_CHECKING:
+    from localproviders.batch.report import BatchReport
+else:
+    BatchReport = Any  # not imported for scripts without batches
 
 # Upper bounds of the buckets in seconds. The last one is 30 minutes, because the server may have to
 # load a model from disk before its first token.
@@ -128,7 +144,23 @@ RUN_SUCCESS = Metric(
     ("verb",),
 )
 
-METRICS = (*CALL_METRICS, EXIT_CODE, RUN_END, RUN_SUCCESS)
+BATCH_ROWS = Metric(
+    "localproviders_batch_rows",
+    "gauge",
+    "Rows of the last batch: with an answer (succeeded), with an error (failed), without (open).",
+    ("state",),
+)
+BATCH_BOUND = Metric(
+    "localproviders_batch_bound_by",
+    "gauge",
+    "1 for the part that the last batch waited for most of the time, 0 for the other parts.",
+    ("part",),
+)
+
+#: The metrics of batches.
+BATCH_METRICS = (BATCH_ROWS, BATCH_BOUND)
+
+METRICS = (*CALL_METRICS, EXIT_CODE, RUN_END, RUN_SUCCESS, *BATCH_METRICS)
 
 
 def changes(event: CallEvent) -> Iterator[Change]:
@@ -166,6 +198,15 @@ def run_changes(verb: str, exit_code: int) -> Iterator[Change]:
     yield Change(RUN_END, {"verb": verb}, now)
     if exit_code == 0:
         yield Change(RUN_SUCCESS, {"verb": verb}, now)
+
+
+def batch_changes(report: BatchReport) -> Iterator[Change]:
+    """Yield the changes that a report of a batch makes to metrics."""
+    rows = {"succeeded": report.succeeded, "failed": report.failed}
+    for state, count in {**rows, "open": report.rows - sum(rows.values())}.items():
+        yield Change(BATCH_ROWS, {"state": state}, count)
+    for part in ("server", "source", "preparation"):
+        yield Change(BATCH_BOUND, {"part": part}, float(part == report.bound_by))
 
 
 def _labels(event: CallEvent, metric: Metric) -> Mapping[str, str]:
@@ -226,16 +267,20 @@ def _samples(
     yield (metric.name + "_count", tuple(labels.items())), 1.0
 
 
+# Gauges without a time. They may become smaller.
+_REPLACED = frozenset({EXIT_CODE, *BATCH_METRICS})
+
+
 def add(samples: Samples, more: Samples) -> None:
     """Add the samples in `more` to `samples`.
 
-    Values of counters and histograms are summed. A gauge with a time keeps the later time. The exit
-    code in `more` replaces the exit code in `samples`.
+    Values of counters and histograms are summed. A gauge with a time keeps the later time. Other
+    gauges have the value in `more`.
     """
     for key, value in more.items():
         before = samples.get(key, 0.0)
         metric = _METRIC_OF_SAMPLE[key[0]]
-        if metric is EXIT_CODE:
+        if metric in _REPLACED:
             samples[key] = value
         else:
             samples[key] = max(before, value) if metric.kind == "gauge" else before + value

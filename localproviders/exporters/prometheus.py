@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import secrets
 import stat
 import threading
+import time
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -29,9 +32,11 @@ from localproviders._signatures import exact_keywords
 from localproviders.errors import ConfigurationError, DependencyError
 from localproviders.exporters import measures
 from localproviders.exporters.measures import (
+    BATCH_METRICS,
     CALL_METRICS,
     METRICS,
     Change,
+    batch_changes,
     changes,
     encodable,
     run_changes,
@@ -40,8 +45,11 @@ from localproviders.telemetry import CallEvent
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+    from localproviders.batch.report import BatchReport
 else:
     CollectorRegistry = Any  # the package is optional
+    BatchReport = Any  # not imported for scripts without batches
 
 # Seconds to wait for the lock. A running process holds the lock for a few milliseconds, but a
 # process that was stopped may hold it for ever.
@@ -74,16 +82,23 @@ class TextfileExporter:
             read the file. A new file has the permissions that the umask allows.
         labels: Labels for all samples. Two files in one folder must differ in at least one label,
             such as ``{"script": "nightly"}``, because node_exporter refuses duplicate samples.
+        interval_s: Seconds that must pass after a write before the end of another call causes the
+            next one. Each write takes about a millisecond. With 0, each call is written; with more,
+            a batch is faster, but the calls of the last interval are missing if the job is killed
+            or does not end with `record_run` or `record_batch`.
 
     Raises:
         ConfigurationError: The path does not end in ``.prom``, the folder does not exist or cannot
-            be written to, the file is a symbolic link or has other content, or a label is invalid
-            or has a name that this exporter uses.
+            be written to, the file is a symbolic link or has other content, a label is invalid or
+            has a name that this exporter uses, or `interval_s` is not a number of at least 0.
     """
 
     @exact_keywords
-    def __init__(self, path: _Path, labels: Optional[Mapping[str, str]] = None) -> None:
+    def __init__(
+        self, path: _Path, labels: Optional[Mapping[str, str]] = None, *, interval_s: float = 0.0
+    ) -> None:
         self.path: str = os.path.abspath(os.fspath(path))
+        self.interval_s: float = _checked_interval(interval_s)
         _check_labels(labels or {})
         self.labels: Dict[str, str] = {
             name: encodable(value) for name, value in (labels or {}).items()
@@ -95,7 +110,7 @@ class TextfileExporter:
     def __call__(self, event: CallEvent) -> None:
         """Add an event to the metrics. At the end of a call, write the file."""
         self._add(changes(event))
-        if event.kind in ("finished", "failed", "fell_back"):
+        if event.kind in ("finished", "failed", "fell_back") and self._is_due():
             self._write()
 
     def record_run(self, verb: str, exit_code: int) -> None:
@@ -113,6 +128,24 @@ class TextfileExporter:
         self._add(run_changes(verb, exit_code))
         self._write()
 
+    def record_batch(self, report: BatchReport) -> None:
+        """Write the numbers of a batch to the file: its rows, and the part it waited for.
+
+        Pass this method to `batch.run` as ``on_progress``. A report during the run is written only
+        after the time of `interval_s`, the report at the end always. A failure to write the file is
+        logged, like a failure after a call.
+
+        Args:
+            report: The report, complete or so far.
+        """
+        self._add(batch_changes(report))
+        is_end = report.stopped is not None or report.succeeded + report.failed >= report.rows
+        if is_end or self._is_due():
+            self._write()
+
+    def _is_due(self) -> bool:
+        return time.monotonic() >= self._next_write
+
     def _add(self, found: Iterable[Change]) -> None:
         samples = measures.samples_of(found, self.labels)
         if self._process != os.getpid():
@@ -125,12 +158,13 @@ class TextfileExporter:
         # lock, because a lock that another thread held during the fork would stay locked for ever.
         self._process = os.getpid()
         self._pending: measures.Samples = {}
+        self._next_write = 0.0
         # The lock is reentrant, because a signal handler may make a call in the thread that holds
         # the lock.
         self._lock = threading.RLock()
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return type(self), (self.path, self.labels)
+        return partial(type(self), interval_s=self.interval_s), (self.path, self.labels)
 
     def _check_path(self) -> None:
         if not self.path.endswith(".prom"):
@@ -171,6 +205,7 @@ class TextfileExporter:
             return {}
 
     def _write(self) -> None:
+        self._next_write = time.monotonic() + self.interval_s
         try:
             folder = os.path.dirname(self.path)
             with self._lock, _folder_lock(folder) as is_locked:
@@ -229,7 +264,7 @@ class PrometheusExporter:
         registry = library.REGISTRY if registry is None else registry
         self._metrics: Dict[str, Any] = {}
         try:
-            for metric in CALL_METRICS:
+            for metric in (*CALL_METRICS, *BATCH_METRICS):
                 more = {"buckets": metric.buckets} if metric.buckets else {}
                 self._metrics[metric.name] = kinds[metric.kind](
                     metric.name, metric.help, metric.labels, registry=registry, **more
@@ -242,10 +277,33 @@ class PrometheusExporter:
 
     def __call__(self, event: CallEvent) -> None:
         """Add an event to the metrics."""
-        for metric, labels, value in changes(event):
+        self._add(changes(event))
+
+    def record_batch(self, report: BatchReport) -> None:
+        """Set the metrics of batches: the rows, and the part that the batch waited for.
+
+        Pass this method to `batch.run` as ``on_progress``.
+
+        Args:
+            report: The report, complete or so far.
+        """
+        self._add(batch_changes(report))
+
+    def _add(self, found: Iterable[Change]) -> None:
+        for metric, labels, value in found:
             child = self._metrics[metric.name].labels(**labels)
             verbs = {"counter": "inc", "gauge": "set", "histogram": "observe"}
             getattr(child, verbs[metric.kind])(value)
+
+
+def _checked_interval(interval_s: float) -> float:
+    is_number = isinstance(interval_s, (int, float)) and not isinstance(interval_s, bool)
+    if not is_number or not 0 <= interval_s < math.inf:
+        raise ConfigurationError(
+            f"interval_s is {interval_s!r}, and must be a number of at least 0",
+            hint="to write the file at most once a second, pass interval_s=1",
+        )
+    return float(interval_s)
 
 
 def _check_labels(labels: Mapping[str, str]) -> None:
