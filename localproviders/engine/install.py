@@ -69,7 +69,7 @@ def engine_environ(environ: Mapping[str, str]) -> Dict[str, str]:
 
 
 def pip_environ(environ: Mapping[str, str]) -> Dict[str, str]:
-    """Return the variables for pip, without those that may contain a key.
+    """Return the variables for pip, without those that could contain an API key or a password.
 
     pip may need variables that cannot be listed in advance, such as variables for proxies,
     certificates and keyrings. So only this package's variables (``LOCALPROVIDERS_...``), variables

@@ -417,8 +417,8 @@ def as_providers(providers: Any) -> Tuple[ModelProvider, ...]:
     """Return the argument as a tuple of providers.
 
     Raises:
-        ConfigurationError: The argument is not a sequence of providers. It may be a list of
-            options with an API key, so the message does not quote it.
+        ConfigurationError: The argument is not a sequence of providers. The argument could be a
+            list of options with an API key, so the message does not quote it.
     """
     given, providers = Sealed(providers), None
     kind = type(given.cell_contents).__name__

@@ -47,7 +47,7 @@ class Substitutes(NamedTuple):
     """The aliases that may leave the locality.
 
     Attributes:
-        localities: The locality of each of these aliases.
+        localities: The widest locality that each of these aliases may use.
         aliases: All aliases.
     """
 
@@ -112,10 +112,10 @@ def _is_within(server: Server, place: str) -> bool:
 def _not_first(name: str, route: Route, alias: str) -> LocalityError:
     """Return the error for a name whose first model is on a server beyond the locality."""
     return LocalityError(
-        f"{one_line(name)} asks {route.server.name} first, which may send prompts further "
+        f"{one_line(name)} leads first to {route.server.name}, which may send prompts further "
         f"({route.server.locality}) than this provider",
-        hint=f"use the alias {alias!r}, which asks it only if its first model fails; or widen the "
-        "locality of this provider",
+        hint=f"use the alias {alias!r}, which uses this server only if its first model fails; or "
+        "widen the locality of this provider",
         provider=route.server.name,
         model=route.model,
     )

@@ -1,4 +1,4 @@
-"""Parsers of stream records that only llama.cpp sends: prompt progress, and its own completions."""
+"""Parsers of stream records that only llama.cpp sends: prompt progress, and native completions."""
 
 from __future__ import annotations
 
