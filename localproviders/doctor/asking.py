@@ -1,4 +1,4 @@
-"""Ask servers for their lists and for facts about models, as a call would ask them.
+"""Ask servers for their lists of models and for facts about models, as a call would ask them.
 
 The requests have no prompt, and load no model.
 """
@@ -32,7 +32,7 @@ from localproviders.types.requests import Locality
 # Maximum number of configured models, and of loaded models on one server, that are examined.
 _MOST_WANTED = 20
 _MOST_LOADED = 8
-# Errors of an optional request. Some servers do not support it.
+# Errors that an optional request raises if the server does not support it.
 _NO_ROUTE = (AttributeError, ProviderError)
 
 
@@ -41,11 +41,12 @@ class NamedServer(NamedTuple):
 
     Attributes:
         name: Name of the server.
-        kind: Its kind.
-        source: The place where it is named, in words.
-        make: Function that makes its provider.
-        config: Its configuration; None if a variable names it.
-        key_source: The place of its key in the configuration, in words; empty if there is none.
+        kind: The kind of the server.
+        source: The origin of the server's address: a file with a line, or a variable, as text.
+        make: Function that makes the provider for the server.
+        config: The configuration of the server; None if a variable names the server.
+        key_source: The origin of the API key: a file with a line, or a variable, as text. Empty if
+            the configuration has no API key for the server.
     """
 
     name: str
@@ -57,7 +58,7 @@ class NamedServer(NamedTuple):
 
 
 def named_servers(config: Optional[Config], environ: Mapping[str, str]) -> List[NamedServer]:
-    """Return the servers that the configuration or a variable names, in this order."""
+    """Return the servers that the configuration names, then those that only a variable names."""
     found = list(_configured(config)) if config is not None else []
     names = {each.name for each in found}
     for kind in kinds.registered():
@@ -84,10 +85,10 @@ def _configured(config: Config) -> Iterator[NamedServer]:
 
 
 def ask_server(named: NamedServer, seconds: float) -> AskedServer:
-    """Ask a server for its models; return its answer, or the error of the request.
+    """Ask a server for its models; return its lists of models, or the error of the request.
 
-    A provider with the configured options sends the request: with the same key, certificates and
-    locality. So the error is the one that a call would raise.
+    The request uses the configured API key, certificates and locality of this server. So a call to
+    the server would raise the same error.
     """
     answer = _describe(named)
     if named.kind.is_file:
@@ -146,7 +147,7 @@ def _try(ask: Callable[[], Any], default: Any) -> Any:
 
 
 def wanted_models(facts: Facts) -> Tuple[WantedModel, ...]:
-    """Return the models that the configuration names: as its model, as aliases, and for servers."""
+    """Return the models that the configuration names: in `model`, in aliases and for servers."""
     config = facts.config
     if config is None:
         return ()
@@ -180,7 +181,7 @@ def _wanted(key: str, text: str, config: Config, servers: List[str]) -> WantedMo
 def _is_elsewhere(wanted: WantedModel, facts: Facts) -> bool:
     """Return whether a model need not be in the list of any server.
 
-    This is true for a model file, and for a service on the internet that is not configured.
+    This is true for a model file, and for a model of an internet service that is not configured.
     """
     prefix = wanted.text.partition("/")[0]
     known = [each for each in facts.asked if each.name == prefix]
@@ -197,7 +198,7 @@ def _is_elsewhere(wanted: WantedModel, facts: Facts) -> bool:
 def model_questions(
     facts: Facts, wanted: Tuple[WantedModel, ...], seconds: float
 ) -> List[Tuple[str, Callable[[], Tuple[ExaminedModel, ...]]]]:
-    """Return, for each ready server, a function that examines its models.
+    """Return, for each ready server with a model to examine, its name and the examining function.
 
     Args:
         facts: The facts about the servers.
@@ -262,5 +263,5 @@ def _template_of(provider: Any, name: str, until: float) -> Optional[str]:
         template = properties.get("chat_template")
         return template if isinstance(template, str) else None
     details = provider.show(name, timeout=_left_s(until))
-    # A renderer of the server writes the prompts of such a model, and its template is unused.
+    # If a model has a renderer, the server makes the prompts with it and ignores the template.
     return None if details.renderer else details.template

@@ -37,15 +37,15 @@ def examine(
 ) -> Report:
     """Examine this machine: its servers, their models, the environment and the configuration.
 
-    The configuration is read as `Config.load` reads it. If it names commands that print API keys,
-    reading it runs them.
-    The servers on this machine and the configured servers are asked for their lists of models,
-    within the locality. No prompt is sent, and no model is loaded. If a part cannot be read, or a
-    check fails, the report has a finding about it.
+    The configuration is read as `Config.load` reads it. If the configuration names commands that
+    print API keys, these commands run. The servers on this machine and the configured servers are
+    asked for their lists of models, unless the locality forbids requests to them. No prompt is
+    sent, and no model is loaded. If a part of the machine cannot be read, or a check fails, the
+    report has a finding about the failure.
 
     Args:
-        timeout_s: Seconds for all requests and commands. A part that is not ready after this time
-            is reported as a finding.
+        timeout_s: Seconds for all requests and commands together. A part of the machine that was
+            not read within this time is reported as a finding.
         locality: Where requests may go; None uses the configured locality.
         profile: Name of the profile of the configuration; None uses ``LOCALPROVIDERS_PROFILE``.
         strict: Whether warnings change the exit code of the report.
@@ -61,7 +61,7 @@ def examine(
 
 
 def diagnose(facts: Facts, *, strict: bool = False, checks: Iterable[Check] = CHECKS) -> Report:
-    """Run the checks on facts that were read before. Nothing is read or sent.
+    """Run the checks on facts that were read before. The checks read and send nothing.
 
     Args:
         facts: The facts.
@@ -77,7 +77,7 @@ def diagnose(facts: Facts, *, strict: bool = False, checks: Iterable[Check] = CH
 
 
 def _run(check: Check, facts: Facts) -> List[Finding]:
-    """Return the findings of a check, or the finding that it failed."""
+    """Return the findings of a check; if the check fails, return one finding that says so."""
     try:
         return list(check(facts))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Checks of the environment: proxies, certificates, names, containers, the clock."""
+"""Checks of the environment: proxies, certificates, localhost, containers, home and clock."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from localproviders.doctor.products import ADDRESS_VARIABLE
 from localproviders.errors import ConfigurationError
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-# The proxies that other programs use for `http://127.0.0.1`.
+# The variables with the proxies that other programs use for `http://127.0.0.1`.
 _FOR_HTTP = ("HTTP_PROXY", "ALL_PROXY")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
-#: This version of the package did not exist before this time. An earlier clock is wrong.
+#: This version of the package did not exist before this time. A clock that shows an earlier time is
+#: wrong.
 EARLIEST = datetime(2026, 1, 1, tzinfo=timezone.utc)
 _LATEST = EARLIEST + timedelta(days=20 * 365)
 _SET_CLOCK = "sudo timedatectl set-ntp true"
@@ -29,7 +30,7 @@ _WSL_FIX = f"export {ADDRESS_VARIABLE}={_GATEWAY} LOCALPROVIDERS_LOCALITY=privat
 
 
 def check_proxies(facts: Facts) -> Iterator[Finding]:
-    """Report what each proxy variable does, here and in other programs."""
+    """Report the effect of each proxy variable on this package and on other programs."""
     for name in _PROXIES:
         for spelled in (name, name.lower()):
             value = facts.environ.get(spelled, "")
@@ -44,7 +45,9 @@ def check_proxies(facts: Facts) -> Iterator[Finding]:
 def _proxy(name: str, spelled: str, value: str, facts: Facts) -> Finding:
     place = _place_of_proxy(value)
     if place is None:
-        return warning(f"{spelled} is no address of a proxy", spelled, f"unset {spelled}")
+        return warning(
+            f"{spelled} does not contain the address of a proxy", spelled, f"unset {spelled}"
+        )
     never = "this package never sends loopback traffic to it"
     uncovered = [host for host in _LOOPBACK[:2] if not is_exempt(_no_proxy(facts), host)]
     if name not in _FOR_HTTP or not uncovered:
@@ -60,7 +63,10 @@ def _no_proxy(facts: Facts) -> str:
 
 
 def _place_of_proxy(value: str) -> Optional[str]:
-    """Return host and port of a proxy without its user and password; None if there are none."""
+    """Return the host and the port in the value of a proxy variable, without user and password.
+
+    None means that the value contains no host.
+    """
     # A password may contain a slash, so everything before the last "@" is removed first.
     rest = value.rpartition("@")[2] if "@" in value else value.partition("://")[2] or value
     try:
@@ -100,7 +106,10 @@ def _is_in_network(host: str, network: str) -> bool:
 
 
 def check_certificates(facts: Facts) -> Iterator[Finding]:
-    """Check that the variables with certificates name files that exist."""
+    """Check the variables that name a file or a folder, such as one with certificates.
+
+    The file or folder must exist, and this user must be allowed to read it.
+    """
     used = any(each.ca_bundle == "environment" for each in facts.asked)
     for name, found in facts.paths.items():
         is_bundle = name in _BUNDLES
@@ -113,7 +122,9 @@ def check_certificates(facts: Facts) -> Iterator[Finding]:
         if is_bundle and used:
             yield failure(ConfigurationError, fact, name, fix)
         else:
-            yield warning(f"{fact}; other programs fail with it" if is_bundle else fact, name, fix)
+            yield warning(
+                f"{fact}; other programs fail because of this" if is_bundle else fact, name, fix
+            )
 
 
 def check_key_log(facts: Facts) -> Iterator[Finding]:
@@ -130,7 +141,7 @@ def check_localhost(facts: Facts) -> Iterator[Finding]:
     addresses = [found for found in map(literal, facts.localhost) if found is not None]
     outside = [each for each in addresses if place_of(each) != "loopback"]
     shown = ", ".join(facts.localhost) or "no address"
-    fact = f"the name localhost has {shown}"
+    fact = f"the name localhost resolves to {shown}"
     fix = "echo '127.0.0.1 localhost' | sudo tee -a /etc/hosts"
     if outside or not addresses:
         yield warning(f"{fact}: other programs do not reach this machine", "/etc/hosts", fix)
@@ -142,7 +153,7 @@ def check_localhost(facts: Facts) -> Iterator[Finding]:
 
 
 def check_system(facts: Facts) -> Iterator[Finding]:
-    """Report a container or WSL, where 127.0.0.1 is not the machine on which it runs."""
+    """Report that this system is a container or WSL: there, 127.0.0.1 is not the host machine."""
     systems = (
         (facts.is_wsl, "WSL", "/proc/version", _WSL_FIX),
         (
@@ -155,14 +166,14 @@ def check_system(facts: Facts) -> Iterator[Finding]:
     for is_here, name, source, fix in systems:
         if not is_here:
             continue
-        fact = f"this is {name}: 127.0.0.1 is not the machine on which it runs"
+        fact = f"this is {name}: here, 127.0.0.1 is not the host machine"
         yield ok(fact, source) if has_answer(facts) else warning(fact, source, fix)
 
 
 def check_home(facts: Facts) -> Iterator[Finding]:
-    """Report that there is no home directory. Some services have none.
+    """Report that this process has no home directory, as in some services.
 
-    Without a home directory, the user's configuration is not read.
+    Without a home directory, this package does not read the user's configuration.
     """
     name = "USERPROFILE" if facts.platform == "win32" else "HOME"
     if not facts.environ.get(name):
@@ -170,7 +181,10 @@ def check_home(facts: Facts) -> Iterator[Finding]:
 
 
 def check_clock(facts: Facts) -> Iterator[Finding]:
-    """Check that the clock is not years off, which makes certificates invalid."""
+    """Check that the clock is not years off, and that no local model is newer than the clock.
+
+    If the clock is years off, valid certificates look invalid.
+    """
     fix = _SET_CLOCK if facts.platform == "linux" else None
     if not EARLIEST <= facts.now <= _LATEST:
         fact = f"the clock says {facts.now:%Y-%m-%d}, which is years off; certificates look invalid"

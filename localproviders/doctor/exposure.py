@@ -1,4 +1,4 @@
-"""Checks of exposure: who can reach the servers of this machine, and where keys may go."""
+"""Checks of exposure: servers that other machines can reach, and API keys over plain HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from localproviders.doctor.products import (
     loopback_command,
 )
 
-# The state of a socket that listens, in /proc/net/tcp.
+# The code in /proc/net/tcp for a socket that listens.
 _LISTEN = "0A"
 # The beginnings of addresses that mean all networks.
 _EVERY_NETWORK = ("0.0.0.0", "[::]", "::")  # noqa: S104  # compared, not bound
@@ -75,7 +75,7 @@ def _is_beyond_loopback(address: str) -> bool:
 
 
 def check_listeners(facts: Facts) -> Iterator[Finding]:
-    """Check that no server without a key listens beyond this machine.
+    """Check whether a server of this machine accepts requests of other machines without a key.
 
     A server in a container must listen on the container's network. So for such a server, the
     finding is no warning.
@@ -108,7 +108,7 @@ def _has_key(server: Server, facts: Facts) -> bool:
 
 
 def check_variables(facts: Facts) -> Iterator[Finding]:
-    """Check the variables with which a server is started for other machines or web pages."""
+    """Check the variables that let other machines or web pages use a server started here."""
     host = facts.environ.get(ADDRESS_VARIABLE, "").strip()
     bare = host.partition("://")[2] or host
     if bare.startswith(_EVERY_NETWORK) and bare != "::1" and not facts.is_container:
@@ -124,7 +124,7 @@ def check_variables(facts: Facts) -> Iterator[Finding]:
 
 
 def check_plain_keys(facts: Facts) -> Iterator[Finding]:
-    """Check that no key is sent over plain HTTP to another machine."""
+    """Check that no API key is sent over plain HTTP to another machine."""
     for asked in facts.asked:
         is_plain = asked.endpoint.startswith("http:") and asked.allow_plaintext_key
         if is_plain and not is_on_this_machine(parse_endpoint(asked.endpoint, default_port=80)):

@@ -1,7 +1,7 @@
-"""`Facts`: all values that an examination reads from the machine, as one value.
+"""`Facts`: all values that an examination reads from the machine, as one object.
 
-Each check is a pure function of this value. So a test can examine a machine that it does not have,
-such as one with WSL: it passes the values that such a machine returns.
+Each check is a pure function of this object. So a test can check any machine, such as one with WSL:
+the test passes the values that an examination would read on such a machine.
 """
 
 from __future__ import annotations
@@ -36,24 +36,26 @@ _REFUSALS = (AuthenticationError, ServerError)
 
 
 class AskedServer(NamedTuple):
-    """A server that the configuration or a variable names, and its answer.
+    """A server that the configuration or a variable names, and the result of a request to it.
 
     Attributes:
         name: Name of the server.
         kind: Name of its kind.
         endpoint: Its address, or the path of its model file.
-        source: The place where it is named, in words.
+        source: The origin of its address: a file with a line, or a variable, as text.
         models: The models that it lists.
         loaded: The models in its memory, as far as it reports them.
-        error: The error of the request for its models; None if there was none.
+        error: The error of the request for its models; None if the request succeeded.
         is_local: Whether it runs on this machine.
         is_file: Whether it is a model file, for which no server needs to run.
-        ca_bundle: The certificates that its provider trusts, from the setting ``ca_bundle``.
-        allow_plaintext_key: Whether its key may be sent over plain HTTP, from the setting with this
-            name.
+        ca_bundle: Its configured ``ca_bundle``: the certificates that its provider trusts.
+        allow_plaintext_key: Its configured ``allow_plaintext_key``: whether its API key may be sent
+            over plain HTTP.
         start_command: The command that starts such a server; empty if it is unknown.
-        key_variable: The variable with the key of such a server; empty if there is none.
-        key_source: The place of its key in the configuration, in words; empty if there is none.
+        key_variable: The environment variable with the API key for servers of its kind; empty if
+            the kind has no such variable.
+        key_source: The origin of its API key: a file with a line, or a variable, as text. Empty if
+            the configuration has no API key for it.
     """
 
     name: str
@@ -76,9 +78,9 @@ class WantedModel(NamedTuple):
     """A model that the configuration names.
 
     Attributes:
-        key: The key that names it, such as ``model`` or ``aliases.fast``.
-        text: The value as it was written.
-        source: The place where it was written, in words.
+        key: The configuration key that names it, such as ``model`` or ``aliases.fast``.
+        text: The value of this configuration key, as the user wrote it.
+        source: The origin of this value: a file with a line, or a variable, as text.
         server: Name of the server before the slash; None if the value names no server.
         name: Name of the model.
     """
@@ -99,7 +101,7 @@ class ExaminedModel(NamedTuple):
         is_there: Whether the server has the model; None if that is unknown.
         capabilities: The capabilities of the model; None if they are unknown.
         template: The chat template; None if it is unknown, empty if the model has none.
-        problem: The reason why something is unknown; empty if there is none.
+        problem: The message of the error that left facts unknown; empty without an error.
     """
 
     endpoint: str
@@ -114,8 +116,8 @@ class Disk(NamedTuple):
     """The free space for the files of models.
 
     Attributes:
-        kind: The kind of the server that keeps its models there; empty for this package's cache.
-        path: The folder, or the nearest folder above it that exists.
+        kind: The kind of the server that keeps its models in this folder.
+        path: The folder.
         free_bytes: The number of free bytes.
     """
 
@@ -129,7 +131,7 @@ class FoundModule(NamedTuple):
 
     Attributes:
         path: The file.
-        folder: The entry of the module path in which it was found.
+        folder: The entry of `sys.path` in which the file was found.
         is_package: Whether the module is a package.
         is_standard: Whether the file belongs to Python's standard library.
     """
@@ -141,14 +143,14 @@ class FoundModule(NamedTuple):
 
 
 class HeldLock(NamedTuple):
-    """A lock file on which a process holds a lock. Its attributes are the path and the process."""
+    """The path of a lock file, and the id of the process that holds a lock on it."""
 
     path: str
     process: int
 
 
 class NamedPath(NamedTuple):
-    """A path in a variable: the path, and ``file``, ``folder``, ``missing`` or ``unreadable``."""
+    """The path in a variable; `state` is ``file``, ``folder``, ``missing`` or ``unreadable``."""
 
     path: str
     state: str
@@ -162,7 +164,7 @@ class Failure(NamedTuple):
 
 
 class Server(NamedTuple):
-    """A server that lists its models, from the search, from the configuration, or from both.
+    """A server that returned its list of models, from the configuration, the search, or both.
 
     Attributes:
         names: Its names.
@@ -186,7 +188,10 @@ class Server(NamedTuple):
         return self.names[0]
 
     def listed(self, name: str) -> Optional[ModelInfo]:
-        """Return the listed model of a name. A name without a tag also means ``latest``."""
+        """Return the model of this name from the server's list; None if the list does not have it.
+
+        A name without a tag also matches the tag ``latest``.
+        """
         return next((each for each in self.models if each.name in (name, f"{name}:latest")), None)
 
     def is_loaded(self, model: ModelInfo) -> bool:
@@ -220,7 +225,7 @@ class Facts:
         disks: The free space for models.
         packages: The version of each package that is needed; None if the package is missing, and
             an empty string if its version is unknown.
-        modules: The files of modules that a file in the current folder may shadow.
+        modules: The files of the modules that a file in the current directory could hide.
         locks: The lock files in the current directory that a process holds.
         paths: The paths in variables, by the name of the variable.
         failures: The parts that could not be read.
@@ -254,7 +259,7 @@ class Facts:
 
     @property
     def found(self) -> Tuple[FoundServer, ...]:
-        """The servers of the search."""
+        """The servers that the search found."""
         return self.search.servers if self.search is not None else ()
 
     @property
@@ -278,7 +283,7 @@ class Facts:
 
 
 def is_on_this_machine(endpoint: Endpoint) -> bool:
-    """Return whether an address belongs to this machine, as far as the address shows it."""
+    """Return whether an address belongs to this machine. Host names are not looked up."""
     address = literal(endpoint.host)
     return endpoint.is_loopback or (address is not None and place_of(address) == "loopback")
 
@@ -303,7 +308,7 @@ def _merged(facts: Facts) -> Iterator[Server]:
         if asked.error is not None or asked.is_file:
             continue
         place = (asked.kind, asked.endpoint)
-        if place in named:  # a server with two names, such as that of a variable
+        if place in named:  # a configured server, which a variable names, too
             named[place] = named[place]._replace(names=(*named[place].names, asked.name))
             continue
         other = found.pop(origin_of(asked.endpoint), None)

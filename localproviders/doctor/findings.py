@@ -23,9 +23,10 @@ class Finding(Line):
     Attributes:
         mark: ``ok``; ``warning`` if calls work, but not as a user expects; or ``error`` if calls
             fail.
-        fact: The fact, in one sentence on one line. It contains no key and no password.
-        source: The source of the fact: the path of a file or of a URL, or the name of a variable.
-        fix: A shell command that corrects the cause, on one line; None if there is none.
+        fact: The fact, in one sentence on one line. It contains no API key and no password.
+        source: The source of the fact, such as the path of a file, the address of a server, or the
+            name of an environment variable.
+        fix: A shell command that corrects the cause, on one line; None if no command does.
         exit_code: The exit code of the error that a call raises, if the mark is ``error``; 1 for
             ``warning``; 0 for ``ok``.
     """
@@ -60,7 +61,7 @@ def failure(
     """Make a finding about calls that fail.
 
     Args:
-        raised: The class of the error that such a call raises. It has the exit code.
+        raised: The class of the error that such a call raises. The finding gets its exit code.
         fact: The fact.
         source: The source of the fact.
         fix: A shell command that corrects the cause.
@@ -109,7 +110,7 @@ class Report(Record):
 
 
 def make_report(findings: List[Finding], *, strict: bool) -> Report:
-    """Make a report: each finding once, the most serious ones first."""
+    """Make a report that has each finding once, the most serious findings first."""
     unique: Dict[Finding, None] = dict.fromkeys(findings)
     ordered = sorted(unique, key=lambda finding: _ORDER[finding.mark])
     return Report(findings=tuple(ordered), strict=strict)

@@ -1,7 +1,7 @@
-"""Read the parts of the machine that are not servers: files, packages, modules, disks, names.
+"""Read the facts about this machine that need no server: files, packages, modules and disks.
 
-Each function reads one part, and raises an exception if the part cannot be read. The probe turns
-the exception into a fact.
+Each function reads one part of the machine, and raises an exception if the part cannot be read.
+`read_facts` catches the exception and adds it to `Facts.failures`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from localproviders.doctor.products import PATH_VARIABLES, model_folders
 
 #: The packages that every request needs.
 PACKAGES = ("requests", "urllib3")
-# Maximum size of a file of the kernel. A machine with 10,000 connections has about 1.5 MB.
+# Maximum number of bytes to read from a kernel file. The list of 10,000 connections has
+# approximately 1.5 MB.
 _MOST_BYTES = 8 * 1024 * 1024
-# Modules whose names people give to their own files. A file with such a name makes an import fail
-# later.
+# Modules whose names people give to their own files. Such a file hides the module, so that a later
+# import of the module fails.
 _SHADOWED = (
     *(
         "calendar",
@@ -55,10 +56,12 @@ _MOST_LOCKS = 200
 
 
 def read_kernel(root: Path) -> Dict[str, str]:
-    """Return the texts of the kernel's files, and the names of the files of containers.
+    """Return the texts of the kernel files that exist, by path.
+
+    A file of `CONTAINER_FILES` that exists is in the result, too, with an empty text.
 
     Args:
-        root: The root directory.
+        root: The directory that contains ``proc``.
     """
     found = {path: "" for path in CONTAINER_FILES if os.path.exists(root / path[1:])}
     for path in (*KERNEL_FILES, "/proc/self/cgroup"):
@@ -72,7 +75,7 @@ def read_kernel(root: Path) -> Dict[str, str]:
 
 
 def read_netstat(kernel: Mapping[str, str], seconds: float) -> str:
-    """Return the output of ``netstat -an``; empty if ``/proc`` has the sockets.
+    """Return the output of ``netstat -an``; empty if the files of the kernel list the sockets.
 
     Raises:
         OSError: The program cannot be started.
@@ -103,21 +106,21 @@ def resolve_localhost() -> Tuple[str, ...]:
 
 
 def read_disks(environ: Mapping[str, str], home: Optional[Path]) -> Tuple[Disk, ...]:
-    """Return the free space for models: for each kind of server, in its first folder that exists.
+    """Return, for each kind of server, the free disk space in its first model folder that exists.
 
     Raises:
         OSError: The free space cannot be read.
     """
     found: Dict[str, Disk] = {}
     for kind, folder in model_folders(environ, home):
-        # `Path.is_dir` raises an error if another user owns the folder above.
+        # `Path.is_dir` raises an error if this user is not allowed to read the parent folder.
         if kind not in found and os.path.isdir(folder):
             found[kind] = Disk(kind, str(folder), shutil.disk_usage(str(folder)).free)
     return tuple(found.values())
 
 
 def read_paths(environ: Mapping[str, str]) -> Dict[str, NamedPath]:
-    """Return the paths in variables, each with its state."""
+    """Return the path in each variable of `PATH_VARIABLES`, and whether it can be read."""
     given = {name: environ[name] for name in PATH_VARIABLES if environ.get(name)}
     return {name: NamedPath(path, _state_of(path)) for name, path in given.items()}
 
@@ -131,7 +134,10 @@ def _state_of(path: str) -> str:
 
 
 def read_packages() -> Dict[str, Optional[str]]:
-    """Return the versions of the needed packages; None if a package is missing."""
+    """Return the version of each needed package.
+
+    None means that the package is missing. An empty string means that its version is unknown.
+    """
     return {name: _version_of(name) for name in PACKAGES}
 
 
@@ -143,7 +149,7 @@ def _version_of(name: str) -> Optional[str]:
 
 
 def read_modules(directory: Optional[str]) -> Dict[str, FoundModule]:
-    """Return the files from which a script in this directory imports modules.
+    """Return the files from which a script in the given directory would import modules.
 
     Only names that people give to their own files are searched. Nothing is imported.
 
@@ -166,7 +172,7 @@ def read_modules(directory: Optional[str]) -> Dict[str, FoundModule]:
 
 
 def read_locks(directory: Optional[str], kernel: Mapping[str, str]) -> Tuple[HeldLock, ...]:
-    """Return the files ``*.lock`` in a directory that a process has locked.
+    """Return the locked ``*.lock`` files in a directory, each with the process that locked it.
 
     Raises:
         OSError: The directory cannot be read.
@@ -180,7 +186,7 @@ def read_locks(directory: Optional[str], kernel: Mapping[str, str]) -> Tuple[Hel
 
 
 def _inode_of(file: Path) -> int:
-    """Return the number by which the kernel lists a file; -1 if the file was just removed."""
+    """Return the inode number of a file; -1 if the file was just removed."""
     try:
         return file.stat().st_ino
     except OSError as error:
@@ -190,10 +196,10 @@ def _inode_of(file: Path) -> int:
 
 
 def _lock_holders(text: str) -> Iterator[Tuple[int, int]]:
-    """Yield the number of each locked file, and the process that holds the lock."""
+    """Yield the inode number of each locked file, and the id of the process with the lock."""
     for line in text.splitlines():
         words = line.split()
-        # A line with "->" is a process that waits for the lock.
+        # A line with "->" describes a process that waits for the lock.
         if len(words) >= 6 and words[1] != "->":
             inode = words[5].rpartition(":")[2]
             if inode.isdecimal() and words[4].lstrip("-").isdecimal():

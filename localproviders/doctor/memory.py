@@ -1,4 +1,4 @@
-"""Checks of memory and disk: whether the models fit before they are loaded or downloaded."""
+"""Checks of memory and disk space: whether models fit, before a call loads or downloads them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _MEMORY_SOURCE = "/proc/meminfo"
 def check_memory(facts: Facts) -> Iterator[Finding]:
     """Compare the free memory with the models that calls would load.
 
-    These are the configured models, or all models if none is configured. Too little memory is a
-    warning, because a graphics card or memory mapping can make such a model work.
+    Calls would load the configured models. If no model is configured, this check compares all
+    models of local servers, and warns only if none of them fits. Too little memory is a warning and
+    not an error, because a graphics card or memory mapping can make such a model work.
     """
     free = facts.free_memory_bytes
     if free is None:

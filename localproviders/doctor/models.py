@@ -17,7 +17,7 @@ from localproviders.doctor.products import (
 from localproviders.errors import CapabilityError, LocalityError, ModelNotFoundError
 from localproviders.types.models import LoadedModel
 
-#: Context windows of at most this size are too small for most documents and tools, in tokens.
+#: A context window of at most this many tokens is too small for most documents and tools.
 SMALL_WINDOW = 4096
 _LISTED = 5
 
@@ -37,12 +37,12 @@ def check_lists(facts: Facts) -> Iterator[Finding]:
 
 
 def check_wanted(facts: Facts) -> Iterator[Finding]:
-    """Check that a server has each model that the configuration names.
+    """Check that each model that the configuration names is on some server.
 
     An alias needs only one of its models: if others are missing, the finding is a warning.
     """
     if not ready_servers(facts):
-        return  # another finding says so
+        return  # another finding says that no server is ready
     missing: Dict[str, List[WantedModel]] = {}
     number: Dict[str, int] = {}
     for wanted in facts.wanted:
@@ -55,7 +55,7 @@ def check_wanted(facts: Facts) -> Iterator[Finding]:
 
 
 def _may_be_there(wanted: WantedModel, facts: Facts) -> bool:
-    """Return False only if each server that could have the model has answered that it has not."""
+    """Return False only if every server that could have the model answered that it lacks it."""
     asked = [each for each in facts.asked if wanted.server in (None, each.name)]
     if any(each.error is not None for each in asked):
         return True  # the finding about the server is enough
@@ -96,7 +96,7 @@ def check_loaded(facts: Facts) -> Iterator[Finding]:
     for wanted, server in _pairs(facts):
         model = server.listed(wanted.name)
         if model is None or server.kind not in PRODUCTS or model.capabilities.remote:
-            continue  # other servers do not report it, and a model on another host is not loaded
+            continue  # other kinds do not report loaded models, and a cloud model is never loaded
         if server.is_loaded(model):
             yield ok(f"{wanted.text} is in memory", server.endpoint)
         else:
@@ -140,7 +140,7 @@ def _trained_window(server: Server, loaded: LoadedModel, facts: Facts) -> Option
 
 
 def check_cards(facts: Facts) -> Iterator[Finding]:
-    """Check that a model that uses a graphics card is completely on it."""
+    """Check that a model that uses a graphics card is completely in the memory of the card."""
     for server in ready_servers(facts):
         for loaded in server.loaded:
             size, on_card = loaded.size_bytes, loaded.vram_bytes
@@ -190,7 +190,7 @@ def _listed_pairs(facts: Facts) -> Iterator[Tuple[WantedModel, Server, str]]:
 
 
 def check_abilities(facts: Facts) -> Iterator[Finding]:
-    """Check that the model for requests that name no model can chat, and has a chat template."""
+    """Check that the default model can chat, and that configured models have a chat template."""
     for wanted, server in _pairs(facts):
         found = _examined(server, wanted.name, facts)
         known = found.capabilities if found is not None else None
@@ -211,7 +211,7 @@ def _other_model(wanted: WantedModel) -> str:
 
 
 def check_twins(facts: Facts) -> Iterator[Finding]:
-    """Check that a configured name without a server means one model."""
+    """Check that a model name without a server does not mean different files on two servers."""
     balanced = facts.config is not None and facts.config.strategy == "balanced"
     for wanted in facts.wanted:
         if wanted.server is not None or balanced:

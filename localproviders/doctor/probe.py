@@ -1,6 +1,7 @@
 """Read all facts of an examination, within one time limit. Only requests without prompts are sent.
 
-The servers are asked at once, each in a thread. A part that cannot be read is a fact, too.
+The servers are asked at the same time, each in its own thread. If a part of the machine cannot be
+read, the reason is recorded in `Facts.failures`.
 """
 
 from __future__ import annotations
@@ -28,19 +29,20 @@ from localproviders.errors import ConfigurationError, ProviderError
 from localproviders.types.requests import Locality
 
 T = TypeVar("T")
-# The name of a part, the function that reads it, and the default if that fails.
+# The name of a part of the machine, the function that reads it, and the result if that fails.
 _Part = Tuple[str, Callable[[], Any], Any]
 
-#: Seconds for all requests, and for the commands that return keys.
+#: Seconds for all requests, and for the commands that print API keys, together.
 DEFAULT_TIMEOUT_S = 10.0
-# The share of the remaining time for the configuration, and for the first requests to servers.
+# The share of the remaining time that reading the configuration may take. Later, the first requests
+# to servers may take the same share of the time that is then left.
 _SHARE = 0.5
-# Seconds that the reading of one part may exceed its limit, on a busy machine.
+# On a busy machine, reading a part may take this many seconds longer than its limit.
 _GRACE_S = 1.0
 
 
 class _Reader:
-    """Reads parts in threads, and collects the failures.
+    """Reads the parts of the machine in threads, and collects the failures.
 
     Args:
         timeout_s: Seconds for all parts.
@@ -51,7 +53,7 @@ class _Reader:
         self.failures: List[Failure] = []
 
     def left_s(self) -> float:
-        """Return the seconds that are left; at least a few milliseconds."""
+        """Return the seconds that are left; at least 0.01."""
         return max(self._ends_at - time.monotonic(), 0.01)
 
     def read(self, part: str, work: Callable[[], T], default: T) -> T:
@@ -61,9 +63,10 @@ class _Reader:
         return found
 
     def read_all(self, parts: Sequence[_Part], seconds: float) -> Any:
-        """Run functions at once; return their results, or the defaults of those that fail.
+        """Run functions at the same time; return their results, or the defaults of those that fail.
 
-        A function that does not return in time is left behind in its thread, which is a daemon.
+        If a function does not return in time, its thread is not stopped. It is a daemon thread, so
+        it does not keep the program running.
 
         Args:
             parts: For each function the name of the part, the function, and the default.
@@ -102,12 +105,12 @@ def read_facts(
 ) -> Facts:
     """Read all facts about this machine, its servers and the configuration.
 
-    The configuration is read as `Config.load` reads it; this runs the commands that return keys.
-    The servers of the search and of the configuration are asked for their lists. Nothing is loaded,
-    and no prompt is sent. A fact that cannot be read is in `Facts.failures`.
+    The configuration is read as `Config.load` reads it; this runs the commands that print API keys.
+    The servers of the search and of the configuration are asked for their lists of models. No model
+    is loaded, and no prompt is sent. The parts that cannot be read are in `Facts.failures`.
 
     Args:
-        timeout_s: Seconds for everything.
+        timeout_s: Seconds for all requests and commands together.
         locality: Where requests may go; None uses the configured locality.
         profile: Name of the profile of the configuration; None uses ``LOCALPROVIDERS_PROFILE``.
         root: The directory that contains ``proc`` and ``sys``.
@@ -155,7 +158,7 @@ def _checked(timeout_s: float) -> float:
 def _parts(
     facts: Facts, seconds: float, root: Path, localhost: Callable[[], Tuple[str, ...]]
 ) -> List[_Part]:
-    """Return the parts that are read at once. Their names are those of the fields of `Facts`."""
+    """Return the parts that are read at the same time. Each has the name of a field of `Facts`."""
     kernel, environ, directory = facts.kernel, facts.environ, facts.directory
     return [
         ("search", lambda: _search(facts.config, seconds), (None, None)),
@@ -207,8 +210,8 @@ def _search(
     locality = asking.locality_of(config)
     places = [] if config is None else [*config.endpoints, *config.project_endpoints]
     found: List[Optional[ProviderError]] = []
-    # If a file of a configured server is missing, the whole search fails. The second search does
-    # without the configured addresses. Another finding is about the missing file.
+    # If a file that the configuration names for a server is missing, the whole search fails. So
+    # search again without the configured addresses. Another finding reports the missing file.
     for endpoints in (places, []):
         try:
             return discover(endpoints, timeout_s=seconds, refresh=True, locality=locality), None

@@ -1,6 +1,7 @@
-"""Facts about single kinds of servers that only an examination needs: commands, folders, versions.
+"""Facts about each kind of server that only the doctor needs: commands, folders and versions.
 
-A kind of another package has no entry here. Its findings are the same, but have fewer commands.
+A kind that another package registers has no entry here. The doctor makes the same findings about
+such a server, but with fewer commands.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ _WINDOW = 16384
 
 
 class Product(NamedTuple):
-    """The facts about one kind.
+    """The facts about one kind of server.
 
     Attributes:
-        minimum: The oldest version that has all verbs, and a verb that older versions lack.
+        minimum: The oldest version with all features that this package uses, and the name of a
+            feature that older versions lack.
         window: Command that loads a model with a larger context window; ``{model}`` is the model's
             name.
-        loopback: Command that starts the server for this machine only.
-        folder_variable: Variable with the folder of the models.
-        folders: The usual folders of the models, below the home directory or absolute.
-        key_everywhere: Whether the key in the variable of the kind is sent to each configured
-            address. If not, the key belongs in the configuration.
+        loopback: Command that starts the server so that only this machine can reach it.
+        folder_variable: Environment variable with the path of the folder of the models.
+        folders: The usual folders of the models. A relative path starts at the home directory.
+        key_everywhere: Whether the API key in the environment variable of this kind is sent to each
+            configured address. If not, the API key belongs in the configuration.
     """
 
     minimum: Optional[Tuple[Tuple[int, ...], str]] = None
@@ -63,10 +65,10 @@ PRODUCTS: Mapping[str, Product] = {
     ),
 }
 
-#: The variable with the address of a server and of its clients, and the addresses in it that mean
-#: every network.
+#: The environment variable that tells an Ollama server where to listen, and its clients where the
+#: server is.
 ADDRESS_VARIABLE = "OLLAMA_HOST"
-#: The variable with the web pages that may use the server.
+#: The environment variable with the origins of web pages that an Ollama server accepts.
 ORIGINS_VARIABLE = "OLLAMA_ORIGINS"
 
 #: Variables whose value is the path of a file or a folder.
@@ -78,12 +80,12 @@ PATH_VARIABLES = (
     *filter(None, (product.folder_variable for product in PRODUCTS.values())),
 )
 
-#: Templates of models that have no template of their own.
+#: Chat templates that a server reports for a model without a chat template.
 PLAIN_TEMPLATES = ("", "{{ .Prompt }}")
 
 
 def product_of(kind: str) -> Product:
-    """Return the facts about a kind; they are empty for kinds of other packages."""
+    """Return the facts about a kind of server; they are empty for kinds of other packages."""
     return PRODUCTS.get(kind, Product())
 
 
@@ -112,9 +114,9 @@ def read_version(text: Optional[str]) -> Optional[Tuple[int, ...]]:
 
 
 def command(verb: str, model: str, kind: str, endpoint: str) -> Optional[str]:
-    """Return the command of this package for a verb, a model and a server.
+    """Return the command line of this package for a verb, a model and a server.
 
-    None means that servers of this kind do not have the verb.
+    None means that servers of this kind do not support the verb.
 
     Args:
         verb: The verb, such as ``pull``.
@@ -127,13 +129,16 @@ def command(verb: str, model: str, kind: str, endpoint: str) -> Optional[str]:
         return None
     if known.default_address == endpoint:
         return f"localproviders {verb} {quote(f'{kind}/{model}')}"
-    if model.startswith("-"):  # the name alone would be an option
+    if model.startswith("-"):  # the name alone would be read as an option
         model = f"{kind}/{model}"
     return f"localproviders {verb} {quote(model)} --host {quote(f'{kind}={endpoint}')}"
 
 
 def _has(kind: kinds.ProviderKind, verb: str) -> bool:
-    """Return whether the servers of a kind have a verb. Each one can list its models."""
+    """Return whether the servers of a kind support a verb.
+
+    Every kind supports ``show``, because this verb needs only the list of models.
+    """
     if verb == "show":
         return True
     try:
@@ -144,7 +149,10 @@ def _has(kind: kinds.ProviderKind, verb: str) -> bool:
 
 
 def window_command(server: Server, model: str) -> Optional[str]:
-    """Return the command that gives a model a larger context window, or None."""
+    """Return the command that gives a model a larger context window.
+
+    None means that the kind of the server has no such command.
+    """
     text = product_of(server.kind).window
     return text.format(model=quote(model)) if text else None
 
@@ -152,7 +160,7 @@ def window_command(server: Server, model: str) -> Optional[str]:
 def loopback_command(server: Server, platform: str) -> str:
     """Return the command that makes a server listen only on this machine.
 
-    For a kind without such a command, it is the command that shows which program listens.
+    For a kind without such a command, return the command that shows which program listens.
     """
     return product_of(server.kind).loopback or port_command(server.endpoint, platform)
 
@@ -180,7 +188,11 @@ def edit_command(source: str) -> Optional[str]:
 
 
 def for_platform(fix: Optional[str], platform: str) -> Optional[str]:
-    """Return a command in the language of the usual shell of a system: PowerShell on Windows."""
+    """Return a command for the usual shell of the platform.
+
+    On Windows, ``export`` and ``unset`` become commands of PowerShell. All other commands stay
+    unchanged.
+    """
     if fix is None or platform != "win32":
         return fix
     name, _, rest = fix.partition(" ")
@@ -193,5 +205,5 @@ def for_platform(fix: Optional[str], platform: str) -> Optional[str]:
 
 
 def start_commands() -> Dict[str, str]:
-    """Return the commands that start servers, by the title of their kind."""
+    """Return the command that starts a server of each kind, by the title of the kind."""
     return {kind.title: kind.start_command for kind in kinds.registered() if kind.start_command}

@@ -14,18 +14,19 @@ from localproviders.errors import DependencyError, ProviderError
 
 #: The oldest versions with which this package works, the same as in `setup.cfg`.
 MINIMUM: Mapping[str, Tuple[int, ...]] = {"requests": (2, 25, 1), "urllib3": (1, 26, 5)}
-# requests before this version does not work with urllib3 2.
+# Versions of the package requests before this one do not work with urllib3 2.
 _FOR_URLLIB3_2 = (2, 30)
 
 # The first words of hints that are shell commands.
 _PROGRAMS = ("chmod", "sudo", "export", "unset", "python", "pip")
-# The beginning of an error of the configuration, with the variable or the file.
+# Pattern for the beginning of an error message about the configuration. The first group is the name
+# of a variable, and the second group is the path of a file, with a line if the error has one.
 _ORIGIN = r"(?:the variable |there is no variable )(\w+)|(/.+?, line \d+|/[^:]+?)(?=: | is not )"
 _SHOWN_KEYS = ("model", "locality", "strategy", "profile", "fallback")
 
 
 def check_configuration(facts: Facts) -> Iterator[Finding]:
-    """Report an invalid configuration, or the origin of the main values of a valid one."""
+    """Report the errors of an invalid configuration, or the origins of a valid one's values."""
     yield from map(_invalid, facts.config_errors)
     config = facts.config
     if config is None:
@@ -49,7 +50,10 @@ def _file_of(origin: str) -> str:
 
 
 def _invalid(error: ProviderError) -> Finding:
-    """Return the finding about an invalid configuration. The message begins with its origin."""
+    """Return the finding about an error that makes the configuration invalid.
+
+    The error message begins with the variable or the file that causes the error.
+    """
     found = re.match(_ORIGIN, error.message)
     name, place = found.groups() if found is not None else (None, None)
     source = name or place or "the configuration"
@@ -73,7 +77,7 @@ def check_python(facts: Facts) -> Iterator[Finding]:
 
 
 def check_packages(facts: Facts) -> Iterator[Finding]:
-    """Check that the packages which each request needs are installed, and new enough."""
+    """Check that the packages that every HTTP request needs are installed and new enough."""
     for name, version in facts.packages.items():
         minimum = ".".join(map(str, MINIMUM[name]))
         fix = f"python -m pip install {quote(f'{name}>={minimum}')}"
@@ -93,7 +97,7 @@ def check_packages(facts: Facts) -> Iterator[Finding]:
 
 
 def check_modules(facts: Facts) -> Iterator[Finding]:
-    """Check that no file hides a module of Python or of a needed package."""
+    """Check that no file hides a standard module, this package or a package that it needs."""
     for name, found in facts.modules.items():
         is_ours = name in ("localproviders", *MINIMUM, "idna", "certifi")
         is_here = found.folder == facts.directory
@@ -114,7 +118,7 @@ def check_locks(facts: Facts) -> Iterator[Finding]:
     """Report the lock files in the current directory that a running process holds."""
     for lock in facts.locks:
         held = f"the process {lock.process} holds {lock.path}"
-        fact = f"{held}: another run with this lock ends with code 75"
+        fact = f"{held}: another run with this lock file ends with exit code 75"
         yield warning(fact, lock.path, f"ps -o pid,etime,args -p {lock.process}")
 
 

@@ -1,4 +1,4 @@
-"""Checks of servers: whether they answer, what they are, and how old they are."""
+"""Checks of servers: whether they answer, of which kind they are, and their versions."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from localproviders.errors import (
 )
 
 _SEARCH = "the usual ports of this machine"
-# LM Studio before 0.4 has no routes for these verbs.
+# The generations of LM Studio before 0.4. They have no routes to load or download a model.
 _GENERATIONS_WITHOUT_LOAD = ("0.3", "older")
 
 
 def check_presence(facts: Facts) -> Iterator[Finding]:
-    """Check that a server is ready."""
+    """Check that at least one model server is ready."""
     if has_answer(facts) or any(each.is_file for each in facts.asked):
         return
     if facts.search is None:
@@ -55,14 +55,14 @@ def check_presence(facts: Facts) -> Iterator[Finding]:
 
 
 def check_search(facts: Facts) -> Iterator[Finding]:
-    """Report an error of the whole search, such as an invalid address in a variable."""
+    """Report the error that ended the search for servers, such as an address that is invalid."""
     error = facts.search_error
     if error is None:
         return
     name = error.message.partition(":")[0]
     if name in facts.environ:
         yield failure(type(error), error.message, name, f"unset {name}")
-    elif not facts.config_errors:  # otherwise, both errors have the same cause, such as a variable
+    elif not facts.config_errors:  # an invalid configuration has the same cause
         yield failure(type(error), error.message, "the search for servers")
 
 
@@ -81,10 +81,10 @@ def check_named(facts: Facts) -> Iterator[Finding]:
 
 
 def _other_kind(asked: AskedServer, facts: Facts) -> Optional[FoundServer]:
-    """Return the server of another kind that the search found at this address, or None.
+    """Return the server of another kind that the search found at the address of `asked`, or None.
 
-    The result is None if the server answers requests of the configured kind, because many servers
-    also speak the dialect of another kind.
+    The result is also None if the server answers requests of the configured kind, because many
+    servers also speak the dialect of another kind.
     """
     if asked.is_file or isinstance(asked.error, AuthenticationError):
         return None
@@ -136,9 +136,10 @@ def _set_key(asked: AskedServer, facts: Facts) -> str:
 
 
 def _export_key(name: str, endpoint: Optional[str]) -> str:
-    """Return the command that sets a key in the configuration, and the address if one is given.
+    """Return the command that sets an API key in the configuration, and the address if given.
 
-    A server that is not configured has no variable for its key, unless its address is set.
+    The variable for the key of a server has an effect only if the server is configured. So for a
+    server that is not configured, the command also sets the address, which configures the server.
     """
     key = f"{variable(('servers', name, 'api_key'))}=..."
     if endpoint is None:
@@ -174,7 +175,8 @@ def _show_program(asked: AskedServer, facts: Facts) -> Optional[str]:
     return port_command(asked.endpoint, facts.platform) if asked.is_local else None
 
 
-# The commands that correct the cause of an error: those of the first class that fits.
+# For each class of error, the function that returns the command to correct its cause. The first
+# class that fits an error is used.
 _FIXES: Tuple[Tuple[Type[ProviderError], Callable[[AskedServer, Facts], Optional[str]]], ...] = (
     (AuthenticationError, _set_key),
     (LocalityError, _widen),
@@ -215,13 +217,13 @@ def _fix_for_state(found: FoundServer) -> Optional[str]:
         return _export_key(found.kind, found.endpoint)
     if found.takes_keys:
         return f"export {names[0]}=..."
-    # The key in the variable is sent only to configured addresses and to the default address.
+    # The API key in the variable is sent only to configured addresses and to the default address.
     address = variable(("servers", found.kind, "endpoint"))
     return f"export {address}={quote(found.endpoint)} {names[0]}=..."
 
 
 def check_silent(facts: Facts) -> Iterator[Finding]:
-    """Check that no program at the default address of a server accepts connections in silence."""
+    """Check that only a model server listens at the default address of each kind of server."""
     usual = {each.default_address for each in kinds.registered()}
     named = {origin_of(each.endpoint) for each in facts.asked}
     for probe in facts.search.tried if facts.search is not None else ():
@@ -264,7 +266,7 @@ def _by_port(facts: Facts) -> Mapping[int, List[Server]]:
 
 
 def check_versions(facts: Facts) -> Iterator[Finding]:
-    """Check that no server is too old for a verb."""
+    """Check that no server is too old for a feature of this package."""
     for found in facts.found:
         minimum, version = product_of(found.kind).minimum, read_version(found.version)
         if minimum is not None and version is not None and version < minimum[0]:

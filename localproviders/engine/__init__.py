@@ -1,4 +1,4 @@
-"""The embedded engine: llama.cpp with a small model in a separate process, for demo and tests."""
+"""The embedded engine: llama.cpp with a small model in a separate process, for demos and tests."""
 
 from localproviders.engine.install import install, why_missing, why_unsupported
 from localproviders.engine.local import LocalEngine

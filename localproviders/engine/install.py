@@ -35,7 +35,7 @@ _NEEDED_FAMILIES = (
 _SECRET_WORDS = frozenset(
     ("KEY", "KEYS", "APIKEY", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASS")
 )
-# Some names have no separator before the word, such as PGPASSWORD.
+# Some names have no separator before such a word, for example PGPASSWORD.
 _SECRET_ENDINGS = ("APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "SSHPASS")
 _OURS = "LOCALPROVIDERS_"
 
@@ -69,7 +69,7 @@ def engine_environ(environ: Mapping[str, str]) -> Dict[str, str]:
 
 
 def pip_environ(environ: Mapping[str, str]) -> Dict[str, str]:
-    """Return the variables for pip, without those that may contain a key.
+    """Return the variables for pip, without those that could contain an API key or a password.
 
     pip may need variables that cannot be listed in advance, such as variables for proxies,
     certificates and keyrings. So only this package's variables (``LOCALPROVIDERS_...``), variables
@@ -198,13 +198,14 @@ def install(run: Optional[Callable[[List[str]], object]] = None) -> None:
     contains in its module ``ensurepip``.
 
     Args:
-        run: Function that runs a command and raises an exception if it fails. It must choose
-            the folder and the variables itself. None runs pip as a subprocess.
+        run: Function that runs a command and raises an exception if the command fails. The
+            function itself must choose the working directory and the environment variables of the
+            command. None runs pip as a subprocess.
 
     Raises:
         DependencyError: The engine cannot run on this machine, or `run` is None and this Python
             has neither pip nor ensurepip. Nothing was installed.
-        OSError: The folder for temporary files cannot be written.
+        OSError: The folder for temporary files cannot be written to.
         subprocess.CalledProcessError: pip failed. pip has printed the reason; the exception does
             not contain it.
     """
@@ -230,7 +231,7 @@ def scratch_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def remove_orphans(folder: str, name: Pattern[str]) -> None:
-    """Remove the folders inside a folder that ended processes of this user have left.
+    """Search a folder for folders that processes of this user left when they ended; remove them.
 
     Symbolic links, folders of other users and folders younger than an hour are kept.
 
@@ -248,7 +249,7 @@ def remove_orphans(folder: str, name: Pattern[str]) -> None:
 
 
 def _is_orphan(entry: os.DirEntry[str]) -> bool:
-    """Return whether this is an old folder of this user."""
+    """Return whether an entry is a folder of this user that is older than `_ORPHAN_S`."""
     try:
         status = entry.stat(follow_symlinks=False)
     except OSError:  # another process has just removed it
@@ -262,7 +263,7 @@ def _is_running(process: Optional[str]) -> bool:
     if not int(process or 0):
         return False
     try:
-        os.kill(int(process or 0), 0)  # the signal 0 is not sent
+        os.kill(int(process or 0), 0)  # signal 0 only checks that the process exists
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:  # it belongs to another user

@@ -46,8 +46,8 @@ class LocalEngine:
     """A llama.cpp server with a small model, in a separate process.
 
     The server listens on a free loopback port and requires a random key, which only its
-    provider has. Its process ends with the process that started it, even if that process is
-    killed. Use it in a ``with`` block: ``as`` binds the provider.
+    provider has. The server's process ends when the process that started it ends, even if that
+    process is killed. Use the engine in a ``with`` block: ``as`` binds the provider.
 
     Args:
         model: ``chat`` (Gemma 3 270M), ``thinking`` (the same model, which reasons before it
@@ -119,7 +119,7 @@ class LocalEngine:
             DependencyError: The engine cannot run on this machine, or is not installed. The
                 hint says what to do.
             ModelLoadError: The process ended, or wrote something other than its address.
-                `server_message` has a part of its output.
+                `server_message` has a part of the output of the process.
             LimitError: The start took longer than `start_timeout_s`.
             ConfigurationError: Other users can write to the cache of the model files.
             OSError: Neither the cache nor the folder of temporary files has enough space for
@@ -158,7 +158,7 @@ class LocalEngine:
         """Close the provider and end the process. May be called more than once.
 
         If another thread is starting the engine, this waits until that start has ended. If the
-        process is already running, it is killed first, so that the start fails at once.
+        process is already running, it is killed first, so that the start fails immediately.
         """
         process = self._process
         if process is not None:
@@ -263,9 +263,10 @@ class LocalEngine:
         return self._address_in(line)
 
     def _address_in(self, line: bytes) -> str:
-        """Return the address in a line. The line is not trusted.
+        """Return the address in a line, which must match exactly.
 
-        The process that wrote it has read a model file from an unknown source.
+        The line is not trusted, because the process that wrote it has read a model file from an
+        unknown source.
         """
         found = _ADDRESS.fullmatch(line)
         if found is None:

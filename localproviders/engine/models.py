@@ -204,8 +204,8 @@ RECIPES: Mapping[str, Recipe] = {
 
 _log = logging.getLogger("localproviders")
 
-# The name of a temporary folder consists of the prefix, the number of its process, and random
-# characters. The number may be missing: older versions of this package left it out.
+# The name of a temporary folder consists of the prefix, the ID of the process that made it, and
+# random characters. Older versions of this package left out the ID.
 _TEMPORARY_PREFIX = ".making-"
 _TEMPORARY_NAME = re.compile(r"\.making-(?:([0-9]{1,10})-)?[a-zA-Z0-9_]+")
 _PIECE_BYTES = 1024 * 1024
@@ -213,7 +213,7 @@ _LONGEST_RECORD = 200
 
 
 def cache_folder(environment: Mapping[str, str], platform: str = sys.platform) -> Optional[Path]:
-    """Return the user's cache folder for this package; None if the home is unknown."""
+    """Return the user's cache folder for this package; None if the variables do not tell it."""
     home = environment.get("HOME")
     if platform == "win32":
         base = environment.get("LOCALAPPDATA")
@@ -235,7 +235,7 @@ def open_model(recipe: Recipe, scratch: Path) -> IO[bytes]:
     time.
 
     Args:
-        recipe: The model.
+        recipe: The recipe of the model.
         scratch: Folder to use if the cache cannot be written.
 
     Raises:
@@ -264,7 +264,7 @@ def path_of(file: IO[bytes]) -> str:
 
 
 def _prepare_cache(folder: Path) -> None:
-    """Make the cache folder for this user only, or check that other users cannot write to it."""
+    """Make the cache folder for this user only; check that other users cannot write to it."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     for place in reversed(missing):
         # With the default mode, all users could write to the folder if the umask is 0.
@@ -281,7 +281,7 @@ def _prepare_cache(folder: Path) -> None:
 
 
 def _open_cached(path: Path) -> Optional[IO[bytes]]:
-    """Return the open cached file; None if the file is missing or differs from its record."""
+    """Return the open cached file; None if it is missing, or not as recorded when it was made."""
     record = _open(_record_path(path))
     if record is None:
         return None  # a file of an older version of this package has no record either

@@ -1,4 +1,4 @@
-"""The provider of a named model of the embedded engine."""
+"""The provider for a model that the embedded engine knows by name, such as ``chat``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _TEMPLATE_FIELD = "chat_template_kwargs"
 class NamedModelProvider(LlamaCppProvider):
     """A provider that tells the chat template whether a request has a schema.
 
-    llama.cpp does not tell the template about the schema. In this case, the small model needs
-    examples with JSON. Other requests must not have such examples: see ``chat.jinja``.
+    llama.cpp itself does not tell the template about the schema. With a schema, the small model
+    needs examples with JSON in its prompt. Without one, such examples do harm: see ``chat.jinja``.
     """
 
     def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:

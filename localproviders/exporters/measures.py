@@ -164,7 +164,7 @@ METRICS = (*CALL_METRICS, EXIT_CODE, RUN_END, RUN_SUCCESS, *BATCH_METRICS)
 
 
 def changes(event: CallEvent) -> Iterator[Change]:
-    """Yield the changes that an event makes to metrics. Many events change no metric."""
+    """Yield the changes that an event makes to metrics. Events such as ``started`` make none."""
     ended = event.kind in ("finished", "failed")
     succeeded = event.kind == "finished"
     values: Mapping[Metric, Optional[float]] = {

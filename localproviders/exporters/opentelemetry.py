@@ -30,7 +30,7 @@ _Json = Dict[str, Any]
 # message, and the conventions then require it among the messages.
 _WITH_SYSTEM_FIELD = ("stateful_chat", "stateful_stream")
 
-# Finish reasons that have another name in the conventions than in the servers' responses.
+# Finish reasons whose name in the servers' responses differs from their name in the conventions.
 _FINISH_REASONS = {"tool_calls": "tool_call"}
 
 # The finish reason that is exported if the server reports none, because the schema requires one.
@@ -41,14 +41,14 @@ def request_attributes(request: CompletionRequest, operation: str) -> Dict[str, 
     """Return the attributes of a request: its messages, instructions and tools, if it has any.
 
     A plain prompt becomes a message of the user. The field `suffix` of a request becomes a part
-    of this message, of type ``suffix``. Images and sound become parts of type ``omitted_blob``
-    with modality, media type and size, because the type ``blob`` of the conventions requires the
-    bytes.
+    of this message, of type ``suffix``. Images, sound and documents become parts of type
+    ``omitted_blob`` with modality, media type and size, because the type ``blob`` of the
+    conventions requires the bytes.
 
     Args:
         request: The request.
-        operation: Name of the public method. It decides whether the system prompt is exported
-            among the messages or as instructions.
+        operation: Name of the public method. The method decides whether the system prompt is
+            exported among the messages or as instructions.
     """
     apart = ("system",) if operation in _WITH_SYSTEM_FIELD else ()
     messages = _prompt_message(request) or [_message(each) for each in request.messages]
@@ -65,8 +65,8 @@ def request_attributes(request: CompletionRequest, operation: str) -> Dict[str, 
 def response_attributes(response: CompletionResponse) -> Dict[str, str]:
     """Return the attribute of a complete response: one message with its finish reason.
 
-    The finish reason is that of the server, with two exceptions: ``tool_calls`` becomes
-    ``tool_call``, and a missing reason becomes ``unknown``.
+    The finish reason is the one that the server reported, with two exceptions: ``tool_calls``
+    becomes ``tool_call``, and a missing reason becomes ``unknown``.
     """
     reason = response.finish_reason or _NO_REASON
     message = {
@@ -159,17 +159,18 @@ _PORTS = {"http": 80, "https": 443}
 class OpenTelemetryExporter:
     """A listener that makes a span for each call, and metrics for model calls.
 
-    Metrics cover chats, completions, embeddings and rankings. This exporter uses only the API of
-    OpenTelemetry. The script must set up an SDK; without an SDK, nothing is exported. The parent of
-    a span is the span that is current when the call begins. A span ends with the last record of the
-    response. The span of a stream that is closed early has the error type ``CancelledError`` and no
-    error status.
+    Metrics cover chats, completions, embeddings, rankings and decisions. This exporter uses only
+    the API of OpenTelemetry. The script must set up an SDK; without an SDK, nothing is exported.
+    The parent of a span is the span that is current when the call begins. A span ends when its call
+    ends; the call of a stream ends with the last chunk. The span of a stream that is closed early
+    has the error type ``CancelledError`` and no error status.
 
     Metrics never contain content. Spans contain content only if `capture_content` is True. The span
     of a chat or completion then contains the messages and the tools, even if the call fails or the
-    stream is closed. It contains the answer if the answer is complete. For images and sound, it
-    contains only the type and the size. Spans of embeddings and rankings have no content. If
-    `capture_content` is True, every user who can read the spans can read the prompts.
+    stream is closed. It contains the answer if the answer is complete. For images, sound and
+    documents, it contains only the type and the size. Spans of embeddings, rankings and decisions
+    have no content. If `capture_content` is True, every user who can read the spans can read the
+    prompts.
 
     Args:
         tracer_provider: The provider of the tracer; None uses the global one.
@@ -245,9 +246,10 @@ class OpenTelemetryExporter:
             _add_content(span, request_attributes, event.request, event.operation)
 
     def _add_event(self, event: CallEvent) -> None:
-        """Add an event to the span of its call, or to the current span if the event has no call.
+        """Add an event to the span of its call; an event without a call goes to the current span.
 
-        A fallback happens between two calls. The current span is then that of the caller.
+        A fallback happens between two calls, so its event has no call. The current span is then the
+        span of the calling program.
         """
         span = self._open.get(event.call) or self._trace.get_current_span()
         facts = {

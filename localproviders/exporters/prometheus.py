@@ -52,7 +52,7 @@ else:
     BatchReport = Any  # not imported for scripts without batches
 
 # Seconds to wait for the lock. A running process holds the lock for a few milliseconds, but a
-# process that was stopped may hold it for ever.
+# suspended process may hold it for ever.
 _LOCK_WAIT_S = 1.0
 
 # Maximum length in characters of a file that is read. A file with the metrics of a few hundred
@@ -116,10 +116,10 @@ class TextfileExporter:
     def record_run(self, verb: str, exit_code: int) -> None:
         """Write the end of a run of the command to the file.
 
-        ``localproviders --metrics-file`` calls this at the end, also if the run made no call. The
-        time of the last success is written only for the exit code 0, so the earlier time stays in
-        the file after a failure. A failure to write the file is logged, like a failure after a
-        call.
+        ``localproviders --metrics-file`` calls this method at the end of a run, even if the run
+        called no model. The time of the last success is written only for the exit code 0, so the
+        earlier time stays in the file after a failed run. If the file cannot be written, this is
+        logged, as at the end of a call.
 
         Args:
             verb: The verb of the command, such as ``chat``. It is the value of the label ``verb``.
@@ -210,7 +210,8 @@ class TextfileExporter:
             folder = os.path.dirname(self.path)
             with self._lock, _folder_lock(folder) as is_locked:
                 self._add_to_file()
-                # Another process may have been killed since this exporter was created.
+                # Another process may have been killed since this exporter was created, and may have
+                # left a temporary file.
                 if is_locked:
                     _remove_temporary_files(folder)
         except (OSError, ValueError, OverflowError) as error:
@@ -350,9 +351,9 @@ def _remove_orphans(folder: str) -> None:
     """Remove the temporary files that processes of this user left when they were killed.
 
     If the folder can be locked, only the process that holds the lock writes metrics to a temporary
-    file. So while this process holds the lock, no such file is in use. The empty file with which a
-    new exporter checks the folder may be removed, which does no harm. Without the lock, nothing is
-    removed.
+    file. So while this process holds the lock, no other process is using such a file. This function
+    can also remove the empty file with which a new exporter of another process checks the folder;
+    this does no harm. Without the lock, nothing is removed.
     """
     with contextlib.suppress(OSError), _folder_lock(folder) as is_locked:
         if is_locked:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _ROUTER_HINT = (
     "start llama-server without a model, so that it manages several models, or restart it with "
-    "another one"
+    "another model"
 )
 
 
@@ -119,7 +119,7 @@ class Catalog:
         )
 
     def capabilities(self, model: str, call: Call) -> ModelCapabilities:
-        """Return the facts about the model that answers requests for a name.
+        """Return the capabilities of the model that answers requests for a model name.
 
         A server with one model uses this model for every name.
         """
@@ -170,7 +170,7 @@ class Catalog:
 
 
 def find_entry(model: str, entries: List[ModelInfo]) -> Optional[ModelInfo]:
-    """Return the entry with the name `model`, or else the entry with this other name.
+    """Return the entry whose name is `model`, or else an entry with `model` among its other names.
 
     The result is None if there is no such entry.
     """

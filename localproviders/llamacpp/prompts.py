@@ -1,4 +1,4 @@
-"""The routes of llama.cpp that count the tokens of a prompt, or render it, without an answer."""
+"""The routes of llama.cpp that render a prompt or count its tokens, and generate no answer."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ def _count_chat(ask: Ask, request: CompletionRequest, model: str) -> int:
 
 
 def _has_documents(request: CompletionRequest) -> bool:
-    """Return whether a message has a document, which a chat with this server refuses."""
+    """Return whether a message has a document, which chats with this server do not support."""
     return any(message.documents for message in request.messages)
 
 
 class Prompts(PromptRoutes):
-    """Client of llama.cpp's routes that count the tokens of a prompt, or render it.
+    """Client of llama.cpp's routes that render a prompt, or count its tokens.
 
     The count is the length of the prompt of a chat with the same arguments, including tools and
-    images. Old servers have no route for this. On them, the template is rendered and its tokens are
-    counted, which works for texts and tools only.
+    images. Old servers have no route that counts the tokens of a chat. On them, one request renders
+    the prompt as text, and another counts the tokens of this text. This works for text and tools
+    only.
 
     The arguments are those of `PromptRoutes`.
     """

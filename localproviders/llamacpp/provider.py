@@ -59,12 +59,12 @@ _OLD_PORT_HINT = (
 
 
 _NO_THINKING = (
-    "thinking is switched on, but the answer has none: the template of the model may have no switch"
+    "thinking=True, but the answer has no thinking: the model's template may have no switch for it"
 )
 
 
 class LlamaCppProvider(OpenAICompatibleProvider):
-    """A llama.cpp server: chat through OpenAI's dialect, the rest through its own routes.
+    """A llama.cpp server: chat in OpenAI's dialect, everything else on llama.cpp's own routes.
 
     A server that was started with a model has only this model. A server that was started without a
     model is a router, which manages several models. Only a router can `load`, `unload`, `pull` and
@@ -162,7 +162,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
     # --- the server and its models ----------------------------------------------------------
 
     def version(self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None) -> str:
-        """Return the version of the server, in its own words, such as ``b11549-6f3c1a2``.
+        """Return the version of the server as the server writes it, such as ``b11549-6f3c1a2``.
 
         Args:
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
@@ -241,8 +241,9 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         """Return the models in the server's order.
 
         A router lists the models on disk. The state of each model is in its `raw`, and `loaded` is
-        True for the models in memory. The list does not say whether the only model of a server
-        sleeps, but `model_info` and `loaded_models` do.
+        True for the models in memory. If a server has only one model, the list does not say whether
+        this model sleeps, which means that it left memory until the next request; `model_info` and
+        `loaded_models` do.
 
         Args:
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
@@ -319,19 +320,20 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         """Load a model of a router, and wait until it is in memory.
 
         The list of models is requested first. A model that is in memory is not loaded again, so
-        this also works with the only model of a server. A full router first unloads the least
-        recently used model.
+        this method also works with a server that has only one model. A full router first unloads
+        the least recently used model.
 
         Args:
             model: Name of the model or one of its other names, or its `ModelInfo` or
                 `LoadedModel`.
             context_length: Context window in tokens. The server sets the window at its own start.
-                So only the number that a loaded model has already is accepted.
-            keep_alive: Only None and infinity are accepted: the server keeps its models.
+                So the only accepted number is the window of a model that is already in memory.
+            keep_alive: Only None and infinity are accepted, because the server keeps its models in
+                memory.
             check_memory: Has no effect: a router reports the size of a model only after its load.
-            on_progress: Function that is called with each report of the server.
+            on_progress: Function that is called with each progress report of the server.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
-                means the provider's limits. Loading may take `load_s`.
+                means the provider's limits. The load may take up to `load_s` seconds.
             cancel: Token that cancels this call. The server goes on loading the model.
 
         Raises:
@@ -419,7 +421,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         Raises:
             UnsupportedError: The server has one model.
             ModelNotFoundError: The server has no such model.
-            RequestRejectedError: The model is not in the cache, but in a folder or a preset.
+            RequestRejectedError: The model comes from a folder or a preset, and not from the cache.
             LimitError: A limit expired.
             CancelledError: The call was cancelled.
             UnreachableError: No server answers.
@@ -438,9 +440,9 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         path, payload = text_payload(request, model)
         make = NativeParser if path == INFILL_PATH else ReadingParser
 
-        # After the first report, the idle limit applies, and only further tokens of the prompt
-        # restart it. So a long prompt may take longer than `first_token_s`, but a server that hangs
-        # may not.
+        # After the server's first report that it has read tokens of the prompt, the idle limit
+        # applies, and only reports of further tokens restart it. So reading a long prompt may take
+        # longer than `first_token_s`, but a server that hangs is noticed.
         def on_read() -> None:
             call.enter(TRANSFERRING)
 
@@ -451,7 +453,8 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         )
 
     def _thinking_switch(self, enabled: bool) -> bool:
-        # The template of the model reads it. If it does not, `_conclude` adds a warning.
+        # The chat template of the model reads this value, but some templates have no such switch.
+        # If the answer then contains no thinking, `_conclude` adds a warning.
         return enabled
 
     def _conclude(self, completion: Completion, summary: Summary) -> CompletionResponse:
@@ -492,7 +495,7 @@ class LlamaCppProvider(OpenAICompatibleProvider):
 def _find_key(
     given: CellType, endpoint: Endpoint, options: Mapping[str, Any]
 ) -> Optional[SecretString]:
-    """Return the API key that was given, or else the key in the environment variable.
+    """Return the API key that was given, or else the API key in the environment variable.
 
     The variable is meant for the server at the default address. It is not read if other options set
     the header ``Authorization``.

@@ -129,7 +129,7 @@ class Router:
         return loaded
 
     def _forget(self) -> None:
-        """Forget what is known about models in memory, because it changes."""
+        """Clear the cached facts about the models in memory, before the memory changes."""
         self._windows.forget()
         self._cold_loads.forget()
 
@@ -144,7 +144,7 @@ class Router:
         )
 
     def _load_with_reports(self, model: str, on_progress: OnProgress, call: Call) -> None:
-        """Load a model, and report the progress, until an event reports the end of the load.
+        """Load a model, and pass on progress reports until an event reports the end of the load.
 
         The server does not repeat earlier events. So the events are requested before the load.
         """
@@ -276,7 +276,7 @@ class Router:
             absent = absent + 1 if info is None else 0
             if absent >= _MOST_ABSENT:
                 raise ServerError(
-                    f"the server could not download {model!r}: its list does not have it",
+                    f"the server could not download {model!r}: its model list does not contain it",
                     hint="check the name, owner/repository:quantization, and the server's log",
                 )
             if info is not None:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 _FIRST_VERSIONS: Mapping[str, str] = {"0.4": "0.4.0", "0.3": "0.3.6", "older": ""}
 _GENERATIONS = tuple(_FIRST_VERSIONS)
 
-#: A generation, and the model list that it returned.
+#: The generation of a server, and the model list that the server returned.
 _Found = Tuple[str, List[wire_models.Entry]]
 
 
@@ -156,9 +156,9 @@ class Catalog:
 
         The first list that exists decides. If LM Studio lacks a list, it does not answer with
         status 404: it answers unknown paths with status 200 and an error
-        (docs/reference/lmstudio.md, "Endpoints"). Other servers have only the oldest list, and can
-        be used, except Ollama: only `OllamaProvider` checks where a model runs. So if the server is
-        Ollama, its refusal of the newer lists is raised as the error.
+        (docs/reference/lmstudio.md, "Endpoints"). Servers of other kinds have only the oldest list,
+        and this provider accepts them, except Ollama, because only `OllamaProvider` checks where a
+        model runs. So if the server is Ollama, the error from its newer lists is raised.
         """
         refusal: Optional[ProviderError] = None
         for generation in _GENERATIONS[:-1]:
@@ -218,6 +218,8 @@ def post(
     runner: CallRunner, path: str, payload: Mapping[str, Any], call: Call, *, loads: bool = False
 ) -> Mapping[str, Any]:
     """Send JSON to one of LM Studio's own routes, and return the JSON object of its response.
+
+    If `loads` is True, the server may load a model before it responds.
 
     Raises:
         ProviderError: The response is an error, or is not a JSON object.

@@ -43,7 +43,7 @@ WAITS_S = (1.0, 2.0)
 
 
 class Downloads:
-    """The calls that start downloads and wait for them; they need generation 0.4.
+    """The calls that start downloads and wait for them; the server must be of generation 0.4.
 
     Args:
         runner: Runner of the calls.

@@ -40,7 +40,8 @@ _UNEXPECTED = "Unexpected endpoint or method"
 def recognise(look: Look) -> Optional[object]:
     """Return a description of the server with its generation; None if it is not LM Studio.
 
-    The greeting is described in docs/reference/lmstudio.md, "Recognising the server".
+    The greeting, a route that only LM Studio has, is described in docs/reference/lmstudio.md,
+    "Recognising the server".
     """
     greeting = look.ask(_PATH)
     sign = _sign_in(greeting)
@@ -51,7 +52,7 @@ def recognise(look: Look) -> Optional[object]:
 
 
 def _sign_in(greeting: Greeting) -> str:
-    """Return the words in a greeting that identify LM Studio; an empty text if it has none."""
+    """Return the sign of LM Studio in the response to a greeting; empty if there is none."""
     if greeting.error is not None:
         # A server with authentication may require a token first. The message of this error names
         # LM Studio.

@@ -101,11 +101,11 @@ class Memory:
         self._windows = windows
         self._cold_loads = cold_loads
         self._provider = runner.settings.name
-        #: The last load of each model, under the requested name, the key and the copy's name.
+        #: The last load of each model, under the requested name, the model key and the copy's name.
         self._records: Dict[str, _LoadRecord] = {}
-        #: For each model that is being loaded now: the events of the threads that wait for the
-        #: load. The key contains the process id, because a forked child inherits the entries but
-        #: not the threads that would remove them.
+        #: For each model that is being loaded now: the `threading.Event` of each thread that waits
+        #: for the load. Each dictionary key contains the process id, because a forked child
+        #: inherits the entries, but not the threads that would remove them.
         self._loading: Dict[Tuple[int, str], List[threading.Event]] = {}
 
     def loaded_models(self, timeout: Timeout, cancel: Optional[CancelToken]) -> List[LoadedModel]:
@@ -176,11 +176,11 @@ class Memory:
     # --- blocks of `keep_loaded` --------------------------------------------------------------
 
     def block_key(self, model: str) -> str:
-        """Return the name of the model."""
+        """Return the text that identifies the blocks of a model: the name of the model."""
         return model
 
     def load_for_block(self, block: Block, model: str, options: Mapping[str, Any]) -> LoadedModel:
-        """Load a model, and store the copy that was in memory before."""
+        """Load a model for a `keep_loaded` block, and tell the block the copy that it found."""
         seen: List[Optional[LoadedModel]] = []
 
         def on_found(found: Optional[LoadedModel]) -> None:
@@ -390,8 +390,8 @@ class Memory:
 def _was_evicted(error: ProviderError, loaded: LoadedModel) -> bool:
     """Return whether an error means that a loaded model has left memory.
 
-    A window that has become smaller is a sign of this, too: with just-in-time loading, the request
-    itself loads the model again, but with the window that is saved for the model.
+    A context window that has become smaller is a sign of this, too: with just-in-time loading, the
+    request itself loads the model again, but with the window that is saved for the model.
     """
     if isinstance(error, ContextOverflowError):
         window, window_before = error.context_length, loaded.context_length

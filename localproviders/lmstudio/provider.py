@@ -79,11 +79,11 @@ else:
 
 _PORT = 1234
 
-_KEEP_ALIVE_HINT = "call load(), which sets no idle limit, or unload() when you are done"
+_KEEP_ALIVE_HINT = "call load(), which sets no idle limit; or call unload() when you are done"
 
 
 class LMStudioProvider(OpenAICompatibleProvider):
-    """An LM Studio server: chat through OpenAI's dialect, the rest through LM Studio's own API.
+    """An LM Studio server: chat in OpenAI's dialect, everything else in LM Studio's own API.
 
     Chat, streams, embeddings and the list of models work with every version. `loaded_models`
     needs LM Studio 0.3.6; `load`, `unload`, downloads and stored conversations need 0.4.0.
@@ -254,7 +254,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
         """Return whether the server has a model.
 
         Args:
-            model: Key, variant, or name of a copy in memory; or a `ModelInfo` or `LoadedModel`.
+            model: Model key, variant, or name of a copy in memory; or a `ModelInfo` or
+                `LoadedModel`.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -276,7 +277,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
         """Return the facts about one model from the server's model list.
 
         Args:
-            model: Key, variant, or name of a copy in memory; or a `ModelInfo` or `LoadedModel`.
+            model: Model key, variant, or name of a copy in memory; or a `ModelInfo` or
+                `LoadedModel`.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -350,7 +352,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
         its `warnings`.
 
         Args:
-            model: Key, variant, or name of a copy in memory; or a `ModelInfo` or `LoadedModel`.
+            model: Model key, variant, or name of a copy in memory; or a `ModelInfo` or
+                `LoadedModel`.
             context_length: Context window to allocate, in tokens. None keeps a loaded copy.
                 If None is passed and no copy is loaded, the server uses the model's saved setting,
                 which is often 4096. MLX models can ignore the value; a different window is reported
@@ -364,8 +367,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
                 compared. Nothing is compared either if the server is on another machine, or if
                 one of the numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called once, when the model has been loaded. The
-                server does not report progress here. If a loaded copy is kept, the function is
-                not called. `stateful_stream` reports the progress of a load.
+                server does not report the progress of this request. If a loaded copy is kept, the
+                function is not called. `stateful_stream` reports the progress of a load.
             eval_batch_size: Prompt tokens per processing step (llama.cpp models only).
             flash_attention: Whether to use flash attention (llama.cpp models only).
             num_experts: Number of active experts of a mixture of experts (llama.cpp models
@@ -375,7 +378,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
             parallel: Maximum number of requests that run at the same time. LM Studio does not
                 document this field, but accepts it and reports the value.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
-                means the provider's limits. The load may take `load_s` plus `first_token_s`.
+                means the provider's limits. The load may take up to `load_s` plus `first_token_s`.
             cancel: Token that cancels this call. LM Studio does not document whether the load
                 then continues.
 
@@ -413,7 +416,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         A model that is not in memory is not an error.
 
         Args:
-            model: Key or variant, to unload every copy of the model; or the name of one copy.
+            model: Model key or variant, to unload every copy of the model; or the name of one copy.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the provider's limits, with a total of at most 30 s.
             cancel: Token that cancels this call.
@@ -511,7 +514,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         The status is requested every second at first, later every 2 seconds. There is no total
         limit unless `timeout` has one. A download whose byte count does not change for
         `idle_s` raises `LimitError`, even if it is paused. After all bytes have arrived, the
-        server may process them for `load_s`. If a connection fails, the status is requested
+        server may process them for up to `load_s`. If a connection fails, the status is requested
         again, as often as `RetryPolicy.attempts` allows.
 
         **The end of this call does not stop the download**: the server has no route for that.
@@ -522,7 +525,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
         Args:
             model: Name in LM Studio's catalog, such as ``ibm/granite-4-micro``, or the
                 address of a Hugging Face repository.
-            on_progress: Function that is called with each status of the server, including
+            on_progress: Function that is called with each status that the server reports, including
                 ``paused``.
             quantization: Quantization of the file to download, such as ``Q4_K_M``. Allowed only
                 with an address.
@@ -572,7 +575,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
         Args:
             text: The prompt: a string, or a sequence of strings and images.
-            model: Key, variant, or name of a copy in memory. None means the provider's model.
+            model: Model key, variant, or name of a copy in memory. None means the provider's model.
             system: System prompt. LM Studio does not document whether it remembers the
                 system prompt of the previous turn, so pass it each time.
             images: Images to send after the text.
@@ -585,14 +588,14 @@ class LMStudioProvider(OpenAICompatibleProvider):
             cancel: Token that cancels this call.
             fields: The fields of `CompletionRequest` that `StatefulFields` has.
                 `temperature`, `top_p` and `min_p` may be at most 1. `thinking` is True, False,
-                ``low``, ``medium`` or ``high``, if the model allows it. `context_length` is
+                ``low``, ``medium`` or ``high``, if the model allows this value. `context_length` is
                 used only if this call loads the model.
 
         Raises:
             ConfigurationError: The call has no model; or this route does not support a value; or
                 `previous_response_id` does not begin with ``resp_``.
             UnsupportedError: The server is older than 0.4.0.
-            CapabilityError: The model's list entry does not allow this `thinking`.
+            CapabilityError: The model's list entry does not allow this value of `thinking`.
             RequestRejectedError: The server has no stored response with this id, or does not
                 know a field.
             WrongModelError: Another model answered.
@@ -640,7 +643,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
         Args:
             text: The prompt: a string, or a sequence of strings and images.
-            model: Key, variant, or name of a copy in memory. None means the provider's model.
+            model: Model key, variant, or name of a copy in memory. None means the provider's model.
             system: System prompt. LM Studio does not document whether it remembers the
                 system prompt of the previous turn, so pass it each time.
             images: Images to send after the text.
@@ -653,14 +656,14 @@ class LMStudioProvider(OpenAICompatibleProvider):
             cancel: Token that cancels this call.
             fields: The fields of `CompletionRequest` that `StatefulFields` has.
                 `temperature`, `top_p` and `min_p` may be at most 1. `thinking` is True, False,
-                ``low``, ``medium`` or ``high``, if the model allows it. `context_length` is
+                ``low``, ``medium`` or ``high``, if the model allows this value. `context_length` is
                 used only if this call loads the model.
 
         Raises:
             ConfigurationError: The call has no model; or this route does not support a value; or
                 `previous_response_id` does not begin with ``resp_``.
             UnsupportedError: The server is older than 0.4.0.
-            CapabilityError: The model's list entry does not allow this `thinking`.
+            CapabilityError: The model's list entry does not allow this value of `thinking`.
             RequestRejectedError: The server has no stored response with this id, or does not
                 know a field.
             ValueError: The prompt is empty, or the value of a field is invalid.
@@ -724,8 +727,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
         return None if memory is None else memory.revive(error, model, call)
 
     def _thinking_switch(self, enabled: bool) -> str:
-        # The server accepts "off" but ignores it; "none" works. It also ignores the arguments of
-        # the chat template (docs/reference/lmstudio.md, "Chat completions").
+        # The server accepts "off" but ignores it; "none" works. The server also ignores arguments
+        # for the chat template (docs/reference/lmstudio.md, "Chat completions").
         return "medium" if enabled else "none"
 
     def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
@@ -812,14 +815,14 @@ class LMStudioProvider(OpenAICompatibleProvider):
             return None
         raise WrongModelError(
             f"requested model {model!r}, but the server answered with {served!r}",
-            hint="LM Studio answers unknown names with its one loaded model; check the name",
+            hint="LM Studio uses its one loaded model for unknown model names; check the name",
             requested=model,
             served=served,
         )
 
 
 def _find_key(given: CellType, options: Mapping[str, Any]) -> Optional[SecretString]:
-    """Return the API key that was given, or else the key in an environment variable.
+    """Return the API key that was given, or else the API key in an environment variable.
 
     The variables are not read if other options set the header ``Authorization``.
     """

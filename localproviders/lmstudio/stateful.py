@@ -35,7 +35,7 @@ from localproviders.types.requests import CompletionRequest, ModelLike, Parts
 
 
 class Stateful:
-    """Requests of the native chat, which needs generation 0.4.
+    """Requests of the native chat; the server must be of generation 0.4.
 
     Args:
         settings: The provider's settings.
@@ -111,10 +111,10 @@ def turn(
 
 
 def check_id(response_id: Optional[str]) -> None:
-    """Check the id of the response to continue from.
+    """Check the id of the response after which the conversation continues.
 
     Raises:
-        ConfigurationError: The id does not have the form of LM Studio's ids.
+        ConfigurationError: The id does not begin with ``resp_``.
     """
     if response_id is not None and not str(response_id).startswith("resp_"):
         raise ConfigurationError(

@@ -1,9 +1,9 @@
 """The strategy ``balanced``: choose one of several servers with the same model for a request.
 
 The next request goes to the server with the fewest requests in flight for each of its slots. But a
-request that begins like an earlier request goes to the same server if this server has a free slot,
-because the server may still have the processed beginning in its cache. Only the requests of one
-`LocalProvider` in one process are counted.
+request that begins like an earlier request goes to the server of that earlier request if this
+server has a free slot, because the server may still have the processed beginning in its cache. Only
+the requests of one `LocalProvider` in one process are counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from localproviders.types.requests import CompletionRequest
 # Prompts are compared message by message. Long messages are split into pieces of this length, in
 # characters.
 _PIECE = 1024
-# Highest number of hashes for one prompt, and of hashes that are remembered for all prompts.
+# Highest number of hashes for one prompt, and highest number of hashes that are kept in total.
 _MOST_BEGINNINGS, _MOST_REMEMBERED = 32, 8192
 
 
@@ -50,8 +50,9 @@ def _running(server: Server) -> List[object]:
 def _load(server: Server) -> int:
     """Return the number of requests in flight on a server, and one more if it has just failed.
 
-    A server that hangs often has no request in flight, so that the next requests would wait for it,
-    too, until its breaker opens. With this addition, it gets a request when the others are busy.
+    After a request to a hanging server has failed, this server has fewer requests in flight than
+    the others. Without the addition, the next requests would go to it and wait, too, until its
+    circuit breaker opens. With the addition, it gets a request only when the others are busy.
     """
     return len(_running(server)) + server.breaker.has_failed
 

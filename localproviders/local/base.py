@@ -281,7 +281,10 @@ class LocalProviderBase(ModelProvider):
 
     @property
     def _substitutes(self) -> Substitutes:
-        """The aliases that may leave the locality. A `locality` argument ends configured ones."""
+        """The aliases that may leave the locality.
+
+        If the caller passed `locality`, the configured ones are ignored.
+        """
         own: Optional[Mapping[str, str]] = self._arguments["fallback_locality"]
         if own is None:
             is_narrowed = self._arguments["locality"] is not None

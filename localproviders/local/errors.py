@@ -159,7 +159,7 @@ def _route_name(error: ProviderError) -> str:
 
 
 def tried(route: Route, error: ProviderError) -> ServerAttempt:
-    """Return the record of a failed server, for the response of another server."""
+    """Return the description of a failed attempt, for the response of another server."""
     return ServerAttempt(
         provider=route.server.name,
         model=route.model,

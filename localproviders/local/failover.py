@@ -78,7 +78,7 @@ class FailoverCall:
     Attributes:
         begun: Whether a response has begun. No other server is tried after that.
         is_collected: Whether the caller gets nothing of a response before its end. If so, and if
-            there is a balancer, a cut connection does not end the call.
+            there is a balancer, another server gets the request after a cut connection.
         beginnings: Hashes of the prefixes of the prompt, for the balancer.
         keeps_tiers: Whether the balancer must not prefer a server with a wider locality.
     """
@@ -204,8 +204,8 @@ class FailoverCall:
         """Return the servers that have the model, sorted by a strategy.
 
         A server that is down is recorded as failed, so that this call does not try it again. A
-        server with an open breaker comes last, without a request. With ``balanced``, so does a
-        server that has just failed: the balancer chooses it if the others are busy.
+        server with an open breaker comes last, without a request. With ``balanced``, a server that
+        has just failed comes last, too: the balancer chooses it if the other servers are busy.
         """
         if strategy == "first":
             return list(routes)
@@ -426,7 +426,11 @@ class FailoverCall:
             self.beginnings = beginnings_of(request)
 
     def take_lease(self) -> Optional[Lease]:
-        """Return the lease. The receiver must end it: the end of this call no longer does."""
+        """Return the lease of the request in flight.
+
+        The caller of this method must end the lease, because the end of this object no longer
+        ends it.
+        """
         lease, self._lease = self._lease, None
         return lease
 
@@ -497,7 +501,8 @@ class FailoverCall:
         """Send an event for each server that failed since the last report."""
         unreported, self._unreported = self._unreported, []
         if route.substitute_for and not unreported and self.used is None:
-            # The servers before it were skipped, or lack the model. This use is reported, too.
+            # The servers before this route were skipped, or lack the model, so there is no failure.
+            # The use of the substitute is reported all the same.
             unreported = [(before, _SKIPPED) for before in self._skipped[-1:]]
         for before, error in unreported:
             fell_back(
@@ -512,7 +517,7 @@ class FailoverCall:
             )
 
     def _failed(self) -> ProviderError:
-        """Return the error of this call, after no server could answer."""
+        """Return the error of this call, because no server could answer."""
         self._on_failure()
         failures = [error for _, error in self._failures]
         return errors.call_failed(self._name, failures, self._missing, self._needs, self._aliases)
@@ -550,7 +555,7 @@ def hand_on(stream: Stream, route: Route, run: FailoverCall) -> Stream:
 
 
 class _HandedOn:
-    """A stream's owner. To the final response, it adds the servers that were tried earlier.
+    """A stream owner that adds the servers that were tried earlier to the final response.
 
     Args:
         owner: The owner that the provider of the stream has set.
@@ -563,7 +568,8 @@ class _HandedOn:
         self._route = route
         self._run = run
         self._lease = run.take_lease()
-        # Called for each chunk, so it is bound directly: a method here would add a frame.
+        # `inspect` is called for each chunk. A method here that calls it would cost time, so it is
+        # bound directly.
         self.inspect = owner.inspect
         self.reopen = owner.reopen
         self.check_length = owner.check_length

@@ -117,8 +117,9 @@ class HostedProvider(ModelProvider):
     ) -> LoadedModel:
         """Start the engine, which loads the model. A running engine is not started again.
 
-        The context window is configured, and the engine keeps the model. So only the window of the
-        loaded model is accepted as `context_length`, and only infinity as `keep_alive`.
+        The context window is configured, and the engine keeps the model. So the only
+        accepted `context_length` is that of the loaded model, and the only accepted `keep_alive` is
+        infinity.
         """
         name, is_new, began = self._known(model), self._provider is None, time.monotonic()
         provider, limits = self._running_engine(timeout)
@@ -137,7 +138,10 @@ class HostedProvider(ModelProvider):
     def unload(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> None:
-        """Stop the engine, which has only this model. The next call that needs it starts it."""
+        """Stop the engine, which has only this model.
+
+        The next call that needs the model starts the engine again.
+        """
         self._known(model)
         self.close()
 
@@ -145,7 +149,7 @@ class HostedProvider(ModelProvider):
         """Return the name of a model, after checking that it is the name of the file.
 
         Raises:
-            ModelNotFoundError: It is another name.
+            ModelNotFoundError: The file has another name.
         """
         name = named(model)
         if name != self._model:

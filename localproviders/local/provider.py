@@ -50,19 +50,19 @@ class LocalProvider(LocalProviderBase):
     (`discover`). The search is repeated by the next call if it found no server, or if no server
     could answer a call.
 
-    **How a name is resolved.** An alias is replaced by its names, in order.
-    ``ollama/llama3.2`` is the model ``llama3.2`` of the provider ``ollama``, if there is a
-    provider of that name. Any other name is a model: each server is asked whether it has the
-    model, and a model that was found is cached for a minute. The servers with the model are tried
-    in the order of `strategy`.
+    **How a name is resolved.** An alias is replaced by its model names, in order.
+    ``ollama/llama3.2`` means the model ``llama3.2`` of the provider ``ollama``, if there is a
+    provider of that name. Any other name is the name of a model: each server is asked whether it
+    has the model, and an answer that it has is cached for a minute. The servers with the model are
+    tried in the order of `strategy`.
 
     **When the next server is tried.** If a server is down, stuck, busy or broken, refuses the
-    key, or lacks the model or an ability, the next one is tried. This happens before the
+    API key, or lacks the model or an ability, the next one is tried. This happens before the
     response begins and within the total limit of the call. The next server is not tried after a
     rejected request, a violated locality, a prompt that is too long, a bad response, or a
-    cancellation. A server that failed three times in a row is tried last for 30 s. If no
-    connection could be made, each attempt of its `RetryPolicy` counts as a failure. A cloud model
-    never replaces another model.
+    cancellation. A server that failed three times in a row is tried last for the next 30 s. If no
+    connection to a server could be made, each attempt of its `RetryPolicy` counts as a failure. A
+    cloud model never replaces another model.
 
     The response has the name of the server in `provider`, and the servers that were tried
     before in `tried` and `warnings`.
@@ -84,8 +84,9 @@ class LocalProvider(LocalProviderBase):
         fallback_locality: Mapping from an alias to the locality that it may use from its second
             model on, such as ``{"careful": "any"}``. A provider with a wider locality than
             `locality` is accepted only if such an alias names it, and only this alias uses it, if
-            its first model fails. Each use is an event and a warning of the answer. None means the
-            configured exceptions, or with `locality` none.
+            its first model fails. Each use is an event, and a warning in the response. None means
+            the configured mapping; but if `locality` is given, None means that no alias may leave
+            the locality.
         needs: Abilities that a model must be known to have, in calls that generate text. The names
             are those of `ModelCapabilities`, such as ``{"tools", "vision"}``.
         name: Name of this provider in errors.
@@ -248,8 +249,8 @@ class LocalProvider(LocalProviderBase):
         """Return the vectors of texts, all from one server.
 
         Until the first batch is complete, a failure leads to the next server. Vectors of two
-        models are never mixed. The response names their source in `model` and `provider`. Check
-        `model` if an alias has several models.
+        models are never mixed. The `model` and `provider` of the response say which model made the
+        vectors. Check this `model` if an alias has several models.
 
         Args:
             texts: One text, any iterable of texts, or an `EmbeddingRequest`. An iterable is
@@ -515,7 +516,7 @@ class LocalProvider(LocalProviderBase):
                 the result. With True, it is an error, and nothing is loaded. With False, nothing is
                 compared. Nothing is compared either if the server is on another machine, or if
                 one of the numbers is unknown (docs/models.md, "Free memory").
-            on_progress: Function that is called with the reports of the server.
+            on_progress: Function that is called with the progress reports of the server.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the limits of each server. All servers together share the total.
             cancel: Token that cancels this call.
@@ -555,7 +556,7 @@ class LocalProvider(LocalProviderBase):
 
         Args:
             model: Model, alias or ``provider/model``. With the name of a server, as
-                in ``ollama/llama3.2``, the model is unloaded only there.
+                in ``ollama/llama3.2``, the model is unloaded only from this server.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the limits of each server, with a total of 30 s.
             cancel: Token that cancels this call.
@@ -594,7 +595,8 @@ class LocalProvider(LocalProviderBase):
     ) -> Iterator[LoadedModel]:
         """Load a model for a ``with`` block on the first server that can, as `load` does.
 
-        After the block, this server keeps or unloads the model as its own `keep_loaded` would.
+        After the block, the provider of this server keeps or unloads the model, as its own
+        `keep_loaded` does.
 
         Args:
             model: Model, alias or ``provider/model``.
@@ -606,7 +608,7 @@ class LocalProvider(LocalProviderBase):
                 the result. With True, it is an error, and nothing is loaded. With False, nothing is
                 compared. Nothing is compared either if the server is on another machine, or if
                 one of the numbers is unknown (docs/models.md, "Free memory").
-            on_progress: Function that is called with the reports of the server.
+            on_progress: Function that is called with the progress reports of the server.
             timeout: Limits for loading, and again for the end of the block: seconds, or a `Limits`
                 value. None means the limits of each server.
             cancel: Token that cancels the loading, but not the end of the block.
@@ -657,9 +659,9 @@ class LocalProvider(LocalProviderBase):
         unless `timeout` has one.
 
         Args:
-            model: Name of the model. With the name of a server, as in ``ollama/llama3.2``, the
-                model is downloaded only there.
-            on_progress: Function that is called with the reports of the server.
+            model: Name of the model. With the name of a server, as in ``ollama/llama3.2``, only
+                this server downloads the model.
+            on_progress: Function that is called with the progress reports of the server.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the limits of each server, without a total.
             cancel: Token that cancels this call.

@@ -92,7 +92,7 @@ class Breaker:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the last call with a result was a failure."""
+        """Whether the server has failed since its last success."""
         return self._in_a_row > 0
 
     def trying(self) -> None:
@@ -163,7 +163,8 @@ RULES: Mapping[Type[ProviderError], Rule] = {
 def rule_of(error: ProviderError) -> Rule:
     """Return the rule of the error's class, or of its nearest base class."""
     if isinstance(error, errors.CapabilityError) and error.mass is not None:
-        return RULES[errors.AnswerError]  # the model can decide, but not about this state
+        # The model can decide. Only its answers to this question were too unlikely.
+        return RULES[errors.AnswerError]
     return next(RULES[cls] for cls in type(error).__mro__ if cls in RULES)
 
 
@@ -172,9 +173,9 @@ _WAITS = frozenset({"load_s", "first_token_s", "idle_s"})
 
 
 def causes_of(error: ProviderError) -> FrozenSet[str]:
-    """Return the keys of a server's configuration that may have caused an error.
+    """Return the configuration keys whose values may have caused an error of a server.
 
-    A key is returned without its table: ``connect_s``, not ``limits.connect_s``.
+    A configuration key is returned without its table: ``connect_s``, not ``limits.connect_s``.
     """
     if isinstance(error, errors.LimitError):
         return _WAITS if error.limit in _WAITS else frozenset({error.limit})
@@ -195,7 +196,7 @@ class Server:
         provider: Provider of the server.
         breaker: Circuit breaker of the server.
         seen: Cached information about models, by requested name, each with its expiry time.
-        failed_by: Keys of the configuration that may have caused its last failure.
+        failed_by: Configuration keys whose values may have caused its last failure.
         lacking: Models that the server does not have, each with the time until which that is known.
         running: The requests in flight, by process id.
         is_substitute: Whether only an alias that may leave the locality uses this server.
@@ -290,7 +291,7 @@ def routes_of(
         name: The name.
         servers: The servers of the routes.
         aliases: The aliases.
-        others: Further servers. A name that begins with one of them is no model of `servers`.
+        others: Further servers. A name with the prefix of one of them leads to no route.
     """
     found: Dict[Tuple[str, str], Route] = {}
     for each in aliases.get(name, (name,)):
@@ -322,7 +323,7 @@ STRATEGIES: Mapping[str, Callable[[ModelInfo], Any]] = {
     "loaded": lambda info: not info.loaded,
     "largest": lambda info: -_size(info, -1),
     "smallest": lambda info: _size(info, math.inf),
-    # Chosen when the request is sent: see `balance.Balancer`.
+    # The server is chosen when the request is sent: see `balance.Balancer`.
     "balanced": lambda info: 0,
 }
 
@@ -348,19 +349,19 @@ def is_untrusted(config: Config, key: str) -> bool:
 
 
 def narrowed_keys(config: Config) -> FrozenSet[str]:
-    """Return the keys of limits, retries and servers that an untrusted project's file set.
+    """Return the configuration keys of limits, retries and servers that an untrusted file set.
 
-    A key is returned without its table: ``connect_s``, not ``limits.connect_s``.
+    A configuration key is returned without its table: ``connect_s``, not ``limits.connect_s``.
     """
     paths = [key.split(".") for key, origin in config.origins.items() if origin.is_untrusted]
     return frozenset(path[-1] for path in paths if path[0] in ("limits", "retry", "servers"))
 
 
 class Guard(NamedTuple):
-    """A guard that keeps an untrusted project's file from leading prompts to servers further away.
+    """A guard that keeps an untrusted project's file from leading prompts beyond the locality.
 
     Attributes:
-        narrowed: Keys of limits, retries and servers that the file set.
+        narrowed: Configuration keys of limits, retries and servers that the file set.
         locality: Locality of the `LocalProvider`.
     """
 
@@ -388,7 +389,7 @@ def routes_within(routes: Sequence[Route], locality: str, name: str, origin: Ori
         routes: Routes for a name.
         locality: Locality of the `LocalProvider`.
         name: The name that was resolved, for the error.
-        origin: Place in the file that chose the name.
+        origin: The file and the line that chose the name.
 
     Raises:
         LocalityError: There are routes, but none within the locality.
@@ -416,8 +417,8 @@ def as_providers(providers: Any) -> Tuple[ModelProvider, ...]:
     """Return the argument as a tuple of providers.
 
     Raises:
-        ConfigurationError: The argument is not a sequence of providers. It may be a list of
-            options with an API key, so the message does not quote it.
+        ConfigurationError: The argument is not a sequence of providers. The argument could be a
+            list of options with an API key, so the message does not quote it.
     """
     given, providers = Sealed(providers), None
     kind = type(given.cell_contents).__name__
@@ -475,7 +476,7 @@ def _check_locality(server: Server, locality: str, allowed: Optional[str]) -> No
     """Check that an alias may use a server beyond the locality.
 
     Raises:
-        LocalityError: No alias may.
+        LocalityError: No alias may use it.
     """
     if allowed is not None and not is_wider(server, allowed):
         return
@@ -499,13 +500,14 @@ def find_servers(
     known: Sequence[Server] = (),
     widened: Mapping[str, str] = _NONE_WIDENED,
 ) -> Tuple[List[Server], Discovery]:
-    """Return the configured servers, and others that are discovered on this machine.
+    """Return the configured servers and those found on this machine; and the search result.
 
-    The servers of `fallback` come first, in its order. Then come the other configured servers, and
-    then the discovered ones. A server that is in `known` is reused with its connections. A proxy
-    that usually sends prompts to other hosts is used only if it is configured, because the user
-    must choose it. The servers in `widened` get the locality there, and are used only through an
-    alias that may leave the configured locality.
+    The servers that the configuration key `fallback` lists come first, in this order. Then come the
+    other configured servers, and then the discovered ones. A server that is in `known` is reused
+    with its connections. A proxy that usually sends prompts to other hosts is used only if it is
+    configured, because the user must choose it. A server whose name is in `widened` gets the
+    locality of this entry, and is used only through an alias that may leave the configured
+    locality.
     """
     servers = [
         _make_server(each, config, widened.get(each.name), listeners, make_breaker)

@@ -1,4 +1,4 @@
-"""Servers beyond the locality, which an alias may use if its other servers fail.
+"""Servers beyond the provider's locality, which an alias may use if its other servers fail.
 
 `fallback_locality` names such aliases. The first model of the alias is within the locality. A
 server beyond the locality is used only through such an alias.
@@ -23,7 +23,7 @@ def check_fallback_locality(value: Any) -> Optional[Dict[str, str]]:
     """Return the argument `fallback_locality` as a dictionary.
 
     Raises:
-        TypeError: It is a text or another value that names no alias.
+        TypeError: The argument is not a mapping.
         ConfigurationError: A locality does not exist.
     """
     if value is None:
@@ -47,7 +47,7 @@ class Substitutes(NamedTuple):
     """The aliases that may leave the locality.
 
     Attributes:
-        localities: The locality of each of these aliases.
+        localities: The widest locality that each of these aliases may use.
         aliases: All aliases.
     """
 
@@ -85,7 +85,7 @@ class Substitutes(NamedTuple):
             servers: The servers beyond the locality.
 
         Raises:
-            LocalityError: The name leads only to such a server, and it may not be used so.
+            LocalityError: The first model to which the name leads is on such a server.
         """
         names = self.aliases.get(name, (name,))
         routes = [split_route(each, servers) for each in names]
@@ -110,21 +110,22 @@ def _is_within(server: Server, place: str) -> bool:
 
 
 def _not_first(name: str, route: Route, alias: str) -> LocalityError:
-    """Return the error for a server beyond the locality that a name asks first."""
+    """Return the error for a name whose first model is on a server beyond the locality."""
     return LocalityError(
-        f"{one_line(name)} asks {route.server.name} first, which may send prompts further "
+        f"{one_line(name)} leads first to {route.server.name}, which may send prompts further "
         f"({route.server.locality}) than this provider",
-        hint=f"use the alias {alias!r}, which asks it only if its first model fails; or widen the "
-        "locality of this provider",
+        hint=f"use the alias {alias!r}, which uses this server only if its first model fails; or "
+        "widen the locality of this provider",
         provider=route.server.name,
         model=route.model,
     )
 
 
 def of_configuration(config: Config, substitutes: Substitutes) -> Dict[str, str]:
-    """Return the localities of the configured servers that an alias may use beyond the locality.
+    """Return the widened localities of the configured servers that an alias may use.
 
-    If the table of a server has a locality of its own, this is its limit.
+    If the table of a server in the configuration has its own locality, the result for this server
+    is not wider than this locality.
     """
     found: Dict[str, str] = {}
     general = config.origins.get("locality", DEFAULT)
@@ -139,7 +140,7 @@ def of_configuration(config: Config, substitutes: Substitutes) -> Dict[str, str]
 
 
 def used_warning(route: Route, locality: str) -> str:
-    """Return the warning of an answer from a server beyond the locality."""
+    """Return the warning for an answer from a server beyond the locality."""
     return (
         f"the prompt left the locality {locality!r}: {route} answered for the alias "
         f"{route.substitute_for!r}, as fallback_locality allows"

@@ -24,7 +24,7 @@ RULES: Tuple[Rule, ...] = (
     rule(
         r"(image|audio|video) input is not supported",
         CapabilityError,
-        "use a model that reads such files, and start the server with its --mmproj",
+        "use a model that reads such files, and start the server with the model's --mmproj file",
     ),
     rule(
         r"failed to parse grammar|custom grammar constraints",

@@ -43,7 +43,7 @@ _CAN_REASON = ("supports_preserve_reasoning", "supports_reasoning_effort")
 
 
 def query(path: str, model: Optional[str], *, autoload: bool = True) -> str:
-    """Return a path with the name of a model of a router.
+    """Return a path with the name of a model of a router as a parameter.
 
     Without `autoload`, the request does not load the model.
     """
@@ -97,7 +97,7 @@ def is_alone(infos: List[ModelInfo]) -> bool:
 
 
 def state_of(info: ModelInfo) -> Optional[str]:
-    """Return the state of a model in the server's words; None if the server has one model."""
+    """Return the state of a model as a router writes it; None if the server has only one model."""
     return nonempty_text(_status(info).get("value"))
 
 
@@ -171,7 +171,7 @@ def parse_properties(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:
 
 
 def is_router(properties: Mapping[str, Any]) -> bool:
-    """Return whether the server with these properties is a router for several models."""
+    """Return whether the properties are those of a router, which serves several models."""
     return properties.get("role") == "router"
 
 
@@ -181,7 +181,7 @@ def is_sleeping(properties: Mapping[str, Any]) -> bool:
 
 
 def version_of(properties: Mapping[str, Any]) -> str:
-    """Return the version of the server in its own words.
+    """Return the version of the server as the server writes it.
 
     Raises:
         ProtocolError: The properties have no version.
@@ -214,7 +214,7 @@ def with_properties(info: ModelInfo, properties: Mapping[str, Any]) -> ModelInfo
 
 
 def slots_of(info: ModelInfo) -> Optional[int]:
-    """Return how many requests the server works on at once for a model; None if it is unknown."""
+    """Return how many requests for a model can run at the same time; None if this is unknown."""
     return count(mapping(info.raw).get(_SLOTS)) or None
 
 
@@ -242,7 +242,7 @@ def _evidence(properties: Mapping[str, Any]) -> Evidence:
 def _reported(
     properties: Mapping[str, Any], template: Mapping[str, Any]
 ) -> Tuple[Dict[str, str], Dict[str, bool]]:
-    """Return, for each ability that the server reports, the server's words and the value."""
+    """Return, for each ability that the server reports, the report as text and the value."""
     modalities = mapping(properties.get("modalities"))
     sources = [(name, "modalities", name, modalities) for name in _MODALITIES]
     # If the template does not support tools, llama.cpp itself describes them in the prompt. So

@@ -1,4 +1,4 @@
-"""Functions that make the JSON that only llama.cpp reads."""
+"""Functions for the JSON of requests and responses that only llama.cpp has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ COUNT_PATH = "/v1/chat/completions/input_tokens"
 def text_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[str, Any]]:
     """Return the path and the JSON of a chat, of a text to continue, or of a gap to fill.
 
-    The dialect's route for texts ignores the suffix (docs/reference/llamacpp.md, "Completion").
+    A gap is sent to llama.cpp's own route, because the completion route of OpenAI's dialect ignores
+    the suffix (docs/reference/llamacpp.md, "Completion").
     """
     path, payload = completion_payload(request, model)
     own = {
@@ -50,7 +51,7 @@ def count_payload(request: CompletionRequest, model: str) -> Dict[str, Any]:
 
 
 def parse_count(data: Any) -> int:
-    """Return the number of tokens in the response of the route that counts.
+    """Return the number of tokens from a response of the route that counts them.
 
     Raises:
         ProviderError: The response is an error, or has no count.

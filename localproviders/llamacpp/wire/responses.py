@@ -1,4 +1,4 @@
-"""Parsers of llama.cpp's records: the progress of a prompt, and completions of its own routes."""
+"""Parsers of stream records that only llama.cpp sends: prompt progress, and native completions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REASONS: Mapping[str, str] = {"limit": "length", "eos": "stop", "word": "stop",
 
 
 class _Reading:
-    """The progress of a prompt.
+    """The progress of reading a prompt.
 
     Args:
         on_read: Function that is called when further tokens have been read.
@@ -39,7 +39,7 @@ class _Reading:
         self._most = -1
 
     def report(self, data: Mapping[str, Any]) -> Optional[Progress]:
-        """Return the progress in a record; None if it has none."""
+        """Return the progress in a record; None if the record has none."""
         found = mapping(data.get(_PROGRESS))
         done, total = count(found.get("processed")), count(found.get("total"))
         if done is None:
@@ -68,7 +68,7 @@ class ReadingParser(ChunkParser):
         self._reading = _Reading(on_read)
 
     def parse(self, record: str) -> Optional[CompletionChunk]:
-        """Read one record, as `ChunkParser` does.
+        """Parse one record, and add the progress of reading the prompt to the chunk.
 
         Raises:
             ProviderError: The record is an error, or not part of a response.
@@ -104,7 +104,7 @@ class NativeParser:
         return None
 
     def parse(self, record: str) -> Optional[CompletionChunk]:
-        """Read one record; return None for a record without content.
+        """Parse one record; return None for a record without content.
 
         Raises:
             ProviderError: The record is an error, or not part of a response.

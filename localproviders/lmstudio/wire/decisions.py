@@ -13,5 +13,5 @@ _LIMITS = RouteLimits(64, 255, 10)
 #: How LM Studio answers decision requests.
 DECISIONS = DecisionDialect(
     routes=routes("/v1", RULES, _LIMITS, _LIMITS),
-    unsupported={"keep_alive": "call load(model, keep_alive=...) before"},
+    unsupported={"keep_alive": "call load(model) first, which sets no idle limit"},
 )

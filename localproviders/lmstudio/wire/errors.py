@@ -65,7 +65,8 @@ RULES: Tuple[Rule, ...] = (
         "leave out this field: this version of the server does not accept it",
     ),
     *DIALECT_RULES,
-    # This is the type of an error. It decides only if there is no status: for an error in a stream.
+    # This pattern matches the type of an error, and not its text. It is used only for an error
+    # without an HTTP status: one inside a stream.
     rule(r"^invalid_request\b", RequestRejectedError),
 )
 

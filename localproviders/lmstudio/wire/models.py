@@ -31,9 +31,9 @@ from localproviders.capabilities import Evidence, detect
 from localproviders.errors import ConfigurationError, ModelLoadError, ProtocolError, ProviderError
 from localproviders.types.models import DownloadJob, LoadedModel, ModelInfo
 
-# The documentation of decision models does not say how the lists show them. This word is a guess
-# (docs/reference/lmstudio.md, "Capabilities"). If the server sends another word, no capability is
-# inferred from it.
+# The documentation of decision models does not say which type they have in the lists. The type
+# "decision" is a guess (docs/reference/lmstudio.md, "Capabilities"). If the server sends another
+# type, no capability is inferred from it.
 _DECISION: Mapping[str, bool] = {"chat": False, "embeddings": False, "decision": True}
 
 # Capabilities that follow from a model's `type`: one table for each of LM Studio's own model lists.
@@ -57,7 +57,7 @@ _TRAINED = (True, "trained for tools")
 
 
 def evidence_from_v1(data: Mapping[str, Any]) -> Evidence:
-    """Read the evidence in an entry of ``/api/v1/models``."""
+    """Read the evidence of a model's capabilities in its entry of ``/api/v1/models``."""
     flags = dict(_V1_TYPES.get(nonempty_text(data.get("type")), {}))
     said = {name: f"type is {data.get('type')}" for name in flags}
     if flags.get("chat"):
@@ -90,7 +90,7 @@ def evidence_from_v1(data: Mapping[str, Any]) -> Evidence:
 
 
 def evidence_from_v0(data: Mapping[str, Any]) -> Evidence:
-    """Read the evidence in an entry of ``/api/v0/models``."""
+    """Read the evidence of a model's capabilities in its entry of ``/api/v0/models``."""
     flags = dict(_V0_TYPES.get(nonempty_text(data.get("type")), {}))
     said = dict.fromkeys(flags, f"type is {data.get('type')}")
     # `type` is read first, because an embedding model can have "tool_use", too. A missing
@@ -201,7 +201,7 @@ def _v1_entry(data: Mapping[str, Any], provider: str, copies: Tally) -> Entry:
 
 
 def parallel_of(info: ModelInfo) -> Optional[int]:
-    """Return how many requests the loaded instances of a model work on at once; None if unknown."""
+    """Return how many requests the copies of a model can answer in parallel; None if unknown."""
     instances = mappings(mapping(info.raw).get("loaded_instances"))
     found = [count(mapping(each.get("config")).get("parallel")) for each in instances]
     return sum(filter(None, found)) or None
@@ -425,7 +425,7 @@ def status_path(job_id: str) -> str:
     """Return the path for the status of a download.
 
     Raises:
-        ConfigurationError: The id cannot be a part of a path.
+        ConfigurationError: The id of the job cannot be a part of a path.
     """
     return f"{DOWNLOAD_PATH}/status/{path_part(job_id, 'job_id')}"
 
@@ -459,7 +459,7 @@ def parse_job(data: Any, rules: Sequence[Rule]) -> DownloadJob:
 
 
 def is_address(model: str) -> bool:
-    """Return whether the name of a download is an address, and not a name of the catalog."""
+    """Return whether the model to download is named by an address, and not by a catalog name."""
     return "://" in model
 
 

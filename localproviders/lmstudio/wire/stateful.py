@@ -24,8 +24,8 @@ CHAT_PATH = "/api/v1/chat"
 
 # --- request ----------------------------------------------------------------------------------
 
-# This package's name of each field, and the server's name. Only these fields are sent, because the
-# server refuses a request with a field that it does not know.
+# The name of each field in this package, and its name on the server. Only these fields are sent,
+# because the server refuses a request with a field that it does not know.
 _FIELDS: Mapping[str, str] = {
     "temperature": "temperature",
     "top_p": "top_p",

@@ -412,7 +412,7 @@ def a_proxy_exempts_only_the_name(machine: Machine) -> None:
     machine.patch.setenv("NO_PROXY", "localhost")
 
 
-@trouble("warning", 1, "https_proxy is no address of a proxy", "unset https_proxy")
+@trouble("warning", 1, "https_proxy does not contain the address of a proxy", "unset https_proxy")
 def a_proxy_is_no_address(machine: Machine) -> None:
     machine.patch.setenv("https_proxy", "http://[")
 
@@ -440,17 +440,17 @@ def the_secrets_of_tls_are_written(machine: Machine) -> None:
     machine.patch.setenv("SSLKEYLOGFILE", "/tmp/keys")
 
 
-@trouble("warning", 1, "the name localhost has ::1: other programs", "/etc/hosts")
+@trouble("warning", 1, "the name localhost resolves to ::1: other programs", "/etc/hosts")
 def localhost_is_only_ipv6(machine: Machine) -> None:
     machine.options["localhost"] = lambda: ("::1",)
 
 
-@trouble("warning", 1, "the name localhost has 198.51.100.1", "/etc/hosts")
+@trouble("warning", 1, "the name localhost resolves to 198.51.100.1", "/etc/hosts")
 def localhost_is_another_machine(machine: Machine) -> None:
     machine.options["localhost"] = lambda: ("198.51.100.1",)
 
 
-@trouble("warning", 1, "the name localhost has no address", "/etc/hosts")
+@trouble("warning", 1, "the name localhost resolves to no address", "/etc/hosts")
 def localhost_has_no_address(machine: Machine) -> None:
     machine.options["localhost"] = lambda: ()
 
@@ -580,7 +580,7 @@ def a_file_hides_a_package(machine: Machine) -> None:
     (machine.work / "requests.py").write_text("", encoding="ascii")
 
 
-@trouble("warning", 1, "run with this lock ends with code 75", "ps -o pid,etime,args -p ")
+@trouble("warning", 1, "run with this lock file ends with exit code 75", "ps -o pid,etime,args -p ")
 def a_process_holds_a_lock(machine: Machine) -> None:
     path = machine.work / "night.lock"
     descriptor = os.open(str(path), os.O_CREAT | os.O_RDWR)
