@@ -2,10 +2,10 @@
 
 Python floats take three times the memory of their JSON text. `framing.parse_json` also calls a
 Python function for each float, which takes 2.6 times as long as json alone. So this module reads
-each list of numbers with json's C code, packs the list at once, and replaces it in the body with
-a marker. The remaining body is short. `parse_json` reads it with all its checks. In any doubtful
-case, `parse_json` reads the unchanged body instead. The deadline is checked before each list,
-because parsing a body of 256 MiB takes seconds.
+each list of numbers with json's C code, packs the numbers into 32 bits each, and replaces the list
+in the body with a marker. The remaining body is short. `parse_json` reads it with all its checks.
+In any doubtful case, `parse_json` reads the unchanged body instead. The deadline is checked before
+each list, because parsing a body of 256 MiB takes seconds.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _SEARCHED_CHARACTERS = 16 * 1024
 
 _LIST_START = pattern(r"\[\s*-?[0-9]")
 
-# Key of the object that replaces a packed list: the marker. The marker contains quotes. So if a
-# string in the body looks like a list, replacing it makes the JSON invalid, and the mistake is
-# noticed. If the body itself contains this key, even escaped, `parse_json` reads the unchanged
-# body.
+# A packed list is replaced with a marker, an object with this key. The marker contains quotes. So
+# if the list was in fact the text of a string in the body, the marker makes the JSON invalid, and
+# the mistake is noticed. If the body itself contains this key, even escaped, `parse_json` reads the
+# unchanged body.
 _MARKER_KEY = "packed by localproviders"
 
 
@@ -140,12 +140,12 @@ def _pack_list(text: str, start: int, end: int) -> Optional[array[float]]:
     if end - start > _MAX_CHARACTERS:
         return None
     if text.find("t", start, end) >= 0 or text.find("f", start, end) >= 0:
-        return None  # true or false: `pack` refuses the list, and the others can stay packed
+        return None  # true or false: `pack` would refuse the list; other lists can stay packed
     numbers: List[Any] = _NUMBERS.raw_decode(text, start)[0]
     try:
         packed = _pack_quickly(numbers)
     except ValueError:
-        return None  # for example, one value is null: the other lists can stay packed
+        return None  # for example, one value is null; other lists can stay packed
     # The sum of all numbers shows whether any of them is infinite or NaN: these values do not
     # cancel out, because opposite infinities add up to NaN. The sum is of the 64-bit values,
     # not of the packed ones.

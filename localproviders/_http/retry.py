@@ -83,7 +83,7 @@ class Attempts:
         sleep(call, seconds)
 
     def repeat(self, error: Optional[ProviderError] = None) -> None:
-        """Count another attempt, before the caller sends a changed request at once.
+        """Count another attempt, before the caller sends a changed request without waiting.
 
         The attempt does not count against the policy, because it does not repeat the request that
         failed.
@@ -148,9 +148,14 @@ class Attempts:
 
 
 def backoff_s(policy: RetryPolicy, number: int, rand: Callable[[], float] = random.random) -> float:
-    """Return the seconds to wait after an attempt; the first attempt has the number 1.
+    """Return the seconds to wait after an attempt.
 
-    The wait doubles with each attempt. A random part, up to one half, is subtracted.
+    The wait doubles with each attempt. A random part of the wait, up to one half, is subtracted.
+
+    Args:
+        policy: The retry policy.
+        number: Number of the failed attempt, from 1.
+        rand: Returns a random number from 0 up to 1.
     """
     # The exponent is limited, because `number` also counts the polls of a server that is loading
     # its model. There may be many of them.
