@@ -102,8 +102,8 @@ class CallRunner:
             texts: Returns the texts of the request, which an error must not quote. This is a
                 function, so that a traceback with local variables does not show the prompt.
             make: Makes the `Call`; None uses the class `Call` itself.
-            facts: Returns the facts of the ``finished`` event; by default the number of
-                attempts.
+            facts: Returns the facts of the ``finished`` event. By default, the event has only the
+                number of attempts.
 
         Raises:
             ProviderError: `work` raised it; its context has been added.
@@ -199,8 +199,8 @@ class CallRunner:
         return error
 
 
-# Highest number of warnings for a response. Each new warning is compared with all others, which
-# would be slow if a server names another model in each record.
+# Highest number of warnings for a response. Each new warning is compared with all earlier ones,
+# which would be slow if a server named another model in each record.
 _MOST_WARNINGS = 20
 
 

@@ -14,7 +14,7 @@ _MOST_BYTES = 10**15
 
 
 class _Hierarchy(NamedTuple):
-    """The places and names of the files of one version of Linux's control groups.
+    """The paths and names of the files of one version of Linux's control groups.
 
     Attributes:
         key: Second field of the lines in ``/proc/self/cgroup``.
@@ -50,8 +50,8 @@ class MemoryCheck:
     Nothing is compared if the server is on another machine, or if a number is unknown.
 
     Args:
-        wanted: The caller's argument `check_memory`: whether too little memory is an error. None
-            means that it is a warning, and False that nothing is compared.
+        wanted: The caller's argument `check_memory`. With True, too little memory is an error. With
+            None, it is a warning. With False, nothing is compared.
         endpoint: Address of the server.
         is_needed: Whether the load needs more free memory, because no copy of the model is in
             memory. If there is a copy, nothing is compared: the load uses the copy, or replaces it

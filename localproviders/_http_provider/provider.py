@@ -234,17 +234,17 @@ class HTTPProvider(ModelProvider):
     def _check_locality(self, model: str, call: Call) -> None:
         """Check that the locality allows sending the prompt to this model.
 
-        The address of the connection is always checked elsewhere. So the default does nothing.
-        The provider of a server that forwards requests to a cloud overrides this method.
+        The address of the connection is checked in any case, by other code. So the default does
+        nothing. The provider of a server that forwards requests to a cloud overrides this method.
 
         Raises:
             LocalityError: The model runs outside the allowed locality.
         """
 
     def _check_digest(self, model: str, expected: str, call: Call) -> None:
-        """Ask the server for the digest of a model, and check that it begins with these digits.
+        """Ask the server for the digest of a model, and check that it begins with `expected`.
 
-        By default, the server reports no digest.
+        By default, this method raises the error for a server that reports no digest.
 
         Raises:
             WrongModelError: The model has another digest.
@@ -254,7 +254,7 @@ class HTTPProvider(ModelProvider):
         raise UnsupportedError(f"{self.name} does not support expect_digest", hint=hint)
 
     def _digest_of(self, model: str) -> Optional[str]:
-        """Return the digest of a model from a list that was read lately; None if it is unknown."""
+        """Return the digest of a model from a recently read list; None if the digest is unknown."""
         return None
 
     def _check_before(self, model: str, expect_digest: Optional[str], call: Call) -> Optional[str]:
@@ -334,9 +334,10 @@ class HTTPProvider(ModelProvider):
         return most_similar(model, names)
 
     def _handle_failure(self, error: ProviderError, call: Call) -> None:
-        """Drop cached facts about the server; name its models if a model is missing.
+        """Drop cached facts about the server after an error, and add facts to the error.
 
-        If the address seems to be wrong, the hint is replaced.
+        If the server lacks the model or a capability, the hint names models of the server. If the
+        address of the server seems to be wrong, the hint is replaced.
         """
         self._forget_after(error)
         self._cold_loads.forget(error.model)
