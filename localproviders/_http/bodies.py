@@ -21,9 +21,9 @@ from localproviders._interrupts import is_injected
 from localproviders._patterns import pattern
 from localproviders.errors import AnswerTooLargeError, ProtocolError
 
-# Lengths, in characters, between which a list is packed. Packing a shorter list saves nothing. A
-# longer list is not a vector, and the deadline is not checked while a list is packed. So a longer
-# list stays in the body, and `parse_json` limits its number of values.
+# A list is packed only if the length of its text is between these numbers of characters. Packing a
+# shorter list saves nothing. A longer list is not a vector, and the deadline is not checked while a
+# list is packed. So a longer list stays in the body, and `parse_json` limits its number of values.
 _MIN_CHARACTERS, _MAX_CHARACTERS = 256, 4 * 1024 * 1024
 
 # A body is treated as a body of vectors only if a list of numbers begins within this many
@@ -147,8 +147,8 @@ def _pack_list(text: str, start: int, end: int) -> Optional[array[float]]:
     except ValueError:
         return None  # for example, one value is null; other lists can stay packed
     # The sum of all numbers shows whether any of them is infinite or NaN: these values do not
-    # cancel out, because opposite infinities add up to NaN. The sum is of the 64-bit values,
-    # not of the packed ones.
+    # cancel out, because opposite infinities add up to NaN. The sum is computed from the 64-bit
+    # numbers, not from the packed ones.
     if not isfinite(sum(numbers)):
         raise ValueError
     return packed

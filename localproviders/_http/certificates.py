@@ -28,7 +28,7 @@ ClientCert = Union[str, Tuple[str, str], None]
 _COMPARES_NAMES: bool = vars(urllib3)["__version__"].startswith("1.")
 
 # Environment variables with the path of trusted certificates. The first one that is set is
-# used. requests reads the first two, OpenSSL reads the others.
+# used. The library `requests` reads the first two, OpenSSL reads the others.
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -87,7 +87,7 @@ def _set_minimum_version(made: ssl.SSLContext) -> None:
 
 
 def trusted(ca_bundle: Optional[str]) -> Optional[str]:
-    """Return the path of the trusted certificates; None means the bundle of the package requests.
+    """Return the path of the trusted certificates; None means the bundle of `requests`.
 
     Args:
         ca_bundle: The setting: a path, None, or ``environment`` for the path in a variable such

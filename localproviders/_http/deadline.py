@@ -57,11 +57,11 @@ class _RunningLimit(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """A phase of a call, and the limit that applies to it in addition to the total.
+    """A phase of a call, and the limit that applies to it in addition to `total_s`.
 
     Attributes:
         limit: Name of the limit that starts with this phase. Errors report this name. None
-            means that only the total applies.
+            means that only `total_s` applies.
         fixed_s: Length of the limit in seconds; None uses the value in the call's `Limits`.
         bounds_silence: Whether each single read or write is limited to `idle_s`.
     """
@@ -138,8 +138,8 @@ class Call:
         self.may_load = True
         #: Time at which the last byte of the request was sent; None before that time.
         self.sent_at: Optional[float] = None
-        #: The names in responses that differ from the requested name of the model. The value of
-        #: each says whether the model list has both names for one model. Each is looked up once.
+        #: The names in responses that differ from the requested name of the model. The value says
+        #: whether the model list has both names for one model. Each name is looked up only once.
         self.other_names: Dict[str, bool] = {}
         #: Id of the last request in the server's log, if its response has one.
         self.request_id: Optional[str] = None
@@ -165,7 +165,7 @@ class Call:
         return self.limits.replace(total_s=left)
 
     def listing_limits(self) -> Limits:
-        """Return `limits_left` with a total of at most 30 s, for a request for a server's facts."""
+        """Return limits for a request for facts about the server; their total is at most 30 s."""
         limits = self.limits_left()
         return limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S))
 
@@ -198,7 +198,7 @@ class Call:
             self.on_connected(None if self.reused else self.clock() - self._connecting_since)
 
     def exclude(self, seconds: float) -> None:
-        """Extend the phase's limit by time spent in the caller's code; the total is unchanged."""
+        """Extend the phase's limit by time spent in the caller's code; `total_s` is unchanged."""
         if self._phase_limit is not self._total_limit:
             self._start_limit(
                 self._phase_limit._replace(ends_at=self._phase_limit.ends_at + seconds)
@@ -278,7 +278,7 @@ class Call:
         return was_set
 
     def pause(self, seconds: float) -> None:
-        """Sleep for `seconds`. Only the total and `cancel` end the sleep early.
+        """Sleep for `seconds`. Only `total_s` and `cancel` end the sleep early.
 
         Raises:
             Stop: `total_s` expired, or the call was cancelled.

@@ -1,4 +1,4 @@
-"""Translate exceptions of requests, urllib3 and http.client to `ProviderError`."""
+"""Translate exceptions of `requests`, `urllib3` and `http.client` to `ProviderError`."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def translate(error: BaseException, call: Call) -> BaseException:
     """Return the `ProviderError` for an exception, with the operating system's error as its cause.
 
     An exception of the caller, such as one that a signal handler raised, is returned unchanged,
-    even if requests has wrapped it.
+    even if the library `requests` has wrapped it.
 
     Args:
         error: The exception.
@@ -145,11 +145,11 @@ def translate(error: BaseException, call: Call) -> BaseException:
 
 
 def _is_from_system(link: BaseException) -> bool:
-    """Return whether the operating system made the message of an exception: it is safe to show.
+    """Return whether an exception's message is from the operating system, and so safe to show.
 
-    Exceptions of requests hold the request, and exceptions of http.client hold text from the
-    server. The exception of a failed tunnel holds text from the proxy, which may quote the
-    proxy's password.
+    Exceptions of the library `requests` hold the request, and exceptions of http.client hold text
+    from the server. The exception of a failed tunnel holds text from the proxy, which may quote
+    the proxy's password.
     """
     if str(link).startswith("Tunnel connection failed"):
         return False

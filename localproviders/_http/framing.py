@@ -2,9 +2,9 @@
 
 A record is a line of NDJSON, a server-sent event, or a complete body. This module does no I/O.
 
-Existing line splitters are not used. `iter_lines` of requests takes quadratic time for a long
-line, and splits between the CR and the LF of a CRLF. `str.splitlines` also ends lines at U+2028
-and U+0085, which are ordinary characters in a response.
+Existing line splitters are not used. `iter_lines` of the library `requests` takes quadratic time
+for a long line, and splits between the CR and the LF of a CRLF. `str.splitlines` also ends lines at
+U+2028 and U+0085, which are ordinary characters in a response.
 
 A Python value takes up to thirty times the memory of its JSON text, and json does not stop when
 a limit of the call expires. So the values in a JSON text are counted before it is parsed. The
@@ -34,9 +34,9 @@ Look = Callable[[], None]
 LARGE = 64 * 1024
 
 #: Highest weight of one JSON text, or of all tool calls of one response. Each value weighs 1. An
-#: object, a list and a field name weigh 3 more each. A backslash weighs a quarter. In measurements,
-#: parsing a text of this weight took less than a second, and 150 MB of memory in addition to the
-#: strings of the text.
+#: object or a list weighs 3 more, and so does each field name. A backslash weighs a quarter. In
+#: measurements, parsing a text of this weight took less than a second, and 150 MB of memory in
+#: addition to the strings of the text.
 MOST_WEIGHT = 2_000_000
 _HEAVY, _LIGHT = 3, 4
 
@@ -341,7 +341,7 @@ class NDJSONDecoder:
         return records, data[end + 1 :]
 
     def end(self) -> List[str]:
-        """Return the record after the last line end, because the last line end may be missing."""
+        """Return the record after the last line end, if any: its own line end may be missing."""
         rest = self._lines.rest().strip()
         return [decode(rest)] if rest else []
 

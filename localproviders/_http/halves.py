@@ -37,7 +37,7 @@ def has_open_half(record: str) -> bool:
 
 
 def join_records(record: str, following: str) -> Tuple[str, str]:
-    """Move the first half of a pair into the following record, if that has the second half.
+    """Move the first half of a pair into the following record, if that record has the second.
 
     Args:
         record: JSON in which a string may end with the first half.

@@ -39,8 +39,8 @@ class LocalityPolicy(NamedTuple):
     Attributes:
         locality: The addresses to which prompts may be sent: ``loopback``, ``private`` (also the
             local network), or ``any``.
-        needs_loopback: Whether only loopback addresses are allowed, because the API key would be
-            sent unencrypted.
+        needs_loopback: Whether only loopback addresses are allowed, because a key or a password
+            would be sent unencrypted.
         proxied: Whether the connection goes to a proxy.
         socket_path: The UNIX socket to which all connections go; empty for TCP.
         public_hosts: Hosts that are known to be on the internet, as are all their subdomains. The
@@ -62,7 +62,7 @@ def connect(host: str, port: int, call: Call, policy: LocalityPolicy) -> socket.
 
     Raises:
         LocalityError: The policy does not allow an address of the host.
-        ConfigurationError: The API key would be sent unencrypted.
+        ConfigurationError: A key or a password would be sent unencrypted.
         OSError: No address accepts the connection, or the name is unknown.
         Stop: A limit expired, or the call was cancelled.
     """
@@ -161,7 +161,7 @@ def check_public(host: str, locality: str) -> None:
     """Check that the locality allows a host on the internet, without a look-up of its name.
 
     Raises:
-        LocalityError: The locality does not allow it.
+        LocalityError: The locality does not allow the internet.
     """
     if not allows(locality, "any"):
         raise LocalityError(
@@ -201,7 +201,7 @@ def _check_place(host: str, text: str, policy: LocalityPolicy) -> None:
     place = check_place(host, text, policy.locality, proxied=policy.proxied)
     if policy.needs_loopback and place != "loopback":
         raise ConfigurationError(
-            f"the key would be sent in the clear to {host}",
+            f"a key or a password would be sent in the clear to {host}",
             hint="use https, or pass allow_plaintext_key=True",
         )
 
@@ -301,7 +301,7 @@ class _Race:
         return None
 
     def _close_all(self) -> None:
-        """Close the sockets of all other attempts."""
+        """Close the sockets of all attempts that are still running."""
         for sock in self._open:
             self._call.detach(sock)
             sock.close()

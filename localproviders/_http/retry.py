@@ -103,7 +103,7 @@ class Attempts:
             self.pause(0.0, error)
 
     def _was_closed_before(self) -> bool:
-        """Return whether the server seems to have closed the connection before the request.
+        """Return whether the server seems to have closed the connection before it got the request.
 
         Only then is it safe to send the request again, because the server has not worked on it.
         """
@@ -117,8 +117,8 @@ class Attempts:
     def _busy_wait_s(self, error: ServerBusyError) -> float:
         if error.retry_after_s is None:
             return self._backoff_s()
-        # The jitter only lengthens the wait, because a client must not return before the time
-        # that the server named. With the jitter, several clients do not return at the same moment.
+        # The jitter only lengthens the wait, because a client must not try again before the time
+        # that the server named. The jitter keeps several clients from trying again at one moment.
         return error.retry_after_s * (1 + self._rand() / 10)
 
     def _loading_wait_s(self, error: ServerBusyError) -> float:

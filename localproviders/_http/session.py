@@ -1,6 +1,6 @@
-"""Session of one provider in one process: an adapter for the package requests, and its pools.
+"""Session of one provider in one process: an adapter for the library `requests`, and its pools.
 
-This module is imported when the first request is sent, because it imports the package requests,
+This module is imported when the first request is sent, because it imports the library `requests`,
 which takes some time.
 
 The connection pools are those of urllib3, with three differences. The queue of idle connections
@@ -134,10 +134,10 @@ _MOST_TEMPLATES = 64
 
 
 class _Adapter(HTTPAdapter):
-    """A transport adapter for the package requests; its connections obey the limits of the call.
+    """A transport adapter for the library `requests`; its connections obey the limits of the call.
 
-    The package requests passes the argument `timeout` unchanged to the adapter. So this argument is
-    used to pass the `Call`.
+    The library passes the argument `timeout` unchanged to the adapter. So this argument is used to
+    pass the `Call`.
 
     An adapter is used for one endpoint, with fixed proxies. So the connection pool is determined
     only once. The target in the request line is determined once for each prepared request that is
@@ -232,7 +232,7 @@ class _Adapter(HTTPAdapter):
 
 
 class Session:
-    """A session of the package requests, for one provider in one process. Threads share it."""
+    """A session of the library `requests`, for one provider in one process. Threads share it."""
 
     def __init__(self, settings: Settings, service: Service = USUAL) -> None:
         self._settings = settings
@@ -253,12 +253,12 @@ class Session:
             self._verify,
         )
         self._session = requests.Session()
-        # requests must ignore .netrc and the variables for proxies and certificates. The settings
-        # say whether the provider uses these variables.
+        # The library must ignore .netrc and the environment variables for proxies and certificates.
+        # The settings say whether the provider uses these variables.
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # Redirects are never followed, because the prompt would be sent to another address.
-        # Without this line, requests would still prepare the next request.
+        # Without this line, the library would still prepare the request for the redirect.
         self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]  # a hook of requests
         self._session.adapters.clear()
         for scheme in ("http://", "https://"):
@@ -309,7 +309,7 @@ class Session:
                 upload.close()
         call.detach()
         # The error is raised outside the except block. Otherwise the exception of requests would
-        # be its context, which holds the request with the key and the prompt.
+        # be its context, which holds the request with the API key and the prompt.
         try:
             raise failure
         finally:
@@ -370,7 +370,7 @@ class Session:
 
 
 def _bundled() -> str:
-    """Return the path of the certificates that come with the package requests."""
+    """Return the path of the certificates that come with the library `requests`."""
     return _unzipped(requests.utils.DEFAULT_CA_BUNDLE_PATH)
 
 
@@ -381,7 +381,7 @@ def _unzipped(path: str) -> str:
 
 
 def _is_requests_own(function: Any) -> bool:
-    """Return whether a function is the original one of the package requests, no replacement.
+    """Return whether a function of the library `requests` is the original, and no replacement.
 
     A replacement can copy the name and the module of the original function, but not its globals.
     """
@@ -409,7 +409,7 @@ class _Headers(CaseInsensitiveDict):  # type: ignore[type-arg]  # 3.8 cannot sub
 def _prepared(
     method: str, url: str, headers: Mapping[str, str], body: Any
 ) -> requests.PreparedRequest:
-    """Prepare a request with the package requests. An `Upload` is passed like an open file."""
+    """Prepare a request with the library `requests`. An `Upload` is passed like an open file."""
     return requests.Request(method, url, headers=dict(headers), data=body).prepare()
 
 

@@ -1,6 +1,6 @@
 """Send a request, and read the status and the JSON of its response.
 
-This module does not import requests. `Transport` imports it at the first request.
+This module does not import the library `requests`. `Transport` imports it at the first request.
 """
 
 from __future__ import annotations
@@ -491,10 +491,10 @@ class Headers(dict):  # type: ignore[type-arg]  # 3.8 cannot subscript dict at r
 
 
 def load_session_class() -> Type[Session]:
-    """Return the class `Session`. The first call imports requests, which takes some time.
+    """Return the class `Session`. The first call imports the library `requests`, which takes time.
 
     Raises:
-        DependencyError: The package requests, or one that it needs, is not installed.
+        DependencyError: The library `requests`, or one that it needs, is not installed.
     """
     try:
         from localproviders._http.session import Session  # loads requests
