@@ -78,7 +78,7 @@ def unexpected(what: str) -> NoReturn:
 
 
 def tell_apart(models: Iterable[ModelInfo]) -> List[ModelInfo]:
-    """Return the models, and set `runner` for all models that share their name.
+    """Return the models, and set `runner` for models that have the same name as another one.
 
     `runner` is the program that runs the model. If the server does not name the program, `runner`
     is the format of the model's files instead.
@@ -100,7 +100,7 @@ def checked(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:
 
     Args:
         data: The parsed JSON.
-        rules: The rules that choose the error class by the server's text.
+        rules: The rules that choose the error class from the server's error text.
 
     Raises:
         ProviderError: The response reports an error, or is not an object.

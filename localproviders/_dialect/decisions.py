@@ -137,7 +137,10 @@ class DecisionDialect(NamedTuple):
 
 
 def split(questions: Mapping[str, Question], most: Optional[int]) -> List[Mapping[str, Question]]:
-    """Return the questions in groups of at most `most`, in their order; None means one group."""
+    """Return the questions in groups of at most `most`, in their order.
+
+    If `most` is None, there is one group.
+    """
     names, size = list(questions), most or len(questions)
     return [
         NamedQuestions((name, questions[name]) for name in names[start : start + size])
@@ -149,7 +152,7 @@ def split(questions: Mapping[str, Question], most: Optional[int]) -> List[Mappin
 
 
 class AnswerForm(NamedTuple):
-    """The names that the JSON of the answers on a route contains.
+    """The names in the JSON of a route's answers.
 
     Attributes:
         method: The decision method that uses the route.
@@ -172,7 +175,7 @@ def read_decision(
     """Return the decision about a question, from the server's answer to it.
 
     Args:
-        form: The names that the JSON of the answers on the route contains.
+        form: The names in the JSON of the route's answers.
         name: Name of the question.
         question: The question.
         record: The JSON object of the answer.
@@ -270,7 +273,7 @@ def read_choice(question: Question, record: Mapping[str, Any]) -> Dict[str, floa
 def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float]:
     """Return the probabilities of a `Score`.
 
-    In the server's JSON, the levels have their indexes as names, written as numbers or as text.
+    In the server's JSON, each level is named by its index, written as a number or as text.
 
     Raises:
         ProtocolError: A probability is missing or impossible, the score does not fit the

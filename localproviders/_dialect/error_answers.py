@@ -195,8 +195,8 @@ def read_words(body: Any, *, is_inside: bool = False, is_refusal: bool = False) 
         body: The parsed JSON.
         is_inside: True if `body` was itself JSON inside a string. Strings in `body` are then not
             parsed, because each level would cost the time and memory of the complete text.
-        is_refusal: True if the status of the response, or the name of the event, shows that `body`
-            is an error. A body that has only ``message`` is then also read as an error.
+        is_refusal: True if the status of the response, or the name of a server-sent event, shows
+            that `body` is an error. A body that has only ``message`` is then read as an error, too.
     """
     # Fast path: almost every record of a stream is recognised as an answer here. The complete test
     # follows.
@@ -214,7 +214,7 @@ def read_words(body: Any, *, is_inside: bool = False, is_refusal: bool = False) 
 
 
 def _says_no_error(body: Mapping[str, Any]) -> bool:
-    """Return whether ``error`` is false or empty, and the body has a field of a success, too."""
+    """Return whether ``error`` is false or empty, and a field shows a successful response."""
     if body["error"] not in (False, ""):
         return False
     return any(body.get(name) and not isinstance(body[name], str) for name in _ANSWER) or (
@@ -531,7 +531,7 @@ def address_hint(
 
 
 def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None) -> ProviderError:
-    """Return the error that a server's error text means, together with the HTTP status if known.
+    """Return the error, chosen by a server's error text and by the HTTP status if it is known.
 
     Args:
         words: The server's error.

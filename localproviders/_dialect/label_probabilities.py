@@ -38,8 +38,8 @@ class Reading(NamedTuple):
             zero.
         mass: Sum of the probabilities of all tokens in the list that are labels.
         missing: Indexes of the labels that are not in the list.
-        uncertainty: Largest possible error of the sum that the missing labels have in
-            `probabilities`. This sum can only be too high, because each missing label gets the
+        uncertainty: Largest possible error of the total that the missing labels have in
+            `probabilities`. This total is an upper limit, because each missing label gets the
             highest probability that it can have.
         likeliest: The likeliest tokens of the list.
     """

@@ -95,7 +95,8 @@ def label_prompt(
     """Return the prompt that asks for the label of an answer.
 
     The state is the text or the data that the question is about. It comes before the question. So
-    a server that keeps the beginning of earlier prompts reads it only once for several questions.
+    for several questions about one state, a server that keeps the beginning of earlier prompts
+    reads the state only once.
 
     Args:
         state: The state. A mapping is written as compact JSON.

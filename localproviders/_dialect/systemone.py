@@ -80,7 +80,7 @@ def parse_systemone(data: Any, questions: Mapping[str, Question], rules: Sequenc
     Args:
         data: The parsed JSON.
         questions: The questions of the request.
-        rules: The rules that choose the error class by the server's text.
+        rules: The rules that choose the error class from the server's error text.
 
     Raises:
         ProviderError: The response is an error; or an answer is missing, or its probabilities are

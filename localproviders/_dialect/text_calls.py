@@ -22,7 +22,8 @@ _MARK = re.compile(
     r"</?(?:tool_call|function_call|invoke)\b|<\|/?tool_calls?|<function=|<\|python_tag\|>"
     r"|\[/?TOOL_(?:CALLS?|REQUEST)\]|<｜tool|to=functions\.|<minimax:tool_call>"
 )
-# Patterns of calls between two marks. If the second mark is missing, the call ends with the text.
+# Patterns of calls between two marks. If the second mark is missing, the call extends to the end of
+# the text.
 _BLOCKS: Tuple[str, ...] = (
     r"<tool_call>(.*?)(?:</tool_call>|\Z)",
     r"<function_call>(.*?)(?:</function_call>|\Z)",

@@ -42,7 +42,7 @@ _IN_BODY = (*_ENDS, _START, _CHANNEL)
 _ROLES = ("", f"{_START}assistant", "assistant")
 _CHANNELS = ("analysis", "commentary", "final")
 _KIND, _KINDS = "<|constrain|>", ("", "json")
-# A text that has more characters than this before `_MESSAGE` does not begin with a header.
+# A text that has more characters than this, and no `_MESSAGE`, does not begin with a header.
 _LONGEST_HEADER = 1_000
 
 _FIRST = (*(begin for begin, _ in _TAGS), *_LONE_ENDS, _CHANNEL, f"{_START}assistant")
@@ -102,7 +102,7 @@ class ThinkingSplitter:
 
     @property
     def settled(self) -> bool:
-        """Whether further pieces need no splitting, if they come in the field of the last piece."""
+        """Whether further pieces in the same field as the last piece need no splitting."""
         return not self.held and self._split in (self._behind, self._before_text)
 
     def give_up(self) -> None:

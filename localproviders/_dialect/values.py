@@ -28,7 +28,7 @@ def integer(value: Any) -> Optional[int]:
 
 
 def count(value: Any) -> Optional[int]:
-    """Return the value as an integer if it is one and at least 0; otherwise None.
+    """Return the value as an integer if it is an integer of at least 0; otherwise None.
 
     A float with an integer value, such as 7.0, is accepted. A negative number counts as missing,
     because counts of tokens are added to counters that must not decrease.
