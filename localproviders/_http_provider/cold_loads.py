@@ -49,7 +49,7 @@ class ListingProvider(Protocol):
         ...
 
     def _serves(self, loaded: LoadedModel, model: str) -> bool:
-        """Whether a model in memory answers requests for this name."""
+        """Return whether a model in memory answers requests for this name."""
         ...
 
 

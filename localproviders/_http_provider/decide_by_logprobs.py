@@ -240,7 +240,7 @@ class _LabelDecisions:
             )
         return labels, None
 
-    # --- its answer -----------------------------------------------------------------------
+    # --- the answer to a question ---------------------------------------------------------
 
     def _ask(self, asked: _Asked, number: int) -> Reading:
         """Send a question, and return the probabilities of its labels.

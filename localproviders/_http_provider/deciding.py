@@ -122,9 +122,9 @@ class Deciding:
 
         Raises:
             ConfigurationError: No model is named.
-            UnsupportedError: The provider does not have this method or option.
-            LocalityError: The address is outside of the locality, or the name of the model shows
-                that the model runs outside of it.
+            UnsupportedError: The provider lacks the method or an option of the request.
+            LocalityError: The address is outside the allowed locality, or the name of the model
+                shows that the model runs outside it.
         """
         settings = provider.settings
         model = provider._choose_model(request.model, timeout, cancel)
@@ -255,11 +255,11 @@ class Deciding:
         """Return the limits of a route. If they depend on the server's product, ask the server.
 
         Raises:
-            _OtherRouteError: In this product, the path belongs to a different route.
+            _OtherRouteError: On this server, the path belongs to a different route.
         """
         limits = route.limits
         # Servers of different products can use the same path for different routes. Only the name of
-        # the product shows which route it is.
+        # the product shows which route has the path.
         may_matter = any(
             route.method in each.lacks or _excess(request, each.limits) is not None
             for each in self._dialect.products.values()

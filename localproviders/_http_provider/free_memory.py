@@ -1,4 +1,4 @@
-"""Compare the free memory of this machine with a model, before a server loads the model."""
+"""Compare the free memory of this machine with the size of a model, before a server loads it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class _Hierarchy(NamedTuple):
     cache: str
 
 
-# Source: the pages "Control Group v2" and "Memory Resource Controller" of the kernel.
+# Source: the pages "Control Group v2" and "Memory Resource Controller" of the documentation of the
+# Linux kernel.
 _HIERARCHIES = (
     _Hierarchy("", "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     _Hierarchy(
@@ -45,7 +46,7 @@ _HIERARCHIES = (
 
 
 class MemoryCheck:
-    """The comparison of the free memory with a model that is about to be loaded.
+    """The comparison of the free memory with the size of a model that is about to be loaded.
 
     Nothing is compared if the server is on another machine, or if a number is unknown.
 

@@ -1,7 +1,7 @@
-"""Check the capabilities of a model before a request, and its context window after it.
+"""Check the capabilities of a model before a request, and its context window after the request.
 
-A request is refused if the server reports that the model lacks a capability that the request needs.
-During and after the response, its tokens are compared with the allocated context window, because
+The request raises an error if the server reports that the model lacks a needed capability. During
+and after the response, the number of tokens is compared with the allocated context window, because
 servers lose text silently. Ollama drops the oldest tokens while it generates
 (docs/reference/ollama.md, "Context window"), and LM Studio may shorten a prompt
 (docs/reference/lmstudio.md, "Error texts"). The server's count of the prompt is also compared with
@@ -147,7 +147,7 @@ class CapabilityCheck:
         )
 
     def learn(self, listed: List[ModelInfo]) -> List[ModelInfo]:
-        """Remember the listed models that write no text according to the server; return the list.
+        """Remember which listed models write no text, according to the server; return the list.
 
         Nothing is remembered about models that write text, because the list can lack facts about
         them.
@@ -241,8 +241,8 @@ def suggest_after(
 
 
 _NONE_CAN = "the server lists no model that can"
-# End of the hint for a model that cannot chat, because the server does not say what the model can
-# do.
+# End of the hint for a model that cannot chat. The server does not say what the model can do
+# instead, so the hint names both possible uses.
 _OTHER_USES = "a decision model answers decide(), and an embedding model embed()"
 
 
@@ -259,8 +259,8 @@ def _suggest_models(ability: str, listed: Callable[[], Sequence[ModelInfo]]) -> 
     return f"models of this server that can: {', '.join(names[:_MOST_NAMES])}"
 
 
-#: Called when text was lost and the caller allows a loss, with the number of prompt tokens and the
-#: size of the context window.
+#: Called if text was lost and the caller allows a loss. The arguments are the number of prompt
+#: tokens and the size of the context window.
 OnLoss = Callable[[Optional[int], int], None]
 
 #: Returns the context window allocated for a model, in tokens; None if it is unknown.

@@ -95,7 +95,8 @@ else:
     embedding = LazyModule("localproviders._http_provider.embedding")
     missing_models = LazyModule("localproviders._dialect.missing_models")
 
-# Maximum seconds for the request of the model list that completes an error about a missing model.
+# Maximum number of seconds for requesting the model list, to complete an error about a missing
+# model.
 _NAMING_S = 5.0
 
 #: A completion request: its path, its JSON, and the parser of the response.
@@ -139,7 +140,7 @@ class HTTPProvider(ModelProvider):
     _ways_to_get: Mapping[Optional[str], str] = {None: ""}
     #: The rules by which the server keeps models in memory.
     _keep_alive = KeepAlive()
-    #: Wire module with the `DecisionDialect` of the server.
+    #: Module with `DECISIONS`, the `DecisionDialect` of the server; None if there is none.
     _decision_wire: Any = None
     _deciding: LazyPart[Deciding] = LazyPart(
         "localproviders._http_provider.deciding:Deciding", "_decision_wire"
@@ -213,7 +214,7 @@ class HTTPProvider(ModelProvider):
             served: Name of the model in the response. None if it has none, or if the caller accepts
                 any model.
             call: The call of the request.
-            raw: The record with the name, for other facts about the model.
+            raw: The JSON object with the name, for other facts about the model.
 
         Raises:
             WrongModelError: Another model has answered.
@@ -322,11 +323,11 @@ class HTTPProvider(ModelProvider):
         return None
 
     def _is_same(self, listed: str, model: str) -> bool:
-        """Whether a name in the server's list refers to this model."""
+        """Return whether a name in the server's list means this model."""
         return listed == model
 
     def _serves(self, loaded: LoadedModel, model: str) -> bool:
-        """Whether a model in memory answers requests for this name."""
+        """Return whether a model in memory answers requests for this name."""
         return self._is_same(loaded.name, model) or loaded.instance == model
 
     def _nearest(self, model: str, names: Iterable[str]) -> Optional[str]:
@@ -546,7 +547,7 @@ class HTTPProvider(ModelProvider):
     def _count(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
     ) -> TokenCount:
-        """Count the tokens of a request: by the server if it can, or else by an estimate."""
+        """Count the tokens of a request on the server; estimate them if the server cannot count."""
         model = self._choose_model(request.model, timeout, cancel)
         exact = self._count_exactly(request, model, timeout, cancel)
         return self._calibration.count(model, request) if exact is None else exact

@@ -290,7 +290,7 @@ class SendingProvider(ListingProvider, Protocol):
         ...
 
     def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
-        """Reload a model that was evicted from memory, and return a warning; else return None."""
+        """Reload the model if it was evicted; return a warning, or None if nothing was reloaded."""
         ...
 
 
