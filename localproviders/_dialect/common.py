@@ -1,4 +1,4 @@
-"""Parts of requests and responses that all dialects have in common. No input or output."""
+"""Parts of requests and responses that all dialects have in common. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from localproviders.types.messages import Tool, ToolCall
 from localproviders.types.models import ModelInfo
 from localproviders.types.responses import ServerTimings, TokenLogprob, Usage
 
-#: The vector of one text, or the error of that text.
+#: The vector of one text, or the error for that text.
 Row = Union[Sequence[float], ProviderError]
 
 
@@ -78,9 +78,10 @@ def unexpected(what: str) -> NoReturn:
 
 
 def tell_apart(models: Iterable[ModelInfo]) -> List[ModelInfo]:
-    """Return the models. Each of several models with the same name gets a `runner`.
+    """Return the models, and set `runner` for models that have the same name as another one.
 
-    If the server names no program for such a model, its `runner` is the format of its files.
+    `runner` is the program that runs the model. If the server does not name the program, `runner`
+    is the format of the model's files instead.
     """
     found = list(models)
     times = Counter(info.name for info in found)
@@ -99,7 +100,7 @@ def checked(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:
 
     Args:
         data: The parsed JSON.
-        rules: The rules that choose the error class by the server's text.
+        rules: The rules that choose the error class from the server's error text.
 
     Raises:
         ProviderError: The response reports an error, or is not an object.
@@ -113,15 +114,18 @@ def checked(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:
 
 
 def check_extra_body(extra: Mapping[str, Any]) -> None:
-    """Check that the caller's fields do not make Ollama return the prompt instead of an answer.
+    """Check that `extra_body` does not make Ollama return the prompt instead of an answer.
+
+    Args:
+        extra: The caller's `extra_body`.
 
     Raises:
-        UnsupportedError: The fields make Ollama return the prompt.
+        UnsupportedError: A field of `extra` makes Ollama return the prompt.
     """
     # Described in docs/reference/ollama.md, "Rendered prompts".
     if extra.get("_debug_render_only"):
         raise UnsupportedError(
-            "extra_body has '_debug_render_only', and the response to it is the prompt itself",
+            "extra_body has '_debug_render_only', so the response would be the prompt itself",
             hint="call render() to get the prompt",
         )
 
@@ -129,9 +133,9 @@ def check_extra_body(extra: Mapping[str, Any]) -> None:
 def named(
     items: Sequence[Any], name_of: Callable[[Mapping[str, Any]], str], look: Look = no_look
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the entries of a list of models, and check the limits of the call between two entries.
+    """Yield the entries of a list of models, and check the limits of the call again and again.
 
-    Entries that are not objects are skipped. Entries without a name are skipped, too, because no
+    Entries that are not objects are skipped. Entries without a name are also skipped, because no
     request could name their models.
 
     Args:
@@ -161,7 +165,7 @@ def named(
 
 
 def check_vectors(found: int, texts: int) -> None:
-    """Check that a response has one vector for each text, before the vectors are read.
+    """Check that a response has as many vectors as the request has texts.
 
     Args:
         found: Number of vectors in the response.
@@ -236,8 +240,8 @@ def unread_calls(message: str, calls: Sequence[Tuple[ToolCall, str]] = ()) -> To
 
     Args:
         message: The message of the error.
-        calls: The calls of the answer, as far as they are known, each with the reason why it could
-            not be read, or an empty text. The arguments of a call with a reason are empty.
+        calls: The known calls of the answer. Each is in a pair with the reason why it could not be
+            read, or with an empty text if it could be read. A call with a reason has no arguments.
     """
     error = ToolCallError(message)
     error._calls = tuple(calls)
@@ -294,14 +298,15 @@ def parse_logprobs(items: Any, tally: Tally) -> Tuple[TokenLogprob, ...]:
     Raises:
         AnswerTooLargeError: The response has more than `MOST_LOGPROBS` log probabilities.
     """
-    # All dialects have the same form (docs/reference/ollama.md, "Log probabilities").
+    # All dialects write these entries in the same way (docs/reference/ollama.md, "Log
+    # probabilities").
     return logprobs_of(mappings(items), tally) if items else ()
 
 
 def logprobs_of(items: Iterable[Mapping[str, Any]], tally: Tally) -> Tuple[TokenLogprob, ...]:
     """Parse the entries of a list of log probabilities.
 
-    An entry that is malformed, or without a finite value, is left out.
+    An entry that is malformed, or that has no finite value, is left out.
 
     Args:
         items: The entries.
@@ -343,8 +348,8 @@ def _bytes(values: Any) -> Optional[bytes]:
 def parse_written_json(text: str, max_depth: int, look: Look) -> Any:
     """Parse JSON that a model wrote.
 
-    Models write line breaks and tabs inside strings, where JSON requires escapes. These
-    have only one meaning, so they are accepted.
+    Models write line breaks and tabs inside strings, where JSON requires escapes. Inside a string,
+    these characters have only one possible meaning, so they are accepted.
 
     Args:
         text: The JSON.
@@ -358,7 +363,8 @@ def parse_written_json(text: str, max_depth: int, look: Look) -> Any:
     try:
         return parse_json(text, max_depth, look=look)
     except ProtocolError:
-        # Halves of surrogate pairs must be replaced, which only `parse_json` does.
+        # The second decoder cannot replace halves of surrogate pairs, as `parse_json` does. So a
+        # text that may contain their escapes is not decoded again.
         if not re.search(r"[\x00-\x1f]", text) or re.search(r"\\u[dD][89a-fA-F]", text):
             raise
         try:
@@ -374,7 +380,8 @@ def _no_spending(text: str) -> None:
     """Do nothing. This function is the default of `spend`."""
 
 
-# Maximum number of times that arguments are decoded. The result can be a string with JSON again.
+# Maximum number of times that arguments are decoded: the decoded value can again be a string that
+# contains JSON.
 _TIMES = 3
 
 
@@ -395,7 +402,7 @@ def read_arguments(
         The arguments; None if the text does not contain complete arguments.
 
     Raises:
-        ProviderError: `spend` refused a text; or a limit of the call expired, or the call was
+        ProviderError: `spend` raised it; or a limit of the call expired, or the call was
             cancelled.
     """
     value: Any = text
@@ -416,7 +423,7 @@ def read_arguments(
 
 def tool_payloads(tools: Sequence[Tool]) -> List[Dict[str, Any]]:
     """Return the definitions of tools as JSON objects for a request body."""
-    # All dialects have the same form (docs/reference/ollama.md, "Tools").
+    # All dialects write tools in the same way (docs/reference/ollama.md, "Tools").
     return [
         {
             "type": "function",

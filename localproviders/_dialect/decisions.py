@@ -1,4 +1,8 @@
-"""Decision requests in all dialects: routes, limits, and checks of probabilities. No I/O."""
+"""Decision requests in all dialects: routes, limits, and checks of probabilities.
+
+A decision request asks a model questions with fixed possible answers. The response has the
+probability of each answer. This module does no I/O.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,7 @@ _ROUNDING = 0.011
 
 
 class RouteLimits(NamedTuple):
-    """The limits of one request on a route. None stands for no limit.
+    """The limits of one request on a route. None means that there is no limit.
 
     Attributes:
         questions: Highest number of questions.
@@ -75,12 +79,13 @@ class DecisionRoute(NamedTuple):
     """A route of a server for decisions.
 
     Attributes:
-        method: The name of the method that uses this route.
+        method: The name of this way to decide, which is a value of the argument `method` of
+            `decide`.
         path: Path below the endpoint.
         make: Returns the JSON of a request. Its arguments are the model, the request, and the
             questions to send.
         read: Returns the decisions in the JSON of a response to these questions.
-        limits: The limits of the route on a server of an unknown product.
+        limits: The limits of the route on a server whose program is not known (see `Product`).
     """
 
     method: DecisionMethod
@@ -94,10 +99,10 @@ class Product(NamedTuple):
     """A server program that can be recognised by its list of models.
 
     Attributes:
-        limits: The limits of its route.
-        lacks: Methods that this program does not have. It has a different API at the path of each
-            of these methods.
-        instead: The hint for a method in `lacks`.
+        limits: The limits of the program's route for decisions.
+        lacks: The decision methods that this program does not have. At the path of each of these
+            methods, it has a different API.
+        instead: The hint of the error for a method in `lacks`.
     """
 
     limits: RouteLimits
@@ -115,8 +120,8 @@ class DecisionDialect(NamedTuple):
     Attributes:
         routes: The routes, in the order in which they are tried.
         unsupported: Fields of `DecisionRequest` that cannot be sent, each with a hint.
-        check_model: Raises `LocalityError` for a model whose name shows that it runs outside of a
-            locality.
+        check_model: Raises `LocalityError` for a model whose name shows that the model runs
+            outside the allowed locality. Its arguments are the name and the locality.
         listing: Path of a list of models that shows the product; None if no list shows it.
         read_product: Returns the name of the product from the JSON of that list; None if the
             product is unknown.
@@ -132,7 +137,10 @@ class DecisionDialect(NamedTuple):
 
 
 def split(questions: Mapping[str, Question], most: Optional[int]) -> List[Mapping[str, Question]]:
-    """Return the questions in groups of at most `most`, in their order."""
+    """Return the questions in groups of at most `most`, in their order.
+
+    If `most` is None, there is one group.
+    """
     names, size = list(questions), most or len(questions)
     return [
         NamedQuestions((name, questions[name]) for name in names[start : start + size])
@@ -144,10 +152,10 @@ def split(questions: Mapping[str, Question], most: Optional[int]) -> List[Mappin
 
 
 class AnswerForm(NamedTuple):
-    """The form of the answers on a route.
+    """The names in the JSON of a route's answers.
 
     Attributes:
-        method: The name of the method that uses the route.
+        method: The decision method that uses the route.
         types: The route's name for each of our kinds of questions.
         yes: Name of the field with the probability of yes.
     """
@@ -164,17 +172,17 @@ def read_decision(
     record: Mapping[str, Any],
     mass: Optional[float] = None,
 ) -> Decision:
-    """Return the decision that a response has for a question.
+    """Return the decision about a question, from the server's answer to it.
 
     Args:
-        form: The form of the answers on the route.
+        form: The names in the JSON of the route's answers.
         name: Name of the question.
         question: The question.
-        record: The server's record of the answer.
+        record: The JSON object of the answer.
         mass: The total probability of the possible answers, if it is known.
 
     Raises:
-        ProtocolError: The record belongs to a question of another type; or a probability is missing
+        ProtocolError: The answer is not of the type of the question; or a probability is missing
             or impossible.
     """
     made = Decision(name=name, kind=question.kind, source=form.method, raw=record)
@@ -183,7 +191,7 @@ def read_decision(
     if sent == "refusal":
         return made.replace(refused=True)
     if sent != expected:
-        unexpected(f"answer of the type {expected!r} to a question of this type")
+        unexpected(f"answer of the type {expected!r}, which is the type of the question")
     if isinstance(question, YesNo):
         found = read_yes_no(record, form.yes)
     else:
@@ -200,7 +208,7 @@ def checked_probabilities(answers: Sequence[str], found: Mapping[str, Any]) -> D
 
     Args:
         answers: The possible answers.
-        found: The probabilities of the response.
+        found: The probabilities in the response, by answer.
 
     Raises:
         ProtocolError: A probability is missing, is not a number from 0 to 1, or belongs to no
@@ -226,7 +234,7 @@ def read_yes_no(record: Mapping[str, Any], field: str) -> Dict[str, float]:
     answers.
 
     Args:
-        record: The server's record of the answer.
+        record: The JSON object of the answer.
         field: Name of the field with the probability of yes.
 
     Raises:
@@ -265,7 +273,7 @@ def read_choice(question: Question, record: Mapping[str, Any]) -> Dict[str, floa
 def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float]:
     """Return the probabilities of a `Score`.
 
-    The keys of the server are the indexes of the levels, as numbers or as text.
+    In the server's JSON, each level is named by its index, written as a number or as text.
 
     Raises:
         ProtocolError: A probability is missing or impossible, the score does not fit the
@@ -274,7 +282,7 @@ def read_score(question: Question, record: Mapping[str, Any]) -> Dict[str, float
     levels = question.answers
     legend = record.get("legend")
     _check_order(levels, enumerate(legend) if isinstance(legend, list) else mapping(legend).items())
-    rows = mappings(record.get("probabilities"))  # only /v1/decisions has these rows
+    rows = mappings(record.get("probabilities"))  # only /v1/decisions sends a list of objects
     _check_order(levels, ((row.get("value"), row.get("label")) for row in rows))
     by_index = {index_of(key): value for key, value in pairs(record.get("probabilities")).items()}
     by_level = {levels[i]: v for i, v in by_index.items() if i is not None and 0 <= i < len(levels)}
@@ -309,7 +317,7 @@ def _check_order(levels: Sequence[str], texts: Iterable[Tuple[Any, Any]]) -> Non
 
 
 def pairs(probabilities: Any) -> Dict[str, Any]:
-    """Return probabilities by their answer, from an object or from a list of objects.
+    """Return the probability of each answer, from a JSON object or from a list of objects.
 
     Raises:
         ProtocolError: There are two probabilities for one answer.
@@ -335,8 +343,8 @@ def _finite(value: Any) -> Optional[float]:
 def mass_of(record: Mapping[str, Any], *names: str) -> Optional[float]:
     """Return the total probability that the model gives to the possible answers.
 
-    The total is measured while the model may write any text. The result is None if the total is
-    unknown.
+    The server measures this total while the model may write any text, not only these answers. The
+    result is None if the total is unknown.
     """
     found = next((_finite(record[name]) for name in names if name in record), None)
     return None if found is None else min(max(found, 0.0), 1.0)
@@ -360,7 +368,7 @@ def small_mass(
         likeliest: The tokens that the model prefers, if they are known.
     """
     hint = _SMALL_MASS
-    if mass:  # if it is 0, no threshold helps
+    if mass:  # if the mass is 0, a smaller threshold does not help
         hint += "; or pass a smaller min_mass"
     if likeliest:
         hint += ". `likeliest` has the tokens that the model prefers"
@@ -408,7 +416,7 @@ def described(question: Question) -> Mapping[str, Optional[str]]:
 
 
 def texts_of(request: DecisionRequest) -> List[str]:
-    """Return the texts of a request that a person wrote. No error may quote them."""
+    """Return the texts in a request that a person wrote: no error may quote these texts."""
     found: List[str] = []
     _collect(request.state, found)
     for name, question in request.questions.items():

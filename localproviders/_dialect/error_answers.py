@@ -40,17 +40,18 @@ _STATUSES: Mapping[int, Type[ProviderError]] = {
 }
 
 # A rule for a general error type, such as "invalid_request_error", chooses `RequestRejectedError`.
-# If the status stands for one of these classes, this more precise class is used instead.
+# If the HTTP status means one of the following classes, that class is used instead, because it is
+# more precise.
 _PRECISE = (AuthenticationError, ServerBusyError)
 
-# Error texts with more characters are cut, because searching the patterns takes quadratic time. A
-# real error text is one sentence.
+# Error texts with more characters than this are cut, because searching the patterns takes quadratic
+# time. A real error text is one sentence.
 _MAX_REASON = 4_000
 
 # Maximum nesting of the JSON of an error. Real errors have a few levels.
 _MAX_DEPTH = 100
-# An error text may itself be JSON. A text with more characters is not parsed, because parsing
-# copies the text.
+# An error text may itself be JSON. A text with more characters than this is not parsed, because
+# parsing copies the text.
 _MAX_INNER_JSON = 1024 * 1024
 
 # A number of tokens, with or without thousands separators.
@@ -159,7 +160,8 @@ class Words(NamedTuple):
         return f"Words(text={size_of(self.text)}, kind={self.kind!r})"
 
 
-# Fields of an answer. If a body has one of them, a sentence in another field is not an error.
+# Fields of a successful response. If a body has one of them, a sentence in another field is not an
+# error.
 _ANSWER = ("choices", "done", "message", "output", "data", "models", "embeddings", "response")
 # Names of fields that a record with an error may have, and that few other records have.
 _MARKS = frozenset(("error", "base_resp"))
@@ -193,8 +195,8 @@ def read_words(body: Any, *, is_inside: bool = False, is_refusal: bool = False) 
         body: The parsed JSON.
         is_inside: True if `body` was itself JSON inside a string. Strings in `body` are then not
             parsed, because each level would cost the time and memory of the complete text.
-        is_refusal: True if the status of the response, or the name of the event, shows that `body`
-            is an error. A ``message`` alone is then an error, too.
+        is_refusal: True if the status of the response, or the name of a server-sent event, shows
+            that `body` is an error. A body that has only ``message`` is then read as an error, too.
     """
     # Fast path: almost every record of a stream is recognised as an answer here. The complete test
     # follows.
@@ -212,7 +214,7 @@ def read_words(body: Any, *, is_inside: bool = False, is_refusal: bool = False) 
 
 
 def _says_no_error(body: Mapping[str, Any]) -> bool:
-    """Return whether ``error`` is false or empty, and the body also has a field of an answer."""
+    """Return whether ``error`` is false or empty, and a field shows a successful response."""
     if body["error"] not in (False, ""):
         return False
     return any(body.get(name) and not isinstance(body[name], str) for name in _ANSWER) or (
@@ -246,7 +248,7 @@ def _is_kind(value: Any) -> bool:
 def _with_sentence(error: str, body: Mapping[str, Any]) -> Words:
     """Return the error of a body whose ``error`` is a string.
 
-    The string may be only a name, with the sentence in another field of the body.
+    The string may be only the name of the error. The sentence is then in another field of the body.
     """
     kind, said = _kind_of(body), _sentence_beside(body)
     if not said or said in error:
@@ -314,8 +316,8 @@ def _codes_of(errors: Any) -> Sequence[str]:
 def _sentences(value: Any) -> str:
     """Return the sentences of a list or an object of errors.
 
-    FastAPI writes a list of objects with the place (``loc``) and the reason (``msg``). The values
-    of the request, which it repeats in ``input``, are left out.
+    FastAPI writes a list of objects, each with the position of an invalid value (``loc``) and the
+    reason (``msg``). The value itself, which FastAPI repeats in ``input``, is left out.
     """
     if isinstance(value, str):
         return value
@@ -387,7 +389,7 @@ def _from_object(error: Mapping[str, Any], fallback: str = "", *, is_inside: boo
 
 
 def _kinds_beside(error: Mapping[str, Any]) -> Sequence[str]:
-    """Return OpenRouter's types of an error, which are in another object than its code."""
+    """Return OpenRouter's types of an error, which are in another object than the error's code."""
     beside = mapping(error.get("metadata"))
     return [_text(beside.get(name)) for name in ("error_type", "limit_source")]
 
@@ -475,7 +477,8 @@ def explain(
     error = as_retryable(error, headers.get("x-should-retry") or "")
     if isinstance(error, ServerBusyError):
         error.retry_after_s = wait_in(headers)
-    # The header is in no local variable, because it may quote a key.
+    # The header is not stored in a local variable, because a traceback may show local variables,
+    # and the header may quote an API key.
     if status == _UNAUTHORIZED and re.match("(?i)basic ", headers.get("WWW-Authenticate") or ""):
         error.hint = _BASIC_HINT
     return error
@@ -500,7 +503,8 @@ def address_hint(
         error: The error of a call.
         endpoint: The address that was used.
         kind: The kind of server that was expected, such as ``Ollama``.
-        api_path: The path that an address of this kind has, such as ``/v1``, or an empty string.
+        api_path: The path in the addresses of this kind of server, such as ``/v1``; empty if there
+            is none.
     """
     short_form = short_form_hint(endpoint.host) if error.status == _FORBIDDEN else None
     if short_form is not None:
@@ -527,7 +531,7 @@ def address_hint(
 
 
 def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None) -> ProviderError:
-    """Return the error for a server's error text and for the HTTP status of the response, if any.
+    """Return the error, chosen by a server's error text and by the HTTP status if it is known.
 
     Args:
         words: The server's error.
@@ -538,7 +542,7 @@ def from_words(words: Words, rules: Sequence[Rule], status: Optional[int] = None
     kind = words.kind[:_MAX_REASON]
     searched = f"{kind}: {said}" if kind else said
     found = next((rule for rule in rules if re.search(rule.pattern, searched, re.IGNORECASE)), None)
-    # In a stream, or with status 200, a code inside the error takes the place of the status.
+    # In a stream, or with status 200, a code inside the error is used instead of the HTTP status.
     status_class = _class_for_status(_status_in(kind) if status is None else status)
     is_general = found is not None and not found.is_certain
     if is_general and found and found.error is RequestRejectedError and status_class in _PRECISE:

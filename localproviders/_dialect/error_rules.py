@@ -1,4 +1,4 @@
-"""`Rule`: which error class the text of a server means."""
+"""Rules that map the error texts of servers to error classes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ class Rule(NamedTuple):
 
     Attributes:
         pattern: Regular expression that is searched in the text, ignoring case. `re` compiles it
-            when a server reports an error, because compiling all patterns at import takes 3 ms.
+            when a server reports an error, because compiling all patterns at import would take
+            3 ms.
         error: The error class for the text.
         hint: A suggestion for the user, or None.
-        facts: Further arguments for the constructor of the class.
-        is_certain: Whether the text decides even if the status has a more precise class.
+        facts: Further arguments for the constructor of the error class.
+        is_certain: Whether the rule decides even if the HTTP status means a more precise class.
     """
 
     pattern: str
@@ -37,12 +38,12 @@ def rule(
 
 
 def certain(pattern: str, error: Type[ProviderError], hint: Optional[str] = None) -> Rule:
-    """Make a `Rule` that decides even if the status has a more precise class."""
+    """Make a `Rule` that decides even if the HTTP status means a more precise class."""
     return Rule(pattern=pattern, error=error, hint=hint, is_certain=True)
 
 
 #: The hint of an error about the account of a service.
 NO_CREDIT = (
     "the account has no credit left, or its limit on spending is reached: add credit, raise the "
-    "limit, or use another key"
+    "limit, or use another API key"
 )

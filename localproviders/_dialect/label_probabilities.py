@@ -1,4 +1,7 @@
-"""Probabilities of the answers to a question, from a model's probabilities of the next token."""
+"""Probabilities of the answers to a question, from a model's probabilities of the next token.
+
+Each possible answer has a label, such as A or B, and the model is asked to write one label.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,16 @@ from typing import Dict, List, NamedTuple, Sequence, Tuple
 from localproviders.errors import ProtocolError
 from localproviders.types.responses import TokenLogprob
 
-# Number of tokens that the error about a small mass contains.
+# Number of likely tokens that are kept for the error about a small mass (see `Reading`).
 _LIKELIEST = 3
 
-# Characters that models write around a label in the same token: blanks, quotes, brackets, and the
-# marks of emphasis. The last three stand for blanks and a line break in the vocabularies of models;
-# some servers do not decode them.
+# Characters that models write around a label in the same token: blanks, quotes, brackets,
+# punctuation, and the marks of emphasis. The last three characters mean blanks and a line break in
+# the vocabularies of models; some servers do not decode them.
 _AROUND = " \t\r\n\"'`*_()[]{}<>.,:;" + "\u2581\u0120\u010a"
 
-# Servers compute with 32-bit numbers, so the sum of their probabilities has about this error.
+# Servers compute with 32-bit numbers, so the sum of their probabilities can be wrong by roughly
+# this much.
 _ROUNDING = 1e-6
 
 # Because of rounding, a log-probability can be slightly above 0, but never above this limit.
@@ -24,15 +28,18 @@ _MOST_LOGPROB = 0.01
 
 
 class Reading(NamedTuple):
-    """The probabilities of the labels of one question.
+    """The probabilities of the labels of one question, from a list of tokens.
+
+    The list has the first token of the model's answer, and its alternatives.
 
     Attributes:
-        probabilities: The probability of each label, in their order, scaled so that the sum is 1.
-            If the list has no label with a probability above zero, all values are zero.
+        probabilities: The probability of each label, in the order of the labels, scaled so that
+            the sum is 1. If the list has no label with a probability above zero, all values are
+            zero.
         mass: Sum of the probabilities of all tokens in the list that are labels.
         missing: Indexes of the labels that are not in the list.
-        uncertainty: Largest possible error of the sum that the missing labels have in
-            `probabilities`. This sum can only be too high, because each missing label gets the
+        uncertainty: Largest possible error of the total that the missing labels have in
+            `probabilities`. This total is an upper limit, because each missing label gets the
             highest probability that it can have.
         likeliest: The likeliest tokens of the list.
     """
@@ -53,11 +60,11 @@ def label_of(token: str) -> str:
 
 
 def read_labels(tokens: Sequence[TokenLogprob], labels: Sequence[str]) -> Reading:
-    """Read the probabilities of labels from the first token of an answer.
+    """Read the probabilities of labels from the first token of an answer and its alternatives.
 
-    A label that is not in the list is not impossible. It is at most as likely as the least likely
-    token of the list. The probabilities of all missing labels have a sum of at most 1 minus the sum
-    of the list.
+    A label that is not among these tokens is not impossible. It is at most as likely as the least
+    likely of these tokens. The probabilities of all missing labels have a sum of at most 1 minus
+    the sum of the probabilities of these tokens.
 
     Args:
         tokens: The log-probabilities of the answer's tokens, with their alternatives.

@@ -37,9 +37,9 @@ class LabelTokens(NamedTuple):
         ids: The ids of the tokens by label. Only labels that are single tokens have an entry. The
             first id is that of the label. There is a second id if the label with a blank before it
             is also a single token.
-        restrict: Returns the fields of a request that allow only these tokens and keep the ratios
-            of their probabilities.
-        forget: Forgets the tokens, because the server has another model.
+        restrict: Returns request fields that allow only the tokens with the given ids, and that
+            keep the ratios of their probabilities.
+        forget: Drops the cached tokens. It is called if the server has loaded another model.
     """
 
     ids: Mapping[str, Tuple[int, ...]]
@@ -77,8 +77,8 @@ def choose_labels(
 
     Args:
         question: The question.
-        tokens: The candidates that are single tokens of the model. None if that is not known;
-            then digits and letters are used, which are single tokens of nearly all models.
+        tokens: The candidates that are single tokens of the model. None if these are not known;
+            single digits and letters are then used, which are tokens of nearly all models.
     """
     found = candidates_for(question)
     if tokens is None:
@@ -94,11 +94,12 @@ def label_prompt(
 ) -> str:
     """Return the prompt that asks for the label of an answer.
 
-    The state comes before the question. So a server that keeps the beginning of earlier prompts
-    reads the state once for several questions.
+    The state is the text or the data that the question is about. It comes before the question. So
+    for several questions about one state, a server that keeps the beginning of earlier prompts
+    reads the state only once.
 
     Args:
-        state: The subject of the question. A mapping is written as compact JSON.
+        state: The state. A mapping is written as compact JSON.
         question: The question.
         labels: The labels of its answers, from `choose_labels`.
         has_cue: Whether the answer begins with `CUE`. If so, the prompt shows the labels in
@@ -133,7 +134,7 @@ def _described(question: Question) -> Iterable[str]:
 
 
 def _listed(labels: Sequence[str]) -> str:
-    """Return the labels as words; of many labels, the first two and the last one."""
+    """Return the labels as an enumeration; of more than five, only the first two and the last."""
     if len(labels) > 5:
         return f"{labels[0]}, {labels[1]}, ... or {labels[-1]}"
     return f"{', '.join(labels[:-1])} or {labels[-1]}"

@@ -12,10 +12,11 @@ from localproviders._did_you_mean import most_similar
 from localproviders.errors import ConfigurationError, ModelNotFoundError, ProviderError
 from localproviders.types.models import ModelInfo
 
-#: A function that returns the most similar of several names; None if none is similar.
+#: A function that returns, of several names, the one that is most similar to a given name; None if
+#: none is similar.
 Nearest = Callable[[str, Iterable[str]], Optional[str]]
 
-# Highest number of model names in the hint of a call without a model.
+# Highest number of model names in the hint for a call without a model.
 _MOST_NAMES = 50
 
 
@@ -52,8 +53,9 @@ def complete_error(
             error is already complete.
         ask: Asks the server for its models, if the error does not have their names. If this
             fails, the error gets no names.
-        ways: For each hint, the text that follows the names of the models in the new hint. It may
-            contain ``{model}``, for the name of the missing model as a word of a shell command.
+        ways: For each hint of an incomplete error, the text that follows the names of the models
+            in the new hint. The text may contain ``{model}``, which is replaced with the name of
+            the missing model, quoted for a shell.
         nearest: Finds the most similar name, by the rules by which the server compares names.
     """
     if not error.model or error.hint not in ways:
@@ -62,8 +64,8 @@ def complete_error(
     try:
         names = names or tuple(info.name for info in ask())
     except ProviderError as failure:
-        # If the server lacks the route of the model list, it is of another kind than this provider
-        # expects. The hint of this failure names the kind.
+        # If the server lacks the route of the model list, the server is of another kind than the
+        # provider expects. The hint of `failure` names that kind.
         lacks_route = failure.status in (404, 405) and not isinstance(failure, ModelNotFoundError)
         error.hint = (lacks_route and failure.hint) or way or error.hint
         return

@@ -12,16 +12,18 @@ from localproviders.errors import (
     ServerError,
 )
 
-# Classes of errors that a service may call temporary by a header.
+# Classes of errors that a service can declare temporary with a header.
 _PERHAPS_TEMPORARY = (RequestRejectedError, ServerError)
 
 
 def as_retryable(error: ProviderError, word: str) -> ProviderError:
-    """Return the error after the header with which OpenAI says whether to send a request again.
+    """Apply OpenAI's header ``x-should-retry`` to the error of a response, and return the error.
+
+    The header says whether the client should send the request again. The result may be a new error.
 
     Args:
         error: The error of the response.
-        word: The value of the header ``x-should-retry``, or an empty text.
+        word: The value of the header, or an empty text.
     """
     if word == "false" and isinstance(error, ServerBusyError):
         error.retryable = False
@@ -32,6 +34,9 @@ def as_retryable(error: ProviderError, word: str) -> ProviderError:
 
 
 def wait_in(headers: Mapping[str, str]) -> Optional[float]:
-    """Return the seconds that a server asks to wait, in milliseconds or in seconds; else None."""
+    """Return the seconds that a server asks the client to wait; None if no header names a time.
+
+    The header ``retry-after-ms`` has priority over ``Retry-After``.
+    """
     found = retry_after(headers.get("retry-after-ms"))
     return retry_after(headers.get("Retry-After")) if found is None else found / 1000

@@ -20,10 +20,10 @@ from localproviders.types.decisions import Decision
 from localproviders.types.messages import Image
 from localproviders.types.questions import NO, YES, Choice, DecisionMethod, Question, Score
 
-#: The name of the method that uses this route.
+#: The decision method that uses this route.
 SYSTEMONE: DecisionMethod = "systemone"
 
-# Keys of the descriptions of yes and no.
+# The fields of the JSON with the descriptions of yes and no.
 _KEYS: Mapping[str, str] = {YES: "true", NO: "false"}
 _FORM = AnswerForm(
     SYSTEMONE, types={"yes_no": "noul", "choice": "choice", "score": "score"}, yes="noul"
@@ -42,7 +42,7 @@ def systemone_payload(
         model: Name of the model.
         request: The request.
         questions: The questions to send: those of the request, or some of them.
-        image_form: Returns the text that stands for an image.
+        image_form: Returns the text that represents an image in the JSON; by default its data URI.
     """
     payload: Dict[str, Any] = {
         "model": model,
@@ -75,12 +75,12 @@ def _criteria(question: Question) -> Any:
 
 
 def parse_systemone(data: Any, questions: Mapping[str, Question], rules: Sequence[Rule]) -> Decided:
-    """Read the answers to questions.
+    """Return the decisions in a response.
 
     Args:
         data: The parsed JSON.
         questions: The questions of the request.
-        rules: The rules that choose the error class by the server's text.
+        rules: The rules that choose the error class from the server's error text.
 
     Raises:
         ProviderError: The response is an error; or an answer is missing, or its probabilities are

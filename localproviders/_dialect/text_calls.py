@@ -22,7 +22,8 @@ _MARK = re.compile(
     r"</?(?:tool_call|function_call|invoke)\b|<\|/?tool_calls?|<function=|<\|python_tag\|>"
     r"|\[/?TOOL_(?:CALLS?|REQUEST)\]|<｜tool|to=functions\.|<minimax:tool_call>"
 )
-# Calls between marks. If the last mark is missing, the end of the text is the end of the call.
+# Patterns of calls between two marks. If the second mark is missing, the call extends to the end of
+# the text.
 _BLOCKS: Tuple[str, ...] = (
     r"<tool_call>(.*?)(?:</tool_call>|\Z)",
     r"<function_call>(.*?)(?:</function_call>|\Z)",
@@ -40,7 +41,8 @@ _PARAMETER = re.compile(r"<parameter=([^<>]+)>\n?(.*?)\n?</parameter>", re.DOTAL
 _GLM = re.compile(r"([\w.:/-]+)\s*(<arg_key>.*)?", re.DOTALL)
 _GLM_ARGUMENT = re.compile(r"<arg_key>([^<]*)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
 _TAGS = ("parameter", "arg_key", "arg_value")
-# Words before the arguments in Mistral's newer format, and in gpt-oss's.
+# The name of the tool and the marks before the arguments, in Mistral's newer format and in the
+# format of gpt-oss.
 _NAMED = re.compile(
     r"(?:to=)?([\w.-]+) ?(?:<\|channel\|>\w+)? ?(?:<\|constrain\|>)?(?:json)?"
     r"(?:\[ARGS\]|<\|message\|>)?"
@@ -48,7 +50,10 @@ _NAMED = re.compile(
 
 
 class TextCalls(NamedTuple):
-    """Calls in a text; `calls` is empty if they could not be read, and `rest` is the other text."""
+    """The tool calls in a text, and the text without the calls.
+
+    If the calls could not be read, `calls` is empty, and `rest` is the complete text.
+    """
 
     calls: Tuple[ToolCall, ...]
     rest: str
@@ -57,12 +62,12 @@ class TextCalls(NamedTuple):
 def find_calls(text: str, is_tool: Callable[[str], bool], look: Look) -> Optional[TextCalls]:
     """Find tool calls in the text of an answer; return None if it has none.
 
-    If one of the calls cannot be read, none is returned. JSON without marks is a call only if it
-    has the name of a tool, its arguments, and nothing else.
+    If one of the calls cannot be read, `calls` of the result is empty. JSON without marks is a call
+    only if it has the name of a tool and the arguments, and nothing else except an id or a type.
 
     Args:
         text: The text of a complete answer.
-        is_tool: Whether there is a tool of this name.
+        is_tool: Returns whether there is a tool with the given name.
         look: Checks the limits of the public call.
     """
     reader = _Reader(is_tool, look)
@@ -82,7 +87,7 @@ def find_calls(text: str, is_tool: Callable[[str], bool], look: Look) -> Optiona
 
 
 class _Reader:
-    """A reader of the calls in one text, which numbers them."""
+    """A reader of the calls in one text. It numbers the calls."""
 
     def __init__(self, is_tool: Callable[[str], bool], look: Look) -> None:
         self._is_tool = is_tool
@@ -164,7 +169,7 @@ class _Reader:
         return given if isinstance(given, dict) else None
 
     def _json(self, text: str) -> Any:
-        """Return the JSON value of a text; None if it is no JSON."""
+        """Return the JSON value of a text; None if the text is not JSON."""
         try:
             return parse_written_json(text, _MAX_DEPTH, self._look)
         except (ProtocolError, AnswerTooLargeError):

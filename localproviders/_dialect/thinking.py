@@ -31,18 +31,18 @@ _TAGS: Sequence[Split] = (
 # closing tag. These are the closing tags of such models.
 _LONE_ENDS = tuple(end for _, end in (_TAGS[0], _TAGS[1], *_TAGS[4:7]))
 
-# The marks of the channels of gpt-oss. A header begins with `_START` or `_CHANNEL`, and ends with
-# `_MESSAGE`.
+# gpt-oss divides its output into channels, each with a header. A header begins with one of
+# `_HEADERS`, and ends with `_MESSAGE`.
 _START, _CHANNEL, _MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
 _ENDS = ("<|end|>", "<|return|>", "<|call|>")
 _HEADERS = (_START, _CHANNEL, "assistant" + _CHANNEL)
 _IN_BODY = (*_ENDS, _START, _CHANNEL)
-# The allowed parts of a header that can be dropped. A header with other parts, such as a tool call,
-# stays in the text.
+# A header that consists only of these parts is dropped from the text. A header with other parts,
+# such as that of a tool call, stays in the text.
 _ROLES = ("", f"{_START}assistant", "assistant")
 _CHANNELS = ("analysis", "commentary", "final")
 _KIND, _KINDS = "<|constrain|>", ("", "json")
-# A text with more characters and without `_MESSAGE` is not a header.
+# A text that has more characters than this, and no `_MESSAGE`, does not begin with a header.
 _LONGEST_HEADER = 1_000
 
 _FIRST = (*(begin for begin, _ in _TAGS), *_LONE_ENDS, _CHANNEL, f"{_START}assistant")
@@ -70,9 +70,9 @@ class ThinkingSplitter:
     """A splitter that removes a leading block of reasoning from a text that arrives in pieces.
 
     Only a block at the very beginning is removed; later blocks stay in the text. Blanks around
-    the block are dropped, up to 64 before it. If the block has no end, the rest of the text is
-    reasoning. A closing tag at the very beginning is dropped. If the text begins with a channel of
-    gpt-oss, all channels in the text are separated.
+    the block are dropped. A block after more than 64 blanks also stays in the text. If the block
+    has no end, the rest of the text is reasoning. A closing tag at the very beginning is dropped.
+    If the text begins with a channel of gpt-oss, all channels in the text are separated.
 
     Attributes:
         held: Text that is held back, because the next piece decides whether it belongs to a tag.
@@ -102,7 +102,7 @@ class ThinkingSplitter:
 
     @property
     def settled(self) -> bool:
-        """Whether the next pieces need no splitting, if they are in the field of the last piece."""
+        """Whether further pieces in the same field as the last piece need no splitting."""
         return not self.held and self._split in (self._behind, self._before_text)
 
     def give_up(self) -> None:
@@ -123,7 +123,7 @@ class ThinkingSplitter:
     def reread(self, text: str) -> Optional[Split]:
         """Split a complete text at a closing tag that has no opening tag.
 
-        The opening tag is then in the template of the prompt.
+        Some models have the opening tag in the template of the prompt, and not in the answer.
 
         Returns:
             Thinking and text, or None if the text has no such tag.
@@ -300,7 +300,8 @@ _IGNORED = "thinking is switched off, but the server or the model ignores that"
 def is_only_thinking(response: CompletionResponse) -> bool:
     """Return whether the model reasoned, and then neither answered nor called a tool.
 
-    OpenAI's service counts the tokens of the reasoning, and does not send its text.
+    OpenAI's service counts the tokens of the reasoning, but does not send its text. So the count
+    of thinking tokens is used, too.
     """
     if response.text.strip() or response.tool_calls:
         return False
@@ -318,7 +319,10 @@ def only_thinking_hint(request: CompletionRequest) -> str:
 def with_thinking_warning(
     request: CompletionRequest, response: CompletionResponse
 ) -> CompletionResponse:
-    """Return a response with a warning, if it has reasoning that the caller did not expect."""
+    """Return the response, with a warning if it has only thinking, or unexpected thinking.
+
+    Thinking is unexpected if the request switched it off.
+    """
     if is_only_thinking(response):
         warning = f"the answer has only thinking, and no text: {only_thinking_hint(request)}"
     elif request.thinking in _OFF and response.thinking.strip():

@@ -14,9 +14,9 @@ from typing import Any, List, Mapping, Optional
 
 from localproviders.errors import ProtocolError
 
-# Signed 64-bit integers are below this. No server sends larger numbers, and the formats of the
-# exporters do not accept them. A server could also send many larger integers with equal hashes,
-# which make a dictionary slow.
+# Signed 64-bit integers are below this. No server needs larger numbers, and the formats of the
+# exporters do not accept them. A hostile server could also send many larger integers with equal
+# hashes, which would make a dictionary slow.
 _INT64_LIMIT = 2**63
 
 
@@ -28,7 +28,7 @@ def integer(value: Any) -> Optional[int]:
 
 
 def count(value: Any) -> Optional[int]:
-    """Return the value as an integer if it is one and at least 0; otherwise None.
+    """Return the value as an integer if it is an integer of at least 0; otherwise None.
 
     A float with an integer value, such as 7.0, is accepted. A negative number counts as missing,
     because counts of tokens are added to counters that must not decrease.
@@ -46,7 +46,10 @@ def index_of(value: Any) -> Optional[int]:
 
 
 def is_failure_code(code: Any, *, by_number: bool = False) -> bool:
-    """Return whether a service's own code, a number or a name, means a failure."""
+    """Return whether a service's own code, a number or a name, means a failure.
+
+    If `by_number` is true, a name never means a failure.
+    """
     if isinstance(code, int):
         return code >= 400
     if not isinstance(code, str) or by_number:

@@ -15,9 +15,9 @@ _LANGUAGE = re.compile(r"\s*(?!(?:true|false|null)\b)[A-Za-z][\w.+/-]*:?")
 
 
 def without_fence(text: str, *, may_be_open: bool) -> str:
-    """Return the content of a Markdown fence that surrounds a text, without blanks around it.
+    """Return the content of the Markdown fence around a text, stripped of blanks at both ends.
 
-    A text without such a fence is returned without blanks around it.
+    A text without such a fence is returned, also stripped of blanks at both ends.
 
     Args:
         text: The text.
@@ -51,8 +51,8 @@ def values_in_words(text: str, *, only_object: bool) -> Iterator[str]:
 
     Args:
         text: A text with words before or after its JSON.
-        only_object: Whether only an object is wanted; otherwise also a list, or any value in a
-            fence.
+        only_object: Whether to look only for an object. If false, a list and any value in a fence
+            are also yielded.
     """
     found = _between(text, "{", "}")
     if found is not None:
@@ -70,9 +70,9 @@ def values_in_words(text: str, *, only_object: bool) -> Iterator[str]:
 def _between(text: str, begin: str, end: str) -> Optional[str]:
     """Return the part from the first opening bracket to the last closing one.
 
-    All brackets before the part, and all brackets after it, must be in pairs. Otherwise the part is
-    inside of another value, or there is a second value, which is incomplete. The result is then
-    None.
+    All brackets before the part must be in pairs, and so must all brackets after it. If they are
+    not, the result is None: the part is inside another value, or there is a second value, which is
+    incomplete.
     """
     first, last = text.find(begin), text.rfind(end)
     if first == -1 or last < first:

@@ -1,1 +1,1 @@
-"""HTTP transport: the only package that imports requests and urllib3."""
+"""HTTP transport: the only package that imports the libraries `requests` and `urllib3`."""

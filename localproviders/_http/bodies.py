@@ -2,10 +2,10 @@
 
 Python floats take three times the memory of their JSON text. `framing.parse_json` also calls a
 Python function for each float, which takes 2.6 times as long as json alone. So this module reads
-each list of numbers with json's C code, packs the list at once, and replaces it in the body with
-a marker. The remaining body is short. `parse_json` reads it with all its checks. In any doubtful
-case, `parse_json` reads the unchanged body instead. The deadline is checked before each list,
-because parsing a body of 256 MiB takes seconds.
+each list of numbers with json's C code, packs the numbers into 32 bits each, and replaces the list
+in the body with a marker. The remaining body is short. `parse_json` reads it with all its checks.
+In any doubtful case, `parse_json` reads the unchanged body instead. The deadline is checked before
+each list, because parsing a body of 256 MiB takes seconds.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from localproviders._interrupts import is_injected
 from localproviders._patterns import pattern
 from localproviders.errors import AnswerTooLargeError, ProtocolError
 
-# Lengths, in characters, between which a list is packed. Packing a shorter list saves nothing. A
-# longer list is not a vector, and the deadline is not checked while a list is packed. So a longer
-# list stays in the body, and `parse_json` limits its number of values.
+# A list is packed only if the length of its text is between these numbers of characters. Packing a
+# shorter list saves nothing. A longer list is not a vector, and the deadline is not checked while a
+# list is packed. So a longer list stays in the body, and `parse_json` limits its number of values.
 _MIN_CHARACTERS, _MAX_CHARACTERS = 256, 4 * 1024 * 1024
 
 # A body is treated as a body of vectors only if a list of numbers begins within this many
@@ -32,10 +32,10 @@ _SEARCHED_CHARACTERS = 16 * 1024
 
 _LIST_START = pattern(r"\[\s*-?[0-9]")
 
-# Key of the object that replaces a packed list: the marker. The marker contains quotes. So if a
-# string in the body looks like a list, replacing it makes the JSON invalid, and the mistake is
-# noticed. If the body itself contains this key, even escaped, `parse_json` reads the unchanged
-# body.
+# A packed list is replaced with a marker, an object with this key. The marker contains quotes. So
+# if the list was in fact the text of a string in the body, the marker makes the JSON invalid, and
+# the mistake is noticed. If the body itself contains this key, even escaped, `parse_json` reads the
+# unchanged body.
 _MARKER_KEY = "packed by localproviders"
 
 
@@ -140,15 +140,15 @@ def _pack_list(text: str, start: int, end: int) -> Optional[array[float]]:
     if end - start > _MAX_CHARACTERS:
         return None
     if text.find("t", start, end) >= 0 or text.find("f", start, end) >= 0:
-        return None  # true or false: `pack` refuses the list, and the others can stay packed
+        return None  # true or false: `pack` would refuse the list; other lists can stay packed
     numbers: List[Any] = _NUMBERS.raw_decode(text, start)[0]
     try:
         packed = _pack_quickly(numbers)
     except ValueError:
-        return None  # for example, one value is null: the other lists can stay packed
+        return None  # for example, one value is null; other lists can stay packed
     # The sum of all numbers shows whether any of them is infinite or NaN: these values do not
-    # cancel out, because opposite infinities add up to NaN. The sum is of the 64-bit values,
-    # not of the packed ones.
+    # cancel out, because opposite infinities add up to NaN. The sum is computed from the 64-bit
+    # numbers, not from the packed ones.
     if not isfinite(sum(numbers)):
         raise ValueError
     return packed

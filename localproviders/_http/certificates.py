@@ -1,8 +1,8 @@
 """TLS contexts, trusted certificates and client certificates.
 
 The files are checked before the first connection. Without these checks, a wrong path would be
-reported as an unreachable server. For a key with a password, OpenSSL would ask for the password
-on the terminal, and the program would hang.
+reported as an unreachable server. If the private key of the client certificate needed a password,
+OpenSSL would ask for it on the terminal, and the program would hang.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from urllib3.util import ssl_
 from localproviders._interrupts import is_callers
 from localproviders.errors import ConfigurationError
 
-#: A client certificate: the path of a file with certificate and key, or the paths of two files,
-#: first the certificate and then the key. None means no client certificate.
+#: A client certificate: the path of a file with the certificate and its private key, or the paths
+#: of two files, first the certificate and then the key. None means no client certificate.
 ClientCert = Union[str, Tuple[str, str], None]
 
 # Whether urllib3 itself compares the server's name with the certificate. urllib3 1.26 does;
@@ -28,7 +28,7 @@ ClientCert = Union[str, Tuple[str, str], None]
 _COMPARES_NAMES: bool = vars(urllib3)["__version__"].startswith("1.")
 
 # Environment variables with the path of trusted certificates. The first one that is set is
-# used. requests reads the first two, OpenSSL reads the others.
+# used. The library `requests` reads the first two, OpenSSL reads the others.
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -87,7 +87,7 @@ def _set_minimum_version(made: ssl.SSLContext) -> None:
 
 
 def trusted(ca_bundle: Optional[str]) -> Optional[str]:
-    """Return the path of the trusted certificates; None means the bundle of the package requests.
+    """Return the path of the trusted certificates; None means the bundle of `requests`.
 
     Args:
         ca_bundle: The setting: a path, None, or ``environment`` for the path in a variable such

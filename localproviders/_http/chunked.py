@@ -26,7 +26,8 @@ _SIZE = re.compile(
 )
 _HEX = b"0123456789abcdefABCDEF"
 
-# Splitting a piece into chunks is faster only from about this number of chunks on.
+# Splitting a piece into chunks at its line ends is faster only if the piece has at least roughly
+# this many chunks.
 _MIN_CHUNKS = 4
 
 #: A state of the decoder: a function that reads the bytes from a position on, and appends body
@@ -178,7 +179,7 @@ class Unchunker:
 
     @staticmethod
     def _await_line_end(data: bytes, at: int) -> int:
-        """Return `at`, to wait for the end of a line.
+        """Return `at`, which means that more bytes are needed to complete a line.
 
         Raises:
             http.client.LineTooLong: The line has 65,536 bytes or more already.

@@ -109,7 +109,7 @@ class _HTTPResponse(http.client.HTTPResponse):
                 raise
             # This is an interrupt, such as KeyboardInterrupt. Its traceback would show the frames
             # of the parser to the caller. These frames hold response headers, which may quote the
-            # key.
+            # API key.
             failure = bare(error)
         else:
             current.response = self
@@ -201,7 +201,7 @@ class _BoundedMixin:
     host: Any
     port: Any
     response_class: Any = _HTTPResponse
-    # If a program sets `HTTPConnection.debuglevel`, http.client prints requests with keys and
+    # If a program sets `HTTPConnection.debuglevel`, http.client prints requests, with API keys and
     # prompts. This attribute overrides that level.
     debuglevel = 0
     _was_used = False  # whether this connection has carried a request

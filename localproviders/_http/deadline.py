@@ -1,8 +1,8 @@
 """Deadline and cancellation of a call.
 
-Each public call makes one `Call`. Before every read and write, the socket asks the `Call` how
-long this step may take. So no thread needs to watch the time. In measurements, a step ended at
-most 11 ms after its limit.
+Each call of a provider's public method makes one `Call`. Before every read and write, the socket
+asks the `Call` how long this step may take. So no thread needs to watch the time. In measurements,
+a step ended at most 11 ms after its limit.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class _RunningLimit(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """A phase of a call, and the limit that applies to it in addition to the total.
+    """A phase of a call, and the limit that applies to it in addition to `total_s`.
 
     Attributes:
         limit: Name of the limit that starts with this phase. Errors report this name. None
-            means that only the total applies.
+            means that only `total_s` applies.
         fixed_s: Length of the limit in seconds; None uses the value in the call's `Limits`.
         bounds_silence: Whether each single read or write is limited to `idle_s`.
     """
@@ -96,8 +96,9 @@ DRAINING = Phase("drain", DRAIN_S)
 class Call:
     """Deadline and cancellation state of one public call.
 
-    The total runs from the start to the end of the call. At most one other limit runs at the
-    same time: the limit of the current phase. In some phases, `idle_s` limits each step, too.
+    The limit `total_s` runs from the start to the end of the call. At most one other limit runs
+    at the same time: the limit of the current phase. In some phases, `idle_s` also limits each
+    single read and write.
 
     Args:
         limits: The five limits.
@@ -126,8 +127,8 @@ class Call:
         #: Whether the next attempt must open a new connection, because a pooled connection had
         #: been closed by the server.
         self.fresh = False
-        #: Three facts about the current attempt. They decide which error a broken connection
-        #: raises, and whether the request is sent again. First: whether the connection is open.
+        #: Whether the connection of the current attempt is open. This attribute and the next two
+        #: decide which error a broken connection raises, and whether the request is sent again.
         self.connected: bool = False
         #: Whether the connection came from the pool.
         self.reused = False
@@ -137,8 +138,8 @@ class Call:
         self.may_load = True
         #: Time at which the last byte of the request was sent; None before that time.
         self.sent_at: Optional[float] = None
-        #: Model names in responses that are not the requested name, and whether the model list
-        #: has both names for one model. Each name is looked up once.
+        #: The names in responses that differ from the requested name of the model. The value says
+        #: whether the model list has both names for one model. Each name is looked up only once.
         self.other_names: Dict[str, bool] = {}
         #: Id of the last request in the server's log, if its response has one.
         self.request_id: Optional[str] = None
@@ -164,7 +165,7 @@ class Call:
         return self.limits.replace(total_s=left)
 
     def listing_limits(self) -> Limits:
-        """Return `limits_left`, but with a total of at most 30 s, for facts about a server."""
+        """Return limits for a request for facts about the server; their total is at most 30 s."""
         limits = self.limits_left()
         return limits.replace(total_s=min(limits.total_s, LISTING_TOTAL_S))
 
@@ -197,7 +198,7 @@ class Call:
             self.on_connected(None if self.reused else self.clock() - self._connecting_since)
 
     def exclude(self, seconds: float) -> None:
-        """Extend the phase's limit by time spent in the caller's code; the total is unchanged."""
+        """Extend the phase's limit by time spent in the caller's code; `total_s` is unchanged."""
         if self._phase_limit is not self._total_limit:
             self._start_limit(
                 self._phase_limit._replace(ends_at=self._phase_limit.ends_at + seconds)
@@ -277,7 +278,7 @@ class Call:
         return was_set
 
     def pause(self, seconds: float) -> None:
-        """Sleep for `seconds`. Only the total and `cancel` end the sleep early.
+        """Sleep for `seconds`. Only `total_s` and `cancel` end the sleep early.
 
         Raises:
             Stop: `total_s` expired, or the call was cancelled.
@@ -385,17 +386,17 @@ def stopped(stop: Stop, call: Call) -> ProviderError:
 
 
 def _parts(call: Call) -> str:
-    """Return the limits that apply together until the first token."""
+    """Return a text with the limits that apply together until the first token."""
     first_token = f"first_token_s {describe(call.limits.first_token_s)}"
     load = f"load_s {describe(call.limits.load_s)} and " if call.may_load else ""
     return load + first_token
 
 
 def total_ended(call: Call, error: LimitError) -> ProviderError:
-    """Return an error that reports the total of the whole call.
+    """Return the error that says that the limit `total_s` of the whole call expired.
 
-    The result replaces the error of one request, which reports only the time that remained for
-    this request.
+    It replaces the error of a single request of the call, because that error reports only the time
+    that remained for that request.
     """
     complete = stopped(Stop("total_s", call.limits.total_s), call)
     for name in ("provider", "model", "endpoint", "partial", "request_id"):

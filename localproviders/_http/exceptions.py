@@ -1,4 +1,4 @@
-"""Translate exceptions of requests, urllib3 and http.client to `ProviderError`."""
+"""Translate exceptions of `requests`, `urllib3` and `http.client` to `ProviderError`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def _too_large(*_: object) -> ProviderError:
 def _bad_header(error: BaseException, call: Call) -> ProviderError:
     if call.got_bytes:
         return _garbled(error, call)  # the invalid header is in the response
-    # The error names only the class, because the message may quote a header that holds the key.
+    # The error names only the class of the exception, because the message of the exception may
+    # quote the header with the API key.
     return ConfigurationError(f"the request cannot be sent: {type(error).__name__}")
 
 
@@ -111,10 +112,10 @@ _TABLE: List[Tuple[Tuple[Type[BaseException], ...], _Maker]] = [
 
 
 def translate(error: BaseException, call: Call) -> BaseException:
-    """Return the `ProviderError` for an exception, with the system's error as its cause.
+    """Return the `ProviderError` for an exception, with the operating system's error as its cause.
 
     An exception of the caller, such as one that a signal handler raised, is returned unchanged,
-    even if requests has wrapped it.
+    even if the library `requests` has wrapped it.
 
     Args:
         error: The exception.
@@ -125,7 +126,7 @@ def translate(error: BaseException, call: Call) -> BaseException:
         return callers
     chain = _chain(error)
     for link in chain:
-        # The frames of urllib3 hold the request headers, which contain the key.
+        # The frames of urllib3 hold the request headers, which contain the API key.
         link.__traceback__ = None
     if isinstance(error, ProviderError):
         return error
@@ -144,11 +145,11 @@ def translate(error: BaseException, call: Call) -> BaseException:
 
 
 def _is_from_system(link: BaseException) -> bool:
-    """Whether the system made the message of this exception, so that it is safe to show.
+    """Return whether an exception's message is from the operating system, and so safe to show.
 
-    Exceptions of requests hold the request, and exceptions of http.client hold text from the
-    server. The exception of a failed tunnel holds text from the proxy, which may quote the
-    proxy's password.
+    Exceptions of the library `requests` hold the request, and exceptions of http.client hold text
+    from the server. The exception of a failed tunnel holds text from the proxy, which may quote
+    the proxy's password.
     """
     if str(link).startswith("Tunnel connection failed"):
         return False

@@ -2,9 +2,9 @@
 
 A record is a line of NDJSON, a server-sent event, or a complete body. This module does no I/O.
 
-Existing line splitters are not used. `iter_lines` of requests takes quadratic time for a long
-line, and splits between the CR and the LF of a CRLF. `str.splitlines` also ends lines at U+2028
-and U+0085, which are ordinary characters in a response.
+Existing line splitters are not used. `iter_lines` of the library `requests` takes quadratic time
+for a long line, and splits between the CR and the LF of a CRLF. `str.splitlines` also ends lines at
+U+2028 and U+0085, which are ordinary characters in a response.
 
 A Python value takes up to thirty times the memory of its JSON text, and json does not stop when
 a limit of the call expires. So the values in a JSON text are counted before it is parsed. The
@@ -33,17 +33,21 @@ Look = Callable[[], None]
 #: cannot take much memory or time.
 LARGE = 64 * 1024
 
-#: Highest weight of one JSON text, or of all tool calls of one response. Each value weighs 1. Each
-#: object, list and key weighs 3 more. A backslash weighs a quarter. In measurements, parsing a
-#: text of this weight took less than a second, and 150 MB of memory in addition to its strings.
+#: Highest weight of one JSON text, or of all tool calls of one response. Each value weighs 1. An
+#: object or a list weighs 3 more, and so does each field name. A backslash weighs a quarter. In
+#: measurements, parsing a text of this weight took less than a second, and 150 MB of memory in
+#: addition to the strings of the text.
 MOST_WEIGHT = 2_000_000
 _HEAVY, _LIGHT = 3, 4
 
-#: Highest number of models in a list, or in memory. The largest cloud router lists about 1,000.
+#: Highest number of models in a server's list, or in a server's memory. The largest cloud router
+#: lists approximately 1,000.
 MOST_MODELS = 10_000
-#: Highest number of parameters, or of messages, of one model. Models have fewer than a hundred.
+#: Highest number of default parameters, or of stored messages, of one model. Models have fewer than
+#: a hundred.
 MOST_LINES = 10_000
-#: Highest number of files in a transfer. A file counts again for each state that it goes through.
+#: Highest number of files in a transfer, such as a download. A file counts again for each status
+#: that the server reports for it.
 MOST_STEPS = 100_000
 #: Highest number of tool calls in one response. A request has at most about a hundred tools.
 MOST_CALLS = 1_000
@@ -112,11 +116,11 @@ class Tally:
 def weigh(
     text: str, max_depth: float = inf, *, most: int = MOST_WEIGHT, look: Look = no_look
 ) -> int:
-    """Return the weight of a JSON text, and check its nesting. `MOST_WEIGHT` defines the weight.
+    """Return the weight of a JSON text, and check its nesting.
 
-    The weight is computed from the commas, colons and brackets outside strings. For an invalid
-    text, the weight may be too high. It is never lower than the weight of the part that json
-    parses before it finds the error.
+    The comment on `MOST_WEIGHT` defines the weight. It is computed from the commas, colons and
+    brackets outside strings, and from the backslashes. For an invalid text, the weight may be too
+    high. It is never lower than the weight of the part that json parses before it finds the error.
 
     Raises:
         AnswerTooLargeError: The weight or the nesting exceeds its limit.
@@ -337,7 +341,7 @@ class NDJSONDecoder:
         return records, data[end + 1 :]
 
     def end(self) -> List[str]:
-        """Return the record after the last line end, because the last line end may be missing."""
+        """Return the record after the last line end, if any: its own line end may be missing."""
         rest = self._lines.rest().strip()
         return [decode(rest)] if rest else []
 
@@ -534,7 +538,7 @@ class GuessingDecoder:
     Args:
         by_type: Decoder for the media type.
         sizes: The longest allowed line of a stream, and the largest allowed body.
-        mark: Called before the first record, with whether the body is a single record.
+        mark: Called before the first record. Its argument says whether the body is a single record.
     """
 
     def __init__(
@@ -567,7 +571,8 @@ class GuessingDecoder:
         if self._chosen is not None:
             return self._chosen.end()
         is_json = self._held.startswith(b"{")
-        # The decoder reads lazily. Making a list makes it read these records before its end.
+        # The result of `_begin` is lazy. The list makes the decoder read these records before the
+        # decoder's `end` is called.
         first = list(self._begin(self._json_decoder(is_line=True) if is_json else self._by_type))
         return first + self.end()
 

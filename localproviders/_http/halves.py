@@ -1,7 +1,7 @@
-"""Surrogate pairs: a character outside the basic plane in two halves, which may be separated.
+"""Surrogate pairs: two halves that encode one character outside Unicode's basic plane.
 
-JSON writes such a character, for example an emoji, as two escapes. A server that streams the pieces
-of a tokenizer may put one half into a record and the other half into the next record.
+JSON can write such a character, for example an emoji, as two escapes. A server that streams the
+pieces of a tokenizer may put one half into a record and the other half into the next record.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from localproviders._patterns import pattern
 _HIGH = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 
-# A string that ends with a high half. The pattern matches each backslash together with the
-# character after it, so the half is a real escape, and no part of an escaped backslash.
+# The end of a string that may end with a high half. The backslash of the half may also be the
+# second one of an escaped backslash.
 _ENDS_WITH_HIGH = pattern(rf'{_HIGH}"')
+# A field whose string ends with a high half. The pattern matches each backslash together with the
+# character after it, so the half is a real escape.
 _KEY = r'"(\w+)"\s*:\s*"'
 _WITH_KEY = pattern(rf'{_KEY}(?:[^"\\]|\\.)*?({_HIGH})"')
 
-# Records longer than this are not searched. A record with half a character has a single token.
+# Records longer than this are not searched: a record that ends with half a character has the text
+# of a single token.
 _LONGEST_RECORD = 64 * 1024
 
 
@@ -34,7 +37,7 @@ def has_open_half(record: str) -> bool:
 
 
 def join_records(record: str, following: str) -> Tuple[str, str]:
-    """Move the first half of a pair into the following record, if that has the second half.
+    """Move the first half of a pair into the following record, if that record has the second.
 
     Args:
         record: JSON in which a string may end with the first half.
@@ -60,18 +63,18 @@ def joined(text: str) -> Optional[str]:
         return None
 
 
-# Fields of a request with objects in which a person or a model chose the names. An error does not
-# show these names.
+# Fields of a request whose values can be objects in which a person or a model chose the field
+# names. An error does not show these names.
 _FREE_FIELDS = ("arguments", "data", "questions", "state")
 
 
 def find_lone_half(payload: Any) -> str:
-    """Find the first text with half of a surrogate pair, and return its place in the request."""
+    """Return where in a request the first text with half of a surrogate pair is."""
     return next((place for place, text in _texts(payload, "") if joined(text) is None), "a text")
 
 
 def _texts(value: Any, place: str) -> Iterator[Tuple[str, str]]:
-    """Yield the texts in a JSON value with their places, such as ``messages[0].content``."""
+    """Yield the texts in a JSON value, each after its place, such as ``messages[0].content``."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, dict):

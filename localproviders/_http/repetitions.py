@@ -6,8 +6,8 @@ from typing import Optional
 
 from localproviders.errors import ProviderError, RepetitionError, StreamInterruptedError
 
-# If a server ends an answer because of repetitions, there were more repetitions than the first
-# number (docs/reference/ollama.md, "Streaming"). No usual token is longer than the second.
+# A server ends an answer because of repetitions only after more repetitions than the first number
+# (docs/reference/ollama.md, "Streaming"). No usual token has more characters than the second.
 _MANY_TIMES, _LONGEST_TOKEN = 30, 64
 
 
@@ -30,9 +30,13 @@ def find_repetition(text: str) -> Optional[int]:
 def name_repetition(error: ProviderError, text: str) -> ProviderError:
     """Return a `RepetitionError` if the server ended an answer because of repetitions.
 
-    The body of such an answer is complete, but its last record is missing. Any other error is
-    returned unchanged: if the connection was cut, repetitions at the end of the text are a
-    coincidence.
+    The body of such an answer is complete, but its last record is missing. In all other cases, the
+    given error is returned unchanged: if the connection was cut, repetitions at the end of the text
+    are a coincidence.
+
+    Args:
+        error: The error of the stream.
+        text: The text of the answer up to the error.
     """
     is_cut_off = not isinstance(error, StreamInterruptedError) or error.retryable
     if is_cut_off or find_repetition(text) is None:

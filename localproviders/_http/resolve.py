@@ -21,8 +21,8 @@ from localproviders.errors import ConfigurationError, LocalityError
 _STAGGER_S = 0.25
 
 # Results of `connect_ex` that are not a failure. 0 means that the socket is connected; the others
-# mean that the attempt continues in the background. Operating systems use
-# different numbers for this.
+# mean that the attempt continues in the background. Operating systems use different numbers for
+# this.
 _IN_PROGRESS = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
 
@@ -37,13 +37,14 @@ class LocalityPolicy(NamedTuple):
     """Rules for the addresses to which a connection may go.
 
     Attributes:
-        locality: The widest allowed locality.
-        needs_loopback: Whether only loopback addresses are allowed, because the key would be sent
-            unencrypted.
+        locality: The addresses to which prompts may be sent: ``loopback``, ``private`` (also the
+            local network), or ``any``.
+        needs_loopback: Whether only loopback addresses are allowed, because a key or a password
+            would be sent unencrypted.
         proxied: Whether the connection goes to a proxy.
         socket_path: The UNIX socket to which all connections go; empty for TCP.
-        public_hosts: Hosts that are known to be on the internet, with all hosts below them, so
-            that their names need not be looked up for the check.
+        public_hosts: Hosts that are known to be on the internet, as are all their subdomains. The
+            check of the locality needs no look-up of these names.
     """
 
     locality: str
@@ -61,7 +62,7 @@ def connect(host: str, port: int, call: Call, policy: LocalityPolicy) -> socket.
 
     Raises:
         LocalityError: The policy does not allow an address of the host.
-        ConfigurationError: The key would be sent unencrypted.
+        ConfigurationError: A key or a password would be sent unencrypted.
         OSError: No address accepts the connection, or the name is unknown.
         Stop: A limit expired, or the call was cancelled.
     """
@@ -151,7 +152,7 @@ def _start(thread: threading.Thread) -> bool:
 
 
 def _is_public(host: str, known: Sequence[str]) -> bool:
-    """Return whether a host is one of the known hosts, or below one of them, as for a region."""
+    """Return whether a host is a known host or a subdomain of one, such as the host of a region."""
     name = host.lower().rstrip(".")
     return any(name == each or name.endswith(f".{each}") for each in known)
 
@@ -160,7 +161,7 @@ def check_public(host: str, locality: str) -> None:
     """Check that the locality allows a host on the internet, without a look-up of its name.
 
     Raises:
-        LocalityError: The locality does not allow it.
+        LocalityError: The locality does not allow the internet.
     """
     if not allows(locality, "any"):
         raise LocalityError(
@@ -170,12 +171,15 @@ def check_public(host: str, locality: str) -> None:
 
 
 def check_place(host: str, text: str, locality: str, *, proxied: bool = False) -> str:
-    """Return the place of an address, after checking that the locality allows it.
+    """Check that the locality allows an address, and return the place of the address.
+
+    The place is the narrowest locality that allows the address: ``loopback``, ``private`` or
+    ``any``.
 
     Args:
         host: The host, for the message.
         text: The address.
-        locality: The widest allowed locality.
+        locality: The allowed locality.
         proxied: Whether the connection goes to a proxy.
 
     Raises:
@@ -197,7 +201,7 @@ def _check_place(host: str, text: str, policy: LocalityPolicy) -> None:
     place = check_place(host, text, policy.locality, proxied=policy.proxied)
     if policy.needs_loopback and place != "loopback":
         raise ConfigurationError(
-            f"the key would be sent in the clear to {host}",
+            f"a key or a password would be sent in the clear to {host}",
             hint="use https, or pass allow_plaintext_key=True",
         )
 
@@ -206,7 +210,7 @@ class _Race:
     """Overlapping attempts to connect to several addresses; the first connection is used.
 
     The attempts start one after the other, 0.25 s apart. If no attempt is running any longer,
-    the next one starts at once. All attempts run in the caller's thread, with non-blocking
+    the next one starts immediately. All attempts run in the caller's thread, with non-blocking
     sockets and a selector.
     """
 
@@ -234,7 +238,7 @@ class _Race:
             self._close_all()
 
     def _start(self, target: Target) -> Optional[socket.socket]:
-        """Start an attempt; return its socket if it connected at once, as on loopback."""
+        """Start an attempt; return its socket if it connected immediately, as on loopback."""
         sock = socket.socket(target.family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
@@ -297,7 +301,7 @@ class _Race:
         return None
 
     def _close_all(self) -> None:
-        """Close the sockets of all other attempts."""
+        """Close the sockets of all attempts that are still running."""
         for sock in self._open:
             self._call.detach(sock)
             sock.close()

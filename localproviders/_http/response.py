@@ -1,4 +1,4 @@
-"""An open response, which owns its connection until it closes it or returns it to the pool."""
+"""An open response. It owns its connection until it closes or pools the connection."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Answer:
     exactly one of these calls closes the connection or returns it to the pool.
 
     Args:
-        response: The response from requests.
+        response: The response object of the library `requests`.
         parsed: The underlying response of http.client; None if a mock made the response.
         call: The call whose limits apply to the reading.
     """
@@ -309,7 +309,11 @@ class Answer:
             self._lock.release()
 
     def _return_or_close(self, keep: bool) -> None:
-        """Return the connection to the pool if `keep` is true and it is clean; else close it."""
+        """Return the connection to the pool if `keep` is true and no bytes are left; else close it.
+
+        Bytes are left if they arrived after the response, or if the request was not sent
+        completely.
+        """
         response, parsed = self._response, self._parsed
         assert response is not None  # noqa: S101  # the answer was open until now
         # A program may keep an error whose traceback refers to this object. The references are
@@ -342,9 +346,9 @@ class Answer:
 class _Finished(urllib3.HTTPResponse):
     """A response that no longer owns its connection.
 
-    Python's finalizer reads `closed` of each response. In urllib3 this is a property, written in
-    Python. A signal handler may run in it, and the finalizer would ignore the handler's exception.
-    No handler can run while a plain attribute is read.
+    Python's finalizer reads `closed` of each response. In urllib3, `closed` is a property, written
+    in Python. A signal handler may run while the property is computed, and the finalizer would
+    ignore the handler's exception. No handler can run while a plain attribute is read.
     """
 
     # A plain attribute replaces the property, for the reason in the docstring of the class.
@@ -397,7 +401,7 @@ class _Inflater:
         return piece
 
     def _next_member(self, data: bytes) -> bytes:
-        """Begin the next member, and return its bytes; none if no member begins here."""
+        """Begin the next member, and return its bytes; no bytes if no member begins here."""
         if self._is_garbage:
             return b""
         data, self._begun = self._begun + (data if self._begun else data.lstrip(b"\0")), b""

@@ -83,7 +83,7 @@ class Attempts:
         sleep(call, seconds)
 
     def repeat(self, error: Optional[ProviderError] = None) -> None:
-        """Count another attempt, before the caller sends a changed request at once.
+        """Count another attempt, before the caller sends a changed request without waiting.
 
         The attempt does not count against the policy, because it does not repeat the request that
         failed.
@@ -103,7 +103,7 @@ class Attempts:
             self.pause(0.0, error)
 
     def _was_closed_before(self) -> bool:
-        """Return whether the server seems to have closed the connection before the request.
+        """Return whether the server seems to have closed the connection before it got the request.
 
         Only then is it safe to send the request again, because the server has not worked on it.
         """
@@ -117,8 +117,8 @@ class Attempts:
     def _busy_wait_s(self, error: ServerBusyError) -> float:
         if error.retry_after_s is None:
             return self._backoff_s()
-        # The jitter only lengthens the wait, because a client must not return before the time
-        # that the server named. With the jitter, several clients do not return at the same moment.
+        # The jitter only lengthens the wait, because a client must not try again before the time
+        # that the server named. The jitter keeps several clients from trying again at one moment.
         return error.retry_after_s * (1 + self._rand() / 10)
 
     def _loading_wait_s(self, error: ServerBusyError) -> float:
@@ -148,9 +148,14 @@ class Attempts:
 
 
 def backoff_s(policy: RetryPolicy, number: int, rand: Callable[[], float] = random.random) -> float:
-    """Return the seconds to wait after an attempt; the first attempt has the number 1.
+    """Return the seconds to wait after an attempt.
 
-    The wait doubles with each attempt. A random part, up to one half, is subtracted.
+    The wait doubles with each attempt. A random part of the wait, up to one half, is subtracted.
+
+    Args:
+        policy: The retry policy.
+        number: Number of the failed attempt, from 1.
+        rand: Returns a random number from 0 up to 1.
     """
     # The exponent is limited, because `number` also counts the polls of a server that is loading
     # its model. There may be many of them.

@@ -8,12 +8,12 @@ from localproviders._record import FrozenDict
 
 
 class Service(NamedTuple):
-    """How a kind of server is reached. The default is right for most servers.
+    """A description of how to reach a kind of server. The default is right for most servers.
 
     Attributes:
-        hosts: The hosts of the service, if it is on the internet, in lower case. A call to one of
-            them, or to a host below one of them, is refused before its name is looked up, unless
-            the locality allows it.
+        hosts: The host names of a service on the internet, in lower case. If the locality does not
+            allow the internet, a call to one of these hosts, or to a subdomain of one, fails before
+            the name is looked up.
         key_header: The header that carries the API key; empty for ``Authorization: Bearer``.
         headers: Headers of every request. A header of the caller with the same name has priority.
     """
@@ -23,5 +23,5 @@ class Service(NamedTuple):
     headers: Mapping[str, str] = FrozenDict()
 
 
-#: A server that needs nothing special.
+#: The description of a server that needs nothing special.
 USUAL = Service()

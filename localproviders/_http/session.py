@@ -1,6 +1,7 @@
-"""Session of one provider in one process: its adapter for requests and its connection pools.
+"""Session of one provider in one process: an adapter for the library `requests`, and its pools.
 
-This module is imported when the first request is sent, because it imports requests.
+This module is imported when the first request is sent, because it imports the library `requests`,
+which takes some time.
 
 The connection pools are those of urllib3, with three differences. The queue of idle connections
 has no lock that could stay locked after a fork. If a pool is closed while a call is about to use
@@ -133,13 +134,14 @@ _MOST_TEMPLATES = 64
 
 
 class _Adapter(HTTPAdapter):
-    """A transport adapter of requests, with connections that obey the limits of the call.
+    """A transport adapter for the library `requests`; its connections obey the limits of the call.
 
-    requests passes the argument `timeout` unchanged to the adapter. So this argument is used to
+    The library passes the argument `timeout` unchanged to the adapter. So this argument is used to
     pass the `Call`.
 
-    An adapter is used for one endpoint, with fixed proxies. So the pool is determined only once,
-    and the target in the request line once for each template, which saves 50 µs for each call.
+    An adapter is used for one endpoint, with fixed proxies. So the connection pool is determined
+    only once. The target in the request line is determined once for each prepared request that is
+    kept as a template. Together, this saves 50 µs for each call.
     """
 
     def __init__(self, policy: LocalityPolicy, bundle: str) -> None:
@@ -167,7 +169,8 @@ class _Adapter(HTTPAdapter):
         # The pools are closed here, because urllib3 2 leaves closing to the garbage collector.
         # While a program still holds a finished stream, the idle connections would stay open.
         for manager in (self.poolmanager, *self.proxy_manager.values()):
-            # The keys of `pools` contain the proxy's password. So no local variable may hold one.
+            # The keys of `pools` contain the proxy's password. So no local variable may hold such
+            # a key.
             for pool in list(map(manager.pools.get, list(manager.pools.keys()))):
                 if pool is not None:
                     pool.close()
@@ -229,7 +232,7 @@ class _Adapter(HTTPAdapter):
 
 
 class Session:
-    """The requests session of one provider in one process. Threads share it."""
+    """A session of the library `requests`, for one provider in one process. Threads share it."""
 
     def __init__(self, settings: Settings, service: Service = USUAL) -> None:
         self._settings = settings
@@ -250,12 +253,12 @@ class Session:
             self._verify,
         )
         self._session = requests.Session()
-        # requests must ignore .netrc and the variables for proxies and certificates. The settings
-        # say whether the provider uses these variables.
+        # The library must ignore .netrc and the environment variables for proxies and certificates.
+        # The settings say whether the provider uses these variables.
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # Redirects are never followed, because the prompt would be sent to another address.
-        # Without this line, requests would still prepare the next request.
+        # Without this line, the library would still prepare the request for the redirect.
         self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]  # a hook of requests
         self._session.adapters.clear()
         for scheme in ("http://", "https://"):
@@ -275,8 +278,8 @@ class Session:
 
         Raises:
             ProviderError: The request could not be sent, or no response arrived.
-            Exception: The uploaded file could not be read, or the listener of the upload or a
-                signal handler raised an exception. It is raised unchanged.
+            Exception: The uploaded file could not be read; or the listener of the upload, or a
+                signal handler, raised an exception. This exception is raised unchanged.
         """
         call.connected = call.reused = call.got_bytes = False
         call.sent_at = None
@@ -306,7 +309,7 @@ class Session:
                 upload.close()
         call.detach()
         # The error is raised outside the except block. Otherwise the exception of requests would
-        # be its context, which holds the request with the key and the prompt.
+        # be its context, which holds the request with the API key and the prompt.
         try:
             raise failure
         finally:
@@ -345,7 +348,7 @@ class Session:
         return send
 
     def _choose_proxies(self) -> ProxyMap:
-        """Return the proxies of the settings or the environment; none for loopback."""
+        """Return the proxies of the settings or the environment; none for a loopback address."""
         settings = self._settings
         if not settings.proxies or settings.endpoint.is_loopback:
             return ProxyMap()
@@ -367,7 +370,7 @@ class Session:
 
 
 def _bundled() -> str:
-    """Return the path of the certificates that come with requests."""
+    """Return the path of the certificates that come with the library `requests`."""
     return _unzipped(requests.utils.DEFAULT_CA_BUNDLE_PATH)
 
 
@@ -378,7 +381,7 @@ def _unzipped(path: str) -> str:
 
 
 def _is_requests_own(function: Any) -> bool:
-    """Whether a function is the original one of requests, and not a replacement.
+    """Return whether a function of the library `requests` is the original, and no replacement.
 
     A replacement can copy the name and the module of the original function, but not its globals.
     """
@@ -392,8 +395,8 @@ class _Headers(CaseInsensitiveDict):  # type: ignore[type-arg]  # 3.8 cannot sub
     `copy`, which urllib3 calls for each request, returns a plain dict.
     """
 
-    # The attribute of requests' class. It maps lower-case names to the original names and the
-    # values. The default is used if the constructor was interrupted.
+    # An attribute of the base class. It maps lower-case names to the original names and the values.
+    # The default is used if the constructor was interrupted.
     _store: Any = MappingProxyType({})
 
     def __init__(self, others: Any) -> None:
@@ -406,7 +409,7 @@ class _Headers(CaseInsensitiveDict):  # type: ignore[type-arg]  # 3.8 cannot sub
 def _prepared(
     method: str, url: str, headers: Mapping[str, str], body: Any
 ) -> requests.PreparedRequest:
-    """Prepare a request with requests. An `Upload` is passed like an open file."""
+    """Prepare a request with the library `requests`. An `Upload` is passed like an open file."""
     return requests.Request(method, url, headers=dict(headers), data=body).prepare()
 
 

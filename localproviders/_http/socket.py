@@ -95,7 +95,7 @@ class BoundedSocket:
                 raise HeadTooLarge
 
     def bounded(self, step: Callable[[Any], Any], data: Any) -> Any:
-        """Run one system call with the timeout that the limits of the call allow.
+        """Run one system call with the timeout that the limits of the current `Call` allow.
 
         Args:
             step: The method that makes the system call, such as `recv` of the real socket.
@@ -131,7 +131,7 @@ class BoundedSocket:
                 response, such as 413, which can still be read.
             Stop: A limit expired, or the call was cancelled.
         """
-        # The bytes hold the key and the prompt. Sealed, they do not appear in a traceback that
+        # The bytes hold the API key and the prompt. Sealed, they do not appear in a traceback that
         # shows local variables.
         given, data = Sealed(data), b""
         if self.awaits_body:

@@ -152,7 +152,13 @@ class Summary:
         self.thinking.fold()
 
     def replace_words(self, thinking: str, text: str, *, is_streamed: bool) -> None:
-        """Set thinking and text of the response, which the chunks did not separate."""
+        """Set the thinking and the text of the response, which the chunks did not separate.
+
+        Args:
+            thinking: The part of the chunks' text that is thinking.
+            text: The rest of the chunks' text.
+            is_streamed: Whether the caller got the chunks. If so, the response gets a warning.
+        """
         self.split = self.thinking.so_far + thinking, text
         self.thinking_inferred = True
         if is_streamed:
@@ -314,7 +320,7 @@ class StreamOwner(Protocol):
     def abandon(self, error: BaseException) -> None:
         """Record that the stream ended early, without a `ProviderError` from reading it.
 
-        It was closed, or an exception such as KeyboardInterrupt was raised.
+        The caller closed the stream, or an exception such as KeyboardInterrupt ended it.
         """
 
 
@@ -360,8 +366,8 @@ class Stream:
     """A completion that arrives in chunks. Iterate over it, in a ``with`` block.
 
     When a method returns a stream, the server has accepted the request. Leaving the block,
-    calling `close`, or dropping the last reference closes the connection at once. The server
-    then stops generating. After the last chunk, the connection is kept for the next call.
+    calling `close`, or dropping the last reference closes the connection immediately, and the
+    server stops generating. After the last chunk, the connection is kept for the next call.
 
     Only one thread may iterate. Other threads may call `close`.
 
@@ -482,7 +488,7 @@ class Stream:
         thread is iterating, its iteration raises `CancelledError`.
         """
         # Another thread may be iterating. If it still has records to return, it does not read, and
-        # the flag ends its iteration. If it is blocked in a read, `cancel` ends the read.
+        # `is_closed` ends its iteration. If it is blocked in a read, `cancel` ends the read.
         progress = self._progress
         progress.is_closed = True
         self._answer.cancel()
@@ -538,8 +544,8 @@ class Stream:
     def _with_whole_pair(self, record: str) -> str:
         """Move the first half of a surrogate pair to the next record, which has the second half.
 
-        So the next record is read first. If that fails, the record is returned unchanged, and the
-        error is raised after this record.
+        So the next record is read first. If reading it fails, the given record is returned
+        unchanged, and the error is raised after the caller has got this record.
         """
         if not self._progress.records:
             try:
@@ -597,9 +603,9 @@ class Stream:
         """Return the missing last record if an earlier record said that the answer is complete.
 
         Raises:
-            StreamInterruptedError: The body may have been cut off.
+            StreamInterruptedError: No earlier record said this, or the body may have been cut off.
         """
-        # A parser or decoder of another package may lack the attribute.
+        # A parser or a decoder from another package may lack the attribute.
         record: Optional[str] = getattr(self._parser, "implied_end", None)
         is_cut = self._answer.ends_by_closing or getattr(self._decoder, "is_cut", False)
         if is_cut:
@@ -631,7 +637,10 @@ class Stream:
         self._progress.can_be_quick = not self._parser.ended
 
     def _fail(self, error: ProviderError) -> ProviderError:
-        """Close the connection; return the error with its context. Later calls raise it, too."""
+        """Close the connection; return the error with its context.
+
+        If the caller iterates further, the same error is raised again.
+        """
         self._progress.can_be_quick = False
         self._answer.close()
         self._finish_call()

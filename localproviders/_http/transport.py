@@ -1,6 +1,6 @@
 """Send a request, and read the status and the JSON of its response.
 
-This module does not import requests. `Transport` imports it at the first request.
+This module does not import the library `requests`. `Transport` imports it at the first request.
 """
 
 from __future__ import annotations
@@ -87,14 +87,17 @@ class Payload(Dict[str, Any]):
 
 
 def _writer(separators: Optional[Tuple[str, str]] = None) -> Callable[[Any], str]:
-    """Return the method of a JSON encoder. `json.dumps` would make an encoder each time: 3 µs."""
+    """Return a function that writes JSON with one encoder.
+
+    `json.dumps` would make a new encoder each time, which takes 3 µs.
+    """
     return json.JSONEncoder(
         ensure_ascii=False, allow_nan=False, separators=separators, default=_plain_number
     ).encode
 
 
 def _plain_number(value: Any) -> Any:
-    """Return a number or an array of numpy as JSON types, for a value that `json` does not know."""
+    """Convert a number or an array of numpy, which `json` does not know, to JSON types."""
     made = plain(value) if hasattr(value, "dtype") else value
     if made is value:
         raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
@@ -168,7 +171,7 @@ class Transport:
     Args:
         settings: The provider's settings.
         explain: Makes an error from an error response of the provider's dialect.
-        service: How the server is reached.
+        service: Description of how the server is reached.
     """
 
     def __init__(self, settings: Settings, explain: Explain, service: Service = USUAL) -> None:
@@ -311,14 +314,14 @@ class Transport:
             raise
 
     def finish_error(self, error: ProviderError, texts: Iterable[str] = ()) -> ProviderError:
-        """Add provider and endpoint to an error, and remove prompt, key and passwords from it.
+        """Add provider and endpoint to an error; remove prompt, API key and passwords from it.
 
         Args:
             error: The error. It is changed, and returned without its traceback.
             texts: Texts of the request, which the server may quote in its message.
         """
         # The traceback and the context are removed. Their frames hold text from the server, which
-        # may quote the prompt or the key.
+        # may quote the prompt or the API key.
         error.__traceback__ = error.__context__ = None
         settings = self._settings
         error.add_context(provider=settings.name, endpoint=settings.endpoint.url)
@@ -330,8 +333,8 @@ class Transport:
         return error
 
     def _hide(self, error: ProviderError, texts: Iterable[str]) -> None:
-        """Remove prompt, key and passwords from the texts of an error."""
-        # Searching for all texts takes long, and only a message from the server can quote them.
+        """Remove prompt, API key and passwords from the texts of an error."""
+        # Searching for all texts takes long, and only text from the server can quote them.
         prompts = list(texts) if error.server_message or error.request_id else ()
         for name in _SERVER_TEXTS:
             # Not `getattr`: for a missing attribute, it would call the error's `__getattr__`. That
@@ -345,9 +348,12 @@ class Transport:
             error.request_id = None
 
     def _scrub(self, text: str, *, only_keys: bool = False) -> str:
-        """Return text from a server without keys, passwords, and the caller's headers."""
-        # The repr of an `Unseen` does not show its text. So a traceback does not show the key or
-        # the passwords before they are removed.
+        """Return text from a server without API keys, passwords, and the caller's headers.
+
+        If `only_keys` is true, the values of headers that hold no API key are kept.
+        """
+        # The repr of an `Unseen` does not show its text. So a traceback does not show the API key
+        # or the passwords before they are removed.
         text = Unseen(text)
         text = Unseen(self._settings.without_secrets(text, only_keys=only_keys))
         for session in list(self._sessions.values()):
@@ -398,13 +404,14 @@ class Transport:
             failure = self._error_of(answer)
         except BaseException as error:
             # This may be an interrupt such as KeyboardInterrupt. The frames of its traceback hold
-            # text from the server, which may quote the key. So the frames are removed.
+            # text from the server, which may quote the API key. So the frames are removed.
             failure = bare(error)
         raise failure
 
     def _error_of(self, answer: Answer) -> ProviderError:
-        # A header that is not a key may have an ordinary word as its value, and the class of the
-        # error may depend on that word in the server's text. So `_hide` redacts such values later.
+        # A header that holds no API key may have an ordinary word as its value, and the class of
+        # the error may depend on that word in the server's text. So these values are redacted only
+        # after the class has been chosen, by `_hide`.
         text = Unseen(self._scrub(_error_text(answer), only_keys=True))
         error = self._explain(answer.status, text, answer.headers)
         error.request_id = answer.call.request_id or error.request_id
@@ -412,12 +419,15 @@ class Transport:
         return error
 
     def _request_id(self, answer: Answer) -> Optional[str]:
-        """Return the id of a request in the server's log; None also if it contains a secret."""
+        """Return the id of a request in the server's log.
+
+        The result is None if the response has no id, or if the id contains a secret.
+        """
         try:
             found = find_request_id(answer.headers)
             return found if found is None or self._scrub(found) == found else None
         except BaseException as error:
-            # As in `_refuse`: the frames hold headers of the server, which may quote the key.
+            # As in `_refuse`: the frames hold headers of the server, which may quote the API key.
             failure = bare(error)
         raise failure
 
@@ -474,17 +484,17 @@ def _error_text(answer: Answer) -> str:
 
 
 class Headers(dict):  # type: ignore[type-arg]  # 3.8 cannot subscript dict at run time
-    """Request headers. Their repr shows only their number, because a header holds the key."""
+    """Request headers. Their repr shows only their number, because a header holds the API key."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} headers>"
 
 
 def load_session_class() -> Type[Session]:
-    """Return the class `Session`. The first call imports requests, which takes some time.
+    """Return the class `Session`. The first call imports the library `requests`, which takes time.
 
     Raises:
-        DependencyError: The package requests, or one that it needs, is not installed.
+        DependencyError: The library `requests`, or one that it needs, is not installed.
     """
     try:
         from localproviders._http.session import Session  # loads requests

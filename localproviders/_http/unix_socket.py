@@ -1,6 +1,7 @@
 """Connect to a UNIX socket under the limits of a call.
 
-Nothing has to be resolved, and the locality is not checked: a socket leads to this machine only.
+No name has to be resolved, and the locality is not checked: a UNIX socket leads only to this
+machine.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _LATER = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINPROGRESS, errno.EALREADY, er
 # Shortest and longest wait, in seconds, before the next attempt.
 _WAITS_S = (0.001, 0.05)
 
-# For each result of `connect_ex`: the class, the message and the hint of the error. None stands for
-# the usual hint about an unreachable server.
+# For each result of `connect_ex`: the class, the message and the hint of the error. None as a hint
+# means the usual hint about an unreachable server.
 _PERMISSION = (
     "connecting needs the permission to write to the socket and to enter its folders: start this"
     " program as a member of the socket's group, or change the permissions"

@@ -1,4 +1,4 @@
-"""Run public calls: limits, telemetry events, and the context of errors.
+"""Run the calls of a provider's public methods: limits, telemetry, and the context of errors.
 
 `CallRunner` runs a call that ends when its method returns. `Completion` is for a call that
 continues until the caller's `Stream` ends.
@@ -36,7 +36,7 @@ def _ignore(error: ProviderError, call: Call) -> None:
 
 
 class CallRunner:
-    """Runner of the public calls of one provider.
+    """Runner of the calls of one provider's public methods.
 
     Each call has one deadline and cancellation state (`Call`), and one telemetry span. A call
     returns its result, or raises a `ProviderError` that names provider, endpoint and model. The
@@ -67,8 +67,8 @@ class CallRunner:
 
         Args:
             timeout: The caller's argument. It has priority over all other limits.
-            total_s: The total in seconds for this kind of call. Infinity replaces the
-                provider's total; any other value can only shorten it.
+            total_s: The limit `total_s` for this kind of call, in seconds. Infinity replaces the
+                provider's `total_s`; any other value can only shorten it.
         """
         if timeout is None and total_s == math.inf:
             return self.settings.limits.replace(total_s=math.inf)
@@ -88,22 +88,22 @@ class CallRunner:
         make: Optional[Callable[[Limits, Optional[CancelToken]], Call]] = None,
         facts: Optional[Facts] = None,
     ) -> T:
-        """Run `work` as one public call and return its result.
+        """Run `work` as one call of a public method, and return its result.
 
         Args:
             work: Sends the requests of this call.
             timeout: The caller's argument.
             cancel: The caller's argument.
-            operation: Name of the public method in telemetry events. None sends no events; it
-                is used for requests for facts about a server.
+            operation: Name of the public method in telemetry events. With None, no events are
+                sent, as for requests for facts about a server.
             model: The model of the call, for errors and events.
-            total_s: The total in seconds for this kind of call. It is passed to `limits`.
+            total_s: The limit `total_s` for this kind of call, which is passed to `limits`.
             task: The task in telemetry events.
             texts: Returns the texts of the request, which an error must not quote. This is a
                 function, so that a traceback with local variables does not show the prompt.
             make: Makes the `Call`; None uses the class `Call` itself.
-            facts: Returns the facts of the ``finished`` event; by default the number of
-                attempts.
+            facts: Returns the facts of the ``finished`` event. By default, the event has only the
+                number of attempts.
 
         Raises:
             ProviderError: `work` raised it; its context has been added.
@@ -166,7 +166,7 @@ class CallRunner:
         task: Optional[str] = None,
         request: Optional[CompletionRequest] = None,
     ) -> Span:
-        """Return a started telemetry span; without listeners it does nothing."""
+        """Return a started telemetry span; without listeners, the span does nothing."""
         settings = self.settings
         if not settings.listeners:
             return SILENT
@@ -199,8 +199,8 @@ class CallRunner:
         return error
 
 
-# Highest number of warnings for a response. Each new warning is compared with all others, which
-# would be slow if a server names another model in each record.
+# Highest number of warnings for a response. Each new warning is compared with all earlier ones,
+# which would be slow if a server named another model in each record.
 _MOST_WARNINGS = 20
 
 

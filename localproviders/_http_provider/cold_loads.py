@@ -1,4 +1,7 @@
-"""Find out whether a server may have to load a model first: `load_s` counts only then."""
+"""Find out whether a server may have to load the model before it answers a request.
+
+Only then is `load_s` added to the time limit for the first token.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,12 @@ from localproviders.errors import (
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.models import LoadedModel
 
-# Errors of a request for the loaded models that the caller's request would raise, too.
+# Errors of a request for the list of loaded models that end the call, because the caller's own
+# request would raise them, too.
 _FINAL = (CancelledError, LocalityError, UnreachableError)
 
-# Seconds for the request for the loaded models. A busy server may answer late. A call that has more
-# time must not fail because of this.
+# Time limit in seconds for the request for the list of loaded models. A busy server may answer
+# late. If it does, the call continues without the list.
 _ASKING_S = 5.0
 
 # Seconds for which a model counts as loaded after its answer, if its keep-alive is not known. This
@@ -30,7 +34,8 @@ _ASKING_S = 5.0
 # model for 5 minutes, LM Studio for 60 minutes.
 USUAL_S = 60.0
 
-# If a model leaves memory within this time, it may be gone when the request arrives.
+# If a model will leave memory within this number of seconds, it may be gone when the request
+# arrives.
 _LEAST_S = 1.0
 
 
@@ -44,7 +49,7 @@ class ListingProvider(Protocol):
         ...
 
     def _serves(self, loaded: LoadedModel, model: str) -> bool:
-        """Whether a model in memory answers requests for this name."""
+        """Return whether a model in memory answers requests for this name."""
         ...
 
 
@@ -52,13 +57,14 @@ class KeepAlive(NamedTuple):
     """The rules by which a kind of server keeps models in memory.
 
     Attributes:
-        is_listed: Whether the server lists the models in its memory. If not, nothing is known.
-        restarts: Whether the keep-alive of each request applies. Otherwise it applies only if the
-            request loads the model.
+        is_listed: Whether the server lists the models in its memory. If not, nothing about its
+            memory is known.
+        restarts: Whether each request sets the keep-alive of its model. If not, only the request
+            that loads the model sets it.
         options_of: Returns, from the JSON of a request, the options with which the server loads
-            a model. A request with other options makes it load the model again.
-        endless_s: Seconds for which a model counts as loaded if the list has no time at which it
-            leaves memory.
+            a model. A request with other options makes the server load the model again.
+        endless_s: Seconds for which a model counts as loaded if the server's list does not say when
+            the model leaves memory.
     """
 
     is_listed: bool = False
@@ -93,8 +99,8 @@ class ColdLoads:
 
     After an answer, a model counts as loaded for the time of its keep-alive. If a request begins
     later than that, the server is asked first for the models in its memory. All other calls,
-    including the first call to a model, send no additional request. `load_s` counts for the first
-    call.
+    including the first call to a model, send no additional request. In the first call to a model,
+    `load_s` is always added.
 
     There is no lock. Operations of a dictionary are atomic, so the worst that can happen is that
     two threads ask the server about the same model.
@@ -122,7 +128,8 @@ class ColdLoads:
             provider: The provider of the call.
 
         Raises:
-            ProviderError: Asking failed with an error that the request would raise, too.
+            ProviderError: Asking the server failed with an error that the request itself would
+                raise, too.
         """
         options = self._rule.options_of(payload)
         if self._options.setdefault(model, options) != options:
@@ -185,7 +192,11 @@ class ColdLoads:
         return _State(True, time.monotonic() + left_s, left_s)
 
     def _doubt_others(self, model: str) -> None:
-        """Make the next calls ask about the other models: a load may remove them from memory."""
+        """Make later calls ask about the other models, which a load may have removed from memory.
+
+        Args:
+            model: Name of the model that was loaded.
+        """
         for name, state in list(self._states.items()):
             if name != model and state.is_loaded:
                 self._states[name] = state._replace(until=0.0)

@@ -1,9 +1,9 @@
 """Decisions of a chat model, from the probabilities of the first token of its answer.
 
-The answers of a question have labels, such as A, B and C, and the model is asked for a label. Each
-question is one request for one token. Only a llama.cpp server gets a second request, and only if a
-label is missing from its list of likely tokens. The second request restricts the answer to the
-labels.
+The possible answers to a question have labels, such as A, B and C, and the model is asked for a
+label. Each question is one request for one token. Only a llama.cpp server gets a second request,
+and only if a label is missing from its list of likely tokens. The second request restricts the
+answer to the labels.
 
 docs/decisions.md, "A decision of a chat model", explains the numbers.
 """
@@ -74,20 +74,20 @@ _LOGPROBS = r"log[_ -]?prob(s|\b|abilit)|n_probs"
 _RESTRICTION = r"logit[_ -]?bias|post_sampling_probs|\bsamplers?\b"
 _BEGUN_ANSWER = r"prefill|last message|\bassistant\b.{0,40}\bmessage|enable_thinking"
 _NUMBER_OF_ALTERNATIVES = r"top_?logprobs"
-# Keys under which refusals are remembered. The first is for a refused begun answer. The second is
-# for a refused number of alternatives; it is stored in a pair with the number that the server
-# accepts.
+# Keys under which refusals are remembered. The first key means that the server refuses a request
+# whose last message is the beginning of the answer. The second key means that the server refuses
+# the number of alternatives; it is stored in a pair with the number that the server accepts.
 _CUE_KEY, _FEWER_KEY = "begun answer", "fewer alternatives"
-# If the status is not 4xx, the text must also say that something is not supported, unknown or
-# invalid.
+# If the status is not 4xx, the error text must also match this pattern: it must say that something
+# is not supported, unknown or invalid.
 _DENIAL = r"\b(un(supported|recogni[sz]ed|known|expected)|not|invalid|extra|cannot)\b|n't\b"
 
 _OTHER_WAYS = (
     "use a decision model (its capabilities have decision=True), or this model on a server that "
     "returns log-probabilities, such as llama.cpp, Ollama or vLLM"
 )
-# Beginning of the warning that `max_tokens` cut the answer off. Here one token is what we asked
-# for, so this warning is removed.
+# Beginning of the warning that `max_tokens` cut the answer off. Here, one token is all that was
+# requested, so this warning is removed.
 _CUT_OFF = "max_tokens=1 ended the answer"
 _THINKING = (
     "use a model that can answer without thinking, or a decision model: the first token of this "
@@ -179,7 +179,7 @@ class _LabelDecisions:
         self._warnings: List[str] = []
 
     def decide(self) -> Decided:
-        """Ask all questions, after checking all of them."""
+        """Make the requests of all questions, then send them, and return the decisions."""
         if "top_logprobs" in self._provider._unsupported:
             raise CapabilityError(
                 f"{self._provider.name} returns no log-probabilities", hint=_OTHER_WAYS
@@ -240,13 +240,14 @@ class _LabelDecisions:
             )
         return labels, None
 
-    # --- its answer -----------------------------------------------------------------------
+    # --- the answer to a question ---------------------------------------------------------
 
     def _ask(self, asked: _Asked, number: int) -> Reading:
         """Send a question, and return the probabilities of its labels.
 
         Raises:
-            CapabilityError: The model thinks, or the mass of the labels is too small.
+            CapabilityError: The model thinks before it answers, or the total probability of the
+                labels is too small.
         """
         asked, free, response = self._read_free(asked)
         if response.thinking:
@@ -296,7 +297,10 @@ class _LabelDecisions:
         return {}, None
 
     def _most_alternatives(self) -> int:
-        """Return how many alternatives the server lists for each token, as far as this is known."""
+        """Return how many alternatives the server lists for each token: 20 if it refused no number.
+
+        If the server has refused a number, the result is the number that it accepts.
+        """
         known = self._provider._refused
         smaller = range(1, _MOST_ALTERNATIVES) if known else ()
         found = (n for n in smaller if known.has(self._model, (_FEWER_KEY, n)))

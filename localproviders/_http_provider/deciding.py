@@ -99,8 +99,8 @@ class Deciding:
     """The decisions of one provider: its routes, and the known facts about its server.
 
     Args:
-        wire: The wire module of the dialect, whose `DECISIONS` describes how its servers decide;
-            None for a kind without routes for decisions.
+        wire: The module of the dialect whose `DECISIONS` describes how its servers decide; None for
+            a kind of server without routes for decisions.
     """
 
     def __init__(self, wire: Any) -> None:
@@ -122,9 +122,9 @@ class Deciding:
 
         Raises:
             ConfigurationError: No model is named.
-            UnsupportedError: The provider does not have this method or option.
-            LocalityError: The address is outside of the locality, or the name of the model shows
-                that the model runs outside of it.
+            UnsupportedError: The provider lacks the method or an option of the request.
+            LocalityError: The address is outside the allowed locality, or the name of the model
+                shows that the model runs outside it.
         """
         settings = provider.settings
         model = provider._choose_model(request.model, timeout, cancel)
@@ -252,14 +252,14 @@ class Deciding:
         request: DecisionRequest,
         call: Call,
     ) -> RouteLimits:
-        """Return the limits of a route; ask the server for its product only if they depend on it.
+        """Return the limits of a route. If they depend on the server's product, ask the server.
 
         Raises:
-            _OtherRouteError: In this product, the path belongs to a different route.
+            _OtherRouteError: On this server, the path belongs to a different route.
         """
         limits = route.limits
         # Servers of different products can use the same path for different routes. Only the name of
-        # the product shows which route it is.
+        # the product shows which route has the path.
         may_matter = any(
             route.method in each.lacks or _excess(request, each.limits) is not None
             for each in self._dialect.products.values()
@@ -374,7 +374,10 @@ def _no_route(
 
 
 def _excess(request: DecisionRequest, limits: RouteLimits) -> Optional[str]:
-    """Return which limit a request exceeds, or None. The number of questions is not checked."""
+    """Return a text with the limit that a request exceeds, or None.
+
+    The number of questions is not checked, because they can be sent in several requests.
+    """
     rows = (("options", Choice, limits.options), ("levels", Score, limits.levels))
     for number, question in enumerate(request.questions.values(), 1):
         for what, kind, most in rows:
@@ -413,10 +416,12 @@ def _explained(error: ProviderError) -> ProviderError:
 
 
 def _check_masses(found: Decided, min_mass: float) -> None:
-    """Check that each known mass is large enough, so that the model meant to give an answer.
+    """Check the mass of each decision: the total probability of the possible answers, if known.
+
+    If it is small, the model did not mean to give one of these answers.
 
     Raises:
-        CapabilityError: The mass is below the threshold.
+        CapabilityError: A mass is below the threshold.
     """
     for number, decision in enumerate(found.answers.values(), 1):
         if decision.mass is not None and decision.mass < min_mass:

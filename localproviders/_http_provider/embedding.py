@@ -57,7 +57,7 @@ _Numbers = TypeVar("_Numbers", bound=Record)
 
 
 def may_concern_one_text(error: ProviderError) -> bool:
-    """Whether a single text of a batch may have caused this error; other texts may succeed."""
+    """Return whether one text of a batch may have caused an error, so that others may succeed."""
     return type(error) in _ERRORS_OF_TEXTS
 
 
@@ -82,8 +82,8 @@ def check_fields(provider: str, unsupported: Mapping[str, str], request: Embeddi
 def split_into_batches(request: EmbeddingRequest) -> Iterator[Tuple[int, int]]:
     """Yield the start and end index of each batch.
 
-    A batch has at most `batch_size` texts and `batch_characters` characters. A longer text is a
-    batch by itself.
+    A batch has at most `batch_size` texts and `batch_characters` characters. A text with more
+    characters is a batch by itself.
     """
     start, characters = 0, 0
     for index, length in enumerate(map(len, request.texts)):
@@ -114,7 +114,9 @@ def pack(row: Row, length: Optional[int]) -> array[float]:
     except ValueError:
         raise EmbeddingError("the vector is not a list of numbers") from None
     if not vector or (length is not None and len(vector) != length):
-        raise EmbeddingError(f"the vector has {len(vector)} values instead of {length or 'some'}")
+        raise EmbeddingError(
+            f"the vector has {len(vector)} values instead of {length or 'at least one'}"
+        )
     if not _is_finite(vector):
         raise EmbeddingError("a value of the vector is not finite")
     return vector
@@ -338,7 +340,10 @@ def _usual_length(rows: Sequence[Row]) -> Optional[int]:
 
 
 def sum_fields(sum_: Optional[_Numbers], more: _Numbers) -> _Numbers:
-    """Return the sum of two records, field by field; None if a field is None in either of them."""
+    """Return the sum of two records, field by field.
+
+    A field of the result is None if the field is None in either record.
+    """
     if sum_ is None:
         return more
     pairs = {name: (value, getattr(more, name)) for name, value in vars(sum_).items()}

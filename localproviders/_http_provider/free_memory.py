@@ -1,4 +1,4 @@
-"""Compare the free memory of this machine with a model, before a server loads the model."""
+"""Compare the free memory of this machine with the size of a model, before a server loads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_BYTES = 10**15
 
 
 class _Hierarchy(NamedTuple):
-    """The places and names of the files of one version of Linux's control groups.
+    """The paths and names of the files of one version of Linux's control groups.
 
     Attributes:
         key: Second field of the lines in ``/proc/self/cgroup``.
@@ -31,7 +31,8 @@ class _Hierarchy(NamedTuple):
     cache: str
 
 
-# Source: the pages "Control Group v2" and "Memory Resource Controller" of the kernel.
+# Source: the pages "Control Group v2" and "Memory Resource Controller" of the documentation of the
+# Linux kernel.
 _HIERARCHIES = (
     _Hierarchy("", "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     _Hierarchy(
@@ -45,13 +46,13 @@ _HIERARCHIES = (
 
 
 class MemoryCheck:
-    """The comparison of the free memory with a model that is about to be loaded.
+    """The comparison of the free memory with the size of a model that is about to be loaded.
 
     Nothing is compared if the server is on another machine, or if a number is unknown.
 
     Args:
-        wanted: The caller's argument `check_memory`: whether too little memory is an error. None
-            means that it is a warning, and False that nothing is compared.
+        wanted: The caller's argument `check_memory`. With True, too little memory is an error. With
+            None, it is a warning. With False, nothing is compared.
         endpoint: Address of the server.
         is_needed: Whether the load needs more free memory, because no copy of the model is in
             memory. If there is a copy, nothing is compared: the load uses the copy, or replaces it

@@ -1,12 +1,12 @@
-"""Check the capabilities of a model before a request, and its context window after it.
+"""Check the capabilities of a model before a request, and its context window after the request.
 
-A request is refused if the server reports that the model lacks a capability that the request needs.
-During and after the response, its tokens are compared with the allocated context window, because
+The request raises an error if the server reports that the model lacks a needed capability. During
+and after the response, the number of tokens is compared with the allocated context window, because
 servers lose text silently. Ollama drops the oldest tokens while it generates
 (docs/reference/ollama.md, "Context window"), and LM Studio may shorten a prompt
 (docs/reference/lmstudio.md, "Error texts"). The server's count of the prompt is also compared with
 an estimate, which shows if the server has cut much of the prompt. And if the limit of tokens ended
-the response before any text or tool call, a warning says so.
+the response before any text or tool call, or may have cut off a tool call, a warning says so.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ class CapabilityCheck:
 
         Raises:
             CapabilityError: The server says that the model lacks a capability.
-            ProviderError: Asking failed with an error that the prompt would raise, too: a limit
-                expired, the call was cancelled, or the server cannot be reached.
+            ProviderError: Asking the server failed with an error that sending the prompt would
+                raise, too; for example, a limit expired, or the server cannot be reached.
         """
         needs = needs_of(request)
         known = self._cached(model)
@@ -147,9 +147,10 @@ class CapabilityCheck:
         )
 
     def learn(self, listed: List[ModelInfo]) -> List[ModelInfo]:
-        """Remember the listed models that write no text according to the server; return the list.
+        """Remember which listed models write no text, according to the server; return the list.
 
-        A list can lack facts about the other models, so nothing is remembered about them.
+        Nothing is remembered about models that write text, because the list can lack facts about
+        them.
         """
         until = time.monotonic() + _KNOWN_S
         for info in listed:
@@ -240,8 +241,8 @@ def suggest_after(
 
 
 _NONE_CAN = "the server lists no model that can"
-# End of the hint for a model that cannot chat, because the server does not say what the model can
-# do.
+# End of the hint for a model that cannot chat. The server does not say what the model can do
+# instead, so the hint names both possible uses.
 _OTHER_USES = "a decision model answers decide(), and an embedding model embed()"
 
 
@@ -258,8 +259,8 @@ def _suggest_models(ability: str, listed: Callable[[], Sequence[ModelInfo]]) -> 
     return f"models of this server that can: {', '.join(names[:_MOST_NAMES])}"
 
 
-#: Called when text was lost and the caller allows a loss, with the number of prompt tokens and the
-#: size of the context window.
+#: Called if text was lost and the caller allows a loss. The arguments are the number of prompt
+#: tokens and the size of the context window.
 OnLoss = Callable[[Optional[int], int], None]
 
 #: Returns the context window allocated for a model, in tokens; None if it is unknown.
@@ -298,7 +299,7 @@ class ContextWindowCheck:
         Args:
             request: The request. If it allows a loss, nothing is checked.
             model: Name of the model.
-            tokens: Number of tokens that the model has generated so far, or a lower estimate.
+            tokens: Number of tokens that the model has generated so far, or a lower bound of it.
             ask: Asks the server for the window.
 
         Returns:
@@ -420,11 +421,12 @@ class ContextWindowCheck:
 
 
 def cut_off_warning(request: CompletionRequest, summary: Summary) -> Optional[str]:
-    """Return a warning if the limit of tokens ended a response before any text or tool call.
+    """Return a warning if the limit of tokens ended a response, and something may be missing.
 
-    Ollama drops an incomplete tool call, or an incomplete tag of the thinking, without any other
-    sign (docs/reference/ollama.md, "Tools"). A response that has only thinking has another warning:
-    `with_thinking_warning`.
+    Either the response has neither text nor a tool call, or the request has tools, and a tool call
+    after the text may be lost. Ollama drops an incomplete tool call, or an incomplete tag of the
+    thinking, without any other sign (docs/reference/ollama.md, "Tools"). For a response that has
+    only thinking, the result is None: `with_thinking_warning` adds another warning.
     """
     if not is_too_long(summary.finish_reason) or summary.tool_calls:
         return None

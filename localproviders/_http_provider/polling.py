@@ -52,7 +52,7 @@ def ask_again(ask: Callable[[], T], policy: RetryPolicy, call: Call) -> T:
 class PollingCall(Call):
     """A call that sends status requests repeatedly, perhaps for hours.
 
-    None of its requests loads a model, so none needs the long limit for a load. Each response must
+    None of its requests loads a model, so none needs the long limit `load_s`. Each response must
     be complete within `idle_s`; the bytes of a slow response do not restart this limit.
     """
 

@@ -95,7 +95,8 @@ else:
     embedding = LazyModule("localproviders._http_provider.embedding")
     missing_models = LazyModule("localproviders._dialect.missing_models")
 
-# Maximum seconds for the request of the model list that completes an error about a missing model.
+# Maximum number of seconds for requesting the model list, to complete an error about a missing
+# model.
 _NAMING_S = 5.0
 
 #: A completion request: its path, its JSON, and the parser of the response.
@@ -139,7 +140,7 @@ class HTTPProvider(ModelProvider):
     _ways_to_get: Mapping[Optional[str], str] = {None: ""}
     #: The rules by which the server keeps models in memory.
     _keep_alive = KeepAlive()
-    #: Wire module with the `DecisionDialect` of the server.
+    #: Module with `DECISIONS`, the `DecisionDialect` of the server; None if there is none.
     _decision_wire: Any = None
     _deciding: LazyPart[Deciding] = LazyPart(
         "localproviders._http_provider.deciding:Deciding", "_decision_wire"
@@ -213,7 +214,7 @@ class HTTPProvider(ModelProvider):
             served: Name of the model in the response. None if it has none, or if the caller accepts
                 any model.
             call: The call of the request.
-            raw: The record with the name, for other facts about the model.
+            raw: The JSON object with the name, for other facts about the model.
 
         Raises:
             WrongModelError: Another model has answered.
@@ -234,17 +235,17 @@ class HTTPProvider(ModelProvider):
     def _check_locality(self, model: str, call: Call) -> None:
         """Check that the locality allows sending the prompt to this model.
 
-        The address of the connection is always checked elsewhere. So the default does nothing.
-        The provider of a server that forwards requests to a cloud overrides this method.
+        The address of the connection is checked in any case, by other code. So the default does
+        nothing. The provider of a server that forwards requests to a cloud overrides this method.
 
         Raises:
             LocalityError: The model runs outside the allowed locality.
         """
 
     def _check_digest(self, model: str, expected: str, call: Call) -> None:
-        """Ask the server for the digest of a model, and check that it begins with these digits.
+        """Ask the server for the digest of a model, and check that it begins with `expected`.
 
-        By default, the server reports no digest.
+        By default, this method raises the error for a server that reports no digest.
 
         Raises:
             WrongModelError: The model has another digest.
@@ -254,7 +255,7 @@ class HTTPProvider(ModelProvider):
         raise UnsupportedError(f"{self.name} does not support expect_digest", hint=hint)
 
     def _digest_of(self, model: str) -> Optional[str]:
-        """Return the digest of a model from a list that was read lately; None if it is unknown."""
+        """Return the digest of a model from a recently read list; None if the digest is unknown."""
         return None
 
     def _check_before(self, model: str, expect_digest: Optional[str], call: Call) -> Optional[str]:
@@ -322,11 +323,11 @@ class HTTPProvider(ModelProvider):
         return None
 
     def _is_same(self, listed: str, model: str) -> bool:
-        """Whether a name in the server's list refers to this model."""
+        """Return whether a name in the server's list means this model."""
         return listed == model
 
     def _serves(self, loaded: LoadedModel, model: str) -> bool:
-        """Whether a model in memory answers requests for this name."""
+        """Return whether a model in memory answers requests for this name."""
         return self._is_same(loaded.name, model) or loaded.instance == model
 
     def _nearest(self, model: str, names: Iterable[str]) -> Optional[str]:
@@ -334,9 +335,10 @@ class HTTPProvider(ModelProvider):
         return most_similar(model, names)
 
     def _handle_failure(self, error: ProviderError, call: Call) -> None:
-        """Drop cached facts about the server; name its models if a model is missing.
+        """Drop cached facts about the server after an error, and add facts to the error.
 
-        If the address seems to be wrong, the hint is replaced.
+        If the server lacks the model or a capability, the hint names models of the server. If the
+        address of the server seems to be wrong, the hint is replaced.
         """
         self._forget_after(error)
         self._cold_loads.forget(error.model)
@@ -545,7 +547,7 @@ class HTTPProvider(ModelProvider):
     def _count(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
     ) -> TokenCount:
-        """Count the tokens of a request: by the server if it can, or else by an estimate."""
+        """Count the tokens of a request on the server; estimate them if the server cannot count."""
         model = self._choose_model(request.model, timeout, cancel)
         exact = self._count_exactly(request, model, timeout, cancel)
         return self._calibration.count(model, request) if exact is None else exact

@@ -62,8 +62,8 @@ else:
 #: other meanings, so the class is compared exactly.
 REFUSALS = (RequestRejectedError, CapabilityError, UnsupportedError, ServerError)
 
-# With status 4xx, the server has refused the request before it did any work. Without an error
-# status, or with 5xx, one of these phrases in the text must show this.
+# A status 4xx already shows that the server refused the request before it did any work. Without an
+# error status, or with 5xx, the error text must contain one of these phrases, which show this.
 _NOT_SUPPORTED = (
     r"\bun(supported|recogni[sz]ed|known|expected|implemented)\b"
     r"|(not|n't) (yet |currently |be )*(support|permit|allow|implement|accept|recogni[sz]|enabled)"
@@ -82,8 +82,8 @@ class OwnField(NamedTuple):
             one of them, the field is the caller's.
         leave_out: Removes the field from a request body; returns whether the body had it.
         lost: Consequence for the caller, for the warning.
-        combined: Pattern of the error texts that refuse the field only together with another
-            field of the request, or only this value of it. Such a refusal is not remembered.
+        combined: Pattern of the error texts that refuse only the value of the field, or the field
+            only together with another field of the request. Such a refusal is not remembered.
         denial: Pattern that the error text must also match if the status is not 4xx.
         hint: The hint of an error that refuses the field, if the field is the caller's.
         done: The change to the request, for the warning.
@@ -104,8 +104,9 @@ class OwnField(NamedTuple):
 
     def on(self, path: str) -> Hashable:
         """Return the key of this field in `Refusals`."""
-        # Neither the name nor the first key is unique, but both together are. The key of a field
-        # with `of_model` has no path, because all routes use the same chat template of a model.
+        # Neither `name` nor the first of `keys` is unique, but both together are. For a field with
+        # `of_model`, the result contains no path, because all routes use the same chat template of
+        # a model.
         return None if self.of_model else path, self.name, self.keys[0]
 
 
@@ -155,8 +156,8 @@ _SYSTEM = r"\bsystem['\"`]?[ -](message|prompt|role|instruction)s?\b"
 #: (docs/dialects.md, "System messages").
 SYSTEM_MESSAGES = OwnField(
     name="these system messages",
-    # An error about something else must not cause a second request, so each pattern has both the
-    # system message and its place or number.
+    # An error about something else must not cause a second request. So most of these alternatives
+    # require a mention of the system message, and a word for its position or for a number.
     refusal=rf"{_SYSTEM}[^.;:\n]{{0,15}}\b(must|may|should|can|only|needs?|ha(s|ve)|allowed)\b"
     r"[^.;\n]{0,40}"
     r"\b(at the (very )?(beginning|start)|(be|come|as|is) (the )?(very )?first|the first|once)\b"
@@ -189,7 +190,8 @@ def hint_after(
 ) -> Optional[str]:
     """Return the hint for the caller's field that the server refuses in this error, or None.
 
-    A request that is not strict has been sent again without the field.
+    The result is None for a request that is not strict, because it was sent again without the
+    field.
     """
     found = refused(error, fields if request.strict else ())
     hints = [field.hint for field in found if getattr(request, field.name) is not None]
@@ -288,7 +290,7 @@ class SendingProvider(ListingProvider, Protocol):
         ...
 
     def _reload_evicted(self, error: ProviderError, model: str, call: Call) -> Optional[str]:
-        """Reload a model that was evicted from memory, and return a warning; else return None."""
+        """Reload the model if it was evicted; return a warning, or None if nothing was reloaded."""
         ...
 
 
@@ -302,7 +304,7 @@ class Sending:
         make: Makes the request: its path, its JSON, and the reader of its response. It is called
             each time the request is sent, and once more when a refusal is handled.
         given: The caller's own fields of the request body; a field that is None is not sent.
-        optional: Further fields that may be left out, because the request is not strict.
+        optional: Further fields that may be left out; empty if the request is strict.
 
     Attributes:
         attempts: The attempts to send the request, for `Transport.open`.
@@ -432,8 +434,8 @@ class Sending:
     def _remember_earlier(self, error: ProviderError) -> None:
         """Remember earlier refusals if the server now refuses the schema of the request.
 
-        `parse` then sends another request. The remembered fields are left out of this request, so
-        that the server does not refuse them again.
+        After a refused schema, the provider's method `parse` sends another request. The remembered
+        fields are left out of that request, so that the server does not refuse them again.
         """
         is_other = self._left_out and not refused(error, self._left_out)
         if is_other and refused_schemas.refuses_schema(error):
@@ -485,8 +487,8 @@ def make_decoder(
 ) -> Decoder:
     """Return a decoder for a response.
 
-    If its media type is not the requested one, the first bytes decide together with this type,
-    because some servers send a stream with a wrong Content-Type, or without one.
+    If the media type of the response is not the requested one, the decoder also looks at the first
+    bytes, because some servers send a stream with a wrong Content-Type, or without one.
 
     Args:
         settings: The settings of the provider.
