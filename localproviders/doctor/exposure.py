@@ -19,7 +19,7 @@ from localproviders.doctor.products import (
 # The code in /proc/net/tcp for a socket that listens.
 _LISTEN = "0A"
 # The beginnings of addresses that mean all networks.
-_EVERY_NETWORK = ("0.0.0.0", "[::]", "::")  # noqa: S104  # compared, not bound
+_EVERY_NETWORK = re.compile(r"(?:0\.0\.0\.0|\[::\])(?=[:/]|$)|::(?=/|$)")
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
@@ -111,7 +111,7 @@ def check_variables(facts: Facts) -> Iterator[Finding]:
     """Check the variables that let other machines or web pages use a server started here."""
     host = facts.environ.get(ADDRESS_VARIABLE, "").strip()
     bare = host.partition("://")[2] or host
-    if bare.startswith(_EVERY_NETWORK) and bare != "::1" and not facts.is_container:
+    if _EVERY_NETWORK.match(bare) and not facts.is_container:
         fact = f"{ADDRESS_VARIABLE} makes a server that is started here listen for all networks"
         yield warning(fact, ADDRESS_VARIABLE, f"export {ADDRESS_VARIABLE}=127.0.0.1")
     elif host.lower().startswith("http://") and not re.search("[:@]", bare):

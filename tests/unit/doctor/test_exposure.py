@@ -9,7 +9,7 @@ from typing import List, Tuple
 import pytest
 
 from localproviders.doctor import Facts
-from localproviders.doctor.exposure import listeners_of
+from localproviders.doctor.exposure import check_variables, listeners_of
 from localproviders.doctor.machine import read_kernel
 from tests.unit.doctor.support import ZEROS, socket_line
 
@@ -68,3 +68,24 @@ def test_a_real_socket_is_in_the_tables_of_this_machine() -> None:
         port = server.getsockname()[1]
         found = listeners_of(Facts(kernel=read_kernel(Path("/"))))
     assert [each.address for each in found if each.port == port] == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_every_network"),
+    [
+        ("0.0.0.0", True),
+        ("0.0.0.0:11434", True),
+        ("http://0.0.0.0:80/", True),
+        ("[::]:11434", True),
+        ("::", True),
+        ("0.0.0.0.example", False),
+        ("::1", False),
+        ("::1/", False),
+        ("[::1]:11434", False),
+        ("::ffff:127.0.0.1", False),
+        ("127.0.0.1:11434", False),
+    ],
+)
+def test_a_variable_that_means_all_networks(host: str, is_every_network: bool) -> None:
+    found = list(check_variables(Facts(environ={"OLLAMA_HOST": host})))
+    assert any("all networks" in each.fact for each in found) == is_every_network
