@@ -38,11 +38,11 @@ from localproviders.schema.keywords import (
 )
 
 _MAX_REASONS = 20
-# Highest number of nested calls of `evaluate`. Each call has two frames, so the number of frames is
+# Highest number of nested calls of `evaluate`. Each call uses two stack frames, so a check stays
 # far below Python's recursion limit.
 _MAX_DEPTH = 200
-# Highest number of calls of `evaluate` in one check. It limits the time for a large value, or for a
-# schema with many parts.
+# Highest number of calls of `evaluate` in one check. It limits the time that a check of a large
+# value, or against a schema with many parts, can take.
 _MOST_STEPS = 2_000_000
 
 
@@ -53,25 +53,27 @@ class TooComplexError(Exception):
 def check(value: Any, schema: Mapping[str, Any], *, name: str = "answer") -> List[str]:
     """Return the reasons why a JSON value does not fit a JSON Schema of draft 2020-12.
 
-    A check has at most 200 nested steps (one to four for each level of the value), and at most
-    2,000,000 steps in total. A value that needs more steps does not fit.
+    A step compares one value with one schema. A check has at most 200 nested steps (one to four for
+    each level of the value), and at most 2,000,000 steps in total. If a value needs more steps, the
+    result is the reason that it is nested too deeply, or too large.
 
     Args:
         value: The value, as `json.loads` returns it: dict, list, str, int, float, bool or None.
         schema: The schema. References must be local (``#/...``). ``format`` is not checked.
             Patterns have the syntax of Python's `re`, and may match any part of a string.
-        name: Name of the value, with which every path begins.
+        name: Name of the value. The path in every reason begins with this name.
 
     Returns:
-        At most 20 reasons, and the number of further ones; an empty list if the value fits.
+        At most 20 reasons, and a last item with the number of the others; an empty list if the
+        value fits.
         Each reason begins with the path of the value that does not fit, such as
         ``answer.items[2].price: is "x", and must be a number``. A reason quotes at most 60
         characters of a string.
 
     Raises:
-        ConfigurationError: The schema is malformed, has an endless reference, or has a keyword
-            that asserts something and is not supported (such as ``unevaluatedProperties``).
-            Such a keyword is never silently ignored.
+        ConfigurationError: The schema is malformed, has a reference that leads back to itself, or
+            has a keyword that asserts something and is not supported (such as
+            ``unevaluatedProperties``). Such a keyword is never silently ignored.
     """
     verify(schema)
     try:
@@ -91,25 +93,28 @@ def fits(value: Any, schema: Mapping[str, Any]) -> bool:
 
 
 def fit_checker(root: Mapping[str, Any]) -> Callable[[Any, Any], bool]:
-    """Return a function that returns whether a value fits a part of the schema.
+    """Return a function of a value and a part of a schema, which returns whether the value fits.
 
-    All calls of the returned function together may use the steps of one check.
+    All calls of the returned function share the maximum number of steps of one check.
+
+    Args:
+        root: The whole schema. References in its parts refer to it.
     """
     shared_check = _Check(root)
     return lambda value, schema: not shared_check.evaluate(value, schema, "")
 
 
 class _Check:
-    """One check: the root of the schema, the depth, and the steps so far."""
+    """The state of one check: the root of the schema, the depth, and the steps so far."""
 
     def __init__(self, root: Any) -> None:
         self.root = root
         self._depth = 0
         self._steps = 0
         self._open_references: Set[Tuple[str, str]] = set()
-        #: The reasons for each reference, by the reference, the path and the id of the value.
-        #: Without this cache, each level of the value would multiply the steps if several
-        #: alternatives refer to the same definition.
+        #: A cache of the results of `follow`, by the reference, the path and the id of the value.
+        #: Without it, each level of the value would multiply the steps if several alternatives
+        #: refer to the same definition.
         self._followed: Dict[Tuple[str, str, int], List[str]] = {}
         #: The choices of each ``enum``, by the id of its list. The root schema keeps all these
         #: lists alive, so each id belongs to one list.
@@ -134,7 +139,7 @@ class _Check:
         return reasons
 
     def choices(self, values: Any) -> FrozenSet[Any]:
-        """Return the comparable forms of the values of an ``enum``, which are made only once."""
+        """Return the comparable forms of the values of an ``enum``. They are made only once."""
         made = self._choices.get(id(values))
         if made is None:
             made = self._choices[id(values)] = frozenset(map(comparable_form, values))
@@ -147,8 +152,9 @@ class _Check:
             raise ConfigurationError(f"the schema's {quote(reference)} leads back to itself")
         known = self._followed.get((*step, id(value)))
         if known is not None:
-            # One reason is enough to show that the value does not fit. The first call has returned
-            # all reasons. If each call returned all, their number would double at each level.
+            # The first call has returned all reasons. Here one is enough to show that the value
+            # does not fit. If every call returned all reasons, their number could double at each
+            # level of the value.
             return known[:1]
         self._open_references.add(step)
         reasons = self.evaluate(value, resolve(self.root, reference), path)
@@ -233,10 +239,10 @@ def _reasons_of_no_match(
 ) -> List[str]:
     """Return the reasons why a value fits none of several alternatives.
 
-    If the value was clearly intended for one alternative, the reasons of this alternative are
-    returned. That is so if there is only one alternative, or if exactly one alternative accepts
-    the value itself and refuses only parts of it. Otherwise the result is one reason, which lists
-    the alternatives.
+    If there is only one alternative, the result is its reasons. If exactly one alternative accepts
+    the value itself and refuses only parts inside it, the value was probably intended for this
+    alternative, and the result is its reasons. In all other cases, the result is one reason, which
+    lists the alternatives.
     """
     own_reason = f"{path}: is {as_text(value)}, and "
     intended = [
@@ -382,14 +388,14 @@ def _pattern(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
 
 
 class _Rule(NamedTuple):
-    """The check of a keyword, and the JSON type to which it applies; None means every type."""
+    """The check of a keyword, and the JSON type to which the keyword applies; None means all."""
 
     json_type: Any
     reasons: Callable[[_Check, Any, Any, str], Reasons]
 
 
 def _limit(json_type: str, keyword: str, holds: Callable[[Any, Any], bool], words: str) -> _Rule:
-    """Make the rule for a keyword that limits a number."""
+    """Make the rule for a keyword that limits the value of a number, such as ``minimum``."""
 
     def reasons(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
         if not holds(value, schema[keyword]):
@@ -399,7 +405,7 @@ def _limit(json_type: str, keyword: str, holds: Callable[[Any, Any], bool], word
 
 
 def _size(json_type: str, keyword: str, holds: Callable[[Any, Any], bool], noun: str) -> _Rule:
-    """Make the rule for a keyword that limits a number of characters, items or keys."""
+    """Make the rule for a keyword that limits how many characters, items or keys a value has."""
     words = "at least" if keyword.startswith("min") else "at most"
 
     def reasons(self: _Check, value: Any, schema: Any, path: str) -> Reasons:
@@ -447,7 +453,7 @@ _RULES: Mapping[str, _Rule] = {
 }
 
 
-# The keywords that say which keys an object has.
+# The keywords that list or describe the keys of an object.
 _NAMING = ("properties", "patternProperties", "additionalProperties")
 
 _ALTERNATIVES = ("anyOf", "oneOf")
@@ -462,19 +468,19 @@ def find_unnamed_keys(value: Mapping[str, Any], schema: _Schema, *, name: str) -
     The schema names a key if ``properties`` or ``patternProperties`` contains it, or if
     ``additionalProperties`` is present and allows it. The standard also allows all other keys.
 
-    Objects inside the value are checked, too, unless their schema names no key at all, such as
-    ``{"type": "object"}``. Such a schema means an object with any keys. If these keys were
-    refused, a model would send an empty object. The root is always checked, because its keys are
-    the arguments of a function.
+    Objects inside the value are checked, too, except those whose schema names no key at all, such
+    as ``{"type": "object"}``. The author of such a schema means an object with any keys. If these
+    keys were reported, the model would send an empty object next. The root is always checked,
+    because its keys are the arguments of a function.
 
-    Several parts of the schema may describe a value. All these parts count: a local ``$ref``,
+    Several parts of the schema can describe the same value. All of them count: a local ``$ref``,
     ``allOf``, the parts of ``anyOf`` and ``oneOf`` that fit, ``if`` with its branch, and
     ``dependentSchemas``.
 
     Args:
         value: A value that fits the schema according to `check`.
         schema: The schema.
-        name: Name of the value, with which every path begins.
+        name: Name of the value. The path in every reason begins with this name.
     """
     finder = _PartFinder(schema)
     todo: List[Tuple[str, Any, List[Any]]] = [(name, value, [schema])]
@@ -506,7 +512,7 @@ def _reasons(path: str, value: Any, parts: List[_Schema]) -> Iterator[str]:
 
 
 def _schemas_of(name: str, schema: _Schema) -> List[Any]:
-    """Return the schemas that one part of a schema has for a key; none if it has no such key."""
+    """Return the schemas in one part of a schema for a key; none if the part has no such key."""
     known = schema.get("properties", {})
     found = [known[name]] if name in known else []
     patterns = schema.get("patternProperties", {}).items()
@@ -519,7 +525,10 @@ def _schemas_of(name: str, schema: _Schema) -> List[Any]:
 def _named_values(
     path: str, value: Any, parts: List[_Schema]
 ) -> Iterator[Tuple[str, Any, List[Any]]]:
-    """Yield the path, the value and the schemas of each named value directly inside a value."""
+    """Yield path, value and schemas for each member or item of a value.
+
+    Members whose key no part names are left out.
+    """
     if isinstance(value, dict):
         for name, inner in value.items():
             schemas = [each for part in parts for each in _schemas_of(name, part)]
@@ -549,7 +558,7 @@ class _PartFinder:
         self._fits: _Fits = fit_checker(root)
 
     def parts(self, schemas: List[Any], value: Any) -> List[_Schema]:
-        """Return the schemas, and all schemas inside them that apply to the same value."""
+        """Return these schemas, and all schemas inside them that apply to this value, too."""
         found: Dict[int, _Schema] = {}
         todo = list(schemas)
         while todo:
@@ -560,7 +569,7 @@ class _PartFinder:
         return list(found.values())
 
     def _applied(self, schema: _Schema, value: Any) -> Iterator[Any]:
-        """Yield the schemas directly inside a schema that apply to the same value."""
+        """Yield the schemas directly inside a schema that apply to the value itself."""
         if "$ref" in schema:
             yield resolve(self._root, schema["$ref"])
         yield from schema.get("allOf", ())

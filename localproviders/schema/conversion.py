@@ -1,8 +1,8 @@
-"""Conversion of arguments that a model wrote in another type than the tool's schema wants.
+"""Conversion of a tool call's arguments whose JSON types are not those of the tool's schema.
 
 Small models write numbers, lists and objects as texts. For a parameter that they do not want to
-set, they write null (docs/tools.md, "Arguments of another type"). Such a value has one meaning
-only, so it is converted. A value that fits is never changed.
+set, they write null (docs/tools.md, "Arguments of another type"). The meaning of such a value is
+clear, so it is converted. A value that fits the schema is never changed.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from localproviders.schema.checker import TooComplexError, fit_checker, fits
 from localproviders.schema.keywords import resolve
 
 _MAX_DEPTH = 100
-# Some models write these three JSON values in the form of Python.
+# Some models write these three JSON values as Python literals.
 _PYTHON: Mapping[str, str] = {"True": "true", "False": "false", "None": "null"}
 
 
 def convert_arguments(
     given: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
-    """Convert the arguments of a tool call that do not fit the schema of the tool, if possible.
+    """Convert those arguments of a tool call that do not fit the schema of the tool.
 
-    A text becomes the value that it contains as JSON, if this value fits and the text does not.
-    If an argument is null and its parameter has a default, the argument is left out, so that the
-    default applies. Both also apply inside lists and objects. Other values are unchanged.
+    A text that does not fit is replaced with the JSON value that it contains, if this value fits.
+    If an argument is null, its parameter is not required and the schema does not allow null, the
+    argument is left out, so that the default applies. Both rules also apply inside lists and
+    objects. All other values are unchanged, even if they do not fit.
 
     Args:
         given: The arguments.
         schema: The schema of the tool, which must be valid.
 
     Returns:
-        The arguments, and the names of those that were converted.
+        The arguments, and the names of those that were converted or left out.
     """
     if fits(given, schema):
         return dict(given), ()
@@ -49,7 +50,7 @@ class _Conversion:
     """The conversion of the arguments of one call.
 
     Args:
-        root: The whole schema. A reference (``$ref``) in a part of the schema refers to it.
+        root: The whole schema, in which each reference (``$ref``) is resolved.
     """
 
     def __init__(self, root: Mapping[str, Any]) -> None:
@@ -57,7 +58,10 @@ class _Conversion:
         self._fits: Callable[[Any, Any], bool] = fit_checker(root)
 
     def convert(self, value: Any, schema: Any) -> Any:
-        """Return the converted value. A value that fits, or cannot be converted, is unchanged."""
+        """Return a value converted to fit a schema.
+
+        A value that fits already, or that cannot be converted, is returned unchanged.
+        """
         if self._fits(value, schema) or not isinstance(schema, dict):
             return value
         if isinstance(value, str):
@@ -75,7 +79,7 @@ class _Conversion:
         return made if self._fits(made, schema) else value
 
     def members(self, given: Mapping[str, Any], schema: Mapping[str, Any]) -> Dict[str, Any]:
-        """Return the members of an object, converted."""
+        """Return the members of an object, each converted to fit its own schema."""
         named, required = schema.get("properties", {}), schema.get("required", ())
         others = schema.get("additionalProperties", True)
         made = {}
@@ -87,7 +91,11 @@ class _Conversion:
         return made
 
     def _by_alternatives(self, value: Any, schemas: List[Any]) -> Any:
-        """Return the value as the schemas convert it, or the value itself if they disagree."""
+        """Return a value as the alternatives of a schema convert it.
+
+        If no alternative makes it fit, or if two convert it to different values, the value is
+        returned unchanged.
+        """
         made = [self.convert(value, schema) for schema in schemas]
         fitting = [new for new, schema in zip(made, schemas) if self._fits(new, schema)]
         is_clear = fitting and all(new == fitting[0] for new in fitting)

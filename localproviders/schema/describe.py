@@ -1,4 +1,8 @@
-"""JSON Schema from Python types, and Python values from JSON."""
+"""JSON Schema from Python types, and Python values from JSON.
+
+The `Kind` of a type holds both: its schema, and the function that makes its Python values. A
+`Place` is the position of an annotation, for error messages.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +52,8 @@ from localproviders.schema.pydantic_types import is_model, kind_by_adapter, kind
 from localproviders.schema.scopes import resolved_alias
 from localproviders.schema.shapes import SHAPES, Part, Parts, docstring_of, unwrap
 
-#: A function that returns the kind of a type. Its first argument is the class. For a generic type,
-#: it is the tuple of the types in brackets.
+#: A function that returns the kind of a type. Its first argument is the class; for a generic type
+#: such as ``Dict[str, int]``, the first argument is the tuple of the types in brackets.
 Reader = Callable[[Any, Place], Kind]
 
 _NULL = PLAIN[None]
@@ -58,9 +62,9 @@ _SUPPORTED = (
     "TypedDict, a dataclass, NamedTuple, date, datetime, UUID, Path, Decimal or Any"
 )
 # Highest number of items of a set that may have the same hash. Python compares each of these items
-# with all the others. If a model sends many multiples of 2**61 - 1, making a set of them could take
-# hours. The limit is not 1, because items may have the same hash by accident, such as -1 and -2,
-# or some tuples of small numbers.
+# with all the others. If a model sent many multiples of 2**61 - 1, which all have the hash 0,
+# making a set of them could take hours. The limit is not 1, because some items have the same hash
+# by accident, such as -1 and -2, or some tuples of small numbers.
 _MAX_EQUAL_HASHES = 256
 # Types that cannot be used, each with a hint that says what to use instead.
 _SUGGESTIONS = {
@@ -83,12 +87,12 @@ def kind_of(annotation: Any, place: Place) -> Kind:
 
 
 def _read(annotation: Any, place: Place, more: Tuple[Any, ...] = ()) -> Tuple[Kind, Notes]:
-    """Return the kind of an annotation, without a description, and the annotation's metadata.
+    """Return the kind of an annotation, not yet with a description, and the annotation's metadata.
 
     Args:
         annotation: The annotation.
         place: Place of the annotation.
-        more: Further metadata, such as a `Field` that is written as the default.
+        more: Further metadata, such as a `Field` that is the default of a parameter.
     """
     bare, metadata, _ = unwrap(annotation)
     notes = read_notes((*metadata, *more))
@@ -105,7 +109,7 @@ def _annotated(bare: Any, metadata: Tuple[Any, ...]) -> Any:
 
 
 def _hint_for_value(bare: Any) -> str:
-    """Return what to write for a value that is no type; empty for other values."""
+    """Return a hint for a value that is not a type, such as a list; empty if there is no hint."""
     if isinstance(bare, str) and bare.lstrip()[:1] == "{":
         return "pass json.loads(text)"
     if isinstance(bare, (list, tuple, set)):
@@ -140,10 +144,10 @@ def _kind_of_bare(bare: Any, place: Place) -> Kind:
 
 
 def _value_of_alias(bare: Any, place: Place) -> Optional[Tuple[str, Any]]:
-    """Return the name and the value of a type alias; None for other types.
+    """Return the name of a type alias, and the type for which it stands; None for other types.
 
     An alias such as ``Json = Union[str, List["Json"]]`` contains a `ForwardRef` with its own name.
-    When Python resolved the annotation, it stored the value of this name in the `ForwardRef`.
+    When Python resolved the annotation, it stored the type of this name in the `ForwardRef`.
     """
     if type(bare).__name__ == "TypeAliasType":
         try:
@@ -181,28 +185,29 @@ def _named(
 
 
 def check_that_values_end(place: Place) -> None:
-    """Check that each recursive type allows a value that ends.
+    """Check that each recursive type has at least one finite value.
 
     Raises:
-        ConfigurationError: Every value of a type would contain another value of this type, without
-            end.
+        ConfigurationError: A type has none, because each of its values would have to contain
+            another value of the type.
     """
     definitions = place.scope.definitions
     for name, schema in definitions.items():
         if not _ends(schema, definitions, (f"#/$defs/{name}",)):
             raise place.error(
-                f"{name} contains itself, and every value would contain another one without end",
+                f"{name} contains itself, and every value would contain another one, without end",
                 "allow an end, such as Optional[...] or a List",
             )
 
 
 def _ends(schema: Any, definitions: Mapping[str, Any], open_: Tuple[str, ...]) -> bool:
-    """Return whether a schema allows a value that contains no value of the open references.
+    """Return whether a schema allows a finite value.
 
     Args:
         schema: The schema.
         definitions: The schemas under ``$defs``, by name.
-        open_: The references to the schemas that contain this schema.
+        open_: The references to the schemas that contain this schema. A finite value must not need
+            a value of one of these schemas.
     """
     if not isinstance(schema, dict):
         return True
@@ -231,18 +236,18 @@ def _look_up(table: Mapping[Any, Any], annotation: Any) -> Any:
 # --- choices -------------------------------------------------------------------------------
 
 
-# Highest number of times that a value may fit the schema of a union member although the member
-# refuses to make a Python value from it. If several members of a recursive union fit, each level of
-# the value would double the number of attempts.
+# A value can fit the schema of a union member, and the member can still refuse to make a Python
+# value from it. This is the highest number of such refusals. Without a limit, each level of the
+# value could double the number of attempts if several members of a recursive union fit.
 _MOST_REFUSALS = 1000
 
 
 class _TooManyRefusalsError(ValueError):
-    """Alternatives of unions refused values too often, so no further alternatives are tried."""
+    """The members of unions refused values too often, so no further members are tried."""
 
 
 def union(kinds: Sequence[Kind], place: Place) -> Kind:
-    """Return the kind of a union. It uses the first member that fits and accepts a value."""
+    """Return the kind of a union. Its `make` uses the first member that accepts the value."""
     schemas = [kind.schema for kind in kinds]
     hashable = all(kind.hashable for kind in kinds)
     if {} in schemas:
@@ -293,7 +298,7 @@ def _choice(pairs: List[Tuple[Any, Any]], place: Place) -> Kind:
     """Return the kind of a choice between values.
 
     Args:
-        pairs: The choices, each as a JSON value and its Python value.
+        pairs: For each choice, the JSON value and the Python value.
         place: Place of the annotation.
     """
     if not pairs:
@@ -381,7 +386,7 @@ def _check_hashes(items: List[Any], path: str) -> None:
     """Check that making a set of these items does not take quadratic time.
 
     Raises:
-        ValueError: More than 256 items have the same hash, or an item has none.
+        ValueError: More than 256 items have the same hash, or an item is not hashable.
     """
     try:
         found = Counter(map(hash, items)).most_common(1)
@@ -429,7 +434,9 @@ _GENERICS: Dict[Any, Reader] = {
 
 
 def kinds_of_parts(parts: Sequence[Part], place: Place, what: str) -> Dict[str, Kind]:
-    """Return the kind of each parameter or field by its key, with its description and default.
+    """Return the kinds of parameters or fields, by their keys in JSON.
+
+    Each schema has the description and the default of its parameter or field.
 
     Args:
         parts: The parameters or fields.
@@ -437,7 +444,7 @@ def kinds_of_parts(parts: Sequence[Part], place: Place, what: str) -> Dict[str, 
         what: Template for the name of a part in error messages, such as ``parameter {!r}``.
 
     Raises:
-        ConfigurationError: The type of a part has no form in JSON, or two parts have one key.
+        ConfigurationError: The type of a part has no form in JSON, or two parts have the same key.
     """
     kinds: Dict[str, Kind] = {}
     for part in parts:
@@ -454,7 +461,8 @@ def kinds_of_parts(parts: Sequence[Part], place: Place, what: str) -> Dict[str, 
 def _kind_of_part(part: Part, place: Place) -> Kind:
     kind, notes = _read(part.annotation, place, part.metadata)
     if part.default is None and not fits(None, place.scope.complete(kind.schema)):
-        # A default of None allows None. Before Python 3.11, `get_type_hints` adds None to the type.
+        # A parameter whose default is None accepts null. Before Python 3.11, `get_type_hints` adds
+        # None to the type itself.
         kind = union([kind, _NULL], place)
     kind = notes.describe(kind, part.description)
     default = _default_as_json(part.default)
@@ -480,7 +488,7 @@ def _default_as_json(default: Any) -> Any:
 
 
 def object_schema(kinds: Mapping[str, Kind], parts: Sequence[Part]) -> Dict[str, Any]:
-    """Return the schema of an object with these parts and no other keys."""
+    """Return the schema of an object that has these parts as its keys, and no other keys."""
     schema: Dict[str, Any] = {
         "type": "object",
         "properties": {name: kind.schema for name, kind in kinds.items()},
@@ -510,9 +518,9 @@ def values_of_parts(
 ) -> Dict[str, Any]:
     """Return the Python values of parameters or fields by name, from a JSON object.
 
-    A part that the object does not have is left out, so that Python uses the default of the part.
-    But if a `Field` describes the default, the default is filled in here, because Python would use
-    the `Field` itself.
+    If the object does not have the key of a parameter or field, the result does not have its name,
+    so that Python uses its default. But if a `Field` describes the default, this function fills it
+    in, because Python would use the `Field` object itself.
     """
     made = {
         part.name: kinds[part.key].make(value[part.key], key_path(path, part.key))
@@ -526,7 +534,7 @@ def values_of_parts(
 
 
 def _make_instance(cls: Any, kinds: Mapping[str, Kind], parts: Sequence[Part]) -> Make:
-    # The constructor of a dataclass of pydantic reads each `Field` itself.
+    # The constructor of a pydantic dataclass evaluates each `Field` itself, and takes aliases.
     is_pydantic = hasattr(cls, "__pydantic_fields__")
     plain_parts = [part._replace(name=part.key, fill=None) for part in parts]
 

@@ -1,8 +1,8 @@
 """Python types in JSON: the schema of a type, and the function that makes its values.
 
-Dates and times are parsed in the same way on every Python version. Before Python 3.11,
-`datetime.fromisoformat` rejects `Z` and some lengths of a fraction. Later versions also accept
-forms that RFC 3339 does not allow.
+This module parses dates and times in the same way on every Python version. Python's own
+`datetime.fromisoformat` differs: before Python 3.11, it rejects `Z` and some numbers of decimal
+places. Later versions also accept forms that RFC 3339 does not allow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Make = Callable[[Any, str], Any]
 
 
 class Kind(NamedTuple):
-    """A type in JSON: its JSON Schema, and the function that makes its values.
+    """A Python type as JSON: its JSON Schema, and the function that makes its Python values.
 
     Attributes:
         schema: The JSON Schema. It has references only for types that contain themselves. They
@@ -49,8 +49,9 @@ class Scope:
 
     Attributes:
         definitions: The schemas under ``$defs``, by name.
-        kinds: The kinds of the types that have been read.
-        undescribed: Names of the types and functions that may have lost their docstrings.
+        kinds: The kinds of the named types that have been read so far.
+        undescribed: Names of the types without a description. They may have lost their docstrings,
+            if Python runs with ``-OO``.
         refusals: Number of times that a value fitted the schema of a union member, but the member
             refused the value.
     """
@@ -63,10 +64,10 @@ class Scope:
         self._names: Dict[Hashable, str] = {}
 
     def refer(self, key: Hashable, name: str, hashable: bool) -> Kind:
-        """Return the kind of a type at a place inside itself.
+        """Return the kind of a type for a place where the type occurs inside itself.
 
-        The schema is a reference. The function `make` finds the kind of the type when it is called,
-        because this kind is not known yet.
+        The schema is a reference. The complete kind of the type is not known yet, so `make` looks
+        it up only when it is called.
         """
         if key not in self._names:
             self._names[key] = self.reserve(name)
@@ -87,7 +88,7 @@ class Scope:
         return found
 
     def finish(self, key: Hashable, kind: Kind) -> Kind:
-        """Keep the kind of a type that has been read, and return it."""
+        """Store the kind of a type that has been read completely, and return this kind."""
         self.kinds[key] = kind
         if key in self._names:
             self.definitions[self._names[key]] = kind.schema
@@ -104,8 +105,8 @@ class Place(NamedTuple):
     Attributes:
         description: Description of the place, such as ``weather(): parameter 'city'``.
         scope: The named types of the whole schema.
-        open: The named types that contain the annotation. They are needed to detect a type that
-            contains itself.
+        open: The named types that contain the annotation. With these, a type that contains itself
+            is detected.
     """
 
     description: str
@@ -125,8 +126,8 @@ class Place(NamedTuple):
         return ConfigurationError(f"{self.description}: {why}", hint=hint)
 
 
-# Error messages shorten an annotation that is a longer text than this. Such a text is no type; it
-# may be a JSON Schema.
+# Error messages shorten an annotation that is a text of more characters than this. Such a text is
+# not the name of a type, but perhaps a JSON Schema.
 _LONGEST_NAME = 80
 
 
@@ -155,7 +156,7 @@ def keep_unchanged(value: Any, path: str) -> Any:
     return value
 
 
-#: The kinds of types without parts.
+#: The kinds of the types that have no inner types.
 PLAIN: Dict[Any, Kind] = {
     str: Kind({"type": "string"}, keep_unchanged),
     int: Kind({"type": "integer"}, _integer),
@@ -234,7 +235,8 @@ def _duration(value: str, path: str) -> timedelta:
     raise ValueError(f"{path}: is not a duration; write it like P1DT2H30M or PT90S")
 
 
-#: The kinds of dates. A check against the schema ignores ``format``, so `make` checks the text.
+#: The kinds of dates, times and durations. A check against the schema ignores ``format``, so `make`
+#: checks the text.
 DATES: Dict[type, Kind] = {
     datetime: Kind({"type": "string", "format": "date-time"}, _datetime),
     date: Kind({"type": "string", "format": "date"}, _date),
@@ -246,10 +248,11 @@ DATES: Dict[type, Kind] = {
 # --- types of modules that are loaded only if a program uses them ----------------------------
 
 _DECIMAL_PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)$"
-# A float keeps this many digits of a decimal number unchanged.
+# A decimal number with at most this many digits is the same after a conversion to float and back.
 _EXACT_DIGITS = 15
 
-#: Types whose JSON is a text, by module and name: the format, a description, and an example.
+#: Types whose JSON is a text. For each module and name of a type: the value of ``format``, a
+#: description, and an example.
 _TEXTS: Dict[Tuple[str, str], Tuple[str, str, str]] = {
     ("uuid", "UUID"): ("uuid", "a UUID", "12345678-1234-5678-1234-567812345678"),
     ("ipaddress", "IPv4Address"): ("ipv4", "an IPv4 address", "192.0.2.1"),
@@ -264,7 +267,8 @@ _TEXTS: Dict[Tuple[str, str], Tuple[str, str, str]] = {
 def kind_of_text(cls: Any) -> Optional[Kind]:
     """Return the kind of a class such as `UUID`, `Path` or `Decimal`; None for other types.
 
-    The classes are recognized by name, because importing their modules takes time.
+    The classes are recognized by name, because their modules would have to be imported first,
+    which takes time.
     """
     if not isinstance(cls, type):
         return None

@@ -1,8 +1,8 @@
 """The supported keywords of JSON Schema (draft 2020-12), references, and helpers for error texts.
 
-If a keyword asserts something and is not supported, an error is raised: it is never silently
-ignored. All other unknown keywords are annotations according to the standard. A reason why a
-value does not fit shows the path of the value and a short description of it.
+A keyword that asserts something and is not supported causes an error; it is never silently
+ignored. According to the standard, all other unknown keywords are annotations without effect. A
+reason why a value does not fit shows the path of the value and a short description of the value.
 
 References are replaced with their definitions, because Ollama drops references in the parameters
 of a tool (docs/reference/ollama.md, "Tools").
@@ -38,7 +38,7 @@ _MOST_VALUES = 10
 _LARGE = 2**60
 _PLAIN_KEY = re.compile(r"[^\W\d]\w{0,59}")
 
-#: The JSON types, as they are named in error messages.
+#: The names of the JSON types in error messages.
 TYPES = {
     "string": "a string",
     "number": "a number",
@@ -63,11 +63,11 @@ def type_of(value: Any) -> Optional[str]:
 
 
 def comparable(value: Any) -> Any:
-    """Return a string for a large number, and any other value unchanged.
+    """Return a large number as a string, and any other value unchanged.
 
     From 2**61 - 1 on, it is easy to find numbers with the same hash. Making a set of thousands of
-    them takes quadratic time. The hash of a string is random in every process, so a sender
-    cannot choose strings with the same hash.
+    such numbers takes quadratic time. The hash of a string is random in every process, so the
+    author of the values cannot choose strings with the same hash.
     """
     large = type_of(value) == "number" and abs(value) >= _LARGE
     return hex(int(value)) if large else value
@@ -116,7 +116,7 @@ def as_text(value: Any) -> str:
 def list_values(
     values: Collection[Any], to_text: Callable[[Any], str], most: int = _MOST_VALUES
 ) -> str:
-    """Join the texts of the first values with commas, and add the number of the others."""
+    """Join the texts of the first `most` values with commas, and add how many others there are."""
     rest = len(values) - most
     texts = ", ".join(to_text(each) for each in islice(values, most))
     return texts + (f" and {rest} more" if rest > 0 else "")
@@ -128,7 +128,8 @@ def join_with_or(texts: Iterable[str]) -> str:
     return f"{', '.join(head)} or {last}" if head else last
 
 
-# Highest number of schemas inside a schema. Inlining references can multiply this number.
+# Highest number of schemas inside a schema. A small schema may exceed it after its references are
+# replaced with their definitions.
 _MOST_SCHEMAS = 10_000
 
 
@@ -136,9 +137,9 @@ class Keyword(NamedTuple):
     """The rules for the value of a keyword.
 
     Attributes:
-        fits: Returns whether a value is valid.
+        fits: Function that returns whether a value is valid.
         words: Description of a valid value, for error messages.
-        inside: Returns the schemas inside a value, each with its path.
+        inside: Function that returns the schemas inside a value, each with its path.
     """
 
     fits: Callable[[Any], bool]
@@ -215,7 +216,7 @@ KEYWORDS: Mapping[str, Keyword] = {
     "$schema": Keyword(_is_known_dialect, "a draft's address at json-schema.org, or left out"),
     "$ref": Keyword(lambda value: isinstance(value, str), "a string"),
     "$defs": _MAP,
-    "definitions": _MAP,  # the name of $defs until draft 7, which pydantic 1 and others still use
+    "definitions": _MAP,  # the name of $defs until draft 7; pydantic 1 and others still use it
     "type": Keyword(_is_type, f"one of {', '.join(TYPES)}, or a list of them"),
     "nullable": Keyword(lambda value: isinstance(value, bool), "true or false"),  # of OpenAPI 3.0
     "enum": Keyword(lambda value: isinstance(value, list), "a list"),
@@ -262,8 +263,8 @@ KEYWORDS: Mapping[str, Keyword] = {
 REFUSED: Mapping[str, str] = {
     "unevaluatedProperties": "list the properties, and set additionalProperties to false",
     "unevaluatedItems": "use prefixItems and items",
-    "$dynamicRef": "use $ref to a place in the schema",
-    "$recursiveRef": "use $ref to a place in the schema",
+    "$dynamicRef": "use $ref with a path inside the schema",
+    "$recursiveRef": "use $ref with a path inside the schema",
     "dependencies": "use dependentRequired or dependentSchemas",
     "additionalItems": "use prefixItems and items",
     "divisibleBy": "use multipleOf",
@@ -284,7 +285,7 @@ def verify(schema: Any) -> None:
     """Check that a schema and all schemas inside it are valid.
 
     Raises:
-        ConfigurationError: The value is not a schema, the value of a keyword breaks the
+        ConfigurationError: The argument is not a schema, the value of a keyword breaks the
             standard, or a keyword asserts something and is not supported.
     """
     if not _is_schema(schema):
@@ -383,9 +384,9 @@ _DEFINITIONS = ("$defs", "definitions")
 def inline_references(schema: Mapping[str, Any]) -> Dict[str, Any]:
     """Return a copy of a schema in which each local reference is replaced with its target.
 
-    Recursive references cannot be replaced. They are kept, with their targets under ``$defs``.
-    Servers that turn a schema into a grammar follow such references, but Ollama drops them in
-    the parameters of a tool.
+    Recursive references cannot be replaced, so they are kept, with their targets under ``$defs`` or
+    ``definitions``. Servers that turn a schema into a grammar follow such references, but Ollama
+    drops them in the parameters of a tool.
 
     Raises:
         ConfigurationError: The schema is malformed, is too large after inlining, or has a
@@ -398,19 +399,19 @@ def inline_references(schema: Mapping[str, Any]) -> Dict[str, Any]:
 def inline_inside(
     schema: Mapping[str, Any], reserve: Callable[[str], str]
 ) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """Return a copy of a schema that can be a part of another schema, and its definitions.
+    """Return a copy of a schema for use as a part of another schema, and its definitions.
 
     Args:
         schema: The schema.
-        reserve: A function that returns the new name of a definition.
+        reserve: A function that returns the new name of a definition, from its old name.
 
     Returns:
-        The schema without definitions, and the definitions of its recursive references, which
-        belong under ``$defs`` of the other schema.
+        The schema without definitions; and the definitions to which its recursive references
+        refer. These belong under ``$defs`` of the other schema.
 
     Raises:
-        ConfigurationError: The schema is one that `inline_references` refuses, or has a reference
-            to the whole schema.
+        ConfigurationError: `inline_references` refuses the schema, or the schema has a recursive
+            reference to its own root.
     """
     verify(schema)
     inliner = _Inliner(schema)
@@ -434,7 +435,7 @@ class _Inliner:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.root = root
         self.kept = _recursive_references(root)
-        #: The new form of each recursive reference that changes. Other references keep their form.
+        #: The new form of each recursive reference that gets a new name. Others stay the same.
         self.renamed: Dict[str, str] = {}
         self._made = 0
         for reference in sorted(self.kept):
@@ -490,13 +491,13 @@ class _Inliner:
         return {key: self.copy(each) for key, each in value.items()}
 
 
-# Keywords that may refuse null, whatever the type allows.
+# Keywords that can refuse null even if ``type`` allows it.
 _FOR_EVERY_TYPE = ("$ref", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if")
 _ABOUT_VALUES = ("title", "description", "default", "examples", "example", "deprecated")
 
 
 def _with_null(schema: Any) -> Any:
-    """Return a schema that also allows null, as ``nullable`` of OpenAPI means it."""
+    """Return a schema that also allows null, which is the meaning of OpenAPI's ``nullable``."""
     if not isinstance(schema, dict):
         return {"anyOf": [schema, {"type": "null"}]}
     if "type" in schema and not any(name in schema for name in _FOR_EVERY_TYPE):
@@ -526,7 +527,7 @@ def _escape(name: str) -> str:
 
 
 def _recursive_references(root: Any) -> Set[str]:
-    """Return the recursive references, which can be reached from their own targets."""
+    """Return the recursive references: those that can be reached from their own targets."""
     reached: Dict[str, Set[str]] = {}
     todo = _references_in(root, root)
     while todo:

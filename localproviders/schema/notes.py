@@ -1,5 +1,7 @@
 """Read the metadata of types: descriptions, limits and defaults in `Annotated` and `Field`.
 
+This metadata changes the `Kind` of a type: its JSON Schema, and the function that makes its values.
+
 The classes of pydantic, annotated_types and msgspec are recognized by their names and attributes,
 because this package never imports them.
 """
@@ -15,7 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from localproviders.schema.json_types import Kind, Make, Place
 from localproviders.schema.keywords import KEYWORDS, TYPES, type_of
 
-#: Used instead of a default, for a parameter or a field that has none.
+#: The mark for a parameter or a field that has no default.
 MISSING = dataclasses.MISSING
 
 # Packages whose objects in `Annotated` describe or limit a value.
@@ -27,14 +29,15 @@ _BOUNDS: Mapping[str, Tuple[str, Callable[[Any, Any], Any], str]] = {
     "lt": ("exclusiveMaximum", operator.lt, "less than"),
     "le": ("maximum", operator.le, "at most"),
 }
-# Each JSON type has its own keyword for a size. The last two names are those of pydantic 1.
+# Each JSON type has its own pair of keywords for a size, such as minLength and maxLength for
+# strings. `min_items` and `max_items` are the names in pydantic 1.
 _SIZES = {"min_length": "min", "max_length": "max", "min_items": "min", "max_items": "max"}
 _SIZED = {"string": "Length", "array": "Items", "object": "Properties"}
-# Attributes of `StringConstraints` that change a text. Only pydantic itself can apply them.
+# Attributes of pydantic's `StringConstraints` that change a text. Only pydantic can apply them.
 _CHANGES = ("strip_whitespace", "to_upper", "to_lower")
 _HOOKS = ("__get_pydantic_core_schema__", "__get_pydantic_json_schema__")
 
-#: A function that returns why a Python value is refused, or "" if it is not.
+#: A function that returns the reason why a limit refuses a Python value, or "" if it accepts it.
 _Check = Callable[[Any], str]
 
 
@@ -43,8 +46,8 @@ class Default(NamedTuple):
 
     Attributes:
         value: The value; `MISSING` if there is a factory or no default.
-        make: A function of the other values that returns the default; None if the value is
-            required.
+        make: A function that returns the default. Its argument is the dictionary of the other
+            values. None if the value is required.
     """
 
     value: Any = MISSING
@@ -55,8 +58,8 @@ class Notes(NamedTuple):
     """The metadata of one annotation.
 
     Attributes:
-        items: The objects in `Annotated`, and the `Field` that is written as the default. A group
-            of limits, such as `Interval`, is replaced by its limits.
+        items: The objects in `Annotated`, and the `Field` that is the default of the parameter. A
+            group of limits, such as `Interval`, is replaced by its single limits.
         description: The description for the model; may be empty.
     """
 
@@ -65,7 +68,7 @@ class Notes(NamedTuple):
 
     @property
     def needs_pydantic(self) -> bool:
-        """Whether an object runs code of pydantic, such as a validator."""
+        """Whether one of the objects, such as a validator, needs pydantic to run its code."""
         return any(
             any(hasattr(item, hook) for hook in _HOOKS)
             or (_is_known(item) and any(getattr(item, name, None) for name in _CHANGES))
@@ -74,12 +77,12 @@ class Notes(NamedTuple):
 
     @property
     def key(self) -> Optional[str]:
-        """The name in JSON if it differs from the name in Python: the alias of a `Field`."""
+        """The alias of a `Field`, which is the key in JSON; None if the key is the Python name."""
         for item in reversed(list(filter(is_field, self.items))):
             for name in ("validation_alias", "alias"):
                 alias = getattr(item, name, None)
-                # `AliasChoices` has several aliases. Each is a list of steps into the JSON. Only a
-                # list of one step, a name, is a key.
+                # `AliasChoices` has several aliases. Each is a path into nested JSON, as a list of
+                # steps. Only a path of one step, which is a name, is a key of the object itself.
                 paths: Any = getattr(alias, "convert_to_aliases", list)()
                 steps = [path[0] for path in paths if isinstance(path, list) and len(path) == 1]
                 for each in [alias, *steps]:
@@ -117,13 +120,17 @@ class Notes(NamedTuple):
 
 
 def read_notes(metadata: Tuple[Any, ...]) -> Notes:
-    """Read the metadata of an annotation, the innermost first."""
+    """Read the metadata of an annotation.
+
+    Args:
+        metadata: The objects in `Annotated`, those of the innermost `Annotated` first.
+    """
     items = tuple(_flat(metadata))
     texts: Dict[Any, str] = {}
     for item in items:
         text = _description_of(item)
         if text:
-            # The last `Field` counts, and so do all plain texts.
+            # The description consists of all plain texts, and of the text of the last `Field`.
             name = len(texts) if isinstance(item, str) else "described"
             texts.pop(name, None)
             texts[name] = text
@@ -159,7 +166,7 @@ def _description_of(item: Any) -> str:
 
 
 def is_field(value: Any) -> bool:
-    """Return whether a value is the `Field` of pydantic or dataclasses, which describes a default.
+    """Return whether a value is a `Field` of pydantic or dataclasses, which describes a default.
 
     FastAPI and SQLModel derive their own classes from the class of pydantic.
     """
@@ -176,7 +183,7 @@ def default_of(field: Any) -> Default:
         takes_values = getattr(field, "default_factory_takes_validated_data", False)
         return Default(make=lambda given: factory(dict(given)) if takes_values else factory())
     value = getattr(field, "default", MISSING)
-    # pydantic has a class of its own for a missing default in each version.
+    # Each version of pydantic has its own class for the mark of a missing default.
     is_missing = type(value).__name__ in ("PydanticUndefinedType", "UndefinedType")
     if value is MISSING or value is Ellipsis or is_missing:
         return Default()
@@ -184,7 +191,7 @@ def default_of(field: Any) -> Default:
 
 
 def default_in(metadata: Tuple[Any, ...]) -> Optional[Default]:
-    """Return the default of the last `Field` that has one; None if none has one."""
+    """Return the default of the last `Field` with a default; None if no `Field` has a default."""
     found = [default_of(item) for item in metadata if is_field(item)]
     return next((each for each in reversed(found) if each.make), None)
 
@@ -261,7 +268,10 @@ def _types_in(schema: Any, depth: int = 0) -> Set[str]:
 
 
 def _with_keyword(schema: Dict[str, Any], keyword: str, value: Any) -> Dict[str, Any]:
-    """Return a schema with one more limit. A limit of the same keyword also remains."""
+    """Return a schema with one more limit.
+
+    If the schema already has another limit with the same keyword, both limits apply.
+    """
     if schema.get(keyword, value) == value:
         return {**schema, keyword: value}
     return {**schema, "allOf": [*schema.get("allOf", ()), {keyword: value}]}
@@ -289,7 +299,8 @@ def _checks_of(item: Any, kind: Kind) -> Iterator[_Check]:
 
 def _bound(holds: Callable[[Any, Any], Any], limit: Any, words: str) -> _Check:
     def check(value: Any) -> str:
-        # If the value is a text, the type is a union, and the bound applies to its other types.
+        # If the value is a text, the type is a union of `str` and other types, and the bound
+        # applies only to those.
         if isinstance(value, str):
             return ""
         try:
@@ -311,7 +322,7 @@ def _count_check(count: Callable[[Any], int], most: int, noun: str) -> _Check:
 def _digits(value: Any) -> int:
     """Return the number of decimal digits of a `Decimal`.
 
-    Zeros at the beginning, before the decimal point, do not count.
+    Leading zeros before the decimal point do not count, but zeros directly after it do.
     """
     if not hasattr(value, "as_tuple"):
         return 0

@@ -1,6 +1,7 @@
-"""Tools that are objects of other clients, such as LangChain, LlamaIndex, haystack and smolagents.
+"""Tool objects of other packages, such as LangChain, LlamaIndex, haystack and smolagents.
 
-The objects are recognized by their attributes, without an import of these packages.
+The objects are recognized by their attributes, so these packages need not be imported. A package of
+this kind is called a client here.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from typing import Any, Callable, List, Mapping, NamedTuple, Optional
 
 from localproviders.errors import ConfigurationError
 
-# Attributes that have the function of a tool, the best one first.
+# Attributes that can contain the function of a tool; the first one found is used.
 _FUNCTIONS = ("func", "coroutine", "real_fn", "fn", "entrypoint", "function", "forward")
 # Attributes that only tools of other clients have. The function of such a tool may be hidden.
 _MARKS = ("_run", "on_invoke_tool", "run_json")
-# Attributes that have the schema of the arguments that a model may pass, the best one first.
+# Attributes that can contain the schema of the arguments that a model passes; the first one found
+# is used.
 _SCHEMAS = ("tool_call_schema", "args_schema", "fn_schema", "json_schema", "parameters", "inputs")
 _DESCRIPTIONS = ("description", "desc")
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -40,8 +42,8 @@ def is_tool(value: Any) -> bool:
     """Return whether a value is a tool object of another client.
 
     Such an object has a name, a description, and a function as an attribute. If the object itself
-    can be called, it is a tool object only if it accepts any arguments. An object that is called
-    with named arguments is treated like a function instead.
+    can be called, it is a tool object only if its ``__call__`` has ``*args`` or ``**kwargs``. A
+    callable object without these is treated like a function instead.
     """
     if isinstance(value, (type, Mapping)) or not _name(value):
         return False
@@ -65,8 +67,8 @@ def parts_of_tool(value: Any) -> OtherTool:
     """Return the parts of a tool of another client.
 
     Raises:
-        ConfigurationError: The object hides its function, or the function needs an argument that
-            its client passes.
+        ConfigurationError: The object hides its function; or the function needs an argument that
+            is not in the schema, because the other client passes it.
     """
     kind, function = type(value).__name__, _function(value)
     if function is None:
@@ -88,7 +90,10 @@ def parts_of_tool(value: Any) -> OtherTool:
 
 
 def _places(value: Any) -> List[Any]:
-    """Return the objects that may have the attributes of a tool: the value and two of its parts."""
+    """Return the objects that may have the attributes of a tool.
+
+    These are the value itself, and its attributes `metadata` and `function_schema`.
+    """
     return [value, *(getattr(value, each, None) for each in ("metadata", "function_schema"))]
 
 
@@ -109,7 +114,7 @@ def _function(value: Any) -> Optional[Callable[..., Any]]:
 
 
 def _schema(value: Any) -> Any:
-    """Return the schema of the arguments; None if there is none that this package can read."""
+    """Return the schema of the arguments; None if this package finds none that it can read."""
     places = ((place, each) for each in _SCHEMAS for place in _places(value))
     found = (_as_schema(getattr(place, each, None)) for place, each in places)
     return next((each for each in found if each is not None), None)
@@ -134,7 +139,7 @@ def _property(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _hidden(function: Any, schema: Any) -> List[str]:
-    """Return the arguments that a function needs, and that the schema does not have."""
+    """Return the names of the arguments that a function requires, but that the schema lacks."""
     if schema is None:
         return []
     if not isinstance(schema, Mapping):

@@ -1,5 +1,7 @@
 """Types that pydantic describes and validates: its models, and types with its validators.
 
+The result for each type is a `Kind`: the JSON Schema, and the function that makes the values.
+
 Pydantic models are recognized by their attributes, because this package never imports pydantic.
 """
 
@@ -15,8 +17,8 @@ from localproviders.schema.json_types import Kind, Make, Place, name_of
 from localproviders.schema.keywords import inline_inside, item_path, key_path
 from localproviders.schema.shapes import unwrap
 
-# Names of the methods that return the schema and that validate a value. The first name is that of
-# pydantic 2, the second that of pydantic 1.
+# Names of the method that returns the schema, and of the method that validates a value. In each
+# pair, the first name is that of pydantic 2, and the second that of pydantic 1.
 _SCHEMA = ("model_json_schema", "schema")
 _VALIDATE = ("model_validate", "parse_obj")
 

@@ -1,9 +1,10 @@
-"""Resolve the annotations of functions and classes, also of those inside other functions.
+"""Resolve the annotations of functions and classes, even if these are defined inside functions.
 
-An annotation is a string if its module has ``from __future__ import annotations``, or if it names
-a type that is defined later. Python itself looks such names up in the module only. This module also
-finds the types that are defined inside a function: in the closure, in the running call of the
-function that contains the definition, or in the class that contains a method.
+An annotation is a string if its module has ``from __future__ import annotations``, or if the
+annotation is written in quotation marks, because the type is defined later. Python itself looks up
+the names in such a string only in the module. This module also finds types that are defined inside
+a function or class. It searches the closure, the running call of the function that contains the
+definition, and the class that contains a method.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ from localproviders.schema.json_types import Place
 # Argument with which `get_type_hints` keeps `Annotated`. Before Python 3.9, `get_type_hints` has no
 # such parameter, and always keeps it.
 _EXTRAS: Dict[str, Any] = {"include_extras": True} if sys.version_info >= (3, 9) else {}
-# The attribute in which a function or class keeps the types that its annotations name, and that
-# cannot be found again when the call of the outer function has ended. A dictionary of this module
-# would keep them alive for ever, because these types refer to each other.
+# The attribute of a function or class in which this module stores the types that its annotations
+# name. They cannot be found again after the call of the outer function has ended. A dictionary in
+# this module, even one with weak keys, would keep them alive for ever: such a type may refer to the
+# function or class that would be its key.
 _KEPT = "__localproviders_names__"
 _LOCALS = ".<locals>."
 _INNER = ("<lambda>", "<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
 
 
 class _Names(Dict[str, Any]):
-    """Names for the evaluation of annotations, which records the names that were used."""
+    """The names for evaluating annotations, with a record of the names that were looked up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +47,7 @@ class _Names(Dict[str, Any]):
 
 
 def hints_of_class(cls: Any, place: Place) -> Dict[str, Any]:
-    """Resolve the annotations of a class; keep `Annotated`.
+    """Return the annotations of a class as types, by name. `Annotated` is kept.
 
     Raises:
         ConfigurationError: An annotation cannot be resolved.
@@ -62,7 +64,7 @@ def hints_of_class(cls: Any, place: Place) -> Dict[str, Any]:
 
 
 def hint_of_parameter(function: Any, name: str, place: Place) -> Any:
-    """Resolve the annotation of a parameter; keep `Annotated`.
+    """Return the annotation of a parameter as a type. `Annotated` is kept.
 
     Args:
         function: A function, method, partial function or object with ``__call__``.
@@ -94,7 +96,7 @@ def hint_of_parameter(function: Any, name: str, place: Place) -> Any:
 
 
 def resolved_alias(value: Any, module: Optional[str], place: Place) -> Any:
-    """Resolve the names that the value of a type alias contains as strings.
+    """Return the type of a type alias, with the names resolved that it contains as strings.
 
     Raises:
         ConfigurationError: A name cannot be resolved.
@@ -109,10 +111,10 @@ def resolved_alias(value: Any, module: Optional[str], place: Place) -> Any:
 
 
 def resolved_by_caller(annotation: Any) -> Any:
-    """Return a type with the names in it resolved, if the calling program knows them.
+    """Return a type in which the names are resolved with the variables of the calling program.
 
-    Otherwise the type is returned unchanged. A type such as ``List["Item"]`` does not say in which
-    module the name is defined.
+    A type such as ``List["Item"]`` does not say in which module the name is defined. If the calling
+    program does not have the name either, the type is returned unchanged.
     """
     frame = caller()[0]
     names = dict(frame.f_locals)
@@ -130,9 +132,9 @@ def resolved_by_caller(annotation: Any) -> Any:
 
 
 def caller() -> Tuple[FrameType, int]:
-    """Return the frame of the program that called this package, and its `stacklevel`.
+    """Return the frame of the program that called this package, and the frame's `stacklevel`.
 
-    The level is for `warnings.warn` in the function that calls this function.
+    The function that calls `caller` can pass this level to `warnings.warn`.
     """
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and _is_own(frame):
@@ -155,7 +157,7 @@ def _unresolved(place: Place, error: Exception) -> ConfigurationError:
 
 
 def _keep(thing: Any, names: _Names) -> None:
-    """Keep the names that were found outside the module, for the next time."""
+    """Store the names that were used and are not in the module, for the next evaluation."""
     if names.used:
         with contextlib.suppress(AttributeError, TypeError):  # `thing` accepts no new attributes
             setattr(thing, _KEPT, {**vars(thing).get(_KEPT, {}), **names.used})
@@ -165,10 +167,10 @@ def _keep(thing: Any, names: _Names) -> None:
 
 
 def plain_function(function: Any) -> Tuple[Any, Optional[type]]:
-    """Return the function that contains the annotations, and the class to which it belongs.
+    """Return the function that has the annotations, and its class; None unless it is a method.
 
-    For a partial function, a method, a wrapper or an object with ``__call__``, this is the function
-    inside it.
+    For a partial function, a method, a wrapper or an object with ``__call__``, the function inside
+    it is returned.
     """
     owner = None
     for _ in range(100):  # a wrapper may lead back to itself
@@ -188,8 +190,8 @@ def plain_function(function: Any) -> Tuple[Any, Optional[type]]:
 
 
 def is_callable_object(function: Any) -> bool:
-    """Return whether a function is an object of a class that defines ``__call__``."""
-    # `callable` is also true for functions, whose ``__call__`` is written in C.
+    """Return whether a value is an object of a class that defines ``__call__`` in Python."""
+    # `callable` is also true for plain functions, whose ``__call__`` is written in C.
     return isinstance(getattr(type(function), "__call__", None), FunctionType)  # noqa: B004
 
 
@@ -203,7 +205,10 @@ def _names_of_function(function: Any, owner: Optional[type]) -> _Names:
 
 
 def _outer_classes(function: Any, space: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the classes of the module in which a function is defined, the outermost first."""
+    """Yield the classes that contain the definition of a function, the outermost first.
+
+    Classes that are defined inside a function are not found here.
+    """
     found: Any = None
     for name in function.__qualname__.split(".")[:-1] if hasattr(function, "__qualname__") else ():
         found = (space if found is None else vars(found)).get(name)
@@ -213,7 +218,7 @@ def _outer_classes(function: Any, space: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _closure(function: Any) -> Iterator[Tuple[str, Any]]:
-    """Yield the variables of outer functions that a function uses."""
+    """Yield the names and values of the outer functions' variables that a function uses."""
     code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
     for name, cell in zip(code.co_freevars if code else (), cells or ()):
         with contextlib.suppress(ValueError):  # the variable has no value yet
@@ -241,9 +246,10 @@ def _globals_of(module: Optional[str]) -> Dict[str, Any]:
 
 
 def _add_class(names: _Names, cls: Any, spaces: List[Dict[str, Any]]) -> None:
-    """Add the name of a class and the names in it, unless the module or Python defines them.
+    """Add the name of a class and the names in it, unless the module or `builtins` has them, too.
 
-    Names of the module have priority, because a field or a method often has the name of a type.
+    The module and `builtins` have priority, because a field or a method often has the name of a
+    type. But a class that is defined inside a function is always added.
     """
     if cls is None:
         return

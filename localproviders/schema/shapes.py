@@ -16,8 +16,8 @@ from localproviders.schema.json_types import Place, name_of
 from localproviders.schema.notes import MISSING, Default, default_in, is_field, read_notes
 from localproviders.schema.scopes import hint_of_parameter, hints_of_class, is_callable_object
 
-# Titles of the sections that describe parameters, and titles of other sections. Each title ends the
-# section before it.
+# Titles of the docstring sections that describe parameters, and titles of other sections. Each
+# title ends the section before it.
 _PARAMETERS = ("args", "arguments", "parameters", "params", "attributes", "keyword args",
                "keyword arguments", "other parameters")  # fmt: skip
 _OTHERS = ("returns", "return", "yields", "yield", "raises", "example", "examples", "note",
@@ -32,7 +32,7 @@ _REST_FIELD = re.compile(r":\w+(?:\s+[^:]*)?:")
 
 
 class Docstring(NamedTuple):
-    """A parsed docstring: the text before the first section, and the text of each parameter."""
+    """A parsed docstring: the text before the first section, and the text for each parameter."""
 
     summary: str
     parameters: Dict[str, str]
@@ -81,7 +81,7 @@ def _is_generated(thing: Any, text: str) -> bool:
 def _section(lines: List[str], at: int) -> Tuple[Optional[str], bool]:
     """Return the title of the section that begins on this line, and whether it is underlined.
 
-    The title is None if no section begins here.
+    If no section begins on this line, the title is None.
     """
     word = lines[at].strip().lower()
     known = (*_PARAMETERS, *_OTHERS)
@@ -131,7 +131,10 @@ def _read_numpy(lines: List[str], at: int) -> Tuple[Dict[str, str], int]:
 
 
 def _indented_block(lines: List[str], at: int, outer: int) -> Tuple[List[str], int]:
-    """Return the lines from `at` on that are indented more than `outer`, and the next index."""
+    """Return the block of lines from `at` on that are indented more than `outer`.
+
+    Blank lines belong to the block. Also return the index of the line after the block.
+    """
     end = at
     while end < len(lines) and (not lines[end].strip() or _indent(lines[end]) > outer):
         end += 1
@@ -146,7 +149,8 @@ def _join(lines: List[str]) -> str:
     return " ".join(line.strip() for line in lines if line.strip())
 
 
-# Wrappers of a type that do not change its JSON. The first two say whether the key is required.
+# Wrappers of a type that do not change its schema. `Required` and `NotRequired` decide whether a
+# key of a `TypedDict` is required.
 _WRAPPERS = ("Required", "NotRequired", "ReadOnly", "Final")
 
 
@@ -155,15 +159,15 @@ class Part(NamedTuple):
 
     Attributes:
         name: Name of the part in Python.
-        annotation: Type of the part. Names in it have been resolved.
+        annotation: Type of the part, in which all names have been resolved.
         required: Whether the JSON object must have the key.
         default: Value of the part if the JSON object does not have the key; `MISSING` if the
             part has no default.
         description: Description for the model; may be empty.
         key: Key of the part in the JSON object: its name, or the alias of a `Field`.
-        metadata: A `Field` that is written as the default.
-        fill: Function that computes the default from the other values, for a JSON object without
-            the key; None if Python itself supplies the default.
+        metadata: The `Field` that is written as the default; empty if the default is no `Field`.
+        fill: Function that computes the default from the other values. It is called if the JSON
+            object does not have the key. None if Python itself supplies the default.
     """
 
     name: str
@@ -177,7 +181,7 @@ class Part(NamedTuple):
 
 
 def _part(name: str, annotation: Any, default: Any, description: str) -> Part:
-    """Return the part for an annotation with a default, which may be a `Field`.
+    """Return the part for a parameter or field. Its default may be a `Field`.
 
     Args:
         name: Name of the part.
@@ -204,11 +208,11 @@ def unwrap(annotation: Any) -> Tuple[Any, Tuple[Any, ...], str]:
     """Remove the wrappers of a type, such as `Annotated` and `Required`.
 
     Returns:
-        The type without wrappers; the objects in `Annotated`, the innermost first; and "Required",
-        "NotRequired" or "" (neither of these wrappers).
+        The type without wrappers; the objects in `Annotated`, the innermost first; and the name of
+        the wrapper, "Required" or "NotRequired", or "" without such a wrapper.
     """
-    # The wrappers of typing_extensions are recognized by their attributes, because this package
-    # does not depend on typing_extensions.
+    # All wrappers are recognized by their attributes, because some come from typing_extensions, on
+    # which this package does not depend.
     metadata: Tuple[Any, ...] = ()
     required = ""
     while True:
@@ -234,10 +238,11 @@ def _wrapper(annotation: Any) -> str:
 
 
 def parts_of_function(function: Callable[..., Any], place: Place) -> List[Part]:
-    """Return the parameters of a function. A model passes its arguments by name.
+    """Return the parameters of a function that is to be a tool.
 
     Raises:
-        ConfigurationError: A parameter cannot be passed by name, or has no annotation.
+        ConfigurationError: A parameter cannot be passed by name, as a model passes its arguments,
+            or has no annotation.
     """
     descriptions = docstring_of_function(function).parameters
     found = []
@@ -253,8 +258,8 @@ def parts_of_function(function: Callable[..., Any], place: Place) -> List[Part]:
 def defaults_of_function(function: Callable[..., Any], place: Place) -> List[Part]:
     """Return those parameters of a function that have a `Field` as their default.
 
-    Unlike `parts_of_function`, this function does not read the annotations. So it also works for a
-    function that cannot be described.
+    Unlike `parts_of_function`, this function does not read the annotations, so it also works if no
+    schema can be made from them.
     """
     try:
         parameters = _parameters(function, place)
@@ -267,8 +272,8 @@ def defaults_of_function(function: Callable[..., Any], place: Place) -> List[Par
 def name_of_function(function: Any) -> Optional[str]:
     """Return the name of a function; None if it has no name, or a name that Python made.
 
-    A partial function has the name of the function inside it, and an object with ``__call__`` has
-    the name of its class, unless the object has an attribute ``__name__``.
+    A partial function has the name of the function inside it. An object with ``__call__`` has the
+    name of its class. But if either has an attribute ``__name__``, this is its name.
     """
     name = getattr(function, "__name__", None)
     inner = _inner_function(function)
@@ -306,7 +311,7 @@ def docstring_of_function(function: Any) -> Docstring:
 
 
 def _parameters(function: Any, place: Place) -> List[inspect.Parameter]:
-    """Return the parameters of a function, without those that a partial function has fixed."""
+    """Return the parameters of a function. A partial function lacks those that it has fixed."""
     wrapped = getattr(function, "__wrapped__", None)
     if isinstance(wrapped, functools.partial) and not isinstance(function, functools.partial):
         return _parameters(wrapped, place)
@@ -436,8 +441,8 @@ def is_named_tuple(cls: Any) -> bool:
 
 Parts = Callable[[Any, Place], List[Part]]
 
-#: The kinds of classes with named parts: a function that recognizes such a class, and a function
-#: that returns its parts.
+#: The sorts of classes with fields: for each, a function that recognizes such a class, and a
+#: function that returns its fields.
 SHAPES: Tuple[Tuple[Callable[[Any], bool], Parts], ...] = (
     (dataclasses.is_dataclass, _parts_of_dataclass),
     (is_typed_dict, _parts_of_typed_dict),

@@ -1,10 +1,11 @@
-"""The strict form of a JSON Schema, which OpenAI's service requires if it is to follow the schema.
+"""The strict form of a JSON Schema, in which OpenAI's service follows a schema exactly.
 
-OpenAI refuses a schema with ``"strict": true`` unless it allows no other properties, requires all
-properties, and uses only some keywords. Without ``"strict": true``, the service takes any schema.
-Azure, Groq and others accept fewer keywords than OpenAI itself, so the strict form here has only
-the keywords that all of them accept. If a schema has other keywords, such as `minimum`, the answer
-is checked after it arrives.
+With ``"strict": true`` in a request, OpenAI accepts only a schema that allows no unnamed
+properties, requires all named properties, and uses only some keywords. Without ``"strict": true``,
+the service accepts any schema, but the answer may break it. Azure, Groq and others accept fewer
+keywords than OpenAI, so the strict form here has only the keywords that all of them accept. A
+schema with another keyword, such as `minimum`, has no strict form; this package then checks the
+answer when it arrives.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ def closed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the strict form of the schema of a Python type; the schema itself if it has none.
 
     In the strict form, an object with named properties allows no others. A property whose default
-    is null becomes required, because a null has the same effect as a missing property.
+    is null becomes required, because null then has the same effect as leaving the property out.
     """
     made = _close(schema)
     return made if is_strict(made) else schema
 
 
 def _obeys(schema: Any) -> bool:
-    """Return whether one schema has the strict form. The schemas inside it are not checked."""
+    """Return whether a schema itself has the strict form. The schemas inside it are not checked."""
     if not isinstance(schema, Mapping) or not schema.keys() <= _KEYWORDS | _ANNOTATIONS:
         return False
     if "$ref" in schema:
@@ -80,7 +81,10 @@ def _close(schema: Any) -> Any:
 
 
 def _close_object(schema: Dict[str, Any]) -> Dict[str, Any]:
-    """Close an object, and require the properties whose default is null, without this default."""
+    """Return the schema of an object without other properties.
+
+    A property whose default is null becomes required and loses this default.
+    """
     required = set(schema.get("required", ()))
     properties = dict(schema["properties"])
     for name, inner in schema["properties"].items():

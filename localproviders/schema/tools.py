@@ -2,7 +2,7 @@
 
 For a function, this module makes a tool with its schema, and converts the arguments of a tool
 call to Python values. For a type, it makes the schema for the request, and builds a typed value
-from the answer.
+from the model's answer.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ def tool_from(function: Callable[..., Any]) -> Tool:
             `Field` of pydantic, or else from the docstring (in the style of Google, NumPy or reST).
 
     Returns:
-        The tool; its `function` is the function. Its name is the name of the function. For a
+        The tool, with the function as its `function`. Its name is the name of the function. For a
         partial function, this is the name of the function inside it, and for an object, the name of
-        its class. The schema in its `parameters` allows no other keys, and has references only for
-        types that contain themselves. A parameter with a default is not required. A parameter that
-        a partial function has fixed is not in the schema.
+        its class. The schema in its `parameters` allows no keys except the names of the parameters,
+        and has references only for types that contain themselves. A parameter with a default is not
+        required. A parameter that a partial function has fixed is not in the schema.
 
     Raises:
         ConfigurationError: The function has no name; or a parameter has no annotation, has a
@@ -99,7 +99,8 @@ def tool_from(function: Callable[..., Any]) -> Tool:
 def _warn_of_lost_docstrings(name: str, summary: str, reading: _Parameters, scope: Scope) -> None:
     """Warn of the descriptions that ``python -OO`` may have removed from a tool.
 
-    If a function still has a docstring, the program assigned it, so nothing of it is lost.
+    If the function still has a docstring, the program has assigned it, so the function's own
+    descriptions are complete.
     """
     properties = () if summary else reading.schema["properties"].items()
     bare = [f"the parameter {key!r}" for key, each in properties if "description" not in each]
@@ -158,7 +159,7 @@ def as_tools(tools: Tools) -> Tuple[Tool, ...]:
 
 
 def _name_in_code(tool: Any) -> str:
-    """Return a name that a script may have for a tool, for an error."""
+    """Return the name that a script probably uses for a tool, for the hint of an error."""
     name = str(getattr(tool, "name", None) or getattr(tool, "__name__", "tool"))
     return name if name.isidentifier() else "tool"
 
@@ -177,7 +178,7 @@ def _refuse_functions_by_name(tools: Mapping[str, Any]) -> None:
 def _is_other(value: Any) -> bool:
     """Return whether a value may be a tool object of another client."""
     if isinstance(value, (dict, list, tuple, FunctionType, MethodType)):
-        return False  # the usual values do not need the module
+        return False  # these usual values are recognized without importing the module
     return other_tools.is_tool(value)
 
 
@@ -216,9 +217,9 @@ def arguments_for(
     """Convert the JSON arguments of a tool call to the keyword arguments of the function.
 
     If the `parameters` of the tool were written by hand, the arguments may have only keys that
-    `parameters` names; this also applies to nested objects. A key that is neither in
-    ``properties`` nor in ``patternProperties`` is allowed only if ``additionalProperties`` is
-    present and allows it.
+    `parameters` names. In nested objects, this applies wherever the schema names any key. A key
+    that is neither in ``properties`` nor in ``patternProperties`` is allowed only if
+    ``additionalProperties`` is present and allows it.
 
     Args:
         function_or_tool: A function, or a tool with a `function`.
@@ -226,9 +227,10 @@ def arguments_for(
 
     Returns:
         The arguments by name, as values of the annotated types, such as a member of an `Enum`
-        or an instance of a dataclass. An argument that the model omitted is missing, so the
-        default of the function applies. If the `parameters` were written by hand and no schema
-        can be made for the function, the values are unchanged.
+        or an instance of a dataclass. An argument that the model left out is missing, so that the
+        default of the function applies; a default that a `Field` describes is filled in. If the
+        `parameters` were written by hand and no schema can be made for the function, the values of
+        the model are unchanged.
 
     Raises:
         ConfigurationError: The tool has no function, or no tool can be made from the function.
@@ -241,7 +243,7 @@ def arguments_for(
             f"the tool {tool.name!r} has no function to call",
             hint="make it with Tool(..., function=...), or pass the function itself",
         )
-    # The function gets a copy that it may change, because the arguments of a call are frozen.
+    # The arguments of a call are frozen, so the function gets a copy, which it may change.
     given = {name: thawed(value) for name, value in arguments.items()}
     try:
         reading = _read_parameters(tool.function, _check_function(tool.function))
@@ -256,7 +258,7 @@ def arguments_for(
 
 
 def _with_defaults(given: Dict[str, Any], parts: Sequence[Part]) -> Dict[str, Any]:
-    """Return the arguments, completed with the defaults that a `Field` describes.
+    """Add the defaults that a `Field` describes to the arguments, and return the arguments.
 
     Raises:
         ValueError: A required argument is missing.
@@ -319,7 +321,7 @@ def is_async(function: Any) -> bool:
 
 
 class _Parameters(NamedTuple):
-    """The parameters of a function: their kinds by key, and the schema of all of them."""
+    """The parameters of a function, their kinds by key in JSON, and the schema of all arguments."""
 
     parts: List[Part]
     kinds: Dict[str, Kind]
@@ -334,7 +336,7 @@ def _read_parameters(function: Callable[..., Any], place: Place) -> _Parameters:
 
 
 def schema_of(response_type: Any) -> Dict[str, Any]:
-    """Return the JSON Schema of a type. It has no references, except recursive ones.
+    """Return the JSON Schema of a type. The schema has no references except recursive ones.
 
     ``python -OO`` removes docstrings. If the type may have lost its description, a
     `RuntimeWarning` says so.
@@ -346,9 +348,8 @@ def schema_of(response_type: Any) -> Dict[str, Any]:
 
     Returns:
         A new dictionary. In a schema that was passed, local references are replaced with their
-        definitions. Only recursive references are kept, with their definitions under
-        ``$defs``, because they have no other form. Servers that turn a schema into a grammar
-        support them.
+        definitions. Only recursive references are kept, with their definitions under ``$defs``,
+        because they cannot be replaced. Servers that turn a schema into a grammar support them.
 
     Raises:
         ConfigurationError: The type has no form in JSON; or the schema is malformed, or has a
@@ -364,8 +365,7 @@ def build(response_type: Any, value: Any) -> Any:
     """Build an instance of a type from a JSON value.
 
     Args:
-        response_type: A type, a pydantic model, or a JSON Schema as a mapping; the same values
-            as for `schema_of`.
+        response_type: A type, a pydantic model, or a JSON Schema as a mapping, as for `schema_of`.
         value: The value, as `json.loads` returns it.
 
     Returns:
@@ -387,7 +387,7 @@ def build(response_type: Any, value: Any) -> Any:
 
 
 def _kind_of(response_type: Any) -> Tuple[Kind, Scope]:
-    """Return the kind of a type with its definitions, and its named types."""
+    """Return the kind of a type, with a complete schema, and the named types of this schema."""
     scope = Scope()
     if isinstance(response_type, Mapping):
         return Kind(inline_references(response_type), keep_unchanged), scope

@@ -1,9 +1,9 @@
 """Servers for tests: real sockets on loopback, in this process.
 
-`FakeOllama`, `FakeLMStudio` and the others behave like the real servers, and simulate the failures
-in `FAULTS` on request. `Recorder` and `Replayer` record real traffic to a file and replay it.
-`fake_of` returns the fake server class of any kind in `localproviders.kinds`. The pytest
-fixtures ``fake_ollama``, ``fake_lmstudio`` and ``fake_server`` are part of the package.
+`FakeOllama`, `FakeLMStudio` and the others behave like the real servers. A test can make them
+simulate the failures in `FAULTS`. `Recorder` records real traffic to a file, and `Replayer` replays
+it. `fake_of` returns the class of the fake server for a provider kind, such as ``ollama``. The
+pytest fixtures ``fake_ollama``, ``fake_lmstudio`` and ``fake_server`` are part of the package.
 """
 
 from typing import TYPE_CHECKING
@@ -63,5 +63,5 @@ _look_up, _names = lazy_names(
     },
 )
 
-if not TYPE_CHECKING:  # hidden, so that type checkers report a misspelt name
+if not TYPE_CHECKING:  # hidden from type checkers, so that they report a misspelt name
     __getattr__, __dir__ = _look_up, _names

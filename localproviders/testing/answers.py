@@ -1,4 +1,7 @@
-"""A correct HTTP response, split into parts so that a fault can change any of them."""
+"""A correct HTTP response, split into parts so that a fault can change any of them.
+
+A record is one JSON text of a streamed body, such as one line or one event.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from localproviders.testing.scripted import Exchange, Step
 
 
 def as_line(text: str) -> bytes:
-    """Frame a record as newline-delimited JSON."""
+    """Return the bytes of a record as one line of newline-delimited JSON."""
     return text.encode("utf-8") + b"\n"
 
 
 def as_event(text: str) -> bytes:
-    """Frame a record as a server-sent event."""
+    """Return the bytes of a record as a server-sent event."""
     return b"data: " + text.encode("utf-8") + b"\n\n"
 
 
@@ -39,9 +42,10 @@ class Answer:
     Args:
         texts: The JSON texts of the body: one for each record of a stream, or a single one.
         kind: The kind of response, for faults that apply only to some kinds; see `Fault.kinds`.
-        frame: Function that frames a record of a stream; None if the response is not a stream.
-        begun: The number of records up to and including the first one with text. A fault in
-            the middle of a stream happens after them.
+        frame: Function that returns the bytes of a record, such as `as_line`; None if the response
+            is not a stream.
+        begun: The number of records up to and including the first one that has text. A fault in
+            the middle of a stream happens after these records.
         content_type: The media type. If it is an empty text, the response has no such header.
         status: The status code and the reason phrase.
         headers: Further headers.
@@ -78,7 +82,7 @@ class Answer:
 
     @property
     def pieces(self) -> List[bytes]:
-        """The pieces in which the body is sent."""
+        """The pieces in which the body is sent: the records of a stream, or two halves."""
         if self.frame is not None:
             return [self.frame(text) for text in self.texts]
         body = self.texts[0].encode("utf-8") if self.texts else b""
@@ -114,16 +118,16 @@ class Answer:
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
 
     def framed(self, data: bytes) -> bytes:
-        """Return a part of the body as the server sends it: a stream is sent in chunks."""
+        """Return bytes of the body as the server sends them: those of a stream as one chunk."""
         return b"%x\r\n%s\r\n" % (len(data), data) if self.streams else data
 
     @property
     def end(self) -> bytes:
-        """The last chunk if the response is a stream; otherwise no bytes."""
+        """The end of the chunked encoding if the response is a stream; otherwise no bytes."""
         return b"0\r\n\r\n" if self.streams else b""
 
     def start(self) -> bytes:
-        """Return the head and the first `begun` pieces, after which a mid-stream fault happens."""
+        """Return the head and the first `begun` pieces. A mid-stream fault happens after them."""
         return self.head() + self.framed(b"".join(self.pieces[: self.begun]))
 
     def rest(self) -> bytes:
@@ -154,16 +158,22 @@ class Answer:
         return other
 
     def with_text(self, text: str) -> Answer:
-        """Return a copy in which `text` replaces the first record with text, or the whole body."""
+        """Return a copy with another text in place of the first record that has text.
+
+        If the response is not a stream, `text` replaces the whole body.
+        """
         at = self.begun - 1
         return self.replace(texts=[*self.texts[:at], text, *self.texts[at + 1 :]])
 
     def changed(self, change: Callable[[Any], Any]) -> Answer:
-        """Return a copy with `change` applied to the first record with text, or to the body."""
+        """Return a copy with `change` applied to the first record that has text.
+
+        If the response is not a stream, `change` is applied to the JSON value of the body.
+        """
         return self.with_text(dumps(change(json.loads(self.texts[self.begun - 1]))))
 
     def each_changed(self, change: Callable[[Any], Any]) -> Answer:
-        """Return a copy with `change` applied to every record that is a JSON object."""
+        """Return a copy with `change` applied to every JSON text of the body that is an object."""
         texts = [
             dumps(change(json.loads(text))) if text.startswith("{") else text for text in self.texts
         ]

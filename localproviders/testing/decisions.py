@@ -1,8 +1,8 @@
 """Decision requests to the fake servers: questions, probabilities, and answers in both dialects.
 
-A decision request has a state and typed questions, and its answer has a probability for each
-allowed answer. One dialect is System One (``/v1/systemone``), the other OpenAI's
-(``/v1/decisions``).
+A decision request has a state, such as a mail, and typed questions about it. The response has the
+probability of each possible answer. One dialect is System One (``/v1/systemone``), the other is
+OpenAI's (``/v1/decisions``).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from localproviders.testing.values import Reply
 SYSTEM_ONE = "/v1/systemone"
 DECISIONS = "/v1/decisions"
 
-#: The answers that a question about yes or no allows.
+#: The possible answers to a question about yes or no.
 YES_NO = ("true", "false")
-#: The number of different weights from which probabilities that are not scripted are made.
+# If probabilities are not scripted, they are made from weights between 1 and this number.
 _WEIGHTS = 1000
 
 
@@ -29,10 +29,12 @@ class Question(NamedTuple):
     """A question of a decision request.
 
     Attributes:
-        id: The id or the name of the question; None if the question has neither.
-        kind: ``noul`` (yes or no), ``choice`` or ``score``, also in OpenAI's dialect.
-        text: The instructions.
-        options: `YES_NO`, the options, or the texts of the levels.
+        id: The id (System One) or the name (OpenAI) of the question; None if it has no name.
+        kind: ``noul`` (yes or no), ``choice`` or ``score``. These names of System One are used for
+            OpenAI's dialect, too.
+        text: The instructions of the question.
+        options: The possible answers: `YES_NO`, the options of a choice, or the texts of the levels
+            of a score.
     """
 
     id: Optional[str]
@@ -42,10 +44,10 @@ class Question(NamedTuple):
 
 
 class BadRequestError(Exception):
-    """An exception for a wrong field of a decision request. Each server has its own response.
+    """An exception for a wrong field of a decision request. Each server makes its own response.
 
     Args:
-        words: The text of the refusal.
+        words: The error text of the response.
         param: The wrong field, for OpenAI's dialect.
         code: The code of the error, for OpenAI's dialect.
     """
@@ -58,7 +60,7 @@ class BadRequestError(Exception):
 
 
 def text_of(value: Any) -> str:
-    """Return a state or instructions as a text: JSON, unless the value is a text."""
+    """Return a state or instructions as a text. A value that is not a text becomes JSON."""
     return value if isinstance(value, str) else dumps(value)
 
 
@@ -72,10 +74,12 @@ def tokens_of(state: str, question: Question) -> int:
 
 
 def probabilities_of(question: Question, state: str, reply: Reply) -> Optional[List[float]]:
-    """Return the probabilities of the options of a question, in their order; None for a refusal.
+    """Return the probabilities of a question's options, in the order of the options.
+
+    If the reply refuses to answer the question, the result is None.
 
     Raises:
-        ValueError: The script does not fit the question.
+        ValueError: The scripted probabilities do not fit the question.
     """
     if question.id is None or question.id not in reply.decisions:
         return _usual(question, state)
@@ -95,18 +99,19 @@ def probabilities_of(question: Question, state: str, reply: Reply) -> Optional[L
 
 
 def _usual(question: Question, state: str) -> List[float]:
-    """Return probabilities that sum to 1 and depend only on the texts."""
+    """Return probabilities that sum to 1 and depend only on the texts of the request."""
     texts = (f"{state}\n{question.text}\n{text_of(option)}" for option in question.options)
     weights = [zlib.crc32(text.encode("utf-8", "replace")) % _WEIGHTS + 1 for text in texts]
     return [weight / sum(weights) for weight in weights]
 
 
-#: Function that returns the confidence of a choice or score, from its kind and probabilities.
+#: Function that returns the confidence of an answer from the question's kind (``choice`` or
+#: ``score``) and the probabilities.
 Confidence = Callable[[str, Sequence[float]], float]
 
 
 def published_confidence(kind: str, probabilities: Sequence[float]) -> float:
-    """Return the confidence by the formulas that System One's authors published (llama.cpp)."""
+    """Return the confidence by the formulas of System One's authors, which llama.cpp uses."""
     number = len(probabilities)
     if number == 1:
         return 1.0
@@ -142,7 +147,7 @@ def system_one_answers(
     """Return the answers of System One by the ids of the questions.
 
     Raises:
-        ValueError: The script does not fit a question, or refuses it.
+        ValueError: The scripted probabilities do not fit a question, or refuse to answer it.
     """
     found: Dict[str, Any] = {}
     for question in questions:
@@ -180,7 +185,7 @@ def openai_answers(questions: Sequence[Question], state: str, reply: Reply) -> L
     """Return the answers of OpenAI's dialect in the order of the questions.
 
     Raises:
-        ValueError: The script does not fit a question.
+        ValueError: The scripted probabilities do not fit a question.
     """
     return [_openai_answer(q, probabilities_of(q, state, reply)) for q in questions]
 

@@ -1,4 +1,4 @@
-"""The common part of the fake servers: models that load, scripted replies, and faults."""
+"""The base class of the fake servers: models that load, scripted replies, and faults."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from localproviders.types.messages import ToolCall
 #: The models of a fake server: names or `FakeModel` values; None for its default models.
 Models = Optional[Sequence[Union[str, FakeModel]]]
 
-# The abilities of models whose names match a pattern. The names of decision models are those in
-# Ollama's library, and those of llama.cpp's types.
+# For a pattern in the name of a model, the ability of the model. The patterns for decision models
+# are names from Ollama's library, and names of llama.cpp's model types.
 _SUGGESTED: Mapping[str, str] = {
     "rerank": "rerank",
     "embed|minilm": "embeddings",
@@ -64,7 +64,9 @@ class FakeOptions(TypedDict, total=False):
 
 
 class FakeServer(ScriptedServer):
-    """Base of the fake servers: a real HTTP server on this machine; use it in a ``with`` block.
+    """The base class of the fake servers, real HTTP servers on this machine.
+
+    Use a fake server in a ``with`` block.
 
     Args:
         models: Names, or `FakeModel` values.
@@ -79,7 +81,7 @@ class FakeServer(ScriptedServer):
     default_models: Sequence[Union[str, FakeModel]] = ()
     #: The kinds of responses that this server sends, for faults that apply to some kinds only.
     kinds: Tuple[str, ...] = ()
-    #: Paths of the requests that run a model. Faults apply to these by default.
+    #: Paths of the requests that run a model. By default, faults apply to these requests.
     work_paths: Tuple[str, ...] = ()
     #: Paths of the requests for the model list.
     list_paths: Tuple[str, ...] = ()
@@ -124,7 +126,10 @@ class FakeServer(ScriptedServer):
     # --- scripting ------------------------------------------------------------------------
 
     def make_model(self, name: str) -> FakeModel:
-        """Make a chat model, or a model of another kind if the name suggests one."""
+        """Make a model with the ability that the name suggests; a chat model if it suggests none.
+
+        For example, a name with ``embed`` suggests an embedding model.
+        """
         for pattern, ability in _SUGGESTED.items():
             if re.search(pattern, name):
                 return FakeModel(name=name, abilities=(ability,))
@@ -183,8 +188,8 @@ class FakeServer(ScriptedServer):
 
         Args:
             text: The complete text.
-            how: The refusal of a request with this text; or the values of the text's vector, if
-                the request should succeed.
+            how: The response to each request that contains this text, also to a rerank request. Or
+                the values of the text's vector, such as NaN, if the request should succeed.
         """
         self._poisons[text] = how
 
@@ -198,7 +203,7 @@ class FakeServer(ScriptedServer):
         self._scores[document] = score
 
     def heal(self) -> None:
-        """Remove poisoned texts and given scores, and faults and replies that were not used."""
+        """Undo all calls of `poison` and `score`, and remove faults and replies not used so far."""
         self._poisons.clear()
         self._scores.clear()
         self._armed.clear()
@@ -207,7 +212,7 @@ class FakeServer(ScriptedServer):
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
         """Close all connections, refuse new ones inside the block, and listen again after it."""
-        self._close()  # unlike `stop`, this raises no error of the script, so the server restarts
+        self._close()  # unlike `stop`, this raises no error of the script
         try:
             yield
         finally:
@@ -222,7 +227,7 @@ class FakeServer(ScriptedServer):
     # --- helpers for dialects -------------------------------------------------------------
 
     def next_reply(self, exchange: Exchange) -> Union[Reply, Refusal]:
-        """Return the next scripted reply, or the usual one."""
+        """Return the next scripted reply; the usual reply if none is left."""
         scripted = self._replies.popleft() if self._replies else self.usual
         if callable(scripted):
             scripted = self._call(scripted, exchange)
@@ -237,7 +242,7 @@ class FakeServer(ScriptedServer):
     def _call(
         self, function: Callable[[Exchange], Union[str, Reply, Refusal]], exchange: Exchange
     ) -> Union[str, Reply, Refusal]:
-        """Call a reply function; keep its exception, and answer with a refusal that reports it."""
+        """Call a reply function. If it raises, keep the exception, and return it as a refusal."""
         try:
             reply = function(exchange)
             if not isinstance(reply, (str, Reply, Refusal)):
@@ -254,7 +259,7 @@ class FakeServer(ScriptedServer):
         return reply
 
     def load(self, model: FakeModel, exchange: Exchange, window: Optional[int] = None) -> float:
-        """Load a model into memory while sending nothing; return the seconds of the load."""
+        """Load a model into memory. Meanwhile, send nothing. Return the seconds of the load."""
         window = window or self.loaded.get(model.name) or model.context_length
         with self._loading:
             if self.loaded.get(model.name) == window:
@@ -265,7 +270,7 @@ class FakeServer(ScriptedServer):
         return model.load_s
 
     def refuses(self, texts: Sequence[str]) -> Optional[Refusal]:
-        """Return the refusal of the first text that is poisoned with a refusal, or None."""
+        """Return the refusal that `poison` has set for one of these texts; None if it set none."""
         found = (self._poisons.get(text) for text in texts)
         return next((how for how in found if isinstance(how, Refusal)), None)
 
@@ -309,13 +314,13 @@ class FakeServer(ScriptedServer):
             fault.early(exchange)
 
     def _answer_steps(self, exchange: Exchange) -> Sequence[Step]:
-        # The response is made first, because this loads the model. A real server also loads the
-        # model before such a fault happens.
+        # The response is made before a fault changes it, because making it loads the model. A real
+        # server also loads the model before such a fault happens.
         answer = self.answer(exchange)
         answer.headers.extend(self.headers.items())
         silence_s = self._silences.pop(id(exchange), 0.0)
         if exchange.method == "HEAD":
-            return [answer.head()]  # a body would be taken for the next response
+            return [answer.head()]  # the client would take a body for the next response
         if not answer.streams and not answer.pause_s:
             answer = answer.replace(pause_s=silence_s)
         fault = self._fault_for(exchange, answer.kind)
@@ -333,7 +338,7 @@ def fake_of(kind: str) -> Type[FakeServer]:
 
 
 class _Armed:
-    """A fault, and the requests to which it applies."""
+    """A fault, the number of times that it still applies, and the paths to which it applies."""
 
     def __init__(self, fault: Fault, times: Optional[int], paths: Tuple[str, ...]) -> None:
         self.fault = fault
@@ -349,7 +354,7 @@ class _Armed:
 
 
 def overflow_error(tokens: int, window: int) -> Dict[str, Any]:
-    """Return llama.cpp's error for a prompt that is too long. Ollama sends it as a string."""
+    """Return llama.cpp's error for too long a prompt. Ollama sends this error as a string."""
     return {
         "error": {
             "code": 400,

@@ -30,7 +30,10 @@ _EVENTS = "/models/sse"
 
 
 class _Reading(TextAnswer):
-    """An answer whose stream begins with the progress of the prompt, if the request asks for it."""
+    """An answer whose stream begins with reports of the progress of reading the prompt.
+
+    A request asks for these reports with ``return_progress``.
+    """
 
     def records(self) -> List[Dict[str, Any]]:
         """Return the records of the stream."""
@@ -38,7 +41,7 @@ class _Reading(TextAnswer):
 
     @property
     def begun(self) -> int:
-        """The number of records up to and including the first one with text."""
+        """The number of records up to and including the first one that has text."""
         return super().begun + len(self._reports())
 
     def _reports(self) -> List[Dict[str, Any]]:
@@ -59,22 +62,24 @@ class _Reading(TextAnswer):
 class FakeLlamaCpp(FakeOpenAICompatible):
     """A fake llama.cpp server for tests, to be used in a ``with`` block.
 
-    With one model, it uses this model for every request, even if the request names another model.
-    The model is in memory. With several models, it is a router: it loads a model at the first
-    request for it, or with ``/models/load``, and refuses names that it does not have.
+    With one model, the server uses this model for every request, even if the request names another
+    one. The model is in memory from the start. With several models, the server is a router: it
+    loads a model at the first request for the model, or by a request to ``/models/load``, and it
+    refuses names of models that it does not have.
 
     Args:
         models: Names, or `FakeModel` values.
-        router: Whether it is a router. None means that it is a router unless it has exactly one
+        router: Whether the server is a router. None means a router unless there is exactly one
             model.
-        slots: Number of slots that it reports for each model.
+        slots: Number of slots that the server reports for each model.
         **options: Options of `FakeServer`.
 
     Attributes:
-        downloads: For each name of a model, the byte counts of its download: pairs of done and
-            total. Each request for the list of models shows the next pair. The download of a model
-            without pairs fails.
-        sleeping: Whether the server sleeps: its only model is not in memory until the next request.
+        downloads: The progress of downloads, by the name of the model: pairs of the bytes that have
+            arrived and the total. Each request for the list of models shows the next pair; after
+            the last pair, the model is in the list. A model without pairs never gets there.
+        sleeping: Whether ``/props`` reports that the server sleeps. The only model of a sleeping
+            server is not in memory until the next request.
     """
 
     @exact_keywords
@@ -98,13 +103,13 @@ class FakeLlamaCpp(FakeOpenAICompatible):
             self.loaded = {model.name: model.context_length for model in self.models}
 
     def answer(self, exchange: Exchange) -> Answer:
-        """Return the correct response to a request, with the header that every response has."""
+        """Return the correct response to a request, with llama.cpp's header ``Server``."""
         answer = super().answer(exchange)
         answer.headers += (("Server", "llama.cpp"),)
         return answer
 
     def routes(self) -> Dict[Tuple[str, str], Callable[[Exchange], Answer]]:
-        """Return the handler for each method and path."""
+        """Return the handlers of requests, by method and path."""
         routes = {
             **super().routes(),
             ("GET", "/models"): self._models,
@@ -167,7 +172,10 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         }
 
     def _download_row(self, name: str) -> Dict[str, Any]:
-        """Return the row of a download. After its last pair of byte counts, it is complete."""
+        """Return the entry of a download, with its next pair of byte counts.
+
+        The last pair completes the download.
+        """
         done, total = self.downloads[name].pop(0)
         if not self.downloads[name]:
             del self.downloads[name]
@@ -215,7 +223,11 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         return found
 
     def _running(self, exchange: Exchange) -> FakeModel:
-        """Return the model that a request names in its query, which must be in memory."""
+        """Return the model that the query string of a request names. It must be in memory.
+
+        Raises:
+            RefusedError: The query names no model, or a model that is unknown or not in memory.
+        """
         name = _asked(exchange, "model")
         if name is None:
             raise refused("model name is missing from the request")
@@ -260,7 +272,7 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         name = self._body(exchange).get("model")
         model = next((model for model in self.models if model.name == name), None)
         if model is None:
-            return self.unknown(exchange)  # the response is that of an unknown path
+            return self.unknown(exchange)  # as in llama.cpp, the response to an unknown path
         if model.name in self.loaded:
             raise refused("model is already running")
         if model.load_error is not None:
@@ -295,7 +307,7 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         return self.json(_SUCCESS)
 
     def _events(self, exchange: Exchange) -> Answer:
-        """Return the events of loading each model. The real stream does not end."""
+        """Return the events of loading each model. Unlike this stream, the real one never ends."""
         return _stream([event for model in self.models for event in _events_of(model)])
 
 
@@ -322,7 +334,7 @@ def _stream(records: Sequence[Mapping[str, Any]], pause_s: float = 0.0) -> Answe
 
 
 def _asked(exchange: Exchange, name: str) -> Optional[str]:
-    """Return a value of the query of a request."""
+    """Return the value of a name in a request's query string; None if the name is missing."""
     return next(iter(parse_qs(exchange.path.partition("?")[2]).get(name, [])), None)
 
 

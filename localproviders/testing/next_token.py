@@ -1,10 +1,10 @@
 """The next-token probabilities of the fake servers, before and after biases and samplers.
 
-The fields and the order of the steps are those of llama.cpp's server, build b11549.
-The free distribution has the probabilities that the model gives if it may write any token: neither
-a bias nor a sampler changes them. Log-probabilities are always those of the free distribution. With
+The fields, and the order in which biases and samplers apply, are those of llama.cpp's server, build
+b11549. The free distribution has the probabilities of the model itself, which no bias and no
+sampler has changed. Reported log-probabilities are always those of the free distribution. With
 ``post_sampling_probs``, the server reports the probabilities after the biases and the samplers. A
-grammar has no effect here.
+grammar in the request has no effect here.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from localproviders.testing.values import Reply, words_of
 Distribution = Mapping[str, float]
 
 _LOGPROB = -0.1
-# The log-probability of the first made-up token is 1 below this value, and each next one is lower
-# by 1.
+# Besides the scripted tokens, a distribution has made-up tokens, such as " other1". If no token is
+# scripted, the log-probability of the first made-up token is 1 below this value, and that of each
+# further one is lower by 1.
 _OTHER_LOGPROB = -2.0
 _OTHERS = 200
-# If tokens are scripted, each made-up token gets this share of the probability that is left.
+# If tokens are scripted, each made-up token gets this share of the probability that is still left.
 _SHARE = 0.1
 # The largest probability of a token that is named only in a bias. It is small, because a chat model
 # rarely begins its answer with a label.
@@ -33,7 +34,7 @@ _BIASED = 1e-4
 _SAMPLERS = ("top_k", "top_p", "min_p", "temperature")
 _TOP_K, _TOP_P, _MIN_P, _TEMPERATURE = 40, 0.95, 0.05, 0.8
 
-# The tokens by their ids, for the ids that a client has requested or seen.
+# The tokens whose ids the fake servers of this process have sent, by id.
 _TOKENS: Dict[int, str] = {}
 
 
@@ -50,7 +51,7 @@ def tokens_of_text(text: str) -> List[str]:
 
 
 def pieces_of_text(text: str) -> List[str]:
-    """Return the tokens of a text; each line break is a separate token, as for most models."""
+    """Return the tokens of a text. Each line break is a separate token, as for most models."""
     lines = text.split("\n")
     after = [piece for line in lines[1:] for piece in ("\n", *tokens_of_text(line))]
     return [*tokens_of_text(lines[0]), *after] if text.strip() else []
@@ -59,8 +60,9 @@ def pieces_of_text(text: str) -> List[str]:
 def biases_of(body: Mapping[str, Any]) -> Dict[str, float]:
     """Return the biases of a request by token; ``false`` forbids a token.
 
-    llama.cpp accepts a list of pairs, and an object. A token is an id (the names in an object are
-    ids, too) or a text; a bias of a text applies to each of its tokens.
+    llama.cpp accepts a list of pairs (token and bias), or an object with the tokens as its keys. A
+    token is an id or a text; a key of an object is an id if it consists of digits. The bias of a
+    text applies to each of the text's tokens.
     """
     given = body.get("logit_bias")
     if isinstance(given, dict):
@@ -74,10 +76,10 @@ def biases_of(body: Mapping[str, Any]) -> Dict[str, float]:
 
 
 def free_distribution(reply: Reply, token: str) -> Dict[str, float]:
-    """Return the free distribution of the first token of an answer.
+    """Return the free distribution at the first token of an answer.
 
-    If the first token is scripted, it has the scripted probabilities, and made-up tokens share the
-    rest. Without a script, the token of the answer is by far the likeliest one.
+    If the reply has probabilities for the first token, the result has these, and made-up tokens
+    share the rest. Without them, the token of the answer is by far the likeliest one.
     """
     if not reply.first_token:
         return usual_distribution(token)
@@ -89,7 +91,7 @@ def free_distribution(reply: Reply, token: str) -> Dict[str, float]:
 
 
 def usual_distribution(token: str) -> Dict[str, float]:
-    """Return the distribution of a token that is not scripted."""
+    """Return the distribution at a token of an answer without scripted probabilities."""
     others = {f" other{n}": exp(_OTHER_LOGPROB - n) for n in range(1, _OTHERS)}
     return {token: exp(_LOGPROB), **others}
 
@@ -105,7 +107,11 @@ def with_biased(free: Distribution, biases: Mapping[str, float]) -> Dict[str, fl
 
 
 def drawn_token(reply: Reply, token: str, body: Mapping[str, Any]) -> str:
-    """Return the first token of an answer: the likeliest scripted or biased token, else `token`."""
+    """Return the first token of an answer: the likeliest of the scripted and biased tokens.
+
+    Without such tokens, return `token`. If no token is scripted, `token` competes with the biased
+    ones.
+    """
     biases = biases_of(body)
     if not reply.first_token and not biases:
         return token
@@ -120,9 +126,9 @@ def _logit(probability: float, bias: float) -> float:
 
 
 def sampled(free: Distribution, body: Mapping[str, Any]) -> Dict[str, float]:
-    """Return the distribution after the biases and samplers of a request, likeliest first.
+    """Return the distribution after a request's biases and samplers, the likeliest token first.
 
-    The free distribution must have all tokens of the biases.
+    The free distribution must contain all tokens that have a bias.
     """
     biases = biases_of(body)
     logits = {token: _logit(p, biases.get(token, 0.0)) for token, p in free.items()}
@@ -181,13 +187,13 @@ def _number(body: Mapping[str, Any], name: str, usual: float) -> float:
 def token_entry(
     token: str, free: Distribution, body: Mapping[str, Any], number: int
 ) -> Dict[str, Any]:
-    """Return the entry of a token of an answer, with the likeliest tokens at its position.
+    """Return the entry for a token of an answer in the list of log-probabilities.
 
     Args:
         token: The token.
-        free: The free distribution at its position.
-        body: The request, whose ``post_sampling_probs`` decides the form.
-        number: The number of likeliest tokens; at least one is listed.
+        free: The free distribution at the position of the token.
+        body: The request. Its ``post_sampling_probs`` decides the form of the entry.
+        number: How many of the likeliest tokens at this position the entry lists; at least one.
     """
     free = with_biased(free, biases_of(body))
     if body.get("post_sampling_probs"):

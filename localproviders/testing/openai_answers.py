@@ -1,4 +1,4 @@
-"""Answers with text in the OpenAI dialect, as llama.cpp sends them."""
+"""Text answers in the OpenAI dialect, as llama.cpp sends them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ _DONE = "[DONE]"
 
 
 class TextAnswer:
-    """A reply in this dialect, as a whole answer or as the records of a stream.
+    """A scripted reply in the OpenAI dialect, as a whole answer or as the records of a stream.
 
     Args:
-        reply: The reply.
+        reply: The scripted reply.
         model: The name of the model in the answer.
         body: The request.
         prompt_tokens: The number of tokens of the prompt.
         chat: Whether the request is a chat; otherwise it is a completion.
-        index: The number of the choice, if a completion request has several prompts.
+        index: The index of the choice. A completion request with several prompts gets one choice
+            for each prompt.
     """
 
     def __init__(
@@ -52,13 +53,13 @@ class TextAnswer:
         first = drawn_token(reply, words[0] if words else "", body)
         words[:1] = [first] if first else []
         is_cut = limit is not None and limit < len(words)
-        #: The pieces of the text, and those of the reasoning.
+        #: The pieces of the text, and (in `thoughts`) the pieces of the reasoning.
         self.pieces: List[str] = words[:limit] if is_cut else words
         self.thoughts: List[str] = words_of(reply.thinking)
         finish = "tool_calls" if reply.tool_calls else reply.finish_reason
         #: The finish reason; None leaves it out.
         self.finish: Optional[str] = "length" if is_cut else finish
-        #: The number of tokens that the answer costs.
+        #: The number of tokens of the answer.
         self.tokens: int = (
             len(self.pieces) + len(self.thoughts) + count_call_tokens(reply.tool_calls)
         )
@@ -86,7 +87,7 @@ class TextAnswer:
         }
 
     def extra_fields(self) -> Dict[str, Any]:
-        """Return the fields of a whole answer that follow its usage: the times of llama.cpp."""
+        """Return the fields that follow the usage of an answer: llama.cpp's ``timings``."""
         return {
             "timings": {
                 "cache_n": 0,
@@ -96,7 +97,7 @@ class TextAnswer:
         }
 
     def message(self) -> Dict[str, Any]:
-        """Return the message of a whole chat answer, without the fields that are empty."""
+        """Return the message of a whole chat answer. It has no fields whose values are empty."""
         thinking, calls = "".join(self.thoughts), self.calls()
         message: Dict[str, Any] = {"role": "assistant", "content": "".join(self.pieces)}
         if thinking:
@@ -104,7 +105,7 @@ class TextAnswer:
         return {**message, "tool_calls": calls} if calls else message
 
     def records(self) -> List[Dict[str, Any]]:
-        """Return the records of the stream. In a chat, only the first one has the role."""
+        """Return the records of the stream. In a chat, only the first record has the role."""
         if not self.chat:
             pieces = [self._piece({"text": piece}, at) for at, piece in enumerate(self.pieces)]
             return [*pieces, {**self.record({"text": ""}, self.finish), **self._end()}]
@@ -125,11 +126,14 @@ class TextAnswer:
 
     @property
     def begun(self) -> int:
-        """The number of records up to and including the first one with text."""
+        """The number of records up to and including the first one that has text."""
         return len(self.thoughts) + (2 if self.chat else 1)
 
     def choice(self, content: Mapping[str, Any], finish: Optional[str]) -> Dict[str, Any]:
-        """Return a choice. A completion always has the field `logprobs`, a chat on request."""
+        """Return a choice. In a completion, it always has the field `logprobs`.
+
+        In a chat, it has this field only if `content` has it.
+        """
         beside = {} if self.chat else {"logprobs": None}
         return {"finish_reason": finish, "index": self.index, **beside, **content}
 
@@ -137,7 +141,7 @@ class TextAnswer:
 
     @property
     def wants_usage(self) -> bool:
-        """Whether the request asks for a record with the usage."""
+        """Whether a request for a stream asks for a record with the usage."""
         return bool(mapping_in(self.body, "stream_options").get("include_usage"))
 
     def whole_choice(self) -> Dict[str, Any]:
@@ -190,9 +194,12 @@ class TextAnswer:
         return self.record({"delta": delta})
 
     def logprobs(self, *places: int) -> Dict[str, Any]:
-        """Return the log-probabilities of the tokens at these places, or of all tokens.
+        """Return the log-probabilities of some tokens of the text, or of all.
 
-        The result is empty if the request does not ask for them.
+        If the request does not ask for log-probabilities, the result is empty.
+
+        Args:
+            places: The indexes of the tokens; none means all tokens.
         """
         if not self.body.get("logprobs"):
             return {}
@@ -201,9 +208,11 @@ class TextAnswer:
         return {"logprobs": {"content": self.token_entries(asked, *places)}}
 
     def token_entries(self, number: int, *places: int) -> List[Dict[str, Any]]:
-        """Return the entries of the tokens at these places, or of all tokens.
+        """Return the entries for some tokens of the text, or for all, in a list of probabilities.
 
-        Each entry has this number of likeliest tokens.
+        Args:
+            number: How many of the likeliest tokens each entry lists.
+            places: The indexes of the tokens; none means all tokens.
         """
         entries = []
         for at in places or range(len(self.pieces)):
@@ -270,7 +279,7 @@ def stream_of(answers: Sequence[TextAnswer]) -> Answer:
 
 
 def _speed(name: str, tokens: int) -> Dict[str, Any]:
-    """Return the durations of the prompt or the answer, with one millisecond for each token."""
+    """Return the durations for the prompt or the answer: one millisecond for each token."""
     return {
         f"{name}_n": tokens,
         f"{name}_ms": float(tokens),

@@ -74,7 +74,7 @@ class FakeOpenAICompatible(FakeServer):
     #: The routes of decision requests that the server has: ``/v1/systemone`` like llama.cpp,
     #: ``/v1/decisions`` like OpenAI. An old server has neither.
     decision_routes: Sequence[str] = (SYSTEM_ONE,)
-    # How the images of a request of `/v1/decisions` begin.
+    # The possible beginnings of the images in a request to `/v1/decisions`.
     _image_starts: Tuple[str, ...] = ("data:", "http://", "https://")
 
     @property
@@ -118,7 +118,7 @@ class FakeOpenAICompatible(FakeServer):
         return self.json({"error": error}, "404 Not Found")
 
     def wrong_key(self, given: str) -> RefusedError:
-        """Return the refusal of a missing or wrong key."""
+        """Return the refusal of a missing or wrong API key."""
         error = {"message": "Invalid API Key", "type": "authentication_error", "code": 401}
         return RefusedError({"error": error}, "401 Unauthorized")
 
@@ -154,14 +154,14 @@ class FakeOpenAICompatible(FakeServer):
         return openai_refusal(error) if is_openai else refused(error.words)
 
     def no_decider(self, exchange: Exchange, name: Optional[str]) -> RefusedError:
-        """Return the refusal of a decision request for a model that is no decision model."""
+        """Return the refusal of a decision request for a model that is not a decision model."""
         if exchange.path.startswith(SYSTEM_ONE):
             return not_supported(NO_DECISION_MODEL)
         words = f"The model '{name}' is not supported with the decisions API."
         return openai_refusal(BadRequestError(words, "model", "unsupported_model"))
 
     def no_decision_images(self, exchange: Exchange) -> RefusedError:
-        """Return the refusal of the images of a decision request."""
+        """Return the refusal of a decision request with images that the model cannot read."""
         if exchange.path.startswith(SYSTEM_ONE):
             return not_supported(NO_IMAGES)
         return openai_refusal(BadRequestError("The model does not support images.", "input"))
@@ -170,7 +170,7 @@ class FakeOpenAICompatible(FakeServer):
         """Check the fields and messages of a chat.
 
         Raises:
-            RefusedError: The server refuses them.
+            RefusedError: The server would refuse the chat.
         """
         check_messages(body)
         check_fields(body)
@@ -179,7 +179,7 @@ class FakeOpenAICompatible(FakeServer):
         """Check the images and the audio of a chat.
 
         Raises:
-            RefusedError: The model cannot read them.
+            RefusedError: The model cannot read images, or cannot read audio.
         """
         check_media(body, model)
 
@@ -233,7 +233,7 @@ class FakeOpenAICompatible(FakeServer):
         return self.json({"object": "list", "data": self.model_records()}, kind="list")
 
     def model_records(self) -> List[Dict[str, Any]]:
-        """Return the records of the list of models."""
+        """Return the entries of the list of models."""
         return [
             {
                 "id": model.name,
@@ -274,7 +274,7 @@ class FakeOpenAICompatible(FakeServer):
         return self.json({"tokens": [token_id(piece) for piece in tokens_of_text(text)]})
 
     def _complete_in_own_form(self, exchange: Exchange) -> Answer:
-        """Answer a completion request in llama.cpp's own form. The fake does not stream it."""
+        """Answer a completion request in llama.cpp's own form. The answer is never streamed."""
         body = self._body(exchange)
         prompts = self.prompts(body)
         model = self.choose(body.get("model"), "chat")
@@ -317,7 +317,7 @@ class FakeOpenAICompatible(FakeServer):
         *,
         chat: bool,
     ) -> Union[Answer, List[TextAnswer]]:
-        """Load the model; return the answers to the prompts, or the scripted refusal."""
+        """Load the model; return the answers to the prompts, or a scripted refusal."""
         self.load(model, exchange)
         counts, window = [*map(count_tokens, prompts)], self.loaded[model.name]
         if max(counts) > window:
@@ -402,9 +402,9 @@ class FakeOpenAICompatible(FakeServer):
         return self.json(answer, kind="decisions")
 
     def _decider(self, exchange: Exchange) -> Tuple[FakeModel, Mapping[str, Any]]:
-        """Return the model of a decision request, and its body.
+        """Return the model and the JSON body of a decision request.
 
-        As in llama.cpp, the model is checked before anything else.
+        As in llama.cpp, the model is checked before the questions.
         """
         if not any(model.can("decision") for model in self.models):
             raise self.no_decider(exchange, None)
@@ -421,7 +421,7 @@ class FakeOpenAICompatible(FakeServer):
     def _decision_reply(
         self, exchange: Exchange, model: FakeModel, questions: Sequence[Question], state: str
     ) -> Union[Answer, Tuple[Reply, int]]:
-        """Load the model; return the scripted reply and the number of tokens, or a refusal."""
+        """Load the model; return the scripted reply and the number of tokens, or the refusal."""
         self.load(model, exchange)
         counts = [tokens_of(state, question) for question in questions]
         window = self.loaded[model.name]
@@ -431,7 +431,7 @@ class FakeOpenAICompatible(FakeServer):
         return self.refusal(reply) if isinstance(reply, Refusal) else (reply, sum(counts))
 
     def _rerank(self, exchange: Exchange) -> Answer:
-        """Rank documents by the words that they share with the query, like llama.cpp."""
+        """Answer a rerank request in llama.cpp's form. Words shared with the query decide."""
         ranking = [model for model in self.models if model.can("rerank")]
         if not ranking:
             raise openai_rankings.not_started_for_it()
@@ -459,7 +459,7 @@ class FakeOpenAICompatible(FakeServer):
 
 
 def _modalities(model: FakeModel) -> Dict[str, List[str]]:
-    """Return what a model reads and writes, as llama.cpp lists it."""
+    """Return the kinds of input and output of a model, as llama.cpp's model list names them."""
     read = [word for ability, word in _INPUTS.items() if model.can(ability)]
     written = "decisions" if model.can("decision") else "text"
     return {"input_modalities": ["text", *read], "output_modalities": [written]}

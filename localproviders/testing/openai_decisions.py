@@ -1,7 +1,8 @@
 """Checks of decision requests: System One as llama.cpp checks it, and OpenAI's dialect.
 
-The texts of the refusals of System One are those of llama.cpp's server, build b11549. OpenAI
-documents no texts for its route, so the texts here have the form of its other routes.
+The texts of the refusals of System One are those of llama.cpp's server, build b11549. OpenAI does
+not document the error texts of its decision route, so the texts here are made up in the style of
+its other routes.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from localproviders.testing.decisions import YES_NO, BadRequestError, Question, 
 from localproviders.testing.openai_requests import RefusedError
 
 _MOST_IMAGES = 8
-# The largest number of options for a model that uses one letter for each option.
+# The largest number of options for a model that uses one letter, large or small, for each option.
 _MOST_OPTIONS = 52
 _FEWEST_LEVELS, _MOST_LEVELS = 2, 10
 
-#: llama.cpp's refusals of a decision request: its model is a chat model, or cannot read images.
+#: The texts with which llama.cpp refuses a decision request for a model that is not a decision
+#: model, and one with images for a model that cannot read images.
 NO_DECISION_MODEL = "This model is not a decision model"
 NO_IMAGES = (
     "This server does not support image input for decisions. For a model that supports it, start "
@@ -34,7 +36,7 @@ def not_supported(words: str) -> RefusedError:
 
 
 def system_one_questions(body: Mapping[str, Any]) -> List[Question]:
-    """Return the questions of a request of System One.
+    """Return the questions of a System One request.
 
     Raises:
         BadRequestError: The state or a question is missing or malformed.
@@ -73,10 +75,11 @@ def _system_one_question(id_: str, given: Any) -> Question:
 
 
 def system_one_images(body: Mapping[str, Any]) -> List[str]:
-    """Return the images of a request of System One, which are data URLs.
+    """Return the images of a System One request, each as a data URL.
 
     Raises:
-        BadRequestError: The images are malformed, or too many.
+        BadRequestError: There are too many images, an image is not a data URL, or the request has
+            a video.
     """
     if body.get("videos"):
         raise BadRequestError('"videos" is not supported')
@@ -97,7 +100,7 @@ def system_one_images(body: Mapping[str, Any]) -> List[str]:
 
 
 def _images_in(state: Any) -> List[Any]:
-    """Return the images in the messages of a state that is a conversation."""
+    """Return the images in a state that is a conversation; none for any other state."""
     messages = state.get("messages") if isinstance(state, dict) else state
     if not isinstance(messages, list):
         return []
@@ -112,7 +115,8 @@ def _images_in(state: Any) -> List[Any]:
 # --- OpenAI's dialect -----------------------------------------------------------------------
 
 _MOST_QUESTIONS = 400
-# The field with the options of a question, and their least and largest number, by kind.
+# For each kind of question: the field with the list of options, the field with the text of each
+# option, and the smallest and the largest number of options.
 _LISTS: Mapping[str, Tuple[str, str, int, int]] = {
     "choice": ("choices", "value", 2, 255),
     "score": ("levels", "label", _FEWEST_LEVELS, _MOST_LEVELS),
@@ -120,7 +124,7 @@ _LISTS: Mapping[str, Tuple[str, str, int, int]] = {
 
 
 def openai_questions(body: Mapping[str, Any]) -> List[Question]:
-    """Return the questions of a request of OpenAI's dialect.
+    """Return the questions of a decision request in OpenAI's dialect.
 
     Raises:
         BadRequestError: The input or a question is missing or malformed.
@@ -195,7 +199,7 @@ def _wrong_type(where: str, wanted: str) -> BadRequestError:
 
 
 def openai_images(body: Mapping[str, Any]) -> List[Any]:
-    """Return the images of a request of OpenAI's dialect, in its input and its instructions."""
+    """Return the images in the input and the instructions of a request in OpenAI's dialect."""
     lists: List[Any] = [body["input"], *(q.get("instructions") for q in body["questions"])]
     lists += [item.get("content") for item in body["input"] if isinstance(item, dict)]
     parts = [part for found in lists if isinstance(found, list) for part in found]
@@ -207,6 +211,6 @@ def openai_images(body: Mapping[str, Any]) -> List[Any]:
 
 
 def openai_refusal(error: BadRequestError) -> RefusedError:
-    """Return a refusal in OpenAI's form."""
+    """Return the refusal of a request in the form of OpenAI's errors."""
     fields = {"message": error.words, "type": "invalid_request_error"}
     return RefusedError({"error": {**fields, "param": error.param, "code": error.code}})

@@ -1,4 +1,4 @@
-"""Rerank requests as llama.cpp's server, build b11549, checks and answers them."""
+"""Rerank requests: their checks and their responses, as in llama.cpp's server, build b11549."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RankQuestion(NamedTuple):
         query: The query.
         documents: The documents.
         top_n: The number of documents in the response.
-        is_tei: Whether the response has the form of text-embeddings-inference.
+        is_tei: Whether the response must have the form of text-embeddings-inference (TEI).
     """
 
     query: str
@@ -62,7 +62,10 @@ def read_question(body: Mapping[str, Any]) -> RankQuestion:
 
 
 def score_of(query: str, document: str) -> float:
-    """Return a score: the share of common words, minus 0.1, so that a score may be negative."""
+    """Return the score of a document: the share of words common to both texts, minus 0.1.
+
+    So a score can be negative.
+    """
     asked, found = (set(re.findall(r"\w+", text.lower())) for text in (query, document))
     return len(asked & found) / (len(asked | found) or 1) - 0.1
 
@@ -70,7 +73,7 @@ def score_of(query: str, document: str) -> float:
 def ranking_of(
     question: RankQuestion, scores: Sequence[Any], model: str, tokens: int
 ) -> Union[Dict[str, Any], List[Dict[str, Any]]]:
-    """Return the JSON of a response, sorted by score."""
+    """Return the JSON of a response, in which the documents are sorted by score."""
     name = "score" if question.is_tei else "relevance_score"
     pairs = sorted(enumerate(scores), key=_order)[: question.top_n]
     results = [{"index": index, name: score} for index, score in pairs]
@@ -81,6 +84,6 @@ def ranking_of(
 
 
 def _order(pair: Tuple[int, Any]) -> float:
-    """Return the key of a score: the highest comes first, and values that are no numbers last."""
+    """Return the sort key of a score: the highest score is first. Other values are last."""
     is_number = isinstance(pair[1], (int, float)) and not isinstance(pair[1], bool)
     return -pair[1] if is_number else float("inf")

@@ -21,13 +21,13 @@ _TYPES: Mapping[str, str] = {"stream": "boolean", **dict.fromkeys(_NUMBERS, "num
 _CHOICES = ("auto", "none", "required")
 _FORMATS = ("text", "json_object", "json_schema")
 
-#: The ability that a part of a message needs, by the type of the part.
+#: The ability that a model needs to read a part of a message, by the type of the part.
 _PARTS: Mapping[str, Optional[str]] = {"text": None, "image_url": "vision", "input_audio": "audio"}
 _MEDIA: Mapping[str, str] = {"vision": "image", "audio": "audio"}
 
 
 class RefusedError(Exception):
-    """An exception for a refusal: the status and the JSON body of the response."""
+    """An exception for a refused request, with the status and the JSON body of the response."""
 
     def __init__(self, body: Any, status: str = "400 Bad Request") -> None:
         super().__init__(status)
@@ -45,7 +45,7 @@ def refused(message: str, code: int = 400) -> RefusedError:
 
 
 def json_object(data: bytes) -> Optional[Mapping[str, Any]]:
-    """Return the JSON object of a request; None if the body is something else."""
+    """Return the JSON object in the body of a request; None if the body is anything else."""
     try:
         value = json.loads(data or b"null", parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -54,7 +54,7 @@ def json_object(data: bytes) -> Optional[Mapping[str, Any]]:
 
 
 def _finite(text: str) -> float:
-    """Return a number. Python's own reader also accepts infinity, which is not JSON."""
+    """Return a number. Unlike Python's `json`, refuse infinity and NaN, which are not JSON."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a JSON number")
@@ -62,7 +62,7 @@ def _finite(text: str) -> float:
 
 
 def mapping_in(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the object in a field of a request, or an empty one if it is something else."""
+    """Return the object in a field of a request; an empty one if the field has no object."""
     found = body.get(name)
     return found if isinstance(found, dict) else {}
 
@@ -112,8 +112,9 @@ def _check_tools(body: Mapping[str, Any]) -> None:
 def _check_choice(choice: Any, tools: Any) -> None:
     """Check the field ``tool_choice``: a word, or an object that names one of the tools.
 
-    llama.cpp reads a malformed object as ``auto``. OpenAI and vLLM refuse it, as this function
-    does, because a test must notice a choice that has no effect. The texts are those of OpenAI.
+    llama.cpp reads a malformed object as ``auto``. This function refuses such an object, like
+    OpenAI and vLLM, because a test must notice a choice that has no effect. The error texts are
+    those of OpenAI.
     """
     if choice is None:
         return
@@ -145,7 +146,7 @@ def _objects(values: Any) -> List[Mapping[str, Any]]:
 
 
 def check_messages(body: Mapping[str, Any]) -> None:
-    """Check the form of the messages. An empty list is accepted.
+    """Check the form of a chat's messages. An empty list is accepted.
 
     Raises:
         RefusedError: The messages are missing, or a message is malformed.
@@ -196,7 +197,7 @@ def parts_of(body: Mapping[str, Any]) -> List[Mapping[str, Any]]:
 
 
 def prompt_of(body: Mapping[str, Any]) -> str:
-    """Return the text of a conversation and its tools, which counts as the prompt."""
+    """Return the prompt of a chat: the texts of its messages, and its tools as JSON."""
     given = body.get("tools")
     tools = list(map(dumps, given)) if isinstance(given, list) else []
     return " ".join([_content_text(message.get("content")) for message in body["messages"]] + tools)
@@ -209,7 +210,9 @@ def _content_text(content: Any) -> str:
 
 
 def prompts_of(body: Mapping[str, Any]) -> List[str]:
-    """Return the prompts of a completion request: a text, token ids, or a list of both.
+    """Return the prompts of a completion request. Token ids become words of digits.
+
+    The field is a text, a list of token ids, or a list that contains both.
 
     Raises:
         RefusedError: There is no prompt, or the prompt has another form.
@@ -220,7 +223,9 @@ def prompts_of(body: Mapping[str, Any]) -> List[str]:
 
 
 def inputs_of(body: Mapping[str, Any]) -> List[str]:
-    """Return the texts of an embedding request: a text, token ids, or a list of both.
+    """Return the texts of an embedding request. Token ids become words of digits.
+
+    The field is a text, a list of token ids, or a list that contains both.
 
     Raises:
         RefusedError: There is no input, the input has another form, or the encoding is unknown.
@@ -246,7 +251,7 @@ def _texts(name: str, given: Any) -> List[str]:
 
 
 def _text(item: Any) -> Optional[str]:
-    """Return a text, or the numbers of its tokens as words; None for something else."""
+    """Return a text unchanged, and a list of token ids as words; None for anything else."""
     if isinstance(item, str):
         return item
     return " ".join(map(str, item)) if _is_tokens(item) else None

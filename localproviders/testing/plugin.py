@@ -1,6 +1,7 @@
 """The pytest fixtures of this package. pytest finds them if the package is installed.
 
-Each fixture imports the fake servers itself, so that other test runs do not import them.
+Each fixture imports the fake servers itself, so that test runs without these fixtures do not
+import them.
 """
 
 from __future__ import annotations

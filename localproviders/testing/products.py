@@ -1,6 +1,7 @@
 """A fake server that greets like one of many programs, such as vLLM or Docker Model Runner.
 
-The greetings are those of docs/reference/discovery.md. Everything else is `FakeOpenAICompatible`.
+A greeting consists of the responses by which discovery recognizes a program. The greetings are
+described in docs/reference/discovery.md. In all else, the server is a `FakeOpenAICompatible`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from localproviders.testing.scripted import Exchange
 
 _Form = Tuple[str, Any]
 
-# How servers say that they do not have a path, or that a key is missing: status and body.
+# Responses of servers to a request for an unknown path, or without the API key: status and body.
 _FASTAPI: _Form = ("404 Not Found", {"detail": "Not Found"})
 _GO: _Form = ("404 Not Found", "404 page not found")
 _PAGE: _Form = ("200 OK", "<!doctype html><title>A page</title>")
@@ -31,19 +32,19 @@ _NO_LOGIN: _Form = ("401 Unauthorized", {"detail": "Not authenticated"})
 
 
 class Greeting(NamedTuple):
-    """How a program presents itself.
+    """The responses by which a program can be recognized.
 
     Attributes:
-        answers: The responses to ``GET`` requests, by path: JSON, a text, or a pair of a status
-            and one of these.
-        root: The path of its API.
-        listed: The fields of each record in its list of models, besides ``id`` and ``object``.
-        missing: The response to an unknown path.
-        no_key: The response to a request without the key.
-        needs_key: The beginnings of the paths that need the key, if the server has a key.
-        open_paths: Paths that begin like this, but do not need the key.
+        answers: The responses to ``GET`` requests, by path. Each is a JSON value or a text, or a
+            pair of a status and one of these.
+        root: The path of the program's API.
+        listed: The fields of each entry in the list of models, besides ``id`` and ``object``.
+        missing: The response to a request for an unknown path.
+        no_key: The response to a request without the API key.
+        needs_key: The beginnings of the paths that need the API key, if the server has one.
+        open_paths: Paths that do not need the API key, although they begin with one of `needs_key`.
         headers: Headers of every response.
-        has_list: Whether it has a list of models.
+        has_list: Whether the program has a list of models.
         product: The name that discovery reports; None if the program has no greeting of its own.
         aliases: Further paths of the list of models.
     """
@@ -89,7 +90,7 @@ _LLAMA: Mapping[str, Any] = {
 _NO_GZIP: _Form = ("415 Unsupported Media Type", "Error: gzip is not supported by this browser")
 _LLAMA_HEADERS = (("Server", "llama.cpp"),)
 
-#: The greetings, by a name for the program.
+#: The greetings, by a name for the program and its setup.
 GREETINGS: Mapping[str, Greeting] = {
     "llama.cpp": Greeting(
         {"/": _NO_GZIP, "/props": _PROPS, "/health": {"status": "ok"}, "/slots": []},
@@ -307,7 +308,7 @@ GREETINGS: Mapping[str, Greeting] = {
             "/health/liveliness": "I'm alive!",
             "/health": {"healthy_endpoints": []},
         },
-        # A proxy passes on the greetings of the servers behind it.
+        # A proxy passes on the model list of the server behind it, which is vLLM here.
         listed={"created": 1, "owned_by": "vllm", "max_model_len": 4096},
         no_key=_NO_LOGIN,
         open_paths=frozenset(("/health/liveliness", "/health/readiness")),
@@ -340,7 +341,7 @@ FORBIDDEN: Tuple[str, ...] = (
     *("/props?", "/slots?"),
 )
 
-# The greetings that are sent as JSON strings. All other texts are sent unchanged.
+# The texts that a program sends as JSON strings. All other texts are sent unchanged.
 _JSON_TEXTS = frozenset(("I'm alive!",))
 _OWN_ROUTES = ("/completion", "/apply-template", "/tokenize", "/health")
 
@@ -348,14 +349,15 @@ _OWN_ROUTES = ("/completion", "/apply-template", "/tokenize", "/health")
 class FakeProduct(FakeOpenAICompatible):
     """A fake of one of the programs in `GREETINGS`, for tests of discovery.
 
-    It greets like the program, lists its models below the program's path, and chats there like
-    `FakeOpenAICompatible`.
+    It greets like the program. Below the path of the program's API, it lists its models, and chats
+    like `FakeOpenAICompatible`.
 
     Args:
         product: A name in `GREETINGS`, such as ``Docker Model Runner``.
         models: As for `FakeServer`.
         prefix: A path in front of all paths, such as ``/llm``.
-        api_key: The key; paths that the program leaves open do not need it.
+        api_key: The key that requests must have, except those for paths that the program leaves
+            open.
         tls: As for `FakeServer`.
         one_byte_writes: As for `FakeServer`.
         port: As for `FakeServer`.
@@ -427,7 +429,7 @@ class FakeProduct(FakeOpenAICompatible):
         return _answer(self.greeting.missing)
 
     def wrong_key(self, given: str) -> RefusedError:
-        """Return the refusal of a missing or wrong key."""
+        """Return the refusal of a missing or wrong API key."""
         status, body = self.greeting.no_key
         return RefusedError(body, status)
 
@@ -438,7 +440,7 @@ class FakeProduct(FakeOpenAICompatible):
             super()._check_key(exchange)
 
     def model_records(self) -> List[Dict[str, Any]]:
-        """Return the records of the list of models."""
+        """Return the entries of the list of models."""
         listed = self.greeting.listed
         return [{"id": model.name, "object": "model", **listed} for model in self.models]
 

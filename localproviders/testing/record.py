@@ -37,8 +37,9 @@ from localproviders.testing.scripted import (
     hung_up,
 )
 
-# Headers of the request that are not copied. `_request` sets most of them for the connection to the
-# real server. With "accept-encoding", that server could compress the response.
+# Headers of a request that the recorder does not forward. `_request` sets most of them again for
+# the connection to the real server. With "accept-encoding", the real server could compress the
+# response.
 _OWN_HEADERS = ("connection", "keep-alive", "accept-encoding", "host", "content-length")
 
 _PIECE = 64 * 1024
@@ -47,16 +48,17 @@ _PIECE = 64 * 1024
 class Recorder(ScriptedServer):
     """A server that forwards every request to a real server, and records request and response.
 
-    Use it in a ``with`` block, and use its `url` instead of the real address. Each exchange is
-    appended to the file when its response has ended. If the connection breaks, the part of the
-    response that has arrived is recorded.
+    Use it in a ``with`` block, and use its `url` instead of the real address. Each request is
+    appended to the file, together with its response, when the response has ended. If the connection
+    breaks, the part of the response that has arrived is recorded.
 
-    Keys, tokens and cookies in the headers of a request are replaced wherever they occur in the
-    exchange, even if they are escaped in JSON or in the address. If such a secret has fewer than
-    eight characters, it is replaced only in its header. In the strings of JSON, parts of a secret
-    with at least eight characters are replaced, too, even if such a part is divided among several
-    records of a stream. Secrets in the headers of the response are replaced there. Secrets are not
-    found in a compressed response, nor in the log-probabilities of single tokens.
+    API keys, tokens and cookies in the headers of a request are secrets. They are replaced in the
+    whole request and in the response, even if they are escaped in JSON or in the address. A secret
+    of fewer than eight characters is replaced only in its header. In the strings of JSON, each part
+    of a secret is replaced, too, if the part has at least eight characters, even if it is divided
+    among several records of a stream. Secrets in the headers of the response, such as cookies, are
+    replaced only in these headers. Secrets are not found in a compressed response, nor in the
+    log-probabilities of single tokens.
 
     Args:
         path: The file. If the file exists, the recording is appended. A new file is readable only
@@ -179,12 +181,12 @@ class Replayer(ScriptedServer):
         super().__init__(self._recorded_steps)
 
     def rewind(self) -> None:
-        """Begin again: each request receives the first of its recorded responses next."""
+        """Begin again, so that each request receives the first of its recorded responses next."""
         with self._lock:
             self._replayed.clear()
 
     def _recorded_steps(self, exchange: Exchange) -> List[Step]:
-        # Remove the secrets before the comparison, because the recording has none.
+        # Replace the secrets before the comparison, because the recording does not contain them.
         secrets = [*self._secrets, *secrets_of(exchange.headers)]
         body = redact(exchange.body.decode("utf-8", "surrogateescape"), secrets)
         path = redact(exchange.path, secrets)
@@ -241,7 +243,7 @@ def _refusal(path: str, why: str) -> ConfigurationError:
 
 
 def _request_key(method: str, path: str, body: str) -> Tuple[str, str, str]:
-    # A body that is not JSON is compared unchanged.
+    # The order of keys in a JSON body makes no difference. Other bodies are compared unchanged.
     with contextlib.suppress(ValueError, RecursionError):
         body = json.dumps(json.loads(body), sort_keys=True)
     return method, path, body

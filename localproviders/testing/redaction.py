@@ -1,4 +1,4 @@
-"""Remove secrets from recorded requests and responses, in every form in which they occur."""
+"""Replace secrets in recorded requests and responses, in every spelling in which they occur."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from localproviders.testing.secret_parts import mask_parts
 
 REDACTED = "**********"
 
-# A shorter key, such as "test", is a placeholder. It is not replaced, because ordinary words may
-# contain it.
+# A shorter API key, such as "test", is a placeholder. It is not replaced, because ordinary words
+# can contain it.
 _SHORTEST_SECRET = 8
 
 # A header line, with any space before the colon, and with its continuation lines.
@@ -30,7 +30,7 @@ _BOUNDARY_OR_BYTE = re.compile(rb"(" + _CHUNK_BOUNDARY + rb")|.", re.DOTALL)
 
 
 def secrets_of(headers: Mapping[str, str]) -> List[str]:
-    """Return the secrets in the headers of a request: the whole values, and their secret parts.
+    """Return the secrets in the headers of a request: whole values, and the secret parts of values.
 
     Secrets of fewer than eight characters are left out.
     """
@@ -58,9 +58,9 @@ def _secret_parts(value: str) -> Iterator[str]:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace the secrets in a text, also if they are escaped in JSON or in an address.
+    """Replace the secrets in a text, even if they are escaped in JSON or in an address.
 
-    Parts of at least eight characters are replaced in the strings of JSON, see `mask_parts`.
+    In the strings of JSON, also replace parts of secrets, if they have at least eight characters.
     """
     known = [Unseen(secret) for secret in secrets]
     for secret in _spellings(known):
@@ -71,7 +71,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def redact_answer(answer: bytes, secrets: Iterable[str]) -> bytes:
-    """Remove secrets from a response. The body keeps the length that its framing announces."""
+    """Replace secrets in a response. The body keeps the length that the framing announces."""
     end = _end_of_heads(answer)
     head, body = _without_secret_headers(answer[:end]), answer[end:]
     content, last, trailers = body.rpartition(_LAST_CHUNK)
@@ -86,7 +86,7 @@ def redact_answer(answer: bytes, secrets: Iterable[str]) -> bytes:
 
 
 def _spellings(secrets: Iterable[str]) -> List[Unseen]:
-    """Return all spellings of the secrets, longest first."""
+    """Return all spellings of the secrets, such as escaped ones, the longest first."""
     found = set()
     for secret in map(Unseen, secrets):
         found |= {secret, quote(secret, errors="replace"), quote(secret, "", errors="replace")}
@@ -95,7 +95,7 @@ def _spellings(secrets: Iterable[str]) -> List[Unseen]:
 
 
 def _end_of_heads(answer: bytes) -> int:
-    """Return the position of the body, which follows the heads of all interim responses."""
+    """Return the position of the body, after the heads of interim responses and the final head."""
     start = 0
     while True:
         found = _BLANK_LINE.search(answer, start)
@@ -115,7 +115,7 @@ def _without_secret_headers(head: bytes) -> bytes:
 
 
 def _replace_in_chunks(body: bytes, data: bytes) -> bytes:
-    """Replace bytes with asterisks, even if they are split across chunks."""
+    """Replace each occurrence of `data` with asterisks, even if it is split across chunks."""
     pattern = (rb"(?:" + _CHUNK_BOUNDARY + rb")?").join(
         re.escape(data[i : i + 1]) for i in range(len(data))
     )
@@ -125,7 +125,7 @@ def _replace_in_chunks(body: bytes, data: bytes) -> bytes:
 
 
 def _mask_in_chunks(body: bytes, secrets: Iterable[str]) -> bytes:
-    """Mask parts of the secrets, also in a string of JSON that is split across chunks."""
+    """Mask parts of the secrets, even in a string of JSON that is split across chunks."""
     pieces = re.split(rb"(" + _CHUNK_BOUNDARY + rb")", body)
     masked, start = mask_parts(b"".join(pieces[::2]), secrets), 0
     for at in range(0, len(pieces), 2):

@@ -42,8 +42,8 @@ Self = TypeVar("Self", bound="ScriptedServer")
 
 _PIECE = 64 * 1024
 
-# While a script sends nothing: seconds between two checks whether the client has closed the
-# connection.
+# While a script sends nothing, the server checks again after this number of seconds whether the
+# client has closed the connection.
 LOOK_S = 0.02
 
 
@@ -108,7 +108,7 @@ class Exchange:
         raise ScriptEndsError
 
     def reset(self) -> None:
-        """Reset the connection, so that the client's next read fails instead of finding the end."""
+        """Reset the connection. The client's next read fails instead of reporting the end."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise _ResetError
 
@@ -310,7 +310,8 @@ class ScriptedServer:
         """Close all connections and refuse new ones.
 
         Raises:
-            BaseException: The first of `errors`. The list is then empty, so that it is raised once.
+            BaseException: The first of `errors`. After that, the list is empty, so that a further
+                call does not raise it again.
         """
         self._close()
         self._raise_failure()
@@ -333,14 +334,14 @@ class ScriptedServer:
 
     def __exit__(self, _: object, error: Optional[BaseException], __: object) -> None:
         self._close()
-        # The failure of the script probably caused the error of the block. So the failure is
-        # raised, and the error becomes its context. An interrupt, or a skipped test, is not an
-        # `Exception` and must pass unchanged.
+        # A failure of the script probably caused the error of the ``with`` block. So the failure is
+        # raised, and the error becomes its context. But an interrupt, or the exception of a skipped
+        # test, is not an `Exception`, and must reach the caller unchanged.
         if error is None or isinstance(error, Exception):
             self._raise_failure()
 
     def _keep_failure(self, error: BaseException) -> None:
-        """Keep the exception of a function, because no caller catches it in this thread."""
+        """Keep the exception of a function for `stop`; no code in this thread could handle it."""
         with self._lock:
             self.errors.append(error)
 
@@ -395,7 +396,7 @@ class ScriptedServer:
             self._swap(sock, None)
 
     def _end(self, sock: socket.socket, exchange: Optional[Exchange], error: BaseException) -> None:
-        """End a connection in the way that the exception of its last request demands."""
+        """End a connection. The exception that its last request raised decides how."""
         if isinstance(error, _MalformedError):
             _refuse_malformed(sock)
         elif _is_of_socket(error):
@@ -414,7 +415,7 @@ class ScriptedServer:
             self._lock.notify_all()
 
     def _before_body(self, exchange: Exchange) -> None:
-        """Called after the head of a request was read, and before its body. Does nothing here."""
+        """Do nothing. Subclasses use this step between the head and the body of a request."""
 
     def _play(self, exchange: Exchange) -> None:
         for step in self._steps(exchange):
@@ -440,21 +441,21 @@ class ScriptedServer:
             answer = http_answer({"error": words}, status="500 Internal Server Error")
             if exchange.method == "HEAD":
                 answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-            # Unread bytes of this request body would be taken for the next request.
+            # The server would take unread bytes of this request's body for the next request.
             return [answer] if exchange._is_read else [answer, Exchange.close]
 
 
 def _listen_on_port(port: int) -> socket.socket:
-    """Listen on a port of 127.0.0.1; 0 means any free port that a search may probe.
+    """Listen on a port of 127.0.0.1; 0 means any free port to which `discover` may connect.
 
-    The free ports of the system include some to which `discover` never connects.
+    The operating system can also assign ports to which `discover` never connects.
     """
     with contextlib.ExitStack() as refused:
         while True:
             listener = socket.create_server(("127.0.0.1", port), backlog=128)
             if port or listener.getsockname()[1] not in avoided_ports():
                 return listener
-            refused.enter_context(listener)  # it stays open, so that the next port is another one
+            refused.enter_context(listener)  # keep it open, so that the next port is another one
 
 
 def _listen_on_socket(path: str) -> socket.socket:
@@ -507,7 +508,7 @@ def _refuse_malformed(sock: socket.socket) -> None:
 
 
 def hung_up(sock: socket.socket) -> bool:
-    """Return whether the client has closed the connection, without reading what it sent."""
+    """Return whether the client has closed the connection. Bytes that it sent stay unread."""
     if hasattr(select, "POLLRDHUP"):
         poller = select.poll()
         poller.register(sock, select.POLLRDHUP)

@@ -7,10 +7,12 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
 
 from localproviders.secret import Unseen
 
-# The shortest part that is masked. Shorter ones are ordinary words, or the prefix of every key.
+# Number of characters of the shortest part that is masked. A shorter part can be an ordinary word,
+# or a prefix that every API key of a service has.
 _SHORTEST_PART = 8
 
-# A string of JSON, and the colon after it if it is the name of a field. The body may end within it.
+# A string of JSON, and the colon after it if it is the name of a field. The end of the body may cut
+# off the string.
 _STRING = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)(?:"(\s*:)?|\\?\Z)', re.DOTALL)
 
 # One character of such a string, as it is written: an escape, an ASCII character, or UTF-8.
@@ -18,7 +20,7 @@ _UNIT = re.compile(rb"\\u[0-9A-Fa-f]{4}|\\.|[\xc0-\xff][\x80-\xbf]*|.", re.DOTAL
 
 
 class _Literal(NamedTuple):
-    """The content of a string in a body: the position, and the bytes as they are written."""
+    """The content of a JSON string in a body: its position, and its bytes with their escapes."""
 
     start: int
     written: bytes
@@ -28,24 +30,23 @@ class _Literal(NamedTuple):
         return b"\\" not in self.written and self.written.isascii()
 
     def units(self) -> List[Tuple[int, int]]:
-        """Return the start and the end of each character in the body."""
+        """Return, for each character, the positions in the body where it starts and ends."""
         found = [match.span() for match in _UNIT.finditer(self.written)]
         return [(self.start + first, self.start + last) for first, last in found]
 
     def text(self) -> str:
-        """Return the characters, one for each of `units`."""
+        """Return the decoded characters, one for each pair of `units`."""
         if self.is_plain():
             return self.written.decode("ascii")
         return "".join(map(_character, _UNIT.findall(self.written)))
 
 
 def mask_parts(body: bytes, secrets: Iterable[str]) -> bytes:
-    """Replace each byte of a part of a secret with an asterisk.
+    """Replace the bytes of all parts of secrets with asterisks, so that the body keeps its length.
 
-    A part has at least eight characters. Parts are searched for in the strings of JSON. Before the
-    search, the values of all fields with the same name are joined, as a client joins the pieces of
-    a stream. So a part is also found if it is divided among shorter pieces. The length of the body
-    stays the same.
+    A part has at least eight characters. Only the strings of JSON are searched for parts. Before
+    the search, the values of all fields with the same name are joined, as a client joins the pieces
+    of a stream. So a part is found even if it is divided among several pieces.
     """
     parts = _parts(secrets)
     if not parts:
@@ -58,7 +59,7 @@ def mask_parts(body: bytes, secrets: Iterable[str]) -> bytes:
 
 
 def _parts(secrets: Iterable[str]) -> Set[str]:
-    """Return all parts of the shortest length. A longer part consists of several such parts."""
+    """Return all parts of the shortest length. Any longer part consists of these."""
     found: Set[str] = set()
     for secret in map(Unseen, secrets):
         starts = range(len(secret) - _SHORTEST_PART + 1)
@@ -79,7 +80,7 @@ def _literals_by_name(body: bytes) -> Dict[bytes, List[_Literal]]:
 
 
 def _spans(literals: List[_Literal], parts: Set[str]) -> Iterator[Tuple[int, int]]:
-    """Yield the positions in the body, start and end, of each character that belongs to a part."""
+    """Yield the start and the end, in the body, of each character that belongs to a part."""
     texts = [literal.text() for literal in literals]
     marked = _marked("".join(texts), parts)
     if not marked:

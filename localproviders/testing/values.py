@@ -10,8 +10,8 @@ from localproviders._record import CONTENT, FrozenDict, Record, field, record
 from localproviders.testing.scripted import Exchange
 from localproviders.types.messages import ToolCall
 
-#: The words for `FakeModel.abilities`: the fields of `ModelCapabilities` that are True or False
-#: and that a fake server has for each of its models.
+#: The possible values in `FakeModel.abilities`. Each is the name of a field of `ModelCapabilities`
+#: that is True or False.
 ABILITIES = (
     "chat",
     "completion",
@@ -25,9 +25,9 @@ ABILITIES = (
     "decision",
 )
 
-#: The probabilities of a scripted decision: the probability of yes; the probabilities of the
-#: options or levels, by their texts or in their order; or None, with which the model refuses to
-#: answer the question.
+#: The probabilities of a scripted decision. A number is the probability of yes. A mapping has the
+#: probabilities of the options or levels by their texts, and a sequence has them in the order of
+#: the question. None means that the model refuses to answer the question.
 Verdict = Union[None, float, Mapping[str, float], Sequence[float]]
 
 
@@ -41,24 +41,25 @@ class FakeModel(Record):
             ``embeddings`` makes it an embedding model, ``rerank`` a reranking model, and
             ``decision`` a decision model. A decision model cannot do anything else, except
             reading images (``vision``).
-        context_length: The allocated context window in tokens. The fakes count each word as
-            one token.
+        context_length: The context window that the server allocates, in tokens. The fakes count
+            each word as one token.
         max_context_length: The context window that the model was trained for, in tokens.
         dimensions: The length of its vectors.
-        load_s: Seconds of silence before its first response, while it loads.
+        load_s: Seconds for which the server sends nothing while the model loads.
         loaded: Whether it is in memory when the server starts.
-        remote_host: The host on which it really runs, for a stub of a cloud model (Ollama).
+        remote_host: The host on which it really runs. Such a model is a stub of a cloud model
+            (Ollama).
         instance: The name of the loaded instance, if it differs from `name` (LM Studio).
-        format: The format of its files; ``mlx`` ignores the requested context window
+        format: The format of its files. A model with ``mlx`` ignores the requested context window
             (LM Studio).
-        load_error: The reason why it cannot be loaded; None if it can (LM Studio).
+        load_error: The reason why it cannot be loaded; None if it can (LM Studio, llama.cpp).
         digest: The digest in the lists of models; None makes one from the name and the files
             (Ollama). An example is ``"a" * 64``.
         size_bytes: The size in the model list. None means about 2 GB (Ollama, LM Studio), 0.25 GB
             (OpenAI dialect), or 384 bytes for a stub of a cloud model.
 
     Raises:
-        ValueError: There is no such ability.
+        ValueError: `abilities` has a value that is not an ability.
     """
 
     name: str
@@ -103,11 +104,11 @@ class Reply(Record):
         remote_host: The host in the response of a cloud model (Ollama).
         pause_s: Seconds of silence before each piece of the text. A response that is not a stream
             is sent after the pauses of all its pieces together.
-        decisions: The probabilities of a decision, by the id or name of the question. Questions
-            that are missing here get other probabilities, which depend only on their texts.
+        decisions: The probabilities of a decision, by the id or name of the question. A question
+            that is not here gets probabilities that depend only on the texts of the request.
         first_token: The probabilities of the text's first token, by token. The text then begins
-            with the likeliest of them. If they do not sum to 1, the rest belongs to other tokens.
-            LM Studio reports no probabilities.
+            with the likeliest of these tokens, instead of its first word. If the probabilities do
+            not sum to 1, other tokens share the rest. The fake LM Studio reports no probabilities.
     """
 
     text: str = field(default="Hello there, friend.", metadata=CONTENT)
@@ -143,8 +144,8 @@ class Refusal(Record):
         self._freeze("headers")
 
 
-#: The answer of a fake server: a string, a `Reply`, a `Refusal`, or a function that returns one
-#: of them for an `Exchange`.
+#: The scripted answer of a fake server: a string, a `Reply`, a `Refusal`, or a function that
+#: returns one of these three for an `Exchange`.
 Scripted = Union[str, Reply, Refusal, Callable[[Exchange], Union[str, Reply, Refusal]]]
 
 

@@ -1,4 +1,4 @@
-"""The answers of the fake service: whole, or as events."""
+"""The model answers of the fake Anthropic service, as one JSON object or as a stream of events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REASONS = {"stop": "end_turn", "length": "max_tokens"}
 
 
 def as_named_event(text: str) -> bytes:
-    """Frame a record as the service does: with the name of the event, and padded with blanks."""
+    """Return the bytes of a record as the service sends an event: named, and padded with blanks."""
     try:
         name = json.loads(text)["type"]
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -29,21 +29,21 @@ def as_named_event(text: str) -> bytes:
 
 
 def new_id(kind: str) -> str:
-    """Return an id of a kind, such as ``msg_01...``."""
+    """Return a new id that begins with its kind, such as ``msg_01...``."""
     return f"{kind}_01{uuid.uuid4().hex[:22]}"
 
 
 class MessageAnswer:
-    """A reply as a message of the service.
+    """A scripted reply in the form of a message of the service.
 
     Args:
-        reply: The reply.
+        reply: The scripted reply.
         model: Name of the model.
         body: The request.
         prompt_tokens: Number of tokens of the prompt.
         thinking: Whether the model thinks.
-        shows: Whether the text of the thinking is sent.
-        redacts: Whether the thinking is sent as an encrypted block.
+        shows: Whether the message has the text of the thinking.
+        redacts: Whether the message has the thinking as an encrypted block.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class MessageAnswer:
 
     @property
     def thoughts(self) -> List[Dict[str, Any]]:
-        """The blocks with thinking."""
+        """The blocks that contain thinking."""
         return [block for block in self.blocks if "thinking" in block["type"]]
 
     @property
@@ -136,7 +136,7 @@ class MessageAnswer:
         }
 
     def whole(self) -> Dict[str, Any]:
-        """Return the whole answer."""
+        """Return the whole answer as one message."""
         output = sum(self.tokens)
         usage = {
             **self._usage(output),
@@ -145,7 +145,7 @@ class MessageAnswer:
         return {**self._message(output), "content": self.blocks, **self._end(), "usage": usage}
 
     def events(self) -> List[Dict[str, Any]]:
-        """Return the events of the answer."""
+        """Return the events of a streamed answer."""
         found = [{"type": "message_start", "message": self._message(1)}]
         for index, block in enumerate(self.blocks):
             events = _events_of(index, block)
@@ -156,7 +156,7 @@ class MessageAnswer:
         return [*found, {"type": "message_stop"}]
 
     def stream(self) -> Answer:
-        """Return the stream."""
+        """Return the response that streams the answer."""
         events = self.events()
         texts = (
             at
@@ -175,7 +175,10 @@ class MessageAnswer:
 
 
 def _stopped(text: str, stops: Sequence[str]) -> Tuple[str, Optional[str]]:
-    """Return the text before the first stop sequence, and this sequence; None if there is none."""
+    """Return the text before the first stop sequence, and this stop sequence.
+
+    If the text has no stop sequence, return the whole text and None.
+    """
     found = [(text.find(stop), stop) for stop in stops if stop in text]
     at, stop = min(found, default=(len(text), None))
     return text[:at], stop
@@ -204,7 +207,7 @@ def _events_of(index: int, block: Mapping[str, Any]) -> List[Dict[str, Any]]:
 
 
 def _pieces(arguments: Mapping[str, Any]) -> List[str]:
-    """Return the pieces of the arguments of a tool. The first one is empty."""
+    """Return the pieces in which the arguments of a tool call are sent. The first one is empty."""
     if not arguments:
         return [""]
     text = dumps(arguments)

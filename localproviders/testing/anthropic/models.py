@@ -1,4 +1,4 @@
-"""The features that a model of the service accepts, by the name of the model.
+"""The features that each model of the service accepts. The name of the model decides.
 
 The facts are in docs/reference/anthropic.md, "Thinking".
 """
@@ -18,15 +18,16 @@ class Traits(NamedTuple):
     """The features that a model accepts.
 
     Attributes:
-        types: The types of thinking.
-        efforts: The levels of effort.
+        types: The types of thinking that a request can choose.
+        efforts: The levels of effort that a request can choose.
         thinks: Whether the model thinks if a request does not mention thinking.
-        shows: Whether the model sends the text of its thinking if a request does not ask for the
-            text.
+        shows: Whether the model sends the text of its thinking if a request does not say whether to
+            send it.
         samples: Whether it accepts temperature, top_p and top_k.
-        prefills: Whether the model continues the text if the last message is one of the assistant.
+        prefills: Whether the last message may have the role ``assistant``. The model then continues
+            the text of this message.
         obeys: Whether a request can force it to call a tool.
-        later_systems: Whether it accepts system messages within a conversation.
+        later_systems: Whether it accepts system messages among the messages of a conversation.
     """
 
     types: Tuple[str, ...] = ("enabled", "adaptive", "disabled")
@@ -41,7 +42,7 @@ class Traits(NamedTuple):
 
 _ADAPTIVE = ("adaptive", "disabled")
 _NEWEST = Traits(("adaptive",), _EFFORTS, True, False, False, False, False, True)
-# The first row whose pattern is in the name of a model describes it.
+# A model is described by the first row whose pattern occurs in the name of the model.
 _ROWS: Sequence[Tuple[str, Traits]] = (
     (r"(opus-5-5|fable-5-1)", _NEWEST),
     (r"sonnet-5-5", _NEWEST._replace(types=("adaptive", "between_tools"))),
@@ -56,24 +57,27 @@ _ROWS: Sequence[Tuple[str, Traits]] = (
 
 _LINES = ("fable", "haiku", "mythos", "opus", "sonnet")
 
-# The dates that the service adds to model names without a date, by the end of the name.
+# The dates that the service adds to model names without a date, by the last part of the name.
 _DATES = {"haiku-4-5": "20251001", "sonnet-4-5": "20250929", "opus-4-5": "20251101"}
 
 
 def traits_of(model: FakeModel) -> Traits:
-    """Return the features of a model. A model with an unknown name has the defaults of `Traits`."""
+    """Return the features of a model. A model with an unknown name has the defaults of `Traits`.
+
+    A model without the ability ``thinking`` never thinks, whatever its name is.
+    """
     found = next((row for pattern, row in _ROWS if re.search(pattern, model.name)), Traits())
     return found if model.can("thinking") else found._replace(types=("disabled",), thinks=False)
 
 
 def dated(name: str) -> str:
-    """Return the model name for a response. The name of an older model gets its date."""
+    """Return the model name for a response. The service adds a date to names of older models."""
     date = next((date for part, date in _DATES.items() if name.endswith(part)), "")
     return f"{name}-{date}" if date else name
 
 
 def record_of(model: FakeModel) -> Dict[str, Any]:
-    """Return the record of a model in the list."""
+    """Return the entry for a model in the list of models."""
     traits, can_think = traits_of(model), model.can("thinking")
     types = {name: _fact(can_think and name in traits.types) for name in _TYPES}
     efforts = {name: _fact(name in traits.efforts) for name in _EFFORTS}
@@ -106,7 +110,7 @@ def record_of(model: FakeModel) -> Dict[str, Any]:
 
 
 def max_tokens_of(model: FakeModel) -> int:
-    """Return the maximum number of tokens of an answer."""
+    """Return the largest ``max_tokens`` that a request to a model may have."""
     return max(64_000, model.context_length)
 
 
@@ -115,7 +119,7 @@ def _fact(value: bool) -> Dict[str, Any]:
 
 
 def page_of(models: Sequence[FakeModel], limit: int, after: str) -> Dict[str, Any]:
-    """Return a page of the list: the models after an id, at most `limit`."""
+    """Return a page of the list: at most `limit` models, from the one after the id `after`."""
     names = [model.name for model in models]
     start = names.index(after) + 1 if after in names else 0
     listed: List[Dict[str, Any]] = [record_of(each) for each in models[start : start + limit]]

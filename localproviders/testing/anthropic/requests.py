@@ -1,7 +1,7 @@
-"""Checks of requests, as the service makes them.
+"""Checks of requests, as Anthropic's service makes them.
 
 A refusal has the text of a published response of the service. If no such response is known, the
-text has the same form.
+text is made up in the same style.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _REFUSED_KEYWORDS = ("minimum", "maximum", "multipleOf", "minLength", "maxLength
 
 
 class RefusedError(Exception):
-    """A refusal: its status, its type and its text."""
+    """An exception for a refused request, with the status, the type and the text of the error."""
 
     def __init__(
         self, words: str, kind: str = "invalid_request_error", status: str = "400 Bad Request"
@@ -77,8 +77,8 @@ def check_fields(body: Mapping[str, Any], version: str, *, counts: bool) -> None
 
     Args:
         body: The request.
-        version: The version of the API in its header.
-        counts: Whether the request only counts tokens.
+        version: The version of the API in the header ``anthropic-version``.
+        counts: Whether the request only asks for the number of tokens.
 
     Raises:
         RefusedError: A field is missing, unknown, or has a wrong type.
@@ -130,7 +130,7 @@ def check_model(body: Mapping[str, Any], model: FakeModel, traits: Traits) -> No
 
 
 def thinking_type(body: Mapping[str, Any], traits: Traits) -> str:
-    """Return the type of thinking of a request."""
+    """Return the type of thinking that a request chooses, or the usual one of the model."""
     wanted = body.get("thinking")
     if isinstance(wanted, dict):
         return str(wanted.get("type"))
@@ -173,7 +173,7 @@ def _check_output(body: Mapping[str, Any], traits: Traits) -> None:
 
 
 def _check_schema(schema: Any) -> None:
-    """Check a schema of an answer, and the schemas inside it."""
+    """Check a schema that the answer shall follow, and the schemas inside it."""
     if isinstance(schema, list):
         for each in schema:
             _check_schema(each)
@@ -232,8 +232,8 @@ def check_messages(
         body: The request.
         model: The model.
         traits: The features that the model accepts.
-        thought: The thinking blocks before each tool call that followed thinking, by the id of the
-            call.
+        thought: For each earlier tool call that came after thinking, the thinking blocks, by the id
+            of the call.
 
     Raises:
         RefusedError: A message is refused.
@@ -348,7 +348,7 @@ def _check_thoughts(
     kind: str,
     thought: Mapping[str, Any],
 ) -> None:
-    """Check the signatures of thinking, and that no thinking before a tool call is missing."""
+    """Check the signatures of thinking blocks, and that none is missing before a tool call."""
     for number, block in enumerate(blocks):
         place = f"messages.{at}.content.{number}"
         if block["type"] != "thinking":

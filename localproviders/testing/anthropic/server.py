@@ -37,12 +37,13 @@ class FakeAnthropic(FakeServer):
 
     It checks requests as the service does: the headers, each field, each block, the pairs of tool
     calls and results, and the signatures of thinking. As in the service, the accepted fields depend
-    on the model: ``claude-sonnet-4-5`` accepts only manual thinking, and ``claude-opus-4-8``
-    accepts no temperature. A model whose name the service does not know accepts both. The arguments
-    are those of `FakeServer`.
+    on the model. For example, ``claude-sonnet-4-5`` accepts thinking only with a number of tokens,
+    and ``claude-opus-4-8`` does not accept a temperature. A model whose name the service does not
+    know accepts thinking with and without a number of tokens, and it accepts a temperature. The
+    arguments are those of `FakeServer`.
 
     Attributes:
-        redacts: Whether the service sends thinking as encrypted blocks.
+        redacts: Whether the fake sends thinking as encrypted blocks.
     """
 
     default_models: Sequence[Union[str, FakeModel]] = (
@@ -107,7 +108,7 @@ class FakeAnthropic(FakeServer):
         return self._json(page_of(self.models, int(limit), after), kind="list")
 
     def _choose(self, name: Any) -> FakeModel:
-        """Return the model with a name or with its dated name.
+        """Return the model with this name. The name may also have the date that the service adds.
 
         Raises:
             RefusedError: There is no such model.
@@ -162,6 +163,6 @@ class FakeAnthropic(FakeServer):
 
     @property
     def _thoughts(self) -> Dict[str, List[Dict[str, Any]]]:
-        """The thinking before each tool call, by the id of the call."""
+        """The thinking blocks before each tool call, by the id of the call."""
         found: Dict[str, List[Dict[str, Any]]] = vars(self).setdefault("_thinking", {})
         return found

@@ -1,4 +1,4 @@
-"""The faults: failures of a server that a fake server can simulate for your tests."""
+"""The faults: failures of a real server that a fake server can simulate for a test."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _CHUNKED = "Transfer-Encoding: chunked"
 
 
 def _first_part(answer: Answer) -> bytes:
-    """Return the head and the part of the body before the fault, always in chunked encoding."""
+    """Return the head and the part of the body before the fault. The encoding is always chunked."""
     return answer.head(_CHUNKED) + chunk(b"".join(answer.pieces[: answer.begun]))
 
 
@@ -59,12 +59,12 @@ def _single_bytes(answer: Answer) -> Iterable[Step]:
 
 
 def _pause(exchange: Exchange) -> None:
-    """Pause, so that the client reads the sent bytes before the next bytes arrive."""
+    """Pause, so that the client reads the bytes sent so far before the next ones arrive."""
     exchange.hold(0.05)
 
 
 def _cut_short(answer: Answer) -> Iterable[Step]:
-    """Announce a length that ends in the middle of the last record."""
+    """Send the whole body, with a ``Content-Length`` that ends within the last record."""
     return [_head_with_length(answer, -12) + answer.body, hold]
 
 

@@ -1,4 +1,4 @@
-"""Faults of decisions: wrong probabilities, and answers in another form."""
+"""Faults of decision responses: wrong probabilities, and answers in another form."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Steps = Callable[[Answer], Iterable[Step]]
 
 
 def _change_answers(change: Callable[[Any], Any]) -> Steps:
-    """Change the answers: an object by id in System One, a list in OpenAI's dialect."""
+    """Change all answers together: an object by id in System One, a list in OpenAI's dialect."""
     return changing(lambda record: {**record, "answers": change(record["answers"])})
 
 
 def _change_each(change: Callable[[Dict[str, Any]], Any]) -> Steps:
-    """Change every answer, in either dialect."""
+    """Change every single answer, in both dialects."""
 
     def change_answers(answers: Any) -> Any:
         if isinstance(answers, dict):
@@ -32,7 +32,7 @@ def _change_each(change: Callable[[Dict[str, Any]], Any]) -> Steps:
 
 
 def _change_numbers(change: Callable[[float], Any]) -> Steps:
-    """Change every probability, including those of answers to questions about yes or no."""
+    """Change every probability, including those in answers to questions about yes or no."""
 
     def change_answer(answer: Dict[str, Any]) -> Dict[str, Any]:
         names = ("noul", "probability")
@@ -43,7 +43,7 @@ def _change_numbers(change: Callable[[float], Any]) -> Steps:
 
 
 def _with_numbers(answer: Dict[str, Any], change: Callable[[float], Any]) -> Dict[str, Any]:
-    """Return an answer with changed probabilities of its options, if it has options."""
+    """Return an answer in which the probabilities of its options, if it has any, are changed."""
     rows = answer.get("probabilities")
     if rows is None:
         return answer

@@ -7,10 +7,10 @@ from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 from localproviders.testing.answers import Answer
 from localproviders.testing.scripted import Exchange, Step
 
-#: The kinds of responses: streams of lines (Ollama), of events (LM Studio, OpenAI dialect) and of
-#: the named events of messages (Anthropic); bodies with vectors, with model lists and with ranked
-#: documents; progress reports of transfers; and bodies with decisions (System One, and OpenAI's
-#: dialect).
+#: The kinds of responses. Streams of text are ``lines`` (Ollama), ``events`` (LM Studio and the
+#: OpenAI dialect) or ``messages`` (Anthropic's named events). Whole bodies are ``vectors``, model
+#: lists (``list``), ranked documents (``ranking``), and decisions (``systemone``, and ``decisions``
+#: in OpenAI's dialect). Transfers of models send a stream of reports (``progress``).
 KINDS = (
     *("lines", "events", "messages", "vectors", "list", "ranking", "progress", "systemone"),
     "decisions",
@@ -26,7 +26,8 @@ class Fault(NamedTuple):
         name: A short description of the failure.
         steps: Function that receives a correct response, and returns the steps of the faulty one.
         kinds: The kinds of responses that the fault applies to.
-        early: Function that is called before the request body is read, or None.
+        early: Function that causes the failure after the head of the request was read, and before
+            its body is read; None for most faults.
     """
 
     name: str
@@ -57,7 +58,7 @@ def reset(exchange: Exchange) -> None:
 
 
 def drip(piece: bytes, every_s: float = 0.02) -> Step:
-    """Return a step that sends a piece repeatedly, so often that no idle limit expires."""
+    """Return a step that sends a piece repeatedly, so often that no idle timeout expires."""
     return lambda exchange: exchange.drip(piece, every_s)
 
 
@@ -83,16 +84,17 @@ def good(answer: Answer) -> List[Step]:
 
 
 def changing(change: Callable[[Any], Any]) -> Callable[[Answer], Iterable[Step]]:
-    """Return a function that applies `change` to the first record with text.
+    """Return the `steps` function of a fault that changes the first record that has text.
 
-    The function returns the steps of the changed response.
+    In a response that is not a stream, the fault changes the whole body.
     """
     return lambda answer: answer.changed(change).steps()
 
 
 def saying(text: str) -> Callable[[Answer], Iterable[Step]]:
-    """Return a function that replaces the first record with text by `text`.
+    """Return the `steps` function of a fault that sends `text` instead of a record.
 
-    The function returns the steps of the changed response.
+    `text` replaces the first record that has text. In a response that is not a stream, it replaces
+    the whole body.
     """
     return lambda answer: answer.with_text(text).steps()

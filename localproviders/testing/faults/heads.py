@@ -43,7 +43,7 @@ _WITH_A_BODY = (
     "vectors",
     "systemone",
     "decisions",
-)  # a request for a list has no body
+)  # the kinds of responses to requests with a body; a request for a list has none
 
 HEADS: Tuple[Fault, ...] = (
     Fault("silence", lambda a: [hold]),

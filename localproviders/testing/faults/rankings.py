@@ -1,4 +1,4 @@
-"""Faults of ranked documents."""
+"""Faults of responses with ranked documents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Rows = List[Dict[str, Any]]
 
 
 def _change_results(change: Callable[[_Rows], Any]) -> Callable[[Answer], Iterable[Step]]:
-    """Change the list of results, in Cohere's form or in TEI's form."""
+    """Change the list of results, in Cohere's form or in that of text-embeddings-inference."""
 
     def change_record(record: Any) -> Any:
         if isinstance(record, list):
@@ -29,7 +29,7 @@ def _with_index(index: Any) -> Callable[[Answer], Iterable[Step]]:
 
 
 def _with_score(score: Any) -> Callable[[Answer], Iterable[Step]]:
-    """Set the score of the first result, under either name."""
+    """Set the score of the first result, whether its field is `score` or `relevance_score`."""
 
     def change(rows: _Rows) -> _Rows:
         name = "score" if "score" in rows[0] else "relevance_score"

@@ -9,8 +9,8 @@ from localproviders.testing.answers import Answer, dumps
 from localproviders.testing.faults.fault import STREAMS, Fault, changing, saying
 from localproviders.testing.scripted import Step
 
-#: Names of fields that contain neither the text nor the name of a model. A client can work without
-#: them.
+#: Names of fields without which a client can work. They contain neither text of the answer nor the
+#: name of a model.
 _SIDE_FACTS = (
     "created_at",
     "created",
@@ -46,7 +46,7 @@ _SIDE_FACTS = (
 
 
 def _change_side_facts(change_value: Callable[[Any], Any]) -> Callable[[Answer], Iterable[Step]]:
-    """Change the fields of `_SIDE_FACTS` in every record, and in the models of a list."""
+    """Change the fields of `_SIDE_FACTS` in every record, and in every entry of a model list."""
 
     def change(record: Any) -> Any:
         if not isinstance(record, dict):
@@ -82,7 +82,7 @@ def _with_new_fields(record: Any) -> Any:
 
 
 def _with_raw_field(name: str, value: str) -> Callable[[Answer], Iterable[Step]]:
-    """Add a field whose value is already JSON, even if Python could not write such JSON."""
+    """Add a field. Its value is given as JSON text, because Python cannot write all such values."""
 
     def change(answer: Answer) -> Iterable[Step]:
         text = answer.texts[answer.begun - 1]
@@ -98,7 +98,10 @@ def _with_doubled_keys(answer: Answer) -> Iterable[Step]:
 
 
 def _change_bytes(change: Callable[[bytes], bytes]) -> Callable[[Answer], Iterable[Step]]:
-    """Change the bytes of the first record with text, or of the whole body."""
+    """Change the bytes of the first record that has text.
+
+    In a response that is not a stream, the bytes of the first half of the body are changed.
+    """
 
     def steps(answer: Answer) -> Iterable[Step]:
         pieces = answer.pieces
@@ -111,7 +114,7 @@ def _change_bytes(change: Callable[[bytes], bytes]) -> Callable[[Answer], Iterab
 
 
 def _replace_text(new: Any) -> Callable[[Any], Any]:
-    """Return a function that replaces the text in a record of any dialect."""
+    """Return a function that replaces the text of the answer in a record of any dialect."""
 
     def change(record: Any) -> Any:
         changed: Dict[str, Any] = json.loads(json.dumps(record))
@@ -168,7 +171,7 @@ RECORD_FAULTS: Tuple[Fault, ...] = (
 
 
 def _split_character(answer: Answer) -> Iterable[Step]:
-    """Send the bytes of one character in two pieces."""
+    """Send the first byte of a character in one piece, and its other bytes in the next."""
     changed = answer.changed(_replace_text("€"))
     before, _, after = changed.body.partition("€".encode())
     head = changed.head(f"Content-Length: {len(changed.body)}")

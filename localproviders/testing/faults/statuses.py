@@ -1,4 +1,4 @@
-"""Faults in status and headers: each error status with each kind of body, redirects, and others."""
+"""Faults in the status and the headers: error statuses, redirects, and others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from localproviders.testing.faults.fault import BODIES, Fault, close, drip, floo
 from localproviders.testing.faults.streams import ERROR_RECORDS
 from localproviders.testing.scripted import Step
 
-#: The error statuses. There is a fault for each status with each body.
+#: The error statuses. There is a fault for each status with each of `BODY_KINDS`.
 STATUSES: Mapping[int, str] = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -29,7 +29,7 @@ STATUSES: Mapping[int, str] = {
     529: "Site Overloaded",
 }
 
-#: The bodies, with their media types, by name.
+#: The media type and the bytes of each body of an error response, by name.
 BODY_KINDS: Mapping[str, Tuple[str, bytes]] = {
     "JSON": ("application/json", b'{"error": "it went wrong"}'),
     "HTML": ("text/html", b"<!doctype html><html><h1>It went wrong</h1></html>"),

@@ -56,12 +56,13 @@ def _without_last_records(*further: Step, drop: int = 1) -> Steps:
     return steps
 
 
-#: The text that the repeat guard of a server lets through: one piece, 31 times.
+#: The text that a server sends before its repeat guard ends the answer: one piece, 31 times. The
+#: repeat guard of Ollama ends an answer in which the model writes the same token again and again.
 REPEATED = " ha" * 31
 
 
 def _repeated(end: Callable[[Answer], List[Step]]) -> Steps:
-    """Repeat one piece of text after the first record with text, and then end the body.
+    """Repeat one piece of text after the first record that has text, and then end the body.
 
     Source: docs/reference/ollama.md, "Streaming".
     """
@@ -87,7 +88,11 @@ def _replace_text(record: Dict[str, Any], text: str) -> Dict[str, Any]:
 
 
 def _error_in_mid_stream(text: str) -> Steps:
-    """Send this text as a record after the first record with text; end the body correctly."""
+    """Send an error record after the first record that has text, and then end the body correctly.
+
+    Args:
+        text: The JSON text of the error record.
+    """
 
     def steps(answer: Answer) -> Iterable[Step]:
         return answer.replace(texts=[*answer.texts[: answer.begun], text]).steps()
@@ -110,9 +115,10 @@ def _from_model(model: str) -> Callable[[Any], Any]:
 
 
 def _with_tool_calls(*values: Any) -> Steps:
-    """Insert a record for each value after the first record with text.
+    """Insert records with tool calls after the first record that has text.
 
-    The value becomes the record's field `tool_calls`.
+    Args:
+        values: The value of the field `tool_calls` in each of these records.
     """
 
     def steps(answer: Answer) -> Iterable[Step]:
@@ -125,7 +131,7 @@ def _with_tool_calls(*values: Any) -> Steps:
 
 
 def _replace_content(record: Dict[str, Any], tool_calls: Any) -> Dict[str, Any]:
-    """Replace the text in a record with tool calls, in either dialect."""
+    """Put tool calls in place of the text of a record, in Ollama's or OpenAI's dialect."""
     if "message" in record:
         record["message"] = {"role": "assistant", "content": "", "tool_calls": tool_calls}
     else:
@@ -191,7 +197,7 @@ _UNKNOWN: Tuple[Any, ...] = (
 
 
 def _with_events(*events: Any) -> Steps:
-    """Insert events after the first record with text."""
+    """Insert events after the first record that has text."""
 
     def steps(answer: Answer) -> Iterable[Step]:
         at = answer.begun

@@ -1,4 +1,4 @@
-"""Faults of a transfer: a pull, a push or a creation that stalls or fails."""
+"""Faults of a transfer: the pull, push or creation of a model that stalls or fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Steps = Callable[[Answer], Iterable[Step]]
 def _report(
     answer: Answer, change: Callable[[Dict[str, Any]], Any] = lambda record: record
 ) -> bytes:
-    """Return the bytes of the last report before the fault, with `change` applied to the report."""
+    """Return the bytes of the last report before the fault, after `change` has changed it."""
     text = dumps(change(json.loads(answer.texts[answer.begun - 1])))
     assert answer.frame is not None  # noqa: S101  # a transfer is a stream
     return answer.framed(answer.frame(text))
@@ -45,7 +45,7 @@ def _once_fewer_bytes(answer: Answer) -> List[Step]:
 
 
 def _alternating_bytes(answer: Answer) -> List[Step]:
-    """Report fewer bytes, then the earlier number of bytes, again and again."""
+    """Report fewer bytes than before, then the earlier number of bytes, again and again."""
     return [
         answer.start(),
         drip(_report(answer, _with_fewer_bytes) + _report(answer), _REPORT_INTERVAL_S),

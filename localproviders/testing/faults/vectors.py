@@ -1,4 +1,4 @@
-"""Faults of vectors and of lists of models."""
+"""Faults of responses with vectors, and of responses with a list of models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LIST = ("list",)
 
 
 def _change_vectors(change: Callable[[List[Any]], Any]) -> Callable[[Answer], Iterable[Step]]:
-    """Change the list of vectors, in either dialect."""
+    """Change the list of vectors, in Ollama's or OpenAI's dialect."""
 
     def change_record(record: Any) -> Any:
         if "embeddings" in record:
@@ -44,7 +44,7 @@ def _with_indexes(*indexes: Any) -> Callable[[Any], Any]:
 
 
 def _change_models(change: Callable[[Any], Any]) -> Callable[[Answer], Iterable[Step]]:
-    """Change the list of models, in either dialect."""
+    """Change the list of models, in Ollama's or OpenAI's dialect."""
 
     def change_record(record: Any) -> Any:
         key = "models" if "models" in record else "data"
@@ -54,7 +54,7 @@ def _change_models(change: Callable[[Any], Any]) -> Callable[[Answer], Iterable[
 
 
 def _with_another_digest(row: Any) -> Any:
-    """Return a row of the model list with another digest, or unchanged if it has no digest."""
+    """Return an entry of the model list with another digest. Without a digest, it is unchanged."""
     return {**row, "digest": row["digest"][::-1]} if "digest" in row else row
 
 

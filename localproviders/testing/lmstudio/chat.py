@@ -1,4 +1,4 @@
-"""Native chat of the fake LM Studio server, which stores conversations.
+"""The native chat of the fake LM Studio server, in which the server stores conversations.
 
 The format is described in docs/reference/lmstudio.md, "Native chat" and "Native events".
 """
@@ -55,11 +55,12 @@ class StatefulChat(Memory):
     def __init__(self, models: Models = None, **options: Unpack[FakeOptions]) -> None:
         given, options = Sealed(options), FakeOptions()
         super().__init__(models, **given.cell_contents)
-        #: The conversation that ends with each stored response, by the ID of the response.
+        #: For each stored response, the text of the whole conversation up to this response, by the
+        #: ID of the response.
         self.responses: Dict[str, str] = {}
 
     def chat_routes(self) -> Dict[Tuple[str, str], Route]:
-        """Return the handler for each method and path."""
+        """Return the handlers of requests, by method and path."""
         return {("POST", "/api/v1/chat"): self._stateful}
 
     def _stateful(self, exchange: Exchange) -> Answer:
@@ -130,7 +131,7 @@ class _Turn:
             "time_to_first_token_seconds": 0.781,
             **({} if load_s is None else {"model_load_time_seconds": load_s}),
         }
-        #: The response without streaming, which the event `chat.end` also contains.
+        #: The JSON of a response that is not streamed. In a stream, the event `chat.end` has it.
         self.result: Dict[str, Any] = {
             "model_instance_id": reply.model or model.instance or model.name,
             "output": output,

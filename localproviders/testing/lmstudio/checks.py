@@ -62,7 +62,7 @@ def check_images(body: Mapping[str, Any], model: FakeModel) -> None:
     """Check the images of a chat of the OpenAI dialect.
 
     Raises:
-        RefusedError: An image is a web address, or in a format that LM Studio does not read; or the
+        RefusedError: An image is a web address, or has a format that LM Studio cannot read; or the
             model cannot read images.
     """
     for part in parts_of(body):
@@ -77,7 +77,7 @@ def check_images(body: Mapping[str, Any], model: FakeModel) -> None:
 
 
 def check_fields(body: Mapping[str, Any], known: FrozenSet[str]) -> None:
-    """Check the names and types of the fields of a request to a route of ``v1``.
+    """Check the names and types of the fields of a request to a route below ``/api/v1``.
 
     Raises:
         RefusedError: A field is unknown, or has a wrong type.
@@ -88,8 +88,8 @@ def check_fields(body: Mapping[str, Any], known: FrozenSet[str]) -> None:
     for name, value in body.items():
         found, wanted = json_type(value), _TYPES.get(name)
         if wanted is not None and found != wanted:
-            # This text is inferred. The known refusals are texts of zod, the library with which the
-            # server checks requests, and this is the text of zod for a wrong type.
+            # This text is inferred. The server checks requests with the library zod: its known
+            # refusals have zod's texts. This is zod's text for a wrong type.
             raise invalid(f"Expected {wanted}, received {found}", code="invalid_type", param=name)
 
 

@@ -1,4 +1,4 @@
-"""Downloads of the fake LM Studio server. A script sets their progress.
+"""Downloads of the fake LM Studio server. The attribute `download_script` sets their progress.
 
 The routes are described in docs/reference/lmstudio.md, "Model management".
 """
@@ -29,14 +29,14 @@ class _Job:
 
 
 class Downloads(Memory):
-    """The part of the fake server that downloads models of its `catalog` or from any address."""
+    """The part of the fake server that downloads models: those in `catalog`, or from an address."""
 
     #: Names of models that can be downloaded. A download from any address works, too.
     catalog: Sequence[str] = ("ibm/granite-4-micro", "qwen/qwen3-8b")
-    #: Steps of a new download, one for each status request. A step is the status, and the fraction
-    #: of the bytes that have arrived. The last step is repeated.
+    #: Steps of a new download, one for each request for its status. A step is a pair: the status,
+    #: and the part of the bytes that have arrived, from 0 to 1. The last step is repeated.
     download_script: Sequence[Tuple[str, float]] = (("downloading", 0.5), ("completed", 1.0))
-    #: Reason for a failed download; empty if the server reports no reason.
+    #: Reason that the server reports for a failed download; empty if it reports none.
     download_error: str = ""
 
     def __init__(self, models: Models = None, **options: Unpack[FakeOptions]) -> None:
@@ -45,7 +45,7 @@ class Downloads(Memory):
         self._jobs: Dict[str, _Job] = {}
 
     def download_routes(self) -> Dict[Tuple[str, str], Route]:
-        """Return the handler for each method and path."""
+        """Return the handlers of requests, by method and path."""
         status_routes = {("GET", f"{_STATUS}{job}"): self._status_route for job in self._jobs}
         return {("POST", "/api/v1/models/download"): self._download_route, **status_routes}
 

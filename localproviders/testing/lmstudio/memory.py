@@ -20,8 +20,8 @@ from localproviders.testing.values import FakeModel
 
 Route = Callable[[Exchange], Answer]
 
-#: Seconds after which an idle model is unloaded, if a request has loaded it and set no other limit
-#: (docs/reference/lmstudio.md, "Idle unloading").
+#: Seconds after which an idle model is unloaded, if a request to the model, such as a chat, has
+#: loaded it and set no other limit (docs/reference/lmstudio.md, "Idle unloading").
 USUAL_TTL_S = 3600
 
 _LOAD_FIELDS = frozenset(
@@ -47,14 +47,20 @@ _DEFAULT_CONFIG = {
 
 
 class Copy(NamedTuple):
-    """One copy of a model in memory, as in the list of LM Studio 0.4."""
+    """One copy of a model in memory, as the model list of LM Studio 0.4 describes it.
+
+    Attributes:
+        id: Name of the copy.
+        config: Its load configuration.
+        ttl_s: Remaining seconds until the idle copy is unloaded; None means no limit.
+    """
 
     id: str
     config: Mapping[str, Any]
     ttl_s: Optional[float]
 
     def entry(self) -> Dict[str, Any]:
-        """Return the copy's entry in the list."""
+        """Return the copy's entry in the model list."""
         left = {} if self.ttl_s is None else {"remaining_ttl_seconds": self.ttl_s}
         return {"id": self.id, "config": dict(self.config), **left}
 
@@ -67,9 +73,10 @@ class Memory(FakeOpenAICompatible):
 
     #: The model and the configuration of each further copy, by the name of the copy.
     copies: Dict[str, Tuple[str, Dict[str, Any]]]
-    #: Configurations of first copies that a load request has loaded, by model.
+    #: Configurations of first copies that were loaded by a load request, by model.
     configs: Dict[str, Dict[str, Any]]
-    #: Remaining seconds of models that a chat or embedding request has loaded, by model.
+    #: Seconds until idle unloading, for first copies that were loaded by a request to the model,
+    #: such as a chat, by model.
     ttls: Dict[str, float]
 
     def __init__(self, models: Models = None, **options: Unpack[FakeOptions]) -> None:
@@ -78,14 +85,14 @@ class Memory(FakeOpenAICompatible):
         self.copies, self.configs, self.ttls = {}, {}, {}
 
     def memory_routes(self) -> Dict[Tuple[str, str], Route]:
-        """Return the handler for each method and path."""
+        """Return the handlers of requests, by method and path."""
         return {
             ("POST", "/api/v1/models/load"): self._load_route,
             ("POST", "/api/v1/models/unload"): self._unload_route,
         }
 
     def evict(self, name: str) -> None:
-        """Unload every copy of a model, to simulate another program."""
+        """Unload every copy of a model, as if another program had done so."""
         self.loaded.pop(name, None)
         self.configs.pop(name, None)
         self.ttls.pop(name, None)
@@ -107,7 +114,10 @@ class Memory(FakeOpenAICompatible):
         ]
 
     def load(self, model: FakeModel, exchange: Exchange, window: Optional[int] = None) -> float:
-        """Load the model for a request, unless it is loaded; return the seconds of the load."""
+        """Load the model for a request to it, such as a chat; return the seconds of the load.
+
+        If the model is loaded already, the result is 0.
+        """
         self._check_loadable(model)
         was_loaded = model.name in self.loaded
         seconds = super().load(model, exchange, window)
@@ -139,8 +149,8 @@ class Memory(FakeOpenAICompatible):
     def _add_copy(self, model: FakeModel, config: Dict[str, Any]) -> str:
         """Add a copy to memory, and return its name.
 
-        The first copy has the name of the model, or the model's `instance`. Further copies are
-        named ``name:2`` and so on.
+        The first copy is named like the model, or has the model's `instance` as its name. Further
+        copies are named ``name:2`` and so on.
         """
         if model.name not in self.loaded:
             self.loaded[model.name] = config["context_length"]

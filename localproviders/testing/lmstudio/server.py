@@ -28,16 +28,16 @@ class FakeLMStudio(Downloads, StatefulChat):
 
     Like LM Studio, it answers unknown paths with status 200 and an error. If exactly one model is
     loaded, it answers requests for unknown models with that model. It loads a model at the first
-    request for it, and ignores ``dimensions`` and ``encoding_format``. Generation ``0.4`` also
-    loads, unloads and downloads models, and stores conversations. `download_script` sets the
-    progress of downloads.
+    request for the model, and ignores ``dimensions`` and ``encoding_format``. Generation ``0.4``
+    also has routes to load, unload and download models, and stores conversations. `download_script`
+    sets the progress of downloads.
 
     Args:
         models: Names, or `FakeModel` values.
-        generation: ``0.4`` has LM Studio's own routes, ``0.3`` has only the older ones
-            (``/api/v0``), and ``0.3.5`` has neither. Tests may change the attribute while the
-            server runs, to simulate an update.
-        jit: Whether a request loads the requested model.
+        generation: The version of LM Studio. ``0.4`` has LM Studio's own routes (``/api/v1`` and
+            the older ``/api/v0``), ``0.3`` has only ``/api/v0``, and ``0.3.5`` has neither. A test
+            can change the attribute while the server runs, to simulate an update.
+        jit: Whether a request for a model loads it.
         **options: Options of `FakeServer`.
     """
 
@@ -54,7 +54,7 @@ class FakeLMStudio(Downloads, StatefulChat):
         "/api/v0/embeddings",
     )
 
-    #: Both routes of decision requests. Generation ``0.3`` has none of them.
+    #: Both routes of decision requests. Generations ``0.3`` and ``0.3.5`` have neither.
     decision_routes: Sequence[str] = (SYSTEM_ONE, DECISIONS)
     _image_starts: Tuple[str, ...] = ("data:image/",)
 
@@ -74,7 +74,7 @@ class FakeLMStudio(Downloads, StatefulChat):
         self.jit = jit
 
     def routes(self) -> Dict[Tuple[str, str], Callable[[Exchange], Answer]]:
-        """Return the handler for each method and path."""
+        """Return the handlers of requests, by method and path."""
         routes = super().routes()
         for method, path in (
             ("GET", "/health"),
@@ -112,27 +112,35 @@ class FakeLMStudio(Downloads, StatefulChat):
         where = f"({exchange.method} {exchange.path})"
         return self.json({"error": f"Unexpected endpoint or method. {where}"})
 
-    # The texts of the next three refusals are inferred: LM Studio documents no errors of its routes
-    # for decisions, so the texts have the form of the errors of its other routes.
+    # LM Studio documents no errors for its decision routes. So the texts of the next three refusals
+    # are made up in the style of the errors of its other routes.
 
     def decision_refusal(self, exchange: Exchange, error: BadRequestError) -> RefusedError:
         """Return the refusal of a decision request with a wrong field."""
         return RefusedError({"error": error.words})
 
     def no_decider(self, exchange: Exchange, name: Optional[str]) -> RefusedError:
-        """Return the refusal of a decision request for a model that is no decision model."""
+        """Return the refusal of a decision request for a model that is not a decision model."""
         return RefusedError({"error": "Model is not a decision model"})
 
     def no_decision_images(self, exchange: Exchange) -> RefusedError:
-        """Return the refusal of the images of a decision request."""
+        """Return the refusal of a decision request with images that the model cannot read."""
         return RefusedError({"error": "Model does not support images"})
 
     def check_chat(self, body: Mapping[str, Any]) -> None:
-        """Refuse the chats that LM Studio refuses."""
+        """Check the fields and messages of a chat.
+
+        Raises:
+            RefusedError: LM Studio would refuse the chat.
+        """
         check_chat(body)
 
     def check_media(self, body: Mapping[str, Any], model: FakeModel) -> None:
-        """Refuse an image that is not in the request itself, or that the model cannot read."""
+        """Check the images of a chat.
+
+        Raises:
+            RefusedError: An image is not in the request itself, or the model cannot read it.
+        """
         check_images(body, model)
 
     def prompts(self, body: Mapping[str, Any]) -> List[str]:
@@ -140,7 +148,10 @@ class FakeLMStudio(Downloads, StatefulChat):
         return [str(body.get("prompt"))]
 
     def inputs(self, body: Mapping[str, Any]) -> List[str]:
-        """Return the texts of an embedding request, and refuse token ids.
+        """Return the texts of an embedding request.
+
+        Raises:
+            RefusedError: The input is not text, but token ids, for example.
 
         Source: docs/reference/lmstudio.md, "Embeddings".
         """
@@ -155,7 +166,7 @@ class FakeLMStudio(Downloads, StatefulChat):
         return OldAnswer if exchange.path.startswith("/api/v0") else LMStudioAnswer
 
     def complete_answers(self, answers: Sequence[TextAnswer], model: FakeModel) -> None:
-        """Add the facts about the model to the answers of ``v0``."""
+        """Add facts about the model to the answers of the routes below ``/api/v0``."""
         for answer in answers:
             if isinstance(answer, OldAnswer):
                 answer.model_info = {
@@ -166,7 +177,7 @@ class FakeLMStudio(Downloads, StatefulChat):
                 }
 
     def wrong_key(self, given: str) -> RefusedError:
-        """Return the error for a missing or malformed token.
+        """Return the refusal of a missing or wrong API token.
 
         Source: docs/reference/lmstudio.md, "Authentication".
         """
@@ -181,6 +192,9 @@ class FakeLMStudio(Downloads, StatefulChat):
 
     def choose(self, name: Optional[str], ability: str) -> FakeModel:
         """Return the model that answers a request for a model name.
+
+        Raises:
+            RefusedError: No model can answer it.
 
         Source: docs/reference/lmstudio.md, "Model names".
         """
@@ -232,7 +246,10 @@ class FakeLMStudio(Downloads, StatefulChat):
     # --- lists ----------------------------------------------------------------------------
 
     def _visible(self) -> List[FakeModel]:
-        """Return the models of the older lists: only the loaded models if JIT loading is off."""
+        """Return the models in the lists ``/v1/models`` and ``/api/v0/models``.
+
+        If `jit` is false, these lists have only the loaded models.
+        """
         return [model for model in self.models if self.jit or model.name in self.loaded]
 
     def _ids(self, _: Exchange) -> Answer:
@@ -243,7 +260,10 @@ class FakeLMStudio(Downloads, StatefulChat):
         return self.json({"object": "list", "data": rows}, kind="list")
 
     def _old_routes(self, routes: Mapping[Tuple[str, str], Route]) -> Dict[Tuple[str, str], Route]:
-        """Return the handlers of ``v0``, which work like those of the OpenAI dialect."""
+        """Return the handlers of the routes below ``/api/v0``, by method and path.
+
+        Those for text and vectors are the handlers of the OpenAI dialect.
+        """
         old: Dict[Tuple[str, str], Route] = {("GET", "/api/v0/models"): self._old_list}
         for name in ("chat/completions", "completions", "embeddings"):
             old["POST", f"/api/v0/{name}"] = routes["POST", f"/v1/{name}"]
@@ -299,14 +319,14 @@ class FakeLMStudio(Downloads, StatefulChat):
 
 
 def _type_of(model: FakeModel, embedding: str, text: str) -> str:
-    """Return the type of a model in a list. The word for decision models is not documented."""
+    """Return the type of a model in a list. The type of decision models is not documented."""
     if model.can("decision"):
         return "decision"
     return embedding if model.can("embeddings") else text
 
 
 def _text_model_fields(model: FakeModel) -> Dict[str, Any]:
-    """Return the fields of an entry that embedding models do not have.
+    """Return those fields of a text model's entry that embedding models do not have.
 
     Source: docs/reference/lmstudio.md, "Model lists".
     """

@@ -1,4 +1,4 @@
-"""Text answers of the fake LM Studio server in the OpenAI dialect, and those of ``v0``.
+"""Text answers of the fake LM Studio server: in the OpenAI dialect, and below ``/api/v0``.
 
 The formats are described in docs/reference/lmstudio.md, "Chat completions", "Streaming" and "The
 older routes".
@@ -19,7 +19,7 @@ _STOP_REASONS: Mapping[Optional[str], str] = {
 
 
 class LMStudioAnswer(TextAnswer):
-    """A reply as LM Studio sends it."""
+    """A reply as LM Studio sends it in the OpenAI dialect."""
 
     def new_id(self) -> str:
         """Return an id that no other answer has."""
@@ -45,7 +45,7 @@ class LMStudioAnswer(TextAnswer):
         return {"logprobs": None}
 
     def message(self) -> Dict[str, Any]:
-        """Return the message of a whole answer, including the fields that are empty."""
+        """Return the message of a whole answer. It also has the fields whose values are empty."""
         return {
             "role": "assistant",
             "content": "".join(self.pieces),
@@ -58,7 +58,10 @@ class LMStudioAnswer(TextAnswer):
         return {"index": self.index, **content, "logprobs": None, "finish_reason": finish}
 
     def records(self) -> List[Dict[str, Any]]:
-        """Return the records of the stream. Each record of a chat with text has the role."""
+        """Return the records of the stream.
+
+        In a chat, each record with text, reasoning or a piece of a tool call also has the role.
+        """
         if self.chat:
             deltas: List[Dict[str, Any]] = [
                 *({"reasoning_content": piece} for piece in self.thoughts),
@@ -78,7 +81,7 @@ class LMStudioAnswer(TextAnswer):
 
     @property
     def begun(self) -> int:
-        """The number of records up to and including the first one with text."""
+        """The number of records up to and including the first one that has text."""
         return len(self.thoughts) + 1
 
     def call_pieces(self) -> List[Dict[str, Any]]:
@@ -95,13 +98,13 @@ class LMStudioAnswer(TextAnswer):
 
 
 class OldAnswer(LMStudioAnswer):
-    """A reply as the routes of ``v0`` send it."""
+    """A reply as the routes below ``/api/v0`` send it."""
 
-    #: The facts about the model, which the server sets.
+    #: The facts about the model. `FakeLMStudio` sets them.
     model_info: Mapping[str, Any] = MappingProxyType({})
 
     def extra_fields(self) -> Dict[str, Any]:
-        """Return the facts that a whole answer of ``v0`` has in addition to the usage."""
+        """Return the fields that a whole answer of these routes has in addition to the usage."""
         return {
             "stats": {
                 "tokens_per_second": 43.73,
@@ -118,5 +121,5 @@ class OldAnswer(LMStudioAnswer):
         }
 
     def last_records(self) -> List[Dict[str, Any]]:
-        """Return an empty list, because streams of ``v0`` have no record with the usage."""
+        """Return no records, because the streams of these routes have none with the usage."""
         return []

@@ -1,6 +1,6 @@
-"""Parts that the fake Ollama's responses share: bodies, refusals and names.
+"""Helpers for all responses of the fake Ollama: bodies, refusals and names.
 
-They follow docs/reference/ollama.md, "Error bodies" and "Model names".
+The responses follow docs/reference/ollama.md, "Error bodies" and "Model names".
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Dict, List, Mapping, Sequence
 from localproviders.ollama.names import display_name
 from localproviders.testing.answers import Answer, as_line, dumps
 
-#: The time of the last change of every model.
+#: The time at which every model was last changed, according to the model list.
 DATE = "2026-11-24T07:35:50.811290692Z"
 
 
 #: The media type of most responses.
 JSON = "application/json; charset=utf-8"
-#: The media type of the first error of a stream, of the last record of a transfer that is not
-#: streamed, and of all responses in OpenAI's dialect.
+#: The media type of an error in place of a stream's first record, of the only record of a transfer
+#: that is not streamed, and of all JSON responses in OpenAI's dialect.
 PLAIN_JSON = "application/json"
 
 # Nanoseconds between two records of a stream.
@@ -27,7 +27,7 @@ _STEP_NS = 20_000_000
 
 
 class RefusedError(Exception):
-    """A refusal by the fake server, with its text, its status and its media type."""
+    """An exception for a refused request, with the text, status and media type of the response."""
 
     def __init__(self, text: str, status: str = "400 Bad Request") -> None:
         super().__init__(text)
@@ -37,14 +37,14 @@ class RefusedError(Exception):
 
 
 def timestamp(index: int = 0, pause_s: float = 0.0) -> str:
-    """Return the time at which a server makes the record with this index of a stream."""
+    """Return the time at which a server makes the record of a stream with this index."""
     now_ns = time.time_ns() + index * (int(pause_s * 1e9) or _STEP_NS)
     seconds = datetime.fromtimestamp(now_ns // 10**9, timezone.utc)
     return f"{seconds:%Y-%m-%dT%H:%M:%S}.{now_ns % 10**9:09}Z"
 
 
 def as_listed(name: str) -> str:
-    """Return a model name in the form of the server's model list."""
+    """Return a model name as the server's model list writes it."""
     return display_name(name).lower()
 
 
@@ -75,13 +75,13 @@ def empty_answer(status: str = "200 OK") -> Answer:
 def progress_answer(
     body: Mapping[str, Any], records: Sequence[Dict[str, Any]], begun: int, pause_s: float
 ) -> Answer:
-    """Return the reports as a stream; without streaming, return the last report with its status.
+    """Return the response to a transfer request: all reports as a stream, or only the last one.
 
     Source: docs/reference/ollama.md, "Progress" and "Errors in a stream".
     """
     last = records[-1]
-    # The first record decides the status code. A later error is a record of a stream that has begun
-    # with status 200.
+    # In a stream, only an error in the first record changes the status code. A later error is a
+    # record of a stream that has already begun with status 200.
     first_fails = "error" in records[0]
     if body.get("stream") is False or first_fails:
         fails = "400 Bad Request" if first_fails else "500 Internal Server Error"

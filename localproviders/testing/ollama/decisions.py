@@ -1,6 +1,6 @@
 """Decision requests to the fake Ollama: System One, with Ollama's checks.
 
-The texts of the refusals are those of Ollama's source, of October 2026.
+The texts of the refusals are from Ollama's source code of October 2026.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def _questions(body: Mapping[str, Any], model: FakeModel) -> Tuple[Question, ...
     Raises:
         RefusedError: The state, an image or a question is missing or malformed.
     """
-    # The models named "clef" accept more than the others.
+    # Models with "clef" in their names also accept a state of any JSON type, and questions without
+    # instructions.
     is_clef = "clef" in model.name
     questions = body.get("questions", {})
     if not 1 <= len(questions) <= _MOST_QUESTIONS:

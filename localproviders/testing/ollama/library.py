@@ -1,4 +1,4 @@
-"""The models of the fake Ollama: its registry, its files and created models."""
+"""The models of the fake Ollama: the registry, the files of models, and created models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from localproviders.testing.ollama.requests import body_of
 from localproviders.testing.scripted import Exchange, Step
 from localproviders.testing.values import FakeModel
 
-# The server's names of abilities, by this package's names: docs/reference/ollama.md,
+# Ollama's names of abilities, by the names in `FakeModel.abilities`: docs/reference/ollama.md,
 # "Capabilities".
 _ABILITIES = {
     "chat": "completion",
@@ -39,17 +39,17 @@ _ABILITIES = {
 _MISSING = "pull model manifest: file does not exist"
 _SUCCESS = {"status": "success"}
 _REPORT = b'"success"'
-#: Number of bytes that are kept of each uploaded file, from its beginning.
+#: The fake keeps only this number of bytes of each uploaded file, from its beginning.
 _MAGIC_BYTES = 8
 
-# Size in bytes of the largest file of a model, equal on the disk and in memory. The fake adds some
-# bytes that depend on the model's name, so that two models differ in size, as real models do.
+# Size of a model in bytes, on the disk and in memory. The fake adds some bytes that depend on the
+# model, so that two models differ in size, as real models do.
 _SIZE = 2019393189
 _STUB_SIZE = 384
-# Fields of a request to create a model that are not part of the model.
+# Fields of a request to create a model that do not become part of the model.
 _NOT_IN_MANIFEST = ("model", "name", "stream")
 
-# The template of a model that can chat, and that of a model without its own template.
+# The template of a model that can chat, and the template of any other model.
 _CHAT = "{{ .System }}<|user|>{{ .Prompt }}<|assistant|>"
 _PLAIN = "{{ .Prompt }}"
 
@@ -83,8 +83,9 @@ Record = Dict[str, Any]
 class FakeLibrary(FakeServer):
     """The part of `FakeOllama` that lists, pulls, pushes, creates, copies and deletes models.
 
-    If a fault interrupts a pull, the part that was sent is kept, and the next pull continues after
-    it. A model is installed only when the complete stream is sent, including ``success``.
+    If a fault interrupts a pull, the server keeps the bytes pulled so far, and the next pull
+    continues after these bytes. A model is installed only when its complete stream is sent,
+    including ``success``.
     """
 
     def __init__(self, models: Models = None, **options: Unpack[FakeOptions]) -> None:
@@ -99,7 +100,7 @@ class FakeLibrary(FakeServer):
         self.layers: Sequence[int] = (8_000_000, 1_500, 300)
         #: Seconds without data before each report of a transfer.
         self.report_pause_s: float = 0.0
-        #: Whether an interrupted pull continues. If False, it starts again at the first byte.
+        #: Whether a pull continues an interrupted one. If False, it starts again at the first byte.
         self.keeps_parts = True
         #: Number of pulled bytes of each file, by digest.
         self.parts: Dict[str, int] = {}
@@ -107,7 +108,7 @@ class FakeLibrary(FakeServer):
         self.blobs: Dict[str, bytes] = {}
         #: Names of the pushed models.
         self.pushed: List[str] = []
-        #: JSON of the request that created each model, by name.
+        #: The request that created each model, as JSON, by the name of the model.
         self.made: Dict[str, Mapping[str, Any]] = {}
         #: Models that were deleted. If such a model was in memory, it stays there until its
         #: keep-alive time ends.
@@ -177,7 +178,10 @@ class FakeLibrary(FakeServer):
         )
 
     def _usual_template(self, model: FakeModel, made: Mapping[str, Any]) -> str:
-        """Return the template of a model. A model that was made only from files has none."""
+        """Return the template of a model that has not set its own.
+
+        A model that was created only from files has the plain template.
+        """
         is_plain = bool(made) and "from" not in made
         return _PLAIN if is_plain or not model.can("chat") else _CHAT
 
@@ -220,10 +224,11 @@ class FakeLibrary(FakeServer):
         }
 
     def _find(self, name: Optional[str], missing: str) -> FakeModel:
-        """Return a model.
+        """Return the model with a name.
 
         Raises:
-            RefusedError: There is no such model (then the text is `missing`), or the name is empty.
+            RefusedError: The name is empty; or there is no such model, and the error has the text
+                `missing`.
         """
         if not name:
             raise RefusedError("model is required")
@@ -253,7 +258,12 @@ class FakeLibrary(FakeServer):
         return found
 
     def _pull_reports(self, records: List[Record], model: FakeModel) -> Tuple[List[Record], int]:
-        """Return the reports, and the number of reports after which a fault may happen."""
+        """Return the reports of a pull, and the number of reports after which a fault happens.
+
+        Args:
+            records: The reports before the first file.
+            model: The model.
+        """
         begun = 0
         for index, total in enumerate(self.layers):
             digest = _file_digest(model.name, index)
@@ -339,9 +349,10 @@ class FakeLibrary(FakeServer):
         return progress_answer(body, records, begun, self.report_pause_s)
 
     def _answer_steps(self, exchange: Exchange) -> Sequence[Step]:
-        """Return the steps; the transfer takes effect before the step that reports success.
+        """Return the steps of the response, with one more if the request is a transfer.
 
-        If the client disconnects before this step, the transfer has no effect.
+        This step lets the transfer take effect, just before the step that reports success. If the
+        client disconnects earlier, the transfer has no effect.
         """
         steps = list(super()._answer_steps(exchange))
         commit = self._commits.pop(id(exchange), None)
@@ -359,7 +370,7 @@ class FakeLibrary(FakeServer):
 
     def _install_pulled(self, found: FakeModel, name: str) -> None:
         self._install(found.replace(name=name))
-        for facts in (self.made, self.shares):  # a pull replaces a model that was created
+        for facts in (self.made, self.shares):  # the pull replaces a created model of this name
             facts.pop(as_listed(name), None)
 
     def _install_created(self, model: FakeModel, body: Mapping[str, Any]) -> None:
@@ -402,7 +413,7 @@ class FakeLibrary(FakeServer):
             self._received[id(exchange)] = self._receive(exchange)
 
     def _receive(self, exchange: Exchange) -> Tuple[str, bytes]:
-        """Read an uploaded file; return its digest, and only its first bytes to save memory."""
+        """Read an uploaded file; return its digest and, to save memory, only its first bytes."""
         found, first = hashlib.sha256(), b""
         for piece in exchange.body_pieces():
             found.update(piece)
@@ -426,7 +437,7 @@ class FakeLibrary(FakeServer):
 
 
 class _InStreamError(RefusedError):
-    """An error that is sent after the stream has begun."""
+    """An error that is sent as the last record of a stream that has already begun."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         super().__init__(str(records[-1]["error"]))
@@ -448,7 +459,12 @@ def _file_digest(name: str, index: int) -> str:
 
 
 def _byte_counts(have: int, total: int) -> List[int]:
-    """Return the byte counts of the reports about a file. `have` bytes were pulled before."""
+    """Return the byte counts that the reports about a file contain.
+
+    Args:
+        have: Number of bytes that an earlier pull has received.
+        total: Size of the file.
+    """
     if have >= total:
         return [total]
     return [have + (total - have) * quarter // 4 for quarter in range(5)]

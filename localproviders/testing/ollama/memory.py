@@ -1,4 +1,4 @@
-"""The models in the memory of the fake Ollama: loads, windows, timers and the list of them."""
+"""The models in the memory of the fake Ollama: their context windows, their timers, their list."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from localproviders.testing.ollama.requests import keep_alive_s
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel
 
-# The beginnings of the routes whose requests have no field `shift`.
+# The beginnings of the paths whose requests have no field `shift`.
 _WITHOUT_SHIFT = ("/api/embed", "/v1/embed", SYSTEM_ONE)
 _EVER_S = 292 * 365 * 86400.0
 
 
 class FakeMemory(FakeLibrary):
-    """The part of `FakeOllama` that loads and unloads models, and lists the loaded ones."""
+    """The part of `FakeOllama` that loads and unloads models, and lists the loaded models."""
 
     #: Seconds that a model stays in memory if a request has no ``keep_alive``.
     keep_alive_s: float = 300.0
-    #: Seconds that a model stays listed after a request to unload it.
+    #: Seconds for which a model stays in the list after a request to unload it.
     unload_s: float = 0.0
-    #: Bytes of each model that are in GPU memory.
+    #: Number of bytes of each loaded model that are in GPU memory.
     vram_bytes: int = 0
 
     def __init__(self, models: Models = None, **options: Unpack[FakeOptions]) -> None:
@@ -38,7 +38,7 @@ class FakeMemory(FakeLibrary):
         #: Time at which each model is unloaded, by name.
         self.expires: Dict[str, datetime] = {}
         self._with_window: Set[str] = set()
-        # Models that are loaded with a window that does not slide.
+        # Names of the models that are loaded with a context window that does not slide.
         self._without_shift: Set[str] = set()
 
     def load_for(self, model: FakeModel, exchange: Exchange, body: Mapping[str, Any]) -> float:
@@ -59,16 +59,17 @@ class FakeMemory(FakeLibrary):
         return load_s
 
     def unload(self, model: FakeModel) -> None:
-        """Unload a model; it stays listed for `unload_s` seconds."""
+        """Unload a model. The model stays in the list for `unload_s` seconds."""
         model = self.runner_of(model)
         if model.name in self.loaded:
             self.expires[model.name] = _expiry(self.unload_s)
         self._evict()
 
     def runner_of(self, model: FakeModel) -> FakeModel:
-        """Return the loaded model with the same files, or else this model.
+        """Return the loaded model that has the same files as a model.
 
-        The server loads the same files only once.
+        The server loads the same files only once. If no such model is loaded, return the model
+        itself.
         """
         files = self.owner_of_files(model)
         loaded = (m for m in self.models if m.name in self.loaded)
@@ -79,10 +80,10 @@ class FakeMemory(FakeLibrary):
         return self.loaded[self.runner_of(model).name]
 
     def _window(self, model: FakeModel, requested: Optional[int]) -> Optional[int]:
-        """Return the context window for loading a model; None keeps its current window.
+        """Return the context window with which a request loads a model; None keeps the current one.
 
         If an earlier request has set a window, a request without a window restores the default
-        window.
+        window of the model.
         """
         if requested is not None:
             self._with_window.add(model.name)
@@ -93,7 +94,7 @@ class FakeMemory(FakeLibrary):
         return model.context_length
 
     def _changes_shift(self, model: FakeModel, exchange: Exchange, body: Mapping[str, Any]) -> bool:
-        """Return whether a request makes the server load a model again because of ``shift``.
+        """Return whether the server must load a model again because a request changes ``shift``.
 
         Source: docs/reference/ollama.md, "Options".
         """
@@ -108,7 +109,7 @@ class FakeMemory(FakeLibrary):
         return True
 
     def _evict(self) -> None:
-        """Unload the models whose timer has expired."""
+        """Unload the models whose timers have expired."""
         now = datetime.now(timezone.utc)
         for name in [name for name, until in self.expires.items() if until <= now]:
             self.loaded.pop(name, None)
@@ -122,7 +123,7 @@ class FakeMemory(FakeLibrary):
             for window in [self.loaded.get(model.name)]
             if window
         ]
-        # The model that stays in memory longest is first.
+        # The first model of the list is the one that will stay in memory longest.
         running.sort(key=lambda row: str(row["expires_at"]), reverse=True)
         return json_answer({"models": running})
 

@@ -1,7 +1,7 @@
 """Checks of the options and the schema of a request to the fake Ollama.
 
-Like the server, the fake checks them after loading the model. The refusals are described in
-docs/reference/ollama.md, "Options" and "Structured output".
+The fake checks the options before it loads the model, and the schema after that. The refusals are
+described in docs/reference/ollama.md, "Options" and "Structured output".
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 
 def options_of(body: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return a request's options without null values. An integer option loses its fraction.
+    """Return a request's options without null values. An integer option loses its decimal places.
 
     Raises:
         RefusedError: An option has the wrong type.
@@ -126,7 +126,7 @@ def _broken_reference(reference: str, root: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _inner_schemas(schema: Mapping[str, Any]) -> List[Any]:
-    """Return the schemas that a schema contains, in the places that the runner reads."""
+    """Return the schemas directly inside a schema, under the keywords that the runner reads."""
     found: List[Any] = []
     for name in ("properties", "$defs", "definitions"):
         inner = schema.get(name)

@@ -1,4 +1,4 @@
-"""Prompts of the fake Ollama: their length, and how they are cut if they are too long.
+"""Prompts of the fake Ollama: their length, and how prompts that are too long are cut.
 
 Source: docs/reference/ollama.md, "Context window".
 """
@@ -18,7 +18,7 @@ _TOO_LONG = (
 
 
 def chat_prompt(body: Mapping[str, Any]) -> str:
-    """Return the texts of the messages of a chat."""
+    """Return the texts of all messages of a chat as one text."""
     return " ".join(message.get("content") or "" for message in body["messages"])
 
 
@@ -31,12 +31,15 @@ def images_of(body: Mapping[str, Any]) -> List[str]:
 
 
 def allocated(window: int) -> int:
-    """Return the window that the runner allocates for a requested window."""
+    """Return the context window that the runner allocates for a requested one.
+
+    The runner rounds the requested window up to a multiple of 256.
+    """
     return -(-window // 256) * 256
 
 
 def fit_prompt(body: Mapping[str, Any], window: int, tokens: int) -> int:
-    """Return the number of prompt tokens after a prompt that is too long has been cut.
+    """Return the number of prompt tokens. If the prompt is too long, it is cut first.
 
     Raises:
         RefusedError: The prompt is too long, and the request forbids cutting it.
@@ -71,7 +74,7 @@ def _drop_oldest(messages: Sequence[Mapping[str, Any]], window: int) -> int:
 def budget_of(
     body: Mapping[str, Any], options: Mapping[str, Any], window: int, prompt_tokens: int
 ) -> Optional[int]:
-    """Return the number of tokens after which an answer ends; None if it has no limit."""
+    """Return the number of tokens after which an answer is cut; None if there is no limit."""
     limits = []
     if options.get("num_predict", -1) >= 0:
         limits.append(options["num_predict"])

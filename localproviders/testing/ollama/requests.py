@@ -1,7 +1,7 @@
 """Checks of requests to the fake Ollama: JSON, types of fields and durations.
 
-The refusals have the texts of Go's JSON decoder, like those of the server. They were measured with
-Ollama 0.33.0-rc2; docs/reference/ollama.md, "Status codes", lists their status codes.
+Like the server's refusals, those here have the texts of Go's JSON decoder. The texts were measured
+with Ollama 0.33.0-rc2; docs/reference/ollama.md, "Status codes", lists the status codes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, Dict, Mapping, NoReturn, Optional
 from localproviders.testing.ollama.answers import RefusedError
 from localproviders.testing.scripted import Exchange
 
-#: The Go types of fields, by name: a type of `_PLAIN`, a list such as ``[]string``, ``any``, or the
-#: name of one of `_STRUCTS` or `_CHECKS`.
+#: The Go types of fields, by the names of the fields. A type is a key of `_PLAIN`, `_STRUCTS` or
+#: `_CHECKS`, a list such as ``[]string``, or ``any``.
 Fields = Mapping[str, str]
 
 _PLAIN: Mapping[str, Any] = {
@@ -28,7 +28,7 @@ _PLAIN: Mapping[str, Any] = {
     "map[string]string": dict,
 }
 
-#: Fields of values inside a request, by their Go type.
+#: The Go types of the fields of objects inside a request, by the Go type of the object.
 _STRUCTS: Mapping[str, Fields] = {
     "api.Message": {
         "role": "string",
@@ -79,11 +79,11 @@ _MOST_LOGPROBS = 20
 def body_of(exchange: Exchange, shape: str, fields: Fields) -> Dict[str, Any]:
     """Return the JSON of a request. Fields whose value is null are left out.
 
-    As in Go, null in a list of messages is a message without fields.
+    As in Go, null in a list of objects becomes an object without fields.
 
     Args:
         exchange: The request.
-        shape: The Go name of the request, which error texts contain.
+        shape: The name of the request's Go type, which error texts contain.
         fields: The Go types of the fields. Other fields are not checked.
 
     Raises:
@@ -248,7 +248,8 @@ _CHECKS: Mapping[str, Any] = {
 
 # --- durations ------------------------------------------------------------------------------
 
-# Units of durations in seconds, and the pattern of one part of a duration such as "1h30m" in Go.
+# The seconds in each unit of Go's durations, and the pattern for one part of a duration such as
+# "1h30m".
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)"
 
@@ -256,7 +257,7 @@ _PART = r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)"
 def keep_alive_s(body: Mapping[str, Any]) -> Optional[float]:
     """Return the field ``keep_alive`` of a request in seconds; None if the request has none.
 
-    A number is in seconds. A text is a duration such as ``5m``. A negative value means for ever.
+    The field is a number of seconds, or a text such as ``5m``. A negative value means for ever.
 
     Raises:
         RefusedError: The value is neither a number nor a duration.

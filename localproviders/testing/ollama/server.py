@@ -14,7 +14,7 @@ from localproviders.testing.ollama.decisions import FakeDecisions
 from localproviders.testing.scripted import Exchange
 from localproviders.testing.values import FakeModel
 
-#: The methods of a path, and the function that answers.
+#: The methods that a path accepts, and the function that answers requests for this path.
 _Route = Tuple[str, Callable[[Exchange], Answer]]
 
 
@@ -26,9 +26,9 @@ class FakeOllama(FakeDecisions):
     do not fit the context window. Each word counts as one token. The models of `registry` can be
     pulled. Models can also be pushed, created, copied and deleted. Under ``/v1`` the server speaks
     OpenAI's dialect: models, chat completions, completions and embeddings. A decision model answers
-    typed questions there. The arguments are those of `FakeServer`. A real local Ollama checks no
-    keys; with an `api_key`, the fake behaves like ollama.com or a proxy in front of Ollama, and
-    refuses every request without the key.
+    typed questions at ``/v1/systemone``. The arguments are those of `FakeServer`. A real local
+    Ollama checks no API keys; with an `api_key`, the fake behaves like ollama.com or a proxy in
+    front of Ollama, and refuses every request without this key.
     """
 
     default_models: Sequence[Union[str, FakeModel]] = ("llama3.2", "nomic-embed-text")
@@ -50,7 +50,8 @@ class FakeOllama(FakeDecisions):
     old_embeddings = False
     #: The routes of decision requests that the server has; none before version 0.35.0.
     decision_routes: Sequence[str] = (SYSTEM_ONE,)
-    #: Value that ``GET /api/status`` returns; None means an old server without this route.
+    #: Whether ``GET /api/status`` reports that the cloud is disabled; None means an old server
+    #: without this route.
     cloud_disabled: Optional[bool] = False
 
     @exact_keywords
@@ -70,8 +71,8 @@ class FakeOllama(FakeDecisions):
             self._check_key(exchange)
             return self._route(exchange)
         except RefusedError as refused:
-            # System One is not part of OpenAI's dialect, although its path begins with ``/v1``,
-            # too.
+            # System One is not part of OpenAI's dialect, although its path also begins with
+            # ``/v1``.
             if exchange.path.startswith("/v1/") and not exchange.path.startswith(SYSTEM_ONE):
                 return self.v1_error(refused)
             return json_answer({"error": refused.text}, refused.status, media=refused.media)

@@ -1,4 +1,4 @@
-"""Chat and generation of the fake Ollama, in its own API."""
+"""Chats and completions of the fake Ollama in Ollama's own API."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SHARED = {
     "top_logprobs": "int",
     "_debug_render_only": "bool",
 }
-#: The Go types of the fields of each request.
+#: The Go types of the fields of each sort of request.
 CHAT = {**_SHARED, "messages": "[]api.Message", "tools": "api.Tools"}
 GENERATE = {
     **_SHARED,
@@ -48,17 +48,18 @@ GENERATE = {
     "images": "[]api.ImageData",
 }
 
-#: Function that returns the fields of a record for one part of the text.
+#: Function that returns the fields of a record for one part of a response.
 _Fields = Callable[[Part], Dict[str, Any]]
 
 
 class FakeText(FakeMemory):
     """The part of `FakeOllama` that answers requests for text."""
 
-    #: Whether the server knows ``_debug_render_only``, with which it returns the prompt.
+    #: Whether the server knows the field ``_debug_render_only``, for which it returns the prompt
+    #: instead of an answer.
     renders: bool = True
-    #: Whether the server ends an answer without its last record after 31 equal words in a row.
-    #: Ollama does this for GGUF models.
+    #: Whether the server ends an answer after 31 equal words in a row, without sending the last
+    #: record. Ollama does this for GGUF models.
     repeat_guard: bool = False
 
     def _chat(self, exchange: Exchange) -> Answer:
@@ -89,7 +90,11 @@ class FakeText(FakeMemory):
     def chat_turn(
         self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel
     ) -> Union[Turn, Answer]:
-        """Return the turn of a chat; or a whole response, if no text is written."""
+        """Return the turn of a chat, which is the scripted reply as the server would shorten it.
+
+        If the model writes no text, for example because of a scripted refusal, return the complete
+        response instead.
+        """
         _require_ability(model, "chat", f'"{body["model"]}" does not support chat')
         if body.get("tools"):
             words = f"{full_name(model.name)} does not support tools"
@@ -99,7 +104,7 @@ class FakeText(FakeMemory):
     def generate_turn(
         self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel
     ) -> Union[Turn, Answer]:
-        """Return the turn that continues a text; or a whole response, if no text is written."""
+        """Return the turn that continues a text; or the complete response, as `chat_turn` does."""
         self.check_generates(body, model)
         if body.get("suffix"):
             words = f"{full_name(model.name)} does not support insert"
@@ -110,7 +115,7 @@ class FakeText(FakeMemory):
         """Check that a model can continue a text.
 
         Raises:
-            RefusedError: The model cannot.
+            RefusedError: The model cannot continue a text.
         """
         _require_ability(model, "chat", f'"{body["model"]}" does not support generate')
 
@@ -131,7 +136,7 @@ class FakeText(FakeMemory):
             tokens = fit_prompt(body, window, count_tokens(prompt) + len(body.get("context", [])))
         except RefusedError as refused:
             if body.get("stream") is not False:
-                refused.media = PLAIN_JSON  # the runner refuses when the stream has begun
+                refused.media = PLAIN_JSON  # the refusal comes in place of the first record
             raise
         reply = self.next_reply(exchange)
         if isinstance(reply, Refusal):
@@ -164,11 +169,11 @@ class FakeText(FakeMemory):
 
 
 def _check_reply(reply: Reply, model: FakeModel) -> None:
-    """Check that a model can make a reply.
+    """Check that a model could really write a scripted reply.
 
     Raises:
-        ValueError: The model cannot. A test with such a reply would pass here, but fail with the
-            real server.
+        ValueError: The reply has thinking, but the model cannot think. A test with such a reply
+            would pass with the fake server, but fail with a real one.
     """
     if reply.thinking and not model.can("thinking"):
         raise ValueError(
@@ -224,13 +229,13 @@ def _written(
 
 
 def _context(body: Mapping[str, Any], turn: Turn) -> List[int]:
-    """Return the numbers of all tokens so far, which the client may send with its next request."""
+    """Return the ids of all tokens so far, which the client can send with its next request."""
     texts = (body["prompt"], "".join(turn.thoughts), "".join(turn.pieces))
     return [*body.get("context", []), *(number for text in texts for number in token_ids(text))]
 
 
 def _as_rendered(body: Mapping[str, Any], prompt: str) -> Dict[str, Any]:
-    """Return the record with the rendered prompt: the texts of the request and its tools.
+    """Return the record with the rendered prompt: the texts of the messages, and the tools as JSON.
 
     Source: docs/reference/ollama.md, "Rendered prompts".
     """

@@ -1,4 +1,4 @@
-"""The text that the fake Ollama makes for one request, before it is written in a dialect."""
+"""The answer of the fake Ollama to one request, before it takes the form of one of its APIs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Part(NamedTuple):
 
 
 class Turn:
-    """A reply of the script, shortened as the server would shorten it.
+    """A scripted reply, shortened as the server would shorten it.
 
     Args:
         reply: The scripted reply.
         body: The request.
-        budget: The number of tokens after which the answer ends; None if it has no limit.
+        budget: The number of tokens after which the answer is cut; None if there is no limit.
         repeat_guard: Whether the answer ends after 31 equal words in a row.
     """
 
@@ -48,16 +48,16 @@ class Turn:
         self.finish = reply.finish_reason
         if budget is not None and self.tokens > budget:
             self._cut(budget)
-        #: Whether the answer ends without its last record.
+        #: Whether the repeat guard has ended the answer, so that its last record is missing.
         self.is_ended: bool = repeat_guard and _end_at_repetition(self.pieces)
         if self.is_ended:
             self.calls = []
-        #: Tokens of the prompt and seconds of the load, which the caller sets.
+        #: The number of tokens of the prompt, and the seconds of the load. The caller sets both.
         self.prompt_tokens = 0
         self.load_s: float = 0.0
 
     def _cut(self, budget: int) -> None:
-        # A tool call that is cut is not sent (docs/reference/ollama.md, "Tools").
+        # If the answer is cut, no tool call is sent (docs/reference/ollama.md, "Tools").
         self.thoughts = self.thoughts[:budget]
         self.pieces = self.pieces[: budget - len(self.thoughts)]
         self.calls, self.finish = [], "length"
@@ -73,7 +73,7 @@ class Turn:
         return self.reply.pause_s * max(1, self.tokens)
 
     def parts(self) -> List[Part]:
-        """Return the parts of a stream."""
+        """Return the parts of the response, in the order in which a stream sends them."""
         found = [Part(thinking=piece, logprobs=self._logprobs([piece])) for piece in self.thoughts]
         found += [
             Part(text=piece, logprobs=self._logprobs([piece], is_first=at == 0))
@@ -85,13 +85,13 @@ class Turn:
         return found
 
     def whole(self) -> Part:
-        """Return all parts together."""
+        """Return all parts joined to one part, for a response that is not a stream."""
         logprobs = [entry for part in self.parts() for entry in part.logprobs]
         text, thinking = "".join(self.pieces), "".join(self.thoughts)
         return Part(text, thinking, tuple(self.calls), logprobs)
 
     def _logprobs(self, tokens: List[str], is_first: bool = False) -> List[Dict[str, Any]]:
-        """Return one entry for each token if the request asks for them.
+        """Return the log-probabilities of tokens, if the request asks for them.
 
         Source: docs/reference/ollama.md, "Log probabilities".
         """
@@ -103,7 +103,7 @@ class Turn:
         return [_entry(token, number) for token in tokens]
 
     def metrics(self) -> Dict[str, int]:
-        """Return the numbers of the last record."""
+        """Return the token counts and the durations for the last record."""
         return metrics(self.prompt_tokens, self.tokens, self.load_s)
 
 
@@ -130,7 +130,7 @@ def _words_of_call(call: ToolCall) -> List[str]:
 
 
 def metrics(prompt_tokens: int, answer_tokens: int, load_s: float) -> Dict[str, int]:
-    """Return the numbers of a response. Numbers that are 0 are left out.
+    """Return the token counts and the durations of a response. Those that are 0 are left out.
 
     Source: docs/reference/ollama.md, "Chat".
     """
@@ -146,7 +146,7 @@ def metrics(prompt_tokens: int, answer_tokens: int, load_s: float) -> Dict[str, 
 
 
 def token_ids(text: str) -> List[int]:
-    """Return a number for each word of a text; equal words have equal numbers."""
+    """Return an id for each word of a text; equal words have equal ids."""
     return [zlib.crc32(word.encode("utf-8", "replace")) % 32000 for word in text.split()]
 
 

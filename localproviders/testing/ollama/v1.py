@@ -1,7 +1,8 @@
 """OpenAI's dialect of the fake Ollama, under ``/v1``.
 
-Like the server, the fake converts each request to Ollama's own API, and the answer to OpenAI's
-dialect. The form of the answers follows recordings of the server (`tests/data/ollama`, ``v1_*``).
+Like the server, the fake converts each request from OpenAI's dialect to Ollama's own API, and each
+answer from Ollama's API to OpenAI's dialect. The form of the answers follows recordings of the
+server (`tests/data/ollama`, files ``v1_*``).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _Record = Dict[str, Any]
 class FakeV1(FakeVectors):
     """The part of `FakeOllama` that speaks OpenAI's dialect."""
 
-    # As in the server, the numbers in the ids repeat after 999 answers.
+    # The numbers for the ids of answers. As in the server, an id is repeated after 999 answers.
     _numbers: Iterator[int] = count()
 
     def v1_error(self, refused: RefusedError) -> Answer:
@@ -136,7 +137,16 @@ class FakeV1(FakeVectors):
 
 
 class _Form:
-    """The form of a chat or of a completion: the names of the objects, and their choices."""
+    """The form of a chat or of a completion: the values of ``object``, and the choices.
+
+    Attributes:
+        prefix: The beginning of the ids.
+        whole_object: The value of ``object`` in a whole answer.
+        stream_object: The value of ``object`` in a record of a stream.
+        whole: Function that returns the choice of a whole answer.
+        piece: Function that returns the choice of a record for one part of the answer.
+        last: The fields of the choice in the record with the finish reason.
+    """
 
     def __init__(
         self,

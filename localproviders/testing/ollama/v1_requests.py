@@ -1,4 +1,4 @@
-"""Requests in OpenAI's dialect, as the fake Ollama converts them to its own API."""
+"""Conversion of requests in OpenAI's dialect to Ollama's own API, for the fake Ollama."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHARED = {
     "stream_options": "openai.StreamOptions",
     **_SAMPLING,
 }
-#: The Go types of the fields of each request.
+#: The Go types of the fields of each sort of request.
 CHAT = {
     **_SHARED,
     "messages": "[]openai.Message",
@@ -55,7 +55,7 @@ _IMAGES = tuple(f"data:image/{kind};base64," for kind in ("jpeg", "jpg", "png", 
 
 
 def native_chat(body: Mapping[str, Any]) -> Dict[str, Any]:
-    """Convert a chat. Fields that the server does not know have no effect.
+    """Convert a chat request. Fields that the server does not know have no effect.
 
     Raises:
         RefusedError: The request has no messages, or a value that the server refuses.
@@ -82,7 +82,7 @@ def native_chat(body: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def native_generate(body: Mapping[str, Any]) -> Dict[str, Any]:
-    """Convert a completion."""
+    """Convert a completion request."""
     return {**_base(body), "prompt": body.get("prompt", ""), "suffix": body.get("suffix", "")}
 
 
@@ -98,7 +98,7 @@ def _base(body: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _messages(message: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
-    """Yield a message in Ollama's own form: one for each part of its content."""
+    """Yield Ollama's messages for one message of OpenAI's: one for each part of its content."""
     content = message.get("content")
     role = {"role": message.get("role", "")}
     if isinstance(content, str) or (content is None and message.get("tool_calls")):
@@ -125,7 +125,11 @@ def _part(part: Any) -> Dict[str, Any]:
 
 
 def _image(url: Any) -> str:
-    """Return the data of an image. An image at a web address is refused."""
+    """Return the base64 data of an image.
+
+    Raises:
+        RefusedError: The address of the image is not a data URL of a known type.
+    """
     starts: List[str] = [*_IMAGES, "data:;base64,"]
     found = next((s for s in starts if isinstance(url, str) and url.startswith(s)), None)
     if found is None:

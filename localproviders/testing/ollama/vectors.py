@@ -18,7 +18,7 @@ _SHARED = {
     "keep_alive": "api.Duration",
     "options": "map[string]interface {}",
 }
-#: The Go types of the fields of each request.
+#: The Go types of the fields of each sort of request.
 EMBED = {**_SHARED, "input": "any", "truncate": "bool", "dimensions": "int"}
 _EMBED_ONE = {**_SHARED, "prompt": "string"}
 _TOO_LONG = "the input length exceeds the context length"
@@ -30,7 +30,7 @@ class FakeVectors(FakeText):
     def embed_texts(
         self, exchange: Exchange, body: Mapping[str, Any], texts: List[str]
     ) -> Union[Dict[str, Any], Answer]:
-        """Load the model of a request; return the vectors of texts, or a scripted refusal."""
+        """Load the model of a request; return the fields of the response, or a scripted refusal."""
         model = self._embedder(body)
         load_s = self.load_for(model, exchange, body)
         if not texts:
