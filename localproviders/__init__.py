@@ -26,7 +26,7 @@ Servers and configuration:
     discover                  searches this machine for servers; returns a Discovery
     Discovery, FoundServer    the result of the search, and one server in it
     Config                    the configuration from files and environment variables
-    kinds                     module: the kinds of servers, and functions to add one
+    kinds                     module: the kinds of servers, and functions to add a kind
 
 Requests:
     Message                   a message of a conversation
@@ -59,7 +59,7 @@ Errors. Each is a `ProviderError`, with a message, a hint and an exit code:
     ConfigurationError        a value cannot be used
         UnsupportedError      the server does not support this parameter or method
         LocalityError         the prompt would leave the allowed locality
-        AuthenticationError   the server asks for a key, or refuses it
+        AuthenticationError   the server demands an API key, or refuses the given one
         DependencyError       an optional package is not installed
     TransportError            the connection failed
         UnreachableError      no server accepted the connection
@@ -88,16 +88,16 @@ Errors. Each is a `ProviderError`, with a message, a hint and an exit code:
     LockHeldError             another process holds the lock of a file
 
 Modules:
-    localproviders.batch      answers all rows of a file, and goes on after a kill
+    localproviders.batch      answers all rows of a file; a killed run can be continued
     localproviders.types      the requests and responses, and the types of their fields
     localproviders.errors     the errors
     localproviders.exporters  metrics, traces and logs from telemetry events
     localproviders.schema     JSON Schemas from Python types
-    localproviders.testing    servers for tests: FakeOllama, FakeLMStudio, and others
+    localproviders.testing    fake servers for tests: FakeOllama, FakeLMStudio, and others
 """
 
-# The import of this package does not import the modules with these names. Each name is imported
-# when it is first used (PEP 562).
+# Importing this package does not import the modules that define the names in `__all__`. Each name
+# is imported when it is first used (PEP 562).
 
 import sys as _sys
 from typing import TYPE_CHECKING
@@ -371,9 +371,9 @@ if not TYPE_CHECKING:  # with `__getattr__`, type checkers would not report miss
     __getattr__ = _look_up
 
     def __dir__():
-        # pydoc describes every class that it finds in this list, in 447,446 characters. The
-        # docstring of the package names all classes. So pydoc receives an empty list, and help()
-        # of the package shows only the docstring.
+        # pydoc describes every class in the list that `__dir__` returns: 447,446 characters in
+        # all. The docstring of the package already names all classes. So pydoc receives an empty
+        # list, and help() of the package shows only the docstring.
         caller = _sys._getframe(1)
         while caller is not None and caller.f_globals.get("__name__") == "inspect":
             caller = caller.f_back

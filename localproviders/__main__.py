@@ -26,7 +26,7 @@ def main() -> int:
         from localproviders.cli import main as run  # imported after the path has changed
 
         return run()
-    except KeyboardInterrupt:  # while the modules are imported
+    except KeyboardInterrupt:  # Ctrl+C while the modules are imported
         return 130
 
 

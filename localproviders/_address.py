@@ -27,7 +27,7 @@ _DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 # A server can bind to the addresses on the left. A client connects to the loopback address on the
 # right, because connecting to an unspecified address fails on Windows
 # (docs/reference/ollama.md, "Connecting").
-_BIND_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # read, not bound
+_BIND_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # nothing binds to it
 
 # The private networks. The property `is_private` of `ipaddress` is not used, because it covers
 # different networks in different Python versions. Carrier-grade NAT (100.64/10) and the NAT64
@@ -124,7 +124,7 @@ def parse_endpoint(
             default port.
         default_port: The default port of the server.
         lenient: True replaces an invalid port with the default instead of refusing the address.
-            Ollama does the same with its own variable.
+            Ollama does the same when it reads ``OLLAMA_HOST``.
         api_suffixes: Paths that belong to the API and are removed from the end of the address.
         socket_api: Path to add to the address of a UNIX socket without a path, such as ``/v1``.
 
@@ -148,9 +148,10 @@ def parse_endpoint(
 
 
 def origin_of(endpoint: str) -> str:
-    """Return scheme, host and port of an address, by which servers are compared.
+    """Return the scheme, the host and the port of an address as one URL, to compare servers.
 
-    A text that is no address is returned unchanged.
+    The host ``localhost`` becomes ``127.0.0.1``. A text that is not an address is returned
+    unchanged.
     """
     try:
         found = parse_endpoint(endpoint, default_port=80)
@@ -187,10 +188,10 @@ def _credentials() -> ConfigurationError:
     )
 
 
-# Other schemes that contain a host, with the scheme to write.
+# Schemes that users write by mistake before a host, each with the scheme to write instead.
 _SCHEMES = {"wss": "https", **dict.fromkeys(("ws", "tcp", "grpc", "ollama", "lmstudio"), "http")}
-# A host name with a port. It is short and in lower case, because a text that may be a key is not
-# quoted.
+# A host name with a port. Only a short name in lower case matches, because an error must not quote
+# a text that may be an API key.
 _PLAIN_AUTHORITY = pattern(r"[a-z0-9][a-z0-9.-]{0,39}:\d{1,5}", re.ASCII)
 
 
@@ -199,7 +200,7 @@ def _wrong_scheme(scheme: str, authority: str) -> ConfigurationError:
         if re.search(r"https|tls|ssl|unixs", scheme, re.IGNORECASE):
             return ConfigurationError("TLS over a UNIX socket is not supported", hint=_SOCKET_HINT)
         return ConfigurationError("the scheme of a UNIX socket must be unix", hint=_SOCKET_HINT)
-    # A text that may be a key is not quoted.
+    # A text that may be an API key is not quoted.
     shown = repr(scheme) if re.fullmatch(r"[a-z]{1,8}", scheme) else "unknown"
     return ConfigurationError(
         f"the scheme of the address is {shown}, but must be http, https or unix",
@@ -208,7 +209,7 @@ def _wrong_scheme(scheme: str, authority: str) -> ConfigurationError:
 
 
 def _hint_for_scheme(scheme: str, authority: str) -> Optional[str]:
-    """Return the address to write, or None if none is known, or if it may contain a key."""
+    """Return a hint with the address to write; None if it is unknown, or may contain an API key."""
     instead = _SCHEMES.get(scheme.lower())
     host = re.sub(r":\d{1,5}\Z", "", authority).strip("[]")
     is_shown = is_localhost(host) or literal(host) is not None
@@ -225,7 +226,7 @@ def _parse_socket(text: str, api_suffixes: Tuple[str, ...], default_path: str) -
     if not text.startswith("///"):
         raise ConfigurationError("the path of a UNIX socket must be absolute", hint=_SOCKET_HINT)
     socket_path, _, path = text[2:].partition(":")
-    # No part of the text is quoted, because a user may have written a key into it.
+    # No part of the text is quoted, because a user may have written an API key into it.
     if re.search(r"[?#\\\"']", socket_path) or not socket_path.isprintable():
         raise ConfigurationError(
             "the path of the UNIX socket contains a quote, ?, #, a backslash or a character that"
@@ -261,7 +262,7 @@ def _split_port(authority: str, fallback: int, lenient: bool) -> Tuple[str, int]
     is_ipv6 = ":" in host and literal(host) is not None
     wrong = re.search(r"[\s/?#\\\[\]:%${}]", host.partition("%")[2] if is_ipv6 else host)
     if wrong:
-        # Only the character is quoted: the rest may be a key or a password.
+        # Only the invalid character is quoted: the rest may be an API key or a password.
         raise ConfigurationError(
             f"the host of the address is invalid, because of {wrong.group()!r}",
             hint="write host, host:port or [IPv6]:port",
@@ -280,8 +281,8 @@ def _port(text: Optional[str], fallback: int, lenient: bool) -> int:
     raise ConfigurationError("the port is not a number from 1 to 65535")
 
 
-# A path that ends in a route of an API. No API begins below a route, so such an address was copied
-# from an example. The route is removed.
+# A pattern for a path that ends in a route of an API, such as /v1/chat/completions. An address with
+# such a path was copied from an example of a request, so the route is removed from it.
 _ROUTE = pattern(
     r"(?:(.*)/)?chat/completions"
     r"|(.*\bv\d+)/(?:chat|completions|embeddings|models)"
@@ -291,7 +292,7 @@ _ROUTE = pattern(
 
 def _clean_path(path: str, api_suffixes: Tuple[str, ...]) -> str:
     # A query is refused: the paths of the API are appended to this path, and would become a part
-    # of the query. The text is not quoted, because a query may contain a key.
+    # of the query. The text is not quoted, because a query may contain an API key.
     if re.search(r"[\s?#\\\"']", path):
         raise ConfigurationError(
             "the path of the address contains a blank, a quote, ?, # or a backslash",
@@ -379,9 +380,10 @@ def place_of(address: Address) -> str:
 
 
 def allowing_hint(place: str) -> str:
-    """Return the hint of an error for a place that the locality does not allow.
+    """Return the hint of an error for an address that the locality does not allow.
 
-    The variable is read only if the caller passed no locality.
+    Args:
+        place: The result of `place_of` for the address.
     """
     return (
         f'to allow it, pass locality="{place}"; if no locality is passed, the variable '
@@ -404,15 +406,17 @@ _HINT = 'pass {"https": "http://proxy:3128"}, or "environment"'
 # The scheme, the credentials and the rest of a URL. Everything before the last "@" belongs to the
 # credentials, because a password may contain "@" or a slash.
 _URL = pattern(r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?(?:(.*)@)?(.*)", re.DOTALL)
-# Minimum length of a password that is redacted in texts. Shorter passwords occur in ordinary words.
+# Minimum length of a password that is redacted in texts. Shorter passwords would also be found
+# inside ordinary words.
 _SHORTEST_REDACTED = 4
 
 
 class ProxyMap(FrozenDict[str, str]):
-    """A mapping of proxies by scheme. Its repr, dictionary and pickle contain no password.
+    """A mapping from URL schemes to proxy URLs. Its repr, `to_dict` and pickle have no password.
 
     A copy in the same process keeps the passwords. `check_passwords` raises an error if a
-    password is missing. Without this check, the proxy would report a wrong password.
+    password is missing. Without this check, the proxy would receive the placeholder, and would
+    report a wrong password.
     """
 
     def __repr__(self) -> str:
@@ -436,7 +440,7 @@ class ProxyMap(FrozenDict[str, str]):
             )
 
     def scrub(self, text: str) -> str:
-        """Return the text with the passwords redacted, both plain and in a header's encoding."""
+        """Return the text with the passwords redacted, both plain and as base64 in a header."""
         text = Unseen(text)
         for secret in self._secrets():
             if len(secret) >= _SHORTEST_REDACTED:
@@ -466,7 +470,7 @@ def as_proxies(given: CellType) -> Union[ProxyMap, str, None]:
     """Return the checked value of the argument `proxies`.
 
     Args:
-        given: The sealed argument.
+        given: The argument in a cell (`Sealed`), which hides it from tracebacks.
 
     Raises:
         ConfigurationError: The argument is neither a mapping of strings nor ``"environment"``.

@@ -40,16 +40,16 @@ else:
     # A provider of one server needs no search for servers.
     local = LazyModule("localproviders.local")
 
-#: The options of a provider without an address, such as a provider of several servers or of a file.
+#: The only options of a provider without an address: a `LocalProvider`, or one for a model file.
 _WITHOUT_ADDRESS = ("listeners", "retry")
 
 
 class NamedModel(NamedTuple):
-    """A model, and the server that a text names before it.
+    """The server and the model that a text such as ``ollama/llama3.2`` names.
 
     Attributes:
         server: The server.
-        model: Name of the model; None if the server is a model file.
+        model: Name of the model; None if the text names a model file, whose path is in `server`.
         is_configured: Whether the configuration has this server.
     """
 
@@ -84,7 +84,7 @@ class Options:
 
     @property
     def sets_authorization(self) -> bool:
-        """Whether a key, a password or a header replaces the configured key and password."""
+        """Whether an API key, `auth` or a header replaces the configured API key and password."""
         return self.api_key is not None or sets_authorization(self.connection)
 
     def for_an_address(self) -> List[str]:
@@ -145,8 +145,8 @@ def create_provider(
 
     Raises:
         ConfigurationError: A value or the configuration is invalid; the text names no model after
-            its slash; the kind has no usual address, and no address is given; or an address, a key
-            or an option is given for a text that names no server.
+            its slash; the kind has no usual address, and no address is given; or an address, an API
+            key or an option is given for a text that names no server.
         LocalityError: A project's file chooses a kind or a service that is not on this machine,
             or violates the locality in another way.
         TypeError: A keyword argument does not exist.
@@ -173,7 +173,7 @@ def _as_text(model: Any) -> Optional[str]:
 
 
 def read_model(text: Optional[str], config: Config) -> Optional[NamedModel]:
-    """Return the server that a text names; None for an alias, or for the name of a model.
+    """Return the server and the model that a text names; None for an alias or a bare model name.
 
     Args:
         text: Model, alias, ``server/model``, ``kind/model`` or ``service/model``; or None.
@@ -199,7 +199,10 @@ def read_model(text: Optional[str], config: Config) -> Optional[NamedModel]:
 
 
 def _usual_server(name: str, config: Config) -> Optional[ServerConfig]:
-    """Return a server of a kind at its usual address, or a service; None for any other name."""
+    """Return the server for the name of a kind or a service; None for any other name.
+
+    The server of a kind has the usual address of the kind.
+    """
     kind, address = kinds.find(name), None
     if kind is None:
         service = kinds.find_service(name)
@@ -217,9 +220,9 @@ def _usual_server(name: str, config: Config) -> Optional[ServerConfig]:
 
 
 def _check_project_choice(found: NamedModel, config: Config) -> None:
-    """Check a model from a project's file, which may name only servers of this machine.
+    """Check that a model from a project's file names a server of this machine.
 
-    `Config.load` has checked the configured servers.
+    A configured server passes, because `Config.load` has already checked it.
     """
     origin = origin_in_project(config, "model")
     if origin is None or found.is_configured:
@@ -264,7 +267,7 @@ def _resolve(timeout: Timeout, limits: Limits) -> Limits:
 
 
 def _is_address_of(server: ServerConfig, endpoint: str) -> bool:
-    """Return whether an address is the configured one: the configured secrets belong to it only."""
+    """Return whether an address is the configured one. No other address receives the secrets."""
     if server.endpoint is None:
         return False
     kind = kinds.get(server.kind)
@@ -272,8 +275,12 @@ def _is_address_of(server: ServerConfig, endpoint: str) -> bool:
 
 
 def _read_by(kind: ProviderKind, address: str) -> Endpoint:
-    """Return the endpoint that a kind's provider makes of an address, by its own port and paths."""
-    # The dummy key is never sent. It replaces the key in the variable, which may be invalid.
+    """Return the endpoint that a provider of this kind would use for an address.
+
+    The default port and the paths of the kind are applied to the address.
+    """
+    # The dummy key is never sent. Without it, the provider would read the API key from an
+    # environment variable, and would raise an error if that API key is invalid.
     options = {"api_key": "unused", "locality": "any"}
     made = kind.make(address, **{name: options[name] for name in options if name in kind.options})
     settings = getattr(made, "settings", None)
@@ -314,9 +321,11 @@ def _make_local(
     timeout: Timeout,
     options: Options,
 ) -> ModelProvider:
-    """Return a `LocalProvider`. If the caller named no model, the configured one is used.
+    """Return a `LocalProvider`.
 
-    A model from a project's file may be used on fewer servers than a model that the caller named.
+    If the caller named no model, `model` is None, and the provider reads the model from the
+    configuration itself. So it knows whether the model is from a project's file: such a model may
+    be used on fewer servers than a model that the caller named.
     """
     retry = options.connection.get("retry")
     if retry is not None:
@@ -335,7 +344,7 @@ def _make_local(
 def with_timeout(config: Config, timeout: Timeout) -> Config:
     """Return a configuration in which a timeout replaces the limits of every server.
 
-    So the timeout also applies to a server that is used without its `LocalProvider`.
+    So the timeout also applies to a provider that is made for only one of these servers.
     """
     servers = tuple(each.replace(limits=_resolve(timeout, each.limits)) for each in config.servers)
     return config.replace(limits=_resolve(timeout, config.limits), servers=servers)

@@ -1,7 +1,8 @@
-"""The headers, and the user with a password, that a provider adds to all requests to its server.
+"""The headers and the Basic authentication that a provider adds to all requests to its server.
 
-Their values are hidden like an API key: no repr and no frame of a traceback shows them. The module
-does no input or output.
+Their values are hidden like an API key: no repr and no frame of a traceback shows them. In this
+module, a key is any secret value of a header, such as an API key or a cookie. The module does no
+input or output.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from localproviders.secret import (
     check_secret_text,
 )
 
-# The value of a header with one of these words in its name is a key, in requests and responses.
+# If the name of a header has one of these words, its value is a key. This applies to the headers of
+# requests and of responses.
 _KEY_WORDS = frozenset(
     ("authorization", "auth", "cookie", "key", "apikey", "token", "secret", "password")
 )
@@ -44,10 +46,11 @@ _OWNED = frozenset(
 _OF_PROXIES = "proxy-"
 
 _TOKEN = pattern(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-# A name that an error may quote. Any other text may be a key that was written in the wrong place.
+# A name that an error may quote. Any other text may be an API key that was written in the wrong
+# place.
 _QUOTABLE = pattern(r"[A-Za-z]{1,20}(-[A-Za-z]{1,20}){0,4}")
-# Minimum length of a header's value that is redacted in texts, unless the value is a key. Shorter
-# values occur in ordinary words.
+# Minimum length of a header's value that is redacted in texts. Keys are redacted at any length.
+# Other values that are shorter would also be found inside ordinary words.
 _SHORTEST_REDACTED = 4
 
 _HEADERS_HINT = 'pass headers={"X-Team": "..."}, and keys as SecretString.from_env("...")'
@@ -55,11 +58,11 @@ _AUTH_HINT = 'pass auth=("user", SecretString.from_env("PASSWORD"))'
 
 
 class RequestHeaders(FrozenDict[str, Union[str, SecretString]]):
-    """A caller's headers by name. The value of a header is a `SecretString` if it is a key.
+    """A caller's headers by name. A value that is a key is stored as a `SecretString`.
 
-    A value is a key if it was passed as a `SecretString`, or if the name of its header shows that
-    it is a key (`is_key_header`). The repr shows only the number of headers. Dictionaries and
-    pickles have all values except the keys.
+    A key is a secret, such as an API key or a cookie. A value is a key if it was passed as a
+    `SecretString`, or if the name of its header shows that it is a key (`is_key_header`). The repr
+    shows only the number of headers. Dictionaries and pickles have all values except the keys.
     """
 
     def __repr__(self) -> str:
@@ -119,8 +122,8 @@ def as_headers(given: CellType) -> Optional[RequestHeaders]:
     """Return the checked value of the argument `headers`; None if there is no header.
 
     Args:
-        given: The sealed argument. A redacted value becomes a key that raises a
-            `ConfigurationError` when it is used.
+        given: The argument in a cell (`Sealed`), which hides it from tracebacks. A redacted value
+            becomes a key that raises a `ConfigurationError` when it is used.
 
     Raises:
         ConfigurationError: The argument is not a mapping of strings, or a header has an invalid
@@ -137,7 +140,7 @@ def as_headers(given: CellType) -> Optional[RequestHeaders]:
                 f"headers has a name of the type {each.__name__}, but a name must be a str",
                 hint=_HEADERS_HINT,
             )
-    # A name may be a key that was written in the wrong place, so the names are hidden, too.
+    # A name may be an API key that was written in the wrong place, so the names are hidden, too.
     names = list(map(Unseen, given.cell_contents))
     check_header_names(names)
     values = map(_as_value, names, map(Sealed, given.cell_contents.values()))
@@ -217,7 +220,7 @@ class BasicAuth(NamedTuple):
         return SecretString(Unseen(f"Basic {base64.b64encode(pair.encode()).decode()}"))
 
     def scrub(self, text: str) -> str:
-        """Return the text with the password redacted, both plain and in the header's encoding."""
+        """Return the text with the password redacted, both plain and as base64 in the header."""
         text = Unseen(text)
         try:
             header = self.as_header()
@@ -231,8 +234,8 @@ def as_auth(given: CellType) -> Optional[BasicAuth]:
     """Return the checked value of the argument `auth`.
 
     Args:
-        given: The sealed argument. A redacted password becomes a secret that raises a
-            `ConfigurationError` when it is used.
+        given: The argument in a cell (`Sealed`), which hides it from tracebacks. A redacted
+            password becomes a secret that raises a `ConfigurationError` when it is used.
 
     Raises:
         ConfigurationError: The argument is not a pair of strings, the user has a colon or a

@@ -1,7 +1,8 @@
-"""The verbs `decide` and `decide_many`, and the value with their checked arguments.
+"""The methods `decide` and `decide_many`, and the class of their checked arguments.
 
-`ModelProvider` uses the functions of this module as its methods. A kind of provider implements
-`_decide`, which answers the questions about one state.
+`ModelProvider` uses the functions of this module as its methods. A provider class implements
+`_decide`, which answers the questions about one state. A state is the text or the mapping that the
+questions are about.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from localproviders.types.questions import (
 )
 from localproviders.types.requests import ModelLike
 
-# Errors that one state may cause. Their subclasses are not included.
+# Classes of errors that may concern only one state. Subclasses of these classes do not count.
 _ERRORS_OF_STATES: Tuple[Type[ProviderError], ...] = (ContextOverflowError, RequestRejectedError)
 
 
@@ -80,7 +81,7 @@ class DecisionRequest(Record):
 
 
 class DecidingProvider(Protocol):
-    """The members of a provider that the verbs use."""
+    """The members of a provider that `decide` and `decide_many` use."""
 
     @property
     def name(self) -> str:
@@ -152,18 +153,18 @@ def decide(  # noqa: D417  # it becomes a method
     Args:
         state: The subject of the questions: a text, or a mapping that is sent as JSON.
         questions: The questions by name; the names are the keys of the result. A question is a
-            `YesNo`, a `Choice` or a `Score`. A string stands for a `YesNo` with this question. A
-            sequence of strings stands for a `Choice` with these options; the name of this question
-            is also its text.
+            `YesNo`, a `Choice` or a `Score`. A string means a `YesNo` with this question. A
+            sequence of strings means a `Choice` with these options; the text of this question is
+            then its name.
         model: Name of the model, or its `ModelInfo`; None is the provider's model.
         images: Images that belong to the state, as in `Message.user`. The server must support
             images.
         method: ``systemone`` and ``decisions`` use the server's route of this name. ``logprobs``
             asks a chat model, and reads the probabilities of its next token. None uses the server's
             own route, or ``logprobs`` if the server has none.
-        min_mass: The smallest accepted total probability, from 0 to 1, of the possible answers if
-            the model may write any token. It is checked for each answer for which this probability
-            is known (`Decision.mass`).
+        min_mass: The smallest accepted `Decision.mass`, from 0 to 1: the total probability that the
+            model gives to the possible answers if it may write any token. It is checked for each
+            question for which the mass is known.
         keep_alive: Seconds for which the model stays loaded after the call, or a duration such as
             ``10m``; None is the server's default.
         expect_digest: First digits of the digest that the model must have, at least 12.
@@ -216,11 +217,12 @@ def decide_many(  # noqa: D417  # it becomes a method
     timeout: Timeout = None,
     cancel: Optional[CancelToken] = None,
 ) -> Iterator[Decisions]:
-    """Answer the same questions about many states: an iterator with one `Decisions` for each.
+    """Answer the same questions about many states, and return an iterator over the `Decisions`.
 
-    The states are read one by one while the result is iterated, and the results have the order of
-    the states. One request is sent at a time, in the thread that iterates. This method itself only
-    checks its arguments; the first request is sent when the iteration begins.
+    The iterator yields one `Decisions` for each state, in the order of the states. The states are
+    read one by one during the iteration. One request is sent at a time, in the thread that
+    iterates. This method itself only checks its arguments; the first request is sent when the
+    iteration begins.
 
     If an error concerns only one state, the result for this state contains the error in
     `Decisions.error`, and the iteration goes on. This happens if the state is empty, cannot be
@@ -235,8 +237,8 @@ def decide_many(  # noqa: D417  # it becomes a method
         min_mass: The smallest accepted total probability of the possible answers, as in `decide`.
         keep_alive: Seconds for which the model stays loaded after each request, or a duration
             such as ``10m``; None is the server's default.
-        expect_digest: First digits of the digest that the model must have, at least 12. The list
-            of models is read before each state.
+        expect_digest: First digits of the digest that the model must have, at least 12. The
+            server's list of models is requested again before each state.
         timeout: Seconds for each state, or a `Limits` value; None is the provider's limits.
         cancel: A token that ends the iteration when another thread sets it.
 
@@ -276,7 +278,7 @@ def _make_request(
     keep_alive: Any,
     expect_digest: Any,
 ) -> DecisionRequest:
-    """Return the request for the arguments of a verb, without a state.
+    """Return the request for the arguments of `decide` or `decide_many`, without a state.
 
     Raises:
         ValueError: An argument is invalid.
@@ -314,7 +316,7 @@ def _about(request: DecisionRequest, state: State) -> DecisionRequest:
 
 
 def _check_states(sealed: CellType) -> None:
-    """Check that the first of the sealed arguments is several states, and not one.
+    """Check that the first argument in the cell is several states, and not one.
 
     Raises:
         ValueError: The argument is one text or one mapping, or cannot be iterated.
@@ -341,7 +343,7 @@ def _decide_each(
 ) -> Iterator[Decisions]:
     """Yield the decisions about each state, in order.
 
-    The cells keep the states out of tracebacks that show local variables.
+    Each state stays in a cell (`Sealed`), so tracebacks with local variables do not show it.
     """
     for state in map(Sealed, sealed.cell_contents[0]):
         try:

@@ -38,7 +38,8 @@ def suggest_number(
 ) -> str:
     """Return the end of the error text for a number that was given as text, as in ``seed="1"``.
 
-    The end is, for example, ``: write seed=1``. It is empty if the value is no such text.
+    The end is, for example, ``: write seed=1``. It is empty if the value is not the text of a
+    valid number.
 
     Args:
         name: Name of the argument.
@@ -55,7 +56,7 @@ def suggest_number(
 
 
 def image_message() -> str:
-    """Return the code that passes an image, for errors about images in other places."""
+    """Return an example of Python code that passes an image, for the text of an error."""
     return str(_keywords().IMAGE_MESSAGE)
 
 
@@ -90,8 +91,8 @@ def most_similar(word: str, known: Iterable[str]) -> Optional[str]:
 def suggest_keyword(keyword: str, known: Iterable[str]) -> str:
     """Return a suggestion for an unknown keyword, or an empty string.
 
-    The suggestion is the first of these that exists: the advice about this keyword, the known
-    name for a keyword of another client, or the most similar known name.
+    The suggestion is the first of these that exists: the advice about this keyword; the parameter
+    with the same meaning, if the keyword belongs to another client; or the most similar parameter.
 
     Args:
         keyword: The keyword that the caller passed.
@@ -118,7 +119,8 @@ def name_other_attribute(value: object, name: str) -> Any:
     This is the `__getattr__` of the providers, values and errors. Python calls it only for a name
     that does not exist, or after an `AttributeError` within a property.
     """
-    # A private name belongs to one of Python's protocols, or to a value that is not complete yet.
+    # A name with an underscore belongs to one of Python's protocols, or is a private field of an
+    # object whose constructor has not finished.
     if name[:1] != "_":
         words = _names().words_for_attribute(value, name)
         if words:
@@ -246,7 +248,7 @@ def missing_name(module: str, name: str, known: Iterable[str], caller: FrameType
         module: Name of the module.
         name: The name.
         known: The public names of the module.
-        caller: The frame that uses the name.
+        caller: The frame of the code that uses the name.
     """
     from opcode import opmap
 
@@ -260,8 +262,9 @@ def missing_name(module: str, name: str, known: Iterable[str], caller: FrameType
 def other_public_name(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for a class of another client or a misspelt class.
 
-    For a name in lower case, no similar name is searched for. It may be a module of the package:
-    before Python imports such a module, it asks the package for the name. The answer must be fast.
+    For a name in lower case, no similar name is searched for, because the search would take too
+    long: such a name may be a module of the package, and before Python imports a module, it looks
+    up the name in the package.
     """
     if name[:1] == "_":
         return ""

@@ -1,10 +1,10 @@
 """Check, before a file is read, that other users cannot have written it.
 
-Configuration files, key files and cached models decide where prompts are sent, which commands run
-and which model reads a prompt. Such a file is trusted only if no user except this one and root can
-change it. Files in trusted folders, and all files on Windows, are exceptions. A file is opened
-once, checked while it is open, and then read through the same descriptor. So another file that
-takes its name between the check and the read is not read.
+Configuration files, files with API keys, and cached models decide where prompts are sent, which
+commands run and which model reads a prompt. Such a file is trusted only if no user except this one
+and root can change it. Files in trusted folders, and all files on Windows, are exceptions. A file
+is opened once, checked while it is open, and then read through the same descriptor. So if another
+file takes its name between the check and the read, that file is not read.
 """
 
 from __future__ import annotations
@@ -232,10 +232,11 @@ def _user_name(number: int) -> str:
 
 
 def why_exposed(opened: os.stat_result) -> Optional[str]:
-    """Return the reason why the permissions of a key file are too wide, or None if they are not.
+    """Return why the permissions of a file with an API key are too wide; None if they are not.
 
-    A file of root that others can read is accepted, because the secrets of a container have the
-    mode 0444. If this user is root, the file is accepted only if it is read-only.
+    A file of root that others can read is accepted, because Docker and similar systems give the
+    secrets of a container the owner root and the mode 0444. If this user is root, such a file is
+    accepted only if it is read-only.
     """
     if os.name != "posix" or not opened.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         return None
@@ -245,9 +246,9 @@ def why_exposed(opened: os.stat_result) -> Optional[str]:
     return "others can read it"
 
 
-# Flags for opening a file, as far as the system has them. With O_NONBLOCK, opening a named pipe
-# does not block. With O_NOCTTY, a terminal does not become the controlling terminal of this
-# process. With O_BINARY, Windows does not convert line ends.
+# Flags for opening a file. Flags that the system does not have are left out. With O_NONBLOCK,
+# opening a named pipe does not block. With O_NOCTTY, a terminal does not become the controlling
+# terminal of this process. With O_BINARY, Windows does not convert line ends.
 _FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
     _FLAGS |= getattr(os, _name, 0)
@@ -310,7 +311,7 @@ def opened(path: Path, name: str) -> Iterator[OpenFile]:
         ConfigurationError: The path does not lead to a regular file.
         OSError: The file cannot be opened.
     """
-    # The kind is checked before opening, because opening some devices has side effects.
+    # The type of the file is checked before opening, because opening some devices has side effects.
     _check_regular(os.stat(path), name)
     descriptor = os.open(path, _FLAGS)
     try:

@@ -39,7 +39,8 @@ class Frozen:
             super().__delattr__(name)
 
     def _has_fixed(self, name: str) -> bool:
-        # A subclass that is no dataclass may have more attributes, as with `dataclass` itself.
+        # Instances of a subclass that is not a dataclass may have more attributes. This is so with
+        # `dataclass` itself, too.
         return "__dataclass_fields__" in vars(type(self)) or name in self.__dataclass_fields__
 
 
@@ -74,7 +75,7 @@ def _set_frozen(cls: Any, is_frozen: bool) -> None:
 
 
 class _LazyConstructor:
-    """A placeholder for the constructor of a class. At its first use, it is replaced."""
+    """A placeholder for the constructor of a class. It compiles the constructor at first use."""
 
     def __init__(self, cls: Any, finish: Finish, options: Mapping[str, Any]) -> None:
         self._cls = cls

@@ -1,4 +1,4 @@
-"""Methods, attributes and classes of other clients, and what to write here instead.
+"""Methods, attributes and classes of other clients, and what to write in this package instead.
 
 Only an error needs these tables: `_did_you_mean` imports them when an error is made.
 """
@@ -278,7 +278,8 @@ POSITION_ADVICE: Mapping[str, str] = {
 #: itself.
 PARTS: Tuple[str, ...] = ("usage", "response", "capabilities", "call")
 
-#: The advice for the content of a value: the attribute that a value must have, and the advice.
+#: Advice for a value that is used like its content. Each row has an attribute, and the advice for
+#: values with this attribute. The first row that fits a value is used.
 CONTENT_ADVICE: Tuple[Tuple[str, str], ...] = (
     ("value", "the value is .value"),
     ("steps", "the text is .text; .messages, .responses and .steps are tuples"),
@@ -348,7 +349,7 @@ def _classes(value: object) -> Set[str]:
 
 
 def _part_with(value: object, name: str) -> str:
-    """Return the name of the part of a value that has an attribute, or an empty string."""
+    """Return the first name in `PARTS` whose value has this attribute, or an empty string."""
     parts = ((own, _fields(value).get(own)) for own in PARTS)
     return next((own for own, part in parts if part is not None and _has(part, name)), "")
 

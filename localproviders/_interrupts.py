@@ -34,7 +34,7 @@ _RAISE = frozenset(map(opcode.opmap.get, ("RAISE_VARARGS", "RERAISE")))
 _WITHOUT_ARGUMENTS = ("StopIteration", "StopAsyncIteration", "Empty", "Full")
 
 
-class Carrier(Exception):  # noqa: N818  # a signal inside the package, as `Stop` is
+class Carrier(Exception):  # noqa: N818  # used only inside this package, and not an error itself
     """Carries an exception of the caller through urllib3 and requests.
 
     These libraries wrap or ignore exceptions of some classes. They do not catch an unknown class.
@@ -146,7 +146,7 @@ def _package_of(module: Any) -> str:
 
 
 def _received(frame: FrameType, interrupted: FrameType) -> bool:
-    """Return whether one of the arguments of a function is this frame."""
+    """Return whether the function that runs in `frame` has the interrupted frame as an argument."""
     code = frame.f_code
     stars = bool(code.co_flags & CO_VARARGS) + bool(code.co_flags & CO_VARKEYWORDS)
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + stars]

@@ -1,9 +1,9 @@
-"""Blocks that keep a model in memory, and leave it afterwards as they found it.
+"""The ``with`` blocks of `keep_loaded`, which keep a model in memory and then restore its state.
 
 Blocks of one provider for the same model may be nested, or run in several threads. They are listed
 in the order in which they began. The last block to end restores the state that the first load of
 these blocks found. If the newest block ends before others, it restores the state of the block that
-began before it. If an older block ends, the model does not change.
+began before it. If an older block ends while a newer one runs, the model does not change.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OnFound = Callable[[Optional[LoadedModel]], None]
 
 
 class State:
-    """A model in memory as the server reported it, and the moment of the report.
+    """The state of a model in memory, as the server reported it, and the moment of the report.
 
     Attributes:
         loaded: The model.
@@ -57,7 +57,11 @@ class State:
 
     @property
     def timer(self) -> Any:
-        """The `keep_alive` that restarts the timer as it was at the moment of the report."""
+        """The `keep_alive` for a load that restores the server's unload timer.
+
+        It is the `keep_alive` of the block, or else the time that was left when the server
+        reported the model; infinity if the server reported no time.
+        """
         if self.keep_alive is not None:
             return self.keep_alive
         ends = self.loaded.expires_at
@@ -79,7 +83,7 @@ class Blocks:
         self._has_looked = False
 
     def saw(self, state: Optional[State]) -> None:
-        """Store the state that the first load found. Later states are ignored."""
+        """Store the state that the first load found. Later calls are ignored."""
         if not self._has_looked:
             self._has_looked, self.found = True, state
 
@@ -90,7 +94,8 @@ class Block:
     Attributes:
         group: All blocks that keep this model.
         loaded: The model as this block has loaded it; None while it is loading.
-        has_own_timer: Whether a `keep_alive` may have replaced the timer of an earlier state.
+        has_own_timer: Whether a `keep_alive` may have replaced the server's unload timer of an
+            earlier state.
     """
 
     def __init__(self, group: Blocks) -> None:
@@ -115,7 +120,8 @@ class Loader(Protocol):
     def load_for_block(self, block: Block, model: str, options: Mapping[str, Any]) -> LoadedModel:
         """Load a model with the arguments of `load`, and set the attributes of the block.
 
-        Before the load, `saw` of the group is called with the model as it is in memory.
+        Before the load, this method must call `saw` of the block's `group` with the state of the
+        model in memory.
         """
         ...
 
@@ -154,7 +160,7 @@ class PublicLoader:
         return loaded
 
     def restore(self, block: Block, model: str, state: State, timeout: Timeout) -> None:
-        """Load the model with the window and the timer that it had."""
+        """Load the model with the context window and the unload timer that it had."""
         window = state.loaded.context_length
         self._provider.load(model, context_length=window, keep_alive=state.timer, timeout=timeout)
 
@@ -196,8 +202,9 @@ class KeptModels:
                 with self._turn(key, soon):
                     self._end(key, block, loader, model, soon)
             except Exception as failure:
-                # A failed unload must not replace the error of the block. But an exception of an
-                # alarm must not be lost: it is raised, with the error of the block as its context.
+                # A failed unload must not replace the error of the block. But an exception of a
+                # signal handler, such as an alarm, must not be lost: it is raised, with the error
+                # of the block as its context.
                 if is_callers(failure):
                     raise
             raise
@@ -236,11 +243,11 @@ class KeptModels:
 
 
 def _unload(loader: Loader, model: str, timeout: Timeout) -> None:
-    """Unload a model after a block. A model that was deleted in the meantime is not an error."""
+    """Unload a model after a block. It is not an error if the model was deleted in the meantime."""
     try:
         loader.unload(model, timeout, None)
     except ModelNotFoundError as error:
-        # If the error has a text of the server, the deleted model is still in memory.
+        # If the server itself refused to unload the deleted model, the model is still in memory.
         if error.server_message is not None:
             raise
 
@@ -266,8 +273,8 @@ def taking_turns(
         while others is not waiters:
             woken = threading.Event()
             others.append(woken)
-            # If the entry was removed, its owner may have set the events before our event was in
-            # the list. Then nothing would wake this thread, so it does not wait.
+            # If the entry was removed, its owner may have set the events before the event of this
+            # thread was in the list. Then nothing would wake this thread, so it does not wait.
             if table.get(key) is others:
                 wait(call, woken)
             others = table.setdefault(key, waiters)

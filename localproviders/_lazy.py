@@ -1,9 +1,9 @@
 """Lazy imports: names of packages (PEP 562), modules, and parts of providers.
 
-A plain chat needs only a fraction of this package. The other modules are named as text and
+A plain chat needs only a fraction of this package. The other modules are named in strings, and
 imported on first use, so that a script starts quickly. An import statement inside a function would
 have the same effect, but readers of the module would not see the dependency. The test of the
-layers reads these names like import statements.
+package's layers (tests/project/test_layers.py) reads these names like import statements.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class LazyModule:
         name: Dotted name of the module.
     """
 
-    #: `ABCMeta` looks for this name in each attribute of a new class, such as a lazy module.
+    #: `ABCMeta` reads this name from every attribute of a new class. If it were missing here,
+    #: `__getattr__` would import the module of a class attribute that is a lazy module.
     __isabstractmethod__ = False
 
     def __init__(self, name: str) -> None:
@@ -98,7 +99,7 @@ class LazyPart(Generic[T]):
         return made
 
     def load(self) -> Type[T]:
-        """Import the module of the part, and return the class."""
+        """Import the module of the part, and return the class or the function that makes it."""
         made: Type[T] = getattr(import_module(self._module), self._class)
         return made
 
@@ -117,8 +118,8 @@ def lazy_names(
 
     Args:
         package: Name of the package.
-        names: The public names of the package, by the module that defines them. If such a module
-            belongs to the package, it becomes an attribute of the package, too.
+        names: A mapping from each module to the public names of the package that it defines. If
+            such a module belongs to the package, it becomes an attribute of the package, too.
         modules: Modules of the package that are themselves public names.
     """
     home = {name: module for module, defined in names.items() for name in defined}

@@ -1,8 +1,8 @@
-"""Locks of the operating system, which end with the process that holds them.
+"""File locks of the operating system, which end with the process that holds them.
 
-A lock is taken on an open file, not by the existence of a file. So a process that is killed leaves
-no stale lock: the system closes its files, which releases the lock. Nothing has to be removed by
-hand, and no process id has to be checked.
+A process holds a lock on a file that it has open. Whether the file exists does not matter. So a
+process that is killed leaves no stale lock: the system closes its files, which releases the lock.
+Nothing has to be removed by hand, and no process id has to be checked.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from localproviders._redact import one_line
 from localproviders.errors import CancelledError, ConfigurationError, LockHeldError
 from localproviders.types.limits import CancelToken
 
-# Seconds between two attempts to take a lock. The system could wait itself, but not for a limited
-# time and not until a token is cancelled.
+# Seconds between two attempts to take a lock. The wait of the system itself is not used, because it
+# has no time limit and does not notice a cancelled token.
 _STEP_S = 0.01
 
-# Errors of `flock` on disks without such locks. Some of these disks have the locks of `lockf`.
+# Errors of `flock` on disks that do not support it. Some of these disks support `lockf`.
 _NO_FLOCK = frozenset((errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF))
 
-# Flags for opening a lock file, as far as the system has them. With O_APPEND, no write replaces
-# other content. With O_NOFOLLOW, another user cannot lead the lock to another file by a link. With
-# O_NONBLOCK, opening a named pipe does not block.
+# Flags for opening a lock file. Flags that the system does not have are left out. With O_APPEND, no
+# write replaces other content. With O_NOFOLLOW, another user cannot lead the lock to another file
+# by a symbolic link. With O_NONBLOCK, opening a named pipe does not block.
 _FLAGS = 0
 for _name in ("O_APPEND", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
     _FLAGS |= getattr(os, _name, 0)
@@ -47,7 +47,8 @@ _NOTE = "localproviders: locked by process {}\n"
 _NOTES = re.compile(_NOTE.format(r"([1-9]\d{0,9})").encode())
 _MAX_NOTE = 60
 
-# Folders can vanish between two attempts to open a file in them, but not each time.
+# Highest number of attempts to open a file, or to create it if it is missing. An attempt fails if
+# other processes create and remove the file at the same time, but not each attempt will.
 _MAX_ATTEMPTS = 10
 
 _PathLike = Union[str, "os.PathLike[str]"]
@@ -86,9 +87,9 @@ else:
     def try_lock(descriptor: int) -> bool:
         """Take the lock of an open file, if no other holder has it.
 
-        Closing the file releases the lock. On a disk without the locks of ``flock``, such as some
-        network disks, the locks of ``lockf`` are used. These do not exclude other threads of the
-        same process, and need a file that is open for writing.
+        Closing the file releases the lock. On a disk that does not support ``flock``, such as some
+        network disks, ``lockf`` is used. A lock of ``lockf`` does not exclude other threads of the
+        same process, and needs a file that is open for writing.
 
         Returns:
             False if another holder has it.
@@ -120,9 +121,9 @@ else:
 
 
 def wait_for_lock(descriptor: int, wait_s: float, cancel: Optional[CancelToken] = None) -> bool:
-    """Take the lock of an open file, and wait for its present holder.
+    """Take the lock of an open file. If another holder has the lock, wait for it.
 
-    An exception of a signal handler ends the wait at once.
+    An exception of a signal handler ends the wait immediately.
 
     Args:
         descriptor: The open file.
@@ -155,9 +156,10 @@ class Lock:
     from the holder does not have the lock, and does not release it.
 
     A missing file is created; only its owner may open it. If the file is empty, the holder writes
-    its process id into it, for the error of other processes. Other content is never changed. The
-    file is not removed afterwards: another process may already wait for the lock of this file,
-    while a third one would create and lock a new file of the same name.
+    its process id into it, so that the errors of other processes can name the holder. Any other
+    content of the file is never changed. The file is not removed afterwards: another process may
+    already wait for the lock of this file, while a third one would create and lock a new file of
+    the same name.
 
     If the file was removed or replaced while this lock waited for it, the new file is locked.
 
@@ -172,7 +174,7 @@ class Lock:
         path: The path, as a string.
 
     Raises:
-        ConfigurationError: `wait_s` is negative or no number, or `path` is no path.
+        ConfigurationError: `wait_s` is negative or not a number, or `path` is not a path.
     """
 
     __slots__ = ("_cancel", "_file", "_is_data", "_wait_s", "path")
@@ -279,8 +281,8 @@ class Lock:
         self.release()
 
 
-# The files that locks have opened. A forked child closes its copies: otherwise the lock would last
-# until the child ends, too.
+# The files that locks have opened. A forked child closes its copies: otherwise a lock would last
+# until both the parent and the child have closed the file.
 _OPEN: WeakSet[io.FileIO] = WeakSet()
 
 
@@ -297,7 +299,7 @@ def path_text(path: _PathLike) -> str:
     """Return a path as a string.
 
     Raises:
-        ConfigurationError: The value is no path, or is empty.
+        ConfigurationError: The value is empty, or is not a path.
     """
     try:
         text = os.fsdecode(path)
@@ -324,14 +326,15 @@ def _opened(path: str, must_write: bool) -> io.FileIO:
     """Open a regular file, which is created if it is missing.
 
     Raises:
-        ConfigurationError: The path leads to something else than a regular file.
+        ConfigurationError: The path leads to something other than a regular file.
         OSError: The file cannot be opened or created.
         ValueError: The path cannot be the name of a file.
     """
     for _ in range(_MAX_ATTEMPTS):
         with contextlib.suppress(FileNotFoundError):
             return _registered(path, _flags_for(path, must_write))
-        # Without O_EXCL, Linux refuses to open the file of another user in a folder such as /tmp.
+        # With O_CREAT but without O_EXCL, Linux would refuse to open an existing file of another
+        # user in a folder such as /tmp.
         with contextlib.suppress(FileExistsError):
             return _registered(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

@@ -1,6 +1,7 @@
 """The interface through which a fingerprint function examines one address.
 
-`localproviders.kinds` exports both classes.
+Discovery calls the fingerprint functions to find out which kind of server listens at an address.
+`localproviders.kinds` exports both classes of this module.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from localproviders.errors import ProviderError
 class Greeting(Protocol):
     """The result of a discovery request: the beginning of a response, or a refusal.
 
-    A redirect counts as a refusal, because it is not followed.
+    A refusal is a response with a status other than 2xx. So a redirect is a refusal, too; it is not
+    followed.
     """
 
     @property
@@ -57,14 +59,15 @@ class Look(Protocol):
 
     A fingerprint function sends a request with `ask`. If another kind of server answers, the
     function returns None. Otherwise it returns the result of `listed`, `found` or `unknown`. All
-    requests are ``GET`` requests without a key, and share the limits of the search.
+    requests are ``GET`` requests, and share the limits of the search. They contain the API key and
+    the headers that the configuration has for the address, but no key from an environment variable.
     """
 
     def ask(self, path: str) -> Greeting:
         """Send a request, and return the beginning of the response, or the refusal.
 
-        The response is remembered: a path is requested once in the search, even if the fingerprint
-        functions of several kinds request it.
+        The response is remembered: during a search, each path of an address is requested only once,
+        even if the fingerprint functions of several kinds ask for it.
 
         Args:
             path: Path of the request.
@@ -100,9 +103,10 @@ class Look(Protocol):
         ...
 
     def has_unsent_key(self, kind: str) -> bool:
-        """Return whether an environment variable has a key that these requests do not contain.
+        """Return whether there is an API key that the requests of `ask` and `json` do not contain.
 
-        `listed` sends this key to the address.
+        This is the API key of this kind of server from an environment variable. `listed` sends it
+        to the address.
 
         Args:
             kind: The name of the kind of the server.
@@ -118,8 +122,8 @@ class Look(Protocol):
     ) -> Optional[object]:
         """Return the server with the list of its models, or None if it has no such list.
 
-        The list is read with the provider of this kind. If there is such a list but reading it
-        fails, the server is returned without models, and its state and reason describe the failure.
+        A provider of the kind reads the list. If there is such a list but reading it fails, the
+        server is returned without models, and its state and reason describe the failure.
 
         Args:
             facts: A function that returns further fields of `FoundServer`, such as ``version``.
@@ -140,7 +144,7 @@ class Look(Protocol):
         api_path: Optional[str] = None,
         **facts: Any,
     ) -> object:
-        """Return a server of this kind.
+        """Return a server of the kind to which the fingerprint function belongs.
 
         Args:
             state: The value of `FoundServer.state`.

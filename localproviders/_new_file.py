@@ -1,8 +1,9 @@
 """A file that appears under its name only when it is complete.
 
-The content is written to a temporary file in the same folder, and the temporary file then gets the
-name. If the process is killed, the name does not exist, or still has its old content. The temporary
-file that a killed process left is removed when another `NewFile` is made in the same folder.
+The content is written to a temporary file in the same folder, and the temporary file is then
+renamed. If the process is killed before that, a file of this name keeps its old content, and a
+missing file stays missing. The temporary file that a killed process left is removed when another
+`NewFile` is made in the same folder.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class NewFile:
             self.discard()
 
     def sync(self) -> None:
-        """Write the content to the disk. A full disk is an `OSError` here, before `commit`."""
+        """Write the content to the disk. Raise `OSError` if the disk is full, before the rename."""
         self.file.flush()
         os.fsync(self.file.fileno())
 
@@ -87,7 +88,7 @@ class NewFile:
         if not self.file.closed:
             with contextlib.suppress(OSError):
                 os.remove(self.file.name)
-            # Closing the file writes what is left of its content, perhaps to a full disk.
+            # Closing the file writes the rest of its buffer, which fails if the disk is full.
             with contextlib.suppress(OSError):
                 self.file.close()
 
@@ -110,10 +111,10 @@ def _create(folder: str) -> BinaryIO:
         # `tempfile` is not used: only the owner can read its files.
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         descriptor = os.open(name, flags, 0o666)
-        # The descriptor is opened, not the name: another user may have replaced the name.
+        # The descriptor is opened, not the name: another user may have put another file there.
         file = open(name, "wb", opener=lambda *_, found=descriptor: found)  # noqa: SIM115  # closed by `NewFile`
         _lock(descriptor, waits=True)
-        # Another process may have taken the file for a leftover before it was locked.
+        # Before the file was locked, another process may have removed it as a leftover.
         if os.path.exists(name):
             return file
         file.close()
@@ -126,7 +127,7 @@ def _lock(descriptor: int, *, waits: bool = False) -> bool:
 
     Args:
         descriptor: Descriptor of the open file.
-        waits: Whether to wait while another process looks at the file.
+        waits: Whether to wait while another process holds the lock.
     """
     try:
         import fcntl  # not on Windows, where leftovers stay

@@ -1,4 +1,4 @@
-"""Keyword arguments of other clients, and what to write here instead.
+"""Keyword arguments of other clients, and what to write in this package instead.
 
 Only an error needs these tables: `_did_you_mean` imports them when an error is made.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Mapping, Tuple
 
-#: The code that passes an image, for errors about images in other places.
+#: An example of Python code that passes an image, for the texts of errors.
 IMAGE_MESSAGE = 'Message.user("What is this?", images=[Path("cat.png")])'
 
 #: For each keyword of this package, the names of the same argument in other clients and servers.
@@ -295,8 +295,8 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     ("base_url host url", "start_timeout_s", "leave it out: LocalEngine starts its own server"),
 )
 
-#: Keywords of `chat`, here and in other clients, that have no influence on the prompt. Functions
-#: without an answer, such as `count_tokens` and `render`, do not have these keywords.
+#: Keywords of `chat`, in this package or other clients, that have no influence on the prompt.
+#: Functions without an answer, such as `count_tokens` and `render`, do not have these keywords.
 FOR_AN_ANSWER = [
     "num_ctx",
     "n_ctx",

@@ -1,4 +1,4 @@
-"""Functions that run in threads, which end with the public call."""
+"""A runner of functions in threads. The threads end with the public call that started them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 class ParallelWork(Generic[T]):
     """A runner of functions in threads.
 
-    The functions are started in order, and at most `most` of them run at once. Each function sees
-    the context variables of the thread that made this object. The threads are daemons, so a
-    function that never returns does not keep the program from ending.
+    The functions are started in order, and at most `most` of them run at the same time. Each
+    function sees the context variables of the thread that made this object. The threads are
+    daemons, so a function that never returns does not keep the program from ending.
 
     Args:
         functions: The functions.
-        most: The maximum number of functions that run at once.
+        most: The maximum number of functions that run at the same time.
     """
 
     def __init__(self, functions: Sequence[Callable[[], T]], most: int) -> None:
@@ -73,14 +73,18 @@ class ParallelWork(Generic[T]):
 
     @property
     def has_more(self) -> bool:
-        """Whether a started function has a result, now or later, that was not taken yet."""
+        """Whether `take` has not yet returned the results of all functions that have started.
+
+        Some of these functions may still be running.
+        """
         return self._given < self._begun
 
     def take(self, wait: Callable[[threading.Event], object]) -> T:
         """Return the result of the next function, in the order of the functions.
 
         Args:
-            wait: Waits for an event, and raises an error if the call ends before that.
+            wait: A function that waits for an event, and raises an error if the public call ends
+                before the event.
 
         Raises:
             BaseException: The function, or `wait`, raised this exception.
@@ -106,6 +110,6 @@ class ParallelWork(Generic[T]):
             for thread in self._threads:
                 if thread.is_alive():
                     thread.join()
-        except BaseException:  # the caller wants to wait no longer
+        except BaseException:  # an interrupt: the caller does not want to wait any longer
             self._threads = []
             raise

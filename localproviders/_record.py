@@ -1,8 +1,9 @@
-"""Frozen values: the base class and the decorator of the public dataclasses.
+"""The base class and the decorator of the public frozen dataclasses.
 
-Every value is a standard dataclass. This module defines what all values have in common:
-keyword-only constructors, so that fields can be added later; equality and a hash; a repr without
-content; conversion to and from plain dictionaries; and pickles without the server's raw record.
+This module defines what these classes have in common: keyword-only constructors, so that fields can
+be added later; equality and a hash; a repr without content; conversion to and from plain
+dictionaries; and pickles without the server's raw record. In this package, a value is an instance
+of such a class.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ from localproviders._frozen_dataclass import Frozen, dataclass_transform, frozen
 from localproviders._redact import each_on_one_line, in_markdown
 from localproviders._signatures import Self, unknown_keywords
 
-#: A function that converts the sealed value of a field to a value that may be shown. For example,
-#: a key becomes a `SecretString`.
+#: A function that converts the argument for a field to a value that may be shown. For example, an
+#: API key becomes a `SecretString`. It receives the argument sealed, that is, in a cell
+#: (`secret.Sealed`), because tracebacks with local variables do not show the content of a cell.
 Hide = Callable[[CellType], Any]
 
 
@@ -151,7 +153,8 @@ class FrozenList(List[V]):
         return type(self), (list(self),)
 
 
-# Number of levels of containers that are frozen. Servers' JSON may have as many by default.
+# Number of levels of containers that are frozen. By default, a server's JSON may have as many
+# levels (`Settings.max_json_depth`).
 _MAX_FROZEN_DEPTH = 100
 # Most values in JSON have these types, and need not be frozen. Looking up the type first saves most
 # of the time.
@@ -227,15 +230,15 @@ CONTENT: Mapping[str, Any] = {"content": True}
 #: record. Each such field is also excluded from equality by ``compare=False``.
 RAW: Mapping[str, Any] = {"raw": True}
 
-#: Metadata of a field that repr leaves out, but dictionaries and pickles have.
+#: Metadata of a field that repr leaves out, but dictionaries and pickles contain.
 UNSHOWN: Mapping[str, Any] = {"unshown": True}
 
 
 # Marks in the metadata of the fields that repr leaves out.
 _UNSHOWN = frozenset({"raw", "unshown"})
 
-# Maximum nesting of a value that `plain` converts. It is well below Python's recursion limit: at
-# that limit, finalizers that run at this moment would fail, too.
+# Maximum nesting of a value that `plain` converts. It is well below Python's recursion limit: close
+# to that limit, a finalizer that the garbage collector happens to run would fail, too.
 _MAX_DEPTH = 300
 
 
@@ -274,7 +277,7 @@ def record(cls: Type[T]) -> Type[T]:
     hides = {each.name: each.metadata["hide"] for each in fields(made) if "hide" in each.metadata}
     if hides:
         made._hides = hides
-        # The function of `dataclasses` would have the secrets in its frame.
+        # The `__replace__` that `dataclass` makes would have the secrets in its frame.
         made.__replace__ = Record.replace
     return cast("Type[T]", made)
 
@@ -485,7 +488,8 @@ def plain(value: Any, depth: int = 0) -> Any:
 # Types that become a list.
 _ITEMS = (list, tuple, set, frozenset, array, abc.Sequence, abc.Set, abc.ValuesView)
 
-# Module and name of the types that `str` converts to text. The modules are slow to import.
+# Module and name of the types that `str` converts to text. They are compared by name, because their
+# modules are slow to import.
 _TEXTS = {
     ("decimal", "Decimal"),
     ("fractions", "Fraction"),

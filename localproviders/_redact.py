@@ -58,8 +58,8 @@ def shortened(text: str, max_length: int = 100) -> str:
     return line if len(line) <= max_length else f"{line[: max_length - 3]}..."
 
 
-# Number of characters of a page in which the title is searched, and maximum length of the title. A
-# longer title is cut.
+# Number of characters at the beginning of a page in which the title is searched, and maximum length
+# of the title. A longer title is cut.
 _MAX_PAGE, _MAX_TITLE = 20_000, 120
 
 
@@ -73,7 +73,12 @@ def title_of(page: str) -> str:
 
 
 def not_json(text: str, reason: object) -> str:
-    """Return the error message for a text that is a web page, or is not JSON for this reason."""
+    """Return the error message for a response that is not JSON.
+
+    Args:
+        text: The text of the response.
+        reason: The error of the JSON parser. It is shown unless the text is a web page.
+    """
     if not re.match(r"\s*<(!doctype|html|head)\b", text, re.IGNORECASE):
         return f"the response is not JSON: {reason}"
     title, message = title_of(text), "the response is a web page and not JSON"
@@ -137,8 +142,8 @@ def _escape_in_prose(found: re.Match[str]) -> str:
 
 _OMISSION_MARK = "[...]"
 
-# A sequence of this many characters that occurs in both texts is a quotation: two different
-# sentences do not have such a sequence in common by accident.
+# A sequence of this many characters that occurs in an error text and in a text of the request is a
+# quotation: two different sentences do not have such a sequence in common by accident.
 _RUN = 16
 _STEP = _RUN // 2
 
@@ -150,9 +155,9 @@ def without_prompt(error_text: str, texts: Iterable[str]) -> str:
     """Return a server's error text in which quotations of the prompt are replaced with ``[...]``.
 
     A quotation is a sequence of at least 16 characters from a text of the request, or a complete
-    text of at least 4 characters. It may be unchanged, escaped as in JSON, or escaped as in the
-    messages of this package. For texts of at least 16 characters, the time is linear in their
-    length.
+    text of the request with at least 4 characters. The quotation may be unchanged, escaped as in
+    JSON, or escaped as in the messages of this package. For texts of at least 16 characters, the
+    time is linear in their length.
 
     Args:
         error_text: The server's error text.

@@ -1,4 +1,4 @@
-"""The fields of requests, and the schemas, that a server refuses."""
+"""A memory of the request fields and the schemas that a server refuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_REFUSALS = 1_000
 
 
 class Refusals:
-    """The fields of requests, and the schemas, that the server of one provider refuses, by model.
+    """The request fields and the schemas that the server of a provider refuses for each model.
 
     There is no lock, because adding to a set is atomic.
     """
@@ -22,7 +22,7 @@ class Refusals:
         self._known: Set[Tuple[Optional[str], Hashable]] = set()
 
     def add(self, model: Optional[str], key: Hashable) -> None:
-        """Remember a refusal; None as the model means all models."""
+        """Remember that a field or a schema is refused. None as the model means all models."""
         if len(self._known) >= _MOST_REFUSALS:
             self._known.clear()
         self._known.add((model, key))
@@ -41,7 +41,7 @@ def refuses(error: ProviderError, names: str, denial: str) -> bool:
 
     Args:
         error: The error.
-        names: Pattern for texts of the server that are about the field or the schema.
+        names: Pattern that the server's error text matches if it concerns the field or the schema.
         denial: Pattern that the error text must also match if the status is not 4xx.
     """
     said = Unseen(error.server_message or "")

@@ -1,6 +1,6 @@
-"""The verb `rerank`, and the value with its checked arguments.
+"""The method `rerank`, and the class of its checked arguments.
 
-`ModelProvider` uses the functions of this module as its methods. A kind of provider that can rank
+`ModelProvider` uses the functions of this module as its methods. A provider class that can rank
 documents implements `_rerank`.
 """
 
@@ -31,8 +31,8 @@ _WITHOUT_RERANK = (
     "order = sorted(range(len(documents)), key=lambda i: math.dist(v[0], v[i + 1]))"
 )
 
-# Fields of a request that the verb sets. Other documents or another query would give scores that do
-# not belong to the documents of the call.
+# Fields of the request that `rerank` itself sets. If `extra_body` could replace the documents or
+# the query, the scores would not belong to the documents of the call.
 _OWN_FIELDS = ("query", "documents", "texts", "model", "top_n")
 
 #: The hint of an error that says that a model cannot rank.
@@ -62,7 +62,7 @@ class RerankRequest(Record):
 
     Raises:
         ValueError: There is no document, a value is not text, `top_n` is less than 1, or
-            `extra_body` has a field that the verb sets.
+            `extra_body` has a field that `rerank` itself sets.
     """
 
     query: str = field(metadata=CONTENT)
@@ -105,7 +105,7 @@ class RerankRequest(Record):
                 raise ValueError(f"document {index} is {kind_of(document)}, and must be text{way}")
 
     def texts(self) -> Iterator[str]:
-        """Yield the texts that people wrote, which no error may quote."""
+        """Yield the texts of the request that the user wrote. No error may quote them."""
         yield self.query
         yield from self.documents
         yield from strings_in(self.extra_body)
@@ -132,7 +132,7 @@ def as_rerank_request(
 
 
 class RankingProvider(Protocol):
-    """The members of a provider that the verb uses."""
+    """The members of a provider that `rerank` uses."""
 
     @property
     def name(self) -> str:
@@ -162,7 +162,7 @@ def rerank(  # noqa: D417  # `self` is no argument of the caller
 
     A reranking model reads the query together with each document, which is more exact than a
     comparison of embeddings. All documents are sent in one request. Each model has its own scale:
-    the scores are no probabilities, and scores of two models cannot be compared.
+    the scores are not probabilities, and scores of two models cannot be compared.
 
     Args:
         query: The text to which the documents are compared, such as a question.
@@ -177,12 +177,12 @@ def rerank(  # noqa: D417  # `self` is no argument of the caller
     Raises:
         ValueError: There is no document, `documents` is a single text, the query is empty, a
             value is not text, `top_n` is not a whole number of at least 1, or `extra_body` has
-            one of these arguments.
+            a field that `rerank` itself sets.
         ConfigurationError: No model is named.
         UnsupportedError: The server cannot rank documents. The hint contains a recipe with
             `embed`. llama.cpp, vLLM and similar servers can rank; Ollama and LM Studio cannot.
-        CapabilityError: The server can rank documents, but not with this model, or it was
-            started for something else.
+        CapabilityError: The server can rank documents, but not with this model. Or the server was
+            started for another purpose, such as chat.
         ContextOverflowError: The query together with one of the documents is too long.
         LocalityError: The texts would leave the allowed locality, so they were not sent.
         UnreachableError: No server answers.
@@ -208,7 +208,7 @@ def refuse_to_rerank(
 
 
 def facts_of(ranking: Ranking) -> Mapping[str, Any]:
-    """Return the facts of the ``finished`` event of a call of `rerank`."""
+    """Return the fields of the ``finished`` event of a `rerank` call, from its result."""
     return {
         "prompt_tokens": ranking.usage.prompt_tokens,
         "served_model": ranking.model,

@@ -133,8 +133,8 @@ class SharedDeadline:
             LimitError: A limit expired. The total limit covers the whole call.
             ProviderError: The stream raised this error.
         """
-        # No verb is set here. Reading starts no request, so a request that a listener makes during
-        # the read would take the verb by mistake.
+        # The name of the public method is not set here. Reading starts no request. If a listener
+        # makes a request during the read, its events would have that name by mistake.
         return self._bounded(lambda: next(stream, None), None)
 
     def collect(self, stream: Stream) -> CompletionResponse:
@@ -147,15 +147,15 @@ class SharedDeadline:
         return self._bounded(stream.result, None)
 
     def run(self, work: Callable[[Limits, Optional[CancelToken]], T]) -> T:
-        """Run another verb of the provider within the remaining time.
+        """Call another method of the provider within the remaining time.
 
         Args:
-            work: The function that calls the verb. Its arguments are the limits that remain, and
+            work: The function that calls the method. Its arguments are the limits that remain, and
                 the cancel token.
 
         Raises:
             LimitError: A limit expired. The total limit covers the whole call.
-            ProviderError: The verb raised this error.
+            ProviderError: The method raised this error.
         """
         self.check()
         limits = self._call.limits_left()

@@ -155,10 +155,11 @@ def name_misspelt(function: _Function) -> _Function:
 def accept_absent(function: _Function) -> _Function:
     """Let a method be called without its required arguments, which are then `ABSENT`.
 
-    The method must raise the error itself (`check_given`). So a misspelt keyword can be named
-    even if it was meant as a required argument. The method must also raise the error from
-    `too_many_arguments` if its ``*others: Unpack[NoArguments]`` are not empty. The attribute
-    ``__signature__`` must be set before this decorator is applied.
+    The method must raise the error for a missing argument itself (`check_given`). So the error can
+    name a misspelt keyword instead, even if this keyword was meant as a required argument. The
+    method must also raise the error from `too_many_arguments` if its
+    ``*others: Unpack[NoArguments]`` are not empty. The attribute ``__signature__`` must be set
+    before this decorator is applied.
     """
     made: Any = function
     made.__defaults__ = (ABSENT,) * (function.__code__.co_argcount - 1)
@@ -205,11 +206,10 @@ def _missing_argument(called: str, name: str) -> TypeError:
 
 
 def defined_by(function: _Function) -> Callable[[Callable[..., Any]], _Function]:
-    """Decorate the empty declaration of a method that a function of another module defines.
+    """Decorate an empty method in a class, and replace it with a function of another module.
 
-    The method is this function. A declaration shows the type of the method to all type checkers. If
-    the function were only assigned to an attribute, each checker would infer the type in another
-    way.
+    The decorator tells all type checkers the type of the method. If the function were only assigned
+    to an attribute of the class, each type checker would infer another type.
     """
     return lambda _: function
 
@@ -279,7 +279,7 @@ def _most_positional(called: Callable[..., Any]) -> float:
     return math.inf if variable in kinds else sum(kind < by_name for kind in kinds)
 
 
-# Models in examples, by an argument of the functions that need such a model.
+# Example models for the text of errors. A function with this argument needs such a model.
 _MODELS = (("texts", "nomic-embed-text"), ("documents", "bge-reranker-v2-m3"))
 
 
@@ -296,11 +296,11 @@ def too_many_arguments(function: Callable[..., Any], *first: object) -> TypeErro
     own = [each for each in known.values() if each.name not in ("self", "cls")]
     by_name = [each.name for each in own if each.kind is each.KEYWORD_ONLY]
     without = [each.name for each in own if each.name not in by_name]
-    takes = f"takes only {' and '.join(without)} without a name" if without else "takes no argument"
+    takes = f"takes only {' and '.join(without)} by position" if without else "takes no argument"
     if not by_name:
         return TypeError(f"{called}() {takes if without else takes + 's'}")
     if not without:
-        takes += " without a name"
+        takes += " by position"
     model = next((name for first, name in _MODELS if first in without), "llama3.2")
     example = f'model="{model}"' if "model" in by_name else f"{by_name[0]}=..."
     return TypeError(f"{called}() {takes}: write {called}({', '.join((*without, example))})")
@@ -312,6 +312,6 @@ def _misspelt_keywords(
     known = _keywords_of(function)
     if function.__name__ != "__init__":
         return unknown_keywords(names, function.__name__, known)
-    # A keyword may be from a caller of a subclass, whose constructor passed the keyword on.
+    # The caller may have called a subclass, whose constructor passed the keyword to this one.
     cls = type(first[0])
     return unknown_keywords(names, cls.__name__, known | _keywords_of(cls))

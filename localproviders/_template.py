@@ -1,4 +1,4 @@
-"""Texts with fields in braces, which the values of a row fill."""
+"""Text templates with fields in braces. The values of a row of data fill the fields."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _PART = pattern(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 class Template:
     """A text such as ``Sort {title}: {body}``, whose fields are the columns of a row.
 
-    The complete text between two braces is the name of a column. A doubled brace stands for a
-    single brace in the text.
+    The complete text between two braces is the name of a column. A doubled brace becomes a single
+    brace in the text.
 
     Attributes:
         fields: The names of the columns, in the order of their first use.
@@ -41,14 +41,14 @@ class Template:
         self.fields: List[str] = list(dict.fromkeys(p for p, is_field in self._parts if is_field))
 
     def fill(self, row: Mapping[str, Any], name: str) -> str:
-        """Return the text with the values of a row. A value that is no string is written as JSON.
+        """Return the text with the values of a row. Values other than strings are written as JSON.
 
         Args:
             row: The values by column.
             name: Name of the row for the error, such as ``row 3 of mails.csv``.
 
         Raises:
-            ConfigurationError: The row has no such column, or no value in it.
+            ConfigurationError: The row lacks a column of the template, or has no value in it.
         """
         return "".join(
             _value(row, part, name) if is_field else part for part, is_field in self._parts

@@ -17,8 +17,8 @@ from localproviders.types.requests import CompletionRequest
 from localproviders.types.responses import TokenCount
 
 # The rule for an estimate without counts of earlier prompts. Most text has one token per four bytes
-# of UTF-8. A Chinese, Japanese or Korean character has three bytes and about one token. The chat
-# template adds some tokens to each message.
+# of UTF-8. A Chinese, Japanese or Korean character has three bytes and approximately one token. The
+# chat template adds some tokens to each message.
 _BYTES_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 _TOKENS_PER_IMAGE = 512
@@ -41,28 +41,29 @@ _MIN_RATIO = 1 / 4
 _MAX_RATIO = 8
 _MAX_TEMPLATE_TOKENS = 4096
 
-# Bounds of the slope: the server's tokens per token of the rule. Two prompts determine a slope only
-# if their lengths differ by at least this number of tokens, and by a tenth of the longest prompt.
+# Bounds of the slope: the server's tokens per token of the estimate by the rule. Two prompts
+# determine a slope only if their estimates differ by at least `_MIN_DIFFERENCE` tokens, and by a
+# tenth of the highest estimate.
 _SLOPE_BOUNDS = (1 / 4, 4.0)
 _MIN_DIFFERENCE = 16
 
-# If all prompts have about the same length, no slope is known. The ratio of the server's count to
+# If all prompts have nearly the same length, no slope is known. The ratio of the server's count to
 # the estimate is then used as the slope in two cases. Either the ratio is at most 1. Or the ratio
-# is at most the first number, and the last prompt has at least the second number of tokens.
-# Otherwise the additional tokens are attributed to the chat template.
+# is at most `_MAX_TEXT_RATIO`, and the estimate for the last prompt is at least `_LONG_TEXT`. In
+# all other cases, the additional tokens are attributed to the chat template.
 _MAX_TEXT_RATIO = 2
 _LONG_TEXT = 64
 
-# A prompt counts as cut if the server's count, multiplied by this ratio, is at most the estimate by
-# the rule and at most the number of words: a tokenizer makes at least one token of each word. A
-# count below the minimum does not show a cut: a server that cuts leaves half of the window, and no
-# window has fewer than 256 tokens. Such a count comes from a server that does not count the tokens
-# in its cache (docs/reference/ollama.md, "Traps").
+# A prompt counts as cut if the server's count, multiplied by `_CUT_RATIO`, is at most the estimate
+# by the rule and at most the number of words: a tokenizer makes at least one token of each word. A
+# count below `_MIN_CUT_TOKENS` does not show a cut: a server that cuts a prompt leaves half of the
+# context window, and no context window has fewer than 256 tokens. Such a count comes from a server
+# that does not count the tokens in its cache (docs/reference/ollama.md, "Traps").
 _CUT_RATIO = 1.5
 _MIN_CUT_TOKENS = 128
 
-# A prompt with at least this estimate is not learnt from if the server counted less than half of
-# the estimate: the server may have cut the prompt.
+# If the estimate for a prompt is at least `_LONG_PROMPT` tokens, and the server counted less than
+# half of it, the count is not recorded: the server may have cut the prompt.
 _LONG_PROMPT = 256
 _MIN_LONG_RATIO = 1 / 2
 
@@ -131,9 +132,9 @@ class Calibration:
     def learn(self, model: str, request: CompletionRequest, tokens: Optional[int]) -> None:
         """Record a server's token count for a conversation that it answered.
 
-        Requests with images, sound or a plain prompt are ignored. Requests whose prompt the server
-        may have shortened, and counts that are impossible, are ignored, too. For a long prompt, a
-        count far below the estimate shows that the server may have shortened it.
+        Requests with images, sound, documents or a plain prompt are ignored. Requests whose prompt
+        the server may have shortened, and counts that are impossible, are ignored, too. For a long
+        prompt, a count far below the estimate shows that the server may have shortened it.
 
         Args:
             model: Name of the model.
@@ -154,7 +155,7 @@ class Calibration:
     def estimate_if_cut(self, model: str, request: CompletionRequest, tokens: int) -> Optional[int]:
         """Return an estimate of a prompt's tokens if the server has clearly cut the prompt.
 
-        None means that there is no clear sign of it. Then the prompt may still have been cut.
+        None means that there is no clear sign of a cut. The prompt may still have been cut.
 
         Args:
             model: Name of the model.
@@ -176,8 +177,8 @@ class Calibration:
     def _may_be_cut(self, model: str, request: CompletionRequest, size: int, tokens: int) -> bool:
         """Return whether the server may have cut a long prompt; the estimate by the rule is `size`.
 
-        This is also True if the sign is not clear enough for a warning, such as in text without
-        blanks.
+        This is also True if the sign of a cut is not clear enough for a warning, such as in text
+        without blanks.
         """
         is_low = tokens < _MIN_LONG_RATIO * size  # first, because the calibrated estimate is slow
         if is_low and tokens < _MIN_LONG_RATIO * self._estimate(model, request, size):
@@ -193,7 +194,7 @@ class Calibration:
     def count(self, model: str, request: CompletionRequest) -> TokenCount:
         """Return an estimate, calibrated by earlier prompts of the model if there are any.
 
-        An estimate for a request with images or sound is not calibrated.
+        An estimate for a request with images, sound or documents is not calibrated.
 
         Raises:
             ConfigurationError: A tool or a tool call cannot be written as JSON.
@@ -220,7 +221,9 @@ def _is_possible(tokens: int, size: int) -> bool:
 
 
 def _fit_line(counts: _Counts) -> Tuple[float, float]:
-    """Return the server's tokens per token of the rule, and the tokens that the template adds.
+    """Return the slope, and the tokens that the chat template adds to a prompt.
+
+    The slope is the number of the server's tokens per token of the estimate by the rule.
 
     Both are medians, because a minority of the counts may be wrong.
     """

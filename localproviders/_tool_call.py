@@ -1,4 +1,4 @@
-"""One tool call: find the tool, read the arguments, run the function, write down the result."""
+"""One tool call: find the tool, read the arguments, run the function, write its result as text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ class NotRunError(Exception):
 def run_call(
     tools: Mapping[str, Tool], call: ToolCall, only: Optional[str], converted: List[str]
 ) -> str:
-    """Run a tool, and return its result as text; add names of converted arguments to a list.
+    """Run the tool of a call, and return its result as text.
+
+    The names of the arguments that were converted to another type are added to `converted`. `only`
+    is the name of the one tool that may be called, ``none`` for no tool, or None for any tool.
 
     The arguments and the result are not stored in local variables. An error of the tool passes
     through this frame, and a traceback with local variables would show them.
@@ -71,7 +74,7 @@ async def _finish(result: Any) -> Any:
 
 
 def check_no_running_loop() -> None:
-    """Check that no event loop runs in this thread, because a thread cannot run two of them.
+    """Check that no event loop runs in this thread, because a thread cannot run two event loops.
 
     Raises:
         ConfigurationError: An event loop runs, as in a notebook.
@@ -117,7 +120,7 @@ def find_tool(tools: Mapping[str, Tool], name: str) -> Tool:
 
 
 def _inside(tools: Mapping[str, Tool], name: str) -> List[Tool]:
-    """Return the tools whose names are a part of this name, after a prefix or before a suffix.
+    """Return the tools whose names are in the given name, after a prefix or before a suffix.
 
     Models write the namespace of a tool before its name, and control words after it
     (docs/tools.md, "Names that differ").
@@ -131,7 +134,7 @@ def _inside(tools: Mapping[str, Tool], name: str) -> List[Tool]:
 
 
 def _check_choice(tool: Tool, only: Optional[str]) -> None:
-    """Refuse a call that `tool_choice` forbids: some servers and models ignore `tool_choice`."""
+    """Raise `NotRunError` for a forbidden tool, because some servers ignore `tool_choice`."""
     if only == "none":
         raise NotRunError("no tool may be called now; answer in words")
     if only is not None and tool.name != only:

@@ -35,20 +35,21 @@ ABILITIES = (
 # model is an embedding model.
 _EMBEDDING_NAME = r"embed|(^|[-_/])(bge|gte|e5|minilm|all-minilm)([-_.:]|$)"
 
-# A pattern for names of models that rank documents, used under the same condition. Some of these
-# names also match the pattern for embedding models, but such a model returns no useful vectors.
+# A pattern for names of models that rank documents. It is used only if the server reports neither
+# whether the model embeds nor whether it chats. Some of these names also match the pattern for
+# embedding models, but a model that ranks documents returns no useful vectors.
 _RERANK_NAME = r"re-?rank"
 
-# Abilities, each with a reason, that exclude conversations and vectors unless the server reports
-# something else.
+# A model with one of these abilities can neither chat nor embed, unless the server reports that it
+# can. The text is the reason in the evidence.
 _PURPOSES = {
     "decision": "a decision model writes no text",
     "rerank": "a model that ranks documents writes no text",
     "image_generation": "a model that makes images writes no text",
 }
 
-# A pattern for the models of the family gpt-oss. They always think, and support these levels
-# (docs/reference/ollama.md, "Thinking"; docs/reference/lmstudio.md, "Reasoning").
+# A pattern for the models of the family gpt-oss, and their levels of thinking. These models always
+# think (docs/reference/ollama.md, "Thinking"; docs/reference/lmstudio.md, "Reasoning").
 _GPT_OSS = r"gpt[-_]?oss"
 _GPT_OSS_LEVELS = ("low", "medium", "high")
 

@@ -1,10 +1,10 @@
 """The public errors: one root class, and one subclass for each way to handle a failure.
 
 A failure raises the same class whether the server reported it as a status, inside a response with
-status 200, or in the middle of a stream. No error contains a prompt or a key. Text that a model
-wrote before the call failed is in `partial`, never in a message. Messages and hints may quote text
-from servers, models and files. Each of them is one line, with control characters as visible
-escapes.
+status 200, or in the middle of a stream. No error contains a prompt or an API key. Text that a
+model wrote before the call failed is in `partial`, never in a message. Messages and hints may
+quote text from servers, models and files. Each message and each hint is one line, with control
+characters as visible escapes.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class ProviderError(Exception):
             contains it.
         run: After a failed call of `run_tools`, a `PartialRun` with the rounds before the
             failure. None for other calls.
-        exit_code: Exit code of the command line for this class of error: 1, unless the
-            docstring of the subclass names another.
+        exit_code: Exit code of the command ``localproviders`` for this class of error: 1, unless
+            the docstring of the subclass names another.
     """
 
     exit_code: int = 1
@@ -173,19 +173,19 @@ class UnsupportedError(ConfigurationError):
 
 
 class LocalityError(ConfigurationError):
-    """The policy `locality` forbids the place to which a prompt or a model would go.
+    """The policy `locality` forbids sending a prompt, or uploading a model, to an address.
 
     It is raised before a prompt is sent to an address that the policy does not allow, or to a
-    model that runs outside of the policy's limit. It is also raised if a response came from such
-    a place, and by `Config.load` if a project's file widens the policy. `hint` says what to do.
-    Not retryable. The exit code is 3.
+    model that runs at such an address. It is also raised if a response came from such an address,
+    and by `Config.load` if a project's file widens the policy. `hint` says what to do. Not
+    retryable. The exit code is 3.
     """
 
     exit_code = 3
 
 
 class AuthenticationError(ConfigurationError):
-    """The server demands a key, refuses the key, or does not permit the operation.
+    """The server demands an API key, refuses the given one, or does not permit the operation.
 
     It is raised for a response with status 401 or 403, or with an error text of the same
     meaning. `status` is None if the text was in a stream, or in a response with status 200. Not
@@ -241,9 +241,10 @@ class StreamInterruptedError(TransportError):
     `partial` has the text that arrived before that, or is empty. The server may have processed
     the request. The exit code is 5.
 
-    Retryable if the connection was cut, or the process that runs the model ended: after a restart,
-    the same call may succeed. The same holds for a transfer that ended early. Not retryable if the
-    server itself ended a model's answer correctly, but without its last record.
+    Retryable if the connection was cut, or if the process that runs the model ended: after a
+    restart, the same call may succeed. Also retryable if a download or an upload of a model ended
+    early. Not retryable if the server closed the HTTP response properly, but sent no last record of
+    the answer.
     """
 
 
@@ -334,9 +335,8 @@ class RequestRejectedError(ServerError):
 class ProtocolError(ServerError):
     """The response does not have the form that this kind of server uses.
 
-    It is not HTTP, it is not JSON, it is a redirect, or it lacks a required field. Then the
-    address belongs to another kind of server, or the server is broken. Not retryable. The exit
-    code is 7.
+    The response is not HTTP, is not JSON, is a redirect, or lacks a required field. So the address
+    belongs to another kind of server, or the server is broken. Not retryable. The exit code is 7.
     """
 
 
@@ -381,8 +381,8 @@ class ModelLoadError(ModelError):
     """The model could not be loaded, or the process that runs it ended.
 
     If the server reported a reason, `server_message` has it. Not retryable, except if `load` with
-    ``check_memory=True`` found too little free memory: then nothing was loaded, and the two numbers
-    are set. The exit code is 8.
+    ``check_memory=True`` found too little free memory: then nothing was loaded, and `needed_bytes`
+    and `free_bytes` are set. The exit code is 8.
 
     Attributes:
         needed_bytes: Size of the model, if there was too little memory for it; None otherwise.
@@ -415,8 +415,8 @@ class CapabilityError(ModelError):
         mass: For a decision of a chat model (`decide`), the total probability that the model gives
             to the possible answers if it may write any token. It is below `min_mass`. None
             otherwise.
-        likeliest: For such a decision, the likeliest tokens as `TokenLogprob` values, the likeliest
-            first. They are the model's text, and no message contains them.
+        likeliest: For a decision of a chat model, the likeliest tokens as `TokenLogprob` values,
+            the likeliest first. They are the model's text, and no message contains them.
     """
 
     def __init__(
@@ -440,12 +440,12 @@ class ContextOverflowError(ModelError):
     If the prompt alone is too long, the server refused it and `partial` is empty. If the answer
     grew past the window, `partial` has the complete answer, but the model no longer saw the
     oldest part of the conversation when it wrote the end. If the answer alone became longer than
-    the window, the call was ended, and `partial` has the text so far. Not retryable. The exit
-    code is 9.
+    the window, this package stopped reading it, and `partial` has the text so far. Not retryable.
+    The exit code is 9.
 
     Attributes:
-        prompt_tokens: Length of the prompt in tokens, counted by the server, or None. It is
-            None if the call was ended, because servers count the prompt at the end.
+        prompt_tokens: Length of the prompt in tokens, counted by the server, or None. It is None
+            if this package stopped reading the answer, because servers report the count at its end.
         context_length: Length of the context window in tokens, or None. On Ollama this is the
             allocated window, a multiple of 256.
     """
@@ -469,7 +469,7 @@ class WrongModelError(ModelError):
     """The server answered with another model than the requested one, or would have done so.
 
     The argument ``allow_other_model=True`` of the call prevents this error. But a call with
-    `expect_digest` still raises it if the model of that name has another digest. In this case, the
+    `expect_digest` still raises it if the server's model has another digest. In this case, the
     prompt was not sent. Not retryable. The exit code is 8.
 
     Attributes:
@@ -491,9 +491,9 @@ class WrongModelError(ModelError):
 class AnswerError(ProviderError):
     """The server answered, but the content of its response cannot be used.
 
-    The class itself is raised for the answer to a question that the model refused to answer
-    (`Decision`). Every other error is an instance of a subclass. Not retryable. The exit code
-    is 10.
+    The class itself is raised by `Decision.answer` and similar attributes if the model refused to
+    answer the question. Every other error is an instance of a subclass. Not retryable. The exit
+    code is 10.
     """
 
     exit_code = 10
@@ -536,13 +536,13 @@ class ToolCallError(AnswerError):
     """A tool call in the response is malformed, or the model does not stop calling tools.
 
     A malformed call is incomplete or has invalid JSON, so do not run it. `run_tools` reports to the
-    model that a call could not be read. It raises this error if the call was cut off, or if the
-    model still calls tools after `max_rounds` rounds. The attribute `run` then has every tool call
-    of these rounds. Not retryable. The exit code is 10.
+    model that a call could not be read. It raises this error only if a call was cut off or has no
+    name, or if the model still calls tools after `max_rounds` rounds. The attribute `run` then has
+    every tool call of these rounds. Not retryable. The exit code is 10.
     """
 
-    # The calls of the answer, each with the reason why it could not be read, or an empty text. They
-    # are for `run_tools` only, and in a slot, so that no pickle and no dictionary has them.
+    # The calls of the answer, each with the reason why it could not be read, or an empty text. Only
+    # `run_tools` uses them. They are in a slot, so that no pickle and no dictionary contains them.
     __slots__ = ("_calls",)
     _calls: Tuple[Tuple[Any, str], ...]
 

@@ -2,8 +2,8 @@
 
 A `ProviderKind` describes one kind. It names classes and functions as text
 (``package.module:name``), so that their modules are imported only when they are used.
-Configuration, discovery, `LocalProvider`, the test kit and the command line read the registry.
-Their code does not depend on the name of any kind.
+Configuration, discovery, `LocalProvider`, `localproviders.testing` and the command line read the
+registry. Their code does not depend on the name of any kind.
 
 There are two ways to add a kind. A program calls `register`, or an installed package provides an
 entry point in the group ``localproviders.kinds``. The name of the entry point is the name of the
@@ -12,10 +12,10 @@ kind, and its value is the `ProviderKind`::
     [project.entry-points."localproviders.kinds"]
     toy = "toy_provider.kind:KIND"
 
-Entry points are read when a kind is added, when a name is looked up that is neither built in nor
-registered, or when all kinds are listed, but never at import. Only the interpreter's own package
-folders are searched; metadata in the current folder is ignored. docs/architecture.md explains how
-to add a provider.
+Importing this module reads no entry points. They are read when a kind is added, when all kinds are
+listed, or when a name is looked up that is neither built in nor registered. Only the interpreter's
+own package folders are searched; metadata in the current folder is ignored. docs/architecture.md
+explains how to add a provider.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ UNKNOWN = "unknown"
 
 _NAME = pattern(r"[a-z0-9][a-z0-9-]*")
 _KEY_NAME = pattern(r"[a-z][a-z0-9_]*")
-#: Names that a kind cannot use for its keys, because they are keys of every server in the
-#: configuration or arguments of every provider.
+#: Names that a kind cannot use for its own configuration keys, because they are configuration keys
+#: of every server, or arguments of every provider.
 _RESERVED_KEYS = OPTIONS | {"kind", "endpoint", "limits", "own_keys", "username", "password"}
 _HIGHEST_PORT = 65535
 _KEY_TYPES = ("text", "number", "boolean", "file", "list")
@@ -106,7 +106,7 @@ _IN_PROJECT = ("yes", "no", "own")
 
 @dataclass_transform(frozen_default=True)
 def _description(cls: Type[T]) -> Type[T]:
-    """Make a class a frozen dataclass whose constructor names misspelt arguments."""
+    """Make a class a frozen dataclass whose constructor reports misspelt arguments."""
     return frozen_dataclass(cls, lambda _, fill: exact_keywords(fill))
 
 
@@ -132,7 +132,7 @@ class _Described(Frozen):
 
 @_description
 class KindKey(_Described):
-    """A key that a kind adds to the table of a server in the configuration.
+    """A configuration key that a kind adds to the table of a server.
 
     The value of the key is passed to the constructor of the kind's provider, as the argument with
     the name of the key.
@@ -145,8 +145,8 @@ class KindKey(_Described):
         default: The behaviour without the key, as text for the documentation.
         in_project: Whether the file of a project may set the key: ``yes``, ``no``, or ``own``.
             The value ``own`` allows it only in a trusted folder, and only for a server that no
-            other file, variable or argument names. A path must then lead into the folder of the
-            project.
+            other file, variable or argument names. If the value of the key is a path, the path
+            must then lead into the folder of the project.
         is_required: True if a server of this kind must have the key. A server in the
             configuration that has all required keys of a kind, and no key ``kind``, belongs to
             that kind.
@@ -205,7 +205,7 @@ class KindService(_Described):
 
 @_description
 class ProviderKind(_Described):
-    """The description of one kind of provider, for configuration, discovery and the test kit.
+    """The description of one kind of provider, for configuration, discovery and tests.
 
     Classes and functions are named as text, ``package.module:name``. Only `name`, `title` and
     `provider` are required.
@@ -217,7 +217,7 @@ class ProviderKind(_Described):
         provider: The class of the provider. Its first argument is the address. Its keyword
             arguments are those of the other providers (``model``, ``name``, ``api_key``,
             ``timeout``, ``locality``, ``settings``, ``listeners``, ``retry`` and the other fields
-            of `Settings`) and each of `keys`.
+            of `Settings`) and the name of each of `keys`.
         aliases: Other names for the kind.
         address_argument: Name of the provider's first argument.
         default_address: The address where a server of this kind usually listens, or None. The
@@ -227,7 +227,7 @@ class ProviderKind(_Described):
             provider, such as ``/v1``.
         api_paths: Paths that users may write after an origin. Discovery removes them.
         ports: Ports of this machine on which discovery searches for servers, each with the name
-            of the usual server.
+            of the server that usually listens there.
         avoided_ports: Ports to which discovery never connects, each with the reason.
         address_variable: The environment variable with the address, or None.
         key_variables: The environment variables with the API key, in the order of preference.
@@ -235,12 +235,13 @@ class ProviderKind(_Described):
             to a server at any address.
         services: Services on the internet with servers of this kind. The name of a service must
             not be the name of a kind.
-        fingerprint: A function that receives a `Look`. It returns the result of one of the
-            methods of the `Look`, or None if the server is of another kind.
+        fingerprint: A function that recognizes a server of this kind. It receives a `Look`, and
+            returns the result of `Look.listed`, `Look.found` or `Look.unknown`, or None if the
+            server is of another kind.
         fingerprint_order: Discovery tries kinds with a lower number first. A kind that other
             kinds are based on, such as a dialect, has a high number.
         fake: The fake server for tests, a subclass of `localproviders.testing.FakeServer`.
-        keys: The keys that this kind adds to the configuration.
+        keys: The configuration keys that this kind adds to the table of a server.
         is_file: True if the kind is a model file without an address, not a server.
         from_config: A function that creates the provider from a `ServerConfig` and listeners.
             If None, `make` is called with `ServerConfig.options`.
@@ -287,7 +288,7 @@ class ProviderKind(_Described):
 
     @property
     def options(self) -> Tuple[str, ...]:
-        """The names of all arguments of the provider's constructor, sorted."""
+        """The names of all arguments of the provider's constructor, in alphabetical order."""
         return tuple(sorted({*OPTIONS, self.address_argument, *(key.name for key in self.keys)}))
 
     @property
@@ -387,10 +388,10 @@ def _check_kind_name(name: str) -> None:
 
 
 def _check_keys(kind: ProviderKind) -> None:
-    """Check that no two keys share a name, and that no key is named like the address argument.
+    """Check that no two configuration keys share a name, or have the name of the address argument.
 
     Raises:
-        ConfigurationError: A key has such a name.
+        ConfigurationError: Two arguments of the provider would have the same name.
     """
     seen = set() if kind.is_file else {kind.address_argument}
     for key in kind.keys:
@@ -429,7 +430,7 @@ _OUR_FAILURES = (ImportError, AttributeError, ValueError)
 
 
 def _raise_callers(error: BaseException, module: str) -> None:
-    """Raise the exception again if it interrupted an import and the module did not cause it.
+    """Raise the exception again if it interrupted an import, and was not caused by the module.
 
     While a module is imported, a signal handler of the caller may run and, for example, call
     ``sys.exit``. Such an exception must not be reported as a failure of the module.
@@ -457,7 +458,7 @@ def register(kind: ProviderKind) -> None:
 
     Raises:
         ConfigurationError: The argument is not a `ProviderKind`. Or its name or one of its aliases
-            is the name of another kind, or an alias of a kind that was added with this function.
+            is already the name of a kind, or an alias of a kind that this function has added.
     """
     if not isinstance(kind, ProviderKind):
         raise ConfigurationError(
@@ -626,7 +627,8 @@ class _PackagedKind:
 
 
 _entry_points: Optional[Dict[str, List[_PackagedKind]]] = None
-#: The kinds of packages, or the errors of loading them. Each kind is loaded only once.
+#: For each kind of an installed package, the loaded kind, or the error if loading failed. Each kind
+#: is loaded only once.
 _loaded: Dict[str, Union[ProviderKind, ConfigurationError]] = {}
 #: Names of the kinds for which a warning was issued.
 _warned_kinds: Set[str] = set()

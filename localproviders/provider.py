@@ -84,7 +84,7 @@ Texts = Union[str, Iterable[str], EmbeddingRequest]
 
 
 class ModelProvider(ABC):
-    """A server with language models, on this machine or where the provider's locality allows.
+    """The interface to a server with language models, on this machine or where `locality` allows.
 
     Every method that sends a request has the arguments `timeout` and `cancel`. `timeout` is a
     number of seconds for the complete call, a `Limits` value, or None for the limits of the
@@ -98,7 +98,7 @@ class ModelProvider(ABC):
     block, or call `close`, to close the connections that it keeps.
     """
 
-    #: The blocks of `keep_loaded` that run now.
+    #: The ``with`` blocks of `keep_loaded` that run now.
     _kept: LazyPart[KeptModels] = LazyPart("localproviders._keep_loaded:KeptModels")
 
     # A method with a prompt among its arguments first moves the arguments into a cell (`Sealed`)
@@ -236,8 +236,8 @@ class ModelProvider(ABC):
             check_memory: Whether to compare the free memory of this machine with the size of a
                 model that must be loaded. With None, too little memory is a line in `warnings` of
                 the result. With True, it is an error, and nothing is loaded. With False, nothing is
-                compared. Nothing is compared either if the server is on another machine, or if
-                one of the numbers is unknown (docs/models.md, "Free memory").
+                compared. The comparison is also left out if the server is on another machine, or if
+                one of the two numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called with each report of the progress of loading, if
                 the server sends such reports.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
@@ -284,16 +284,17 @@ class ModelProvider(ABC):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> Iterator[LoadedModel]:
-        """Load a model for a ``with`` block, and leave it after the block as it was before.
+        """Load a model for a ``with`` block, and restore its earlier state after the block.
 
         A model that was not in memory is unloaded after the block. A model that was in memory
         stays there. If the block has changed its context window or its keep-alive timer, the
-        earlier values are restored, as far as the server reports and accepts them. Blocks
-        for the same model may be nested, or run in several threads of this provider: the last block
-        to end leaves the model as the first block found it.
+        earlier values are restored. A value that the server does not report, or does not accept
+        in a load, is not restored. Blocks for the same model may be nested, or run in several
+        threads of this provider: the last block to end restores the state that the first block
+        found.
 
-        If the block raises an error, restoring or unloading takes at most 30 s, and the error of
-        the block is raised even if that fails.
+        If the block raises an error, restoring or unloading takes at most 30 s. The error of the
+        block is raised even if restoring or unloading fails.
 
         Args:
             model: Name of the model, or its `ModelInfo` or `LoadedModel`.
@@ -304,8 +305,8 @@ class ModelProvider(ABC):
             check_memory: Whether to compare the free memory of this machine with the size of a
                 model that must be loaded. With None, too little memory is a line in `warnings` of
                 the result. With True, it is an error, and nothing is loaded. With False, nothing is
-                compared. Nothing is compared either if the server is on another machine, or if
-                one of the numbers is unknown (docs/models.md, "Free memory").
+                compared. The comparison is also left out if the server is on another machine, or if
+                one of the two numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called with each report of the progress of loading, if
                 the server sends such reports.
             timeout: Seconds for loading, and again for the end of the block, or a `Limits`
@@ -427,7 +428,7 @@ class ModelProvider(ABC):
         Args:
             texts: One text, any iterable of texts, or an `EmbeddingRequest`. An iterable is
                 read once, before the first request. An `EmbeddingRequest` already has the fields
-                from `model` to `expect_digest`. They may then not be given here.
+                from `model` to `expect_digest`, so these arguments must not be passed with it.
             model: Name of the model, or its `ModelInfo`; None is the provider's model.
             dimensions: Length of each vector; None is the model's own length.
             truncate: True allows the server to cut a text that is too long.
@@ -569,7 +570,7 @@ class ModelProvider(ABC):
                 the messages begin with one, both are sent as one system message.
             tools: A tool that the model may call, or several of them.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
-                limits. The time between two chunks counts.
+                limits. The time that the caller spends between two chunks counts, too.
             cancel: A token that ends the call when another thread sets it.
             fields: Further fields of `CompletionRequest`, such as ``temperature=0``.
 
@@ -602,7 +603,7 @@ class ModelProvider(ABC):
         timeout: Timeout = None,
         cancel: Optional[CancelToken] = None,
     ) -> TokenCount:
-        """Return the length of a prompt in tokens, and the method by which it was found.
+        """Return the length of a prompt in tokens, and how it was determined.
 
         The count is ``exact`` if the server counted the tokens. It is ``calibrated`` if it is an
         estimate from the token counts of earlier prompts of this model. Otherwise it is
@@ -631,7 +632,7 @@ class ModelProvider(ABC):
         return self._count(request, timeout, cancel)
 
     def _slots(self, info: ModelInfo) -> Optional[int]:
-        """Return how many requests the server works on at once for a model; None if unknown."""
+        """Return how many requests for a model the server processes in parallel, or None."""
         return None
 
     def _count(
@@ -669,9 +670,9 @@ class ModelProvider(ABC):
 
         This is the text that the model would read in `chat` with the same arguments: the chat
         template of the model, filled with the messages and the definitions of the tools. The
-        marks that a tokenizer adds at the beginning and the end of a text are not included. A mark
-        in the text stands for each image. The server may load the model for this. The prompt is
-        sent to the same server as in a chat, and under the same `locality`.
+        marks that a tokenizer adds at the beginning and the end of a text are not included. Each
+        image is replaced with a mark. The server may load the model to make the prompt. The
+        messages are sent to the same server as in a chat, and under the same `locality`.
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
@@ -703,7 +704,7 @@ class ModelProvider(ABC):
     def _render(
         self, request: CompletionRequest, timeout: Timeout, cancel: Optional[CancelToken]
     ) -> str:
-        """Return the prompt of a request. Providers override this if their servers can do it."""
+        """Return the prompt of a request. Providers override this if their servers can make it."""
         self._raise_unsupported("render", "OllamaProvider, or llama.cpp's server")
 
     # --- values and tools -------------------------------------------------------------------
@@ -759,9 +760,10 @@ class ModelProvider(ABC):
         whose root is not an object is sent as an object with the one key ``value``, unless the
         schema refers to its own root.
 
-        If the server refuses the schema, the request is sent once more with the schema in words at
+        If the server refuses the schema, the request is sent once more. The schema is then text at
         the end of the last message of the user, and the response has a warning. The refusal is
-        remembered for this provider and the model. It does not count as an attempt.
+        remembered for this provider and the model. The refused request does not count as an
+        attempt.
 
         The text of the response is parsed as JSON. Blanks and one Markdown fence around the JSON
         are removed. A response that does not follow the schema is sent back to the model with the
@@ -769,8 +771,9 @@ class ModelProvider(ABC):
         there were `max_attempts` responses. A response that the server ended because it repeated
         itself (`RepetitionError`) is sent back in the same way, without its repetitions. If a
         response was cut off inside its JSON (``finish_reason="length"``), the call raises
-        `SchemaError` at once, because the next response would be cut off, too. So it does if the
-        server refused to answer, even if the text follows the schema.
+        `SchemaError` without a further attempt, because the next response would be cut off, too.
+        The call also raises `SchemaError` if the server refused to answer, even if the text follows
+        the schema.
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
@@ -831,7 +834,7 @@ class ModelProvider(ABC):
         """Let the model call Python functions until it answers without a call.
 
         Each round is one request. The tool calls of its response are run one after another,
-        in this thread and in their order (with `parallel`, several at once):
+        in this thread and in their order (with `parallel`, several at the same time):
 
         - The tool is found by its name. If no tool has this name, but the name of exactly one
           tool differs only in case and punctuation, or by a prefix or suffix such as
@@ -865,10 +868,10 @@ class ModelProvider(ABC):
             text_calls: Whether tool calls that the server left in the text of an answer are run.
                 With False, such a response has a warning. With True, the response has the calls in
                 `tool_calls` and the other text in `text`, and a warning says so.
-            parallel: Maximum number of tools of one answer that run at once. With 1, they run one
-                after another in this thread. With more, they run in threads, which end with the
-                call: before the call returns or raises an error, it waits for the tools that
-                still run, and begins no further ones. Results and steps keep the order of the
+            parallel: Maximum number of tools of one answer that run at the same time. With 1, they
+                run one after another in this thread. With more, they run in threads, which end with
+                the call: if the call raises an error, it starts no further tools, and first waits
+                for the tools that still run. Results and steps keep the order of the
                 calls, and `on_step` is called in this thread.
             timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
                 limits. The total limit applies to all rounds and tools together. It is checked
@@ -928,7 +931,7 @@ class ModelProvider(ABC):
         `tool_step` is the `ToolStep`. `ToolStream.result` returns the `ToolRun`.
 
         The first request is sent before this method returns. The other requests are sent, and the
-        tools run, while the stream is iterated. An error of a later round is raised there.
+        tools run, while the stream is iterated. The iteration raises the errors of these requests.
 
         Args:
             messages: A text, a `Message`, or several messages or dictionaries.
@@ -949,12 +952,13 @@ class ModelProvider(ABC):
             text_calls: Whether tool calls that the server left in the text of an answer are run.
                 Chunks have already contained the text of such a call. The response in
                 `ToolRun.responses` does not contain it.
-            parallel: Maximum number of tools of one answer that run at once. With 1, they run one
-                after another in the thread that iterates. With more, they run in threads, which
-                end with the stream. Results and steps keep the order of the calls.
+            parallel: Maximum number of tools of one answer that run at the same time. With 1, they
+                run one after another in the thread that iterates. With more, they run in threads,
+                which end with the stream. Results and steps keep the order of the calls.
             timeout: Seconds for the complete run, or a `Limits` value; None is the provider's
-                limits. The time between two chunks counts. The total limit is checked before each
-                tool and each request: a running tool is not interrupted.
+                limits. The time that the caller spends between two chunks counts, too. The total
+                limit is checked before each tool and each request: a running tool is not
+                interrupted.
             cancel: A token that ends the run when another thread sets it. It does not interrupt
                 a running tool.
             fields: Further fields of `CompletionRequest`. A `tool_choice` that makes the

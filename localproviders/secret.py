@@ -15,33 +15,34 @@ __all__ = ["SecretString"]
 _Error = TypeVar("_Error", bound=BaseException)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-#: A container for an argument of any type that may be a secret. Neither a traceback with local
-#: variables nor an error reporter shows the content of a cell. A function that receives secrets
-#: seals them in its first statement, and rebinds its parameters in the same statement. A helper
-#: function cannot do this, because the secret would then be in the frame of the helper.
+#: A cell: a container for an argument of any type that may be a secret. Neither a traceback with
+#: local variables nor an error reporter shows the content of a cell. A function that receives
+#: secrets seals them, that is, puts them into a cell, in its first statement. It rebinds its
+#: parameters in the same statement. A helper function cannot do this, because the secret would then
+#: be in the frame of the helper.
 Sealed = CellType
 
 #: The text that is shown instead of a secret.
 REDACTED = "**********"
 
-# Minimum length of the beginning of a key that is redacted. A server may quote the beginning of a
-# refused key (docs/reference/lmstudio.md, "Authentication"). Shorter beginnings reveal little, and
-# occur in ordinary words.
+# Minimum length of the beginning of an API key that is redacted. A server may quote the beginning
+# of a refused API key (docs/reference/lmstudio.md, "Authentication"). Shorter beginnings reveal
+# little, and would also be found inside ordinary words.
 _SHORTEST_PREFIX = 6
 
 
 class SecretString:
-    """A secret text, which only `reveal` and `as_bearer` return.
+    """A secret text. Only `reveal` and `as_bearer` return the text itself.
 
     Its str, repr, format, `to_dict` and pickle are redacted. The pickle of a secret from `from_env`
-    has the name of the variable, which is read again when the pickle is loaded. The pickle of a
-    literal secret does not contain the secret. If such a secret is used after loading, or if the
-    variable was not set during loading, `reveal` raises a `ConfigurationError`.
+    has the name of the variable, which is read again when the pickle is loaded. If the variable is
+    not set at that moment, `reveal` raises a `ConfigurationError`. The pickle of a literal secret
+    does not contain the secret, so `reveal` raises this error after the pickle was loaded.
 
     Args:
-        value: The secret. It must be printable text without blanks at its ends. A key or a header
-            must also be Latin-1, because it is sent in a header line. A password may contain other
-            characters.
+        value: The secret. It must be printable text without blanks at its ends. An API key, or the
+            value of a header, must also be Latin-1, because it is sent in a header line. A password
+            may contain other characters.
 
     Raises:
         ConfigurationError: The value is empty, has blanks at its ends, or is not printable. The
@@ -112,7 +113,8 @@ class SecretString:
     def scrub(self, text: str) -> str:
         """Return the text with the secret redacted.
 
-        A quoted beginning of the secret is redacted, too, if it has at least 6 characters.
+        If only the beginning of the secret is quoted, it is redacted if it has at least 6
+        characters.
         """
         text = Unseen(text)
         value = self._value or Unseen()
@@ -156,7 +158,7 @@ class SecretString:
 
 
 class Unseen(str):
-    """A string with a redacted repr, for keys and for texts that may contain a key.
+    """A string with a redacted repr, for secrets and for texts that may contain a secret.
 
     Tracebacks with local variables, and dictionaries that contain the string, show only this repr.
     """
@@ -179,7 +181,8 @@ def as_key(given: CellType, what: str = "the key") -> Optional[SecretString]:
     """Return the argument `api_key` or the value of a header as a secret; None stays None.
 
     Args:
-        given: The sealed argument, see `as_secret`.
+        given: The argument in a cell (`Sealed`). A redacted text becomes a secret that raises a
+            `ConfigurationError` when it is used.
         what: The name of the value in error messages.
 
     Raises:
@@ -194,11 +197,11 @@ def as_key(given: CellType, what: str = "the key") -> Optional[SecretString]:
 
 
 def as_secret(given: CellType) -> Optional[SecretString]:
-    """Return a key or a password as a secret; None stays None.
+    """Return an API key or a password as a secret; None stays None.
 
     Args:
-        given: The sealed argument. The text that `SecretString.to_dict` returns becomes a secret
-            that raises a `ConfigurationError` when it is used.
+        given: The argument in a cell (`Sealed`). The text that `SecretString.to_dict` returns
+            becomes a secret that raises a `ConfigurationError` when it is used.
 
     Raises:
         ConfigurationError: The argument is neither a str nor a `SecretString`, or the text cannot
@@ -265,7 +268,7 @@ def check_header_text(given: CellType, what: str) -> None:
     """Check that a value can be sent in a header line.
 
     Args:
-        given: The sealed value.
+        given: The value in a cell (`Sealed`).
         what: The name of the value in error messages.
 
     Raises:
@@ -280,7 +283,7 @@ def check_secret_text(given: CellType, what: str) -> None:
     """Check that a value can be a secret: printable text without blanks at its ends.
 
     Args:
-        given: The sealed value.
+        given: The value in a cell (`Sealed`).
         what: The name of the value in error messages.
 
     Raises:
@@ -295,7 +298,7 @@ def check_secret_text(given: CellType, what: str) -> None:
 
 
 def _check_latin(given: CellType, what: str) -> None:
-    # `max` instead of a loop, because a loop would put each letter of the key into this frame.
+    # `max` instead of a loop, because a loop would put each letter of the secret into this frame.
     if max(given.cell_contents) > "\xff":
         raise _unsendable(what)
 

@@ -53,7 +53,7 @@ AUTH_FIELD: Mapping[str, Any] = {**CONTENT, "hide": as_auth}
 
 
 class ConnectionOptions(TypedDict, total=False):
-    """The options of the connection of every provider over HTTP, as in `Settings`."""
+    """The connection options of every provider over HTTP. `Settings` describes them."""
 
     retry: RetryPolicy
     ca_bundle: Optional[str]
@@ -69,7 +69,7 @@ class ConnectionOptions(TypedDict, total=False):
 
 
 class ProviderOptions(ConnectionOptions, total=False):
-    """The keyword arguments of the constructor of a provider over HTTP, without the address."""
+    """The keyword arguments of the constructor of a provider over HTTP, except the address."""
 
     model: Optional[str]
     name: str
@@ -85,7 +85,7 @@ EMPTY: ConnectionOptions = {}
 
 #: Names of the keywords that every constructor passes to `make_settings` unchanged.
 CONNECTION = frozenset(ConnectionOptions.__annotations__)
-#: Names of all keywords of a constructor, without the address.
+#: Names of all keywords of a constructor, except the address.
 OPTIONS = frozenset(ProviderOptions.__annotations__)
 
 _PASSED_OPTIONS = CONNECTION.union(("model",))
@@ -103,12 +103,13 @@ class Settings(Record):
 
     Attributes:
         endpoint: The address of the server.
-        endpoint_origin: The source of that address, such as a variable, for error messages.
+        endpoint_origin: The source of that address, such as an environment variable, for error
+            messages.
         name: The name of the provider in responses, errors and events.
         model: The model for requests that do not name a model.
-        api_key: The key for this endpoint, sent as a Bearer token. It is not sent to any other
+        api_key: The API key for this endpoint, sent as a Bearer token. It is not sent to any other
             address.
-        allow_plaintext_key: True sends the key over plain HTTP to other machines, too.
+        allow_plaintext_key: True sends the API key over plain HTTP to other machines, too.
         limits: The time limits of calls without a `timeout`.
         retry: The number of attempts for a request, and the waits between them.
         locality: The addresses to which prompts may be sent: ``loopback``, ``private`` or
@@ -117,11 +118,12 @@ class Settings(Record):
             ``environment`` means the first of the variables ``REQUESTS_CA_BUNDLE``,
             ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` that is set when the first
             call is made.
-        client_cert: The path of a file with a client certificate and its key, or the path of the
-            certificate and the path of the key. The key must not be protected by a password.
-        proxies: A proxy URL for each scheme, or ``environment`` for the usual variables. A proxy
-            needs ``locality="any"``, and is not used for loopback addresses. The passwords of the
-            proxies are not in the repr, the dictionary or the pickle.
+        client_cert: The path of a file with a client certificate and its private key, or a pair of
+            paths: the certificate and the private key. The private key must not be protected by a
+            password.
+        proxies: A proxy URL for each scheme, or ``environment`` for the usual environment
+            variables. A proxy needs ``locality="any"``, and is not used for loopback addresses. The
+            passwords of the proxies are not in the repr, the dictionary or the pickle.
         listeners: Functions that are called with each telemetry event.
         max_line_bytes: Maximum length of a line of a stream, in bytes.
         max_body_bytes: Maximum size of a decoded response body, in bytes.
@@ -176,7 +178,7 @@ class Settings(Record):
                 hint='pass locality="any"',
             )
 
-    # The constructor has converted both values, see `_HIDE_FUNCTIONS`.
+    # The constructor has already converted `headers` and `auth` (`HEADERS_FIELD`, `AUTH_FIELD`).
     @property
     def _request_headers(self) -> RequestHeaders:
         return cast("RequestHeaders", self.headers) or _NO_HEADERS
@@ -187,12 +189,12 @@ class Settings(Record):
 
     @property
     def has_key(self) -> bool:
-        """Whether requests carry a secret: an API key, a password, or a header that is a key."""
+        """Whether requests carry a secret: an API key, a password, or a header with a key."""
         keys = self._request_headers.keys_in_values
         return self.api_key is not None or self.auth is not None or bool(keys)
 
     def headers_of_caller(self, key_header: str = "") -> Dict[str, str]:
-        """Return the headers with the key, the password and the caller's headers, as they are sent.
+        """Return the caller's headers, and the header with the API key or password, as sent.
 
         The reprs of the values are redacted.
 
@@ -217,7 +219,7 @@ class Settings(Record):
 
         Args:
             text: The text of a server.
-            only_keys: Whether to keep the values of headers that are not keys.
+            only_keys: True keeps the values of headers that are not secrets.
         """
         text = Unseen(text)
         headers = self._request_headers
@@ -306,16 +308,16 @@ def make_settings(
 
 
 def safe_options(given: CellType, known: Container[str] = CONNECTION) -> Dict[str, Any]:
-    """Return the options of a constructor, with the key and the passwords of proxies hidden.
+    """Return the options of a constructor, with their API key, passwords and headers hidden.
 
     Args:
-        given: The sealed dictionary of the options.
+        given: The dictionary of the options in a cell (`Sealed`).
         known: The names that an option may have.
 
     Raises:
         TypeError: There is no such option. The error does not show the value, because the
             value of a misspelt option may be an API key.
-        ConfigurationError: The key or the proxies are invalid.
+        ConfigurationError: The API key, the proxies, the headers or `auth` are invalid.
     """
     for name in given.cell_contents:
         if name not in known:
@@ -331,13 +333,13 @@ def safe_options(given: CellType, known: Container[str] = CONNECTION) -> Dict[st
 
 
 def sets_authorization(options: Mapping[str, Any], *names: str) -> bool:
-    """Return whether hidden options of a constructor set the header ``Authorization``.
+    """Return whether `auth` or a header among the options replaces the API key.
 
-    A key from the environment is then not used.
+    An API key from an environment variable is then not used.
 
     Args:
-        options: The hidden options.
-        names: Further headers that carry a key.
+        options: The options, as `safe_options` returns them.
+        names: Further headers that carry the API key, besides ``Authorization``.
     """
     headers: Optional[RequestHeaders] = options.get("headers")
     has_header = headers is not None and any(map(headers.has, ("Authorization", *names)))
@@ -345,7 +347,7 @@ def sets_authorization(options: Mapping[str, Any], *names: str) -> bool:
 
 
 def first_variable(*names: str) -> Optional[SecretString]:
-    """Return the first of these environment variables that is set, as a secret.
+    """Return the value of the first of these environment variables that is set, or None.
 
     Raises:
         ConfigurationError: The value cannot be a secret.

@@ -37,8 +37,8 @@ from localproviders.types.responses import CompletionResponse, Parsed
 
 # Maximum nesting of the JSON in an answer.
 _MAX_DEPTH = 100
-# Maximum weight of the JSON in an answer, in the unit of `MOST_WEIGHT`. An answer of a hundred
-# thousand tokens weighs less. A value of this weight is checked in about a second.
+# Maximum weight of the JSON in an answer, in the unit of `framing.MOST_WEIGHT`. An answer of a
+# hundred thousand tokens weighs less. Checking a value of this weight takes approximately a second.
 _MAX_WEIGHT = 250_000
 # Name of the only property of the object that contains a wrapped value.
 _WRAPPER_KEY = "value"
@@ -100,7 +100,7 @@ def parse(
 
 
 class _Form(NamedTuple):
-    """The form that an answer must have.
+    """The form that an answer must have, as schemas.
 
     Attributes:
         response_type: The type, or the schema, that the caller passed.
@@ -121,7 +121,7 @@ def _form_of(response_type: Any) -> _Form:
     # mean the wrapper.
     is_sendable = schema.get("type") == "object" or '"#"' in json.dumps(schema, default=str)
     sent: Mapping[str, Any] = schema if is_sendable else _wrap(schema)
-    # A schema of the caller may allow further properties on purpose. A type does not allow them.
+    # A JSON Schema of the caller may allow further properties on purpose. A type allows none.
     if not isinstance(response_type, Mapping):
         sent = closed(sent)
     return _Form(response_type, schema, sent, is_wrapped=not is_sendable)
@@ -151,7 +151,7 @@ def _wrap(schema: Mapping[str, Any]) -> Dict[str, Any]:
 def _send(
     shared: SharedDeadline, request: CompletionRequest
 ) -> Tuple[CompletionRequest, CompletionResponse]:
-    """Send a request; if the server refuses its schema, send it again with the schema in words.
+    """Send a request; if the server refuses its schema, send it again with the schema as text.
 
     The refusal is remembered for the provider and the model. The result has the request that was
     answered, and its response.
@@ -201,10 +201,10 @@ class _Reading(Record):
         reasons: The reasons why the answer does not follow the schema; empty if it does.
         is_cut_off: True if the answer was cut off before its JSON was complete. The answer to
             another request would be cut off, too.
-        is_refused: True if the server refused to answer. Its text is then no answer, even if it
-            follows the schema.
-        is_only_thinking: True if the model reasoned and did not answer.
-        has_words: True if the value was found between words.
+        is_refused: True if the server refused to answer. The text of the response is then not an
+            answer, even if it follows the schema.
+        is_only_thinking: True if the model wrote its reasoning, but no answer.
+        has_words: True if there was other text before or after the JSON value.
     """
 
     value: Any = field(default=None, metadata=CONTENT)
@@ -241,7 +241,7 @@ def _parse_json(text: str, look: Look) -> Any:
 
 
 def _read_in_words(text: str, form: _Form, look: Look) -> Optional[_Reading]:
-    """Read an answer with words before or after its only JSON value; None for other answers."""
+    """Read the only JSON value in an answer with other text; return None if there is none."""
     for part in values_in_words(text, only_object=form.schema.get("type") == "object"):
         try:
             value = _parse_json(part, look)
@@ -296,7 +296,7 @@ def _with_correction(
     """Return the request with two more messages: the refused answer, and the reasons."""
     # The message repeats the schema, because the model may not have seen the schema: Ollama makes a
     # grammar from it and does not show it (docs/reference/ollama.md, "Structured output"). A schema
-    # in words is in the conversation already.
+    # that was sent as text is in the conversation already.
     schema = request.response_schema
     request_again = (
         ("Answer again with nothing but JSON that follows the schema.",)

@@ -1,8 +1,8 @@
-"""Telemetry events of calls, as values that are passed to listeners.
+"""Telemetry events of calls, which are passed to listeners.
 
-Without listeners, no event is created. Events contain names, numbers and times, and never a key.
-Only listeners whose attribute ``wants_content`` is True receive events with the prompt and the
-answer. All other listeners receive the same events without prompt and answer.
+Without listeners, no event is created. Events contain names, numbers and times, but never an API
+key. Only listeners whose attribute ``wants_content`` is True receive events with the prompt and
+the answer. All other listeners receive the same events without prompt and answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log.addHandler(logging.NullHandler())
 
 _call_numbers = itertools.count(1)
 
-# The public method that the script has called, while it calls another public method.
+# Name of the public method that the script has called, while this method calls another one.
 _verb: ContextVar[Optional[str]] = ContextVar("localproviders_verb", default=None)
 
 
@@ -56,8 +56,9 @@ class RunningVerb:
 def take_verb(own: str) -> str:
     """Return the name of the public method that the script has called.
 
-    This is the name of the innermost `RunningVerb`, or `own` if there is none. The name is returned
-    only once, so that later calls in listeners and tools have their own names.
+    This is the name of the innermost `RunningVerb`, or `own` if there is none. The name of the
+    `RunningVerb` is returned only once, so that later calls by listeners and tools have their own
+    names.
 
     Args:
         own: Name of the public method that calls this function.
@@ -70,10 +71,10 @@ def take_verb(own: str) -> str:
 
 @record
 class CallEvent(Record):
-    """An event in the life of a call.
+    """A telemetry event of a call.
 
     The first event of a call is ``started``. The last event is either ``finished`` or ``failed``.
-    There is always exactly one last event, unless the process ends before the call.
+    Exactly one of these two is sent, unless the process ends before the call.
 
     Attributes:
         kind: ``started``, ``connected``, ``first_token``, ``retried``, ``fell_back``,
@@ -87,7 +88,7 @@ class CallEvent(Record):
         call: Number of the call in this process, equal in all events of the call. It is 0 on
             ``fell_back``, which happens between two calls.
         task: ``chat``, ``completion`` (of a plain prompt), ``embedding``, ``decision`` or
-            ``rerank``; None for calls about models.
+            ``rerank``; None for calls that list, load or change models.
         elapsed_s: Seconds from the start of the call to the event.
         connect_s: On ``connected``, seconds that connecting took, including the TLS handshake, or
             None if the connection was kept from an earlier call. None on other events.
@@ -101,7 +102,8 @@ class CallEvent(Record):
             none. None on other events.
         served_model: On ``finished``, the name of the model that answered, as the server reported
             it. None on other events.
-        digest: On ``finished``, the digest of this model, if it is known. None on other events.
+        digest: On ``finished``, the digest of the model that answered, if it is known. None on
+            other events.
         cost_usd: On ``finished``, the price of the call in US dollars, if the server reports it.
             None on other events.
         attempts: Number of times that the request was sent so far.
@@ -153,8 +155,8 @@ class Span:
     """The sender of the events of one call. Without listeners, it creates no events.
 
     If the end of the call is reported more than once, only the first report counts. A forked
-    child process reports nothing, because the call belongs to its parent. The request is passed
-    to the listeners, but not stored.
+    child process reports nothing, because the call belongs to its parent. The span passes the
+    request to the listeners, but does not store it.
     """
 
     def __init__(

@@ -57,7 +57,8 @@ class Rules(NamedTuple):
         on_tool_error: ``report`` sends the exception of a tool to the model; ``raise`` raises it.
         on_step: A function that is called after each tool call, or None.
         text_calls: Whether tool calls in the text of an answer are run.
-        parallel: The maximum number of tools that run at once; 1 means in the caller's thread.
+        parallel: The maximum number of tools that run at the same time. With 1, they run in the
+            caller's thread.
     """
 
     max_rounds: int
@@ -169,7 +170,7 @@ def _tools_by_name(tools: Sequence[Tool], in_threads: bool) -> Dict[str, Tool]:
 
 
 class _Outcome(NamedTuple):
-    """A tool call that has ended, and the exception of the tool if it ends the loop."""
+    """A tool call that has ended, and the exception of its tool if the exception ends the loop."""
 
     step: ToolStep
     error: Optional[Exception]
@@ -202,7 +203,7 @@ class _ToolLoop:
         self._steps: List[ToolStep] = []
         #: Tool calls of the last response that have no result yet.
         self._open_calls: List[ToolCall] = []
-        #: For each of them, the reason why it could not be read, or an empty text.
+        #: For each of these calls, the reason why it could not be read, or an empty text.
         self._unread: List[str] = []
         #: The open calls, if they run in threads.
         self._work: Optional[ParallelWork[_Outcome]] = None
@@ -225,7 +226,7 @@ class _ToolLoop:
         return self._responses[-1].text if self._responses else ""
 
     def next_chunk(self) -> Optional[CompletionChunk]:
-        """Return the next chunk; None after the answer."""
+        """Return the next chunk; None after the end of the last answer."""
         while not self._is_answered:
             chunk = self._advance()
             if chunk is not None:
@@ -233,7 +234,7 @@ class _ToolLoop:
         return None
 
     def result(self) -> ToolRun:
-        """Return the run, after the answer."""
+        """Return the complete run, after `next_chunk` has returned None."""
         return ToolRun(
             messages=(*self._request.messages, *self._added),
             responses=tuple(self._responses),
@@ -260,7 +261,7 @@ class _ToolLoop:
         self._advance()
 
     def _advance(self) -> Optional[CompletionChunk]:
-        """Take the next step; return its chunk, or None if it has none."""
+        """Take the next step of the loop; return its chunk, or None if the step has no chunk."""
         if self._stream is None and self._open_calls and self._rounds_left:
             return self._run_next()
         try:
@@ -375,7 +376,7 @@ class _ToolLoop:
     def _only_tool(self) -> Optional[str]:
         """The only tool that the last response may call, or None if it may call any tool.
 
-        The value is "none" if the response may call no tool.
+        The result is "none" if the response may not call any tool.
         """
         choice = self._request.tool_choice
         is_forced = choice not in (None, "auto", "required") and len(self._responses) == 1
@@ -488,8 +489,8 @@ def _not_run_result(call: ToolCall) -> Message:
     return Message.tool(text, call, is_error=True)
 
 
-# Message about calls that the server could not read. It is a message of the user,
-# because there is no call to which a result could belong.
+# Message to the model about calls that the server could not read. It is a user message, because
+# there is no call to which the result of a tool could belong.
 _UNREAD = (
     "Your tool call could not be read, and was not run: {}\n"
     "Call the tool again with one JSON object as its arguments, or answer in words."
@@ -506,11 +507,11 @@ _READ_IN_TEXT = "a tool call was read from the text, because the server did not 
 
 
 def _calls_of(error: ToolCallError) -> Optional[Sequence[Tuple[ToolCall, str]]]:
-    """Return the calls of an answer with calls that could not be read.
+    """Return the calls of an answer in which some calls could not be read.
 
     Each call has the reason why it could not be read, or an empty text. The result is empty if the
-    calls are unknown, because the server could not parse them. It is None if the calls were cut
-    off: then the model cannot correct them.
+    calls are unknown, because the server could not parse them. It is None if the model cannot
+    correct the calls, for example because they were cut off.
     """
     known: Optional[Sequence[Tuple[ToolCall, str]]] = getattr(error, "_calls", None)
     return () if known is None and error.server_message else known

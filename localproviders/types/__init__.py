@@ -1,9 +1,10 @@
-"""The public values: requests, messages, responses, models, limits.
+"""The public data classes: requests, messages, responses, models, limits.
 
-All values except `CancelToken` are frozen, and their constructors accept only keyword arguments.
-Later versions only add fields. A repr never contains content, such as prompts and answers.
-`to_dict` returns plain JSON types, and `from_dict` reads them. Values can be pickled; a pickle does
-not contain the server's raw record.
+All of them except `CancelToken`, `CompletionChunk` and `ToolStream` are frozen dataclasses. Their
+constructors accept only keyword arguments; those of `YesNo`, `Choice` and `Score` also accept
+positional ones. Later versions only add fields. A repr never contains content, such as prompts and
+answers. `to_dict` of a dataclass returns plain JSON types, and `from_dict` reads them. Dataclasses
+and chunks can be pickled; a pickle does not contain the server's raw record.
 """
 
 import sys as _sys

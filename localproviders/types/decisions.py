@@ -41,13 +41,13 @@ _HALF = 0.5
 class Decision(Line):
     """The answer to one question, with the probability of each possible answer.
 
-    Its `str` is one line with the answer. The probabilities of two servers, or of two models,
+    Its `str` is one line with the answer. Probabilities from two servers, or from two models,
     cannot be compared.
 
     Attributes:
         name: Name of the question.
         kind: Kind of the question: ``yes_no``, ``choice`` or ``score``.
-        source: The method that gave the probabilities: ``systemone``, ``decisions`` or
+        source: The method that produced the probabilities: ``systemone``, ``decisions`` or
             ``logprobs``.
         probabilities: Probability of each possible answer, in the order of the question. The keys
             are ``yes`` and ``no``, the options, or the levels. The sum is 1. Empty if the model
@@ -203,13 +203,14 @@ class Decisions(Record, Mapping[str, Decision]):
     access to the answers raises `error`.
 
     Attributes:
-        model: The model that answered, in the server's words.
+        model: Name of the model that answered, as the server reports it.
         provider: Name of the provider.
         answers: The answer to each question, in the order of the questions.
         endpoint: Address of the server.
         digest: Hexadecimal digest of the model, as in `CompletionResponse`.
         request_id: Id of the last request for this state, as in `CompletionResponse`.
-        error: The error of this state; None if it was answered. Only `decide_many` sets it.
+        error: The error of the call for this state; None if the questions were answered. Only
+            `decide_many` sets it.
         usage: Numbers of tokens that the server reported, summed over the requests for this state.
         timings: Durations that this package measured. `first_token_s` is None.
         server_timings: Durations that the server measured.

@@ -52,7 +52,7 @@ class Document(Media):
             title: Title of the document. The name of the file is not sent.
 
         Raises:
-            TypeError: `path` is a string, or no path.
+            TypeError: `path` is a string, or is not a path.
             OSError: The file cannot be read.
             ValueError: The file is empty, or is neither PDF nor text in UTF-8.
         """

@@ -1,8 +1,8 @@
-"""The forms in which callers write messages, tools and values: those of OpenAI, Ollama and numpy.
+"""Conversion of messages, tools and values that callers write in the forms of other packages.
 
-Each function converts a dictionary in such a form to a dictionary with the fields of this package.
-A form is converted only if its meaning is plain. Everything else is an error that says what to
-write instead. No error quotes text of a message.
+Most functions convert a dictionary in a form of OpenAI, Ollama or another client to a dictionary
+with the fields of this package. A form is converted only if its meaning is clear. Any other form
+raises an error that says what to write instead. No error quotes text of a message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from localproviders._record import plain
 from localproviders.errors import ConfigurationError
 from localproviders.types.models import LoadedModel, ModelInfo
 
-# The words that clients write as the type of a part of a content, one tuple for each meaning.
+# The values that clients write in the field `type` of a content part, one tuple for each meaning.
+# The content of a message can be a list of such parts.
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 _THINKING_PARTS = ("thinking", "reasoning")
 _IMAGE_PARTS = ("image_url", "input_image", "image")
@@ -45,7 +46,7 @@ _THINKING = ("reasoning_content", "reasoning", "reasoning_text")
 # Values of `tool_choice` that name no tool, and the highest number of tool names in an error.
 _CHOICES = ("auto", "none", "required")
 _MOST_NAMES = 5
-# Fields of an answer that have no meaning for the model.
+# Fields of an assistant message that have no meaning for the model.
 _METADATA = ("annotations",)
 # The fields of an MCP tool that a model needs, and the names of these fields in this package.
 _MCP = {"name": "name", "description": "description", "inputSchema": "parameters"}
@@ -132,7 +133,7 @@ def _read_result(found: Dict[str, Any], data: Mapping[str, Any]) -> None:
 
 
 def _is_parts(content: Any) -> bool:
-    """Return whether a content is a list of parts, and not the result of a tool."""
+    """Return whether the content of a tool message is a list of parts, and not a tool's result."""
     return (
         isinstance(content, (list, tuple))
         and bool(content)
@@ -141,7 +142,7 @@ def _is_parts(content: Any) -> bool:
 
 
 def _read_content(found: Dict[str, Any]) -> None:
-    """Replace a content in parts with its text, its files and its thinking."""
+    """Replace a list of content parts with their text, their files and their thinking."""
     refusal, content = found.pop("refusal", None), found.get("content", "")
     if isinstance(content, Mapping):
         content = [content]
@@ -195,7 +196,7 @@ def _text(part: Mapping[str, Any], *names: str) -> str:
     found = next((part[name] for name in names if part.get(name) is not None), None)
     if not isinstance(found, str):
         raise ValueError(
-            f"the text of a part of content is {kind_of(found)}, and must be text: write "
+            f"the text of a content part is {kind_of(found)}, and must be text: write "
             '{"type": "text", "text": "..."}'
         )
     return found
@@ -215,14 +216,14 @@ def _image(part: Mapping[str, Any]) -> Any:
     if isinstance(url, str):
         if url[:5].lower() != "data:":
             raise ValueError(
-                "the image of a part of content is an address or another plain text, but nothing "
+                "the image of a content part is an address or another plain text, but nothing "
                 "is downloaded, and no file is read: write a data: URI, or pass "
                 f"{image_message()}, or the bytes in images"
             )
         return {"uri": url}
     if url is None:
         raise ValueError(
-            "a part of content has no image: write "
+            "a content part has no image: write "
             '{"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}'
         )
     return url
@@ -246,7 +247,7 @@ def _document(part: Mapping[str, Any]) -> Any:
     kind = source.get("type") if isinstance(source, Mapping) else None
     if not isinstance(source, Mapping) or kind not in ("base64", "text"):
         raise ValueError(
-            "the document of a part of content has no data, and nothing is downloaded: "
+            "the document of a content part has no data, and nothing is downloaded: "
             "pass Document.from_path(Path(...)) in documents"
         )
     data = source.get("data")
@@ -272,10 +273,10 @@ def _read_calls(found: Dict[str, Any]) -> None:
 def call_fields(call: Any) -> Any:
     """Return the fields of a tool call from a dictionary of this package, of OpenAI or of Ollama.
 
-    A value that is no dictionary is returned unchanged.
+    A value that is not a dictionary is returned unchanged.
 
     Raises:
-        ValueError: The call is not of a function, has no name, or its arguments are not JSON.
+        ValueError: The call does not call a function, has no name, or its arguments are not JSON.
     """
     call = fields_of(call)
     if not isinstance(call, Mapping):
@@ -284,7 +285,7 @@ def call_fields(call: Any) -> Any:
     if isinstance(function, Mapping):
         fields = {"id": call.get("id"), **{k: function.get(k) for k in ("name", "arguments")}}
     elif call.get("type") not in (None, "function"):
-        raise ValueError("tool_calls has a call that is not of a function: only functions are sent")
+        raise ValueError("tool_calls has a call that is not a function call; it cannot be sent")
     else:
         fields = dict(call)
         for name in ("type", "index"):
@@ -487,9 +488,9 @@ def at_least_one(name: str, value: Any) -> int:
 
 
 def keep_alive_seconds(value: Any) -> Any:
-    """Return a value of `keep_alive` in seconds; infinity for a negative value, as Ollama reads it.
+    """Return a value of `keep_alive` in seconds. A negative value means infinity, as on Ollama.
 
-    A text is a duration such as ``10m``, or a number of seconds. A value that is neither is
+    A text is a duration such as ``10m``, or a number of seconds. Any other text or value is
     returned unchanged.
     """
     seconds: Any = plain_number(value)
@@ -503,7 +504,7 @@ def keep_alive_seconds(value: Any) -> Any:
 
 
 def _duration_seconds(text: str, other: Any) -> Any:
-    """Return the seconds of a duration in Go's notation; `other` if the text is no duration."""
+    """Return the seconds of a duration in Go's notation; `other` if the text is not a duration."""
     sign, amount = (-1, text[1:]) if text[:1] == "-" else (1, text[text[:1] == "+" :])
     if _SECONDS.fullmatch(amount):
         seconds = float(amount)
@@ -516,7 +517,7 @@ def _duration_seconds(text: str, other: Any) -> Any:
 
 
 def model_name(model: Any) -> Any:
-    """Return the name of a model, which may be given as `ModelInfo` or `LoadedModel`.
+    """Return the name of a model. The model may be a name, a `ModelInfo` or a `LoadedModel`.
 
     A text that is empty or has only blanks means that no model is named.
     """
@@ -549,7 +550,7 @@ _DIGEST = pattern(r"(?:sha256:)?([0-9a-f]{12,64})", re.IGNORECASE)
 
 
 def hex_digest(value: Any) -> Optional[str]:
-    """Return a digest in lower case, without ``sha256:``; None if the value is no digest."""
+    """Return a digest in lower case, without ``sha256:``; None if the value is not a digest."""
     found = _DIGEST.fullmatch(value) if isinstance(value, str) else None
     return None if found is None else found.group(1).lower()
 
@@ -600,15 +601,15 @@ def check_embeddable(index: int, text: Any) -> None:
     """Check one text to embed.
 
     Raises:
-        ValueError: The text is empty; or the value is a gap of a table, or not a text.
+        ValueError: The text is empty. Or the value is not a text, or is a missing value, as NaN is.
     """
     if isinstance(text, str) and text:
         return
     if isinstance(text, str):
         why = "is empty, and cannot be embedded: leave it out"
     elif text is None or kind_of(text) in ("NAType", "NaTType") or _is_nan(text):
-        why = f"is a gap ({kind_of(text)}), and cannot be embedded: leave gaps out, such as with "
-        why += "series.dropna()"
+        why = f"is a missing value ({kind_of(text)}), and cannot be embedded: leave it out, "
+        why += "such as with series.dropna()"
     else:
         why = f"is {kind_of(text)}, and must be text{way_to_text(text) or ': pass str(value)'}"
     raise ValueError(f"text {index} {why}")

@@ -23,8 +23,8 @@ class Limits(Record):
 
     Attributes:
         connect_s: Time to resolve the server's name, connect to the server, and negotiate TLS.
-        load_s: Extra time for the first token, unless the model is known to be in memory: servers
-            send nothing while they load a model.
+        load_s: Extra time for the first token, unless this package knows that the model is in
+            memory: servers send nothing while they load a model.
         first_token_s: Time from the end of the request to the first chunk with text, thinking
             or a tool call.
         idle_s: Longest time without data. It applies between two chunks after the first chunk, and
@@ -116,7 +116,7 @@ class RetryPolicy(Record):
     `longest_wait_s`. Each wait is shortened by a random part of up to half, so that many clients
     do not return at the same moment. If the server sends ``Retry-After``, the wait from this
     header is used instead, lengthened by a random part of up to 10 %. If a wait is longer than the
-    rest of `total_s`, the server's error is raised at once.
+    rest of `total_s`, the server's error is raised without waiting.
 
     `pull` and `push` on Ollama are downloads and uploads that the server runs itself. They are
     requested again after they broke off or stalled, because the server resumes them. For these
@@ -130,7 +130,7 @@ class RetryPolicy(Record):
         attempts: Highest number of times that a request is sent; 1 means no retries.
         first_wait_s: Seconds before the second attempt.
         longest_wait_s: Longest wait in seconds. If the server asks for a longer wait, its error
-            is raised at once.
+            is raised without waiting.
 
     Raises:
         ValueError: `attempts` is not a whole number of at least 1, or a wait is not a finite
@@ -167,7 +167,7 @@ class CancelToken:
     """A token that cancels every call to which it was passed, from any thread.
 
     One token may be passed to many calls. A token stays cancelled, so later calls with it fail
-    at once. `cancel` may be called in a signal handler.
+    immediately. `cancel` may be called in a signal handler.
     """
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ BYTES = loads(base64.b64decode, **CONTENT)
 
 
 class Media(Record):
-    """The common base of `Image`, `Audio` and `Document`. Each subclass declares both fields."""
+    """The base class of `Image`, `Audio` and `Document`, which declare the two fields again."""
 
     data: bytes
     media_type: str
@@ -34,7 +34,7 @@ def read_file(path: Any) -> bytes:
     """Return the content of a file.
 
     Raises:
-        TypeError: The argument is a string, or no path.
+        TypeError: The argument is a string, or is not a path.
         OSError: The file cannot be read.
     """
     if isinstance(path, str):

@@ -112,7 +112,7 @@ class Image(Media):
             path: A `pathlib.Path`; a string is refused.
 
         Raises:
-            TypeError: The argument is a string, or no path.
+            TypeError: The argument is a string, or is not a path.
             OSError: The file cannot be read.
             ValueError: The file is not an image of a known type.
         """
@@ -174,7 +174,7 @@ class Audio(Media):
             path: A `pathlib.Path`; a string is refused.
 
         Raises:
-            TypeError: The argument is a string, or no path.
+            TypeError: The argument is a string, or is not a path.
             OSError: The file cannot be read.
             ValueError: The file is neither WAV nor MP3.
         """
@@ -206,7 +206,7 @@ _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 def _file_of(item: Any) -> Any:
-    """Return the bytes of a file that an item of `images` or `audio` stands for.
+    """Return the bytes of the file that an item of `images`, `audio` or `documents` means.
 
     The item may be a path, an open file, bytes, or an image of PIL. Any other value is returned
     unchanged.
@@ -332,7 +332,7 @@ class ToolCall(Record):
         self._freeze("arguments")
 
 
-#: The error for an item of the wrong type, by the field of a message.
+#: The end of the error text for an item of the wrong type, by the field of a message.
 _PARTS: Mapping[str, str] = {
     "images": "takes paths, bytes and Image values: write Path(text) for a file, "
     "base64.b64decode(text), or Image.from_data_uri(text)",
@@ -354,11 +354,11 @@ def _way_for(name: str, item: Any) -> str:
 
 
 def _part_as(cls: Type[_Part], name: str) -> Callable[[Any], _Part]:
-    """Return a function that converts an item of a message to a value.
+    """Return a function that converts an item of a message's field to an instance of `cls`.
 
-    An item is an instance of `cls` already, or a dictionary, or stands for a file. Scripts for
-    other clients may pass the path or the base64 text of an image. Such a string is refused, and
-    never used as a path.
+    An item is already such an instance, or it is a dictionary, or a file in one of the forms that
+    `_file_of` accepts. Scripts for other clients may pass the path or the base64 text of an image.
+    Such a string is refused, and never used as a path.
     """
     made: Any = cls
 
@@ -410,7 +410,8 @@ class Message(Record):
             for it; other servers read only the text.
         provider_data: Parts of an answer that the server needs back unchanged, such as the
             signatures of its thinking (assistant messages only). They are sent only to the model
-            that wrote them. Repr and events leave them out; dictionaries and pickles have them.
+            that wrote the answer. Repr and events leave them out; dictionaries and pickles have
+            them.
 
     Raises:
         ValueError: The role is unknown, or a field has the wrong type.
@@ -418,7 +419,8 @@ class Message(Record):
 
     role: str
     content: str = field(default="", metadata=CONTENT)
-    images: Tuple[Image, ...] = ()  # the constructor converts this field and the next ones
+    # The constructor converts the items of `images`, `audio`, `tool_calls` and `documents`.
+    images: Tuple[Image, ...] = ()
     audio: Tuple[Audio, ...] = ()
     thinking: str = field(default="", metadata=CONTENT)
     tool_calls: Tuple[ToolCall, ...] = ()

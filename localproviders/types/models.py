@@ -35,7 +35,7 @@ class Progress(Line):
     Its `str` is one line, so that ``on_progress=print`` shows the progress.
 
     Attributes:
-        status: The current step in the server's words, such as ``pulling manifest``, as one
+        status: The current step as the server describes it, such as ``pulling manifest``, on one
             line without control characters.
         digest: Digest of the file, if the operation transfers several files (Ollama).
         completed_bytes: Number of bytes transferred so far; None if the server does not report
@@ -59,8 +59,8 @@ class Progress(Line):
         return shortened(_joined([self.status, _percentage(self.fraction, self.total_bytes)]))
 
 
-#: A listener, called with each report in the thread of the call. If it raises an exception, the
-#: call ends with this exception.
+#: A function that is called with each report, in the thread of the call. If it raises an exception,
+#: the call ends with this exception.
 OnProgress = Callable[[Progress], None]
 
 
@@ -69,11 +69,11 @@ _DATE = loads(lambda text: datetime.fromisoformat(text))
 
 @record
 class DownloadJob(Line):
-    """The state of a download on LM Studio, at the time of the request. Its `str` is one line.
+    """The state of a download on LM Studio when the server reported it. Its `str` is one line.
 
     Attributes:
-        status: The server's word: ``downloading``, ``paused``, ``completed``, ``failed`` or
-            ``already_downloaded``.
+        status: The status that the server reports: ``downloading``, ``paused``, ``completed``,
+            ``failed`` or ``already_downloaded``.
         job_id: Identifier of the download; None if there was nothing to download.
         completed_bytes: Number of bytes downloaded; None if the server does not report it.
         total_bytes: Total number of bytes; None if the server does not report it.
@@ -81,7 +81,7 @@ class DownloadJob(Line):
         started_at: Time when the download started, with time zone.
         expected_at: Time when the server expects the download to end, with time zone.
         completed_at: Time when the download ended, with time zone.
-        reason: Reason of a failure in the server's words, on one line; None if the server
+        reason: Reason of a failure as the server describes it, on one line; None if the server
             does not report one.
         raw: The record that the server sent.
     """
@@ -190,7 +190,7 @@ class ModelCapabilities(Line):
         vision: Whether the model accepts images.
         audio: Whether the model accepts audio.
         thinking: Whether the model's reasoning is separate from its answer.
-        thinking_levels: The values for `thinking` in a request, in the server's words. ``on``
+        thinking_levels: The values for `thinking` in a request, as the server names them. ``on``
             and ``off`` correspond to True and False. Without ``off`` the reasoning cannot be
             switched off.
         thinking_default: The level that the server uses if a request sets none.
@@ -202,14 +202,14 @@ class ModelCapabilities(Line):
         rerank: Whether the model ranks documents by their relevance to a query.
         image_generation: Whether the model makes images.
         structured_output: Whether the server can make the answer follow a JSON Schema.
-        max_context_length: Longest context for which the model was trained, in tokens.
-        loaded_context_length: Context allocated now, in tokens. None if the model is not loaded,
-            or if the response does not report it, as in Ollama's model list. Ollama reports the
-            number before rounding, and allocates the next multiple of 256. This field has the
-            allocated number.
+        max_context_length: Longest context window for which the model was trained, in tokens.
+        loaded_context_length: Length of the context window that is allocated now, in tokens. None
+            if the model is not loaded, or if the response does not report it, as in Ollama's model
+            list. Ollama reports the number before rounding, and allocates the next multiple of 256.
+            This field has the allocated number.
         embedding_length: Length of the model's vectors.
         architecture: Architecture, such as ``llama`` or ``gemma3``.
-        parameter_size: Number of parameters in the server's words, such as ``8.0B``.
+        parameter_size: Number of parameters as the server writes it, such as ``8.0B``.
         parameter_count: Number of parameters.
         quantization: Quantization, such as ``Q4_K_M``.
         format: File format, such as ``gguf``, ``safetensors`` or ``mlx``.
@@ -295,7 +295,7 @@ class ModelInfo(Line):
         name: Name of the model, to pass as `model`.
         provider: Name of the provider that reported it.
         digest: Hexadecimal digest of the model's manifest (Ollama).
-        runner: Name of the program that runs the model, in the server's words, if its list says so.
+        runner: Name of the program that runs the model, if the server's list of models has it.
             If two models in the list have the same name, `runner` distinguishes them. If the list
             names no program for them, `runner` is the format of their files.
         modified_at: Time of the last change, with time zone.
@@ -351,7 +351,7 @@ class ModelInfo(Line):
 
     @property
     def parameter_size(self) -> Optional[str]:
-        """Number of parameters in the server's words, such as ``8.0B``."""
+        """Number of parameters as the server writes it, such as ``8.0B``."""
         return self.capabilities.parameter_size
 
     @property
@@ -387,8 +387,8 @@ class LoadedModel(Line):
             the model list.
         quantization: Quantization, such as ``Q4_K_M``. None also if LM Studio has several
             variants of the model, because it does not report which variant is loaded.
-        context_length: Context of the model as the server reports it, in tokens. Ollama allocates
-            the next multiple of 256.
+        context_length: Length of the context window as the server reports it, in tokens. Ollama
+            allocates the next multiple of 256.
         size_bytes: Memory that the model occupies.
         vram_bytes: The part of this memory that is on a graphics card.
         expires_at: Time when the server unloads the model if no request uses it, with time

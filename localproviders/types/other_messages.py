@@ -1,4 +1,4 @@
-"""Messages that are objects of other clients, such as LangChain, LlamaIndex and haystack.
+"""Conversion of messages that are objects of other clients, such as LangChain and LlamaIndex.
 
 The objects are recognized by their attributes, without an import of these packages. Each becomes a
 dictionary in a form that `inputs.message_fields` reads.
@@ -28,9 +28,9 @@ _METADATA = (
     *("additional_kwargs", "response_metadata", "usage_metadata", "id", "example", "artifact"),
     *("tool_call_chunks", "status", "chunk_position", "raw", "token_usage", "block_type"),
 )
-# Fields of a message that clients may keep among their additional fields.
+# Fields of a message that clients may keep in its `additional_kwargs`.
 _ADDITIONAL = ("tool_calls", "function_call", "tool_call_id", "name", "reasoning_content")
-# Types of parts that repeat the tool calls of the same message.
+# Types of content parts that are tool calls. They may repeat the tool calls of the same message.
 _CALLS = ("tool_use", "tool_call", "function_call")
 # Attributes of objects that contain messages, and what to write instead of the object.
 _CONTAINERS = {"messages": "messages", "choices": "choices[0].message", "message": "message"}
@@ -39,7 +39,7 @@ _CONTAINERS = {"messages": "messages", "choices": "choices[0].message", "message
 def is_message(value: Any) -> bool:
     """Return whether a value is one message of another client, or an object that contains messages.
 
-    Such an object may be iterable, like each model of pydantic. Its items are not messages.
+    Such a value may be iterable, like each model of pydantic, but its items are not messages.
     """
     if isinstance(value, type):
         return False
@@ -53,10 +53,10 @@ def _has_role(value: Any) -> bool:
 
 
 def other_fields(value: Any) -> Any:
-    """Return the dictionary of a message of another client.
+    """Return a message of another client as a dictionary with a role.
 
-    A dictionary of LangChain has a type and no role; the returned dictionary has a role. Any other
-    value is returned unchanged.
+    LangChain's dictionaries have a type instead of a role. A value that is not a message of another
+    client is returned unchanged.
 
     Raises:
         ValueError: The object contains messages, and is not a message.
@@ -126,7 +126,7 @@ def _read(found: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _parts(content: Any) -> Tuple[List[Any], List[Any]]:
-    """Return the parts of a content in OpenAI's form, and the tool calls among them."""
+    """Return the parts of a message's content in OpenAI's form, and separately the tool calls."""
     parts = [_with_type(fields_of(each)) for each in content]
     others = [_image(each) for each in parts if not _is_call(each)]
     return others, [_call(each) for each in parts if _is_call(each)]
@@ -139,7 +139,7 @@ def _is_call(part: Any) -> bool:
 def _with_type(part: Any) -> Any:
     if isinstance(part, Mapping) and "block_type" in part:
         part = {**part, "type": part["block_type"]}
-        part["text"] = part.get("text", part.get("content"))  # the text of a block of thinking
+        part["text"] = part.get("text", part.get("content"))  # a thinking block has its text here
     return part
 
 

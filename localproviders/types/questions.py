@@ -1,7 +1,8 @@
-"""Questions for `decide`, and the state they are about.
+"""Questions for `decide`, and the state that they are about.
 
-A question asks for yes or no, for one of several options, or for a score. It is a frozen value. The
-text of the question is the first positional argument of the constructor.
+A state is the subject of the questions: a text, or a mapping that is sent as JSON. A question asks
+for yes or no, for one of several options, or for a score. It is a frozen dataclass. The text of the
+question is the first positional argument of the constructor.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class YesNo(Question):
         no: Description of the cases in which the answer is no.
 
     Raises:
-        ValueError: A text is empty, or is not a text.
+        ValueError: A text is empty, or is not a string.
     """
 
     kind: ClassVar[str] = "yes_no"
@@ -182,8 +183,8 @@ class Score(Question):
 
 _KINDS: Dict[str, Type[Question]] = {each.kind: each for each in (YesNo, Choice, Score)}
 
-#: A question, or a short form of it. A string stands for a `YesNo` with this question. Several
-#: strings stand for a `Choice` with these options; the name of this question is also its text.
+#: A question, or a short form of it. A string means a `YesNo` with this question. Several strings
+#: mean a `Choice` with these options; the text of this question is then its name.
 QuestionLike = Union[Question, str, Sequence[str]]
 
 #: The questions of `decide`: a mapping from names to questions. The name of a question is also the
@@ -319,14 +320,14 @@ def check_method(method: Optional[str]) -> Optional[DecisionMethod]:
             f"method is {method!r}, and must be {', '.join(map(repr, known))} or None"
             f"{did_you_mean(str(method), known)}"
         )
-    return method  # type: ignore[return-value]  # one of the words
+    return method  # type: ignore[return-value]  # it is in `known`
 
 
 def check_mass(min_mass: Any) -> float:
-    """Check the threshold of the mass, and return it.
+    """Check `min_mass`, the smallest accepted `Decision.mass`, and return it.
 
     Raises:
-        ValueError: The threshold is not a number from 0 to 1.
+        ValueError: The value is not a number from 0 to 1.
     """
     number = plain_number(min_mass)
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)

@@ -22,8 +22,9 @@ class RankedDocument(Line):
 
     Attributes:
         index: Position of the document in the call; the first document has 0.
-        score: Relevance to the query; higher is better. Each model has its own scale: a score is no
-            probability, may be negative, and cannot be compared with the score of another model.
+        score: Relevance to the query; higher is better. Each model has its own scale: a score is
+            not a probability, may be negative, and cannot be compared with the score of another
+            model.
         document: The text of the document, as it was passed to the call.
     """
 
@@ -39,14 +40,14 @@ class RankedDocument(Line):
 class Ranking(Record):
     """Documents, sorted by their relevance to a query: the best first.
 
-    A ranking is a sequence of its documents: ``ranking[0]`` is the best. Its `str` has one line for
-    each document.
+    A ranking is a sequence of its documents: ``ranking[0]`` is the best document. Its `str` has one
+    line for each document.
 
     Attributes:
         results: The documents with their scores. Documents with equal scores have the order of the
             call.
-        model: The model that ranked, in the server's words; the requested name if the server does
-            not report one.
+        model: Name of the model that ranked the documents, as the server reports it. If the server
+            reports none, this is the requested name.
         provider: Name of the provider.
         endpoint: Address of the server.
         digest: Hexadecimal digest of the model, as in `CompletionResponse`.
@@ -55,7 +56,7 @@ class Ranking(Record):
             for each document.
         warnings: Warnings for the caller, each on one line.
         attempts: Number of times that the request was sent. More than 1 means that it was retried
-            (`RetryPolicy`), or that the route of the server had to be found first.
+            (`RetryPolicy`), or that several URL paths of the server were tried.
         tried: The servers that `LocalProvider` tried before this one, in order.
         raw: The JSON that the server sent: an object, or the list itself from servers that send
             only a list.

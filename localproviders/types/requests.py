@@ -47,8 +47,8 @@ ModelLike = Union[str, ModelInfo, LoadedModel]
 Overflow = Literal["error", "truncate", "allow"]
 
 #: Default size of one embedding request: its highest number of texts, and of characters. A large
-#: batch occupies a slot of the server for long, may exceed the first-token limit, and needs much
-#: memory for its parsed numbers.
+#: batch occupies a slot of the server for a long time, may exceed the first-token limit, and needs
+#: much memory for its parsed numbers.
 BATCH_SIZE = 64
 BATCH_CHARACTERS = 100_000
 
@@ -93,8 +93,8 @@ class CompletionRequest(Record):
         top_p: Tokens are picked only from the likeliest ones whose probabilities add up to this
             number.
         top_k: Tokens are picked only from this number of the likeliest ones.
-        min_p: Tokens are picked only if their probability is at least this part of the likeliest
-            token's probability.
+        min_p: Tokens are picked only if their probability is at least this fraction of the
+            likeliest token's probability.
         seed: Seed of the random numbers.
         stop: Strings that end the answer.
         repeat_penalty: Factor against repetition; 1 means no penalty.
@@ -104,16 +104,16 @@ class CompletionRequest(Record):
         logprobs: True requests the log-probability of each token.
         top_logprobs: Number of alternatives to return for each token.
         context_length: Context window in tokens. A new value may make the server reload the
-            model. On Ollama, with `overflow` ``error``, an answer then ends when the window
-            is full, and its finish reason is ``length``.
+            model. On Ollama, if this field is set and `overflow` is ``error``, an answer ends
+            when the window is full, and its finish reason is ``length``.
         keep_alive: Seconds for which the model stays loaded after the call; infinity means for
             ever. The constructor also accepts a duration such as ``"10m"`` or ``"1h30m"``, and
             a negative value, which means for ever.
         overflow: Handling of a prompt or an answer that exceeds the context window: ``error``,
             ``truncate`` or ``allow``.
-        strict: False omits a parameter that the server does not support, with a warning. A
-            `response_schema` and ``thinking=False`` are then also omitted if the server refuses
-            them; the schema is then added in words to the last message of the user.
+        strict: False omits a parameter that the server does not support, with a warning. With
+            False, a `response_schema` or ``thinking=False`` is also omitted if the server refuses
+            it. A refused schema is added as text to the last message of the user.
         allow_other_model: True accepts an answer from another model than the requested one.
         expect_digest: First digits of the model's digest: at least 12, with or without ``sha256:``,
             which is not stored. The server's list of models is read before the prompt is sent. If
@@ -166,7 +166,7 @@ class CompletionRequest(Record):
         self._check_numbers()
 
     def _fill(self) -> None:
-        """Normalize fields: replace None with the default, and other sequences with tuples."""
+        """Normalize fields: replace None with the default, and lists with tuples."""
         for name, default in _DEFAULTS.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
@@ -330,7 +330,7 @@ _INTEGERS = frozenset(
 
 
 def texts_of(request: Union[CompletionRequest, EmbeddingRequest]) -> Iterator[str]:
-    """Yield the texts of a request that people or models wrote, which no error may quote."""
+    """Yield the texts of a request that users or models wrote. No error may quote them."""
     if isinstance(request, EmbeddingRequest):
         yield from request.texts
         return
@@ -355,7 +355,7 @@ def _texts_of_documents(message: Message) -> Iterator[str]:
 
 
 def _descriptions_in(schema: Any) -> Iterator[str]:
-    """Yield the descriptions in a JSON Schema. Its other values are not free text."""
+    """Yield the descriptions in a JSON Schema. Its other strings are not free text."""
     todo = [schema]
     while todo:
         each = todo.pop()
@@ -367,7 +367,10 @@ def _descriptions_in(schema: Any) -> Iterator[str]:
 
 
 def strings_in(value: Any) -> Iterator[str]:
-    """Yield every string in a JSON value, except keys, which are names that the server defines."""
+    """Yield every string in a JSON value, except the keys of objects.
+
+    The keys are names that the server defines, not texts of a user.
+    """
     todo = [value]
     while todo:
         each = todo.pop()
@@ -379,7 +382,7 @@ def strings_in(value: Any) -> Iterator[str]:
             todo.extend(each)
 
 
-#: The advice for fields of `CompletionRequest` that `chat` and similar methods do not accept.
+#: The advice in errors for the fields of `CompletionRequest` that `chat` does not accept.
 _OF_COMPLETE = {
     "prompt": "pass the text as the first argument, or call "
     "complete(CompletionRequest(prompt=text))",
@@ -392,7 +395,7 @@ def check_field_names(given: Mapping[str, Any], verb: Any) -> None:
 
     Args:
         given: The keywords that are not the method's own parameters.
-        verb: The method that was called, which `show_keywords` decorates. The error suggests the
+        verb: The method that was called. `show_keywords` has decorated it. The error suggests the
             most similar keyword of this method, whether it is a field of a request or not.
 
     Raises:

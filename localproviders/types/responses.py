@@ -92,9 +92,9 @@ class CompletionChunk(ContentHolder):
         thinking: Next part of the reasoning; may be empty.
         tool_calls: Tool calls that this chunk completed.
         logprobs: Log-probabilities of the tokens of this chunk, if requested.
-        model: The model that answers, in the server's words; None if the server does not name
-            it.
-        finish_reason: Reason for the end of the answer, in the server's words. None before the
+        model: Name of the model that answers, as the server reports it; None if the server reports
+            none.
+        finish_reason: Reason for the end of the answer, as the server reports it. None before the
             end, or if the server sends no reason.
         usage: Numbers of tokens (last chunk only).
         server_timings: Durations that the server measured (last chunk only).
@@ -102,7 +102,7 @@ class CompletionChunk(ContentHolder):
             text, from `LMStudioProvider.stateful_stream`).
         response_id: Id under which the server stores this answer (last chunk only).
         thinking_inferred: Whether this package split the reasoning from the text, because the
-            server left the reasoning there, such as in a leading ``<think>`` block.
+            server left it in the text, such as in a leading ``<think>`` block.
         tool_step: The tool call that was run, and its result (only chunks without text, from
             `stream_tools`).
         provider_data: Parts of the answer that the server needs back unchanged (last chunk only),
@@ -211,9 +211,9 @@ def _make_chunk(state: Dict[str, Any]) -> CompletionChunk:
 class LikeChunk(CompletionChunk):
     """A chunk that differs from another chunk only in its text or thinking.
 
-    Such a chunk is made for nearly every token. So the constructor sets six fields instead of
-    fourteen, which takes 0.3 µs instead of 0.6. The other fields, and the server's record, are read
-    when they are first used.
+    Such a chunk is made for nearly every token. So the constructor sets six attributes instead of
+    fourteen, which takes 0.3 µs instead of 0.6. The other fields are copied from the other chunk
+    when they are first used, and the server's record is parsed when `raw` is first used.
     """
 
     __slots__ = ("_like", "_read", "_record")
@@ -295,9 +295,9 @@ class CompletionResponse(ContentHolder, Record):
         text: The answer.
         thinking: The model's reasoning before the answer; empty if there was none.
         thinking_inferred: Whether this package split the reasoning from the text, because the
-            server left the reasoning there, such as in a leading ``<think>`` block.
+            server left it in the text, such as in a leading ``<think>`` block.
         tool_calls: The tool calls that the model requests.
-        model: The model that answered, in the server's words.
+        model: Name of the model that answered, as the server reports it.
         provider: Name of the provider.
         endpoint: Address of the server, as in errors.
         digest: Hexadecimal digest of the model, from a list of the server's models that was read at
@@ -305,7 +305,7 @@ class CompletionResponse(ContentHolder, Record):
             digests.
         request_id: Id of the request in the server's log, from a header such as
             ``X-Request-Id``; None if the response has none.
-        finish_reason: Reason for the end of the answer, in the server's words; None if the
+        finish_reason: Reason for the end of the answer, as the server reports it; None if the
             server sent none.
         usage: Numbers of tokens that the server reported.
         timings: Durations that this package measured.
@@ -315,8 +315,8 @@ class CompletionResponse(ContentHolder, Record):
             from it (`LMStudioProvider.stateful_chat`); None if the server does not store it.
         warnings: Warnings for the caller, each on one line. They report a parameter that was
             omitted because of ``strict=False``, an answer from another model than the requested
-            one, a loss that `overflow` allowed, thinking that a stream gave as text, a model that
-            was loaded again, and each server in `tried`.
+            one, a loss of text that `overflow` allowed, thinking that a stream returned as text, a
+            model that was loaded again, and each server in `tried`.
         attempts: Number of times that the request was sent (`RetryPolicy`).
         tried: The servers that `LocalProvider` tried before this one, in order.
         provider_data: Parts of the answer that the server needs back unchanged, such as the
@@ -425,7 +425,7 @@ class EmbeddingResponse(VectorSequence, Record):
 
     Attributes:
         vectors: The vectors as packed 32-bit floats, all of the same length.
-        model: The model that made the vectors, in the server's words.
+        model: Name of the model that made the vectors, as the server reports it.
         provider: Name of the provider.
         endpoint: Address of the server, as in errors.
         digest: Hexadecimal digest of the model, as in `CompletionResponse`.
@@ -522,7 +522,7 @@ class Parsed(ContentHolder, Record, Generic[T]):
         value: The value, an instance of the requested type. `to_dict` returns it as plain
             JSON, and `from_dict` keeps that JSON.
         response: The response that contained it.
-        attempts: Number of times that the model was asked.
+        attempts: Number of responses that `parse` requested from the model.
     """
 
     value: T = field(metadata=CONTENT)
@@ -641,13 +641,13 @@ class ToolRun(ContentHolder, Record):
 
     @property
     def rounds(self) -> int:
-        """Number of times that the model was asked."""
+        """Number of requests to the model."""
         return len(self.responses)
 
 
 @record
 class PartialRun(Record):
-    """The part of a `run_tools` call before an error: the attribute `run` of this error.
+    """The rounds of `run_tools` before an error; the attribute `run` of the error.
 
     It does not contain the messages that you passed, because an error never contains a prompt.
     Its `str` lists the tool calls.
@@ -681,5 +681,5 @@ class PartialRun(Record):
 #: ``raise`` ends the call.
 OnToolError = Literal["report", "raise"]
 
-#: Called with each tool call after it has a result.
+#: A function that is called with the `ToolStep` of each tool call, after the call has a result.
 OnStep = Callable[[ToolStep], None]

@@ -1,4 +1,4 @@
-"""`ToolStream`: a run of tools whose text arrives while the model writes it."""
+"""`ToolStream`: the chunks of a tool run, which arrive while the model writes its answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RunningLoop(Protocol):
         ...
 
     def result(self) -> ToolRun:
-        """Return the run, after the last chunk."""
+        """Return the complete run, after the last chunk."""
         ...
 
     def close(self) -> None:
@@ -33,12 +33,14 @@ class RunningLoop(Protocol):
 class ToolStream:
     """A run of tools that arrives in chunks. Iterate over it, in a ``with`` block.
 
-    `stream_tools` returns it. It has the chunks of all rounds. After each tool call comes a chunk
-    without text, whose `tool_step` is the `ToolStep`. The tools run while the stream is iterated.
+    `stream_tools` returns it. It yields the chunks of all rounds; a round is one request with its
+    answer. After each tool call comes a chunk without text, whose `tool_step` is the `ToolStep`.
+    The tools run while the stream is iterated.
 
     When `stream_tools` returns, the server has accepted the first request. Leaving the block,
-    calling `close`, or dropping the last reference closes the connection at once, and no further
-    tool is run. With ``parallel``, closing also waits until the tools that still run have ended.
+    calling `close`, or dropping the last reference closes the connection immediately, and no
+    further tool is run. With ``parallel``, closing also waits until the tools that still run have
+    ended.
 
     Only one thread may iterate. Other threads may call `close`.
 

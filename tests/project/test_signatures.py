@@ -309,12 +309,12 @@ _FOREIGN: List[Tuple[_Call, str]] = [
     ),
     (
         lambda _: OllamaProvider("127.0.0.1", "llama3.2"),
-        "OllamaProvider() takes only host without a name: write OllamaProvider(host, "
+        "OllamaProvider() takes only host by position: write OllamaProvider(host, "
         'model="llama3.2")',
     ),
     (
         lambda _: OpenAICompatibleProvider("http://127.0.0.1:1/v1", "key", "m"),
-        "OpenAICompatibleProvider() takes only base_url without a name: write "
+        "OpenAICompatibleProvider() takes only base_url by position: write "
         'OpenAICompatibleProvider(base_url, model="llama3.2")',
     ),
     (
@@ -453,16 +453,16 @@ def test_a_keyword_of_another_client_names_ours(make: Any, call: _Call, said: st
 
 
 _BY_NAME = [
-    ("chat", 'chat() takes only messages without a name: write chat(messages, model="llama3.2")'),
+    ("chat", 'chat() takes only messages by position: write chat(messages, model="llama3.2")'),
     (
         "run_tools",
-        "run_tools() takes only messages and tools without a name: "
+        "run_tools() takes only messages and tools by position: "
         'write run_tools(messages, tools, model="llama3.2")',
     ),
-    ("embed", 'embed() takes only texts without a name: write embed(texts, model="nomic-embed-text")'),
-    ("complete", "complete() takes only request without a name: write complete(request, timeout=...)"),
-    ("list_models", "list_models() takes no argument without a name: write list_models(timeout=...)"),
-    ("unload", "unload() takes only model without a name: write unload(model, timeout=...)"),
+    ("embed", 'embed() takes only texts by position: write embed(texts, model="nomic-embed-text")'),
+    ("complete", "complete() takes only request by position: write complete(request, timeout=...)"),
+    ("list_models", "list_models() takes no argument by position: write list_models(timeout=...)"),
+    ("unload", "unload() takes only model by position: write unload(model, timeout=...)"),
 ]  # fmt: skip
 
 
@@ -495,7 +495,7 @@ def test_an_argument_without_its_name_says_what_to_write(make: Any, verb: str, s
 def test_every_verb_says_what_to_write_for_an_argument_without_its_name(
     make: Any, verb: str
 ) -> None:
-    with pytest.raises(TypeError, match=rf"^{verb}\(\) takes .* without a name: write {verb}\("):
+    with pytest.raises(TypeError, match=rf"^{verb}\(\) takes .* by position: write {verb}\("):
         getattr(make, verb)(*[object.__new__(make)] * 9)
 
 

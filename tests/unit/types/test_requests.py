@@ -238,8 +238,8 @@ def test_numbers_of_numpy_itself() -> None:
         ({"a": "x"}, "texts is dict, and must be a list of texts: pass list(texts.values())"),
         (b"x", "texts is bytes, and must be text: pass data.decode()"),
         (SimpleNamespace(columns=["x"], __iter__=1), "pass one column"),
-        (["a", None], "text 1 is a gap (NoneType)"),
-        (["a", math.nan], "text 1 is a gap (float)"),
+        (["a", None], "text 1 is a missing value (NoneType)"),
+        (["a", math.nan], "text 1 is a missing value (float)"),
         (["a", 3], "text 1 is int, and must be text: pass str(value)"),
         ([SimpleNamespace(page_content="a")], "must be text: pass document.page_content"),
         ([{"text": "a"}], "must be text: pass document['text']"),
@@ -260,8 +260,8 @@ def test_tables_of_pandas_are_told() -> None:
     pandas: Any = pytest.importorskip("pandas")
     for texts, words in (
         (pandas.DataFrame({"text": ["a"]}), "texts is DataFrame, and must be a list of texts"),
-        (pandas.Series(["a", None]), "text 1 is a gap"),
-        (pandas.Series(["a", pandas.NA]), "text 1 is a gap"),
+        (pandas.Series(["a", None]), "text 1 is a missing value"),
+        (pandas.Series(["a", pandas.NA]), "text 1 is a missing value"),
     ):
         with pytest.raises(ValueError) as caught:
             EmbeddingRequest(texts=texts)
