@@ -323,7 +323,7 @@ def test_wrong_arguments_are_one_line(
 
 #: By name: the content of the file of ``--questions``, and words of the error.
 _NO_QUESTIONS = {
-    "a list": ('["a"]', "must be a JSON object of questions by name"),
+    "a list": ('["a"]', "must be a JSON object from names to questions"),
     "nothing": ("{}", "has no question"),
     "a number": ('{"a": 1}', "question 'a': a question is int"),
     "no kind": ('{"a": {"question": "A?"}}', "question 'a': kind is None"),

@@ -292,10 +292,10 @@ def test_vectors_of_different_lengths_are_an_error(
 
 #: By name: the arguments, and words of the error.
 _WRONG = {
-    "an unknown suffix": (["x", "-o", "v.np"], "no suffix of a format; did you mean '.npy'"),
+    "an unknown suffix": (["x", "-o", "v.np"], "has no known suffix; did you mean '.npy'"),
     "no suffix": (["x", "-o", "v"], "use one of .jsonl, .npy, .f32"),
     "JSON and a matrix": (["x", "-o", "v.npy", "--json"], "--json and -o 'v.npy'"),
-    "ids on standard output": (["x", "--ids", "-"], "is also the output of the vectors"),
+    "ids on standard output": (["x", "--ids", "-"], "is also the file for the vectors"),
     "ids in the vectors": (["x", "-o", "v.f32", "--ids", "./v.f32"], "the output of the vectors"),
     "existing vectors": (["x", "-o", "old.npy", "--ids", "new"], "'old.npy' exists already"),
     "existing ids": (["x", "-o", "v.npy", "--ids", "old.ids"], "'old.ids' exists already"),
@@ -449,4 +449,4 @@ def test_ids_and_vectors_cannot_share_the_standard_output(capsys: Any) -> None:
         assert cli.main(["embed", "Hi", *words]) == 2
         out, err = capsys.readouterr()
         assert out == ""
-        assert "is also the output of the vectors" in err
+        assert "is also the file for the vectors" in err
