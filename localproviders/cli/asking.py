@@ -19,7 +19,7 @@ def check_may_ask(arguments: Namespace) -> None:
     """
     if not arguments.yes and not _is_terminal(arguments):
         raise UsageError(
-            "the command cannot ask whether to go on: no terminal, or --no-input was given",
+            "cannot ask whether to go on: there is no terminal, or --no-input was given",
             hint="add --yes to go on without the question",
         )
 

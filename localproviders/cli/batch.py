@@ -165,7 +165,7 @@ def _output_of(arguments: Namespace) -> str:
     path = arguments.output
     if path is None or path == "-":
         raise UsageError(
-            "the results need a file, so that a later run can continue it",
+            "the results need a file, from which a later run can continue",
             hint="add -o results.jsonl",
         )
     return str(path)

@@ -1,4 +1,4 @@
-"""The values of the options of ``batch run``."""
+"""Checks the values of the options of ``batch run``."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _run(arguments: Namespace, run: Run) -> int:
 def _continue_session(
     run: Run, provider: ModelProvider, messages: Iterator[Message], fields: Dict[str, Any]
 ) -> None:
-    """Answer each message. With its answer, it is a turn of the conversation of ``--session``."""
+    """Answer each message. A message and its answer are one turn of the file of ``--session``."""
     from localproviders.cli.sessions import open_conversation  # only for --session
 
     first = next(messages)  # raises an error before the file is made, if there is no input

@@ -80,7 +80,7 @@ def _run(arguments: Namespace, run: Run) -> int:
 
 
 def _models() -> List[str]:
-    """Return the aliases, and ``SERVER/MODEL`` for each model found; nothing after an error."""
+    """Return the aliases, and ``SERVER/MODEL`` for each model found, or [] after an error."""
     try:
         config = Config.load()
         found = discover([*config.endpoints], locality=config.locality)  # type: ignore[arg-type]  # checked by `Config`

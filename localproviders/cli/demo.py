@@ -1,6 +1,6 @@
 """The verb ``demo``: a small model answers a question, and another one compares sentences.
 
-It runs the embedded engine, so it needs no server. It takes less than half a minute.
+The verb runs the embedded engine, so it needs no server. It takes less than half a minute.
 """
 
 from __future__ import annotations

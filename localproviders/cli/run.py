@@ -22,8 +22,8 @@ class Run:
     """One run of a verb, in a ``with`` block around the work.
 
     Before the work, it waits for ``--jitter`` and ``--lock``, and opens the output. The deadline
-    begins after the jitter. The output is a temporary file until the work has ended: then it is
-    renamed to the file of ``-o``. If the work raised an exception, it is removed instead.
+    begins after the jitter. Until the work has ended, the file of ``-o`` has a temporary name. If
+    the work raised an exception, the incomplete file is removed.
 
     Attributes:
         verb: Name of the verb.
@@ -214,7 +214,7 @@ class Run:
         import logging  # only for --metrics-file, which imports it anyway
 
         handler = logging.Handler(logging.WARNING)
-        handler.emit = lambda record: self.warn_all([record.getMessage()])  # type: ignore[method-assign]  # a class would be made at each start
+        handler.emit = lambda record: self.warn_all([record.getMessage()])  # type: ignore[method-assign]  # a subclass would slow down each start
         logger = logging.getLogger("localproviders")
         logger.addHandler(handler)
         self._stack.callback(logger.removeHandler, handler)

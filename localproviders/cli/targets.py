@@ -80,7 +80,7 @@ def single_target(run: Run, text: str, verb: str, *, is_new: bool = False) -> Ta
         names = [name for each in able for name in _names_of(each)]
         raise ModelNotFoundError(
             f"no server that can {verb} models has the model{did_you_mean(text, names)}",
-            hint=shortened(f"their models are {', '.join(names)}", 300) if names else None,
+            hint=shortened(f"the known models are {', '.join(names)}", 300) if names else None,
             model=text,
             available=tuple(names),
         )

@@ -1,4 +1,4 @@
-"""The values of options: durations, numbers, sizes."""
+"""Checks the values of options: durations, numbers, digests and encodings."""
 
 from __future__ import annotations
 

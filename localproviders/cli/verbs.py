@@ -120,7 +120,7 @@ def _row(name: str, entry: Entry, group: Mapping[str, Entry]) -> Tuple[str, str]
 
 
 def page_of(first: str) -> Optional[str]:
-    """Return the page that lists the verbs of two words with this first word; None if none."""
+    """Return the page that lists the verbs of two words with this first word, or None."""
     found = {name: each for name, each in ENTRIES.items() if name.startswith(f"{first} ")}
     lines = [f"  localproviders {name:<17} {each.summary}" for name, each in found.items()]
     return "\n".join([f"usage: localproviders {first} VERB", "", *lines, ""]) if found else None

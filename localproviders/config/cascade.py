@@ -267,7 +267,7 @@ def _make_server(name: str, merged: Layer, tables: Tables) -> ServerConfig:
         own["headers"] = tables[(*server_path, "headers")]
     _check_consistency(server_path, own, merged)
     kind = kinds.get(own["kind"])
-    own["kind"] = kind.name  # until here it may be the server's name, which is an alias of the kind
+    own["kind"] = kind.name  # until here it may be an alias of the kind, from the server's name
     own.update(_check_own_keys(server_path, kind, merged))
     locality = locality_of(merged, name)
     # A proxy without a locality is an error. If any layer has set a locality, there is no error:

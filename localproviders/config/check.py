@@ -1,4 +1,4 @@
-"""Find all problems of the configuration. (`Config.load` stops at the first one.)
+"""Find all problems of the configuration. `Config.load` stops at the first one.
 
 Each key of a file and each variable is checked separately. If all of them are valid, `Config.load`
 checks the values together: it finds, for example, a server without an address. Of these problems,
@@ -39,9 +39,9 @@ def find_problems(
 ) -> List[ConfigurationError]:
     """Return the problems of the files and variables that `Config.load` reads. Raise none of them.
 
-    The list is empty if there are none. A missing TOML parser is a problem, too. Only if the files
-    and variables themselves have no problem, the API keys are read from their variables, files and
-    commands, and a problem there is returned.
+    The list is empty if there are none. A missing TOML parser is a problem, too. If the files and
+    variables have no problem, the API keys are read from their variables, files and commands. Then
+    a problem with an API key is returned.
 
     Args:
         profile: Name of the profile; None uses ``LOCALPROVIDERS_PROFILE``.
@@ -122,7 +122,7 @@ def _check_variables(sources: List[Source], surroundings: Surroundings, found: _
 def _with(
     surroundings: Surroundings, servers: Mapping[str, str], name: str, text: str
 ) -> Dict[str, str]:
-    """Return an environment to check one variable in, with those that it may depend on."""
+    """Return the environment in which one variable is checked, with those that it depends on."""
     others = {n: t for n, t in surroundings.environ.items() if not n.startswith(PREFIX)}
     return {**others, **servers, name: text}
 

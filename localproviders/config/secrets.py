@@ -44,7 +44,7 @@ def read_key(
         entry: The API key, or its source.
         surroundings: The environment variables. They also name the home directory and the
             trusted folders.
-        check: Function that checks the value, which it gets sealed: `as_key` for an API key, or
+        check: Function that checks the value in its `Sealed` cell: `as_key` for an API key, or
             `as_secret` for a password.
 
     Raises:

@@ -301,11 +301,11 @@ class Conversation:
         return new
 
     def add(self, messages: Messages, response: Optional[CompletionResponse] = None) -> None:
-        """Add and write a turn that did not come from `ask` or `stream`, but from `run_tools`, say.
+        """Add and write a turn that another method has made, such as `ModelProvider.run_tools`.
 
         Args:
             messages: The new messages of the turn. The last one is the answer.
-            response: The answer as a response. The line gets its facts, such as the model.
+            response: The answer as a response. Its facts, such as the model, are written, too.
 
         Raises:
             ValueError: The messages are empty or malformed.

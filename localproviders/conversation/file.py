@@ -55,7 +55,7 @@ def parse(path: str, data: bytes) -> Content:
     """Return the turns of a file, and its incomplete last line.
 
     Raises:
-        ConfigurationError: No line is a turn, so the file was not written by this package.
+        ConfigurationError: The first line is no turn, so the file is not from this package.
         IntegrityError: A line after a turn is not a turn, so another program changed it.
     """
     *lines, rest = data.split(b"\n")

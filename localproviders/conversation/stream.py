@@ -44,7 +44,7 @@ class ConversationStream:
 
     @property
     def left_out(self) -> int:
-        """Number of earlier messages that were not sent, because they did not fit in the window."""
+        """Number of earlier messages that were not sent: the context window was too small."""
         return self._plan.left_out
 
     @property

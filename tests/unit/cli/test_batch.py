@@ -207,7 +207,7 @@ def test_a_chat_model_decides_with_logprobs(
     [
         (["--rate", "10"], "write 10/s"),
         (["--rate", "0/s"], "write 10/s"),
-        (["--shard", "9/8"], "write 3/8"),
+        (["--shard", "9/8"], "write slurm, parallel/8, or 3/8"),
         (["--shard", "slurm"], "SLURM_PROCID"),
         (["--shard", "parallel/8"], "PARALLEL_SEQ"),
         (["--concurrency", "0"], "no whole number"),

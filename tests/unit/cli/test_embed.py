@@ -296,7 +296,7 @@ _WRONG = {
     "no suffix": (["x", "-o", "v"], "use one of .jsonl, .npy, .f32"),
     "JSON and a matrix": (["x", "-o", "v.npy", "--json"], "--json and -o 'v.npy'"),
     "ids on standard output": (["x", "--ids", "-"], "is also the file for the vectors"),
-    "ids in the vectors": (["x", "-o", "v.f32", "--ids", "./v.f32"], "the output of the vectors"),
+    "ids in the vectors": (["x", "-o", "v.f32", "--ids", "./v.f32"], "the file for the vectors"),
     "existing vectors": (["x", "-o", "old.npy", "--ids", "new"], "'old.npy' exists already"),
     "existing ids": (["x", "-o", "v.npy", "--ids", "old.ids"], "'old.ids' exists already"),
     "no folder": (["x", "-o", "no/v.npy"], "'no/v.npy' cannot be written"),
@@ -310,7 +310,7 @@ _WRONG = {
     "a text and a file": (["x", "-f", "row.jsonl"], "a text and -f cannot be used together"),
     "no UTF-8": (["-f", "latin.txt"], "byte 2 is not valid utf-8"),
     "an empty file": (["-f", "void.csv"], "void.csv has no rows"),
-    "no input": (["--no-input"], "--no-input keeps standard input"),
+    "no input": (["--no-input"], "--no-input forbids reading standard input"),
 }
 _FILES = {
     "old.npy": b"old",
