@@ -20,7 +20,7 @@ from localproviders.cli.usage import (
 )
 from localproviders.errors import ProviderError
 
-if TYPE_CHECKING:  # only a verb needs its arguments
+if TYPE_CHECKING:  # a page of help needs neither argparse nor a run
     from argparse import Namespace
 
     from localproviders.cli.run import Run
@@ -29,25 +29,25 @@ if TYPE_CHECKING:  # only a verb needs its arguments
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the command, and return its exit code (docs/command.md lists them).
 
-    Standard output gets nothing but the answer. An error is one line on standard error, and its
-    last part is what to try next. A reader that has closed the pipe is no error.
+    Only the answer is written to standard output. An error is one line on standard error, which
+    ends with a hint: what to try next. If the reader of a pipe has closed it, this is no error.
 
     Args:
-        argv: The words after the name of the command; None means those of the process.
+        argv: The arguments after the name of the command; None means those of this process.
     """
     started = _Started()
-    if argv is None:  # the process is ours
+    if argv is None:  # no caller shares this process
         gc.set_threshold(_OBJECTS)
     exit_code = _exit_code(sys.argv[1:] if argv is None else list(argv), started)
     if started.run is not None:
         started.run.record_end(exit_code)
     if argv is None:
-        gc.freeze()  # at its end, Python would search all objects for garbage
+        gc.freeze()  # otherwise, Python would search all objects for garbage at exit
     return exit_code
 
 
 def _exit_code(words: List[str], started: _Started) -> int:
-    """Run the command, print the line of an error, and return the exit code."""
+    """Run the command, print an error as one line, and return the exit code."""
     try:
         return _run_or_stop(words, started)
     except ProviderError as error:
@@ -76,18 +76,18 @@ def _exit_code(words: List[str], started: _Started) -> int:
         discard_unwritable_output()
 
 
-# The garbage collector runs when there are this many new objects. With Python's default, it would
-# run more than a hundred times during the import of a verb's modules, although the import makes no
-# garbage.
+# The garbage collector runs each time the program has made this many new objects. With Python's
+# default, it would run more than a hundred times during the import of a verb's modules, although
+# the import makes no garbage.
 _OBJECTS = 50_000
 
 
 class _Started:
-    """The facts about the running verb that the lines for standard error need.
+    """Facts about the running verb, for the lines on standard error.
 
     Attributes:
         name: Name of the command with its verb.
-        model: The model of ``--model``; None if there is none.
+        model: The value of ``--model``; None if the option was not given.
         run: The run of the verb; None for a page of help.
     """
 
@@ -98,10 +98,10 @@ class _Started:
 
 
 def _run_or_stop(words: List[str], started: _Started) -> int:
-    """Run the command. If a signal ended it, raise the exception of the signal, and no other.
+    """Run the command. If a signal ended it, always raise the exception of the signal.
 
-    Code that the signal interrupts can raise another exception instead: for example, Python 3.11
-    raises `RuntimeError` if a class was being made.
+    Code that the signal interrupts can replace this exception by another one: for example, Python
+    3.11 raises `RuntimeError` if a class was being created.
     """
     try:
         return _run(words, started)
@@ -147,7 +147,7 @@ def _parse(name: str, verb: verbs.Verb, words: List[str]) -> Optional[Namespace]
 
 def _parser(name: str, verb: verbs.Verb) -> Any:
     from localproviders.cli.options import add_shared  # a list of verbs needs no options
-    from localproviders.cli.parser import Parser  # as above
+    from localproviders.cli.parser import Parser  # a list of verbs needs no parser
 
     parser = Parser(name, verb.description, verb.example)
     verb.add_arguments(parser)
@@ -161,7 +161,7 @@ def _print_page(words: List[str]) -> int:
         print_error(verbs.page().rstrip("\n"))
         return USAGE
     if words[0] == "--version":
-        from localproviders._version import __version__  # only this needs it
+        from localproviders._version import __version__  # only --version needs it
 
         _print(f"{__version__}\n")
     elif words[0] != "help" or len(words) == 1:

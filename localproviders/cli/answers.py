@@ -25,18 +25,18 @@ class Answer(Protocol):
 
 
 def write_answer(run: Run, answer: Answer) -> None:
-    """Write a streamed answer, its line feed, and its warnings.
+    """Write a streamed answer and its warnings.
 
-    With ``--json``, the complete answer is written as one line. Without it, the text is written
-    while it arrives. The output always ends with a line feed. The thinking of the model is not part
-    of the text: if a person sees the output on a terminal, the thinking is shown on standard error,
-    dimmed.
+    With ``--json``, the complete answer is written as one line. Without ``--json``, the text is
+    written while it arrives, and a line feed is added if the text does not end with one. The
+    thinking of the model is not part of the text: if the output is a terminal, the thinking is
+    shown dimmed on standard error.
 
     Raises:
-        ProviderError: The call failed. The text so far has been written.
+        ProviderError: The call failed. Without ``--json``, the text so far has been written.
         OutputError: The output cannot be written.
         BrokenPipeError: The reader of the pipe has closed it.
-        OSError: The answer belongs to a conversation in a file, which cannot be written.
+        OSError: The answer belongs to a conversation whose file cannot be written.
     """
     if run.arguments.json:
         run.output.write_json(answer.result().to_dict())
@@ -46,7 +46,7 @@ def write_answer(run: Run, answer: Answer) -> None:
     run.warn_all(response.warnings)
     if response.finish_reason == "length":
         run.warn(
-            "warning: the answer was cut, because it reached --max-tokens or the end of the window"
+            "warning: the answer was cut: it reached --max-tokens or the end of the context window"
         )
 
 
@@ -62,7 +62,7 @@ def _write_text(run: Run, answer: Answer) -> None:
                 last = chunk.text
                 run.output.write(last)
     except BaseException:
-        # The message of an error begins on a new line. Another error here would hide the first.
+        # The message of an error begins on a new line. An error here would hide the first one.
         with contextlib.suppress(OSError, OutputError):
             _end_line(run, thinking, last)
         raise
@@ -101,11 +101,12 @@ class _Thinking:
             self._print("\n\n")
 
     def _print(self, text: str) -> None:
-        from localproviders.cli.color import is_colored, styled  # few models think
+        from localproviders.cli.color import is_colored, styled  # few answers have thinking
 
         shown = printable(text)
         if text.strip() and is_colored(self._color, sys.stderr):
-            # Each part has its own escape sequences: a killed process leaves no dimmed terminal.
+            # Each piece has its own escape sequences, so that the terminal does not stay dimmed if
+            # the process is killed.
             shown = styled(shown, "dim")
-        with contextlib.suppress(OSError):  # the next write of the answer has the same error
+        with contextlib.suppress(OSError):  # the next write of the answer reports it
             print(shown, end="", file=sys.stderr, flush=True)

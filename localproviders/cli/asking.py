@@ -19,8 +19,8 @@ def check_may_ask(arguments: Namespace) -> None:
     """
     if not arguments.yes and not _is_terminal(arguments):
         raise UsageError(
-            "there is no terminal for the question whether to go on",
-            hint="add --yes to go on without a question",
+            "cannot ask whether to go on: there is no terminal, or --no-input was given",
+            hint="add --yes to go on without the question",
         )
 
 
@@ -30,7 +30,7 @@ def confirm(arguments: Namespace, question: str) -> bool:
     The question is written to standard error. The end of the input means no.
 
     Raises:
-        UsageError: See `check_may_ask`.
+        UsageError: ``--yes`` was not given, and no question is possible: see `check_may_ask`.
     """
     check_may_ask(arguments)
     if arguments.yes:

@@ -1,7 +1,7 @@
 """The verbs ``batch run``, ``status``, ``merge`` and ``check``: one result for each row of a file.
 
-A run that ends early is no loss: the same command goes on. So its output is not removed, and a
-signal lets the requests in flight finish.
+If a run ends early, the same command, run again, continues it. For this reason, the output of a
+run that ended early is kept, and after a signal, requests in flight get time to finish.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ from localproviders.types.questions import DECISION_METHODS
 
 _SOURCE = "file (.jsonl, .csv, .tsv), or - for standard input"
 _FORMS = ("jsonl", "csv", "tsv")
-#: Seconds for the requests in flight at an early end.
+#: Seconds that requests in flight get to finish if a run ends early.
 _GRACE_S = 10.0
-# The line of an end that is no success. The output is the `{path}`, and its folder the `{folder}`.
+# The line on standard error, by the exit code of an unsuccessful run. `{folder}` is the folder of
+# the output.
 _ENDS: Dict[int, str] = {
-    SOME_FAILED: "{failed} of {rows} rows failed (hint: the same command with --retry-failed)",
-    STOPPED: "stopped: {stopped} (hint: the same command goes on)",
-    OUTPUT: "the disk is full (hint: df -h {folder}; then the same command goes on)",
+    SOME_FAILED: "{failed} of {rows} rows failed (hint: run the same command with --retry-failed)",
+    STOPPED: "stopped: {stopped} (hint: run the same command again to continue)",
+    OUTPUT: "the disk is full (hint: df -h {folder}; then run the same command again)",
 }
 _REASONS: Dict[Optional[str], str] = {
     "deadline": "the deadline has passed",
@@ -61,38 +62,63 @@ def _add_rows(parser: Parser) -> Any:
     """Add the source, and the options that say how its rows are read."""
     group = parser.add_argument_group("rows")
     group.add_argument("source", metavar="IN", type=filled, help=_SOURCE)
-    group.add_argument("--id-field", metavar="F", type=filled, help="column with the id")
-    group.add_argument("--questions", metavar="FILE", help="JSON object of questions by name")
+    group.add_argument(
+        "--id-field", metavar="F", type=filled, help="column or field that has the id of a row"
+    )
+    group.add_argument(
+        "--questions", metavar="FILE", help="JSON file: an object of questions by name"
+    )
     group.add_argument("--template", metavar="TEXT", help="text for each row: 'Sort {title}'")
-    words = "jsonl, csv or tsv, whatever the suffix says"
+    words = "jsonl, csv or tsv, instead of the suffix's format"
     group.add_argument("--input", choices=_FORMS, metavar="FORMAT", help=words)
     return group
 
 
 def _add_run(parser: Parser) -> None:
     rows = _add_rows(parser)
-    rows.add_argument("--shard", metavar="K/N", type=shard, help="one part; also slurm, parallel/N")
+    rows.add_argument(
+        "--shard", metavar="K/N", type=shard, help="only part K of N; or slurm, or parallel/N"
+    )
     group = parser.add_argument_group("run")
     group.add_argument(
         "--method", metavar="M", choices=DECISION_METHODS, help=", ".join(DECISION_METHODS)
     )
-    group.add_argument("--min-mass", metavar="P", type=number(0, 1), help="least mass (0.5)")
     group.add_argument(
-        "--concurrency", metavar="N", type=concurrency, default="auto", help="in flight, or auto"
+        "--min-mass",
+        metavar="P",
+        type=number(0, 1),
+        help="least total probability of the answers (0.5)",
     )
-    group.add_argument("--rate", metavar="N/s", type=rate, help="most requests in a second")
+    group.add_argument(
+        "--concurrency",
+        metavar="N",
+        type=concurrency,
+        default="auto",
+        help="number of requests in flight, or auto",
+    )
+    group.add_argument("--rate", metavar="N/s", type=rate, help="most requests per second")
     group.add_argument("--ordered", action="store_true", help="results in the order of the rows")
     group.add_argument("--compact", action="store_true", help="only the id and the answer")
-    group.add_argument("--max-failures", metavar="N|P%", type=failures, help="stop after so many")
+    group.add_argument(
+        "--max-failures",
+        metavar="N|P%",
+        type=failures,
+        help="stop if more rows than this have failed",
+    )
     again = group.add_mutually_exclusive_group()
-    again.add_argument("--retry-failed", action="store_true", help="ask failed rows again")
-    again.add_argument("--retry", metavar="CLASS,...", type=retried, help="only these errors")
+    again.add_argument("--retry-failed", action="store_true", help="ask again for rows that failed")
+    again.add_argument(
+        "--retry",
+        metavar="CLASS,...",
+        type=retried,
+        help="ask again only after errors of these classes",
+    )
     group.add_argument(
         "--grace",
         metavar="TIME",
         type=duration_or_zero,
         default=_GRACE_S,
-        help="for requests in flight at an end (10s)",
+        help="time to finish requests at an early end (10s)",
     )
     options.add_model(parser)
     options.add_unlisted_request(parser, "--image")
@@ -133,14 +159,14 @@ def _step_of(report: Any) -> str:
 
 
 def _given(arguments: Namespace) -> Dict[str, Any]:
-    """Return the arguments of `batch.run` that options set, after checking them."""
+    """Check the options, and return the arguments of `batch.run` for some of them."""
     _output_of(arguments)
     if arguments.source == "-" and arguments.no_input:
-        raise UsageError("--no-input forbids to read the rows from standard input")
+        raise UsageError("--no-input forbids reading the rows from standard input")
     fields = request_fields(arguments)
     if arguments.questions is not None and set(fields) - {"expect_digest"}:
         name = next(name for name in fields if name != "expect_digest").replace("_", "-")
-        raise UsageError(f"--{name} is for chats, and --questions makes no chats")
+        raise UsageError(f"--{name} cannot be used with --questions, which sends no chats")
     return {**fields, **_rules(arguments)}
 
 
@@ -148,7 +174,8 @@ def _output_of(arguments: Namespace) -> str:
     path = arguments.output
     if path is None or path == "-":
         raise UsageError(
-            "the results need a file, which a later run continues", hint="add -o results.jsonl"
+            "the results need a file, from which a later run can continue",
+            hint="add -o results.jsonl",
         )
     return str(path)
 
@@ -168,7 +195,7 @@ def _rules(arguments: Namespace) -> Dict[str, Any]:
 
 
 def _source_of(arguments: Namespace) -> Any:
-    from localproviders.batch.sources import SourcePath  # not for a page of help
+    from localproviders.batch.sources import SourcePath  # a page of help does not need it
 
     if arguments.source == "-" and sys.stdin is None:
         raise UsageError("standard input is closed", hint="add < FILE")
@@ -178,7 +205,7 @@ def _source_of(arguments: Namespace) -> Any:
 def _answer_all(
     arguments: Namespace, run: Run, given: Dict[str, Any], on_progress: Any, cancel: CancelToken
 ) -> Any:
-    from localproviders import batch  # not for a page of help
+    from localproviders import batch  # a page of help does not need it
 
     return batch.run(
         _source_of(arguments),
@@ -206,8 +233,8 @@ def _answer_all(
 class _End:
     """The early end of a run by a signal, and its exit code.
 
-    Before the first request, a signal raises `Stopped` as in every verb. Then it cancels the run,
-    which gives the requests in flight their time.
+    Before the first request, a signal raises `Stopped`, as in every verb. After that, a signal
+    cancels the run. Then the requests in flight have the time of ``--grace`` to finish.
 
     Args:
         run: The run.
@@ -230,7 +257,7 @@ class _End:
         self.cancel.cancel()
 
     def exit_code_of(self, report: Any) -> int:
-        """Return the exit code of a run, after writing the reason if rows are left or failed."""
+        """Return the exit code of a run. If it is not 0, write the reason to standard error."""
         code = int(report.exit_code)
         if code != SUCCESS:
             print_error(f"localproviders {self._run.verb}: {self._line(code, report)}")
@@ -245,7 +272,7 @@ class _End:
 
 
 def _show(run: Run, report: Any) -> None:
-    """Write a report to standard output: one line, or with ``--json`` one object."""
+    """Write a report to standard output as one line; with ``--json``, as a JSON object."""
     if run.arguments.json:
         run.output.write_json(report.to_dict())
     elif not run.arguments.quiet:
@@ -260,7 +287,7 @@ def _add_status(parser: Parser) -> None:
 
 
 def _status(arguments: Namespace, run: Run) -> int:
-    from localproviders import batch  # not for a page of help
+    from localproviders import batch  # a page of help does not need it
 
     report = batch.status(arguments.path)
     _show(run, report)
@@ -272,7 +299,7 @@ def _add_merge(parser: Parser) -> None:
 
 
 def _merge(arguments: Namespace, run: Run) -> int:
-    from localproviders import batch  # not for a page of help
+    from localproviders import batch  # a page of help does not need it
 
     report = batch.merge(arguments.parts, _output_of(arguments), force=arguments.force)
     _show(run, report)
@@ -284,7 +311,7 @@ def _add_check(parser: Parser) -> None:
 
 
 def _check(arguments: Namespace, run: Run) -> int:
-    from localproviders import batch  # not for a page of help
+    from localproviders import batch  # a page of help does not need it
 
     rules = _rules(arguments)
     wrong = batch.check(_source_of(arguments), **rules)
@@ -297,7 +324,7 @@ def _check(arguments: Namespace, run: Run) -> int:
         return SUCCESS
     print_error(
         f"localproviders {run.verb}: {len(wrong)} rows cannot be sent"
-        " (hint: correct them; batch run writes their errors as results)"
+        " (hint: correct them; otherwise, batch run writes an error as the result of each)"
     )
     return SOME_FAILED
 
@@ -309,16 +336,17 @@ _RUN = (
 
 VERBS = {
     "batch run": Verb(
-        "Ask a model about each row. After any end, the same command goes on. It also has the "
-        "options of a request, such as --temperature (localproviders help chat).",
+        "Ask a model about each row. If the run ends early, run the same command again to "
+        "continue. The options of a request, such as --temperature, exist, too (localproviders "
+        "help chat).",
         _RUN,
         _add_run,
         _run,
         is_resumable=True,
     ),
     "batch status": Verb(
-        "Show the numbers of the output of a run. The exit code is 0 if every row has an answer, "
-        "12 if rows failed, and 13 if rows have no result yet.",
+        "Show how many rows of a run have an answer, failed, or have no result yet. The exit code "
+        "is 0 if every row has an answer, 12 if rows failed, and 13 if rows have no result yet.",
         f"{_RUN}\nlocalproviders batch status answers.csv",
         _add_status,
         _status,
@@ -335,8 +363,8 @@ VERBS = {
         is_resumable=True,
     ),
     "batch check": Verb(
-        "Find the rows that cannot be sent, without a server. The exit code is 12 if there are "
-        "any.",
+        "Find the rows that cannot be sent. No server is needed. The exit code is 12 if there are "
+        "such rows.",
         "localproviders batch check mails.csv --template 'Sort: {title}'",
         _add_check,
         _check,

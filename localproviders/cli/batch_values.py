@@ -1,4 +1,4 @@
-"""The values of the options of ``batch run``."""
+"""Checks the values of the options of ``batch run``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def concurrency(text: str) -> Union[int, str]:
 
 
 def rate(text: str) -> float:
-    """Return the number of requests in a second: ``10/s``.
+    """Return the number of requests per second: 10.0 for ``10/s``.
 
     Raises:
         argparse.ArgumentTypeError: The text is no rate above zero.
@@ -41,7 +41,7 @@ def rate(text: str) -> float:
 
 
 def failures(text: str) -> Union[int, str]:
-    """Return the number of rows that may fail, or a part of all rows such as ``5%``.
+    """Return the number of rows that may fail, or a percentage of all rows such as ``5%``.
 
     Raises:
         argparse.ArgumentTypeError: The text is neither.
@@ -49,7 +49,9 @@ def failures(text: str) -> Union[int, str]:
     if not text.endswith("%"):
         return whole(0)(text)
     if not _PART.fullmatch(text) or float(text[:-1]) > _WHOLE_PERCENT:
-        raise ArgumentTypeError(f"{text!r} is no part of all rows: write 5%, or a number of rows")
+        raise ArgumentTypeError(
+            f"{text!r} is no percentage of the rows: write 5%, or a number of rows"
+        )
     return text
 
 
@@ -57,7 +59,7 @@ def retried(text: str) -> List[Type[ProviderError]]:
     """Return the classes of errors whose names are in a list such as ``LimitError,ServerError``.
 
     Raises:
-        argparse.ArgumentTypeError: A name is no class of errors.
+        argparse.ArgumentTypeError: A name is not that of an error class.
     """
     found = []
     known = [
@@ -68,21 +70,22 @@ def retried(text: str) -> List[Type[ProviderError]]:
     for name in (each.strip() for each in text.split(",")):
         if name not in known:
             raise ArgumentTypeError(
-                f"{name!r} is no class of errors{did_you_mean(name, known)}; the file of the "
-                "results has the class of each error"
+                f"{name!r} is no error class{did_you_mean(name, known)}; the results file names "
+                "the class of each error"
             )
         found.append(vars(errors)[name])
     return found
 
 
 def shard(text: str) -> Tuple[int, int]:
-    """Return the number of a part, from 1, and the number of all parts.
+    """Return the number of this part, counted from 1, and the number of all parts.
 
-    ``3/8`` is the third of eight. ``slurm`` reads the variables of a job array or of ``srun``, and
-    ``parallel/8`` reads the number of the job of GNU parallel.
+    ``3/8`` is the third of eight parts. For ``slurm``, both numbers come from environment variables
+    of a Slurm job array or of ``srun``. For ``parallel/8``, the number of the part is the number of
+    the job of GNU parallel, from an environment variable.
 
     Raises:
-        argparse.ArgumentTypeError: The text is no shard, or a variable is missing.
+        argparse.ArgumentTypeError: The text names no part, or a variable is missing.
     """
     if text == "slurm":
         return _of_slurm()
@@ -93,13 +96,13 @@ def shard(text: str) -> Tuple[int, int]:
     numbers = (int(found.group(1)), int(found.group(2))) if found else (0, 0)
     if not 1 <= numbers[0] <= numbers[1]:
         raise ArgumentTypeError(
-            f"{text!r} is no part: write 3/8 for the third of eight, slurm, or parallel/8"
+            f"{text!r} is no part: write slurm, parallel/8, or 3/8 for the third of eight parts"
         )
     return numbers
 
 
 def _of_slurm() -> Tuple[int, int]:
-    """Return the shard of a task of a job array; without an array, that of a task of ``srun``."""
+    """Return the part for this task of a job array, or else for this task of ``srun``."""
     if "SLURM_ARRAY_TASK_ID" not in os.environ:
         number, count = (_variable(f"SLURM_{name}", "slurm") for name in ("PROCID", "NTASKS"))
         return number + 1, count
@@ -109,7 +112,7 @@ def _of_slurm() -> Tuple[int, int]:
     step = _variable("SLURM_ARRAY_TASK_STEP", "slurm", "1")
     number = (task - first) // step + 1
     if not 1 <= number <= count:
-        raise ArgumentTypeError("the numbers of the job array have no fixed step: write K/N")
+        raise ArgumentTypeError("the task numbers of the job array have no fixed step: write K/N")
     return number, count
 
 
@@ -117,6 +120,6 @@ def _variable(name: str, text: str, usual: str = "") -> int:
     value = os.environ.get(name, usual)
     if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII):
         raise ArgumentTypeError(
-            f"{text!r} needs the variable {name}, which is {value!r}: write K/N"
+            f"{text!r} needs a number in the variable {name}, but it is {value!r}: write K/N"
         )
     return int(value)

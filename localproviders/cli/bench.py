@@ -26,14 +26,15 @@ from localproviders.cli.usage import UsageError
 from localproviders.cli.verbs import Verb
 
 _PAGES = (".html", ".htm")
-# Seconds of the deadline of the run that remain for writing the results.
+# The measurement ends this many seconds before the deadline of the run, so that the results can
+# be written. Before a short deadline, it is this share of the deadline instead.
 _WRITING_S = 2.0
 _WRITING_SHARE = 0.1
 
 _DESCRIPTION = (
     "Measure how fast a model runs: load time, first token, and speeds at several prompt lengths"
-    " and with several requests at once. The model is unloaded and loaded again, except with"
-    " --loads 0. -o FILE.html writes a page with charts, and -o FILE.jsonl writes the results."
+    " and with several requests at the same time. The model is unloaded and loaded again, except"
+    " with --loads 0. -o FILE.html writes a page with charts, and -o FILE.jsonl writes the results."
 )
 _EXAMPLE = """\
 localproviders bench -m ollama/llama3.2 --quick -o old.jsonl
@@ -45,7 +46,9 @@ def _add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--compare", metavar="FILE", help="compare with the results in this JSONL file"
     )
-    parser.add_argument("--quick", action="store_true", help="few sizes and two rounds")
+    parser.add_argument(
+        "--quick", action="store_true", help="only a few prompt lengths, and two rounds"
+    )
     parser.add_argument(
         "--rounds", type=_count, metavar="N", help="repetitions of each measurement (default: 5)"
     )
@@ -74,7 +77,7 @@ def _run(arguments: Namespace, run: Run) -> int:
     """Measure, and write the table, the page or JSONL to the output.
 
     Raises:
-        UsageError: There is a file to compare with, and the output is JSONL.
+        UsageError: ``--compare`` was given, but the output is JSONL.
         ConfigurationError: An option has an impossible value, or the file of ``--compare`` cannot
             be read. Nothing was measured.
         ProviderError: Nothing could be measured.
@@ -98,7 +101,7 @@ def _run(arguments: Namespace, run: Run) -> int:
 
 
 def _text(arguments: Namespace, results: Results, before: Optional[Results]) -> str:
-    """Return the results in the form that the suffix of the output file or ``--json`` names."""
+    """Return the results in the format that the suffix of the output or ``--json`` chooses."""
     if _suffix(arguments) in _PAGES:
         return to_page(results, before)
     if _is_jsonl(arguments):
@@ -139,7 +142,7 @@ def _count(text: str) -> int:
 
 
 def _counts(text: str) -> Tuple[int, ...]:
-    """Parse whole numbers with commas between them; an empty text is no number."""
+    """Parse whole numbers with commas between them. An empty text has no numbers."""
     return tuple(_count(each) for each in text.split(",") if each.strip())
 
 

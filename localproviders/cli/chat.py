@@ -26,7 +26,7 @@ from localproviders.types.messages import Message
 
 def _add_arguments(parser: Parser) -> None:
     parser.add_argument(
-        "text", nargs="*", metavar="TEXT", help="the question; the input follows it"
+        "text", nargs="*", metavar="TEXT", help="the question; the input is added after it"
     )
     parser.add_argument("--session", metavar="FILE", help="continue the conversation in this file")
     options.add_model(parser)
@@ -36,7 +36,7 @@ def _add_arguments(parser: Parser) -> None:
 
 def _run(arguments: Namespace, run: Run) -> int:
     if _is_conversation(arguments):
-        from localproviders.cli.terminal import converse  # a filter needs no terminal
+        from localproviders.cli.terminal import converse  # only for a conversation on a terminal
 
         converse(run)
         return SUCCESS
@@ -55,10 +55,10 @@ def _run(arguments: Namespace, run: Run) -> int:
 def _continue_session(
     run: Run, provider: ModelProvider, messages: Iterator[Message], fields: Dict[str, Any]
 ) -> None:
-    """Write an answer for each message, which is a turn of the conversation of ``--session``."""
+    """Answer each message. A message and its answer are one turn of the file of ``--session``."""
     from localproviders.cli.sessions import open_conversation  # only for --session
 
-    first = next(messages)  # if there is no input, no file is made
+    first = next(messages)  # raises an error before the file is made, if there is no input
     with open_conversation(run) as conversation:
         for message in chain([first], messages):
             with conversation.stream(provider, [message], **without_system(fields)) as answer:
@@ -93,7 +93,8 @@ def _messages(run: Run) -> Iterator[Message]:
 VERBS = {
     "chat": Verb(
         "Ask a model; the answer is written while it arrives. If standard input is a pipe or "
-        "a file, its content follows TEXT. On a terminal, without TEXT, a conversation begins.",
+        "a file, its content is added after TEXT. On a terminal, a conversation begins if there is "
+        "no TEXT.",
         'git diff | localproviders chat -m llama3.2 "Write a commit message"',
         _add_arguments,
         _run,

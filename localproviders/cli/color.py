@@ -16,19 +16,19 @@ STYLES: Mapping[str, str] = {
 
 
 def is_colored(when: str, stream: Any) -> bool:
-    """Return whether text for a stream is colored.
+    """Return whether text for a stream should be colored.
 
     Args:
-        when: The value of ``--color``. ``auto`` colors a terminal, unless ``NO_COLOR`` is set to
-            anything, or ``TERM`` is ``dumb``.
+        when: The value of ``--color``. ``auto`` colors a terminal, unless ``NO_COLOR`` is set and
+            not empty, or ``TERM`` is ``dumb``.
         stream: The stream, such as standard output; None if it is closed.
     """
     if when != "auto":
         return when == "always"
     if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    # An old console of Windows shows escape sequences as text. These variables are set by newer
-    # terminals, and by programs that translate the sequences.
+    # An old console of Windows shows escape sequences as text. Newer terminals, and programs that
+    # translate the sequences, set one of these variables.
     if os.name == "nt" and not any(map(os.environ.get, ("WT_SESSION", "ANSICON", "TERM"))):
         return False
     try:

@@ -16,7 +16,7 @@ from localproviders.config import Config
 from localproviders.discovery import discover
 from localproviders.errors import ProviderError
 
-_BASH = r"""# completion of localproviders for bash: read it with "source FILE"
+_BASH = r"""# completion of localproviders for bash: load it with "source FILE"
 _localproviders() {
   local word="${COMP_WORDS[COMP_CWORD]}" before="" line="${COMP_LINE:0:COMP_POINT}" found
   ((COMP_CWORD > 0)) && before="${COMP_WORDS[COMP_CWORD-1]}"
@@ -39,7 +39,7 @@ complete -o default -F _localproviders localproviders
 """
 
 _ZSH = r"""#compdef localproviders
-# completion of localproviders for zsh: a file _localproviders in a folder of $fpath
+# completion of localproviders for zsh: save it as _localproviders in a folder of $fpath
 _localproviders() {
   local before="${words[CURRENT-1]}" found
   case "$before" in
@@ -55,7 +55,7 @@ _localproviders() {
 compdef _localproviders localproviders
 """
 
-_FISH = """# completion of localproviders for fish: a file in ~/.config/fish/completions
+_FISH = """# completion of localproviders for fish: save it in ~/.config/fish/completions
 complete -c localproviders -n __fish_use_subcommand -f -a '@VERBS@'
 @OPTIONS@
 """
@@ -80,7 +80,7 @@ def _run(arguments: Namespace, run: Run) -> int:
 
 
 def _models() -> List[str]:
-    """Return the aliases, and ``SERVER/MODEL`` of each model that is found. Errors are left out."""
+    """Return the aliases, and ``SERVER/MODEL`` for each model found, or [] after an error."""
     try:
         config = Config.load()
         found = discover([*config.endpoints], locality=config.locality)  # type: ignore[arg-type]  # checked by `Config`
@@ -107,7 +107,7 @@ def _words(actions: List[argparse.Action]) -> List[str]:
 
 
 def _values(actions: Dict[str, List[argparse.Action]]) -> Dict[str, List[str]]:
-    """Return the possible values of each option that has a fixed set of them."""
+    """Return the possible values of each option that accepts only certain values."""
     found: Dict[str, List[str]] = {}
     for each in actions.values():
         for action in each:

@@ -26,7 +26,7 @@ from localproviders.config.values import DEFAULT
 # --- show ----------------------------------------------------------------------------------
 
 _HIDDEN = "(hidden)"
-#: Keys of a server whose values are keys or passwords, or may contain one.
+#: Settings of a server whose values are API keys or passwords, or may contain one.
 _SECRET = frozenset(("api_key", "username", "password", "headers", "proxies"))
 _VALUES = (
     Column("KEY"),
@@ -36,7 +36,7 @@ _VALUES = (
 
 
 class Setting(NamedTuple):
-    """A value of the configuration: its key with dots, the value, and its origin."""
+    """A setting: its key with dots, such as ``limits.idle_s``, its value, and its origin."""
 
     key: str
     value: Any
@@ -44,9 +44,9 @@ class Setting(NamedTuple):
 
 
 def settings_of(config: Config) -> Iterator[Setting]:
-    """Yield the values of a configuration. No key and no password is among them.
+    """Yield the settings of a configuration. API keys and passwords are hidden.
 
-    For a server, its kind, its locality and the values that were set are yielded.
+    The settings of a server are its kind, its locality, and all others that were set.
     """
     for key in KEYS:
         if ANY not in key.path:
@@ -100,7 +100,7 @@ def _run_show(arguments: Namespace, run: Run) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it. JSON has no infinity: it becomes a text, as in TOML."""
+    """Return a value as a JSON type. Infinity, which JSON lacks, becomes the text ``inf``."""
     if isinstance(value, (tuple, list)):
         return [_plain(each) for each in value]
     if isinstance(value, float) and math.isinf(value):
@@ -129,8 +129,8 @@ class ConfigFile(NamedTuple):
 
     Attributes:
         which: ``system``, ``user`` or ``project``.
-        path: Its path; None if it is not known.
-        exists: Whether it exists.
+        path: Its path; None if it is not known, for example without a home directory.
+        exists: Whether the file exists.
     """
 
     which: str
@@ -141,7 +141,7 @@ class ConfigFile(NamedTuple):
 def config_files() -> List[ConfigFile]:
     """Return the configuration files in the order in which they are read; later ones win.
 
-    If there is no project file, its path is that of ``localproviders.toml`` in this directory.
+    If there is no project file, its path is ``localproviders.toml`` in the current directory.
     """
     around = Surroundings(None, None)
     project = find_project_file(around) or (
@@ -207,10 +207,10 @@ def _run_check(arguments: Namespace, run: Run) -> int:
 
 # --- init ----------------------------------------------------------------------------------
 
-#: The file that ``config init`` writes. A line is used when the mark before it is removed.
+#: The file that ``config init`` writes. Removing the ``#`` before a setting activates it.
 FIRST_FILE = """\
 # Settings of localproviders, in TOML. Remove the # before a line to use it.
-# docs/configuration.md has all keys. To check this file: localproviders config check
+# docs/configuration.md lists all settings. To check this file: localproviders config check
 
 # Model, alias or SERVER/MODEL for requests that name no model.
 #model = "fast"
@@ -233,7 +233,7 @@ FIRST_FILE = """\
 #idle_s = 120
 #total_s = 1800
 
-# Other names for models. The preferred model is the first one.
+# Other names for models. The first model of a list is the preferred one.
 #[aliases]
 #fast = ["ollama/llama3.2"]
 
@@ -244,7 +244,7 @@ FIRST_FILE = """\
 #[servers.gpu-box]
 #kind = "openai-compatible"
 #endpoint = "http://127.0.0.1:8000/v1"
-# The key, from a variable, a file or a command. A key file must have the rights 0600.
+# The API key, from a variable, a file or a command. A key file must have the mode 0600.
 #api_key = {file = "gpu-box.key"}
 """
 
@@ -256,7 +256,7 @@ def _run_init(arguments: Namespace, run: Run) -> int:
     path = Surroundings(None, None).user_file()
     if path is None:
         raise UsageError(
-            "no variable names the home directory",
+            "no environment variable names the home directory",
             hint="localproviders config init -o localproviders.toml",
         )
     _write_first_file(path, replace=arguments.force)
@@ -268,7 +268,7 @@ def _run_init(arguments: Namespace, run: Run) -> int:
 
 
 def _write_first_file(path: Path, *, replace: bool) -> None:
-    """Write the file so that it appears complete, and only this user can read it."""
+    """Write the file, which appears only when it is complete. Only this user can read it."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = NewFile(path, replace=replace)
@@ -293,8 +293,8 @@ def _write_first_file(path: Path, *, replace: bool) -> None:
 
 VERBS = {
     "config show": Verb(
-        "Show each value of the configuration, and the file, line or variable that it is from. "
-        "Keys and passwords are not shown.",
+        "Show each value of the configuration, and the file, line or variable that it comes from. "
+        "API keys and passwords are not shown.",
         "localproviders config show\nlocalproviders config show --json",
         _add_show,
         _run_show,
@@ -308,7 +308,7 @@ VERBS = {
     ),
     "config check": Verb(
         "Check the configuration files and variables: unknown keys, wrong values, and files that "
-        "others can write. Each problem is one line. With a problem, the exit code is 2.",
+        "other users can write. Each problem is one line. If there is one, the exit code is 2.",
         "localproviders config check",
         _add_check,
         _run_check,

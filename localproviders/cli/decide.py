@@ -32,9 +32,11 @@ def _add_arguments(parser: Parser) -> None:
     one.add_argument("--yes-no", metavar="QUESTION", help="answered with yes or no")
     one.add_argument("--choice", metavar="QUESTION", help="answered with one of --options")
     one.add_argument(
-        "--score", metavar="QUESTION", help="answered with a number: the place in --levels"
+        "--score", metavar="QUESTION", help="answered with a position in --levels, from 0"
     )
-    one.add_argument("--questions", metavar="FILE", help="JSON object of questions by name")
+    one.add_argument(
+        "--questions", metavar="FILE", help="JSON file: an object of questions by name"
+    )
     group.add_argument("--options", metavar="A,B,C", help="the options of --choice")
     group.add_argument("--levels", metavar="A,B,C", help="the levels of --score, lowest first")
     words = ", ".join(DECISION_METHODS)
@@ -50,7 +52,7 @@ def _add_arguments(parser: Parser) -> None:
         metavar="[NAME=]P",
         action="append",
         default=[],
-        help="exit code 14 if an answer is below this",
+        help="exit code 14 if an answer is below P",
     )
     options.add_model(parser)
     options.add_some_of_request(parser, "--image", "--expect-digest")
@@ -75,8 +77,8 @@ def _decided(
 ) -> Iterator[Tuple[Input, Decisions]]:
     """Yield each input with its decisions.
 
-    With several inputs, an error that concerns only one input is in the result of this input. Any
-    other error is raised. With ``--image``, every error is raised.
+    If there are several inputs, an error that concerns only one input is in the result of that
+    input. Any other error is raised. With ``--image``, every error is raised.
     """
     template = template_of(arguments)
     fields: Dict[str, Any] = {
@@ -114,13 +116,13 @@ def _decide_many(
         for made in provider.decide_many(states(), questions, **fields):
             yield waiting.popleft(), made
     except ProviderError as error:
-        if waiting:  # otherwise, the error names the input that could not be read
+        if waiting:  # if none is waiting, the error is about reading an input, and names it
             name_error(waiting[0], error)
         raise
 
 
 def _state(found: Input, template: Optional[Template]) -> _State:
-    """Return the state of an input: the filled template, the text, or else the row itself.
+    """Return what the questions are about: the filled template, the text, or the row itself.
 
     Raises:
         UsageError: The input is an empty row, or neither a text nor a row.

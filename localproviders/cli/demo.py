@@ -1,6 +1,6 @@
-"""The verb ``demo``, which answers a question and compares sentences with small models.
+"""The verb ``demo``: a small model answers a question, and another one compares sentences.
 
-It runs the embedded engine, so it needs no server. It takes less than half a minute.
+The verb runs the embedded engine, so it needs no server. It takes less than half a minute.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _answer(output: Output, question: str) -> None:
 def _print_chunks(output: Output, answer: Stream) -> None:
     output.write("Model:")
     try:
-        for chunk in answer:  # the text of this model begins with a space
+        for chunk in answer:  # the answers of this model begin with a space
             output.write(printable(chunk.text))
     finally:  # the message of an error begins on a new line
         output.write_line()

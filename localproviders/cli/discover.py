@@ -23,7 +23,7 @@ def _add_arguments(parser: Parser) -> None:
         "address",
         nargs="*",
         metavar="ADDRESS",
-        help="a further address, such as http://127.0.0.1:8081",
+        help="a further address to search, such as http://127.0.0.1:8081",
     )
     add_place(parser)
 
@@ -49,7 +49,7 @@ def _run(arguments: Namespace, run: Run) -> int:
 
 
 def _with_configured_names(found: Discovery, config: Config) -> Discovery:
-    """Return a discovery whose configured servers have the names that the other verbs use."""
+    """Return the result of the search, with the configured names of configured servers."""
     names = {origin_of(each.endpoint): each.name for each in config.servers if each.endpoint}
     servers = (
         each.replace(name=names.get(origin_of(each.endpoint), each.name)) for each in found.servers

@@ -1,4 +1,4 @@
-"""The verb ``doctor``, which prints what an examination of this machine found."""
+"""The verb ``doctor``, which examines this machine and prints what it found."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _run(arguments: Namespace, run: Run) -> int:
 
 
 def _as_json(finding: Finding) -> Dict[str, Any]:
-    """Return a finding with all its keys, also if there is no fix."""
+    """Return a finding as JSON. The key ``fix`` is there even if there is no fix."""
     return {**finding.to_dict(), "fix": finding.fix, "exit_code": finding.exit_code}
 
 
@@ -56,7 +56,7 @@ def _finding_lines(finding: Finding) -> Iterator[str]:
 VERBS = {
     "doctor": Verb(
         "Find what is wrong on this machine, and the command that mends it. No prompt is sent. "
-        "The exit code is the highest code of an error, and 0 without errors.",
+        "The exit code is the highest one of the errors found, or 0 if there are none.",
         "localproviders doctor || localproviders doctor --json",
         _add_arguments,
         _run,

@@ -38,12 +38,13 @@ _WRITERS: Mapping[str, Callable[[Output], _Writer]] = {
     ".npy": partial(VectorMatrix, has_header=True),
     ".f32": partial(VectorMatrix, has_header=False),
 }
-# Errors that the text may have caused if a request has only one. Other texts may succeed.
+# If a request with a single text fails with one of these errors, the text may be the cause. Then
+# other texts may succeed.
 _ERRORS_OF_ONE_TEXT = (EmbeddingError, RequestRejectedError, ServerError)
 
 
 class _Text(NamedTuple):
-    """An input, and the text that is sent."""
+    """An input, and the text that is sent for it."""
 
     found: Input
     text: str
@@ -94,7 +95,7 @@ def _writer(arguments: Namespace, output: Output) -> _Writer:
     if suffix not in _WRITERS:
         known = ", ".join(_WRITERS)
         raise UsageError(
-            f"-o {path!r} has no suffix of a format{did_you_mean(suffix, list(_WRITERS))}",
+            f"-o {path!r} has no known suffix{did_you_mean(suffix, list(_WRITERS))}",
             hint=f"use one of {known}",
         )
     if arguments.json and suffix != ".jsonl":
@@ -110,7 +111,7 @@ def _open_ids(arguments: Namespace, run: Run) -> Optional[Output]:
         for path in (arguments.output, arguments.ids)
     )
     if first == second:
-        raise UsageError(f"--ids {arguments.ids!r} is also the output of the vectors")
+        raise UsageError(f"--ids {arguments.ids!r} is also the file for the vectors")
     return run.open_output(arguments.ids)
 
 
@@ -122,17 +123,17 @@ def _id_line(index: int, found: Input) -> str:
     line = found_id if isinstance(found_id, str) else json.dumps(found_id, ensure_ascii=False)
     if len(line.splitlines()) > 1 or line.endswith("\n"):
         raise UsageError(
-            f"the id of {found.name} has a line feed, and --ids has one id in each line",
-            hint="-o FILE.jsonl without --ids has ids of any form",
+            f"the id of {found.name} has a line feed, but --ids writes one id per line",
+            hint="use -o FILE.jsonl without --ids: its ids may have line feeds",
         )
     return line
 
 
 def _same_length(vector: Vector, expected: Optional[int], found: Input) -> int:
-    """Return the length of a vector.
+    """Return the length of a vector, after comparing it with the expected length.
 
     Raises:
-        ProtocolError: The length is not that of the earlier vectors.
+        ProtocolError: The length is not that of the earlier vectors or of ``--dimensions``.
     """
     if expected is not None and len(vector) != expected:
         raise ProtocolError(
@@ -146,7 +147,7 @@ def _same_length(vector: Vector, expected: Optional[int], found: Input) -> int:
 
 
 def _results(arguments: Namespace, run: Run) -> Iterator[Any]:
-    """Yield each text with its vector, or with its error if it is one of several texts."""
+    """Yield each text with its vector, or with its error if there are several texts."""
     fields: Dict[str, Any] = {
         "dimensions": arguments.dimensions,
         "truncate": arguments.truncate,
@@ -211,9 +212,9 @@ def _embed(
 
 
 def _is_of_texts(error: ProviderError, number: int, has_vector: bool) -> bool:
-    """Return whether an error of a complete batch may concern only its texts.
+    """Return whether the error of a whole batch may be caused by the texts of this batch alone.
 
-    If not, the server or the model would refuse the next batches, too.
+    Otherwise, the next batches would probably fail with this error, too.
     """
     if isinstance(error, ContextOverflowError):
         return True
@@ -222,9 +223,9 @@ def _is_of_texts(error: ProviderError, number: int, has_vector: bool) -> bool:
 
 VERBS = {
     "embed": Verb(
-        "Write the vector of each input. With -o, the suffix of the file is the format: .jsonl, "
-        ".npy (NumPy) or .f32 (32-bit floats, little-endian). Otherwise, each vector is a line of "
-        "JSON.",
+        "Write the vector of each input. With -o, the suffix of the file chooses the format: "
+        ".jsonl, .npy (NumPy) or .f32 (32-bit floats, little-endian). Without -o, each vector is a "
+        "line of JSON.",
         "localproviders embed -m ollama/nomic-embed-text -f mails.csv \\\n"
         "  --template '{title}: {body}' -o mails.npy --ids mails.ids",
         _add_arguments,

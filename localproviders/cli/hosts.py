@@ -1,4 +1,4 @@
-"""The providers of the servers that ``--host`` names, and of all servers."""
+"""Makes the provider of the servers that ``--host`` names, or of all servers."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def make_host_provider(
 
     Raises:
         UsageError: A host has an unknown kind.
-        ProviderError: The configuration or an address is invalid; or the kind of a server is not
-            known, because no known server answers there.
+        ProviderError: The configuration or an address is invalid; or the kind of a server was not
+            given, and no server of a known kind answers at the address.
     """
     config = _load(arguments)
     servers = [_server_at(host, model or config.model, config) for host in arguments.host]
@@ -52,9 +52,9 @@ def make_host_provider(
 
 
 def make_all(arguments: Namespace, listeners: Tuple[Listener, ...]) -> Optional[LocalProvider]:
-    """Make the provider for a list of all servers; return None if ``-m`` names one of them.
+    """Make the provider of all servers; return None if ``-m`` names one of them.
 
-    The model of the configuration does not choose a server here.
+    A model in the configuration is ignored here, so it does not choose a server.
 
     Args:
         arguments: The parsed arguments, with the options of `options.MODEL` and ``--timeout``.
@@ -86,7 +86,7 @@ def _unique(server: ServerConfig, at: int, servers: List[ServerConfig]) -> str:
 
 
 def _server_at(host: str, model: Optional[str], config: Config) -> ServerConfig:
-    """Return the server at an address, with the key and the headers that are configured for it."""
+    """Return the server of one ``--host``, with the API key and headers configured for it."""
     kind, address = _split(host)
     if kind is None:
         found = _ask(address, config)
@@ -121,7 +121,7 @@ def _split(host: str) -> Tuple[Optional[str], str]:
 
 
 def _ask(address: str, config: Config) -> FoundServer:
-    """Ask the server at an address which kind it is."""
+    """Find out which kind of server answers at an address."""
     try:
         return identify(address, locality=cast("Any", config.locality))
     except UnsupportedError as error:

@@ -1,4 +1,4 @@
-"""The inputs of a verb: the text of the command line, files, standard input, and their rows."""
+"""Reads the inputs of a verb: a text on the command line, files, standard input, or rows."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from localproviders._template import Template
 from localproviders.cli.usage import UsageError
 
 _STDIN = "standard input"
-# The format of a file that is one input.
+# The format of a file whose whole text is one input.
 _WHOLE = "text"
 #: The format of a file by its suffix, if ``--input`` names no format.
 _SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
-# The fields of a row that is an input without a template.
+# The field of a row that is sent if there is no template.
 _TEXT_FIELD = "text"
 _ENCODING_HINT = "name its encoding, such as --encoding latin-1"
 
@@ -42,7 +42,7 @@ class Input(NamedTuple):
     """One input of a verb.
 
     Attributes:
-        name: Its name for messages, such as ``mails.csv`` or ``row 3 of mails.csv``.
+        name: Name of the input in messages, such as ``mails.csv`` or ``row 3 of mails.csv``.
         value: The text, or the row: a mapping, or any JSON value.
         file: Name of the file; empty for the text of the command line.
     """
@@ -58,22 +58,22 @@ class Input(NamedTuple):
 
     @property
     def is_file(self) -> bool:
-        """Whether the input is a whole file, which `-f` names."""
+        """Whether the input is a whole file of ``-f``."""
         return self.name == self.file != _STDIN
 
 
 def read_inputs(
     arguments: Namespace, *, is_piped_in: bool = False, default: str = _WHOLE
 ) -> Iterator[Input]:
-    """Yield the inputs. Rows are read one at a time, so a pipe need not end.
+    """Yield the inputs. Each row is yielded when it has been read, before its file or pipe ends.
 
-    The text of the command line is one input. With files, each file is one input, or each of its
-    rows. Standard input is read if there is neither a text nor a file.
+    The text on the command line is one input. Each file is one input, or each row of a file is one.
+    Standard input is read if there is neither a text nor a file.
 
     Args:
-        arguments: The parsed arguments, with the words of the text in ``text``.
-        is_piped_in: Whether the text is an instruction for the inputs. Then the text is no input,
-            and standard input is read, too, if it is a pipe or a file.
+        arguments: The parsed arguments. ``text`` has the words of the text on the command line.
+        is_piped_in: Whether the text is an instruction for the inputs. If so, the text is not an
+            input. Without ``-f``, standard input is read if it is a pipe, a socket or a file.
         default: The format of a file if neither ``--input`` nor its suffix names one.
 
     Raises:
@@ -86,7 +86,7 @@ def read_inputs(
     try:
         _check_surrogates(words)
     except ValueError:  # Python turns an invalid byte into half of a surrogate pair
-        hint = "write it to a file: -f FILE --encoding NAME"
+        hint = "put the text into a file, and pass -f FILE --encoding NAME"
         raise UsageError("the text is not valid in the encoding of the locale", hint=hint) from None
     if words and files and not is_piped_in:
         raise UsageError("a text and -f cannot be used together", hint="leave one of them out")
@@ -118,9 +118,11 @@ def has_piped_input(arguments: Namespace) -> bool:
 def as_text(found: Input, template: Optional[Template]) -> str:
     """Return the text of an input: the text itself, or the template filled from its row.
 
+    Without a template, the text of a row is its field ``text``, or else its only field.
+
     Raises:
         ConfigurationError: The row lacks a field of the template; or there is no template, and the
-            row has no field ``text`` and not exactly one field.
+            input has no such text.
     """
     value = found.value
     if template is not None:
@@ -146,7 +148,7 @@ def template_of(arguments: Namespace) -> Optional[Template]:
 
 
 def read_text(path: str, encoding: str, hint: str = _ENCODING_HINT) -> str:
-    """Return the text of a whole file, such as that of ``--grammar``.
+    """Return the text of a whole file, such as the file of ``--grammar``.
 
     Args:
         path: The path of the file.
@@ -187,7 +189,7 @@ def _open_input(path: str, arguments: Namespace) -> ContextManager[BinaryIO]:
     if path != "-":
         return _open(path)
     if arguments.no_input:
-        raise UsageError("there is no input: --no-input keeps standard input from being read")
+        raise UsageError("there is no input, because --no-input forbids reading standard input")
     if sys.stdin is None:
         raise UsageError("standard input is closed", hint="pass a text, or -f FILE")
     return contextlib.nullcontext(sys.stdin.buffer)
@@ -231,7 +233,7 @@ def _decode(data: bytes, offset: int, name: str, encoding: str, hint: str = _ENC
 
 
 def _decoded_lines(file: BinaryIO, name: str, encoding: str) -> Iterator[str]:
-    """Yield the lines with their line feeds. In UTF-8, a line is decoded when it has arrived."""
+    """Yield the lines with their line feeds. UTF-8 is read line by line, before a pipe ends."""
     if encoding not in ("utf-8", "ascii"):  # in UTF-16, a line feed has two bytes
         text = _decode(_read(file, name, file.read), 0, name, encoding)
         yield from io.StringIO(text, newline="\n")  # `splitlines` also splits at a form feed
@@ -253,7 +255,7 @@ def _lines(lines: Iterator[str], name: str, _: str) -> Iterator[Input]:
 
 
 def refuse_constant(word: str) -> Any:
-    """Raise `ValueError` for ``NaN`` and ``Infinity``: Python reads them, but JSON lacks them."""
+    """Raise `ValueError` for ``NaN`` and ``Infinity``: Python accepts them, but JSON does not."""
     raise ValueError(f"{word} is no value of JSON")
 
 

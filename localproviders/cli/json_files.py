@@ -1,4 +1,4 @@
-"""Files with one JSON value that an option names, such as that of ``--schema``."""
+"""Reads JSON files that an option names, such as the file of ``--schema``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _no_json(path: str, option: str, words: str) -> UsageError:
 
 
 def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-    """Make a dictionary. Of two values with the same key, `json` would drop the first."""
+    """Return a dictionary, or raise `ValueError` if a key occurs twice: `json` drops one value."""
     made = dict(pairs)
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]

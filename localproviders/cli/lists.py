@@ -19,7 +19,7 @@ from localproviders.local.provider import LocalProvider
 from localproviders.provider import ModelProvider
 from localproviders.types.models import LoadedModel, ModelCapabilities, ModelInfo
 
-# The abilities that the list of models names, in this order.
+# The abilities that the list of models shows, in this order.
 _ABILITIES = (
     "chat",
     "completion",
@@ -58,13 +58,13 @@ def _run_models(arguments: Namespace, run: Run) -> int:
     elif models:
         write_table(run, _MODELS, [_model_row(info) for info in models])
     else:
-        run.warn("there are no models: localproviders pull MODEL downloads one")
+        run.warn("there are no models; to download one, run: localproviders pull MODEL")
     warn_of(run, failures)
     return SUCCESS
 
 
 def _models_of(server: ModelProvider) -> List[ModelInfo]:
-    """Return the models of a server. Each model in memory is marked, even if the list does not."""
+    """Return the models of a server. If its list does not say which are in memory, find out."""
     models = server.list_models()
     if all(info.loaded is not None for info in models):
         return models
@@ -123,7 +123,7 @@ def _run_ps(arguments: Namespace, run: Run) -> int:
 
 
 def _loaded_row(loaded: LoadedModel) -> Tuple[str, ...]:
-    # A server with several copies of a model accepts the name of a copy instead of the model's.
+    # If several copies of a model are in memory, the name of a copy can replace the model's name.
     return (
         f"{loaded.provider}/{loaded.instance or loaded.name}",
         gigabytes(loaded.size_bytes),
@@ -141,7 +141,7 @@ _FACTS = (
     Column("SOURCE"),
     Column("EVIDENCE", may_shrink=True),
 )
-#: Facts that have no row of their own in the table of `show`.
+#: Fields of `ModelCapabilities` that have no row of their own in the table of ``show``.
 _NO_ROWS = ("evidence", "loaded_context_length")
 _TITLES = {"max_context_length": "longest context", "size_bytes": "size"}
 
@@ -169,7 +169,7 @@ def _server_of(provider: ModelProvider, info: ModelInfo) -> ModelProvider:
 
 
 def _template(server: ModelProvider, info: ModelInfo) -> Optional[str]:
-    """Return how the server makes a prompt from a conversation; None if it does not say."""
+    """Return whether a model has a chat template: ``yes``, ``no`` or a note; None if unknown."""
     show, properties = getattr(server, "show", None), getattr(server, "properties", None)
     with contextlib.suppress(ProviderError):
         if show is not None:

@@ -1,4 +1,4 @@
-"""The verbs ``load`` and ``unload``, which load a model into memory and remove it."""
+"""The verbs ``load`` and ``unload``: load a model into memory, or remove it from memory."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ VERBS = {
         _run_load,
     ),
     "unload": Verb(
-        "Remove a model from memory. If no server is before its name, it is removed from the "
+        "Remove a model from memory. Without SERVER/ before its name, it is removed from the "
         "memory of every server that has it.",
         "localproviders unload ollama/llama3.2",
         _add_unload,

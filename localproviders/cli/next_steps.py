@@ -1,7 +1,7 @@
-"""The end of an error of the command: what to try next, as a shell command or an option.
+"""Adds the next step to an error of the command: a shell command or an option to try.
 
-The hints of the package name arguments of Python functions. Here, each class of error has a hint
-for a shell, unless the error has a hint of the command itself.
+The hint of an error of this package is written for Python code. So this module has a hint for the
+shell for each class of error. Errors that the command itself raises have such a hint already.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LIMITS: Mapping[str, str] = {
 _OWN_HINTS = (errors.DependencyError, errors.LockHeldError, errors.IntegrityError)
 
 
-#: Parts of hints that name an argument of Python, and the same advice with an option.
+#: Pieces of hints that name an argument of Python, and the same advice with an option.
 _OPTIONS: Mapping[str, str] = {
     'pass method="logprobs"': "add --method logprobs",
     "pass a smaller min_mass": "a smaller --min-mass",
@@ -62,7 +62,7 @@ _OPTIONS: Mapping[str, str] = {
     "let the server cut it with truncate=True": "add --truncate",
 }
 
-# Most characters of a part of a hint. A part may be a list of all addresses that were tried.
+# Maximum length of one piece of a hint. It may be a list of all addresses that were tried.
 _LONGEST_PART = 200
 
 # A hint that names a function or an argument of Python.
@@ -75,7 +75,7 @@ def line_of(error: ProviderError, command: str, model: Optional[str]) -> str:
     Args:
         error: The error. Its hint is replaced.
         command: The command with its verb, such as ``localproviders chat``.
-        model: The model of ``--model``; None if there is none.
+        model: The value of ``--model``; None if the option was not given.
     """
     verb = command.partition(" ")[2]
     if isinstance(error, UsageError):
@@ -88,19 +88,19 @@ def line_of(error: ProviderError, command: str, model: Optional[str]) -> str:
         step = "; ".join(steps).format(verb=verb, model=name, variables=_variables(error))
         hint = _for_a_shell(error.hint or "")
         error.hint = "; ".join(filter(None, (hint, step or "localproviders doctor")))
-    # The class of a `UsageError` is no help: Python code never meets it.
+    # The name of the class `UsageError` does not help: only the command raises this class.
     kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
     return f"{command}: {kind}{error}"
 
 
 def _helps(step: str, verb: str, error: ProviderError, model: Optional[str]) -> bool:
-    """Return whether a step is not the failed command itself, and names no unknown model."""
+    """Return False if a step repeats the failed command, or needs a model that is not known."""
     is_same = step.split(" {")[0] == f"localproviders {verb}"
     return not is_same and ("{model}" not in step or bool(error.model or model))
 
 
 def _as_argument(name: str) -> str:
-    """Return a model's name for a shell, in a form that is no option if it begins with a dash."""
+    """Return a model's name quoted for a shell, after ``--`` if it looks like an option."""
     return ("-- " if name.startswith("-") else "") + shlex.quote(name)
 
 
@@ -112,7 +112,7 @@ def _name_of(known: Optional[str], given: Optional[str]) -> str:
 
 
 def _for_a_shell(hint: str) -> str:
-    """Return the parts of a hint that name no Python code, or whose code is an option, too."""
+    """Return a hint without the pieces that only help in Python; some code becomes an option."""
     for code, option in _OPTIONS.items():
         hint = hint.replace(code, option)
     parts = (part for part in hint.split("; ") if part and not _PYTHON.search(part))
@@ -134,14 +134,14 @@ def _variables(error: ProviderError) -> str:
     if not isinstance(error, errors.AuthenticationError):
         return ""
     from localproviders import kinds  # only an error about a key needs the kinds
-    from localproviders.config.keys import variable  # as above
+    from localproviders.config.keys import variable  # only an error about a key needs it
 
     name = error.provider or "NAME"
     service = kinds.find_service(name)
     if service is not None and service[1].key_variables:
         return f"{service[1].key_variables[0]}=KEY"
     key = f"{variable(('servers', name, 'api_key'))}=KEY"
-    if kinds.find(name) is None or error.endpoint is None:  # then the server is configured
+    if kinds.find(name) is None or error.endpoint is None:  # the server is a configured one
         return key
     # Without its address, a server that is not configured has no variable for its key.
     return f"{variable(('servers', name, 'endpoint'))}={shlex.quote(error.endpoint)} {key}"

@@ -31,7 +31,7 @@ def _option(*names: str, help: str, **arguments: Any) -> Option:  # as in argpar
 
 _LOCALITIES = ("loopback", "private", "any")
 
-#: The model, and its server.
+#: Options that choose the model and its server.
 MODEL = (
     _option("-m", "--model", metavar="MODEL", type=filled, help="model, alias or SERVER/MODEL"),
     _option(
@@ -40,7 +40,7 @@ MODEL = (
         type=filled,
         action="append",
         default=[],
-        help="server; several servers share the work",
+        help="server; repeatable: the servers share the work",
     ),
     _option("--profile", metavar="NAME", type=filled, help="profile of the configuration"),
     _option(
@@ -51,7 +51,7 @@ MODEL = (
     ),
 )
 
-#: The fields of each request.
+#: Options that set the fields of each request.
 REQUEST = (
     _option("--system", metavar="TEXT", help="system message"),
     _option("--image", metavar="FILE", action="append", default=[], help="image; repeatable"),
@@ -73,7 +73,7 @@ REQUEST = (
     ),
 )
 
-#: The sources of the inputs.
+#: Options that choose the inputs.
 INPUT = (
     _option(
         "-f",
@@ -92,7 +92,7 @@ INPUT = (
     _option("--template", metavar="TEXT", help="text for each row, as in 'Sort {title}'"),
 )
 
-#: The options of every verb: the output and the run.
+#: Options that every verb has, for its output and its run.
 SHARED: Dict[str, Option] = {
     "--json": _option("--json", action="store_true", help="write JSON"),
     "-o FILE": _option("-o", "--output", metavar="FILE", type=filled, help="write to a new file"),
@@ -104,7 +104,7 @@ SHARED: Dict[str, Option] = {
         choices=("auto", "always", "never"),
         default="auto",
         metavar="WHEN",
-        help="auto, always or never; NO_COLOR is read, too",
+        help="auto, always or never; auto obeys NO_COLOR",
     ),
     "--progress HOW": _option(
         "--progress",
@@ -147,7 +147,7 @@ SHARED: Dict[str, Option] = {
         metavar="TIME",
         type=duration_or_zero,
         default=0.0,
-        help="first wait a random time, at most this",
+        help="first wait a random time, at most TIME",
     ),
     "--metrics-file FILE": _option(
         "--metrics-file",
@@ -169,7 +169,7 @@ def add_server(parser: Parser) -> None:
 
 
 def add_place(parser: Parser) -> None:
-    """Add the options that choose the configuration, without a model."""
+    """Add ``--profile`` and ``--locality``, for a verb that needs no model and no ``--host``."""
     _add(parser, "servers", MODEL[2:])
 
 

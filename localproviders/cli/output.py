@@ -14,13 +14,13 @@ from typing import Any, BinaryIO, Callable, Iterator, Mapping, Optional
 from localproviders._redact import printable
 from localproviders.cli.usage import OutputError, UsageError
 
-# `_new_file` and `re` are needed only for a file.
+# `_new_file`, which imports `re`, is imported only for an output that is a file.
 
 # Paths of the open descriptors of this process.
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
 _STANDARD: Mapping[str, int] = {"/dev/stdout": 1, "/dev/stderr": 2}
 
-#: The next step after an error of the system. `{folder}` is the folder of the output.
+#: The next step after an `OSError`, by its number. `{folder}` is the folder of the output.
 _HINTS: Mapping[Optional[int], str] = {
     errno.ENOSPC: "df -h {folder}",
     errno.EFBIG: "ulimit -f unlimited",
@@ -28,13 +28,13 @@ _HINTS: Mapping[Optional[int], str] = {
 
 
 class Output:
-    """Standard output, or the file of ``-o``. It has nothing but the answer.
+    """Standard output, or the file of ``-o``. Only the result of the verb is written to it.
 
-    On a terminal, control characters in the texts of models and servers are shown as escapes. A
-    pipe and a file get exactly the text.
+    On a terminal, control characters in the texts of models and servers are shown as escapes. To a
+    pipe or a file, the texts are written unchanged.
 
     Attributes:
-        is_terminal: Whether a person sees the output on a terminal.
+        is_terminal: Whether the output is a terminal.
 
     Args:
         path: The path of the file; None and ``-`` are standard output.
@@ -56,7 +56,7 @@ class Output:
         )
 
     def open(self) -> None:
-        """Open the file, so that a path that cannot be written is found before the work.
+        """Open the file. This is done before the work, to find out early if it cannot be written.
 
         Raises:
             UsageError: The file exists, or it cannot be made.
@@ -83,11 +83,12 @@ class Output:
         return file
 
     def write(self, text: str, *, safe: bool = False) -> None:
-        """Write a part of the output, so that a reader of the pipe gets it now.
+        """Write a piece of the output. The reader of a pipe receives it immediately.
 
         Args:
             text: The text.
-            safe: Whether the escape sequences in it are our own, such as those of a color.
+            safe: Whether the escape sequences in the text, such as those of a color, were added by
+                this package. If so, a terminal gets them unchanged.
 
         Raises:
             BrokenPipeError: The reader of the pipe has closed it.
@@ -95,7 +96,7 @@ class Output:
         """
         if self.is_terminal and not safe:
             text = printable(text)
-        if self._encode is None:  # one encoder for all parts: UTF-16 has a mark at its beginning
+        if self._encode is None:  # one for all pieces: UTF-16 begins with a byte order mark
             self._encode = codecs.getincrementalencoder(self._encoding_now)(
                 "backslashreplace"
             ).encode
@@ -114,7 +115,7 @@ class Output:
         text = json.dumps(value, ensure_ascii=False)
         try:
             text.encode(self._encoding_now)
-        except UnicodeEncodeError:  # such as half of a surrogate pair, which is in no encoding
+        except UnicodeEncodeError:  # such as half of a surrogate pair, which no encoding has
             text = json.dumps(value)
         self.write_line(text)
 
@@ -122,7 +123,7 @@ class Output:
         """Write bytes as they are; raises like `write`."""
         file = self._file or getattr(sys.stdout, "buffer", None)
         try:
-            if file is None:  # a replaced standard output may have no bytes
+            if file is None:  # a replaced standard output may accept only text
                 sys.stdout.write(data.decode(self._encoding, "backslashreplace"))
                 sys.stdout.flush()
                 return
@@ -136,7 +137,7 @@ class Output:
 
     @property
     def is_new_file(self) -> bool:
-        """Whether the output is a file that is made now, not a pipe or a device."""
+        """Whether the output is a file that this object creates, not a pipe or a device."""
         return self._new is not None
 
     def replace_start(self, data: bytes) -> None:
@@ -155,7 +156,7 @@ class Output:
                 self._new.sync()
 
     def commit(self) -> None:
-        """Rename the file, now that it is complete, to its own name; raises like `write`."""
+        """Rename the complete temporary file to the path of the output; raises like `write`."""
         with self._errors_of_file():
             if self._new is not None:
                 self._new.commit()
@@ -186,9 +187,9 @@ def unwritable(
     """Return the error for an output that cannot be written, with the next step.
 
     Args:
-        error: The error of the system.
+        error: The error that writing raised.
         path: The path of the file; None for standard output.
-        hint: The next step, unless the error itself decides it.
+        hint: The next step, unless there is a special one for this error, such as a full disk.
     """
     from shlex import quote  # only an error needs it
 
@@ -207,8 +208,8 @@ def is_standard(path: Optional[str]) -> bool:
 def _open_special(path: str) -> Optional[BinaryIO]:
     """Open a descriptor, a device or a named pipe; return None for any other path.
 
-    A descriptor such as ``/dev/fd/3`` may lead to a file, which a shell has opened. The content of
-    that file is not replaced.
+    A descriptor such as ``/dev/fd/3`` may belong to a file that a shell has opened. The earlier
+    content of that file is kept.
     """
     number = _descriptor_of(path)
     try:
@@ -242,15 +243,15 @@ def _cannot_be_opened(path: str, error: OSError) -> UsageError:
 
 
 def print_error(text: str) -> None:
-    """Write a line to standard error, if it is open. Characters that it lacks are escaped."""
+    """Write a line to standard error, if it is open."""
     if sys.stderr is None:  # `print` with file=None would use the standard output
         return
-    with contextlib.suppress(OSError, ValueError):  # there is no other place for the line
+    with contextlib.suppress(OSError, ValueError):  # an error here could not be shown anywhere
         print(text, file=sys.stderr, flush=True)
 
 
 def discard_unwritable_output() -> None:
-    """Discard output that cannot be written. Otherwise, Python reports it again at exit."""
+    """Discard output that cannot be written: Python would report the same error again at exit."""
     if sys.stdout is None:
         return
     try:

@@ -20,13 +20,13 @@ from localproviders.schema import check, schema_of
 from localproviders.schema.keywords import KEYWORDS
 from localproviders.types.responses import Parsed
 
-# The most reasons in the line of an error.
+# The line of an error names at most this many reasons.
 _MOST_REASONS = 5
 
 
 def _add_arguments(parser: Parser) -> None:
     parser.add_argument(
-        "text", nargs="*", metavar="TEXT", help="the question; the input follows it"
+        "text", nargs="*", metavar="TEXT", help="the question; the input is added after it"
     )
     group = parser.add_argument_group("schema")
     group.add_argument("--schema", metavar="FILE", required=True, help="JSON Schema of the answer")
@@ -103,7 +103,7 @@ def _write(run: Run, parsed: Parsed[Any]) -> None:
 VERBS = {
     "parse": Verb(
         "Ask a model, and write its answer as one line of JSON that follows a JSON Schema. An "
-        "answer that does not follow it is sent back to the model.",
+        "answer that breaks the schema is sent back to the model.",
         "localproviders parse -m ollama/llama3.2 --schema city.json -f letter.txt \\\n"
         '  "Which city?"',
         _add_arguments,

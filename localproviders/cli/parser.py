@@ -10,7 +10,7 @@ from localproviders._did_you_mean import did_you_mean
 from localproviders._redact import one_line
 from localproviders.cli.usage import UsageError
 
-# Columns of a page of help. A terminal has at least these.
+# Width of a page of help, in columns. Every terminal is at least this wide.
 _WIDTH = 80
 _INDENT = 28
 
@@ -23,7 +23,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class ShowHelp(Exception):  # noqa: N818  # no error: the user asked for help
-    """The arguments ask for the page of help, which is the message."""
+    """Raised if the arguments ask for help. Its message is the page of help."""
 
 
 class _Help(argparse.Action):
@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.verb = verb
         self.example = example
-        #: The names of the options that every verb has, which the page of help lists in short.
+        #: The options that every verb has. The page of help lists only their names.
         self.shared: List[str] = []
         #: Whether the words after ``--`` are a command, which becomes the argument ``command``.
         self.takes_command = False
@@ -81,7 +81,7 @@ class Parser(argparse.ArgumentParser):
             takes_words = any(
                 action.nargs in ("*", "+") for action in self._positionals._group_actions
             )
-            rule = ": write all words of a text together" if takes_words else ""
+            rule = ": write no option between the words of a text" if takes_words else ""
             return self.error(f"unexpected argument {more[0]!r}{rule}")
         name = unknown.partition("=")[0]
         return self.error(f"unknown option {name}{did_you_mean(name, self.option_names())}")
@@ -130,4 +130,4 @@ class Parser(argparse.ArgumentParser):
             subsequent_indent="  ",
             break_long_words=False,
             break_on_hyphens=False,
-        ).join(["every verb has (localproviders help options):\n", ""])
+        ).join(["options of every verb (see: localproviders help options):\n", ""])

@@ -18,7 +18,7 @@ from localproviders.errors import DependencyError
 LINE_S = 10.0
 #: The unit of sizes: numbers of bytes, which are shown in MB and GB.
 BYTES = "B"
-#: The unit of a part of the whole, from 0 to 100.
+#: The unit of percentages: numbers from 0 to 100.
 PERCENT = "%"
 
 
@@ -53,7 +53,7 @@ class Meter:
         self.close()
 
     def advance(self, number: float = 1) -> None:
-        """Add to what is done."""
+        """Add a number to the amount that is done."""
         self.set(self.done + number, self.total)
 
     def set(self, done: Optional[float], total: Optional[float] = None, step: str = "") -> None:
@@ -73,7 +73,7 @@ class Meter:
         """End the display. Nothing is shown afterwards."""
 
     def _show(self) -> None:
-        """Show the state, if it is time for that."""
+        """Show the progress, if it is time to show it again."""
 
 
 class Lines(Meter):
@@ -163,7 +163,7 @@ def make_meter(how: str, title: str, total: Optional[float], unit: str) -> Meter
         unit: The unit.
 
     Raises:
-        DependencyError: A bar was asked for, and `tqdm` is not installed.
+        DependencyError: `how` is ``bar``, and `tqdm` is not installed.
     """
     if sys.stderr is None or how == "none":
         return Meter(title, total, unit)

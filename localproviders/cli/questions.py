@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[0-9]{0,9}\.?[0-9]{1,18}", re.ASCII)
 
 
 def read_questions(arguments: Namespace) -> Dict[str, Question]:
-    """Return the questions of the arguments by name.
+    """Return the questions that the arguments contain, by the names of the questions.
 
     Raises:
         UsageError: A question is malformed, or the file of ``--questions`` cannot be used.
@@ -52,7 +52,7 @@ def _check_lists(arguments: Namespace) -> None:
 
 
 def _split(text: str) -> List[str]:
-    """Split a list at its commas. An item with a comma is in double quotes."""
+    """Split a list at its commas. An item that contains a comma must be in double quotes."""
     try:
         (items,) = csv.reader([text], skipinitialspace=True, strict=True)
     except (csv.Error, ValueError):  # a quote that is not closed, or a line feed
@@ -69,7 +69,7 @@ def read_question_file(path: str) -> Dict[str, Question]:
     found = read_json(path, "--questions")
     if not isinstance(found, dict):
         raise UsageError(
-            f"--questions: {path!r} must be a JSON object of questions by name",
+            f"--questions: {path!r} must be a JSON object from names to questions",
             hint='such as {"angry": "Is the customer angry?"}',
         )
     made: Dict[str, Question] = {}
@@ -91,8 +91,8 @@ def read_thresholds(texts: List[str], questions: Mapping[str, Question]) -> Dict
     """Return the thresholds of ``--threshold`` by the name of the question.
 
     Raises:
-        UsageError: A threshold is no number, is out of range, or names an unknown question; or
-            there are several questions, and the threshold names none of them.
+        UsageError: A threshold is no number, is out of range, or names an unknown question; or it
+            names no question although there are several.
     """
     found: Dict[str, float] = {}
     for text in texts:

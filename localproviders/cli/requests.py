@@ -1,4 +1,4 @@
-"""The fields of a request that the options of the command set."""
+"""Makes the fields of a request from the options of the command."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def request_fields(arguments: Namespace) -> Dict[str, Any]:
 
 
 def without_system(fields: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the request fields for a conversation, which itself has the system message."""
+    """Return the fields without the system message, which a conversation adds itself."""
     return {name: value for name, value in fields.items() if name != "system"}
 
 
@@ -56,7 +56,7 @@ def images_of(arguments: Namespace) -> List[Image]:
         try:
             images.append(Image.from_path(Path(path)))
         except (OSError, ValueError) as error:
-            # The second part of the message names an argument of Python.
+            # The part of the message after the semicolon is advice for Python code.
             words = getattr(error, "strerror", None) or str(error).partition(";")[0]
             raise UsageError(
                 f"{path!r} cannot be read as an image: {words}", hint=f"file {quote(path)}"

@@ -13,7 +13,7 @@ from localproviders.cli.values import whole
 from localproviders.cli.verbs import Verb
 from localproviders.types.rankings import RankedDocument
 
-# Significant digits of a score in the lines for people.
+# Significant digits of a score, if the output is not JSON.
 _DIGITS = 6
 # A document with several lines is written on one line.
 _LINE_ENDS = str.maketrans({"\n": "\\n", "\r": "\\r"})
@@ -55,8 +55,9 @@ def _line(ranked: RankedDocument) -> str:
 VERBS = {
     "rerank": Verb(
         "Sort texts by their relevance to a query, the best first. Each line of a file or of "
-        "standard input is a text. A line of the output has the score, the number of the text "
-        "from 0, and the text, with tabs between them. With --input text, each file is one text.",
+        "standard input is a text. A line of the output has the score, the index of the text "
+        "(0 is the first), and the text, separated by tabs. With --input text, each file is one "
+        "text.",
         'localproviders rerank -m llamacpp/my-reranker -f notes.txt "Who must pay?"',
         _add_arguments,
         _run,

@@ -1,4 +1,4 @@
-"""Rows of the input in the output: their names and ids, and how many of them failed."""
+"""The names and ids of inputs for the output, and the number of inputs that failed."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def id_of(found: Input) -> Any:
 
 
 def labels_of(found: Input) -> Dict[str, Any]:
-    """Return the keys that identify an input in its line of the output.
+    """Return the fields that identify an input in its line of the output.
 
-    The key ``input`` has the name of the row or the file. The key ``id`` is there if a row has an
-    id. The text of the command line, and a standard input that is one text, need no name.
+    The field ``input`` is the name of the row or the file. A row with an id has the field ``id``,
+    too. A text on the command line has no such fields, and neither has standard input if it is one
+    text.
     """
     if not (found.is_row or found.is_file):
         return {}
@@ -42,9 +43,9 @@ def labels_of(found: Input) -> Dict[str, Any]:
 
 @contextlib.contextmanager
 def errors_named(found: Input) -> Iterator[None]:
-    """If there are several inputs, add the input's name to the message of an error about it.
+    """Add the name of an input that is a row or a file to the message of an error about it.
 
-    Errors that concern the arguments are not changed.
+    A `ConfigurationError` is not changed, because it concerns the arguments.
     """
     try:
         yield
@@ -60,11 +61,11 @@ def name_error(found: Input, error: ProviderError) -> None:
 
 
 class Failures:
-    """The number of the inputs that failed.
+    """Counts the inputs, and those of them that failed.
 
     Attributes:
-        failed: How many failed.
-        total: How many there were.
+        failed: Number of inputs that failed.
+        total: Number of all inputs so far.
     """
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class Failures:
         self.failed += is_failed
 
     def report(self, run: Run) -> int:
-        """Write the number of failures to standard error, if there are any; return the code."""
+        """Write the number of failures, if any, to standard error; return the exit code."""
         if not self.failed:
             return SUCCESS
         path = shlex.quote(run.arguments.output or "OUTPUT")

@@ -25,8 +25,8 @@ class Run:
     """One run of a verb, in a ``with`` block around the work.
 
     Before the work, it waits for ``--jitter`` and ``--lock``, and opens the output. The deadline
-    begins after the jitter. After the work, the file of ``-o`` gets its name. If the work raised
-    an exception, the incomplete file is removed instead.
+    begins after the jitter. Until the work has ended, the file of ``-o`` has a temporary name. If
+    the work raised an exception, the incomplete file is removed.
 
     Attributes:
         verb: Name of the verb.
@@ -37,7 +37,7 @@ class Run:
     Args:
         verb: Name of the verb.
         arguments: The parsed arguments.
-        is_resumable: Whether the verb writes the file of ``-o`` itself. The output is then standard
+        is_resumable: Whether the verb writes the file of ``-o`` itself. If so, `output` is standard
             output.
     """
 
@@ -54,7 +54,7 @@ class Run:
         self._signals = Signals(arguments.deadline)
 
     def __enter__(self) -> Run:
-        self._open_metrics()  # a file that cannot be used is found before the run waits
+        self._open_metrics()  # first, so that an unusable file is reported before the run waits
         if self.arguments.jitter:
             time.sleep(random.uniform(0, self.arguments.jitter))  # noqa: S311  # no secret
         try:
@@ -79,12 +79,12 @@ class Run:
     def _commit(self) -> None:
         for output in self._outputs:
             output.sync()
-        # The file of ``-o`` gets its name last: if it exists, all other files exist, too.
+        # The file of ``-o`` is renamed last: if it exists, all other files exist, too.
         for output in reversed(self._outputs):
             output.commit()
 
     def open_output(self, path: str) -> Output:
-        """Open one more output. Its file gets its name just before the file of ``-o``.
+        """Open one more output file. It appears under `path` just before the file of ``-o`` does.
 
         Raises:
             UsageError: The file exists, or it cannot be made.
@@ -98,7 +98,7 @@ class Run:
     def _may_color(self) -> bool:
         if self.arguments.output is not None and self.arguments.color != "always":
             return False
-        from localproviders.cli.color import is_colored  # not for a page of help
+        from localproviders.cli.color import is_colored  # a page of help needs no colors
 
         return is_colored(self.arguments.color, sys.stdout)
 
@@ -113,7 +113,7 @@ class Run:
             self._metrics = TextfileExporter(path, labels=labels, interval_s=_METRICS_S)
 
     def record_end(self, exit_code: int) -> None:
-        """Write the end of the run to the file of ``--metrics-file``, if there is one.
+        """Record in the file of ``--metrics-file`` that the run ended, if that option was given.
 
         Args:
             exit_code: The exit code of the command.
@@ -135,11 +135,11 @@ class Run:
     def provider(self, model: Optional[str] = None) -> ModelProvider:
         """Make the provider of ``--model`` and ``--host``; close it at the end of the run.
 
-        Nothing is sent to a server whose kind is known. A server of ``--host`` without a kind is
-        asked which kind it is.
+        No request is sent, with one exception: if ``--host`` gives an address without a kind such
+        as ``ollama``, requests to this address find out which kind of server it is.
 
         Args:
-            model: The model, instead of that of ``--model``.
+            model: The model; None means the one of ``--model``.
 
         Raises:
             ProviderError: The arguments or the configuration do not name a server.
@@ -165,7 +165,8 @@ class Run:
     def all_servers(self) -> ModelProvider:
         """Make the provider of all servers, or of those that ``-m`` or ``--host`` names.
 
-        It is closed at the end of the run. Nothing is sent.
+        The provider is closed at the end of the run. No request is sent, unless ``--host`` gives an
+        address without a kind: see `provider`.
 
         Raises:
             ProviderError: The arguments or the configuration are invalid.
@@ -186,20 +187,21 @@ class Run:
         return self._signals.left_s
 
     def hand_over(self, stop: Callable[[Stopped], object]) -> None:
-        """Let a verb end its work by itself at a signal and at Ctrl-C: see `Signals.hand_over`."""
+        """Let the verb itself end its work after a signal or Ctrl-C: see `Signals.hand_over`."""
         self._signals.hand_over(stop)
 
     def progress(self, total: Optional[float], unit: str) -> Meter:
         """Return a meter for long work, which writes to standard error as ``--progress`` says.
 
-        Use it in a ``with`` block: ``advance`` counts what is done, and ``set`` sets it.
+        Use it in a ``with`` block: ``advance`` adds to the amount that is done, and ``set``
+        replaces it.
 
         Args:
             total: How much there is to do; None if this is not known.
-            unit: The unit, such as ``texts``; ``B`` for bytes, and ``%`` for a part of the whole.
+            unit: The unit, such as ``texts``; ``B`` for bytes, and ``%`` for a percentage.
 
         Raises:
-            DependencyError: A bar was asked for, and `tqdm` is not installed.
+            DependencyError: ``--progress bar`` was given, and `tqdm` is not installed.
         """
         how = "none" if self.arguments.quiet else self.arguments.progress
         return make_meter(how, f"localproviders {self.verb}", total, unit)
@@ -210,18 +212,18 @@ class Run:
             print_error(f"localproviders {self.verb}: {one_line(text)}")
 
     def warn_all(self, texts: Any) -> None:
-        """Write the warnings of an answer to standard error, one in each line, each only once."""
+        """Write the warnings of an answer to standard error, one per line, each only once."""
         for text in texts:
             if text not in self._warned:
                 self._warned.add(text)
                 self.warn(f"warning: {text}")
 
     def _show_warnings_of_log(self) -> None:
-        """Write the warnings of the log to standard error: a metrics file that is not written."""
+        """Write logged warnings to standard error, such as that of an unwritable metrics file."""
         import logging  # only for --metrics-file, which imports it anyway
 
         handler = logging.Handler(logging.WARNING)
-        handler.emit = lambda record: self.warn_all([record.getMessage()])  # type: ignore[method-assign]  # a class would be made at each start
+        handler.emit = lambda record: self.warn_all([record.getMessage()])  # type: ignore[method-assign]  # a subclass would slow down each start
         logger = logging.getLogger("localproviders")
         logger.addHandler(handler)
         self._stack.callback(logger.removeHandler, handler)
@@ -230,7 +232,7 @@ class Run:
         found: List[Any] = []
         if self._metrics is not None:
             found.append(self._metrics)
-            if not self.arguments.verbose:  # the log has the warnings, too
+            if not self.arguments.verbose:  # --verbose shows the log with its warnings anyway
                 self._show_warnings_of_log()
         if self.arguments.verbose:
             found.append(_log_to_standard_error())
@@ -240,7 +242,7 @@ class Run:
 def _log_to_standard_error() -> Any:
     import logging  # only for --verbose
 
-    from localproviders.exporters import LogListener  # as above
+    from localproviders.exporters import LogListener  # only for --verbose
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("localproviders").setLevel(logging.DEBUG)

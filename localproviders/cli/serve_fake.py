@@ -23,7 +23,7 @@ def _add_arguments(parser: Parser) -> None:
     names = ", ".join(_kinds())
     parser.add_argument("kind", metavar="KIND", help=f"kind of the server: {names}")
     parser.takes_command = True
-    group = parser.add_argument_group("the fake")
+    group = parser.add_argument_group("fake server")
     group.add_argument(
         "-m",
         "--model",
@@ -32,7 +32,7 @@ def _add_arguments(parser: Parser) -> None:
         help="model of the fake server; repeatable",
     )
     group.add_argument("--reply", metavar="TEXT", help="text of every answer")
-    group.add_argument("--fault", metavar="NAME", help="fault of every answer")
+    group.add_argument("--fault", metavar="NAME", help="break every answer with this fault")
     group.add_argument(
         "--list-faults", action="store_true", help="list the faults that KIND supports"
     )
@@ -59,7 +59,7 @@ def _run(arguments: Namespace, run: Run) -> int:
         else:
             run.output.write_line(address)
         run.output.sync()
-        run.output.commit()  # a script that reads the file of -o waits for it
+        run.output.commit()  # now, because a script may be waiting for the file of -o
         threading.Event().wait()  # a signal ends the run
     return SUCCESS
 
@@ -96,7 +96,7 @@ def _break(fake: FakeServer, arguments: Namespace) -> None:
 
 
 def _list_faults(fake: FakeServer, run: Run) -> int:
-    from localproviders.testing.faults import FAULTS  # a fake without a fault needs none
+    from localproviders.testing.faults import FAULTS  # only for --list-faults
 
     for fault in FAULTS:
         if set(fault.kinds) & set(fake.kinds):
@@ -106,16 +106,16 @@ def _list_faults(fake: FakeServer, run: Run) -> int:
 
 
 def _address(kind: str, fake: FakeServer) -> str:
-    """Return the address as the provider of a kind expects it.
+    """Return the address of the fake server in the form that the provider of this kind accepts.
 
-    The provider of a kind without a usual address expects the path of the API, too.
+    For a kind without a usual address, it includes the path of the API, such as ``/v1``.
     """
     has_usual = kinds.get(kind).default_address is not None
     return fake.url if has_usual else str(getattr(fake, "base_url", fake.url))
 
 
 def _run_command(words: List[str], variables: Dict[str, str]) -> int:
-    """Run a command with more variables in its environment; return its exit code."""
+    """Run a command with these variables added to its environment; return its exit code."""
     try:
         with subprocess.Popen(words, env={**os.environ, **variables}) as process:  # noqa: S603  # the user's own command
             try:
@@ -129,7 +129,7 @@ def _run_command(words: List[str], variables: Dict[str, str]) -> int:
 
 
 def _variables(kind: str, address: str, fake: FakeServer) -> Dict[str, str]:
-    """Return the environment in which the package uses the fake server."""
+    """Return the environment variables that make the package use the fake server."""
     name: Optional[str] = kinds.get(kind).address_variable
     found = {variable(("servers", kind, "endpoint")): address}
     if name is not None:
@@ -143,7 +143,7 @@ VERBS = {
     "serve-fake": Verb(
         "Serve a fake model server on this machine, for the tests of shell scripts. Its address "
         "is written to standard output. With a command, the server lives as long as the command, "
-        "and the environment of the command names the server and its first model.",
+        "and environment variables tell the command the server and its first model.",
         'localproviders serve-fake ollama --reply "Hello" -- localproviders chat "Hi"',
         _add_arguments,
         _run,

@@ -1,4 +1,4 @@
-"""The conversation of ``--session``, or one in memory."""
+"""Opens the conversation of ``--session``, or a conversation in memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from localproviders.errors import ProviderError
 def open_conversation(run: Run) -> Iterator[Conversation]:
     """Open the conversation of a run, for a ``with`` block. Without ``--session`` it has no file.
 
-    The block waits for another process that has the file open, as long as ``--lock-wait`` says. A
-    new file is removed if the block ends without a turn.
+    If another process has the file open, the ``with`` statement waits for it, at most for the time
+    of ``--lock-wait``. A new file is removed if the block ends before the first turn.
 
     Raises:
         LockHeldError: Another process has the file open.
-        IntegrityError: The file was changed.
+        IntegrityError: Another program changed the file.
         ConfigurationError: The file cannot be opened, or is no conversation.
         OutputError: The file cannot be written.
     """
@@ -33,7 +33,8 @@ def open_conversation(run: Run) -> Iterator[Conversation]:
             run.warn_all(made.warnings)
             yield made
         finally:
-            # A process that waits for the removed file opens a new one.
+            # A process that waits for the lock of this file notices the removal, and makes a new
+            # file.
             if is_new and made.path is not None and not made.messages:
                 with contextlib.suppress(OSError):
                     os.remove(made.path)
@@ -42,10 +43,10 @@ def open_conversation(run: Run) -> Iterator[Conversation]:
 
 @contextlib.contextmanager
 def _as_output_errors(path: str) -> Iterator[None]:
-    """Convert errors of the system about the file."""
+    """Convert an `OSError` about the file to an `OutputError`."""
     try:
         yield
-    except (BrokenPipeError, ProviderError):  # a reader that has gone, or an error of a call
+    except (BrokenPipeError, ProviderError):  # a closed pipe, or a failed call
         raise
     except OSError as error:
         raise unwritable(error, error.filename or path, "choose another --session") from None

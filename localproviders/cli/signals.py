@@ -1,4 +1,4 @@
-"""The end of a run from outside: SIGTERM, a closed terminal, and the deadline."""
+"""Ends a run after SIGTERM, when the terminal is closed, or at the deadline."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Callable, Dict, Optional
 
 from localproviders.cli.usage import CLOSED, INTERRUPTED, LIMIT, TERMINATED, Stopped
 
-# Seconds after which the exception is raised again. It can be lost, because Python drops an
-# exception that is raised while an object is being removed from memory.
+# Seconds after which the exception is raised again. The first one can be lost, because Python drops
+# an exception that is raised while an object is being removed from memory.
 _AGAIN_S = 0.2
 _HAS_TIMER = hasattr(signal, "setitimer")
 
@@ -21,8 +21,8 @@ class Signals:
 
     The exception ends the call that is running, and the call closes its connection. SIGINT is left
     to Python, which raises `KeyboardInterrupt`. A signal that was ignored before, such as SIGHUP
-    under ``nohup``, stays ignored. On systems without interval timers, such as Windows, the
-    deadline is not kept here, but only by the limits of the calls.
+    under ``nohup``, stays ignored. On systems without interval timers, such as Windows, nothing
+    is raised at the deadline: only the limits of each call apply.
 
     Args:
         deadline_s: Seconds until the run must end; None for no deadline.
@@ -42,10 +42,10 @@ class Signals:
         return max(0.001, self._started_s + self._deadline_s - time.monotonic())
 
     def hand_over(self, stop: Callable[[Stopped], object]) -> None:
-        """Call a function at SIGTERM, SIGHUP and Ctrl-C, instead of raising `Stopped`.
+        """Call a function at SIGTERM, SIGHUP and Ctrl-C, instead of raising an exception.
 
-        A second signal ends the process at once, with the exit code of this signal. The work must
-        keep the deadline itself from now on.
+        A second signal ends the process immediately, with the exit code of the second signal. From
+        now on, the deadline is not kept here either: the work must keep it.
 
         Args:
             stop: The function. It is called in a signal handler, so it must not wait.

@@ -9,10 +9,10 @@ from localproviders._redact import one_line
 from localproviders.cli.color import styled
 from localproviders.cli.run import Run
 
-#: A cell without a value. It is no blank, so that programs such as ``awk`` see every column.
+#: The text of an empty cell. It is not blank, so that programs such as ``awk`` see every column.
 EMPTY = "-"
 _GAP = "  "
-# The narrowest width of a column that is shortened, and of a column with names.
+# The smallest width to which a column is shortened: any column, and a column of names.
 _NARROWEST = 8
 _NARROWEST_NAME = 30
 _CUT = ".."
@@ -27,7 +27,8 @@ class Column(NamedTuple):
         title: Its title.
         is_number: Whether its cells are aligned to the right.
         may_shrink: Whether its cells may be cut so that the table fits into the terminal.
-        is_name: Whether its cells are names that are typed again. They are cut after all others.
+        is_name: Whether its cells are names, which a user may copy into another command. Columns of
+            names are shortened last.
     """
 
     title: str
@@ -79,10 +80,10 @@ def render(
 
 
 def width_of(text: str) -> int:
-    """Return how many columns of a terminal a text of one line has."""
+    """Return how many columns of a terminal a text of one line fills."""
     if text.isascii():
         return len(text)
-    import unicodedata  # a large table, which only names in other scripts need
+    import unicodedata  # a large module, which text in ASCII does not need
 
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     marks = sum(unicodedata.category(character) in _WITHOUT_WIDTH for character in text)

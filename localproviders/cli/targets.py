@@ -1,4 +1,4 @@
-"""The servers that the verbs about models use: all of them, or the one with the model."""
+"""Finds the servers for a verb about models: all servers, or the one that has the model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Target(NamedTuple):
 def target_of(run: Run, text: str) -> Target:
     """Return the model that a text such as ``llama3.2`` or ``ollama/llama3.2`` names.
 
-    Nothing is sent, unless ``--host`` names an address without its kind.
+    No request is sent, unless ``--host`` gives an address without a kind such as ``ollama``.
 
     Raises:
         ProviderError: The text or the configuration is invalid.
@@ -54,17 +54,17 @@ def target_of(run: Run, text: str) -> Target:
 
 
 def single_target(run: Run, text: str, verb: str, *, is_new: bool = False) -> Target:
-    """Return the model and its only server, for a verb that not every server has.
+    """Return the model, and the one server for a verb that only some servers support.
 
     Args:
         run: The run.
         text: The name of the model, with or without its server.
-        verb: The name of the provider's method.
+        verb: The name of the verb, which is also the name of the provider's method.
         is_new: Whether the verb makes the model, so that the server need not have it.
 
     Raises:
-        UnsupportedError: The named server does not have the verb, or no server has the verb.
-        ModelNotFoundError: No server with the verb has the model.
+        UnsupportedError: The named server does not support the verb, or no server supports it.
+        ModelNotFoundError: No server that supports the verb has the model.
         UsageError: Several servers have the model.
     """
     target = target_of(run, text)
@@ -74,13 +74,13 @@ def single_target(run: Run, text: str, verb: str, *, is_new: bool = False) -> Ta
         return target
     able = [each for each in target.provider.providers() if _can(each, verb)]
     if not able:
-        raise _unsupported("none of the servers on this machine", verb)
+        raise _unsupported("the servers on this machine", verb)
     found = able if is_new else [each for each in able if each.supports_model(text)]
     if not found:
         names = [name for each in able for name in _names_of(each)]
         raise ModelNotFoundError(
             f"no server that can {verb} models has the model{did_you_mean(text, names)}",
-            hint=shortened(f"the models there are {', '.join(names)}", 300) if names else None,
+            hint=shortened(f"the known models are {', '.join(names)}", 300) if names else None,
             model=text,
             available=tuple(names),
         )
@@ -103,10 +103,10 @@ def on_server(target: Target, text: str) -> str:
 def ask_each(
     provider: ModelProvider, ask: Callable[[ModelProvider], List[T]]
 ) -> Tuple[List[T], List[ProviderError]]:
-    """Ask one server, or each server of a `LocalProvider`.
+    """Call `ask` with the provider; for a `LocalProvider`, with each of its servers.
 
     Returns:
-        The answers of all servers together, and the errors of the servers that failed.
+        The results of all servers in one list, and the errors of the servers that failed.
 
     Raises:
         ProviderError: No server was found, or every server failed.

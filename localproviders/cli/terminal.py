@@ -17,12 +17,12 @@ from localproviders.errors import ProviderError
 def converse(run: Run) -> None:
     """Let a person type texts, and write the answers, until ``/quit`` or Ctrl-D.
 
-    An error of a call is one line, and the conversation goes on. Ctrl-C stops an answer, or clears
-    the text that is being typed.
+    If a call fails, its error is shown as one line, and the conversation goes on. Ctrl-C stops an
+    answer, or clears the text that is being typed.
 
     Raises:
-        ProviderError: The provider or the conversation of the arguments cannot be made.
-        OutputError: The terminal cannot be written.
+        ProviderError: The provider cannot be made, or the conversation cannot be opened.
+        OutputError: Writing to the terminal failed.
     """
     provider = run.provider()
     with _Interrupts() as interrupts, open_conversation(run) as conversation:
@@ -42,9 +42,9 @@ def converse(run: Run) -> None:
 
 
 class _Interrupts:
-    """Lets Ctrl-C interrupt the work once. Between two pieces of work, Ctrl-C has no effect.
+    """Lets Ctrl-C interrupt each `allowed` block once. Outside of the blocks, it has no effect.
 
-    Otherwise, a second Ctrl-C could end the program while it handles the first one.
+    Without this class, a second Ctrl-C could end the program while it handles the first one.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class _Interrupts:
         self._before: Any = None
 
     def __enter__(self) -> _Interrupts:
-        # If the process was started with Ctrl-C ignored, it stays ignored.
+        # If the process was started with Ctrl-C ignored, Ctrl-C stays ignored.
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._before = signal.signal(signal.SIGINT, self._interrupt)
         return self

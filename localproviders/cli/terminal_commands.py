@@ -18,7 +18,8 @@ class _Command(NamedTuple):
     Attributes:
         usage: The command with its argument.
         help: Its description.
-        run: Function that runs it with the conversation and the text after its name.
+        run: Function that runs the command. Its arguments are the conversation, and the text after
+            the name of the command.
     """
 
     usage: str
@@ -88,7 +89,7 @@ def _quit(talk: Talk, _: str) -> None:
 
 _COMMANDS: Mapping[str, _Command] = {
     "/help": _Command("/help", "this list", _help),
-    "/model": _Command("/model [NAME]", "use another model, or list the models", _model),
+    "/model": _Command("/model [NAME]", "use the model NAME, or list the models", _model),
     "/system": _Command("/system [TEXT]", 'set or show the system message; "" removes it', _system),
     "/save": _Command("/save FILE", "write the conversation to a file for --session", _save),
     "/quit": _Command("/quit", "end the conversation", _quit),

@@ -10,7 +10,7 @@ from typing import Any, Iterable, List, NamedTuple, Optional
 from localproviders.cli.usage import UsageError
 
 _PROMPT, _MORE = "> ", "... "
-#: A text between two fences may have several lines.
+#: The mark at the beginning and the end of a text that may have several lines.
 FENCE = '"""'
 
 
@@ -29,7 +29,7 @@ class Typed(NamedTuple):
 def terminal() -> Any:
     """Return the stream for prompts and notes: standard error, or else standard output.
 
-    So ``localproviders chat | tee answers.txt`` passes on nothing but the answers.
+    So in ``localproviders chat | tee answers.txt``, only the answers go through the pipe.
     """
     is_seen = sys.stderr is not None and sys.stderr.isatty()
     return sys.stderr if is_seen else sys.stdout
@@ -38,7 +38,7 @@ def terminal() -> Any:
 class Lines:
     """Reads texts, with the line editing of `readline` if it is available.
 
-    The history is only in memory. It begins with earlier texts.
+    The history is kept only in memory. At first it contains the texts of `history`.
 
     Args:
         history: The earlier texts, the oldest first.
@@ -90,7 +90,8 @@ class Lines:
         except UnicodeError:
             encoding = sys.stdin.encoding
             raise UsageError(
-                f"the text is not valid {encoding}", hint="look at the terminal's encoding: locale"
+                f"the text is not valid {encoding}",
+                hint="to see the terminal's encoding, run: locale",
             ) from None
         return line
 
@@ -122,15 +123,15 @@ def _plain_line(prompt: str) -> str:
 
 
 def _load_readline() -> Any:
-    """Import `readline`, which Windows lacks. It can only edit a line on standard output."""
+    """Return the module `readline`; None on Windows, or if standard output is no terminal."""
     if not sys.stdout.isatty():
         return None
     try:
-        import readline  # slow, and not on every system
+        import readline  # slow to import, and missing on some systems
     except ImportError:
         return None
     readline.set_auto_history(False)
     if os.environ.get("TERM", "dumb") != "dumb":  # a dumb terminal has no escape sequences
-        # The lines of a pasted text are one text.
+        # With this setting, a pasted text of several lines is read as one text.
         readline.parse_and_bind("set enable-bracketed-paste on")
     return readline

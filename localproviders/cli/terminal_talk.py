@@ -25,7 +25,7 @@ class Talk:
         run: The run of the verb.
         conversation: The conversation.
         provider: The provider that answers.
-        model: Name of the model; None is the provider's own choice.
+        model: Name of the model; None if the provider chooses the model.
         is_ended: Whether the person has ended the conversation.
 
     Args:
@@ -57,7 +57,7 @@ class Talk:
         self.show(f"{self.described()}; /help lists the commands, Ctrl-D ends")
 
     def described(self) -> str:
-        """Return the model, and the server if there is only one."""
+        """Return a text with the model, and with the server if there is only one."""
         model = self.model or "no model"
         has_server = getattr(self.provider, "settings", None) is not None
         return f"{model} on {self.provider.name}" if has_server else model
@@ -77,7 +77,7 @@ class Talk:
         """Ask the model, and write its answer. Ctrl-C stops the answer.
 
         Raises:
-            ProviderError: The call failed. The conversation is as before.
+            ProviderError: The call failed. The conversation is unchanged.
             OutputError: The answer cannot be written.
         """
         before = len(self.conversation.messages)
@@ -87,10 +87,10 @@ class Talk:
             is_kept = len(self.conversation.messages) > before
             self.show("(stopped)" if is_kept else "(stopped; this question is not kept)")
         except OSError as error:
-            # Some errors of calls are errors of the system, too.
+            # Some subclasses of `ProviderError` are subclasses of `OSError`, too.
             if isinstance(error, ProviderError) or error.filename != self.conversation.path:
                 raise
-            # The turn is in memory. The next turn writes it, too.
+            # The turn is kept in memory, and is written together with the next turn.
             print_error(f"localproviders chat: {error.filename!r}: {error.strerror}")
         if len(self.conversation.messages) > before:
             self._has_sent_images = True
@@ -133,6 +133,6 @@ class Talk:
 def model_of(provider: ModelProvider) -> Optional[str]:
     """Return the model that a provider uses for requests without a model, or None."""
     settings = getattr(provider, "settings", None)
-    # `LocalProvider` has no settings, but a model.
+    # `LocalProvider` has no `settings`. Its attribute `_model` has the model.
     found = getattr(settings, "model", None) or getattr(provider, "_model", None)
     return found if isinstance(found, str) else None

@@ -37,7 +37,7 @@ class TransferMeter:
         self._files: Dict[str, Tuple[int, int]] = {}
 
     def __call__(self, progress: Progress) -> None:
-        """Add a report of the server."""
+        """Add the numbers of one progress report."""
         if progress.completed_bytes is not None or progress.total_bytes is not None:
             done, total = progress.completed_bytes or 0, progress.total_bytes or 0
             # A file that is read for its digest, and then uploaded, counts twice.
@@ -57,7 +57,7 @@ def _write_result(run: Run, verb: str, name: str, info: Optional[ModelInfo] = No
 
 # --- pull and push -------------------------------------------------------------------------
 
-#: Options of ``pull`` that only some providers have as arguments.
+#: Options of ``pull`` that are arguments of the method ``pull`` of only some providers.
 _OF_SOME = ("quantization", "insecure")
 
 
@@ -171,7 +171,7 @@ def _create_fields(arguments: Namespace) -> Dict[str, Any]:
 
 
 def _named_files(paths: List[str]) -> Dict[str, str]:
-    """Return the paths by the names of their files, under which the server keeps them."""
+    """Return the paths by their file names. The server keeps each file under its file name."""
     found = {os.path.basename(path): path for path in paths}
     if len(found) < len(paths):
         raise UsageError("two files have the same name, so the server cannot tell them apart")
@@ -179,7 +179,7 @@ def _named_files(paths: List[str]) -> Dict[str, str]:
 
 
 def _together(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-    """Return parameters by their names. A parameter that was given several times is a list."""
+    """Return parameters by their names. If a name occurs several times, its value is a list."""
     values: Dict[str, List[Any]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
@@ -207,7 +207,7 @@ def _run_copy(arguments: Namespace, run: Run) -> int:
 
 def _add_delete(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model, or SERVER/MODEL")
-    parser.add_argument("--yes", action="store_true", help="delete without a question")
+    parser.add_argument("--yes", action="store_true", help="delete without asking")
     options.add_server(parser)
 
 
@@ -223,13 +223,13 @@ def _run_delete(arguments: Namespace, run: Run) -> int:
 
 
 def _method(target: Target, verb: str) -> Callable[..., Any]:
-    """Return a method that only some providers have; `single_target` has checked it."""
+    """Return a method that only some providers have; `single_target` has checked that it exists."""
     found: Callable[..., Any] = getattr(target.provider, verb)
     return found
 
 
 def _check_unused(arguments: Namespace, target: Target, name: str) -> None:
-    """Check that no model would be replaced, unless ``--force`` was given."""
+    """Raise an error if a model would be replaced, unless ``--force`` was given."""
     if arguments.force:
         return
     try:
@@ -244,8 +244,8 @@ def _check_unused(arguments: Namespace, target: Target, name: str) -> None:
 
 VERBS = {
     "pull": Verb(
-        "Make a server download a model, and wait until it is complete. The same command again "
-        "continues a download that was interrupted.",
+        "Make a server download a model, and wait until the download is complete. To continue a "
+        "download that was interrupted, run the same command again.",
         "localproviders pull ollama/llama3.2",
         _add_pull,
         _run_pull,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from localproviders.errors import ConfigurationError
 
-#: The verb ended well.
+#: The verb succeeded.
 SUCCESS = 0
-#: Another error, for example too little memory.
+#: An error without its own exit code, for example too little memory.
 OTHER = 1
 #: An option or an input cannot be used.
 USAGE = 2
@@ -14,7 +14,7 @@ USAGE = 2
 LIMIT = 6
 #: Some rows of the input failed.
 SOME_FAILED = 12
-#: The run stopped early, and the same command goes on.
+#: The run stopped early. The same command, run again, continues it.
 STOPPED = 13
 #: An answer is below ``--threshold``.
 BELOW_THRESHOLD = 14
@@ -32,7 +32,7 @@ class OutputError(Exception):
     """The output cannot be written, for example because the disk is full.
 
     Args:
-        message: The fault.
+        message: The failure and its reason.
         hint: The next step, such as a shell command.
     """
 
@@ -43,11 +43,11 @@ class OutputError(Exception):
 class Stopped(BaseException):
     """The run was ended by a signal or by its deadline.
 
-    It is not an `Exception`, so that no code takes it for an error of a call.
+    It is not an `Exception`, so that code which handles failed calls does not catch it.
 
     Attributes:
         exit_code: The exit code of the command.
-        message: The line for standard error; empty for none.
+        message: The line for standard error; empty if no line is written.
     """
 
     def __init__(self, exit_code: int, message: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The values of options: durations, numbers, sizes."""
+"""Checks the values of options: durations, numbers, digests and encodings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Callable, Optional
 from localproviders._patterns import pattern
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-# A longer time is a typing error, and more than some systems can wait.
+# A longer time is probably a typing error, and some systems cannot wait that long.
 _MOST_DAYS = 1000
-# Codecs that do not write each character of ASCII as a character.
+# Codecs that `str.encode` accepts, but that are not encodings of text files.
 _NO_TEXT = ("idna", "punycode", "unicode_escape", "raw_unicode_escape")
 _DURATION = pattern(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|m|h|)", re.ASCII)
 
@@ -45,7 +45,7 @@ def duration_or_zero(text: str) -> float:
 
 
 def filled(text: str) -> str:
-    """Return a text that is not empty: an empty variable of a shell is no name.
+    """Return the text, unless it is empty. An unset variable of a shell gives an empty text.
 
     Raises:
         argparse.ArgumentTypeError: The text is empty, or has only white space.
@@ -86,7 +86,7 @@ def number(least: float, most: float) -> Callable[[str], float]:
 
 
 def digest(text: str) -> str:
-    """Return the first digits of the digest of a model.
+    """Return the text, if it is the digest of a model or the beginning of one.
 
     Raises:
         argparse.ArgumentTypeError: The text is no digest.

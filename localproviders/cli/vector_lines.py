@@ -10,7 +10,7 @@ from localproviders.cli.output import Output
 from localproviders.cli.rows import id_of
 from localproviders.errors import ProviderError
 
-# A 32-bit float has at most this many significant digits in decimal.
+# This many significant decimal digits are enough to restore every 32-bit float exactly.
 _DIGITS = 9
 
 
@@ -42,7 +42,7 @@ class VectorLines:
 
 
 def _facts_of(error: ProviderError) -> Dict[str, Any]:
-    """Return the error as plain JSON types, without the facts about other texts."""
+    """Return the error as plain JSON types, without mappings that are empty."""
     return {name: value for name, value in error.to_dict().items() if value != {}}
 
 

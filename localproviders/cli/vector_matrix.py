@@ -13,8 +13,8 @@ from localproviders.cli.rows import name_error
 from localproviders.cli.usage import UsageError
 from localproviders.errors import ProviderError
 
-# NumPy's format, version 1.0: the magic, the version, and the length of the description. The
-# numbers begin at a multiple of 64 bytes.
+# NumPy's format, version 1.0: the file begins with the magic bytes and the version, the length of
+# the description, and the description. The numbers must begin at a multiple of 64 bytes.
 _MAGIC = b"\x93NUMPY\x01\x00"
 _LENGTH = struct.Struct("<H")
 _START = 128
@@ -23,15 +23,15 @@ _START = 128
 class VectorMatrix:
     """Writes vectors as rows of a matrix of little-endian 32-bit floats.
 
-    A NumPy file begins with the number of rows, which is known at the end. So it is a header of
-    zeros first, and `end` replaces it.
+    The header of a NumPy file contains the number of rows, which is known only at the end. So a
+    header of zeros is written first, and `end` replaces it.
 
     Args:
         output: The output.
         has_header: Whether the file is a NumPy file.
 
     Raises:
-        UsageError: The output is a pipe or a device, and has a header.
+        UsageError: `has_header` is true, but the output is a pipe or a device.
     """
 
     def __init__(self, output: Output, *, has_header: bool) -> None:

@@ -15,12 +15,12 @@ class Verb(NamedTuple):
     Attributes:
         description: One or two sentences about the verb, for its page of help.
         example: Shell commands for the page of help, one in each line.
-        add_arguments: Function that adds the arguments to a `Parser`, whose module the table does
-            not import.
+        add_arguments: Function that adds the arguments to a `Parser`. The type here is `Any`,
+            because this module does not import the parser.
         run: Function that runs the verb with the parsed arguments and the `Run`, and returns the
             exit code.
-        is_resumable: Whether the same command can go on after an early end. Such a verb writes the
-            file of ``-o`` itself, and the file stays there after an error.
+        is_resumable: Whether the same command, run again, continues a run that ended early. Such a
+            verb writes the file of ``-o`` itself, and the file is kept after an error.
     """
 
     description: str
@@ -56,8 +56,8 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "decide": Entry("decide", "questions about a text, answered with probabilities"),
         "embed": Entry("embed", "vectors of texts"),
         "rerank": Entry("rerank", "sort texts by their relevance to a query"),
-        "batch run": Entry("batch", "one result for each row, whatever ends the run"),
-        "batch status": Entry("batch", "how far a run is"),
+        "batch run": Entry("batch", "one result for each row, even if a run is killed"),
+        "batch status": Entry("batch", "how many rows of a run have a result"),
         "batch merge": Entry("batch", "join the outputs of several machines"),
         "batch check": Entry("batch", "find the rows that cannot be sent"),
     },
@@ -84,7 +84,7 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "engine install": Entry("engine", "install the embedded engine and its models"),
         "demo": Entry("demo", "answer a question without any server"),
         "serve-fake": Entry("serve_fake", "a fake server, for the tests of scripts"),
-        "completion": Entry("completion", "a script that lets a shell complete words"),
+        "completion": Entry("completion", "a script for completion in bash, zsh or fish"),
     },
 }
 
@@ -93,7 +93,8 @@ ENTRIES: Dict[str, Entry] = {
 }
 
 
-#: The subjects of verbs with the same first word. The page has one line for all of them.
+#: Summaries of the verbs of two words, by their first word. The page of help has one line for all
+#: verbs with the same first word.
 _FAMILIES: Mapping[str, str] = {
     "batch": "one result for each row of a file",
     "config": "the configuration",
@@ -119,7 +120,7 @@ def _row(name: str, entry: Entry, group: Mapping[str, Entry]) -> Tuple[str, str]
 
 
 def page_of(first: str) -> Optional[str]:
-    """Return the page that lists the verbs with a first word; None if no verb has two words."""
+    """Return the page that lists the verbs of two words with this first word, or None."""
     found = {name: each for name, each in ENTRIES.items() if name.startswith(f"{first} ")}
     lines = [f"  localproviders {name:<17} {each.summary}" for name, each in found.items()]
     return "\n".join([f"usage: localproviders {first} VERB", "", *lines, ""]) if found else None
@@ -157,7 +158,7 @@ def _wrong_second(words: Sequence[str], seconds: List[str]) -> UsageError:
 
 
 def load(name: str) -> Verb:
-    """Return a verb of the table; its module is imported."""
+    """Import the module of a verb, and return the verb."""
     module: Any = import_module(f"localproviders.cli.{ENTRIES[name].module}")
     found: Verb = module.VERBS[name]
     return found

@@ -1,6 +1,7 @@
-"""The configuration: defaults, files, variables, a profile and arguments, in this order.
+"""The configuration, from defaults, files, environment variables, a profile and arguments.
 
-Nothing is read until `Config.load` is called.
+Of two values for a key, the one from the later of these sources is used. Nothing is read until
+`Config.load` is called.
 """
 
 from localproviders.config.cascade import Config

@@ -164,8 +164,8 @@ def _merge(
 ) -> Layer:
     """Merge all layers in order: files, variables, the profile, arguments.
 
-    A locality ends the `fallback_locality` of earlier layers. Otherwise a profile, a project's file
-    or an argument could not keep all prompts within the locality.
+    A layer with a `locality` cancels the `fallback_locality` of earlier layers. Otherwise the
+    locality of a profile, a project's file or an argument would not hold for all prompts.
     """
     profiles = [] if profile is None else [each.profiles.get(profile, {}) for each in files]
     merged: Layer = {}
@@ -231,10 +231,10 @@ def _make_fields(merged: Layer, surroundings: Surroundings) -> Dict[str, Any]:
 
 
 def _check_fallback_locality(merged: Layer) -> None:
-    """Check that each name in `fallback_locality` is an alias, and none of a project's file.
+    """Check that each name in `fallback_locality` is an alias that no project's file defines.
 
     Raises:
-        ConfigurationError: There is no such alias.
+        ConfigurationError: There is no such alias, or a project's file defines it.
     """
     known = [path[1] for path in merged if path[0] == "aliases"]
     for path, entry in merged.items():
@@ -267,7 +267,7 @@ def _make_server(name: str, merged: Layer, tables: Tables) -> ServerConfig:
         own["headers"] = tables[(*server_path, "headers")]
     _check_consistency(server_path, own, merged)
     kind = kinds.get(own["kind"])
-    own["kind"] = kind.name  # `_kind_of` may have returned the server's name, an alias of the kind
+    own["kind"] = kind.name  # until here it may be an alias of the kind, from the server's name
     own.update(_check_own_keys(server_path, kind, merged))
     locality = locality_of(merged, name)
     # A proxy without a locality is an error. If any layer has set a locality, there is no error:
@@ -357,7 +357,7 @@ def _check_login(server_path: KeyPath, own: Dict[str, Any], merged: Layer) -> No
     if rule:
         origin = _first_origin(path, merged)
         if origin.kind == "argument":
-            # The name of a header may be a key that was written in the wrong place.
+            # If an API key was written where the name of a header belongs, the origin contains it.
             origin = origin.replace(name=".".join(path))
         raise key_error(origin, path, rule, hint)
 
@@ -420,16 +420,16 @@ class Config(Record):
 
     Attributes:
         servers: The servers, in the order in which they were first named.
-        aliases: The models of each alias, best first: each is ``server/model``, or the name of a
-            model.
+        aliases: The models of each alias, the preferred one first. Each model is written as
+            ``server/model``, or as the name of a model alone.
         fallback: Names of servers in the order in which they are tried; all `servers` if the
             key is not set.
         model: The model, the alias or ``server/model`` for requests that name no model.
         strategy: The rule that chooses a server if several have the model: ``first``,
             ``loaded``, ``largest``, ``smallest`` or ``balanced``.
         locality: Where prompts may go.
-        fallback_locality: The locality of each alias that may leave `locality`, from its second
-            model on, if its first model fails.
+        fallback_locality: Wider localities than `locality`, by alias. If the first model of the
+            alias fails, its other models may be used within this wider locality.
         limits: Time limits.
         retry: Number of attempts, and the waits between them.
         profile: Name of the selected profile, or None.
@@ -510,7 +510,7 @@ class Config(Record):
             surroundings = Surroundings(directory, given.cell_contents[0])
             return cls(**read(LoadRequest(profile, surroundings, given.cell_contents[1])))
         except BaseException as error:
-            # The frames below hold the values of files and variables, including API keys.
+            # The frames of this error hold the values of files and variables, including API keys.
             failure = bare(error)
         raise failure
 

@@ -1,8 +1,8 @@
-"""Find all problems of the configuration, and not only the first one.
+"""Find all problems of the configuration. `Config.load` stops at the first one.
 
-`Config.load` ends at its first problem. Here, each key of a file and each variable is checked by
-itself. Problems between several values, such as a server without an address, are found only when
-each value is right; then the first one is found.
+Each key of a file and each variable is checked separately. If all of them are valid, `Config.load`
+checks the values together: it finds, for example, a server without an address. Of these problems,
+only the first one is reported.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from localproviders.config.layers import KeyPath, Layers, from_variables, server
 from localproviders.config.secrets import check_exposed
 from localproviders.errors import ConfigurationError
 
-# The tables of a file, with its profiles.
+# The tables that a file may have, including its profiles.
 _FILE: Mapping[str, Any] = {**SCHEMA, "profiles": {ANY: SCHEMA}}
-# The ends of variables that add servers, without which other variables have no meaning.
+# Endings of the names of variables that add servers. Without such a variable, the other variables
+# of the server would be errors.
 _SERVER_VARIABLES = ("_ENDPOINT", "_KIND")
 
 
@@ -36,10 +37,11 @@ def find_problems(
     directory: Optional[Path] = None,
     environ: Optional[Mapping[str, str]] = None,
 ) -> List[ConfigurationError]:
-    """Return the problems of the files and variables that `Config.load` reads; empty if none.
+    """Return the problems of the files and variables that `Config.load` reads. Raise none of them.
 
-    Nothing is raised for them. A missing TOML parser is one of them. If there is no problem before,
-    the API keys are read, too: from their variables, files and commands.
+    The list is empty if there are none. A missing TOML parser is a problem, too. If the files and
+    variables have no problem, the API keys are read from their variables, files and commands. Then
+    a problem with an API key is returned.
 
     Args:
         profile: Name of the profile; None uses ``LOCALPROVIDERS_PROFILE``.
@@ -63,7 +65,7 @@ def find_problems(
 
 
 class _Problems:
-    """The errors so far, each text only once."""
+    """The errors so far. Errors with the same text are kept only once."""
 
     def __init__(self) -> None:
         self.errors: List[ConfigurationError] = []
@@ -83,14 +85,14 @@ def _check_source(source: Source, surroundings: Surroundings, found: _Problems) 
     for path, value in _leaves(source.tree, _FILE):
         part = source.with_tree(_nested(path, value))
         found.of(partial(Layers, part, surroundings))
-    if len(found.errors) == before:  # the numbers of servers, aliases and profiles
+    if len(found.errors) == before:  # check the whole file: it may have too many servers
         found.of(partial(Layers, source, surroundings))
 
 
 def _leaves(
     table: Mapping[str, Any], schema: Mapping[str, Any], path: KeyPath = ()
 ) -> Iterator[Tuple[KeyPath, Any]]:
-    """Yield the path and the value of each key. A value that may be a table is not divided."""
+    """Yield the path and the value of each key. A table that is the value of a key stays whole."""
     for name, value in table.items():
         inner = schema.get(ANY, schema.get(name))
         if isinstance(value, Mapping) and value and isinstance(inner, Mapping):
@@ -120,13 +122,13 @@ def _check_variables(sources: List[Source], surroundings: Surroundings, found: _
 def _with(
     surroundings: Surroundings, servers: Mapping[str, str], name: str, text: str
 ) -> Dict[str, str]:
-    """Return the variables of other programs, those that add servers, and one more."""
+    """Return the environment in which one variable is checked, with those that it depends on."""
     others = {n: t for n, t in surroundings.environ.items() if not n.startswith(PREFIX)}
     return {**others, **servers, name: text}
 
 
 def _check_rights(own: List[Source], surroundings: Surroundings, found: _Problems) -> None:
-    """Check that no other user can read the keys in the files whose other values are right."""
+    """Check that other users cannot read the API keys in files that have no other problem."""
     layers = []
     for source in own:
         try:

@@ -336,7 +336,7 @@ def read_project(surroundings: Surroundings, trusted: Iterable[Path]) -> Optiona
 
 
 def find_project_file(surroundings: Surroundings) -> Optional[Path]:
-    """Return the path of the nearest project file, whether it can be used or not; None if none.
+    """Return the path of the nearest project file, usable or not; None if there is none.
 
     A ``pyproject.toml`` counts only if it may have the table of this package.
     """

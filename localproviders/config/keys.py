@@ -142,7 +142,7 @@ def kind_words() -> List[str]:
 
 
 def is_kind_word(word: str) -> bool:
-    """Return whether `kind_words` has a word. A kind of this package is found without an import."""
+    """Return whether a word is in `kind_words`. For a kind of this package, nothing is imported."""
     return registry.is_built_in(word) or word in kind_words()
 
 
@@ -220,7 +220,7 @@ def folders(value: Any, place: Place) -> Tuple[Path, ...]:
 
 
 def bundle(value: Any, place: Place) -> str:
-    """Check a path, or the word ``environment``, which stands for the usual variables."""
+    """Check a path, or the word ``environment``: use a variable such as ``REQUESTS_CA_BUNDLE``."""
     return "environment" if value == "environment" else place.path(value)
 
 
@@ -229,12 +229,12 @@ def certificate(value: Any, place: Place) -> Union[str, Tuple[str, str]]:
     if not isinstance(value, (list, tuple)):
         return place.path(value)
     if len(value) != 2:
-        raise ValueError("must be one path, or a list of two: the certificate and its key")
+        raise ValueError("must be one path, or a list of two: the certificate and its private key")
     return place.path(value[0]), place.path(value[1])
 
 
 def proxies(value: Any, place: Place) -> Union[str, Mapping[str, str]]:
-    """Check a table of URLs by scheme, or the word ``environment`` for the usual variables."""
+    """Check a table of URLs by scheme, or the word ``environment``: use ``HTTPS_PROXY`` etc."""
     if value == "environment":
         return "environment"
     if not isinstance(value, Mapping) or not value:
@@ -288,7 +288,7 @@ def as_text(given: str) -> Any:
 
 
 def as_number(given: str) -> Any:
-    """Parse a number. Return any other text unchanged, which the check then refuses."""
+    """Parse a number. Return any other text unchanged; the check of the key then refuses it."""
     for convert in (int, float):
         try:
             return convert(given)
@@ -298,7 +298,7 @@ def as_number(given: str) -> Any:
 
 
 def as_boolean(given: str) -> Any:
-    """Parse true, false, 1 or 0. Return any other text unchanged, which the check then refuses."""
+    """Parse true, false, 1 or 0. Return any other text unchanged; the check then refuses it."""
     return {"true": True, "1": True, "false": False, "0": False}.get(given.lower(), given)
 
 
@@ -389,7 +389,7 @@ class Key(NamedTuple):
 
 
 def variable(path: Tuple[str, ...]) -> str:
-    """Return the variable for a path, with ``_`` for all but ASCII letters and digits."""
+    """Return the variable for a path. ``_`` replaces all but ASCII letters and digits."""
     letters = "_".join(path).upper()
     return PREFIX + "".join(c if c.isascii() and c.isalnum() else "_" for c in letters)
 
@@ -440,7 +440,7 @@ KEYS: Tuple[Key, ...] = (
         'fast = ["ollama/llama3.2:3b"]', "add", None),
     Key(("fallback_locality", ANY), one_of(*LOCALITIES), "none",
         "The locality that this alias may use from its second model on, if its first model fails."
-        " A `locality` in a later layer ends it",
+        " A `locality` in a later layer cancels this",
         'careful = "any"', "no", None),
     Key(("trusted_folders",), folders, "none",
         "Absolute folders. A project's file in them is read even if another user owns it, and"
@@ -509,7 +509,7 @@ SCHEMA: Schema = _schema()
 #: The keys of each server, a part of `SCHEMA`.
 SERVER: Mapping[str, Any] = cast("Any", SCHEMA)["servers"][ANY]
 
-# The check of a kind's key and the parser of its variable, by the type of the key.
+# The check and the parser for the keys that a kind declares, by the type of the key.
 _TYPES: Mapping[str, Tuple[Check, Callable[[str], Any]]] = {
     "text": (text, as_text),
     "number": (number, as_number),

@@ -1,4 +1,7 @@
-"""Convert files, variables and arguments to layers. Each value is checked and has its origin."""
+"""Convert files, variables and arguments to layers: mappings from keys to checked values.
+
+Each value has an origin: the place where it was set.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ from localproviders.errors import ConfigurationError
 from localproviders.types.limits import Limits, RetryPolicy
 
 KeyPath = Tuple[str, ...]
-# Maximum numbers. No configuration needs more, and reading that many takes a fraction of a second.
+# Maximum numbers of tables. No configuration needs more, and reading so many takes a fraction of a
+# second.
 _MOST_SERVERS = 100
 _MOST_PROFILES = 100
 _MOST_ALIASES = 1000
@@ -75,7 +79,7 @@ class Layers:
         for name, table in _profiles(source):
             above = ("profiles", name)
             layer = dict(_walk(table, place, source.origin, above))
-            if _TRUSTED_FOLDERS in layer:  # a profile may come from a project's file
+            if _TRUSTED_FOLDERS in layer:  # a project's file may add to any profile
                 where, path = layer[_TRUSTED_FOLDERS].origin, (*above, *_TRUSTED_FOLDERS)
                 raise key_error(
                     where, path, "is not allowed in a profile", "write it above all tables"
@@ -163,7 +167,7 @@ def _walk(
 
 
 def _key_of_kinds(name: str, schema: Schema) -> Optional[Key]:
-    """Return a server key that only some kinds have, or None. For a server, import all kinds."""
+    """Return a server key that only some kinds have, or None. Import all kinds if necessary."""
     own = keys_of_kinds() if schema is SERVER else ()
     return next((key for key in own if key.path[-1] == name), None)
 
@@ -230,7 +234,7 @@ def from_variables(surroundings: Surroundings, servers: List[str]) -> Layer:
     Args:
         surroundings: The variables, and the directory from which relative paths start.
         servers: The names of the servers in files and arguments. Variables may configure these
-            servers, and those of `_new_servers`.
+            servers, and may add others.
 
     Raises:
         ConfigurationError: A variable is unknown, matches several servers, or has an invalid value.
@@ -265,10 +269,11 @@ _NEW_SERVER = pattern(f"{_ABOVE}[A-Z0-9][A-Z0-9_]*{_ENDPOINT}")
 
 
 def _new_servers(environ: Mapping[str, str], servers: Sequence[str]) -> List[str]:
-    """Return the servers that are added by a variable with their address.
+    """Return the names of servers that exist because a variable contains their address.
 
-    NAME in such a variable is the name of a kind or a service. Any other NAME needs a variable for
-    the kind of the server. The server then has the name NAME in lower case, with ``-`` for ``_``.
+    Such a variable is ``LOCALPROVIDERS_SERVERS_NAME_ENDPOINT``. If NAME is not the name of a kind
+    or of a service, a second variable must contain the kind. The name of the server is NAME in
+    lower case, with ``-`` instead of ``_``.
 
     Args:
         environ: The variables.

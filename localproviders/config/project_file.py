@@ -1,7 +1,8 @@
 """Check that a project file sets only what such a file may set.
 
-Other people may have written this file. A user who unpacks an archive and runs a script in it
-must not thereby send prompts or keys to another place, or trust another certificate. In the table
+Other people may have written this file. If a user unpacks an archive and runs a script in it, a
+project file in the archive must not send prompts or API keys elsewhere, or make the script trust
+another certificate. In the table
 of keys, the field `Key.project` is a word that says what a project file may do with the key.
 `CHECKS` has a function for each word.
 """
@@ -36,7 +37,7 @@ class _CheckContext(NamedTuple):
         base: All other layers, merged.
         servers: The names of the servers in other layers.
         aliases: The names of the aliases in other layers.
-        kinds: Pairs of a server and its kind, from the project file with all its profiles.
+        kinds: Pairs of a server and its kind, from the project file including all its profiles.
     """
 
     source: Source
@@ -53,7 +54,8 @@ class _CheckContext(NamedTuple):
 def has_default_address(name: str) -> bool:
     """Return whether this is the name of a kind of servers that have a default address.
 
-    Discovery finds such a server without configuration. It does not search for a service.
+    Discovery finds such a server without configuration. The result is False for a service on the
+    internet, because discovery does not search for services.
     """
     kind = kinds.find(name)
     return kind is not None and kind.default_address is not None and not kind.is_service
@@ -113,7 +115,7 @@ def check_project(project: Layers, base: Layer, others: Iterable[KeyPath]) -> No
 
 
 def keep_smaller_numbers(project: Layers, base: Layer) -> None:
-    """Remove from a project file each number that is not smaller than without this file."""
+    """Remove each number from a project file unless it is below the number that it replaces."""
     project.plain = _without_larger_numbers(project.plain, base)
     project.profiles = {
         name: _without_larger_numbers(each, base) for name, each in project.profiles.items()
@@ -131,7 +133,7 @@ def _without_larger_numbers(layer: Layer, base: Layer) -> Layer:
 
 
 def _number_without_project(path: KeyPath, base: Layer) -> float:
-    """Return the number that is used without the project file, for the server or in general."""
+    """Return the number that applies without the project file: the server's, or the general one."""
     entry = base.get(path) or base.get(path[-2:])
     number: float = getattr(_DEFAULTS[path[-2]], path[-1]) if entry is None else entry.value
     return number

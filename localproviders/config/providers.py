@@ -1,4 +1,4 @@
-"""The providers of configured servers."""
+"""Makes the providers of configured servers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def origin_in_project(config: Config, key: str) -> Optional[Origin]:
 def make_configured(
     server: ServerConfig, listeners: Tuple[Listener, ...], **options: Any
 ) -> ModelProvider:
-    """Return the provider of a configured server. Nothing is sent.
+    """Return the provider of a configured server. No request is sent.
 
     Args:
         server: The server.
         listeners: Functions that are called with all events of the provider's calls.
-        **options: Hidden options of the constructor, instead of the configured ones. A model file
-            has none.
+        **options: Options of the constructor, which replace the configured ones. They are ignored
+            for a model file.
 
     Raises:
         ConfigurationError: A value is invalid, or the provider's class cannot be imported.

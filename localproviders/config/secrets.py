@@ -44,7 +44,8 @@ def read_key(
         entry: The API key, or its source.
         surroundings: The environment variables. They also name the home directory and the
             trusted folders.
-        check: Function that checks the sealed value: `as_key`, or `as_secret` for a password.
+        check: Function that checks the value in its `Sealed` cell: `as_key` for an API key, or
+            `as_secret` for a password.
 
     Raises:
         ConfigurationError: The variable is not set; the file cannot be read, or other users
@@ -99,7 +100,7 @@ def check_exposed(entries: Iterable[Tuple[KeyPath, Entry]], exposed: Container[P
 
     Args:
         entries: All entries of the files, with their paths.
-        exposed: Files that must not contain a key, because other users can read them.
+        exposed: Files that must not contain an API key, because other users can read them.
 
     Raises:
         ConfigurationError: One of the `exposed` files contains an API key.
@@ -209,8 +210,9 @@ def _possible_paths(name: str) -> Iterator[str]:
 def _working_directory(entry: Entry, surroundings: Surroundings) -> str:
     """Return the folder in which a command is run.
 
-    This is the folder of the configuration file, else the home directory, else the root. It must
-    not be the current folder, because some programs, such as ``python -m``, run files from there.
+    This is the folder of the configuration file that contains the command. For a command from an
+    argument, it is the home directory. If this folder does not exist, the root is used. The current
+    folder is never used, because some programs, such as ``python -m``, run files from there.
     """
     file, home = entry.origin.file, surroundings.home
     folder = home if file is None else file.parent

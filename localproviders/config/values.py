@@ -32,7 +32,7 @@ class Origin(Record):
         file: The file; None if `kind` is not ``file``.
         line: The line of the value, from 1, or the line of the table that contains the value; None
             if there is no file, or the line is not known.
-        name: The name of the variable or the argument; None for other kinds.
+        name: The name of the variable or the argument; None for a default or a file.
         of_project: Whether the file is a project's file.
         in_trusted_folder: Whether a project's file is in a folder of `Config.trusted_folders`.
     """
@@ -61,7 +61,7 @@ DEFAULT = Origin()
 
 
 # Maximum time to start the engine. An infinite limit cannot be passed to the function that waits
-# for its output, and no model takes a day to load.
+# for the output of the engine, and no model takes a day to load.
 _LONGEST_S = 86_400.0
 
 
@@ -77,9 +77,9 @@ class ConfiguredAddress(str):
     """A configured address: a string that remembers which API keys may be sent to it.
 
     Attributes:
-        keys_of: Kinds whose keys from the environment may be sent there. If the server turns
+        keys_of: Kinds whose API keys from the environment may be sent there. If the server turns
             out to be of another kind, it receives no key.
-        options: The server's own key, password, headers and certificates, as arguments of a
+        options: The server's own API key, password, headers and certificates, as arguments of a
             provider. They belong to this address, whatever kind of server is found there.
     """
 
@@ -89,7 +89,7 @@ class ConfiguredAddress(str):
     def __new__(
         cls, text: str, keys_of: Tuple[str, ...] = (), options: Mapping[str, Any] = _NO_OPTIONS
     ) -> ConfiguredAddress:
-        """Make an address. If `keys_of` is empty, no key from the environment is sent there."""
+        """Make an address. If `keys_of` is empty, no API key of the environment is sent there."""
         made = super().__new__(cls, text)
         made.keys_of, made.options = keys_of, FrozenDict(options)
         return made
@@ -102,7 +102,7 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-# Converters for values that JSON represents by another type, by the type of the key.
+# Functions that restore values which JSON represents by another type, by the type of the key.
 _LOADS: Mapping[str, Callable[[Any], Any]] = {"file": Path, "list": tuple}
 
 
@@ -118,10 +118,10 @@ class ServerConfig(Record):
         endpoint: The address as it was written; None means the default address of the kind. A
             model file has none.
         gguf: The absolute path of the model file; None if the kind serves no file.
-        own_keys: The values of keys that only its kind has.
+        own_keys: The values of those configuration keys that only servers of its kind have.
         model: The model for requests that name no model.
         api_key: The API key, already read from its variable, file or command.
-        allow_plaintext_key: Whether the key may be sent over plain HTTP to other machines.
+        allow_plaintext_key: Whether the API key may be sent over plain HTTP to other machines.
         limits: Time limits. If the server does not set a limit, the configuration's is used.
         retry: Number of attempts, and the waits between them. If the server does not set a
             value, the configuration's is used.
@@ -129,7 +129,8 @@ class ServerConfig(Record):
             configuration's if that is set.
         ca_bundle: Certificates to trust instead of the ones that ``requests`` trusts: a path, or
             ``environment``.
-        client_cert: A client certificate: one path, or the paths of certificate and key.
+        client_cert: A client certificate: one path, or the paths of the certificate and of its
+            private key.
         proxies: A proxy URL for each scheme, or ``environment``; used only if `locality` is
             ``any``.
         username: The user for Basic authentication, already read like `api_key`.
@@ -167,7 +168,7 @@ class ServerConfig(Record):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ServerConfig:
-        """Make the value from the result of `to_dict`. The kind decides the types of `own_keys`.
+        """Make a server from the result of `to_dict`. The kind decides the types of `own_keys`.
 
         Raises:
             ValueError: A key is not a field of this class, or a required field is missing.
@@ -209,7 +210,8 @@ class ServerConfig(Record):
             "locality": self.locality,
             "ca_bundle": self.ca_bundle,
             "client_cert": self.client_cert,
-            # The proxy looks up the server's address, so the locality cannot be checked here.
+            # A proxy looks up the server's address itself, so this package could not check whether
+            # the address is within a narrower locality.
             "proxies": self.proxies if self.locality == "any" else None,
             "headers": self.headers,
             "auth": self._auth(),
@@ -220,7 +222,7 @@ class ServerConfig(Record):
         return {name: value for name, value in found.items() if value is not None}
 
     def access_options(self) -> Mapping[str, Any]:
-        """Return the arguments with which a provider may reach the server: keys and certificates.
+        """Return those `options` that give access to the server, such as keys and certificates.
 
         Raises:
             ConfigurationError: There is no such kind.
@@ -247,10 +249,10 @@ def _file_key(kind: ProviderKind) -> str:
 
 
 def with_model_file(server: ServerConfig, path: str) -> ServerConfig:
-    """Return a server of a kind that serves files, with a model file.
+    """Return a copy of a server that serves a certain model file.
 
     Args:
-        server: The server.
+        server: The server. Its kind must be one that serves model files.
         path: The path of the file. A relative path starts at the current directory.
     """
     file, key = Path(path).expanduser().absolute(), _file_key(kinds.get(server.kind))

@@ -1,4 +1,4 @@
-"""A conversation that is kept in a file, and shortened to the context window of the model."""
+"""A conversation that is kept in a file. A request has what fits into the context window."""
 
 from localproviders.conversation.conversation import Conversation
 from localproviders.conversation.stream import ConversationStream

@@ -1,4 +1,4 @@
-"""`Conversation`: messages that are kept in a file, and sent if they fit into the window."""
+"""`Conversation`: keeps messages in a file, and sends those that fit into the context window."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ _PathLike = Union[str, "os.PathLike[str]"]
 class Conversation:
     """A conversation with a model, in memory or in a file. Use it in a ``with`` block.
 
-    A turn is a question with its answer. It is added, and written, when the answer is complete. A
-    question without a complete answer is not kept, so the file never has half of a turn.
+    A turn is a question with its answer. When the answer is complete, the turn is added to the
+    conversation and written. A question without a complete answer is not kept, so the file never
+    has half of a turn.
 
     The file has one line of JSON for each turn, in UTF-8. Lines are only appended. A line has
     ``messages``, the ``model``, the ``provider``, its ``endpoint``, the ``digest`` of the model
-    that answered, and the ``finish_reason``; also ``system``, if the system message changed. A new
-    file may be read only by its owner. The file is locked until `close`, so two processes cannot
+    that answered, and the ``finish_reason``; also ``system``, if the system message changed. Only
+    the owner of a new file may read it. The file is locked until `close`, so two processes cannot
     mix their turns. If the process is killed while it writes, the last line may be incomplete:
     `warnings` says so, and the next turn replaces this line.
 
@@ -51,20 +52,21 @@ class Conversation:
             symbolic link is refused.
         system: The system message. None continues with the system message of the file. Any other
             text replaces that message from the next turn on; an empty text removes it.
-        window: Highest number of tokens of a prompt with its answer. None uses the context window
-            that the server reports: the allocated window, or else the window that the model was
-            trained for.
+        window: Maximum number of tokens of a prompt and its answer together. None uses the context
+            window that the server reports: the allocated window, or else the window that the model
+            was trained for.
         wait_s: Seconds to wait for another process that has the file open.
 
     Attributes:
         path: The path of the file as a string, or None.
         system: The system message of the next turn, or None. It may be set.
-        left_out: Number of earlier messages that the last request did not have.
-        warnings: Lines about the file, for people: an incomplete last line.
+        left_out: Number of earlier messages that were not part of the last request.
+        warnings: Warnings about the file, one line each: the last line is incomplete.
 
     Raises:
         LockHeldError: Another process has the file open.
-        IntegrityError: A line of the file was changed. The error contains the number of the line.
+        IntegrityError: Another program changed a line of the file. The error contains the number of
+            the line.
         ConfigurationError: The file cannot be opened or is no conversation, or a value is
             impossible.
     """
@@ -108,7 +110,7 @@ class Conversation:
         The file is not locked, so another process may have it open.
 
         Raises:
-            IntegrityError: A line of the file was changed.
+            IntegrityError: Another program changed a line of the file.
             ConfigurationError: The file cannot be read, or is no conversation.
         """
         made = cls()
@@ -123,7 +125,7 @@ class Conversation:
 
     @property
     def messages(self) -> Tuple[Message, ...]:
-        """All messages, without the system message. The last one is an answer."""
+        """All messages except the system message. The last message is an answer."""
         return tuple(message for turn in self._turns for message in turn.messages)
 
     def ask(
@@ -143,14 +145,14 @@ class Conversation:
             provider: The provider that answers.
             messages: The new messages: a text, a `Message`, or several messages. After an answer
                 with tool calls, these are the results, made with `Message.tool`.
-            model: Name of the model, or its `ModelInfo`; None is the provider's model.
+            model: Name of the model, or its `ModelInfo`; None uses the provider's model.
             tools: A tool that the model may call, or several of them.
-            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+            timeout: Seconds for the complete call, or a `Limits` value; None uses the provider's
                 limits. Counting tokens is part of the call.
             cancel: A token that ends the call when another thread sets it.
-            fields: Further fields of `CompletionRequest`, such as ``temperature=0``. The space that
-                stays free for the answer is ``max_tokens``, or else a quarter of the window, at
-                most 1,024 tokens.
+            fields: Further fields of `CompletionRequest`, such as ``temperature=0``. The number of
+                tokens that stay free for the answer is ``max_tokens``; without that field, it is a
+                quarter of the window, but at most 1,024.
 
         Raises:
             ValueError: The messages are empty or malformed, or the value of a field is
@@ -191,9 +193,9 @@ class Conversation:
         Args:
             provider: The provider that answers.
             messages: The new messages, as in `ask`.
-            model: Name of the model, or its `ModelInfo`; None is the provider's model.
+            model: Name of the model, or its `ModelInfo`; None uses the provider's model.
             tools: A tool that the model may call, or several of them.
-            timeout: Seconds for the complete call, or a `Limits` value; None is the provider's
+            timeout: Seconds for the complete call, or a `Limits` value; None uses the provider's
                 limits. The time between two chunks counts.
             cancel: A token that ends the call when another thread sets it.
             fields: Further fields of `CompletionRequest`, as in `ask`.
@@ -237,7 +239,7 @@ class Conversation:
                 f"provider is {kind_of(provider)}; write conversation.ask(provider, text)"
             )
         if "system" in sealed.cell_contents[1]:
-            raise TypeError("system is no argument here; write conversation.system = text")
+            raise TypeError("system is not an argument here; write conversation.system = text")
         self._check_usable()
         new = self._new_messages(sealed.cell_contents[0])
         request = make_chat_request(
@@ -299,11 +301,11 @@ class Conversation:
         return new
 
     def add(self, messages: Messages, response: Optional[CompletionResponse] = None) -> None:
-        """Add a turn that another call made, such as one of `run_tools`, and write it.
+        """Add and write a turn that another method has made, such as `ModelProvider.run_tools`.
 
         Args:
             messages: The new messages of the turn. The last one is the answer.
-            response: The answer as a response, for the facts in its line.
+            response: The answer as a response. Its facts, such as the model, are written, too.
 
         Raises:
             ValueError: The messages are empty or malformed.
@@ -349,11 +351,13 @@ class Conversation:
         files.save(path, self._turns, replace=replace)
 
     def close(self) -> None:
-        """Write turns that could not be written before, and release the file. May be repeated.
+        """Write turns that could not be written before, and release the file.
+
+        This method may be called again.
 
         Raises:
-            OSError: There are such turns, and they still cannot be written.
-            IntegrityError: There are such turns, and another program changed the file.
+            OSError: There are unwritten turns, and they still cannot be written.
+            IntegrityError: There are unwritten turns, and another program changed the file.
         """
         self._is_closed = True
         if self._file is None:
@@ -394,7 +398,7 @@ def _check(name: str, value: Any, kind: type, rule: str) -> None:
     if value is not None and (not is_right or (kind is int and value < 1)):
         shown = repr(value) if isinstance(value, (int, float)) else kind_of(value)
         raise ConfigurationError(
-            f"{name} is {shown}, and must be {rule}", hint=f"leave {name} out, or pass {rule}"
+            f"{name} is {shown}, but must be {rule}", hint=f"leave {name} out, or pass {rule}"
         )
 
 

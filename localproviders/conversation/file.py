@@ -26,8 +26,8 @@ class Content(NamedTuple):
     Attributes:
         turns: The turns of all complete lines.
         good: Length in bytes of the complete lines.
-        rest: The bytes after them: an incomplete line, or nothing.
-        line: Number of the incomplete line.
+        rest: The bytes after the complete lines: an incomplete line, or nothing.
+        line: Number of the incomplete line, from 1.
     """
 
     turns: Tuple[Turn, ...]
@@ -40,10 +40,10 @@ class _State(NamedTuple):
     """The state of the file, as this process left it.
 
     Attributes:
-        good: Length in bytes of the lines that stay.
-        removable: Bytes that may follow those lines, as a whole or only their beginning. They may
-            be removed.
-        written: Number of turns in the lines that stay.
+        good: Length in bytes of the complete lines, which stay in the file.
+        removable: Bytes that this package may remove. The file may have all of them after the
+            complete lines, or only the first ones, or none.
+        written: Number of turns in the complete lines.
     """
 
     good: int
@@ -55,8 +55,8 @@ def parse(path: str, data: bytes) -> Content:
     """Return the turns of a file, and its incomplete last line.
 
     Raises:
-        ConfigurationError: The file was not written by this package.
-        IntegrityError: A line was changed.
+        ConfigurationError: The first line is no turn, so the file is not from this package.
+        IntegrityError: A line after a turn is not a turn, so another program changed it.
     """
     *lines, rest = data.split(b"\n")
     turns: List[Turn] = []
@@ -65,14 +65,14 @@ def parse(path: str, data: bytes) -> Content:
             turns.append(_read(path, line, number, is_known=bool(turns)))
     good = len(data) - len(rest)
     if rest.strip(b"\0") and not _is_cut_off(rest):
-        # The line is complete, except for its line end. An editor may have removed it.
+        # Only the line end is missing: an editor may have removed it.
         turns.append(_read(path, rest, len(lines) + 1, is_known=bool(turns)))
         good, rest = len(data), b""
     return Content(tuple(turns), good, rest, len(lines) + 1)
 
 
 def _is_cut_off(rest: bytes) -> bool:
-    """Return whether the end of a file is the beginning of a line of this package.
+    """Return whether the last bytes of a file are the beginning of a line of this package.
 
     After a loss of power, zeros may follow the part that was written.
     """
@@ -114,7 +114,7 @@ def read(path: _PathLike) -> Content:
 
     Raises:
         ConfigurationError: The file cannot be read, or was not written by this package.
-        IntegrityError: A line was changed.
+        IntegrityError: Another program changed a line.
     """
     name = path_text(path)
     try:
@@ -145,7 +145,7 @@ class ConversationFile:
     Raises:
         LockHeldError: Another process has the file open.
         ConfigurationError: The file cannot be opened, or was not written by this package.
-        IntegrityError: A line was changed.
+        IntegrityError: Another program changed a line.
     """
 
     def __init__(self, path: _PathLike, wait_s: float) -> None:
@@ -173,8 +173,8 @@ class ConversationFile:
         """Check that the file has not changed since the last line was written.
 
         Raises:
-            ConfigurationError: The file was closed.
-            LockHeldError: This process was forked from the one that has the file open.
+            LockHeldError: This process does not have the file open, because it was forked from the
+                process that does, or because the file was closed.
             IntegrityError: Another program changed, removed or replaced the file.
         """
         with self._named_errors():
@@ -246,7 +246,7 @@ class ConversationFile:
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """Add the path to errors of the system."""
+        """Add the path to each `OSError` that lacks it."""
         try:
             yield
         except OSError as error:
@@ -255,7 +255,7 @@ class ConversationFile:
             raise
 
     def close(self) -> None:
-        """Close the file, which releases its lock. May be called again."""
+        """Close the file, which releases its lock. This method may be called again."""
         self._lock.release()
 
 
@@ -304,7 +304,7 @@ def _publish(temporary: Lock, name: str, *, replace: bool) -> None:
 
 
 def _link(temporary: str, name: str) -> None:
-    """Move a file to its name, but never replace another file."""
+    """Rename a file without replacing another one, if the file system has hard links."""
     try:
         os.link(temporary, name)
     except FileExistsError:
@@ -312,7 +312,7 @@ def _link(temporary: str, name: str) -> None:
     except OSError as error:
         if is_callers(error):
             raise
-        os.replace(temporary, name)  # the file system has no links
+        os.replace(temporary, name)  # the file system has no hard links
     else:
         os.remove(temporary)
 

@@ -1,4 +1,4 @@
-"""The stream of an answer that is added to a conversation once it is complete."""
+"""The stream of an answer, which is added to a conversation when it is complete."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ConversationStream:
 
     @property
     def left_out(self) -> int:
-        """Number of earlier messages that were not sent, because the window is too small."""
+        """Number of earlier messages that were not sent: the context window was too small."""
         return self._plan.left_out
 
     @property

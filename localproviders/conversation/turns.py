@@ -1,4 +1,4 @@
-"""The turns of a conversation, and their lines in a file: pure functions.
+"""The turns of a conversation, and their lines in a file, as pure functions.
 
 A turn is what one call adds to a conversation: the new messages and the answer. Each turn is one
 line. So if the last line is cut off, its turn is lost as a whole, never in part.
@@ -16,7 +16,7 @@ from localproviders.types.responses import CompletionResponse
 #: from a line of another program.
 LINE_START = b'{"messages": [{'
 
-# The facts about an answer in its line, in this order: the model and server, and the end.
+# The facts about an answer that a line has, in the order in which they are written.
 _FACTS = ("model", "provider", "endpoint", "digest", "finish_reason")
 
 
@@ -27,7 +27,7 @@ class Turn(NamedTuple):
         messages: The new messages and the answer, without a system message.
         system: The system message of this turn and the next ones; an empty text removes it, and
             None leaves the system message of the earlier turns.
-        facts: The facts about the answer, as the line has them.
+        facts: The facts about the answer, by the names that they have in the line.
     """
 
     messages: Tuple[Message, ...]
@@ -36,7 +36,7 @@ class Turn(NamedTuple):
 
 
 def facts_of(response: Optional[CompletionResponse]) -> Dict[str, Any]:
-    """Return the facts about an answer that its line has. Unknown facts are left out."""
+    """Return the facts about an answer that its line gets. Unknown facts are left out."""
     found = {name: getattr(response, name, None) for name in _FACTS}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -57,11 +57,12 @@ def line_of(turn: Turn) -> bytes:
 def read_line(line: bytes) -> Turn:
     """Return the turn of a line.
 
-    A line of OpenAI's format for training data, whose messages begin with the system message, is
-    read, too.
+    A line in OpenAI's format for training data is accepted, too. In that format, the system message
+    is the first of the messages.
 
     Raises:
-        ValueError: The line is not a turn. The text is the reason, without any content.
+        ValueError: The line is not a turn. The text of the error says what the line has instead; it
+            does not quote the line.
     """
     try:
         data = json.loads(line.decode("utf-8"))
@@ -74,7 +75,7 @@ def read_line(line: bytes) -> Turn:
         raise ValueError('no object with a list "messages"')
     system = data.get("system")
     if not isinstance(system, (str, type(None))):
-        raise ValueError('"system" is no text')
+        raise ValueError('a "system" that is no text')
     return _turn(messages, system, {name: data[name] for name in _FACTS if name in data})
 
 
@@ -82,19 +83,19 @@ def _turn(messages: List[Any], system: Optional[str], facts: Mapping[str, Any]) 
     try:
         found = as_messages(messages)
     except (ValueError, TypeError, RecursionError):
-        raise ValueError("a message is malformed") from None
+        raise ValueError("a malformed message") from None
     if found[0].role == "system":
         system, found = found[0].content, found[1:]
     if not found or any(message.role == "system" for message in found):
-        raise ValueError("a system message is not at the beginning")
+        raise ValueError("only a system message, or a system message after other messages")
     return Turn(found, system, facts)
 
 
 def groups_of(messages: Sequence[Message]) -> List[Tuple[Message, ...]]:
     """Split messages before each question, so that a group can be left out as a whole.
 
-    A group is one or several user messages with all that follows, such as tool calls with their
-    results.
+    A group is one or several user messages, with all messages before the next user message:
+    answers, tool calls and their results.
     """
     groups: List[List[Message]] = []
     before = ""

@@ -1,4 +1,4 @@
-"""The choice of the messages that fit into the context window of the model."""
+"""Chooses the messages that fit into the context window of the model."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from localproviders.types.responses import TokenCount
 # tokens.
 _MOST_RESERVED = 1024
 
-# Every model has at least a window of this many tokens, so for a short request the server is not
-# asked for its window. Each token has at least one byte, and a template adds at most
-# `_MOST_PER_MESSAGE` tokens to a message.
+# A window of this many tokens is assumed for every model. So for a shorter request, the context
+# window is not looked up. The length of a request is estimated from above: each token has at least
+# one byte, and a template adds at most `_MOST_PER_MESSAGE` tokens to a message.
 _SMALLEST_WINDOW = 2048
 _MOST_PER_MESSAGE = 32
 
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
 
     Attributes:
         request: The request.
-        left_out: Number of earlier messages that the request does not have.
+        left_out: Number of earlier messages that are not part of the request.
         of: Number of earlier messages in the conversation.
         window: The context window in tokens, or None if it is not known.
         length: The length of the prompt, or None if it was not counted.
@@ -59,9 +59,9 @@ class Planner:
         provider: The same provider.
         request: The request with the system message and the new messages only.
         history: The earlier messages.
-        most: The caller's limit for the window in tokens, or None.
-        known: The windows that servers named in earlier errors, by provider and model. This class
-            adds further windows.
+        most: The caller's upper limit for the context window, in tokens, or None.
+        known: The context windows from earlier errors of servers, by provider and model. This class
+            adds the windows that it learns from further errors.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Planner:
         self._tail = messages[len(self._head) :]
         self._groups = groups_of(history)
         if self._groups and self._tail[0].role == "tool":
-            # The results of tools belong to the calls before them.
+            # Tool results must not be separated from the tool calls before them.
             self._tail = (*self._groups.pop(), *self._tail)
 
     def plan(self) -> Plan:
@@ -102,7 +102,8 @@ class Planner:
     def shorter(self, plan: Plan, error: ContextOverflowError) -> Optional[Plan]:
         """Return a shorter request after the server refused one as too long.
 
-        The result is None if the server did not name its window, or nothing can be left out.
+        The result is None if the server's error did not contain the size of the context window, or
+        if no further message can be left out.
         """
         window = error.context_length
         first = self._dropped(plan) + 1
@@ -111,7 +112,7 @@ class Planner:
         self._known[self._key] = window
         space = self._space(window)
         if error.prompt_tokens:
-            # The server counts more tokens than the estimate has: the space shrinks likewise.
+            # If the server counted more tokens than this package, reduce the space in proportion.
             count = plan.length or self._count(plan.request)
             space = int(space * min(1, count.tokens / error.prompt_tokens))
         return self._fit(window, space, first)
@@ -124,7 +125,7 @@ class Planner:
         return dropped
 
     def _fit(self, window: int, space: int, first: int = 0) -> Plan:
-        """Leave out as few groups as possible, at least `first`.
+        """Leave out as few of the oldest groups as possible, but at least `first` groups.
 
         If the new messages alone are too long, they are sent all the same, so that the server can
         report its error.
@@ -184,7 +185,7 @@ class Planner:
 
     def _reported_window(self) -> Optional[int]:
         settings = getattr(self._provider, "settings", None)
-        # `LocalProvider` has no settings, but a model.
+        # `LocalProvider` has no `settings`. Its attribute `_model` has the model.
         usual = getattr(settings, "model", None) or getattr(self._provider, "_model", None)
         model = self._request.model or usual
         if not model:
@@ -198,7 +199,7 @@ class Planner:
 
 
 def _longest(message: Message) -> int:
-    """Return a number of tokens that a message does not exceed."""
+    """Return an upper limit for the number of tokens of a message."""
     texts = [message.content, message.thinking, message.tool_name or ""]
     texts += [f"{call.name}{call.arguments!r}" for call in message.tool_calls]
     size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)

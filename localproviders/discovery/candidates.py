@@ -27,8 +27,8 @@ class Candidate(NamedTuple):
         is_named: Whether the caller or a variable named exactly this address. A named address is
             listed even if no server was found there.
         keys_of: The kinds of servers whose API keys from the environment may be sent there.
-        options: The configured key, password, headers and certificates of a server at this
-            address, as arguments of a provider.
+        options: The API key, password, headers and certificates that are configured for a server
+            at this address, as arguments of a provider.
     """
 
     endpoint: Endpoint
@@ -152,8 +152,8 @@ def _default_endpoints() -> Dict[str, Endpoint]:
     found: Dict[str, Endpoint] = {}
     for kind in kinds.registered():
         if kind.default_address is not None and kind.key_variables and not kind.key_hosts:
-            # The dummy key is never sent. It replaces the key in the variable: an invalid key must
-            # not stop the search for other kinds.
+            # The dummy API key is never sent. It is passed so that the key in the variable is not
+            # read: an invalid key there must not stop the search for other kinds.
             settings = _default_settings(kind, api_key="unused")
             if settings is not None:
                 found[kind.name] = settings.endpoint

@@ -57,7 +57,8 @@ Recogniser = Tuple[ProviderKind, Callable[[kinds.Look], Optional[object]]]
 _LIST_BYTES = 16 * 1024 * 1024
 _ONCE = RetryPolicy(attempts=1)
 
-# The largest greeting is llama.cpp's /props, which includes the model's chat template.
+# Maximum size of a greeting, which is a response that identifies a server. The largest greeting is
+# llama.cpp's /props, which includes the model's chat template.
 _GREETING_BYTES = 1024 * 1024
 _DEPTH = 100
 
@@ -83,7 +84,7 @@ _TEXTS: Mapping[str, Tuple[type, ...]] = {
 }
 _LISTS: Mapping[str, type] = {"models": ModelInfo, "loaded": LoadedModel, "evidence": str}
 
-# The fields of a server that may quote its responses.
+# The fields of `FoundServer` that may quote responses of the server.
 _SERVER_TEXTS = frozenset(("version", "product"))
 
 # Attributes of a provider that hold its parts for listing models and loaded models.
@@ -178,9 +179,9 @@ def probe_address(
     """Identify the server at an address and list its models, within the limits.
 
     Only ``GET`` requests are sent: for texts that identify the server, for its version, and for
-    its lists of models. The first request carries no key from the environment. The key, the
-    password and the headers that the configuration has for this address are in each request.
-    After the token is cancelled, every further request ends at once, and the returned result
+    its lists of models. The first request carries no API key from the environment. The key,
+    the password and the headers that are configured for this address are in each request.
+    After the token is cancelled, every further request ends immediately, and the returned result
     is meaningless.
     """
     reason = avoided_ports().get(candidate.endpoint.port)
@@ -234,7 +235,7 @@ def _import_lists(kind: ProviderKind) -> None:
     try:
         provider = kind.resolve("provider")
     except ConfigurationError:
-        return  # the probe reports it if a server of this kind is found
+        return  # if a server of this kind is found, the probe reports that the import failed
     for name in _LISTING_PARTS:
         part = vars(provider).get(name)
         if isinstance(part, LazyPart):
@@ -308,7 +309,7 @@ class _AddressProbe:
         self._locality = locality
         self._token = token
         self._call = Call(limits, token)
-        # The name of a service is not looked up, unless the locality allows the service.
+        # The host name of a cloud service is looked up only if the locality allows the service.
         service = Service(hosts=kinds.public_hosts())
         self._transport = Transport(_settings(candidate, limits, locality), self._explain, service)
         self._latency_s: Optional[float] = None
@@ -357,7 +358,7 @@ class _AddressProbe:
         """List the models with the kind's provider; return None if the server has no such list."""
         try:
             provider = self._provider(kind)
-        except ConfigurationError as error:  # the key in the environment cannot be sent
+        except ConfigurationError as error:  # the API key in the environment is invalid
             return self.result("unavailable", self.words(error), kind=kind, **known)
         with provider:
             return self._list_models(provider, kind, facts, known)
@@ -417,7 +418,7 @@ class _AddressProbe:
     # --- sending requests -------------------------------------------------------------------
 
     def ask(self, path: str) -> Reply:
-        """Request a greeting and keep the response, so that each path is requested only once.
+        """Request a path and keep the response, so that each path is requested only once.
 
         A refusal by the server is returned as a `Reply`, too.
 
@@ -490,7 +491,7 @@ class _AddressProbe:
     # --- reporting --------------------------------------------------------------------------
 
     def words(self, error: ProviderError) -> str:
-        """Describe an error. The text of a timeout has the limit of the whole search."""
+        """Describe an error. For a timeout, the text contains the limit of the whole search."""
         if not isinstance(error, LimitError):
             hint = error.hint if isinstance(error, _WITH_HINT) else None
             return in_one_line(f"{error.message}; {hint}" if hint else error.message)

@@ -61,7 +61,7 @@ class FoundServer(Line):
         state: ``available``; ``degraded`` if the server answers, but some information about it is
             missing; ``needs a key``; or ``unavailable`` if the server cannot be used.
         reason: Reason why the server is not available; empty if it is available.
-        takes_keys: Whether the key in the environment for its kind may be sent to the server.
+        takes_keys: Whether the API key in the environment for its kind may be sent to the server.
             This is allowed if the caller or the configuration named this address, or if the
             provider of its kind uses this address by default.
         product: Name of the program, such as ``llama.cpp``, ``vLLM`` or ``Docker Model Runner``.
@@ -121,7 +121,7 @@ class FoundServer(Line):
         if kind is None:
             raise UnsupportedError(
                 f"there is no provider for {self.endpoint}: {self.reason}",
-                hint="if you know the kind of the server, make its provider for this address",
+                hint="if you know its kind, make a provider of that kind with this address",
                 endpoint=self.endpoint,
             )
         hidden = safe_options(given, kind.options)
@@ -138,7 +138,7 @@ def provider_of(kind: str, endpoint: str, takes_keys: bool, **options: Any) -> M
     Args:
         kind: Name of the kind.
         endpoint: The address, in the form that the provider accepts.
-        takes_keys: Whether the key in the environment may be sent to this address.
+        takes_keys: Whether the API key in the environment may be sent to this address.
         **options: The options of the constructor of the provider's class.
 
     Raises:
@@ -152,7 +152,7 @@ def provider_of(kind: str, endpoint: str, takes_keys: bool, **options: Any) -> M
     if takes_keys or options.get("api_key") or not known.key_variables:
         made: ModelProvider = provider
         return made
-    # The key in the environment must not be sent to this address.
+    # The API key in the environment must not be sent to this address.
     return known.make(settings=provider.settings.replace(api_key=None))
 
 
@@ -297,8 +297,8 @@ def product_of(server: FoundServer) -> str:
     kind = kinds.find(server.kind)
     if kind is None or server.product == kind.title:
         return version_of(server)
-    # Many products share a kind without a usual address, such as a dialect. So it is worth saying
-    # that the product is unknown.
+    # Many products share a kind without a usual address, such as ``openai-compatible``. So it is
+    # worth saying that the product is unknown.
     unknown = "" if kind.default_address else "product unknown"
     words = " ".join(filter(None, (server.product or unknown, version_of(server))))
     return f"({words})" if server.product or unknown else words

@@ -1,4 +1,4 @@
-"""`discover`: probe all addresses at once, within one time limit, and cache the result.
+"""`discover`: probe all addresses at the same time, within one limit, and cache the result.
 
 Each server is listed once, under a unique name.
 """
@@ -84,7 +84,8 @@ def _probe(result: ProbeResult, twin: Optional[ProbeResult]) -> Probe:
 def _is_same(one: ProbeResult, other: ProbeResult) -> bool:
     """Return whether two loopback addresses belong to one server: same port, same lists.
 
-    Two UNIX sockets count as two servers.
+    The lists are those of all models and of the loaded models. Two UNIX sockets count as two
+    servers.
     """
     here, there = one.candidate.endpoint, other.candidate.endpoint
     local = here.is_loopback and there.is_loopback
@@ -98,7 +99,7 @@ def _is_same(one: ProbeResult, other: ProbeResult) -> bool:
 
 
 def _lacks_key(one: ProbeResult, other: ProbeResult) -> bool:
-    """Return whether two lists differ only because one address was probed without the key."""
+    """Return whether the lists differ only because one address was probed without the API key."""
     here, there = one.server, other.server
     had_no_key = here is not None and here.state == "needs a key" and not here.takes_keys
     return had_no_key and here is not None and there is not None and here.kind == there.kind
@@ -118,7 +119,7 @@ def _listing(server: Optional[FoundServer]) -> Any:
 
 
 def _with_unique_name(result: ProbeResult, names: Set[str]) -> FoundServer:
-    """Return the server of a result under a unique name, also as `provider` of its models."""
+    """Return the server of a result with a unique name, which its models get as `provider`."""
     server = result.server
     assert server is not None  # noqa: S101  # the caller has checked this
     with_port = f"{server.kind}-{_mark(result.candidate.endpoint)}"
@@ -184,11 +185,12 @@ def discover(
 
     This function probes the given addresses, the address in ``OLLAMA_HOST``, and the usual ports
     of Ollama, LM Studio, llama.cpp, vLLM and other programs (docs/discovery.md lists them) on both
-    loopback addresses. All addresses are probed at once, each in a thread. The threads end before
-    this call returns, unless the fingerprint function of another package does not return.
+    loopback addresses. All addresses are probed at the same time, each in a thread. The threads
+    end before this call returns, unless the fingerprint function of another package does not
+    return.
 
     A server is identified by its responses, not by its port. A server that answers at both
-    loopback addresses with the same lists is listed once. All requests are ``GET`` requests: for
+    loopback addresses with the same models is listed once. All requests are ``GET`` requests: for
     texts that identify the server, for its version, and for its lists of models. No proxy is
     used. If no server is found, no error is raised: `Discovery.explain` then says what to do.
     Every connection is closed at the end.
@@ -320,7 +322,7 @@ def _limits(timeout_s: float) -> Limits:
     )
 
 
-# --- probing all addresses at once -----------------------------------------------------------
+# --- probing all addresses in threads -----------------------------------------------------------
 
 
 def _probe_all(

@@ -207,7 +207,7 @@ def test_a_chat_model_decides_with_logprobs(
     [
         (["--rate", "10"], "write 10/s"),
         (["--rate", "0/s"], "write 10/s"),
-        (["--shard", "9/8"], "write 3/8"),
+        (["--shard", "9/8"], "write slurm, parallel/8, or 3/8"),
         (["--shard", "slurm"], "SLURM_PROCID"),
         (["--shard", "parallel/8"], "PARALLEL_SEQ"),
         (["--concurrency", "0"], "no whole number"),
@@ -238,7 +238,7 @@ def test_options_of_a_chat_do_not_fit_questions(
     Path("questions.json").write_text(json.dumps(_QUESTIONS))
     words = ["--questions", "questions.json", "--max-tokens", "5"]
     assert cli.main([*_words(fake), *words]) == 2
-    assert "--max-tokens is for chats" in capsys.readouterr().err
+    assert "--max-tokens cannot be used with --questions" in capsys.readouterr().err
 
 
 def test_parallel_numbers_the_shards(
@@ -272,7 +272,7 @@ def test_a_signal_finishes_the_rows_in_flight_and_the_same_command_goes_on(
     fake.on_chat = lambda count: process.send_signal(number) if count == 50 else None
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error.count(b"\n")) == (code, 1), error
-    assert b"the same command goes on" in error
+    assert b"run the same command again" in error
     asked = sum(fake.asked.values())
     assert asked == batch.status("out.jsonl").succeeded < 200
     assert run(*words, cwd=tmp_path).returncode == 0
@@ -283,7 +283,7 @@ def test_a_signal_finishes_the_rows_in_flight_and_the_same_command_goes_on(
 @_POSIX
 @pytest.mark.parametrize(
     ("number", "code", "words"),
-    [(signal.SIGTERM, 13, b"the same command goes on"), (signal.SIGINT, 130, b"")],
+    [(signal.SIGTERM, 13, b"run the same command again"), (signal.SIGINT, 130, b"")],
 )
 def test_a_signal_before_the_first_request_has_the_same_exit_code(
     number: int, code: int, words: bytes, fake: AskedServer, tmp_path: Path

@@ -289,7 +289,7 @@ _WRONG = {
     "no UTF-8": ([*_YES, "-f", "latin.txt"], "byte 2 is not valid utf-8"),
     "an empty file": ([*_YES, "-f", "void.txt"], "void.txt is empty"),
     "no field": ([*_YES, "-f", "a.csv", "--template", "{c}"], "row 1 of a.csv has no value"),
-    "no input": ([*_YES, "--no-input"], "--no-input keeps standard input"),
+    "no input": ([*_YES, "--no-input"], "--no-input forbids reading standard input"),
     "an existing output": (["x", *_YES, "-o", "a.csv"], "'a.csv' exists already"),
     "an option of chat": (["x", *_YES, "--temperature", "1"], "unknown option --temperature"),
     "an empty model": (["x", *_YES, "-m", ""], "'' is empty: write a value"),
@@ -323,7 +323,7 @@ def test_wrong_arguments_are_one_line(
 
 #: By name: the content of the file of ``--questions``, and words of the error.
 _NO_QUESTIONS = {
-    "a list": ('["a"]', "must be a JSON object of questions by name"),
+    "a list": ('["a"]', "must be a JSON object from names to questions"),
     "nothing": ("{}", "has no question"),
     "a number": ('{"a": 1}', "question 'a': a question is int"),
     "no kind": ('{"a": {"question": "A?"}}', "question 'a': kind is None"),

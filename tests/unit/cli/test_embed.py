@@ -292,11 +292,11 @@ def test_vectors_of_different_lengths_are_an_error(
 
 #: By name: the arguments, and words of the error.
 _WRONG = {
-    "an unknown suffix": (["x", "-o", "v.np"], "no suffix of a format; did you mean '.npy'"),
+    "an unknown suffix": (["x", "-o", "v.np"], "has no known suffix; did you mean '.npy'"),
     "no suffix": (["x", "-o", "v"], "use one of .jsonl, .npy, .f32"),
     "JSON and a matrix": (["x", "-o", "v.npy", "--json"], "--json and -o 'v.npy'"),
-    "ids on standard output": (["x", "--ids", "-"], "is also the output of the vectors"),
-    "ids in the vectors": (["x", "-o", "v.f32", "--ids", "./v.f32"], "the output of the vectors"),
+    "ids on standard output": (["x", "--ids", "-"], "is also the file for the vectors"),
+    "ids in the vectors": (["x", "-o", "v.f32", "--ids", "./v.f32"], "the file for the vectors"),
     "existing vectors": (["x", "-o", "old.npy", "--ids", "new"], "'old.npy' exists already"),
     "existing ids": (["x", "-o", "v.npy", "--ids", "old.ids"], "'old.ids' exists already"),
     "no folder": (["x", "-o", "no/v.npy"], "'no/v.npy' cannot be written"),
@@ -310,7 +310,7 @@ _WRONG = {
     "a text and a file": (["x", "-f", "row.jsonl"], "a text and -f cannot be used together"),
     "no UTF-8": (["-f", "latin.txt"], "byte 2 is not valid utf-8"),
     "an empty file": (["-f", "void.csv"], "void.csv has no rows"),
-    "no input": (["--no-input"], "--no-input keeps standard input"),
+    "no input": (["--no-input"], "--no-input forbids reading standard input"),
 }
 _FILES = {
     "old.npy": b"old",
@@ -449,4 +449,4 @@ def test_ids_and_vectors_cannot_share_the_standard_output(capsys: Any) -> None:
         assert cli.main(["embed", "Hi", *words]) == 2
         out, err = capsys.readouterr()
         assert out == ""
-        assert "is also the output of the vectors" in err
+        assert "is also the file for the vectors" in err

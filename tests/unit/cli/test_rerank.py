@@ -92,7 +92,7 @@ _WRONG = {
     "a row without a text": (["q", "-f", "row.jsonl"], "line 1 of row.jsonl is no text"),
     "a missing field": (["q", "-f", "row.jsonl", "--template", "{c}"], "has no value for {c}"),
     "no UTF-8": (["q", "-f", "latin.txt"], "byte 5 is not valid utf-8"),
-    "no input": (["q", "--no-input"], "--no-input keeps standard input"),
+    "no input": (["q", "--no-input"], "--no-input forbids reading standard input"),
     "an existing output": (["q", "-f", "texts.txt", "-o", "void.txt"], "exists already"),
     "an option of chat": (["q", "--system", "x"], "unknown option --system"),
 }

@@ -202,7 +202,7 @@ class TestTheServer:
     def test_no_server_that_has_the_verb(self, found: FakeLMStudio, capsys: Capture) -> None:
         hosts = ["--host", f"lmstudio={found.url}", "--host", f"lmstudio={found.url}"]
         done = call(capsys, "create", "new", "--from", "x", *hosts)
-        assert done.code == 2 and "none of the servers" in done.err
+        assert done.code == 2 and "the servers on this machine cannot" in done.err
 
 
 @pytest.mark.parametrize(

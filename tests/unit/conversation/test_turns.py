@@ -73,10 +73,10 @@ def test_lines_of_other_programs_can_be_read() -> None:
         (b"[]", 'no object with a list "messages"'),
         (b'{"messages": []}', 'no object with a list "messages"'),
         (b'{"messages": "x"}', 'no object with a list "messages"'),
-        (b'{"messages": [{"role": "king", "content": "private"}]}', "a message is malformed"),
-        (b'{"messages": [3]}', "a message is malformed"),
-        (b'{"messages": [{"role": "user"}], "system": 3}', '"system" is no text'),
-        (b'{"messages": [{"role": "system", "content": "x"}]}', "a system message is not"),
+        (b'{"messages": [{"role": "king", "content": "private"}]}', "a malformed message"),
+        (b'{"messages": [3]}', "a malformed message"),
+        (b'{"messages": [{"role": "user"}], "system": 3}', 'a "system" that is no text'),
+        (b'{"messages": [{"role": "system", "content": "x"}]}', "only a system message"),
     ],
 )
 def test_a_line_that_is_no_turn_is_refused_without_its_content(line: bytes, reason: str) -> None:
