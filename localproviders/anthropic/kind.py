@@ -25,5 +25,5 @@ KIND = ProviderKind(
             in_project="yes",
         ),
     ),
-    keyless_hint="a server of this machine needs no key: name its address in your own file",
+    keyless_hint="or use a server on this machine, which needs no key",
 )

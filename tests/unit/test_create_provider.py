@@ -361,9 +361,9 @@ _REFUSED: List[Any] = [
     ({"model": "ollama/m", "endpoint": "http://me:pw@h"}, "credentials", "auth=(user, password)"),
     ({"model": "ollama/m", "profile": "nigth"}, "there is no profile 'nigth'", ""),
     ({"model": "openai-compatible/m", "endpoint": "cloud"}, "there is no service 'cloud'; did you"
-     " mean 'cloudy'?", "the services are cloudy; write http://cloud for a host"),
+     " mean 'cloudy'?", "the services are cloudy; to name a host, write http://cloud"),
     ({"model": "openai-compatible/m", "endpoint": "sk-1234"}, "there is no such service",
-     "write http://NAME for a host"),
+     "to name a host, write http://NAME"),
 ]  # fmt: skip
 
 
