@@ -1,6 +1,7 @@
 """Decision requests to Ollama, on the route ``/v1/systemone``. This module does no I/O.
 
-A decision request asks a model typed questions. The answer to each is a choice with probabilities.
+A decision request contains a state, a text or JSON value, and typed questions about it. Each answer
+is a choice with probabilities.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _check_model(model: str, locality: str) -> None:
         raise refuse_cloud(model, None, locality)
 
 
-#: How Ollama answers decision requests.
+#: The route and the limits of decision requests to Ollama.
 DECISIONS = DecisionDialect(
     routes=(
         DecisionRoute(
