@@ -1,4 +1,4 @@
-"""Translation of the dialect's error texts to this package's errors."""
+"""Translation of the error texts of OpenAI's dialect to this package's errors."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _THINKING_KEYS = ("reasoning_content", "reasoning_details")
 
 
 def _without(key: str, *others: str) -> Callable[[Dict[str, Any]], bool]:
-    """Return a function that removes these keys from a request and returns whether `key` was set."""
+    """Return a function that removes these keys from a request, and tells whether it had `key`."""
 
     def leave_out(payload: Dict[str, Any]) -> bool:
         for other in others:
