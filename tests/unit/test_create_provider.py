@@ -438,8 +438,8 @@ def test_a_name_that_is_no_service_is_never_a_host() -> None:
         OpenAICompatibleProvider("gpu-box")
     known = ", ".join(service.name for service in openai_kind.KIND.services)
     assert str(caught.value) == (
-        f"there is no service 'gpu-box' (hint: the services are {known}; write http://gpu-box for "
-        "a host)"
+        f"there is no service 'gpu-box' (hint: the services are {known}; to name a host, write "
+        "http://gpu-box)"
     )
     with OpenAICompatibleProvider("http://gpu-box") as provider:
         assert provider.settings.endpoint.host == "gpu-box"
